@@ -1,0 +1,16 @@
+"""Errors that speak to the user: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class LLaSOError(Exception):
+    """Bad input or a wrong setting. The command line prints its text without a traceback."""
+
+
+class AudioError(LLaSOError):
+    """Audio that cannot be decoded. ``reason`` is the stable name that failures are counted under."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

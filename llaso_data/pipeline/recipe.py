@@ -1,0 +1,189 @@
+"""The recipe: what to read, how to observe it, how to judge it, what to write.
+
+A recipe is a YAML file checked by pydantic. ``docs/recipe.md`` is generated from these classes.
+Only ``observe`` and what a source says of its records enter a block's digest; ``judge`` enters the
+verdict table's; ``run`` (machines) enters neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """A section of a recipe: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSpec(Part):
+    """One corpus. `type: auto` looks at the layout."""
+
+    path: str = Field(description="folder, file or URI (s3://, gs://, hf://, https://)")
+    type: Literal["auto", "folder", "librispeech", "common_voice", "manifest", "webdataset"] = "auto"
+    corpus: str | None = Field(None, description="name stored in every record; default: the path's last part")
+    language: str | None = Field(None, description="ISO 639-1, where the whole source speaks one language")
+    pattern: str = Field("**/*", description="which files below the folder, as a glob")
+    limit: int | None = Field(None, ge=1, description="take only the first N inputs (in path order)")
+    speaker: str | None = Field(None, description="speaker id, where the whole source has one voice")
+    gender: str | None = None
+    age: str | None = None
+    accent: str | None = None
+    environment: str | None = None
+
+
+class Blocks(Part):
+    """How inputs are cut into blocks, the unit of work and of commit."""
+
+    clips: int = Field(256, ge=1, description="expected number of inputs in a block")
+    max_clips: int = Field(1024, ge=1, description="never more inputs than this")
+    megabytes: float = Field(64.0, gt=0, description="expected size of a block's audio files")
+
+
+class Decode(Part):
+    """Audio to 16 kHz mono."""
+
+    max_duration_s: float = Field(6 * 3600.0, gt=0, description="longer recordings are rejected by name")
+
+
+class Segment(Part):
+    """Voice activity detection (Silero) for what is longer than a Whisper window."""
+
+    longer_than_s: float = Field(30.0, gt=0, le=30)
+    max_s: float = Field(28.0, gt=1, le=30, description="longest segment")
+    min_silence_s: float = Field(0.3, gt=0, description="pauses shorter than this do not cut")
+    pad_s: float = Field(0.2, ge=0, description="kept around speech")
+    threshold: float = Field(0.5, gt=0, lt=1)
+
+
+class Asr(Part):
+    """Whisper. `model` is a Hugging Face id or a local folder in Hugging Face format."""
+
+    model: str = "openai/whisper-large-v3"
+    revision: str | None = None
+    engine: Literal["ctranslate2", "torch"] = "ctranslate2"
+    compute_type: Literal["auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
+        "auto", description="auto: int8 on a CPU, float16 on a GPU"
+    )
+    pack: bool = Field(True, description="pack short clips into one 30 s window")
+    gap_s: float = Field(0.6, ge=0, description="silence between packed clips")
+    beam_size: int = Field(1, ge=1)
+    batch_size: int = Field(8, ge=1, description="windows encoded and decoded at once")
+    languages: tuple[str, ...] = Field((), description="candidates where a clip's language is unknown; empty: all")
+
+
+class Align(Part):
+    """Word times: character-level cross-attention and monotone DTW."""
+
+    dtw: Literal["builtin", "dtw-python"] = "builtin"
+    heads: int = Field(6, ge=1, description="heads of largest norm, chosen per utterance")
+    median: int = Field(3, ge=1, description="width of the median filter, frames")
+    energy: float = Field(1.0, ge=0, description="weight of the frames' energy in the path's score")
+
+
+class LanguageModel(Part):
+    """Tier 2's causal language model; off while `model` is null."""
+
+    model: str | None = None
+    revision: str | None = None
+    batch_size: int = Field(16, ge=1)
+
+
+class UserStage(Part):
+    """A stage of the user's own: `stage: package.module:Stage`, called on every block."""
+
+    stage: str = Field(pattern=r"^[\w.]+:\w+$")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Observe(Part):
+    """Expensive and pure per block; any change here observes again."""
+
+    decode: Decode = Decode()
+    segment: Segment = Segment()
+    asr: Asr = Asr()
+    align: Align = Align()
+    language_model: LanguageModel = LanguageModel()
+    stages: tuple[UserStage, ...] = ()
+
+
+class Confidence(Part):
+    """Tier 1. A threshold that is null is off."""
+
+    avg_logprob_min: float | None = -1.0
+    no_speech_prob_max: float | None = 0.6
+    compression_ratio_max: float | None = 2.4
+    language_prob_min: float | None = 0.5
+    duration_min_s: float | None = 0.3
+    duration_max_s: float | None = 30.0
+    chars_per_s_min: float | None = 1.0
+    chars_per_s_max: float | None = 30.0
+    cjk_chars_per_s_max: float | None = Field(15.0, description="Chinese, Japanese and Korean apart")
+    rms_dbfs_min: float | None = -60.0
+    clipped_ratio_max: float | None = 0.05
+
+
+class Consistency(Part):
+    """Tier 2. Packed windows have thresholds of their own, where given."""
+
+    min_word_logprob_min: float | None = -4.0
+    eot_logprob_min: float | None = -5.0
+    packed_min_word_logprob_min: float | None = -5.0
+    packed_eot_logprob_min: float | None = -6.0
+    cer_max: float | None = Field(0.3, description="given text against the hypothesis")
+    repetition_max: float | None = 0.6
+    lm_delta_min: float | None = Field(None, description="text minus hypothesis, mean token log-probability")
+    script_match: bool = Field(True, description="the text's script must be one of the language's")
+    phrases: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="by language: texts that Whisper invents; adds to the built-in list"
+    )
+
+
+class Duplicates(Part):
+    exact: bool = Field(True, description="one accepted record per audio_id, the others are counted as duplicates")
+
+
+class Audit(Part):
+    """Tier 3: a seeded, score-blind draw for a person to hear."""
+
+    items: int = Field(208, ge=0)
+    seed: int = 0
+
+
+class Judge(Part):
+    """Cheap and global; any change here judges again and transcribes nothing."""
+
+    confidence: Confidence = Confidence()
+    consistency: Consistency = Consistency()
+    duplicates: Duplicates = Duplicates()
+    audit: Audit = Audit()
+    max_failures: float = Field(0.1, ge=0, le=1, description="share of failed inputs above which the exit code is 1")
+
+
+class Shard(Part):
+    audio: Literal["flac", "opus", "wav"] = "flac"
+    samples_per_shard: int = Field(1000, ge=1)
+    seed: int = 0
+
+
+class Run(Part):
+    """Machines; changes no result but for floating-point differences between devices."""
+
+    engine: Literal["ray", "local"] = "ray"
+    address: str | None = Field(None, description="a Ray cluster to join; null starts a local one")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_workers: int | None = Field(None, ge=1, description="listening actors; null: one per GPU, or per CPU core")
+    num_gpus: float | None = Field(None, ge=0, description="GPUs per listening actor; null: 1 with cuda, else 0")
+    threads: int = Field(1, ge=1, description="CPU threads per listening actor")
+
+
+class Recipe(Part):
+    sources: tuple[SourceSpec, ...] = ()
+    out: str | None = None
+    blocks: Blocks = Blocks()
+    observe: Observe = Observe()
+    judge: Judge = Judge()
+    shard: Shard = Shard()
+    run: Run = Run()
