@@ -1,0 +1,67 @@
+"""Tier 3: which accepted utterances a person will hear.
+
+The draw looks at ids, languages and corpora, never at scores or at the order of the rows, so a person's verdict on
+the sample says something of the whole, and the same dataset and seed always give the same sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data.filters.duplicates import Hashes
+
+_GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_MASK = (1 << 64) - 1
+
+
+def quotas(sizes: Sequence[int], items: int) -> list[int]:
+    """How many of `items` each stratum gives: proportional to its size, by largest remainder.
+
+    Integers throughout. Equal remainders go to the earlier stratum. The quotas add up to ``min(items, sum(sizes))``
+    and none is larger than its stratum.
+    """
+    total = sum(sizes)
+    if items >= total:
+        return list(sizes)
+    shares = [items * size // total for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (-(items * sizes[i] % total), i))
+    for i in by_remainder[: items - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+def draw(
+    ids: Hashes, strata: npt.NDArray[np.int64], count: int, eligible: npt.NDArray[np.bool_], items: int, seed: int
+) -> npt.NDArray[np.bool_]:
+    """Mask of the rows drawn, shape (rows,).
+
+    `strata` numbers each row's stratum, 0 to count - 1. Within a stratum the rows of smallest :func:`ticket` are
+    drawn, so removing one utterance changes the sample by few.
+    """
+    rows = np.flatnonzero(eligible)
+    quota = np.array(quotas(np.bincount(strata[rows], minlength=count).tolist(), items), np.int64)
+    tickets = ticket(ids[rows], seed)
+    order = np.lexsort((ids[rows, 1], ids[rows, 0], tickets, strata[rows]))
+    sorted_strata = strata[rows][order]
+    starts = np.searchsorted(sorted_strata, np.arange(count))
+    place = np.arange(len(rows)) - starts[sorted_strata]
+    mask = np.zeros(len(ids), bool)
+    mask[rows[order[place < quota[sorted_strata]]]] = True
+    return mask
+
+
+def ticket(ids: Hashes, seed: int) -> npt.NDArray[np.uint64]:
+    """A pseudo-random 64-bit number of (seed, id) for every row."""
+    start = np.uint64(int(_splitmix64(np.array([seed & _MASK], np.uint64))[0]))
+    return _splitmix64(_splitmix64(ids[:, 0] ^ start) ^ ids[:, 1])
+
+
+def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 17."""
+    x = x + np.uint64(_GAMMA)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,154 @@
+"""Observations as arrays: reads only the Parquet columns that the rules need and derives the flags they look at."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.filters.confidence import CJK
+from llaso_data.filters.consistency import EXTRA, PHRASE
+from llaso_data.filters.duplicates import Hashes
+from llaso_data.filters.rules import FLAGS, Columns
+from llaso_data.records import GIVEN
+
+_ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
+_DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
+_HEX_VALUE = np.full(256, 255, np.uint8)
+_HEX_VALUE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
+
+
+def stored(needed: Collection[str]) -> list[str]:
+    """The Parquet columns behind the columns that rules need."""
+    scores = [f"scores.{name}" for name in needed if name not in FLAGS and name not in EXTRA and name != "duration_s"]
+    return sorted({*_ALWAYS, *_DERIVED_FROM, *scores})
+
+
+def read(uri: str, columns: Sequence[str]) -> pa.Table:
+    """Those columns of one observation file, nested ones flattened to dotted names. Raises LLaSOError."""
+    try:
+        with storage.open_read(uri) as file:
+            table = pq.ParquetFile(file).read(columns=list(columns), use_threads=False)
+    except FileNotFoundError as error:
+        raise LLaSOError(f"{uri}: these observations are gone; run build-align again to make them") from error
+    except (OSError, pa.ArrowException) as error:
+        raise LLaSOError(f"{uri}: cannot be read as observations: {error}") from error
+    flat = table.flatten()
+    missing = sorted(set(columns) - set(flat.column_names))
+    if missing:
+        raise LLaSOError(
+            f"{uri}: has no column {', '.join(missing)}; it was not written by this version of build-align"
+        )
+    return flat.select(list(columns))
+
+
+def derive(table: pa.Table, needed: Collection[str], phrases: Mapping[str, Sequence[str]]) -> Columns:
+    """The arrays that the rules look at, from a table of :func:`read`.
+
+    `phrases` are texts to reject, by language; they add to what the observer found.
+    """
+    scores = [name for name in needed if name not in FLAGS and name not in EXTRA]
+    columns: dict[str, npt.NDArray[Any]] = {name: floats(table[_stored_name(name)]) for name in scores}
+    for name in EXTRA:
+        columns[name] = extra(table["scores.extra"], name)
+    if phrases:
+        listed = is_phrase(table["text"], table["language"], phrases)
+        columns[PHRASE] = np.where(listed, 1.0, columns[PHRASE])
+    unscored = pc.and_(pc.is_null(table["scores.min_word_logprob"]), pc.is_null(table["scores.eot_logprob"]))
+    columns["unscored"] = flags(unscored)
+    columns["given"] = flags(pc.equal(table["text_origin"], GIVEN))
+    columns["packed"] = flags(pc.equal(table["decoding"], "packed"))
+    columns["cjk"] = flags(pc.is_in(table["language"], value_set=pa.array(sorted(CJK))))
+    columns["no_text"] = ~flags(pc.match_substring_regex(table["text"], r"[\pL\pN]"))
+    columns["not_a_number"] = not_a_number([table[_stored_name(name)] for name in scores], len(table))
+    return columns
+
+
+def _stored_name(name: str) -> str:
+    return name if name == "duration_s" else f"scores.{name}"
+
+
+def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Null becomes NaN."""
+    values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    return values
+
+
+def flags(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Null becomes False."""
+    mask: npt.NDArray[np.bool_] = np.asarray(pc.fill_null(column, False).to_numpy(), bool)
+    return mask
+
+
+def not_a_number(columns: Sequence[pa.ChunkedArray], rows: int) -> npt.NDArray[np.bool_]:
+    """Rows in which a score is present and NaN."""
+    mask = np.zeros(rows, bool)
+    for column in columns:
+        mask |= flags(pc.is_nan(column))
+    return mask
+
+
+def extra(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
+    """One entry of every row's map ``scores.extra``; NaN where the row has none."""
+    maps = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    entries = np.flatnonzero(flags(pa.chunked_array([pc.equal(maps.keys, name)])))
+    rows = np.searchsorted(maps.offsets.to_numpy(), entries, side="right") - 1
+    values = np.full(len(maps), np.nan)
+    values[rows] = maps.items.take(pa.array(entries)).to_numpy(zero_copy_only=False)
+    return values
+
+
+def is_phrase(
+    text: pa.ChunkedArray, language: pa.ChunkedArray, phrases: Mapping[str, Sequence[str]]
+) -> npt.NDArray[np.bool_]:
+    """Rows whose whole text is one of its language's phrases, but for case, punctuation and spaces."""
+    plain = _letters_only(text)
+    mask = np.zeros(len(text), bool)
+    for name, listed in phrases.items():
+        same = pc.is_in(plain, value_set=_letters_only(pa.array(listed, pa.string())))
+        mask |= flags(pc.and_(same, pc.equal(language, name)))
+    return mask
+
+
+def _letters_only(text: Any) -> Any:
+    lower = pc.utf8_lower(pc.utf8_normalize(text, form="NFKC"))
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(lower, r"[^\pL\pM\pN]+", " "))
+
+
+def hashes(column: pa.ChunkedArray, name: str) -> Hashes:
+    """Ids of 32 hex digits as pairs of uint64, shape (rows, 2); null becomes zeros. Raises LLaSOError."""
+    strings = pc.fill_null(column, "0" * 32).cast(pa.binary())
+    sized = pc.equal(pc.binary_length(strings), 32)
+    if not pc.all(sized).as_py() and len(strings):
+        bad = column.filter(pc.invert(sized))[0].as_py()
+        raise LLaSOError(f"{name} {bad!r} is not 32 hexadecimal digits; it was not written by this version")
+    text = np.frombuffer(b"".join(_data(chunk) for chunk in strings.chunks), np.uint8)
+    digits = _HEX_VALUE[text].reshape(-1, 16, 2)
+    if digits.max(initial=0) > 15:
+        raise LLaSOError(f"a value of {name} is not 32 hexadecimal digits; it was not written by this version")
+    packed = np.ascontiguousarray(digits[:, :, 0] << 4 | digits[:, :, 1])
+    return packed.view(">u8").astype(np.uint64)
+
+
+def _data(chunk: pa.BinaryArray) -> memoryview:
+    """The bytes of an array of 32-byte strings without nulls."""
+    buffer = chunk.buffers()[2]
+    return (
+        memoryview(b"") if buffer is None else memoryview(buffer)[chunk.offset * 32 : (chunk.offset + len(chunk)) * 32]
+    )
+
+
+def hex_strings(values: Hashes) -> pa.StringArray:
+    """The inverse of :func:`hashes`."""
+    octets = np.ascontiguousarray(values.astype(">u8")).view(np.uint8).reshape(len(values), 16)
+    digits = np.stack([octets >> 4, octets & 15], axis=-1)
+    text = np.frombuffer(b"0123456789abcdef", np.uint8)[digits].tobytes()
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * 32
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(text))

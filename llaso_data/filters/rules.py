@@ -1,0 +1,62 @@
+"""What a rule is: one column, one threshold, evaluated on many utterances at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Columns = Mapping[str, npt.NDArray[Any]]
+"""Named arrays of equal length, one row per utterance. Scores are float64 with NaN for null; flags are bool."""
+
+FLAGS = frozenset({"packed", "cjk", "given", "no_text", "unscored", "not_a_number"})
+"""Columns that :mod:`llaso_data.filters.columns` derives and that are bool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An utterance violates the rule where its score lies strictly beyond the threshold on `side`.
+
+    A null score does not violate, unless `null_violates`. `only` names a flag: the rule looks at the rows where
+    the flag is set, or, written ``!flag``, at the rows where it is not.
+    """
+
+    name: str
+    column: str
+    threshold: float
+    side: Literal["below", "above"]
+    only: str | None = None
+    null_violates: bool = False
+
+    def violations(self, columns: Columns) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+        """(mask of the rows that violate, values that were looked at), both of shape (rows,)."""
+        values = columns[self.column].astype(np.float64, copy=False)
+        # A comparison with NaN is false: null passes here.
+        mask = values < self.threshold if self.side == "below" else values > self.threshold
+        if self.null_violates:
+            mask = mask | np.isnan(values)
+        if self.only is not None:
+            flag = columns[self.only.removeprefix("!")]
+            mask = mask & (~flag if self.only.startswith("!") else flag)
+        return mask, values
+
+    def needs(self) -> set[str]:
+        """The columns that it reads."""
+        return {self.column} if self.only is None else {self.column, self.only.removeprefix("!")}
+
+
+def below(name: str, column: str, threshold: float | None, only: str | None = None) -> list[Rule]:
+    """The rule as a list of one; empty where the threshold is null, which switches it off."""
+    return [] if threshold is None else [Rule(name, column, threshold, "below", only)]
+
+
+def above(name: str, column: str, threshold: float | None, only: str | None = None) -> list[Rule]:
+    return [] if threshold is None else [Rule(name, column, threshold, "above", only)]
+
+
+def flagged(name: str, flag: str, only: str | None = None) -> list[Rule]:
+    """Rejects the rows whose 0/1 column is set."""
+    return [Rule(name, flag, 0.0, "above", only)]

@@ -1,0 +1,298 @@
+"""Judge: from observations to one verdict for every utterance. Cheap, global, and it reads no audio.
+
+Observation files are read a group at a time and only in the columns that the rules need; what is kept of an utterance
+is about a hundred bytes of arrays, so millions fit into memory and no step loops over rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.filters import audit, columns, confidence, consistency, duplicates
+from llaso_data.filters.duplicates import Hashes
+from llaso_data.filters.rules import Columns, Rule
+from llaso_data.pipeline import recipe
+from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, schema
+
+REPEATED_ID = "repeated_id"
+DUPLICATES_AUDIO = "duplicates.audio"
+
+_PARTS_AT_ONCE = 32
+_ROWS_AT_ONCE = 1 << 20
+_VERDICTS = (ACCEPTED, REJECTED, DUPLICATE, FAILED)
+_ACCEPTED, _REJECTED, _DUPLICATE, _FAILED = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """The verdict table, rows in the order of the observations, and what it adds up to.
+
+    counts: inputs (= accepted + rejected + duplicates + failed), recordings that they were cut from, audited.
+    rules: how many utterances each rule kept out, failures under ``failed.<reason>``.
+    hours: observed (everything decoded), and of it accepted, rejected and duplicates.
+    languages: accepted utterances and hours, by language.
+    """
+
+    table: pa.Table
+    counts: dict[str, int]
+    rules: dict[str, int]
+    hours: dict[str, float]
+    languages: dict[str, dict[str, float]]
+
+    @property
+    def failed_share(self) -> float:
+        """Failed inputs over all inputs, what ``judge.max_failures`` limits."""
+        return self.counts["failed"] / max(1, self.counts["inputs"])
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the table, as JSON."""
+        return {"counts": self.counts, "rules": self.rules, "hours": self.hours, "languages": self.languages}
+
+
+def rules(section: recipe.Judge) -> list[Rule]:
+    """Tier 1, then tier 2, in the order in which they are tried: the first rule violated names the rejection."""
+    return [*confidence.rules(section.confidence), *consistency.rules(section.consistency)]
+
+
+def judge(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], None] | None = None) -> JudgeResult:
+    """The verdicts on the utterances of observation files (URIs, in order).
+
+    `on_part` is called with the number of files read so far. Raises LLaSOError where a file is missing or foreign,
+    or where the counts do not add up.
+    """
+    state = _observed(parts, section, on_part or (lambda _: None))
+    verdict, rule = state.verdicts, state.rules
+    open_rows = verdict != _FAILED
+    again = duplicates.repeated(state.ids, open_rows)
+    # A repeated id is named before any score is looked at: it is a fault of the sources, not of the audio.
+    verdict[again], rule[again] = _REJECTED, state.names.code(REPEATED_ID)
+    state.values[again] = np.nan
+    corpus_rank = _ranks(state.corpora)[state.corpus]
+    original = np.full(len(verdict), -1, np.int64)
+    if section.duplicates.exact:
+        candidates = (verdict == _ACCEPTED) & state.audio_ids.any(axis=1)
+        original = duplicates.exact(state.audio_ids, state.ids, corpus_rank, candidates)
+        verdict[original >= 0], rule[original >= 0] = _DUPLICATE, state.names.code(DUPLICATES_AUDIO)
+    strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
+    audited = audit.draw(
+        state.ids,
+        strata,
+        len(state.corpora) * len(state.languages),
+        verdict == _ACCEPTED,
+        section.audit.items,
+        section.audit.seed,
+    )
+    result = _summary(state, audited, _table(state, original, audited))
+    _check(result)
+    return result
+
+
+@dataclass(slots=True)
+class Codes:
+    """Numbers for names, in the order in which they were first seen."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def code(self, name: str) -> int:
+        return self.numbers.setdefault(name, len(self.numbers))
+
+    def encode(self, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
+        """The number of every row's name, shape (rows,); nulls must be filled."""
+        names = pc.unique(column)
+        local = pc.index_in(column, value_set=names).to_numpy()
+        known = np.array([self.code(name) for name in names.to_pylist()], np.int32)
+        codes: npt.NDArray[np.int32] = known[local] if len(known) else np.zeros(0, np.int32)
+        return codes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(slots=True)
+class _State:
+    """What is kept of every utterance: arrays of one row each, and the names behind their codes."""
+
+    ids: Hashes
+    audio_ids: Hashes
+    corpus: npt.NDArray[np.int32]
+    language: npt.NDArray[np.int32]
+    durations_s: npt.NDArray[np.float64]
+    verdicts: npt.NDArray[np.int8]
+    rules: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float64]
+    thresholds: npt.NDArray[np.float64]
+    recordings: int
+    corpora: Codes
+    languages: Codes
+    names: Codes
+
+
+def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], None]) -> _State:
+    """Reads everything once and tries the rules that need no other utterance."""
+    tried = rules(section)
+    needed = sorted({"duration_s", *(name for rule in tried for name in rule.needs())})
+    wanted = columns.stored(needed)
+    corpora, languages, names = Codes(), Codes(), Codes()
+    groups: list[tuple[npt.NDArray[Any], ...]] = []
+    remote = any(not storage.is_local(part) for part in parts)
+    with ThreadPoolExecutor(16 if remote else min(4, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(parts), _PARTS_AT_ONCE):
+            group = parts[start : start + _PARTS_AT_ONCE]
+            table = pa.concat_tables(list(pool.map(lambda uri: columns.read(uri, wanted), group)))
+            found = columns.derive(table, needed, section.consistency.phrases)
+            groups.append(
+                (
+                    columns.hashes(table["id"], "id"),
+                    columns.hashes(table["audio_id"], "audio_id"),
+                    columns.hashes(table["recording"], "recording"),
+                    corpora.encode(table["source.corpus"]),
+                    languages.encode(pc.fill_null(table["language"], UNKNOWN)),
+                    np.nan_to_num(found["duration_s"]),
+                    *_try(tried, found, table["failure.reason"], names),
+                )
+            )
+            on_part(start + len(group))
+    if not groups:
+        groups.append(_nothing())
+    kept: list[npt.NDArray[Any]] = [np.concatenate(arrays) for arrays in zip(*groups, strict=True)]
+    del groups
+    ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = kept
+    return _State(
+        ids=ids,
+        audio_ids=audio_ids,
+        recordings=_distinct(recordings),
+        corpus=corpus,
+        language=language,
+        durations_s=durations_s,
+        verdicts=verdicts,
+        rules=rule_codes,
+        values=values,
+        thresholds=thresholds,
+        corpora=corpora,
+        languages=languages,
+        names=names,
+    )
+
+
+def _try(
+    tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: Codes
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(verdict, code of the rule's name or -1, value, threshold) of each row, by failure or the first rule violated."""
+    rows = len(reason)
+    rule_code = np.full(rows, -1, np.int32)
+    value, threshold = np.full(rows, np.nan), np.full(rows, np.nan)
+    failed = ~np.asarray(reason.is_null().to_numpy(), bool)
+    reasons = pc.binary_join_element_wise("failed", reason.filter(pa.array(failed)), ".")
+    rule_code[failed] = names.encode(reasons)
+    verdict = np.where(failed, np.int8(_FAILED), np.int8(_ACCEPTED))
+    for rule in tried:
+        mask, values = rule.violations(found)
+        mask = mask & (verdict == _ACCEPTED)
+        if mask.any():
+            verdict[mask] = _REJECTED
+            rule_code[mask] = names.code(rule.name)
+            value[mask], threshold[mask] = values[mask], rule.threshold
+    return verdict, rule_code, value, threshold
+
+
+def _nothing() -> tuple[npt.NDArray[Any], ...]:
+    """The arrays of no utterances."""
+    ids, codes, numbers = np.zeros((0, 2), np.uint64), np.zeros(0, np.int32), np.zeros(0)
+    return (ids, ids, ids, codes, codes, numbers, np.zeros(0, np.int8), codes, numbers, numbers)
+
+
+def _distinct(values: Hashes) -> int:
+    ordered = values[np.lexsort((values[:, 1], values[:, 0]))]
+    return int((ordered[1:] != ordered[:-1]).any(axis=1).sum()) + (len(values) > 0)
+
+
+def _ranks(names: Codes) -> npt.NDArray[np.int32]:
+    """From code to place in alphabetical order: results must not depend on which name was seen first."""
+    place = {name: rank for rank, name in enumerate(sorted(names))}
+    return np.array([place[name] for name in names], np.int32)
+
+
+def _table(state: _State, original: npt.NDArray[np.int64], audited: npt.NDArray[np.bool_]) -> pa.Table:
+    target = schema(Verdict)
+    verdicts, names = pa.array(_VERDICTS), pa.array(list(state.names), pa.string())
+    pieces = [target.empty_table()]
+    for start in range(0, len(state.ids), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        code, of = state.rules[rows], original[rows]
+        duplicate_of = columns.hex_strings(state.ids[of])
+        arrays = [
+            columns.hex_strings(state.ids[rows]),
+            verdicts.take(pa.array(state.verdicts[rows])),
+            names.take(pa.array(code, mask=code < 0)),
+            pa.array(state.values[rows], from_pandas=True),
+            pa.array(state.thresholds[rows], from_pandas=True),
+            pc.if_else(pa.array(of >= 0), duplicate_of, pa.scalar(None, pa.string())),
+            pa.array(audited[rows]),
+        ]
+        pieces.append(pa.Table.from_arrays(arrays, schema=target))
+    return pa.concat_tables(pieces)
+
+
+def _summary(state: _State, audited: npt.NDArray[np.bool_], table: pa.Table) -> JudgeResult:
+    by_verdict = np.bincount(state.verdicts, minlength=4).tolist()
+    seconds = np.bincount(state.verdicts, weights=state.durations_s, minlength=4)
+    decoded = seconds[:_FAILED]
+    accepted = state.verdicts == _ACCEPTED
+    spoken = state.language[accepted]
+    clips = np.bincount(spoken, minlength=len(state.languages))
+    clip_seconds = np.bincount(spoken, weights=state.durations_s[accepted], minlength=len(state.languages))
+    by_rule = np.bincount(state.rules[state.rules >= 0], minlength=len(state.names))
+    return JudgeResult(
+        table=table,
+        counts={
+            "inputs": len(state.ids),
+            "recordings": state.recordings,
+            "accepted": by_verdict[_ACCEPTED],
+            "rejected": by_verdict[_REJECTED],
+            "duplicates": by_verdict[_DUPLICATE],
+            "failed": by_verdict[_FAILED],
+            "audited": int(audited.sum()),
+        },
+        rules={name: int(n) for name, n in sorted(zip(state.names, by_rule, strict=True)) if n},
+        hours={
+            "observed": _hours(decoded.sum()),
+            "accepted": _hours(decoded[_ACCEPTED]),
+            "rejected": _hours(decoded[_REJECTED]),
+            "duplicates": _hours(decoded[_DUPLICATE]),
+        },
+        languages={
+            name: {"accepted": int(n), "hours": _hours(s)}
+            for name, n, s in sorted(zip(state.languages, clips, clip_seconds, strict=True))
+            if n
+        },
+    )
+
+
+def _hours(seconds: float) -> float:
+    return round(float(seconds) / 3600, 6)
+
+
+def _check(result: JudgeResult) -> None:
+    """Nothing is dropped silently. Raises LLaSOError."""
+    counts = result.counts
+    parts = counts["accepted"] + counts["rejected"] + counts["duplicates"] + counts["failed"]
+    named = sum(result.rules.values()) + counts["accepted"]
+    if not counts["inputs"] == parts == named == len(result.table):
+        raise LLaSOError(
+            f"the counts do not add up: {counts['inputs']} inputs, but {parts} verdicts, {named} of them accepted or "
+            f"named by a rule, and {len(result.table)} rows; please report this with the recipe"
+        )
