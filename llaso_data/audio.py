@@ -1,0 +1,296 @@
+"""One way to read audio: any file that libsndfile or FFmpeg reads becomes 16 kHz mono 16-bit PCM.
+
+Decoding streams: blocks come from the decoder, are averaged over channels, resampled (soxr, HQ), rounded and
+clipped, so memory is that of the result. A 16 kHz mono 16-bit source comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data import archive, storage
+from llaso_data.decoders import Track, open_track
+from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.records import digest
+
+SAMPLE_RATE_HZ = 16_000
+FULL_SCALE = 32_768  # int16 −32768 is −1.0
+SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there
+SILENCE_DBFS = -120.0  # what `level` says of digital silence
+OPUS_BITS_PER_S = 32_000
+
+# fmt: off
+AUDIO_EXTENSIONS = frozenset((
+    "wav", "wave", "w64", "rf64", "flac", "mp3", "mp2", "ogg", "oga", "opus", "spx", "aiff", "aif", "aifc", "au",
+    "snd", "caf", "m4a", "m4b", "aac", "g722", "wma", "amr", "awb", "ac3", "mp4", "m4v", "mkv", "mka", "webm",
+    "mov", "avi", "mpg", "mpeg", "ts", "flv", "wmv", "asf", "3gp",
+))
+"""Extensions, lower case and without dot, of what a folder is searched for; content decides how a file is read."""
+# fmt: on
+
+Pcm = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a file says of itself. ``duration_s`` is None where it does not say; ``codec`` is like ``wav/pcm_16``."""
+
+    duration_s: float | None
+    sampling_rate_hz: int
+    channels: int
+    codec: str
+
+
+@contextmanager
+def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
+    """A file, or one member of a plain tar, open for reading and seekable; through fsspec, so remote works alike.
+
+    Raises AudioError ``missing`` or ``unreadable`` (permissions, a folder), and LLaSOError where a remote store
+    fails: that says nothing of the audio and must not be recorded against it.
+    """
+    label = _label(uri, member)
+    try:
+        if member is None:
+            with storage.open_read(uri) as file:
+                yield cast(BinaryIO, file)
+        else:
+            with archive.open_member(uri, member) as file:
+                yield file
+    except FileNotFoundError as error:
+        raise AudioError("missing", f"{label}: no such file; correct the path or remove the entry") from error
+    except OSError as error:
+        if storage.is_local(uri):
+            raise AudioError("unreadable", f"{label}: cannot be opened ({error.strerror or error})") from error
+        raise LLaSOError(f"{label}: the store failed ({error}); run the command again") from error
+
+
+def probe(uri: str, member: str | None = None) -> Probe:
+    """Rate, channels, codec and stated duration, without decoding. Raises AudioError."""
+    label = _label(uri, member)
+    with open_audio(uri, member) as file, open_track(file, label) as track:
+        return _probe(track)
+
+
+def decode(
+    uri: str,
+    member: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    max_duration_s: float | None = None,
+) -> tuple[Pcm, Probe]:
+    """16 kHz mono PCM, shape (samples,), of a file or of ``start_s``–``end_s`` of it.
+
+    The span is ``[round(start_s * 16000):round(end_s * 16000)]`` of the whole file's PCM. Raises AudioError:
+    ``missing``, ``unreadable``, ``empty``, ``truncated`` (less came out than the file states), ``not_finite``
+    (NaN or infinite samples), ``span_outside``, ``too_long`` (the result would exceed ``max_duration_s``).
+    """
+    pieces, found = decode_spans(uri, member, [(start_s, end_s)], max_duration_s)
+    if isinstance(pieces[0], AudioError):
+        raise pieces[0]
+    return pieces[0], found
+
+
+def decode_spans(
+    uri: str,
+    member: str | None,
+    spans: Sequence[tuple[float | None, float | None]],
+    max_duration_s: float | None = None,
+) -> tuple[list[Pcm | AudioError], Probe]:
+    """Many spans of one file in one decoding pass; each gives its PCM or its own AudioError.
+
+    A span that ends before a fault in the file is not hurt by it. Raises AudioError where the file cannot
+    be opened at all. ``Probe.duration_s`` is what was decoded when the pass reached the end, else what the
+    file states.
+    """
+    label = _label(uri, member)
+    with open_audio(uri, member) as file, open_track(file, label) as track:
+        return _collect(track, label, spans, max_duration_s)
+
+
+def decode_bytes(data: bytes, name: str = "") -> Pcm:
+    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` serves messages. Raises AudioError."""
+    label = name or "audio"
+    with open_track(io.BytesIO(data), label) as track:
+        piece = _collect(track, label, [(None, None)], None)[0][0]
+    if isinstance(piece, AudioError):
+        raise piece
+    return piece
+
+
+def audio_id(pcm: Pcm) -> str:
+    """32 hex digits that equal PCM shares: the digest of its little-endian bytes."""
+    return digest(pcm.astype("<i2", copy=False).tobytes())
+
+
+def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"]) -> bytes:
+    """A 16 kHz mono audio file of the PCM; the same PCM gives the same bytes.
+
+    wav and flac are lossless. opus is lossy (32 kbit/s) but keeps the exact number of samples.
+    """
+    if format == "opus":
+        return _encode_opus(pcm)
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, pcm, SAMPLE_RATE_HZ, format=format.upper(), subtype="PCM_16")
+    return file.getvalue()
+
+
+def level(pcm: Pcm) -> tuple[float, float]:
+    """(RMS in dB of full scale, not below −120; share of samples at full scale)."""
+    if not len(pcm):
+        return SILENCE_DBFS, 0.0
+    energy = clipped = 0
+    for start in range(0, len(pcm), 1 << 20):
+        block = pcm[start : start + (1 << 20)].astype(np.int64)
+        energy += int(block @ block)
+        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE - 1))
+    rms = math.sqrt(energy / len(pcm)) / FULL_SCALE
+    return max(SILENCE_DBFS, 20 * math.log10(rms)) if rms else SILENCE_DBFS, clipped / len(pcm)
+
+
+def _label(uri: str, member: str | None) -> str:
+    return uri if member is None else f"{uri}!{member}"
+
+
+def _probe(track: Track) -> Probe:
+    stated = None if track.stated_frames is None else track.stated_frames / track.rate_hz
+    return Probe(stated, track.rate_hz, track.channels, track.codec)
+
+
+def _collect(
+    track: Track, label: str, spans: Sequence[tuple[float | None, float | None]], max_duration_s: float | None
+) -> tuple[list[Pcm | AudioError], Probe]:
+    slices = [_Slice.of(start_s, end_s, max_duration_s, label) for start_s, end_s in spans]
+    fault: AudioError | None = None
+    position = 0
+    found = _probe(track)
+    try:
+        for block in _to_16k(track, label):
+            for piece in slices:
+                piece.add(position, block, max_duration_s, label)
+            position += len(block)
+            if all(piece.done(position) for piece in slices):
+                break
+        else:
+            found = replace(found, duration_s=track.decoded_frames / track.rate_hz)
+            if not track.decoded_frames:
+                fault = AudioError("empty", f"{label}: no audio in it")
+    except AudioError as error:
+        fault = error
+    return [piece.result(position, fault, label) for piece in slices], found
+
+
+def _to_16k(track: Track, label: str) -> Iterator[Pcm]:
+    """The track's blocks as 16 kHz mono int16, rounded to nearest and clipped."""
+    stream: Any = None
+    if track.rate_hz != SAMPLE_RATE_HZ:
+        import soxr
+
+        stream = soxr.ResampleStream(track.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    for block in track.blocks:
+        mono = _mean(block)
+        if not np.isfinite(mono).all():
+            at_s = track.decoded_frames / track.rate_hz
+            raise AudioError("not_finite", f"{label}: NaN or infinite samples before {at_s:.2f} s; export it again")
+        yield _to_int16(mono if stream is None else stream.resample_chunk(mono))
+    if stream is not None:
+        yield _to_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def _mean(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The mean over channels of (frames, channels), added channel by channel: the same sum on every machine."""
+    if block.shape[1] == 1:
+        return np.ascontiguousarray(block[:, 0])
+    total = block[:, 0].copy()
+    for channel in range(1, block.shape[1]):
+        total += block[:, channel]
+    return total / np.float32(block.shape[1])
+
+
+def _to_int16(samples: npt.NDArray[np.float32]) -> Pcm:
+    scaled = np.rint(samples * np.float32(FULL_SCALE))
+    return cast(Pcm, np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))
+
+
+class _Slice:
+    """One span while the file goes by: samples ``start``–``end`` at 16 kHz."""
+
+    def __init__(self, start: int, end: int | None, fault: AudioError | None) -> None:
+        self.start = start
+        self.end = end
+        self.fault = fault
+        self.parts: list[Pcm] = []
+        self.samples = 0
+
+    @classmethod
+    def of(cls, start_s: float | None, end_s: float | None, max_duration_s: float | None, label: str) -> _Slice:
+        start_s = 0.0 if start_s is None else start_s
+        fault = None
+        if not (0 <= start_s < math.inf) or (end_s is not None and not (start_s < end_s < math.inf)):
+            fault = AudioError("span_outside", f"{label}: {start_s}–{end_s} s is not a span")
+            return cls(0, 0, fault)
+        start, end = round(start_s * SAMPLE_RATE_HZ), None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+        if end is not None and max_duration_s is not None and end - start > max_duration_s * SAMPLE_RATE_HZ:
+            fault = _too_long(label, max_duration_s)
+        elif end == start:
+            fault = AudioError("span_outside", f"{label}: {start_s}–{end_s} s is shorter than one sample")
+        return cls(start, end, fault)
+
+    def done(self, position: int) -> bool:
+        return self.fault is not None or (self.end is not None and self.end <= position)
+
+    def add(self, position: int, block: Pcm, max_duration_s: float | None, label: str) -> None:
+        if self.done(position) or position + len(block) <= self.start:
+            return
+        part = block[max(0, self.start - position) : None if self.end is None else self.end - position]
+        self.parts.append(part)
+        self.samples += len(part)
+        if max_duration_s is not None and self.samples > max_duration_s * SAMPLE_RATE_HZ:
+            self.fault = _too_long(label, max_duration_s)
+            self.parts = []
+
+    def result(self, position: int, fault: AudioError | None, label: str) -> Pcm | AudioError:
+        """``position`` is how much came out, ``fault`` what ended the decoding early."""
+        if self.fault is not None:
+            return self.fault
+        if fault is not None and not self.done(position):
+            return fault
+        beyond = (self.end or 0) - position
+        if self.start >= position or beyond > SPAN_TOLERANCE_S * SAMPLE_RATE_HZ:
+            start_s, end_s = self.start / SAMPLE_RATE_HZ, None if self.end is None else self.end / SAMPLE_RATE_HZ
+            length_s = position / SAMPLE_RATE_HZ
+            detail = f"{label}: {start_s:.3f}–{'end' if end_s is None else f'{end_s:.3f}'} s lies outside its "
+            return AudioError("span_outside", f"{detail}{length_s:.3f} s; correct start and end in the manifest")
+        return np.concatenate(self.parts)
+
+
+def _too_long(label: str, max_duration_s: float) -> AudioError:
+    detail = f"{label}: longer than {max_duration_s:g} s; cut it or raise observe.decode.max_duration_s"
+    return AudioError("too_long", detail)
+
+
+def _encode_opus(pcm: Pcm) -> bytes:
+    """Ogg Opus through FFmpeg: libsndfile's muxer puts a random serial number into every file."""
+    import av
+    from av.codec.context import Flags
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")
+        stream.codec_context.flags |= Flags.bitexact
+        stream.bit_rate = OPUS_BITS_PER_S
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE_HZ
+        frame.pts = 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return file.getvalue()

@@ -1,0 +1,288 @@
+"""The two decoders behind ``audio.py``: libsndfile first, FFmpeg (through PyAV) for what it does not read.
+
+Both give a :class:`Track`: float32 blocks of (frames, channels) at the file's own rate. A decoder is chosen by
+what opens the file, once; a fault later in the file is an error, never a reason to try the other one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data.errors import AudioError
+
+BLOCK_FRAMES = 65_536
+LOSSY_TOLERANCE = 0.01  # mp3, Ogg and what FFmpeg reads state durations to about a packet, so up to this share …
+LOSSY_TOLERANCE_S = 0.25  # … or this many seconds may be missing before a file counts as cut short
+RATES_HZ = range(1_000, 768_001)
+PLACEHOLDER_BYTES = 0x7FFF0000  # RIFF sizes from here on are what programs write that could not seek back
+
+# fmt: off
+FFMPEG_ONLY = frozenset((
+    "aac", "m4a", "m4b", "mp4", "m4v", "mkv", "mka", "webm", "mov", "avi", "wma", "wmv", "asf", "flv", "3gp",
+    "amr", "awb", "ac3", "mpg", "mpeg", "ts",
+))
+# fmt: on
+# FFmpeg also knows playlists, which name other files and addresses to read. Audio never is one of these.
+FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,g722,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,"
+    "mpegts,ogg,rm,tta,voc,w64,wav,wv,ape"
+)
+
+Block = npt.NDArray[np.float32]
+
+
+@dataclass
+class Track:
+    """The audio of one open file. ``stated_frames``: what its header says; ``decoded_frames``: what came so far."""
+
+    rate_hz: int
+    channels: int
+    codec: str
+    stated_frames: int | None
+    blocks: Iterator[Block] = field(default_factory=lambda: iter(()))
+    decoded_frames: int = 0
+
+
+class GuardedFile:
+    """A file for C callbacks, which cannot raise: it keeps the first error instead and reads as if at its end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self._file.read(count)
+        except OSError as error:
+            self.error = self.error or error
+            return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            self.error = self.error or error
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+@contextmanager
+def open_track(file: BinaryIO, label: str) -> Iterator[Track]:
+    """The audio of a seekable file; the extension at the end of ``label`` matters only for raw formats.
+
+    Raises AudioError ``empty`` or ``unreadable`` here, and those and ``truncated`` while blocks are taken;
+    OSError where the file itself could not be read.
+    """
+    size_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size_bytes == 0:
+        raise AudioError("empty", f"{label}: the file has no bytes")
+    guarded = GuardedFile(file)
+    extension = label.rpartition(".")[2].lower()
+    try:
+        opened = None if extension == "g722" or extension in FFMPEG_ONLY else _open_sndfile(guarded, label, size_bytes)
+        if opened is None:
+            file.seek(0)
+            opened = _open_ffmpeg(guarded, label, "g722" if extension == "g722" else None)
+    except AudioError:
+        if guarded.error is not None:
+            raise guarded.error from None
+        raise
+    track, handle = opened
+    with handle:
+        if track.rate_hz not in RATES_HZ or track.channels < 1:
+            detail = f"{label}: {track.rate_hz} Hz with {track.channels} channels is not audio"
+            raise AudioError("unreadable", detail)
+        track.blocks = _counted(track, track.blocks, guarded, label)
+        yield track
+
+
+def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label: str) -> Iterator[Block]:
+    """The blocks, counted, with the store's own error before the decoder's and a check at the end."""
+    try:
+        for block in blocks:
+            track.decoded_frames += len(block)
+            yield block
+    except AudioError:
+        if guarded.error is not None:
+            raise guarded.error from None
+        raise
+    if guarded.error is not None:
+        raise guarded.error
+    stated = track.stated_frames or 0
+    exact = track.codec.split("/")[0] in ("wav", "wavex", "aiff", "flac", "w64", "rf64", "au", "caf")
+    allowed = 0.0 if exact else max(LOSSY_TOLERANCE_S * track.rate_hz, LOSSY_TOLERANCE * stated)
+    if stated - track.decoded_frames > allowed:
+        raise _truncated(track, label)
+
+
+def _truncated(track: Track, label: str, why: str = "") -> AudioError:
+    came = f"{track.decoded_frames / track.rate_hz:.2f} s came out"
+    if track.stated_frames:
+        came += f" of the {track.stated_frames / track.rate_hz:.2f} s that it states"
+    return AudioError("truncated", f"{label}: cut short or damaged: {came}{why}; fetch the file again")
+
+
+# libsndfile
+
+
+def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Track, Any] | None:
+    """The track, or None where libsndfile does not know the format."""
+    import soundfile
+
+    class Sequential(soundfile.SoundFile):  # type: ignore[misc]
+        """soundfile seeks after every read of a seekable file, and a seek changes what Opus and mp3 decode to."""
+
+        def seekable(self) -> bool:
+            return False
+
+    cut = _cut_share(guarded, size_bytes)
+    guarded.seek(0)
+    try:
+        handle = Sequential(cast(Any, guarded))
+    except (soundfile.LibsndfileError, TypeError) as error:
+        if cut is not None:
+            raise AudioError("truncated", f"{label}: cut short ({_said(error)}); fetch the file again") from error
+        return None
+    frames = handle.frames if 0 < handle.frames < 1 << 62 else None  # a FLAC from a pipe states no length
+    if frames and cut:
+        frames = round(frames / cut)
+    track = Track(handle.samplerate, handle.channels, f"{handle.format}/{handle.subtype}".lower(), frames)
+
+    def blocks() -> Iterator[Block]:
+        while True:
+            try:
+                block = handle.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                if guarded.tell() >= size_bytes:
+                    raise _truncated(track, label, f" ({_said(error)})") from error
+                raise AudioError("unreadable", f"{label}: damaged ({_said(error)}); fetch the file again") from error
+            if not len(block):
+                break
+            yield block
+        if cut == 0:
+            raise _truncated(track, label)
+
+    track.blocks = blocks()
+    return track, handle
+
+
+def _said(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return str(text).strip().rstrip(".")
+
+
+def _cut_share(file: GuardedFile, size_bytes: int) -> float | None:
+    """Which share of the audio data is there, for containers whose cut libsndfile passes over in silence.
+
+    None: whole (or not one of these). 0: something is missing, unknown how much (Ogg).
+    """
+    head = file.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        return _wave_share(file, size_bytes)
+    if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+        stated = int.from_bytes(head[4:8], "big") + 8
+        return size_bytes / stated if size_bytes < stated < PLACEHOLDER_BYTES else None
+    if head[:4] == b"OggS":
+        return None if _last_page_whole(file, size_bytes) else 0
+    return None
+
+
+def _wave_share(file: GuardedFile, size_bytes: int) -> float | None:
+    position = 12
+    while position + 8 <= size_bytes:
+        file.seek(position)
+        head = file.read(8)
+        stated = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            there = size_bytes - position - 8
+            return there / stated if there < stated < PLACEHOLDER_BYTES else None
+        position += 8 + stated + stated % 2
+    return None
+
+
+def _last_page_whole(file: GuardedFile, size_bytes: int) -> bool:
+    """Whether the last Ogg page (at most 65,307 bytes) is all there (RFC 3533, section 6)."""
+    file.seek(max(0, size_bytes - 65_307))
+    tail = file.read(65_307)
+    at = tail.rfind(b"OggS")
+    if at < 0 or at + 27 > len(tail):
+        return False
+    segments = tail[at + 26]
+    table = tail[at + 27 : at + 27 + segments]
+    return len(table) == segments and at + 27 + segments + sum(table) <= len(tail)
+
+
+# FFmpeg
+
+
+def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[Track, Any]:
+    import av
+
+    try:
+        container = av.open(cast(Any, guarded), format=format, options={"format_whitelist": FORMATS})
+    except (av.error.FFmpegError, ValueError) as error:
+        known = "neither libsndfile nor FFmpeg reads it as audio"
+        detail = f"{label}: {known} ({_said(error)}); convert it or take it out"
+        raise AudioError("unreadable", detail) from error
+    if not container.streams.audio:
+        container.close()
+        raise AudioError("unreadable", f"{label}: no audio track in it; take it out")
+    stream = container.streams.audio[0]
+    rate_hz, channels = stream.codec_context.sample_rate or 0, stream.codec_context.channels
+    name = stream.codec_context.name
+    codec = name if container.format.name == name else f"{container.format.name.split(',')[0]}/{name}"
+    track = Track(rate_hz, channels, codec, _stated_frames(container, stream))
+
+    def blocks() -> Iterator[Block]:
+        try:
+            for frame in container.decode(stream):
+                if frame.sample_rate != rate_hz:
+                    detail = f"{label}: its rate changes from {rate_hz} to {frame.sample_rate} Hz; convert it first"
+                    raise AudioError("unreadable", detail)
+                yield _frame_block(frame)
+        except av.error.FFmpegError as error:
+            raise _truncated(track, label, f" ({_said(error)})") from error
+
+    track.blocks = blocks()
+    return track, container
+
+
+def _stated_frames(container: Any, stream: Any) -> int | None:
+    """What the container says of the audio track's own length, in frames; None where that is a guess.
+
+    Raw AAC and mp3 streams have no length: FFmpeg estimates it from the bit rate.
+    """
+    rate_hz: int = stream.codec_context.sample_rate or 0
+    if container.format.name in ("aac", "mp3"):
+        return None
+    if stream.duration is not None:
+        return round(float(stream.duration * stream.time_base) * rate_hz)
+    stated = stream.metadata.get("DURATION", "")  # Matroska: 00:01:02.345000000
+    parts = stated.split(":")
+    if len(parts) == 3:
+        return round((int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])) * rate_hz)
+    if container.duration is not None and len(container.streams) == 1:
+        return round(float(container.duration) / 1_000_000 * rate_hz)
+    return None
+
+
+def _frame_block(frame: Any) -> Block:
+    """(samples, channels) float32 in −1…1 of a frame of any sample format."""
+    data = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    data = data.T if frame.format.is_planar else data.reshape(-1, channels)
+    if data.dtype.kind == "f":
+        return cast(Block, data.astype(np.float32))
+    if data.dtype == np.uint8:
+        return cast(Block, (data.astype(np.float32) - np.float32(128)) / np.float32(128))
+    return cast(Block, (data / float(-np.iinfo(data.dtype).min)).astype(np.float32))
