@@ -201,6 +201,12 @@ def base(language: str | None) -> str:
     return re.split(r"[-_]", language, maxsplit=1)[0].lower() if language else ""
 
 
+def is_spaced(language: str | None) -> bool:
+    """Whether spaces part the language's words; true where the language is not in :data:`LANGUAGES`."""
+    code = base(language)
+    return LANGUAGES[code].spaced if code in LANGUAGES else True
+
+
 def word_spans(text: str, language: str | None) -> list[tuple[int, int]]:
     """Character spans ``(start, end)`` of the words of the text as given, in order.
 
@@ -208,7 +214,7 @@ def word_spans(text: str, language: str | None) -> list[tuple[int, int]]:
     between spaces. In languages without them (Chinese, Japanese, Thai, ...) it is one character with its marks, a run
     of other letters or digits is one word, and punctuation joins the word before it (opening brackets the one after).
     """
-    if _is_spaced(base(language)):
+    if is_spaced(language):
         return [match.span() for match in re.finditer(r"\S+", text)]
     spans: list[tuple[int, int]] = []
     for chunk in re.finditer(r"\S+", text):
@@ -272,10 +278,6 @@ def repetition(text: str, language: str | None, max_words: int = 10) -> float:
     return most / len(words) if words else 0.0
 
 
-def _is_spaced(code: str) -> bool:
-    return LANGUAGES[code].spaced if code in LANGUAGES else True
-
-
 def _normalize_once(text: str, code: str) -> str:
     text = unicodedata.normalize("NFKC", text)
     text = _NOT_SPOKEN.sub(" ", text)
@@ -285,7 +287,7 @@ def _normalize_once(text: str, code: str) -> str:
     text = _APOSTROPHES.sub(" " if code in _ELIDING else "", text)
     text = "".join(map(_plain_character, _VARIATION.sub("", text)))
     text = " ".join(_own_rules(text, code).split())
-    return text if _is_spaced(code) else _SPACE_BY_UNSPACED.sub("", text)
+    return text if is_spaced(code) else _SPACE_BY_UNSPACED.sub("", text)
 
 
 def _own_rules(text: str, code: str) -> str:

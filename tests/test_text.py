@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llaso_data import text
 
-NAMED = "en zh es fr de it pt ru ja ko ar hi pl nl tr vi".split()
+NAMED = ["en", "zh", "es", "fr", "de", "it", "pt", "ru", "ja", "ko", "ar", "hi", "pl", "nl", "tr", "vi"]
 
 # language, as written, as scored
 CASES = [
