@@ -13,14 +13,17 @@ import pyarrow.parquet as pq
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
-from llaso_data.filters.confidence import CJK
-from llaso_data.filters.consistency import EXTRA, PHRASE
+from llaso_data.filters.confidence import CJK, NO_SPEECH
+from llaso_data.filters.consistency import GIVEN_UNMATCHED, PHRASE, SCRIPT_MISMATCH
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, Columns
 from llaso_data.records import GIVEN
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
 _DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
+EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, SCRIPT_MISMATCH, PHRASE)
+"""What the observer stores under ``scores.extra`` for the rules, 0 or 1."""
+
 _HEX_VALUE = np.full(256, 255, np.uint8)
 _HEX_VALUE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
 
@@ -129,7 +132,7 @@ def hashes(column: pa.ChunkedArray, name: str) -> Hashes:
     if not pc.all(sized).as_py() and len(strings):
         bad = column.filter(pc.invert(sized))[0].as_py()
         raise LLaSOError(f"{name} {bad!r} is not 32 hexadecimal digits; it was not written by this version")
-    text = np.frombuffer(b"".join(_data(chunk) for chunk in strings.chunks), np.uint8)
+    text = np.frombuffer(b"".join(_data(chunk) for chunk in strings.cast(pa.binary(32)).chunks), np.uint8)
     digits = _HEX_VALUE[text].reshape(-1, 16, 2)
     if digits.max(initial=0) > 15:
         raise LLaSOError(f"a value of {name} is not 32 hexadecimal digits; it was not written by this version")
@@ -137,12 +140,9 @@ def hashes(column: pa.ChunkedArray, name: str) -> Hashes:
     return packed.view(">u8").astype(np.uint64)
 
 
-def _data(chunk: pa.BinaryArray) -> memoryview:
+def _data(chunk: pa.FixedSizeBinaryArray) -> memoryview:
     """The bytes of an array of 32-byte strings without nulls."""
-    buffer = chunk.buffers()[2]
-    return (
-        memoryview(b"") if buffer is None else memoryview(buffer)[chunk.offset * 32 : (chunk.offset + len(chunk)) * 32]
-    )
+    return memoryview(chunk.buffers()[1] or b"")[chunk.offset * 32 : (chunk.offset + len(chunk)) * 32]
 
 
 def hex_strings(values: Hashes) -> pa.StringArray:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from llaso_data.filters.rules import Rule, above, below, flagged
 from llaso_data.pipeline.recipe import Confidence
-from llaso_data.records import SCORE_DECIMALS
 
 CJK = frozenset({"zh", "ja", "ko", "yue"})
 """Languages whose letters are syllables or words: their rate has a limit of its own."""
 
-SMALLEST_SCORE = 10.0**-SCORE_DECIMALS
-"""Scores are stored to 4 decimals: what is below this is stored as 0."""
+NO_SPEECH = "no_speech"
+"""``scores.extra``: 1 where voice activity detection found nothing in a recording that it was to cut."""
 
 
 def rules(section: Confidence) -> list[Rule]:
@@ -21,8 +20,8 @@ def rules(section: Confidence) -> list[Rule]:
     """
     return [
         *flagged("confidence.not_a_number", "not_a_number"),
+        *flagged("confidence.no_speech", NO_SPEECH),
         *duration(section),
-        Rule("confidence.no_speech", "speech_ratio", SMALLEST_SCORE, "below"),
         *above("confidence.no_speech_prob", "no_speech_prob", section.no_speech_prob_max),
         *flagged("confidence.no_text", "no_text"),
         *below("confidence.rms_dbfs", "rms_dbfs", section.rms_dbfs_min),

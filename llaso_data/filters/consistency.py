@@ -16,8 +16,6 @@ SCRIPT_MISMATCH = "script_mismatch"
 PHRASE = "phrase"
 """``scores.extra``: 1 where the text is one of the phrases that Whisper invents."""
 
-EXTRA = (GIVEN_UNMATCHED, SCRIPT_MISMATCH, PHRASE)
-
 
 def rules(section: Consistency) -> list[Rule]:
     """The rules of tier 2 in the order in which they are tried."""
