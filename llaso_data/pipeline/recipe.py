@@ -22,16 +22,18 @@ class SourceSpec(Part):
     """One corpus. `type: auto` looks at the layout."""
 
     path: str = Field(description="folder, file or URI (s3://, gs://, hf://, https://)")
-    type: Literal["auto", "folder", "librispeech", "common_voice", "manifest", "webdataset"] = "auto"
+    type: Literal["auto", "folder", "librispeech", "common_voice", "manifest", "webdataset"] = Field(
+        "auto", description="layout of the corpus"
+    )
     corpus: str | None = Field(None, description="name stored in every record; default: the path's last part")
     language: str | None = Field(None, description="ISO 639-1, where the whole source speaks one language")
     pattern: str = Field("**/*", description="which files below the folder, as a glob")
     limit: int | None = Field(None, ge=1, description="take only the first N inputs (in path order)")
     speaker: str | None = Field(None, description="speaker id, where the whole source has one voice")
-    gender: str | None = None
-    age: str | None = None
-    accent: str | None = None
-    environment: str | None = None
+    gender: str | None = Field(None, description="of the whole source, in any common spelling")
+    age: str | None = Field(None, description="of the whole source: years, a decade or a range")
+    accent: str | None = Field(None, description="of the whole source")
+    environment: str | None = Field(None, description="where the whole source was recorded")
 
 
 class Blocks(Part):
@@ -51,25 +53,25 @@ class Decode(Part):
 class Segment(Part):
     """Voice activity detection (Silero) for what is longer than a Whisper window."""
 
-    longer_than_s: float = Field(30.0, gt=0, le=30)
+    longer_than_s: float = Field(30.0, gt=0, le=30, description="what is not longer stays whole")
     max_s: float = Field(28.0, gt=1, le=30, description="longest segment")
     min_silence_s: float = Field(0.3, gt=0, description="pauses shorter than this do not cut")
     pad_s: float = Field(0.2, ge=0, description="kept around speech")
-    threshold: float = Field(0.5, gt=0, lt=1)
+    threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a frame is speech")
 
 
 class Asr(Part):
     """Whisper. `model` is a Hugging Face id or a local folder in Hugging Face format."""
 
-    model: str = "openai/whisper-large-v3"
-    revision: str | None = None
-    engine: Literal["ctranslate2", "torch"] = "ctranslate2"
+    model: str = Field("openai/whisper-large-v3", description="any checkpoint of the Whisper family")
+    revision: str | None = Field(None, description="commit, tag or branch on the hub; null: its main branch")
+    engine: Literal["ctranslate2", "torch"] = Field("ctranslate2", description="what encodes and decodes freely")
     compute_type: Literal["auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
         "auto", description="auto: int8 on a CPU, float16 on a GPU"
     )
     pack: bool = Field(True, description="pack short clips into one 30 s window")
     gap_s: float = Field(0.6, ge=0, description="silence between packed clips")
-    beam_size: int = Field(1, ge=1)
+    beam_size: int = Field(1, ge=1, description="of free decoding; 1 is greedy")
     batch_size: int = Field(8, ge=1, description="windows encoded and decoded at once")
     languages: tuple[str, ...] = Field((), description="candidates where a clip's language is unknown; empty: all")
 
@@ -77,7 +79,7 @@ class Asr(Part):
 class Align(Part):
     """Word times: character-level cross-attention and monotone DTW."""
 
-    dtw: Literal["builtin", "dtw-python"] = "builtin"
+    dtw: Literal["builtin", "dtw-python"] = Field("builtin", description="dtw-python needs the extra `[dtw]` (GPL-3)")
     heads: int = Field(6, ge=1, description="heads of largest norm, chosen per utterance")
     median: int = Field(3, ge=1, description="width of the median filter, frames")
     energy: float = Field(1.0, ge=0, description="weight of the frames' energy in the path's score")
@@ -86,16 +88,16 @@ class Align(Part):
 class LanguageModel(Part):
     """Tier 2's causal language model; off while `model` is null."""
 
-    model: str | None = None
-    revision: str | None = None
-    batch_size: int = Field(16, ge=1)
+    model: str | None = Field(None, description="Hugging Face id or local folder of any causal language model")
+    revision: str | None = Field(None, description="commit, tag or branch on the hub; null: its main branch")
+    batch_size: int = Field(16, ge=1, description="texts scored at once")
 
 
 class UserStage(Part):
     """A stage of the user's own: `stage: package.module:Stage`, called on every block."""
 
-    stage: str = Field(pattern=r"^[\w.]+:\w+$")
-    options: dict[str, Any] = Field(default_factory=dict)
+    stage: str = Field(pattern=r"^[\w.]+:\w+$", description="where it is, as package.module:Stage")
+    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments that it is made with")
 
 
 class Observe(Part):
@@ -106,34 +108,34 @@ class Observe(Part):
     asr: Asr = Asr()
     align: Align = Align()
     language_model: LanguageModel = LanguageModel()
-    stages: tuple[UserStage, ...] = ()
+    stages: tuple[UserStage, ...] = Field((), description="run last, in this order")
 
 
 class Confidence(Part):
     """Tier 1. A threshold that is null is off."""
 
-    avg_logprob_min: float | None = -1.0
-    no_speech_prob_max: float | None = 0.6
-    compression_ratio_max: float | None = 2.4
-    language_prob_min: float | None = 0.5
-    duration_min_s: float | None = 0.3
-    duration_max_s: float | None = 30.0
-    chars_per_s_min: float | None = 1.0
-    chars_per_s_max: float | None = 30.0
+    avg_logprob_min: float | None = Field(-1.0, description="mean token log-probability of the hypothesis")
+    no_speech_prob_max: float | None = Field(0.6, description="Whisper's probability that nobody speaks")
+    compression_ratio_max: float | None = Field(2.4, description="of the hypothesis; loops compress well")
+    language_prob_min: float | None = Field(0.5, description="probability of the identified language")
+    duration_min_s: float | None = Field(0.3, description="length of the utterance")
+    duration_max_s: float | None = Field(30.0, description="length of the utterance")
+    chars_per_s_min: float | None = Field(1.0, description="letters and digits of the text per second")
+    chars_per_s_max: float | None = Field(30.0, description="the same; not for Chinese, Japanese and Korean")
     cjk_chars_per_s_max: float | None = Field(15.0, description="Chinese, Japanese and Korean apart")
-    rms_dbfs_min: float | None = -60.0
-    clipped_ratio_max: float | None = 0.05
+    rms_dbfs_min: float | None = Field(-60.0, description="level")
+    clipped_ratio_max: float | None = Field(0.05, description="share of samples at full scale")
 
 
 class Consistency(Part):
     """Tier 2. Packed windows have thresholds of their own, where given."""
 
-    min_word_logprob_min: float | None = -4.0
-    eot_logprob_min: float | None = -5.0
-    packed_min_word_logprob_min: float | None = -5.0
-    packed_eot_logprob_min: float | None = -6.0
+    min_word_logprob_min: float | None = Field(-4.0, description="the least likely word of the text, teacher-forced")
+    eot_logprob_min: float | None = Field(-5.0, description="that the text ends where it ends")
+    packed_min_word_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
+    packed_eot_logprob_min: float | None = Field(-6.0, description="for packed clips; null: as for the others")
     cer_max: float | None = Field(0.3, description="given text against the hypothesis")
-    repetition_max: float | None = 0.6
+    repetition_max: float | None = Field(0.6, description="share of the text that its most repeated n-gram covers")
     lm_delta_min: float | None = Field(None, description="text minus hypothesis, mean token log-probability")
     script_match: bool = Field(True, description="the text's script must be one of the language's")
     phrases: dict[str, tuple[str, ...]] = Field(
@@ -142,14 +144,16 @@ class Consistency(Part):
 
 
 class Duplicates(Part):
+    """The same audio more than once: the record of the smallest (corpus, id) stays."""
+
     exact: bool = Field(True, description="one accepted record per audio_id, the others are counted as duplicates")
 
 
 class Audit(Part):
     """Tier 3: a seeded, score-blind draw for a person to hear."""
 
-    items: int = Field(208, ge=0)
-    seed: int = 0
+    items: int = Field(208, ge=0, description="how many are drawn, proportional over language and corpus")
+    seed: int = Field(0, description="another seed draws another sample")
 
 
 class Judge(Part):
@@ -163,25 +167,29 @@ class Judge(Part):
 
 
 class Shard(Part):
-    audio: Literal["flac", "opus", "wav"] = "flac"
-    samples_per_shard: int = Field(1000, ge=1)
-    seed: int = 0
+    """Training shards: WebDataset tars with an index."""
+
+    audio: Literal["flac", "opus", "wav"] = Field("flac", description="flac and wav are lossless, 16 kHz 16-bit")
+    samples_per_shard: int = Field(1000, ge=1, description="the last shard may have fewer")
+    seed: int = Field(0, description="of the order of the samples and of the drawn instructions")
 
 
 class Run(Part):
     """Machines; changes no result but for floating-point differences between devices."""
 
-    engine: Literal["ray", "local"] = "ray"
+    engine: Literal["ray", "local"] = Field("ray", description="local: in this process, one block after the other")
     address: str | None = Field(None, description="a Ray cluster to join; null starts a local one")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
     num_workers: int | None = Field(None, ge=1, description="listening actors; null: one per GPU, or per CPU core")
     num_gpus: float | None = Field(None, ge=0, description="GPUs per listening actor; null: 1 with cuda, else 0")
     threads: int = Field(1, ge=1, description="CPU threads per listening actor")
 
 
 class Recipe(Part):
-    sources: tuple[SourceSpec, ...] = ()
-    out: str | None = None
+    """Everything that a run needs."""
+
+    sources: tuple[SourceSpec, ...] = Field((), description="what to read; sources on the command line replace it")
+    out: str | None = Field(None, description="folder or URI to write to; `--out` replaces it")
     blocks: Blocks = Blocks()
     observe: Observe = Observe()
     judge: Judge = Judge()

@@ -1,0 +1,104 @@
+"""``docs/recipe.md`` from the recipe's classes: ``python -m llaso_data.pipeline.reference > docs/recipe.md``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from llaso_data.pipeline.recipe import Recipe
+
+INTRODUCTION = """\
+# The recipe
+
+This page is written by `python -m llaso_data.pipeline.reference > docs/recipe.md`; a test compares the two.
+
+A recipe is a YAML 1.2 file. Every key is optional but those marked *required*; `pipelines/build_align.yaml` shows all
+of them with their defaults. A wrong key or value is reported with file, line and the allowed names. `--set a.b=c`
+overrides one key, with the value read as YAML: `--set judge.confidence.avg_logprob_min=-0.8`,
+`--set sources.0.language=fr`, `--set judge.consistency.cer_max=null`. An override wins over the recipe's file.
+
+- `observe` and what a source says of its records decide what is observed: changing them transcribes again.
+- `judge` decides the verdicts: changing it judges again, in seconds, and transcribes nothing. A threshold that is
+  `null` is off.
+- `shard` decides the shards. `run` says on which machines, and changes no result but for floating-point differences
+  between devices.
+"""
+
+
+def recipe_reference() -> str:
+    """The page, in Markdown: one table for each section."""
+    pages = [INTRODUCTION]
+    for path, model in sections(Recipe, ""):
+        rows = [_row(name, info) for name, info in model.model_fields.items() if not _is_section(info.annotation)]
+        if not rows:
+            continue
+        pages.append(f"## {f'`{path}`' if path else 'Top level'}\n")
+        if path and model.__doc__:
+            pages.append(inspect.cleandoc(model.__doc__) + "\n")
+        pages.append("| key | type | default | meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows) + "\n")
+    return "\n".join(pages)
+
+
+def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """(dotted path, class) of a section and all below it; ``[]`` marks the items of a list."""
+    yield path, model
+    for name, info in model.model_fields.items():
+        kind = _inner(info.annotation)
+        if _is_section(kind):
+            below = f"{path}.{name}" if path else name
+            yield from sections(kind, below + "[]" * (kind is not info.annotation))
+
+
+def _row(name: str, info: FieldInfo) -> str:
+    default = "*required*" if info.default is PydanticUndefined and info.default_factory is None else _default(info)
+    kind = _type(info.annotation) + "".join(_limits(info))
+    return f"| `{name}` | {kind} | {default} | {info.description or ''} |"
+
+
+def _default(info: FieldInfo) -> str:
+    value: Any = info.get_default(call_default_factory=True, validated_data={})
+    return f"`{json.dumps(value)}`"
+
+
+def _type(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if inner is type(None) else _type(inner) for inner in arguments)
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin is tuple:
+        inner = arguments[0]
+        return "list of sections" if _is_section(inner) else f"list of {_type(inner)}"
+    if origin is dict:
+        return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "anything"}
+    return names[kind]
+
+
+def _limits(info: FieldInfo) -> Iterator[str]:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    for limit in info.metadata:
+        for name, sign in signs.items():
+            if isinstance(limit, annotated_types.BaseMetadata) and hasattr(limit, name):
+                yield f", {sign} {getattr(limit, name):g}"
+
+
+def _inner(kind: Any) -> Any:
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+if __name__ == "__main__":
+    print(recipe_reference(), end="")
