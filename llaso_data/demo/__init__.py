@@ -1,0 +1,1 @@
+"""What the demo and the tests run on: real recordings and Whisper weights, obtained once and kept in the cache."""

