@@ -1,0 +1,196 @@
+"""What the readers of corpus layouts have in common: an :class:`Entry`, and its way to an ``Input``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from fnmatch import translate
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.records import (
+    GIVEN,
+    UNKNOWN,
+    Attribute,
+    Failure,
+    Input,
+    Source,
+    Speaker,
+    Utterance,
+    utterance_id,
+)
+from llaso_data.sources import vocabulary
+
+PCM_BYTES_PER_S = 32_000
+UNSAFE = re.compile("[\ud800-\udfff\x00]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a corpus says of an utterance, in its own words; None where it is silent."""
+
+    text: str | None = None
+    language: str | None = None
+    speaker: str | None = None
+    gender: str | None = None
+    age: str | None = None
+    accent: str | None = None
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One input as its corpus describes it.
+
+    ``path`` is relative to ``root``, posix, and with ``member`` and the span makes the id. ``where`` is the place
+    that says so, relative to ``root`` too ("validated.tsv:12"); it makes the id of what is broken.
+    """
+
+    path: str
+    uri: str
+    root: str
+    container: str
+    member: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    said: Said = Said()
+    size_bytes: int = 0
+    version: str = ""
+    failure: Failure | None = None
+    where: str = ""
+
+    @property
+    def place(self) -> str:
+        """``where`` in full, for messages."""
+        return storage.join(self.root, self.where) if self.where else self.uri
+
+    def order(self) -> tuple[str, str, float, float, str]:
+        end_s = math.inf if self.end_s is None else self.end_s
+        return self.path, self.member or "", self.start_s or 0.0, end_s, self.where
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A source opened: ``root`` is a folder's or a file's absolute URI; ``rows`` are the folder's files."""
+
+    root: str
+    rows: tuple[tuple[str, int, str], ...] = ()  # (path relative to root, size in bytes, version)
+
+    def uri(self, path: str) -> str:
+        return storage.join(self.root, path)
+
+
+def bad_row(root: str, container: str, where: str, detail: str, reason: str = "bad_row") -> Entry:
+    """A row that names no usable input; it is counted as failed."""
+    failure = Failure(reason, f"{storage.join(root, where)}: {detail}")
+    return Entry(path=where, uri=container, root=root, container=container, where=where, failure=failure)
+
+
+def extension(path: str) -> str:
+    """``a/b.TXT`` → ``txt``; empty where there is none."""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[2].lower() if "." in name[1:] else ""
+
+
+def matcher(pattern: str) -> re.Pattern[str]:
+    """A glob on posix paths as a regular expression: ``*`` stays inside a folder, ``**/`` is any depth, also none."""
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    body = [special.get(p) or (translate(p)[4:-3] if p.startswith("[") else re.escape(p)) for p in pieces]
+    return re.compile("".join(body))
+
+
+def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
+    """A transcript file's text, on one line; None where it is empty. Not UTF-8 is a failure that names the byte."""
+    try:
+        text = " ".join(data.decode("utf-8-sig").split())
+    except UnicodeDecodeError as error:
+        detail = f"{where}: not UTF-8 (byte 0x{data[error.start]:02x} at {error.start}); save it as UTF-8"
+        return None, Failure("bad_text", detail)
+    return text or None, None
+
+
+def given_language(spec: SourceSpec) -> str | None:
+    """The recipe's language as a code; LLaSOError where it is none."""
+    if spec.language is None:
+        return None
+    code = vocabulary.language(spec.language)
+    if code is None:
+        raise LLaSOError(
+            f"{spec.path}: language {spec.language!r} is not known; give an ISO 639-1 code such as en or zh"
+        )
+    return code
+
+
+def check_given(spec: SourceSpec) -> None:
+    """Raises LLaSOError where the recipe itself says of a source what the vocabulary does not have."""
+    given_language(spec)
+    if spec.gender is not None and vocabulary.gender(spec.gender) == UNKNOWN:
+        choices = ", ".join(vocabulary.GENDERS[:-1])
+        raise LLaSOError(f"{spec.path}: gender {spec.gender!r} is not known; give one of {choices}")
+    if spec.age is not None and vocabulary.age_range(spec.age) == UNKNOWN:
+        raise LLaSOError(f"{spec.path}: age {spec.age!r} is not known; give years (34) or a decade (30-39)")
+
+
+def to_input(entry: Entry, spec: SourceSpec, corpus: str) -> Input:
+    """The entry in the records' vocabulary; what it does not say, the recipe may."""
+    entry, failure = _storable(entry)
+    said = entry.said
+    language = vocabulary.language(said.language or "") or given_language(spec)
+    id = utterance_id(corpus, entry.path, entry.member, entry.start_s, entry.end_s)
+    if entry.failure is not None and entry.failure.reason == "bad_row":
+        id = utterance_id(corpus, f"{entry.path}#{entry.where}", entry.member)
+    utterance = Utterance(
+        id=id,
+        recording=id,
+        source=Source(corpus=corpus, uri=entry.uri, member=entry.member, start_s=entry.start_s, end_s=entry.end_s),
+        language=language,
+        language_origin=GIVEN if language else UNKNOWN,
+        text=said.text,
+        text_origin=GIVEN if said.text else UNKNOWN,
+        speaker=Speaker(
+            id=_attribute(said.speaker, spec.speaker, str.strip),
+            gender=_attribute(said.gender, spec.gender, vocabulary.gender),
+            age_range=_attribute(said.age, spec.age, vocabulary.age_range),
+            accent=_attribute(said.accent, spec.accent, vocabulary.accent),
+        ),
+        environment=_attribute(said.environment, spec.environment, vocabulary.environment),
+        failure=failure,
+    )
+    size_bytes = entry.size_bytes
+    if entry.end_s is not None:  # many rows may share one long file
+        size_bytes = min(size_bytes, round((entry.end_s - (entry.start_s or 0.0)) * PCM_BYTES_PER_S))
+    return Input(utterance=utterance, container=entry.container, size_bytes=size_bytes, version=entry.version)
+
+
+def _attribute(row: str | None, given: str | None, to_value: Callable[[str], str]) -> Attribute:
+    for said in (row, given):
+        value = UNKNOWN if said is None else to_value(said) or UNKNOWN
+        if value != UNKNOWN:
+            return Attribute(value, GIVEN)
+    return Attribute()
+
+
+def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
+    """The entry with nothing that UTF-8 cannot hold: names and texts may carry stray bytes, a record may not."""
+    failure = entry.failure
+    uri, member, container = _escaped(entry.uri), entry.member and _escaped(entry.member), _escaped(entry.container)
+    if (uri, member, container) != (entry.uri, entry.member, entry.container):
+        failure = failure or Failure(
+            "bad_name", f"{uri if member is None else f'{uri}!{member}'}: not UTF-8; rename it"
+        )
+        entry = replace(entry, uri=uri, member=member, container=container)
+    unsafe = [f.name for f in fields(Said) if UNSAFE.search(getattr(entry.said, f.name) or "")]
+    if unsafe:
+        detail = f"{_escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
+        failure = failure or Failure("bad_text", detail)
+        entry = replace(entry, said=replace(entry.said, **dict.fromkeys(unsafe)))
+    return entry, failure
+
+
+def _escaped(name: str) -> str:
+    """Lone surrogates (bytes of a name that is not UTF-8) and NUL made visible."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -1,0 +1,85 @@
+"""A folder of audio at any depth, with a transcript ``NAME.txt`` or ``NAME.lab`` beside ``NAME.wav`` where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llaso_data import storage
+from llaso_data.audio import AUDIO_EXTENSIONS
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.records import Failure
+from llaso_data.sources.entry import Entry, Said, Tree, clean_text, extension, matcher
+
+TRANSCRIPT_EXTENSIONS = ("txt", "lab")
+BATCH = 256  # transcripts of a remote folder that are fetched at once
+
+
+def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
+    """Every audio file that ``spec.pattern`` matches; raises LLaSOError where there is none."""
+    fs, path = storage.filesystem(tree.root)
+    if not tree.rows and not fs.isdir(path):
+        tree, chosen = _single(tree)
+    else:
+        fits = matcher(spec.pattern).fullmatch
+        chosen = [row for row in tree.rows if extension(row[0]) in AUDIO_EXTENSIONS and fits(row[0])]
+    if not chosen:
+        looked = ", ".join(sorted(AUDIO_EXTENSIONS))
+        raise LLaSOError(f"{spec.path}: no audio that matches {spec.pattern!r} in it; looked for {looked}")
+    return _entries(tree, chosen)
+
+
+def _single(tree: Tree) -> tuple[Tree, list[tuple[str, int, str]]]:
+    """One audio file as the folder that holds it."""
+    root, _, name = tree.root.rpartition("/")
+    found = storage.stat(tree.root)
+    row = (name, found["size"], found["version"])
+    stem = name.rpartition(".")[0]
+    beside = [f"{stem}.{kind}" for kind in TRANSCRIPT_EXTENSIONS]
+    rows = [row, *((path, 0, "") for path in beside if storage.exists(storage.join(root, path)))]
+    return Tree(root, tuple(rows)), [row]
+
+
+def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:
+    texts = {path for path, _, _ in tree.rows if extension(path) in TRANSCRIPT_EXTENSIONS}
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        beside = [_transcript(path, texts) for path, _, _ in batch]
+        read = read_texts(tree, [path for path in beside if path])
+        for (path, size_bytes, version), transcript in zip(batch, beside, strict=True):
+            text, failure = read[transcript] if transcript else (None, None)
+            yield Entry(
+                path=path,
+                uri=tree.uri(path),
+                root=tree.root,
+                container=tree.root,
+                said=Said(text=text),
+                size_bytes=size_bytes,
+                version=version,
+                failure=failure,
+            )
+
+
+def _transcript(path: str, texts: set[str]) -> str | None:
+    stem = path.rpartition(".")[0]
+    return next((name for kind in TRANSCRIPT_EXTENSIONS if (name := f"{stem}.{kind}") in texts), None)
+
+
+def read_texts(tree: Tree, paths: list[str]) -> dict[str, tuple[str | None, Failure | None]]:
+    """Path → (text, failure) of transcript files; of a remote folder they come concurrently."""
+    if not paths:
+        return {}
+    fs, _ = storage.filesystem(tree.root)
+    names = {path: storage.filesystem(tree.uri(path))[1] for path in paths}
+    if storage.is_local(tree.root):
+        return {path: _read_text(names[path]) for path in paths}
+    found = fs.cat(list(names.values()))
+    return {path: clean_text(found[name], tree.uri(path)) for path, name in names.items()}
+
+
+def _read_text(name: str) -> tuple[str | None, Failure | None]:
+    try:
+        with open(name, "rb") as file:
+            return clean_text(file.read(), name)
+    except OSError as error:
+        return None, Failure("bad_text", f"{name}: the transcript cannot be read ({error.strerror})")

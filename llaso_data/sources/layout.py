@@ -1,0 +1,72 @@
+"""Which corpus layout a path has, from its name and the names below it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llaso_data import storage
+from llaso_data.audio import AUDIO_EXTENSIONS
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.sources.common_voice import is_release_table, release_tables
+from llaso_data.sources.entry import Tree, extension
+from llaso_data.sources.tables import TABLE_EXTENSIONS
+
+Layout = Literal["folder", "librispeech", "common_voice", "manifest", "webdataset"]
+
+
+def open_tree(spec: SourceSpec) -> Tree:
+    """The files of a folder, or a single file or tar pattern as it is. Raises LLaSOError where nothing is there."""
+    root = storage.absolute(spec.path)
+    if "{" in root and not storage.exists(root):
+        return Tree(root)
+    rows = storage.listing(root)
+    kept = [
+        (row["path"], row["size"], row["version"])
+        for row in rows
+        if row["path"] and not any(part.startswith(".") for part in row["path"].split("/"))
+    ]
+    if not rows and not storage.exists(root):
+        raise LLaSOError(f"{spec.path}: no such file or folder; check the path of this source")
+    return Tree(root, tuple(kept))
+
+
+def is_file(tree: Tree) -> bool:
+    """Whether the source is one file (or a pattern of tars) and not a folder."""
+    fs, path = storage.filesystem(tree.root)
+    return not tree.rows and not fs.isdir(path)
+
+
+def layout_of(spec: SourceSpec, tree: Tree) -> Layout:
+    """The layout, as the recipe says or as the names do. Raises LLaSOError where a file is nothing that is read."""
+    if spec.type != "auto":
+        return spec.type
+    if is_file(tree):
+        return _layout_of_file(tree.root)
+    if release_tables(tree):
+        return "common_voice"
+    if any(path.endswith(".trans.txt") for path, _, _ in tree.rows):
+        return "librispeech"
+    extensions = {extension(path) for path, _, _ in tree.rows}
+    if "tar" in extensions and not extensions & AUDIO_EXTENSIONS:
+        return "webdataset"
+    return "folder"
+
+
+def _layout_of_file(uri: str) -> Layout:
+    kind = extension(uri)
+    if "{" in uri or kind == "tar":
+        return "webdataset"
+    if kind in TABLE_EXTENSIONS:
+        return "common_voice" if kind == "tsv" and is_release_table(uri) else "manifest"
+    if kind in AUDIO_EXTENSIONS:
+        return "folder"
+    kinds = ", ".join(sorted(TABLE_EXTENSIONS | {"tar"}))
+    raise LLaSOError(f"{uri}: not a folder, a manifest, a tar ({kinds}) or audio; give `type` if it is one of them")
+
+
+def corpus_name(path: str) -> str:
+    """The name of a corpus where the recipe gives none: the path's last part, of a file without its extension."""
+    name = storage.absolute(path).rpartition("/")[2]
+    kind = extension(name)
+    return name[: -len(kind) - 1] if kind in TABLE_EXTENSIONS | AUDIO_EXTENSIONS | {"tar"} else name

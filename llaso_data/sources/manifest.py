@@ -1,0 +1,179 @@
+"""A manifest: one row per utterance with at least ``audio``, in JSONL, CSV, TSV or Parquet."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.records import TIME_DECIMALS
+from llaso_data.sources.entry import Entry, Said, Tree, bad_row, extension
+from llaso_data.sources.tables import TABLE_EXTENSIONS, header, rows
+
+# Our name first, then what other tools call it (NeMo, Kaldi-like and Hugging Face tables); the first that is there counts.
+NAMES: dict[str, tuple[str, ...]] = {
+    "audio": ("audio", "audio_filepath", "audio_path", "audio_file", "path", "file", "file_name", "filename", "wav"),
+    "member": ("member",),
+    "text": ("text", "sentence", "transcript", "transcription"),
+    "language": ("language", "lang", "locale"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk"),
+    "gender": ("gender", "sex"),
+    "age": ("age", "age_range"),
+    "accent": ("accent", "accents", "dialect"),
+    "environment": ("environment", "recording_environment"),
+    "start": ("start", "start_s", "start_time", "offset", "begin"),
+    "end": ("end", "end_s", "end_time"),
+    "duration": ("duration", "duration_s"),
+}
+COLUMNS = frozenset(name for names in NAMES.values() for name in names)
+NOT_SAID = frozenset(("", "nan", "null", "none"))
+
+
+class RowError(Exception):
+    """What is wrong with a row."""
+
+
+def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
+    """Every row, in the order of (audio, start, end). Raises LLaSOError where no column names the audio."""
+    kind = extension(tree.root)
+    if kind not in TABLE_EXTENSIONS or tree.rows:
+        kinds = ", ".join(sorted(TABLE_EXTENSIONS))
+        raise LLaSOError(f"{spec.path}: a manifest is a file that ends in one of {kinds}")
+    if kind in ("csv", "tsv"):
+        names = [name.strip().lower() for name in header(tree.root)]
+        if not set(names) & set(NAMES["audio"]):
+            raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {', '.join(names) or '(none)'}")
+    return iter(sorted(_entries(tree.root), key=Entry.order))
+
+
+def _entries(manifest: str) -> Iterator[Entry]:
+    root, _, name = manifest.rpartition("/")
+    stat_once = lru_cache(maxsize=4096)(stat)  # many rows may share one file; the next read looks again
+    for number, row in rows(manifest, COLUMNS):
+        where = f"{name}:{number}"
+        if isinstance(row, str):
+            yield bad_row(root, manifest, where, row)
+            continue
+        try:
+            yield entry(row, root, manifest, where, stat_once)
+        except RowError as error:
+            yield bad_row(root, manifest, where, str(error))
+
+
+def entry(
+    row: Mapping[str, Any], root: str, container: str, where: str, stat: Callable[[str], tuple[int, str]]
+) -> Entry:
+    """The entry of a row; paths are relative to ``root``. Raises RowError that says what is wrong with the row."""
+    values = by_our_names(row)
+    path, uri = audio_path(_audio(values["audio"]), root)
+    start_s, end_s = span(values)
+    size_bytes, version = stat(uri)
+    return Entry(
+        path=path,
+        uri=uri,
+        root=root,
+        container=container,
+        member=text_of(values["member"]),
+        start_s=start_s,
+        end_s=end_s,
+        said=described(values),
+        size_bytes=size_bytes,
+        version=version,
+        where=where,
+    )
+
+
+def described(values: Mapping[str, Any]) -> Said:
+    """The text and attributes among a row's values. Raises RowError."""
+    names = ("text", "language", "speaker", "gender", "age", "accent", "environment")
+    return Said(**{name: text_of(values.get(name)) for name in names})
+
+
+def by_our_names(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row under our names for its columns."""
+    lower = {str(name).strip().lower(): value for name, value in row.items()}
+    return {name: _first(lower, names) for name, names in NAMES.items()}
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((row[name] for name in names if not _is_empty(row.get(name))), None)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
+
+
+def text_of(value: Any) -> str | None:
+    """A cell as text on one line; None where nothing is said. Raises RowError for lists and objects."""
+    if _is_empty(value):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, (str, int, float)):
+        raise RowError(f"text or a number expected, got {type(value).__name__}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # tables with gaps turn whole numbers into floats
+    return " ".join(str(value).split()) or None
+
+
+def _audio(value: Any) -> str:
+    if isinstance(value, Mapping):  # Hugging Face: {"path", "bytes"}
+        if value.get("bytes"):
+            raise RowError("the audio is inside the table; export it to files or a WebDataset tar")
+        value = value.get("path")
+    if not isinstance(value, str) or not value.strip():
+        raise RowError("`audio` is missing")
+    if "\x00" in value:
+        raise RowError("`audio` is not a path")
+    return value.strip()
+
+
+def audio_path(said: str, root: str) -> tuple[str, str]:
+    """(path for the id, URI) of what a row says: relative to ``root``, absolute, or a URI."""
+    if "://" in said and not said.startswith("file://"):
+        return (said[len(root) + 1 :] if said.startswith(f"{root}/") else said), said
+    said = said.removeprefix("file://")
+    if said.startswith("/") and storage.is_local(root):
+        uri = posixpath.normpath(said)
+        return (uri[len(root) + 1 :] if uri.startswith(f"{root}/") else uri), uri
+    path = posixpath.normpath(said)
+    if storage.is_local(root):
+        return path, posixpath.normpath(f"{root}/{path}")
+    scheme, _, rest = root.partition("://")
+    return path, f"{scheme}://{posixpath.normpath(f'{rest}/{path}')}"
+
+
+def span(values: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """(start, end) in seconds; ``duration`` counts only beside a start, alone it describes the file."""
+    start_s, end_s, duration_s = (_seconds(values[name], name) for name in ("start", "end", "duration"))
+    if end_s is None and start_s is not None and duration_s is not None:
+        end_s = round(start_s + duration_s, TIME_DECIMALS)
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise RowError(f"it ends at {end_s:g} s, before or where it starts ({start_s or 0.0:g} s)")
+    return start_s, end_s
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    if value is None or str(value).strip().lower() in NOT_SAID:
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise RowError(f"{name} is not a number of seconds: {value!r}") from None
+    if not 0 <= seconds < math.inf:
+        raise RowError(f"{name} is not a time: {value!r}")
+    return round(seconds, TIME_DECIMALS)
+
+
+def stat(uri: str) -> tuple[int, str]:
+    """(size in bytes, version) of a file; (0, "") where it is not there: decoding will say so."""
+    try:
+        found = storage.stat(uri)
+    except (OSError, ValueError):
+        return 0, ""
+    return found["size"], found["version"]

@@ -1,0 +1,146 @@
+"""WebDataset tars: members that share a key are one sample; audio, with ``.txt`` or ``.json`` beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+from llaso_data import archive, storage
+from llaso_data.audio import AUDIO_EXTENSIONS
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.records import Failure
+from llaso_data.sources.entry import Entry, Said, Tree, bad_row, clean_text, extension, matcher
+from llaso_data.sources.manifest import RowError, by_our_names, described
+
+MAX_TARS = 1_000_000
+
+
+def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
+    """Every audio member of every tar; each tar is a container. Raises LLaSOError where there is no tar."""
+    if tree.rows:
+        fits = matcher(spec.pattern).fullmatch
+        tars = [(tree.root, path) for path, _, _ in tree.rows if extension(path) == "tar" and fits(path)]
+    else:
+        uris = expand(tree.root)
+        root = tree.root.partition("{")[0].rpartition("/")[0]
+        tars = [(root, uri[len(root) + 1 :]) for uri in uris]
+        missing = [uri for uri in uris if not storage.exists(uri)]
+        if missing:
+            raise LLaSOError(
+                f"{spec.path}: {len(missing)} of {len(uris)} tars are not there, the first is {missing[0]}"
+            )
+    if not tars:
+        raise LLaSOError(f"{spec.path}: no .tar below it")
+    return (entry for root, path in sorted(tars) for entry in _tar(root, path))
+
+
+def expand(pattern: str) -> list[str]:
+    """``a-{000..002}.tar`` and ``{x,y}.tar`` as the names that they stand for. Raises LLaSOError beyond a million."""
+    names, open_at = [""], re.compile(r"\{([^{}]*)\}")
+    position = 0
+    for match in open_at.finditer(pattern):
+        literal, choices = pattern[position : match.start()], _choices(match[1])
+        if len(names) * len(choices) > MAX_TARS:
+            raise LLaSOError(f"{pattern}: stands for more than {MAX_TARS:,} tars")
+        names = [name + literal + choice for name in names for choice in choices]
+        position = match.end()
+    return [name + pattern[position:] for name in names]
+
+
+def _choices(inside: str) -> list[str]:
+    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
+    if numbers is None:
+        return inside.split(",")
+    first, last = int(numbers[1]), int(numbers[2])
+    if abs(last - first) >= MAX_TARS:
+        raise LLaSOError(f"{{{inside}}}: stands for more than {MAX_TARS:,} tars")
+    width = len(numbers[1]) if numbers[1].startswith("0") or len(numbers[1]) == len(numbers[2]) else 0
+    step = 1 if last >= first else -1
+    return [f"{number:0{width}d}" for number in range(first, last + step, step)]
+
+
+def split(member: str) -> tuple[str, str]:
+    """(key, extension) as webdataset divides a member's name: at the first dot after the last slash."""
+    folder, slash, name = member.rpartition("/")
+    key, _, kind = name.partition(".")
+    return folder + slash + key, kind.lower()
+
+
+def _tar(root: str, path: str) -> Iterator[Entry]:
+    uri = storage.join(root, path)
+    try:
+        found = archive.directory(uri)
+        version = storage.stat(uri)["version"]
+    except LLaSOError as error:
+        yield bad_row(root, uri, path, str(error).removeprefix(f"{uri}: "), reason="unreadable")
+        return
+    samples: dict[str, list[str]] = {}
+    for member in found.members:
+        key, kind = split(member)
+        if key and kind:
+            samples.setdefault(key, []).append(member)
+    with storage.open_read(uri) as file:
+        for key in sorted(samples, key=lambda key: min(samples[key])):
+            yield from _sample(root, path, key, sorted(samples[key]), found, version, file)
+    for number, member in enumerate(found.repeated, 1):
+        yield bad_row(root, uri, f"{path}!{member} (repeat {number})", "the name stands in the archive more than once")
+    if found.problem:
+        yield bad_row(root, uri, path, f"{found.problem}; fetch it again", reason="truncated")
+
+
+def _sample(
+    root: str, path: str, key: str, members: list[str], found: archive.Directory, version: str, file: Any
+) -> Iterator[Entry]:
+    uri = storage.join(root, path)
+    audio = [member for member in members if extension(member) in AUDIO_EXTENSIONS]
+    if not audio:
+        yield bad_row(root, uri, f"{path}!{key}", f"no audio among {', '.join(members)}")
+        return
+    said = Said()
+    failure = None
+    for member in members:
+        kind = split(member)[1]
+        if kind in ("txt", "json"):
+            offset, size_bytes = found.members[member]
+            file.seek(offset)
+            more, wrong = _said(file.read(size_bytes), kind, f"{uri}!{member}")
+            said = _merged(said, more)
+            failure = failure or wrong
+    if len(audio) > 1:
+        said = replace(said, text=None)  # whose it is, nobody says
+    for member in audio:
+        yield Entry(
+            path=path,
+            uri=uri,
+            root=root,
+            container=uri,
+            member=member,
+            said=said,
+            size_bytes=found.members[member][1],
+            version=version,
+            failure=failure,
+            where=f"{path}!{member}",
+        )
+
+
+def _said(data: bytes, kind: str, place: str) -> tuple[Said, Failure | None]:
+    """What a ``.txt`` or ``.json`` member says of its sample."""
+    if kind == "txt":
+        text, failure = clean_text(data, place)
+        return Said(text=text), failure
+    try:
+        row = json.loads(data.decode("utf-8-sig"))
+        return (described(by_our_names(row)) if isinstance(row, dict) else Said()), None
+    except UnicodeDecodeError as error:
+        return Said(), Failure("bad_text", f"{place}: not UTF-8 (byte at {error.start}); save it as UTF-8")
+    except (ValueError, RecursionError, RowError) as error:
+        return Said(), Failure("bad_text", f"{place}: {error}")
+
+
+def _merged(first: Said, more: Said) -> Said:
+    """``more`` over ``first``, where it says something."""
+    return replace(first, **{f.name: value for f in fields(Said) if (value := getattr(more, f.name)) is not None})

@@ -1,0 +1,274 @@
+"""Decoding: every format to the same PCM, and every fault to its name."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llaso_data import audio
+from llaso_data.errors import AudioError, LLaSOError
+
+
+def sweep(seconds: float, rate_hz: int = 16_000) -> np.ndarray:
+    """A sine from 100 Hz to 3 kHz, int16."""
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    return np.rint(12_000 * np.sin(2 * np.pi * (100 + 1450 * times / seconds) * times)).astype(np.int16)
+
+
+def mux(pcm: np.ndarray, path: Path, format: str, codec: str, rate_hz: int = 16_000, options: dict | None = None) -> Path:
+    with av.open(str(path), "w", format=format, options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+        if codec == "wmav2":
+            stream.bit_rate = 32_000  # it has no default that fits
+        frame = av.AudioFrame.from_ndarray(pcm[None, :], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate_hz, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return path
+
+
+def reason(path: Path | str, **span: float) -> str:
+    with pytest.raises(AudioError) as caught:
+        audio.decode(str(path), **span)
+    assert os.path.basename(str(path)) in caught.value.detail
+    return caught.value.reason
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.wav"
+    soundfile.write(path, sweep(3), 16_000)
+    return path
+
+
+def test_a_16_khz_mono_source_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    every = np.arange(-32_768, 32_768, dtype=np.int16)
+    for name in ("a.wav", "a.flac", "a.aiff"):
+        soundfile.write(tmp_path / name, every, 16_000, subtype="PCM_16")
+        pcm, probe = audio.decode(str(tmp_path / name))
+        assert np.array_equal(pcm, every)
+        assert (probe.sampling_rate_hz, probe.channels) == (16_000, 1)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_other_rates_give_the_same_sound(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "a.wav", sweep(2, rate_hz), rate_hz)
+    pcm, probe = audio.decode(str(tmp_path / "a.wav"))
+    expected = sweep(2)
+    assert probe.sampling_rate_hz == rate_hz
+    assert abs(len(pcm) - len(expected)) <= 1
+    middle = slice(800, -800)  # the resampler's filter rings at the borders
+    assert np.abs(pcm[: len(expected)][middle].astype(int) - expected[: len(pcm)][middle]).max() < 40
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = sweep(1), np.zeros(16_000, np.int16)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16_000)
+    pcm, probe = audio.decode(str(tmp_path / "a.wav"))
+    assert probe.channels == 2
+    assert np.abs(pcm * 2 - left.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "codec"),
+    [
+        ("a.m4a", "mp4", "aac"),
+        ("a.aac", "adts", "aac"),
+        ("a.mkv", "matroska", "aac"),
+        ("a.webm", "webm", "libopus"),
+        ("a.opus", "ogg", "libopus"),
+        ("a.mp3", "mp3", "libmp3lame"),
+        ("a.g722", "g722", "g722"),
+        ("a.wma", "asf", "wmav2"),
+    ],
+)
+def test_lossy_formats_decode(tmp_path: Path, name: str, format: str, codec: str) -> None:
+    original = sweep(3)
+    pcm, probe = audio.decode(str(mux(original, tmp_path / name, format, codec)))
+    assert abs(len(pcm) - len(original)) < 4_000  # encoders pad to whole packets
+    assert probe.duration_s == pytest.approx(len(pcm) / 16_000, abs=0.001)
+    lags = [np.corrcoef(pcm[lag : lag + 40_000], original[:40_000])[0, 1] for lag in range(0, 2_200)]
+    assert max(lags) > 0.98
+
+
+def test_the_audio_track_of_a_video_is_heard(tmp_path: Path) -> None:
+    path, pcm = tmp_path / "a.mp4", sweep(1)
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mpeg4", rate=5)
+        picture.width, picture.height, picture.pix_fmt = 32, 32, "yuv420p"
+        sound = container.add_stream("aac", rate=16_000, layout="mono")
+        for _ in range(15):  # the picture lasts three seconds, the sound one: the container's length is not the sound's
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(picture.encode(None))
+        frame = av.AudioFrame.from_ndarray(pcm[None, :], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    heard, _ = audio.decode(str(path))
+    assert 16_000 <= len(heard) < 20_000
+
+
+@settings(max_examples=30, deadline=None)
+@given(start=st.floats(0, 2.9), length=st.floats(0.01, 2.9))
+def test_a_span_is_a_slice_of_the_whole(tmp_path_factory: pytest.TempPathFactory, start: float, length: float) -> None:
+    path = tmp_path_factory.getbasetemp() / "span.wav"
+    if not path.exists():
+        soundfile.write(path, np.stack([sweep(3, 44_100)] * 2, 1), 44_100)
+    end = min(start + length, 3.0)
+    whole, _ = audio.decode(str(path))
+    piece, _ = audio.decode(str(path), start_s=start, end_s=end)
+    assert np.array_equal(piece, whole[round(start * 16_000) : round(end * 16_000)])
+
+
+def test_many_spans_in_one_pass_equal_one_pass_each(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, sweep(20, 48_000), 48_000)
+    spans = [(12.5, 13.0), (None, 1.0), (0.5, 0.75), (19.0, None), (5.0, 25.0)]
+    pieces, _ = audio.decode_spans(str(path), None, spans)
+    for span, piece in zip(spans[:4], pieces, strict=False):
+        assert np.array_equal(piece, audio.decode(str(path), start_s=span[0], end_s=span[1])[0])
+    assert isinstance(pieces[4], AudioError)
+    assert pieces[4].reason == "span_outside"
+
+
+def test_a_fault_hurts_only_the_spans_that_it_reaches(tmp_path: Path) -> None:
+    data = audio.encode(sweep(60), "flac")
+    (tmp_path / "a.flac").write_bytes(data[: len(data) * 2 // 3])
+    (early, late), _ = audio.decode_spans(str(tmp_path / "a.flac"), None, [(1.0, 2.0), (58.0, 59.0)])
+    assert np.array_equal(early, sweep(60)[16_000:32_000])
+    assert isinstance(late, AudioError)
+    assert late.reason == "truncated"
+
+
+def test_spans_outside_the_file_are_named(wav: Path) -> None:
+    assert reason(wav, start_s=3.0, end_s=4.0) == "span_outside"
+    assert reason(wav, start_s=2.0, end_s=3.2) == "span_outside"
+    assert reason(wav, start_s=2.0, end_s=1.0) == "span_outside"
+    assert reason(wav, start_s=-1.0, end_s=1.0) == "span_outside"
+    assert reason(wav, start_s=float("nan"), end_s=1.0) == "span_outside"
+    assert len(audio.decode(str(wav), start_s=2.0, end_s=3.05)[0]) == 16_000  # a rounded manifest
+
+
+def test_too_long_counts_the_result(wav: Path) -> None:
+    assert reason(wav, max_duration_s=2.9) == "too_long"
+    assert reason(wav, start_s=0.0, end_s=2.0, max_duration_s=1.0) == "too_long"
+    assert len(audio.decode(str(wav), start_s=1.0, end_s=2.0, max_duration_s=1.0)[0]) == 16_000
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.aiff", "a.m4a", "a.mkv", "a.aac"])
+def test_a_file_cut_short_is_never_taken_for_whole(tmp_path: Path, name: str) -> None:
+    path, pcm = tmp_path / name, sweep(20)
+    if name == "a.opus":
+        path.write_bytes(audio.encode(pcm, "opus"))
+    elif name in ("a.m4a", "a.mkv", "a.aac"):
+        format = {"a.m4a": "mp4", "a.mkv": "matroska", "a.aac": "adts"}[name]
+        mux(pcm, path, format, "aac", options={"movflags": "faststart"} if format == "mp4" else None)
+    else:
+        soundfile.write(path, pcm, 16_000)
+    assert len(audio.decode(str(path))[0]) >= len(pcm)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2 + 1])
+    assert reason(path) == "truncated"
+
+
+def test_a_recorder_that_could_not_seek_back_is_believed(tmp_path: Path) -> None:
+    data = bytearray(audio.encode(sweep(1), "wav"))
+    data[4:8] = data[40:44] = b"\xff" * 4
+    assert np.array_equal(audio.decode_bytes(bytes(data), "pipe.wav"), sweep(1))
+
+
+def test_faults_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("this is no sound\n" * 100)
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5_000))
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), 16_000)
+    samples = sweep(1).astype(np.float32) / 32_768
+    samples[8_000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 16_000, subtype="FLOAT")
+    (tmp_path / "folder.wav").mkdir()
+    names = ["absent.wav", "empty.wav", "text.wav", "noise.mp4", "none.wav", "nan.wav", "folder.wav"]
+    expected = ["missing", "empty", "unreadable", "unreadable", "empty", "not_finite", "unreadable"]
+    assert [reason(tmp_path / name) for name in names] == expected
+    with pytest.raises(AudioError):
+        audio.probe(str(tmp_path / "text.wav"))
+
+
+def test_a_playlist_opens_nothing(tmp_path: Path, wav: Path) -> None:
+    (tmp_path / "list.m4a").write_text(f"ffconcat version 1.0\nfile '{wav.name}'\n")
+    (tmp_path / "live.m4a").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{wav}\n#EXT-X-ENDLIST\n")
+    assert reason(tmp_path / "list.m4a") == "unreadable"
+    assert reason(tmp_path / "live.m4a") == "unreadable"
+
+
+def test_members_of_a_tar_decode_as_the_files_do(tmp_path: Path, wav: Path) -> None:
+    g722 = mux(sweep(2), tmp_path / "b.g722", "g722", "g722")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for path in (wav, g722):
+            tar.add(path, f"x/{path.name}")
+    for path in (wav, g722):
+        inside, _ = audio.decode(str(tmp_path / "a.tar"), f"x/{path.name}")
+        assert np.array_equal(inside, audio.decode(str(path))[0])
+    with pytest.raises(AudioError) as caught:
+        audio.decode(str(tmp_path / "a.tar"), "x/absent.wav")
+    assert caught.value.reason == "missing"
+    with pytest.raises(LLaSOError, match="not a plain tar"):
+        audio.decode(str(wav), "x")
+
+
+def test_remote_files_and_members_decode_alike(tmp_path: Path, wav: Path) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/bucket/sweep.wav", wav.read_bytes())
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(wav, "k.wav")
+    store.pipe_file("/bucket/a.tar", buffer.getvalue())
+    expected = audio.decode(str(wav))[0]
+    assert np.array_equal(audio.decode("memory://bucket/sweep.wav")[0], expected)
+    assert np.array_equal(audio.decode("memory://bucket/a.tar", "k.wav")[0], expected)
+    store.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("format", ["flac", "wav", "opus"])
+def test_the_same_pcm_encodes_to_the_same_bytes(format: str) -> None:
+    pcm = sweep(2.345)
+    data = audio.encode(pcm, format)
+    assert data == audio.encode(pcm, format)
+    back = audio.decode_bytes(data, f"a.{format}")
+    assert len(back) == len(pcm)
+    assert np.corrcoef(back, pcm)[0, 1] > 0.99
+    if format != "opus":
+        assert np.array_equal(back, pcm)
+
+
+def test_audio_id_sees_every_sample() -> None:
+    pcm = sweep(1)
+    other = pcm.copy()
+    other[77] += 1
+    assert audio.audio_id(pcm) == audio.audio_id(pcm.astype(">i2")) != audio.audio_id(other)
+    assert len(audio.audio_id(pcm)) == 32
+
+
+def test_level_of_known_signals() -> None:
+    square = np.tile(np.array([16_384, -16_384], np.int16), 800)
+    assert audio.level(square) == (pytest.approx(-6.0206, abs=1e-3), 0.0)
+    assert audio.level(np.full(100, -32_768, np.int16)) == (0.0, 1.0)
+    assert audio.level(np.zeros(100, np.int16)) == (-120.0, 0.0)
+
+
+def test_real_speech_decodes_to_what_its_header_says(clips: list) -> None:
+    for clip in clips[:5]:
+        pcm, probe = audio.decode(str(clip.path))
+        info = soundfile.info(str(clip.path))
+        assert probe.sampling_rate_hz == info.samplerate
+        assert len(pcm) == pytest.approx(info.frames * 16_000 / info.samplerate, abs=1)
+        assert audio.level(pcm)[0] > -45
