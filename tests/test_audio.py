@@ -24,7 +24,9 @@ def sweep(seconds: float, rate_hz: int = 16_000) -> np.ndarray:
     return np.rint(12_000 * np.sin(2 * np.pi * (100 + 1450 * times / seconds) * times)).astype(np.int16)
 
 
-def mux(pcm: np.ndarray, path: Path, format: str, codec: str, rate_hz: int = 16_000, options: dict | None = None) -> Path:
+def mux(
+    pcm: np.ndarray, path: Path, format: str, codec: str, rate_hz: int = 16_000, options: dict | None = None
+) -> Path:
     with av.open(str(path), "w", format=format, options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate_hz, layout="mono")
         if codec == "wmav2":
@@ -34,6 +36,14 @@ def mux(pcm: np.ndarray, path: Path, format: str, codec: str, rate_hz: int = 16_
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     return path
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest normalised cross-correlation: codecs delay by up to a packet."""
+    one, other = one.astype(float), other.astype(float)
+    size = 1 << (len(one) + len(other)).bit_length()
+    correlation = np.fft.irfft(np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size)))
+    return float(correlation.max() / np.sqrt((one @ one) * (other @ other)))
 
 
 def reason(path: Path | str, **span: float) -> str:
@@ -96,8 +106,7 @@ def test_lossy_formats_decode(tmp_path: Path, name: str, format: str, codec: str
     pcm, probe = audio.decode(str(mux(original, tmp_path / name, format, codec)))
     assert abs(len(pcm) - len(original)) < 4_000  # encoders pad to whole packets
     assert probe.duration_s == pytest.approx(len(pcm) / 16_000, abs=0.001)
-    lags = [np.corrcoef(pcm[lag : lag + 40_000], original[:40_000])[0, 1] for lag in range(0, 2_200)]
-    assert max(lags) > 0.98
+    assert alike(pcm, original) > 0.95
 
 
 def test_the_audio_track_of_a_video_is_heard(tmp_path: Path) -> None:

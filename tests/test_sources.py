@@ -143,7 +143,14 @@ def test_a_name_that_is_not_utf8_still_gives_a_record_that_can_be_stored(tmp_pat
 
 def test_the_recipe_fills_what_rows_do_not_say(tmp_path: Path) -> None:
     speak(tmp_path / "a.wav")
-    given = {"language": "English", "speaker": "june", "gender": "F", "age": "34", "accent": "US", "environment": "booth"}
+    given = {
+        "language": "English",
+        "speaker": "june",
+        "gender": "F",
+        "age": "34",
+        "accent": "US",
+        "environment": "booth",
+    }
     (found,) = utterances(tmp_path, **given)
     assert (found.language, found.language_origin) == ("en", GIVEN)
     assert found.speaker.id == Attribute("june", GIVEN)
@@ -239,7 +246,15 @@ def test_common_voice_without_validated_and_with_several_languages(tmp_path: Pat
 # Manifest
 
 ROWS: list[dict[str, Any]] = [
-    {"audio": "a.wav", "text": "one", "language": "en_US", "speaker": 7, "gender": "f", "age": 34, "environment": "Car"},
+    {
+        "audio": "a.wav",
+        "text": "one",
+        "language": "en_US",
+        "speaker": 7,
+        "gender": "f",
+        "age": 34,
+        "environment": "Car",
+    },
     {"audio": "./b/../b/long.wav", "text": "two", "start": 1.5, "end": 2.25},
     {"audio": "b/long.wav", "text": "three", "start": 0.0, "end": 1.0},
     {"audio": "absent.wav", "text": "four"},
@@ -357,7 +372,7 @@ def test_a_tar_of_webdataset(tmp_path: Path) -> None:
             "x/0002.flac": FLAC,
             "x/0002.json": json.dumps({"text": "zwei", "lang": "de", "speaker_id": 5}).encode(),
             "x/0001.flac": FLAC,
-            "x/0001.txt": "eins".encode(),
+            "x/0001.txt": b"eins",
             "x/0001.cls": b"3",
             "x/0003.txt": b"alone",
             "x/0004.flac": FLAC,
