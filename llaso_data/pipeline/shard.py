@@ -1,0 +1,296 @@
+"""`llaso-data shard`: accepted records become shards.
+
+Planning is arithmetic on whole columns: which sample goes into which shard follows from the ids, the seed and the
+samples per shard. A shard is then one task: load its records, decode their audio, write the tar, commit.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llaso_data import audio, records, storage
+from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.instruct import asr
+from llaso_data.pipeline import recipe
+from llaso_data.pipeline.shard_plan import Plan, plan
+from llaso_data.records import Utterance
+from llaso_data.shards import index, layout, manifest, tar, writer
+from llaso_data.shards.index import ShardInfo
+from llaso_data.shards.layout import Sample
+
+_SPOOL_BYTES = 64 * 1024 * 1024
+_PROBLEMS_SHOWN = 10
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any], recipe.Run], Iterator[Any]]
+"""Runs a function on tasks, on whatever machines, and gives the results in any order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """One shard to write: ``rows`` are (name of the observation file, row numbers in it)."""
+
+    source: str
+    out: str
+    number: int
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    digest: str
+    dataset: str
+    audio: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return layout.shard_name(self.number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult:
+    """One shard: written, or skipped because an earlier run had committed it, or not written for ``problems``."""
+
+    number: int
+    info: ShardInfo | None
+    skipped: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSummary:
+    """What the command wrote; ``languages`` maps to samples and hours."""
+
+    out: str
+    digest: str
+    shards: int
+    skipped: int
+    samples: int
+    hours: float
+    bytes: int
+    languages: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def shard_dataset(
+    source_uri: str,
+    out_uri: str,
+    spec: recipe.Shard,
+    run: recipe.Run,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int, ShardResult], None] | None = None,
+    each: Each | None = None,
+) -> ShardSummary:
+    """Write the accepted records of ``build-align``'s output as shards, then the index, then the manifest.
+
+    A rerun skips what is finished. ``progress`` is called with (shards done, shards, the result). ``each`` runs the
+    tasks; by default the engine that ``run`` names. Raises LLaSOError where the input is not complete, where the
+    output holds other shards (and not ``overwrite``), or where audio is no longer what was observed: such a
+    shard is not written, the others are, and a rerun goes on from there.
+    """
+    if each is None:
+        from llaso_data.pipeline import engines
+
+        each = engines.each
+    source, out = storage.absolute(source_uri), storage.absolute(out_uri)
+    planned = plan(source, spec)
+    dataset = records.digest(
+        "shards", layout.FORMAT_VERSION, planned.dataset, spec.audio, spec.samples_per_shard, spec.seed,
+        asr.templates_digest(),
+    )  # fmt: skip
+    _clear(out, dataset, overwrite)
+    results: list[ShardResult] = []
+    for result in each(write_shard, _tasks(planned, source, out, spec, dataset), run):
+        results.append(result)
+        if progress is not None:
+            progress(len(results), planned.shards, result)
+    results.sort(key=lambda result: result.number)
+    _refuse_changed(results)
+    stated = _finish(out, results, planned, spec, dataset)
+    return ShardSummary(
+        out=out,
+        digest=dataset,
+        shards=len(results),
+        skipped=sum(result.skipped for result in results),
+        samples=stated["samples"],
+        hours=stated["hours"],
+        bytes=stated["bytes"],
+        languages=stated["languages"],
+    )
+
+
+def write_shard(task: ShardTask) -> ShardResult:
+    """Write one shard unless it is finished. Where any audio cannot be had as it was observed, nothing is written."""
+    done = writer.finished(task.out, task.name, digest=task.digest, dataset=task.dataset)
+    if done is not None:
+        return ShardResult(number=task.number, info=done, skipped=True)
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+        samples, problems = _encode(_load(task), task, spool)
+        if problems:
+            return ShardResult(number=task.number, info=None, problems=tuple(problems))
+        ordered = (sample(spool) for _, sample in sorted(samples, key=lambda item: item[0]))
+        info = writer.write(task.out, task.name, ordered, digest=task.digest, dataset=task.dataset)
+    return ShardResult(number=task.number, info=info)
+
+
+def _tasks(planned: Plan, source: str, out: str, spec: recipe.Shard, dataset: str) -> Iterator[ShardTask]:
+    for number in range(planned.shards):
+        rows = planned.rows(number)
+        yield ShardTask(
+            source=source,
+            out=out,
+            number=number,
+            rows=rows,
+            digest=records.digest(dataset, number, *(value for name, chosen in rows for value in (name, chosen))),
+            dataset=dataset,
+            audio=spec.audio,
+            seed=spec.seed,
+        )
+
+
+def _load(task: ShardTask) -> list[Utterance]:
+    """The records of a shard; of each observation file only the rows that it needs become objects."""
+    tables = []
+    for name, rows in task.rows:
+        with storage.open_read(storage.join(task.source, "observations", f"{name}.parquet")) as file:
+            tables.append(pq.read_table(file).take(pa.array(rows, pa.int64())))
+    return records.from_table(pa.concat_tables(tables), Utterance)
+
+
+def _encode(
+    utterances: Sequence[Utterance], task: ShardTask, spool: IO[bytes]
+) -> tuple[list[tuple[str, Callable[[IO[bytes]], Sample]]], list[str]]:
+    """(key, how to read the sample back) of every utterance, its sound waiting in ``spool``; and the problems.
+
+    Keys are hashes, so a shard sorted by key needs all its sounds before the first is written; the spool keeps
+    that out of memory. One file is decoded once, however many of its segments lie in the shard.
+    """
+    samples: list[tuple[str, Callable[[IO[bytes]], Sample]]] = []
+    problems: list[str] = []
+    for group in _by_file(utterances):
+        for utterance, pcm in zip(group, _decode(group), strict=True):
+            if isinstance(pcm, AudioError):
+                problems.append(pcm.detail)
+            elif audio.audio_id(pcm) != utterance.audio_id:
+                problems.append(f"{_place(utterance)}: the audio is not the one that build-align heard")
+            elif utterance.text is None:
+                problems.append(f"{_place(utterance)}: accepted without a text")
+            else:
+                data = audio.encode(pcm, task.audio)  # type: ignore[arg-type]
+                offset = spool.seek(0, 2)
+                spool.write(data)
+                sample = functools.partial(_sample, utterance, task, offset, len(data))
+                samples.append((_key(utterance, task), sample))
+    return samples, problems
+
+
+def _by_file(utterances: Iterable[Utterance]) -> list[list[Utterance]]:
+    groups: dict[tuple[str, str | None], list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault((utterance.source.uri, utterance.source.member), []).append(utterance)
+    return list(groups.values())
+
+
+def _decode(group: Sequence[Utterance]) -> Sequence[audio.Pcm | AudioError]:
+    source = group[0].source
+    try:
+        spans = [(utterance.source.start_s, utterance.source.end_s) for utterance in group]
+        return audio.decode_spans(source.uri, source.member, spans)[0]
+    except AudioError as error:
+        return [error] * len(group)
+
+
+def _messages(utterance: Utterance, task: ShardTask) -> list[layout.Message]:
+    return layout.asr_messages(asr.instruction(utterance.id, task.seed), task.audio, utterance.text or "")
+
+
+def _key(utterance: Utterance, task: ShardTask) -> str:
+    return layout.sample_key([utterance.id], asr.TASK, _messages(utterance, task))
+
+
+def _sample(utterance: Utterance, task: ShardTask, offset: int, size: int, spool: IO[bytes]) -> Sample:
+    spool.seek(offset)
+    sounds = {task.audio: spool.read(size)}
+    return layout.build(asr.TASK, utterance.language, _messages(utterance, task), [utterance], sounds)
+
+
+def _place(utterance: Utterance) -> str:
+    source = utterance.source
+    member = "" if source.member is None else f"!{source.member}"
+    span = "" if source.start_s is None else f" from {source.start_s:.3f} s"
+    return f"{source.uri}{member}{span}"
+
+
+def _refuse_changed(results: Sequence[ShardResult]) -> None:
+    problems = [problem for result in results for problem in result.problems]
+    if not problems:
+        return
+    shown = "\n".join(f"  {problem}" for problem in problems[:_PROBLEMS_SHOWN])
+    more = "" if len(problems) <= _PROBLEMS_SHOWN else f"\n  … and {len(problems) - _PROBLEMS_SHOWN} more"
+    failed = sum(bool(result.problems) for result in results)
+    raise LLaSOError(
+        f"{failed} of {len(results)} shards were not written: the audio changed since build-align ran, "
+        f"or the audio libraries did.\n{shown}{more}\nPut the files back, or run `llaso-data build-align` again."
+    )
+
+
+def _finish(
+    out: str, results: Sequence[ShardResult], planned: Plan, spec: recipe.Shard, dataset: str
+) -> dict[str, Any]:
+    infos = [result.info for result in results if result.info is not None]
+    missing = set(range(planned.shards)) - {result.number for result in results}
+    written = sum(info.samples for info in infos)
+    if missing or len(infos) != planned.shards or written != planned.samples:
+        raise LLaSOError(
+            f"{written} of {planned.samples} samples in {len(infos)} of {planned.shards} shards were written; "
+            "run the command again"
+        )
+    return manifest.finish(
+        out,
+        [(storage.join(out, layout.sidecar_name(info.path)), info) for info in infos],
+        profile=manifest.LLASO,
+        digest=dataset,
+        options={**spec.model_dump(), "templates": asr.templates_digest()},
+        source=planned.provenance,
+    )
+
+
+def _clear(out: str, dataset: str, overwrite: bool) -> None:
+    """Refuse, or with ``overwrite`` remove, shards in the output folder that this run would not have made.
+
+    A tar without a sidecar is what a killed run of ours leaves behind, if its header is ours.
+    """
+    present = {row["path"]: row for row in storage.listing(out)}
+    shards = sorted(name for name in present if layout.shard_number(name) is not None)
+    stated = manifest.digest_of(out)
+    if stated is None and layout.MANIFEST in present:
+        raise LLaSOError(f"{out} has a {layout.MANIFEST} of something else; choose another --out")
+    if stated is None:
+        stated = next(filter(None, (_dataset_of(out, name, present) for name in shards)), dataset)
+    if stated == dataset:
+        return
+    if not overwrite:
+        raise LLaSOError(
+            f"{out} holds shards of other records or options; choose another --out, or pass --overwrite to replace them"
+        )
+    fs, root = storage.filesystem(out)
+    summaries = [name for name in (layout.MANIFEST, layout.INDEX) if name in present]
+    for name in [*summaries, *(n for n in shards if n.endswith(".arrow")), *(n for n in shards if n.endswith(".tar"))]:
+        fs.rm_file(storage.join(root, name))
+
+
+def _dataset_of(out: str, name: str, present: dict[str, Any]) -> str | None:
+    """Which set of shards a file belongs to; None where it is the unfinished work of a run of ours."""
+    if name.endswith(".arrow"):
+        info = index.sidecar_info(storage.join(out, name))
+        return "unknown" if info is None else info.dataset
+    if layout.sidecar_name(name) in present:
+        return None
+    with storage.open_read(storage.join(out, name)) as file:
+        return None if tar.is_ours(file.read(tar.BLOCK_BYTES)) else "unknown"

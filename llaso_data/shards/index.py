@@ -1,0 +1,187 @@
+"""The index of shards: one row per sample, Arrow IPC without compression, so that it is read by mapping it.
+
+A *sidecar* lies beside each tar and is written after it: it is the shard's commit. ``index.arrow`` holds the rows
+of all shards. Both have the columns of :data:`SCHEMA`; in ``index.arrow`` a column ``shard`` comes first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from llaso_data import storage
+from llaso_data.shards.layout import FORMAT_VERSION, Sample
+from llaso_data.shards.tar import ShardError
+
+PART = pa.struct(
+    [
+        pa.field("ext", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),  # of the content, bytes from the start of the tar
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("crc32", pa.uint32(), nullable=False),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("parts", pa.list_(pa.field("item", PART, nullable=False)), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("text_bytes", pa.int64(), nullable=False),
+        pa.field("task", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("modality", pa.string(), nullable=False),
+    ]
+)
+SHARD_COLUMN = pa.field("shard", pa.int32(), nullable=False)
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardInfo:
+    """What a sidecar says of its tar, in the Arrow schema's metadata."""
+
+    path: str  # of the tar: relative to the dataset's folder, or a URI
+    sha256: str
+    bytes: int
+    samples: int
+    duration_s: float
+    digest: str  # of what the shard was made from: equal digests need no second writing
+    dataset: str  # digest of the set of shards that it belongs to
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One part as the index stores it."""
+
+    ext: str
+    offset: int
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRow:
+    """One sample as the index stores it."""
+
+    key: str
+    parts: tuple[PartRow, ...]
+    duration_s: float
+    text_bytes: int
+    task: str | None
+    language: str | None
+    modality: str
+
+    @classmethod
+    def of(cls, sample: Sample, parts: Sequence[PartRow]) -> IndexRow:
+        """The row of a sample whose parts lie at these places."""
+        return cls(
+            key=sample.key,
+            parts=tuple(parts),
+            duration_s=sample.duration_s,
+            text_bytes=sample.text_bytes,
+            task=sample.task,
+            language=sample.language,
+            modality=sample.modality,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = [{"ext": p.ext, "offset": p.offset, "size": p.size, "crc32": p.crc32} for p in self.parts]
+        return {
+            "key": self.key,
+            "parts": parts,
+            "duration_s": self.duration_s,
+            "text_bytes": self.text_bytes,
+            "task": self.task,
+            "language": self.language,
+            "modality": self.modality,
+        }
+
+
+def write_sidecar(uri: str, rows: Sequence[IndexRow], info: ShardInfo) -> None:
+    """Write one shard's index, whole or not at all."""
+    values = {
+        "llaso.format_version": str(FORMAT_VERSION),
+        "llaso.path": info.path,
+        "llaso.sha256": info.sha256,
+        "llaso.bytes": str(info.bytes),
+        "llaso.samples": str(info.samples),
+        "llaso.duration_s": repr(info.duration_s),
+        "llaso.digest": info.digest,
+        "llaso.dataset": info.dataset,
+    }
+    table = pa.Table.from_pylist([row.to_dict() for row in rows], schema=SCHEMA)
+    _write(uri, SCHEMA.with_metadata(values), [table])
+
+
+def sidecar_info(uri: str) -> ShardInfo | None:
+    """What a sidecar says of its tar; None where there is no sidecar or it is not one of ours."""
+    try:
+        metadata = open_arrow(uri).schema.metadata or {}
+    except (FileNotFoundError, ShardError):
+        return None
+    values = {name.decode(): value.decode() for name, value in metadata.items()}
+    if values.get("llaso.format_version") != str(FORMAT_VERSION):
+        return None
+    return ShardInfo(
+        path=values["llaso.path"],
+        sha256=values["llaso.sha256"],
+        bytes=int(values["llaso.bytes"]),
+        samples=int(values["llaso.samples"]),
+        duration_s=float(values["llaso.duration_s"]),
+        digest=values["llaso.digest"],
+        dataset=values["llaso.dataset"],
+    )
+
+
+def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> None:
+    """Join sidecars into one index.
+
+    ``sidecars`` are (URI of the sidecar, path of its tar) in the order of the manifest; ``shard`` of a row is the
+    position in that order, and the schema's metadata repeats the paths.
+    """
+    sidecars = list(sidecars)
+    values = {
+        "llaso.format_version": str(FORMAT_VERSION),
+        "llaso.dataset": digest,
+        "llaso.shards": json.dumps([path for _, path in sidecars], ensure_ascii=False),
+    }
+    schema = pa.schema([SHARD_COLUMN, *SCHEMA], metadata=values)
+    _write(uri, schema, (_numbered(sidecar, number) for number, (sidecar, _) in enumerate(sidecars)))
+
+
+def open_arrow(uri: str) -> pa.Table:
+    """The table of an Arrow IPC file: mapped where it is local, else read.
+
+    Raises FileNotFoundError, or :class:`ShardError` where it is not a complete Arrow file.
+    """
+    try:
+        if storage.is_local(uri):
+            source = pa.memory_map(storage.absolute(uri), "r")
+        else:
+            source = pa.BufferReader(storage.read_bytes(uri))
+        return pa.ipc.open_file(source).read_all()
+    except pa.ArrowInvalid as error:
+        raise ShardError(f"{uri} is not a complete Arrow file ({error}); build the index again") from error
+
+
+def _numbered(uri: str, number: int) -> pa.Table:
+    table = open_arrow(uri).select(SCHEMA.names)
+    return table.add_column(0, SHARD_COLUMN, pa.repeat(pa.scalar(number, pa.int32()), table.num_rows))
+
+
+def _write(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Batches of about :data:`BATCH_ROWS` rows, whatever the sizes of the tables."""
+    bare = schema.remove_metadata()
+    with storage.whole(uri) as path, pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        waiting: list[pa.Table] = []
+        for table in tables:
+            waiting.append(table.cast(bare).replace_schema_metadata(schema.metadata))
+            if sum(item.num_rows for item in waiting) >= BATCH_ROWS:
+                writer.write_table(pa.concat_tables(waiting).combine_chunks())
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting).combine_chunks())

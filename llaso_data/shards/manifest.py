@@ -1,0 +1,92 @@
+"""``manifest.json``: the summary of a set of shards, written last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from llaso_data import storage
+from llaso_data.shards import index, layout
+from llaso_data.shards.index import ShardInfo
+from llaso_data.shards.reader import open_index
+
+LLASO = "llaso"
+FOREIGN = "webdataset"
+
+COUNTED = {"languages": "language", "tasks": "task", "modalities": "modality"}
+"""Manifest fields and the columns of the index that they count."""
+
+
+def finish(
+    out: str,
+    shards: Sequence[tuple[str, ShardInfo]],
+    *,
+    profile: str,
+    digest: str,
+    options: Mapping[str, Any] | None,
+    source: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Write ``index.arrow`` from the sidecars and then ``manifest.json``; returns the manifest.
+
+    ``shards`` are (URI of the sidecar, what it says) in the order that gives the shards their numbers.
+    """
+    index_uri = storage.join(out, layout.INDEX)
+    index.write_index(index_uri, [(uri, info.path) for uri, info in shards], digest)
+    table = open_index(out).table
+    infos = [info for _, info in shards]
+    manifest = {
+        "format": layout.FORMAT,
+        "format_version": layout.FORMAT_VERSION,
+        "profile": profile,
+        "digest": digest,
+        "certificate": None,
+        "options": None if options is None else dict(options),
+        "source": None if source is None else dict(source),
+        "samples": table.num_rows,
+        "hours": hours(sum(info.duration_s for info in infos)),
+        "bytes": sum(info.bytes for info in infos),
+        **{name: counts(table, column) for name, column in COUNTED.items()},
+        "index": layout.INDEX,
+        "shards": [
+            {
+                "path": info.path,
+                "sha256": info.sha256,
+                "bytes": info.bytes,
+                "samples": info.samples,
+                "hours": hours(info.duration_s),
+            }
+            for info in infos
+        ],
+    }
+    storage.write_json(storage.join(out, layout.MANIFEST), manifest)
+    return manifest
+
+
+def hours(seconds: float) -> float:
+    return round(seconds / 3600, 6)
+
+
+def counts(table: pa.Table, column: str) -> dict[str, dict[str, float]]:
+    """Samples and hours by the values of a column of the index; null counts as ``unknown``."""
+    grouped = (
+        table.select([column, "duration_s"])
+        .group_by(column, use_threads=False)
+        .aggregate([("duration_s", "sum"), ([], "count_all")])
+    )
+    rows = sorted(grouped.to_pylist(), key=lambda row: row[column] or "unknown")
+    return {
+        row[column] or "unknown": {"samples": row["count_all"], "hours": hours(row["duration_s_sum"])} for row in rows
+    }
+
+
+def digest_of(uri: str) -> str | None:
+    """The digest that a folder's manifest states; None where it has no manifest of shards."""
+    try:
+        manifest = storage.read_json(storage.join(uri, layout.MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
+        return None
+    return str(manifest.get("digest"))

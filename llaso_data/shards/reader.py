@@ -1,0 +1,145 @@
+"""Read samples: map the index, then one positioned read per part, each checked against its CRC-32."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.shards import layout
+from llaso_data.shards.index import open_arrow
+from llaso_data.shards.tar import ShardError
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A dataset's index: ``table`` has one row per sample, ``shards`` the URI of each tar by shard number.
+
+    The rows of shard ``i`` are ``first_rows[i]`` up to ``first_rows[i + 1]``.
+    """
+
+    uri: str
+    table: pa.Table
+    shards: tuple[str, ...]
+    first_rows: tuple[int, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """One row as plain Python."""
+        found: dict[str, Any] = self.table.slice(number, 1).to_pylist()[0]
+        return found
+
+    def rows_of(self, shard: int) -> list[dict[str, Any]]:
+        """The rows of one tar, in its order."""
+        first, last = self.first_rows[shard : shard + 2]
+        rows: list[dict[str, Any]] = self.table.slice(first, last - first).to_pylist()
+        return rows
+
+
+def open_index(uri: str) -> Index:
+    """The index of a folder of shards. Raises LLaSOError where there is none or it cannot be read."""
+    path = storage.join(storage.absolute(uri), layout.INDEX)
+    try:
+        table = open_arrow(path)
+    except FileNotFoundError as error:
+        raise LLaSOError(
+            f"{uri} has no {layout.INDEX}: run `llaso-data shard` to the end, or `llaso-data index` for other tars"
+        ) from error
+    metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+    check_version(metadata.get("llaso.format_version"), path)
+    shards = tuple(locate(uri, name) for name in json.loads(metadata["llaso.shards"]))
+    numbers = table["shard"].to_numpy()
+    if len(numbers) and (np.any(numbers[1:] < numbers[:-1]) or numbers[0] < 0 or numbers[-1] >= len(shards)):
+        raise ShardError(f"{path} names shards that it does not list, or in no order; build the index again")
+    first_rows = np.searchsorted(numbers, np.arange(len(shards) + 1)).tolist()
+    return Index(storage.absolute(uri), table, shards, tuple(first_rows), metadata["llaso.dataset"])
+
+
+def read_manifest(uri: str) -> dict[str, Any]:
+    """The manifest of a folder of shards; raises LLaSOError where there is none or it is of another format."""
+    path = storage.join(storage.absolute(uri), layout.MANIFEST)
+    try:
+        manifest = storage.read_json(path)
+    except FileNotFoundError as error:
+        raise LLaSOError(f"{uri} has no {layout.MANIFEST}: it is no finished set of shards") from error
+    except ValueError as error:
+        raise LLaSOError(f"{path} is not JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
+        raise LLaSOError(f"{path} is not the manifest of shards")
+    check_version(manifest.get("format_version"), path)
+    return manifest
+
+
+def check_version(version: object, path: str) -> None:
+    """Refuse what a newer LLaSO wrote; raises LLaSOError."""
+    if not str(version).isdecimal() or int(str(version)) > layout.FORMAT_VERSION:
+        raise LLaSOError(f"{path} has format version {version}; this LLaSO reads up to {layout.FORMAT_VERSION}")
+
+
+def locate(uri: str, path: str) -> str:
+    """The URI of a tar that a manifest or an index names: relative to the dataset's folder, or as it is."""
+    return path if "://" in path or path.startswith("/") else storage.join(storage.absolute(uri), path)
+
+
+def read_sample(shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:
+    """The parts of one sample by name. ``row`` is its row of the index, ``shard`` the tar's path or URI.
+
+    Raises :class:`ShardError` where bytes are missing or do not have the CRC-32 of the index.
+    """
+    with storage.open_read(shard) as file:
+        return read_parts(file, shard, row)
+
+
+def read_parts(file: IO[bytes], shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:
+    """As :func:`read_sample`, from a tar that is open already. On a local file it does not move the position."""
+    return {part["ext"]: _read(file, shard, row["key"], part) for part in row["parts"]}
+
+
+def iterate(uri: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Every sample of a dataset as (key, parts), in the order of the index; each tar is opened once."""
+    index = open_index(uri)
+    for number, shard in enumerate(index.shards):
+        with storage.open_read(shard) as file:
+            for row in index.rows_of(number):
+                yield row["key"], read_parts(file, shard, row)
+
+
+def _read(file: IO[bytes], shard: str, key: str, part: Mapping[str, Any]) -> bytes:
+    data = _pread(file, part["offset"], part["size"])
+    if len(data) != part["size"]:
+        raise ShardError(f"{shard}: {key}.{part['ext']} is cut short ({len(data)} of {part['size']} bytes)")
+    if zlib.crc32(data) != part["crc32"]:
+        raise ShardError(f"{shard}: {key}.{part['ext']} has another CRC-32 than the index; the file is damaged")
+    return data
+
+
+def _pread(file: IO[bytes], offset: int, size: int) -> bytes:
+    """Up to ``size`` bytes; fewer only at the end of the file."""
+    try:
+        descriptor = file.fileno()
+    except (OSError, AttributeError):
+        descriptor = None
+    chunks: list[bytes] = []
+    while size > 0:
+        if descriptor is None:
+            file.seek(offset)
+            chunk = file.read(size)
+        else:
+            chunk = os.pread(descriptor, size, offset)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        offset += len(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)

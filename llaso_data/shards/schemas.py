@@ -1,0 +1,125 @@
+"""JSON Schemas of a sample and of the manifest; ``shards/*.schema.json`` are these, written out.
+
+Fields that a reader does not know are allowed everywhere: adding one does not raise the format version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llaso_data.shards.layout import FORMAT, FORMAT_VERSION
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_NUMBER: Schema = {"type": "number"}
+_MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
+_SECONDS: Schema = {"type": "number", "minimum": 0}
+_MAYBE_SECONDS: Schema = {"type": ["number", "null"], "minimum": 0}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_HEX_32: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_HEX_64: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_PART: Schema = {"type": "string", "pattern": r"^((0|[1-9][0-9]*)\.)?[a-z0-9]+$"}
+
+
+def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "required": sorted(required), "properties": properties}
+
+
+def _list(items: Schema, least: int = 0) -> Schema:
+    return {"type": "array", "items": items, **({"minItems": least} if least else {})}
+
+
+_ATTRIBUTE = _object({"value": _TEXT, "origin": _TEXT})
+
+_CONTENT: Schema = {
+    "oneOf": [
+        {**_object({"type": {"const": "text"}, "text": _TEXT}), "additionalProperties": False},
+        {**_object({"type": {"const": "audio"}, "audio": _PART}), "additionalProperties": False},
+    ]
+}
+
+_MESSAGE = _object({"role": {"enum": ["system", "user", "assistant"]}, "content": _list(_CONTENT, 1)})
+
+_AUDIO = _object(
+    {
+        "part": _PART,
+        "id": _HEX_32,
+        "duration_s": _SECONDS,
+        "words": _list(
+            _object({"text": _TEXT, "start_s": _SECONDS, "end_s": _SECONDS}, {"logprob": _MAYBE_NUMBER}),
+        ),
+        "speaker": _object({name: _ATTRIBUTE for name in ("id", "gender", "age_range", "accent")}),
+        "environment": _ATTRIBUTE,
+        "scores": {
+            "type": "object",
+            "properties": {"extra": {"type": "object", "additionalProperties": _NUMBER}},
+            "additionalProperties": _NUMBER,
+        },
+        "source": _object(
+            {"corpus": _TEXT, "uri": _TEXT},
+            {
+                "member": _MAYBE_TEXT,
+                "start_s": _MAYBE_SECONDS,
+                "end_s": _MAYBE_SECONDS,
+                "sampling_rate_hz": {"type": ["integer", "null"]},
+                "channels": {"type": ["integer", "null"]},
+            },
+        ),
+    },
+    {
+        "recording": _HEX_32,
+        "audio_id": {"type": ["string", "null"], "pattern": "^[0-9a-f]{32}$"},
+        "language": _MAYBE_TEXT,
+        "language_origin": _TEXT,
+        "text": _MAYBE_TEXT,
+        "text_origin": {"enum": ["given", "asr", "unknown"]},
+        "hypothesis": _MAYBE_TEXT,
+    },
+)
+
+SAMPLE: Schema = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "One sample of a LLaSO shard",
+    **_object(
+        {
+            "format_version": {"const": FORMAT_VERSION},
+            "key": _HEX_32,
+            "task": _TEXT,
+            "language": _MAYBE_TEXT,
+            "duration_s": _SECONDS,
+            "messages": _list(_MESSAGE, 1),
+            "audios": _list(_AUDIO),
+        }
+    ),
+}
+
+_COUNTS: Schema = {"type": "object", "additionalProperties": _object({"samples": _COUNT, "hours": _SECONDS})}
+
+MANIFEST: Schema = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "manifest.json of a set of LLaSO shards",
+    **_object(
+        {
+            "format": {"const": FORMAT},
+            "format_version": {"const": FORMAT_VERSION},
+            "profile": {"enum": ["llaso", "webdataset"]},
+            "digest": _HEX_32,
+            "certificate": {"type": ["object", "null"]},
+            "options": {"type": ["object", "null"]},
+            "source": {"type": ["object", "null"]},
+            "samples": _COUNT,
+            "hours": _SECONDS,
+            "bytes": _COUNT,
+            "languages": _COUNTS,
+            "tasks": _COUNTS,
+            "modalities": _COUNTS,
+            "index": _TEXT,
+            "shards": _list(
+                _object({"path": _TEXT, "sha256": _HEX_64, "bytes": _COUNT, "samples": _COUNT, "hours": _SECONDS})
+            ),
+        }
+    ),
+}

@@ -1,0 +1,95 @@
+"""What a set of shards holds: hours, samples, languages, tasks, durations, speakers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from llaso_data import records, storage
+from llaso_data.shards import layout, manifest
+from llaso_data.shards.reader import Index, open_index, read_manifest, read_parts
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts of a dataset. ``languages``, ``tasks`` and ``modalities`` map to samples and hours.
+
+    ``duration_quantiles_s`` maps a quantile to seconds of audio per sample. ``speakers`` is the number of different
+    known speakers (by corpus and id); ``genders`` and ``text_origins`` count audios. These three and ``words`` are
+    None where the samples' JSON was not read.
+    """
+
+    uri: str
+    profile: str
+    certified: bool
+    shards: int
+    samples: int
+    hours: float
+    bytes: int
+    languages: dict[str, dict[str, float]]
+    tasks: dict[str, dict[str, float]]
+    modalities: dict[str, dict[str, float]]
+    duration_quantiles_s: dict[str, float]
+    speakers: int | None = None
+    genders: dict[str, int] | None = None
+    text_origins: dict[str, int] | None = None
+    words: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stats(uri: str, *, read_samples: bool = True) -> Stats:
+    """Count a dataset from its index, and speakers, genders and words from each sample's JSON.
+
+    Raises LLaSOError where manifest or index are missing. ``read_samples=False`` reads no tar.
+    """
+    stated, index = read_manifest(uri), open_index(uri)
+    durations_s = index.table["duration_s"].to_numpy()
+    quantiles = np.quantile(durations_s, QUANTILES) if len(index) else np.zeros(len(QUANTILES))
+    counted = _read_samples(index) if read_samples and stated["profile"] == manifest.LLASO else {}
+    return Stats(
+        uri=storage.absolute(uri),
+        profile=stated["profile"],
+        certified=stated["certificate"] is not None,
+        shards=len(index.shards),
+        samples=len(index),
+        hours=manifest.hours(float(durations_s.sum())),
+        bytes=stated["bytes"],
+        languages=manifest.counts(index.table, "language"),
+        tasks=manifest.counts(index.table, "task"),
+        modalities=manifest.counts(index.table, "modality"),
+        duration_quantiles_s={f"{q:g}": round(float(s), 3) for q, s in zip(QUANTILES, quantiles, strict=True)},
+        **counted,
+    )
+
+
+def _read_samples(index: Index) -> dict[str, Any]:
+    speakers: set[tuple[str, str]] = set()
+    genders: Counter[str] = Counter()
+    origins: Counter[str] = Counter()
+    words = 0
+    for number, shard in enumerate(index.shards):
+        with storage.open_read(shard) as file:
+            for row in index.rows_of(number):
+                row["parts"] = [part for part in row["parts"] if part["ext"] == layout.JSON_PART]
+                said = json.loads(read_parts(file, shard, row)[layout.JSON_PART])
+                for entry in said["audios"]:
+                    speaker = entry["speaker"]
+                    if speaker["id"]["value"] != records.UNKNOWN:
+                        speakers.add((entry["source"]["corpus"], speaker["id"]["value"]))
+                    genders[speaker["gender"]["value"]] += 1
+                    origins[entry.get("text_origin", records.UNKNOWN)] += 1
+                    words += len(entry["words"])
+    return {
+        "speakers": len(speakers),
+        "genders": dict(sorted(genders.items())),
+        "text_origins": dict(sorted(origins.items())),
+        "words": words,
+    }

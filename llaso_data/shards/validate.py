@@ -1,0 +1,262 @@
+"""Read everything again: tars, names, checksums, JSON, audio, index and manifest; every problem is listed.
+
+The tars are walked from their first byte, so nothing is believed because the index says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.shards import foreign, layout, manifest, schemas, tar
+from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, open_arrow
+from llaso_data.shards.layout import Sample
+from llaso_data.shards.reader import Index, locate, open_index, read_manifest
+from llaso_data.shards.tar import ShardError
+
+LOSSLESS = frozenset({"flac", "wav"})
+TOLERANCE_S = 0.001
+LOSSY_TOLERANCE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and where; ``key`` is None where it is not one sample."""
+
+    shard: str
+    key: str | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a validation saw. ``samples`` and ``hours`` are those that were read, not those that were promised."""
+
+    uri: str
+    shards: int
+    samples: int
+    hours: float
+    bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "problems": [asdict(problem) for problem in self.problems], "ok": self.ok}
+
+
+def validate(uri: str, *, progress: Callable[[int, int], None] | None = None) -> Report:
+    """Read all shards of a folder and list what is wrong.
+
+    ``progress`` is called with (shards read, shards). Raises LLaSOError where the manifest or the index
+    cannot be read at all.
+    """
+    import jsonschema
+
+    stated, index = read_manifest(uri), open_index(uri)
+    problems = [
+        Problem(layout.MANIFEST, None, f"{error.json_path}: {error.message}")
+        for error in jsonschema.Draft202012Validator(schemas.MANIFEST).iter_errors(stated)
+    ]
+    if problems:
+        return Report(uri, 0, 0, 0.0, 0, tuple(problems))
+    samples, duration_s, size_bytes = 0, 0.0, 0
+    for number, entry in enumerate(stated["shards"]):
+        check = _Shard(locate(uri, entry["path"]), entry, stated["profile"], stated["options"] or {})
+        problems += check.run(index, number)
+        samples, duration_s, size_bytes = (
+            samples + check.samples,
+            duration_s + check.duration_s,
+            size_bytes + check.bytes,
+        )
+        if progress is not None:
+            progress(number + 1, len(stated["shards"]))
+    problems += _totals(uri, stated, index, samples)
+    return Report(uri, len(stated["shards"]), samples, manifest.hours(duration_s), size_bytes, tuple(problems))
+
+
+def _totals(uri: str, stated: Mapping[str, Any], index: Index, samples: int) -> Iterator[Problem]:
+    named = [locate(uri, entry["path"]) for entry in stated["shards"]]
+    if list(index.shards) != named:
+        yield Problem(layout.INDEX, None, "names other shards than the manifest")
+    if index.digest != stated["digest"]:
+        yield Problem(layout.INDEX, None, "belongs to another set of shards than the manifest (digests differ)")
+    if not stated["samples"] == len(index) == samples:
+        what = f"states {stated['samples']} samples, the index {len(index)}, the tars hold {samples}"
+        yield Problem(layout.MANIFEST, None, what)
+    for field, column in manifest.COUNTED.items():
+        if stated[field] != manifest.counts(index.table, column):
+            yield Problem(layout.MANIFEST, None, f"{field}: other counts than the index")
+    if stated["profile"] == manifest.LLASO:
+        strays = {row["path"] for row in storage.listing(uri) if layout.shard_number(row["path"]) is not None} - {
+            name for e in stated["shards"] for name in (e["path"], layout.sidecar_name(e["path"]))
+        }
+        for name in sorted(strays):
+            yield Problem(name, None, "is not in the manifest")
+
+
+class _Shard:
+    """One tar while it is walked: what was counted, and what was wrong."""
+
+    def __init__(self, uri: str, entry: Mapping[str, Any], profile: str, options: Mapping[str, Any]) -> None:
+        import jsonschema
+
+        self.uri = uri
+        self.name = entry["path"]
+        self.entry = entry
+        self.foreign = profile == manifest.FOREIGN
+        self.options = options
+        self.schema = jsonschema.Draft202012Validator(schemas.SAMPLE)
+        self.samples = 0
+        self.duration_s = 0.0
+        self.bytes = 0
+        self.problems: list[Problem] = []
+        self.rows: list[IndexRow] = []
+        self.not_understood: set[int] = set()  # offsets of samples that are reported already
+
+    def run(self, index: Index, number: int) -> list[Problem]:
+        try:
+            self._file()
+            if self.foreign:
+                self.rows += foreign.scan(self.uri, self.options.get("language"), self.options.get("task")).rows
+            else:
+                self._walk()
+        except FileNotFoundError:
+            self._add(None, "the tar is missing")
+        except LLaSOError as error:
+            self._add(None, str(error))
+        self.samples = len(self.rows) + len(self.not_understood)
+        self.duration_s = sum(row.duration_s for row in self.rows)
+        if self.samples != self.entry["samples"]:
+            self._add(None, f"holds {self.samples} samples, the manifest says {self.entry['samples']}")
+        self._compare(index.rows_of(number), layout.INDEX)
+        if not self.foreign:
+            self._sidecar()
+        return self.problems
+
+    def _add(self, key: str | None, what: str) -> None:
+        self.problems.append(Problem(self.name, key, what))
+
+    def _file(self) -> None:
+        state = hashlib.sha256()
+        with storage.open_read(self.uri) as file:
+            while chunk := file.read(1 << 20):
+                state.update(chunk)
+                self.bytes += len(chunk)
+        if self.bytes != self.entry["bytes"]:
+            self._add(None, f"has {self.bytes} bytes, the manifest says {self.entry['bytes']}")
+        if state.hexdigest() != self.entry["sha256"]:
+            self._add(None, "has another sha256 than the manifest says")
+
+    def _sidecar(self) -> None:
+        name = layout.sidecar_name(self.name)
+        try:
+            table = open_arrow(layout.sidecar_name(self.uri))
+        except (FileNotFoundError, ShardError) as error:
+            self._add(None, f"its sidecar {name} is missing or damaged ({type(error).__name__})")
+            return
+        self._compare(table.select(SCHEMA.names).to_pylist(), name)
+
+    def _compare(self, rows: list[dict[str, Any]], where: str) -> None:
+        """The rows of an index against those that the tar gave, matched by where their first part begins."""
+        found = {row.parts[0].offset: row.to_dict() for row in self.rows}
+        stated = {row["parts"][0]["offset"] if row["parts"] else -1: row for row in rows}
+        if list(stated) != sorted(stated) or len(stated) != len(rows):
+            self._add(None, f"{where} does not list the samples in the order of the tar")
+        for offset in sorted((found.keys() | stated.keys()) - self.not_understood):
+            mine, other = found.get(offset), stated.get(offset)
+            if mine is None or other is None:
+                key = (mine or other or {}).get("key")
+                self._add(key, f"{where} has no such sample" if other is None else f"is in {where}, not in the tar")
+                continue
+            wrong = [name for name in mine if mine[name] != other[name]]
+            if wrong:
+                self._add(mine["key"], f"{where} differs from the tar in: {', '.join(wrong)}")
+
+    def _walk(self) -> None:
+        with storage.open_read(self.uri) as file:
+            previous = ""
+            for key, group in groupby(tar.members(file), lambda member: member.name.partition(".")[0]):
+                parts: dict[str, bytes] = {}
+                places: list[PartRow] = []
+                for member in group:
+                    if member.name <= previous:
+                        self._add(key, f"{member.name} is out of order")
+                    previous = member.name
+                    part = member.name.partition(".")[2]
+                    file.seek(member.offset)
+                    parts[part] = file.read(member.size)
+                    if len(parts[part]) != member.size:
+                        raise ShardError(f"the tar is cut short inside {member.name}")
+                    places.append(PartRow(part, member.offset, member.size, zlib.crc32(parts[part])))
+                row = self._sample(key, parts, tuple(places))
+                if row is None:
+                    self.not_understood.add(places[0].offset)
+                else:
+                    self.rows.append(row)
+
+    def _sample(self, key: str, parts: Mapping[str, bytes], places: tuple[PartRow, ...]) -> IndexRow | None:
+        """The index row that the tar's own bytes give; None where the sample cannot be understood."""
+        try:
+            for part in parts:
+                layout.member_name(key, part)
+            said = json.loads(parts[layout.JSON_PART])
+        except (KeyError, ValueError) as error:
+            self._add(key, f"no readable JSON part, or a part that is no name: {error}")
+            return None
+        wrong = list(self.schema.iter_errors(said))
+        if wrong:
+            for fault in wrong:
+                self._add(key, f"json {fault.json_path}: {fault.message}")
+            return None
+        if layout.canonical(said) != parts[layout.JSON_PART]:
+            self._add(key, "the JSON is not canonical")
+        computed = layout.sample_key([audio["id"] for audio in said["audios"]], said["task"], said["messages"])
+        if not key == said["key"] == computed:
+            self._add(key, f"the JSON says {said['key']}; its contents give {computed}")
+        self._audios(key, said, parts)
+        sample = Sample(
+            key=key,
+            parts=parts,
+            duration_s=said["duration_s"],
+            text_bytes=layout.text_bytes(said["messages"]),
+            task=said["task"],
+            language=said["language"],
+            modality=layout.modality(said["messages"]),
+        )
+        return IndexRow.of(sample, places)
+
+    def _audios(self, key: str, said: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
+        from llaso_data import audio
+
+        named = [p["audio"] for m in said["messages"] for p in m["content"] if p["type"] == "audio"]
+        listed = [entry["part"] for entry in said["audios"]]
+        if named != listed or set(parts) != {*listed, layout.JSON_PART}:
+            self._add(key, f"the messages name the audios {named}, `audios` {listed}, the tar {sorted(parts)}")
+        total_s = round(sum(entry["duration_s"] for entry in said["audios"]), 6)
+        if abs(total_s - said["duration_s"]) > 1e-6:
+            self._add(key, f"duration_s is {said['duration_s']}, its audios have {total_s} s")
+        for entry in said["audios"]:
+            part = entry["part"]
+            if part not in parts:
+                continue
+            try:
+                pcm = audio.decode_bytes(parts[part], f"{key}.{part}")
+            except LLaSOError as error:
+                self._add(key, f"{part} cannot be decoded: {error}")
+                continue
+            lossless = part.rpartition(".")[2] in LOSSLESS
+            length_s = len(pcm) / audio.SAMPLE_RATE_HZ
+            if abs(length_s - entry["duration_s"]) > (TOLERANCE_S if lossless else LOSSY_TOLERANCE_S):
+                self._add(key, f"{part} lasts {length_s:.3f} s, the JSON says {entry['duration_s']:.3f} s")
+            if lossless and entry.get("audio_id") not in (None, audio.audio_id(pcm)):
+                self._add(key, f"{part} does not have the audio_id that the JSON says")

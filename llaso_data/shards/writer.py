@@ -1,0 +1,73 @@
+"""Write one shard: a tar and, after it, the sidecar index that commits it."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+from typing import IO
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.shards import index, layout, tar
+from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
+from llaso_data.shards.layout import Sample
+
+
+def write(out: str, name: str, samples: Iterable[Sample], *, digest: str, dataset: str) -> ShardInfo:
+    """Write the samples as ``out/name`` and its sidecar; both appear complete, the sidecar last.
+
+    ``samples`` come with ascending keys. The same samples give the same bytes. Raises LLaSOError where a key
+    comes twice or out of order, ValueError where a key or a part cannot be a name.
+    """
+    rows: list[IndexRow] = []
+    with storage.whole(storage.join(out, name)) as path:
+        with open(path, "wb") as file:
+            for sample in samples:
+                if rows and sample.key <= rows[-1].key:
+                    raise LLaSOError(f"{name}: sample {sample.key} after {rows[-1].key}: twice, or out of order")
+                rows.append(_append(file, sample))
+            file.write(tar.END)
+        sha256, size_bytes = _sha256(path)
+    info = ShardInfo(
+        path=name,
+        sha256=sha256,
+        bytes=size_bytes,
+        samples=len(rows),
+        duration_s=round(sum(row.duration_s for row in rows), 6),
+        digest=digest,
+        dataset=dataset,
+    )
+    index.write_sidecar(storage.join(out, layout.sidecar_name(name)), rows, info)
+    return info
+
+
+def finished(out: str, name: str, *, digest: str, dataset: str) -> ShardInfo | None:
+    """The shard that an earlier run committed under this digest, or None where it must be written."""
+    info = index.sidecar_info(storage.join(out, layout.sidecar_name(name)))
+    if info is None or info.digest != digest or info.dataset != dataset:
+        return None
+    try:
+        return info if storage.stat(storage.join(out, name))["size"] == info.bytes else None
+    except FileNotFoundError:
+        return None
+
+
+def _append(file: IO[bytes], sample: Sample) -> IndexRow:
+    parts = []
+    for part in sorted(sample.parts):
+        data = sample.parts[part]
+        file.write(tar.header(layout.member_name(sample.key, part), len(data)))
+        parts.append(PartRow(part, file.tell(), len(data), zlib.crc32(data)))
+        file.write(data)
+        file.write(tar.padding(len(data)))
+    return IndexRow.of(sample, parts)
+
+
+def _sha256(path: str) -> tuple[str, int]:
+    state, size_bytes = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            state.update(chunk)
+            size_bytes += len(chunk)
+    return state.hexdigest(), size_bytes
