@@ -7,6 +7,7 @@ what opens the file, once; a fault later in the file is an error, never a reason
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from llaso_data.containers import cut_share, mp3_states_length
 from llaso_data.errors import AudioError
 
 BLOCK_FRAMES = 65_536
 LOSSY_TOLERANCE = 0.01  # mp3, Ogg and what FFmpeg reads state durations to about a packet, so up to this share …
 LOSSY_TOLERANCE_S = 0.25  # … or this many seconds may be missing before a file counts as cut short
 RATES_HZ = range(1_000, 768_001)
-PLACEHOLDER_BYTES = 0x7FFF0000  # RIFF sizes from here on are what programs write that could not seek back
 
 # fmt: off
 FFMPEG_ONLY = frozenset((
@@ -48,31 +49,41 @@ class Track:
     stated_frames: int | None
     blocks: Iterator[Block] = field(default_factory=lambda: iter(()))
     decoded_frames: int = 0
+    cut: float | None = None  # see containers.cut_share
 
 
 class GuardedFile:
     """A file for C callbacks, which cannot raise: it keeps the first error instead and reads as if at its end."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self._file = file
-        self.error: OSError | None = None
+        self._size_bytes = size_bytes
+        self.error: Exception | None = None
 
     def read(self, count: int = -1) -> bytes:
         try:
             return self._file.read(count)
-        except OSError as error:
+        except Exception as error:  # stores raise their clients' own kinds
             self.error = self.error or error
             return b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
-            return self._file.seek(offset, whence)
-        except OSError as error:
+            base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size_bytes}[whence]
+            return self._file.seek(max(0, base + offset))  # damaged headers ask for places before the start
+        except Exception as error:
             self.error = self.error or error
             return self._file.tell()
 
     def tell(self) -> int:
         return self._file.tell()
+
+    def check(self) -> None:
+        """Raises the kept error as an OSError."""
+        if isinstance(self.error, OSError):
+            raise self.error
+        if self.error is not None:
+            raise OSError(f"{type(self.error).__name__}: {self.error}") from self.error
 
 
 @contextmanager
@@ -86,18 +97,21 @@ def open_track(file: BinaryIO, label: str) -> Iterator[Track]:
     file.seek(0)
     if size_bytes == 0:
         raise AudioError("empty", f"{label}: the file has no bytes")
-    guarded = GuardedFile(file)
+    guarded = GuardedFile(file, size_bytes)
     extension = label.rpartition(".")[2].lower()
+    cut = None
     try:
+        cut = cut_share(guarded, size_bytes)
         opened = None if extension == "g722" or extension in FFMPEG_ONLY else _open_sndfile(guarded, label, size_bytes)
-        if opened is None:
-            file.seek(0)
-            opened = _open_ffmpeg(guarded, label, "g722" if extension == "g722" else None)
-    except AudioError:
-        if guarded.error is not None:
-            raise guarded.error from None
+        opened = opened or _open_ffmpeg(guarded, label, "g722" if extension == "g722" else None)
+    except AudioError as error:
+        guarded.check()
+        if cut is not None:
+            raise AudioError("truncated", f"{label}: cut short, nothing came out; fetch the file again") from error
         raise
+    guarded.check()
     track, handle = opened
+    track.cut = cut
     with handle:
         if track.rate_hz not in RATES_HZ or track.channels < 1:
             detail = f"{label}: {track.rate_hz} Hz with {track.channels} channels is not audio"
@@ -113,13 +127,16 @@ def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label:
             track.decoded_frames += len(block)
             yield block
     except AudioError:
-        if guarded.error is not None:
-            raise guarded.error from None
+        guarded.check()
         raise
-    if guarded.error is not None:
-        raise guarded.error
+    guarded.check()
     stated = track.stated_frames or 0
     exact = track.codec.split("/")[0] in ("wav", "wavex", "aiff", "flac", "w64", "rf64", "au", "caf")
+    if track.cut is not None and exact:
+        stated = round(track.decoded_frames / track.cut) if track.cut else stated
+        track.stated_frames = stated
+    elif track.cut is not None:
+        raise _truncated(track, label)
     allowed = 0.0 if exact else max(LOSSY_TOLERANCE_S * track.rate_hz, LOSSY_TOLERANCE * stated)
     if stated - track.decoded_frames > allowed:
         raise _truncated(track, label)
@@ -145,17 +162,15 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
         def seekable(self) -> bool:
             return False
 
-    cut = _cut_share(guarded, size_bytes)
     guarded.seek(0)
     try:
         handle = Sequential(cast(Any, guarded))
-    except (soundfile.LibsndfileError, TypeError) as error:
-        if cut is not None:
-            raise AudioError("truncated", f"{label}: cut short ({_said(error)}); fetch the file again") from error
+    except (soundfile.LibsndfileError, TypeError):
+        return None
+    if handle.format == "MP3" and not mp3_states_length(guarded):
+        handle.close()
         return None
     frames = handle.frames if 0 < handle.frames < 1 << 62 else None  # a FLAC from a pipe states no length
-    if frames and cut:
-        frames = round(frames / cut)
     track = Track(handle.samplerate, handle.channels, f"{handle.format}/{handle.subtype}".lower(), frames)
 
     def blocks() -> Iterator[Block]:
@@ -169,8 +184,6 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
             if not len(block):
                 break
             yield block
-        if cut == 0:
-            raise _truncated(track, label)
 
     track.blocks = blocks()
     return track, handle
@@ -181,53 +194,13 @@ def _said(error: Exception) -> str:
     return str(text).strip().rstrip(".")
 
 
-def _cut_share(file: GuardedFile, size_bytes: int) -> float | None:
-    """Which share of the audio data is there, for containers whose cut libsndfile passes over in silence.
-
-    None: whole (or not one of these). 0: something is missing, unknown how much (Ogg).
-    """
-    head = file.read(12)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        return _wave_share(file, size_bytes)
-    if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-        stated = int.from_bytes(head[4:8], "big") + 8
-        return size_bytes / stated if size_bytes < stated < PLACEHOLDER_BYTES else None
-    if head[:4] == b"OggS":
-        return None if _last_page_whole(file, size_bytes) else 0
-    return None
-
-
-def _wave_share(file: GuardedFile, size_bytes: int) -> float | None:
-    position = 12
-    while position + 8 <= size_bytes:
-        file.seek(position)
-        head = file.read(8)
-        stated = int.from_bytes(head[4:], "little")
-        if head[:4] == b"data":
-            there = size_bytes - position - 8
-            return there / stated if there < stated < PLACEHOLDER_BYTES else None
-        position += 8 + stated + stated % 2
-    return None
-
-
-def _last_page_whole(file: GuardedFile, size_bytes: int) -> bool:
-    """Whether the last Ogg page (at most 65,307 bytes) is all there (RFC 3533, section 6)."""
-    file.seek(max(0, size_bytes - 65_307))
-    tail = file.read(65_307)
-    at = tail.rfind(b"OggS")
-    if at < 0 or at + 27 > len(tail):
-        return False
-    segments = tail[at + 26]
-    table = tail[at + 27 : at + 27 + segments]
-    return len(table) == segments and at + 27 + segments + sum(table) <= len(tail)
-
-
 # FFmpeg
 
 
 def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[Track, Any]:
     import av
 
+    guarded.seek(0)
     try:
         container = av.open(cast(Any, guarded), format=format, options={"format_whitelist": FORMATS})
     except (av.error.FFmpegError, ValueError) as error:
@@ -238,10 +211,13 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
         container.close()
         raise AudioError("unreadable", f"{label}: no audio track in it; take it out")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        container.close()
+        raise AudioError("unreadable", f"{label}: FFmpeg has no decoder for its audio; convert it or take it out")
     rate_hz, channels = stream.codec_context.sample_rate or 0, stream.codec_context.channels
     name = stream.codec_context.name
     codec = name if container.format.name == name else f"{container.format.name.split(',')[0]}/{name}"
-    track = Track(rate_hz, channels, codec, _stated_frames(container, stream))
+    track = Track(rate_hz, channels, codec, _stated_frames(container, stream, guarded))
 
     def blocks() -> Iterator[Block]:
         try:
@@ -257,20 +233,22 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
     return track, container
 
 
-def _stated_frames(container: Any, stream: Any) -> int | None:
+def _stated_frames(container: Any, stream: Any, guarded: GuardedFile) -> int | None:
     """What the container says of the audio track's own length, in frames; None where that is a guess.
 
-    Raw AAC and mp3 streams have no length: FFmpeg estimates it from the bit rate.
+    A raw AAC stream has no length, an mp3 without a Xing tag neither: FFmpeg estimates it from the bit rate.
     """
     rate_hz: int = stream.codec_context.sample_rate or 0
-    if container.format.name in ("aac", "mp3"):
+    if container.format.name == "aac":
+        return None
+    if container.format.name == "mp3" and not mp3_states_length(guarded):
         return None
     if stream.duration is not None:
         return round(float(stream.duration * stream.time_base) * rate_hz)
-    stated = stream.metadata.get("DURATION", "")  # Matroska: 00:01:02.345000000
-    parts = stated.split(":")
-    if len(parts) == 3:
-        return round((int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])) * rate_hz)
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))  # Matroska
+    if tag is not None:
+        hours, minutes, seconds = (float(part) for part in tag.groups())
+        return round((hours * 3600 + minutes * 60 + seconds) * rate_hz)
     if container.duration is not None and len(container.streams) == 1:
         return round(float(container.duration) / 1_000_000 * rate_hz)
     return None

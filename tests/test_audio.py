@@ -188,6 +188,51 @@ def test_a_file_cut_short_is_never_taken_for_whole(tmp_path: Path, name: str) ->
     assert reason(path) == "truncated"
 
 
+@pytest.mark.parametrize("name", ["a.au", "a.caf", "a.w64", "a.rf64"])
+def test_rarer_containers_cut_short_are_seen_too(tmp_path: Path, name: str) -> None:
+    path, pcm = tmp_path / name, sweep(4)
+    soundfile.write(path, pcm, 16_000, format=name[2:].upper())
+    assert np.array_equal(audio.decode(str(path))[0], pcm)
+    path.write_bytes(path.read_bytes()[:-3_000])
+    assert reason(path) == "truncated"
+
+
+def test_an_mp3_of_variable_rate_without_a_length_is_heard_to_its_end(tmp_path: Path) -> None:
+    path, pcm = tmp_path / "a.mp3", sweep(30)
+    with av.open(str(path), "w", format="mp3", options={"write_xing": "0"}) as container:
+        stream = container.add_stream("libmp3lame", rate=16_000, layout="mono", options={"q": "4"})
+        stream.codec_context.qscale = True
+        frame = av.AudioFrame.from_ndarray(pcm[None, :], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert soundfile.info(str(path)).duration < 20  # libsndfile's guess, where it would stop
+    assert len(audio.decode(str(path))[0]) == pytest.approx(30 * 16_000, abs=4_000)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["flac", "wav", "opus", "mp3", "mkv"]), st.data())
+def test_damage_is_an_audio_error_or_nothing(damaged: dict[str, bytes], kind: str, data: st.DataObject) -> None:
+    content = bytearray(damaged[kind])
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        pcm = audio.decode_bytes(bytes(content), f"a.{kind}")
+    except AudioError as error:
+        assert error.reason in {"unreadable", "truncated", "empty", "not_finite"}
+    else:
+        assert pcm.dtype == np.int16
+        assert len(pcm)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder, pcm = tmp_path_factory.mktemp("whole"), sweep(1)
+    files = {kind: audio.encode(pcm, kind) for kind in ("flac", "wav", "opus")}
+    files["mp3"] = mux(pcm, folder / "a.mp3", "mp3", "libmp3lame").read_bytes()
+    files["mkv"] = mux(pcm, folder / "a.mkv", "matroska", "aac").read_bytes()
+    return files
+
+
 def test_a_recorder_that_could_not_seek_back_is_believed(tmp_path: Path) -> None:
     data = bytearray(audio.encode(sweep(1), "wav"))
     data[4:8] = data[40:44] = b"\xff" * 4

@@ -41,7 +41,7 @@ def release_tables(tree: Tree) -> list[str]:
 
 def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     """Every row of the tables, in the order of its clip; raises LLaSOError where there is no such table."""
-    if not tree.rows and extension(tree.root) == "tsv":
+    if tree.is_file:
         root, _, name = tree.root.rpartition("/")
         tables = [name] if set(header(tree.root)) >= COLUMNS else []
         tree = Tree(root)

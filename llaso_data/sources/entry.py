@@ -74,9 +74,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A source opened: ``root`` is a folder's or a file's absolute URI; ``rows`` are the folder's files."""
+    """A source opened: ``root`` is a folder's absolute URI, or a file's; ``rows`` are the folder's files."""
 
     root: str
+    is_file: bool = False
     rows: tuple[tuple[str, int, str], ...] = ()  # (path relative to root, size in bytes, version)
 
     def uri(self, path: str) -> str:

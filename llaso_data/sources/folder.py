@@ -17,8 +17,7 @@ BATCH = 256  # transcripts of a remote folder that are fetched at once
 
 def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     """Every audio file that ``spec.pattern`` matches; raises LLaSOError where there is none."""
-    fs, path = storage.filesystem(tree.root)
-    if not tree.rows and not fs.isdir(path):
+    if tree.is_file:
         tree, chosen = _single(tree)
     else:
         fits = matcher(spec.pattern).fullmatch
@@ -37,7 +36,7 @@ def _single(tree: Tree) -> tuple[Tree, list[tuple[str, int, str]]]:
     stem = name.rpartition(".")[0]
     beside = [f"{stem}.{kind}" for kind in TRANSCRIPT_EXTENSIONS]
     rows = [row, *((path, 0, "") for path in beside if storage.exists(storage.join(root, path)))]
-    return Tree(root, tuple(rows)), [row]
+    return Tree(root, rows=tuple(rows)), [row]
 
 
 def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:

@@ -19,29 +19,33 @@ def open_tree(spec: SourceSpec) -> Tree:
     """The files of a folder, or a single file or tar pattern as it is. Raises LLaSOError where nothing is there."""
     root = storage.absolute(spec.path)
     if "{" in root and not storage.exists(root):
-        return Tree(root)
+        return Tree(root, is_file=True)
+    if _is_file(root):
+        return Tree(root, is_file=True)
     rows = storage.listing(root)
     kept = [
         (row["path"], row["size"], row["version"])
         for row in rows
-        if row["path"] and not any(part.startswith(".") for part in row["path"].split("/"))
+        if not any(part.startswith(".") for part in row["path"].split("/"))
     ]
     if not rows and not storage.exists(root):
         raise LLaSOError(f"{spec.path}: no such file or folder; check the path of this source")
-    return Tree(root, tuple(kept))
+    return Tree(root, rows=tuple(kept))
 
 
-def is_file(tree: Tree) -> bool:
-    """Whether the source is one file (or a pattern of tars) and not a folder."""
-    fs, path = storage.filesystem(tree.root)
-    return not tree.rows and not fs.isdir(path)
+def _is_file(uri: str) -> bool:
+    """Of a store the name decides first: asking HTTP for the folder of a tar would fetch the tar."""
+    fs, path = storage.filesystem(uri)
+    if not storage.is_local(uri) and extension(uri) in TABLE_EXTENSIONS | AUDIO_EXTENSIONS | {"tar"} and fs.exists(path):
+        return True
+    return bool(fs.isfile(path))
 
 
 def layout_of(spec: SourceSpec, tree: Tree) -> Layout:
     """The layout, as the recipe says or as the names do. Raises LLaSOError where a file is nothing that is read."""
     if spec.type != "auto":
         return spec.type
-    if is_file(tree):
+    if tree.is_file:
         return _layout_of_file(tree.root)
     if release_tables(tree):
         return "common_voice"

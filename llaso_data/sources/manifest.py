@@ -41,7 +41,7 @@ class RowError(Exception):
 def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     """Every row, in the order of (audio, start, end). Raises LLaSOError where no column names the audio."""
     kind = extension(tree.root)
-    if kind not in TABLE_EXTENSIONS or tree.rows:
+    if kind not in TABLE_EXTENSIONS or not tree.is_file:
         kinds = ", ".join(sorted(TABLE_EXTENSIONS))
         raise LLaSOError(f"{spec.path}: a manifest is a file that ends in one of {kinds}")
     if kind in ("csv", "tsv"):

@@ -21,7 +21,7 @@ MAX_TARS = 1_000_000
 
 def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     """Every audio member of every tar; each tar is a container. Raises LLaSOError where there is no tar."""
-    if tree.rows:
+    if not tree.is_file:
         fits = matcher(spec.pattern).fullmatch
         tars = [(tree.root, path) for path, _, _ in tree.rows if extension(path) == "tar" and fits(path)]
     else:
