@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_golden_holds_a_conversation_with_two_audios() -> None:
         ["Write", "this", "down."],
         ["The", "sun", "shone."],
     ]
+
+
+def test_keys_are_computed_as_the_specification_says() -> None:
+    def digest(parts: list[bytes]) -> str:
+        data = b"".join(str(len(part)).encode() + b":" + part for part in parts)
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+    assert f"`{digest([b'asr', b'0'])}`" in (SHARDS / "SPEC.md").read_text(encoding="utf-8")
+    for key, parts in reader.iterate(str(GOLDEN)):
+        said = json.loads(parts["json"])
+        # canonical JSON keeps the order of its keys, so the messages' text can be cut out as it stands
+        text = parts["json"].split(b'"messages":', 1)[1].split(b',"task":', 1)[0]
+        assert json.loads(text) == said["messages"]
+        ids = [entry["id"].encode() for entry in said["audios"]]
+        assert key == digest([*ids, said["task"].encode(), text])
 
 
 def test_golden_stats() -> None:

@@ -36,10 +36,6 @@ CLIPS = 9
 SPANS = ((0.0, 1.5), (1.5, 2.25), (2.25, 4.0))
 
 
-def in_order(function: Callable[[Any], Any], tasks: Iterable[Any], run: recipe.Run) -> Iterator[Any]:
-    return map(function, tasks)
-
-
 def backwards(function: Callable[[Any], Any], tasks: Iterable[Any], run: recipe.Run) -> Iterator[Any]:
     return map(function, reversed(list(tasks)))
 
@@ -104,9 +100,9 @@ def build_output(out: Path, utterances: list[Utterance]) -> Path:
     return out
 
 
-def write(built: Path, out: Path | str, each: Any = in_order, overwrite: bool = False, **options: Any) -> ShardSummary:
+def write(built: Path, out: Path | str, each: Any = None, overwrite: bool = False, **options: Any) -> ShardSummary:
     spec = recipe.Shard(**{"samples_per_shard": 5, **options})
-    return shard_dataset(str(built), str(out), spec, recipe.Run(), each=each, overwrite=overwrite)
+    return shard_dataset(str(built), str(out), spec, recipe.Run(engine="local"), each=each, overwrite=overwrite)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -290,7 +286,7 @@ def test_progress_sees_every_shard(built: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, ShardResult]] = []
     spec = recipe.Shard(samples_per_shard=5)
     shard_dataset(
-        str(built), str(tmp_path / "out"), spec, recipe.Run(), each=in_order, progress=lambda *call: seen.append(call)
+        str(built), str(tmp_path / "out"), spec, recipe.Run(engine="local"), progress=lambda *call: seen.append(call)
     )
     assert [call[:2] for call in seen] == [(1, 3), (2, 3), (3, 3)]
 

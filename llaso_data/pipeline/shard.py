@@ -6,11 +6,12 @@ samples per shard. A shard is then one task: load its records, decode their audi
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from llaso_data import audio, records, storage
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.instruct import asr
-from llaso_data.pipeline import recipe
+from llaso_data.pipeline import commit, recipe
 from llaso_data.pipeline.shard_plan import Plan, plan
 from llaso_data.records import Utterance
 from llaso_data.shards import index, layout, manifest, tar, writer
@@ -42,7 +43,7 @@ class ShardTask:
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     digest: str
     dataset: str
-    audio: str
+    audio: Literal["flac", "opus", "wav"]
     seed: int
 
     @property
@@ -52,11 +53,15 @@ class ShardTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardResult:
-    """One shard: written, or skipped because an earlier run had committed it, or not written for ``problems``."""
+    """One shard: written, or skipped because an earlier run had committed it, or not written.
+
+    ``changed`` counts the samples that kept it from being written, ``problems`` names the first of them.
+    """
 
     number: int
     info: ShardInfo | None
     skipped: bool = False
+    changed: int = 0
     problems: tuple[str, ...] = ()
 
 
@@ -133,7 +138,8 @@ def write_shard(task: ShardTask) -> ShardResult:
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
         samples, problems = _encode(_load(task), task, spool)
         if problems:
-            return ShardResult(number=task.number, info=None, problems=tuple(problems))
+            named = tuple(problems[:_PROBLEMS_SHOWN])
+            return ShardResult(number=task.number, info=None, changed=len(problems), problems=named)
         ordered = (sample(spool) for _, sample in sorted(samples, key=lambda item: item[0]))
         info = writer.write(task.out, task.name, ordered, digest=task.digest, dataset=task.dataset)
     return ShardResult(number=task.number, info=info)
@@ -158,8 +164,8 @@ def _load(task: ShardTask) -> list[Utterance]:
     """The records of a shard; of each observation file only the rows that it needs become objects."""
     tables = []
     for name, rows in task.rows:
-        with storage.open_read(storage.join(task.source, "observations", f"{name}.parquet")) as file:
-            tables.append(pq.read_table(file).take(pa.array(rows, pa.int64())))
+        with storage.open_read(commit.part_uri(task.source, name)) as file:
+            tables.append(pq.ParquetFile(file).read().take(pa.array(rows, pa.int64())))
     return records.from_table(pa.concat_tables(tables), Utterance)
 
 
@@ -182,7 +188,8 @@ def _encode(
             elif utterance.text is None:
                 problems.append(f"{_place(utterance)}: accepted without a text")
             else:
-                data = audio.encode(pcm, task.audio)  # type: ignore[arg-type]
+                utterance = dataclasses.replace(utterance, duration_s=len(pcm) / audio.SAMPLE_RATE_HZ)
+                data = audio.encode(pcm, task.audio)
                 offset = spool.seek(0, 2)
                 spool.write(data)
                 sample = functools.partial(_sample, utterance, task, offset, len(data))
@@ -216,7 +223,7 @@ def _key(utterance: Utterance, task: ShardTask) -> str:
 
 def _sample(utterance: Utterance, task: ShardTask, offset: int, size: int, spool: IO[bytes]) -> Sample:
     spool.seek(offset)
-    sounds = {task.audio: spool.read(size)}
+    sounds: dict[str, bytes] = {task.audio: spool.read(size)}
     return layout.build(asr.TASK, utterance.language, _messages(utterance, task), [utterance], sounds)
 
 
@@ -228,15 +235,17 @@ def _place(utterance: Utterance) -> str:
 
 
 def _refuse_changed(results: Sequence[ShardResult]) -> None:
-    problems = [problem for result in results for problem in result.problems]
-    if not problems:
+    changed = sum(result.changed for result in results)
+    if not changed:
         return
-    shown = "\n".join(f"  {problem}" for problem in problems[:_PROBLEMS_SHOWN])
-    more = "" if len(problems) <= _PROBLEMS_SHOWN else f"\n  … and {len(problems) - _PROBLEMS_SHOWN} more"
-    failed = sum(bool(result.problems) for result in results)
+    problems = [problem for result in results for problem in result.problems][:_PROBLEMS_SHOWN]
+    shown = "".join(f"\n  {problem}" for problem in problems)
+    more = f"\n  … and {changed - len(problems)} more" if changed > len(problems) else ""
+    failed = sum(bool(result.changed) for result in results)
     raise LLaSOError(
-        f"{failed} of {len(results)} shards were not written: the audio changed since build-align ran, "
-        f"or the audio libraries did.\n{shown}{more}\nPut the files back, or run `llaso-data build-align` again."
+        f"{failed} of {len(results)} shards were not written: {changed} samples are not what build-align observed, "
+        f"because files or the audio libraries changed since.{shown}{more}\n"
+        "Put the files back, or run `llaso-data build-align` again."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from llaso_data import records, storage
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline import recipe
+from llaso_data.pipeline import commit, recipe
 from llaso_data.shards import layout
 
 _THREADS = 8
@@ -106,7 +106,7 @@ def splitmix64(values: U64, seed: int) -> U64:
     mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    return cast(U64, mixed ^ (mixed >> np.uint64(31)))
 
 
 def hex_words(column: pa.Array) -> U64:
@@ -118,7 +118,7 @@ def hex_words(column: pa.Array) -> U64:
     # The low nibble of '0' to '9' is the digit; that of 'a' to 'f', whose codes are above 63, is nine less.
     nibbles = (digits & 0x0F) + 9 * (digits >> 6)
     packed = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
-    return packed.view(">u8").astype(np.uint64)
+    return cast(U64, packed.view(">u8").astype(np.uint64))
 
 
 def file_hashes(recordings: U64, files: pa.ChunkedArray) -> U64:
@@ -128,11 +128,11 @@ def file_hashes(recordings: U64, files: pa.ChunkedArray) -> U64:
     file where a row is a span of one, null elsewhere: spans that a manifest gave are recordings of their own, so the
     smallest number of the file stands for all.
     """
-    hashes = recordings.copy()
+    hashes: U64 = recordings.copy()
     spans = np.flatnonzero(pc.is_valid(files).to_numpy())
     if len(spans):
         codes = files.drop_null().combine_chunks().dictionary_encode().indices.to_numpy()
-        smallest = np.full(int(codes.max()) + 1, np.iinfo(np.uint64).max, np.uint64)
+        smallest: U64 = np.full(int(codes.max()) + 1, np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(smallest, codes, recordings[spans])
         hashes[spans] = smallest[codes]
     return hashes
@@ -162,7 +162,7 @@ class _Observed:
 
 
 def _manifest(source: str) -> dict[str, Any]:
-    path = storage.join(source, "manifest.json")
+    path = commit.manifest_uri(source)
     try:
         stated = storage.read_json(path)
     except FileNotFoundError as error:
@@ -180,7 +180,7 @@ def _manifest(source: str) -> dict[str, Any]:
 
 def _verdicts(source: str, digest: str) -> tuple[U64, npt.NDArray[np.bool_]]:
     """The ids of all verdicts, and which of them accept."""
-    table = _read(storage.join(source, "verdicts", f"{digest}.parquet"), ["id", "verdict"])
+    table = _read(commit.verdicts_uri(source, digest), ["id", "verdict"])
     ids = [hex_words(chunk) for chunk in table["id"].chunks]
     accepted = pc.equal(table["verdict"], records.ACCEPTED).to_numpy()
     return np.concatenate(ids) if ids else np.zeros((0, 2), np.uint64), accepted
@@ -191,7 +191,7 @@ def _observed(source: str, names: tuple[str, ...]) -> _Observed:
         raise LLaSOError(f"{source}: the manifest names no blocks, so there is nothing to write")
 
     def read(number: int) -> _Observed:
-        table = _read(storage.join(source, "observations", f"{names[number]}.parquet"), list(_COLUMNS)).flatten()
+        table = _read(commit.part_uri(source, names[number]), list(_COLUMNS)).flatten()
         count = table.num_rows
         table = table.combine_chunks()
         is_span = pc.or_(pc.is_valid(table["source.start_s"]), pc.is_valid(table["source.end_s"]))

@@ -51,7 +51,7 @@ _AUDIO = _object(
         "words": _list(
             _object({"text": _TEXT, "start_s": _SECONDS, "end_s": _SECONDS}, {"logprob": _MAYBE_NUMBER}),
         ),
-        "speaker": _object({name: _ATTRIBUTE for name in ("id", "gender", "age_range", "accent")}),
+        "speaker": _object(dict.fromkeys(("id", "gender", "age_range", "accent"), _ATTRIBUTE)),
         "environment": _ATTRIBUTE,
         "scores": {
             "type": "object",
