@@ -1,7 +1,7 @@
 """One way to read audio: any file that libsndfile or FFmpeg reads becomes 16 kHz mono 16-bit PCM.
 
 Decoding streams: blocks come from the decoder, are averaged over channels, resampled (soxr, HQ), rounded and
-clipped, so memory is that of the result. A 16 kHz mono 16-bit source comes back bit for bit.
+clipped, so memory is about twice that of the result. A 16 kHz mono 16-bit source comes back bit for bit.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def decode_spans(
 
 
 def decode_bytes(data: bytes, name: str = "") -> Pcm:
-    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` serves messages. Raises AudioError."""
+    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` is for messages. Raises AudioError."""
     label = name or "audio"
     with open_track(io.BytesIO(data), label) as track:
         piece = _collect(track, label, [(None, None)], None)[0][0]

@@ -117,7 +117,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(LLaSOError, match="no such file or folder"):
         inputs(tmp_path / "absent")
     (tmp_path / "notes.md").write_text("x")
-    with pytest.raises(LLaSOError, match="looked for .*flac.*wav"):
+    with pytest.raises(LLaSOError, match=r"looked for .*flac.*wav"):
         inputs(tmp_path)
     with pytest.raises(LLaSOError, match="not a folder, a manifest"):
         inputs(tmp_path / "notes.md")
@@ -344,6 +344,13 @@ def test_a_broken_csv_row_hurts_no_other(tmp_path: Path) -> None:
     assert failures(found) == [("bad_row", f"{tmp_path}/m.csv:4: 3 cells where the header has 2")]
 
 
+def test_a_table_in_another_encoding_is_an_error_that_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes("audio,text\na.wav,x\n".encode("utf-16"))
+    with pytest.raises(LLaSOError, match="no column `audio`") as caught:
+        inputs(tmp_path / "m.csv")
+    str(caught.value).encode()
+
+
 def test_a_manifest_without_an_audio_column_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("sound;text\na.wav;x\n")
     with pytest.raises(LLaSOError, match="no column `audio`; its columns are sound;text"):
@@ -370,7 +377,7 @@ def test_a_tar_of_webdataset(tmp_path: Path) -> None:
         tmp_path / "a.tar",
         {
             "x/0002.flac": FLAC,
-            "x/0002.json": json.dumps({"text": "zwei", "lang": "de", "speaker_id": 5}).encode(),
+            "x/0002.json": json.dumps({"text": "zwei", "lang": "de", "speaker": {"id": 5}}).encode(),
             "x/0001.flac": FLAC,
             "x/0001.txt": b"eins",
             "x/0001.cls": b"3",

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from fnmatch import translate
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
@@ -100,8 +99,14 @@ def matcher(pattern: str) -> re.Pattern[str]:
     """A glob on posix paths as a regular expression: ``*`` stays inside a folder, ``**/`` is any depth, also none."""
     pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
     special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    body = [special.get(p) or (translate(p)[4:-3] if p.startswith("[") else re.escape(p)) for p in pieces]
-    return re.compile("".join(body))
+    return re.compile("".join(special.get(piece) or _literal_or_set(piece) for piece in pieces))
+
+
+def _literal_or_set(piece: str) -> str:
+    if not (piece.startswith("[") and piece.endswith("]")):
+        return re.escape(piece)
+    inside = piece[1:-1].replace("\\", r"\\")
+    return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
 
 
 def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
@@ -178,7 +183,7 @@ def _attribute(row: str | None, given: str | None, to_value: Callable[[str], str
 def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
     """The entry with nothing that UTF-8 cannot hold: names and texts may carry stray bytes, a record may not."""
     failure = entry.failure
-    uri, member, container = _escaped(entry.uri), entry.member and _escaped(entry.member), _escaped(entry.container)
+    uri, member, container = escaped(entry.uri), entry.member and escaped(entry.member), escaped(entry.container)
     if (uri, member, container) != (entry.uri, entry.member, entry.container):
         failure = failure or Failure(
             "bad_name", f"{uri if member is None else f'{uri}!{member}'}: not UTF-8; rename it"
@@ -186,12 +191,12 @@ def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
         entry = replace(entry, uri=uri, member=member, container=container)
     unsafe = [f.name for f in fields(Said) if UNSAFE.search(getattr(entry.said, f.name) or "")]
     if unsafe:
-        detail = f"{_escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
+        detail = f"{escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)
         entry = replace(entry, said=replace(entry.said, **dict.fromkeys(unsafe)))
     return entry, failure
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """Lone surrogates (bytes of a name that is not UTF-8) and NUL made visible."""
     return name.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -1,4 +1,4 @@
-"""A folder of audio at any depth, with a transcript ``NAME.txt`` or ``NAME.lab`` beside ``NAME.wav`` where there is one."""
+"""A folder of audio at any depth; a transcript, where there is one, is ``NAME.txt`` or ``NAME.lab`` beside it."""
 
 from __future__ import annotations
 

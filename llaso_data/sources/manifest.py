@@ -12,10 +12,10 @@ from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS
-from llaso_data.sources.entry import Entry, Said, Tree, bad_row, extension
+from llaso_data.sources.entry import Entry, Said, Tree, bad_row, escaped, extension
 from llaso_data.sources.tables import TABLE_EXTENSIONS, header, rows
 
-# Our name first, then what other tools call it (NeMo, Kaldi-like and Hugging Face tables); the first that is there counts.
+# Our name first, then what other tools call it (NeMo, Hugging Face tables); the first that has a value counts.
 NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "audio_filepath", "audio_path", "audio_file", "path", "file", "file_name", "filename", "wav"),
     "member": ("member",),
@@ -47,7 +47,7 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     if kind in ("csv", "tsv"):
         names = [name.strip().lower() for name in header(tree.root)]
         if not set(names) & set(NAMES["audio"]):
-            raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {', '.join(names) or '(none)'}")
+            raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {escaped(', '.join(names)) or '(none)'}")
     return iter(sorted(_entries(tree.root), key=Entry.order))
 
 

@@ -40,9 +40,16 @@ def rows(uri: str, columns: frozenset[str] | None = None) -> Iterator[Line]:
 
 
 def header(uri: str) -> list[str]:
-    """The column names of a CSV or TSV; empty for an empty file."""
+    """The column names of a CSV or TSV; empty for what has none."""
     with storage.open_read(uri) as file:
-        return next(_reader(_text(file), "\t" if extension(uri) == "tsv" else ","), [])
+        return _header(_reader(_text(file), "\t" if extension(uri) == "tsv" else ","))
+
+
+def _header(reader: Any) -> list[str]:
+    try:
+        return [name.strip() for name in next(reader, [])]
+    except csv.Error:
+        return []
 
 
 def _text(file: IO[bytes]) -> io.TextIOWrapper:
@@ -58,7 +65,7 @@ def _reader(file: io.TextIOWrapper, delimiter: str) -> Any:
 
 def _delimited(file: io.TextIOWrapper, delimiter: str) -> Iterator[Line]:
     reader = _reader(file, delimiter)
-    names = [name.strip() for name in next(reader, [])]
+    names = _header(reader)
     while True:
         first = reader.line_num + 1  # a quoted cell may span lines: name the first
         try:

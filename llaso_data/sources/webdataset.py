@@ -14,7 +14,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.sources.entry import Entry, Said, Tree, bad_row, clean_text, extension, matcher
-from llaso_data.sources.manifest import RowError, by_our_names, described
+from llaso_data.sources.manifest import by_our_names, described
 
 MAX_TARS = 1_000_000
 
@@ -134,10 +134,14 @@ def _said(data: bytes, kind: str, place: str) -> tuple[Said, Failure | None]:
         return Said(text=text), failure
     try:
         row = json.loads(data.decode("utf-8-sig"))
-        return (described(by_our_names(row)) if isinstance(row, dict) else Said()), None
+        if not isinstance(row, dict):
+            return Said(), None
+        # What is nested is some other program's and no error.
+        flat = {name: value for name, value in row.items() if isinstance(value, (str, int, float))}
+        return described(by_our_names(flat)), None
     except UnicodeDecodeError as error:
         return Said(), Failure("bad_text", f"{place}: not UTF-8 (byte at {error.start}); save it as UTF-8")
-    except (ValueError, RecursionError, RowError) as error:
+    except (ValueError, RecursionError) as error:
         return Said(), Failure("bad_text", f"{place}: {error}")
 
 
