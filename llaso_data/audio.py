@@ -116,7 +116,10 @@ def decode_spans(
 
 
 def decode_bytes(data: bytes, name: str = "") -> Pcm:
-    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` is for messages. Raises AudioError."""
+    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` is for messages.
+
+    Raises AudioError as :func:`decode` does.
+    """
     label = name or "audio"
     with open_track(io.BytesIO(data), label) as track:
         piece = _collect(track, label, [(None, None)], None)[0][0]
@@ -213,7 +216,8 @@ def _mean(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     total = block[:, 0].copy()
     for channel in range(1, block.shape[1]):
         total += block[:, channel]
-    return total / np.float32(block.shape[1])
+    total /= np.float32(block.shape[1])
+    return total
 
 
 def _to_int16(samples: npt.NDArray[np.float32]) -> Pcm:

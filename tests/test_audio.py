@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import av
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -278,8 +279,6 @@ def test_members_of_a_tar_decode_as_the_files_do(tmp_path: Path, wav: Path) -> N
 
 
 def test_remote_files_and_members_decode_alike(tmp_path: Path, wav: Path) -> None:
-    import fsspec
-
     store = fsspec.filesystem("memory")
     store.pipe_file("/bucket/sweep.wav", wav.read_bytes())
     buffer = io.BytesIO()
@@ -290,6 +289,37 @@ def test_remote_files_and_members_decode_alike(tmp_path: Path, wav: Path) -> Non
     assert np.array_equal(audio.decode("memory://bucket/sweep.wav")[0], expected)
     assert np.array_equal(audio.decode("memory://bucket/a.tar", "k.wav")[0], expected)
     store.rm("/bucket", recursive=True)
+
+
+class LostConnection(Exception):
+    """What a store's client raises; not an OSError."""
+
+
+class HalfFile(io.BytesIO):
+    """A remote file whose connection is lost half way."""
+
+    def read(self, count: int | None = -1) -> bytes:
+        if self.tell() > len(self.getbuffer()) // 2:
+            raise LostConnection("connection reset")
+        return super().read(count)
+
+
+class HalfStore(fsspec.AbstractFileSystem):
+    protocol = "half"
+
+    def _open(self, path: str, mode: str = "rb", **options: object) -> HalfFile:
+        return HalfFile(audio.encode(sweep(60), path[-4:]))
+
+    def info(self, path: str, **options: object) -> dict:
+        return {"name": path, "size": 1, "type": "file"}
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.opus"])
+def test_a_store_that_fails_is_not_held_against_the_audio(name: str) -> None:
+    fsspec.register_implementation("half", HalfStore, clobber=True)
+    with pytest.raises(LLaSOError, match="connection reset") as caught:
+        audio.decode(f"half://{name}")
+    assert not isinstance(caught.value, AudioError)
 
 
 @pytest.mark.parametrize("format", ["flac", "wav", "opus"])
