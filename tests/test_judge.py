@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -87,7 +88,7 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
         ({"scores": {"chars_per_s": 16.0}, "language": "zh", "text": "请稍候"}, "confidence.cjk_chars_per_s_max"),
         ({"text": None}, "confidence.no_text"),
         ({"text": " ... "}, "confidence.no_text"),
-        ({"scores": {"extra": {"given_unmatched": 1.0}}}, "consistency.given_unmatched"),
+        ({"scores": {"extra": {"given_unmatched": 1.0}}, "text": None}, "consistency.given_unmatched"),
         ({"scores": {"extra": {"script_mismatch": 1.0, "phrase": 0.0}}}, "consistency.script"),
         ({"scores": {"extra": {"phrase": 1.0}}}, "consistency.phrase"),
         ({"scores": {"repetition": 0.7}}, "consistency.repetition"),
@@ -258,10 +259,8 @@ def test_duplicates_agree_with_the_plain_definition(rows: list[tuple[int, int, b
 
 @given(st.lists(st.binary(min_size=16, max_size=16), max_size=20))
 def test_ids_survive_the_way_to_numbers_and_back(ids: list[bytes]) -> None:
-    import pyarrow as pa
-
     text = [i.hex() for i in ids]
-    column = pa.chunked_array([pa.array(["-"] + text).slice(1), pa.array(text, pa.string())])
+    column = pa.chunked_array([pa.array(["-", *text]).slice(1), pa.array(text, pa.string())])
     assert columns.hex_strings(columns.hashes(column, "id")).to_pylist() == text * 2
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.judge import rules
 from llaso_data.pipeline.load import dump, judging_digest, load
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.pipeline.reference import recipe_reference
+from llaso_data.records import Utterance, Verdict, schema
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -44,6 +47,10 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
             "recipe.yaml:1: judge.confidence.avg_logprob_min: must be a finite number; null switches a threshold off",
         ),
         ("run:\n  threads: 1\n  threads: 2", 'recipe.yaml:3: found duplicate key "threads"'),
+        (
+            "judge:\n  consistency: {lm_delta_min: -1}",
+            "recipe.yaml:2: judge.consistency.lm_delta_min: needs a model in observe.language_model.model",
+        ),
         (
             "- run",
             "recipe.yaml:1: a recipe is a mapping of sections (sources, out, blocks, observe, judge, shard, run)",
@@ -102,6 +109,7 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
         load(str(tmp_path / "binary.yaml"))
 
 
+@settings(deadline=None)  # a file is written and read
 @given(
     st.text(),
     st.dictionaries(st.sampled_from(["en", "no", "zh"]), st.lists(st.text(max_size=6), max_size=3).map(tuple)),
@@ -111,7 +119,8 @@ def test_what_is_dumped_loads_as_the_same_recipe(
     tmp_path_factory: pytest.TempPathFactory, name: str, phrases: dict[str, Any], threshold: float | None
 ) -> None:
     judge = {"consistency": {"phrases": phrases, "cer_max": threshold}}
-    recipe = Recipe.model_validate({"sources": [{"path": name}], "judge": judge})
+    stage = {"stage": "a:B", "options": {"deep": {name: [{"x": None}, {"y": 1e-9}], "mixed": [{}, [name, {name: 1}]]}}}
+    recipe = Recipe.model_validate({"sources": [{"path": name}] * 2, "judge": judge, "observe": {"stages": [stage]}})
     path = tmp_path_factory.mktemp("dumped") / "recipe.yaml"
     path.write_text(dump(recipe), encoding="utf-8", errors="surrogatepass")
     assert load(str(path)) == recipe
@@ -142,3 +151,30 @@ def test_the_recipes_that_come_along_are_valid(path: Path) -> None:
 def test_the_reference_page_is_up_to_date() -> None:
     page = (REPOSITORY / "docs" / "recipe.md").read_text(encoding="utf-8")
     assert page == recipe_reference(), "run: python -m llaso_data.pipeline.reference > docs/recipe.md"
+
+
+def test_the_record_page_describes_every_field() -> None:
+    page = (REPOSITORY / "docs" / "records.md").read_text(encoding="utf-8")
+    described = [line.split("|")[1].strip().strip("`") for line in page.splitlines() if line.startswith("| `")]
+
+    def leaves(fields: pa.Schema | pa.StructType, above: str = "") -> list[str]:
+        """Dotted names; an attribute (value, origin) is described as one field."""
+        names: list[str] = []
+        for item in fields:
+            kind, name = item.type, above + item.name
+            if pa.types.is_list(kind):
+                kind, name = kind.value_type, name + "[]"
+            inner = list(kind) if pa.types.is_struct(kind) else []
+            single = not inner or [part.name for part in inner] == ["value", "origin"]
+            names += [name] if single else leaves(kind, name + ".")
+        return names
+
+    assert described == leaves(schema(Utterance)) + leaves(schema(Verdict))
+
+
+def test_the_record_page_lists_the_rules_in_the_order_in_which_they_are_tried() -> None:
+    page = (REPOSITORY / "docs" / "records.md").read_text(encoding="utf-8")
+    section = load(None, ["observe.language_model.model=x", "judge.consistency.lm_delta_min=-1"]).judge
+    place = page.index("The first rule that is violated")
+    for name in dict.fromkeys(rule.name for rule in rules(section)):
+        place = page.index(f"`{name.split('.')[1]}`", place)

@@ -69,7 +69,9 @@ def derive(table: pa.Table, needed: Collection[str], phrases: Mapping[str, Seque
     columns["given"] = flags(pc.equal(table["text_origin"], GIVEN))
     columns["packed"] = flags(pc.equal(table["decoding"], "packed"))
     columns["cjk"] = flags(pc.is_in(table["language"], value_set=pa.array(sorted(CJK))))
-    columns["no_text"] = ~flags(pc.match_substring_regex(table["text"], r"[\pL\pN]"))
+    # Where a transcript could not be matched there is no text either; tier 2 names that more exactly.
+    unmatched = columns[GIVEN_UNMATCHED] > 0
+    columns["no_text"] = ~flags(pc.match_substring_regex(table["text"], r"[\pL\pN]")) & ~unmatched
     columns["not_a_number"] = not_a_number([table[_stored_name(name)] for name in scores], len(table))
     return columns
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import io
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,10 @@ JUDGING_VERSION = 1
 """Raised when a rule changes its meaning, so that older verdict tables are not taken for current ones."""
 
 Location = tuple[str | int, ...]
+
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+_RESERVED = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 @dataclass(slots=True)
@@ -70,16 +74,7 @@ def load(
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML with every key; :func:`load` of it gives the same recipe."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.allow_unicode = True
-    yaml.width = 120
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keys stay in the recipe's order
-    text = io.StringIO()
-    yaml.dump(recipe.model_dump(mode="json"), text)
-    return text.getvalue()
+    return "\n".join(_yaml(recipe.model_dump(mode="json"))) + "\n"
 
 
 def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
@@ -90,6 +85,32 @@ def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
     section = recipe.judge.model_dump(mode="json", exclude={"max_failures"})
     canonical = json.dumps(section, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return digest("verdicts", FORMAT_VERSION, JUDGING_VERSION, canonical, *blocks)
+
+
+def _yaml(value: dict[str, Any]) -> Iterator[str]:
+    """Block style, with the scalars as JSON, which every version of YAML reads alike."""
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield f"{_json(key)}:"
+            yield from (f"  {line}" for line in _yaml(item))
+        elif isinstance(item, list) and item and all(part and isinstance(part, dict) for part in item):
+            yield f"{_json(key)}:"
+            for part in item:
+                first, *rest = _yaml(part)
+                yield f"  - {first}"
+                yield from (f"    {line}" for line in rest)
+        else:
+            yield f"{_json(key)}: {_json(item)}"
+
+
+def _json(value: Any) -> str:
+    """JSON, but for names that need no quotes; what YAML takes for a line break or refuses is escaped."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
+        return value
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _merge_file(document: _Document, path: str) -> None:
@@ -218,11 +239,19 @@ def _check(document: _Document) -> Recipe:
         found = error.errors(include_url=False)
         problems += [(_trimmed(values, item["loc"]), _explain(item)) for item in found]
         recipe = None
+    if recipe is not None and _lacks_language_model(recipe):
+        at = ("judge", "consistency", "lm_delta_min")
+        problems.append((at, "needs a model in observe.language_model.model"))
     if problems or recipe is None:
         named = [(*document.where(at), ".".join(map(str, at)) or "recipe", text) for at, text in problems]
         lines = [f"{label}: {key}: {text}" for _, label, key, text in sorted(named)]
         raise LLaSOError("\n".join(dict.fromkeys(lines)))
     return recipe
+
+
+def _lacks_language_model(recipe: Recipe) -> bool:
+    """Without a model every lm_delta is null, and null would pass the rule unseen."""
+    return recipe.judge.consistency.lm_delta_min is not None and recipe.observe.language_model.model is None
 
 
 def _without_empty_sections(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
