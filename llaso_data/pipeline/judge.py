@@ -168,8 +168,11 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
             on_part(start + len(group))
     if not groups:
         groups.append(_nothing())
-    kept: list[npt.NDArray[Any]] = [np.concatenate(arrays) for arrays in zip(*groups, strict=True)]
+    pieces = list(zip(*groups, strict=True))
     del groups
+    kept: list[npt.NDArray[Any]] = []
+    while pieces:  # one column at a time, so that the pieces of one are freed before the next is joined
+        kept.append(np.concatenate(pieces.pop(0)))
     ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = kept
     return _State(
         ids=ids,
