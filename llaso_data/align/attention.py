@@ -1,0 +1,51 @@
+"""From Whisper's cross-attention to a tokens x frames score that a monotone path can follow.
+
+Yeh et al., "Whisper Has an Internal Word Aligner" (2025): teacher-force characters, and keep the heads whose
+attention has the largest norm for this utterance; a peaked map has a large norm, a diffuse one a small one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRAME_S = 0.02  # Whisper's encoder gives one state per 20 ms
+FRAME_SAMPLES = 320  # the same at 16 kHz
+
+
+def score(
+    attention_HTS: NDArray[np.float32], median: int, is_space_T: NDArray[np.bool_], energy_S: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Tokens x frames: column-normalised heads, averaged and median-filtered, plus the frames' energy.
+
+    ``attention_HTS`` holds the chosen heads, ``energy_S`` the frames' energy scaled to 0-1 times its weight.
+    Energy is added to the tokens that sound and its complement to those that do not (``is_space_T``: spaces, end
+    of text), which lets silence fall between words instead of stretching them.
+    """
+    from scipy.ndimage import median_filter
+
+    norms = np.linalg.norm(attention_HTS, axis=1, keepdims=True)
+    mean_TS = (attention_HTS / np.maximum(norms, 1e-9)).mean(axis=0)
+    if median > 1:
+        mean_TS = median_filter(mean_TS, size=(1, median), mode="nearest")
+    weight = float(energy_S.max(initial=0.0))
+    sounding_TS = np.where(is_space_T[:, None], weight - energy_S[None, :], energy_S[None, :])
+    total: NDArray[np.float32] = (mean_TS + sounding_TS).astype(np.float32)
+    return total
+
+
+def energy(pcm: NDArray[np.int16], frames: int, weight: float) -> NDArray[np.float32]:
+    """The level of each 20 ms frame in dB, from its 10th percentile (0) to its 90th (``weight``), shape (frames,)."""
+    import librosa
+
+    if weight == 0 or frames == 0:
+        return np.zeros(frames, dtype=np.float32)
+    samples = pcm.astype(np.float32) / 32768.0
+    rms = librosa.feature.rms(y=samples, frame_length=2 * FRAME_SAMPLES, hop_length=FRAME_SAMPLES, center=True)[0]
+    level_db = 20.0 * np.log10(np.maximum(rms, 1e-5))
+    level_db = np.pad(level_db[:frames], (0, max(0, frames - len(level_db))), mode="edge")
+    low, high = np.percentile(level_db, [10, 90])
+    if high - low < 1.0:  # nothing to tell speech from silence by
+        return np.zeros(frames, dtype=np.float32)
+    scaled: NDArray[np.float32] = (weight * np.clip((level_db - low) / (high - low), 0.0, 1.0)).astype(np.float32)
+    return scaled

@@ -1,0 +1,229 @@
+"""The backward direction: a text teacher-forced over its clip's own encoder states, in words and in characters.
+
+Forward is free decoding; the two directions agree where the text that is given (or was heard) is also the text that
+the audio makes likely, to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.align import attention, dtw
+from llaso_data.asr.forced import Decoder
+from llaso_data.asr.vocabulary import MAX_POSITIONS
+from llaso_data.records import Word
+from llaso_data.text import word_spans
+
+if TYPE_CHECKING:
+    import torch
+
+    from llaso_data.pipeline.recipe import Align
+
+FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
+_MARGIN_FRAMES = 10  # kept around a piece of a long text: rough word times are good to about 0.2 s
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What the backward passes need of one utterance."""
+
+    pcm: NDArray[np.int16]
+    states: torch.Tensor  # (frames, width): the clip's own slice, which words are aligned to
+    context: torch.Tensor  # (frames, width): the same with silence around it, which the text is scored over
+    text: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """Scores and words of one clip; ``words`` is empty where the text cannot be laid over the audio."""
+
+    words: tuple[Word, ...]
+    min_word_logprob: float | None
+    mean_word_logprob: float | None
+    eot_logprob: float | None
+
+
+def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[Backward]:
+    """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters."""
+    spoken = [as_spoken(clip.text) for clip in clips]
+    pieces = [decoder.vocabulary.pieces(text) for text in spoken]
+    prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
+    room = [MAX_POSITIONS - len(prompt) for prompt in prompts]
+    usable = [i for i, clip in enumerate(clips) if clip.text.strip() and len(pieces[i][0]) + 2 <= room[i]]
+    targets = [_with_end(decoder, spoken[i], pieces[i][0]) for i in usable]
+    forced = decoder.force([prompts[i] for i in usable], targets, [clips[i].context for i in usable])
+    scored = dict(zip(usable, forced, strict=True))
+    spans = {i: word_spans(clips[i].text, clips[i].language) for i in usable}
+    times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings)
+    results = []
+    for i, clip in enumerate(clips):
+        if i not in scored:
+            results.append(Backward((), None, None, None))
+            continue
+        by_word = _word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
+        words = tuple(
+            Word(clip.text[a:b], start, end, logprob)
+            for (a, b), (start, end), logprob in zip(spans[i], times[i], by_word, strict=True)
+        )
+        if any(word.start_s != word.start_s for word in words):  # NaN: some of the text has no place in the audio
+            words = ()
+        results.append(
+            Backward(
+                words,
+                min(by_word, default=None),
+                float(np.mean(by_word)) if by_word else None,
+                _end_logprob(scored[i].logprobs, len(pieces[i][0])),
+            )
+        )
+    return results
+
+
+def as_spoken(text: str) -> str:
+    """A transcript in one case written the way Whisper writes, so that letter case costs it nothing.
+
+    The result has as many characters as the text; where lowering would change that, the text stays.
+    """
+    if text != text.upper() and text != text.lower():
+        return text
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        return text
+    first = next((i for i, character in enumerate(lowered) if character.isalpha()), None)
+    if first is None or len(lowered[first].upper()) != 1:
+        return lowered
+    return lowered[:first] + lowered[first].upper() + lowered[first + 1 :]
+
+
+def _with_end(decoder: Decoder, text: str, tokens: list[int]) -> list[int]:
+    """The tokens, a full stop where the text has none, end of text."""
+    if text.rstrip().endswith(FINAL_PUNCTUATION):
+        return [*tokens, decoder.vocabulary.end]
+    stop = decoder.vocabulary.tokenizer(".", add_special_tokens=False)["input_ids"]
+    return [*tokens, stop[0], decoder.vocabulary.end]
+
+
+def _end_logprob(logprobs: NDArray[np.float32], tokens: int) -> float:
+    """log P(the text ends here): end of text, after a full stop where the text brought none of its own."""
+    return float(logprobs[tokens:].sum())
+
+
+def _word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[tuple[int, int]]) -> list[float]:
+    """Mean log-probability of each word's tokens. A token that ends in a space belongs to the word after it."""
+    if not spans:
+        return []
+    ends = np.array([end for _, end in spans])
+    owner = np.minimum(np.searchsorted(ends, np.array(places), side="right"), len(spans) - 1)
+    values = logprobs[: len(places)].astype(np.float64)
+    sums = np.bincount(owner, weights=values, minlength=len(spans))
+    counts = np.bincount(owner, minlength=len(spans))
+    # One token may cover several words in scripts without spaces: they share its value.
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    filled = []
+    following = 0.0
+    for value in means[::-1]:
+        following = following if np.isnan(value) else float(value)
+        filled.append(following)
+    return filled[::-1]
+
+
+def _align(
+    decoder: Decoder,
+    clips: dict[int, Clip],
+    spoken: list[str],
+    pieces: list[tuple[list[int], list[int]]],
+    spans: dict[int, list[tuple[int, int]]],
+    settings: Align,
+) -> dict[int, list[tuple[float, float]]]:
+    """Start and end of every word in seconds; a clip whose text cannot be laid over its frames is left empty."""
+    jobs: list[tuple[int, int, int, int, int]] = []  # clip, characters [a, b), frames [c, d)
+    for i, clip in clips.items():
+        jobs += [(i, *piece) for piece in _pieces(decoder, clip, spoken[i], pieces[i], spans[i], settings)]
+    characters = [decoder.vocabulary.characters(spoken[i][a:b]) for i, a, b, _, _ in jobs]
+    fits = [
+        n
+        for n, (_, _, _, c, d) in enumerate(jobs)
+        if len(characters[n][0]) + 6 <= MAX_POSITIONS and len(characters[n][0]) < d - c
+    ]
+    forced = decoder.force(
+        [decoder.vocabulary.prompt(clips[jobs[n][0]].language) for n in fits],
+        [[*characters[n][0], decoder.vocabulary.end] for n in fits],
+        [clips[jobs[n][0]].states[jobs[n][3] : jobs[n][4]] for n in fits],
+        heads=settings.heads,
+    )
+    edges: dict[int, dict[int, tuple[float, float]]] = {i: {} for i in clips}
+    for n, result in zip(fits, forced, strict=True):
+        i, a, b, c, d = jobs[n]
+        assert result.attention_HTS is not None
+        text, places = spoken[i][a:b], characters[n][1]
+        silent = np.array([p < 0 or text[p].isspace() for p in places] + [True])
+        samples = clips[i].pcm[c * attention.FRAME_SAMPLES : d * attention.FRAME_SAMPLES]
+        energy = attention.energy(samples, d - c, settings.energy)
+        starts = dtw.path(attention.score(result.attention_HTS, settings.median, silent, energy), settings.dtw)
+        for place, first, last in zip(places, starts[:-2], starts[1:-1], strict=True):
+            if place >= 0:
+                begin = edges[i].get(place + a, (np.inf, 0.0))[0]
+                edges[i][place + a] = (min(begin, float(c + first)), float(c + last))
+    return {i: _word_times(edges[i], spans[i], len(clips[i].pcm)) for i in clips}
+
+
+def _word_times(
+    edges: dict[int, tuple[float, float]], spans: list[tuple[int, int]], samples: int
+) -> list[tuple[float, float]]:
+    """From characters' frames to words' seconds, inside the clip; NaN for a word that no piece covered."""
+    duration_s = samples / 16_000
+    times = []
+    for a, b in spans:
+        known = [edges[p] for p in range(a, b) if p in edges]
+        if not known:
+            times.append((float("nan"), float("nan")))
+            continue
+        first, last = min(k[0] for k in known), max(k[1] for k in known)
+        times.append((min(first * attention.FRAME_S, duration_s), min(last * attention.FRAME_S, duration_s)))
+    return times
+
+
+def _pieces(
+    decoder: Decoder,
+    clip: Clip,
+    spoken: str,
+    bpe: tuple[list[int], list[int]],
+    spans: list[tuple[int, int]],
+    settings: Align,
+) -> list[tuple[int, int, int, int]]:
+    """Cut a text whose characters pass Whisper's positions at word borders, by the rough times of its BPE tokens.
+
+    Each piece is (characters [a, b), frames [c, d)); nearly every text is one piece over all frames.
+    """
+    frames = int(clip.states.shape[0])
+    limit = MAX_POSITIONS - 8
+    count = len(decoder.vocabulary.characters(spoken)[0])
+    tokens, places = bpe
+    if count <= limit or len(spans) < 2 or len(tokens) >= frames:
+        return [(0, len(spoken), 0, frames)]
+    prompt = decoder.vocabulary.prompt(clip.language)
+    forced = decoder.force([prompt], [[*tokens, decoder.vocabulary.end]], [clip.states], heads=settings.heads)[0]
+    assert forced.attention_HTS is not None
+    silent = np.array([False] * len(tokens) + [True])
+    rough = dtw.path(attention.score(forced.attention_HTS, 7, silent, np.zeros(frames, dtype=np.float32)))
+    parts = -(-count // limit) + 1
+    borders = [round(len(spans) * k / parts) for k in range(parts + 1)]
+    cuts = []
+    for k in borders[1:-1]:
+        token = next((t for t, place in enumerate(places) if place >= spans[k][0]), len(places) - 1)
+        cuts.append(int(rough[token]))
+    starts, ends = [0, *cuts], [*cuts, frames]
+    return [
+        (
+            spans[borders[k]][0],
+            spans[borders[k + 1] - 1][1],
+            max(0, starts[k] - _MARGIN_FRAMES),
+            min(frames, ends[k] + _MARGIN_FRAMES),
+        )
+        for k in range(parts)
+    ]

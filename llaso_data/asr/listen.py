@@ -1,0 +1,303 @@
+"""Everything Whisper does to a block: identify languages, transcribe forward, score backward, align words.
+
+One encoder pass serves all of it. Windows are packed by :mod:`~llaso_data.asr.windows`, encoded and decoded in fixed
+batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.align.bidirectional import Clip, backward
+from llaso_data.align.given import deal
+from llaso_data.asr.engine import Decoded
+from llaso_data.asr.forced import Forced
+from llaso_data.asr.load import Whisper
+from llaso_data.asr.split import Part, split
+from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
+from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.records import ASR, GIVEN, Utterance, failed
+from llaso_data.text import compression_ratio, letters
+
+if TYPE_CHECKING:
+    import torch
+
+    from llaso_data.pipeline.recipe import Align, Asr
+
+# A share of a packed window is doubtful, and its clip decoded alone, beyond any of these.
+_MIN_INSIDE = 0.35  # of its tokens' attention lies in its own slot
+_MIN_AVG_LOGPROB = -1.0
+_MIN_TOKEN_LOGPROB = -6.0
+_MAX_COMPRESSION = 2.4  # of the window's text: beyond, Whisper went in a loop
+_MAX_LETTERS_PER_S = 30.0
+_MIN_LETTERS_PER_S = 1.0
+
+_GAP_FRAMES = 15  # half of the gap between packed clips belongs to each
+_SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of text is as likely as with 16 s
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One clip after free decoding; ``states`` is its own slice (frames, width), ``context`` what scoring reads."""
+
+    hypothesis: str
+    avg_logprob: float | None
+    min_token_logprob: float | None
+    no_speech_prob: float
+    packed: bool
+    states: torch.Tensor
+    context: torch.Tensor
+
+
+class Listen:
+    """A stage: utterances and their PCM in, the same utterances with what Whisper says of them out."""
+
+    def __init__(self, whisper: Whisper, asr: Asr, align: Align) -> None:
+        self._whisper = whisper
+        self._asr = asr
+        self._align = align
+        self._silence: torch.Tensor | None = None
+
+    def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[NDArray[np.int16] | None]) -> list[Utterance]:
+        """``pcm[i]`` is None for an utterance that failed; it passes through."""
+        results = [self._check_language(utterance) for utterance in utterances]
+        heard_of: dict[int, Heard] = {}
+        clips = [i for i, u in enumerate(results) if u.failure is None and pcm[i] is not None]
+        audio = {i: array for i in clips if (array := pcm[i]) is not None}
+        waiting = self._long_given(results, clips)
+        for indices, heard in self._hear(results, clips, audio):
+            for i, one in zip(indices, heard, strict=True):
+                results[i] = self._forward(results[i], one)
+                heard_of[i] = one
+            ready = [i for i in indices if i not in waiting]
+            self._backward(results, ready, audio, heard_of)
+            for i in ready:
+                del heard_of[i]
+        for _, group in groupby(sorted(waiting), key=lambda i: results[i].recording):
+            self._deal_given(results, list(group))
+        self._backward(results, sorted(waiting), audio, heard_of)
+        return results
+
+    # -- languages ------------------------------------------------------------------------------------------------
+
+    def _check_language(self, utterance: Utterance) -> Utterance:
+        language = utterance.language
+        if utterance.failure is None and language and not self._whisper.vocabulary.supports(language):
+            return failed(utterance, "language_unsupported", f"the Whisper model knows no language {language!r}")
+        return utterance
+
+    def _identify(self, results: list[Utterance], slices: dict[int, torch.Tensor]) -> None:
+        """Set language and its probability of every clip from its own slice of encoder states."""
+        vocabulary = self._whisper.vocabulary
+        if not vocabulary.multilingual:
+            for i in slices:
+                results[i] = dataclasses.replace(results[i], language="en", language_origin=ASR)
+            return
+        codes = list(vocabulary.languages)
+        allowed = np.array([not self._asr.languages or code in self._asr.languages for code in codes])
+        order = sorted(slices)
+        probs = self._whisper.decoder.language_probs([slices[i] for i in order]) * allowed
+        for i, row in zip(order, probs / np.maximum(probs.sum(axis=1, keepdims=True), 1e-9), strict=True):
+            best = int(np.argmax(row))
+            results[i] = dataclasses.replace(
+                results[i],
+                language=codes[best],
+                language_origin=ASR,
+                scores=dataclasses.replace(results[i].scores, language_prob=float(row[best])),
+            )
+
+    # -- forward --------------------------------------------------------------------------------------------------
+
+    def _hear(
+        self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]
+    ) -> Iterator[tuple[list[int], list[Heard]]]:
+        """Batches of (clips, what was heard); every clip comes exactly once."""
+        unknown = [i for i in clips if results[i].language is None]
+        known = [i for i in clips if results[i].language is not None]
+        doubtful: list[int] = []
+        mixed: list[int] = []
+        for windows in self._batches(self._plan(results, unknown, audio)):
+            states = self._encode(windows, audio)
+            self._identify(
+                results, {s.clip: states[w, s.frames] for w, window in enumerate(windows) for s in window.slots}
+            )
+            pure = [w for w, window in enumerate(windows) if len({results[s.clip].language for s in window.slots}) == 1]
+            mixed += [s.clip for w, window in enumerate(windows) if w not in pure for s in window.slots]
+            if pure:
+                yield self._decode(results, [windows[w] for w in pure], states[pure], doubtful)
+        for windows in self._batches(self._plan(results, sorted(known + mixed), audio)):
+            yield self._decode(results, windows, self._encode(windows, audio), doubtful)
+        for windows in self._batches(self._plan(results, sorted(doubtful), audio, packed=False)):
+            yield self._decode(results, windows, self._encode(windows, audio), None)
+
+    def _plan(
+        self,
+        results: list[Utterance],
+        clips: list[int],
+        audio: dict[int, NDArray[np.int16]],
+        packed: bool | None = None,
+    ) -> list[Window]:
+        planned = pack(
+            [len(audio[i]) for i in clips],
+            [results[i].language for i in clips],
+            self._asr.gap_s,
+            self._asr.pack if packed is None else packed,
+        )
+        return [
+            Window(tuple(dataclasses.replace(s, clip=clips[s.clip]) for s in window.slots), window.language)
+            for window in planned
+        ]
+
+    def _batches(self, windows: list[Window]) -> Iterator[list[Window]]:
+        for first in range(0, len(windows), self._asr.batch_size):
+            yield windows[first : first + self._asr.batch_size]
+
+    def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> torch.Tensor:
+        return self._whisper.engine.encode([assemble(window, audio) for window in windows])
+
+    def _decode(
+        self, results: list[Utterance], windows: list[Window], states: torch.Tensor, doubtful: list[int] | None
+    ) -> tuple[list[int], list[Heard]]:
+        """Decode windows and take them apart; with a list for doubtful clips, those go there instead."""
+        languages = [results[window.slots[0].clip].language or "en" for window in windows]
+        decoded = self._whisper.engine.decode(states, languages)
+        scored = self._score(decoded, languages, states)
+        indices: list[int] = []
+        heard: list[Heard] = []
+        for w, window in enumerate(windows):
+            parts = self._parts(decoded[w], scored.get(w), window, languages[w])
+            loop = compression_ratio(self._whisper.vocabulary.text(decoded[w].tokens)) > _MAX_COMPRESSION
+            for slot, part in zip(window.slots, parts, strict=True):
+                one = self._heard(decoded[w], scored.get(w), part, states[w], slot, packed=not window.solo)
+                if doubtful is not None and not window.solo and (loop or _doubtful(one, part, slot.length)):
+                    doubtful.append(slot.clip)
+                else:
+                    indices.append(slot.clip)
+                    heard.append(one)
+        return indices, heard
+
+    def _score(self, decoded: list[Decoded], languages: list[str], states: torch.Tensor) -> dict[int, Forced]:
+        """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
+        spoken = [w for w, one in enumerate(decoded) if one.tokens]
+        forced = self._whisper.decoder.force(
+            [self._whisper.vocabulary.prompt(languages[w]) for w in spoken],
+            [[*decoded[w].tokens, self._whisper.vocabulary.end] for w in spoken],
+            [states[w] for w in spoken],
+            heads=self._align.heads,
+        )
+        return dict(zip(spoken, forced, strict=True))
+
+    def _parts(self, decoded: Decoded, scored: Forced | None, window: Window, language: str) -> list[Part]:
+        if window.solo:
+            return [Part(0, len(decoded.tokens), 1.0)]
+        if scored is None or scored.attention_HTS is None:
+            return [Part(0, 0, 0.0) for _ in window.slots]
+        starts = self._whisper.vocabulary.word_starts(decoded.tokens, language)
+        return split(scored.attention_HTS, starts, window.slots)
+
+    def _heard(
+        self, decoded: Decoded, scored: Forced | None, part: Part, states: torch.Tensor, slot: Slot, packed: bool
+    ) -> Heard:
+        logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
+        return Heard(
+            self._whisper.vocabulary.text(decoded.tokens[part.first : part.last]).strip(),
+            float(logprobs.mean()) if len(logprobs) else None,
+            float(logprobs.min()) if len(logprobs) else None,
+            decoded.no_speech_prob,
+            packed,
+            states[slot.frames],
+            self._context(states, slot) if packed else states,
+        )
+
+    def _context(self, states: torch.Tensor, slot: Slot) -> torch.Tensor:
+        """A packed clip's states with silence after them: without, Whisper cannot tell that the speech is over.
+
+        The states beside the slot are those of the gap; what follows comes from a window of pure silence, encoded
+        once, at the same positions.
+        """
+        import torch
+
+        if self._silence is None:
+            silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
+            self._silence = self._whisper.engine.encode([silent])[0]
+        first, last = max(0, slot.frames.start - _GAP_FRAMES), min(WINDOW_FRAMES, slot.frames.stop + _GAP_FRAMES)
+        return torch.cat([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
+
+    @staticmethod
+    def _forward(utterance: Utterance, heard: Heard) -> Utterance:
+        text, origin = utterance.text, utterance.text_origin
+        if text is None and heard.hypothesis:
+            text, origin = heard.hypothesis, ASR
+        return dataclasses.replace(
+            utterance,
+            hypothesis=heard.hypothesis,
+            text=text,
+            text_origin=origin,
+            decoding="packed" if heard.packed else "solo",
+            scores=dataclasses.replace(
+                utterance.scores,
+                avg_logprob=heard.avg_logprob,
+                min_token_logprob=heard.min_token_logprob,
+                no_speech_prob=heard.no_speech_prob,
+                compression_ratio=compression_ratio(heard.hypothesis) if heard.hypothesis else None,
+            ),
+        )
+
+    # -- backward -------------------------------------------------------------------------------------------------
+
+    def _backward(
+        self,
+        results: list[Utterance],
+        indices: Sequence[int],
+        audio: dict[int, NDArray[np.int16]],
+        heard: dict[int, Heard],
+    ) -> None:
+        spoken = [i for i in indices if results[i].text]
+        clips = [
+            Clip(audio[i], heard[i].states, heard[i].context, results[i].text or "", results[i].language or "en")
+            for i in spoken
+        ]
+        for i, found in zip(spoken, backward(self._whisper.decoder, clips, self._align), strict=True):
+            scores = dataclasses.replace(
+                results[i].scores,
+                min_word_logprob=found.min_word_logprob,
+                mean_word_logprob=found.mean_word_logprob,
+                eot_logprob=found.eot_logprob,
+            )
+            results[i] = dataclasses.replace(results[i], words=found.words, scores=scores)
+
+    @staticmethod
+    def _long_given(results: list[Utterance], clips: list[int]) -> set[int]:
+        """Segments of recordings whose given text must be dealt to them first."""
+        return {i for i in clips if results[i].text_origin == GIVEN and results[i].recording != results[i].id}
+
+    @staticmethod
+    def _deal_given(results: list[Utterance], segments: list[int]) -> None:
+        text = results[segments[0]].text or ""
+        language = results[segments[0]].language or "en"
+        parts = deal(text, [results[i].hypothesis or "" for i in segments], language)
+        for i, part in zip(segments, parts, strict=True):
+            scores = results[i].scores
+            if part is None:
+                scores = dataclasses.replace(scores, extra={**scores.extra, "given_unmatched": 1.0})
+            results[i] = dataclasses.replace(results[i], text=part, scores=scores)
+
+
+def _doubtful(heard: Heard, part: Part, samples: int) -> bool:
+    if not heard.hypothesis or heard.avg_logprob is None or heard.min_token_logprob is None:
+        return True
+    rate = letters(heard.hypothesis) / (samples / SAMPLE_RATE_HZ)
+    return (
+        part.inside < _MIN_INSIDE
+        or heard.avg_logprob < _MIN_AVG_LOGPROB
+        or heard.min_token_logprob < _MIN_TOKEN_LOGPROB
+        or rate > _MAX_LETTERS_PER_S
+        or rate < _MIN_LETTERS_PER_S
+    )

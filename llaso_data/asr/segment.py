@@ -1,0 +1,95 @@
+"""Voice activity (Silero VAD): recordings longer than a Whisper window become segments of speech."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.records import Utterance, digest
+
+if TYPE_CHECKING:
+    from llaso_data.pipeline.recipe import Segment
+
+_FRAME_SAMPLES = 512  # Silero's step at 16 kHz
+_GRID_SAMPLES = 16  # borders fall on whole milliseconds, so that seconds with 3 decimals name samples exactly
+
+
+def segment(
+    utterance: Utterance, pcm: NDArray[np.int16], settings: Segment
+) -> list[tuple[Utterance, NDArray[np.int16]]]:
+    """The utterance as it is where it fits a window, else its segments of speech in order; none where none speaks.
+
+    A segment is an utterance of its own: its ``source`` carries the span in the original (the time map: original
+    time = ``source.start_s`` + time in the segment), its ``recording`` the id of what it was cut from. Given text
+    stays with the recording; the caller deals it to the segments.
+    """
+    if len(pcm) <= settings.longer_than_s * SAMPLE_RATE_HZ:
+        return [(utterance, pcm)]
+    offset = round((utterance.source.start_s or 0.0) * SAMPLE_RATE_HZ)
+    pieces = []
+    for first, last in speech(pcm, settings):
+        start_s, end_s = (offset + first) / SAMPLE_RATE_HZ, (offset + last) / SAMPLE_RATE_HZ
+        piece = dataclasses.replace(
+            utterance,
+            id=digest(utterance.id, f"{start_s:.3f}", f"{end_s:.3f}"),
+            recording=utterance.id,
+            source=dataclasses.replace(utterance.source, start_s=round(start_s, 3), end_s=round(end_s, 3)),
+            duration_s=(last - first) / SAMPLE_RATE_HZ,
+        )
+        pieces.append((piece, pcm[first:last]))
+    return pieces
+
+
+def speech(pcm: NDArray[np.int16], settings: Segment) -> list[tuple[int, int]]:
+    """Spans of speech in samples, none longer than ``max_s``, on a grid of one millisecond, not overlapping."""
+    from silero_vad import get_speech_timestamps_from_probs
+
+    found = get_speech_timestamps_from_probs(
+        [float(p) for p in probabilities(pcm)],
+        sampling_rate=SAMPLE_RATE_HZ,
+        threshold=settings.threshold,
+        max_speech_duration_s=settings.max_s,
+        min_silence_duration_ms=round(settings.min_silence_s * 1000),
+        speech_pad_ms=round(settings.pad_s * 1000),
+        audio_length_samples=len(pcm),
+    )
+    limit = round(settings.max_s * SAMPLE_RATE_HZ)
+    spans: list[tuple[int, int]] = []
+    for item in found:
+        first = int(item["start"]) // _GRID_SAMPLES * _GRID_SAMPLES
+        last = int(item["end"]) // _GRID_SAMPLES * _GRID_SAMPLES
+        first = max(first, spans[-1][1] if spans else 0)
+        while last - first > limit:  # speech without a pause
+            spans.append((first, first + limit))
+            first += limit
+        if last > first:
+            spans.append((first, last))
+    return spans
+
+
+def probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Probability of speech for every 32 ms."""
+    probs: NDArray[np.float32] = _silero().audio_forward(pcm.astype(np.float32) / 32768.0)
+    return probs
+
+
+def speech_ratio(pcm: NDArray[np.int16], threshold: float) -> float:
+    """Share of 32 ms frames that hold speech."""
+    probs = probabilities(pcm)
+    return float((probs >= threshold).mean()) if len(probs) else 0.0
+
+
+@functools.cache
+def _silero() -> Any:
+    import torch
+
+    threads = torch.get_num_threads()
+    import silero_vad  # sets torch to one thread when imported
+
+    torch.set_num_threads(threads)
+    return silero_vad.load_silero_vad(sequence=True)

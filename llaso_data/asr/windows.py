@@ -1,0 +1,96 @@
+"""Window packing: several short clips share one 30 s Whisper window.
+
+Whisper's encoder costs the same for 2 s as for 30 s, so clips are laid one after the other with silence between.
+Pure functions on lengths; ``asr/split.py`` takes the decoded text apart again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.align.attention import FRAME_SAMPLES
+
+WINDOW_SAMPLES = 480_000  # 30 s at 16 kHz
+WINDOW_FRAMES = WINDOW_SAMPLES // FRAME_SAMPLES
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one clip lies in a window: samples ``[start, start + length)``; starts are whole 20 ms frames."""
+
+    clip: int
+    start: int
+    length: int
+
+    @property
+    def frames(self) -> slice:
+        """The encoder states of the clip."""
+        return slice(self.start // FRAME_SAMPLES, -(-(self.start + self.length) // FRAME_SAMPLES))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    slots: tuple[Slot, ...]
+    language: str | None
+
+    @property
+    def solo(self) -> bool:
+        return len(self.slots) == 1
+
+
+def pack(lengths: Sequence[int], languages: Sequence[str | None], gap_s: float, packed: bool = True) -> list[Window]:
+    """Windows that hold every clip once; ``lengths`` in samples at 16 kHz, none longer than a window.
+
+    Languages are never mixed; None (unknown) is one of them. First fit, longest clip first: the fill is close to
+    the best possible and the result depends on nothing but the arguments. Windows and the clips in them are in
+    the order of their first clip, so neighbours in a corpus stay neighbours. ``packed=False`` gives one clip each.
+    """
+    too_long = [i for i, length in enumerate(lengths) if length > WINDOW_SAMPLES]
+    if too_long:
+        raise ValueError(f"clip {too_long[0]} has {lengths[too_long[0]]} samples; a window holds {WINDOW_SAMPLES}")
+    if not packed:
+        return [Window((Slot(i, 0, n),), languages[i]) for i, n in enumerate(lengths)]
+    gap = round(gap_s * 16_000)
+    groups: dict[str | None, list[int]] = defaultdict(list)
+    for clip, language in enumerate(languages):
+        groups[language].append(clip)
+    windows: list[Window] = []
+    for language, clips in groups.items():
+        bins: list[list[int]] = []
+        room: list[int] = []
+        for clip in sorted(clips, key=lambda i: (-lengths[i], i)):
+            need = _frame_aligned(lengths[clip] + gap)
+            place = next((b for b, left in enumerate(room) if lengths[clip] <= left), None)
+            if place is None:
+                bins.append([])
+                room.append(WINDOW_SAMPLES)
+                place = len(bins) - 1
+            bins[place].append(clip)
+            room[place] -= need
+        windows += [Window(_lay(sorted(members), lengths, gap), language) for members in bins]
+    return sorted(windows, key=lambda window: window.slots[0].clip)
+
+
+def assemble(window: Window, pcm: Mapping[int, NDArray[np.int16]]) -> NDArray[np.int16]:
+    """The window's 480,000 samples: its clips in their places, zeros elsewhere."""
+    samples = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
+    for slot in window.slots:
+        samples[slot.start : slot.start + slot.length] = pcm[slot.clip]
+    return samples
+
+
+def _lay(clips: list[int], lengths: Sequence[int], gap: int) -> tuple[Slot, ...]:
+    slots, start = [], 0
+    for clip in clips:
+        slots.append(Slot(clip, start, lengths[clip]))
+        start += _frame_aligned(lengths[clip] + gap)
+    return tuple(slots)
+
+
+def _frame_aligned(samples: int) -> int:
+    return -(-samples // FRAME_SAMPLES) * FRAME_SAMPLES

@@ -1,0 +1,221 @@
+"""The command ``llaso-data``. Everything heavy is imported inside the commands, so ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from llaso_data import __version__
+from llaso_data.errors import LLaSOError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    """Our own errors are printed as one message, without a traceback unless ``--debug``."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LLaSOError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"llaso-data: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
+            ctx.exit(130)
+
+
+def _machine_options(command: F) -> F:
+    """Options of every command that does work: which engine, how many workers."""
+    for option in reversed(
+        [
+            click.option("--recipe", "recipe_path", metavar="FILE", help="A recipe (YAML); options override it."),
+            click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="e.g. judge.audit.items=60"),
+            click.option("--engine", type=click.Choice(["ray", "local"]), help="Default: ray."),
+            click.option("--address", metavar="ADDRESS", help="A Ray cluster to join, e.g. auto or ray://host:10001."),
+            click.option("--num-workers", type=int, help="Worker processes; default: one per GPU, or per CPU core."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="llaso-data")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Raw speech to training shards."""
+    # A recipe may name a stage in the user's own folder, as `python -m` would find it.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+@main.command("build-align")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--out", metavar="URI", help="Folder or URI to write to; what is there already is kept.")
+@click.option("--asr", metavar="MODEL", help="Whisper: a Hugging Face id or a local folder.")
+@click.option("--language", metavar="CODE", help="ISO 639-1, where all sources speak one language.")
+@click.option("--corpus", metavar="NAME", help="Name stored in the records; default: the path's last part.")
+@click.option(
+    "--type",
+    "layout",
+    type=click.Choice(["auto", "folder", "librispeech", "common_voice", "manifest", "webdataset"]),
+    help="Layout of the sources; default: auto.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: auto.")
+@click.option("--num-gpus", type=float, help="GPUs of each worker; may be a fraction.")
+@click.option("--threads", type=int, help="CPU threads of each worker.")
+@click.option("--dtw", type=click.Choice(["builtin", "dtw-python"]), help="Default: builtin.")
+@_machine_options
+def build_align(
+    sources: tuple[str, ...],
+    out: str | None,
+    asr: str | None,
+    language: str | None,
+    corpus: str | None,
+    layout: str | None,
+    device: str | None,
+    num_gpus: float | None,
+    threads: int | None,
+    dtw: str | None,
+    **machine: Any,
+) -> None:
+    """Transcribe, align and judge speech.
+
+    SOURCE is a folder of audio (with .txt or .lab beside it where there are transcripts), a LibriSpeech tree, a
+    Common Voice release, a manifest (JSONL, CSV, TSV, Parquet) or WebDataset tars.
+    """
+    from llaso_data.pipeline.build import build_align as build
+    from llaso_data.pipeline.progress import Progress, print_summary
+
+    named = [
+        {
+            key: value
+            for key, value in (("path", s), ("language", language), ("corpus", corpus), ("type", layout))
+            if value
+        }
+        for s in sources
+    ]
+    recipe = _load(
+        machine,
+        {
+            "sources": named or None,
+            "out": out,
+            "observe.asr.model": asr,
+            "observe.align.dtw": dtw,
+            "run.device": device,
+            "run.num_gpus": num_gpus,
+            "run.threads": threads,
+        },
+    )
+    with Progress() as progress:
+        summary = build(recipe, progress)
+    print_summary(summary.to_dict())
+    if summary.exit_code:
+        raise LLaSOError(
+            f"{summary.counts['failed']} of {summary.counts['inputs']} inputs failed, more than "
+            f"judge.max_failures = {summary.max_failures:.0%}; the output is complete for the others"
+        )
+
+
+@main.command()
+@click.argument("source", metavar="IN")
+@click.option("--out", required=True, metavar="URI", help="Folder or URI for the shards.")
+@click.option("--audio", type=click.Choice(["flac", "opus", "wav"]), help="Default: flac.")
+@click.option("--samples-per-shard", type=int, help="Default: 1000.")
+@click.option("--seed", type=int, help="Decides the order of samples and their instructions; default: 0.")
+@click.option("--overwrite", is_flag=True, help="Replace other shards in --out.")
+@_machine_options
+def shard(
+    source: str,
+    out: str,
+    audio: str | None,
+    samples_per_shard: int | None,
+    seed: int | None,
+    overwrite: bool,
+    **machine: Any,
+) -> None:
+    """Write the accepted records of build-align's output IN as WebDataset shards."""
+    from llaso_data.pipeline.progress import ShardProgress, print_shards
+    from llaso_data.pipeline.shard import shard_dataset
+
+    recipe = _load(
+        machine,
+        {"shard.audio": audio, "shard.samples_per_shard": samples_per_shard, "shard.seed": seed},
+    )
+    with ShardProgress() as progress:
+        summary = shard_dataset(
+            source, out, recipe.shard, recipe.run, overwrite=overwrite, progress=progress.shard_done
+        )
+    print_shards(summary.to_dict())
+
+
+@main.command()
+@click.argument("uri")
+def validate(uri: str) -> None:
+    """Read every byte of the shards at URI again: tars, checksums, counts, schema, audio."""
+    from llaso_data.pipeline.progress import print_report
+    from llaso_data.shards.validate import validate as check
+
+    report = check(uri)
+    print_report(report.to_dict())
+    if not report.ok:
+        raise LLaSOError(f"{uri}: {len(report.problems)} problems")
+
+
+@main.command()
+@click.argument("uri")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(uri: str, as_json: bool) -> None:
+    """Hours, languages, durations and speakers of the shards at URI, or of build-align's output."""
+    import json
+
+    from llaso_data.pipeline.progress import print_stats
+    from llaso_data.shards.stats import stats as measure
+
+    found = measure(uri).to_dict()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_stats(found)
+
+
+@main.command()
+@click.argument("uri")
+@click.option("--out", metavar="URI", help="Where to write the index; default: beside the tars.")
+def index(uri: str, out: str | None) -> None:
+    """Index WebDataset tars that were made elsewhere, so that they can be streamed."""
+    from llaso_data.pipeline.progress import print_stats
+    from llaso_data.shards.foreign import index_foreign
+
+    print_stats(index_foreign(uri, out).to_dict())
+
+
+@main.command()
+@click.option("--out", default="demo-out", show_default=True, metavar="DIR", help="Where the demo writes.")
+@click.option("--english", default=240, show_default=True, help="English prompts.")
+@click.option("--others", default=40, show_default=True, help="Prompts of each other language.")
+@click.option("--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+def demo(out: str, english: int, others: int, engine: str) -> None:
+    """Real prompts in five languages, from recordings to shards, on this machine."""
+    from llaso_data.demo.run import run_demo
+
+    run_demo(out, english=english, others=others, engine=engine)
+
+
+def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:
+    from llaso_data.pipeline.load import load
+
+    options = {
+        **options,
+        "run.engine": machine["engine"],
+        "run.address": machine["address"],
+        "run.num_workers": machine["num_workers"],
+    }
+    return load(machine["recipe_path"], machine["overrides"], options=options)

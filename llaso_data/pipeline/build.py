@@ -1,0 +1,167 @@
+"""``llaso-data build-align``: sources → blocks → observations → verdicts → manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import llaso_data
+from llaso_data import sources, storage
+from llaso_data.asr.engine import Statistics
+from llaso_data.asr.load import resolve, weights_digest
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline import commit, engines
+from llaso_data.pipeline.blocks import PlannedBlock, plan
+from llaso_data.pipeline.judge import JudgeResult, judge
+from llaso_data.pipeline.load import dump, judging_digest
+from llaso_data.pipeline.observe import observing_digest
+from llaso_data.pipeline.recipe import Recipe
+from llaso_data.records import FORMAT_VERSION, Input
+
+
+class Listener(Protocol):
+    """What wants to know of progress (:class:`llaso_data.pipeline.progress.Progress` is one)."""
+
+    def block_done(self, *, inputs: int, failed: int, audio_s: float, skipped: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a run did. ``model_calls`` are this run's own: all zero where every block was already there."""
+
+    out: str
+    counts: dict[str, int]
+    rules: dict[str, int]
+    hours: dict[str, float]
+    languages: dict[str, dict[str, float]]
+    blocks: int
+    blocks_observed: int
+    model_calls: dict[str, int]
+    verdicts: str
+    judged: bool  # false where the same verdict table was already there
+    wall_s: float
+    max_failures: float = field(default=1.0)
+
+    @property
+    def failed_share(self) -> float:
+        return self.counts["failed"] / max(1, self.counts["inputs"])
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed_share > self.max_failures else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummary:
+    """Observe what is not yet observed, judge everything, and write the manifest.
+
+    Raises LLaSOError for what the user can mend: no source, no output, a model that cannot be had.
+    """
+    started = time.monotonic()
+    if not recipe.sources:
+        raise LLaSOError("nothing to read: name at least one source")
+    if recipe.out is None:
+        raise LLaSOError("nowhere to write: pass --out, or set `out` in the recipe")
+    out = storage.absolute(recipe.out)
+    observing = observing_digest(recipe.observe, _weights(recipe))
+    names, result = _observe(recipe, out, observing, progress)
+    verdicts = judging_digest(recipe, names)
+    judged, made = _judge(recipe, out, names, verdicts)
+    storage.write_bytes(storage.join(out, "recipe.yaml"), dump(recipe).encode())
+    storage.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
+    return BuildSummary(
+        out=out,
+        **judged,
+        blocks=len(names),
+        blocks_observed=result.blocks,
+        model_calls=dataclasses.asdict(result.statistics),
+        verdicts=verdicts,
+        judged=made,
+        wall_s=time.monotonic() - started,
+        max_failures=recipe.judge.max_failures,
+    )
+
+
+@dataclass(slots=True)
+class _Observed:
+    blocks: int = 0
+    statistics: Statistics = field(default_factory=Statistics)
+
+
+def _observe(recipe: Recipe, out: str, observing: str, progress: Listener | None) -> tuple[list[str], _Observed]:
+    """The names of all planned blocks in order, and what it took to have them all."""
+    done = commit.committed(out)
+    names: list[str] = []
+    total = _Observed()
+
+    def missing() -> Iterator[PlannedBlock]:
+        for block in plan(_inputs(recipe), recipe.blocks, observing):
+            names.append(block.name)
+            if block.name not in done:
+                yield block
+            elif progress:
+                progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True)
+
+    for result in engines.observe(missing(), recipe.observe, recipe.run, out):
+        total.blocks += 1
+        total.statistics.add(result.statistics)
+        if progress:
+            progress.block_done(inputs=result.inputs, failed=result.failed, audio_s=result.audio_s, skipped=False)
+    if not names:
+        raise LLaSOError("the sources hold no audio")
+    return names, total
+
+
+def _inputs(recipe: Recipe) -> Iterator[Input]:
+    for spec in recipe.sources:
+        yield from sources.read(spec)
+
+
+def _weights(recipe: Recipe) -> list[str]:
+    """Digests of the models that observe: what they are called does not matter, what they weigh does."""
+    asr, model = recipe.observe.asr, recipe.observe.language_model
+    found = [weights_digest(resolve(asr.model, asr.revision))]
+    if model.model is not None:
+        from llaso_data.filters.language_model import language_model_digest
+
+        found.append(language_model_digest(model.model, model.revision))
+    return found
+
+
+def _judge(recipe: Recipe, out: str, names: list[str], verdicts: str) -> tuple[dict[str, Any], bool]:
+    """The verdict table's summary, and whether it was made now; it is kept in the table's own metadata."""
+    import json
+
+    uri = commit.verdicts_uri(out, verdicts)
+    if storage.exists(uri):
+        with storage.open_read(uri) as file:
+            metadata = pq.read_schema(file).metadata or {}
+        return json.loads(metadata[b"llaso.summary"]), False
+    result: JudgeResult = judge([commit.part_uri(out, name) for name in names], recipe.judge)
+    summary = result.summary()
+    table: pa.Table = result.table.replace_schema_metadata({"llaso.summary": json.dumps(summary, sort_keys=True)})
+    commit.write_table(uri, table)
+    return summary, True
+
+
+def _manifest(
+    recipe: Recipe, names: list[str], observing: str, verdicts: str, summary: dict[str, Any]
+) -> dict[str, Any]:
+    plain = recipe.model_dump(mode="json", exclude={"run", "out"})
+    return {
+        "format_version": FORMAT_VERSION,
+        "llaso": llaso_data.__version__,
+        "blocks": names,
+        "verdicts": verdicts,
+        "observing": observing,
+        "recipe": plain,
+        **summary,
+    }

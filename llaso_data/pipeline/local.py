@@ -1,0 +1,26 @@
+"""The engine ``local``: everything in this process, one block after the other. For debugging and small data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from llaso_data.pipeline.blocks import PlannedBlock
+from llaso_data.pipeline.observe import BlockResult, Observer, load_block
+from llaso_data.pipeline.recipe import Observe, Run
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:
+    """Observe and commit every block, in order. The model is loaded when the first block comes."""
+    observer: Observer | None = None
+    for block in blocks:
+        observer = observer or Observer(settings, run, out)
+        yield observer(load_block(block, settings))
+
+
+def each(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
+    """``function`` of every task, in order."""
+    yield from map(function, tasks)

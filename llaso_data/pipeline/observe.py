@@ -1,0 +1,228 @@
+"""Observing one block: load (decode, segment), listen (everything Whisper), the other stages, and the commit.
+
+A stage is a callable on the block's utterances and their PCM. It returns as many utterances with the same ids in the
+same order; what it cannot observe it marks as failed. Nothing here decides what is good: that is the judge's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data import audio
+from llaso_data.asr.engine import Statistics
+from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.pipeline.blocks import PlannedBlock
+from llaso_data.pipeline.commit import write_part
+from llaso_data.pipeline.recipe import Observe, Run, UserStage
+from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded
+from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, wer
+
+Pcm = NDArray[np.int16]
+Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
+"""What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where utterance i failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBlock:
+    """A block with its audio: utterances after segmentation, and the PCM of each (None where it failed)."""
+
+    name: str
+    utterances: list[Utterance]
+    pcm: list[Pcm | None]
+    inputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """What the driver learns of an observed block; the records themselves are in its part."""
+
+    name: str
+    inputs: int
+    utterances: int
+    failed: int
+    audio_s: float
+    statistics: Statistics
+
+
+def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
+    """Decode every input once, give it its audio id, and cut what is longer than a Whisper window."""
+    utterances: list[Utterance] = []
+    pcm: list[Pcm | None] = []
+    for _, group in groupby(block.inputs, key=lambda item: (item.utterance.source.uri, item.utterance.source.member)):
+        for utterance, samples in _decode([item.utterance for item in group], settings):
+            utterances.append(utterance)
+            pcm.append(samples)
+    lost = {item.utterance.id for item in block.inputs} - {utterance.recording for utterance in utterances}
+    if lost:
+        raise AssertionError(f"block {block.name}: {len(lost)} inputs gave no record, {sorted(lost)[0]} first")
+    return LoadedBlock(block.name, utterances, pcm, len(block.inputs))
+
+
+def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
+    """Utterances of one file, in order: one decoding pass whatever the number of spans."""
+    readable = [u for u in same_file if u.failure is None]
+    decoded: list[Pcm | AudioError] = []
+    if readable:
+        source = readable[0].source
+        spans = [(u.source.start_s, u.source.end_s) for u in readable]
+        try:
+            decoded, probe = audio.decode_spans(source.uri, source.member, spans, settings.decode.max_duration_s)
+        except AudioError as error:
+            decoded, probe = [error] * len(readable), None
+    results = iter(decoded)
+    for utterance in same_file:
+        if utterance.failure is not None:
+            yield utterance, None
+            continue
+        samples = next(results)
+        if isinstance(samples, AudioError):
+            yield failed(utterance, samples.reason, samples.detail), None
+            continue
+        assert probe is not None
+        source = dataclasses.replace(utterance.source, sampling_rate_hz=probe.sampling_rate_hz, channels=probe.channels)
+        # Runs of white space in a transcript mean nothing to a listener and much to a tokenizer.
+        text = " ".join((utterance.text or "").split()) or None
+        origin = utterance.text_origin if text else UNKNOWN
+        ready = dataclasses.replace(utterance, source=source, text=text, text_origin=origin)
+        yield from _measure(ready, samples, settings)
+
+
+def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
+    from llaso_data.asr.segment import segment, speech_ratio
+
+    pieces = segment(utterance, pcm, settings.segment)
+    if not pieces:  # long, and no one speaks: one record, which the judge rejects by name
+        extra = {"no_speech": 1.0}
+        scores = dataclasses.replace(utterance.scores, speech_ratio=0.0, extra=extra)
+        duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
+        silent = dataclasses.replace(utterance, audio_id=audio.audio_id(pcm), duration_s=duration_s, scores=scores)
+        yield silent, None
+    for piece, samples in pieces:
+        rms_dbfs, clipped_ratio = audio.level(samples)
+        scores = dataclasses.replace(
+            piece.scores,
+            rms_dbfs=rms_dbfs,
+            clipped_ratio=clipped_ratio,
+            speech_ratio=speech_ratio(samples, settings.segment.threshold),
+            language_prob=1.0 if piece.language_origin == GIVEN else None,
+        )
+        yield (
+            dataclasses.replace(
+                piece,
+                audio_id=audio.audio_id(samples),
+                duration_s=len(samples) / audio.SAMPLE_RATE_HZ,
+                scores=scores,
+            ),
+            samples,
+        )
+
+
+class Observer:
+    """All stages after loading, made once per worker: the models are loaded here and nowhere else."""
+
+    def __init__(self, settings: Observe, run: Run, out: str) -> None:
+        from llaso_data.asr.listen import Listen
+        from llaso_data.asr.load import load
+
+        whisper = load(settings.asr, run)
+        self._statistics = whisper.statistics
+        self._reported = Statistics()
+        self._out = out
+        self._stages: list[tuple[str, Stage]] = [("listen", Listen(whisper, settings.asr, settings.align))]
+        self._stages.append(("text", score_text))
+        if settings.language_model.model is not None:
+            from llaso_data.filters.language_model import LanguageModelStage
+
+            self._stages.append(("language_model", LanguageModelStage(settings.language_model, run)))
+        self._stages += [(user.stage, user_stage(user)) for user in settings.stages]
+
+    def __call__(self, block: LoadedBlock) -> BlockResult:
+        """Observe a loaded block and commit its part."""
+        utterances: list[Utterance] = list(block.utterances)
+        for name, stage in self._stages:
+            before = utterances
+            utterances = list(stage(before, block.pcm))
+            if [u.id for u in utterances] != [u.id for u in before]:
+                raise LLaSOError(f"stage {name}: it must return the same utterances (same ids) in the same order")
+        utterances = [rounded(utterance) for utterance in utterances]
+        write_part(self._out, block.name, utterances)
+        return BlockResult(
+            block.name,
+            block.inputs,
+            len(utterances),
+            sum(u.failure is not None for u in utterances),
+            sum(u.duration_s or 0.0 for u in utterances),
+            self._since_last(),
+        )
+
+    def _since_last(self) -> Statistics:
+        """Model calls since the last report, so that the driver can sum over workers."""
+        now, before = dataclasses.asdict(self._statistics), dataclasses.asdict(self._reported)
+        self._reported = dataclasses.replace(self._statistics)
+        return Statistics(**{name: now[name] - before[name] for name in now})
+
+
+def score_text(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> list[Utterance]:
+    """The stage of all scores that need only text: rates, error rates, repetition, script, invented phrases."""
+    return [_score_text(utterance) if utterance.failure is None else utterance for utterance in utterances]
+
+
+def _score_text(utterance: Utterance) -> Utterance:
+    if not utterance.text:
+        return utterance
+    text, language, heard = utterance.text, utterance.language, utterance.hypothesis or ""
+    given = utterance.text_origin == GIVEN
+    phrases = {normalize(phrase, language) for phrase in HALLUCINATIONS.get(language or "", ())}
+    extra = {
+        **utterance.scores.extra,
+        "script_mismatch": 0.0 if scripts_match(text, language) else 1.0,
+        "phrase": 1.0 if normalize(text, language) in phrases else 0.0,
+    }
+    scores = dataclasses.replace(
+        utterance.scores,
+        chars_per_s=letters(text) / utterance.duration_s if utterance.duration_s else None,
+        repetition=repetition(text, language),
+        cer=cer(text, heard, language) if given else None,
+        wer=wer(text, heard, language) if given else None,
+        extra=extra,
+    )
+    return dataclasses.replace(utterance, scores=scores)
+
+
+def user_stage(spec: UserStage) -> Stage:
+    """The stage that a recipe names as ``package.module:Stage``, made with its options."""
+    made = _named(spec)
+    try:
+        stage: Stage = made(**spec.options)
+    except TypeError as error:
+        raise LLaSOError(f"observe.stages: {spec.stage} does not take these options: {error}") from error
+    return stage
+
+
+def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
+    """Everything besides the inputs that decides an observation: the recipe's part and the models' weights.
+
+    A model's path is not in it, its weights are; a user's stage counts by its name, options and ``version``.
+    """
+    plain = settings.model_dump(mode="json")
+    for model in (plain["asr"], plain["language_model"]):
+        del model["model"], model["revision"]
+    versions = [str(getattr(_named(spec), "version", "")) for spec in settings.stages]
+    return digest(json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
+
+
+def _named(spec: UserStage) -> Any:
+    module_name, _, name = spec.stage.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise LLaSOError(f"observe.stages: {spec.stage}: {error}") from error
