@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import time
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from llaso_data.pipeline.progress import Counts, Progress, clock, describe, eta_s, summary_table
+from llaso_data.pipeline.progress import Counts, Progress, ShardProgress, clock, describe, eta_s
+from llaso_data.pipeline.shard import ShardResult
+from llaso_data.pipeline.tables import print_report, print_shards, print_stats, print_summary, summary_table
 
 SUMMARY = {
     "counts": {
@@ -84,3 +87,41 @@ def test_the_summary_names_every_reason_with_its_number(plain: bool) -> None:
         ["blocks", "observed", "now", "2", "of", "7"],
         ["windows", "encoded", "31"],
     ]
+
+
+def shown(print_it: Any, values: dict[str, Any]) -> list[list[str]]:
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as captured:
+        print_it(values, console)
+    return [line.split() for line in captured.get().splitlines() if line.strip()]
+
+
+def test_the_end_of_a_run_says_where_the_output_is() -> None:
+    assert shown(print_summary, {**SUMMARY, "out": "s3://a b/out"})[-1] == ["written", "to", "s3://a", "b/out"]
+    languages = {"en": {"samples": 9, "hours": 0.5}}
+    rows = shown(print_shards, {"out": "x", "samples": 1234, "hours": 2.0, "bytes": 2_500_000, "languages": languages})
+    assert rows[1:] == [
+        ["samples", "1,234"], ["hours", "2.000"], ["bytes", "2.5", "MB"], ["languages"], ["en", "9", "0.500"],
+        ["written", "to", "x"],
+    ]  # fmt: skip
+
+
+def test_a_report_lists_its_first_problems_and_counts_the_rest() -> None:
+    problems = [{"shard": "shard-000000.tar", "key": f"k{n}", "what": "CRC [red]differs"} for n in range(25)]
+    rows = shown(print_report, {"uri": "x", "samples": 3, "problems": problems, "ok": False})
+    assert rows[3] == ["shard-000000.tar:", "k0:", "CRC", "[red]differs"]
+    assert rows[-1] == ["...", "and", "5", "more", "problems"]
+    assert shown(print_report, {"uri": "x", "samples": 3, "problems": [], "ok": True})[-1] == ["no", "problems"]
+
+
+def test_stats_leave_out_what_is_not_known() -> None:
+    rows = shown(print_stats, {"speakers": None, "certified": False, "genders": {"female": 2}, "skipped": ("a", "b")})
+    assert rows[1:] == [["certified", "no"], ["genders"], ["female", "2"], ["skipped", "2"], ["a"], ["b"]]
+
+
+def test_shards_are_counted_as_they_finish() -> None:
+    text = io.StringIO()
+    with ShardProgress(Console(file=text)) as progress:
+        progress.shard_done(1, 2, ShardResult(number=0, info=None, skipped=True))
+        progress.shard_done(2, 2, ShardResult(number=1, info=None))
+    assert text.getvalue() == "2/2 shards, 0 samples, 1 shards already there\n"

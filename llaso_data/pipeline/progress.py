@@ -1,19 +1,36 @@
-"""What a run shows: live progress while blocks are observed, and the table at its end."""
+"""What a run shows while it works: a live bar on a terminal, else a plain log line every 30 s."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+
+from llaso_data.pipeline.tables import print_report, print_shards, print_stats, print_summary, summary_table
+
+if TYPE_CHECKING:
+    from llaso_data.pipeline.shard import ShardResult
+
+__all__ = [
+    "Counts",
+    "Progress",
+    "ShardProgress",
+    "clock",
+    "describe",
+    "eta_s",
+    "print_report",
+    "print_shards",
+    "print_stats",
+    "print_summary",
+    "summary_table",
+]
 
 LOG_EVERY_S = 30.0
 
@@ -31,10 +48,12 @@ class Counts:
 
 def eta_s(counts: Counts, total_inputs: int | None, elapsed_s: float) -> float | None:
     """Seconds that the remaining inputs take at this run's rate; None where that is not known yet."""
-    if total_inputs is None or counts.observed == 0:
+    if total_inputs is None:
         return None
     remaining = max(0, total_inputs - counts.observed - counts.skipped)
-    return remaining * elapsed_s / counts.observed
+    if remaining == 0:
+        return 0.0
+    return remaining * elapsed_s / counts.observed if counts.observed else None
 
 
 def describe(counts: Counts, total_blocks: int | None, total_inputs: int | None, elapsed_s: float) -> str:
@@ -60,8 +79,55 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
+class _Live:
+    """Shows a line that changes, beside a bar of (done, total), from ``start`` to ``stop``."""
+
+    def __init__(
+        self,
+        line: Callable[[], str],
+        done: Callable[[], tuple[int, int | None]],
+        console: Console | None,
+        every_s: float,
+    ) -> None:
+        self._line, self._done, self._every_s = line, done, every_s
+        self._console = console or Console(stderr=True)
+        self._bar: Bar | None = None
+        self._ended = threading.Event()
+        self._logger: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._console.is_terminal:
+            columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+            self._bar = Bar(*columns, console=self._console, transient=True)
+            self._bar.add_task(self._line(), total=self._done()[1])
+            self._bar.start()
+        else:
+            self._logger = threading.Thread(target=self._log, name="progress", daemon=True)
+            self._logger.start()
+
+    def update(self) -> None:
+        if self._bar is not None:
+            done, total = self._done()
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._bar is not None:
+            self._bar.stop()
+        if self._logger is not None:
+            self._logger.join()
+        self._print()
+
+    def _log(self) -> None:
+        while not self._ended.wait(self._every_s):
+            self._print()
+
+    def _print(self) -> None:
+        self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
+
+
 class Progress:
-    """Shows :func:`describe` as a live bar on a terminal, else as a log line every 30 s. A context manager.
+    """Progress of build-align as :func:`describe` puts it. A context manager.
 
     What is accepted is not known before the judge has seen everything, so only observed and failed are counted.
     """
@@ -71,24 +137,18 @@ class Progress:
         total_blocks: int | None = None,
         total_inputs: int | None = None,
         console: Console | None = None,
-        now: Callable[[], float] = time.monotonic,
         log_every_s: float = LOG_EVERY_S,
     ) -> None:
-        self._console = console or Console(stderr=True)
-        self._total_blocks, self._total_inputs = total_blocks, total_inputs
+        self._totals = (total_blocks, total_inputs)
         self._counts = Counts()
-        self._now, self._log_every_s = now, log_every_s
-        self._started = now()
+        self._started_s = time.monotonic()
         self._lock = threading.Lock()
-        self._bar: Bar | None = None
-        self._ended = threading.Event()
-        self._logger: threading.Thread | None = None
+        self._live = _Live(self.line, lambda: (self._counts.blocks, self._totals[0]), console, log_every_s)
 
     def planned(self, blocks: int, inputs: int) -> None:
         """The totals, where they become known only after the start."""
-        with self._lock:
-            self._total_blocks, self._total_inputs = blocks, inputs
-        self._show()
+        self._totals = (blocks, inputs)
+        self._live.update()
 
     def block_done(self, *, inputs: int, failed: int, audio_s: float, skipped: bool) -> None:
         """Counts a block; `skipped` is one that an earlier run observed."""
@@ -101,88 +161,48 @@ class Progress:
                 skipped=old.skipped + (inputs if skipped else 0),
                 audio_s=old.audio_s + audio_s,
             )
-        self._show()
+        self._live.update()
 
     def line(self) -> str:
         """The state in one line."""
-        with self._lock:
-            return describe(self._counts, self._total_blocks, self._total_inputs, self._now() - self._started)
+        return describe(self._counts, *self._totals, time.monotonic() - self._started_s)
 
     def __enter__(self) -> Progress:
-        self._started = self._now()
-        if self._console.is_terminal:
-            columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            self._bar = Bar(*columns, console=self._console, transient=True)
-            self._bar.add_task(self.line(), total=self._total_blocks)
-            self._bar.start()
-        else:
-            self._logger = threading.Thread(target=self._log, name="progress", daemon=True)
-            self._logger.start()
+        self._started_s = time.monotonic()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        if self._bar is not None:
-            self._bar.stop()
-        if self._logger is not None:
-            self._logger.join()
-        self._print(self.line())
-
-    def _show(self) -> None:
-        if self._bar is not None:
-            task = self._bar.task_ids[0]
-            self._bar.update(task, completed=self._counts.blocks, total=self._total_blocks, description=self.line())
-
-    def _log(self) -> None:
-        while not self._ended.wait(self._log_every_s):
-            self._print(self.line())
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._live.stop()
 
 
-def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
-    """What a run came to: every input by verdict and reason, hours, languages, model calls.
+class ShardProgress:
+    """Progress of shard: shards and samples done, and those that an earlier run had written. A context manager."""
 
-    `summary` has ``counts``, ``rules``, ``hours`` and ``languages`` as the judge gives them, and may have ``blocks``,
-    ``blocks_observed`` and ``model_calls``. `plain` draws no lines, for where the output is no terminal.
-    """
-    counts, hours = summary["counts"], summary["hours"]
-    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("utterances", justify="right")
-    table.add_column("hours", justify="right")
+    def __init__(self, console: Console | None = None, log_every_s: float = LOG_EVERY_S) -> None:
+        self._done, self._total = 0, 0
+        self._samples, self._skipped = 0, 0
+        self._live = _Live(self.line, lambda: (self._done, self._total or None), console, log_every_s)
 
-    def row(name: str, number: int, span_h: float | None = None) -> None:
-        table.add_row(name, f"{number:,}", "" if span_h is None else f"{span_h:.3f}")
+    def shard_done(self, done: int, total: int, result: ShardResult) -> None:
+        """`done` of `total` shards, of which `result` is the last."""
+        self._done, self._total = done, total
+        self._samples += 0 if result.info is None else result.info.samples
+        self._skipped += result.skipped
+        self._live.update()
 
-    row("inputs", counts["inputs"], hours["observed"])
-    for verdict in ("accepted", "rejected", "duplicates", "failed"):
-        row(verdict, counts[verdict], hours.get(verdict))
-        for rule, number in _reasons(summary["rules"], verdict):
-            row(f"  {rule}", number)
-    table.add_section()
-    for language, spoken in sorted(summary["languages"].items(), key=lambda item: (-item[1]["hours"], item[0])):
-        row(f"accepted {language}", spoken["accepted"], spoken["hours"])
-    row("drawn for the audit", counts["audited"])
-    table.add_section()
-    row("recordings", counts["recordings"])
-    if "blocks" in summary:
-        table.add_row("blocks observed now", f"{summary['blocks_observed']:,} of {summary['blocks']:,}", "")
-    for name, number in summary.get("model_calls", {}).items():
-        row(name.replace("_", " "), number)
-    return table
+    def line(self) -> str:
+        """The state in one line."""
+        already = f", {self._skipped} shards already there" if self._skipped else ""
+        return f"{self._done}/{self._total or '?'} shards, {self._samples} samples{already}"
 
+    def __enter__(self) -> ShardProgress:
+        self._live.start()
+        return self
 
-def _reasons(rules: Mapping[str, int], verdict: str) -> list[tuple[str, int]]:
-    """The rules behind a verdict, the most frequent first."""
-    if verdict not in ("rejected", "failed"):
-        return []
-    chosen = {
-        rule: number
-        for rule, number in rules.items()
-        if rule.startswith("failed.") == (verdict == "failed") and not rule.startswith("duplicates.")
-    }
-    return sorted(chosen.items(), key=lambda item: (-item[1], item[0]))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()

@@ -1,0 +1,142 @@
+"""What a run shows at its end: counts as tables, without lines where the output is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+_SHOWN = 20
+
+
+def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
+    """What build-align came to: every input by verdict and reason, hours, languages, model calls.
+
+    `summary` has ``counts``, ``rules``, ``hours`` and ``languages`` as the judge gives them, and may have ``blocks``,
+    ``blocks_observed`` and ``model_calls``. `plain` draws no lines.
+    """
+    counts, hours = summary["counts"], summary["hours"]
+    table = _table(plain, "utterances", "hours")
+
+    def row(name: str, number: int, span_h: float | None = None) -> None:
+        table.add_row(name, f"{number:,}", "" if span_h is None else f"{span_h:.3f}")
+
+    row("inputs", counts["inputs"], hours["observed"])
+    for verdict in ("accepted", "rejected", "duplicates", "failed"):
+        row(verdict, counts[verdict], hours.get(verdict))
+        for rule, number in _reasons(summary["rules"], verdict):
+            row(f"  {rule}", number)
+    table.add_section()
+    for language, spoken in sorted(summary["languages"].items(), key=lambda item: (-item[1]["hours"], item[0])):
+        row(f"accepted {language}", spoken["accepted"], spoken["hours"])
+    row("drawn for the audit", counts["audited"])
+    table.add_section()
+    row("recordings", counts["recordings"])
+    if "blocks" in summary:
+        table.add_row("blocks observed now", f"{summary['blocks_observed']:,} of {summary['blocks']:,}", "")
+    for name, number in summary.get("model_calls", {}).items():
+        row(name.replace("_", " "), number)
+    return table
+
+
+def values_table(values: Mapping[str, Any], plain: bool = False) -> Table:
+    """Any result as rows: numbers by name, and below a name the parts that it has, as samples and hours."""
+    table = _table(plain, "", "hours")
+    for name, value in values.items():
+        for cells in _rows(name, value):
+            table.add_row(*cells)
+    return table
+
+
+def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints :func:`summary_table`, and where the output is."""
+    _print(console, summary_table(summary, not (console or Console()).is_terminal), summary.get("out"))
+
+
+def print_shards(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints what ``llaso-data shard`` wrote, and where."""
+    shown = {name: value for name, value in summary.items() if name != "out"}
+    _print(console, values_table(shown, not (console or Console()).is_terminal), summary.get("out"))
+
+
+def print_stats(stats: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints the counts of a dataset or of an index."""
+    _print(console, values_table(stats, not (console or Console()).is_terminal))
+
+
+def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints what a validation read, and its problems: the first twenty with shard and key."""
+    console = console or Console()
+    shown = {name: value for name, value in report.items() if name not in ("problems", "ok")}
+    _print(console, values_table(shown, not console.is_terminal))
+    problems = report["problems"]
+    for problem in problems[:_SHOWN]:
+        place = ": ".join(part for part in (problem["shard"], problem["key"]) if part)
+        console.print(f"{place}: {problem['what']}", highlight=False, markup=False, soft_wrap=True)
+    if len(problems) > _SHOWN:
+        console.print(f"... and {len(problems) - _SHOWN} more problems", highlight=False, markup=False)
+    if not problems:
+        console.print("no problems", highlight=False)
+
+
+def _table(plain: bool, *numbers: str) -> Table:
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def _rows(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    title = name.replace("_", " ")
+    if value is None:
+        return
+    if isinstance(value, list | tuple):
+        yield title, f"{len(value):,}", ""
+        for item in value[:_SHOWN]:
+            yield "", str(item), ""
+    elif isinstance(value, dict):
+        yield title, "", ""
+        for part, inner in value.items():
+            if isinstance(inner, dict):
+                yield f"  {part}", _text("samples", inner.get("samples")), _text("hours", inner.get("hours"))
+            else:
+                yield f"  {part}", _text(name, inner), ""
+    elif name == "hours":
+        yield title, "", _text(name, value)
+    else:
+        yield title, _text(name, value), ""
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "bytes":
+        return f"{value / 1e6:,.1f} MB"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _reasons(rules: Mapping[str, int], verdict: str) -> list[tuple[str, int]]:
+    """The rules behind a verdict, the most frequent first."""
+    if verdict not in ("rejected", "failed"):
+        return []
+    chosen = {
+        rule: number
+        for rule, number in rules.items()
+        if rule.startswith("failed.") == (verdict == "failed") and not rule.startswith("duplicates.")
+    }
+    return sorted(chosen.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _print(console: Console | None, table: Table, out: str | None = None) -> None:
+    console = console or Console()
+    console.print(table)
+    if out is not None:
+        console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)
