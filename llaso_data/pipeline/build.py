@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -25,10 +26,17 @@ from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input
 
 
+_AHEAD_INPUTS = 100_000  # about 100 MB of planned inputs
+
+
 class Listener(Protocol):
     """What wants to know of progress (:class:`llaso_data.pipeline.progress.Progress` is one)."""
 
-    def block_done(self, *, inputs: int, failed: int, audio_s: float, skipped: bool) -> None: ...
+    def planned(self, blocks: int, inputs: int) -> None: ...
+
+    def block_done(
+        self, *, inputs: int, failed: int, audio_s: float, skipped: bool, verdicts: Mapping[str, int]
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -101,23 +109,50 @@ def _observe(recipe: Recipe, out: str, observing: str, progress: Listener | None
     done = commit.committed(out)
     names: list[str] = []
     total = _Observed()
+    blocks, ahead = _look_ahead(plan(_inputs(recipe), recipe.blocks, observing))
+    if progress and ahead is not None:
+        progress.planned(*ahead)
 
     def missing() -> Iterator[PlannedBlock]:
-        for block in plan(_inputs(recipe), recipe.blocks, observing):
+        for block in blocks:
             names.append(block.name)
             if block.name not in done:
                 yield block
             elif progress:
-                progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True)
+                progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
 
     for result in engines.observe(missing(), recipe.observe, recipe.run, out):
         total.blocks += 1
         total.statistics.add(result.statistics)
         if progress:
-            progress.block_done(inputs=result.inputs, failed=result.failed, audio_s=result.audio_s, skipped=False)
+            progress.block_done(
+                inputs=result.inputs,
+                failed=result.failed,
+                audio_s=result.audio_s,
+                skipped=False,
+                verdicts=_provisional(recipe, out, result.name),
+            )
     if not names:
         raise LLaSOError("the sources hold no audio")
     return names, total
+
+
+def _look_ahead(planned: Iterator[PlannedBlock]) -> tuple[Iterator[PlannedBlock], tuple[int, int] | None]:
+    """The same blocks, and (blocks, inputs) in all where that many fit in memory: what an ETA needs."""
+    head: list[PlannedBlock] = []
+    inputs = 0
+    for block in planned:
+        head.append(block)
+        inputs += len(block.inputs)
+        if inputs > _AHEAD_INPUTS:
+            return chain(head, planned), None
+    return iter(head), (len(head), inputs)
+
+
+def _provisional(recipe: Recipe, out: str, block: str) -> dict[str, int]:
+    """Accepted, and rejected by rule, of one block: the verdicts but for duplicates, which need all blocks."""
+    found = judge([commit.part_uri(out, block)], recipe.judge)
+    return {"accepted": found.counts["accepted"], **found.rules}
 
 
 def _inputs(recipe: Recipe) -> Iterator[Input]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 LOG_EVERY_S = 30.0
+_REASONS = 4  # how many rules the live line names
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Counts:
     failed: int = 0
     skipped: int = 0
     audio_s: float = 0.0
+    verdicts: Mapping[str, int] = field(default_factory=dict)
 
 
 def eta_s(counts: Counts, total_inputs: int | None, elapsed_s: float) -> float | None:
@@ -66,11 +69,20 @@ def describe(counts: Counts, total_blocks: int | None, total_inputs: int | None,
         f"{counts.observed} observed",
         f"{counts.failed} failed",
     ]
+    if counts.verdicts:
+        parts[-1:] = [_verdicts(counts.verdicts)]
     if counts.skipped:
         parts.append(f"{counts.skipped} already there")
     left = eta_s(counts, total_inputs, elapsed_s)
     parts.append("ETA unknown" if left is None else f"ETA {clock(left)}")
     return ", ".join(parts)
+
+
+def _verdicts(verdicts: Mapping[str, int]) -> str:
+    """Accepted, and the rules that kept most out: before duplicates, which only the end can tell."""
+    others = sorted((name for name in verdicts if name != "accepted"), key=lambda name: (-verdicts[name], name))
+    reasons = ", ".join(f"{name} {verdicts[name]}" for name in others[:_REASONS])
+    return f"{verdicts.get('accepted', 0)} accepted" + (f" ({reasons})" if reasons else "")
 
 
 def clock(seconds: float) -> str:
@@ -150,8 +162,16 @@ class Progress:
         self._totals = (blocks, inputs)
         self._live.update()
 
-    def block_done(self, *, inputs: int, failed: int, audio_s: float, skipped: bool) -> None:
-        """Counts a block; `skipped` is one that an earlier run observed."""
+    def block_done(
+        self,
+        *,
+        inputs: int,
+        failed: int,
+        audio_s: float,
+        skipped: bool,
+        verdicts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Counts a block; `skipped` is one that an earlier run observed, `verdicts` its accepted and rules' counts."""
         with self._lock:
             old = self._counts
             self._counts = Counts(
@@ -160,6 +180,7 @@ class Progress:
                 failed=old.failed + failed,
                 skipped=old.skipped + (inputs if skipped else 0),
                 audio_s=old.audio_s + audio_s,
+                verdicts=dict(Counter(old.verdicts) + Counter(verdicts or {})),
             )
         self._live.update()
 
