@@ -71,7 +71,7 @@ def test_every_named_language_is_exercised_and_known() -> None:
         assert sum(case[0] == language for case in CASES) >= 2
 
 
-@pytest.mark.parametrize("language", sorted(text.LANGUAGES.keys() - {"en"}) + [None])
+@pytest.mark.parametrize("language", [*sorted(text.LANGUAGES.keys() - {"en"}), None])
 @settings(max_examples=60, deadline=None)
 @given(written=st.text(max_size=40))
 def test_normalizing_twice_changes_nothing(language: str | None, written: str) -> None:

@@ -223,3 +223,35 @@ def test_processes_that_build_at_once_build_once(own_index: Path, tmp_path: Path
         seen = pool.map(_list_cached, range(3), chunksize=1)
     assert seen == [["0", "1", "2", "3", "4"]] * 3
     assert (tmp_path / "cache" / "made").read_text() == "once\n"
+
+
+def test_frequent_words_are_one_token(tiny_en: Path, whisper_base: Path) -> None:
+    for folder in (tiny_en, whisper_base):
+        tokenizer = loaded(folder)[1].tokenizer
+        assert tokenizer.tokenize(" the that and of") == ["Ġthe", "Ġthat", "Ġand", "Ġof"]
+        model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+        merged = {merge.replace(" ", "") for merge in model["merges"]}
+        unreachable = [token for token in model["vocab"] if len(token) > 1 and token not in merged]
+        assert [token for token in unreachable if not token.startswith("<|")] == []
+
+
+@pytest.mark.slow
+def test_smollm2_prefers_sense_to_nonsense() -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = obtained(weights.smollm2)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+    def loss(text: str) -> float:
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        with torch.inference_mode():
+            return float(model(input_ids=ids, labels=ids).loss)
+
+    assert loss("The capital of France is Paris.") + 2 < loss("Paris the is France of capital.")
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France?"}], add_generation_prompt=True, return_tensors="pt"
+    )
+    answer = model.generate(**chat, max_new_tokens=20, do_sample=False)
+    assert "Paris" in tokenizer.decode(answer[0, chat["input_ids"].shape[1] :])

