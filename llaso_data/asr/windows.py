@@ -55,7 +55,8 @@ def pack(lengths: Sequence[int], languages: Sequence[str | None], gap_s: float, 
         raise ValueError(f"clip {too_long[0]} has {lengths[too_long[0]]} samples; a window holds {WINDOW_SAMPLES}")
     if not packed:
         return [Window((Slot(i, 0, n),), languages[i]) for i, n in enumerate(lengths)]
-    gap = round(gap_s * 16_000)
+    # Whole frames, so that the order in which clips are laid does not change how much room they take.
+    gap = _frame_aligned(round(gap_s * 16_000))
     groups: dict[str | None, list[int]] = defaultdict(list)
     for clip, language in enumerate(languages):
         groups[language].append(clip)
