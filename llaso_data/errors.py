@@ -14,3 +14,6 @@ class AudioError(LLaSOError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)  # so that it comes whole out of a worker process

@@ -8,10 +8,11 @@ declared once. Audio is never in a record: ``source`` is a pointer (URI, member,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -242,8 +243,8 @@ def rounded(utterance: Utterance) -> Utterance:
     words = tuple(
         Word(
             w.text,
-            round(w.start_s, TIME_DECIMALS),
-            round(w.end_s, TIME_DECIMALS),
+            _round(w.start_s, TIME_DECIMALS),
+            _round(w.end_s, TIME_DECIMALS),
             None if w.logprob is None else _round(w.logprob, SCORE_DECIMALS),
         )
         for w in utterance.words
@@ -274,22 +275,32 @@ def _maps_to_pairs(value: Any) -> Any:
 
 
 def _build(row: dict[str, Any], record: type[T]) -> T:
+    values = {}
+    for name, convert in _converters(typing.cast(type, record)):
+        if name in row:
+            value = row[name]
+            values[name] = value if convert is None or value is None else convert(value)
+    return record(**values)
+
+
+@functools.cache
+def _converters(record: type) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """Of every field, what makes its value from plain Python; None where it is the same. Reading hints is slow."""
     hints = typing.get_type_hints(record)
-    return record(**{name: _value(value, hints[name]) for name, value in row.items() if name in hints})
+    return tuple((item.name, _converter(hints[item.name])) for item in dataclasses.fields(record))
 
 
-def _value(value: Any, hint: Any) -> Any:
-    if value is None:
-        return None
+def _converter(hint: Any) -> Callable[[Any], Any] | None:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return _value(value, next(a for a in typing.get_args(hint) if a is not type(None)))
+        return _converter(next(a for a in typing.get_args(hint) if a is not type(None)))
     if typing.get_origin(hint) is tuple:
-        return tuple(_value(item, typing.get_args(hint)[0]) for item in value)
+        convert = _converter(typing.get_args(hint)[0])
+        return tuple if convert is None else lambda items: tuple(map(convert, items))
     if typing.get_origin(hint) is dict:
-        return dict(value)
+        return dict
     if dataclasses.is_dataclass(hint):
-        return _build(value, typing.cast(type, hint))
-    return value
+        return functools.partial(_build, record=typing.cast(type, hint))
+    return None
 
 
 def ids(utterances: Iterable[Utterance]) -> list[str]:

@@ -11,10 +11,15 @@ from typing import IO, Any
 
 import fsspec
 
+from llaso_data.errors import LLaSOError
+
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URI (or plain path) and the path on it."""
-    fs, path = fsspec.core.url_to_fs(uri)
+    """The file system of a URI (or plain path) and the path on it; raises LLaSOError where fsspec knows none."""
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:  # the store's package is not installed; no such protocol
+        raise LLaSOError(f"{uri}: {error}") from error
     return fs, str(path)
 
 
@@ -42,6 +47,7 @@ def listing(uri: str) -> list[dict[str, Any]]:
     """Every file below a folder: ``{"name", "path", "size", "version"}`` sorted by ``path``, which is relative."""
     fs, root = filesystem(uri)
     root = root.rstrip("/")
+    fs.invalidate_cache(root)  # other processes write here too
     found = fs.find(root, detail=True) if fs.exists(root) else {}
     rows = [
         {"name": name, "path": name[len(root) :].lstrip("/"), "size": int(info.get("size") or 0), "version": version(info)}
