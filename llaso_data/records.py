@@ -180,7 +180,9 @@ def utterance_id(
 
     It needs no decoding, so even what cannot be decoded has one, and no library upgrade changes it.
     """
-    span = None if start_s is None and end_s is None else f"{start_s or 0.0:.3f}-{'' if end_s is None else f'{end_s:.3f}'}"
+    span = None
+    if start_s is not None or end_s is not None:
+        span = f"{start_s or 0.0:.3f}-" + ("" if end_s is None else f"{end_s:.3f}")
     return digest(corpus, path, member, span)
 
 

@@ -50,7 +50,12 @@ def listing(uri: str) -> list[dict[str, Any]]:
     fs.invalidate_cache(root)  # other processes write here too
     found = fs.find(root, detail=True) if fs.exists(root) else {}
     rows = [
-        {"name": name, "path": name[len(root) :].lstrip("/"), "size": int(info.get("size") or 0), "version": version(info)}
+        {
+            "name": name,
+            "path": name[len(root) :].lstrip("/"),
+            "size": int(info.get("size") or 0),
+            "version": version(info),
+        }
         for name, info in found.items()
         if not os.path.basename(name).startswith(".")
     ]

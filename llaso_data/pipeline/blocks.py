@@ -1,8 +1,9 @@
 """Blocks: the unit of work, of commit and of Ray scheduling.
 
 Inputs of one container, in path order, are cut where a hash of the input's id falls below a threshold that grows
-with the input's size. The borders depend on nothing but the inputs beside them, so adding a file changes the block
-that it falls into and no other.
+with the input's size. Such a border depends on nothing but its own input, so adding a file changes the block that it
+falls into, or cuts it in two, and no other. Only where ``max_clips`` must add borders (with the defaults in one block
+of fifty) may a new file move the nearest of those too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from llaso_data.pipeline.recipe import Blocks
-from llaso_data.records import FORMAT_VERSION, Input, digest, to_dict
+from llaso_data.records import FORMAT_VERSION, Input, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ def ends_block(item: Input, settings: Blocks) -> bool:
 
 def block_name(inputs: Sequence[Input], observing: str) -> str:
     """What decides a block's bytes: its inputs with their versions, the observing part, the format's version."""
+    # ascii() escapes all but ASCII: repr() would ask this Python's Unicode tables what is printable.
     return digest(
-        FORMAT_VERSION, observing, *(part for item in inputs for part in (to_dict(item.utterance), item.version))
+        FORMAT_VERSION, observing, *(part for item in inputs for part in (ascii(item.utterance), item.version))
     )
 
 

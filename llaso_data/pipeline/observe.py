@@ -7,12 +7,14 @@ same order; what it cannot observe it marks as failed. Nothing here decides what
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +28,10 @@ from llaso_data.pipeline.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded
 from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, wer
 
+T = TypeVar("T")
 Pcm = NDArray[np.int16]
 Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
-"""What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where utterance i failed."""
+"""What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where utterance i has no speech to hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +146,15 @@ class Observer:
             from llaso_data.filters.language_model import LanguageModelStage
 
             self._stages.append(("language_model", LanguageModelStage(settings.language_model, run)))
-        self._stages += [(user.stage, user_stage(user)) for user in settings.stages]
+        self._stages += [(user.stage, _explained(user.stage, user_stage(user))) for user in settings.stages]
 
     def __call__(self, block: LoadedBlock) -> BlockResult:
         """Observe a loaded block and commit its part."""
         utterances: list[Utterance] = list(block.utterances)
         for name, stage in self._stages:
             before = utterances
-            utterances = list(stage(before, block.pcm))
+            pcm = [None if u.failure else samples for u, samples in zip(before, block.pcm, strict=True)]
+            utterances = list(stage(before, pcm))
             if [u.id for u in utterances] != [u.id for u in before]:
                 raise LLaSOError(f"stage {name}: it must return the same utterances (same ids) in the same order")
         utterances = [rounded(utterance) for utterance in utterances]
@@ -181,11 +185,10 @@ def _score_text(utterance: Utterance) -> Utterance:
         return utterance
     text, language, heard = utterance.text, utterance.language, utterance.hypothesis or ""
     given = utterance.text_origin == GIVEN
-    phrases = {normalize(phrase, language) for phrase in HALLUCINATIONS.get(language or "", ())}
     extra = {
         **utterance.scores.extra,
         "script_mismatch": 0.0 if scripts_match(text, language) else 1.0,
-        "phrase": 1.0 if normalize(text, language) in phrases else 0.0,
+        "phrase": 1.0 if normalize(text, language) in _phrases(language) else 0.0,
     }
     scores = dataclasses.replace(
         utterance.scores,
@@ -198,14 +201,32 @@ def _score_text(utterance: Utterance) -> Utterance:
     return dataclasses.replace(utterance, scores=scores)
 
 
+@functools.cache
+def _phrases(language: str | None) -> frozenset[str]:
+    return frozenset(normalize(phrase, language) for phrase in HALLUCINATIONS.get(language or "", ()))
+
+
 def user_stage(spec: UserStage) -> Stage:
-    """The stage that a recipe names as ``package.module:Stage``, made with its options."""
-    made = _named(spec)
-    try:
-        stage: Stage = made(**spec.options)
-    except TypeError as error:
-        raise LLaSOError(f"observe.stages: {spec.stage} does not take these options: {error}") from error
+    """The stage that a recipe names as ``package.module:Stage``, made with its options. Raises LLaSOError."""
+    stage: Stage = _explained(spec.stage, _named(spec))(**spec.options)
+    if not callable(stage):
+        raise LLaSOError(f"observe.stages: {spec.stage}: what it makes must be callable as stage(utterances, pcm)")
     return stage
+
+
+def _explained(name: str, function: Callable[..., T]) -> Callable[..., T]:
+    """A user's function whose errors say that they are its own; LLaSOError passes."""
+
+    def call(*args: Any, **options: Any) -> T:
+        try:
+            return function(*args, **options)
+        except LLaSOError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise LLaSOError(f"stage {name} failed: {said} (llaso-data --debug … shows where)") from error
+
+    return call
 
 
 def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
@@ -221,8 +242,15 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
 
 
 def _named(spec: UserStage) -> Any:
+    """What makes the stage; that its options fit is checked here, before any model is loaded."""
     module_name, _, name = spec.stage.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), name)
+        made = getattr(importlib.import_module(module_name), name)
+        inspect.signature(made).bind(**spec.options)
     except (ImportError, AttributeError) as error:
         raise LLaSOError(f"observe.stages: {spec.stage}: {error}") from error
+    except TypeError as error:
+        raise LLaSOError(f"observe.stages: {spec.stage} does not take these options: {error}") from error
+    except ValueError:  # a compiled class without a signature
+        pass
+    return made
