@@ -26,6 +26,11 @@ class _Group(click.Group):
                 raise
             click.echo(f"llaso-data: {error}", err=True)
             ctx.exit(2)
+        except OSError as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            click.echo(f"llaso-data: {error}; llaso-data --debug … shows where", err=True)
+            ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
             ctx.exit(130)
@@ -118,7 +123,7 @@ def build_align(
         summary = build(recipe, progress)
     print_summary(summary.to_dict())
     if summary.exit_code:
-        raise LLaSOError(
+        _fail(
             f"{summary.counts['failed']} of {summary.counts['inputs']} inputs failed, more than "
             f"judge.max_failures = {summary.max_failures:.0%}; the output is complete for the others"
         )
@@ -166,7 +171,7 @@ def validate(uri: str) -> None:
     report = check(uri)
     print_report(report.to_dict())
     if not report.ok:
-        raise LLaSOError(f"{uri}: {len(report.problems)} problems")
+        _fail(f"{uri}: {len(report.problems)} problems")
 
 
 @main.command()
@@ -207,6 +212,12 @@ def demo(out: str, english: int, others: int, engine: str) -> None:
     from llaso_data.demo.run import run_demo
 
     run_demo(out, english=english, others=others, engine=engine)
+
+
+def _fail(message: str) -> None:
+    """Exit code 1: the command ran, and what it found is bad. 2 is for what keeps it from running."""
+    click.echo(f"llaso-data: {message}", err=True)
+    click.get_current_context().exit(1)
 
 
 def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:

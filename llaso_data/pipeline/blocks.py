@@ -42,7 +42,7 @@ def plan(inputs: Iterable[Input], settings: Blocks, observing: str) -> Iterator[
 
 
 def ends_block(item: Input, settings: Blocks) -> bool:
-    """True with probability 1 / ``clips``, or the input's share of ``megabytes`` where that is more, by its own hash."""
+    """True with probability 1 / ``clips``, or the input's share of ``megabytes`` where that is more, by its hash."""
     weight = max(1.0 / settings.clips, item.size_bytes / (settings.megabytes * 1e6))
     return _hash(item) < min(weight, 1.0) * 2.0**64
 
@@ -56,7 +56,7 @@ def block_name(inputs: Sequence[Input], observing: str) -> str:
 
 
 def _blocks(run: list[Input], settings: Blocks, observing: str) -> Iterator[PlannedBlock]:
-    """A run that is still too long is cut again after its smallest hash, so also these borders come from the content."""
+    """A run that is still too long is cut again after its smallest hash: these borders come from the content too."""
     hashes = [_hash(item) for item in run]
     pending = [(0, len(run))]
     while pending:

@@ -25,7 +25,6 @@ from llaso_data.pipeline.observe import observing_digest
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input
 
-
 _AHEAD_INPUTS = 100_000  # about 100 MB of planned inputs
 
 
@@ -79,8 +78,9 @@ def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummar
     if recipe.out is None:
         raise LLaSOError("nowhere to write: pass --out, or set `out` in the recipe")
     out = storage.absolute(recipe.out)
+    readers = [sources.read(spec) for spec in recipe.sources]  # what is wrong with any is said before the work starts
     observing = observing_digest(recipe.observe, _weights(recipe))
-    names, result = _observe(recipe, out, observing, progress)
+    names, result = _observe(recipe, _drained(readers), out, observing, progress)
     verdicts = judging_digest(recipe, names)
     judged, made = _judge(recipe, out, names, verdicts)
     storage.write_bytes(storage.join(out, "recipe.yaml"), dump(recipe).encode())
@@ -104,12 +104,14 @@ class _Observed:
     statistics: Statistics = field(default_factory=Statistics)
 
 
-def _observe(recipe: Recipe, out: str, observing: str, progress: Listener | None) -> tuple[list[str], _Observed]:
+def _observe(
+    recipe: Recipe, inputs: Iterator[Input], out: str, observing: str, progress: Listener | None
+) -> tuple[list[str], _Observed]:
     """The names of all planned blocks in order, and what it took to have them all."""
     done = commit.committed(out)
     names: list[str] = []
     total = _Observed()
-    blocks, ahead = _look_ahead(plan(_inputs(recipe), recipe.blocks, observing))
+    blocks, ahead = _look_ahead(plan(inputs, recipe.blocks, observing))
     if progress and ahead is not None:
         progress.planned(*ahead)
 
@@ -117,6 +119,7 @@ def _observe(recipe: Recipe, out: str, observing: str, progress: Listener | None
         for block in blocks:
             names.append(block.name)
             if block.name not in done:
+                done.add(block.name)  # a source that is named twice
                 yield block
             elif progress:
                 progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
@@ -155,9 +158,10 @@ def _provisional(recipe: Recipe, out: str, block: str) -> dict[str, int]:
     return {"accepted": found.counts["accepted"], **found.rules}
 
 
-def _inputs(recipe: Recipe) -> Iterator[Input]:
-    for spec in recipe.sources:
-        yield from sources.read(spec)
+def _drained(readers: list[Iterator[Input]]) -> Iterator[Input]:
+    """The inputs of all sources; each reader, with the listing that it holds, is let go at its end."""
+    while readers:
+        yield from readers.pop(0)
 
 
 def _weights(recipe: Recipe) -> list[str]:

@@ -31,7 +31,7 @@ from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition,
 T = TypeVar("T")
 Pcm = NDArray[np.int16]
 Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
-"""What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where utterance i has no speech to hear."""
+"""What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
 
 
 @dataclass(frozen=True, slots=True)
