@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -34,7 +35,7 @@ def path(score_TS: NDArray[np.float32], method: Method = "builtin") -> NDArray[n
 
 def path_score(score_TS: NDArray[np.float32], starts: NDArray[np.int64]) -> float:
     """The summed score of a path that :func:`path` gave."""
-    return float(sum(score_TS[t, a:b].sum() for t, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True))))
+    return float(sum(score_TS[t, a:b].sum() for t, (a, b) in enumerate(pairwise(starts))))
 
 
 def _viterbi(score: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -8,52 +8,84 @@ name rather than trained on with somebody else's words.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from llaso_data.text import normalize, word_spans
+
+_CLOSING = "!?;:.,…»)]”"  # may stand apart from the word that it closes, as in French
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Words ``[first, last)`` of the transcript over one segment, and how many of them it heard as they are."""
+
+    first: int
+    last: int
+    matched: int
+    heard: int
+
+    def agrees(self, least: float, more: int = 0) -> bool:
+        return self.matched >= least * max(self.heard, self.last - self.first + more)
 
 
 def deal(text: str, hypotheses: Sequence[str], language: str, min_matched: float = 0.5) -> list[str | None]:
     """The part of ``text`` that belongs to each segment, or None where under ``min_matched`` of its words agree.
 
-    The parts are disjoint and in order; words between two segments that neither heard go to the nearer neighbour in
-    the alignment. ``text`` keeps its letters and punctuation.
+    The parts are disjoint, in order, and keep the letters and punctuation of ``text``. Words that nobody heard go to
+    the segment before them (the first words to the first segment), so that its scores can tell; they go to none
+    where a segment that heard nothing of the text lies there, or where under ``min_matched`` would agree with them.
     """
     from rapidfuzz.distance import Levenshtein
 
-    spans = word_spans(text, language)
-    given = [normalize(text[a:b], language) for a, b in spans]
-    heard, owner = [], []
+    spans, given = _words(text, language)
+    heard: list[str] = []
+    owner: list[int] = []
     for segment, hypothesis in enumerate(hypotheses):
-        for a, b in word_spans(hypothesis, language):
-            heard.append(normalize(hypothesis[a:b], language))
-            owner.append(segment)
-    heard_count = [owner.count(segment) for segment in range(len(hypotheses))]
-    first: list[int | None] = [None] * len(hypotheses)
-    last: list[int | None] = [None] * len(hypotheses)
-    matched = [0] * len(hypotheses)
-    previous: int | None = None
+        words = _words(hypothesis, language)[1]
+        heard += words
+        owner += [segment] * len(words)
+    stretches: dict[int, _Stretch] = {}
     for op in Levenshtein.opcodes(given, heard):
-        if op.tag == "insert":  # heard, not given
+        if op.tag not in ("equal", "replace"):
             continue
-        for step in range(op.src_end - op.src_start):
-            word = op.src_start + step
-            if op.tag == "delete":  # given, not heard: stays with the segment before, inside its stretch only
-                if previous is not None:
-                    last[previous] = word + 1
-                continue
-            place = min(op.dest_start + step, op.dest_end - 1)
-            segment = owner[place]
-            first[segment] = word if first[segment] is None else first[segment]
-            last[segment] = word + 1
-            matched[segment] += op.tag == "equal"
-            previous = segment
+        for word, place in zip(range(op.src_start, op.src_end), range(op.dest_start, op.dest_end), strict=True):
+            stretch = stretches.setdefault(owner[place], _Stretch(word, word, 0, 0))
+            stretch.last = word + 1
+            stretch.matched += op.tag == "equal"
+    for segment in owner:
+        if segment in stretches:
+            stretches[segment].heard += 1
+    _spread(stretches, len(hypotheses), len(given), min_matched)
     parts: list[str | None] = []
     for segment in range(len(hypotheses)):
-        start, stop = first[segment], last[segment]
-        if start is None or stop is None:
-            parts.append(None)
-        elif matched[segment] < min_matched * max(heard_count[segment], stop - start):
-            parts.append(None)
-        else:
-            parts.append(text[spans[start][0] : spans[stop - 1][1]])
+        found = stretches.get(segment)
+        agreed = found is not None and found.matched > 0 and found.agrees(min_matched)
+        parts.append(text[spans[found.first][0] : spans[found.last - 1][1]] if found and agreed else None)
     return parts
+
+
+def _words(text: str, language: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Spans and normalised forms of the words that can be heard; punctuation that stands apart joins its word."""
+    spans: list[tuple[int, int]] = []
+    forms: list[str] = []
+    for a, b in word_spans(text, language):
+        form = normalize(text[a:b], language)
+        if form:
+            spans.append((a, b))
+            forms.append(form)
+        elif spans and all(character in _CLOSING for character in text[a:b]):
+            spans[-1] = (spans[-1][0], b)
+    return spans, forms
+
+
+def _spread(stretches: dict[int, _Stretch], segments: int, words: int, min_matched: float) -> None:
+    """Give the words between two stretches to the first of them, and those at the text's ends to what stands there."""
+    order = sorted(stretches)
+    for segment, following in pairwise([*order, segments]):
+        stop = stretches[following].first if following in stretches else words
+        stretch = stretches[segment]
+        if following == segment + 1 and stretch.agrees(min_matched, stop - stretch.last):
+            stretch.last = stop
+    if order and order[0] == 0 and stretches[0].agrees(min_matched, stretches[0].first):
+        stretches[0].first = 0
