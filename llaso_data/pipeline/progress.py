@@ -122,13 +122,15 @@ class _Live:
             done, total = self._done()
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
 
-    def stop(self) -> None:
+    def stop(self, show: bool) -> None:
+        """Ends it; with `show` the last line stays to be read."""
         self._ended.set()
         if self._bar is not None:
             self._bar.stop()
         if self._logger is not None:
             self._logger.join()
-        self._print()
+        if show:
+            self._print()
 
     def _log(self) -> None:
         while not self._ended.wait(self._every_s):
@@ -196,7 +198,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._live.stop(show=error is None or self._counts.blocks > 0)
 
 
 class ShardProgress:
@@ -226,4 +228,4 @@ class ShardProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._live.stop(show=error is None or self._done > 0)
