@@ -155,6 +155,7 @@ HALLUCINATIONS: dict[str, tuple[str, ...]] = {
 }
 """Closing phrases that Whisper invents over silence and music, by language; compare them after :func:`normalize`."""
 
+_ELLIPSIS = re.compile(r"\.{2,}|…")
 _NOT_SPOKEN = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)|【[^】]*】")
 _APOSTROPHES = re.compile(r"(?<=\w)['’‘ʼ`´＇](?=\w)")
 _VARIATION = re.compile("[\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
@@ -181,13 +182,14 @@ _VI_FINAL = re.compile(rf"(?<!q)({'|'.join(_VI_TONES)})(?!\w)")
 def normalize(text: str, language: str | None) -> str:
     """The text as it is scored: what writers vary without changing a spoken word is made one.
 
-    English: Whisper's English normaliser (Radford et al. 2022, appendix C). Other languages: compatibility forms
+    English: Whisper's English normaliser (Radford et al. 2022, appendix C), but for rows of full stops, of which it
+    leaves one as a word. Other languages: compatibility forms
     (NFKC), case folding, no punctuation, symbols or bracketed remarks, ASCII digits, and the language's own rules.
     Letters, digits and combining marks stay. Normalising twice changes nothing, English numbers excepted.
     """
     code = base(language)
     if code == "en":
-        return str(_english()(text)).strip()
+        return str(_english()(_ELLIPSIS.sub(" ", text))).strip()
     for _ in range(4):  # folding can open a compatibility form that folds again; two rounds are the rule
         once = _normalize_once(text, code)
         if once == text:

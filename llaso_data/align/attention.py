@@ -1,7 +1,9 @@
 """From Whisper's cross-attention to a tokens x frames score that a monotone path can follow.
 
-Yeh et al., "Whisper Has an Internal Word Aligner" (2025): teacher-force characters, and keep the heads whose
-attention has the largest norm for this utterance; a peaked map has a large norm, a diffuse one a small one.
+Characters are teacher-forced (Yeh et al., "Whisper Has an Internal Word Aligner", 2025). Which heads are read is
+:mod:`llaso_data.asr.forced`'s choice: the checkpoint's own alignment heads, else those of largest norm for this
+utterance. On 36 utterances of six recorded words each, joined with gaps and packed, base's own heads put 95 % of the
+borders within 100 ms, the six of largest norm 67 %; tiny.en's 69 % and 47 %.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ FRAME_SAMPLES = 320  # the same at 16 kHz
 def score(
     attention_HTS: NDArray[np.float32], median: int, is_space_T: NDArray[np.bool_], energy_S: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Tokens x frames: column-normalised heads, averaged and median-filtered, plus the frames' energy.
+    """Tokens x frames: the heads' mean as each frame's distribution over tokens, in logarithms, plus the energy.
 
     ``attention_HTS`` holds the chosen heads, ``energy_S`` the frames' energy scaled to 0-1 times its weight.
     Energy is added to the tokens that sound and its complement to those that do not (``is_space_T``: spaces, end
@@ -24,13 +26,15 @@ def score(
     """
     from scipy.ndimage import median_filter
 
-    norms = np.linalg.norm(attention_HTS, axis=1, keepdims=True)
-    mean_TS = (attention_HTS / np.maximum(norms, 1e-9)).mean(axis=0)
+    mean_TS = attention_HTS.mean(axis=0)
+    share_TS = mean_TS / np.maximum(mean_TS.sum(axis=0, keepdims=True), 1e-9)
+    # A third of the logarithm lies in 0 to -3, beside an energy of 0 to 1 times its weight.
+    score_TS = np.log(share_TS + 1e-4) / 3.0
     if median > 1:
-        mean_TS = median_filter(mean_TS, size=(1, median), mode="nearest")
+        score_TS = median_filter(score_TS, size=(1, median), mode="nearest")
     weight = float(energy_S.max(initial=0.0))
     sounding_TS = np.where(is_space_T[:, None], weight - energy_S[None, :], energy_S[None, :])
-    total: NDArray[np.float32] = (mean_TS + sounding_TS).astype(np.float32)
+    total: NDArray[np.float32] = (score_TS + sounding_TS).astype(np.float32)
     return total
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
-from llaso_data.asr.forced import Decoder
+from llaso_data.asr.forced import Decoder, Forced
 from llaso_data.asr.vocabulary import MAX_POSITIONS
 from llaso_data.records import Word
 from llaso_data.text import word_spans
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
 _MARGIN_FRAMES = 10  # kept around a piece of a long text: rough word times are good to about 0.2 s
+_OUTSIDE = -100.0  # score of a frame that is not of a token's piece; inside, scores lie between 0 and 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,17 @@ class Backward:
     min_word_logprob: float | None
     mean_word_logprob: float | None
     eot_logprob: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of a clip's text that fits Whisper's positions, over frames ``[first, last)``."""
+
+    clip: int
+    tokens: list[int]
+    places: list[int]  # of each token's character in the text, -1 for the space before it
+    first: int
+    last: int
 
 
 def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[Backward]:
@@ -140,36 +153,55 @@ def _align(
     spans: dict[int, list[tuple[int, int]]],
     settings: Align,
 ) -> dict[int, list[tuple[float, float]]]:
-    """Start and end of every word in seconds; a clip whose text cannot be laid over its frames is left empty."""
-    jobs: list[tuple[int, int, int, int, int]] = []  # clip, characters [a, b), frames [c, d)
+    """Start and end of every word in seconds; NaN for a clip whose text cannot be laid over its frames."""
+    jobs: list[_Piece] = []
     for i, clip in clips.items():
-        jobs += [(i, *piece) for piece in _pieces(decoder, clip, spoken[i], pieces[i], spans[i], settings)]
-    characters = [decoder.vocabulary.characters(spoken[i][a:b]) for i, a, b, _, _ in jobs]
-    fits = [
-        n
-        for n, (_, _, _, c, d) in enumerate(jobs)
-        if len(characters[n][0]) + 6 <= MAX_POSITIONS and len(characters[n][0]) < d - c
-    ]
+        parts = _pieces(decoder, clip, spoken[i], pieces[i], spans[i], settings)
+        tokens = [decoder.vocabulary.characters(spoken[i][a:b]) for a, b, _, _ in parts]
+        fits = all(
+            len(ids) + len(decoder.vocabulary.prompt(clip.language)) <= MAX_POSITIONS and len(ids) < d - c
+            for (ids, _), (_, _, c, d) in zip(tokens, parts, strict=True)
+        )
+        if fits and sum(len(ids) for ids, _ in tokens) < clip.states.shape[0]:
+            jobs += [
+                _Piece(i, ids, [p + a if p >= 0 else -1 for p in places], c, d)
+                for (ids, places), (a, _, c, d) in zip(tokens, parts, strict=True)
+            ]
     forced = decoder.force(
-        [decoder.vocabulary.prompt(clips[jobs[n][0]].language) for n in fits],
-        [[*characters[n][0], decoder.vocabulary.end] for n in fits],
-        [clips[jobs[n][0]].states[jobs[n][3] : jobs[n][4]] for n in fits],
+        [decoder.vocabulary.prompt(clips[job.clip].language) for job in jobs],
+        [[*job.tokens, decoder.vocabulary.end] for job in jobs],
+        [clips[job.clip].states[job.first : job.last] for job in jobs],
         heads=settings.heads,
+        named=True,
     )
     edges: dict[int, dict[int, tuple[float, float]]] = {i: {} for i in clips}
-    for n, result in zip(fits, forced, strict=True):
-        i, a, b, c, d = jobs[n]
-        assert result.attention_HTS is not None
-        text, places = spoken[i][a:b], characters[n][1]
-        silent = np.array([p < 0 or text[p].isspace() for p in places] + [True])
-        samples = clips[i].pcm[c * attention.FRAME_SAMPLES : d * attention.FRAME_SAMPLES]
-        energy = attention.energy(samples, d - c, settings.energy)
-        starts = dtw.path(attention.score(result.attention_HTS, settings.median, silent, energy), settings.dtw)
-        for place, first, last in zip(places, starts[:-2], starts[1:-1], strict=True):
-            if place >= 0:
-                begin = edges[i].get(place + a, (np.inf, 0.0))[0]
-                edges[i][place + a] = (min(begin, float(c + first)), float(c + last))
+    for i, group in groupby(zip(jobs, forced, strict=True), key=lambda pair: pair[0].clip):
+        edges[i] = _character_edges(list(group), clips[i], spoken[i], settings)
     return {i: _word_times(edges[i], spans[i], len(clips[i].pcm)) for i in clips}
+
+
+def _character_edges(
+    pieces: list[tuple[_Piece, Forced]], clip: Clip, text: str, settings: Align
+) -> dict[int, tuple[float, float]]:
+    """First and last frame of every character that has tokens: one path over all pieces of the text."""
+    frames = int(clip.states.shape[0])
+    energy = attention.energy(clip.pcm, frames, settings.energy)
+    rows: list[NDArray[np.float32]] = []
+    places: list[int] = []
+    for n, (piece, result) in enumerate(pieces):
+        assert result.attention_HTS is not None
+        silent = np.array([p < 0 or text[p].isspace() for p in piece.places] + [True])
+        score = attention.score(result.attention_HTS, settings.median, silent, energy[piece.first : piece.last])
+        count = len(score) if n == len(pieces) - 1 else len(score) - 1  # the text ends once
+        padding = ((0, 0), (piece.first, frames - piece.last))
+        rows.append(np.pad(score[:count], padding, constant_values=_OUTSIDE))
+        places += piece.places
+    starts = dtw.path(np.concatenate(rows), settings.dtw)
+    edges: dict[int, tuple[float, float]] = {}
+    for place, first, last in zip(places, starts[:-2], starts[1:-1], strict=True):
+        if place >= 0:
+            edges[place] = (edges.get(place, (float(first), 0.0))[0], float(last))
+    return edges
 
 
 def _word_times(
@@ -207,12 +239,14 @@ def _pieces(
     if count <= limit or len(spans) < 2 or len(tokens) >= frames:
         return [(0, len(spoken), 0, frames)]
     prompt = decoder.vocabulary.prompt(clip.language)
-    forced = decoder.force([prompt], [[*tokens, decoder.vocabulary.end]], [clip.states], heads=settings.heads)[0]
+    forced = decoder.force(
+        [prompt], [[*tokens, decoder.vocabulary.end]], [clip.states], heads=settings.heads, named=True
+    )[0]
     assert forced.attention_HTS is not None
     silent = np.array([False] * len(tokens) + [True])
     rough = dtw.path(attention.score(forced.attention_HTS, 7, silent, np.zeros(frames, dtype=np.float32)))
     parts = -(-count // limit) + 1
-    borders = [round(len(spans) * k / parts) for k in range(parts + 1)]
+    borders = sorted({round(len(spans) * k / parts) for k in range(parts + 1)})
     cuts = []
     for k in borders[1:-1]:
         token = next((t for t, place in enumerate(places) if place >= spans[k][0]), len(places) - 1)
@@ -225,5 +259,5 @@ def _pieces(
             max(0, starts[k] - _MARGIN_FRAMES),
             min(frames, ends[k] + _MARGIN_FRAMES),
         )
-        for k in range(parts)
+        for k in range(len(borders) - 1)
     ]

@@ -26,7 +26,7 @@ class Forced:
     """One sequence: ``logprobs[i]`` of the i-th target, which row ``i`` of ``attention_HTS`` predicts."""
 
     logprobs: NDArray[np.float32]  # (targets,)
-    attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): those of largest norm, or None
+    attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): the chosen ones, or None
 
 
 class Decoder:
@@ -39,6 +39,9 @@ class Decoder:
         self._project = model.proj_out
         self._dtype = self._project.weight.dtype
         self._device = self._project.weight.device
+        self._named: dict[int, list[int]] = {}  # layer -> heads that the checkpoint says follow the audio
+        for layer, head in getattr(model.generation_config, "alignment_heads", None) or ():
+            self._named.setdefault(int(layer), []).append(int(head))
 
     def language_probs(self, states: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""
@@ -60,18 +63,24 @@ class Decoder:
         targets: Sequence[Sequence[int]],
         states: Sequence[torch.Tensor],
         heads: int = 0,
+        named: bool = False,
     ) -> list[Forced]:
         """Score ``targets[i]`` after ``prompts[i]`` over ``states[i]`` (frames, width).
 
-        With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it. Sequences are
-        batched by length; a sequence longer than 448 positions is the caller's mistake (ValueError).
+        With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``named`` that
+        of the checkpoint's own alignment heads instead, where it names any. Sequences are batched by length; a
+        sequence longer than 448 positions is the caller's mistake (ValueError).
         """
         order = sorted(range(len(targets)), key=lambda i: (len(targets[i]), states[i].shape[0], i))
         results: dict[int, Forced] = {}
         for first in range(0, len(order), BATCH):
             chosen = order[first : first + BATCH]
             batch = self._force_batch(
-                [prompts[i] for i in chosen], [targets[i] for i in chosen], [states[i] for i in chosen], heads
+                [prompts[i] for i in chosen],
+                [targets[i] for i in chosen],
+                [states[i] for i in chosen],
+                heads,
+                named and bool(self._named),
             )
             results.update(zip(chosen, batch, strict=True))
         return [results[i] for i in range(len(targets))]
@@ -82,6 +91,7 @@ class Decoder:
         targets: list[Sequence[int]],
         states: list[torch.Tensor],
         heads: int,
+        named: bool,
     ) -> list[Forced]:
         import torch
 
@@ -94,19 +104,24 @@ class Decoder:
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = torch.tensor(row, device=self._device)
         spans = [slice(len(p) - 1, len(p) - 1 + len(t)) for p, t in zip(prompts, targets, strict=True)]
-        hidden, maps = self._run(tokens, states, spans, heads)
+        hidden, maps = self._run(tokens, states, spans, heads, named)
         forced = []
         for i, target in enumerate(targets):
             logits = self._project(hidden[i, spans[i]]).float()
             wanted = torch.tensor(list(target), device=self._device)
             logprobs = torch.log_softmax(logits, dim=-1).gather(1, wanted[:, None])[:, 0].cpu().numpy()
-            forced.append(Forced(logprobs, _largest(torch.stack(maps[i]), heads).cpu().numpy() if heads else None))
+            forced.append(Forced(logprobs, maps[i].cpu().numpy() if heads else None))
         return forced
 
     def _run(
-        self, tokens_BT: torch.Tensor, states: Sequence[torch.Tensor], spans: Sequence[slice] = (), heads: int = 0
-    ) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
-        """Hidden states (batch, tokens, width) and, per sequence, its candidate attention maps (span, frames)."""
+        self,
+        tokens_BT: torch.Tensor,
+        states: Sequence[torch.Tensor],
+        spans: Sequence[slice] = (),
+        heads: int = 0,
+        named: bool = False,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps (heads, span, frames)."""
         import torch
 
         self.statistics.passes_forced += 1
@@ -124,7 +139,7 @@ class Decoder:
                 causal = torch.full((length, length), lowest, dtype=self._dtype, device=self._device).triu(1)
                 positions = self._decoder.embed_positions.weight[:length]
                 hidden = self._decoder.embed_tokens(tokens_BT) + positions
-                kept: list[list[torch.Tensor]] = [[] for _ in range(batch)]
+                kept: list[torch.Tensor | None] = [None] * batch
                 for layer in self._decoder.layers:
                     hidden = layer(
                         hidden,
@@ -134,16 +149,16 @@ class Decoder:
                         use_cache=False,
                     )
                     if heads:
-                        # No head outside a layer's best can be among the best overall; the rest is let go at once.
+                        # Only the best so far are kept: all heads of a large model would not fit.
                         weights_BHTS = captured.pop()
                         for i, state in enumerate(states):
                             maps = weights_BHTS[i, :, spans[i], : state.shape[0]].float()
-                            kept[i] += list(_largest(maps, heads))
+                            kept[i] = _largest(maps, heads, kept[i])
                 hidden = self._decoder.layer_norm(hidden)
         finally:
             for hook in hooks:
                 hook.remove()
-        return hidden, kept
+        return hidden, [maps for maps in kept if maps is not None]
 
     def _memory(self, states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """The slices padded to one length (batch, frames, width), and the mask that hides the padding."""
@@ -160,7 +175,7 @@ class Decoder:
 
 
 def _largest(maps_HTS: torch.Tensor, heads: int) -> torch.Tensor:
-    """The ``heads`` maps of largest norm."""
+    """The ``heads`` maps of largest norm, largest first."""
     import torch
 
     norms = torch.linalg.vector_norm(maps_HTS, dim=(1, 2))

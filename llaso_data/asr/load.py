@@ -19,6 +19,13 @@ from llaso_data.pipeline.recipe import Asr, Run
 
 CONVERSION = 1  # raised when the way of converting changes
 
+_DECIDING = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"),
+)  # beside the weights: what decides the text
+
 
 @dataclass(frozen=True)
 class Whisper:
@@ -40,10 +47,7 @@ def cache_folder() -> Path:
 
 def resolve(model: str, revision: str | None) -> str:
     """The local folder of a checkpoint, downloaded from the hub where `model` is an id. Safetensors only."""
-    if os.path.isdir(model):
-        folder = model
-    else:
-        folder = _download(model, revision)
+    folder = model if os.path.isdir(model) else _download(model, revision)
     if not os.path.exists(os.path.join(folder, "config.json")):
         raise LLaSOError(f"{model}: no config.json; asr.model must be a Whisper checkpoint in Hugging Face format")
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
@@ -66,8 +70,7 @@ def weights_digest(folder: str) -> str:
     """SHA-256 over the files that decide what the model says; remembered by size and time of change."""
     files = [
         *weights(folder),
-        *(os.path.join(folder, n) for n in ("config.json", "generation_config.json", "tokenizer.json")),
-        os.path.join(folder, "preprocessor_config.json"),
+        *(os.path.join(folder, name) for name in _DECIDING),
     ]
     state = hashlib.sha256()
     for path in files:
@@ -147,7 +150,7 @@ def _download(model: str, revision: str | None) -> str:
     try:
         return str(snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise LLaSOError(
             f"asr.model: {model!r} is neither a local folder nor a model that the Hugging Face hub gives ({first}); "
             "pass --asr with a folder in Hugging Face format to work offline"

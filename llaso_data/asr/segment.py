@@ -31,8 +31,9 @@ def segment(
     if len(pcm) <= settings.longer_than_s * SAMPLE_RATE_HZ:
         return [(utterance, pcm)]
     offset = round((utterance.source.start_s or 0.0) * SAMPLE_RATE_HZ)
+    shift = -offset % _GRID_SAMPLES  # the grid is the file's, wherever in it the utterance begins
     pieces = []
-    for first, last in speech(pcm, settings):
+    for first, last in ((a + shift, b + shift) for a, b in speech(pcm[: len(pcm) - shift], settings)):
         start_s, end_s = (offset + first) / SAMPLE_RATE_HZ, (offset + last) / SAMPLE_RATE_HZ
         piece = dataclasses.replace(
             utterance,

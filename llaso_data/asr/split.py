@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,7 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
     token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)
     bounds = [*word_starts, tokens]
-    word_mass_WK = np.stack(
-        [token_mass_TK[a:b].sum(axis=0) for a, b in zip(bounds[:-1], bounds[1:], strict=True)], axis=0
-    )
+    word_mass_WK = np.stack([token_mass_TK[a:b].sum(axis=0) for a, b in pairwise(bounds)], axis=0)
     owner = _monotone(word_mass_WK)
     parts = []
     for k in range(len(slots)):

@@ -36,7 +36,7 @@ class Vocabulary:
 
     def special(self, name: str) -> int:
         number = self.tokenizer.convert_tokens_to_ids(name)
-        if number is None or number == self.tokenizer.unk_token_id and name != self.tokenizer.unk_token:
+        if number is None or (number == self.tokenizer.unk_token_id and name != self.tokenizer.unk_token):
             raise LLaSOError(f"this Whisper tokenizer has no {name} token")
         return int(number)
 

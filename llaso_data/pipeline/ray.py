@@ -46,7 +46,7 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
             actors = min(_actors(run, gpus), len(rows))
             dataset = (
                 ray.data.from_items(rows, override_num_blocks=len(rows))
-                .map(_Load, fn_constructor_args=(settings,), concurrency=(1, max(1, actors)), num_cpus=_DECODE_CPUS)
+                .map(_load, fn_kwargs={"settings": settings}, concurrency=max(1, actors), num_cpus=_DECODE_CPUS)
                 .map(
                     _Listen,
                     fn_constructor_args=(settings, run, out),
@@ -76,14 +76,9 @@ def each(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R
                 yield from ray.get(done)
 
 
-class _Load:
+def _load(row: dict[str, Any], settings: Observe) -> dict[str, Any]:
     """A decoding task: pointers in, 16-bit PCM out."""
-
-    def __init__(self, settings: Observe) -> None:
-        self._settings = settings
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"row": pickle.dumps(load_block(pickle.loads(row["row"]), self._settings), protocol=5)}
+    return {"row": pickle.dumps(load_block(pickle.loads(row["row"]), settings), protocol=5)}
 
 
 class _Listen:
@@ -107,6 +102,7 @@ def _cluster(run: Run) -> Iterator[None]:
     """A connection to Ray: one that is there already is used and left; one that we make is closed."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own workers write to our standard error
     import ray
     import ray.data
 

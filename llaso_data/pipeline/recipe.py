@@ -80,7 +80,7 @@ class Align(Part):
     """Word times: character-level cross-attention and monotone DTW."""
 
     dtw: Literal["builtin", "dtw-python"] = Field("builtin", description="dtw-python needs the extra `[dtw]` (GPL-3)")
-    heads: int = Field(6, ge=1, description="heads of largest norm, chosen per utterance")
+    heads: int = Field(6, ge=1, description="heads of largest norm, where the checkpoint names no alignment heads")
     median: int = Field(3, ge=1, description="width of the median filter, frames")
     energy: float = Field(1.0, ge=0, description="weight of the frames' energy in the path's score")
 

@@ -1,0 +1,93 @@
+"""``llaso-data demo``: real prompts in five languages, from recordings to shards that webdataset reads."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llaso_data import storage
+from llaso_data.demo import assets, weights
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.commit import manifest_uri, read_part
+from llaso_data.pipeline.recipe import Recipe
+from llaso_data.records import GIVEN, Utterance
+from llaso_data.text import tokens
+
+
+def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
+    """Obtain recordings and weights, build, shard, validate, and print what came of it.
+
+    Everything downloaded is kept in the cache and everything computed in ``out``: a second run resumes.
+    """
+    from llaso_data.pipeline.build import build_align
+    from llaso_data.pipeline.progress import Progress, ShardProgress, print_shards, print_summary
+    from llaso_data.pipeline.shard import shard_dataset
+    from llaso_data.shards.validate import validate
+
+    _say("1/4  Recordings and Whisper weights (downloaded once, then from the cache)")
+    corpus = assets.demo_corpus(english, others)
+    model = weights.whisper_base()
+    click.echo(f"     {corpus.origin}: {', '.join(corpus.languages)}\n     Whisper base, multilingual: {model}")
+    recipe = _recipe(corpus, str(model), storage.join(out, "align"), engine)
+    started = time.monotonic()
+
+    _say("2/4  llaso-data build-align")
+    with Progress() as progress:
+        summary = build_align(recipe, progress)
+    print_summary(summary.to_dict())
+    errors, words, clips = word_errors(storage.join(out, "align"), "en")
+    if words:
+        click.echo(f"WER of the hypotheses on {clips} English prompts with transcripts: {errors / words:.4f}")
+
+    _say("3/4  llaso-data shard")
+    shards = storage.join(out, "shards")
+    with ShardProgress() as shown:
+        written = shard_dataset(
+            storage.join(out, "align"), shards, recipe.shard, recipe.run, overwrite=True, progress=shown.shard_done
+        )
+    print_shards(written.to_dict())
+
+    _say("4/4  llaso-data validate")
+    report = validate(shards)
+    if not report.ok:
+        raise LLaSOError(f"{shards}: {len(report.problems)} problems, the first: {report.problems[0]}")
+    click.echo(f"     {report.samples} samples in {report.shards} shards: every byte read again, no problem")
+    click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Try next:")
+    click.echo(f"  .venv/bin/llaso-data stats {shards}")
+    click.echo(f"  .venv/bin/llaso-data build-align YOUR_FOLDER --asr {model} --out my-align")
+
+
+def word_errors(align: str, language: str) -> tuple[int, int, int]:
+    """(word errors, words, clips) of what free decoding heard against given transcripts, normalised as Whisper's WER."""
+    from rapidfuzz.distance import Levenshtein
+
+    errors = words = clips = 0
+    for utterance in _observed(align):
+        if utterance.language == language and utterance.text_origin == GIVEN and utterance.text:
+            reference = tokens(utterance.text, language)
+            errors += Levenshtein.distance(reference, tokens(utterance.hypothesis or "", language))
+            words += len(reference)
+            clips += 1
+    return errors, words, clips
+
+
+def _observed(align: str) -> list[Utterance]:
+    manifest = storage.read_json(manifest_uri(align))
+    return [utterance for block in manifest["blocks"] for utterance in read_part(align, block)]
+
+
+def _recipe(corpus: assets.DemoCorpus, model: str, out: str, engine: str) -> Recipe:
+    from llaso_data.pipeline.load import load
+
+    path = Path(__file__).resolve().parents[2] / "pipelines" / "demo.yaml"
+    if not path.exists():
+        raise LLaSOError(f"{path} is missing: run the demo from a checkout of the project (make demo)")
+    sources: list[dict[str, Any]] = [spec.model_dump(exclude_none=True) for spec in corpus.sources()]
+    return load(str(path), options={"sources": sources, "out": out, "observe.asr.model": model, "run.engine": engine})
+
+
+def _say(line: str) -> None:
+    click.secho(f"\n{line}", bold=True)

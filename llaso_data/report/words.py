@@ -1,0 +1,58 @@
+"""A first look at word times: waveform and words of some utterances as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from llaso_data import audio, storage
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.commit import manifest_uri, read_part
+from llaso_data.records import Utterance
+
+_COLOURS = ("#1f77b4", "#d2691e")
+
+
+def choose(align: str, count: int, language: str | None = None) -> list[Utterance]:
+    """``count`` utterances with words from build-align's output, spread evenly over it in order of their ids."""
+    manifest = storage.read_json(manifest_uri(align))
+    observed = [u for block in manifest["blocks"] for u in read_part(align, block)]
+    worded = sorted((u for u in observed if u.words and language in (None, u.language)), key=lambda u: u.id)
+    if not worded:
+        raise LLaSOError(f"{align}: no utterance with word times" + (f" in {language}" if language else ""))
+    picks = np.linspace(0, len(worded) - 1, min(count, len(worded))).round().astype(int)
+    return [worded[i] for i in picks]
+
+
+def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
+    """Write a picture (its format from the path's ending): one row per utterance, each word over its own stretch."""
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+    except ImportError:
+        raise LLaSOError("pictures need matplotlib: pip install 'llaso[demo]'") from None
+    figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.1 * len(utterances)), squeeze=False)
+    for axis, utterance in zip(axes[:, 0], utterances, strict=True):
+        source = utterance.source
+        pcm, _ = audio.decode(source.uri, source.member, source.start_s, source.end_s)
+        time_s = np.arange(len(pcm)) / audio.SAMPLE_RATE_HZ
+        level = pcm / max(1, int(np.abs(pcm.astype(np.int32)).max()))
+        axis.plot(time_s, level, color="#888888", linewidth=0.4)
+        for i, word in enumerate(utterance.words):
+            colour = _COLOURS[i % 2]
+            axis.axvspan(word.start_s, word.end_s, color=colour, alpha=0.22, linewidth=0)
+            axis.text((word.start_s + word.end_s) / 2, 1.08, word.text, ha="center", fontsize=8, color=colour)
+        name = source.member or source.uri.rsplit("/", 1)[-1]
+        axis.set_title(f"{name} ({utterance.language}, {utterance.decoding})", loc="left", fontsize=8, pad=14)
+        axis.set_xlim(0, len(pcm) / audio.SAMPLE_RATE_HZ)
+        axis.set_ylim(-1, 1)
+        axis.set_yticks([])
+        axis.tick_params(labelsize=7)
+    axes[-1, 0].set_xlabel("seconds")
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
