@@ -1,0 +1,93 @@
+"""Teacher forcing: what a text scores does not depend on its neighbours, and is what transformers says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import Clip
+from tests.whispers import named, own_frames, pcm, states, whisper
+
+NAMES = ("en/counting", "en/hello_world", "en/quick_brown_fox")
+
+
+def test_scores_and_attention_do_not_depend_on_what_shares_the_batch(tiny_en: Path, clips: list[Clip]) -> None:
+    model, chosen = whisper(tiny_en), named(clips, *NAMES)
+    decoder, vocabulary = model.decoder, model.vocabulary
+    slices = [
+        s[: own_frames(pcm(c.path))] for s, c in zip(states(model, [pcm(c.path) for c in chosen]), chosen, strict=True)
+    ]
+    targets = [[*vocabulary.pieces(clip.text)[0], vocabulary.end] for clip in chosen]
+    prompts = [vocabulary.prompt("en")] * len(chosen)
+    together = decoder.force(prompts, targets, slices, heads=6)
+    for i, shared in enumerate(together):
+        (alone,) = decoder.force(prompts[:1], [targets[i]], [slices[i]], heads=6)
+        assert shared.logprobs.shape == (len(targets[i]),)
+        assert np.abs(shared.logprobs - alone.logprobs).max() <= 1e-4
+        assert shared.attention_HTS is not None and alone.attention_HTS is not None
+        assert shared.attention_HTS.shape == (6, len(targets[i]), own_frames(pcm(chosen[i].path)))
+        assert np.abs(shared.attention_HTS - alone.attention_HTS).max() <= 1e-4
+
+
+def test_results_come_in_the_order_asked_for_however_many_there_are(tiny_en: Path, clips: list[Clip]) -> None:
+    model = whisper(tiny_en)
+    (clip,) = named(clips, "en/quick_brown_fox")
+    (whole,) = states(model, [pcm(clip.path)])
+    tokens = model.vocabulary.pieces(clip.text)[0]
+    lengths = [1 + (7 * n) % len(tokens) for n in range(18)]  # more than one batch, unordered
+    slices = [whole[: 40 + 5 * n] for n in range(18)]
+    forced = model.decoder.force([model.vocabulary.prompt("en")] * 18, [tokens[:n] for n in lengths], slices)
+    assert [len(one.logprobs) for one in forced] == lengths
+    assert all(one.attention_HTS is None for one in forced)
+
+
+@pytest.mark.parametrize("weights", ["tiny_en", "whisper_base"])
+def test_log_probabilities_are_those_of_transformers(
+    weights: str, clips: list[Clip], request: pytest.FixtureRequest
+) -> None:
+    from transformers import WhisperForConditionalGeneration
+    from transformers.modeling_outputs import BaseModelOutput
+
+    folder: Path = request.getfixturevalue(weights)
+    model = whisper(folder)
+    (clip,) = named(clips, "en/quick_brown_fox")
+    (whole,) = states(model, [pcm(clip.path)])
+    prompt, tokens = model.vocabulary.prompt("en"), [*model.vocabulary.pieces(clip.text)[0], model.vocabulary.end]
+    (forced,) = model.decoder.force([prompt], [tokens], [whole], heads=4)
+    reference = WhisperForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        output = reference(
+            encoder_outputs=BaseModelOutput(last_hidden_state=whole[None]),
+            decoder_input_ids=torch.tensor([[*prompt, *tokens[:-1]]]),
+            output_attentions=True,
+        )
+    wanted = torch.log_softmax(output.logits[0, len(prompt) - 1 :], dim=-1)[range(len(tokens)), tokens].numpy()
+    assert np.abs(forced.logprobs - wanted).max() <= 1e-4
+    maps = torch.cat([layer[0, :, len(prompt) - 1 :] for layer in output.cross_attentions])
+    best = sorted(range(len(maps)), key=lambda h: -float(torch.linalg.vector_norm(maps[h])))[:4]
+    assert forced.attention_HTS is not None
+    assert np.abs(forced.attention_HTS - maps[best].numpy()).max() <= 1e-4
+
+
+def test_a_sequence_longer_than_whispers_positions_is_an_error(tiny_en: Path) -> None:
+    model = whisper(tiny_en)
+    state = torch.zeros((10, 384))
+    with pytest.raises(ValueError, match="449 tokens are more than Whisper's 448 positions"):
+        model.decoder.force([model.vocabulary.prompt("en")], [[13] * 448], [state])
+
+
+def test_nothing_to_score(tiny_en: Path) -> None:
+    assert whisper(tiny_en).decoder.force([], [], []) == []
+
+
+def test_language_probabilities_find_the_language(whisper_base: Path, clips: list[Clip]) -> None:
+    model = whisper(whisper_base)
+    chosen = named(clips, "en/quick_brown_fox", "es/pangrama", "fr/pangrama", "ja/konnichiwa_sekai", "zh/pangrama")
+    probs = model.decoder.language_probs(states(model, [pcm(clip.path) for clip in chosen]))
+    codes = list(model.vocabulary.languages)
+    assert probs.shape == (len(chosen), len(codes)) == (5, 99)
+    assert np.allclose(probs.sum(axis=1), 1.0, atol=1e-4)
+    assert [codes[int(best)] for best in probs.argmax(axis=1)] == [clip.language for clip in chosen]

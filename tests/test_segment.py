@@ -1,0 +1,116 @@
+"""Long recordings become segments of speech that point at exactly their own samples of the original."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from llaso_data import audio
+from llaso_data.asr.segment import segment, speech, speech_ratio
+from llaso_data.pipeline.recipe import Segment
+from llaso_data.records import GIVEN, Source, Utterance, utterance_id
+from tests.conftest import Clip
+
+SILENCE_S = 2.0
+
+
+def joined(clips: list[Clip]) -> tuple[NDArray[np.int16], list[tuple[int, int]]]:
+    """Clips with 2 s of silence before, between and after, and where each lies."""
+    silence = np.zeros(int(SILENCE_S * 16_000), dtype=np.int16)
+    pieces, spans, at = [silence], [], len(silence)
+    for clip in clips:
+        pcm, _ = audio.decode(str(clip.path))
+        spans.append((at, at + len(pcm)))
+        pieces += [pcm, silence]
+        at += len(pcm) + len(silence)
+    return np.concatenate(pieces), spans
+
+
+def utterance(uri: str, start_s: float | None = None) -> Utterance:
+    name = utterance_id("corpus", uri)
+    source = Source(corpus="corpus", uri=uri, start_s=start_s)
+    return Utterance(id=name, recording=name, source=source, text="all of it", text_origin=GIVEN)
+
+
+@pytest.fixture(scope="module")
+def long(clips: list[Clip]) -> tuple[NDArray[np.int16], list[tuple[int, int]]]:
+    pcm, spans = joined(clips[:9])
+    assert len(pcm) > 30 * 16_000
+    return pcm, spans
+
+
+def test_segments_hold_the_speech_and_not_the_silence(
+    long: tuple[NDArray[np.int16], list[tuple[int, int]]],
+) -> None:
+    pcm, spans = long
+    found = speech(pcm, Segment())
+    for first, last in spans:  # the middle of every clip is in a segment
+        assert any(a <= (first + last) // 2 < b for a, b in found)
+    for (_, before), (after, _) in itertools.pairwise(spans):  # the middle of every pause is in none
+        assert not any(a <= (before + after) // 2 < b for a, b in found)
+    assert sum(b - a for a, b in found) < 0.75 * len(pcm)
+
+
+@pytest.mark.parametrize("max_s", [28.0, 1.5])
+def test_segments_are_ordered_disjoint_and_not_too_long(
+    long: tuple[NDArray[np.int16], list[tuple[int, int]]], max_s: float
+) -> None:
+    pcm, _ = long
+    found = speech(pcm, Segment(max_s=max_s))
+    assert found and all(0 <= a < b <= len(pcm) and b - a <= max_s * 16_000 for a, b in found)
+    assert all(a % 16 == 0 and b % 16 == 0 for a, b in found)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize("start_s", [None, 0.5, 0.1234567])
+def test_a_segments_span_in_the_file_is_its_audio(
+    long: tuple[NDArray[np.int16], list[tuple[int, int]]], tmp_path: Path, start_s: float | None
+) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, long[0], 16_000, subtype="PCM_16")
+    whole = utterance(str(path), start_s)
+    pcm, _ = audio.decode(str(path), start_s=start_s)
+    pieces = segment(whole, pcm, Segment())
+    assert len(pieces) > 3
+    assert len({piece.id for piece, _ in pieces}) == len(pieces)
+    for piece, samples in pieces:
+        again, _ = audio.decode(str(path), start_s=piece.source.start_s, end_s=piece.source.end_s)
+        assert np.array_equal(samples, again)
+        assert piece.duration_s == len(samples) / 16_000
+        assert (piece.recording, piece.text) == (whole.id, "all of it")
+        assert piece.source.start_s == round(piece.source.start_s or 0.0, 3)
+
+
+def test_what_fits_a_window_stays_whole(clips: list[Clip]) -> None:
+    pcm, _ = audio.decode(str(clips[0].path))
+    whole = utterance(str(clips[0].path))
+    ((piece, samples),) = segment(whole, pcm, Segment())
+    assert piece is whole and samples is pcm
+
+
+def test_silence_has_no_segments() -> None:
+    assert segment(utterance("silent.wav"), np.zeros(31 * 16_000, dtype=np.int16), Segment()) == []
+
+
+def test_noise_without_a_voice_has_no_segments() -> None:
+    noise = np.random.default_rng(0).normal(0, 300, size=31 * 16_000).astype(np.int16)
+    assert segment(utterance("noise.wav"), noise, Segment()) == []
+
+
+def test_speech_ratio_tells_speech_from_silence(clips: list[Clip]) -> None:
+    pcm, _ = audio.decode(str(clips[0].path))
+    silence = np.zeros_like(pcm)
+    ratio = speech_ratio(pcm, 0.5)
+    assert ratio > 0.5
+    assert speech_ratio(silence, 0.5) == 0.0
+    assert speech_ratio(np.concatenate([pcm, silence]), 0.5) == pytest.approx(ratio / 2, abs=0.1)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 160, 511, 513])
+def test_very_short_audio_has_a_ratio(samples: int) -> None:
+    assert 0.0 <= speech_ratio(np.zeros(samples, dtype=np.int16), 0.5) <= 1.0
