@@ -140,7 +140,7 @@ class Decoder:
                 positions = self._decoder.embed_positions.weight[:length]
                 hidden = self._decoder.embed_tokens(tokens_BT) + positions
                 kept: list[torch.Tensor | None] = [None] * batch
-                for layer in self._decoder.layers:
+                for number, layer in enumerate(self._decoder.layers):
                     hidden = layer(
                         hidden,
                         attention_mask=causal[None, None],
@@ -151,9 +151,12 @@ class Decoder:
                     if heads:
                         # Only the best so far are kept: all heads of a large model would not fit.
                         weights_BHTS = captured.pop()
+                        own = self._named.get(number, []) if named else slice(None)
                         for i, state in enumerate(states):
-                            maps = weights_BHTS[i, :, spans[i], : state.shape[0]].float()
-                            kept[i] = _largest(maps, heads, kept[i])
+                            maps = weights_BHTS[i, own, spans[i], : state.shape[0]].float()
+                            before = kept[i]
+                            both = maps if before is None else torch.cat([before, maps])
+                            kept[i] = both if named else _largest(both, heads)
                 hidden = self._decoder.layer_norm(hidden)
         finally:
             for hook in hooks:
