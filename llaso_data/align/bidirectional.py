@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
 _MARGIN_FRAMES = 10  # kept around a piece of a long text: rough word times are good to about 0.2 s
-_OUTSIDE = -100.0  # score of a frame that is not of a token's piece; inside, scores lie between 0 and 2
+_OUTSIDE = -100.0  # score of a frame that is not of a token's piece; inside, scores lie far above
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[B
         if i not in scored:
             results.append(Backward((), None, None, None))
             continue
-        by_word = _word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
+        by_word = word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
         words = tuple(
             Word(clip.text[a:b], start, end, logprob)
             for (a, b), (start, end), logprob in zip(spans[i], times[i], by_word, strict=True)
@@ -126,7 +126,7 @@ def _end_logprob(logprobs: NDArray[np.float32], tokens: int) -> float:
     return float(logprobs[tokens:].sum())
 
 
-def _word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[tuple[int, int]]) -> list[float]:
+def word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[tuple[int, int]]) -> list[float]:
     """Mean log-probability of each word's tokens. A token that ends in a space belongs to the word after it."""
     if not spans:
         return []

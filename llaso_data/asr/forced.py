@@ -41,7 +41,9 @@ class Decoder:
         self._device = self._project.weight.device
         self._named: dict[int, list[int]] = {}  # layer -> heads that the checkpoint says follow the audio
         for layer, head in getattr(model.generation_config, "alignment_heads", None) or ():
-            self._named.setdefault(int(layer), []).append(int(head))
+            # A checkpoint with fewer layers may still carry the list of the one that it was made from.
+            if layer < len(self._decoder.layers) and head < model.config.decoder_attention_heads:
+                self._named.setdefault(int(layer), []).append(int(head))
 
     def language_probs(self, states: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""
