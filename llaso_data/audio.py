@@ -213,7 +213,7 @@ def _mean(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The mean over channels of (frames, channels), added channel by channel: the same sum on every machine."""
     if block.shape[1] == 1:
         return np.ascontiguousarray(block[:, 0])
-    total = block[:, 0].copy()
+    total: npt.NDArray[np.float32] = block[:, 0].copy()
     for channel in range(1, block.shape[1]):
         total += block[:, channel]
     total /= np.float32(block.shape[1])

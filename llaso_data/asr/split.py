@@ -35,8 +35,7 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     if tokens <= 0:
         return [Part(0, 0, 0.0) for _ in slots]
     # Where a token is predicted some heads still look at the one before it; where it is read back they look at it.
-    # Both together put borders right more often than either (WER of 120 packed prompts, tiny.en and base: 0.044;
-    # predicting alone 0.079 and 0.062, reading alone 0.110 and 0.166).
+    # Both together put borders right more often than either.
     mean_TS = (attention_HTS[:, :-1] + attention_HTS[:, 1:]).mean(axis=0)
     mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
     token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)

@@ -61,7 +61,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
 
 
 def word_errors(align: str, language: str) -> tuple[int, int, int]:
-    """(word errors, words, clips) of what free decoding heard against given transcripts, normalised as Whisper's WER."""
+    """(word errors, words, clips) of free decoding against given transcripts, both normalised."""
     from rapidfuzz.distance import Levenshtein
 
     errors = words = clips = 0
