@@ -23,9 +23,25 @@ from llaso_data.asr.windows import assemble, pack
 from llaso_data.demo import assets, weights
 from llaso_data.pipeline.recipe import Align, Asr, Run
 
-NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-).split()
+NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+]
 WORDS = {
     **{f"digits/{i}": word for i, word in enumerate(NUMBERS)},
     "digits/day-0": "Sunday",
