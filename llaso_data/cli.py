@@ -178,7 +178,7 @@ def validate(uri: str) -> None:
 @click.argument("uri")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(uri: str, as_json: bool) -> None:
-    """Hours, languages, durations and speakers of the shards at URI, or of build-align's output."""
+    """Hours, languages, durations and speakers of the shards at URI."""
     import json
 
     from llaso_data.pipeline.progress import print_stats
@@ -200,6 +200,19 @@ def index(uri: str, out: str | None) -> None:
     from llaso_data.shards.foreign import index_foreign
 
     print_stats(index_foreign(uri, out).to_dict())
+
+
+@main.command()
+@click.argument("align", metavar="IN")
+@click.option("--out", default="words.png", show_default=True, metavar="FILE", help="Picture to write.")
+@click.option("--count", default=10, show_default=True, help="Utterances, spread over the whole output.")
+@click.option("--language", metavar="CODE", help="Only this language.")
+def words(align: str, out: str, count: int, language: str | None) -> None:
+    """Draw waveforms with their words, from build-align's output IN."""
+    from llaso_data.report.words import choose, draw
+
+    draw(choose(align, count, language), out)
+    click.echo(f"written to {out}")
 
 
 @main.command()
