@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -22,8 +25,10 @@ from llaso_data.pipeline.recipe import Observe, Run
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WAVE = 4096
+_WAVE = 1024
 """Rows given to Ray Data at once: bounds the driver's memory, and an actor pool lives for that many blocks."""
+
+_TASKS_AHEAD = 1024
 
 # Logical CPUs. An actor holds a little less than its threads, so that decoding tasks always find room beside a pool
 # that fills the machine; with whole CPUs, two actors on two cores would starve the tasks that feed them.
@@ -37,16 +42,25 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
     first = next(waves, None)
     if first is None:
         return
-    with _cluster(run), _plain_errors():
+    with _cluster(run):
         import ray
 
         for wave in chain([first], waves):
             rows = [{"row": pickle.dumps(block)} for block in wave]
             gpus = _gpus_per_actor(run)
             actors = min(_actors(run, gpus), len(rows))
+            # Beside GPUs the cores are free to decode; on CPUs as many tasks as actors keep them fed.
+            decoders = max(actors, int(ray.cluster_resources().get("CPU", 1)) - actors) if gpus else actors
+            if not gpus and run.device == "auto":
+                run = run.model_copy(update={"device": "cpu"})  # an actor without a GPU of its own sees them all
             dataset = (
                 ray.data.from_items(rows, override_num_blocks=len(rows))
-                .map(_load, fn_kwargs={"settings": settings}, concurrency=max(1, actors), num_cpus=_DECODE_CPUS)
+                .map(
+                    _load,
+                    fn_kwargs={"settings": settings, "threads": run.threads},
+                    concurrency=decoders,
+                    num_cpus=_DECODE_CPUS,
+                )
                 .map(
                     _Listen,
                     fn_constructor_args=(settings, run, out),
@@ -56,39 +70,75 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
                 )
             )
             for row in dataset.iter_rows():
-                yield pickle.loads(row["row"])
+                yield _result(pickle.loads(row["row"]))
 
 
 def each(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
     """``function`` of every task on one CPU each, unordered. Tasks and results must be small."""
-    waves = _waves(tasks)
-    first = next(waves, None)
+    iterator = iter(tasks)
+    first = next(iterator, None)
     if first is None:
         return
-    with _cluster(run), _plain_errors():
+    with _cluster(run):
         import ray
 
-        remote = ray.remote(num_cpus=1, max_retries=3)(function)
-        for wave in chain([first], waves):
-            pending = [remote.remote(task) for task in wave]
+        remote = ray.remote(num_cpus=1, max_retries=3)(_guarded)
+        waiting = chain([first], iterator)
+        pending = [remote.remote(function, task) for task in islice(waiting, _TASKS_AHEAD)]
+        try:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1)
-                yield from ray.get(done)
+                yield from map(_result, ray.get(done))
+                pending += [remote.remote(function, task) for task in islice(waiting, len(done))]
+        finally:
+            for task in pending:  # an error ends the run: the cluster may be somebody else's
+                ray.cancel(task)
 
 
-def _load(row: dict[str, Any], settings: Observe) -> dict[str, Any]:
+def _load(row: dict[str, Any], settings: Observe, threads: int) -> dict[str, Any]:
     """A decoding task: pointers in, 16-bit PCM out."""
-    return {"row": pickle.dumps(load_block(pickle.loads(row["row"]), settings), protocol=5)}
+    import torch
+
+    torch.set_num_threads(threads)  # of voice activity detection: as many as the local engine has
+    return {"row": pickle.dumps(_guarded(load_block, pickle.loads(row["row"]), settings), protocol=5)}
 
 
 class _Listen:
     """A listening actor: Whisper is loaded once, when it starts."""
 
     def __init__(self, settings: Observe, run: Run, out: str) -> None:
-        self._observer = Observer(settings, run, out)
+        self._observer = _guarded(Observer, settings, run, out)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"row": pickle.dumps(self._observer(pickle.loads(row["row"])))}
+        if isinstance(self._observer, _Fault):
+            return {"row": pickle.dumps(self._observer)}
+        loaded = pickle.loads(row["row"])
+        return row if isinstance(loaded, _Fault) else {"row": pickle.dumps(_guarded(self._observer, loaded))}
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """One of our own errors on its way out of a worker: of an exception, Ray Data keeps a long text only."""
+
+    text: str
+    trace: str
+
+
+class _RemoteTrace(Exception):
+    """The traceback in the worker, for ``--debug``."""
+
+
+def _guarded(function: Callable[..., R], *arguments: Any) -> R | _Fault:
+    try:
+        return function(*arguments)
+    except LLaSOError as error:
+        return _Fault(str(error), traceback.format_exc())
+
+
+def _result(value: R | _Fault) -> R:
+    if isinstance(value, _Fault):
+        raise LLaSOError(value.text) from _RemoteTrace(f"\n{value.trace}")
+    return value
 
 
 def _waves(items: Iterable[T]) -> Iterator[list[T]]:
@@ -108,21 +158,23 @@ def _cluster(run: Run) -> Iterator[None]:
 
     started = not ray.is_initialized()
     if started:
+        address = run.address or os.environ.get("RAY_ADDRESS") or "local"
         try:
+            _check_reachable(address)
             ray.init(
-                address=run.address,
-                include_dashboard=False if run.address is None else None,
+                address=address,
+                include_dashboard=False if address == "local" else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(_import_paths())}},
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = run.address or "a local cluster"
-            raise LLaSOError(f"Ray: could not reach {where}: {error}; --engine local needs no Ray") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            where = "start here" if address == "local" else f"reach {address}"
+            raise LLaSOError(f"Ray: could not {where}: {error}; --engine local needs no Ray") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors come as exceptions
     try:
         yield
     finally:
@@ -130,29 +182,18 @@ def _cluster(run: Run) -> Iterator[None]:
             ray.shutdown()
 
 
+def _check_reachable(address: str) -> None:
+    """Raises OSError where nothing listens at ``host:port`` or ``ray://host:port``; Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
 def _import_paths() -> list[str]:
     """Where this process imports from, so that a user's own stage is found on the workers of this machine."""
     import sys
 
     return [path or os.getcwd() for path in sys.path]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Our own errors, raised in a worker, come out as they were."""
-    try:
-        yield
-    except LLaSOError:
-        raise
-    except Exception as error:
-        seen: BaseException | None = error
-        while seen is not None:
-            cause = getattr(seen, "cause", None)
-            for candidate in (seen, cause):
-                if isinstance(candidate, LLaSOError):
-                    raise LLaSOError(str(candidate.args[0] if candidate.args else candidate)) from error
-            seen = seen.__cause__ or (cause if isinstance(cause, BaseException) else None)
-        raise
 
 
 def _gpus_per_actor(run: Run) -> float:
