@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
 from llaso_data.asr.forced import Decoder, Forced
-from llaso_data.asr.vocabulary import MAX_POSITIONS
+from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from llaso_data.pipeline.recipe import Align
 
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
-_MARGIN_FRAMES = 10  # kept around a piece of a long text: rough word times are good to about 0.2 s
-_OUTSIDE = -100.0  # score of a frame that is not of a token's piece; inside, scores lie far above
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +51,12 @@ class Backward:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A stretch of a clip's text that fits Whisper's positions, over frames ``[first, last)``."""
+    """A stretch of a clip's text in characters, and the BPE tokens before it that still fit Whisper's positions."""
 
     clip: int
+    prompt: list[int]
     tokens: list[int]
     places: list[int]  # of each token's character in the text, -1 for the space before it
-    first: int
-    last: int
 
 
 def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[Backward]:
@@ -156,21 +153,13 @@ def _align(
     """Start and end of every word in seconds; NaN for a clip whose text cannot be laid over its frames."""
     jobs: list[_Piece] = []
     for i, clip in clips.items():
-        parts = _pieces(decoder, clip, spoken[i], pieces[i], spans[i], settings)
-        tokens = [decoder.vocabulary.characters(spoken[i][a:b]) for a, b, _, _ in parts]
-        fits = all(
-            len(ids) + len(decoder.vocabulary.prompt(clip.language)) <= MAX_POSITIONS and len(ids) < d - c
-            for (ids, _), (_, _, c, d) in zip(tokens, parts, strict=True)
-        )
-        if fits and sum(len(ids) for ids, _ in tokens) < clip.states.shape[0]:
-            jobs += [
-                _Piece(i, ids, [p + a if p >= 0 else -1 for p in places], c, d)
-                for (ids, places), (a, _, c, d) in zip(tokens, parts, strict=True)
-            ]
+        cut = _pieces(decoder.vocabulary, i, clip.language, spoken[i], pieces[i], spans[i])
+        if sum(len(piece.tokens) for piece in cut) < clip.states.shape[0]:
+            jobs += cut
     forced = decoder.force(
-        [decoder.vocabulary.prompt(clips[job.clip].language) for job in jobs],
+        [job.prompt for job in jobs],
         [[*job.tokens, decoder.vocabulary.end] for job in jobs],
-        [clips[job.clip].states[job.first : job.last] for job in jobs],
+        [clips[job.clip].states for job in jobs],
         heads=settings.heads,
         named=True,
     )
@@ -184,19 +173,16 @@ def _character_edges(
     pieces: list[tuple[_Piece, Forced]], clip: Clip, text: str, settings: Align
 ) -> dict[int, tuple[float, float]]:
     """First and last frame of every character that has tokens: one path over all pieces of the text."""
-    frames = int(clip.states.shape[0])
-    energy = attention.energy(clip.pcm, frames, settings.energy)
-    rows: list[NDArray[np.float32]] = []
-    places: list[int] = []
-    for n, (piece, result) in enumerate(pieces):
+    maps: list[NDArray[np.float32]] = []
+    for n, (_, result) in enumerate(pieces):
         assert result.attention_HTS is not None
-        silent = np.array([p < 0 or text[p].isspace() for p in piece.places] + [True])
-        score = attention.score(result.attention_HTS, settings.median, silent, energy[piece.first : piece.last])
-        count = len(score) if n == len(pieces) - 1 else len(score) - 1  # the text ends once
-        padding = ((0, 0), (piece.first, frames - piece.last))
-        rows.append(np.pad(score[:count], padding, constant_values=_OUTSIDE))
-        places += piece.places
-    starts = dtw.path(np.concatenate(rows), settings.dtw)
+        # The text ends once, after the last piece.
+        maps.append(result.attention_HTS if n == len(pieces) - 1 else result.attention_HTS[:, :-1])
+    places = [place for piece, _ in pieces for place in piece.places]
+    silent = np.array([place < 0 or text[place].isspace() for place in places] + [True])
+    energy = attention.energy(clip.pcm, int(clip.states.shape[0]), settings.energy)
+    score = attention.score(np.concatenate(maps, axis=1), settings.median, silent, energy)
+    starts = dtw.path(score, settings.dtw)
     edges: dict[int, tuple[float, float]] = {}
     for place, first, last in zip(places, starts[:-2], starts[1:-1], strict=True):
         if place >= 0:
@@ -221,43 +207,34 @@ def _word_times(
 
 
 def _pieces(
-    decoder: Decoder,
-    clip: Clip,
+    vocabulary: Vocabulary,
+    clip: int,
+    language: str,
     spoken: str,
     bpe: tuple[list[int], list[int]],
     spans: list[tuple[int, int]],
-    settings: Align,
-) -> list[tuple[int, int, int, int]]:
-    """Cut a text whose characters pass Whisper's positions at word borders, by the rough times of its BPE tokens.
+) -> list[_Piece]:
+    """The text in as few pieces of whole words as fit Whisper's positions in characters; nearly always one.
 
-    Each piece is (characters [a, b), frames [c, d)); nearly every text is one piece over all frames.
+    Each is read over all frames, after as many of the BPE tokens before it as there is room for: Whisper then looks
+    where it would go on reading. None where one word alone does not fit.
     """
-    frames = int(clip.states.shape[0])
-    limit = MAX_POSITIONS - 8
-    count = len(decoder.vocabulary.characters(spoken)[0])
-    tokens, places = bpe
-    if count <= limit or len(spans) < 2 or len(tokens) >= frames:
-        return [(0, len(spoken), 0, frames)]
-    prompt = decoder.vocabulary.prompt(clip.language)
-    forced = decoder.force(
-        [prompt], [[*tokens, decoder.vocabulary.end]], [clip.states], heads=settings.heads, named=True
-    )[0]
-    assert forced.attention_HTS is not None
-    silent = np.array([False] * len(tokens) + [True])
-    rough = dtw.path(attention.score(forced.attention_HTS, 7, silent, np.zeros(frames, dtype=np.float32)))
-    parts = -(-count // limit) + 1
-    borders = sorted({round(len(spans) * k / parts) for k in range(parts + 1)})
-    cuts = []
-    for k in borders[1:-1]:
-        token = next((t for t, place in enumerate(places) if place >= spans[k][0]), len(places) - 1)
-        cuts.append(int(rough[token]))
-    starts, ends = [0, *cuts], [*cuts, frames]
-    return [
-        (
-            spans[borders[k]][0],
-            spans[borders[k + 1] - 1][1],
-            max(0, starts[k] - _MARGIN_FRAMES),
-            min(frames, ends[k] + _MARGIN_FRAMES),
-        )
-        for k in range(len(borders) - 1)
-    ]
+    prompt = vocabulary.prompt(language)
+    room = MAX_POSITIONS - len(prompt)
+    tokens, places = vocabulary.characters(spoken)
+    if len(tokens) <= room:
+        return [_Piece(clip, prompt, tokens, places)]
+    starts = np.searchsorted(places, [a for a, _ in spans])
+    longest = int(np.diff([*starts, len(tokens)]).max()) + 1  # and the space before the piece
+    if longest >= room:
+        return []
+    parts = -(-len(tokens) // (room - longest))
+    borders = {int(np.searchsorted(starts, len(tokens) * k / parts)) for k in range(parts)} | {len(spans)}
+    found = []
+    for first, last in pairwise(sorted(borders)):
+        a, b = spans[first][0], spans[last - 1][1]
+        before = [t for t, place in zip(*bpe, strict=True) if place < a and (place < 0 or not spoken[place].isspace())]
+        ids, own = vocabulary.characters(spoken[a:b])
+        context = before[-(room - len(ids)) :] if a and room > len(ids) else []
+        found.append(_Piece(clip, [*prompt, *context], ids, [p + a if p >= 0 else -1 for p in own]))
+    return found
