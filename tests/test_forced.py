@@ -70,11 +70,11 @@ def test_log_probabilities_are_those_of_transformers(
     best = sorted(range(len(maps)), key=lambda h: -float(torch.linalg.vector_norm(maps[h])))[:4]
     assert forced.attention_HTS is not None
     assert np.abs(forced.attention_HTS - maps[best].numpy()).max() <= 1e-4
-    (named,) = model.decoder.force([prompt], [tokens], [whole], heads=4, named=True)
+    (theirs,) = model.decoder.force([prompt], [tokens], [whole], heads=4, named=True)
     own = sorted(map(tuple, reference.generation_config.alignment_heads))
     chosen = torch.stack([output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in own])
-    assert named.attention_HTS is not None
-    assert np.abs(named.attention_HTS - chosen.numpy()).max() <= 1e-4
+    assert theirs.attention_HTS is not None
+    assert np.abs(theirs.attention_HTS - chosen.numpy()).max() <= 1e-4
 
 
 def test_a_sequence_longer_than_whispers_positions_is_an_error(tiny_en: Path) -> None:
