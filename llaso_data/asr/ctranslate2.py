@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.asr.engine import Decoded, Statistics
+from llaso_data.asr.engine import MAX_NEW_TOKENS, Decoded, Statistics
 from llaso_data.asr.torch import Features
-from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
+from llaso_data.asr.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,8 @@ class CTranslate2Engine:
             [self.vocabulary.prompt(language) for language in languages],
             beam_size=self._beam_size,
             sampling_temperature=0,
-            max_length=MAX_POSITIONS,
+            # CTranslate2 stops at half of this; dense scripts (Hindi: 14 tokens a second) need more than 224.
+            max_length=2 * MAX_NEW_TOKENS,
             return_no_speech_prob=True,
             suppress_blank=True,
         )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from llaso_data.pipeline.recipe import Asr, Run
 
 
+MAX_NEW_TOKENS = 440  # of one window's free decoding: what Whisper's 448 positions leave beside the prompt
+
+
 @dataclass(slots=True)
 class Statistics:
     """Model calls since loading: a rerun that transcribes nothing has zeros here."""

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.asr.engine import Decoded, Statistics
+from llaso_data.asr.engine import MAX_NEW_TOKENS, Decoded, Statistics
 from llaso_data.asr.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
-
-MAX_NEW_TOKENS = 440
 
 
 class Features:
