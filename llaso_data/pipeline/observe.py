@@ -25,7 +25,7 @@ from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_part
 from llaso_data.pipeline.recipe import Observe, Run, UserStage
-from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded
+from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
 from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, wer
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class Observer:
             from llaso_data.filters.language_model import LanguageModelStage
 
             self._stages.append(("language_model", LanguageModelStage(settings.language_model, run)))
-        self._stages += [(user.stage, _explained(user.stage, user_stage(user))) for user in settings.stages]
+        self._stages += [(user.stage, _storable(user.stage, user_stage(user))) for user in settings.stages]
 
     def __call__(self, block: LoadedBlock) -> BlockResult:
         """Observe a loaded block and commit its part."""
@@ -225,6 +225,20 @@ def _explained(name: str, function: Callable[..., T]) -> Callable[..., T]:
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             raise LLaSOError(f"stage {name} failed: {said} (llaso-data --debug … shows where)") from error
+
+    return call
+
+
+def _storable(name: str, stage: Stage) -> Stage:
+    """A user's stage whose results are tried as they will be stored, so that what cannot be has its name."""
+
+    def call(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> list[Utterance]:
+        found = _explained(name, stage)(utterances, pcm)
+        try:
+            to_table([rounded(utterance) for utterance in found], Utterance)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LLaSOError(f"stage {name}: what it returns cannot be stored: {error}") from error
+        return list(found)
 
     return call
 

@@ -1,0 +1,144 @@
+"""The two engines give the same bytes; Ray is joined where it runs already, and loses no error and no worker."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline import engines
+from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.recipe import Recipe, Run
+from llaso_data.pipeline.shard import shard_dataset
+from llaso_data.shards.validate import validate
+from tests.conftest import Clip
+from tests.corpora import english, files, recipe
+
+ray = importlib.import_module("ray")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """Ray as a program would have started it that then calls us; it must run on when we are done."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
+    yield
+    assert ray.is_initialized()
+    ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Both:
+    corpus: Path
+    recipes: dict[str, Recipe]
+    summaries: dict[str, BuildSummary]
+
+    def out(self, engine: str) -> Path:
+        return Path(self.recipes[engine].out or "")
+
+
+@pytest.fixture(scope="module")
+def both(tiny_en: Path, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Both:
+    folder = tmp_path_factory.mktemp("engines")
+    corpus = english(folder / "corpus", clips)
+    (corpus / "broken.wav").write_text("no audio")
+    options: dict[str, Any] = {"run__num_workers": 2, "shard__samples_per_shard": 3}
+    recipes = {
+        engine: recipe(tiny_en, folder / engine, corpus, run__engine=engine, **options) for engine in ("local", "ray")
+    }
+    return Both(corpus, recipes, {engine: build_align(wanted) for engine, wanted in recipes.items()})
+
+
+def test_observations_verdicts_and_manifest_are_the_same_bytes(both: Both) -> None:
+    local, distributed = (files(both.out(engine), "recipe.yaml") for engine in ("local", "ray"))
+    assert sorted(local) == sorted(distributed)
+    assert {name for name in local if local[name] != distributed[name]} == set()
+    assert sum(name.startswith("observations/") for name in local) == both.summaries["local"].blocks >= 4
+    one, other = (both.summaries[engine].to_dict() for engine in ("local", "ray"))
+    for name in ("out", "wall_s", "model_calls"):
+        del one[name], other[name]
+    assert one == other and one["counts"]["failed"] == 1
+
+
+def test_the_model_is_loaded_once_per_actor(both: Both) -> None:
+    local, distributed = (both.summaries[engine].model_calls for engine in ("local", "ray"))
+    assert local["models_loaded"] == 1 and 1 <= distributed["models_loaded"] <= 2
+    work = ("windows_encoded", "windows_decoded", "tokens_decoded", "passes_forced")
+    # Every actor encodes one window of silence of its own, where clips were packed.
+    assert distributed["windows_encoded"] - local["windows_encoded"] <= distributed["models_loaded"] - 1
+    assert [local[name] for name in work[1:]] == [distributed[name] for name in work[1:]]
+
+
+def test_a_rerun_with_the_other_engine_observes_nothing(both: Both, tiny_en: Path) -> None:
+    swapped = both.recipes["local"].model_copy(update={"run": both.recipes["ray"].run})
+    again = build_align(swapped)
+    assert again.blocks_observed == 0 and not again.judged and not any(again.model_calls.values())
+
+
+def test_shards_are_the_same_bytes(both: Both, tmp_path: Path) -> None:
+    for engine, wanted in both.recipes.items():
+        summary = shard_dataset(str(both.out(engine)), str(tmp_path / engine), wanted.shard, wanted.run)
+        assert summary.shards == 2 and summary.samples == both.summaries[engine].counts["accepted"]
+    local, distributed = (files(tmp_path / engine) for engine in ("local", "ray"))
+    assert sorted(local) == sorted(distributed) and {"manifest.json", "index.arrow"} <= set(local)
+    assert {name for name in local if local[name] != distributed[name]} == set()
+    assert sum(name.endswith(".tar") for name in local) == 2
+    assert validate(str(tmp_path / "ray")).ok
+
+
+def test_an_error_of_ours_comes_out_of_a_worker_as_it_was(both: Both, tiny_en: Path, tmp_path: Path) -> None:
+    stages = [{"stage": "tests.stages:Unmade"}]
+    wanted = recipe(tiny_en, tmp_path / "out", both.corpus, run__engine="ray", blocks__clips=99, observe__stages=stages)
+    with pytest.raises(LLaSOError) as caught:
+        build_align(wanted)
+    assert str(caught.value).startswith("stage tests.stages:Unmade failed: RuntimeError: its weights are not there")
+    assert "Traceback" in str(caught.value.__cause__)  # --debug shows it
+
+
+def halved(task: int) -> int:
+    if task % 2:
+        raise LLaSOError(f"{task} is odd")
+    return task // 2
+
+
+def broken(task: int) -> int:
+    raise ZeroDivisionError(f"no {task}")
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_tasks_are_all_done_and_errors_named(engine: str) -> None:
+    run = Run.model_validate({"engine": engine})
+    assert sorted(engines.each(halved, range(0, 40, 2), run)) == list(range(20))
+    assert list(engines.each(halved, [], run)) == []
+    with pytest.raises(LLaSOError, match=r"^7 is odd$"):
+        list(engines.each(halved, [2, 4, 7], run))
+    with pytest.raises(ZeroDivisionError):
+        list(engines.each(broken, [1], run))
+
+
+def test_tasks_are_taken_as_they_are_needed() -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(5000):
+            taken.append(number)
+            yield 2 * number
+
+    running = engines.each(functools.partial(halved), tasks(), Run(engine="ray"))
+    next(running)
+    assert len(taken) < 2000
+    running.close()  # type: ignore[attr-defined]
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
+    """With Ray already here nothing is joined, so this asks the check itself."""
+    from llaso_data.pipeline.ray import _check_reachable
+
+    with pytest.raises(OSError, match="refused"):
+        _check_reachable("127.0.0.1:9")
+    _check_reachable("auto")
