@@ -118,11 +118,11 @@ def test_shapes_of_large_v3_and_turbo(
 def test_both_engines_encode_and_decode_alike(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LLASO_CACHE", str(tmp_path))
     ours, theirs = loaded(small, "ctranslate2"), loaded(small, "torch")
-    audio_of = [chirp(1.0), chirp(7.0), np.zeros(100, dtype=np.int16)]
+    audio_of = [chirp(7.0), np.zeros(100, dtype=np.int16)]
     ours_BSD, theirs_BSD = torch.stack(states(ours, audio_of)), torch.stack(states(theirs, audio_of))
     assert float((ours_BSD - theirs_BSD).abs().max()) < 1e-3
-    ours_heard = ours.engine.decode(ours_BSD, ["en"] * 3)
-    for a, b in zip(ours_heard, theirs.engine.decode(theirs_BSD, ["en"] * 3), strict=True):
+    ours_heard = ours.engine.decode(ours_BSD[:1], ["en"])
+    for a, b in zip(ours_heard, theirs.engine.decode(theirs_BSD[:1], ["en"]), strict=True):
         assert a.no_speech_prob == pytest.approx(b.no_speech_prob, rel=0.01)
         assert a.tokens[:20] == b.tokens[:20]
         # Weights that know no end of text fill the positions that the prompt leaves, whichever the engine.

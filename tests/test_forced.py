@@ -90,9 +90,9 @@ def test_nothing_to_score(tiny_en: Path) -> None:
 
 def test_language_probabilities_find_the_language(whisper_base: Path, clips: list[Clip]) -> None:
     model = whisper(whisper_base)
-    chosen = named(clips, "en/quick_brown_fox", "es/pangrama", "fr/pangrama", "ja/konnichiwa_sekai", "zh/pangrama")
+    chosen = named(clips, "en/quick_brown_fox", "ja/konnichiwa_sekai", "zh/pangrama")
     probs = model.decoder.language_probs(states(model, [pcm(clip.path) for clip in chosen]))
     codes = list(model.vocabulary.languages)
-    assert probs.shape == (len(chosen), len(codes)) == (5, 99)
+    assert probs.shape == (len(chosen), len(codes)) == (3, 99)
     assert np.allclose(probs.sum(axis=1), 1.0, atol=1e-4)
     assert [codes[int(best)] for best in probs.argmax(axis=1)] == [clip.language for clip in chosen]

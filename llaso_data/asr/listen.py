@@ -40,10 +40,11 @@ _MAX_COMPRESSION = 2.4  # of the window's text: beyond, Whisper went in a loop
 _MAX_LETTERS_PER_S = 30.0
 _MIN_LETTERS_PER_S = 1.0
 
-# A packed clip's language is doubtful under this, and asked again of the clip alone. Of 27 clips in nine languages
-# packed together base named 11 right from their own states, 18 with silence after them, 22 alone; of the 9 wrong ones
-# 8 were under it.
+# A packed clip's language is doubtful under these and asked again of the clip alone: one language leaks into another
+# in the same window. Of 27 clips in nine languages packed together base named 11 right from their own states, 18 with
+# silence after them and 22 alone; of the 9 wrong ones 8 were under 0.5.
 _MIN_LANGUAGE_PROB = 0.5
+_MIN_LANGUAGE_PROB_MIXED = 0.9  # in a window that seems to hold several
 
 _GAP_FRAMES = 15  # half of the gap between packed clips belongs to each
 _SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of text is as likely as with 16 s
@@ -110,8 +111,8 @@ class Listen:
             return failed(utterance, "language_unsupported", f"the Whisper model knows no language {language!r}")
         return utterance
 
-    def _identify(self, results: list[Utterance], windows: list[Window], states: torch.Tensor) -> set[int]:
-        """Set language and its probability of every clip; the clips that must be asked again, alone, are returned."""
+    def _identify(self, results: list[Utterance], windows: list[Window], states: torch.Tensor) -> None:
+        """Set language and its probability of every clip."""
         vocabulary = self._whisper.vocabulary
         slices = {
             slot.clip: states[w] if window.solo else self._context(states[w], slot)
@@ -121,7 +122,7 @@ class Listen:
         if not vocabulary.multilingual:
             for i in slices:
                 results[i] = dataclasses.replace(results[i], language="en", language_origin=ASR)
-            return set()
+            return
         codes = list(vocabulary.languages)
         allowed = np.array([not self._asr.languages or code in self._asr.languages for code in codes])
         order = sorted(slices)
@@ -134,8 +135,16 @@ class Listen:
                 language_origin=ASR,
                 scores=dataclasses.replace(results[i].scores, language_prob=float(row[best])),
             )
-        packed = {slot.clip for window in windows if not window.solo for slot in window.slots}
-        return {i for i in packed if (results[i].scores.language_prob or 0.0) < _MIN_LANGUAGE_PROB}
+
+    @staticmethod
+    def _unsure(results: list[Utterance], window: Window) -> set[int]:
+        """The clips of a window whose identified language is doubtful."""
+        if window.solo:
+            return set()
+        inside = [slot.clip for slot in window.slots]
+        mixed = len({results[i].language for i in inside}) > 1
+        least = _MIN_LANGUAGE_PROB_MIXED if mixed else _MIN_LANGUAGE_PROB
+        return {i for i in inside if (results[i].scores.language_prob or 0.0) < least}
 
     # -- forward --------------------------------------------------------------------------------------------------
 
@@ -150,14 +159,15 @@ class Listen:
         doubtful: list[int] = []
         for windows in self._batches(self._plan(results, unknown, audio)):
             states = self._encode(windows, audio)
-            again = self._identify(results, windows, states)
-            unsure += again
+            self._identify(results, windows, states)
             pure = []
             for w, window in enumerate(windows):
                 inside = [slot.clip for slot in window.slots]
-                if len({results[i].language for i in inside}) == 1 and again.isdisjoint(inside):
+                again = self._unsure(results, window) if self._whisper.vocabulary.multilingual else set()
+                if not again and len({results[i].language for i in inside}) == 1:
                     pure.append(w)
                 else:
+                    unsure += again
                     mixed += [i for i in inside if i not in again]
             if pure:
                 yield self._decode(results, [windows[w] for w in pure], states[pure], doubtful)
