@@ -142,3 +142,16 @@ def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
     with pytest.raises(OSError, match="refused"):
         _check_reachable("127.0.0.1:9")
     _check_reachable("auto")
+
+
+@pytest.mark.slow
+def test_nine_languages_that_nobody_gave_are_the_same_bytes(
+    whisper_base: Path, clips: list[Clip], tmp_path: Path
+) -> None:
+    """Windows that are packed, identified and packed again, in both engines."""
+    outs = [tmp_path / "local", tmp_path / "ray"]
+    for out in outs:
+        source = {"path": str(clips[0].path.parents[1]), "corpus": "test"}
+        summary = build_align(recipe(whisper_base, out, source, run__engine=out.name, blocks__clips=9))
+        assert summary.counts["inputs"] == len(clips)
+    assert files(outs[0], "recipe.yaml") == files(outs[1], "recipe.yaml")
