@@ -76,6 +76,27 @@ def test_a_missing_full_stop_costs_nothing(fox: tuple[Whisper, Clip]) -> None:
     )
 
 
+@pytest.mark.parametrize("closed", ['{}"', "{})", "{},", "{}”", "{} —"])
+def test_what_stands_after_the_last_word_costs_nothing(fox: tuple[Whisper, Clip], closed: str) -> None:
+    model, clip = fox
+    found = only(model, clip, closed.format(clip.text.rstrip(".")))
+    assert found.eot_logprob is not None and found.eot_logprob > -1.0
+    assert found.min_word_logprob is not None and found.min_word_logprob > -1.5
+    assert " ".join(word.text for word in found.words) == closed.format(clip.text.rstrip("."))
+
+
+@pytest.mark.parametrize("name", ["zh/nihao_shijie", "ja/konnichiwa_sekai", "hi/ginti"])
+def test_a_missing_full_stop_costs_nothing_in_scripts_with_their_own(
+    whisper_base: Path, clips: list[conftest.Clip], name: str
+) -> None:
+    model, (clip,) = whisper(whisper_base), named(clips, name)
+    text = clip.text.rstrip(".。।")
+    one = heard(model, pcm(clip.path), text, clip.language)
+    whole, cut = only(model, one, text), only(model, one, text[:-2].strip())
+    assert whole.eot_logprob is not None and cut.eot_logprob is not None
+    assert whole.eot_logprob > -1.0 > -5.0 > cut.eot_logprob
+
+
 def test_letter_case_costs_nothing(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
     right = only(model, clip, clip.text)

@@ -66,6 +66,8 @@ def test_log_probabilities_are_those_of_transformers(
         )
     wanted = torch.log_softmax(output.logits[0, len(prompt) - 1 :], dim=-1)[range(len(tokens)), tokens].numpy()
     assert np.abs(forced.logprobs - wanted).max() <= 1e-4
+    ends = torch.log_softmax(output.logits[0, len(prompt) - 1 :], dim=-1)[:, model.vocabulary.end].numpy()
+    assert np.abs(forced.end_logprobs - ends).max() <= 1e-3
     maps = torch.cat([layer[0, :, len(prompt) - 1 :] for layer in output.cross_attentions])
     best = sorted(range(len(maps)), key=lambda h: -float(torch.linalg.vector_norm(maps[h])))[:4]
     assert forced.attention_HTS is not None

@@ -6,6 +6,7 @@ the audio makes likely, to its end.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from llaso_data.pipeline.recipe import Align
 
+_FULL_STOPS = {"zh": "。", "ja": "。", "yue": "。", "hi": "।", "bn": "।", "ne": "।", "mr": "।", "pa": "।"}
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
 
 
@@ -62,12 +64,14 @@ class _Piece:
 def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[Backward]:
     """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters."""
     spoken = [as_spoken(clip.text) for clip in clips]
-    pieces = [decoder.vocabulary.pieces(text) for text in spoken]
+    pieces = [decoder.vocabulary.pieces(_to_the_end(text)) for text in spoken]
     prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
     room = [MAX_POSITIONS - len(prompt) for prompt in prompts]
-    usable = [i for i, clip in enumerate(clips) if clip.text.strip() and len(pieces[i][0]) + 2 <= room[i]]
-    targets = [_with_end(decoder, spoken[i], pieces[i][0]) for i in usable]
-    forced = decoder.force([prompts[i] for i in usable], targets, [clips[i].context for i in usable])
+    targets = [_with_end(decoder.vocabulary, *each) for each in zip(clips, spoken, pieces, strict=True)]
+    usable = [i for i, clip in enumerate(clips) if clip.text.strip() and len(targets[i]) <= room[i]]
+    forced = decoder.force(
+        [prompts[i] for i in usable], [targets[i] for i in usable], [clips[i].context for i in usable]
+    )
     scored = dict(zip(usable, forced, strict=True))
     spans = {i: word_spans(clips[i].text, clips[i].language) for i in usable}
     times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings)
@@ -88,7 +92,7 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[B
                 words,
                 min(by_word, default=None),
                 float(np.mean(by_word)) if by_word else None,
-                _end_logprob(scored[i].logprobs, len(pieces[i][0])),
+                _end_logprob(scored[i], len(pieces[i][0])),
             )
         )
     return results
@@ -110,17 +114,26 @@ def as_spoken(text: str) -> str:
     return lowered[:first] + lowered[first].upper() + lowered[first + 1 :]
 
 
-def _with_end(decoder: Decoder, text: str, tokens: list[int]) -> list[int]:
+def _to_the_end(text: str) -> str:
+    """The text without the commas, quotes and brackets after its last word or full stop: the speech ends there."""
+    end = len(text)
+    while end and unicodedata.category(text[end - 1])[0] in "PSZ" and text[end - 1] not in FINAL_PUNCTUATION:
+        end -= 1
+    return text[:end] or text
+
+
+def _with_end(vocabulary: Vocabulary, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]) -> list[int]:
     """The tokens, a full stop where the text has none, end of text."""
-    if text.rstrip().endswith(FINAL_PUNCTUATION):
-        return [*tokens, decoder.vocabulary.end]
-    stop = decoder.vocabulary.tokenizer(".", add_special_tokens=False)["input_ids"]
-    return [*tokens, stop[0], decoder.vocabulary.end]
+    if _to_the_end(spoken).endswith(FINAL_PUNCTUATION):
+        return [*pieces[0], vocabulary.end]
+    stop = vocabulary.tokenizer(_FULL_STOPS.get(clip.language, "."), add_special_tokens=False)["input_ids"]
+    return [*pieces[0], *stop, vocabulary.end]
 
 
-def _end_logprob(logprobs: NDArray[np.float32], tokens: int) -> float:
-    """log P(the text ends here): end of text, after a full stop where the text brought none of its own."""
-    return float(logprobs[tokens:].sum())
+def _end_logprob(scored: Forced, tokens: int) -> float:
+    """log P(the text ends here): end of text at once or, where the text brought no full stop of its own, after one."""
+    after = float(scored.logprobs[tokens:].sum())
+    return after if len(scored.logprobs) == tokens + 1 else float(np.logaddexp(scored.end_logprobs[tokens], after))
 
 
 def word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[tuple[int, int]]) -> list[float]:
@@ -135,7 +148,7 @@ def word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[
     # One token may cover several words in scripts without spaces: they share its value.
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     filled = []
-    following = 0.0
+    following = float(values[-1]) if len(values) else 0.0
     for value in means[::-1]:
         following = following if np.isnan(value) else float(value)
         filled.append(following)

@@ -26,6 +26,7 @@ class Forced:
     """One sequence: ``logprobs[i]`` of the i-th target, which row ``i`` of ``attention_HTS`` predicts."""
 
     logprobs: NDArray[np.float32]  # (targets,)
+    end_logprobs: NDArray[np.float32]  # (targets,): of end of text in each target's stead
     attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): the chosen ones, or None
 
 
@@ -111,8 +112,10 @@ class Decoder:
         for i, target in enumerate(targets):
             logits = self._project(hidden[i, spans[i]]).float()
             wanted = torch.tensor(list(target), device=self._device)
-            logprobs = torch.log_softmax(logits, dim=-1).gather(1, wanted[:, None])[:, 0].cpu().numpy()
-            forced.append(Forced(logprobs, maps[i].cpu().numpy() if heads else None))
+            all_logprobs = torch.log_softmax(logits, dim=-1)
+            logprobs = all_logprobs.gather(1, wanted[:, None])[:, 0].cpu().numpy()
+            end_logprobs = all_logprobs[:, self.vocabulary.end].cpu().numpy()
+            forced.append(Forced(logprobs, end_logprobs, maps[i].cpu().numpy() if heads else None))
         return forced
 
     def _run(
