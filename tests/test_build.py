@@ -285,7 +285,8 @@ def test_languages_that_nobody_gave_are_heard(clips: list[Clip], whisper_base: P
 
 def test_a_killed_writer_leaves_nothing_that_counts(built: Built) -> None:
     """What a kill in the middle of a commit leaves behind is not taken for a block."""
-    part = next((built.out / "observations").iterdir())
+    block = json.loads((built.out / "manifest.json").read_text(encoding="utf-8"))["blocks"][0]
+    part = built.out / "observations" / f"{block}.parquet"
     orphan = part.with_name(f".{part.name}.123-abcd.tmp")
     orphan.write_bytes(part.read_bytes()[:100])
     kept = part.read_bytes()
