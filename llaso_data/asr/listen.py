@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llaso_data.align.attention import FRAME_S
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.given import deal
 from llaso_data.asr.engine import Decoded
@@ -46,7 +47,6 @@ _MIN_LETTERS_PER_S = 1.0
 _MIN_LANGUAGE_PROB = 0.5
 _MIN_LANGUAGE_PROB_MIXED = 0.9  # in a window that seems to hold several
 
-_GAP_FRAMES = 15  # half of the gap between packed clips belongs to each
 _SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of text is as likely as with 16 s
 
 
@@ -71,6 +71,7 @@ class Listen:
         self._asr = asr
         self._align = align
         self._silence: torch.Tensor | None = None
+        self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # half of the gap between packed clips belongs to each
         unknown = [code for code in asr.languages if not whisper.vocabulary.supports(code)]
         if unknown:
             known = ", ".join(whisper.vocabulary.languages) or "en"
@@ -270,7 +271,8 @@ class Listen:
         if self._silence is None:
             silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
             self._silence = self._whisper.engine.encode([silent])[0]
-        first, last = max(0, slot.frames.start - _GAP_FRAMES), min(WINDOW_FRAMES, slot.frames.stop + _GAP_FRAMES)
+        first = max(0, slot.frames.start - self._margin_frames)
+        last = min(WINDOW_FRAMES, slot.frames.stop + self._margin_frames)
         return torch.cat([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
     @staticmethod

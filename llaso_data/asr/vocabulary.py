@@ -32,6 +32,8 @@ class Vocabulary:
         if multilingual and not lang_to_id:
             raise LLaSOError(f"{folder}: generation_config.json has no lang_to_id; save it with transformers >= 4.38")
         codes = {token.strip("<|>"): int(number) for token, number in lang_to_id.items()}
+        if "jw" in codes:  # Whisper's own code for Javanese; ISO 639-1 has jv
+            codes["jv"] = codes.pop("jw")
         return cls(tokenizer, multilingual, codes if multilingual else {})
 
     def special(self, name: str) -> int:
