@@ -7,7 +7,6 @@ same order; what it cannot observe it marks as failed. Nothing here decides what
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import inspect
 import json
@@ -16,20 +15,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llaso_data import audio
 from llaso_data.asr.engine import Statistics
+from llaso_data.audio import Pcm
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_part
 from llaso_data.pipeline.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
-from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, wer
 
 T = TypeVar("T")
-Pcm = NDArray[np.int16]
+
 Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
 """What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
 
@@ -173,37 +170,6 @@ class Observer:
         now, before = dataclasses.asdict(self._statistics), dataclasses.asdict(self._reported)
         self._reported = dataclasses.replace(self._statistics)
         return Statistics(**{name: now[name] - before[name] for name in now})
-
-
-def score_text(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> list[Utterance]:
-    """The stage of all scores that need only text: rates, error rates, repetition, script, invented phrases."""
-    return [_score_text(utterance) if utterance.failure is None else utterance for utterance in utterances]
-
-
-def _score_text(utterance: Utterance) -> Utterance:
-    if not utterance.text:
-        return utterance
-    text, language, heard = utterance.text, utterance.language, utterance.hypothesis or ""
-    given = utterance.text_origin == GIVEN
-    extra = {
-        **utterance.scores.extra,
-        "script_mismatch": 0.0 if scripts_match(text, language) else 1.0,
-        "phrase": 1.0 if normalize(text, language) in _phrases(language) else 0.0,
-    }
-    scores = dataclasses.replace(
-        utterance.scores,
-        chars_per_s=letters(text) / utterance.duration_s if utterance.duration_s else None,
-        repetition=repetition(text, language),
-        cer=cer(text, heard, language) if given else None,
-        wer=wer(text, heard, language) if given else None,
-        extra=extra,
-    )
-    return dataclasses.replace(utterance, scores=scores)
-
-
-@functools.cache
-def _phrases(language: str | None) -> frozenset[str]:
-    return frozenset(normalize(phrase, language) for phrase in HALLUCINATIONS.get(language or "", ()))
 
 
 def user_stage(spec: UserStage) -> Stage:

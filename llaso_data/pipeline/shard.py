@@ -111,10 +111,23 @@ def shard_dataset(
     )  # fmt: skip
     _clear(out, dataset, overwrite)
     results: list[ShardResult] = []
-    for result in each(write_shard, _tasks(planned, source, out, spec, dataset), run):
+
+    def note(result: ShardResult) -> None:
         results.append(result)
         if progress is not None:
             progress(len(results), planned.shards, result)
+
+    def missing() -> Iterator[ShardTask]:
+        for task in _tasks(planned, source, out, spec, dataset):
+            # On a disk looking is cheaper than starting workers to look; over a network the workers look at once.
+            done = _finished(task) if storage.is_local(out) else None
+            if done is None:
+                yield task
+            else:
+                note(done)
+
+    for result in each(write_shard, missing(), run):
+        note(result)
     results.sort(key=lambda result: result.number)
     _refuse_changed(results)
     stated = _finish(out, results, planned, spec, dataset)
@@ -132,9 +145,9 @@ def shard_dataset(
 
 def write_shard(task: ShardTask) -> ShardResult:
     """Write one shard unless it is finished. Where any audio cannot be had as it was observed, nothing is written."""
-    done = writer.finished(task.out, task.name, digest=task.digest, dataset=task.dataset)
+    done = _finished(task)
     if done is not None:
-        return ShardResult(number=task.number, info=done, skipped=True)
+        return done
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
         samples, problems = _encode(_load(task), task, spool)
         if problems:
@@ -143,6 +156,12 @@ def write_shard(task: ShardTask) -> ShardResult:
         ordered = (sample(spool) for _, sample in sorted(samples, key=lambda item: item[0]))
         info = writer.write(task.out, task.name, ordered, digest=task.digest, dataset=task.dataset)
     return ShardResult(number=task.number, info=info)
+
+
+def _finished(task: ShardTask) -> ShardResult | None:
+    """The result of an earlier run that committed this shard."""
+    info = writer.finished(task.out, task.name, digest=task.digest, dataset=task.dataset)
+    return None if info is None else ShardResult(number=task.number, info=info, skipped=True)
 
 
 def _tasks(planned: Plan, source: str, out: str, spec: recipe.Shard, dataset: str) -> Iterator[ShardTask]:
