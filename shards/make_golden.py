@@ -37,7 +37,7 @@ def main() -> None:
         info = writer.write(str(GOLDEN), name, chosen, digest=records.digest(digest, name), dataset=digest)
         shards.append((str(GOLDEN / layout.sidecar_name(name)), info))
     options = {"audio": "flac", "samples_per_shard": SAMPLES_PER_SHARD, "seed": 0}
-    manifest.finish(str(GOLDEN), shards, profile=manifest.LLASO, digest=digest, options=options, source=None)
+    manifest.finish(str(GOLDEN), shards, profile=manifest.LLASO, plan=digest, options=options, source=None)
 
 
 def write_schemas() -> None:

@@ -35,7 +35,7 @@ def test_golden_is_rewritten_to_the_same_bytes(tmp_path: Path) -> None:
         info = writer.write(str(tmp_path), entry["path"], samples, digest=digest, dataset=index.digest)
         shards.append((str(tmp_path / layout.sidecar_name(entry["path"])), info))
     manifest.finish(
-        str(tmp_path), shards, profile="llaso", digest=index.digest, options=stated["options"], source=stated["source"]
+        str(tmp_path), shards, profile="llaso", plan=index.digest, options=stated["options"], source=stated["source"]
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in GOLDEN.iterdir())
     for path in GOLDEN.iterdir():

@@ -376,7 +376,7 @@ def test_a_sample_whose_json_lies_is_found(tmp_path: Path) -> None:
     forged = dataclasses.replace(sample, parts={**sample.parts, "txt": b"unnamed"})
     info = writer.write(str(tmp_path / "out"), "shard-000000.tar", [forged], digest="0" * 32, dataset="0" * 32)
     sidecar = str(tmp_path / "out" / "shard-000000.arrow")
-    manifest.finish(str(tmp_path / "out"), [(sidecar, info)], profile="llaso", digest="0" * 32, options={}, source=None)
+    manifest.finish(str(tmp_path / "out"), [(sidecar, info)], profile="llaso", plan="0" * 32, options={}, source=None)
     problems = [problem.what for problem in validate(str(tmp_path / "out")).problems]
     assert len(problems) == 2
     assert "lasts 0.500 s, the JSON says 2.000 s" in problems[1]

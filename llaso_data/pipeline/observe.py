@@ -31,6 +31,10 @@ Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utteran
 """What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
 
 
+OBSERVING_VERSION = 1
+"""Raised when the same recipe observes something else than before; part of every block's digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedBlock:
     """A block with its audio: utterances after segmentation, and the PCM of each (None where it failed)."""
@@ -218,7 +222,7 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
     for model in (plain["asr"], plain["language_model"]):
         del model["model"], model["revision"]
     versions = [str(getattr(_named(spec), "version", "")) for spec in settings.stages]
-    return digest(json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
+    return digest(OBSERVING_VERSION, json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
 
 
 def _named(spec: UserStage) -> Any:

@@ -133,7 +133,7 @@ def shard_dataset(
     stated = _finish(out, results, planned, spec, dataset)
     return ShardSummary(
         out=out,
-        digest=dataset,
+        digest=stated["digest"],
         shards=len(results),
         skipped=sum(result.skipped for result in results),
         samples=stated["samples"],
@@ -283,7 +283,7 @@ def _finish(
         out,
         [(storage.join(out, layout.sidecar_name(info.path)), info) for info in infos],
         profile=manifest.LLASO,
-        digest=dataset,
+        plan=dataset,
         options={**spec.model_dump(), "templates": asr.templates_digest()},
         source=planned.provenance,
     )
@@ -296,7 +296,7 @@ def _clear(out: str, dataset: str, overwrite: bool) -> None:
     """
     present = {row["path"]: row for row in storage.listing(out)}
     shards = sorted(name for name in present if layout.shard_number(name) is not None)
-    stated = manifest.digest_of(out)
+    stated = manifest.plan_of(out)
     if stated is None and layout.MANIFEST in present:
         raise LLaSOError(f"{out} has a {layout.MANIFEST} of something else; choose another --out")
     if stated is None:

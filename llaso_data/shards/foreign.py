@@ -98,9 +98,9 @@ def index_foreign(
             problems += scanned.problems
         if progress is not None:
             progress(len(shards), len(tasks))
-    digest = records.digest("foreign", *(field for _, info in shards for field in (info.path, info.sha256)))
+    plan = records.digest("foreign", *(field for _, info in shards for field in (info.path, info.sha256)))
     options = {"language": language, "task": task}
-    stated = manifest.finish(out, shards, profile=manifest.FOREIGN, digest=digest, options=options, source=None)
+    stated = manifest.finish(out, shards, profile=manifest.FOREIGN, plan=plan, options=options, source=None)
     return IndexSummary(out, len(shards), reused, stated["samples"], stated["hours"], tuple(skipped), tuple(problems))
 
 

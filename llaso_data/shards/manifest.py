@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from llaso_data import storage
+from llaso_data import records, storage
 from llaso_data.shards import index, layout
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.reader import open_index
@@ -24,23 +24,25 @@ def finish(
     shards: Sequence[tuple[str, ShardInfo]],
     *,
     profile: str,
-    digest: str,
+    plan: str,
     options: Mapping[str, Any] | None,
     source: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Write ``index.arrow`` from the sidecars and then ``manifest.json``; returns the manifest.
 
-    ``shards`` are (URI of the sidecar, what it says) in the order that gives the shards their numbers.
+    ``shards`` are (URI of the sidecar, what it says) in the order that gives the shards their numbers; ``plan`` is the
+    digest of what they were made from, by which a rerun knows its own.
     """
     index_uri = storage.join(out, layout.INDEX)
-    index.write_index(index_uri, [(uri, info.path) for uri, info in shards], digest)
+    index.write_index(index_uri, [(uri, info.path) for uri, info in shards], plan)
     table = open_index(out).table
     infos = [info for _, info in shards]
     manifest = {
         "format": layout.FORMAT,
         "format_version": layout.FORMAT_VERSION,
         "profile": profile,
-        "digest": digest,
+        "digest": content_digest((info.path, info.sha256) for info in infos),
+        "plan": plan,
         "certificate": None,
         "options": None if options is None else dict(options),
         "source": None if source is None else dict(source),
@@ -64,6 +66,11 @@ def finish(
     return manifest
 
 
+def content_digest(shards: Iterable[tuple[str, str]]) -> str:
+    """The dataset's digest, from (path, SHA-256) of its tars in order: it names these bytes and no others."""
+    return records.digest("shards", *(part for shard in shards for part in shard))
+
+
 def hours(seconds: float) -> float:
     return round(seconds / 3600, 6)
 
@@ -81,12 +88,12 @@ def counts(table: pa.Table, column: str) -> dict[str, dict[str, float]]:
     }
 
 
-def digest_of(uri: str) -> str | None:
-    """The digest that a folder's manifest states; None where it has no manifest of shards."""
+def plan_of(uri: str) -> str | None:
+    """The plan that a folder's manifest states; None where it has no manifest of shards."""
     try:
         manifest = storage.read_json(storage.join(uri, layout.MANIFEST))
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
         return None
-    return str(manifest.get("digest"))
+    return str(manifest.get("plan"))

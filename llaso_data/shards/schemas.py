@@ -107,6 +107,7 @@ MANIFEST: Schema = {
             "format_version": {"const": FORMAT_VERSION},
             "profile": {"enum": ["llaso", "webdataset"]},
             "digest": _HEX_32,
+            "plan": _HEX_32,
             "certificate": {"type": ["object", "null"]},
             "options": {"type": ["object", "null"]},
             "source": {"type": ["object", "null"]},

@@ -88,8 +88,10 @@ def _totals(uri: str, stated: Mapping[str, Any], index: Index, samples: int) -> 
     named = [locate(uri, entry["path"]) for entry in stated["shards"]]
     if list(index.shards) != named:
         yield Problem(layout.INDEX, None, "names other shards than the manifest")
-    if index.digest != stated["digest"]:
-        yield Problem(layout.INDEX, None, "belongs to another set of shards than the manifest (digests differ)")
+    if index.digest != stated["plan"]:
+        yield Problem(layout.INDEX, None, "belongs to another set of shards than the manifest (plans differ)")
+    if stated["digest"] != manifest.content_digest((entry["path"], entry["sha256"]) for entry in stated["shards"]):
+        yield Problem(layout.MANIFEST, None, "its digest is not that of its shards")
     if not stated["samples"] == len(index) == samples:
         what = f"states {stated['samples']} samples, the index {len(index)}, the tars hold {samples}"
         yield Problem(layout.MANIFEST, None, what)
