@@ -82,7 +82,7 @@ class Scores:
 
     avg_logprob: float | None = None  # forward: mean over the hypothesis's tokens
     min_token_logprob: float | None = None  # forward: the least likely token
-    no_speech_prob: float | None = None  # Whisper's <|nospeech|> probability of the window
+    no_speech_prob: float | None = None  # Whisper's <|nospeech|>; null for packed clips, whose window holds others
     language_prob: float | None = None  # probability of `language`; 1 where it was given
     compression_ratio: float | None = None  # UTF-8 bytes of the hypothesis / zlib-compressed bytes
     chars_per_s: float | None = None  # letters of `text` per second of utterance

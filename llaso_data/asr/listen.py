@@ -57,7 +57,7 @@ class Heard:
     hypothesis: str
     avg_logprob: float | None
     min_token_logprob: float | None
-    no_speech_prob: float
+    no_speech_prob: float | None  # of a whole window: it says nothing of one clip among several
     packed: bool
     states: torch.Tensor
     context: torch.Tensor
@@ -254,7 +254,7 @@ class Listen:
             self._whisper.vocabulary.text(decoded.tokens[part.first : part.last]).strip(),
             float(logprobs.mean()) if len(logprobs) else None,
             float(logprobs.min()) if len(logprobs) else None,
-            decoded.no_speech_prob,
+            None if packed else decoded.no_speech_prob,
             packed,
             states[slot.frames],
             self._context(states, slot) if packed else states,

@@ -115,7 +115,9 @@ class Confidence(Part):
     """Tier 1. A threshold that is null is off."""
 
     avg_logprob_min: float | None = Field(-1.0, description="mean token log-probability of the hypothesis")
-    no_speech_prob_max: float | None = Field(0.6, description="Whisper's probability that nobody speaks")
+    no_speech_prob_max: float | None = Field(
+        0.6, description="Whisper's probability that nobody speaks; of clips decoded alone"
+    )
     compression_ratio_max: float | None = Field(2.4, description="of the hypothesis; loops compress well")
     language_prob_min: float | None = Field(0.5, description="probability of the identified language")
     duration_min_s: float | None = Field(0.3, description="length of the utterance")
