@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.asr.engine import MAX_NEW_TOKENS
-from llaso_data.asr.load import Whisper, converted, load, resolve, weights, weights_digest
+from llaso_data.asr.load import Whisper, converted, load, resolve
+from llaso_data.checkpoints import weights, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import Align, Asr, Run
 from llaso_data.text import wer
@@ -199,7 +200,7 @@ def test_weights_in_pickle_files_are_refused(whisper_base: Path, tmp_path: Path)
 
 
 def test_a_folder_that_is_no_whisper_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LLaSOError, match=r"no config\.json; asr\.model must be a Whisper checkpoint"):
+    with pytest.raises(LLaSOError, match=r"asr\.model: .* has no config\.json; it must be in Hugging Face format"):
         resolve(str(tmp_path), None)
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
     with pytest.raises(LLaSOError, match="model_type is 'wav2vec2', not 'whisper'"):

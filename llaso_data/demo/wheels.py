@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from llaso_data.asr.load import cache_folder
+from llaso_data.checkpoints import cache_folder
 from llaso_data.errors import LLaSOError
 
 log = logging.getLogger(__name__)

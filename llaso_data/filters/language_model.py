@@ -7,11 +7,11 @@ normalised form, because corpora differ in case and punctuation and the model wo
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llaso_data.checkpoints import checkpoint, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import LanguageModel as Settings
 from llaso_data.pipeline.recipe import Run
@@ -131,38 +131,12 @@ class LanguageModelStage:
 
 def language_model_digest(model: str, revision: str | None) -> str:
     """What the model weighs, whatever it is called; part of what decides an observation."""
-    from llaso_data.asr.load import weights_digest
-
     return weights_digest(resolve(model, revision))
 
 
 def resolve(model: str, revision: str | None) -> str:
     """The local folder of a model, downloaded from the hub where `model` is an id. Safetensors only."""
-    from llaso_data.asr.load import weights
-
-    folder = model if os.path.isdir(model) else _download(model, revision)
-    if not os.path.exists(os.path.join(folder, "config.json")):
-        raise LLaSOError(f"language_model.model: {model!r} has no config.json; it must be in Hugging Face format")
-    if not weights(folder):
-        raise LLaSOError(
-            f"language_model.model: {model!r} has no *.safetensors; weights in pickle files are not loaded"
-        )
-    return folder
-
-
-def _download(model: str, revision: str | None) -> str:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors"]
-    try:
-        return str(snapshot_download(model, revision=revision, allow_patterns=wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise LLaSOError(
-            f"language_model.model: {model!r} is neither a local folder nor a model that the Hugging Face hub gives "
-            f"({first})"
-        ) from error
+    return checkpoint("language_model.model", model, revision)
 
 
 def _batches(lengths: Sequence[int], rows: int, limit: int) -> Iterator[range]:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import llaso_data
 from llaso_data import sources, storage
 from llaso_data.asr.engine import Statistics
-from llaso_data.asr.load import resolve, weights_digest
+from llaso_data.asr.load import resolve
+from llaso_data.checkpoints import weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline import commit, engines
 from llaso_data.pipeline.blocks import PlannedBlock, plan

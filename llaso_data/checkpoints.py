@@ -1,0 +1,93 @@
+"""Models in Hugging Face format: a local folder or an id on the hub, what they weigh, and the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from llaso_data.errors import LLaSOError
+
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_DECIDING = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"),
+)  # beside the weights: what decides the text
+
+
+def cache_folder() -> Path:
+    """``$LLASO_CACHE``, else ``$XDG_CACHE_HOME/llaso``, else ``~/.cache/llaso``."""
+    named = os.environ.get("LLASO_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llaso"
+
+
+def checkpoint(key: str, model: str, revision: str | None, name_it: str = "name") -> str:
+    """The local folder of a model, downloaded from the hub where ``model`` is an id. Safetensors only.
+
+    ``key`` is the recipe's and ``name_it`` how to give a folder, for the message. Raises LLaSOError.
+    """
+    folder = model if os.path.isdir(model) else _download(key, model, revision, name_it)
+    if not os.path.exists(os.path.join(folder, "config.json")):
+        raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
+    if not weights(folder):
+        raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
+    return folder
+
+
+def weights(folder: str) -> list[str]:
+    """The weight files of a checkpoint, sorted. fp32 duplicates of other precisions are left out."""
+    names = sorted(n for n in os.listdir(folder) if n.endswith(".safetensors"))
+    main = [n for n in names if n == "model.safetensors" or n.startswith("model-0")]
+    return [os.path.join(folder, name) for name in main or names]
+
+
+def weights_digest(folder: str) -> str:
+    """SHA-256 over the files that decide what the model says; remembered by size and time of change."""
+    files = [
+        *weights(folder),
+        *(os.path.join(folder, name) for name in _DECIDING),
+    ]
+    state = hashlib.sha256()
+    for path in files:
+        if os.path.exists(path):
+            state.update(os.path.basename(path).encode() + b"\0" + _file_digest(path).encode())
+    return state.hexdigest()
+
+
+def _download(key: str, model: str, revision: str | None, name_it: str) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return str(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise LLaSOError(
+            f"{key}: {model!r} is neither a local folder nor a model that the Hugging Face hub gives ({first}); "
+            f"{name_it} a folder in Hugging Face format to work offline"
+        ) from error
+
+
+def _file_digest(path: str) -> str:
+    """SHA-256 of a file, read again only when its size or time of change does."""
+    real = os.path.realpath(path)
+    info = os.stat(real)
+    note = cache_folder() / "digests" / hashlib.sha256(real.encode()).hexdigest()[:32]
+    stamp = f"{info.st_size}-{info.st_mtime_ns}"
+    if note.exists():
+        known = note.read_text().split()
+        if len(known) == 2 and known[0] == stamp:
+            return known[1]
+    state = hashlib.sha256()
+    with open(real, "rb") as file:
+        while chunk := file.read(1 << 22):
+            state.update(chunk)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    aside = note.with_name(f".{note.name}-{os.getpid()}")
+    aside.write_text(f"{stamp} {state.hexdigest()}")
+    os.replace(aside, note)
+    return state.hexdigest()
