@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -25,14 +26,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llaso"
 
 
-def checkpoint(key: str, model: str, revision: str | None, name_it: str = "name") -> str:
+def checkpoint(key: str, model: str, revision: str | None, kind: str | None = None, name_it: str = "name") -> str:
     """The local folder of a model, downloaded from the hub where ``model`` is an id. Safetensors only.
 
-    ``key`` is the recipe's and ``name_it`` how to give a folder, for the message. Raises LLaSOError.
+    ``kind`` is the ``model_type`` that it must have. ``key`` is the recipe's and ``name_it`` how to give a folder, for
+    the message. Raises LLaSOError.
     """
     folder = model if os.path.isdir(model) else _download(key, model, revision, name_it)
-    if not os.path.exists(os.path.join(folder, "config.json")):
+    config = os.path.join(folder, "config.json")
+    if not os.path.exists(config):
         raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
+    with open(config, encoding="utf-8") as file:
+        found = json.load(file).get("model_type")
+    if kind is not None and found != kind:
+        raise LLaSOError(f"{key}: {model}: model_type is {found!r}, not {kind!r}")
     if not weights(folder):
         raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
     return folder

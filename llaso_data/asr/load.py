@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,7 +12,6 @@ from llaso_data.asr.engine import Engine, Statistics, compute_type, device
 from llaso_data.asr.forced import Decoder
 from llaso_data.asr.vocabulary import Vocabulary
 from llaso_data.checkpoints import cache_folder, checkpoint, weights_digest
-from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import Asr, Run
 
 CONVERSION = 1  # raised when the way of converting changes
@@ -31,12 +29,7 @@ class Whisper:
 
 def resolve(model: str, revision: str | None) -> str:
     """The local folder of a Whisper checkpoint, downloaded where ``model`` is an id. Raises LLaSOError."""
-    folder = checkpoint("asr.model", model, revision, "pass --asr with")
-    with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-        kind = json.load(file).get("model_type")
-    if kind != "whisper":
-        raise LLaSOError(f"asr.model: {model}: model_type is {kind!r}, not 'whisper'")
-    return folder
+    return checkpoint("asr.model", model, revision, kind="whisper", name_it="pass --asr with")
 
 
 def load(asr: Asr, run: Run) -> Whisper:
