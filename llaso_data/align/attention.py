@@ -11,8 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from llaso_data.audio import SAMPLE_RATE_HZ
+
 FRAME_S = 0.02  # Whisper's encoder gives one state per 20 ms
-FRAME_SAMPLES = 320  # the same at 16 kHz
+FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE_HZ)
 
 
 def score(

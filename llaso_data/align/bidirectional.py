@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llaso_data.align import attention, dtw
 from llaso_data.asr.forced import Decoder, Forced
 from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
+from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 
@@ -207,7 +208,7 @@ def _word_times(
     edges: dict[int, tuple[float, float]], spans: list[tuple[int, int]], samples: int
 ) -> list[tuple[float, float]]:
     """From characters' frames to words' seconds, inside the clip; NaN for a word that no piece covered."""
-    duration_s = samples / 16_000
+    duration_s = samples / SAMPLE_RATE_HZ
     times = []
     for a, b in spans:
         known = [edges[p] for p in range(a, b) if p in edges]

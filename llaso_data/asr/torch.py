@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llaso_data.asr.engine import MAX_NEW_TOKENS, Decoded, Statistics
 from llaso_data.asr.vocabulary import Vocabulary
+from llaso_data.audio import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class Features:
         """Shape (windows, mel bins, 3000)."""
         samples = [window.astype(np.float32) / 32768.0 for window in windows]
         mel: Any = self._extract(
-            samples, sampling_rate=16_000, return_tensors="np", device=self._device, padding="max_length"
+            samples, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np", device=self._device, padding="max_length"
         )
         features: NDArray[np.float32] = mel["input_features"].astype(np.float32)
         return features

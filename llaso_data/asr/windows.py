@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align.attention import FRAME_SAMPLES
+from llaso_data.audio import SAMPLE_RATE_HZ
 
-WINDOW_SAMPLES = 480_000  # 30 s at 16 kHz
+WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 WINDOW_FRAMES = WINDOW_SAMPLES // FRAME_SAMPLES
 
 
@@ -56,7 +57,7 @@ def pack(lengths: Sequence[int], languages: Sequence[str | None], gap_s: float, 
     if not packed:
         return [Window((Slot(i, 0, n),), languages[i]) for i, n in enumerate(lengths)]
     # Whole frames, so that the order in which clips are laid does not change how much room they take.
-    gap = _frame_aligned(round(gap_s * 16_000))
+    gap = _frame_aligned(round(gap_s * SAMPLE_RATE_HZ))
     groups: dict[str | None, list[int]] = defaultdict(list)
     for clip, language in enumerate(languages):
         groups[language].append(clip)

@@ -11,9 +11,9 @@ import click
 from llaso_data import storage
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.commit import manifest_uri, read_part
+from llaso_data.pipeline.commit import observed
 from llaso_data.pipeline.recipe import Recipe
-from llaso_data.records import GIVEN, Utterance
+from llaso_data.records import GIVEN
 from llaso_data.text import tokens
 
 
@@ -65,18 +65,13 @@ def word_errors(align: str, language: str) -> tuple[int, int, int]:
     from rapidfuzz.distance import Levenshtein
 
     errors = words = clips = 0
-    for utterance in _observed(align):
+    for utterance in observed(align):
         if utterance.language == language and utterance.text_origin == GIVEN and utterance.text:
             reference = tokens(utterance.text, language)
             errors += Levenshtein.distance(reference, tokens(utterance.hypothesis or "", language))
             words += len(reference)
             clips += 1
     return errors, words, clips
-
-
-def _observed(align: str) -> list[Utterance]:
-    manifest = storage.read_json(manifest_uri(align))
-    return [utterance for block in manifest["blocks"] for utterance in read_part(align, block)]
 
 
 def _recipe(corpus: assets.DemoCorpus, model: str, out: str, engine: str) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +36,12 @@ def write_part(out: str, block: str, utterances: Sequence[Utterance]) -> None:
 def read_part(out: str, block: str) -> list[Utterance]:
     with storage.open_read(part_uri(out, block)) as file:
         return from_table(pq.read_table(file), Utterance)
+
+
+def observed(out: str) -> Iterator[Utterance]:
+    """All utterances of a finished run, in the order of the manifest's blocks; one block in memory at a time."""
+    for block in storage.read_json(manifest_uri(out))["blocks"]:
+        yield from read_part(out, block)
 
 
 def write_table(uri: str, table: pa.Table) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llaso_data import audio, storage
+from llaso_data import audio
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.commit import manifest_uri, read_part
+from llaso_data.pipeline.commit import observed
 from llaso_data.records import Utterance
 
 _COLOURS = ("#1f77b4", "#d2691e")
@@ -17,9 +17,7 @@ _COLOURS = ("#1f77b4", "#d2691e")
 
 def choose(align: str, count: int, language: str | None = None) -> list[Utterance]:
     """``count`` utterances with words from build-align's output, spread evenly over it in order of their ids."""
-    manifest = storage.read_json(manifest_uri(align))
-    observed = [u for block in manifest["blocks"] for u in read_part(align, block)]
-    worded = sorted((u for u in observed if u.words and language in (None, u.language)), key=lambda u: u.id)
+    worded = sorted((u for u in observed(align) if u.words and language in (None, u.language)), key=lambda u: u.id)
     if not worded:
         raise LLaSOError(f"{align}: no utterance with word times" + (f" in {language}" if language else ""))
     picks = np.linspace(0, len(worded) - 1, min(count, len(worded))).round().astype(int)
