@@ -33,7 +33,7 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
         from matplotlib import pyplot
     except ImportError:
         raise LLaSOError("pictures need matplotlib: pip install 'llaso[demo]'") from None
-    figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.1 * len(utterances)), squeeze=False)
+    figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.3 * len(utterances)), squeeze=False)
     for axis, utterance in zip(axes[:, 0], utterances, strict=True):
         source = utterance.source
         pcm, _ = audio.decode(source.uri, source.member, source.start_s, source.end_s)
@@ -43,9 +43,10 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
         for i, word in enumerate(utterance.words):
             colour = _COLOURS[i % 2]
             axis.axvspan(word.start_s, word.end_s, color=colour, alpha=0.22, linewidth=0)
-            axis.text((word.start_s + word.end_s) / 2, 1.08, word.text, ha="center", fontsize=8, color=colour)
+            height = 1.06 + 0.18 * (i % 2)  # neighbours on two lines, so that short words stay legible
+            axis.text((word.start_s + word.end_s) / 2, height, word.text, ha="center", fontsize=8, color=colour)
         name = source.member or source.uri.rsplit("/", 1)[-1]
-        axis.set_title(f"{name} ({utterance.language}, {utterance.decoding})", loc="left", fontsize=8, pad=14)
+        axis.set_title(f"{name} ({utterance.language}, {utterance.decoding})", loc="left", fontsize=8, pad=24)
         axis.set_xlim(0, len(pcm) / audio.SAMPLE_RATE_HZ)
         axis.set_ylim(-1, 1)
         axis.set_yticks([])
