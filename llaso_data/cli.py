@@ -77,6 +77,7 @@ def main(debug: bool) -> None:
 @click.option("--num-gpus", type=float, help="GPUs of each worker; may be a fraction.")
 @click.option("--threads", type=int, help="CPU threads of each worker.")
 @click.option("--dtw", type=click.Choice(["builtin", "dtw-python"]), help="Default: builtin.")
+@click.option("--max-failures", metavar="SHARE", help="Failed inputs above which the exit code is 1; default: 10%.")
 @_machine_options
 def build_align(
     sources: tuple[str, ...],
@@ -89,6 +90,7 @@ def build_align(
     num_gpus: float | None,
     threads: int | None,
     dtw: str | None,
+    max_failures: str | None,
     **machine: Any,
 ) -> None:
     """Transcribe, align and judge speech.
@@ -117,6 +119,7 @@ def build_align(
             "run.device": device,
             "run.num_gpus": num_gpus,
             "run.threads": threads,
+            "judge.max_failures": _share(max_failures),
         },
     )
     with Progress() as progress:
@@ -125,7 +128,7 @@ def build_align(
     if summary.exit_code:
         _fail(
             f"{summary.counts['failed']} of {summary.counts['inputs']} inputs failed, more than "
-            f"judge.max_failures = {summary.max_failures:.0%}; the output is complete for the others"
+            f"--max-failures {summary.max_failures:.4g}; the output is complete for the others"
         )
 
 
@@ -203,6 +206,17 @@ def index(uri: str, out: str | None) -> None:
 
 
 @main.command()
+@click.argument("align", metavar="OUT")
+@click.option("--out", "page", metavar="FILE", help="Page to write; default: card.html in OUT.")
+@click.option("--examples", default=10, show_default=True, help="To hear: accepted ones, and per rejecting rule.")
+def card(align: str, page: str | None, examples: int) -> None:
+    """Write the dataset card of build-align's output OUT: one HTML page with figures and examples to hear."""
+    from llaso_data.report.card import write_card
+
+    click.echo(f"written to {write_card(align, page, examples=examples)}")
+
+
+@main.command()
 @click.argument("align", metavar="IN")
 @click.option("--out", default="words.png", show_default=True, metavar="FILE", help="Picture to write.")
 @click.option("--count", default=10, show_default=True, help="Utterances, spread over the whole output.")
@@ -231,6 +245,16 @@ def _fail(message: str) -> None:
     """Exit code 1: the command ran, and what it found is bad. 2 is for what keeps it from running."""
     click.echo(f"llaso-data: {message}", err=True)
     click.get_current_context().exit(1)
+
+
+def _share(text: str | None) -> float | None:
+    """``0.1`` or ``10%`` as a number."""
+    if text is None:
+        return None
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise LLaSOError(f"--max-failures {text}: not a share such as 0.1 or 10%") from None
 
 
 def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:
