@@ -217,6 +217,22 @@ def card(align: str, page: str | None, examples: int) -> None:
 
 
 @main.command()
+@click.argument("align", metavar="OUT")
+@click.option("--rule", metavar="NAME", help="Only this rule or group, e.g. failed or consistency.cer.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def rejections(align: str, rule: str | None, as_json: bool) -> None:
+    """List what build-align's output OUT did not accept: place, rule, value, threshold."""
+    import json
+
+    from llaso_data.report.rejections import lines
+    from llaso_data.report.rejections import rejections as find
+
+    found = find(align, rule)
+    for line in (json.dumps(r.to_dict(), ensure_ascii=False) for r in found) if as_json else lines(found):
+        click.echo(line)
+
+
+@main.command()
 @click.argument("align", metavar="IN")
 @click.option("--out", default="words.png", show_default=True, metavar="FILE", help="Picture to write.")
 @click.option("--count", default=10, show_default=True, help="Utterances, spread over the whole output.")

@@ -1,0 +1,130 @@
+"""What did not become a pair, one line each: where it lies, which rule kept it out, and on which number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline import commit
+from llaso_data.records import ACCEPTED
+
+_ROWS_AT_ONCE = 1 << 16
+_PLACE = ("id", "source", "failure")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """One utterance that was rejected, is a duplicate, or failed; ``detail`` is what its failure said."""
+
+    id: str
+    verdict: str
+    rule: str
+    value: float | None
+    threshold: float | None
+    place: str
+    duplicate_of: str | None
+    detail: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rejections(align: str, rule: str | None = None) -> Iterator[Rejection]:
+    """Everything that build-align's output did not accept, in the order of its records; one block in memory.
+
+    ``rule`` is a rule's name or the start of it at a dot: ``failed``, ``consistency``, ``failed.missing``.
+    Raises LLaSOError where there is no finished run, or verdicts and observations do not belong together.
+    """
+    try:
+        manifest = storage.read_json(commit.manifest_uri(align))
+    except FileNotFoundError as error:
+        raise LLaSOError(
+            f"{align}: no finished run of build-align ({commit.manifest_uri(align)} is missing)"
+        ) from error
+    with storage.open_read(commit.verdicts_uri(align, manifest["verdicts"])) as file:
+        verdicts = _Rows(pq.ParquetFile(file))
+        for block in manifest["blocks"]:
+            with storage.open_read(commit.part_uri(align, block)) as part:
+                observed = pq.ParquetFile(part).read(list(_PLACE))
+            judged = verdicts.take(len(observed))
+            if not judged["id"].equals(observed["id"]):
+                raise LLaSOError(f"{align}: the verdicts do not belong to the observations; run build-align again")
+            yield from _of_block(judged, observed, rule)
+
+
+def _of_block(judged: pa.Table, observed: pa.Table, rule: str | None) -> Iterator[Rejection]:
+    pairs = zip(judged["verdict"].to_pylist(), judged["rule"].to_pylist(), strict=True)
+    wanted = pa.array(
+        [row for row, (verdict, name) in enumerate(pairs) if verdict != ACCEPTED and _named(name, rule)], pa.int64()
+    )
+    for verdict, seen in zip(judged.take(wanted).to_pylist(), observed.take(wanted).to_pylist(), strict=True):
+        yield Rejection(
+            id=verdict["id"],
+            verdict=verdict["verdict"],
+            rule=verdict["rule"],
+            value=verdict["value"],
+            threshold=verdict["threshold"],
+            place=place(seen["source"]),
+            duplicate_of=verdict["duplicate_of"],
+            detail=(seen["failure"] or {}).get("detail"),
+        )
+
+
+def _named(name: str, rule: str | None) -> bool:
+    return rule is None or name == rule or name.startswith(f"{rule}.")
+
+
+def place(source: dict[str, Any]) -> str:
+    """``uri!member 1.5-3.25 s`` of a record's source, as far as it has them."""
+    member = "" if source["member"] is None else f"!{source['member']}"
+    if source["start_s"] is None and source["end_s"] is None:
+        return f"{source['uri']}{member}"
+    end = "end" if source["end_s"] is None else f"{source['end_s']:g} s"
+    return f"{source['uri']}{member} {source['start_s'] or 0:g}-{end}"
+
+
+class _Rows:
+    """The rows of a Parquet file in order, as many as asked for at a time; few are in memory."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._batches = file.iter_batches(batch_size=_ROWS_AT_ONCE)
+        self._rest = file.schema_arrow.empty_table()
+
+    def take(self, count: int) -> pa.Table:
+        pieces = [self._rest]
+        have = len(self._rest)
+        while have < count and (batch := next(self._batches, None)) is not None:
+            pieces.append(pa.Table.from_batches([batch]))
+            have += len(batch)
+        table = pa.concat_tables(pieces)
+        self._rest = table.slice(count)
+        return table.slice(0, count)
+
+
+def lines(found: Iterator[Rejection]) -> Iterator[str]:
+    """Tab-separated lines for people and for ``cut``; control characters in names are escaped."""
+    header = ("verdict", "rule", "value", "threshold", "place", "detail")
+    rows = ((r.verdict, r.rule, _number(r.value), _number(r.threshold), r.place, _detail(r)) for r in found)
+    for row in chain([header], rows):
+        yield "\t".join(_printable(cell) for cell in row)
+
+
+def _detail(rejection: Rejection) -> str:
+    if rejection.duplicate_of is not None:
+        return f"duplicate of {rejection.duplicate_of}"
+    return rejection.detail or ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _printable(cell: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
