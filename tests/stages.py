@@ -1,9 +1,12 @@
-"""Stages as a user would write them, for tests/test_stages.py and tests/test_engines.py."""
+"""Stages as a user would write them, for tests/test_stages.py, tests/test_engines.py and tests/test_kills.py."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -68,3 +71,22 @@ class Text:
 
 def nothing() -> None:
     """Makes no stage."""
+
+
+class Die:
+    """Ends its own process where a recording's name holds ``name``, the first ``times`` times, as a crash would.
+
+    Every death leaves a file in ``graves``.
+    """
+
+    def __init__(self, name: str, graves: str, times: int = 1000, how: str = "SIGSEGV") -> None:
+        self.name, self.graves, self.times, self.how = name, Path(graves), times, how
+
+    def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> Sequence[Utterance]:
+        deaths = len(list(self.graves.iterdir()))
+        if deaths < self.times and any(self.name in u.source.uri for u in utterances):
+            (self.graves / str(os.getpid())).touch()
+            if self.how == "exit":
+                os._exit(1)
+            os.kill(os.getpid(), signal.Signals[self.how])
+        return utterances

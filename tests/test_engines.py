@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +102,34 @@ def test_an_error_of_ours_comes_out_of_a_worker_as_it_was(both: Both, tiny_en: P
     assert "Traceback" in str(caught.value.__cause__)  # --debug shows it
 
 
+def test_a_block_that_kills_its_workers_is_set_aside_and_named(both: Both, tiny_en: Path, tmp_path: Path) -> None:
+    """A stage that crashes on one recording, in any worker: three deaths, then one error; all else is committed."""
+    (graves := tmp_path / "graves").mkdir()
+    stages = [{"stage": "tests.stages:Die", "options": {"name": "world-0.7.wav", "graves": str(graves)}}]
+    options: dict[str, Any] = {"run__num_workers": 2, "observe__stages": stages}
+    wanted = recipe(tiny_en, tmp_path / "out", both.corpus, run__engine="ray", **options)
+    with pytest.raises(LLaSOError, match=r"^1 block ") as caught:
+        build_align(wanted)
+    assert str(both.corpus / "hello_world-0.7.wav") in str(caught.value) and "3 workers died" in str(caught.value)
+    assert len(list(graves.iterdir())) == 3
+    assert len(files(tmp_path / "out")) == both.summaries["ray"].blocks - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGSEGV", "SIGKILL", "exit"])
+def test_a_worker_that_dies_is_replaced_and_the_bytes_are_the_same(
+    both: Both, tiny_en: Path, tmp_path: Path, how: str
+) -> None:
+    (graves := tmp_path / "graves").mkdir()
+    options = {"name": "-0.7.wav", "graves": str(graves), "times": 2, "how": how}
+    stages = [{"stage": "tests.stages:Die", "options": options}]
+    outs = [tmp_path / "ray", tmp_path / "local"]
+    for out in outs:  # when the local engine comes, the two deaths have been died
+        build_align(recipe(tiny_en, out, both.corpus, run__engine=out.name, observe__stages=stages))
+        assert len(list(graves.iterdir())) == 2
+    assert files(outs[0], "recipe.yaml") == files(outs[1], "recipe.yaml")
+
+
 def halved(task: int) -> int:
     if task % 2:
         raise LLaSOError(f"{task} is odd")
@@ -108,6 +138,21 @@ def halved(task: int) -> int:
 
 def broken(task: int) -> int:
     raise ZeroDivisionError(f"no {task}")
+
+
+def deadly(task: int) -> int:
+    if task == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def test_a_task_that_kills_its_workers_is_named_after_all_others_are_done() -> None:
+    done = []
+    with pytest.raises(LLaSOError, match=r"(?s)^1 task .*\n  7: 3 workers died") as caught:
+        for result in engines.each(deadly, range(20), Run(engine="ray")):
+            done.append(result)
+    assert sorted(done) == [number for number in range(20) if number != 7]
+    assert "the same command goes on from there" in str(caught.value)
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
@@ -137,7 +182,7 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
 
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
     """With Ray already here nothing is joined, so this asks the check itself."""
-    from llaso_data.pipeline.ray import _check_reachable
+    from llaso_data.pipeline.ray_cluster import _check_reachable
 
     with pytest.raises(OSError, match="refused"):
         _check_reachable("127.0.0.1:9")

@@ -1,34 +1,42 @@
-"""The engine ``ray``: Ray Data with one row per block, decoding tasks that feed listening actors.
+"""The engine ``ray``: decoding tasks feed listening actors, one block at a time each.
 
-Joins a cluster with an address, else starts one on this machine. Rows are never re-batched, so what an actor sees is
-what the ``local`` engine sees, and the parts are the same bytes.
+The driver deals the blocks out itself, from a window of bounded size that moves on with every block that is done: no
+block waits for a slow one, the models stay loaded from the first block to the last, and workers may come and go. What
+dies with its worker is done again by another; a block that every worker dies of is set aside and named at the end.
+An actor sees the blocks that the ``local`` engine sees, so the parts are the same bytes.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import pickle
-import socket
+import dataclasses
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.blocks import PlannedBlock
-from llaso_data.pipeline.observe import BlockResult, Observer, load_block
+from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
+from llaso_data.pipeline.ray_cluster import alive, cluster
 from llaso_data.pipeline.recipe import Observe, Run
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WAVE = 1024
-"""Rows given to Ray Data at once: bounds the driver's memory, and an actor pool lives for that many blocks."""
+DEATHS = 3
+"""Workers that may die on one block (or shard) before it is taken for the reason."""
+
+LOSSES = 20
+"""Times that one block may be lost with its node, which is rarely the block's fault."""
+
+SET_ASIDE = 10
+"""Blocks that may be set aside before the run ends: so many are no accident."""
 
 _TASKS_AHEAD = 1024
+_LOOK_S = 5.0  # how often the driver looks for nodes that came
 
 # Logical CPUs. An actor holds a little less than its threads, so that decoding tasks always find room beside a pool
 # that fills the machine; with whole CPUs, two actors on two cores would starve the tasks that feed them.
@@ -37,88 +45,264 @@ _DECODE_CPUS = 0.2
 
 
 def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:
-    """Observe and commit every block; results come in the order in which blocks finish."""
-    waves = _waves(blocks)
-    first = next(waves, None)
+    """Observe and commit every block; results come in the order in which blocks finish.
+
+    Raises LLaSOError at once for an error of ours in any worker, and at the end for blocks that were set aside.
+    """
+    waiting = iter(blocks)
+    first = next(waiting, None)
     if first is None:
         return
-    with _cluster(run):
-        import ray
-
-        for wave in chain([first], waves):
-            rows = [{"row": pickle.dumps(block)} for block in wave]
-            gpus = _gpus_per_actor(run)
-            actors = min(_actors(run, gpus), len(rows))
-            # Beside GPUs the cores are free to decode; on CPUs as many tasks as actors keep them fed.
-            decoders = max(actors, int(ray.cluster_resources().get("CPU", 1)) - actors) if gpus else actors
-            if not gpus and run.device == "auto":
-                run = run.model_copy(update={"device": "cpu"})  # an actor without a GPU of its own sees them all
-            dataset = (
-                ray.data.from_items(rows, override_num_blocks=len(rows))
-                .map(
-                    _load,
-                    fn_kwargs={"settings": settings, "threads": run.threads},
-                    concurrency=decoders,
-                    num_cpus=_DECODE_CPUS,
-                )
-                .map(
-                    _Listen,
-                    fn_constructor_args=(settings, run, out),
-                    concurrency=actors,
-                    num_cpus=_ACTOR_SHARE * run.threads,
-                    num_gpus=gpus or None,
-                )
-            )
-            for row in dataset.iter_rows():
-                yield _result(pickle.loads(row["row"]))
+    with cluster(run):
+        yield from _Observing(chain([first], waiting), settings, run, out).results()
 
 
 def each(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
-    """``function`` of every task on one CPU each, unordered. Tasks and results must be small."""
+    """``function`` of every task on one CPU each, unordered. Tasks and results must be small. Raises as observe()."""
     iterator = iter(tasks)
     first = next(iterator, None)
     if first is None:
         return
-    with _cluster(run):
+    with cluster(run):
         import ray
 
-        remote = ray.remote(num_cpus=1, max_retries=3)(_guarded)
-        waiting = chain([first], iterator)
-        pending = [remote.remote(function, task) for task in islice(waiting, _TASKS_AHEAD)]
+        remote = ray.remote(num_cpus=1, max_retries=0)(_guarded)
+        work = _Work(chain([first], iterator), "task", lambda task: str(getattr(task, "name", task)))
+        pending: dict[Any, _Job[T]] = {}
+
+        def start() -> bool:
+            while len(pending) < _TASKS_AHEAD and (job := work.take()) is not None:
+                pending[remote.remote(function, job.item)] = job
+            return bool(pending)
+
         try:
-            while pending:
-                done, pending = ray.wait(pending, num_returns=1)
-                yield from map(_result, ray.get(done))
-                pending += [remote.remote(function, task) for task in islice(waiting, len(done))]
+            while start():
+                results = []
+                for done in _finished(pending):
+                    job = pending.pop(done)
+                    try:
+                        results.append(_result(ray.get(done)))
+                    except _lost() as error:
+                        work.again(job, error)
+                start()  # before the caller takes its time with the results
+                yield from results
         finally:
             for task in pending:  # an error ends the run: the cluster may be somebody else's
-                ray.cancel(task)
+                ray.cancel(task, force=True)
+        work.check()
 
 
-def _load(row: dict[str, Any], settings: Observe, threads: int) -> dict[str, Any]:
-    """A decoding task: pointers in, 16-bit PCM out."""
+@dataclass
+class _Job(Generic[T]):
+    """A block (or task) and what befell it so far."""
+
+    item: T
+    deaths: int = 0
+    losses: int = 0
+
+
+class _Work(Generic[T]):
+    """What is to be done: first what was lost on the way, then what comes next."""
+
+    def __init__(self, items: Iterator[T], kind: str, describe: Callable[[T], str]) -> None:
+        self._items = items
+        self._kind = kind
+        self._describe = describe
+        self._again: deque[_Job[T]] = deque()
+        self._aside: list[_Job[T]] = []
+
+    def take(self) -> _Job[T] | None:
+        if self._again:
+            return self._again.popleft()
+        item = next(self._items, None)
+        return None if item is None else _Job(item)
+
+    def again(self, job: _Job[T], error: Exception, node_died: bool = False) -> None:
+        """The worker died, or lost what it needed: another gets the job, unless too many have died of it."""
+        if node_died or not _is_death(error):
+            job.losses += 1
+        else:
+            job.deaths += 1
+        if job.deaths < DEATHS and job.losses < LOSSES:
+            self._again.append(job)
+            return
+        self._aside.append(job)
+        if len(self._aside) >= SET_ASIDE:
+            self.check()
+
+    def check(self) -> None:
+        """Raises LLaSOError where something was set aside."""
+        if not self._aside:
+            return
+        many = f"{len(self._aside)} {self._kind}{'s' * (len(self._aside) > 1)}"
+        shown = "".join(f"\n  {self._describe(job.item)}: {_history(job)}" for job in self._aside)
+        raise LLaSOError(
+            f"{many} could not be done, because whatever worker took them died:{shown}\n"
+            "Either memory runs out (pass a smaller --num-workers), or a decoder or stage crashes on one of the inputs "
+            "(run it alone with --engine local, or take it out). Everything else is kept: the same command goes on "
+            "from there"
+        )
+
+
+class _Observing:
+    """The state of observe(): which block is where. Only the driver's process has it."""
+
+    def __init__(self, blocks: Iterator[PlannedBlock], settings: Observe, run: Run, out: str) -> None:
+        import ray
+
+        self._gpus = _gpus_per_actor(run)
+        if not self._gpus and run.device == "auto":
+            run = run.model_copy(update={"device": "cpu"})  # an actor without a GPU of its own sees them all
+        self._run = run
+        self._work = _Work(blocks, "block", _inputs_of)
+        self._load = ray.remote(
+            num_cpus=_DECODE_CPUS, num_returns=2, max_retries=0, scheduling_strategy="SPREAD"
+        )(_load)  # fmt: skip
+        self._settings = settings
+        self._actor = ray.remote(
+            num_cpus=_ACTOR_SHARE * run.threads, num_gpus=self._gpus or None, scheduling_strategy="SPREAD"
+        )(_Listener)  # fmt: skip
+        self._arguments = (settings, run, out)
+        self._decoding: dict[Any, tuple[_Job[PlannedBlock], Any]] = {}
+        self._decoded: deque[tuple[_Job[PlannedBlock], Any]] = deque()
+        self._loading: dict[Any, Any] = {}  # actors that load their models
+        self._idle: list[Any] = []
+        self._listening: dict[Any, tuple[_Job[PlannedBlock], Any]] = {}
+        self._nodes: dict[Any, str] = {}
+        self._stillborn = 0
+        self._looked_s = float("-inf")
+        self._targets = (0, 0)
+
+    def results(self) -> Iterator[BlockResult]:
+        try:
+            while self._start():
+                pending = [*self._listening, *self._decoding, *self._loading]
+                found = [self._settle(done) for done in _finished(pending)]
+                self._start()  # before the caller takes its time with the results
+                yield from (result for result in found if result is not None)
+        finally:
+            self._stop()
+        self._work.check()
+
+    def _start(self) -> bool:
+        """Start whatever can be; False where nothing is left to do."""
+        actors, decoders = self._wanted()
+        # As many blocks wait for a listener as keep all of them fed: what their PCM takes is all that a run holds.
+        while len(self._decoding) < decoders and len(self._decoding) + len(self._decoded) < max(decoders, actors):
+            job = self._work.take()
+            if job is None:
+                break
+            fault, loaded = self._load.remote(job.item, self._settings, self._run.threads)
+            self._decoding[fault] = (job, loaded)
+        blocks = len(self._decoding) + len(self._decoded) + len(self._listening)
+        for _ in range(min(actors, blocks) - len(self._loading) - len(self._idle) - len(self._listening)):
+            actor = self._actor.remote()
+            self._loading[actor.load.remote(*self._arguments)] = actor
+        while self._idle and self._decoded:
+            job, loaded = self._decoded.popleft()
+            actor = self._idle.pop()
+            self._listening[actor.listen.remote(loaded)] = (job, actor)
+        return blocks > 0
+
+    def _settle(self, done: Any) -> BlockResult | None:
+        """Take note of a call that came back, with its result or with the death of its worker."""
+        import ray
+
+        if done in self._loading:
+            self._hired(done, self._loading.pop(done))
+        elif done in self._decoding:
+            job, loaded = self._decoding.pop(done)
+            try:
+                _result(ray.get(done))
+                self._decoded.append((job, loaded))
+            except _lost() as error:
+                self._work.again(job, error)
+        else:
+            job, actor = self._listening.pop(done)
+            try:
+                result: BlockResult = _result(ray.get(done))
+            except ray.exceptions.RayActorError as error:
+                ray.kill(actor)  # where only the connection broke
+                self._work.again(job, error, not alive(self._nodes.pop(actor)))
+            except _lost() as error:  # the node that had decoded it is gone, the listener is well
+                self._idle.append(actor)
+                self._work.again(job, error)
+            else:
+                self._idle.append(actor)
+                return result
+        return None
+
+    def _hired(self, done: Any, actor: Any) -> None:
+        import ray
+
+        try:
+            self._nodes[actor] = _result(ray.get(done))
+        except ray.exceptions.RayActorError as error:
+            ray.kill(actor)
+            self._stillborn += 1
+            if self._stillborn >= DEATHS:
+                raise LLaSOError(
+                    f"{DEATHS} workers in a row died while they loaded the models. Memory may have run out: try "
+                    "--num-workers with a smaller number, or a smaller --asr"
+                ) from error
+            return
+        self._stillborn = 0
+        self._idle.append(actor)
+
+    def _wanted(self) -> tuple[int, int]:
+        """How many actors and decoding tasks the cluster has room for now."""
+        if time.monotonic() - self._looked_s > _LOOK_S:
+            import ray
+
+            self._looked_s = time.monotonic()
+            resources = ray.cluster_resources()
+            cpus = int(resources.get("CPU", 1))
+            room = resources.get("GPU", 0) / self._gpus if self._gpus else cpus / self._run.threads
+            actors = self._run.num_workers or max(1, int(room))
+            # Beside GPUs the cores are free to decode; on CPUs as many tasks as actors keep them fed.
+            self._targets = (actors, max(actors, cpus - actors) if self._gpus else actors)
+        return self._targets
+
+    def _stop(self) -> None:
+        import ray
+
+        for task in self._decoding:
+            ray.cancel(task, force=True)
+        for actor in [*self._loading.values(), *self._idle, *(actor for _, actor in self._listening.values())]:
+            ray.kill(actor)
+
+
+class _Listener:
+    """A listening actor. Whisper is loaded once, in a call of its own, so that errors come out as they are."""
+
+    def load(self, settings: Observe, run: Run, out: str) -> str | _Fault:
+        """Load the models; gives the id of the node that it runs on."""
+        import ray
+
+        made = _guarded(Observer, settings, run, out)
+        if isinstance(made, _Fault):
+            return made
+        self._observer = made
+        return str(ray.get_runtime_context().get_node_id())
+
+    def listen(self, loaded: LoadedBlock) -> BlockResult | _Fault:
+        # Arrays in Ray's store cannot be written to; stages get what the local engine would give them.
+        pcm = [None if samples is None else samples.copy() for samples in loaded.pcm]
+        return _guarded(self._observer, dataclasses.replace(loaded, pcm=pcm))
+
+
+def _load(block: PlannedBlock, settings: Observe, threads: int) -> tuple[_Fault | None, LoadedBlock | None]:
+    """A decoding task: pointers in, 16-bit PCM out. The fault is a value of its own: the driver never sees PCM."""
     import torch
 
     torch.set_num_threads(threads)  # of voice activity detection: as many as the local engine has
-    return {"row": pickle.dumps(_guarded(load_block, pickle.loads(row["row"]), settings), protocol=5)}
-
-
-class _Listen:
-    """A listening actor: Whisper is loaded once, when it starts."""
-
-    def __init__(self, settings: Observe, run: Run, out: str) -> None:
-        self._observer = _guarded(Observer, settings, run, out)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(self._observer, _Fault):
-            return {"row": pickle.dumps(self._observer)}
-        loaded = pickle.loads(row["row"])
-        return row if isinstance(loaded, _Fault) else {"row": pickle.dumps(_guarded(self._observer, loaded))}
+    loaded = _guarded(load_block, block, settings)
+    return (loaded, None) if isinstance(loaded, _Fault) else (None, loaded)
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """One of our own errors on its way out of a worker: of an exception, Ray Data keeps a long text only."""
+    """One of our own errors on its way out of a worker, without Ray's additions."""
 
     text: str
     trace: str
@@ -141,59 +325,45 @@ def _result(value: R | _Fault) -> R:
     return value
 
 
-def _waves(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while wave := list(islice(iterator, _WAVE)):
-        yield wave
-
-
-@contextmanager
-def _cluster(run: Run) -> Iterator[None]:
-    """A connection to Ray: one that is there already is used and left; one that we make is closed."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own workers write to our standard error
+def _finished(pending: Iterable[Any]) -> list[Any]:
+    """Waits until at least one call is back, or a while; gives all that are."""
     import ray
-    import ray.data
 
-    started = not ray.is_initialized()
-    if started:
-        address = run.address or os.environ.get("RAY_ADDRESS") or "local"
-        try:
-            _check_reachable(address)
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(_import_paths())}},
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            where = "start here" if address == "local" else f"reach {address}"
-            raise LLaSOError(f"Ray: could not {where}: {error}; --engine local needs no Ray") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors come as exceptions
-    try:
-        yield
-    finally:
-        if started:
-            ray.shutdown()
+    calls = list(pending)
+    ray.wait(calls, timeout=_LOOK_S, fetch_local=False)
+    done: list[Any] = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)[0]
+    return done
 
 
-def _check_reachable(address: str) -> None:
-    """Raises OSError where nothing listens at ``host:port`` or ``ray://host:port``; Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
+def _lost() -> tuple[type[Exception], ...]:
+    """What a call raises whose worker, node or argument is gone."""
+    from ray import exceptions
+
+    return (
+        exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError,
+        exceptions.ObjectLostError, exceptions.RayActorError,
+    )  # fmt: skip
 
 
-def _import_paths() -> list[str]:
-    """Where this process imports from, so that a user's own stage is found on the workers of this machine."""
-    import sys
+def _is_death(error: Exception) -> bool:
+    """True where the worker died and not its node."""
+    from ray import exceptions
 
-    return [path or os.getcwd() for path in sys.path]
+    return not isinstance(error, exceptions.NodeDiedError | exceptions.ObjectLostError)
+
+
+def _history(job: _Job[Any]) -> str:
+    lost = f", and it was lost {job.losses} times with a node" if job.losses else ""
+    return f"{job.deaths} workers died{lost}"
+
+
+def _inputs_of(block: PlannedBlock) -> str:
+    places = []
+    for item in block.inputs[:3]:
+        source = item.utterance.source
+        places.append(source.uri if source.member is None else f"{source.uri}!{source.member}")
+    more = f", … ({len(block.inputs)} inputs)" if len(block.inputs) > 3 else ""
+    return f"{block.name} ({', '.join(places)}{more})"
 
 
 def _gpus_per_actor(run: Run) -> float:
@@ -204,14 +374,3 @@ def _gpus_per_actor(run: Run) -> float:
     if run.device == "cpu":
         return 0.0
     return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-
-
-def _actors(run: Run, gpus: float) -> int:
-    import ray
-
-    if run.num_workers is not None:
-        return run.num_workers
-    resources = ray.cluster_resources()
-    if gpus:
-        return max(1, int(resources.get("GPU", 0) / gpus))
-    return max(1, int(resources.get("CPU", 1) / run.threads))
