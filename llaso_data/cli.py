@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,11 +17,21 @@ from llaso_data.errors import LLaSOError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does: workers stopped, temporary files removed."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _Terminated
+
+
 class _Group(click.Group):
     """Our own errors are printed as one message, without a traceback unless ``--debug``."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, _terminate)
             return super().invoke(ctx)
         except LLaSOError as error:
             if ctx.params.get("debug"):
@@ -31,9 +43,9 @@ class _Group(click.Group):
                 raise
             click.echo(f"llaso-data: {error}; llaso-data --debug … shows where", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
-            ctx.exit(130)
+            ctx.exit(128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT))
 
 
 def _machine_options(command: F) -> F:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import fsspec
 
 from llaso_data.errors import LLaSOError
+
+
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -120,6 +124,20 @@ def whole(uri: str) -> Iterator[str]:
         temporary = os.path.join(folder, os.path.basename(path))
         yield temporary
         fs.put_file(temporary, path)
+
+
+def sweep(uri: str) -> None:
+    """Remove the temporary files of :func:`whole` that a killed process left right in a local folder.
+
+    For the start of a run: what another process is about to rename would be lost to it.
+    """
+    if not is_local(uri):
+        return  # there the temporary files are not beside the target
+    _, folder = filesystem(uri)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if _TEMPORARY.fullmatch(name):
+            with suppress(FileNotFoundError):  # its writer was alive after all, and is done
+                os.remove(os.path.join(folder, name))
 
 
 def write_bytes(uri: str, data: bytes) -> None:

@@ -106,3 +106,20 @@ def test_paths_and_uris_are_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_store_that_is_not_known_is_a_plain_error() -> None:
     with pytest.raises(LLaSOError, match=r"nowhere://x: .*nowhere"):
         storage.exists("nowhere://x")
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    left, ours, others = (tmp_path / name for name in (".a.parquet.4711-00c0ffee.tmp", "a.parquet", ".notes.tmp"))
+    for path in (left, ours, others):
+        path.write_bytes(b"half")
+    storage.sweep(str(tmp_path))
+    storage.sweep(str(tmp_path / "nothing there"))
+    assert not left.exists() and ours.exists() and others.exists()
+
+
+def test_a_temporary_file_is_one_that_is_swept(tmp_path: Path) -> None:
+    with storage.whole(str(tmp_path / "part")) as path:
+        Path(path).touch()
+        storage.sweep(str(tmp_path))
+        assert not Path(path).exists()
+        Path(path).touch()

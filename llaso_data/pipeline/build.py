@@ -80,6 +80,8 @@ def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummar
         raise LLaSOError("nowhere to write: pass --out, or set `out` in the recipe")
     out = storage.absolute(recipe.out)
     readers = [sources.read(spec) for spec in recipe.sources]  # what is wrong with any is said before the work starts
+    for folder in (out, storage.join(out, "observations"), storage.join(out, "verdicts")):
+        storage.sweep(folder)
     observing = observing_digest(recipe.observe, _weights(recipe))
     names, result = _observe(recipe, _drained(readers), out, observing, progress)
     verdicts = judging_digest(recipe, names)

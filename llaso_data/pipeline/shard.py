@@ -109,6 +109,7 @@ def shard_dataset(
         "shards", layout.FORMAT_VERSION, planned.dataset, spec.audio, spec.samples_per_shard, spec.seed,
         asr.templates_digest(),
     )  # fmt: skip
+    storage.sweep(out)
     _clear(out, dataset, overwrite)
     results: list[ShardResult] = []
 
