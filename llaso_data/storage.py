@@ -14,7 +14,6 @@ import fsspec
 
 from llaso_data.errors import LLaSOError
 
-
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
