@@ -1,0 +1,337 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const one = (selector, within = document) => within.querySelector(selector);
+  root.classList.add("js");
+
+  // Light or dark: as the system says, until the button says otherwise.
+  const remembered = { get() { try { return localStorage.getItem("llaso-theme"); } catch { return null; } },
+    set(value) { try { localStorage.setItem("llaso-theme", value); } catch { /* a page from a file may have no store */ } } };
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  if (["light", "dark"].includes(remembered.get())) root.dataset.theme = remembered.get();
+  one("#theme").addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    remembered.set(root.dataset.theme);
+    recolour();
+  });
+  system.addEventListener("change", () => recolour());
+
+  // Examples: groups behind tabs.
+  const tabs = all("[role=tab]");
+  function show(tab, focus) {
+    for (const other of tabs) {
+      const on = other === tab;
+      other.setAttribute("aria-selected", on);
+      other.tabIndex = on ? 0 : -1;
+      one(`#${other.getAttribute("aria-controls")}`).classList.toggle("on", on);
+    }
+    if (focus) tab.focus();
+    player.pause();
+  }
+  tabs.forEach((tab, i) => {
+    tab.addEventListener("click", () => show(tab));
+    tab.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: tabs.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      show(tabs[(to + tabs.length) % tabs.length], true);
+    });
+  });
+  for (const link of all("[data-hear]")) {
+    const tab = tabs.find((candidate) => candidate.dataset.rule === link.dataset.hear);
+    if (tab) link.addEventListener("click", () => show(tab));
+    else link.remove();
+  }
+
+  // One player for the whole page: a sound is decoded when it is first asked for, and only one is heard.
+  const player = new Audio();
+  const sounds = new Map();
+  let current = null;
+  if (!player.canPlayType('audio/ogg; codecs="opus"')) one("#unplayable").hidden = false;
+
+  function address(example) {
+    const id = example.dataset.sound;
+    if (!sounds.has(id)) {
+      const bytes = Uint8Array.from(atob(one(`#${id}`).textContent), (c) => c.charCodeAt(0));
+      sounds.set(id, URL.createObjectURL(new Blob([bytes], { type: "audio/ogg" })));
+    }
+    return sounds.get(id);
+  }
+  async function play(example, from) {
+    if (current !== example) {
+      if (current) rest(current);
+      current = example;
+      player.src = address(example);
+      await new Promise((ready) => player.addEventListener("loadedmetadata", ready, { once: true }));
+    }
+    if (from !== undefined) player.currentTime = from;
+    await player.play().catch(() => { one("#unplayable").hidden = false; });
+  }
+  function rest(example) {
+    example.classList.remove("playing");
+    paint(example, 0);
+  }
+  function paint(example, at) {
+    const seconds = Number(example.dataset.seconds);
+    one(".played", example).style.setProperty("--at", `${(100 * at) / seconds}%`);
+    one(".time b", example).textContent = at.toFixed(1);
+    const band = one(".band", example);
+    let lit = null;
+    for (const word of words(example)) {
+      const on = at > 0 && word.start <= at && at < word.end;
+      word.element.classList.toggle("lit", on);
+      word.element.classList.toggle("past", word.start <= at);
+      if (on) lit = word;
+    }
+    mark(band, lit, seconds);
+  }
+  function mark(band, word, seconds) {
+    band.style.left = word ? `${(100 * word.start) / seconds}%` : "0";
+    band.style.width = word ? `${(100 * (word.end - word.start)) / seconds}%` : "0";
+  }
+  const known = new WeakMap();
+  function words(example) {
+    if (!known.has(example)) {
+      known.set(example, all(".word", example).map((element) => ({ element, start: Number(element.dataset.s), end: Number(element.dataset.e) })));
+    }
+    return known.get(example);
+  }
+  function follow() {
+    if (current) paint(current, player.currentTime);
+    if (!player.paused) requestAnimationFrame(follow);
+  }
+  player.addEventListener("play", () => { current.classList.add("playing"); requestAnimationFrame(follow); });
+  player.addEventListener("pause", () => { if (current) current.classList.remove("playing"); });
+  player.addEventListener("seeked", follow);
+  player.addEventListener("ended", () => { if (current) { rest(current); player.currentTime = 0; } });
+
+  for (const example of all(".example")) {
+    const button = one(".play", example);
+    if (!button) continue;
+    const seconds = Number(example.dataset.seconds);
+    button.addEventListener("click", () => (current === example && !player.paused ? player.pause() : play(example)));
+    one(".wave", example).addEventListener("click", (event) => {
+      const box = event.currentTarget.getBoundingClientRect();
+      play(example, Math.max(0, Math.min(0.999, (event.clientX - box.left) / box.width)) * seconds);
+    });
+    words(example).forEach(({ element, start }, i, list) => {
+      element.tabIndex = i ? -1 : 0;
+      element.setAttribute("role", "button");
+      element.addEventListener("click", () => play(example, start));
+      element.addEventListener("pointerenter", () => { if (current !== example || player.paused) mark(one(".band", example), list[i], seconds); });
+      element.addEventListener("pointerleave", () => { if (current !== example || player.paused) mark(one(".band", example), null, seconds); });
+      element.addEventListener("keydown", (event) => {
+        const to = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: list.length - 1 }[event.key];
+        if (event.key === "Enter" || event.key === " ") { event.preventDefault(); play(example, start); }
+        if (to === undefined || !list[to]) return;
+        event.preventDefault();
+        element.tabIndex = -1;
+        list[to].element.tabIndex = 0;
+        list[to].element.focus();
+      });
+    });
+  }
+
+  // Thresholds: a line over each chart that can be moved, and what it would keep.
+  const payload = JSON.parse(one("#payload").textContent);
+  const { margin } = payload;
+  const minus = (text) => text.replace("-", "\u2212");
+  const count = (n) => n.toLocaleString("en-US");
+  const signed = (n, text) => (n > 0 ? `+${text}` : minus(text));
+  function span(seconds) {
+    const size = Math.abs(seconds);
+    const fixed = (value, digits) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    if (size >= 3600) return `${fixed(seconds / 3600, size >= 360000 ? 0 : size >= 36000 ? 1 : 2)} h`;
+    if (size >= 60) return `${fixed(seconds / 60, 1)} min`;
+    return `${fixed(seconds, size >= 10 ? 0 : 1)} s`;
+  }
+
+  class Line {
+    constructor(chart, threshold, row) {
+      Object.assign(this, { chart, threshold, row });
+      const last = threshold.positions.length - 1;
+      this.off = threshold.current === null;
+      this.home = this.off ? (threshold.side === "below" ? 0 : last) : threshold.positions.indexOf(threshold.current);
+      this.at = this.home;
+      this.element = document.createElement("div");
+      this.element.className = "cut";
+      this.element.tabIndex = 0;
+      this.element.append(document.createElement("b"));
+      const says = { role: "slider", "aria-label": threshold.key, "aria-orientation": "horizontal", "aria-valuemin": threshold.positions[0], "aria-valuemax": threshold.positions[last] };
+      for (const [name, value] of Object.entries(says)) this.element.setAttribute(name, value);
+      this.shade = document.createElement("div");
+      this.shade.className = "shade";
+      this.was = document.createElement("div");
+      this.was.className = "was";
+      chart.lines.append(this.shade, this.was, this.element);
+      this.listen();
+      this.tell();
+    }
+    get moved() { return this.at !== this.home; }
+    get value() { return this.threshold.positions[this.at]; }
+    listen() {
+      const { element } = this;
+      element.addEventListener("pointerdown", (event) => {
+        event.preventDefault();
+        element.focus({ preventScroll: true });
+        element.setPointerCapture(event.pointerId);
+        element.classList.add("dragged");
+      });
+      element.addEventListener("pointermove", (event) => {
+        if (element.hasPointerCapture(event.pointerId)) this.move(this.nearest(event.clientX - this.chart.lines.getBoundingClientRect().left));
+      });
+      for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, () => element.classList.remove("dragged"));
+      element.addEventListener("keydown", (event) => {
+        const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity }[event.key];
+        if (event.key === "Escape") this.move(this.home);
+        if (by === undefined) return;
+        event.preventDefault();
+        this.move(Math.max(0, Math.min(this.threshold.positions.length - 1, this.at + by)));
+      });
+      one(".reset", this.row).addEventListener("click", () => this.move(this.home));
+    }
+    nearest(pixel) {
+      let best = 0;
+      this.threshold.positions.forEach((value, i) => {
+        if (Math.abs(this.chart.pixel(value) - pixel) < Math.abs(this.chart.pixel(this.threshold.positions[best]) - pixel)) best = i;
+      });
+      return best;
+    }
+    move(at) {
+      this.at = at;
+      this.tell();
+      this.chart.place();
+      writeCommand();
+    }
+    tell() {
+      const { threshold, row, home, at, moved } = this;
+      const kept = threshold.accepted[at], seconds = threshold.seconds[at];
+      const more = kept - threshold.accepted[home], longer = seconds - threshold.seconds[home];
+      const said = this.off && !moved ? "off" : minus(String(this.value));
+      const named = threshold.label ? `${threshold.label} ${said}` : said;
+      const difference = moved ? ` (${more ? signed(more, count(more)) : "no change"}${more ? `, ${signed(longer, span(longer))}` : ""})` : "";
+      row.classList.toggle("moved", moved);
+      one(".value", row).textContent = said;
+      one(".kept", row).textContent = count(kept);
+      one(".hours", row).textContent = span(seconds);
+      let change = one("i", row);
+      if (!change) { change = document.createElement("i"); one(".effect", row).append(change); }
+      change.textContent = difference;
+      one(".apply code", row).textContent = this.setting;
+      one("b", this.element).textContent = named;
+      this.element.classList.toggle("moved", moved);
+      this.element.setAttribute("aria-valuenow", this.value);
+      this.element.setAttribute("aria-valuetext", `${said}: ${count(kept)} accepted${difference}`);
+    }
+    get setting() { return `--set ${this.threshold.key}=${this.value}`; }
+  }
+
+  class Chart {
+    constructor(element, said) {
+      Object.assign(this, { element, said, lines: one(".lines", element), canvas: one(".canvas", element), drawn: false });
+      this.cuts = said.thresholds.map((threshold, i) => new Line(this, threshold, all(".threshold", element)[i]));
+      new ResizeObserver(() => this.resize()).observe(this.lines);
+    }
+    pixel(value) {
+      const scale = this.said.log ? Math.log : (x) => x;
+      const { low, high } = this.said;
+      const share = (scale(value) - scale(low)) / (scale(high) - scale(low));
+      return margin.l + Math.max(0, Math.min(1, share)) * (this.lines.clientWidth - margin.l - margin.r);
+    }
+    place() {
+      const width = this.lines.clientWidth;
+      const bottom = `${margin.b}px`, top = `${margin.t}px`;
+      const ordered = [...this.cuts].sort((a, b) => a.value - b.value);
+      for (const cut of this.cuts) {
+        const x = this.pixel(cut.value);
+        Object.assign(cut.element.style, { left: `${x}px`, top, bottom });
+        const below = cut.threshold.side === "below";
+        Object.assign(cut.shade.style, { top, bottom, left: `${below ? margin.l : x}px`, width: `${Math.max(0, below ? x - margin.l : width - margin.r - x)}px` });
+        Object.assign(cut.was.style, { top, bottom, left: `${this.pixel(cut.threshold.positions[cut.home])}px`, display: cut.moved ? "block" : "none" });
+        const label = one("b", cut.element), room = label.offsetWidth;
+        const leftmost = ordered.length > 1 && ordered[0] === cut;
+        label.classList.toggle("left", x + room > width - 2 || (leftmost && x - room > 2));
+      }
+    }
+    async draw() {
+      if (this.drawn) return;
+      this.drawn = true;
+      const { data, layout } = this.coloured();
+      await Plotly.newPlot(this.canvas, data, layout, { displayModeBar: false, showTips: false, doubleClick: false });
+      this.place();
+    }
+    coloured() {
+      const style = getComputedStyle(root);
+      const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+      const data = this.said.figure.data.map((trace) => ({ ...trace, marker: { color: colour(trace.meta), line: { width: 0 } } }));
+      const font = { family: style.getPropertyValue("--sans").trim(), size: 12, color: colour("quiet") };
+      const { layout } = this.said.figure;
+      return { data, layout: { ...layout, font, width: this.lines.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false,
+        xaxis: { ...layout.xaxis, linecolor: colour("quiet"), showline: true, ticks: "outside", ticklen: 4, tickcolor: colour("line") },
+        yaxis: { ...layout.yaxis, gridcolor: colour("line") },
+        hoverlabel: { ...layout.hoverlabel, bgcolor: colour("ink"), bordercolor: colour("ink"), font: { family: font.family, size: 12, color: colour("paper") } } } };
+    }
+    recolour() {
+      if (!this.drawn) return;
+      const { data, layout } = this.coloured();
+      Plotly.react(this.canvas, data, layout);
+    }
+    resize() {
+      this.place();
+      if (this.drawn && this.lines.clientWidth) Plotly.relayout(this.canvas, { width: this.lines.clientWidth });
+    }
+  }
+  const charts = all("[data-chart]").map((element) => new Chart(element, payload.charts[Number(element.dataset.chart)]));
+  function recolour() { charts.forEach((chart) => chart.recolour()); }
+
+  function writeCommand() {
+    const moved = charts.flatMap((chart) => chart.cuts).filter((cut) => cut.moved);
+    one(".command").classList.toggle("on", moved.length > 0);
+    one("#command").textContent = [payload.command, ...moved.map((cut) => cut.setting)].join(" ");
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest(".copy");
+    if (!button) return;
+    const from = button.dataset.copies ? one(`#${button.dataset.copies}`) : one("code", button.parentElement);
+    button.textContent = (await copy(from)) ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => { button.textContent = "Copy"; }, 1600);
+  });
+  async function copy(element) {
+    try {
+      await navigator.clipboard.writeText(element.textContent);
+      return true;
+    } catch {
+      getSelection().selectAllChildren(element); // a page from a file may not write to the clipboard by itself
+      return document.execCommand("copy");
+    }
+  }
+
+  // Charts are drawn when they come near the screen, the others while nothing else is to be done.
+  async function drawAll() {
+    for (const chart of charts) {
+      await new Promise((idle) => (window.requestIdleCallback ? requestIdleCallback(idle, { timeout: 500 }) : setTimeout(idle)));
+      await chart.draw();
+    }
+    performance.mark("charts-drawn");
+  }
+  document.addEventListener("DOMContentLoaded", () => {
+    const near = new IntersectionObserver((entries) => {
+      for (const entry of entries) if (entry.isIntersecting) charts.find((chart) => chart.element === entry.target).draw();
+    }, { rootMargin: "400px" });
+    charts.forEach((chart) => near.observe(chart.element));
+    drawAll();
+  });
+  let before;
+  addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    root.dataset.theme = "light";
+    for (const fold of all("details")) fold.open = true;
+    recolour();
+  });
+  addEventListener("afterprint", () => {
+    if (before) root.dataset.theme = before; else delete root.dataset.theme;
+    recolour();
+  });
+})();

@@ -1,0 +1,224 @@
+"""The card's examples as the page shows them: groups to choose from, each example with text, scores and sound."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
+from llaso_data.report.card_data import Survey
+from llaso_data.report.examples import HEARD_S, Place, Sound, find, pieces, read_rows, sound
+from llaso_data.report.reasons import MEASURES, title, why
+from llaso_data.report.rejections import place as place_of
+from llaso_data.report.sections import language_name, span
+
+BUDGET_BYTES = 8_500_000  # of the page for examples; with Plotly's 4.8 MB it stays under 15 MB
+_MARKUP_BYTES = 7_000  # of one example without its text and sound
+_MARKUP_PER_CHARACTER = 40  # a word of four letters is an element of its own, in the text and in what was heard
+_LONGEST_TEXT = 2_000
+_SCORES = ("avg_logprob", "min_word_logprob", "eot_logprob", "cer")
+_SHORT = {"avg_logprob": "avg log-prob", "min_word_logprob": "least word", "eot_logprob": "end of text", "cer": "CER"}
+_RIGHT_TO_LEFT = ("R", "AL")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text: a word with its times, or what lies between words."""
+
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+    weakest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One utterance to hear. ``heard`` has what the hypothesis says otherwise; it is empty where both agree."""
+
+    name: str
+    place: str
+    language: str
+    language_name: str
+    corpus: str
+    speaker: str
+    duration: str
+    decoding: str
+    given: bool
+    direction: str
+    text: tuple[Piece, ...]
+    heard: tuple[tuple[str, bool], ...]
+    same: bool
+    verdict: str
+    scores: tuple[tuple[str, str], ...]
+    sound: Sound
+    cut: bool
+    size_bytes: int = field(compare=False, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """``rule`` is empty for the accepted; ``number`` counts the whole group, ``left_out`` what the page's size cost."""
+
+    rule: str
+    title: str
+    why: str
+    number: int
+    examples: list[Example]
+    left_out: int
+
+
+def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[Group]:
+    """The accepted first, then the rules that reject most. Examples are added in turns until the budget is spent."""
+    blocks, chosen = found.manifest["blocks"], found.examples.chosen()
+    sizes = {rule: sum(by_language.values()) for rule, by_language in found.examples.sizes.items()}
+    order = sorted(chosen, key=lambda rule: (rule != "", -sizes[rule], rule))
+    records = read_rows(align, blocks, [place for places in chosen.values() for place in places])
+    verdicts = _verdicts(align, found, records)
+    shown: dict[str, list[Example]] = {rule: [] for rule in order}
+    spent, full = 0, False
+    for turn in range(found.examples.count):
+        for rule in order:
+            if full or turn >= len(chosen[rule]):
+                continue
+            example = _example(records[chosen[rule][turn]], rule, verdicts)
+            full = spent + example.size_bytes > budget_bytes
+            if not full:
+                shown[rule].append(example)
+                spent += example.size_bytes
+    return [
+        Group(
+            rule,
+            title(rule) if rule else "Accepted",
+            why(rule) if rule else "What passed every rule.",
+            sizes[rule],
+            shown[rule],
+            len(chosen[rule]) - len(shown[rule]),
+        )
+        for rule in order
+    ]
+
+
+def _verdicts(align: str, found: Survey, records: dict[Place, Utterance]) -> Callable[[Utterance], tuple[float, float]]:
+    """(value, threshold) that the verdict table has for an utterance; NaN where it has none."""
+    from llaso_data.pipeline import commit
+    from llaso_data.report.card_data import numbers_of
+
+    ids = {utterance.id for utterance in records.values()}
+    numbers = numbers_of(commit.verdicts_uri(align, found.manifest["verdicts"]), ids)
+    return lambda utterance: numbers[utterance.id]
+
+
+def _example(utterance: Utterance, rule: str, verdicts: Callable[[Utterance], tuple[float, float]]) -> Example:
+    heard_sound = sound(utterance)
+    text = (utterance.text or "")[:_LONGEST_TEXT]
+    heard = (utterance.hypothesis or "")[:_LONGEST_TEXT]
+    given = utterance.text_origin == GIVEN
+    same = _plain(text) == _plain(heard)
+    weakest = _weakest(utterance.words) if rule == "consistency.min_word_logprob" else None
+    source = utterance.source
+    length_s = utterance.duration_s or 0.0
+    return Example(
+        name=(source.member or source.uri).rstrip("/").rsplit("/", 1)[-1],
+        place=place_of({name: getattr(source, name) for name in ("uri", "member", "start_s", "end_s")}),
+        language=utterance.language or "",
+        language_name=language_name(utterance.language) if utterance.language else "",
+        corpus=source.corpus,
+        speaker="" if utterance.speaker.id.value == UNKNOWN else utterance.speaker.id.value,
+        duration=span(length_s),
+        decoding={"packed": "decoded with others", "solo": "decoded alone"}.get(utterance.decoding or "", ""),
+        given=given,
+        direction="rtl" if _right_to_left(text or heard) else "ltr",
+        text=tuple(_piece(part, word, weakest) for part, word in pieces(text, utterance.words)),
+        heard=() if same or not given else tuple(differences(text, heard)),
+        same=same and given,
+        verdict=_said(rule, *verdicts(utterance)) if rule else "",
+        scores=tuple(_scores(utterance)),
+        sound=heard_sound,
+        cut=length_s > HEARD_S + 0.1,
+        size_bytes=len(heard_sound.opus) + _MARKUP_BYTES + _MARKUP_PER_CHARACTER * (len(text) + len(heard)),
+    )
+
+
+def _piece(text: str, word: Word | None, weakest: Word | None) -> Piece:
+    if word is None:
+        return Piece(text)
+    return Piece(text, word.start_s, word.end_s, word is weakest)
+
+
+def _weakest(words: Sequence[Word]) -> Word | None:
+    scored = [word for word in words if word.logprob is not None]
+    return min(scored, key=lambda word: word.logprob or 0.0, default=None)
+
+
+def _said(rule: str, value: float, threshold: float) -> str:
+    """``least likely word −5.21, below −5``; for rules without a number nothing."""
+    if value != value or threshold != threshold or threshold == 0.0 == value - 1.0:
+        return ""
+    return f"{number(value)}, {'below' if value < threshold else 'above'} {number(threshold)}"
+
+
+def _scores(utterance: Utterance) -> list[tuple[str, str]]:
+    found = [(name, getattr(utterance.scores, name)) for name in _SCORES]
+    return [(_SHORT[name], number(value)) for name, value in found if value is not None and name in MEASURES]
+
+
+def number(value: float) -> str:
+    """A score as it is read: two decimals, or what a short number needs, with a real minus."""
+    text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    return text.replace("-", "−")
+
+
+def _plain(text: str) -> list[str]:
+    letters = (c if unicodedata.category(c)[0] in "LMN" else "" if c in "'’" else " " for c in text.casefold())
+    return "".join(letters).split()
+
+
+def differences(text: str, heard: str) -> list[tuple[str, bool]]:
+    """What was heard, cut into stretches, each with whether it differs from the text; case and marks do not count."""
+    words = heard.split() if " " in heard else list(heard)
+    reference = text.split() if " " in heard else list(text)
+    plain = ["".join(_plain(word)) for word in words]
+    matcher = difflib.SequenceMatcher(None, ["".join(_plain(word)) for word in reference], plain, autojunk=False)
+    joint = " " if " " in heard else ""
+    return [
+        (joint.join(words[start:end]), what != "equal")
+        for what, _, _, start, end in matcher.get_opcodes()
+        if end > start
+    ]
+
+
+def _right_to_left(text: str) -> bool:
+    first = next((c for c in text if unicodedata.bidirectional(c) in ("L", *_RIGHT_TO_LEFT)), "a")
+    return unicodedata.bidirectional(first) in _RIGHT_TO_LEFT
+
+
+def failures(align: str, found: Survey) -> dict[str, list[tuple[str, str]]]:
+    """By rule the first (place, detail)."""
+    records = read_rows(align, found.manifest["blocks"], [p for places in found.failures.values() for p in places])
+    return {
+        rule: [(_place(records[p]), records[p].failure.detail if records[p].failure else "") for p in places]  # type: ignore[union-attr]
+        for rule, places in found.failures.items()
+    }
+
+
+def duplicates(align: str, found: Survey) -> list[tuple[str, str]]:
+    """The first (place of the copy, place of what stays)."""
+    blocks = found.manifest["blocks"]
+    kept = find(align, blocks, [original for _, original in found.duplicates])
+    records = read_rows(align, blocks, [*(place for place, _ in found.duplicates), *kept.values()])
+    return [(_place(records[place]), _place(records[kept[original]])) for place, original in found.duplicates]
+
+
+def _place(utterance: Utterance) -> str:
+    source = utterance.source
+    return place_of({name: getattr(source, name) for name in ("uri", "member", "start_s", "end_s")})
+
+
+def as_json(value: Any) -> str:
+    """JSON that may stand in a script element: nothing in it can end the element or the line."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

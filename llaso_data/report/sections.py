@@ -1,0 +1,222 @@
+"""The parts of the dataset card that are words and tables: plain values that the page's template prints."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llaso_data import storage
+from llaso_data.pipeline.recipe import Recipe
+from llaso_data.records import ASR, GIVEN, UNKNOWN
+from llaso_data.report.card_data import ATTRIBUTES, Survey
+from llaso_data.report.reasons import FAILURES, why
+from llaso_data.text import LANGUAGES
+
+SHOWN = 12  # rows of a table before it folds
+_FOLDED = 300  # rows of a fold
+_UNSPECIFIC = ("align", "out", "output")
+_ATTRIBUTE_NAMES = dict(
+    zip(("language", *ATTRIBUTES), ("Language", "Speaker", "Gender", "Age", "Accent", "Environment"), strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: ``share`` of the longest bar, 0 to 1; ``code`` is said beside the name."""
+
+    name: str
+    seconds: float
+    number: int
+    share: float
+    code: str = ""
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A table's rows, those in its fold, and what is not even there."""
+
+    rows: list[Row]
+    folded: list[Row]
+    left: int = 0
+    left_s: float = 0.0
+
+
+def span(seconds: float) -> str:
+    """A stretch of time as one reads it: hours, below one minutes, below one seconds."""
+    size = abs(seconds)
+    if size >= 3600:
+        decimals = 0 if size >= 360_000 else 1 if size >= 36_000 else 2
+        return f"{seconds / 3600:,.{decimals}f} h"
+    if size >= 60:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.0f} s" if size >= 10 else f"{seconds:.1f} s"
+
+
+def name_of(align: str, title: str | None) -> str:
+    """The card's title: the one given, else the output's folder, or the one above where that says nothing."""
+    if title:
+        return title
+    parts = [part for part in storage.absolute(align).split("/") if part]
+    return parts[-2] if len(parts) > 1 and parts[-1] in _UNSPECIFIC else parts[-1]
+
+
+def listed(rows: Iterable[Row]) -> Listed:
+    """Longest first; names decide between equals."""
+    ordered = sorted(rows, key=lambda row: (-row.seconds, -row.number, row.name, row.code))
+    longest = max((row.seconds for row in ordered), default=0.0) or 1.0
+    scaled = [Row(r.name, r.seconds, r.number, r.seconds / longest, r.code, r.unknown) for r in ordered]
+    shown = len(scaled) if len(scaled) <= SHOWN + 2 else SHOWN
+    rest = scaled[shown + _FOLDED :]
+    return Listed(scaled[:shown], scaled[shown : shown + _FOLDED], len(rest), sum(row.seconds for row in rest))
+
+
+def languages(found: Survey) -> Listed:
+    return listed(
+        Row(language_name(code), s.accepted_s, s.accepted, 0, code if code in LANGUAGES else "", code == UNKNOWN)
+        for code, s in found.languages.items()
+        if s.accepted
+    )
+
+
+def language_name(code: str) -> str:
+    known = LANGUAGES.get(code)
+    return known.name if known else code
+
+
+def corpora(found: Survey) -> Listed:
+    return listed(Row(name, s.accepted_s, s.accepted, 0) for name, s in found.corpora.items() if s.accepted)
+
+
+def speakers(found: Survey) -> tuple[Listed, str]:
+    """The speakers with the most speech, and a sentence on how it is spread."""
+    known = {key: s for key, s in found.speakers.items() if key[1]}
+    unknown = found.speakers.get(("", ""))
+    several = len({corpus for corpus, _ in known}) > 1
+    rows = listed(Row(name, s.accepted_s, s.accepted, 0, corpus if several else "") for (corpus, name), s in known.items())
+    sentences = []
+    if known:
+        spans = sorted((s.accepted_s for s in known.values()), reverse=True)
+        middle = f"the one in the middle has {span(statistics.median(spans))}" if len(spans) > 2 else ""
+        counted = f"{len(spans):,} speaker{'s' if len(spans) > 1 else ''}"
+        sentences.append(f"{counted}; {middle}." if middle else f"{counted}.")
+        if len(spans) > 10 and sum(spans):
+            sentences.append(f"The ten with the most speech hold {sum(spans[:10]) / sum(spans):.0%}.")
+        if several:
+            sentences.append("Speakers are told apart within a corpus.")
+    if unknown is not None and unknown.inputs:
+        part = f"{unknown.inputs:,} utterances, {span(unknown.accepted_s)}"
+        sentences.append(f"Of {part}, the speaker is unknown." if known else f"The speaker is unknown ({part}).")
+    return rows, " ".join(sentences)
+
+
+def accounting(found: Survey) -> list[dict[str, Any]]:
+    """Every input by what became of it; they add up."""
+    counts, hours = found.manifest["counts"], found.manifest["hours"]
+    whole = max(1, counts["inputs"])
+    says = {
+        "accepted": "a pair of sound and text",
+        "rejected": "by a rule",
+        "duplicates": "the same audio again",
+        "failed": "could not be observed",
+    }
+    return [
+        {
+            "name": name,
+            "says": says[name],
+            "number": counts[name],
+            "share": counts[name] / whole,
+            "time": span(hours[name] * 3600) if name in hours else "",
+        }
+        for name in says
+    ]
+
+
+def reasons(found: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(rules that rejected, reasons to fail), the most frequent first."""
+    most = max((s.inputs for s in found.by_rule.values()), default=1)
+    rows = [
+        {
+            "rule": rule,
+            "why": why(rule),
+            "number": s.inputs,
+            "time": span(s.seconds),
+            "share": s.inputs / most,
+        }
+        for rule, s in sorted(found.by_rule.items(), key=lambda item: (-item[1].inputs, item[0]))
+        if not rule.startswith("duplicates.")
+    ]
+    failed = [row for row in rows if row["rule"].startswith("failed.")]
+    for row in failed:
+        row["ours"] = row["rule"].removeprefix("failed.") in FAILURES
+    return [row for row in rows if row not in failed], failed
+
+
+def coverage(found: Survey) -> list[dict[str, Any]]:
+    """For every attribute: the share of accepted utterances by where it comes from, and the most frequent values."""
+    whole = max(1, found.manifest["counts"]["accepted"])
+    rows = []
+    for key, name in _ATTRIBUTE_NAMES.items():
+        origins = dict(found.origins.get(key, {}))
+        parts = [
+            {"kind": kind, "name": label, "number": origins.pop(origin, 0)}
+            for origin, kind, label in ((GIVEN, "given", "given by the corpus"), (ASR, "stage", "identified by Whisper"))
+        ]
+        unknown = origins.pop(UNKNOWN, 0)
+        parts += [{"kind": "stage", "name": f"by {stage}", "number": n} for stage, n in sorted(origins.items())]
+        parts.append({"kind": "unknown", "name": "unknown", "number": unknown})
+        for part in parts:
+            part["share"] = part["number"] / whole
+        rows.append(
+            {
+                "name": name,
+                "parts": [part for part in parts if part["number"]],
+                "known": 1 - unknown / whole if found.manifest["counts"]["accepted"] else 0.0,
+                "values": _most_frequent(found.values.get(key, {})),
+            }
+        )
+    return rows
+
+
+def _most_frequent(values: Mapping[str, int]) -> str:
+    known = sorted(((n, name) for name, n in values.items() if name != UNKNOWN), key=lambda item: (-item[0], item[1]))
+    said = [f"{name} {n:,}" for n, name in known[:4]]
+    if len(known) > 4:
+        said.append(f"{len(known) - 4:,} more")
+    return " · ".join(said)
+
+
+def changed(recipe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(key, value, default) of the recipe's values that are not the defaults; sources are told elsewhere."""
+    mine = dict(_flat({k: v for k, v in recipe.items() if k != "sources"}))
+    usual = dict(_flat(Recipe().model_dump(mode="json")))
+    return [(key, _text(value), _text(usual.get(key))) for key, value in mine.items() if value != usual.get(key)]
+
+
+def sources(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(path, what else the recipe says of it) of the first sources."""
+    return [
+        (source["path"], ", ".join(f"{k}: {v}" for k, v in source.items() if v is not None and k != "path"))
+        for source in [_said(source) for source in recipe["sources"][:_FOLDED]]
+    ]
+
+
+def _said(source: Mapping[str, Any]) -> dict[str, Any]:
+    usual = {"type": "auto", "pattern": "**/*"}
+    return {key: value for key, value in source.items() if usual.get(key) != value}
+
+
+def _flat(section: Mapping[str, Any], above: Sequence[str] = ()) -> Iterable[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, (*above, key))
+        else:
+            yield ".".join((*above, key)), value
+
+
+def _text(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
