@@ -1,11 +1,18 @@
-"""Files, here or on an object store, through fsspec: list, read, and write whole or not at all."""
+"""Files, here or on an object store, through fsspec: list, read, and write whole or not at all.
+
+docs/storage.md says what works on which store.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
@@ -14,16 +21,52 @@ import fsspec
 
 from llaso_data.errors import LLaSOError
 
+ATTEMPTS = 8
+"""Requests to S3 before an error counts; botocore waits longer after each, about half a minute in all."""
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
+_SCRATCH = "llaso-scratch-"
+_SCRATCH_YOUNG_S = 60.0  # a folder is made a moment before it is locked
+_CLIENTS = frozenset(
+    ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "gcsfs", "google", "httpx", "huggingface_hub",
+     "requests", "urllib3")
+)  # fmt: skip
+"""Packages whose exceptions mean that a store could not be asked; many of them are no OSError."""
 
 
-def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+class StoreError(LLaSOError):
+    """A disk or store that failed or refuses: it says nothing of what lies on it."""
+
+
+def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URI (or plain path) and the path on it; raises LLaSOError where fsspec knows none."""
     try:
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = fsspec.core.url_to_fs(uri, **_options(uri, attempts))
     except (ImportError, ValueError) as error:  # the store's package is not installed; no such protocol
         raise LLaSOError(f"{uri}: {error}") from error
     return fs, str(path)
+
+
+def scheme(uri: str) -> str:
+    """``s3`` of ``s3://bucket/x``; ``file`` of a plain path."""
+    return "file" if is_local(uri) else uri.partition("://")[0].rpartition("::")[2]
+
+
+def _options(uri: str, attempts: int) -> dict[str, Any]:
+    """Nothing is believed from a listing that was seen before: other processes write here too."""
+    kind = uri.partition("://")[0]
+    if kind in ("gs", "gcs"):
+        return {"use_listings_cache": False}
+    if kind not in ("s3", "s3a"):
+        return {}
+    # The variables are botocore's own; only where they are silent is it our number.
+    retries = {
+        "mode": os.environ.get("AWS_RETRY_MODE", "standard"),
+        "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", attempts)),
+    }
+    said = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+    return {"use_listings_cache": False, "config_kwargs": {"retries": retries, **said}}
 
 
 def is_local(uri: str) -> bool:
@@ -43,15 +86,17 @@ def join(uri: str, *names: str) -> str:
 
 def exists(uri: str) -> bool:
     fs, path = filesystem(uri)
-    return bool(fs.exists(path))
+    with _reading(uri):
+        return bool(fs.exists(path))
 
 
 def listing(uri: str) -> list[dict[str, Any]]:
     """Every file below a folder: ``{"name", "path", "size", "version"}`` sorted by ``path``, which is relative."""
     fs, root = filesystem(uri)
     root = root.rstrip("/")
-    fs.invalidate_cache(root)  # other processes write here too
-    found = fs.find(root, detail=True) if fs.exists(root) else {}
+    with _reading(uri):
+        fs.invalidate_cache(root)  # other processes write here too
+        found = fs.find(root, detail=True) if fs.exists(root) else {}
     rows = [
         {
             "name": name,
@@ -60,7 +105,7 @@ def listing(uri: str) -> list[dict[str, Any]]:
             "version": version(info),
         }
         for name, info in found.items()
-        if not os.path.basename(name).startswith(".")
+        if not os.path.basename(name).startswith(".") and not name.endswith("/")  # the mark of an empty folder
     ]
     return sorted(rows, key=lambda row: row["path"])
 
@@ -76,13 +121,15 @@ def version(info: dict[str, Any]) -> str:
 def stat(uri: str) -> dict[str, Any]:
     """``{"size", "version"}`` of one file; raises FileNotFoundError."""
     fs, path = filesystem(uri)
-    info = fs.info(path)
+    with _reading(uri):
+        info = fs.info(path)
     return {"size": int(info.get("size") or 0), "version": version(info)}
 
 
 def read_bytes(uri: str) -> bytes:
     fs, path = filesystem(uri)
-    data: bytes = fs.cat_file(path)
+    with _reading(uri):
+        data: bytes = fs.cat_file(path)
     return data
 
 
@@ -93,7 +140,7 @@ def read_json(uri: str) -> Any:
 @contextmanager
 def open_read(uri: str) -> Iterator[IO[bytes]]:
     fs, path = filesystem(uri)
-    with fs.open(path, "rb") as file:
+    with _reading(uri), fs.open(path, "rb") as file:
         yield file
 
 
@@ -101,42 +148,48 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
 def whole(uri: str) -> Iterator[str]:
     """A local path to write to; on leaving without an error it appears under ``uri`` at once and complete.
 
-    Locally: temporary file in the same folder, fsync, rename. On an object store: a local temporary file, one PUT.
+    Locally: temporary file in the same folder, fsync, rename. On an object store: a local temporary file, one PUT
+    (or one multipart upload, which appears when it is completed). Raises StoreError where the disk is full, or the
+    place cannot be written to.
     """
     fs, path = filesystem(uri)
-    if is_local(uri):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    if not is_local(uri):
+        with scratch() as folder:
+            temporary = os.path.join(folder, os.path.basename(path))
+            with writing(f"{uri} (on its way there it is written to {folder})", tempfile.gettempdir()):
+                yield temporary
+            with writing(uri):
+                fs.put_file(temporary, path)
+        return
+    folder = os.path.dirname(path)
+    temporary = f"{folder}/.{os.path.basename(path)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    with writing(uri, folder):
+        os.makedirs(folder, exist_ok=True)
         try:
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _fsync_folder(os.path.dirname(path))
+            _fsync_folder(folder)
         finally:
-            if os.path.exists(temporary):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(temporary)
-        return
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = os.path.join(folder, os.path.basename(path))
-        yield temporary
-        fs.put_file(temporary, path)
 
 
-def sweep(uri: str) -> None:
-    """Remove the temporary files of :func:`whole` that a killed process left right in a local folder.
+@contextmanager
+def writing(place: str, folder: str | None = None) -> Iterator[None]:
+    """Errors of disks and stores inside come out as one StoreError that names ``place``.
 
-    For the start of a run: what another process is about to rename would be lost to it.
+    ``folder`` is where the disk is that is written to; None for an object store.
     """
-    if not is_local(uri):
-        return  # there the temporary files are not beside the target
-    _, folder = filesystem(uri)
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if _TEMPORARY.fullmatch(name):
-            with suppress(FileNotFoundError):  # its writer was alive after all, and is done
-                os.remove(os.path.join(folder, name))
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise StoreError(_full(place, folder, error)) from error
+        if isinstance(error, OSError) or _is_clients(error):
+            raise StoreError(f"{place}: cannot be written ({reason(error)})") from error
+        raise
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -148,6 +201,100 @@ def write_json(uri: str, value: Any) -> None:
     """JSON with sorted keys and a final newline: the same value gives the same bytes."""
     text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
     write_bytes(uri, (text + "\n").encode())
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """A folder in the system's place for temporary files, locked while it is used and gone afterwards."""
+    import fcntl
+
+    with writing(f"temporary files in {tempfile.gettempdir()}", tempfile.gettempdir()):
+        folder = tempfile.mkdtemp(prefix=_SCRATCH)
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(uri: str) -> None:
+    """Remove the temporary files of :func:`whole` that a killed process left right in a local folder.
+
+    For the start of a run, under its lock. A writer that is still alive, such as a worker on another machine whose
+    driver died, loses its file: its rename then fails, and nothing appears under the final name. Raises StoreError
+    where a file is in the folder's place, or the folder may not be changed.
+    """
+    if not is_local(uri):
+        return  # there the temporary files are not beside the target
+    _, folder = filesystem(uri)
+    if not os.path.lexists(folder):
+        return
+    with writing(folder):
+        for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+            with suppress(FileNotFoundError):  # its writer was alive after all, and is done
+                os.remove(os.path.join(folder, name))
+
+
+def sweep_scratch() -> None:
+    """Remove the folders of :func:`scratch` whose owner was killed: the kernel gave their locks back."""
+    import fcntl
+
+    with os.scandir(tempfile.gettempdir()) as found:
+        folders = [entry.path for entry in found if entry.name.startswith(_SCRATCH)]
+    for folder in folders:
+        try:
+            if time.time() - os.stat(folder).st_mtime < _SCRATCH_YOUNG_S:
+                continue
+            descriptor = os.open(folder, os.O_RDONLY)
+        except OSError:  # another's, or gone by now
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # in use
+        finally:
+            os.close(descriptor)
+
+
+def reason(error: BaseException) -> str:
+    """What a disk or a store's client says, on one line."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(said).split()).rstrip(".")
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Of a store every failure but a missing file is a StoreError; a disk's errors pass as they are."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if is_local(uri) or not (_is_clients(error) or (isinstance(error, OSError) and error.errno not in _FULL)):
+            raise
+        if isinstance(error, PermissionError) or "credential" in reason(error).lower():
+            raise StoreError(f"{uri}: access is refused ({reason(error)}); check the credentials") from error
+        raise StoreError(f"{uri}: the store failed ({reason(error)}); run the command again") from error
+
+
+def _is_clients(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] in _CLIENTS or isinstance(error, TimeoutError)
+
+
+def _full(place: str, folder: str | None, error: OSError) -> str:
+    where = "" if folder is None else f" on the disk of {folder}"
+    if error.errno == errno.EFBIG:
+        return f"{place}: the file would be larger than is allowed{where} ({reason(error)}); raise the limit"
+    hint = ""
+    if folder == tempfile.gettempdir():
+        hint = ", or name another place for temporary files with the variable TMPDIR"
+    return (
+        f"{place}: no room left{where} ({reason(error)}). Make room (space, inodes or quota){hint}; "
+        "what is finished is kept, the same command goes on from there"
+    )
 
 
 def _fsync_folder(folder: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llaso_data
-from llaso_data import sources, storage
+from llaso_data import lock, sources, storage
 from llaso_data.asr.engine import Statistics
 from llaso_data.asr.load import resolve
 from llaso_data.checkpoints import weights_digest
@@ -78,14 +78,21 @@ def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummar
         raise LLaSOError("nothing to read: name at least one source")
     if recipe.out is None:
         raise LLaSOError("nowhere to write: pass --out, or set `out` in the recipe")
-    out = storage.absolute(recipe.out)
+    with lock.exclusive(recipe.out, "build-align") as held:
+        return _build(recipe, held, progress, started)
+
+
+def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: float) -> BuildSummary:
+    out = held.uri
     readers = [sources.read(spec) for spec in recipe.sources]  # what is wrong with any is said before the work starts
     for folder in (out, storage.join(out, "observations"), storage.join(out, "verdicts")):
         storage.sweep(folder)
+    storage.sweep_scratch()
     observing = observing_digest(recipe.observe, _weights(recipe))
-    names, result = _observe(recipe, _drained(readers), out, observing, progress)
+    names, result = _observe(recipe, _drained(readers), held, observing, progress)
     verdicts = judging_digest(recipe, names)
     judged, made = _judge(recipe, out, names, verdicts)
+    held.confirm()
     storage.write_bytes(storage.join(out, "recipe.yaml"), dump(recipe).encode())
     storage.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
     return BuildSummary(
@@ -108,9 +115,10 @@ class _Observed:
 
 
 def _observe(
-    recipe: Recipe, inputs: Iterator[Input], out: str, observing: str, progress: Listener | None
+    recipe: Recipe, inputs: Iterator[Input], held: lock.Held, observing: str, progress: Listener | None
 ) -> tuple[list[str], _Observed]:
     """The names of all planned blocks in order, and what it took to have them all."""
+    out = held.uri
     done = commit.committed(out)
     names: list[str] = []
     total = _Observed()
@@ -128,6 +136,7 @@ def _observe(
                 progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
 
     for result in engines.observe(missing(), recipe.observe, recipe.run, out):
+        held.check()
         total.blocks += 1
         total.statistics.add(result.statistics)
         if progress:

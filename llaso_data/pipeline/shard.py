@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import audio, records, storage
+from llaso_data import audio, lock, records, storage
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.instruct import asr
 from llaso_data.pipeline import commit, recipe
@@ -35,7 +36,11 @@ Each = Callable[[Callable[[Any], Any], Iterable[Any], recipe.Run], Iterator[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
-    """One shard to write: ``rows`` are (name of the observation file, row numbers in it)."""
+    """One shard to write: ``rows`` are (name of the observation file, row numbers in it).
+
+    ``lock`` is the token of the run's lock: a shard's name does not say what it was made from, so a worker that
+    outlives its run must not write over what a later run, with other options, has written.
+    """
 
     source: str
     out: str
@@ -45,6 +50,7 @@ class ShardTask:
     dataset: str
     audio: Literal["flac", "opus", "wav"]
     seed: int
+    lock: str | None = None
 
     @property
     def name(self) -> str:
@@ -103,23 +109,38 @@ def shard_dataset(
         from llaso_data.pipeline import engines
 
         each = engines.each
-    source, out = storage.absolute(source_uri), storage.absolute(out_uri)
+    with lock.exclusive(out_uri, "shard") as held:
+        return _shard(storage.absolute(source_uri), held, spec, run, overwrite, progress, each)
+
+
+def _shard(
+    source: str,
+    held: lock.Held,
+    spec: recipe.Shard,
+    run: recipe.Run,
+    overwrite: bool,
+    progress: Callable[[int, int, ShardResult], None] | None,
+    each: Each,
+) -> ShardSummary:
+    out = held.uri
     planned = plan(source, spec)
     dataset = records.digest(
         "shards", layout.FORMAT_VERSION, planned.dataset, spec.audio, spec.samples_per_shard, spec.seed,
         asr.templates_digest(),
     )  # fmt: skip
     storage.sweep(out)
+    storage.sweep_scratch()
     _clear(out, dataset, overwrite)
     results: list[ShardResult] = []
 
     def note(result: ShardResult) -> None:
+        held.check()
         results.append(result)
         if progress is not None:
             progress(len(results), planned.shards, result)
 
     def missing() -> Iterator[ShardTask]:
-        for task in _tasks(planned, source, out, spec, dataset):
+        for task in _tasks(planned, source, held, spec, dataset):
             # On a disk looking is cheaper than starting workers to look; over a network the workers look at once.
             done = _finished(task) if storage.is_local(out) else None
             if done is None:
@@ -131,6 +152,7 @@ def shard_dataset(
         note(result)
     results.sort(key=lambda result: result.number)
     _refuse_changed(results)
+    held.confirm()
     stated = _finish(out, results, planned, spec, dataset)
     return ShardSummary(
         out=out,
@@ -149,11 +171,12 @@ def write_shard(task: ShardTask) -> ShardResult:
     done = _finished(task)
     if done is not None:
         return done
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+    with _spool() as spool:
         samples, problems = _encode(_load(task), task, spool)
         if problems:
             named = tuple(problems[:_PROBLEMS_SHOWN])
             return ShardResult(number=task.number, info=None, changed=len(problems), problems=named)
+        lock.refuse_orphans(task.out, task.lock)
         ordered = (sample(spool) for _, sample in sorted(samples, key=lambda item: item[0]))
         info = writer.write(task.out, task.name, ordered, digest=task.digest, dataset=task.dataset)
     return ShardResult(number=task.number, info=info)
@@ -165,18 +188,19 @@ def _finished(task: ShardTask) -> ShardResult | None:
     return None if info is None else ShardResult(number=task.number, info=info, skipped=True)
 
 
-def _tasks(planned: Plan, source: str, out: str, spec: recipe.Shard, dataset: str) -> Iterator[ShardTask]:
+def _tasks(planned: Plan, source: str, held: lock.Held, spec: recipe.Shard, dataset: str) -> Iterator[ShardTask]:
     for number in range(planned.shards):
         rows = planned.rows(number)
         yield ShardTask(
             source=source,
-            out=out,
+            out=held.uri,
             number=number,
             rows=rows,
             digest=records.digest(dataset, number, *(value for name, chosen in rows for value in (name, chosen))),
             dataset=dataset,
             audio=spec.audio,
             seed=spec.seed,
+            lock=held.token,
         )
 
 
@@ -210,11 +234,30 @@ def _encode(
             else:
                 utterance = dataclasses.replace(utterance, duration_s=len(pcm) / audio.SAMPLE_RATE_HZ)
                 data = audio.encode(pcm, task.audio)
-                offset = spool.seek(0, 2)
-                spool.write(data)
+                with _spooling(task):
+                    offset = spool.seek(0, 2)
+                    spool.write(data)
                 sample = functools.partial(_sample, utterance, task, offset, len(data))
                 samples.append((_key(utterance, task), sample))
+    with _spooling(task):
+        spool.flush()
     return samples, problems
+
+
+@contextmanager
+def _spool() -> Iterator[IO[bytes]]:
+    """A temporary file without a name, in memory while it is small: nothing is left of it, whatever happens."""
+    spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
+    try:
+        yield cast(IO[bytes], spool)
+    finally:
+        with suppress(OSError):  # a full disk, which has been said
+            spool.close()
+
+
+def _spooling(task: ShardTask) -> AbstractContextManager[None]:
+    folder = tempfile.gettempdir()
+    return storage.writing(f"{storage.join(task.out, task.name)} (its sounds wait in {folder})", folder)
 
 
 def _by_file(utterances: Iterable[Utterance]) -> list[list[Utterance]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from llaso_data import records, storage
+from llaso_data import lock, records, storage
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.shards import index, layout, manifest
 from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
@@ -82,7 +82,19 @@ def index_foreign(
     """
     uri = storage.absolute(uri)
     root = uri.rpartition("/")[0] if uri.endswith(".tar") else uri
-    out = storage.absolute(out) if out is not None else root
+    with lock.exclusive(root if out is None else out, "index") as held:
+        return _index(uri, root, held, language, task, progress)
+
+
+def _index(
+    uri: str,
+    root: str,
+    held: lock.Held,
+    language: str | None,
+    task: str | None,
+    progress: Callable[[int, int], None] | None,
+) -> IndexSummary:
+    out = held.uri
     tasks, skipped = _plan(uri, root, out, language, task)
     _refuse_to_replace(out, tasks)
     shards: list[tuple[str, ShardInfo]] = []
@@ -90,6 +102,7 @@ def index_foreign(
     reused = 0
     for item in tasks:
         info, scanned = index_tar(item)
+        held.check()
         shards.append((item.sidecar, info))
         if scanned is None:
             reused += 1
@@ -100,6 +113,7 @@ def index_foreign(
             progress(len(shards), len(tasks))
     plan = records.digest("foreign", *(field for _, info in shards for field in (info.path, info.sha256)))
     options = {"language": language, "task": task}
+    held.confirm()
     stated = manifest.finish(out, shards, profile=manifest.FOREIGN, plan=plan, options=options, source=None)
     return IndexSummary(out, len(shards), reused, stated["samples"], stated["hours"], tuple(skipped), tuple(problems))
 
