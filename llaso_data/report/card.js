@@ -69,13 +69,23 @@
     if (from !== undefined) player.currentTime = from;
     await player.play().catch(() => { one("#unplayable").hidden = false; });
   }
+  function played(example) {
+    const wave = one(".wave", example);
+    let copy = one(".played", wave);
+    if (!copy) {
+      copy = one("svg", wave).cloneNode(true);
+      copy.classList.add("played");
+      one("svg", wave).after(copy);
+    }
+    return copy;
+  }
   function rest(example) {
     example.classList.remove("playing");
     paint(example, 0);
   }
   function paint(example, at) {
     const seconds = Number(example.dataset.seconds);
-    one(".played", example).style.setProperty("--at", `${(100 * at) / seconds}%`);
+    played(example).style.setProperty("--at", `${(100 * at) / seconds}%`);
     one(".time b", example).textContent = at.toFixed(1);
     const band = one(".band", example);
     let lit = null;
@@ -216,9 +226,7 @@
       one(".value", row).textContent = said;
       one(".kept", row).textContent = count(kept);
       one(".hours", row).textContent = span(seconds);
-      let change = one("i", row);
-      if (!change) { change = document.createElement("i"); one(".effect", row).append(change); }
-      change.textContent = difference;
+      one(".change", row).textContent = difference;
       one(".apply code", row).textContent = this.setting;
       one("b", this.element).textContent = named;
       this.element.classList.toggle("moved", moved);
@@ -264,8 +272,9 @@
     }
     coloured() {
       const style = getComputedStyle(root);
+      const roles = { accepted: "accent" };
       const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-      const data = this.said.figure.data.map((trace) => ({ ...trace, marker: { color: colour(trace.meta), line: { width: 0 } } }));
+      const data = this.said.figure.data.map((trace) => ({ ...trace, marker: { color: colour(roles[trace.meta] ?? trace.meta), line: { width: 0 } } }));
       const font = { family: style.getPropertyValue("--sans").trim(), size: 12, color: colour("quiet") };
       const { layout } = this.said.figure;
       return { data, layout: { ...layout, font, width: this.lines.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false,
@@ -289,7 +298,7 @@
   function writeCommand() {
     const moved = charts.flatMap((chart) => chart.cuts).filter((cut) => cut.moved);
     one(".command").classList.toggle("on", moved.length > 0);
-    one("#command").textContent = [payload.command, ...moved.map((cut) => cut.setting)].join(" ");
+    one("#command").textContent = [payload.command, ...moved.map((cut) => cut.setting)].join(" \\\n  ");
   }
   document.addEventListener("click", async (event) => {
     const button = event.target.closest(".copy");

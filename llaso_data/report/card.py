@@ -144,6 +144,7 @@ def _curve(curve: Curve, low: float, high: float, several: bool) -> dict[str, An
         "label": _LABELS.get(name, "") if several else "",
         "side": moving.rule.side,
         "current": moving.current,
+        "alone": curve.alone,
         "positions": [round(float(moving.positions[i]), 6) for i in rows],
         "accepted": [int(curve.accepted[i]) for i in rows],
         "seconds": [round(float(curve.seconds[i]), 3) for i in rows],
@@ -166,9 +167,8 @@ def _asset(name: str) -> str:
 
 
 def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs()).replace("\r\n", "\n")
+    """Plotly's own bundle of bars and lines: a quarter of the whole library, and read in a seventh of the time."""
+    return _asset("plotly-basic.min.js")
 
 
 def _policy(scripts: list[str]) -> str:

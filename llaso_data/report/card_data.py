@@ -20,7 +20,7 @@ from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import REPEATED_ID, rules
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
-from llaso_data.report.effect import Curve, Effects, Threshold, shared, thresholds
+from llaso_data.report.effect import Curve, Effects, Threshold, shared
 from llaso_data.report.examples import Choice, Place
 from llaso_data.report.reasons import MEASURES
 
@@ -59,8 +59,8 @@ class Histogram:
 
     @classmethod
     def of(cls, borders: npt.NDArray[np.float64]) -> Histogram:
-        bars = [np.zeros(len(borders) - 1, np.int64) for _ in range(3)]
-        return cls(borders, *bars)
+        none = np.zeros(len(borders) - 1, np.int64)
+        return cls(borders, none, none.copy(), none.copy())
 
     def add(
         self, values: npt.NDArray[np.float64], accepted: npt.NDArray[np.bool_], beyond: npt.NDArray[np.bool_]
@@ -273,13 +273,14 @@ def _choose(found: Survey, batch: _Batch) -> None:
 
 def numbers_of(uri: str, ids: Collection[str]) -> dict[str, tuple[float, float]]:
     """(value, threshold) of those utterances in a verdict table, NaN where it has none; a batch in memory."""
-    wanted, numbers = pa.array(sorted(ids), pa.string()), {}
+    wanted = pa.array(sorted(ids), pa.string())
+    numbers: dict[str, tuple[float, float]] = {}
     with storage.open_read(uri) as file:
         batches = pq.ParquetFile(file).iter_batches(1 << 16, columns=["id", "value", "threshold"], use_threads=False)
         for batch in batches:
             for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
-                pair = (row["value"], row["threshold"])
-                numbers.setdefault(row["id"], tuple(np.nan if n is None else n for n in pair))
+                value, threshold = (np.nan if n is None else n for n in (row["value"], row["threshold"]))
+                numbers.setdefault(row["id"], (value, threshold))
     return numbers
 
 

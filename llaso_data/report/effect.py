@@ -42,6 +42,7 @@ class Curve:
     threshold: Threshold
     accepted: npt.NDArray[np.int64]
     seconds: npt.NDArray[np.float64]
+    alone: int  # utterances that this threshold keeps out and no other rule does
     looked_at: int  # rows that have the score and that the rule is for
 
 
@@ -122,7 +123,7 @@ class Effects:
 
     def curves(self) -> list[Curve]:
         """The curves of everything added."""
-        ids, seconds, levels = self._groups()
+        seconds, levels = self._groups()
         curves = []
         for number, moving in enumerate(self.thresholds):
             size = len(moving.positions)
@@ -132,23 +133,26 @@ class Effects:
             span = self._seconds[number] + np.bincount(level[some], weights=seconds[some], minlength=size + 1)
             # Kept from its own level on, from the strictest position to the laxest.
             accepted, total_s = np.cumsum(kept)[:size], np.cumsum(span)[:size]
+            every = int(kept.sum())
             if moving.rule.side == "below":
                 accepted, total_s = accepted[::-1], total_s[::-1]
-            curves.append(Curve(moving, accepted, total_s, self._looked_at[number]))
+            at = None if moving.current is None else int(np.searchsorted(moving.positions, moving.current))
+            alone = 0 if at is None else every - int(accepted[at])
+            curves.append(Curve(moving, accepted, total_s, alone, self._looked_at[number]))
         return curves
 
-    def _groups(self) -> tuple[Hashes, npt.NDArray[np.float64], npt.NDArray[np.int16]]:
+    def _groups(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int16]]:
         """One row per audio of the rows held back: it passes where the first of them passes."""
         ids = np.concatenate([np.zeros((0, 2), np.uint64), *(held[0] for held in self._held)])
         seconds = np.concatenate([np.zeros(0), *(held[1] for held in self._held)])
         none = np.zeros((0, len(self.thresholds)), np.int16)
         levels = np.concatenate([none, *(held[2] for held in self._held)])
         if not len(ids):
-            return ids, seconds, levels
+            return seconds, levels
         order = np.lexsort((ids[:, 1], ids[:, 0]))
         ids, seconds, levels = ids[order], seconds[order], levels[order]
         starts = np.flatnonzero(np.append(True, (ids[1:] != ids[:-1]).any(axis=1)))
-        return ids[starts], seconds[starts], np.minimum.reduceat(levels, starts, axis=0)
+        return seconds[starts], np.minimum.reduceat(levels, starts, axis=0)
 
 
 def _level(moving: Threshold, found: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int16]:

@@ -22,7 +22,7 @@ from llaso_data.records import Utterance, Word, from_table
 
 SEED = 0x6361_7264  # not the audit's: what a person will judge should not be on show before
 HEARD_S = 30.0  # of a longer utterance the beginning is embedded
-BARS = 180  # of a waveform
+BARS = 110  # of a waveform
 _QUIETEST = 0.02  # of full scale: what is quieter is not blown up to full height
 
 
@@ -89,7 +89,8 @@ def read_rows(align: str, blocks: Sequence[str], places: Sequence[Place]) -> dic
 
 def find(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, Place]:
     """Where the utterances of those ids lie; reads ids only, and stops when all are found."""
-    wanted, found = pa.array(sorted(set(ids)), pa.string()), {}
+    wanted = pa.array(sorted(set(ids)), pa.string())
+    found: dict[str, Place] = {}
     for number, block in enumerate(blocks):
         if len(found) == len(wanted):
             break
@@ -126,7 +127,7 @@ def sound(utterance: Utterance) -> Sound:
 
 
 def waveform(pcm: Pcm) -> tuple[int, ...]:
-    """The loudest sample of each of 180 stretches, 0 to 99 of the loudest of all; a hum stays flat."""
+    """The loudest sample of each of 110 stretches, 0 to 99 of the loudest of all; a hum stays flat."""
     if not len(pcm):
         return ()
     borders = np.linspace(0, len(pcm), min(BARS, len(pcm)) + 1).astype(np.int64)

@@ -9,18 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llaso_data.pipeline import commit
+from llaso_data.pipeline.judge import rules
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
-from llaso_data.report.card_data import Survey
+from llaso_data.report.card_data import Survey, numbers_of
 from llaso_data.report.examples import HEARD_S, Place, Sound, find, pieces, read_rows, sound
 from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
 from llaso_data.report.sections import language_name, span
+from llaso_data.text import normalize, word_spans
 
 BUDGET_BYTES = 8_500_000  # of the page for examples; with Plotly's 4.8 MB it stays under 15 MB
 _MARKUP_BYTES = 7_000  # of one example without its text and sound
 _MARKUP_PER_CHARACTER = 40  # a word of four letters is an element of its own, in the text and in what was heard
 _LONGEST_TEXT = 2_000
-_SCORES = ("avg_logprob", "min_word_logprob", "eot_logprob", "cer")
 _SHORT = {"avg_logprob": "avg log-prob", "min_word_logprob": "least word", "eot_logprob": "end of text", "cer": "CER"}
 _RIGHT_TO_LEFT = ("R", "AL")
 
@@ -78,13 +80,14 @@ def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[
     order = sorted(chosen, key=lambda rule: (rule != "", -sizes[rule], rule))
     records = read_rows(align, blocks, [place for places in chosen.values() for place in places])
     verdicts = _verdicts(align, found, records)
+    columns = {judging.name: judging.column for judging in rules(found.recipe.judge)}
     shown: dict[str, list[Example]] = {rule: [] for rule in order}
     spent, full = 0, False
     for turn in range(found.examples.count):
         for rule in order:
             if full or turn >= len(chosen[rule]):
                 continue
-            example = _example(records[chosen[rule][turn]], rule, verdicts)
+            example = _example(records[chosen[rule][turn]], rule, columns.get(rule, ""), verdicts)
             full = spent + example.size_bytes > budget_bytes
             if not full:
                 shown[rule].append(example)
@@ -104,20 +107,19 @@ def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[
 
 def _verdicts(align: str, found: Survey, records: dict[Place, Utterance]) -> Callable[[Utterance], tuple[float, float]]:
     """(value, threshold) that the verdict table has for an utterance; NaN where it has none."""
-    from llaso_data.pipeline import commit
-    from llaso_data.report.card_data import numbers_of
-
     ids = {utterance.id for utterance in records.values()}
     numbers = numbers_of(commit.verdicts_uri(align, found.manifest["verdicts"]), ids)
     return lambda utterance: numbers[utterance.id]
 
 
-def _example(utterance: Utterance, rule: str, verdicts: Callable[[Utterance], tuple[float, float]]) -> Example:
+def _example(
+    utterance: Utterance, rule: str, column: str, verdicts: Callable[[Utterance], tuple[float, float]]
+) -> Example:
     heard_sound = sound(utterance)
     text = (utterance.text or "")[:_LONGEST_TEXT]
     heard = (utterance.hypothesis or "")[:_LONGEST_TEXT]
     given = utterance.text_origin == GIVEN
-    same = _plain(text) == _plain(heard)
+    same = normalize(text, utterance.language) == normalize(heard, utterance.language)
     weakest = _weakest(utterance.words) if rule == "consistency.min_word_logprob" else None
     source = utterance.source
     length_s = utterance.duration_s or 0.0
@@ -133,10 +135,10 @@ def _example(utterance: Utterance, rule: str, verdicts: Callable[[Utterance], tu
         given=given,
         direction="rtl" if _right_to_left(text or heard) else "ltr",
         text=tuple(_piece(part, word, weakest) for part, word in pieces(text, utterance.words)),
-        heard=() if same or not given else tuple(differences(text, heard)),
+        heard=() if same or not given else tuple(differences(text, heard, utterance.language)),
         same=same and given,
-        verdict=_said(rule, *verdicts(utterance)) if rule else "",
-        scores=tuple(_scores(utterance)),
+        verdict=_said(rule, column, *verdicts(utterance)) if rule else "",
+        scores=tuple(_scores(utterance, column)),
         sound=heard_sound,
         cut=length_s > HEARD_S + 0.1,
         size_bytes=len(heard_sound.opus) + _MARKUP_BYTES + _MARKUP_PER_CHARACTER * (len(text) + len(heard)),
@@ -154,21 +156,23 @@ def _weakest(words: Sequence[Word]) -> Word | None:
     return min(scored, key=lambda word: word.logprob or 0.0, default=None)
 
 
-def _said(rule: str, value: float, threshold: float) -> str:
-    """``least likely word −5.21, below −5``; for rules without a number nothing."""
-    if value != value or threshold != threshold or threshold == 0.0 == value - 1.0:
+def _said(rule: str, column: str, value: float, threshold: float) -> str:
+    """``Least likely word −5.21, below −5``; nothing for rules on a flag, and where there is no number."""
+    if column not in MEASURES or value != value or threshold != threshold:
         return ""
-    return f"{number(value)}, {'below' if value < threshold else 'above'} {number(threshold)}"
+    side = "below" if value < threshold else "above"
+    return f"{MEASURES[column].title} {number(value)}, {side} {number(threshold)}"
 
 
-def _scores(utterance: Utterance) -> list[tuple[str, str]]:
-    found = [(name, getattr(utterance.scores, name)) for name in _SCORES]
-    return [(_SHORT[name], number(value)) for name, value in found if value is not None and name in MEASURES]
+def _scores(utterance: Utterance, besides: str) -> list[tuple[str, str]]:
+    found = [(name, getattr(utterance.scores, name)) for name in _SHORT if name != besides]
+    return [(_SHORT[name], number(value)) for name, value in found if value is not None]
 
 
 def number(value: float) -> str:
     """A score as it is read: two decimals, or what a short number needs, with a real minus."""
     text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    text = text.rstrip("0").rstrip(".") if value == round(value) else text
     return text.replace("-", "−")
 
 
@@ -177,18 +181,23 @@ def _plain(text: str) -> list[str]:
     return "".join(letters).split()
 
 
-def differences(text: str, heard: str) -> list[tuple[str, bool]]:
+def differences(text: str, heard: str, language: str | None) -> list[tuple[str, bool]]:
     """What was heard, cut into stretches, each with whether it differs from the text; case and marks do not count."""
-    words = heard.split() if " " in heard else list(heard)
-    reference = text.split() if " " in heard else list(text)
-    plain = ["".join(_plain(word)) for word in words]
-    matcher = difflib.SequenceMatcher(None, ["".join(_plain(word)) for word in reference], plain, autojunk=False)
-    joint = " " if " " in heard else ""
-    return [
-        (joint.join(words[start:end]), what != "equal")
-        for what, _, _, start, end in matcher.get_opcodes()
-        if end > start
-    ]
+    words, reference = _cut(heard, language), _cut(text, language)
+    plain = [["".join(_plain(word)) for word in side] for side in (reference, words)]
+    matcher = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False)
+    found: list[tuple[str, bool]] = []
+    for what, _, _, start, end in matcher.get_opcodes():
+        stretch = "".join(words[start:end])
+        found.append((stretch.rstrip(), what != "equal" and any(plain[1][start:end])))
+        found.append((stretch[len(stretch.rstrip()) :], False))
+    return [(stretch, other) for stretch, other in found if stretch]
+
+
+def _cut(text: str, language: str | None) -> list[str]:
+    """The text's words, each with the white space that follows it."""
+    starts = [start for start, _ in word_spans(text, language)]
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
 def _right_to_left(text: str) -> bool:

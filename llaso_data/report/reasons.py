@@ -123,7 +123,35 @@ def why(rule: str) -> str:
     return RULES.get(rule, "Rejected by a rule that this version does not know.")
 
 
+TITLES: dict[str, str] = {
+    "repeated_id": "Named twice",
+    "confidence.not_a_number": "Not a number",
+    "confidence.no_speech": "No speech",
+    "confidence.duration_min_s": "Too short",
+    "confidence.duration_max_s": "Too long",
+    "confidence.no_speech_prob": "Probably no speech",
+    "confidence.no_text": "No text",
+    "confidence.rms_dbfs": "Too quiet",
+    "confidence.clipped_ratio": "Clipped",
+    "confidence.language_prob": "Language unsure",
+    "confidence.avg_logprob": "Hypothesis unsure",
+    "confidence.compression_ratio": "Heard in a loop",
+    "confidence.chars_per_s_min": "Too slow",
+    "confidence.chars_per_s_max": "Too fast",
+    "confidence.cjk_chars_per_s_max": "Too fast, CJK",
+    "consistency.given_unmatched": "Transcript unmatched",
+    "consistency.unscored": "Not scored",
+    "consistency.script": "Wrong script",
+    "consistency.phrase": "Invented phrase",
+    "consistency.repetition": "Repetition",
+    "consistency.min_word_logprob": "Unlikely word",
+    "consistency.eot_logprob": "Text ends early",
+    "consistency.cer": "Heard otherwise",
+    "consistency.lm_delta": "Unlikely as language",
+}
+"""What the examples of a rule are filed under."""
+
+
 def title(rule: str) -> str:
-    """A rule's short name for a heading: the score's title where it looks at one."""
-    name = rule.partition(".")[2] or rule
-    return name.replace("_", " ")
+    """A rule's short name for a heading."""
+    return TITLES.get(rule, rule)

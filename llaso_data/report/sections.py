@@ -95,10 +95,12 @@ def speakers(found: Survey) -> tuple[Listed, str]:
     known = {key: s for key, s in found.speakers.items() if key[1]}
     unknown = found.speakers.get(("", ""))
     several = len({corpus for corpus, _ in known}) > 1
-    rows = listed(Row(name, s.accepted_s, s.accepted, 0, corpus if several else "") for (corpus, name), s in known.items())
+    rows = listed(
+        Row(name, s.accepted_s, s.accepted, 0, corpus if several else "") for (corpus, name), s in known.items()
+    )
     sentences = []
     if known:
-        spans = sorted((s.accepted_s for s in known.values()), reverse=True)
+        spans: list[float] = sorted((s.accepted_s for s in known.values()), reverse=True)
         middle = f"the one in the middle has {span(statistics.median(spans))}" if len(spans) > 2 else ""
         counted = f"{len(spans):,} speaker{'s' if len(spans) > 1 else ''}"
         sentences.append(f"{counted}; {middle}." if middle else f"{counted}.")
@@ -162,7 +164,10 @@ def coverage(found: Survey) -> list[dict[str, Any]]:
         origins = dict(found.origins.get(key, {}))
         parts = [
             {"kind": kind, "name": label, "number": origins.pop(origin, 0)}
-            for origin, kind, label in ((GIVEN, "given", "given by the corpus"), (ASR, "stage", "identified by Whisper"))
+            for origin, kind, label in (
+                (GIVEN, "given", "given by the corpus"),
+                (ASR, "stage", "identified by Whisper"),
+            )
         ]
         unknown = origins.pop(UNKNOWN, 0)
         parts += [{"kind": "stage", "name": f"by {stage}", "number": n} for stage, n in sorted(origins.items())]
