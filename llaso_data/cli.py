@@ -17,21 +17,32 @@ from llaso_data.errors import LLaSOError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as Ctrl-C does: workers stopped, temporary files removed."""
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise _Terminated
-
-
 class _Group(click.Group):
     """Our own errors are printed as one message, without a traceback unless ``--debug``."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
+        caught: list[int] = []
+
+        def stop(number: int, frame: Any) -> None:
+            caught.append(number)
+            raise KeyboardInterrupt
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, stop)
         try:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, _terminate)
+            return self._invoke(ctx)
+        except BaseException as error:
+            # A library may have made an error of its own of the interrupt that broke into it.
+            if not caught and not isinstance(error, KeyboardInterrupt):
+                raise
+            click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
+            ctx.exit(128 + (caught or [signal.SIGINT])[0])
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
             return super().invoke(ctx)
         except LLaSOError as error:
             if ctx.params.get("debug"):
@@ -43,9 +54,6 @@ class _Group(click.Group):
                 raise
             click.echo(f"llaso-data: {error}; llaso-data --debug … shows where", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt as stop:
-            click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
-            ctx.exit(128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT))
 
 
 def _machine_options(command: F) -> F:

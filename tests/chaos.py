@@ -55,7 +55,9 @@ class Command:
     def __init__(self, arguments: Sequence[str], log: Path) -> None:
         command = [str(Path(sys.executable).with_name("llaso-data")), *arguments]
         with open(log, "ab") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=file, stderr=file, start_new_session=True, preexec_fn=_hears_sigint
+            )
         self.log = log
 
     def wait(self) -> int:
@@ -78,6 +80,11 @@ class Command:
         for left in self.remains():
             kill(left.pid)
         self.process.wait()
+
+
+def _hears_sigint() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kill(pid: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
-from llaso_data.pipeline.ray_cluster import alive, cluster
+from llaso_data.pipeline.ray_cluster import alive, cluster, gpus_per_actor, room_for
 from llaso_data.pipeline.recipe import Observe, Run
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class _Observing:
     def __init__(self, blocks: Iterator[PlannedBlock], settings: Observe, run: Run, out: str) -> None:
         import ray
 
-        self._gpus = _gpus_per_actor(run)
+        self._gpus = gpus_per_actor(run)
         if not self._gpus and run.device == "auto":
             run = run.model_copy(update={"device": "cpu"})  # an actor without a GPU of its own sees them all
         self._run = run
@@ -160,7 +160,9 @@ class _Observing:
         )(_load)  # fmt: skip
         self._settings = settings
         self._actor = ray.remote(
-            num_cpus=_ACTOR_SHARE * run.threads, num_gpus=self._gpus or None, scheduling_strategy="SPREAD"
+            num_cpus=_ACTOR_SHARE * room_for(run, self._gpus),
+            num_gpus=self._gpus or None,
+            scheduling_strategy="SPREAD",
         )(_Listener)  # fmt: skip
         self._arguments = (settings, run, out)
         self._decoding: dict[Any, tuple[_Job[PlannedBlock], Any]] = {}
@@ -364,13 +366,3 @@ def _inputs_of(block: PlannedBlock) -> str:
         places.append(source.uri if source.member is None else f"{source.uri}!{source.member}")
     more = f", … ({len(block.inputs)} inputs)" if len(block.inputs) > 3 else ""
     return f"{block.name} ({', '.join(places)}{more})"
-
-
-def _gpus_per_actor(run: Run) -> float:
-    import ray
-
-    if run.num_gpus is not None:
-        return run.num_gpus
-    if run.device == "cpu":
-        return 0.0
-    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0

@@ -25,7 +25,7 @@ def cluster(run: Run) -> Iterator[None]:
 
     started = not ray.is_initialized()
     if started:
-        _connect(run.address or os.environ.get("RAY_ADDRESS") or "local")
+        _connect(_address(run))
     try:
         yield
     finally:
@@ -38,6 +38,35 @@ def alive(node: str) -> bool:
     import ray
 
     return any(row["NodeID"] == node and row["Alive"] for row in ray.nodes())
+
+
+def gpus_per_actor(run: Run) -> float:
+    import ray
+
+    if run.num_gpus is not None:
+        return run.num_gpus
+    if run.device == "cpu":
+        return 0.0
+    return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+
+
+def room_for(run: Run, gpus: float) -> int:
+    """The CPUs that a listening actor may ask for, so that it finds a place; raises LLaSOError where none has its GPUs.
+
+    That is of this machine. A cluster that we join may grow: the request waits there for a node that fits.
+    """
+    import ray
+
+    if _address(run) != "local":
+        return run.threads
+    here = ray.cluster_resources()
+    if gpus > here.get("GPU", 0):
+        raise LLaSOError(f"a worker wants {gpus:g} GPUs, this machine has {here.get('GPU', 0):g}")
+    return max(1, min(run.threads, int(here.get("CPU", 1))))
+
+
+def _address(run: Run) -> str:
+    return run.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _connect(address: str) -> None:
