@@ -229,11 +229,12 @@ def index(uri: str, out: str | None) -> None:
 @click.argument("align", metavar="OUT")
 @click.option("--out", "page", metavar="FILE", help="Page to write; default: card.html in OUT.")
 @click.option("--examples", default=10, show_default=True, help="To hear: accepted ones, and per rejecting rule.")
-def card(align: str, page: str | None, examples: int) -> None:
+@click.option("--title", metavar="TEXT", help="Heading of the page; default: the name of the output's folder.")
+def card(align: str, page: str | None, examples: int, title: str | None) -> None:
     """Write the dataset card of build-align's output OUT: one HTML page with figures and examples to hear."""
     from llaso_data.report.card import write_card
 
-    click.echo(f"written to {write_card(align, page, examples=examples)}")
+    click.echo(f"written to {write_card(align, page, examples=examples, title=title)}")
 
 
 @main.command()

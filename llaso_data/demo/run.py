@@ -1,4 +1,4 @@
-"""``llaso-data demo``: real prompts in five languages, from recordings to shards that webdataset reads."""
+"""``llaso-data demo``: real prompts in five languages, from recordings to shards and a card that shows them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import GIVEN
 from llaso_data.text import tokens
 
+TITLE = "Telephone prompts in five languages"
+
 
 def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
-    """Obtain recordings and weights, build, shard, validate, and print what came of it.
+    """Obtain recordings and weights, build, shard, validate, write the dataset card, and print what came of it.
 
     Everything downloaded is kept in the cache and everything computed in ``out``: a second run resumes.
     """
     from llaso_data.pipeline.build import build_align
     from llaso_data.pipeline.progress import Progress, ShardProgress, print_shards, print_summary
     from llaso_data.pipeline.shard import shard_dataset
+    from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    _say("1/4  Recordings and Whisper weights (downloaded once, then from the cache)")
+    _say("1/5  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()
     click.echo(f"     {corpus.origin}: {', '.join(corpus.languages)}\n     Whisper base, multilingual: {model}")
     recipe = _recipe(corpus, str(model), storage.join(out, "align"), engine)
     started = time.monotonic()
 
-    _say("2/4  llaso-data build-align")
+    _say("2/5  llaso-data build-align")
     with Progress() as progress:
         summary = build_align(recipe, progress)
     print_summary(summary.to_dict())
@@ -42,7 +45,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     if words:
         click.echo(f"WER of the hypotheses on {clips} English prompts with transcripts: {errors / words:.4f}")
 
-    _say("3/4  llaso-data shard")
+    _say("3/5  llaso-data shard")
     shards = storage.join(out, "shards")
     with ShardProgress() as shown:
         written = shard_dataset(
@@ -50,14 +53,20 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
         )
     print_shards(written.to_dict())
 
-    _say("4/4  llaso-data validate")
+    _say("4/5  llaso-data validate")
     report = validate(shards)
     if not report.ok:
         raise LLaSOError(f"{shards}: {len(report.problems)} problems, the first: {report.problems[0]}")
     click.echo(f"     {report.samples} samples in {report.shards} shards: every byte read again, no problem")
+
+    _say("5/5  llaso-data card")
+    page = write_card(storage.join(out, "align"), title=TITLE if corpus.voices else None)
+    click.echo(f"     {storage.stat(page)['size'] / 1e6:.1f} MB: figures, thresholds to move, examples to hear")
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Try next:")
     click.echo(f"  .venv/bin/llaso-data stats {shards}")
     click.echo(f"  .venv/bin/llaso-data build-align YOUR_FOLDER --asr {model} --out my-align")
+    click.echo("\nThe dataset card, to look at and to listen to in a browser:")
+    click.echo(page)
 
 
 def word_errors(align: str, language: str) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ class Group:
 
 def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[Group]:
     """The accepted first, then the rules that reject most. Examples are added in turns until the budget is spent."""
-    blocks, chosen = found.manifest["blocks"], found.examples.chosen()
+    blocks, chosen = found.manifest["blocks"], found.examples.chosen() if found.examples.count else {}
     sizes = {rule: sum(by_language.values()) for rule, by_language in found.examples.sizes.items()}
     order = sorted(chosen, key=lambda rule: (rule != "", -sizes[rule], rule))
     records = read_rows(align, blocks, [place for places in chosen.values() for place in places])
@@ -196,8 +197,8 @@ def differences(text: str, heard: str, language: str | None) -> list[tuple[str, 
 
 def _cut(text: str, language: str | None) -> list[str]:
     """The text's words, each with the white space that follows it."""
-    starts = [start for start, _ in word_spans(text, language)]
-    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    starts = [*(start for start, _ in word_spans(text, language)), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(starts)]
 
 
 def _right_to_left(text: str) -> bool:

@@ -104,7 +104,7 @@ def speakers(found: Survey) -> tuple[Listed, str]:
         middle = f"the one in the middle has {span(statistics.median(spans))}" if len(spans) > 2 else ""
         counted = f"{len(spans):,} speaker{'s' if len(spans) > 1 else ''}"
         sentences.append(f"{counted}; {middle}." if middle else f"{counted}.")
-        if len(spans) > 10 and sum(spans):
+        if len(spans) > 10 and spans[0] > 0:
             sentences.append(f"The ten with the most speech hold {sum(spans[:10]) / sum(spans):.0%}.")
         if several:
             sentences.append("Speakers are told apart within a corpus.")
@@ -139,7 +139,7 @@ def accounting(found: Survey) -> list[dict[str, Any]]:
 def reasons(found: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(rules that rejected, reasons to fail), the most frequent first."""
     most = max((s.inputs for s in found.by_rule.values()), default=1)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "rule": rule,
             "why": why(rule),
@@ -166,7 +166,7 @@ def coverage(found: Survey) -> list[dict[str, Any]]:
             {"kind": kind, "name": label, "number": origins.pop(origin, 0)}
             for origin, kind, label in (
                 (GIVEN, "given", "given by the corpus"),
-                (ASR, "stage", "identified by Whisper"),
+                (ASR, "stage", "heard by Whisper"),
             )
         ]
         unknown = origins.pop(UNKNOWN, 0)
