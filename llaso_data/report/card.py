@@ -25,8 +25,8 @@ _LABELS = {
     "chars_per_s_min": "slowest",
     "chars_per_s_max": "fastest",
     "cjk_chars_per_s_max": "fastest, CJK",
-    "min_word_logprob_min": "alone",
-    "eot_logprob_min": "alone",
+    "min_word_logprob_min": "solo",
+    "eot_logprob_min": "solo",
     "packed_min_word_logprob_min": "packed",
     "packed_eot_logprob_min": "packed",
 }
@@ -53,7 +53,7 @@ def render(align: str, *, examples: int = 10, title: str | None = None) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(span=sections.span, bars=_path, number=listen.number, count=lambda n: f"{n:,}")
+    environment.filters.update(span=sections.span, bars=_path, count=lambda n: f"{n:,}")
     template = environment.get_template("card.html.j2")
     return template.render(
         **_context(align, found, title),

@@ -162,7 +162,7 @@ def _said(rule: str, column: str, value: float, threshold: float) -> str:
     if column not in MEASURES or value != value or threshold != threshold:
         return ""
     side = "below" if value < threshold else "above"
-    return f"{MEASURES[column].title} {number(value)}, {side} {number(threshold)}"
+    return f"{MEASURES[column].title} {number(value)}, {side} {threshold:g}".replace("-", "−")
 
 
 def _scores(utterance: Utterance, besides: str) -> list[tuple[str, str]]:
@@ -171,9 +171,8 @@ def _scores(utterance: Utterance, besides: str) -> list[tuple[str, str]]:
 
 
 def number(value: float) -> str:
-    """A score as it is read: two decimals, or what a short number needs, with a real minus."""
+    """A score as it is read: two decimals where it is small, and a real minus."""
     text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
-    text = text.rstrip("0").rstrip(".") if value == round(value) else text
     return text.replace("-", "−")
 
 
