@@ -336,7 +336,6 @@
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
-    for (const fold of all("details")) fold.open = true;
     recolour();
   });
   addEventListener("afterprint", () => {
