@@ -41,6 +41,8 @@ class Peer:
         return f"{self.engine}, {many} x {self.threads} thread{'s' * (self.threads > 1)}"
 
 
+_ENVIRONMENT = {"RAY_worker_niceness": "0"}  # Ray's default, 15, would measure who else is at work on the machine
+
 PEERS = (Peer("local", 1, 2), Peer("ray", 1, 2), Peer("local", 2, 1), Peer("ray", 2, 1))
 
 
@@ -110,7 +112,7 @@ def measured(peer: Peer, blocks: list[PlannedBlock]) -> Times:
             path = Path(folder, f"blocks-{number}")
             path.write_bytes(pickle.dumps(blocks[number::processes]))
             command = [sys.executable, __file__, "--child", run.model_dump_json(), str(path), folder]
-            children.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+            children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **_ENVIRONMENT}))
         said = [json.loads(process.communicate()[0].splitlines()[-1]) for process in children]
     done = sorted(moment for one in said for moment in one["done"])
     assert len(done) == len(blocks), said

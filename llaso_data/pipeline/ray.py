@@ -9,6 +9,7 @@ An actor sees the blocks that the ``local`` engine sees, so the parts are the sa
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 import traceback
 from collections import deque
@@ -23,6 +24,8 @@ from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load
 from llaso_data.pipeline.ray_cluster import alive, cluster, gpus_per_actor, room_for
 from llaso_data.pipeline.recipe import Observe, Run
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -36,6 +39,7 @@ SET_ASIDE = 10
 """Blocks that may be set aside before the run ends: so many are no accident."""
 
 _TASKS_AHEAD = 1024
+_WARN_S = 120.0
 _LOOK_S = 5.0  # how often the driver looks for nodes that came
 
 # Logical CPUs. An actor holds a little less than its threads, so that decoding tasks always find room beside a pool
@@ -172,6 +176,7 @@ class _Observing:
         self._listening: dict[Any, tuple[_Job[PlannedBlock], Any]] = {}
         self._nodes: dict[Any, str] = {}
         self._stillborn = 0
+        self._started_s: float | None = time.monotonic()  # None once somebody listens
         self._looked_s = float("-inf")
         self._targets = (0, 0)
 
@@ -180,6 +185,7 @@ class _Observing:
             while self._start():
                 pending = [*self._listening, *self._decoding, *self._loading]
                 found = [self._settle(done) for done in _finished(pending)]
+                self._warn()
                 self._start()  # before the caller takes its time with the results
                 yield from (result for result in found if result is not None)
         finally:
@@ -250,6 +256,14 @@ class _Observing:
             return
         self._stillborn = 0
         self._idle.append(actor)
+
+    def _warn(self) -> None:
+        """A cluster without room lets us wait; it may be about to grow."""
+        if self._nodes:
+            self._started_s = None
+        elif self._started_s is not None and time.monotonic() - self._started_s > _WARN_S:
+            self._started_s = None
+            log.warning("no worker listens yet after %.0f s; has the cluster room for one? (`ray status`)", _WARN_S)
 
     def _wanted(self) -> tuple[int, int]:
         """How many actors and decoding tasks the cluster has room for now."""
