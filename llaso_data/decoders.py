@@ -61,6 +61,8 @@ class GuardedFile:
         self.error: Exception | None = None
 
     def read(self, count: int = -1) -> bytes:
+        if self.error is not None:
+            return b""  # a store that failed once took its time: decoders would ask again and again
         try:
             return self._file.read(count)
         except Exception as error:  # stores raise their clients' own kinds

@@ -192,13 +192,23 @@ def _flock(uri: str) -> int | None:
     _forget_in_children()
     path = storage.join(uri, LOCK)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        made = False
+        try:
+            try:
+                descriptor = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                made = True
+        except FileExistsError:
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             said = os.pread(descriptor, 1 << 16, 0)
             os.close(descriptor)
             if error.errno in _NO_FLOCK:
+                if made:
+                    os.remove(path)
                 return None
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
@@ -302,7 +312,11 @@ class _Lease(Held):
         """Write and remove an object: whether that can be done, and what time it is there."""
         fs, path = storage.filesystem(storage.join(self.uri, f".llaso.{self.token}.tmp"), _QUICK_ATTEMPTS)
         with storage.writing(self.uri):
-            fs.pipe_file(path, b"")
+            try:
+                fs.pipe_file(path, b"")
+            except FileNotFoundError as error:
+                said = f"there is no such bucket ({storage.reason(error)}); make it first"
+                raise storage.StoreError(f"{self.uri}: cannot be written: {said}") from error
             now = _modified(fs.info(path))
             fs.rm_file(path)
         return now
@@ -334,7 +348,10 @@ class _Lease(Held):
                 if found is None or found[0] is None or found[0].token != self.token:
                     self._lost = _taken(found)
                     return
-                self._fs.pipe_file(self._path, self.holder.dump())
+                if storage.is_local(self._lock):
+                    storage.write_bytes(self._lock, self.holder.dump())  # whole, as a store does it
+                else:
+                    self._fs.pipe_file(self._path, self.holder.dump())
                 last_s = time.monotonic()
             except Exception as error:  # the next beat may come through
                 if time.monotonic() - last_s > EXPIRY_S:

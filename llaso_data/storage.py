@@ -5,6 +5,7 @@ docs/storage.md says what works on which store.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ from llaso_data.errors import LLaSOError
 ATTEMPTS = 8
 """Requests to S3 before an error counts; botocore waits longer after each, about half a minute in all."""
 
+_AT_ONCE = 64  # questions to a store that are under way together
+_S3FS_TRIES = 3  # s3fs repeats botocore's attempts where an answer breaks off or hangs, and nests: its 5 become 25
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 _SCRATCH = "llaso-scratch-"
@@ -45,6 +48,8 @@ def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileS
         fs, path = fsspec.core.url_to_fs(uri, **_options(uri, attempts))
     except (ImportError, ValueError) as error:  # the store's package is not installed; no such protocol
         raise LLaSOError(f"{uri}: {error}") from error
+    if uri.startswith(("s3://", "s3a://")):
+        fs.retries = _S3FS_TRIES
     return fs, str(path)
 
 
@@ -115,15 +120,52 @@ def version(info: dict[str, Any]) -> str:
     etag = info.get("ETag") or info.get("etag")
     if etag:
         return str(etag).strip('"')
-    return f"{info.get('size')}-{info.get('mtime') or info.get('LastModified') or info.get('last_modified') or ''}"
+    names = ("mtime", "LastModified", "last_modified", "Last-Modified")
+    return f"{info.get('size')}-{next((info[name] for name in names if info.get(name)), '')}"
 
 
 def stat(uri: str) -> dict[str, Any]:
     """``{"size", "version"}`` of one file; raises FileNotFoundError."""
-    fs, path = filesystem(uri)
-    with _reading(uri):
-        info = fs.info(path)
-    return {"size": int(info.get("size") or 0), "version": version(info)}
+    (found,) = stat_many([uri])
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+    return found
+
+
+def stat_many(uris: Sequence[str]) -> list[dict[str, Any] | None]:
+    """``{"size", "version"}`` of files of one file system, None where there is none; of a store many at once."""
+    found: list[dict[str, Any] | None] = []
+    for start in range(0, len(uris), _AT_ONCE):
+        for uri, info in zip(uris[start:], _infos(uris[start : start + _AT_ONCE]), strict=False):
+            if isinstance(info, FileNotFoundError):
+                found.append(None)
+                continue
+            with _reading(uri):
+                if isinstance(info, BaseException):
+                    raise info
+            found.append({"size": int(info.get("size") or 0), "version": version(info)})
+    return found
+
+
+def _infos(uris: Sequence[str]) -> list[Any]:
+    """What the file system says of each, or its exception."""
+    fs, _ = filesystem(uris[0])
+    paths = [filesystem(uri)[1] for uri in uris]
+
+    async def ask() -> list[Any]:
+        return await asyncio.gather(*map(fs._info, paths), return_exceptions=True)
+
+    if fs.async_impl and not fs.asynchronous:
+        answers: list[Any] = fsspec.asyn.sync(fs.loop, ask)
+        return answers
+    return [_answer(fs.info, path) for path in paths]
+
+
+def _answer(info: Callable[[str], Any], path: str) -> Any:
+    try:
+        return info(path)
+    except Exception as error:
+        return error
 
 
 def read_bytes(uri: str) -> bytes:
