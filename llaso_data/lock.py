@@ -37,7 +37,8 @@ _READ_ONLY = {
     "hf": "every file would be a commit of its own, and nothing keeps two runs apart",
 }
 _NO_FLOCK = frozenset((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL))
-_QUICK_ATTEMPTS = 3  # of the first look at a store: a wrong address is to be said soon
+_QUICK_ATTEMPTS = 3  # of the first look at a store, and the last: a wrong address is to be said soon
+_QUICK_S = 5.0
 
 
 class LockedError(LLaSOError):
@@ -302,11 +303,12 @@ class _Lease(Held):
 
     def release(self) -> None:
         self._done.set()
-        with suppress(Exception):  # it ends by itself; what the run did matters more
-            self._beater.join()
-            found = self._read()
-            if found is not None and found[0] is not None and found[0].token == self.token:
-                self._fs.rm_file(self._path)
+        fs, path = storage.filesystem(self._lock, _QUICK_ATTEMPTS)
+        with suppress(Exception):  # it ends by itself; what the run did, or that its store is gone, matters more
+            self._beater.join(_QUICK_S)
+            holder = Holder.read(fs.cat_file(path))
+            if holder is not None and holder.token == self.token:
+                fs.rm_file(path)
 
     def _probe(self) -> datetime.datetime | None:
         """Write and remove an object: whether that can be done, and what time it is there."""

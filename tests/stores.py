@@ -98,6 +98,9 @@ class Gateway:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         self.seen.append((request.command, request.path))
         verdict = self.rule(request.command, request.path)
+        if self.stopped.is_set():
+            request.close_connection = True
+            return
         if verdict == "hang":
             self.stopped.wait(120)
             request.close_connection = True

@@ -361,6 +361,25 @@ def test_a_run_that_is_killed_while_it_uploads_leaves_whole_objects_or_none(
 
 
 @pytest.mark.slow
+def test_a_store_that_goes_away_ends_the_run_with_one_message(server: str, built: Built) -> None:
+    """It takes the run's lock with it, which is no hindrance afterwards."""
+    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "2", "--out", f"{BUCKET}/gone")
+    with gateway(server) as before:
+
+        def rule(method: str, path: str) -> None:
+            if method == "PUT" and path.endswith(".tar"):
+                before.stop()
+
+        before.rule = rule
+        process = started(*words, AWS_MAX_ATTEMPTS="1")
+        said = process.communicate(timeout=300)[0]
+    assert process.returncode == 2 and "shard-000000.tar: cannot be written" in said and "Traceback" not in said
+    assert storage.exists(f"{BUCKET}/gone/{lock.LOCK}") and files(f"{BUCKET}/gone") == {}
+    llaso(*words)
+    assert files(f"{BUCKET}/gone") == files(f"{BUCKET}/shards")
+
+
+@pytest.mark.slow
 def test_a_large_object_of_a_killed_writer_is_not_there(server: str, tmp_path: Path) -> None:
     """120 MB go up in parts; what a killed writer had sent is an unfinished upload, which has no name in listings."""
     uri = f"{BUCKET}/large/shard-000000.tar"
