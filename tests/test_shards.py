@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from llaso_data import audio, records
 from llaso_data.errors import LLaSOError
+from llaso_data.filters import columns
 from llaso_data.instruct import asr
 from llaso_data.pipeline import recipe, shard_plan
 from llaso_data.pipeline.shard import ShardResult, ShardSummary, shard_dataset
@@ -125,9 +126,9 @@ def test_instructions_are_a_pure_draw_that_reaches_every_template() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.binary(min_size=16, max_size=16), max_size=20))
-def test_hex_words_are_the_digits_of_the_id(ids: list[bytes]) -> None:
+def test_hashes_are_the_digits_of_the_id(ids: list[bytes]) -> None:
     column = pa.array(["0" * 32, *(item.hex() for item in ids)], pa.string()).slice(1)
-    words = shard_plan.hex_words(column)
+    words = columns.hashes(pa.chunked_array([column]), "id")
     assert [(int(high) << 64) | int(low) for high, low in words] == [int.from_bytes(item, "big") for item in ids]
 
 
@@ -150,10 +151,9 @@ def test_the_order_keeps_files_together_and_ignores_the_order_of_the_input(
 
 def test_spans_of_one_file_share_a_hash_wherever_the_corpus_stands() -> None:
     recordings = np.array([9, 4, 7, 1], np.uint64)
-    here = pa.chunked_array([["/a/x.wav\0", None], ["/a/x.wav\0", "/a/y.wav\0"]])
-    there = pa.chunked_array([["/b/x.wav\0", None, "/b/x.wav\0", "/b/y.wav\0"]])
-    assert shard_plan.file_hashes(recordings, here).tolist() == [7, 4, 7, 1]
-    assert shard_plan.file_hashes(recordings, there).tolist() == [7, 4, 7, 1]
+    for x, y in ((500, 600), (600, 500)):
+        keys = np.array([x, 0, x, y], np.uint64)
+        assert shard_plan.file_hashes(recordings, keys).tolist() == [7, 4, 7, 1]
 
 
 def test_the_seed_changes_which_samples_share_a_shard(built: Path) -> None:

@@ -7,7 +7,7 @@ Only the columns that decide this are read, and no step loops over rows.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 import numpy as np
@@ -18,13 +18,19 @@ import pyarrow.parquet as pq
 
 from llaso_data import records, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.filters import columns
+from llaso_data.filters.duplicates import Hashes
 from llaso_data.pipeline import commit, recipe
 from llaso_data.shards import layout
 
 _THREADS = 8
+_PARTS_AT_ONCE = 32
 _COLUMNS = ("id", "recording", "source.uri", "source.member", "source.start_s", "source.end_s")
 
+_FOREIGN = "{}: the verdicts do not belong to the observations; run `llaso-data build-align` again"
+
 U64 = npt.NDArray[np.uint64]
+I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
@@ -37,8 +43,8 @@ class Plan:
     """
 
     names: tuple[str, ...]
-    part: I64
-    row: I64
+    part: I32
+    row: I32
     samples_per_shard: int
     dataset: str
     provenance: dict[str, Any] = field(repr=False)
@@ -67,20 +73,15 @@ def plan(source: str, spec: recipe.Shard) -> Plan:
     stated = _manifest(source)
     names = tuple(stated["blocks"])
     ids, verdicts = _verdicts(source, stated["verdicts"])
-    observed = _observed(source, names)
-    if not np.array_equal(ids, observed.ids):
-        raise LLaSOError(
-            f"{source}: the verdicts do not belong to the observations; run `llaso-data build-align` again"
-        )
-    accepted = np.flatnonzero(verdicts)
-    if not len(accepted):
+    if not verdicts.any():
         raise LLaSOError(f"{source}: none of {len(ids)} records was accepted, so there is nothing to write")
-    observed = observed.take(accepted)
-    chosen = order(observed.ids, file_hashes(observed.recordings, observed.files), observed.start_s, spec.seed)
+    found = _accepted(source, names, ids, verdicts)
+    del ids, verdicts
+    chosen = order(found.ids, file_hashes(found.recordings, found.files), found.start_s, spec.seed)
     return Plan(
         names=names,
-        part=observed.part[chosen],
-        row=observed.row[chosen],
+        part=found.part[chosen],
+        row=found.row[chosen],
         samples_per_shard=spec.samples_per_shard,
         dataset=records.digest("dataset", stated["format_version"], stated["verdicts"], *names),
         provenance={
@@ -91,7 +92,7 @@ def plan(source: str, spec: recipe.Shard) -> Plan:
     )
 
 
-def order(ids: U64, files: U64, start_s: F64, seed: int) -> I64:
+def order(ids: Hashes, files: U64, start_s: F64, seed: int) -> I64:
     """The permutation that puts samples into shard order.
 
     ``ids`` has shape (n, 2) (the 128-bit ids), ``files`` (n,) one hash per audio file, ``start_s`` (n,). Files come
@@ -109,56 +110,34 @@ def splitmix64(values: U64, seed: int) -> U64:
     return cast(U64, mixed ^ (mixed >> np.uint64(31)))
 
 
-def hex_words(column: pa.Array) -> U64:
-    """Ids of 32 hex digits as (n, 2) 64-bit words, the first digits in the first word."""
-    text = pc.cast(column, pa.binary())
-    if not pc.all(pc.fill_null(pc.match_substring_regex(column, "^[0-9a-f]{32}$"), False), min_count=0).as_py():
-        raise LLaSOError("an id does not have 32 hexadecimal digits; the observations are damaged")
-    digits = np.frombuffer(text.buffers()[2] or b"", np.uint8)[32 * text.offset :][: 32 * len(text)].reshape(-1, 32)
-    # The low nibble of '0' to '9' is the digit; that of 'a' to 'f', whose codes are above 63, is nine less.
-    nibbles = (digits & 0x0F) + 9 * (digits >> 6)
-    packed = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
-    return cast(U64, packed.view(">u8").astype(np.uint64))
-
-
-def file_hashes(recordings: U64, files: pa.ChunkedArray) -> U64:
+def file_hashes(recordings: U64, files: U64) -> U64:
     """One number per row, equal where the audio lies in the same file, whatever folder the corpus stands in.
 
-    ``recordings`` (n,) is the first word of the recording's id and the answer for a whole file. ``files`` names the
-    file where a row is a span of one, null elsewhere: spans that a manifest gave are recordings of their own, so the
-    smallest number of the file stands for all.
+    ``recordings`` (n,) is the first word of the recording's id and the answer for a whole file. ``files`` (n,) is a
+    key of the file where a row is a span of one, zero elsewhere: spans that a manifest gave are recordings of their
+    own, so the smallest number of the file stands for all.
     """
     hashes: U64 = recordings.copy()
-    spans = np.flatnonzero(pc.is_valid(files).to_numpy())
+    spans = np.flatnonzero(files)
     if len(spans):
-        codes = files.drop_null().combine_chunks().dictionary_encode().indices.to_numpy()
-        smallest: U64 = np.full(int(codes.max()) + 1, np.iinfo(np.uint64).max, np.uint64)
+        keys, codes = np.unique(files[spans], return_inverse=True)
+        smallest: U64 = np.full(len(keys), np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(smallest, codes, recordings[spans])
         hashes[spans] = smallest[codes]
     return hashes
 
 
 @dataclass(frozen=True, slots=True)
-class _Observed:
-    """What decides, one row per record: 128-bit ids (n, 2), first words of the recordings' ids, names of the files
-    of spans (null for whole files), starts, and where the record lies."""
+class _Accepted:
+    """What decides, one row per accepted record: 128-bit ids (n, 2), first words of the recordings' ids, keys of the
+    files of spans (zero for whole files), starts, and where the record lies."""
 
-    ids: U64
+    ids: Hashes
     recordings: U64
-    files: pa.ChunkedArray
+    files: U64
     start_s: F64
-    part: I64
-    row: I64
-
-    def take(self, rows: I64) -> _Observed:
-        return _Observed(
-            self.ids[rows],
-            self.recordings[rows],
-            self.files.take(pa.array(rows)),
-            self.start_s[rows],
-            self.part[rows],
-            self.row[rows],
-        )
+    part: I32
+    row: I32
 
 
 def _manifest(source: str) -> dict[str, Any]:
@@ -178,55 +157,69 @@ def _manifest(source: str) -> dict[str, Any]:
     return stated
 
 
-def _verdicts(source: str, digest: str) -> tuple[U64, npt.NDArray[np.bool_]]:
+def _verdicts(source: str, digest: str) -> tuple[Hashes, npt.NDArray[np.bool_]]:
     """The ids of all verdicts, and which of them accept."""
-    table = _read(commit.verdicts_uri(source, digest), ["id", "verdict"])
-    ids = [hex_words(chunk) for chunk in table["id"].chunks]
-    accepted = pc.equal(table["verdict"], records.ACCEPTED).to_numpy()
-    return np.concatenate(ids) if ids else np.zeros((0, 2), np.uint64), accepted
-
-
-def _observed(source: str, names: tuple[str, ...]) -> _Observed:
-    if not names:
-        raise LLaSOError(f"{source}: the manifest names no blocks, so there is nothing to write")
-
-    def read(number: int) -> _Observed:
-        table = _read(commit.part_uri(source, names[number]), list(_COLUMNS)).flatten()
-        count = table.num_rows
-        table = table.combine_chunks()
-        is_span = pc.or_(pc.is_valid(table["source.start_s"]), pc.is_valid(table["source.end_s"]))
-        name = pc.binary_join_element_wise(table["source.uri"], pc.fill_null(table["source.member"], ""), "\0")
-        return _Observed(
-            ids=hex_words(_one(table["id"])),
-            recordings=hex_words(_one(table["recording"]))[:, 0],
-            files=pc.cast(pc.if_else(is_span, name, None), pa.large_string()),
-            start_s=pc.fill_null(table["source.start_s"], 0.0).to_numpy(),
-            part=np.full(count, number, np.int64),
-            row=np.arange(count, dtype=np.int64),
-        )
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        parts = list(pool.map(read, range(len(names))))
-    return _Observed(
-        ids=np.concatenate([part.ids for part in parts]),
-        recordings=np.concatenate([part.recordings for part in parts]),
-        files=pa.chunked_array([chunk for part in parts for chunk in part.files.chunks], pa.large_string()),
-        start_s=np.concatenate([part.start_s for part in parts]),
-        part=np.concatenate([part.part for part in parts]),
-        row=np.concatenate([part.row for part in parts]),
-    )
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array; a block's file is small."""
-    return column.combine_chunks()
-
-
-def _read(uri: str, columns: list[str]) -> pa.Table:
+    uri = commit.verdicts_uri(source, digest)
+    ids, accepted = [np.zeros((0, 2), np.uint64)], [np.zeros(0, bool)]
     try:
         with storage.open_read(uri) as file:
-            return pq.ParquetFile(file).read(columns)
+            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "verdict"]):
+                table = pa.Table.from_batches([batch])
+                ids.append(columns.hashes(table["id"], "id"))
+                accepted.append(columns.flags(pc.equal(table["verdict"], records.ACCEPTED)))
     except FileNotFoundError as error:
         raise LLaSOError(f"{uri} is missing; run `llaso-data build-align` again") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise LLaSOError(f"{uri} cannot be read ({error}); run `llaso-data build-align` again") from error
+    return np.concatenate(ids), np.concatenate(accepted)
+
+
+def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.NDArray[np.bool_]) -> _Accepted:
+    """The accepted rows of the observations, which must have these ids in this order.
+
+    Parts are read a group at a time: what a rejected row says, and every text, is gone before the next group.
+    """
+    if not names:
+        raise LLaSOError(f"{source}: the manifest names no blocks, so there is nothing to write")
+    groups: list[_Accepted] = []
+    rows = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(names), _PARTS_AT_ONCE):
+            uris = [commit.part_uri(source, name) for name in names[start : start + _PARTS_AT_ONCE]]
+            tables = list(pool.map(lambda uri: columns.read(uri, _COLUMNS), uris))
+            sizes = [len(table) for table in tables]
+            table = pa.concat_tables(tables)
+            cut = slice(rows, rows + len(table))
+            rows += len(table)
+            if not np.array_equal(columns.hashes(table["id"], "id"), ids[cut]):
+                raise LLaSOError(_FOREIGN.format(source))
+            part = np.repeat(np.arange(start, start + len(tables), dtype=np.int32), sizes)
+            row = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+            kept = np.flatnonzero(accepted[cut])
+            table = table.take(pa.array(kept))
+            groups.append(
+                _Accepted(
+                    ids=ids[cut][kept],
+                    recordings=columns.hashes(table["recording"], "recording")[:, 0].copy(),
+                    files=_file_keys(table),
+                    start_s=pc.fill_null(table["source.start_s"], 0.0).to_numpy(),
+                    part=part[kept],
+                    row=row[kept],
+                )
+            )
+    if rows != len(ids):
+        raise LLaSOError(_FOREIGN.format(source))
+    return _Accepted(*(np.concatenate([getattr(group, field.name) for group in groups]) for field in fields(_Accepted)))
+
+
+def _file_keys(table: pa.Table) -> U64:
+    """A number for the file of every span, zero for whole files. Two files with one number would share shards, and
+    nothing else."""
+    is_span = pc.or_(pc.is_valid(table["source.start_s"]), pc.is_valid(table["source.end_s"]))
+    name = pc.binary_join_element_wise(table["source.uri"], pc.fill_null(table["source.member"], ""), "\0")
+    keys: U64 = np.zeros(len(table), np.uint64)
+    encoded = pc.dictionary_encode(name.filter(is_span).combine_chunks())
+    of_file = [int(records.digest("file", file, length=16), 16) for file in encoded.dictionary.to_pylist()]
+    if of_file:
+        keys[columns.flags(is_span)] = np.array(of_file, np.uint64)[encoded.indices.to_numpy()]
+    return keys
