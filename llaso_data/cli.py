@@ -148,7 +148,7 @@ def build_align(
     if summary.exit_code:
         _fail(
             f"{summary.counts['failed']} of {summary.counts['inputs']} inputs failed, more than "
-            f"--max-failures {summary.max_failures:.4g}; the output is complete for the others"
+            f"--max-failures {100 * summary.max_failures:.4g}%; the output is complete for the others"
         )
 
 

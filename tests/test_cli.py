@@ -224,7 +224,7 @@ def test_too_many_failures_decide_the_exit_code(clips: list[Clip], options: list
     (tmp_path / "c" / "broken.wav").write_text("no audio")
     words = ["build-align", tmp_path / "c", "--out", tmp_path / "out", *options]
     result = llaso(*words, code=1)
-    assert "1 of 2 inputs failed, more than judge.max_failures = 10%" in result.stderr
+    assert "1 of 2 inputs failed, more than --max-failures 10%; the output is complete" in result.stderr
     assert "failed.unreadable" in result.stdout and (tmp_path / "out" / "manifest.json").exists()
     llaso(*words, "--set", "judge.max_failures=0.5")
 
