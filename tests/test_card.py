@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +30,18 @@ from tests.corpora import copy, files, recipe
 from tests.test_judge import CLEAN, utterance
 
 HOSTILE = "</script><script>hacked()</script> \u2028 \"quoted\" 'twice' <img src=x onerror=hacked()> {{7*7}} &amp;"
+
+WATCH = """() => { window.lit = [];
+  new MutationObserver(changes => {
+    for (const { target: word } of changes) {
+      const example = word.closest(".example"), played = example?.querySelector(".played");
+      if (!word.matches(".word.lit") || !played) continue;
+      lit.push({ example: example.id, start: Number(word.dataset.s), end: Number(word.dataset.e),
+        at: parseFloat(played.style.getPropertyValue("--at")) / 100 * example.dataset.seconds,
+        playing: document.querySelectorAll(".playing").length });
+    }
+  }).observe(document.body, { subtree: true, attributeFilter: ["class"] }) }"""
+"""Notes every word that lights up, with where the sound is at that moment."""
 
 
 def finished(align: str, parts: Sequence[Sequence[Utterance]], judging: Judge | None = None) -> str:
@@ -335,28 +346,20 @@ def test_a_sound_plays_and_its_words_light_up_in_time(
     examples = page.locator(".group.on .example:has(.word + .word)")
     hostile = page.locator(".text", has_text="hacked()")
     first, second = examples.filter(has=hostile).first, examples.filter(has_not=hostile).first
+    page.evaluate(WATCH)
     first.locator(".play").click()
-    state = """() => { const e = document.querySelector(".playing"); if (!e) return null;
-      const lit = e.querySelector(".lit"), at = parseFloat(e.querySelector(".played")?.style.getPropertyValue("--at"));
-      return { at: at / 100 * e.dataset.seconds, lit: lit && [lit.dataset.s, lit.dataset.e].map(Number) } }"""
-    seen: list[dict[str, Any]] = []
-    for _ in range(200):
-        now = page.evaluate(state)
-        if now and now["lit"] and now["lit"] not in [s["lit"] for s in seen]:
-            seen.append(now)
-        if len(seen) >= 3:
-            break
-        page.wait_for_timeout(20)
-    assert len(seen) >= 3, opened.errors
-    assert all(s["lit"][0] <= s["at"] < s["lit"][1] for s in seen)
-    assert [s["at"] for s in seen] == sorted(s["at"] for s in seen)
-    word = second.locator(".word").nth(1)
-    word.click()
-    opened.until("document.querySelectorAll('.playing').length === 1", "one sound at a time")
-    opened.until("document.querySelector('.playing .lit')", "the word that was clicked lights up")
-    assert first.get_attribute("class") == "example" and "playing" in second.get_attribute("class")
-    begun = page.evaluate(state)
-    assert begun is None or begun["at"] >= float(word.get_attribute("data-s"))
+    opened.until("lit.length >= 3", "words light up")
+    second.locator(".word").nth(1).click()
+    opened.until(
+        f"lit.some(seen => seen.example === '{second.get_attribute('id')}')", "the word that was clicked lights up"
+    )
+    seen = page.evaluate("lit")
+    assert all(one["start"] <= one["at"] < one["end"] for one in seen)
+    assert {one["playing"] for one in seen} == {1}
+    before = [one["at"] for one in seen if one["example"] == first.get_attribute("id")]
+    after = [one for one in seen if one["example"] == second.get_attribute("id")]
+    assert before == sorted(before) and before[-1] > before[0] and len(before) + len(after) == len(seen)
+    assert after[0]["start"] == float(second.locator(".word").nth(1).get_attribute("data-s"))
     assert opened.errors == []
 
 
