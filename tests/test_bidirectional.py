@@ -145,7 +145,7 @@ def spoken(clip: conftest.Clip) -> NDArray[np.int16]:
 def test_a_text_of_more_characters_than_positions_gives_every_word_its_time(
     whisper_base: Path, clips: list[conftest.Clip]
 ) -> None:
-    chosen = [*named(clips, "en/counting", "en/quick_brown_fox") * 5, *named(clips, "en/counting")]
+    chosen = [clip for clip in clips if clip.language in ("en", "es", "fr", "it", "pt") and len(clip.text) > 40]
     parts = [spoken(clip) for clip in chosen]
     text = " ".join(clip.text for clip in chosen)
     model = whisper(whisper_base)
@@ -157,7 +157,7 @@ def test_a_text_of_more_characters_than_positions_gives_every_word_its_time(
     owners = [n for n, one in enumerate(chosen) for _ in one.text.split()]
     middles = [(word.start_s + word.end_s) / 2 for word in found.words]
     inside = [borders[n] <= t < borders[n + 1] for n, t in zip(owners, middles, strict=True)]
-    assert np.mean(inside) > 0.9  # though the same two sentences are said five times
+    assert np.mean(inside) > 0.9  # though the model was told that all of it is English
 
 
 def test_a_word_longer_than_whispers_positions_gives_no_words(fox: tuple[Whisper, Clip]) -> None:
