@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal, cast
@@ -56,7 +56,7 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
     Raises AudioError ``missing`` or ``unreadable`` (permissions, a folder), and LLaSOError where a remote store
     fails: that says nothing of the audio and must not be recorded against it.
     """
-    label = _label(uri, member)
+    label = name_of(uri, member)
     try:
         if member is None:
             with storage.open_read(uri) as file:
@@ -74,7 +74,7 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
 
 def probe(uri: str, member: str | None = None) -> Probe:
     """Rate, channels, codec and stated duration, without decoding. Raises AudioError."""
-    label = _label(uri, member)
+    label = name_of(uri, member)
     with open_audio(uri, member) as file, open_track(file, label) as track:
         return _probe(track)
 
@@ -110,9 +110,9 @@ def decode_spans(
     be opened at all. ``Probe.duration_s`` is what was decoded when the pass reached the end, else what the
     file states.
     """
-    label = _label(uri, member)
+    label = name_of(uri, member)
     with open_audio(uri, member) as file, open_track(file, label) as track:
-        return _collect(track, label, spans, max_duration_s)
+        return _decode(track, label, spans, max_duration_s)
 
 
 def decode_bytes(data: bytes, name: str = "") -> Pcm:
@@ -122,7 +122,7 @@ def decode_bytes(data: bytes, name: str = "") -> Pcm:
     """
     label = name or "audio"
     with open_track(io.BytesIO(data), label) as track:
-        piece = _collect(track, label, [(None, None)], None)[0][0]
+        piece = _decode(track, label, [(None, None)], None)[0][0]
     if isinstance(piece, AudioError):
         raise piece
     return piece
@@ -160,7 +160,8 @@ def level(pcm: Pcm) -> tuple[float, float]:
     return max(SILENCE_DBFS, 20 * math.log10(rms)) if rms else SILENCE_DBFS, clipped / len(pcm)
 
 
-def _label(uri: str, member: str | None) -> str:
+def name_of(uri: str, member: str | None) -> str:
+    """What messages call a file or a member."""
     return uri if member is None else f"{uri}!{member}"
 
 
@@ -169,17 +170,35 @@ def _probe(track: Track) -> Probe:
     return Probe(stated, track.rate_hz, track.channels, track.codec)
 
 
-def _collect(
+def _decode(
     track: Track, label: str, spans: Sequence[tuple[float | None, float | None]], max_duration_s: float | None
 ) -> tuple[list[Pcm | AudioError], Probe]:
+    parts: list[list[Pcm]] = [[] for _ in spans]
+    faults, found = pass_spans(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
+    return [np.concatenate(parts[span]) if fault is None else fault for span, fault in enumerate(faults)], found
+
+
+def pass_spans(
+    track: Track,
+    label: str,
+    spans: Sequence[tuple[float | None, float | None]],
+    max_duration_s: float | None,
+    take: Callable[[int, Pcm], None],
+) -> tuple[list[AudioError | None], Probe]:
+    """Decode once and hand out what lies in each span, as it comes: ``take(number of the span, samples)``.
+
+    A span with an AudioError in the result is to be forgotten, whatever was handed out of it.
+    """
     slices = [_Slice.of(start_s, end_s, max_duration_s, label) for start_s, end_s in spans]
     fault: AudioError | None = None
     position = 0
     found = _probe(track)
     try:
         for block in _to_16k(track, label):
-            for piece in slices:
-                piece.add(position, block, max_duration_s, label)
+            for number, piece in enumerate(slices):
+                part = piece.part(position, block, max_duration_s, label)
+                if part is not None:
+                    take(number, part)
             position += len(block)
             if all(piece.done(position) for piece in slices):
                 break
@@ -189,7 +208,7 @@ def _collect(
                 fault = AudioError("empty", f"{label}: no audio in it")
     except AudioError as error:
         fault = error
-    return [piece.result(position, fault, label) for piece in slices], found
+    return [piece.verdict(position, fault, label) for piece in slices], found
 
 
 def _to_16k(track: Track, label: str) -> Iterator[Pcm]:
@@ -232,7 +251,6 @@ class _Slice:
         self.start = start
         self.end = end
         self.fault = fault
-        self.parts: list[Pcm] = []
         self.samples = 0
 
     @classmethod
@@ -252,17 +270,18 @@ class _Slice:
     def done(self, position: int) -> bool:
         return self.fault is not None or (self.end is not None and self.end <= position)
 
-    def add(self, position: int, block: Pcm, max_duration_s: float | None, label: str) -> None:
+    def part(self, position: int, block: Pcm, max_duration_s: float | None, label: str) -> Pcm | None:
+        """What of a block at ``position`` belongs to the span."""
         if self.done(position) or position + len(block) <= self.start:
-            return
+            return None
         part = block[max(0, self.start - position) : None if self.end is None else self.end - position]
-        self.parts.append(part)
         self.samples += len(part)
         if max_duration_s is not None and self.samples > max_duration_s * SAMPLE_RATE_HZ:
             self.fault = _too_long(label, max_duration_s)
-            self.parts = []
+            return None
+        return part
 
-    def result(self, position: int, fault: AudioError | None, label: str) -> Pcm | AudioError:
+    def verdict(self, position: int, fault: AudioError | None, label: str) -> AudioError | None:
         """``position`` is how much came out, ``fault`` what ended the decoding early."""
         if self.fault is not None:
             return self.fault
@@ -274,7 +293,7 @@ class _Slice:
             length_s = position / SAMPLE_RATE_HZ
             detail = f"{label}: {start_s:.3f}–{'end' if end_s is None else f'{end_s:.3f}'} s lies outside its "
             return AudioError("span_outside", f"{detail}{length_s:.3f} s; correct start and end in the manifest")
-        return np.concatenate(self.parts)
+        return None
 
 
 def _too_long(label: str, max_duration_s: float) -> AudioError:

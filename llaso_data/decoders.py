@@ -23,6 +23,7 @@ BLOCK_FRAMES = 65_536
 LOSSY_TOLERANCE = 0.01  # mp3, Ogg and what FFmpeg reads state durations to about a packet, so up to this share …
 LOSSY_TOLERANCE_S = 0.25  # … or this many seconds may be missing before a file counts as cut short
 RATES_HZ = range(1_000, 768_001)
+SNDFILE_MALLOC_FAILED = 17  # libsndfile, common.h: SFE_MALLOC_FAILED
 
 # fmt: off
 FFMPEG_ONLY = frozenset((
@@ -167,7 +168,9 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
     guarded.seek(0)
     try:
         handle = Sequential(cast(Any, guarded))
-    except (soundfile.LibsndfileError, TypeError):
+    except (soundfile.LibsndfileError, TypeError) as error:
+        if getattr(error, "code", None) == SNDFILE_MALLOC_FAILED:
+            raise MemoryError(_said(error)) from error
         return None
     if handle.format == "MP3" and not mp3_states_length(guarded):
         handle.close()

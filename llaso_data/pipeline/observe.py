@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
-from llaso_data import audio
+from llaso_data import audio, sandbox
 from llaso_data.asr.engine import Statistics
 from llaso_data.audio import Pcm
 from llaso_data.errors import AudioError, LLaSOError
@@ -79,7 +79,7 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
         source = readable[0].source
         spans = [(u.source.start_s, u.source.end_s) for u in readable]
         try:
-            decoded, probe = audio.decode_spans(source.uri, source.member, spans, settings.decode.max_duration_s)
+            decoded, probe = sandbox.decode_spans(source.uri, source.member, spans, **settings.decode.model_dump())
         except AudioError as error:
             decoded, probe = [error] * len(readable), None
     results = iter(decoded)
@@ -216,9 +216,11 @@ def _storable(name: str, stage: Stage) -> Stage:
 def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
     """Everything besides the inputs that decides an observation: the recipe's part and the models' weights.
 
-    A model's path is not in it, its weights are; a user's stage counts by its name, options and ``version``.
+    A model's path is not in it, its weights are; a user's stage counts by its name, options and ``version``. The
+    decoder's limits are not in it: they change nothing of what can be decoded, and a machine with more memory shall
+    not transcribe a corpus again.
     """
-    plain = settings.model_dump(mode="json")
+    plain = settings.model_dump(mode="json", exclude={"decode": {"stall_s", "memory_mb"}})
     for model in (plain["asr"], plain["language_model"]):
         del model["model"], model["revision"]
     versions = [str(getattr(_named(spec), "version", "")) for spec in settings.stages]

@@ -45,9 +45,15 @@ class Blocks(Part):
 
 
 class Decode(Part):
-    """Audio to 16 kHz mono."""
+    """Audio to 16 kHz mono, in a process of its own.
+
+    A file that passes `stall_s` or `memory_mb` fails as `stuck` or `too_much_memory`. Changing these two observes
+    nothing again; to try such a file once more, touch it.
+    """
 
     max_duration_s: float = Field(6 * 3600.0, gt=0, description="longer recordings are rejected by name")
+    stall_s: float = Field(120.0, gt=0, description="a decoder that makes no progress for so long is killed")
+    memory_mb: int = Field(2048, ge=1, description="MiB that the decoder may use; the decoded audio does not count")
 
 
 class Segment(Part):

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import audio, lock, records, storage
+from llaso_data import audio, lock, records, sandbox, storage
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.instruct import asr
 from llaso_data.pipeline import commit, recipe
@@ -29,6 +29,7 @@ from llaso_data.shards.layout import Sample
 
 _SPOOL_BYTES = 64 * 1024 * 1024
 _PROBLEMS_SHOWN = 10
+_LIMITS = recipe.Decode()  # the files were decoded before: these are for what has happened to them since
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any], recipe.Run], Iterator[Any]]
 """Runs a function on tasks, on whatever machines, and gives the results in any order."""
@@ -271,7 +272,9 @@ def _decode(group: Sequence[Utterance]) -> Sequence[audio.Pcm | AudioError]:
     source = group[0].source
     try:
         spans = [(utterance.source.start_s, utterance.source.end_s) for utterance in group]
-        return audio.decode_spans(source.uri, source.member, spans)[0]
+        return sandbox.decode_spans(
+            source.uri, source.member, spans, stall_s=_LIMITS.stall_s, memory_mb=_LIMITS.memory_mb
+        )[0]
     except AudioError as error:
         return [error] * len(group)
 

@@ -110,6 +110,9 @@ FAILURES: dict[str, str] = {
     "not_finite": "It has samples that are not numbers.",
     "span_outside": "The span that was asked for lies outside the audio.",
     "too_long": "It is longer than the recipe allows.",
+    "stuck": "The decoder stopped in it and made no more progress.",
+    "too_much_memory": "Its decoder wanted more memory than the recipe allows.",
+    "crashed": "The decoder crashed on it, twice.",
     "bad_row": "A line of a manifest or archive cannot be used.",
     "language_unsupported": "The model does not know this language.",
 }
