@@ -9,10 +9,10 @@ demo: $(VENV)/.demo
 	$(BIN)/llaso-data demo
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m slow
+	LLASO_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

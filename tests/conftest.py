@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from llaso_data.demo import assets, weights
 from llaso_data.demo.wheels import NO_DOWNLOAD
 from llaso_data.errors import LLaSOError
+
+# A third of hypothesis' own number: other examples every time, and machines where a test takes seconds at times.
+settings.register_profile("llaso", max_examples=30, deadline=None)
+settings.load_profile("llaso")
 
 
 @dataclass(frozen=True)

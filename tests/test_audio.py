@@ -126,7 +126,7 @@ def test_the_audio_track_of_a_video_is_heard(tmp_path: Path) -> None:
     assert 16_000 <= len(heard) < 20_000
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(start=st.floats(0, 2.9), length=st.floats(0.01, 2.9))
 def test_a_span_is_a_slice_of_the_whole(tmp_path_factory: pytest.TempPathFactory, start: float, length: float) -> None:
     path = tmp_path_factory.getbasetemp() / "span.wav"
@@ -210,7 +210,7 @@ def test_an_mp3_of_variable_rate_without_a_length_is_heard_to_its_end(tmp_path: 
     assert len(audio.decode(str(path))[0]) == pytest.approx(30 * 16_000, abs=4_000)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["flac", "wav", "opus", "mp3", "mkv"]), st.data())
 def test_damage_is_an_audio_error_or_nothing(damaged: dict[str, bytes], kind: str, data: st.DataObject) -> None:
     content = bytearray(damaged[kind])

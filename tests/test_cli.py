@@ -122,6 +122,7 @@ def test_a_rerun_says_that_nothing_was_done(out: Path, spoken: Path, options: li
     assert "already there" in output
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(out: Path, spoken: Path, options: list[str], tmp_path: Path) -> None:
     target = tmp_path / "killed"
     words = ["build-align", str(spoken), "--out", str(target), *options]

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -47,7 +47,6 @@ def test_equals_dtw_python_on_a_thousand() -> None:
         assert_equals_reference(seed)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.integers(0, 2**32 - 1))
 def test_nothing_beats_it_and_every_token_has_a_frame(seed: int) -> None:
     score = random_score(seed, most_tokens=5, most_frames=9)

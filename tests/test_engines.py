@@ -102,6 +102,7 @@ def test_an_error_of_ours_comes_out_of_a_worker_as_it_was(both: Both, tiny_en: P
     assert "Traceback" in str(caught.value.__cause__)  # --debug shows it
 
 
+@pytest.mark.slow
 def test_a_block_that_kills_its_workers_is_set_aside_and_named(both: Both, tiny_en: Path, tmp_path: Path) -> None:
     """A stage that crashes on one recording, in any worker: three deaths, then one error; all else is committed."""
     (graves := tmp_path / "graves").mkdir()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
@@ -109,7 +109,6 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
         load(str(tmp_path / "binary.yaml"))
 
 
-@settings(deadline=None)  # a file is written and read
 @given(
     st.text(),
     st.dictionaries(st.sampled_from(["en", "no", "zh"]), st.lists(st.text(max_size=6), max_size=3).map(tuple)),

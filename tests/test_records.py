@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data import records
@@ -90,19 +90,16 @@ def through_parquet(table: pa.Table) -> pa.Table:
     return pq.read_table(file)
 
 
-@settings(deadline=None)
 @given(st.lists(utterances, max_size=4))
 def test_utterances_survive_parquet(found: list[Utterance]) -> None:
     assert from_table(through_parquet(to_table(found, Utterance)), Utterance) == found
 
 
-@settings(deadline=None)
 @given(st.lists(verdicts, max_size=4))
 def test_verdicts_survive_parquet(found: list[Verdict]) -> None:
     assert from_table(through_parquet(to_table(found, Verdict)), Verdict) == found
 
 
-@settings(deadline=None)
 @given(utterances)
 def test_an_utterance_survives_json(found: Utterance) -> None:
     assert from_dict(json.loads(json.dumps(to_dict(found))), Utterance) == found
@@ -116,7 +113,6 @@ def test_every_field_is_one_column_and_null_only_where_it_says_so() -> None:
     assert stored.field("words").type.value_type.field("logprob").nullable
 
 
-@settings(deadline=None)
 @given(utterances)
 def test_rounding_changes_what_it_should_and_only_once(found: Utterance) -> None:
     once = rounded(found)
@@ -173,7 +169,6 @@ def test_what_is_different_has_another_id() -> None:
     assert len({utterance_id(*parts) for parts in different}) == len(different)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | text, max_size=4), st.lists(st.none() | text, max_size=4))
 def test_digests_of_different_parts_differ(one: list[str | None], other: list[str | None]) -> None:
     assert (digest(*one) == digest(*other)) == (one == other)

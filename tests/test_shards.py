@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data import audio, records
@@ -124,7 +124,6 @@ def test_instructions_are_a_pure_draw_that_reaches_every_template() -> None:
 # The plan
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(min_size=16, max_size=16), max_size=20))
 def test_hashes_are_the_digits_of_the_id(ids: list[bytes]) -> None:
     column = pa.array(["0" * 32, *(item.hex() for item in ids)], pa.string()).slice(1)
@@ -132,7 +131,6 @@ def test_hashes_are_the_digits_of_the_id(ids: list[bytes]) -> None:
     assert [(int(high) << 64) | int(low) for high, low in words] == [int.from_bytes(item, "big") for item in ids]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_the_order_keeps_files_together_and_ignores_the_order_of_the_input(
     files: list[int], seed: int, random: Any
@@ -405,7 +403,6 @@ def test_a_newer_format_is_refused(built: Path, tmp_path: Path) -> None:
 # The tar profile
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.from_regex(r"[a-zA-Z0-9_-]{1,40}\.[a-z0-9]{1,8}", fullmatch=True), st.binary(max_size=1500)))
 )

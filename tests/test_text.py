@@ -72,7 +72,7 @@ def test_every_named_language_is_exercised_and_known() -> None:
 
 
 @pytest.mark.parametrize("language", [*sorted(text.LANGUAGES.keys() - {"en"}), None])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(written=st.text(max_size=40))
 def test_normalizing_twice_changes_nothing(language: str | None, written: str) -> None:
     once = text.normalize(written, language)
@@ -86,7 +86,7 @@ MIXED = st.text(
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "ja", "th", "ko", None])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(written=MIXED)
 def test_word_spans_cover_every_visible_character_once(language: str | None, written: str) -> None:
     spans = text.word_spans(written, language)
