@@ -96,12 +96,17 @@ def exists(uri: str) -> bool:
 
 
 def listing(uri: str) -> list[dict[str, Any]]:
-    """Every file below a folder: ``{"name", "path", "size", "version"}`` sorted by ``path``, which is relative."""
+    """Every file below a folder: ``{"name", "path", "size", "version"}`` sorted by ``path``, which is relative.
+
+    On a disk links to folders are followed, unless what they lead to is listed already.
+    """
     fs, root = filesystem(uri)
     root = root.rstrip("/")
     with _reading(uri):
         fs.invalidate_cache(root)  # other processes write here too
         found = fs.find(root, detail=True) if fs.exists(root) else {}
+    if is_local(uri):
+        found = _followed(fs, root, found)
     rows = [
         {
             "name": name,
@@ -113,6 +118,25 @@ def listing(uri: str) -> list[dict[str, Any]]:
         if not os.path.basename(name).startswith(".") and not name.endswith("/")  # the mark of an empty folder
     ]
     return sorted(rows, key=lambda row: row["path"])
+
+
+def _followed(fs: fsspec.AbstractFileSystem, root: str, found: dict[str, Any]) -> dict[str, Any]:
+    """The files of a folder with those behind links to other folders, each folder once: links may form loops."""
+    listed = [os.path.realpath(root)]
+    links = [name for name, info in found.items() if info.get("islink")]
+    while links:
+        link = links.pop(0)
+        if not os.path.isdir(link):
+            continue  # to a file, or to nothing, which reading it will say
+        del found[link]
+        real = os.path.realpath(link)
+        if any(os.path.commonpath((real, above)) == above for above in listed):
+            continue
+        listed.append(real)
+        behind = fs.find(link, detail=True)
+        found.update(behind)
+        links += [name for name, info in behind.items() if info.get("islink")]
+    return found
 
 
 def version(info: dict[str, Any]) -> str:
@@ -181,7 +205,10 @@ def read_json(uri: str) -> Any:
 
 @contextmanager
 def open_read(uri: str) -> Iterator[IO[bytes]]:
+    """A file open for reading. On a disk what is neither file nor folder is an OSError: a pipe would never open."""
     fs, path = filesystem(uri)
+    if is_local(uri) and not (os.path.isfile(path) or os.path.isdir(path)) and os.path.exists(path):
+        raise OSError(errno.EINVAL, "not a regular file", path)
     with _reading(uri), fs.open(path, "rb") as file:
         yield file
 

@@ -166,6 +166,17 @@ def test_the_recipe_fills_what_rows_do_not_say(tmp_path: Path) -> None:
             inputs(tmp_path, **wrong)
 
 
+def test_links_to_folders_are_followed_once_even_in_a_loop(tmp_path: Path) -> None:
+    root, other = tmp_path / "corpus", tmp_path / "elsewhere"
+    for path in (root / "a.wav", other / "b.wav", other / "deep" / "c.wav"):
+        speak(path)
+    for link, target in ((root / "more", other), (root / "same", other), (other / "deep" / "back", root)):
+        link.symlink_to(target, target_is_directory=True)
+    (root / "d.wav").symlink_to(other / "b.wav")
+    names = [os.path.relpath(u.source.uri, root) for u in utterances(root)]
+    assert names == ["a.wav", "d.wav", "more/b.wav", "more/deep/c.wav"]
+
+
 # LibriSpeech
 
 

@@ -116,6 +116,8 @@ def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
     except UnicodeDecodeError as error:
         detail = f"{where}: not UTF-8 (byte 0x{data[error.start]:02x} at {error.start}); save it as UTF-8"
         return None, Failure("bad_text", detail)
+    if "\0" in text:
+        return None, Failure("bad_text", f"{where}: it holds NUL characters, as UTF-16 does; save it as UTF-8")
     return text or None, None
 
 

@@ -78,7 +78,7 @@ def read_texts(tree: Tree, paths: list[str]) -> dict[str, tuple[str | None, Fail
 
 def _read_text(name: str) -> tuple[str | None, Failure | None]:
     try:
-        with open(name, "rb") as file:
+        with storage.open_read(name) as file:
             return clean_text(file.read(), name)
     except OSError as error:
         return None, Failure("bad_text", f"{name}: the transcript cannot be read ({error.strerror})")

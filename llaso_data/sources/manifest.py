@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import posixpath
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -32,6 +33,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 COLUMNS = frozenset(name for names in NAMES.values() for name in names)
 NOT_SAID = frozenset(("", "nan", "null", "none"))
+LONGEST_S = 1e9  # thirty years; beyond, samples and bytes are no numbers that anything can hold
 
 
 class RowError(Exception):
@@ -163,10 +165,10 @@ def _seconds(value: Any, name: str) -> float | None:
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
-        raise RowError(f"{name} is not a number of seconds: {value!r}") from None
-    if not 0 <= seconds < math.inf:
-        raise RowError(f"{name} is not a time: {value!r}")
+    except (TypeError, ValueError, OverflowError):
+        raise RowError(f"{name} is not a number of seconds: {reprlib.repr(value)}") from None
+    if not 0 <= seconds < LONGEST_S:
+        raise RowError(f"{name} is not a time: {reprlib.repr(value)}")
     return round(seconds, TIME_DECIMALS)
 
 

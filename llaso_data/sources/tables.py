@@ -97,23 +97,29 @@ def _json(file: io.TextIOWrapper) -> Iterator[Line]:
 
 
 def _json_list(file: io.TextIOWrapper) -> Iterator[Line]:
-    try:
-        items = json.load(file)
-    except json.JSONDecodeError as error:
-        yield error.lineno, f"not JSON ({error.msg} at column {error.colno})"
+    items, wrong, line = _parsed(file.read())
+    if wrong is not None:
+        yield line, wrong
         return
     for number, item in enumerate(items, 1):
         yield number, item if isinstance(item, dict) else "not a JSON object"
 
 
 def _json_row(line: str) -> Row | str:
+    item, wrong, _ = _parsed(line)
+    return wrong or (item if isinstance(item, dict) else "not a JSON object")
+
+
+def _parsed(text: str) -> tuple[Any, str | None, int]:
+    """(value, what is wrong, on which line)."""
     try:
-        item = json.loads(line)
+        return json.loads(text), None, 1
     except json.JSONDecodeError as error:
-        return f"not JSON ({error.msg} at column {error.colno})"
+        return None, f"not JSON ({error.msg} at column {error.colno})", error.lineno
     except RecursionError:
-        return "not JSON of a sensible depth"
-    return item if isinstance(item, dict) else "not a JSON object"
+        return None, "not JSON of a sensible depth", 1
+    except ValueError:  # Python reads no integers of more than 4300 digits
+        return None, "not JSON that can be read (a number of thousands of digits)", 1
 
 
 def _parquet(file: IO[bytes], columns: frozenset[str] | None) -> Iterator[Line]:
