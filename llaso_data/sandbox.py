@@ -168,7 +168,9 @@ class _Child:
         self.memory_mb = memory_mb
         self.served = 0
         self._owner = os.getpid()
+        self._environment = dict(os.environ)
         self._buffer = bytearray()
+        self._room = memoryview(bytearray(_READ_BYTES))
         self._process = _start(memory_mb)
         self._stdin: IO[bytes] = self._process.stdin  # type: ignore[assignment]
         self._stdout: IO[bytes] = self._process.stdout  # type: ignore[assignment]
@@ -187,9 +189,11 @@ class _Child:
             raise LLaSOError(f"the decoding process does not start: {error}; `{_COMMAND}` may say more") from error
 
     def usable(self, memory_mb: int) -> bool:
-        """False for one with another limit, one that has ended, and another process's, of whom we are the fork."""
+        """False for one that has ended, one of another limit or of other variables (a store's keys and address are
+        among them), and another process's, of whom we are the fork."""
         mine = self._owner == os.getpid() and self.close.alive
-        return mine and self.memory_mb == memory_mb and self._process.poll() is None
+        same = self.memory_mb == memory_mb and self._environment == os.environ
+        return mine and same and self._process.poll() is None
 
     def decode(self, request: _Request) -> tuple[list[Pcm | AudioError], Probe]:
         self.served += 1
@@ -254,10 +258,10 @@ class _Child:
     def _fill(self, count: int, clock: _Clock) -> None:
         while len(self._buffer) < count:
             self._wait(self._hear, clock)
-            data = os.read(self._stdout.fileno(), _READ_BYTES)
-            if not data:
+            size = os.readv(self._stdout.fileno(), [self._room])
+            if not size:
                 raise self._ended()
-            self._buffer += data
+            self._buffer += self._room[:size]
 
     def _wait(self, poll: select.poll, clock: _Clock) -> None:
         while not poll.poll(1000 * _SLICE_S if clock.stall_s > _SLICE_S else 1000 * clock.stall_s / 4):
