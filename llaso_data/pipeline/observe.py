@@ -20,6 +20,7 @@ from llaso_data.asr.engine import Statistics
 from llaso_data.audio import Pcm
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.filters.text_scores import score_text
+from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_part
 from llaso_data.pipeline.recipe import Observe, Run, UserStage
@@ -59,6 +60,7 @@ class BlockResult:
 
 def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
     """Decode every input once, give it its audio id, and cut what is longer than a Whisper window."""
+    memory.release()  # of the block before
     utterances: list[Utterance] = []
     pcm: list[Pcm | None] = []
     for _, group in groupby(block.inputs, key=lambda item: (item.utterance.source.uri, item.utterance.source.member)):
@@ -160,6 +162,7 @@ class Observer:
                 raise LLaSOError(f"stage {name}: it must return the same utterances (same ids) in the same order")
         utterances = [rounded(utterance) for utterance in utterances]
         write_part(self._out, block.name, utterances)
+        memory.release()
         return BlockResult(
             block.name,
             block.inputs,
