@@ -206,6 +206,7 @@ def arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
     return _ARROW[hint], False
 
 
+@functools.cache  # reading hints is slow
 def schema(record: type) -> pa.Schema:
     """The Arrow schema of a record class, one column per field in the order of declaration."""
     hints = typing.get_type_hints(record)

@@ -32,7 +32,7 @@ _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 _SCRATCH = "llaso-scratch-"
 _SCRATCH_YOUNG_S = 60.0  # a folder is made a moment before it is locked
 _CLIENTS = frozenset(
-    ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "gcsfs", "google", "httpx", "huggingface_hub",
+    ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "gcsfs", "google", "httpx", "httpx2", "huggingface_hub",
      "requests", "urllib3")
 )  # fmt: skip
 """Packages whose exceptions mean that a store could not be asked; many of them are no OSError."""
@@ -46,8 +46,11 @@ def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileS
     """The file system of a URI (or plain path) and the path on it; raises LLaSOError where fsspec knows none."""
     try:
         fs, path = fsspec.core.url_to_fs(uri, **_options(uri, attempts))
-    except (ImportError, ValueError) as error:  # the store's package is not installed; no such protocol
-        raise LLaSOError(f"{uri}: {error}") from error
+    except Exception as error:  # the store's package is not installed; no such protocol; no address for it
+        if isinstance(error, OSError) and not _is_clients(error):
+            raise
+        kind = StoreError if _is_clients(error) else LLaSOError
+        raise kind(f"{uri}: {reason(error)}") from error
     if uri.startswith(("s3://", "s3a://")):
         fs.retries = _S3FS_TRIES
     return fs, str(path)

@@ -199,7 +199,7 @@ def test_no_observations_give_an_empty_table() -> None:
 
 
 def test_a_missing_or_foreign_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(LLaSOError, match=r"gone\.parquet.*run build-align again"):
+    with pytest.raises(LLaSOError, match=r"gone\.parquet.*run `llaso-data build-align` again"):
         judge([str(tmp_path / "gone.parquet")], Judge())
     pq.write_table(to_table([utterance()], Utterance).drop_columns(["scores"]), tmp_path / "old.parquet")
     with pytest.raises(LLaSOError, match=r"old\.parquet.*scores\.avg_logprob"):

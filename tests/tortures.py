@@ -236,7 +236,7 @@ NAMES = (
     "emoji-🎤",
     "new\nline",
     "dots.in.the..name",
-    "-escape\x1b[31m\x07",
+    "fold\ner/-escape\x1b[31m\x07",
     "tab\tand\\backslash",
     "{0..9}*?[x]#hash%20+&;",
     "\u202egnp",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,20 +37,28 @@ def stored(needed: Collection[str]) -> list[str]:
 
 def read(uri: str, columns: Sequence[str]) -> pa.Table:
     """Those columns of one observation file, nested ones flattened to dotted names. Raises LLaSOError."""
-    try:
-        with storage.open_read(uri) as file:
-            table = pq.ParquetFile(file).read(columns=list(columns), use_threads=False)
-    except FileNotFoundError as error:
-        raise LLaSOError(f"{uri}: these observations are gone; run build-align again to make them") from error
-    except (OSError, pa.ArrowException) as error:
-        raise LLaSOError(f"{uri}: cannot be read as observations: {error}") from error
-    flat = table.flatten()
+    with reading(uri) as file:
+        table = pq.ParquetFile(file).read(columns=list(columns), use_threads=False)
+        table.validate(full=True)
+        flat = table.flatten()
     missing = sorted(set(columns) - set(flat.column_names))
     if missing:
         raise LLaSOError(
             f"{uri}: has no column {', '.join(missing)}; it was not written by this version of build-align"
         )
     return flat.select(list(columns))
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[IO[bytes]]:
+    """One of build-align's own files, opened; what is wrong with it comes out as an LLaSOError that names it."""
+    try:
+        with storage.open_read(uri) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise LLaSOError(f"{uri} is gone; run `llaso-data build-align` again to make it") from error
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        raise LLaSOError(f"{uri} cannot be read ({error}); remove it and run `llaso-data build-align` again") from error
 
 
 def derive(table: pa.Table, needed: Collection[str], phrases: Mapping[str, Sequence[str]]) -> Columns:

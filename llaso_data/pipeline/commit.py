@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llaso_data import storage
-from llaso_data.records import Utterance, from_table, to_table
+from llaso_data.errors import LLaSOError
+from llaso_data.filters import columns
+from llaso_data.records import FORMAT_VERSION, Utterance, from_table, to_table
 
 
 def part_uri(out: str, block: str) -> str:
@@ -23,6 +26,25 @@ def manifest_uri(out: str) -> str:
     return storage.join(out, "manifest.json")
 
 
+def manifest(out: str) -> dict[str, Any]:
+    """The summary of a finished run. Raises LLaSOError where there is none, or it is of another format."""
+    path = manifest_uri(out)
+    try:
+        stated: dict[str, Any] = storage.read_json(path)
+    except FileNotFoundError as error:
+        raise LLaSOError(
+            f"{out}: no finished run of build-align ({path} is missing); run `llaso-data build-align` to its end first"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise LLaSOError(f"{path} is not JSON: {error}; run `llaso-data build-align` again") from error
+    named = stated.get("blocks") if isinstance(stated, dict) else None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in [*named, stated.get("verdicts")]):
+        raise LLaSOError(f"{path} is not the manifest of `llaso-data build-align`")
+    if stated.get("format_version") != FORMAT_VERSION:
+        raise LLaSOError(f"{path} has format version {stated.get('format_version')}, this LLaSO reads {FORMAT_VERSION}")
+    return stated
+
+
 def committed(out: str) -> set[str]:
     """The names of all blocks that are observed, by one listing."""
     rows = storage.listing(storage.join(out, "observations"))
@@ -34,13 +56,14 @@ def write_part(out: str, block: str, utterances: Sequence[Utterance]) -> None:
 
 
 def read_part(out: str, block: str) -> list[Utterance]:
-    with storage.open_read(part_uri(out, block)) as file:
+    """The utterances of a block. Raises LLaSOError where its part is damaged."""
+    with columns.reading(part_uri(out, block)) as file:
         return from_table(pq.read_table(file), Utterance)
 
 
 def observed(out: str) -> Iterator[Utterance]:
     """All utterances of a finished run, in the order of the manifest's blocks; one block in memory at a time."""
-    for block in storage.read_json(manifest_uri(out))["blocks"]:
+    for block in manifest(out)["blocks"]:
         yield from read_part(out, block)
 
 

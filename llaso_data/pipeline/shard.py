@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from llaso_data import audio, lock, records, sandbox, storage
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.filters import columns
 from llaso_data.instruct import asr
 from llaso_data.pipeline import commit, recipe
 from llaso_data.pipeline.shard_plan import Plan, plan
@@ -209,7 +210,7 @@ def _load(task: ShardTask) -> list[Utterance]:
     """The records of a shard; of each observation file only the rows that it needs become objects."""
     tables = []
     for name, rows in task.rows:
-        with storage.open_read(commit.part_uri(task.source, name)) as file:
+        with columns.reading(commit.part_uri(task.source, name)) as file:
             tables.append(pq.ParquetFile(file).read().take(pa.array(rows, pa.int64())))
     return records.from_table(pa.concat_tables(tables), Utterance)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import records, storage
+from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.filters.duplicates import Hashes
@@ -70,7 +70,7 @@ class Plan:
 
 def plan(source: str, spec: recipe.Shard) -> Plan:
     """Read the manifest, the verdicts and the columns that decide. Raises LLaSOError where they do not fit."""
-    stated = _manifest(source)
+    stated = commit.manifest(source)
     names = tuple(stated["blocks"])
     ids, verdicts = _verdicts(source, stated["verdicts"])
     if not verdicts.any():
@@ -140,37 +140,16 @@ class _Accepted:
     row: I32
 
 
-def _manifest(source: str) -> dict[str, Any]:
-    path = commit.manifest_uri(source)
-    try:
-        stated = storage.read_json(path)
-    except FileNotFoundError as error:
-        raise LLaSOError(f"{path} does not exist: run `llaso-data build-align` to its end first") from error
-    except ValueError as error:
-        raise LLaSOError(f"{path} is not JSON: {error}") from error
-    if not isinstance(stated, dict) or not {"blocks", "verdicts", "format_version"} <= stated.keys():
-        raise LLaSOError(f"{path} is not the manifest of `llaso-data build-align`")
-    if stated["format_version"] != records.FORMAT_VERSION:
-        raise LLaSOError(
-            f"{path} has format version {stated['format_version']}, this LLaSO reads {records.FORMAT_VERSION}"
-        )
-    return stated
-
-
 def _verdicts(source: str, digest: str) -> tuple[Hashes, npt.NDArray[np.bool_]]:
     """The ids of all verdicts, and which of them accept."""
     uri = commit.verdicts_uri(source, digest)
     ids, accepted = [np.zeros((0, 2), np.uint64)], [np.zeros(0, bool)]
-    try:
-        with storage.open_read(uri) as file:
-            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "verdict"]):
-                table = pa.Table.from_batches([batch])
-                ids.append(columns.hashes(table["id"], "id"))
-                accepted.append(columns.flags(pc.equal(table["verdict"], records.ACCEPTED)))
-    except FileNotFoundError as error:
-        raise LLaSOError(f"{uri} is missing; run `llaso-data build-align` again") from error
-    except (pa.ArrowException, OSError) as error:
-        raise LLaSOError(f"{uri} cannot be read ({error}); run `llaso-data build-align` again") from error
+    with columns.reading(uri) as file:
+        for batch in pq.ParquetFile(file).iter_batches(columns=["id", "verdict"]):
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            ids.append(columns.hashes(table["id"], "id"))
+            accepted.append(columns.flags(pc.equal(table["verdict"], records.ACCEPTED)))
     return np.concatenate(ids), np.concatenate(accepted)
 
 

@@ -100,11 +100,7 @@ class Survey:
 
 def survey(align: str, examples: int) -> Survey:
     """Counts a finished run. Raises LLaSOError where there is none, or where its parts do not belong together."""
-    try:
-        manifest = storage.read_json(commit.manifest_uri(align))
-    except FileNotFoundError as error:
-        missing = commit.manifest_uri(align)
-        raise LLaSOError(f"{align}: no finished run of build-align ({missing} is missing)") from error
+    manifest = commit.manifest(align)
     recipe = Recipe.model_validate(manifest["recipe"])
     found = Survey(recipe, manifest, examples=Choice(examples))
     section = recipe.judge
@@ -143,7 +139,7 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, moving: li
     needed = sorted({"duration_s", *(name for rule in rules(recipe.judge) for name in rule.needs())})
     drawn = sorted(({t.rule.column for t in moving} | {"chars_per_s"}) - set(needed))
     wanted = sorted({*columns.stored([*needed, *drawn]), *_attribute_columns()})
-    with storage.open_read(commit.verdicts_uri(align, manifest["verdicts"])) as file:
+    with columns.reading(commit.verdicts_uri(align, manifest["verdicts"])) as file:
         verdicts = pq.ParquetFile(file).iter_batches(
             1 << 16, columns=["id", "verdict", "rule", "duplicate_of"], use_threads=False
         )

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.filters import columns
 from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED
 
@@ -42,17 +42,13 @@ def rejections(align: str, rule: str | None = None) -> Iterator[Rejection]:
     ``rule`` is a rule's name or the start of it at a dot: ``failed``, ``consistency``, ``failed.missing``.
     Raises LLaSOError where there is no finished run, or verdicts and observations do not belong together.
     """
-    try:
-        manifest = storage.read_json(commit.manifest_uri(align))
-    except FileNotFoundError as error:
-        raise LLaSOError(
-            f"{align}: no finished run of build-align ({commit.manifest_uri(align)} is missing)"
-        ) from error
-    with storage.open_read(commit.verdicts_uri(align, manifest["verdicts"])) as file:
+    manifest = commit.manifest(align)
+    with columns.reading(commit.verdicts_uri(align, manifest["verdicts"])) as file:
         verdicts = _Rows(pq.ParquetFile(file))
         for block in manifest["blocks"]:
-            with storage.open_read(commit.part_uri(align, block)) as part:
+            with columns.reading(commit.part_uri(align, block)) as part:
                 observed = pq.ParquetFile(part).read(list(_PLACE))
+                observed.validate(full=True)
             judged = verdicts.take(len(observed))
             if not judged["id"].equals(observed["id"]):
                 raise LLaSOError(f"{align}: the verdicts do not belong to the observations; run build-align again")
@@ -101,6 +97,7 @@ class _Rows:
         pieces = [self._rest]
         have = len(self._rest)
         while have < count and (batch := next(self._batches, None)) is not None:
+            batch.validate(full=True)
             pieces.append(pa.Table.from_batches([batch]))
             have += len(batch)
         table = pa.concat_tables(pieces)

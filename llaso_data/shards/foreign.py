@@ -222,6 +222,10 @@ def _regular(file: IO[bytes], uri: str) -> Iterator[tarfile.TarInfo]:
 def _safe(name: str, uri: str) -> str:
     if name.startswith("/") or "\\" in name or ".." in name.split("/") or "\0" in name:
         raise ShardError(f"{uri}: the member {name!r} would leave the folder; this tar is not to be trusted")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ShardError(f"{uri}: the name of the member {name!r} is not UTF-8; write the tar again") from error
     return name
 
 
@@ -272,7 +276,8 @@ def _duration_s(data: bytes, label: str) -> float:
 def _json(parts: dict[str, tuple[int, bytes]]) -> dict[str, Any]:
     try:
         said = json.loads(parts[layout.JSON_PART][1])
-    except (KeyError, ValueError):
+        json.dumps(said, ensure_ascii=False).encode()  # half characters are no text that an index can hold
+    except (KeyError, ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
 

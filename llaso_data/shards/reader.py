@@ -6,6 +6,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import layout
-from llaso_data.shards.index import open_arrow
+from llaso_data.shards.index import SHARD_COLUMN, open_arrow, stated
 from llaso_data.shards.tar import ShardError
 
 
@@ -56,14 +57,21 @@ def open_index(uri: str) -> Index:
         raise LLaSOError(
             f"{uri} has no {layout.INDEX}: run `llaso-data shard` to the end, or `llaso-data index` for other tars"
         ) from error
-    metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+    metadata = stated(table, path)
     check_version(metadata.get("llaso.format_version"), path)
-    shards = tuple(locate(uri, name) for name in json.loads(metadata["llaso.shards"]))
-    numbers = table["shard"].to_numpy()
+    try:
+        names = json.loads(metadata["llaso.shards"])
+        shards = tuple(locate(uri, name) for name in names)
+        numbers = table["shard"].cast(SHARD_COLUMN.type).to_numpy()
+        if table["shard"].null_count:
+            raise ValueError("a row names no shard")
+        digest = metadata["llaso.dataset"]
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
+        raise ShardError(f"{path} does not list its shards; build the index again") from error
     if len(numbers) and (np.any(numbers[1:] < numbers[:-1]) or numbers[0] < 0 or numbers[-1] >= len(shards)):
         raise ShardError(f"{path} names shards that it does not list, or in no order; build the index again")
     first_rows = np.searchsorted(numbers, np.arange(len(shards) + 1)).tolist()
-    return Index(storage.absolute(uri), table, shards, tuple(first_rows), metadata["llaso.dataset"])
+    return Index(storage.absolute(uri), table, shards, tuple(first_rows), digest)
 
 
 def read_manifest(uri: str) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
         manifest = storage.read_json(path)
     except FileNotFoundError as error:
         raise LLaSOError(f"{uri} has no {layout.MANIFEST}: it is no finished set of shards") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LLaSOError(f"{path} is not JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
         raise LLaSOError(f"{path} is not the manifest of shards")
@@ -83,7 +91,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
 
 def check_version(version: object, path: str) -> None:
     """Refuse what a newer LLaSO wrote; raises LLaSOError."""
-    if not str(version).isdecimal() or int(str(version)) > layout.FORMAT_VERSION:
+    if str(version) not in map(str, range(layout.FORMAT_VERSION + 1)):
         raise LLaSOError(f"{path} has format version {version}; this LLaSO reads up to {layout.FORMAT_VERSION}")
 
 
@@ -97,8 +105,18 @@ def read_sample(shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:
 
     Raises :class:`ShardError` where bytes are missing or do not have the CRC-32 of the index.
     """
-    with storage.open_read(shard) as file:
+    with open_shard(shard) as file:
         return read_parts(file, shard, row)
+
+
+@contextmanager
+def open_shard(shard: str) -> Iterator[IO[bytes]]:
+    """A tar open for reading. Raises :class:`ShardError` where it is not there."""
+    try:
+        with storage.open_read(shard) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise ShardError(f"{shard} is missing; fetch or write the shards again") from error
 
 
 def read_parts(file: IO[bytes], shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:
@@ -110,12 +128,14 @@ def iterate(uri: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Every sample of a dataset as (key, parts), in the order of the index; each tar is opened once."""
     index = open_index(uri)
     for number, shard in enumerate(index.shards):
-        with storage.open_read(shard) as file:
+        with open_shard(shard) as file:
             for row in index.rows_of(number):
                 yield row["key"], read_parts(file, shard, row)
 
 
 def _read(file: IO[bytes], shard: str, key: str, part: Mapping[str, Any]) -> bytes:
+    if part["offset"] < 0 or part["size"] < 0:
+        raise ShardError(f"{shard}: the index says that {key}.{part['ext']} lies before the start; build it again")
     data = _pread(file, part["offset"], part["size"])
     if len(data) != part["size"]:
         raise ShardError(f"{shard}: {key}.{part['ext']} is cut short ({len(data)} of {part['size']} bytes)")
@@ -128,8 +148,10 @@ def _pread(file: IO[bytes], offset: int, size: int) -> bytes:
     """Up to ``size`` bytes; fewer only at the end of the file."""
     try:
         descriptor = file.fileno()
+        length = os.fstat(descriptor).st_size
     except (OSError, AttributeError):
-        descriptor = None
+        descriptor, length = None, file.seek(0, os.SEEK_END)
+    size = min(size, length - offset)  # a damaged index may ask for more than there is memory
     chunks: list[bytes] = []
     while size > 0:
         if descriptor is None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from llaso_data import records, storage
-from llaso_data.shards import layout, manifest
-from llaso_data.shards.reader import Index, open_index, read_manifest, read_parts
+from llaso_data.shards import layout, manifest, schemas
+from llaso_data.shards.reader import Index, open_index, open_shard, read_manifest, read_parts
+from llaso_data.shards.tar import ShardError
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -51,6 +52,9 @@ def stats(uri: str, *, read_samples: bool = True) -> Stats:
     Raises LLaSOError where manifest or index are missing. ``read_samples=False`` reads no tar.
     """
     stated, index = read_manifest(uri), open_index(uri)
+    missing = sorted(set(schemas.MANIFEST["required"]) - stated.keys())
+    if missing:
+        raise ShardError(f"{uri}: its {layout.MANIFEST} lacks {', '.join(missing)}; `llaso-data validate` says more")
     durations_s = index.table["duration_s"].to_numpy()
     quantiles = np.quantile(durations_s, QUANTILES) if len(index) else np.zeros(len(QUANTILES))
     counted = _read_samples(index) if read_samples and stated["profile"] == manifest.LLASO else {}
@@ -76,17 +80,22 @@ def _read_samples(index: Index) -> dict[str, Any]:
     origins: Counter[str] = Counter()
     words = 0
     for number, shard in enumerate(index.shards):
-        with storage.open_read(shard) as file:
+        with open_shard(shard) as file:
             for row in index.rows_of(number):
                 row["parts"] = [part for part in row["parts"] if part["ext"] == layout.JSON_PART]
-                said = json.loads(read_parts(file, shard, row)[layout.JSON_PART])
-                for entry in said["audios"]:
-                    speaker = entry["speaker"]
-                    if speaker["id"]["value"] != records.UNKNOWN:
-                        speakers.add((entry["source"]["corpus"], speaker["id"]["value"]))
-                    genders[speaker["gender"]["value"]] += 1
-                    origins[entry.get("text_origin", records.UNKNOWN)] += 1
-                    words += len(entry["words"])
+                try:
+                    said = json.loads(read_parts(file, shard, row)[layout.JSON_PART])
+                    for entry in said["audios"]:
+                        speaker = entry["speaker"]
+                        if speaker["id"]["value"] != records.UNKNOWN:
+                            speakers.add((entry["source"]["corpus"], speaker["id"]["value"]))
+                        genders[speaker["gender"]["value"]] += 1
+                        origins[entry.get("text_origin", records.UNKNOWN)] += 1
+                        words += len(entry["words"])
+                except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                    raise ShardError(
+                        f"{shard}: {row['key']} is no sample of this format; `llaso-data validate` says more"
+                    ) from error
     return {
         "speakers": len(speakers),
         "genders": dict(sorted(genders.items())),

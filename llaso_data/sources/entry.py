@@ -97,15 +97,19 @@ def extension(path: str) -> str:
 
 def matcher(pattern: str) -> re.Pattern[str]:
     """A glob on posix paths as a regular expression: ``*`` stays inside a folder, ``**/`` is any depth, also none."""
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    plain = re.sub(r"(\*\*/)+", "**/", re.sub(r"\*{2,}", "**", pattern))  # runs of stars would search for ever
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", plain)
     special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(special.get(piece) or _literal_or_set(piece) for piece in pieces))
+    try:
+        return re.compile("".join(special.get(piece) or _literal_or_set(piece) for piece in pieces), re.DOTALL)
+    except re.error as error:
+        raise LLaSOError(f"pattern {pattern!r}: {error}") from error
 
 
 def _literal_or_set(piece: str) -> str:
     if not (piece.startswith("[") and piece.endswith("]")):
         return re.escape(piece)
-    inside = piece[1:-1].replace("\\", r"\\")
+    inside = re.sub(r"[\\[&~|]", r"\\\g<0>", piece[1:-1])
     return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
 
 
@@ -196,7 +200,7 @@ def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
         detail = f"{escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)
         entry = replace(entry, said=replace(entry.said, **dict.fromkeys(unsafe)))
-    return entry, failure
+    return entry, failure and Failure(failure.reason, escaped(failure.detail))
 
 
 def escaped(name: str) -> str:

@@ -173,9 +173,16 @@ def _seconds(value: Any, name: str) -> float | None:
 
 
 def stat(uri: str) -> tuple[int, str]:
-    """(size in bytes, version) of a file; (0, "") where it is not there: decoding will say so."""
+    """(size in bytes, version) of a file; (0, "") where it is not there: decoding will say so.
+
+    Raises RowError where it is no address of anything; a store that fails, or needs a package, ends the run.
+    """
     try:
         found = storage.stat(uri)
     except (OSError, ValueError):
         return 0, ""
+    except LLaSOError as error:
+        if isinstance(error, storage.StoreError) or isinstance(error.__cause__, ImportError):
+            raise
+        raise RowError(str(error)) from error
     return found["size"], found["version"]

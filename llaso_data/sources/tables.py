@@ -135,5 +135,5 @@ def _parquet(file: IO[bytes], columns: frozenset[str] | None) -> Iterator[Line]:
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, ValueError) as error:
         raise LLaSOError(f"{getattr(file, 'name', 'Parquet file')}: not a readable Parquet file ({error})") from error
