@@ -41,6 +41,7 @@ STUCK, TOO_MUCH_MEMORY, CRASHED = "stuck", "too_much_memory", "crashed"
 _START_S = 120.0  # for the child's imports, on a disk that everybody reads
 _STORE_S = 900.0  # stores end a request by themselves; one that does not is given up
 _SLICE_S = 1.0  # a longer wait was no wait: the machine slept, or Ctrl-Z stopped us both
+_DYING_S = 1.0  # from the end of its pipe to its own
 _END_S = 10.0  # for a killed process to be gone
 _READ_BYTES = 1 << 20
 _PCM_BYTES = 1 << 23  # of one frame
@@ -270,10 +271,8 @@ class _Child:
 
     def _ended(self) -> _EndedError:
         """How the child died: it has closed its end of the pipe."""
-        code, peak_mb = _reaped(self._process)
+        code = _reaped(self._process)
         self.close()
-        if peak_mb >= self.memory_mb:
-            return _too_much(self.memory_mb)
         if code < 0:
             return _EndedError(CRASHED, f"the decoder was killed by {signal.Signals(-code).name}")
         return _EndedError(CRASHED, f"the decoder ended by itself (code {code})")
@@ -334,7 +333,7 @@ _COMMAND = f"{os.path.basename(sys.executable)} -m {_MODULE}"
 
 def _start(memory_mb: int) -> subprocess.Popen[bytes]:
     """A new interpreter, not a fork: we have threads. It finds its modules where we find ours."""
-    environment = {**os.environ, **dict.fromkeys(_BLAS, "1")}
+    environment = {**os.environ, **dict.fromkeys(_BLAS, "1"), "PYTHONSAFEPATH": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     command = [sys.executable, "-m", _MODULE, str(os.getpid()), str(memory_mb)]
     # Ctrl-C reaches all of a terminal's processes; this one ends with its parent. Masks are inherited, also by threads.
@@ -349,25 +348,17 @@ def _start(memory_mb: int) -> subprocess.Popen[bytes]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _reaped(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Kill and collect it: exit code as ``subprocess`` counts, and the most memory that it held, in MiB.
+def _reaped(process: subprocess.Popen[bytes]) -> int:
+    """Collect a process that has ended, or is killed for it; its exit code as ``subprocess`` counts.
 
     One that the kernel cannot end, because it waits for a disk, is left behind; ``subprocess`` collects it later.
     """
-    if process.returncode is not None:
-        return process.returncode, 0.0
-    until_s = time.monotonic() + _END_S
-    killed_s = time.monotonic() + 1.0  # it is already dying, and how is to be known
-    while time.monotonic() < until_s:
-        with suppress(ChildProcessError):
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                process.returncode = os.waitstatus_to_exitcode(status)
-                return process.returncode, usage.ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
-        if time.monotonic() > killed_s:
-            process.kill()
-        time.sleep(0.001)
-    return -signal.SIGKILL, 0.0
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(_DYING_S)
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(_END_S)
+    return -signal.SIGKILL
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
