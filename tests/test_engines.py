@@ -190,6 +190,18 @@ def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
     _check_reachable("auto")
 
 
+def test_a_worker_with_cuda_wants_a_gpu_that_is_not_there_yet() -> None:
+    """An autoscaler only brings what somebody waits for; this machine never will have one."""
+    from llaso_data.pipeline.ray_cluster import gpus_per_actor, room_for
+
+    joined = Run(device="cuda", address="10.0.0.1:6379", threads=4)
+    assert gpus_per_actor(joined) == 1.0 and room_for(joined, 1.0) == 4
+    assert gpus_per_actor(Run(device="cpu")) == 0.0 and gpus_per_actor(Run(device="cuda", num_gpus=0.25)) == 0.25
+    if not ray.cluster_resources().get("GPU"):
+        with pytest.raises(LLaSOError, match="a worker wants 1 GPUs, this machine has 0"):
+            room_for(Run(device="cuda"), gpus_per_actor(Run(device="cuda")))
+
+
 @pytest.mark.slow
 def test_nine_languages_that_nobody_gave_are_the_same_bytes(
     whisper_base: Path, clips: list[Clip], tmp_path: Path

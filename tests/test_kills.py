@@ -187,7 +187,8 @@ def test_no_process_outlives_a_run_with_ray(large: Peace, tmp_path: Path, number
         run.send(number)
         assert run.wait() == code
         ended_s = time.monotonic()
-        assert until(lambda: run.remains() == [], 60), run.remains()
+        # Where the driver could not say goodbye, Ray's agents look for its cluster for a minute before they end.
+        assert until(lambda: run.remains() == [], 180), run.remains()
         print(f"\n{signal.Signals(number).name}: all gone {time.monotonic() - ended_s:.1f} s after the command")
         if number != signal.SIGKILL:
             assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; finished blocks are kept")

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
-from llaso_data.pipeline.ray_cluster import alive, cluster, gpus_per_actor, room_for
+from llaso_data.pipeline.ray_cluster import alive, cluster, dead_nodes, gpus_per_actor, room_for
 from llaso_data.pipeline.recipe import Observe, Run
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class _Observing:
         self._arguments = (settings, run, out)
         self._decoding: dict[Any, tuple[_Job[PlannedBlock], Any]] = {}
         self._decoded: deque[tuple[_Job[PlannedBlock], Any]] = deque()
-        self._loading: dict[Any, Any] = {}  # actors that load their models
+        self._loading: dict[Any, tuple[Any, int]] = {}  # actors that load their models, and the nodes dead before
         self._idle: list[Any] = []
         self._listening: dict[Any, tuple[_Job[PlannedBlock], Any]] = {}
         self._nodes: dict[Any, str] = {}
@@ -203,9 +203,11 @@ class _Observing:
             fault, loaded = self._load.remote(job.item, self._settings, self._run.threads)
             self._decoding[fault] = (job, loaded)
         blocks = len(self._decoding) + len(self._decoded) + len(self._listening)
-        for _ in range(min(actors, blocks) - len(self._loading) - len(self._idle) - len(self._listening)):
+        wanted = min(actors, blocks) - len(self._loading) - len(self._idle) - len(self._listening)
+        dead = dead_nodes() if wanted > 0 else 0
+        for _ in range(wanted):
             actor = self._actor.remote()
-            self._loading[actor.load.remote(*self._arguments)] = actor
+            self._loading[actor.load.remote(*self._arguments)] = (actor, dead)
         while self._idle and self._decoded:
             job, loaded = self._decoded.popleft()
             actor = self._idle.pop()
@@ -217,7 +219,7 @@ class _Observing:
         import ray
 
         if done in self._loading:
-            self._hired(done, self._loading.pop(done))
+            self._hired(done, *self._loading.pop(done))
         elif done in self._decoding:
             job, loaded = self._decoding.pop(done)
             try:
@@ -240,13 +242,15 @@ class _Observing:
                 return result
         return None
 
-    def _hired(self, done: Any, actor: Any) -> None:
+    def _hired(self, done: Any, actor: Any, dead: int) -> None:
         import ray
 
         try:
             self._nodes[actor] = _result(ray.get(done))
         except ray.exceptions.RayActorError as error:
             ray.kill(actor)
+            if dead_nodes() > dead:
+                return  # most likely its own, with all the others that it was to hold
             self._stillborn += 1
             if self._stillborn >= DEATHS:
                 raise LLaSOError(
@@ -284,7 +288,8 @@ class _Observing:
 
         for task in self._decoding:
             ray.cancel(task, force=True)
-        for actor in [*self._loading.values(), *self._idle, *(actor for _, actor in self._listening.values())]:
+        loading = (actor for actor, _ in self._loading.values())
+        for actor in [*loading, *self._idle, *(actor for _, actor in self._listening.values())]:
             ray.kill(actor)
 
 

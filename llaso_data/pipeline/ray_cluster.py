@@ -21,11 +21,14 @@ def cluster(run: Run) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Of every worker that dies Ray prints a page on our standard output. What matters of it comes as an error.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    address = _address(run)
+    if address != "local" and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start --head` does; who joins would send none
     import ray
 
     started = not ray.is_initialized()
     if started:
-        _connect(_address(run))
+        _connect(address)
     try:
         yield
     finally:
@@ -40,13 +43,20 @@ def alive(node: str) -> bool:
     return any(row["NodeID"] == node and row["Alive"] for row in ray.nodes())
 
 
+def dead_nodes() -> int:
+    """How many nodes the cluster has lost so far."""
+    import ray
+
+    return sum(not row["Alive"] for row in ray.nodes())
+
+
 def gpus_per_actor(run: Run) -> float:
     import ray
 
     if run.num_gpus is not None:
         return run.num_gpus
-    if run.device == "cpu":
-        return 0.0
+    if run.device != "auto":
+        return float(run.device == "cuda")  # of a cluster that has none yet, too: it may be about to grow
     return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
 
 
@@ -73,8 +83,11 @@ def _connect(address: str) -> None:
     import ray
 
     terminated = signal.getsignal(signal.SIGTERM)
+    hint = ""
     try:
         _check_reachable(address)
+        if address != "local":
+            hint = "; its Ray and Python must be the same as here, and its token known here (docs/cluster.md)"
         ray.init(
             address=address,
             include_dashboard=False if address == "local" else None,
@@ -82,12 +95,19 @@ def _connect(address: str) -> None:
             logging_level=logging.ERROR,
             runtime_env={"env_vars": _worker_environment()},
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         where = "start here" if address == "local" else f"reach {address}"
-        raise LLaSOError(f"Ray: could not {where}: {error}; --engine local needs no Ray") from error
+        raise LLaSOError(f"Ray: could not {where}: {error}{hint}; --engine local needs no Ray") from error
     # Ray takes SIGTERM for itself; whoever had an answer to it keeps it.
     if terminated not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _has_token() -> bool:
+    """Whether a token is where Ray looks for one; the first local cluster of a user makes it."""
+    return "RAY_AUTH_TOKEN" in os.environ or os.path.exists(
+        os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token")
+    )
 
 
 def _check_reachable(address: str) -> None:
