@@ -51,26 +51,28 @@ def main() -> None:
     parser.add_argument("--millions", type=float, nargs="+", default=[1.2, 4.0, 12.0])
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
     parser.add_argument("--scratch", default=None, help="a folder with room; default: the system's temporary one")
+    parser.add_argument("--keep", type=Path, help="a folder for the parts that stays, and is used again")
     parser.add_argument("--run", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
         _measured(*args.run)
         return
-    folder = Path(tempfile.mkdtemp(prefix="scale-", dir=args.scratch))
+    folder = args.keep or Path(tempfile.mkdtemp(prefix="scale-", dir=args.scratch))
     print(f"{'records':>12}  {'stage':<12} {'seconds':>9} {'CPU':>9} {'MiB':>7} {'us a record':>12} {'to linear':>10}")
     try:
         first: dict[str, float] = {}
         for millions in sorted(args.millions):
             rows = -(-round(millions * 1e6) // ROWS) * ROWS
-            make(folder, rows)
+            out = make(folder, rows)
             for stage in args.stages:
-                found = json.loads(_output([sys.executable, __file__, "--run", stage, str(folder)]))
+                found = json.loads(_output([sys.executable, __file__, "--run", stage, out]))
                 micros = found["cpu"] / rows * 1e6
                 ratio = micros / first.setdefault(stage, micros)
                 row = f"{rows:>12,}  {stage:<12} {found['seconds']:>9.1f} {found['cpu']:>9.1f} {found['mib']:>7,}"
                 print(f"{row} {micros:>12.2f} {ratio:>10.2f}", flush=True)
     finally:
-        shutil.rmtree(folder)
+        if not args.keep:
+            shutil.rmtree(folder)
 
 
 def _output(command: list[str]) -> str:
@@ -150,15 +152,21 @@ def inputs(rows: int) -> Iterator[Input]:
         )
 
 
-def make(folder: Path, rows: int) -> None:
-    """The parts of that many records; those of a smaller size are kept, for they are the same."""
-    (folder / "observations").mkdir(exist_ok=True)
+def make(folder: Path, rows: int) -> str:
+    """An output with the parts of that many records; those of another size are the same files under another name."""
+    (folder / "observations").mkdir(parents=True, exist_ok=True)
     present = commit.committed(str(folder))
     missing = [number for number in range(rows // ROWS) if name(number) not in present]
     chunks = [missing[start::64] for start in range(64)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(_write_parts, [str(folder)] * 64, chunks))
-    storage.write_json(str(folder / "size.json"), rows)
+    out = str(folder / str(rows))
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(os.path.join(out, "observations"))
+    for block in names(rows):
+        os.link(commit.part_uri(str(folder), block), commit.part_uri(out, block))
+    storage.write_json(storage.join(out, "size.json"), rows)
+    return out
 
 
 def _write_parts(folder: str, numbers: list[int]) -> None:
