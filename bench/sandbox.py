@@ -87,7 +87,7 @@ def load(decode: Callable[[str], audio.Pcm], utterance: Utterance) -> None:
 
 
 def start() -> None:
-    sandbox._child(LIMITS.memory_mb + 1).close()
+    sandbox._child(LIMITS.memory_mb + 1, "").close()
 
 
 def compare(

@@ -70,14 +70,14 @@ def decode_spans(
     if not _reachable(uri):
         return audio.decode_spans(uri, member, spans, max_duration_s)
     request = _Request(uri, member, list(spans), max_duration_s, stall_s)
-    child = _child(memory_mb)
+    child = _child(memory_mb, uri)
     try:
         return child.decode(request)
     except _EndedError as ended:
         if ended.reason == TOO_MUCH_MEMORY and child.served == 1:
             raise ended.told(request) from None
     try:
-        return _child(memory_mb).decode(request)
+        return _child(memory_mb, uri).decode(request)
     except _EndedError as ended:
         raise ended.told(request) from None
 
@@ -124,9 +124,9 @@ _here = threading.local()
 """A child for every thread: the kernel kills it when the thread that started it ends."""
 
 
-def _child(memory_mb: int) -> _Child:
+def _child(memory_mb: int, uri: str) -> _Child:
     child: _Child | None = getattr(_here, "child", None)
-    if child is None or not child.usable(memory_mb):
+    if child is None or not child.usable(memory_mb, uri):
         if child is not None:
             child.close()
         child = _here.child = _Child(memory_mb)
@@ -189,12 +189,14 @@ class _Child:
             self.close()
             raise LLaSOError(f"the decoding process does not start: {error}; `{_COMMAND}` may say more") from error
 
-    def usable(self, memory_mb: int) -> bool:
-        """False for one that has ended, one of another limit or of other variables (a store's keys and address are
-        among them), and another process's, of whom we are the fork."""
+    def usable(self, memory_mb: int, uri: str) -> bool:
+        """False for one with another limit, one that has ended, and another process's, of whom we are the fork.
+
+        For a store also one of other variables: its keys and address are among them. A disk does not pay for that look.
+        """
         mine = self._owner == os.getpid() and self.close.alive
-        same = self.memory_mb == memory_mb and self._environment == os.environ
-        return mine and same and self._process.poll() is None
+        mine = mine and (storage.is_local(uri) or self._environment == dict(os.environ))
+        return mine and self.memory_mb == memory_mb and self._process.poll() is None
 
     def decode(self, request: _Request) -> tuple[list[Pcm | AudioError], Probe]:
         self.served += 1

@@ -30,6 +30,7 @@ from llaso_data.shards.tar import BLOCK_BYTES
 from tests.chaos import below, kill, processes, until
 from tests.conftest import Clip
 from tests.corpora import english, observed, recipe
+from tests.stores import s3_server
 from tests.test_audio import mux, sweep
 
 STALL_S = 20.0  # of a decoder that is well, on a busy machine
@@ -310,6 +311,15 @@ def test_a_server_that_stops_half_way_is_not_held_against_the_audio(
         over.set()
         server.shutdown()
         server.server_close()
+
+
+def test_a_child_knows_the_stores_that_we_know(short: Path) -> None:
+    """Also where their addresses changed since it was started."""
+    decode(short)
+    with s3_server():
+        storage.write_bytes("s3://speech/a.wav", short.read_bytes())
+        assert np.array_equal(heard("s3://speech/a.wav"), sweep(1))
+        assert reason("s3://speech/b.wav") == "missing"
 
 
 # Processes
