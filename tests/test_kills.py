@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,24 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
+def striking(cluster: Any, seed: int, workers: dict[str, str]) -> Callable[[Command, str], bool]:
+    """Strikes a node, which takes all that runs on it along and is replaced by another, or a worker of this name."""
+    draw = random.Random(seed)
+
+    def hit(run: Command, target: str) -> bool:
+        raylets = {node.all_processes["raylet"][0].process.pid: node for node in cluster.list_all_nodes()}
+        if target != "node":
+            return strike_worker(draw, set(raylets), workers[target])
+        pid = draw.choice(sorted(p for p, node in raylets.items() if node is not cluster.head_node))
+        for lost in [pid, *(p.pid for p in below({pid}))]:  # a power cut
+            kill(lost)
+        cluster.remove_node(raylets[pid], allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        return True
+
+    return hit
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [4, 5])
 def test_workers_nodes_and_the_driver_of_a_cluster(large: Peace, tmp_path: Path, cluster: Any, seed: int) -> None:
@@ -231,21 +249,23 @@ def test_workers_nodes_and_the_driver_of_a_cluster(large: Peace, tmp_path: Path,
         4: [("decoder", 0, 1.0), ("listener", 1, 2.0), ("node", 3, 2.0), ("driver", n - 4, 1.0)],
         5: [("node", 0, 8.0), ("decoder", 2, 0.5), ("listener", n // 2, 2.0), ("node", n - 2, 0.5)],
     }
-    draw = random.Random(seed)
-
-    def hit(run: Command, target: str) -> bool:
-        raylets = {node.all_processes["raylet"][0].process.pid: node for node in cluster.list_all_nodes()}
-        if target == "node":
-            pid = draw.choice(sorted(p for p, node in raylets.items() if node is not cluster.head_node))
-            for lost in [pid, *(p.pid for p in below({pid}))]:  # a power cut
-                kill(lost)
-            cluster.remove_node(raylets[pid], allow_graceful=False)
-            cluster.add_node(num_cpus=1)
-            return True
-        return strike_worker(draw, set(raylets), "ray::_Listener" if target == "listener" else "ray::_load")
+    hit = striking(cluster, seed, {"listener": "ray::_Listener", "decoder": "ray::_load"})
 
     def start() -> Command:
         return large.build(out, "--engine=ray", f"--address={cluster.address}", "--num-workers=2")
 
     shown(out, survive(start, strikes(seed, plans[seed]), lambda: committed(out), hit))
     large.same(out)
+
+
+@pytest.mark.slow
+def test_nodes_and_the_driver_of_a_cluster_that_shards(large: Peace, tmp_path: Path, cluster: Any) -> None:
+    out = tmp_path / "cluster-shards"
+    plan = strikes(6, [("node", 1, 0.3), ("driver", 4, 0.2), ("node", 6, 0.3)])
+    hit = striking(cluster, 6, {})
+
+    def start() -> Command:
+        return large.shard(out, "--engine=ray", f"--address={cluster.address}")
+
+    shown(out, survive(start, plan, lambda: committed(out, "*.arrow"), hit))
+    large.same_shards(out)

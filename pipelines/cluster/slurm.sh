@@ -100,7 +100,7 @@ fi
 
 kill "${steps[@]}" 2>/dev/null
 wait "${steps[@]}"
-on_nodes "$SLURM_JOB_NODELIST" "${#nodes[@]}" rm -rf "$temp"
+on_nodes "$SLURM_JOB_NODELIST" "${#nodes[@]}" rm -rf "$temp" 2>/dev/null || rm -rf "$temp"    # a cancelled job gets no step
 if [ -n "$again" ] && [ "$status" -ne 0 ]; then
     echo "stopped before the time limit; queued again"
     scontrol requeue "$SLURM_JOB_ID" && sleep 60    # it ends this script
