@@ -203,7 +203,11 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_json(uri: str) -> Any:
-    return json.loads(read_bytes(uri))
+    """Raises ValueError for what is not JSON, or nested so deeply that Python gives up."""
+    try:
+        return json.loads(read_bytes(uri))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 @contextmanager

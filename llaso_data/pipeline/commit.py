@@ -35,7 +35,7 @@ def manifest(out: str) -> dict[str, Any]:
         raise LLaSOError(
             f"{out}: no finished run of build-align ({path} is missing); run `llaso-data build-align` to its end first"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LLaSOError(f"{path} is not JSON: {error}; run `llaso-data build-align` again") from error
     named = stated.get("blocks") if isinstance(stated, dict) else None
     if not isinstance(named, list) or not all(isinstance(name, str) for name in [*named, stated.get("verdicts")]):

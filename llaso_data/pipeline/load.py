@@ -25,6 +25,8 @@ JUDGING_VERSION = 1
 
 Location = tuple[str | int, ...]
 
+_DEEPEST = 100  # sections within sections
+_MOST_VALUES = 100_000
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _RESERVED = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -66,7 +68,7 @@ def load(
             _put(document, key, value, f"option for {key}")
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not key.strip():
+        if not equals or not key.strip() or key.count(".") > _DEEPEST:
             raise LLaSOError(f"--set {override}: write it as key.key=value, such as observe.asr.beam_size=5")
         _put(document, key.strip(), _scalar(text, override), f"--set {override}")
     return _check(document)
@@ -141,7 +143,7 @@ def _parse(path: str, text: str) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return YAML(typ="rt", pure=True).load(text)
+        return _bounded(YAML(typ="rt", pure=True), text)
     except DuplicateKeyError as error:
         problem = str(error.problem).split(" with value")[0]
         raise LLaSOError(f"{path}:{_line(error)}: {problem}") from error
@@ -150,6 +152,29 @@ def _parse(path: str, text: str) -> Any:
         raise LLaSOError(f"{path}:{_line(error)}: not YAML: {said}") from error
     except YAMLError as error:
         raise LLaSOError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, KeyError, OverflowError) as error:  # numbers and dates that are none, such as 2001-99-99
+        raise LLaSOError(f"{path}: a value cannot be read: {error}") from error
+    except RecursionError as error:
+        raise LLaSOError(f"{path}: nested too deeply for a recipe") from error
+
+
+def _bounded(parser: Any, text: str) -> Any:
+    """The parsed text. Raises RecursionError for what is nested too deeply, or has aliases that multiply."""
+    depth = 0
+    for character in text:  # the parser's time grows with the square of the brackets that are open at once
+        depth += (character in "[{") - (character in "]}")
+        if depth > _DEEPEST:
+            raise RecursionError(text[:20])
+    tree = parser.load(text)
+    waiting, seen = [(tree, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if depth > _DEEPEST or seen > _MOST_VALUES:
+            raise RecursionError(text[:20])
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(item, depth + 1) for item in inside]
+    return tree
 
 
 def _line(error: Any) -> int:
@@ -198,8 +223,8 @@ def _scalar(text: str, override: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return _copy(YAML(typ="safe", pure=True).load(text))
-    except YAMLError as error:
+        return _copy(_bounded(YAML(typ="safe", pure=True), text))
+    except (YAMLError, ValueError, KeyError, OverflowError, RecursionError) as error:
         raise LLaSOError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
 
 

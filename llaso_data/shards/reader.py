@@ -81,7 +81,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
         manifest = storage.read_json(path)
     except FileNotFoundError as error:
         raise LLaSOError(f"{uri} has no {layout.MANIFEST}: it is no finished set of shards") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LLaSOError(f"{path} is not JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
         raise LLaSOError(f"{path} is not the manifest of shards")
