@@ -5,7 +5,7 @@
 Debian's English prompts with their transcripts, repeated at other levels until they last long enough; tiny.en int8,
 blocks of 16 clips. Once a second the private memory (USS: what would be free without the process) of every process is
 read from /proc, beside how much audio is committed by then. What a process holds besides the block at hand is the
-lowest of it over some blocks, so the audio is cut into 20 parts from 20 minutes on, and a line is fitted through the
+lowest of it over some blocks, so the audio is cut into 10 parts from 20 minutes on, and a line is fitted through the
 lowest value in each. Printed for each process: its peak, the line at 20 minutes and at the end, and the growth between
 them. The demand: not above 1 % for the driver, every listener, loader and decoding process that lived through at least
 half of it. Ray's own processes are shown without a demand. Ends with exit code 1 where the demand is not met.
@@ -35,7 +35,7 @@ from llaso_data.demo import assets, weights
 WARM_S = 20 * 60.0
 ALLOWED = 0.01
 EVERY_S = 1.0
-PARTS = 20
+PARTS = 10
 MIN_PARTS = PARTS // 2  # that a process must have lived through to be judged
 
 

@@ -335,7 +335,7 @@ _COMMAND = f"{os.path.basename(sys.executable)} -m {_MODULE}"
 
 def _start(memory_mb: int) -> subprocess.Popen[bytes]:
     """A new interpreter, not a fork: we have threads. It finds its modules where we find ours."""
-    environment = {**os.environ, **dict.fromkeys(_BLAS, "1"), "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, **dict.fromkeys(_BLAS, "1"), "PYTHONSAFEPATH": "1", "MALLOC_ARENA_MAX": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     command = [sys.executable, "-m", _MODULE, str(os.getpid()), str(memory_mb)]
     # Ctrl-C reaches all of a terminal's processes; this one ends with its parent. Masks are inherited, also by threads.
