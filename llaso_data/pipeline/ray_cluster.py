@@ -21,14 +21,11 @@ def cluster(run: Run) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Of every worker that dies Ray prints a page on our standard output. What matters of it comes as an error.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-    address = _address(run)
-    if address != "local" and _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start --head` does; who joins would send none
     import ray
 
     started = not ray.is_initialized()
     if started:
-        _connect(address)
+        _connect(_address(run))
     try:
         yield
     finally:
@@ -87,7 +84,7 @@ def _connect(address: str) -> None:
     try:
         _check_reachable(address)
         if address != "local":
-            hint = "; its Ray and Python must be the same as here, and its token known here (docs/cluster.md)"
+            hint = "; its Ray and Python must be those of here; if it asks for a token, RAY_AUTH_MODE=token sends it"
         ray.init(
             address=address,
             include_dashboard=False if address == "local" else None,
@@ -101,13 +98,6 @@ def _connect(address: str) -> None:
     # Ray takes SIGTERM for itself; whoever had an answer to it keeps it.
     if terminated not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)
-
-
-def _has_token() -> bool:
-    """Whether a token is where Ray looks for one; the first local cluster of a user makes it."""
-    return "RAY_AUTH_TOKEN" in os.environ or os.path.exists(
-        os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token")
-    )
 
 
 def _check_reachable(address: str) -> None:
