@@ -157,6 +157,13 @@ def test_an_index_that_points_beyond_its_own_bytes_is_refused(tmp_path: Path) ->
         reader.open_index(index_of(tmp_path, key=key))
 
 
+def test_an_index_with_holes_is_refused(tmp_path: Path) -> None:
+    part = pa.array([{"ext": "json", "offset": None, "size": 1, "crc32": 0}], SCHEMA.field("parts").type.value_type)
+    parts = pa.ListArray.from_arrays(pa.array([0, 1, 1], pa.int32()), part, type=SCHEMA.field("parts").type)
+    with pytest.raises(ShardError, match="no index: offset is missing"):
+        reader.open_index(index_of(tmp_path, parts=parts))
+
+
 def test_a_part_larger_than_the_tar_is_not_made_room_for(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"k\.json is cut short"):
         list(reader.iterate(index_of(tmp_path)))

@@ -175,9 +175,14 @@ def open_arrow(uri: str) -> pa.Table:
     wrong = [field.name for field in SCHEMA if table.schema.get_all_field_indices(field.name) == []]
     wrong = wrong or [field.name for field in SCHEMA if table.schema.field(field.name).type != field.type]
     wrong = wrong or [field.name for field in SCHEMA if not field.nullable and table[field.name].null_count]
+    wrong = wrong or [part.name for chunk in table["parts"].chunks for part in PART if _lacks(chunk.values, part.name)]
     if wrong:
         raise ShardError(f"{uri} is no index: {', '.join(wrong)} is missing or of another type; build the index again")
     return table
+
+
+def _lacks(parts: pa.StructArray, name: str) -> bool:
+    return bool(parts.null_count or parts.field(name).null_count)
 
 
 def stated(table: pa.Table, uri: str) -> dict[str, str]:
