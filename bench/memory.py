@@ -1,14 +1,18 @@
-"""Whether memory stays flat: every process of `llaso-data build-align`, from 20 minutes of audio on to the end.
+"""Whether memory stays flat: every process of `llaso-data build-align`, from 20 minutes of audio on to two hours.
 
     .venv/bin/python bench/memory.py --engines local ray --minutes 120
 
 Debian's English prompts with their transcripts, repeated at other levels until they last long enough; tiny.en int8,
-blocks of 16 clips. Once a second the private memory (USS: what would be free without the process) of every process is
-read from /proc, beside how much audio is committed by then. What a process holds besides the block at hand is the
-lowest of it over some blocks, so the audio is cut into 10 parts from 20 minutes on, and a line is fitted through the
-lowest value in each. Printed for each process: its peak, the line at 20 minutes and at the end, and the growth between
-them. The demand: not above 1 % for the driver, every listener, loader and decoding process that lived through at least
-half of it. Ray's own processes are shown without a demand. Ends with exit code 1 where the demand is not met.
+blocks of 16 clips. Private memory (USS: what would be free without the process) of
+
+- whoever listens (the driver of `local`, the actors of Ray): noted by itself between two blocks, where it holds no more
+  than it must. A line is fitted through these notes.
+- every other process: read from /proc once a second. What it holds besides the block at hand is the lowest of it over
+  a while, so the audio is cut into 10 parts from 20 minutes on, and the line is fitted through the lowest in each.
+
+Printed for each: its peak, the line at 20 minutes and at the end, and the growth between them. The demand: not above
+1 % for the driver and every listener, loader and decoding process that lived through at least half of it. Ray's own
+processes are shown without a demand. Ends with exit code 1 where the demand is not met.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +35,7 @@ import pyarrow.parquet as pq
 
 from llaso_data import audio
 from llaso_data.demo import assets, weights
+from llaso_data.records import Utterance
 
 WARM_S = 20 * 60.0
 ALLOWED = 0.01
@@ -46,6 +51,8 @@ class Trace:
     role: str
     times: list[float] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
+    noted: list[tuple[float, int]] = field(default_factory=list)
+    """The same between two blocks, by the process itself."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,25 @@ class Line:
     @property
     def ours(self) -> bool:
         return not self.role.startswith("ray's")
+
+
+class Notes:
+    """A stage that changes nothing. It notes what its process holds whenever free memory has gone back."""
+
+    def __init__(self, folder: str) -> None:
+        from llaso_data.pipeline import memory
+
+        release = memory.release
+
+        def noted() -> None:
+            release()
+            with open(os.path.join(folder, str(os.getpid())), "a") as file:
+                file.write(f"{time.time()} {private_bytes(os.getpid())}\n")
+
+        memory.release = noted
+
+    def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[audio.Pcm | None]) -> Sequence[Utterance]:
+        return utterances
 
 
 def main() -> None:
@@ -116,10 +142,22 @@ def observed(corpus: Path, out: Path, engine: str, clips: int, limit_s: float) -
     """One run of the command, every process of it watched until its end, or until it is ended."""
     until_s = time.monotonic() + limit_s
     command = [str(Path(sys.executable).with_name("llaso-data")), "build-align", str(corpus), f"--out={out}"]
-    command += [f"--engine={engine}", "--device=cpu", f"--asr={weights.tiny_en()}", f"--set=blocks.clips={clips}"]
+    command += [
+        f"--engine={engine}",
+        "--device=cpu",
+        "--max-failures=100%",
+        f"--asr={weights.tiny_en()}",
+        f"--set=blocks.clips={clips}",
+    ]
+    notes = out.with_suffix(".notes")
+    notes.mkdir()
+    command += [f"--set=observe.stages=[{{stage: 'memory:Notes', options: {{folder: '{notes}'}}}}]"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     traces: dict[int, Trace] = {}
     with tempfile.TemporaryFile() as log:
-        run = subprocess.Popen([*command, "--max-failures=100%"], stdout=log, stderr=log, start_new_session=True)
+        run = subprocess.Popen(
+            [*command, "--max-failures=100%"], stdout=log, stderr=log, start_new_session=True, env=environment
+        )
         try:
             while run.poll() is None and time.monotonic() < until_s:
                 sample(run.pid, traces)
@@ -131,6 +169,11 @@ def observed(corpus: Path, out: Path, engine: str, clips: int, limit_s: float) -
         if run.returncode not in (0, 128 + signal.SIGTERM):
             log.seek(0)
             sys.exit(log.read().decode(errors="replace"))
+    for path in notes.iterdir():
+        rows = (line.split() for line in path.read_text().splitlines())
+        traces.setdefault(int(path.name), Trace("listener")).noted = [
+            (float(moment), int(held)) for moment, held in rows
+        ]
     return list(traces.values())
 
 
@@ -192,16 +235,21 @@ def progress(out: Path) -> npt.NDArray[np.float64]:
 
 def fitted(trace: Trace, committed: npt.NDArray[np.float64], warm_s: float) -> Line | None:
     """None for a process that did not live long enough in the judged part of the run."""
-    times, held = np.array(trace.times), np.array(trace.held) / 1e6
-    audio_s = np.interp(times, committed[:, 0], committed[:, 1], left=0)
-    borders = np.linspace(warm_s, committed[-1, 1], PARTS + 1)
-    part = np.where(times <= committed[-1, 0], np.searchsorted(borders, audio_s, side="right") - 1, -1)
-    present = [number for number in range(PARTS) if (part == number).any()]
+    end_s = float(committed[-1, 1])
+    peak_mb = max(trace.held, default=0) / 1e6
+    times, held = np.array(trace.noted or list(zip(trace.times, trace.held, strict=True))).T
+    audio_s, held_mb = np.interp(times, committed[:, 0], committed[:, 1], left=0), held / 1e6
+    judged = (audio_s >= warm_s) & (times <= committed[-1, 0])
+    audio_s, held_mb = audio_s[judged], held_mb[judged]
+    part = np.minimum((PARTS * (audio_s - warm_s) / (end_s - warm_s)).astype(int), PARTS - 1)
+    present = np.unique(part)
     if len(present) < MIN_PARTS:
         return None
-    floors = [held[part == number].min() for number in present]
-    line = np.polynomial.Polynomial.fit((borders[:-1] + np.diff(borders) / 2)[present], floors, 1)
-    return Line(trace.role, held.max(), float(line(warm_s)), float(line(committed[-1, 1])))
+    if not trace.noted:
+        held_mb = np.array([held_mb[part == number].min() for number in present])
+        audio_s = warm_s + (present + 0.5) * (end_s - warm_s) / PARTS
+    line = np.polynomial.Polynomial.fit(audio_s, held_mb, 1)
+    return Line(trace.role, peak_mb, float(line(warm_s)), float(line(end_s)))
 
 
 def show(engine: str, committed: npt.NDArray[np.float64], lines: list[Line]) -> None:

@@ -25,7 +25,11 @@ def cluster(run: Run) -> Iterator[None]:
 
     started = not ray.is_initialized()
     if started:
-        _connect(_address(run))
+        address = _address(run)
+        if address == "local":
+            # Ray ends a worker that was idle for a second; the next block would wait for another one's imports.
+            os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(60 * 60 * 1000))
+        _connect(address)
     try:
         yield
     finally:
