@@ -28,6 +28,7 @@ export RAY_ADDRESS=$head_ip:$port
 # Whoever reaches the port and has no token runs code as you.
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+export RAY_idle_worker_killing_time_threshold_ms=3600000    # a process that decodes stays for the next block
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 
 # A task on each of the named nodes with all that the job has there.
