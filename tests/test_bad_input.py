@@ -58,7 +58,8 @@ def command(*arguments: str) -> Result:
 
 
 def build(model: Path, out: Path, sources: list[str], *options: str, engine: str = "local") -> Result:
-    settings = ("--asr", str(model), "--language", "en", "--device", "cpu")
+    # One sentence again and again in one window is not what packing is for: each clip is heard alone.
+    settings = ("--asr", str(model), "--language", "en", "--device", "cpu", "--set", "observe.asr.pack=false")
     return command("build-align", *sources, "--out", str(out), "--engine", engine, *settings, *options)
 
 
