@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,10 @@ from hypothesis import settings
 from llaso_data.demo import assets, weights
 from llaso_data.demo.wheels import NO_DOWNLOAD
 from llaso_data.errors import LLaSOError
+
+# A shell that starts the tests in the background would have them, and every process they start, ignore Ctrl-C.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A third of hypothesis' own number: other examples every time, and machines where a test takes seconds at times.
 settings.register_profile("llaso", max_examples=30, deadline=None)
