@@ -3,7 +3,8 @@
     .venv/bin/python bench/memory.py --engines local ray --minutes 120
 
 Debian's English prompts with their transcripts, repeated at other levels until they last long enough; tiny.en int8,
-blocks of 16 clips. Private memory (USS: what would be free without the process) of
+blocks of 16 clips. Private memory (USS: what would be free without the process), a worker's with that of its decoding
+process, of
 
 - whoever listens (the driver of `local`, the actors of Ray): noted by itself between two blocks, where it holds no more
   than it must. A line is fitted through these notes.
@@ -11,8 +12,8 @@ blocks of 16 clips. Private memory (USS: what would be free without the process)
   a while, so the audio is cut into 10 parts from 20 minutes on, and the line is fitted through the lowest in each.
 
 Printed for each: its peak, the line at 20 minutes and at the end, and the growth between them. The demand: not above
-1 % for the driver and every listener, loader and decoding process that lived through at least half of it. Ray's own
-processes are shown without a demand. Ends with exit code 1 where the demand is not met.
+1 % for the driver and every listener and loader that lived through at least half of it. Ray's own processes are shown
+without a demand. Ends with exit code 1 where the demand is not met.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ WARM_S = 20 * 60.0
 ALLOWED = 0.01
 EVERY_S = 1.0
 PARTS = 10
+DECODING = "decoding process"
 MIN_PARTS = PARTS // 2  # that a process must have lived through to be judged
 
 
@@ -84,7 +86,8 @@ class Notes:
         def noted() -> None:
             release()
             with open(os.path.join(folder, str(os.getpid())), "a") as file:
-                file.write(f"{time.time()} {private_bytes(os.getpid())}\n")
+                held = sum(private_bytes(pid) or 0 for pid in [os.getpid(), *children(os.getpid())])
+                file.write(f"{time.time()} {held}\n")
 
         memory.release = noted
 
@@ -179,26 +182,36 @@ def observed(corpus: Path, out: Path, engine: str, clips: int, limit_s: float) -
 
 def sample(driver: int, traces: dict[int, Trace]) -> None:
     now = time.time()
-    for pid, command in session(driver):
-        held = private_bytes(pid)
-        if held is None:
+    held: dict[int, int] = {}
+    for pid, parent, command in session(driver):
+        found = private_bytes(pid)
+        if found is None:
             continue
         trace = traces.setdefault(pid, Trace("driver" if pid == driver else ""))
         trace.role = role(command, trace.role)
-        trace.times.append(now)
-        trace.held.append(held)
+        owner = parent if trace.role == DECODING else pid
+        held[owner] = held.get(owner, 0) + found
+    for pid, bytes_ in held.items():
+        if pid in traces:
+            traces[pid].times.append(now)
+            traces[pid].held.append(bytes_)
 
 
-def session(leader: int) -> Iterator[tuple[int, str]]:
-    """(pid, command) of every process in a session."""
+def session(leader: int) -> Iterator[tuple[int, int, str]]:
+    """(pid, parent's pid, command) of every process in a session."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
                 fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == leader and fields[0] != "Z":
-                    yield int(entry), Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    command = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    yield int(entry), int(fields[1]), command
             except OSError:
                 continue
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
 
 
 def private_bytes(pid: int) -> int | None:
@@ -213,7 +226,7 @@ def role(command: str, known: str) -> str:
     """What a process does; Ray renames its workers by what they are at."""
     if known and not known.startswith("ray's"):
         return known
-    roles = {"decoding_child": "decoding process", "ray::_Listener": "listener", "ray::_load": "loader"}
+    roles = {"decoding_child": DECODING, "ray::_Listener": "listener", "ray::_load": "loader"}
     named = [role for sign, role in roles.items() if sign in command]
     words = command.split() or ["?"]
     other = (
@@ -236,7 +249,9 @@ def progress(out: Path) -> npt.NDArray[np.float64]:
 def fitted(trace: Trace, committed: npt.NDArray[np.float64], warm_s: float) -> Line | None:
     """None for a process that did not live long enough in the judged part of the run."""
     end_s = float(committed[-1, 1])
-    peak_mb = max(trace.held, default=0) / 1e6
+    if not trace.held:
+        return None
+    peak_mb = max(trace.held) / 1e6
     times, held = np.array(trace.noted or list(zip(trace.times, trace.held, strict=True))).T
     audio_s, held_mb = np.interp(times, committed[:, 0], committed[:, 1], left=0), held / 1e6
     judged = (audio_s >= warm_s) & (times <= committed[-1, 0])
