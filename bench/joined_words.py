@@ -13,12 +13,12 @@ import argparse
 import random
 
 import numpy as np
-import torch
 
 from llaso_data import audio
 from llaso_data.align import bidirectional
 from llaso_data.asr.forced import Decoder
 from llaso_data.asr.load import Whisper, load
+from llaso_data.asr.states import States
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.demo import assets, weights
 from llaso_data.pipeline.recipe import Align, Asr, Run
@@ -107,16 +107,16 @@ def trimmed(path: str) -> audio.Pcm:
     return pcm[loud[0] * 80 : loud[-1] * 80 + 160]
 
 
-def encoded(whisper: Whisper, truths: list[Truth], packed: bool) -> list[torch.Tensor]:
+def encoded(whisper: Whisper, truths: list[Truth], packed: bool) -> list[States]:
     pcm = {i: truth[1] for i, truth in enumerate(truths)}
-    states: dict[int, torch.Tensor] = {}
+    states: dict[int, States] = {}
     for window in pack([len(pcm[i]) for i in pcm], ["en"] * len(pcm), 0.6, packed):
-        found = whisper.engine.encode([assemble(window, pcm)])[0]
+        (found,) = whisper.decoder.read(whisper.engine.encode([assemble(window, pcm)]))
         states.update({slot.clip: found[slot.frames] for slot in window.slots})
     return [states[i] for i in range(len(truths))]
 
 
-def borders(decoder: Decoder, truths: list[Truth], states: list[torch.Tensor], energy: float) -> str:
+def borders(decoder: Decoder, truths: list[Truth], states: list[States], energy: float) -> str:
     clips = [
         bidirectional.Clip(pcm, state, state, text, "en") for (text, pcm, _), state in zip(truths, states, strict=True)
     ]

@@ -23,7 +23,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import Align, Asr, Run
 from llaso_data.text import wer
 from tests import conftest
-from tests.whispers import named, pcm, states, whisper
+from tests.whispers import encoded, named, pcm, states, whisper
 
 Engine = Literal["ctranslate2", "torch"]
 ENGINES: tuple[Engine, ...] = ("ctranslate2", "torch")
@@ -120,7 +120,7 @@ def test_both_engines_encode_and_decode_alike(small: Path, monkeypatch: pytest.M
     monkeypatch.setenv("LLASO_CACHE", str(tmp_path))
     ours, theirs = loaded(small, "ctranslate2"), loaded(small, "torch")
     audio_of = [chirp(7.0), np.zeros(100, dtype=np.int16)]
-    ours_BSD, theirs_BSD = torch.stack(states(ours, audio_of)), torch.stack(states(theirs, audio_of))
+    ours_BSD, theirs_BSD = encoded(ours, audio_of), encoded(theirs, audio_of)
     assert float((ours_BSD - theirs_BSD).abs().max()) < 1e-3
     ours_heard = ours.engine.decode(ours_BSD[:1], ["en"])
     for a, b in zip(ours_heard, theirs.engine.decode(theirs_BSD[:1], ["en"]), strict=True):
@@ -135,7 +135,7 @@ def test_both_engines_hear_the_same_in_real_clips(tiny_en: Path, clips: list[con
     heard = []
     for engine in ENGINES:
         model = whisper(tiny_en, engine)
-        found = model.engine.decode(torch.stack(states(model, [pcm(clip.path) for clip in chosen])), ["en"] * 3)
+        found = model.engine.decode(encoded(model, [pcm(clip.path) for clip in chosen]), ["en"] * 3)
         assert all(decoded.no_speech_prob < 0.5 for decoded in found)
         heard.append([model.vocabulary.text(decoded.tokens) for decoded in found])
     assert heard[0] == heard[1]
@@ -145,7 +145,7 @@ def test_both_engines_hear_the_same_in_real_clips(tiny_en: Path, clips: list[con
 
 def test_silence_is_no_speech_to_either_engine(whisper_base: Path) -> None:
     model = whisper(whisper_base)
-    (decoded,) = model.engine.decode(torch.stack(states(model, [np.zeros(16_000, dtype=np.int16)])), ["en"])
+    (decoded,) = model.engine.decode(encoded(model, [np.zeros(16_000, dtype=np.int16)]), ["en"])
     assert decoded.no_speech_prob > 0.5
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from llaso_data.asr.states import States, joined
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
 
@@ -60,7 +61,7 @@ def test_log_probabilities_are_those_of_transformers(
     reference = WhisperForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
     with torch.inference_mode():
         output = reference(
-            encoder_outputs=BaseModelOutput(last_hidden_state=whole[None]),
+            encoder_outputs=BaseModelOutput(last_hidden_state=whole.hidden_SW[None]),
             decoder_input_ids=torch.tensor([[*prompt, *tokens[:-1]]]),
             output_attentions=True,
         )
@@ -81,9 +82,30 @@ def test_log_probabilities_are_those_of_transformers(
 
 def test_a_sequence_longer_than_whispers_positions_is_an_error(tiny_en: Path) -> None:
     model = whisper(tiny_en)
-    state = torch.zeros((10, 384))
+    state = States(torch.zeros((10, 384)))
     with pytest.raises(ValueError, match="449 tokens are more than Whisper's 448 positions"):
         model.decoder.force([model.vocabulary.prompt("en")], [[13] * 448], [state])
+
+
+def test_keys_and_values_of_the_window_are_those_of_the_slice(tiny_en: Path, clips: list[Clip]) -> None:
+    """Sliced, joined or made anew: the same scores and attention; attention alone costs no scores."""
+    model = whisper(tiny_en)
+    chosen = named(clips, *NAMES)
+    whole = states(model, [pcm(clip.path) for clip in chosen])
+    slices = [joined([s[: own_frames(pcm(c.path))], s[-100:]]) for s, c in zip(whole, chosen, strict=True)]
+    assert all(s.keys_LSW is not None and s.keys_LSW.shape[1] == s.frames for s in slices)
+    anew = [s.bare() for s in slices]
+    assert all(s.keys_LSW is None for s in anew)
+    targets = [[*model.vocabulary.pieces(clip.text)[0], model.vocabulary.end] for clip in chosen]
+    prompts = [model.vocabulary.prompt("en")] * len(chosen)
+    ready = model.decoder.force(prompts, targets, slices, heads=6, named=True)
+    made = model.decoder.force(prompts, targets, anew, heads=6, named=True)
+    alone = model.decoder.force(prompts, targets, slices, heads=6, named=True, scored=False)
+    for a, b, c in zip(ready, made, alone, strict=True):
+        assert np.abs(a.logprobs - b.logprobs).max() <= 1e-4 and len(c.logprobs) == 0
+        assert a.attention_HTS is not None and b.attention_HTS is not None and c.attention_HTS is not None
+        assert np.abs(a.attention_HTS - b.attention_HTS).max() <= 1e-4
+        assert np.array_equal(a.attention_HTS, c.attention_HTS)
 
 
 def test_nothing_to_score(tiny_en: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from llaso_data import audio
 from llaso_data.asr.load import Whisper, load
+from llaso_data.asr.states import States
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.pipeline.recipe import Asr, Run
 from llaso_data.records import GIVEN, UNKNOWN, Source, Utterance, utterance_id
@@ -48,10 +50,15 @@ def utterance(clip: Clip, *, language: str | None = "", text: str | None = None)
     )
 
 
-def states(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> list[Any]:
-    """The encoder states (1500, width) of each clip alone in its window."""
+def encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+    """The encoder states (clips, 1500, width) of each clip alone in its window."""
     windows = pack([len(samples) for samples in audio_of], [None] * len(audio_of), 0.6, packed=False)
-    return list(model.engine.encode([assemble(window, dict(enumerate(audio_of))) for window in windows]))
+    return model.engine.encode([assemble(window, dict(enumerate(audio_of))) for window in windows])
+
+
+def states(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> list[States]:
+    """The same as text is forced over them."""
+    return model.decoder.read(encoded(model, audio_of))
 
 
 def own_frames(samples: NDArray[np.int16]) -> int:

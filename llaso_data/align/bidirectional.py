@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
 from llaso_data.asr.forced import Decoder, Forced
+from llaso_data.asr.states import States
 from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 
 if TYPE_CHECKING:
-    import torch
-
     from llaso_data.pipeline.recipe import Align
 
 _FULL_STOPS = {"zh": "。", "ja": "。", "yue": "。", "hi": "।", "bn": "।", "ne": "।", "mr": "।", "pa": "।"}
@@ -36,8 +35,8 @@ class Clip:
     """What the backward passes need of one utterance."""
 
     pcm: NDArray[np.int16]
-    states: torch.Tensor  # (frames, width): the clip's own slice, which words are aligned to
-    context: torch.Tensor  # (frames, width): the same with silence around it, which the text is scored over
+    states: States  # the clip's own slice, which words are aligned to
+    context: States  # the same with silence around it, which the text is scored over
     text: str
     language: str
 
@@ -168,7 +167,7 @@ def _align(
     jobs: list[_Piece] = []
     for i, clip in clips.items():
         cut = _pieces(decoder.vocabulary, i, clip.language, spoken[i], pieces[i], spans[i])
-        if sum(len(piece.tokens) for piece in cut) < clip.states.shape[0]:
+        if sum(len(piece.tokens) for piece in cut) < clip.states.frames:
             jobs += cut
     forced = decoder.force(
         [job.prompt for job in jobs],
@@ -176,6 +175,7 @@ def _align(
         [clips[job.clip].states for job in jobs],
         heads=settings.heads,
         named=True,
+        scored=False,
     )
     edges: dict[int, dict[int, tuple[float, float]]] = {i: {} for i in clips}
     for i, group in groupby(zip(jobs, forced, strict=True), key=lambda pair: pair[0].clip):
@@ -194,7 +194,7 @@ def _character_edges(
         maps.append(result.attention_HTS if n == len(pieces) - 1 else result.attention_HTS[:, :-1])
     places = [place for piece, _ in pieces for place in piece.places]
     silent = np.array([place < 0 or text[place].isspace() for place in places] + [True])
-    energy = attention.energy(clip.pcm, int(clip.states.shape[0]), settings.energy)
+    energy = attention.energy(clip.pcm, clip.states.frames, settings.energy)
     score = attention.score(np.concatenate(maps, axis=1), settings.median, silent, energy)
     starts = dtw.path(score, settings.dtw)
     edges: dict[int, tuple[float, float]] = {}

@@ -1,37 +1,43 @@
 """Whisper's decoder teacher-forced over slices of encoder states: log-probabilities and cross-attention.
 
-Slices of different lengths share a batch under a mask, so one clip's scores see nothing of another's states.
+Slices of different lengths share a batch under a mask, so one clip's scores see nothing of another's states. The
+layers' own modules are called one by one, because cross-attention over keys and values that are there already, and
+its weights, are to be had in no other way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.asr.engine import Statistics
+from llaso_data.asr.states import States
 from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 
 if TYPE_CHECKING:
     import torch
 
 BATCH = 16  # sequences in one pass; fixed, because it decides the padding and so the last bits of a score
+_ROWS = 256  # targets whose logits over the whole vocabulary are held at once
+_KEPT_BYTES = 2 << 30  # keys and values of one batch of windows; what needs more is made anew for every pass
 
 
 @dataclass(frozen=True, slots=True)
 class Forced:
     """One sequence: ``logprobs[i]`` of the i-th target, which row ``i`` of ``attention_HTS`` predicts."""
 
-    logprobs: NDArray[np.float32]  # (targets,)
-    end_logprobs: NDArray[np.float32]  # (targets,): of end of text in each target's stead
+    logprobs: NDArray[np.float32]  # (targets,), or (0,) where only the attention was asked for
+    end_logprobs: NDArray[np.float32]  # (targets,): of end of text in each target's stead; or (0,)
     attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): the chosen ones, or None
 
 
 class Decoder:
-    """The decoder of one Whisper checkpoint in torch, in eager attention so that its weights can be read."""
+    """The decoder of one Whisper checkpoint in torch."""
 
     def __init__(self, model: Any, vocabulary: Vocabulary, statistics: Statistics) -> None:
         self.vocabulary = vocabulary
@@ -46,7 +52,21 @@ class Decoder:
             if layer < len(self._decoder.layers) and head < model.config.decoder_attention_heads:
                 self._named.setdefault(int(layer), []).append(int(head))
 
-    def language_probs(self, states: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    def read(self, states_BSW: torch.Tensor) -> list[States]:
+        """Whole windows with the keys and values of every layer, unless those would not fit; one by one, to slice."""
+        import torch
+
+        layers = self._decoder.layers
+        size_bytes = 2 * len(layers) * states_BSW.numel() * self._project.weight.element_size()
+        if size_bytes > _KEPT_BYTES:
+            return [States(states_SW) for states_SW in states_BSW]
+        with torch.inference_mode():
+            own = states_BSW.to(self._device, self._dtype)
+            keys_BLSW = torch.stack([layer.encoder_attn.k_proj(own) for layer in layers], dim=1)
+            values_BLSW = torch.stack([layer.encoder_attn.v_proj(own) for layer in layers], dim=1)
+        return [States(*each) for each in zip(states_BSW, keys_BLSW, values_BLSW, strict=True)]
+
+    def language_probs(self, states: Sequence[States]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""
         import torch
 
@@ -64,17 +84,19 @@ class Decoder:
         self,
         prompts: Sequence[Sequence[int]],
         targets: Sequence[Sequence[int]],
-        states: Sequence[torch.Tensor],
+        states: Sequence[States],
         heads: int = 0,
         named: bool = False,
+        scored: bool = True,
     ) -> list[Forced]:
-        """Score ``targets[i]`` after ``prompts[i]`` over ``states[i]`` (frames, width).
+        """Score ``targets[i]`` after ``prompts[i]`` over ``states[i]``.
 
         With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``named`` that
-        of the checkpoint's own alignment heads instead, where it names any. Sequences are batched by length; a
-        sequence longer than 448 positions is the caller's mistake (ValueError).
+        of the checkpoint's own alignment heads instead, where it names any. With ``scored=False`` it comes alone:
+        log-probabilities cost more than all the rest. Sequences are batched by length; a sequence longer than 448
+        positions is the caller's mistake (ValueError).
         """
-        order = sorted(range(len(targets)), key=lambda i: (len(targets[i]), states[i].shape[0], i))
+        order = sorted(range(len(targets)), key=lambda i: (len(targets[i]), states[i].frames, i))
         results: dict[int, Forced] = {}
         for first in range(0, len(order), BATCH):
             chosen = order[first : first + BATCH]
@@ -84,6 +106,7 @@ class Decoder:
                 [states[i] for i in chosen],
                 heads,
                 named and bool(self._named),
+                scored,
             )
             results.update(zip(chosen, batch, strict=True))
         return [results[i] for i in range(len(targets))]
@@ -92,9 +115,10 @@ class Decoder:
         self,
         prompts: list[Sequence[int]],
         targets: list[Sequence[int]],
-        states: list[torch.Tensor],
+        states: list[States],
         heads: int,
         named: bool,
+        scored: bool,
     ) -> list[Forced]:
         import torch
 
@@ -107,79 +131,122 @@ class Decoder:
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = torch.tensor(row, device=self._device)
         spans = [slice(len(p) - 1, len(p) - 1 + len(t)) for p, t in zip(prompts, targets, strict=True)]
-        hidden, maps = self._run(tokens, states, spans, heads, named)
-        forced = []
-        for i, target in enumerate(targets):
-            logits = self._project(hidden[i, spans[i]]).float()
-            wanted = torch.tensor(list(target), device=self._device)
-            all_logprobs = torch.log_softmax(logits, dim=-1)
-            logprobs = all_logprobs.gather(1, wanted[:, None])[:, 0].cpu().numpy()
-            end_logprobs = all_logprobs[:, self.vocabulary.end].cpu().numpy()
-            forced.append(Forced(logprobs, end_logprobs, maps[i].cpu().numpy() if heads else None))
-        return forced
+        hidden, maps = self._run(tokens, states, spans, heads, named, scored)
+        kept = [each.cpu().numpy() for each in maps] if heads else [None] * len(targets)
+        if not scored:
+            nothing = np.zeros(0, dtype=np.float32)
+            return [Forced(nothing, nothing, each) for each in kept]
+        logprobs, end_logprobs = self._logprobs(
+            torch.cat([hidden[i, span] for i, span in enumerate(spans)]), [t for target in targets for t in target]
+        )
+        borders = np.cumsum([0, *map(len, targets)])
+        return [
+            Forced(logprobs[a:b], end_logprobs[a:b], each) for (a, b), each in zip(pairwise(borders), kept, strict=True)
+        ]
+
+    def _logprobs(
+        self, hidden_NW: torch.Tensor, targets: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of each target, and of end of text in its stead; many at once, so that the vocabulary is read once."""
+        import torch
+
+        found = []
+        with torch.inference_mode():
+            wanted = torch.tensor([[t, self.vocabulary.end] for t in targets], device=self._device)
+            for rows, ids in zip(hidden_NW.split(_ROWS), wanted.split(_ROWS), strict=True):
+                logits = self._project(rows).float()
+                found.append(logits.gather(1, ids) - logits.logsumexp(dim=1, keepdim=True))
+        both: NDArray[np.float32] = torch.cat(found).cpu().numpy()
+        return both[:, 0], both[:, 1]
 
     def _run(
         self,
         tokens_BT: torch.Tensor,
-        states: Sequence[torch.Tensor],
+        states: Sequence[States],
         spans: Sequence[slice] = (),
         heads: int = 0,
         named: bool = False,
+        scored: bool = True,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps (heads, span, frames)."""
+        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps (heads, span, frames).
+
+        Where no scores are wanted, layers above the last named head are left out, and the hidden states mean nothing.
+        """
         import torch
 
         self.statistics.passes_forced += 1
-        captured: list[torch.Tensor] = []
-        hooks = [
-            layer.encoder_attn.register_forward_hook(lambda _module, _inputs, output: captured.append(output[1]))
-            for layer in self._decoder.layers
-            if heads
-        ]
-        try:
-            with torch.inference_mode():
-                batch, length = tokens_BT.shape
-                memory, cross_mask = self._memory(states)
-                lowest = torch.finfo(self._dtype).min
-                causal = torch.full((length, length), lowest, dtype=self._dtype, device=self._device).triu(1)
-                positions = self._decoder.embed_positions.weight[:length]
-                hidden = self._decoder.embed_tokens(tokens_BT) + positions
-                kept: list[torch.Tensor | None] = [None] * batch
-                for number, layer in enumerate(self._decoder.layers):
-                    hidden = layer(
-                        hidden,
-                        attention_mask=causal[None, None],
-                        encoder_hidden_states=memory,
-                        encoder_attention_mask=cross_mask,
-                        use_cache=False,
-                    )
-                    if heads:
-                        # Only the best so far are kept: all heads of a large model would not fit.
-                        weights_BHTS = captured.pop()
-                        own = self._named.get(number, []) if named else slice(None)
-                        for i, state in enumerate(states):
-                            maps = weights_BHTS[i, own, spans[i], : state.shape[0]].float()
-                            before = kept[i]
-                            both = maps if before is None else torch.cat([before, maps])
-                            kept[i] = both if named else _largest(both, heads)
-                hidden = self._decoder.layer_norm(hidden)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return hidden, [maps for maps in kept if maps is not None]
+        layers = self._decoder.layers if scored or not named else self._decoder.layers[: max(self._named) + 1]
+        kept: list[torch.Tensor | None] = [None] * len(states)
+        with torch.inference_mode():
+            length = tokens_BT.shape[1]
+            lowest = torch.finfo(self._dtype).min
+            causal_TT = torch.full((length, length), lowest, dtype=self._dtype, device=self._device).triu(1)
+            longest = torch.tensor([state.frames for state in states], device=self._device)
+            outside = torch.arange(int(longest.max()), device=self._device) >= longest[:, None]
+            cross_B11S = torch.zeros(outside.shape, dtype=self._dtype, device=self._device)
+            cross_B11S = cross_B11S.masked_fill(outside, lowest)[:, None, None]
+            hidden_BTW = self._decoder.embed_tokens(tokens_BT) + self._decoder.embed_positions.weight[:length]
+            for number, layer in enumerate(layers):
+                hidden_BTW = (
+                    hidden_BTW
+                    + layer.self_attn(layer.self_attn_layer_norm(hidden_BTW), attention_mask=causal_TT[None, None])[0]
+                )
+                own = self._named.get(number, []) if named else slice(None)
+                looks = bool(heads) and own != []
+                heard_BTW, weights_BHTS = self._cross(layer, number, hidden_BTW, states, cross_B11S, looks)
+                hidden_BTW = hidden_BTW + heard_BTW
+                inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_BTW)))
+                hidden_BTW = hidden_BTW + layer.fc2(inner)
+                if weights_BHTS is None:
+                    continue
+                for i, state in enumerate(states):
+                    # Only the best so far are kept: all heads of a large model would not fit.
+                    maps = weights_BHTS[i, own, spans[i], : state.frames].float()
+                    before = kept[i]
+                    both = maps if before is None else torch.cat([before, maps])
+                    kept[i] = both if named else _largest(both, heads)
+            hidden_BTW = self._decoder.layer_norm(hidden_BTW)
+        return hidden_BTW, [maps for maps in kept if maps is not None]
 
-    def _memory(self, states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The slices padded to one length (batch, frames, width), and the mask that hides the padding."""
+    def _cross(
+        self,
+        layer: Any,
+        number: int,
+        hidden_BTW: torch.Tensor,
+        states: Sequence[States],
+        mask_B11S: torch.Tensor,
+        looks: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Cross-attention of one layer, and its weights where they are looked at."""
         import torch
 
-        frames = max(state.shape[0] for state in states)
-        shape = (len(states), frames, states[0].shape[1])
-        memory = torch.zeros(shape, dtype=self._dtype, device=self._device)
-        mask = torch.full((len(states), 1, 1, frames), torch.finfo(self._dtype).min, dtype=self._dtype)
-        for i, state in enumerate(states):
-            memory[i, : state.shape[0]] = state.to(self._device, self._dtype)
-            mask[i, :, :, : state.shape[0]] = 0
-        return memory, mask.to(self._device)
+        attention = layer.encoder_attn
+        batch, length, width = hidden_BTW.shape
+
+        def by_head(x_BNW: torch.Tensor) -> torch.Tensor:
+            return x_BNW.view(batch, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
+
+        query_BHTD = by_head(attention.q_proj(layer.encoder_attn_layer_norm(hidden_BTW)) * attention.scaling)
+        keys, values = zip(*(self._keys_and_values(attention, number, state) for state in states), strict=True)
+        keys_BHSD, values_BHSD = (
+            by_head(torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)) for parts in (keys, values)
+        )
+        weights_BHTS = None
+        if looks:
+            weights_BHTS = torch.softmax(query_BHTD @ keys_BHSD.transpose(2, 3) + mask_B11S, dim=-1)
+            heard_BHTD = weights_BHTS @ values_BHSD
+        else:
+            heard_BHTD = torch.nn.functional.scaled_dot_product_attention(
+                query_BHTD, keys_BHSD, values_BHSD, attn_mask=mask_B11S, scale=1.0
+            )
+        heard_BTW: torch.Tensor = attention.out_proj(heard_BHTD.transpose(1, 2).reshape(batch, length, width))
+        return heard_BTW, weights_BHTS
+
+    def _keys_and_values(self, attention: Any, number: int, state: States) -> tuple[torch.Tensor, torch.Tensor]:
+        if state.keys_LSW is not None and state.values_LSW is not None:
+            return state.keys_LSW[number], state.values_LSW[number]
+        hidden_SW = state.hidden_SW.to(self._device, self._dtype)
+        return attention.k_proj(hidden_SW), attention.v_proj(hidden_SW)
 
 
 def _largest(maps_HTS: torch.Tensor, heads: int) -> torch.Tensor:

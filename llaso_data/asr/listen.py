@@ -22,6 +22,7 @@ from llaso_data.asr.engine import Decoded
 from llaso_data.asr.forced import Forced
 from llaso_data.asr.load import Whisper
 from llaso_data.asr.split import Part, split
+from llaso_data.asr.states import States, joined
 from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
@@ -58,8 +59,19 @@ class Heard:
     min_token_logprob: float | None
     no_speech_prob: float | None  # of a whole window: it says nothing of one clip among several
     packed: bool
-    states: torch.Tensor
-    context: torch.Tensor
+    states: States
+    context: States
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A batch of windows: the states that the engine decodes from, and the same for teacher forcing."""
+
+    states_BSW: torch.Tensor
+    windows: list[States]
+
+    def only(self, chosen: list[int]) -> Encoded:
+        return Encoded(self.states_BSW[chosen], [self.windows[w] for w in chosen])
 
 
 class Listen:
@@ -69,7 +81,7 @@ class Listen:
         self._whisper = whisper
         self._asr = asr
         self._align = align
-        self._silence: torch.Tensor | None = None
+        self._silence: States | None = None
         self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # half of the gap between packed clips belongs to each
         unknown = [code for code in asr.languages if not whisper.vocabulary.supports(code)]
         if unknown:
@@ -91,6 +103,9 @@ class Listen:
             self._backward(results, ready, audio, heard_of)
             for i in ready:
                 del heard_of[i]
+            for i in waiting.intersection(indices):
+                one = heard_of[i]
+                heard_of[i] = dataclasses.replace(one, states=one.states.bare(), context=one.context.bare())
         segments: dict[str, list[int]] = defaultdict(list)
         for i in sorted(waiting):
             segments[results[i].recording].append(i)
@@ -111,7 +126,7 @@ class Listen:
             return failed(utterance, "language_unsupported", f"the Whisper model knows no language {language!r}")
         return utterance
 
-    def _identify(self, results: list[Utterance], windows: list[Window], states: torch.Tensor) -> None:
+    def _identify(self, results: list[Utterance], windows: list[Window], states: list[States]) -> None:
         """Set language and its probability of every clip."""
         vocabulary = self._whisper.vocabulary
         slices = {
@@ -158,8 +173,8 @@ class Listen:
         mixed: list[int] = []
         doubtful: list[int] = []
         for windows in self._batches(self._plan(results, unknown, audio)):
-            states = self._encode(windows, audio)
-            self._identify(results, windows, states)
+            encoded = self._encode(windows, audio)
+            self._identify(results, windows, encoded.windows)
             pure = []
             for w, window in enumerate(windows):
                 inside = [slot.clip for slot in window.slots]
@@ -170,11 +185,11 @@ class Listen:
                     unsure += again
                     mixed += [i for i in inside if i not in again]
             if pure:
-                yield self._decode(results, [windows[w] for w in pure], states[pure], doubtful)
+                yield self._decode(results, [windows[w] for w in pure], encoded.only(pure), doubtful)
         for windows in self._batches(self._plan(results, sorted(unsure), audio, packed=False)):
-            states = self._encode(windows, audio)
-            self._identify(results, windows, states)
-            yield self._decode(results, windows, states, None)
+            encoded = self._encode(windows, audio)
+            self._identify(results, windows, encoded.windows)
+            yield self._decode(results, windows, encoded, None)
         for windows in self._batches(self._plan(results, sorted(known + mixed), audio)):
             yield self._decode(results, windows, self._encode(windows, audio), doubtful)
         for windows in self._batches(self._plan(results, sorted(doubtful), audio, packed=False)):
@@ -202,15 +217,17 @@ class Listen:
         for first in range(0, len(windows), self._asr.batch_size):
             yield windows[first : first + self._asr.batch_size]
 
-    def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> torch.Tensor:
-        return self._whisper.engine.encode([assemble(window, audio) for window in windows])
+    def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> Encoded:
+        states_BSW = self._whisper.engine.encode([assemble(window, audio) for window in windows])
+        return Encoded(states_BSW, self._whisper.decoder.read(states_BSW))
 
     def _decode(
-        self, results: list[Utterance], windows: list[Window], states: torch.Tensor, doubtful: list[int] | None
+        self, results: list[Utterance], windows: list[Window], encoded: Encoded, doubtful: list[int] | None
     ) -> tuple[list[int], list[Heard]]:
         """Decode windows and take them apart; with a list for doubtful clips, those go there instead."""
         languages = [results[window.slots[0].clip].language or "en" for window in windows]
-        decoded = self._whisper.engine.decode(states, languages)
+        states = encoded.windows
+        decoded = self._whisper.engine.decode(encoded.states_BSW, languages)
         scored = self._score(decoded, languages, states)
         indices: list[int] = []
         heard: list[Heard] = []
@@ -226,7 +243,7 @@ class Listen:
                     heard.append(one)
         return indices, heard
 
-    def _score(self, decoded: list[Decoded], languages: list[str], states: torch.Tensor) -> dict[int, Forced]:
+    def _score(self, decoded: list[Decoded], languages: list[str], states: list[States]) -> dict[int, Forced]:
         """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
         spoken = [w for w, one in enumerate(decoded) if one.tokens]
         forced = self._whisper.decoder.force(
@@ -246,7 +263,7 @@ class Listen:
         return split(scored.attention_HTS, starts, window.slots)
 
     def _heard(
-        self, decoded: Decoded, scored: Forced | None, part: Part, states: torch.Tensor, slot: Slot, packed: bool
+        self, decoded: Decoded, scored: Forced | None, part: Part, states: States, slot: Slot, packed: bool
     ) -> Heard:
         logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
         return Heard(
@@ -259,20 +276,18 @@ class Listen:
             self._context(states, slot) if packed else states,
         )
 
-    def _context(self, states: torch.Tensor, slot: Slot) -> torch.Tensor:
+    def _context(self, states: States, slot: Slot) -> States:
         """A packed clip's states with silence after them: without, Whisper cannot tell that the speech is over.
 
         The states beside the slot are those of the gap; what follows comes from a window of pure silence, encoded
         once, at the same positions.
         """
-        import torch
-
         if self._silence is None:
             silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
-            self._silence = self._whisper.engine.encode([silent])[0]
+            (self._silence,) = self._whisper.decoder.read(self._whisper.engine.encode([silent]))
         first = max(0, slot.frames.start - self._margin_frames)
         last = min(WINDOW_FRAMES, slot.frames.stop + self._margin_frames)
-        return torch.cat([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
+        return joined([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
     @staticmethod
     def _forward(utterance: Utterance, heard: Heard) -> Utterance:
