@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from llaso_data import __version__
+from llaso_data import __version__, stopping
 from llaso_data.errors import LLaSOError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,24 +21,15 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
-        caught: list[int] = []
-
-        def stop(number: int, frame: Any) -> None:
-            caught.append(number)
-            raise KeyboardInterrupt
-
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) != signal.SIG_IGN:
-                    signal.signal(number, stop)
+        stopping.listen()
         try:
             return self._invoke(ctx)
         except BaseException as error:
             # A library may have made an error of its own of the interrupt that broke into it.
-            if not caught and not isinstance(error, KeyboardInterrupt):
+            if not stopping.caught() and not isinstance(error, KeyboardInterrupt):
                 raise
             click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
-            ctx.exit(128 + (caught or [signal.SIGINT])[0])
+            ctx.exit(128 + (stopping.caught() or signal.SIGINT))
 
     def _invoke(self, ctx: click.Context) -> Any:
         try:

@@ -149,6 +149,17 @@ def test_ctrl_c_and_sigterm_end_a_run_with_a_message(small: Peace, tmp_path: Pat
         run.end()
 
 
+def test_sigterm_ends_a_run_that_swallowed_the_interrupt(small: Peace, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = small.build(out, "--engine=local", "--set=observe.stages=[{stage: 'tests.stages:Deaf'}]")
+    try:
+        assert run.wait() == 143
+        assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; finished blocks are kept")
+        assert committed(out) == 1
+    finally:
+        run.end()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_driver_killed_four_times(large: Peace, tmp_path: Path, engine: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llaso_data
-from llaso_data import lock, sources, storage
+from llaso_data import lock, sources, stopping, storage
 from llaso_data.asr.engine import Statistics
 from llaso_data.asr.load import resolve
 from llaso_data.checkpoints import weights_digest
@@ -136,6 +136,7 @@ def _observe(
                 progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
 
     for result in engines.observe(missing(), recipe.observe, recipe.run, out):
+        stopping.check()
         held.check()
         total.blocks += 1
         total.statistics.add(result.statistics)

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import audio, lock, records, sandbox, storage
+from llaso_data import audio, lock, records, sandbox, stopping, storage
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.filters import columns
 from llaso_data.instruct import asr
@@ -136,6 +136,7 @@ def _shard(
     results: list[ShardResult] = []
 
     def note(result: ShardResult) -> None:
+        stopping.check()
         held.check()
         results.append(result)
         if progress is not None:
