@@ -172,7 +172,7 @@ def test_a_limit_on_the_size_of_files_is_named(undisturbed: Path, tmp_path: Path
 def test_from_a_worker_of_ray_it_is_the_same_message(
     undisturbed: Path, corpus: Path, tiny_en: Path, tmp_path: Path
 ) -> None:
-    with disk(tmp_path / "disk", nr_inodes=5) as small:
+    with disk(tmp_path / "disk", nr_inodes=4) as small:
         words = ("shard", undisturbed / "align", "--samples-per-shard", "2", "--out", small.path / "shards")
         assert says_once(run(*words), "shard-000000", "no room left", "Make room")
         shutil.rmtree(small.path / "shards", ignore_errors=True)
