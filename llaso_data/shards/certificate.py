@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def conclusion(said: Mapping[str, Any]) -> str:
     return f"{heard}: error rate below {percent(said['upper'])} with {CONFIDENCE:.0%} confidence"
 
 
-def _standing(folder: str, fits: Any) -> Standing:
+def _standing(folder: str, fits: Callable[[Mapping[str, Any]], bool]) -> Standing:
     said = _read(storage.join(folder, layout.CERTIFICATE))
     if said is None:
         return Standing(False, UNHEARD)
@@ -132,7 +132,7 @@ def _sums(rows: Sequence[Mapping[str, Any]], name: str) -> int:
     return sum(row[name] for row in rows)
 
 
-_FOLLOWS = {
+_FOLLOWS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "items": _is_finding,
     "sample": lambda said: (
         said["items"] == said["plan"]["items"] == len({row["id"] for row in said["sample"]}) == len(said["sample"])

@@ -143,7 +143,9 @@ CERTIFICATE: Schema = {
         {
             "format": {"const": CERTIFICATE_FORMAT},
             "format_version": {"const": CERTIFICATE_VERSION},
-            "dataset": _object({"verdicts": _HEX_32, "shards": {"type": ["string", "null"], "pattern": "^[0-9a-f]{32}$"}}),
+            "dataset": _object(
+                {"verdicts": _HEX_32, "shards": {"type": ["string", "null"], "pattern": "^[0-9a-f]{32}$"}}
+            ),
             "plan": _object(
                 {
                     "items": _COUNT,
