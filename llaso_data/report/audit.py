@@ -132,6 +132,23 @@ def settle(found: Sample) -> Status:
         written = status
 
 
+def describe(status: Status) -> list[str]:
+    """How far the audit is and what came of it, in lines: the first counts, then auditors, agreement, the result."""
+    found, said = status.sample, status.certificate
+    whole, judged = len(found.items), len(found.items) - len(status.open)
+    lines = [f"{found.align}: {whole:,} of {found.population:,} accepted utterances drawn, {judged:,} judged"]
+    lines += [f"  {name}: {len(given):,} judged" for name, given in status.auditors.items()]
+    if said is None:
+        left = Counter(item.stratum[0] for item in status.open)
+        return [*lines, "left: " + ", ".join(f"{n:,} {language}" for language, n in sorted(left.items()))]
+    for row in said["agreement"]:
+        known = "unknown" if row["kappa"] is None else f"{row['kappa']:.2f}"
+        both = f"{row['agreed']:,} of {row['items']:,} judged alike"
+        lines.append(f"  {' and '.join(row['auditors'])}: {both}, Cohen's kappa {known}")
+    lines.append(str(certificate.of_records(found.align, found.verdicts)))
+    return [*lines, f"written to {storage.join(found.align, layout.CERTIFICATE)}"]
+
+
 def status_of(found: Sample, said: Mapping[str, Mapping[str, Answer]]) -> Status:
     """A pure function of the sample and the answers. What was said of other sounds or texts does not count."""
     known = {item.utterance.id: item.heard for item in found.items}

@@ -66,5 +66,7 @@ const shared = (() => {
     return known.get(example);
   }
 
-  return { root, all, one, onTheme, soundOf, playable, paint, mark, words };
+  const forget = (example) => known.delete(example);
+
+  return { root, all, one, onTheme, soundOf, playable, paint, mark, words, forget };
 })();
