@@ -126,6 +126,8 @@
     player.pause();
     [here, heard, at, until] = [i, null, null, null];
     example.classList.add("waiting");
+    scroller.hidden = one(".transport", example).hidden = false;
+    one("#unheard").hidden = true;
     one("#place").textContent = count(i + 1);
     one("#language").textContent = items[i].language;
     one("#corpus").textContent = items[i].corpus;
@@ -229,9 +231,8 @@
   function follow() {
     if (!heard) return;
     if (until !== null && player.currentTime >= until) {
-      const end = until;
+      player.currentTime = until - 0.01; // its last moment: what follows is another word
       player.pause();
-      player.currentTime = end;
       return;
     }
     draw(player.currentTime);
@@ -327,9 +328,7 @@
   }
   function concluded(said) {
     const title = said.passed ? "Certified" : "Not certified";
-    const why = said.allowed === null ? "The sample is too small for a certificate." : `At most ${count(said.allowed)} would have passed.`;
-    const lead = `${said.conclusion[0].toUpperCase()}${said.conclusion.slice(1)}.${said.passed ? "" : ` ${why}`}`;
-    const parts = [head("Audit", title, lead, said.passed ? "yes" : "no"), figures(said), breakdown(said)];
+    const parts = [head("Audit", title, `${said.conclusion}.`, said.passed ? "yes" : "no"), figures(said), breakdown(said)];
     if (said.agreement.length) parts.push(element("h2", "Agreement"), agreement(said));
     if (said.bad.length) parts.push(element("h2", "Defects"), review(said));
     const next = element("div", "", "next");
@@ -345,7 +344,7 @@
       ["heard", said.census ? `all ${count(said.items)}` : count(said.items)],
       [said.allowed === null ? "defects" : `defects, ${count(said.allowed)} allowed`, count(said.defects)],
       [said.census ? "error rate" : "error rate below", said.upper],
-      said.auditors.length > 1 ? ["least agreement, κ", kappas.length ? Math.min(...kappas).toFixed(2) : "–"] : ["auditor", said.auditors[0].name],
+      said.auditors.length > 1 ? [kappas.length > 1 ? "least agreement, κ" : "agreement, Cohen’s κ", kappas.length ? Math.min(...kappas).toFixed(2) : "–"] : ["auditor", said.auditors[0].name],
     ];
     const made = element("dl", "", "figures");
     for (const [what, value] of rows) {

@@ -164,11 +164,11 @@ def status_of(found: Sample, said: Mapping[str, Mapping[str, Answer]]) -> Status
 
 def _certificate(found: Sample, said: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
     """What the answers prove; every item has at least one. Its form is ``shards/certificate.schema.json``."""
-    counted = {item: _counted(item, said) for item in found.items}
-    by_stratum = Counter(item.stratum for item in counted)
-    bad = Counter(item.stratum for item, answer in counted.items() if answer != GOOD)
+    counted = [(item, _counted(item, said)) for item in found.items]
+    by_stratum = Counter(item.stratum for item in found.items)
+    bad = Counter(item.stratum for item, answer in counted if answer != GOOD)
     whole = acceptance.find(found.population, len(found.items), bad.total())
-    tally = Counter(counted.values())
+    tally = Counter(answer for _, answer in counted)
     return {
         "format": layout.CERTIFICATE_FORMAT,
         "format_version": layout.CERTIFICATE_VERSION,
@@ -189,9 +189,7 @@ def _certificate(found: Sample, said: Mapping[str, Mapping[str, Answer]]) -> dic
         ],
         "auditors": [_auditor(name, given) for name, given in said.items()],
         "agreement": [_agreement(a, b, said) for a, b in itertools.combinations(said, 2)],
-        "sample": [
-            {"id": item.utterance.id, "heard": item.heard, "answer": answer} for item, answer in counted.items()
-        ],
+        "sample": [{"id": item.utterance.id, "heard": item.heard, "answer": answer} for item, answer in counted],
     }
 
 

@@ -18,7 +18,7 @@ from llaso_data.report.listen import direction, where
 from llaso_data.report.sections import language_name, name_of
 from llaso_data.shards.certificate import conclusion, percent
 
-_BARS_PER_S = 45  # of a waveform that shows where words begin
+_BARS, _BARS_PER_S = 270, 33  # of a waveform: four pixels each, in a short one and in a long one that scrolls
 _LIMITS = recipe.Decode()  # the files were decoded before: these are for what has happened to them since
 
 
@@ -44,7 +44,7 @@ def page(
         drawn=len(sample.items),
         population=sample.population,
         allowed=sample.allowed,
-        limit=f"{100 * LIMIT:g} %",
+        limit=f"{100 * LIMIT:g}\u00a0%",
         languages=sorted({_language(item) for item in items}),
         auditors=[{"name": name, "judged": len(given)} for name, given in status.auditors.items()],
         filters={"count": lambda n: f"{n:,}"},
@@ -53,7 +53,7 @@ def page(
 
 
 def item(shown: Item) -> dict[str, Any]:
-    """One item as JSON: its text in pieces of (text, start_s, end_s), its sound, or in ``trouble`` why there is none."""
+    """One item as JSON: text in pieces of (text, start_s, end_s); its sound, or ``trouble`` that says why not."""
     utterance = shown.utterance
     text = utterance.text or ""
     said = {
@@ -71,7 +71,7 @@ def item(shown: Item) -> dict[str, Any]:
         pcm = item_pcm(shown)
     except LLaSOError as error:
         return {**said, "trouble": str(error)}
-    sound = as_sound(pcm, max(110, round(_BARS_PER_S * len(pcm) / audio.SAMPLE_RATE_HZ)))
+    sound = as_sound(pcm, max(_BARS, round(_BARS_PER_S * len(pcm) / audio.SAMPLE_RATE_HZ)))
     shape = {"path": strokes(sound.bars), "bars": len(sound.bars)}
     return {**said, **shape, "opus": sound.opus, "seconds": round(sound.seconds, 3)}
 

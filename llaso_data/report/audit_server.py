@@ -26,7 +26,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.report import answers, audit_page
 from llaso_data.report.answers import Auditor
-from llaso_data.report.audit import Sample, Status, settle
+from llaso_data.report.audit import Item, Sample, Status, settle
 
 LOOPBACK = "127.0.0.1"
 
@@ -85,6 +85,7 @@ class AuditServer:
         self._http.shutdown()
 
     def __enter__(self) -> AuditServer:
+        self._sound(self.items[0])  # the decoder starts while the page is read
         if self.auditor is not None:
             try:
                 self.at_work(self.auditor)
@@ -143,13 +144,7 @@ class AuditServer:
         """One item with its sound. Decoded once; the last ones are kept."""
         if id_ not in self._known:
             raise LLaSOError("no such item")
-        with self._lock:
-            future = self._sounds.get(id_)
-            if future is None:
-                future = self._sounds[id_] = self._decoder.submit(audit_page.item, self._known[id_])
-            self._sounds.move_to_end(id_)
-            while len(self._sounds) > _KEPT_ITEMS:
-                self._sounds.popitem(last=False)
+        future = self._sound(self._known[id_])
         try:
             found = future.result()
         except Exception:
@@ -158,6 +153,17 @@ class AuditServer:
             with self._lock:
                 self._sounds.pop(id_, None)
         return future.result() if found is None else found
+
+    def _sound(self, item: Item) -> Future[dict[str, Any]]:
+        with self._lock:
+            id_ = item.utterance.id
+            future = self._sounds.get(id_)
+            if future is None:
+                future = self._sounds[id_] = self._decoder.submit(audit_page.item, item)
+            self._sounds.move_to_end(id_)
+            while len(self._sounds) > _KEPT_ITEMS:
+                self._sounds.popitem(last=False)
+            return future
 
     def page(self) -> tuple[str, str]:
         """(the page, its policy)."""
@@ -209,7 +215,10 @@ def _handler(audit: AuditServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = self._allowed()
             if path == "":
-                text, policy = audit.page()
+                try:
+                    text, policy = audit.page()
+                except LLaSOError as error:
+                    return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
                 self._send(HTTPStatus.OK, text.encode(), "text/html; charset=utf-8", policy)
             elif path is not None and path.startswith("item/"):
                 self._say(lambda: audit.item(unquote(path.removeprefix("item/"))))

@@ -16,6 +16,7 @@ from llaso_data.report.effect import Curve
 from llaso_data.report.examples import strokes
 from llaso_data.report.figures import HEIGHT, MARGIN, histogram_figure, view
 from llaso_data.report.reasons import MEASURES
+from llaso_data.shards import certificate
 
 _LABELS = {
     "duration_min_s": "shortest",
@@ -80,6 +81,7 @@ def _context(align: str, found: Survey, title: str | None) -> dict[str, Any]:
         "failures": listen.failures(align, found),
         "duplicates": listen.duplicates(align, found),
         "groups": listen.groups(align, found),
+        "audit": sections.audit(certificate.of_records(align, manifest["verdicts"])),
         "charts": shown,
         "undrawn": _undrawn(found, shown),
         "payload": page.as_json(

@@ -86,12 +86,14 @@ def percent(share: float) -> str:
 
 
 def conclusion(said: Mapping[str, Any]) -> str:
-    """A certificate's numbers in one sentence, without saying whether they pass."""
+    """A certificate's numbers in one sentence, and where they do not pass, what would have."""
     defects = f"{said['defects']} {'defect' if said['defects'] == 1 else 'defects'}"
     if said["items"] == said["population"]:
-        return f"{defects} in {said['items']:,}, which is everything: error rate {percent(said['rate'])}"
-    heard = f"{defects} in {said['items']:,} of {said['population']:,}"
-    return f"{heard}: error rate below {percent(said['upper'])} with {CONFIDENCE:.0%} confidence"
+        found = f"{defects} in {said['items']:,}, which is everything: error rate {percent(said['rate'])}"
+    else:
+        heard = f"{defects} in {said['items']:,} of {said['population']:,}"
+        found = f"{heard}: error rate below {percent(said['upper'])} with {100 * CONFIDENCE:g} % confidence"
+    return found if said["passed"] else f"{found}; {_missed(said)}"
 
 
 def _standing(folder: str, fits: Callable[[Mapping[str, Any]], bool]) -> Standing:
@@ -102,12 +104,14 @@ def _standing(folder: str, fits: Callable[[Mapping[str, Any]], bool]) -> Standin
         return Standing(False, f"its {layout.CERTIFICATE} is damaged or not of this version")
     if not fits(said):
         return Standing(False, f"its {layout.CERTIFICATE} is of another dataset")
-    return Standing(said["passed"], conclusion(said) + ("" if said["passed"] else f"; {_missed(said)}"), said)
+    return Standing(said["passed"], conclusion(said), said)
 
 
 def _missed(said: Mapping[str, Any]) -> str:
     allowed = said["plan"]["allowed"]
-    return "too few for any certificate" if allowed is None else f"at most {allowed} would pass"
+    if allowed is None:
+        return "so few prove nothing, whatever they are like"
+    return f"at most {allowed} would pass" if allowed else "only a sample without a defect would pass"
 
 
 def _read(place: str) -> Any:
@@ -134,6 +138,7 @@ def _sums(rows: Sequence[Mapping[str, Any]], name: str) -> int:
 
 _FOLLOWS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "items": _is_finding,
+    "plan": lambda said: said["plan"]["allowed"] == acceptance.allowed(said["population"], said["items"]),
     "sample": lambda said: (
         said["items"] == said["plan"]["items"] == len({row["id"] for row in said["sample"]}) == len(said["sample"])
     ),
