@@ -77,7 +77,10 @@ def faults(said: Any) -> list[str]:
         f"{error.json_path}: {error.message}"
         for error in jsonschema.Draft202012Validator(schemas.CERTIFICATE).iter_errors(said)
     ]
-    return found or [name for name in said if name in _FOLLOWS and not _FOLLOWS[name](said)]
+    if found:
+        return found
+    wrong = next((name for name, follows in _FOLLOWS.items() if not follows(said)), None)
+    return [] if wrong is None else [f"$.{wrong}: does not follow from the rest"]
 
 
 def percent(share: float) -> str:
@@ -151,4 +154,4 @@ _FOLLOWS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
         and all(_sums(said["strata"], name) == said[name] for name in ("population", "items", "defects"))
     ),
 }
-"""Parts of a certificate, and whether they follow from the others."""
+"""Parts of a certificate, and whether they follow from the others; each may rely on those before it."""
