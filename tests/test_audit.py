@@ -30,11 +30,11 @@ from llaso_data.filters.acceptance import BAD_BOUNDARY, BAD_TEXT, GOOD, UNSURE
 from llaso_data.lock import LockedError
 from llaso_data.pipeline.recipe import Audit, Judge, Run, Shard
 from llaso_data.pipeline.shard import shard_dataset
-from llaso_data.records import Utterance
+from llaso_data.records import Utterance, digest
 from llaso_data.report import answers, card
 from llaso_data.report.answers import Answer
 from llaso_data.report.audit import Item, Sample, heard, sample, settle, status_of, stratum_of
-from llaso_data.shards import certificate, schemas, stats, validate
+from llaso_data.shards import certificate, reader, schemas, stats, validate
 from tests.auditing import recorded, served, to_audit
 from tests.conftest import Clip
 from tests.corpora import files
@@ -330,6 +330,11 @@ def test_the_certificate_lies_beside_the_shards_of_what_was_audited_and_no_other
     assert stats.stats(out).certified and validate.validate(out).ok
     assert files(out, "certificate.json") == before  # the shards are the very same bytes
     said = json.loads(Path(out, "certificate.json").read_text())
+    in_shards = {e["id"]: e for _, parts in reader.iterate(out) for e in json.loads(parts["json"])["audios"]}
+    for row in said["sample"]:  # what was heard is what lies in the shards
+        there = in_shards[row["id"]]
+        words = [part for word in there["words"] for part in (word["text"], word["start_s"], word["end_s"])]
+        assert digest("heard", there["id"], there["audio_id"], there["text"], *words) == row["heard"]
     assert said["dataset"] == {"verdicts": found.verdicts, "shards": json.loads(before["manifest.json"])["digest"]}
 
     written(Shard(seed=1), overwrite=True)
