@@ -95,7 +95,7 @@ def test_a_whole_audit_by_keyboard_with_a_reload_in_the_middle(
     press(opened, ["1", "1", "1", "1", "1", "1"])
     said = ended(opened)
     assert given(found, "Ada Lovelace") == ["good", "bad_text", "bad_boundary", *["good"] * 6]
-    assert "Not certified" in said and "2 defects in 9, which is everything: error rate 22.23 %" in said
+    assert "Not certified" in said and "2 defects in 9, which is everything: error rate 22.22\u00a0%" in said
     certificate = json.loads(Path(found.align, "certificate.json").read_text())
     assert (certificate["defects"], certificate["passed"]) == (2, False)
     opened.page.locator(".review button").first.click()

@@ -328,7 +328,7 @@
   }
   function concluded(said) {
     const title = said.passed ? "Certified" : "Not certified";
-    const parts = [head("Audit", title, `${said.conclusion}.`, said.passed ? "yes" : "no"), figures(said), breakdown(said)];
+    const parts = [head("Audit", title, `${said.conclusion.replaceAll(" %", "\u00a0%")}.`, said.passed ? "yes" : "no"), figures(said), breakdown(said)];
     if (said.agreement.length) parts.push(element("h2", "Agreement"), agreement(said));
     if (said.bad.length) parts.push(element("h2", "Defects"), review(said));
     const next = element("div", "", "next");
@@ -340,11 +340,13 @@
   }
   function figures(said) {
     const kappas = said.agreement.map(({ kappa }) => kappa).filter((kappa) => kappa !== null);
+    const [pair] = said.agreement;
+    const alike = kappas.length ? [kappas.length > 1 ? "least agreement, κ" : "agreement, Cohen’s κ", Math.min(...kappas).toFixed(2)] : pair && ["judged alike by both", `${count(pair.agreed)} of ${count(pair.items)}`];
     const rows = [
       ["heard", said.census ? `all ${count(said.items)}` : count(said.items)],
       [said.allowed === null ? "defects" : `defects, ${count(said.allowed)} allowed`, count(said.defects)],
       [said.census ? "error rate" : "error rate below", said.upper],
-      said.auditors.length > 1 ? [kappas.length > 1 ? "least agreement, κ" : "agreement, Cohen’s κ", kappas.length ? Math.min(...kappas).toFixed(2) : "–"] : ["auditor", said.auditors[0].name],
+      said.auditors.length > 1 ? alike : ["auditor", said.auditors[0].name],
     ];
     const made = element("dl", "", "figures");
     for (const [what, value] of rows) {
@@ -374,7 +376,7 @@
   function breakdown(said) {
     const titles = ["Language", "Corpus", "Utterances", "Heard", "Defects", "Error rate below"];
     const made = element("section");
-    made.append(element("h2", "By language and corpus"), table(titles, said.strata.map((row) => [[row.name, row.corpus, count(row.population), count(row.items), count(row.defects), row.upper || "–"], row.passed])));
+    made.append(element("h2", "By language and corpus"), table(titles, said.strata.map((row) => [[row.name, row.corpus, count(row.population), count(row.items), count(row.defects), row.upper], row.passed])));
     made.append(element("p", "Each bound holds for its line alone, with 95 % confidence; below 5 % the line would pass by itself, which takes 59 clean items or more. Where everything was heard it is the rate itself.", "note"));
     made.style.paddingTop = "0";
     return made;

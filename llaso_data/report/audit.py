@@ -142,7 +142,7 @@ def describe(status: Status) -> list[str]:
         left = Counter(item.stratum[0] for item in status.open)
         return [*lines, "left: " + ", ".join(f"{n:,} {language}" for language, n in sorted(left.items()))]
     for row in said["agreement"]:
-        known = "unknown" if row["kappa"] is None else f"{row['kappa']:.2f}"
+        known = "undefined" if row["kappa"] is None else f"{row['kappa']:.2f}"
         both = f"{row['agreed']:,} of {row['items']:,} judged alike"
         lines.append(f"  {' and '.join(row['auditors'])}: {both}, Cohen's kappa {known}")
     lines.append(str(certificate.of_records(found.align, found.verdicts)))

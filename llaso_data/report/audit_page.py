@@ -16,7 +16,7 @@ from llaso_data.report.audit import Item, Sample, Status
 from llaso_data.report.examples import as_sound, pieces, strokes
 from llaso_data.report.listen import direction, where
 from llaso_data.report.sections import language_name, name_of
-from llaso_data.shards.certificate import conclusion, percent
+from llaso_data.shards.certificate import conclusion, upper
 
 _BARS, _BARS_PER_S = 270, 33  # of a waveform: four pixels each, in a short one and in a long one that scrolls
 _LIMITS = recipe.Decode()  # the files were decoded before: these are for what has happened to them since
@@ -107,7 +107,7 @@ def result(status: Status) -> dict[str, Any]:
         "items": said["items"],
         "population": said["population"],
         "allowed": said["plan"]["allowed"],
-        "upper": percent(said["upper"]),
+        "upper": upper(said),
         "answers": said["answers"],
         "strata": [
             {
@@ -116,7 +116,7 @@ def result(status: Status) -> dict[str, Any]:
                 "population": row["population"],
                 "items": row["items"],
                 "defects": row["defects"],
-                "upper": percent(row["upper"]) if row["items"] else "",
+                "upper": upper(row),
                 "passed": row["passed"],
             }
             for row in said["strata"]

@@ -13,7 +13,7 @@ from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import ASR, GIVEN, UNKNOWN
 from llaso_data.report.card_data import ATTRIBUTES, Survey
 from llaso_data.report.reasons import FAILURES, why
-from llaso_data.shards.certificate import Standing, percent
+from llaso_data.shards.certificate import Standing, upper
 from llaso_data.text import LANGUAGES
 
 SHOWN = 12  # rows of a table before it folds
@@ -220,10 +220,11 @@ def audit(standing: Standing) -> dict[str, Any]:
     said = standing.certificate
     shown: dict[str, Any] = {"certified": standing.certified, "why": standing.why, "certificate": said}
     if said is not None:
+        largest = sorted(said["strata"], key=lambda row: (-row["population"], row["language"], row["corpus"]))
         shown["strata"] = [
-            {**row, "name": language_name(row["language"]), "upper": percent(row["upper"]) if row["items"] else "–"}
-            for row in said["strata"]
+            {**row, "name": language_name(row["language"]), "upper": upper(row)} for row in largest[:_FOLDED]
         ]
+        shown["left"] = len(largest[_FOLDED:])
         shown["faults"] = ", ".join(
             f"{said['answers'][answer]:,} {answer.replace('_', ' ')}"
             for answer in ANSWERS[1:]

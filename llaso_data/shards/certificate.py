@@ -83,19 +83,24 @@ def faults(said: Any) -> list[str]:
     return [] if wrong is None else [f"$.{wrong}: does not follow from the rest"]
 
 
-def percent(share: float) -> str:
-    """A bound as it is read: two decimals, rounded up, so that no more is claimed than is known."""
-    return f"{math.ceil(round(share * 1e4, 6)) / 100:.2f} %"
+def upper(said: Mapping[str, Any]) -> str:
+    """The bound of a certificate or of one of its strata as it is read, with two decimals.
+
+    It is rounded up, so that no more is claimed than is known; a dash where nothing was heard.
+    """
+    if said["items"] == said["population"]:
+        return f"{100 * said['rate']:.2f} %"
+    return f"{math.ceil(round(said['upper'] * 1e4, 6)) / 100:.2f} %" if said["items"] else "–"
 
 
 def conclusion(said: Mapping[str, Any]) -> str:
     """A certificate's numbers in one sentence, and where they do not pass, what would have."""
     defects = f"{said['defects']} {'defect' if said['defects'] == 1 else 'defects'}"
     if said["items"] == said["population"]:
-        found = f"{defects} in {said['items']:,}, which is everything: error rate {percent(said['rate'])}"
+        found = f"{defects} in {said['items']:,}, which is everything: error rate {upper(said)}"
     else:
         heard = f"{defects} in {said['items']:,} of {said['population']:,}"
-        found = f"{heard}: error rate below {percent(said['upper'])} with {100 * CONFIDENCE:g} % confidence"
+        found = f"{heard}: error rate below {upper(said)} with {100 * CONFIDENCE:g} % confidence"
     return found if said["passed"] else f"{found}; {_missed(said)}"
 
 
