@@ -84,15 +84,17 @@ def population() -> tuple[list[Utterance], dict[str, int]]:
     return made, {u.id: n for n, u in enumerate(made)}
 
 
+@pytest.mark.parametrize("runs", [150, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("where", ["anywhere", "in the first", "in the tiny ones"])
-def test_a_set_with_five_in_a_hundred_bad_is_certified_at_most_one_time_in_twenty(where: str) -> None:
+def test_a_set_with_five_in_a_hundred_bad_is_certified_at_most_one_time_in_twenty(where: str, runs: int) -> None:
     """Through the judge's draw and the certificate's own code, with as many seeds as show it; and a good set passes."""
     made, number = population()
     random = np.random.default_rng(20261124)
     bad = np.zeros(len(made), bool)
-    bad[{"anywhere": random.permutation(4000), "in the first": np.arange(4000), "in the tiny ones": np.arange(4000)[::-1]}[where][:200]] = True  # noqa: E501 # fmt: skip
+    by_size = np.arange(4000)  # the largest corpus comes first
+    order = {"anywhere": random.permutation(4000), "in the first": by_size, "in the tiny ones": by_size[::-1]}[where]
+    bad[order[:200]] = True
     assert bad.mean() == 0.05
-    runs = 300
     passed, good_passed, heard_bad = 0, 0, []
     few = bad & (random.random(4000) < 0.2)  # a true error of about 1 %
     for found in draws(made, range(runs)):
@@ -104,7 +106,6 @@ def test_a_set_with_five_in_a_hundred_bad_is_certified_at_most_one_time_in_twent
         assert better.certificate is not None
         good_passed += better.certificate["passed"]
     assert passed <= binom.ppf(0.999, runs, 0.05)  # what one in twenty may come to in so many runs
-    assert passed / runs <= 0.06
     assert abs(np.mean(heard_bad) - 0.05 * 208) < 4 * np.std(heard_bad) / runs**0.5 + 1e-9  # nobody is favoured
     assert good_passed / runs > 0.9
 

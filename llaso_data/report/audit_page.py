@@ -26,7 +26,7 @@ def page(
     sample: Sample, items: Sequence[Item], auditor: str | None, title: str | None, status: Status
 ) -> tuple[str, str]:
     """(the page, its Content-Security-Policy)."""
-    scripts = [pages.joined("audit", "js")]
+    scripts = [pages.joined("js", "audit_result", "audit")]
     policy = pages.policy(scripts, "connect-src 'self'")
     said = {
         "auditor": auditor,
@@ -36,7 +36,7 @@ def page(
     html = pages.render(
         "audit.html.j2",
         scripts,
-        css=pages.joined("audit", "css"),
+        css=pages.joined("css", "audit"),
         policy=policy,
         payload=pages.as_json(said),
         title=name_of(sample.align, title),

@@ -227,9 +227,9 @@ def _handler(audit: AuditServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self._body()
-            path = self._allowed()
+            path = None if body is None else self._allowed()
             if path is None or body is None:
-                return
+                return  # which was said
             origin = self.headers.get("Origin")
             if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
                 self._refuse(HTTPStatus.FORBIDDEN, "a page of another site asked")

@@ -47,12 +47,12 @@ def render(align: str, *, examples: int = 10, title: str | None = None) -> str:
     """The page as text; see :func:`write_card`."""
     found = survey(align, max(0, examples))
     # Plotly's own bundle of bars and lines: a quarter of the whole library, and read in a seventh of the time.
-    scripts = [page.joined("card", "js"), page.asset("plotly-basic.min.js")]
+    scripts = [page.joined("js", "card"), page.asset("plotly-basic.min.js")]
     return page.render(
         "card.html.j2",
         scripts,
         **_context(align, found, title),
-        css=page.joined("card", "css"),
+        css=page.joined("css", "card"),
         policy=page.policy(scripts),
         filters={"span": sections.span, "bars": strokes, "count": lambda n: f"{n:,}"},
     )

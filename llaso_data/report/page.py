@@ -24,9 +24,9 @@ def render(template: str, scripts: Sequence[str], **values: Any) -> str:
     return environment.get_template(template).render(scripts=scripts, **values)
 
 
-def joined(name: str, kind: str) -> str:
-    """A page's own style or script behind the shared one; `kind` is css or js."""
-    return asset(f"{SHARED}.{kind}") + asset(f"{name}.{kind}")
+def joined(kind: str, *names: str) -> str:
+    """A page's own styles or scripts behind the shared one; `kind` is css or js."""
+    return "".join(asset(f"{name}.{kind}") for name in (SHARED, *names))
 
 
 def asset(name: str) -> str:
