@@ -34,6 +34,7 @@ from llaso_data.pipeline.load import dump, judging_digest
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Scores, Source, Utterance, digest, to_table
 from llaso_data.report import card
+from llaso_data.report.page import asset
 from tests.browser import ARGUMENTS, chromium
 
 BLOCK_ROWS = 8192
@@ -77,7 +78,7 @@ def whole(page: Path) -> Path:
     """The same page with all of Plotly in the place of its basic bundle, and without a policy that would refuse it."""
     from plotly.offline import get_plotlyjs
 
-    text = page.read_text("utf-8").replace(card._plotly(), get_plotlyjs())
+    text = page.read_text("utf-8").replace(asset("plotly-basic.min.js"), get_plotlyjs())
     target = page.with_name("card-whole-plotly.html")
     target.write_text(text.replace('http-equiv="Content-Security-Policy"', 'name="policy"'), "utf-8")
     return target

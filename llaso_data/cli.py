@@ -229,6 +229,75 @@ def card(align: str, page: str | None, examples: int, title: str | None) -> None
 
 @main.command()
 @click.argument("align", metavar="OUT")
+@click.option("--auditor", metavar="NAME", help="Who listens; the page asks for it otherwise.")
+@click.option("--language", "languages", multiple=True, metavar="CODE", help="Only this language; may be repeated.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=0, metavar="NUMBER", help="Port to listen at; default: a free one.")
+@click.option("--open/--no-open", "show", default=True, help="Open the page in a browser; default: open.")
+@click.option("--title", metavar="TEXT", help="Heading of the page; default: the name of the output's folder.")
+@click.option(
+    "--status", is_flag=True, help="Print how far the audit is, write the certificate where it is done; no page."
+)
+@click.option("--export", "target", metavar="FILE", help="Write the sample as CSV, with sounds beside it; no page.")
+@click.option("--import", "filled", metavar="FILE", help="Take the answers of --auditor from such a CSV; no page.")
+def audit(
+    align: str,
+    auditor: str | None,
+    languages: tuple[str, ...],
+    host: str,
+    port: int,
+    show: bool,
+    title: str | None,
+    status: bool,
+    target: str | None,
+    filled: str | None,
+) -> None:
+    """Listen to the sample that was drawn of build-align's output OUT, and certify its error rate.
+
+    Serves a page on this machine until Ctrl-C. Every answer is saved at once; the same command goes on.
+    """
+    from llaso_data.report import audit_sheet
+    from llaso_data.report.audit import describe, sample, settle
+
+    if sum((status, target is not None, filled is not None)) > 1:
+        raise click.UsageError("--status, --export and --import exclude each other")
+    if filled is not None and auditor is None:
+        raise click.UsageError("--import needs --auditor NAME: whose answers are they?")
+    drawn = sample(align)
+    if target is not None:
+        click.echo(audit_sheet.write(drawn, target, auditor, languages))
+        return
+    if filled is not None:
+        click.echo(audit_sheet.read(drawn, filled, auditor or ""))
+    if status or filled is not None:
+        for line in describe(settle(drawn)):
+            click.echo(line)
+        return
+    _serve_audit(drawn, show, auditor=auditor, languages=languages, host=host, port=port, title=title)
+
+
+def _serve_audit(drawn: Any, show: bool, **options: Any) -> None:
+    import webbrowser
+
+    from llaso_data.report.audit import describe
+    from llaso_data.report.audit_server import AuditServer
+
+    with AuditServer(drawn, **options) as server:
+        click.echo(describe(server.status())[0])
+        click.echo(f"open {server.url}")
+        click.echo("Ctrl-C ends it; every answer is saved when the page says so", err=True)
+        if show and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            webbrowser.open(server.url)
+        try:
+            server.serve()
+        except KeyboardInterrupt:
+            click.echo("", err=True)
+        for line in describe(server.status()):
+            click.echo(line)
+
+
+@main.command()
+@click.argument("align", metavar="OUT")
 @click.option("--rule", metavar="NAME", help="Only this rule or group, e.g. failed or consistency.cer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def rejections(align: str, rule: str | None, as_json: bool) -> None:

@@ -41,7 +41,11 @@ def main() -> None:
 
 
 def write_schemas() -> None:
-    for name, schema in (("sample", schemas.SAMPLE), ("manifest", schemas.MANIFEST)):
+    for name, schema in (
+        ("sample", schemas.SAMPLE),
+        ("manifest", schemas.MANIFEST),
+        ("certificate", schemas.CERTIFICATE),
+    ):
         text = json.dumps(schema, indent=2, sort_keys=True) + "\n"
         (HERE / f"{name}.schema.json").write_text(text, encoding="utf-8")
 

@@ -55,7 +55,7 @@ class Browser:
 
     driven: Any
 
-    def open(self, path: Path, width: int = 1280, scheme: str = "light") -> Opened:
+    def open(self, page_at: Path | str, width: int = 1280, scheme: str = "light") -> Opened:
         context = self.driven.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         context.set_default_timeout(WAIT_MS)
         opened = Opened(context.new_page())
@@ -64,7 +64,7 @@ class Browser:
         page.on("pageerror", lambda error: opened.errors.append(str(error)))
         page.on("request", lambda request: opened.requests.append(request.url))
         page.on("dialog", lambda dialog: (opened.dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(path.as_uri())
+        page.goto(page_at if isinstance(page_at, str) else page_at.as_uri())
         return opened
 
 

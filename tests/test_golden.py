@@ -91,7 +91,10 @@ def test_golden_stats() -> None:
     assert found.speakers == 3
 
 
-@pytest.mark.parametrize(("name", "schema"), [("sample", schemas.SAMPLE), ("manifest", schemas.MANIFEST)])
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [("sample", schemas.SAMPLE), ("manifest", schemas.MANIFEST), ("certificate", schemas.CERTIFICATE)],
+)
 def test_published_schemas_are_those_that_validate_uses(name: str, schema: schemas.Schema) -> None:
     published = json.loads((SHARDS / f"{name}.schema.json").read_text(encoding="utf-8"))
     assert published == schema

@@ -6,6 +6,7 @@ the sample says something of the whole, and the same dataset and seed always giv
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,16 +34,34 @@ def quotas(sizes: Sequence[int], items: int) -> list[int]:
     return shares
 
 
+def dealt(sizes: Sequence[int], items: int, start: int) -> list[int]:
+    """As :func:`quotas`, but every member of every stratum has the same chance: systematic sampling.
+
+    The strata lie side by side and every ``sum(sizes) / items``-th place of the row, from one that `start` decides, is
+    taken. So a stratum gets its exact share rounded up or down, up as often as the share says; by largest remainder
+    small strata would never be heard, whatever is wrong with them. `start` is any integer; the strata's order matters
+    in so far as neighbours share what is left over.
+    """
+    total = sum(sizes)
+    if items >= total:
+        return list(sizes)
+    ends = itertools.accumulate((items * size for size in sizes), initial=0)
+    # Places are start, start + total, start + 2 total ... on a line of items * total units; this many lie before `end`.
+    before = [-((start % total - end) // total) for end in ends]
+    return [after - until for until, after in itertools.pairwise(before)]
+
+
 def draw(
     ids: Hashes, strata: npt.NDArray[np.int64], count: int, eligible: npt.NDArray[np.bool_], items: int, seed: int
 ) -> npt.NDArray[np.bool_]:
     """Mask of the rows drawn, shape (rows,).
 
-    `strata` numbers each row's stratum, 0 to count - 1. Within a stratum the rows of smallest :func:`ticket` are
-    drawn, so removing one utterance changes the sample by few.
+    `strata` numbers each row's stratum, 0 to count - 1; neighbours should be alike. Within a stratum the rows of
+    smallest :func:`ticket` are drawn, so removing one utterance changes the sample by few.
     """
     rows = np.flatnonzero(eligible)
-    quota = np.array(quotas(np.bincount(strata[rows], minlength=count).tolist(), items), np.int64)
+    start = int(ticket(np.zeros((1, 2), np.uint64), seed)[0])
+    quota = np.array(dealt(np.bincount(strata[rows], minlength=count).tolist(), items, start), np.int64)
     tickets = ticket(ids[rows], seed)
     order = np.lexsort((ids[rows, 1], ids[rows, 0], tickets, strata[rows]))
     sorted_strata = strata[rows][order]

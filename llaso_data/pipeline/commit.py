@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,8 @@ from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.records import FORMAT_VERSION, Utterance, from_table, to_table
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 def part_uri(out: str, block: str) -> str:
@@ -65,6 +67,42 @@ def observed(out: str) -> Iterator[Utterance]:
     """All utterances of a finished run, in the order of the manifest's blocks; one block in memory at a time."""
     for block in manifest(out)["blocks"]:
         yield from read_part(out, block)
+
+
+def judged(out: str, stated: Mapping[str, Any], wanted: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Of every block of the manifest `stated` its verdicts, and beside them those columns of its observations.
+
+    `wanted` includes ``id``. Raises LLaSOError where verdicts and observations do not belong together.
+    """
+    with columns.reading(verdicts_uri(out, stated["verdicts"])) as file:
+        verdicts = _Rows(pq.ParquetFile(file))
+        for block in stated["blocks"]:
+            with columns.reading(part_uri(out, block)) as part:
+                seen = pq.ParquetFile(part).read(list(wanted))
+                seen.validate(full=True)
+            said = verdicts.take(len(seen))
+            if not said["id"].equals(seen["id"]):
+                raise LLaSOError(f"{out}: the verdicts do not belong to the observations; run build-align again")
+            yield said, seen
+
+
+class _Rows:
+    """The rows of a Parquet file in order, as many as asked for at a time; few are in memory."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._batches = file.iter_batches(batch_size=_ROWS_AT_ONCE)
+        self._rest = file.schema_arrow.empty_table()
+
+    def take(self, count: int) -> pa.Table:
+        pieces = [self._rest]
+        have = len(self._rest)
+        while have < count and (batch := next(self._batches, None)) is not None:
+            batch.validate(full=True)
+            pieces.append(pa.Table.from_batches([batch]))
+            have += len(batch)
+        table = pa.concat_tables(pieces)
+        self._rest = table.slice(count)
+        return table.slice(0, count)
 
 
 def write_table(uri: str, table: pa.Table) -> None:

@@ -24,7 +24,7 @@ from llaso_data.instruct import asr
 from llaso_data.pipeline import commit, recipe
 from llaso_data.pipeline.shard_plan import Plan, plan
 from llaso_data.records import Utterance
-from llaso_data.shards import index, layout, manifest, tar, writer
+from llaso_data.shards import certificate, index, layout, manifest, tar, writer
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.layout import Sample
 
@@ -75,7 +75,7 @@ class ShardResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSummary:
-    """What the command wrote; ``languages`` maps to samples and hours."""
+    """What the command wrote; ``languages`` maps to samples and hours, ``audit`` says how the certificate stands."""
 
     out: str
     digest: str
@@ -84,6 +84,7 @@ class ShardSummary:
     samples: int
     hours: float
     bytes: int
+    audit: str
     languages: dict[str, dict[str, float]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,6 +166,7 @@ def _shard(
         samples=stated["samples"],
         hours=stated["hours"],
         bytes=stated["bytes"],
+        audit=str(certificate.carry(source, out, stated)),
         languages=stated["languages"],
     )
 
@@ -357,7 +359,7 @@ def _clear(out: str, dataset: str, overwrite: bool) -> None:
             f"{out} holds shards of other records or options; choose another --out, or pass --overwrite to replace them"
         )
     fs, root = storage.filesystem(out)
-    summaries = [name for name in (layout.MANIFEST, layout.INDEX) if name in present]
+    summaries = [name for name in (layout.MANIFEST, layout.CERTIFICATE, layout.INDEX) if name in present]
     for name in [*summaries, *(n for n in shards if n.endswith(".arrow")), *(n for n in shards if n.endswith(".tar"))]:
         fs.rm_file(storage.join(root, name))
 

@@ -57,14 +57,15 @@ def print_summary(summary: Mapping[str, Any], console: Console | None = None) ->
 
 
 def print_shards(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what ``llaso-data shard`` wrote, and where."""
-    shown = {name: value for name, value in summary.items() if name != "out"}
-    _print(console, values_table(shown, not (console or Console()).is_terminal), summary.get("out"))
+    """Prints what ``llaso-data shard`` wrote, how its certificate stands, and where it is."""
+    _print_values(console, summary)
 
 
 def print_stats(stats: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints the counts of a dataset or of an index."""
-    _print(console, values_table(stats, not (console or Console()).is_terminal))
+    """Prints the counts of a dataset or of an index, and how its certificate stands."""
+    _print_values(
+        console, {name: value for name, value in stats.items() if name != "certified" or "audit" not in stats}
+    )
 
 
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -133,6 +134,18 @@ def _reasons(rules: Mapping[str, int], verdict: str) -> list[tuple[str, int]]:
         if rule.startswith("failed.") == (verdict == "failed") and not rule.startswith("duplicates.")
     }
     return sorted(chosen.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _print_values(console: Console | None, values: Mapping[str, Any]) -> None:
+    """A table of values; the sentence ``audit`` and the place ``out``, where there are, each on a line below it."""
+    console = console or Console()
+    shown = {name: value for name, value in values.items() if name not in ("audit", "out")}
+    table = values_table(shown, not console.is_terminal)
+    console.print(table)
+    if "audit" in values:
+        console.print(values["audit"], highlight=False, markup=False, soft_wrap=True)
+    if "out" in values:
+        console.print(f"written to {values['out']}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(console: Console | None, table: Table, out: str | None = None) -> None:

@@ -1,22 +1,6 @@
 "use strict";
 (() => {
-  const root = document.documentElement;
-  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const one = (selector, within = document) => within.querySelector(selector);
-  root.classList.add("js");
-
-  // Light or dark: as the system says, until the button says otherwise.
-  const remembered = { get() { try { return localStorage.getItem("llaso-theme"); } catch { return null; } },
-    set(value) { try { localStorage.setItem("llaso-theme", value); } catch { /* a page from a file may have no store */ } } };
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  if (["light", "dark"].includes(remembered.get())) root.dataset.theme = remembered.get();
-  one("#theme").addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    remembered.set(root.dataset.theme);
-    recolour();
-  });
-  system.addEventListener("change", () => recolour());
+  const { root, all, one, onTheme, soundOf, playable, paint, mark, words } = shared;
 
   // Examples: groups behind tabs.
   const tabs = all("[role=tab]");
@@ -49,14 +33,11 @@
   const player = new Audio();
   const sounds = new Map();
   let current = null;
-  if (!player.canPlayType('audio/ogg; codecs="opus"')) one("#unplayable").hidden = false;
+  if (!playable(player)) one("#unplayable").hidden = false;
 
   function address(example) {
     const id = example.dataset.sound;
-    if (!sounds.has(id)) {
-      const bytes = Uint8Array.from(atob(one(`#${id}`).textContent), (c) => c.charCodeAt(0));
-      sounds.set(id, URL.createObjectURL(new Blob([bytes], { type: "audio/ogg" })));
-    }
+    if (!sounds.has(id)) sounds.set(id, soundOf(one(`#${id}`).textContent));
     return sounds.get(id);
   }
   async function play(example, from) {
@@ -69,44 +50,9 @@
     if (from !== undefined) player.currentTime = from;
     await player.play().catch(() => { one("#unplayable").hidden = false; });
   }
-  function played(example) {
-    const wave = one(".wave", example);
-    let copy = one(".played", wave);
-    if (!copy) {
-      copy = one("svg", wave).cloneNode(true);
-      copy.classList.add("played");
-      one("svg", wave).after(copy);
-    }
-    return copy;
-  }
   function rest(example) {
     example.classList.remove("playing");
     paint(example, 0);
-  }
-  function paint(example, at) {
-    const seconds = Number(example.dataset.seconds);
-    played(example).style.setProperty("--at", `${(100 * at) / seconds}%`);
-    one(".time b", example).textContent = at.toFixed(1);
-    const band = one(".band", example);
-    let lit = null;
-    for (const word of words(example)) {
-      const on = at > 0 && word.start <= at && at < word.end;
-      word.element.classList.toggle("lit", on);
-      word.element.classList.toggle("past", word.start <= at);
-      if (on) lit = word;
-    }
-    mark(band, lit, seconds);
-  }
-  function mark(band, word, seconds) {
-    band.style.left = word ? `${(100 * word.start) / seconds}%` : "0";
-    band.style.width = word ? `${(100 * (word.end - word.start)) / seconds}%` : "0";
-  }
-  const known = new WeakMap();
-  function words(example) {
-    if (!known.has(example)) {
-      known.set(example, all(".word", example).map((element) => ({ element, start: Number(element.dataset.s), end: Number(element.dataset.e) })));
-    }
-    return known.get(example);
   }
   function follow() {
     if (current) paint(current, player.currentTime);
@@ -294,6 +240,7 @@
   }
   const charts = all("[data-chart]").map((element) => new Chart(element, payload.charts[Number(element.dataset.chart)]));
   function recolour() { charts.forEach((chart) => chart.recolour()); }
+  onTheme(recolour);
 
   function writeCommand() {
     const moved = charts.flatMap((chart) => chart.cuts).filter((cut) => cut.moved);

@@ -22,7 +22,7 @@ from llaso_data.records import Utterance, Word, from_table
 
 SEED = 0x6361_7264  # not the audit's: what a person will judge should not be on show before
 HEARD_S = 30.0  # of a longer utterance the beginning is embedded
-BARS = 110  # of a waveform
+BARS = 110  # of the card's waveforms
 _QUIETEST = 0.02  # of full scale: what is quieter is not blown up to full height
 
 
@@ -122,15 +122,24 @@ def sound(utterance: Utterance) -> Sound:
         pcm, _ = audio.decode(source.uri, source.member, source.start_s, end_s)
     except LLaSOError as error:
         return Sound(trouble=str(error))
+    return as_sound(pcm, BARS)
+
+
+def as_sound(pcm: Pcm, bars: int) -> Sound:
     opus = base64.b64encode(audio.encode(pcm, "opus")).decode("ascii")
-    return Sound(opus, waveform(pcm), len(pcm) / SAMPLE_RATE_HZ)
+    return Sound(opus, waveform(pcm, bars), len(pcm) / SAMPLE_RATE_HZ)
 
 
-def waveform(pcm: Pcm) -> tuple[int, ...]:
-    """The loudest sample of each of 110 stretches, 0 to 99 of the loudest of all; a hum stays flat."""
+def strokes(bars: Sequence[int]) -> str:
+    """The waveform as an SVG path in a box of 100 units' height: one upright stroke for each bar."""
+    return "".join(f"M{i} {50 - max(1, bar // 2)}v{2 * max(1, bar // 2)}" for i, bar in enumerate(bars))
+
+
+def waveform(pcm: Pcm, bars: int) -> tuple[int, ...]:
+    """The loudest sample of each of so many stretches, 0 to 99 of the loudest of all; a hum stays flat."""
     if not len(pcm):
         return ()
-    borders = np.linspace(0, len(pcm), min(BARS, len(pcm)) + 1).astype(np.int64)
+    borders = np.linspace(0, len(pcm), min(bars, len(pcm)) + 1).astype(np.int64)
     peaks = np.maximum.reduceat(np.abs(pcm.astype(np.int32)), borders[:-1])
     scale = max(int(peaks.max()), round(_QUIETEST * audio.FULL_SCALE))
     return tuple((peaks * 99 // scale).tolist())

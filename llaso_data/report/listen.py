@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import rules
@@ -126,7 +124,7 @@ def _example(
     length_s = utterance.duration_s or 0.0
     return Example(
         name=(source.member or source.uri).rstrip("/").rsplit("/", 1)[-1],
-        place=place_of({name: getattr(source, name) for name in ("uri", "member", "start_s", "end_s")}),
+        place=where(utterance),
         language=utterance.language or "",
         language_name=language_name(utterance.language) if utterance.language else "",
         corpus=source.corpus,
@@ -134,7 +132,7 @@ def _example(
         duration=span(length_s),
         decoding={"packed": "decoded with others", "solo": "decoded alone"}.get(utterance.decoding or "", ""),
         given=given,
-        direction="rtl" if _right_to_left(text or heard) else "ltr",
+        direction=direction(text or heard),
         text=tuple(_piece(part, word, weakest) for part, word in pieces(text, utterance.words)),
         heard=() if same or not given else tuple(differences(text, heard, utterance.language)),
         same=same and given,
@@ -200,16 +198,17 @@ def _cut(text: str, language: str | None) -> list[str]:
     return [text[start:end] for start, end in itertools.pairwise(starts)]
 
 
-def _right_to_left(text: str) -> bool:
+def direction(text: str) -> str:
+    """``rtl`` or ``ltr``, by the first letter that has a direction."""
     first = next((c for c in text if unicodedata.bidirectional(c) in ("L", *_RIGHT_TO_LEFT)), "a")
-    return unicodedata.bidirectional(first) in _RIGHT_TO_LEFT
+    return "rtl" if unicodedata.bidirectional(first) in _RIGHT_TO_LEFT else "ltr"
 
 
 def failures(align: str, found: Survey) -> dict[str, list[tuple[str, str]]]:
     """By rule the first (place, detail)."""
     records = read_rows(align, found.manifest["blocks"], [p for places in found.failures.values() for p in places])
     return {
-        rule: [(_place(records[p]), records[p].failure.detail if records[p].failure else "") for p in places]  # type: ignore[union-attr]
+        rule: [(where(records[p]), records[p].failure.detail if records[p].failure else "") for p in places]  # type: ignore[union-attr]
         for rule, places in found.failures.items()
     }
 
@@ -219,15 +218,10 @@ def duplicates(align: str, found: Survey) -> list[tuple[str, str]]:
     blocks = found.manifest["blocks"]
     kept = find(align, blocks, [original for _, original in found.duplicates])
     records = read_rows(align, blocks, [*(place for place, _ in found.duplicates), *kept.values()])
-    return [(_place(records[place]), _place(records[kept[original]])) for place, original in found.duplicates]
+    return [(where(records[place]), where(records[kept[original]])) for place, original in found.duplicates]
 
 
-def _place(utterance: Utterance) -> str:
+def where(utterance: Utterance) -> str:
+    """The place of its sound in a line."""
     source = utterance.source
     return place_of({name: getattr(source, name) for name in ("uri", "member", "start_s", "end_s")})
-
-
-def as_json(value: Any) -> str:
-    """JSON that may stand in a script element: nothing in it can end the element or the line."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

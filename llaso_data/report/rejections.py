@@ -8,14 +8,10 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from llaso_data.errors import LLaSOError
-from llaso_data.filters import columns
 from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED
 
-_ROWS_AT_ONCE = 1 << 16
 _PLACE = ("id", "source", "failure")
 
 
@@ -42,17 +38,8 @@ def rejections(align: str, rule: str | None = None) -> Iterator[Rejection]:
     ``rule`` is a rule's name or the start of it at a dot: ``failed``, ``consistency``, ``failed.missing``.
     Raises LLaSOError where there is no finished run, or verdicts and observations do not belong together.
     """
-    manifest = commit.manifest(align)
-    with columns.reading(commit.verdicts_uri(align, manifest["verdicts"])) as file:
-        verdicts = _Rows(pq.ParquetFile(file))
-        for block in manifest["blocks"]:
-            with columns.reading(commit.part_uri(align, block)) as part:
-                observed = pq.ParquetFile(part).read(list(_PLACE))
-                observed.validate(full=True)
-            judged = verdicts.take(len(observed))
-            if not judged["id"].equals(observed["id"]):
-                raise LLaSOError(f"{align}: the verdicts do not belong to the observations; run build-align again")
-            yield from _of_block(judged, observed, rule)
+    for judged, observed in commit.judged(align, commit.manifest(align), _PLACE):
+        yield from _of_block(judged, observed, rule)
 
 
 def _of_block(judged: pa.Table, observed: pa.Table, rule: str | None) -> Iterator[Rejection]:
@@ -84,25 +71,6 @@ def place(source: dict[str, Any]) -> str:
         return f"{source['uri']}{member}"
     end = "end" if source["end_s"] is None else f"{source['end_s']:g} s"
     return f"{source['uri']}{member} {source['start_s'] or 0:g}-{end}"
-
-
-class _Rows:
-    """The rows of a Parquet file in order, as many as asked for at a time; few are in memory."""
-
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self._batches = file.iter_batches(batch_size=_ROWS_AT_ONCE)
-        self._rest = file.schema_arrow.empty_table()
-
-    def take(self, count: int) -> pa.Table:
-        pieces = [self._rest]
-        have = len(self._rest)
-        while have < count and (batch := next(self._batches, None)) is not None:
-            batch.validate(full=True)
-            pieces.append(pa.Table.from_batches([batch]))
-            have += len(batch)
-        table = pa.concat_tables(pieces)
-        self._rest = table.slice(count)
-        return table.slice(0, count)
 
 
 def lines(found: Iterator[Rejection]) -> Iterator[str]:

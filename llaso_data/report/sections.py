@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llaso_data import storage
+from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import ASR, GIVEN, UNKNOWN
 from llaso_data.report.card_data import ATTRIBUTES, Survey
 from llaso_data.report.reasons import FAILURES, why
+from llaso_data.shards.certificate import Standing, upper
 from llaso_data.text import LANGUAGES
 
 SHOWN = 12  # rows of a table before it folds
@@ -211,6 +213,25 @@ def sources(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _said(source: Mapping[str, Any]) -> dict[str, Any]:
     usual = {"type": "auto", "pattern": "**/*"}
     return {key: value for key, value in source.items() if usual.get(key) != value}
+
+
+def audit(standing: Standing) -> dict[str, Any]:
+    """How the dataset stands, and of its certificate what a page shows: numbers as they are read."""
+    said = standing.certificate
+    shown: dict[str, Any] = {"certified": standing.certified, "why": standing.why, "certificate": said}
+    if said is not None:
+        largest = sorted(said["strata"], key=lambda row: (-row["population"], row["language"], row["corpus"]))
+        shown["strata"] = [
+            {**row, "name": language_name(row["language"]), "upper": upper(row)} for row in largest[:_FOLDED]
+        ]
+        shown["left"] = len(largest[_FOLDED:])
+        shown["faults"] = ", ".join(
+            f"{said['answers'][answer]:,} {answer.replace('_', ' ')}"
+            for answer in ANSWERS[1:]
+            if said["answers"][answer]
+        )
+        shown["dates"] = (min(a["first"] for a in said["auditors"])[:10], max(a["last"] for a in said["auditors"])[:10])
+    return shown
 
 
 def _flat(section: Mapping[str, Any], above: Sequence[str] = ()) -> Iterable[tuple[str, Any]]:

@@ -21,6 +21,9 @@ FORMAT_VERSION = 1
 
 MANIFEST = "manifest.json"
 INDEX = "index.arrow"
+CERTIFICATE = "certificate.json"
+CERTIFICATE_FORMAT = "llaso-certificate"
+CERTIFICATE_VERSION = 1
 JSON_PART = "json"
 
 _SHARD = re.compile(r"shard-(\d{6,})\.(tar|arrow)")

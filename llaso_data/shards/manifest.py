@@ -43,7 +43,6 @@ def finish(
         "profile": profile,
         "digest": content_digest((info.path, info.sha256) for info in infos),
         "plan": plan,
-        "certificate": None,
         "options": None if options is None else dict(options),
         "source": None if source is None else dict(source),
         "samples": table.num_rows,

@@ -1,4 +1,4 @@
-"""JSON Schemas of a sample and of the manifest; ``shards/*.schema.json`` are these, written out.
+"""JSON Schemas of a sample, the manifest and the certificate; ``shards/*.schema.json`` are these, written out.
 
 Fields that a reader does not know are allowed everywhere: adding one does not raise the format version.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llaso_data.shards.layout import FORMAT, FORMAT_VERSION
+from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.shards.layout import CERTIFICATE_FORMAT, CERTIFICATE_VERSION, FORMAT, FORMAT_VERSION
 
 Schema = dict[str, Any]
 
@@ -108,7 +109,6 @@ MANIFEST: Schema = {
             "profile": {"enum": ["llaso", "webdataset"]},
             "digest": _HEX_32,
             "plan": _HEX_32,
-            "certificate": {"type": ["object", "null"]},
             "options": {"type": ["object", "null"]},
             "source": {"type": ["object", "null"]},
             "samples": _COUNT,
@@ -121,6 +121,58 @@ MANIFEST: Schema = {
             "shards": _list(
                 _object({"path": _TEXT, "sha256": _HEX_64, "bytes": _COUNT, "samples": _COUNT, "hours": _SECONDS})
             ),
+        }
+    ),
+}
+
+_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_ANSWER: Schema = {"enum": list(ANSWERS)}
+_FINDING = {
+    "population": _COUNT,
+    "items": _COUNT,
+    "defects": _COUNT,
+    "rate": _SHARE,
+    "upper": _SHARE,
+    "passed": {"type": "boolean"},
+}
+
+CERTIFICATE: Schema = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "certificate.json: what people heard of a dataset",
+    **_object(
+        {
+            "format": {"const": CERTIFICATE_FORMAT},
+            "format_version": {"const": CERTIFICATE_VERSION},
+            "dataset": _object(
+                {"verdicts": _HEX_32, "shards": {"type": ["string", "null"], "pattern": "^[0-9a-f]{32}$"}}
+            ),
+            "plan": _object(
+                {
+                    "items": _COUNT,
+                    "allowed": {"type": ["integer", "null"], "minimum": 0},
+                    "confidence": _SHARE,
+                    "limit": _SHARE,
+                    "seed": {"type": "integer"},
+                }
+            ),
+            "rule": _TEXT,
+            **_FINDING,
+            "answers": {"type": "object", "properties": dict.fromkeys(ANSWERS, _COUNT), "required": sorted(ANSWERS)},
+            "strata": _list(_object({"language": _TEXT, "corpus": _TEXT, **_FINDING})),
+            "auditors": _list(
+                _object({"name": _TEXT, "items": _COUNT, "defects": _COUNT, "first": _TEXT, "last": _TEXT}), 1
+            ),
+            "agreement": _list(
+                _object(
+                    {
+                        "auditors": {**_list(_TEXT, 2), "maxItems": 2},
+                        "items": _COUNT,
+                        "agreed": _COUNT,
+                        "kappa": {"type": ["number", "null"], "minimum": -1, "maximum": 1},
+                    }
+                )
+            ),
+            "sample": _list(_object({"id": _HEX_32, "heard": _HEX_32, "answer": _ANSWER}), 1),
         }
     ),
 }

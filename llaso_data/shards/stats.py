@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import records, storage
-from llaso_data.shards import layout, manifest, schemas
+from llaso_data.shards import certificate, layout, manifest, schemas
 from llaso_data.shards.reader import Index, open_index, open_shard, read_manifest, read_parts
 from llaso_data.shards.tar import ShardError
 
@@ -23,12 +23,13 @@ class Stats:
 
     ``duration_quantiles_s`` maps a quantile to seconds of audio per sample. ``speakers`` is the number of different
     known speakers (by corpus and id); ``genders`` and ``text_origins`` count audios. These three and ``words`` are
-    None where the samples' JSON was not read.
+    None where the samples' JSON was not read. ``audit`` says how it stands with the certificate.
     """
 
     uri: str
     profile: str
     certified: bool
+    audit: str
     shards: int
     samples: int
     hours: float
@@ -57,11 +58,13 @@ def stats(uri: str, *, read_samples: bool = True) -> Stats:
         raise ShardError(f"{uri}: its {layout.MANIFEST} lacks {', '.join(missing)}; `llaso-data validate` says more")
     durations_s = index.table["duration_s"].to_numpy()
     quantiles = np.quantile(durations_s, QUANTILES) if len(index) else np.zeros(len(QUANTILES))
+    standing = certificate.of_shards(uri, stated)
     counted = _read_samples(index) if read_samples and stated["profile"] == manifest.LLASO else {}
     return Stats(
         uri=storage.absolute(uri),
         profile=stated["profile"],
-        certified=stated["certificate"] is not None,
+        certified=standing.certified,
+        audit=str(standing),
         shards=len(index.shards),
         samples=len(index),
         hours=manifest.hours(float(durations_s.sum())),

@@ -15,7 +15,7 @@ from typing import Any
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
-from llaso_data.shards import foreign, layout, manifest, schemas, tar
+from llaso_data.shards import certificate, foreign, layout, manifest, schemas, tar
 from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, open_arrow
 from llaso_data.shards.layout import Sample
 from llaso_data.shards.reader import Index, locate, open_index, read_manifest
@@ -98,6 +98,9 @@ def _totals(uri: str, stated: Mapping[str, Any], index: Index, samples: int) -> 
     for field, column in manifest.COUNTED.items():
         if stated[field] != manifest.counts(index.table, column):
             yield Problem(layout.MANIFEST, None, f"{field}: other counts than the index")
+    standing = certificate.of_shards(uri, stated)
+    if standing.certificate is None and standing.why != certificate.UNHEARD:
+        yield Problem(layout.CERTIFICATE, None, standing.why)
     if stated["profile"] == manifest.LLASO:
         strays = {row["path"] for row in storage.listing(uri) if layout.shard_number(row["path"]) is not None} - {
             name for e in stated["shards"] for name in (e["path"], layout.sidecar_name(e["path"]))
