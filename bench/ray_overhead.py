@@ -5,7 +5,8 @@
 The same English prompts in equal blocks, the same weights in int8, the same number of threads, every run a process of
 its own, interleaved. Two Ray actors are compared with two local processes that have half of the blocks each. Prints
 medians: seconds until Ray's cluster is there, until the first block is done (imports and model included), and per block
-from then on; and the ratio to `local`.
+from then on; and the ratio to `local`. The same in CPU seconds of every process that took part, Ray's own included:
+what others do on the machine hardly shows in them.
 """
 
 from __future__ import annotations
@@ -48,16 +49,22 @@ PEERS = (Peer("local", 1, 2), Peer("ray", 1, 2), Peer("local", 2, 1), Peer("ray"
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds since the processes were started."""
+    """Seconds since the processes were started; CPU seconds of all of them, to the first block and to the last."""
 
     cluster_s: float
     first_s: float
     all_s: float
     blocks: int
+    first_cpu_s: float
+    all_cpu_s: float
 
     @property
     def block_s(self) -> float:
         return (self.all_s - self.first_s) / (self.blocks - 1)
+
+    @property
+    def block_cpu_s(self) -> float:
+        return (self.all_cpu_s - self.first_cpu_s) / (self.blocks - 1)
 
 
 def main() -> None:
@@ -82,13 +89,21 @@ def main() -> None:
     )
     for peer, times in seconds.items():
         twin = seconds[Peer("local", peer.workers, peer.threads)]
-        cluster_s, first_s, block_s, all_s = (
-            statistics.median(getattr(t, name) for t in times) for name in ("cluster_s", "first_s", "block_s", "all_s")
+        cluster_s, first_s, block_s, all_s, first_cpu_s, block_cpu_s, all_cpu_s = (
+            statistics.median(getattr(t, name) for t in times)
+            for name in ("cluster_s", "first_s", "block_s", "all_s", "first_cpu_s", "block_cpu_s", "all_cpu_s")
         )
-        ratio = statistics.median(t.block_s / other.block_s for t, other in zip(times, twin, strict=True))
+        ratio, cpu_ratio = (
+            statistics.median(getattr(t, name) / getattr(other, name) for t, other in zip(times, twin, strict=True))
+            for name in ("block_s", "block_cpu_s")
+        )
         print(
             f"  {peer!s:32} cluster {cluster_s:5.1f} s   first block {first_s:5.1f} s   "
             f"then {block_s:6.3f} s a block ({ratio:.2f}x)   in all {all_s:5.1f} s"
+        )
+        print(
+            f"  {'':32} CPU                 first block {first_cpu_s:5.1f} s   "
+            f"then {block_cpu_s:6.3f} s a block ({cpu_ratio:.2f}x)   in all {all_cpu_s:5.1f} s"
         )
 
 
@@ -112,11 +127,45 @@ def measured(peer: Peer, blocks: list[PlannedBlock]) -> Times:
             path = Path(folder, f"blocks-{number}")
             path.write_bytes(pickle.dumps(blocks[number::processes]))
             command = [sys.executable, __file__, "--child", run.model_dump_json(), str(path), folder]
-            children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **_ENVIRONMENT}))
+            children.append(
+                subprocess.Popen(
+                    command, stdout=subprocess.PIPE, env={**os.environ, **_ENVIRONMENT}, start_new_session=True
+                )
+            )
+        spent = watched(children)
         said = [json.loads(process.communicate()[0].splitlines()[-1]) for process in children]
     done = sorted(moment for one in said for moment in one["done"])
     assert len(done) == len(blocks), said
-    return Times(max(one["cluster"] for one in said) - started, done[0] - started, done[-1] - started, len(done))
+    return Times(
+        max(one["cluster"] for one in said) - started,
+        done[0] - started,
+        done[-1] - started,
+        len(done),
+        spent_by(done[0], spent),
+        spent_by(done[-1], spent),
+    )
+
+
+def watched(children: list[subprocess.Popen[bytes]]) -> list[tuple[float, float]]:
+    """(moment, CPU seconds so far) of the children and all that they started, until the last of them has ended."""
+    sessions = {child.pid for child in children}
+    ticks: dict[int, int] = {}
+    spent = []
+    while any(child.poll() is None for child in children):
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) in sessions:
+                ticks[int(entry)] = int(fields[11]) + int(fields[12])  # of a process that ended: what it had last
+        spent.append((time.time(), sum(ticks.values()) / os.sysconf("SC_CLK_TCK")))
+        time.sleep(0.25)
+    return spent
+
+
+def spent_by(moment: float, spent: list[tuple[float, float]]) -> float:
+    return next((cpu_s for at, cpu_s in spent if at >= moment), spent[-1][1])
 
 
 def child(run: Run, blocks: Path, out: str) -> None:
