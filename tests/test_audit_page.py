@@ -19,7 +19,6 @@ from tests.browser import Browser, Opened, browser  # noqa: F401 (a fixture)
 from tests.conftest import Clip
 from tests.test_card import HOSTILE
 
-READY = "at-work"
 WATCH = """() => { window.lit = [];
   new MutationObserver(changes => {
     for (const { target: word } of changes)
@@ -235,6 +234,7 @@ def test_an_answer_that_could_not_be_saved_is_said_and_sent_again(
     assert given(found, "Ada")[:3] == ["good", "bad_text", None]
 
 
+@pytest.mark.slow
 def test_a_name_that_is_at_work_elsewhere_is_refused(
     audited: tuple[Sample, AuditServer],
     browser: Browser,  # noqa: F811
@@ -250,6 +250,7 @@ def test_a_name_that_is_at_work_elsewhere_is_refused(
     heard(opened)
 
 
+@pytest.mark.slow
 def test_an_auditor_of_one_language_hears_that_one_only(
     spoken: list[Utterance],
     tmp_path: Path,
