@@ -56,6 +56,10 @@ def test_a_set_with_five_in_a_hundred_bad_passes_at_most_one_time_in_twenty(item
         assert within is not None and hypergeom.cdf(within, population, bad, items) <= 0.05
 
 
+def test_a_set_with_one_in_a_hundred_bad_passes_the_default_plan_98_times_in_a_hundred() -> None:
+    assert 0.98 < binom.cdf(5, 208, 0.01) < 0.99
+
+
 @given(st.lists(st.sampled_from(ANSWERS), max_size=4))
 def test_one_doubt_makes_a_defect(answers: list[str]) -> None:
     found = counted(answers)
