@@ -196,7 +196,7 @@ def _character_edges(
     silent = np.array([place < 0 or text[place].isspace() for place in places] + [True])
     energy = attention.energy(clip.pcm, int(clip.states.shape[0]), settings.energy)
     score = attention.score(np.concatenate(maps, axis=1), settings.median, silent, energy)
-    starts = dtw.path(score, settings.dtw)
+    starts = dtw.path(score, None, settings.dtw)
     edges: dict[int, tuple[float, float]] = {}
     for place, first, last in zip(places, starts[:-2], starts[1:-1], strict=True):
         if place >= 0:
