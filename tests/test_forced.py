@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from llaso_data.asr.forced import READING_HEADS
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
 
@@ -72,11 +73,14 @@ def test_log_probabilities_are_those_of_transformers(
     best = sorted(range(len(maps)), key=lambda h: -float(torch.linalg.vector_norm(maps[h])))[:4]
     assert forced.attention_HTS is not None
     assert np.abs(forced.attention_HTS - maps[best].numpy()).max() <= 1e-4
-    (theirs,) = model.decoder.force([prompt], [tokens], [whole], heads=4, named=True)
-    own = sorted(map(tuple, reference.generation_config.alignment_heads))
-    chosen = torch.stack([output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in own])
-    assert theirs.attention_HTS is not None
-    assert np.abs(theirs.attention_HTS - chosen.numpy()).max() <= 1e-4
+    assert list(forced.heads) == best
+    (read,) = model.decoder.force([prompt], [tokens], [whole], heads=4, reading=True)
+    own = frozenset(map(tuple, reference.generation_config.alignment_heads))
+    chosen = torch.stack(
+        [output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in READING_HEADS[own]]
+    )
+    assert read.attention_HTS is not None
+    assert np.abs(read.attention_HTS - chosen.numpy()).max() <= 1e-4
 
 
 def test_a_sequence_longer_than_whispers_positions_is_an_error(tiny_en: Path) -> None:

@@ -18,6 +18,17 @@ from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 if TYPE_CHECKING:
     import torch
 
+    _Maps = tuple[torch.Tensor, torch.Tensor]  # (heads, tokens, frames) and the heads' numbers
+
+# Heads that look at a character where it is read, by what the checkpoint calls its alignment heads (layer, head), which
+# tell the checkpoints and their fine-tuned children apart. Measured with bench/alignment.py.
+READING_HEADS: dict[frozenset[tuple[int, int]], tuple[tuple[int, int], ...]] = {
+    # tiny.en
+    frozenset({(1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)}): ((0, 4), (1, 2), (2, 4)),
+    # base
+    frozenset({(3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6)}): ((0, 5), (2, 2), (4, 2)),
+}
+
 BATCH = 16  # sequences in one pass; fixed, because it decides the padding and so the last bits of a score
 
 
@@ -28,6 +39,7 @@ class Forced:
     logprobs: NDArray[np.float32]  # (targets,)
     end_logprobs: NDArray[np.float32]  # (targets,): of end of text in each target's stead
     attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): the chosen ones, or None
+    heads: tuple[int, ...] = ()  # which they are, counted through the layers
 
 
 class Decoder:
@@ -40,11 +52,12 @@ class Decoder:
         self._project = model.proj_out
         self._dtype = self._project.weight.dtype
         self._device = self._project.weight.device
-        self._named: dict[int, list[int]] = {}  # layer -> heads that the checkpoint says follow the audio
-        for layer, head in getattr(model.generation_config, "alignment_heads", None) or ():
+        named = getattr(model.generation_config, "alignment_heads", None) or ()
+        self._reading: dict[int, list[int]] = {}  # layer -> heads
+        for layer, head in READING_HEADS.get(frozenset((int(a), int(b)) for a, b in named), ()):
             # A checkpoint with fewer layers may still carry the list of the one that it was made from.
             if layer < len(self._decoder.layers) and head < model.config.decoder_attention_heads:
-                self._named.setdefault(int(layer), []).append(int(head))
+                self._reading.setdefault(layer, []).append(head)
 
     def language_probs(self, states: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""
@@ -66,12 +79,12 @@ class Decoder:
         targets: Sequence[Sequence[int]],
         states: Sequence[torch.Tensor],
         heads: int = 0,
-        named: bool = False,
+        reading: bool = False,
     ) -> list[Forced]:
         """Score ``targets[i]`` after ``prompts[i]`` over ``states[i]`` (frames, width).
 
-        With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``named`` that
-        of the checkpoint's own alignment heads instead, where it names any. Sequences are batched by length; a
+        With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``reading`` that
+        of the checkpoint's :data:`READING_HEADS` instead, where it has any. Sequences are batched by length; a
         sequence longer than 448 positions is the caller's mistake (ValueError).
         """
         order = sorted(range(len(targets)), key=lambda i: (len(targets[i]), states[i].shape[0], i))
@@ -83,7 +96,7 @@ class Decoder:
                 [targets[i] for i in chosen],
                 [states[i] for i in chosen],
                 heads,
-                named and bool(self._named),
+                reading and bool(self._reading),
             )
             results.update(zip(chosen, batch, strict=True))
         return [results[i] for i in range(len(targets))]
@@ -94,7 +107,7 @@ class Decoder:
         targets: list[Sequence[int]],
         states: list[torch.Tensor],
         heads: int,
-        named: bool,
+        reading: bool,
     ) -> list[Forced]:
         import torch
 
@@ -107,7 +120,7 @@ class Decoder:
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = torch.tensor(row, device=self._device)
         spans = [slice(len(p) - 1, len(p) - 1 + len(t)) for p, t in zip(prompts, targets, strict=True)]
-        hidden, maps = self._run(tokens, states, spans, heads, named)
+        hidden, maps = self._run(tokens, states, spans, heads, reading)
         forced = []
         for i, target in enumerate(targets):
             logits = self._project(hidden[i, spans[i]]).float()
@@ -115,7 +128,8 @@ class Decoder:
             all_logprobs = torch.log_softmax(logits, dim=-1)
             logprobs = all_logprobs.gather(1, wanted[:, None])[:, 0].cpu().numpy()
             end_logprobs = all_logprobs[:, self.vocabulary.end].cpu().numpy()
-            forced.append(Forced(logprobs, end_logprobs, maps[i].cpu().numpy() if heads else None))
+            chosen = maps[i][0].cpu().numpy() if heads else None
+            forced.append(Forced(logprobs, end_logprobs, chosen, tuple(maps[i][1].tolist()) if heads else ()))
         return forced
 
     def _run(
@@ -124,9 +138,9 @@ class Decoder:
         states: Sequence[torch.Tensor],
         spans: Sequence[slice] = (),
         heads: int = 0,
-        named: bool = False,
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps (heads, span, frames)."""
+        reading: bool = False,
+    ) -> tuple[torch.Tensor, list[_Maps]]:
+        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps."""
         import torch
 
         self.statistics.passes_forced += 1
@@ -144,7 +158,7 @@ class Decoder:
                 causal = torch.full((length, length), lowest, dtype=self._dtype, device=self._device).triu(1)
                 positions = self._decoder.embed_positions.weight[:length]
                 hidden = self._decoder.embed_tokens(tokens_BT) + positions
-                kept: list[torch.Tensor | None] = [None] * batch
+                kept: list[_Maps | None] = [None] * batch
                 for number, layer in enumerate(self._decoder.layers):
                     hidden = layer(
                         hidden,
@@ -156,12 +170,16 @@ class Decoder:
                     if heads:
                         # Only the best so far are kept: all heads of a large model would not fit.
                         weights_BHTS = captured.pop()
-                        own = self._named.get(number, []) if named else slice(None)
+                        of_layer = range(weights_BHTS.shape[1])
+                        own = self._reading.get(number, []) if reading else list(of_layer)
+                        ids = torch.tensor([number * len(of_layer) + head for head in own], dtype=torch.long)
                         for i, state in enumerate(states):
                             maps = weights_BHTS[i, own, spans[i], : state.shape[0]].float()
                             before = kept[i]
-                            both = maps if before is None else torch.cat([before, maps])
-                            kept[i] = both if named else _largest(both, heads)
+                            both = (
+                                (torch.cat([before[0], maps]), torch.cat([before[1], ids])) if before else (maps, ids)
+                            )
+                            kept[i] = both if reading else _largest(*both, heads)
                 hidden = self._decoder.layer_norm(hidden)
         finally:
             for hook in hooks:
@@ -182,9 +200,10 @@ class Decoder:
         return memory, mask.to(self._device)
 
 
-def _largest(maps_HTS: torch.Tensor, heads: int) -> torch.Tensor:
+def _largest(maps_HTS: torch.Tensor, ids_H: torch.Tensor, heads: int) -> _Maps:
     """The ``heads`` maps of largest norm, largest first."""
     import torch
 
     norms = torch.linalg.vector_norm(maps_HTS, dim=(1, 2))
-    return maps_HTS[torch.topk(norms, min(heads, len(norms))).indices]
+    chosen = torch.topk(norms, min(heads, len(norms))).indices
+    return maps_HTS[chosen], ids_H[chosen.cpu()]
