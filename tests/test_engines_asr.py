@@ -23,7 +23,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import Align, Asr, Run
 from llaso_data.text import wer
 from tests import conftest
-from tests.whispers import encoded, named, pcm, states, whisper
+from tests.whispers import encoded, named, pcm, whisper
 
 Engine = Literal["ctranslate2", "torch"]
 ENGINES: tuple[Engine, ...] = ("ctranslate2", "torch")
@@ -103,11 +103,13 @@ def test_shapes_of_large_v3_and_turbo(
     model = loaded(small, engine)
     assert len(model.vocabulary.languages) == 100 and model.vocabulary.supports("yue")
     assert model.vocabulary.prompt("yue")[1] == YUE
-    (state,) = states(model, [chirp(3.0)])
-    assert state.shape == (1_500, WIDTH) and state.dtype == torch.float32 and bool(state.isfinite().all())
-    (decoded,) = model.engine.decode(state[None], ["yue"])
+    states_BSW = encoded(model, [chirp(3.0)])
+    assert states_BSW.shape == (1, 1_500, WIDTH) and states_BSW.dtype == torch.float32
+    assert bool(states_BSW.isfinite().all())
+    (decoded,) = model.engine.decode(states_BSW, ["yue"])
     assert decoded.tokens and all(token < model.vocabulary.end for token in decoded.tokens)
     assert 0.0 <= decoded.no_speech_prob <= 1.0
+    (state,) = model.decoder.read(states_BSW)
     assert model.decoder.language_probs([state[:150], state]).shape == (2, 100)
     (found,) = backward(model.decoder, [Clip(chirp(3.0), state[:150], state, "你好，世界。", "yue")], Align())
     assert "".join(word.text for word in found.words) == "你好，世界。"

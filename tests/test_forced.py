@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from llaso_data.asr.states import States, joined
+from llaso_data.asr.forced import READING_HEADS
+from llaso_data.asr.states import EncoderStates, joined
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
 
@@ -73,16 +74,19 @@ def test_log_probabilities_are_those_of_transformers(
     best = sorted(range(len(maps)), key=lambda h: -float(torch.linalg.vector_norm(maps[h])))[:4]
     assert forced.attention_HTS is not None
     assert np.abs(forced.attention_HTS - maps[best].numpy()).max() <= 1e-4
-    (theirs,) = model.decoder.force([prompt], [tokens], [whole], heads=4, named=True)
-    own = sorted(map(tuple, reference.generation_config.alignment_heads))
-    chosen = torch.stack([output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in own])
-    assert theirs.attention_HTS is not None
-    assert np.abs(theirs.attention_HTS - chosen.numpy()).max() <= 1e-4
+    assert list(forced.heads) == best
+    (read,) = model.decoder.force([prompt], [tokens], [whole], heads=4, reading=True)
+    own = frozenset(map(tuple, reference.generation_config.alignment_heads))
+    chosen = torch.stack(
+        [output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in READING_HEADS[own]]
+    )
+    assert read.attention_HTS is not None
+    assert np.abs(read.attention_HTS - chosen.numpy()).max() <= 1e-4
 
 
 def test_a_sequence_longer_than_whispers_positions_is_an_error(tiny_en: Path) -> None:
     model = whisper(tiny_en)
-    state = States(torch.zeros((10, 384)))
+    state = EncoderStates(torch.zeros((10, 384)))
     with pytest.raises(ValueError, match="449 tokens are more than Whisper's 448 positions"):
         model.decoder.force([model.vocabulary.prompt("en")], [[13] * 448], [state])
 
@@ -98,9 +102,9 @@ def test_keys_and_values_of_the_window_are_those_of_the_slice(tiny_en: Path, cli
     assert all(s.keys_LSW is None for s in anew)
     targets = [[*model.vocabulary.pieces(clip.text)[0], model.vocabulary.end] for clip in chosen]
     prompts = [model.vocabulary.prompt("en")] * len(chosen)
-    ready = model.decoder.force(prompts, targets, slices, heads=6, named=True)
-    made = model.decoder.force(prompts, targets, anew, heads=6, named=True)
-    alone = model.decoder.force(prompts, targets, slices, heads=6, named=True, scored=False)
+    ready = model.decoder.force(prompts, targets, slices, heads=6, reading=True)
+    made = model.decoder.force(prompts, targets, anew, heads=6, reading=True)
+    alone = model.decoder.force(prompts, targets, slices, heads=6, reading=True, scored=False)
     for a, b, c in zip(ready, made, alone, strict=True):
         assert np.abs(a.logprobs - b.logprobs).max() <= 1e-4 and len(c.logprobs) == 0
         assert a.attention_HTS is not None and b.attention_HTS is not None and c.attention_HTS is not None

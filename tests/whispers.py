@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llaso_data import audio
 from llaso_data.asr.load import Whisper, load
-from llaso_data.asr.states import States
+from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.pipeline.recipe import Asr, Run
 from llaso_data.records import GIVEN, UNKNOWN, Source, Utterance, utterance_id
@@ -56,7 +56,7 @@ def encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tens
     return model.engine.encode([assemble(window, dict(enumerate(audio_of))) for window in windows])
 
 
-def states(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> list[States]:
+def states(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> list[EncoderStates]:
     """The same as text is forced over them."""
     return model.decoder.read(encoded(model, audio_of))
 

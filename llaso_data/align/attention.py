@@ -1,57 +1,107 @@
-"""From Whisper's cross-attention to a tokens x frames score that a monotone path can follow.
+"""From Whisper's cross-attention to a states x frames score that a monotone path can follow.
 
-Characters are teacher-forced (Yeh et al., "Whisper Has an Internal Word Aligner", 2025). Which heads are read is
-:mod:`llaso_data.asr.forced`'s choice: the checkpoint's own alignment heads, else those of largest norm for this
-utterance. ``bench/joined_words.py`` holds them side by side: with base and packed windows the checkpoint's own put
-93 % of the borders within 100 ms, the six of largest norm 69 %.
+Characters are teacher-forced (Yeh et al., "Whisper Has an Internal Word Aligner", 2025). A character is looked at best
+where it is read, in the step after the one that predicts it, and by other heads than a BPE token: the checkpoints' own
+``alignment_heads`` are for the latter. ``bench/alignment.py`` prints what either choice is worth.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
+from llaso_data.align import dtw
+from llaso_data.align.words import States
 from llaso_data.audio import SAMPLE_RATE_HZ
 
 FRAME_S = 0.02  # Whisper's encoder gives one state per 20 ms
 FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE_HZ)
 
+CANDIDATES = 32  # heads of largest norm among which `best_heads` chooses
+
+_LEAST_SHARE = 1e-4
+_UNWRITTEN_SHARE = 0.05  # of a pause that the text has no token for
+_LEAST_RANGE_DB, _MOST_RANGE_DB = 10.0, 60.0  # between the loud and the quiet frames of a clip
+
+
+def reading(attention_HTS: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+    """Rows in which each token is read instead of predicted; ``last``: with one for end of text, which never is."""
+    rows = attention_HTS[:, 1:]
+    return np.concatenate([rows, attention_HTS[:, -1:]], axis=1) if last else rows
+
 
 def score(
-    attention_HTS: NDArray[np.float32], median: int, is_space_T: NDArray[np.bool_], energy_S: NDArray[np.float32]
+    attention_HTS: NDArray[np.float32],
+    states: States,
+    energy_S: NDArray[np.float32],
+    weight: float,
+    median: int,
 ) -> NDArray[np.float32]:
-    """Tokens x frames: the heads' mean as each frame's distribution over tokens, in logarithms, plus the energy.
+    """States x frames: the heads' mean as each frame's distribution over states, in logarithms, plus the energy.
 
-    ``attention_HTS`` holds the chosen heads, ``energy_S`` the frames' energy scaled to 0-1 times its weight.
-    Energy is added to the tokens that sound and its complement to those that do not (``is_space_T``: spaces, end
-    of text), which lets silence fall between words instead of stretching them.
+    ``attention_HTS``: the chosen heads, a row for every token and end of text. Energy (0-1) times ``weight`` is added
+    to sounds and its complement to pauses, so that silence falls between words instead of stretching them.
     """
     from scipy.ndimage import median_filter
 
-    mean_TS = attention_HTS.mean(axis=0)
-    share_TS = mean_TS / np.maximum(mean_TS.sum(axis=0, keepdims=True), 1e-9)
     # A third of the logarithm lies in 0 to -3, beside an energy of 0 to 1 times its weight.
-    score_TS = np.log(share_TS + 1e-4) / 3.0
+    score_NS = np.log(_shares(attention_HTS.mean(axis=0), states) + _LEAST_SHARE) / 3.0
     if median > 1:
-        score_TS = median_filter(score_TS, size=(1, median), mode="nearest")
-    weight = float(energy_S.max(initial=0.0))
-    sounding_TS = np.where(is_space_T[:, None], weight - energy_S[None, :], energy_S[None, :])
-    total: NDArray[np.float32] = (score_TS + sounding_TS).astype(np.float32)
+        score_NS = median_filter(score_NS, size=(1, median), mode="nearest")
+    sounding_NS = np.where(states.pause_N[:, None], 1.0 - energy_S[None, :], energy_S[None, :])
+    total: NDArray[np.float32] = (score_NS + weight * sounding_NS).astype(np.float32)
     return total
 
 
-def energy(pcm: NDArray[np.int16], frames: int, weight: float) -> NDArray[np.float32]:
-    """The level of each 20 ms frame in dB, from its 10th percentile (0) to its 90th (``weight``), shape (frames,)."""
-    import librosa
+def best_heads(
+    attention_HTS: NDArray[np.float32], states: States, energy_S: NDArray[np.float32], weight: float, count: int
+) -> NDArray[np.float32]:
+    """The ``count`` heads that follow the audio best: those of which most lies on their own best path.
 
-    if weight == 0 or frames == 0:
-        return np.zeros(frames, dtype=np.float32)
-    samples = pcm.astype(np.float32) / 32768.0
-    rms = librosa.feature.rms(y=samples, frame_length=2 * FRAME_SAMPLES, hop_length=FRAME_SAMPLES, center=True)[0]
-    level_db = 20.0 * np.log10(np.maximum(rms, 1e-5))
-    level_db = np.pad(level_db[:frames], (0, max(0, frames - len(level_db))), mode="edge")
-    low, high = np.percentile(level_db, [10, 90])
-    if high - low < 1.0:  # nothing to tell speech from silence by
-        return np.zeros(frames, dtype=np.float32)
-    scaled: NDArray[np.float32] = (weight * np.clip((level_db - low) / (high - low), 0.0, 1.0)).astype(np.float32)
+    What lies there is measured as a share of the frames' attention and of the sounds', and the two are multiplied: a
+    head that looks at one place all the time has much of the one and little of the other.
+    """
+    frames = np.arange(attention_HTS.shape[2])
+    merits = []
+    for head_TS in attention_HTS:
+        own = dtw.path(score(head_TS[None], states, energy_S, weight, 1), states.pause_N)
+        share_NS = _shares(head_TS, states)
+        of_frames = share_NS[np.repeat(np.arange(len(own) - 1), np.diff(own)), frames].mean()
+        row_TS = head_TS / np.maximum(head_TS.sum(axis=1, keepdims=True), 1e-9)
+        sounds = [
+            row_TS[states.tokens[n], a:b].sum() / (states.tokens[n].stop - states.tokens[n].start)
+            for n, (a, b) in enumerate(pairwise(own))
+            if not states.pause_N[n]
+        ]
+        merits.append(float(of_frames * np.mean(sounds)))
+    chosen = np.sort(np.argsort(-np.array(merits), kind="stable")[:count])
+    best: NDArray[np.float32] = attention_HTS[chosen]
+    return best
+
+
+def _shares(attention_TS: NDArray[np.float32], states: States) -> NDArray[np.float32]:
+    """States x frames: how each frame's attention is shared among the states."""
+    share_TS = attention_TS / np.maximum(attention_TS.sum(axis=0, keepdims=True), 1e-9)
+    shares: NDArray[np.float32] = np.stack([share_TS[tokens].sum(axis=0) for tokens in states.tokens])
+    shares[[tokens.start == tokens.stop for tokens in states.tokens]] = _UNWRITTEN_SHARE
+    return shares
+
+
+def energy(pcm: NDArray[np.int16], frames: int) -> NDArray[np.float32]:
+    """The level of each 20 ms frame, from the clip's 5th percentile in dB (0) to its 95th (1), shape (frames,)."""
+    level_db = levels_db(pcm, frames, FRAME_SAMPLES, FRAME_SAMPLES)
+    low, high = np.percentile(level_db, [5, 95]) if frames else (0.0, 0.0)
+    low = min(max(low, high - _MOST_RANGE_DB), high - _LEAST_RANGE_DB)
+    scaled: NDArray[np.float32] = np.clip((level_db - low) / (high - low), 0.0, 1.0).astype(np.float32)
     return scaled
+
+
+def levels_db(pcm: NDArray[np.int16], count: int, hop: int, width: int) -> NDArray[np.float64]:
+    """RMS level in dB of full scale of ``count`` stretches of ``width`` samples, their middles ``hop`` apart from 0."""
+    power = np.pad((pcm.astype(np.float64) / 32768.0) ** 2, (width // 2, width + hop * count))
+    summed = np.concatenate([[0.0], np.cumsum(power)])
+    first = np.arange(count) * hop
+    level: NDArray[np.float64] = 10.0 * np.log10((summed[first + width] - summed[first]) / width + 1e-10)
+    return level

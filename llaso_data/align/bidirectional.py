@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
+from llaso_data.align import edges as edges_of
+from llaso_data.align.words import States, sounds_of, written
+from llaso_data.align.words import states as states_of
 from llaso_data.asr.forced import Decoder, Forced
-from llaso_data.asr.states import States
+from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
-from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from llaso_data.pipeline.recipe import Align
 
 _FULL_STOPS = {"zh": "。", "ja": "。", "yue": "。", "hi": "।", "bn": "।", "ne": "।", "mr": "।", "pa": "।"}
+_BEST_HEADS = 4  # chosen for each clip where those of the checkpoint are not known
+_SHARPNESS = 4.0  # of the weights that the mean over paths is taken with
+_MEAN_FROM_BEST = 3  # frames that the mean may lie from the best path
+_LATE_S = 0.025  # how much later than labelled by hand the path's borders are
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
 
 
@@ -35,8 +41,8 @@ class Clip:
     """What the backward passes need of one utterance."""
 
     pcm: NDArray[np.int16]
-    states: States  # the clip's own slice, which words are aligned to
-    context: States  # the same with silence around it, which the text is scored over
+    states: EncoderStates  # the clip's own slice, which words are aligned to
+    context: EncoderStates  # the same with silence around it, which the text is scored over
     text: str
     language: str
 
@@ -82,11 +88,14 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[B
             continue
         by_word = word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
         words = tuple(
-            Word(clip.text[a:b], start, end, logprob)
-            for (a, b), (start, end), logprob in zip(spans[i], times[i], by_word, strict=True)
+            Word(
+                clip.text[spans[i][a][0] : spans[i][b - 1][1]],
+                times[i][a][0],
+                times[i][b - 1][1],
+                float(np.mean(by_word[a:b])),
+            )
+            for a, b in (written(clip.text, spans[i], clip.language) if times[i] else ())
         )
-        if any(word.start_s != word.start_s for word in words):  # NaN: some of the text has no place in the audio
-            words = ()
         results.append(
             Backward(
                 words,
@@ -163,60 +172,65 @@ def _align(
     spans: dict[int, list[tuple[int, int]]],
     settings: Align,
 ) -> dict[int, list[tuple[float, float]]]:
-    """Start and end of every word in seconds; NaN for a clip whose text cannot be laid over its frames."""
+    """Start and end of every word in seconds; none for a clip whose text cannot be laid over its frames."""
     jobs: list[_Piece] = []
+    states: dict[int, States] = {}
     for i, clip in clips.items():
         cut = _pieces(decoder.vocabulary, i, clip.language, spoken[i], pieces[i], spans[i])
-        if sum(len(piece.tokens) for piece in cut) < clip.states.frames:
+        places = [place for piece in cut for place in piece.places]
+        states[i] = states_of(spoken[i], places, spans[i])
+        if 0 < int((~states[i].pause_N).sum()) < clip.states.frames:
             jobs += cut
     forced = decoder.force(
         [job.prompt for job in jobs],
         [[*job.tokens, decoder.vocabulary.end] for job in jobs],
         [clips[job.clip].states for job in jobs],
-        heads=settings.heads,
-        named=True,
+        heads=attention.CANDIDATES,
+        reading=True,
         scored=False,
     )
-    edges: dict[int, dict[int, tuple[float, float]]] = {i: {} for i in clips}
+    times: dict[int, list[tuple[float, float]]] = {i: [] for i in clips}
     for i, group in groupby(zip(jobs, forced, strict=True), key=lambda pair: pair[0].clip):
-        edges[i] = _character_edges(list(group), clips[i], spoken[i], settings)
-    return {i: _word_times(edges[i], spans[i], len(clips[i].pcm)) for i in clips}
+        attention_HTS = _over_pieces([result for _, result in group])
+        times[i] = _word_times(attention_HTS, states[i], spans[i], clips[i].pcm, settings)
+    return times
 
 
-def _character_edges(
-    pieces: list[tuple[_Piece, Forced]], clip: Clip, text: str, settings: Align
-) -> dict[int, tuple[float, float]]:
-    """First and last frame of every character that has tokens: one path over all pieces of the text."""
-    maps: list[NDArray[np.float32]] = []
-    for n, (_, result) in enumerate(pieces):
-        assert result.attention_HTS is not None
-        # The text ends once, after the last piece.
-        maps.append(result.attention_HTS if n == len(pieces) - 1 else result.attention_HTS[:, :-1])
-    places = [place for piece, _ in pieces for place in piece.places]
-    silent = np.array([place < 0 or text[place].isspace() for place in places] + [True])
-    energy = attention.energy(clip.pcm, clip.states.frames, settings.energy)
-    score = attention.score(np.concatenate(maps, axis=1), settings.median, silent, energy)
-    starts = dtw.path(score, settings.dtw)
-    edges: dict[int, tuple[float, float]] = {}
-    for place, first, last in zip(places, starts[:-2], starts[1:-1], strict=True):
-        if place >= 0:
-            edges[place] = (edges.get(place, (float(first), 0.0))[0], float(last))
-    return edges
+def _over_pieces(pieces: list[Forced]) -> NDArray[np.float32]:
+    """The rows of all pieces of one text, of the heads that every piece has, and one row for end of text."""
+    shared = sorted(set(pieces[0].heads).intersection(*(piece.heads for piece in pieces)))
+    rows = []
+    for n, piece in enumerate(pieces):
+        assert piece.attention_HTS is not None
+        chosen = piece.attention_HTS[[piece.heads.index(head) for head in shared]]
+        rows.append(attention.reading(chosen, last=n == len(pieces) - 1))
+    return np.concatenate(rows, axis=1)
 
 
 def _word_times(
-    edges: dict[int, tuple[float, float]], spans: list[tuple[int, int]], samples: int
+    attention_HTS: NDArray[np.float32],
+    states: States,
+    spans: list[tuple[int, int]],
+    pcm: NDArray[np.int16],
+    settings: Align,
 ) -> list[tuple[float, float]]:
-    """From characters' frames to words' seconds, inside the clip; NaN for a word that no piece covered."""
-    duration_s = samples / SAMPLE_RATE_HZ
-    times = []
-    for a, b in spans:
-        known = [edges[p] for p in range(a, b) if p in edges]
-        if not known:
-            times.append((float("nan"), float("nan")))
-            continue
-        first, last = min(k[0] for k in known), max(k[1] for k in known)
-        times.append((min(first * attention.FRAME_S, duration_s), min(last * attention.FRAME_S, duration_s)))
+    """Where the path through the attention puts the words; ``attention_HTS`` has a row for every token and the end."""
+    energy = attention.energy(pcm, attention_HTS.shape[2])
+    if len(attention_HTS) > _BEST_HEADS:
+        attention_HTS = attention.best_heads(attention_HTS, states, energy, settings.energy, _BEST_HEADS)
+    score = attention.score(attention_HTS, states, energy, settings.energy, settings.median)
+    best = dtw.path(score, states.pause_N, settings.dtw)
+    mean = dtw.posterior(score * _SHARPNESS, states.pause_N)
+    frames = np.clip(mean, best - _MEAN_FROM_BEST, best + _MEAN_FROM_BEST)
+    at_s = frames * attention.FRAME_S - _LATE_S
+    words = sounds_of(states, spans)
+    spoken = [word for word in words if word is not None]
+    edges = iter(edges_of.refined(np.array([(at_s[a], at_s[b]) for a, b in spoken]), pcm).tolist())
+    times: list[tuple[float, float]] = []
+    for word in words:
+        # A word that is not said, a dash for one, has its place and no length.
+        before = times[-1][1] if times else 0.0
+        times.append(tuple(next(edges)) if word is not None else (before, before))
     return times
 
 

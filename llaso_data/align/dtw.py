@@ -1,7 +1,8 @@
-"""The monotone path of tokens through frames: every token takes at least one frame, every frame one token.
+"""The monotone path of states through frames: sounds take at least one frame each, pauses may take none.
 
 ``builtin`` is a compiled Viterbi; ``dtw-python`` (GPL-3, an extra, never bundled) is the reference that the
-tests hold it against. Both maximise the summed score.
+tests hold it against. Both maximise the summed score. :func:`posterior` gives the mean over all paths, each weighted by
+the exponential of its score: boundaries between frames.
 """
 
 from __future__ import annotations
@@ -17,67 +18,149 @@ from numpy.typing import NDArray
 from llaso_data.errors import LLaSOError
 
 Method = Literal["builtin", "dtw-python"]
+Compiled = Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[Any]]
 
 
-def path(score_TS: NDArray[np.float32], method: Method = "builtin") -> NDArray[np.int64]:
-    """First frame of every token on the best path, and the number of frames as a last element: shape (T + 1,).
+def path(
+    score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None = None, method: Method = "builtin"
+) -> NDArray[np.int64]:
+    """First frame of every state on the best path, and the number of frames as a last element: shape (N + 1,).
 
-    ``score_TS`` holds tokens x frames; token ``t`` takes frames ``[out[t], out[t + 1])``.
-    On a tie the earlier frame begins the token. Raises ValueError where there are fewer frames than tokens.
+    ``score_NS`` holds states x frames; state ``n`` takes frames ``[out[n], out[n + 1])``. At least one, but where
+    ``pause_N`` is true, maybe none; two such states never stand side by side. On a tie the earlier frame begins the
+    state. Raises ValueError where there are fewer frames than states that need one.
     """
-    tokens, frames = score_TS.shape
-    if tokens == 0 or frames < tokens:
-        raise ValueError(f"{tokens} tokens cannot share {frames} frames with at least one each")
+    pause_N = _checked(score_NS, pause_N)
     if method == "builtin":
-        return _compiled()(np.ascontiguousarray(score_TS, dtype=np.float64))
-    return _dtw_python(score_TS)
+        starts: NDArray[np.int64] = _compiled()[0](np.ascontiguousarray(score_NS, dtype=np.float64), pause_N)
+        return starts
+    return _dtw_python(np.asarray(score_NS, dtype=np.float64), pause_N)
 
 
-def path_score(score_TS: NDArray[np.float32], starts: NDArray[np.int64]) -> float:
+def posterior(score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """The mean over all paths of what :func:`path` gives of the best one: in frames, not whole, ascending.
+
+    A path weighs the exponential of its summed score (the forward-backward algorithm of hidden Markov models; Rabiner,
+    "A Tutorial on Hidden Markov Models", 1989, section III). The first element is 0.
+    """
+    pause_N = _checked(score_NS, pause_N)
+    frames_N = _compiled()[1](np.ascontiguousarray(score_NS, dtype=np.float64), pause_N)
+    return np.concatenate([[0.0], np.cumsum(frames_N)])
+
+
+def path_score(score_NS: NDArray[np.floating], starts: NDArray[np.int64]) -> float:
     """The summed score of a path that :func:`path` gave."""
-    return float(sum(score_TS[t, a:b].sum() for t, (a, b) in enumerate(pairwise(starts))))
+    return float(sum(score_NS[n, a:b].sum() for n, (a, b) in enumerate(pairwise(starts))))
 
 
-def _viterbi(score: NDArray[np.float64]) -> NDArray[np.int64]:
-    tokens, frames = score.shape
-    best = np.full(tokens, -np.inf)
-    stepped = np.zeros((frames, tokens), dtype=np.bool_)
+def _checked(score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    states, frames = score_NS.shape
+    pause_N = np.zeros(states, dtype=np.bool_) if pause_N is None else np.asarray(pause_N, dtype=np.bool_)
+    if (pause_N[1:] & pause_N[:-1]).any():
+        raise ValueError("two pauses stand side by side; one says the same")
+    if states == 0 or frames < max(1, int((~pause_N).sum())):
+        raise ValueError(f"{int((~pause_N).sum())} tokens cannot share {frames} frames with at least one each")
+    return pause_N
+
+
+def _viterbi(score: NDArray[np.float64], pause: NDArray[np.bool_]) -> NDArray[np.int64]:
+    states, frames = score.shape
+    best = np.full(states, -np.inf)
+    steps = np.zeros((frames, states), dtype=np.int8)  # how many states further on than in the frame before
     best[0] = score[0, 0]
+    if pause[0] and states > 1:
+        best[1] = score[1, 0]
     for s in range(1, frames):
-        # Downwards, so that best[t - 1] is still that of the frame before.
-        for t in range(min(s, tokens - 1), -1, -1):
-            step = best[t - 1] if t > 0 else -np.inf
-            if step > best[t]:
-                best[t] = step + score[t, s]
-                stepped[s, t] = True
-            else:
-                best[t] = best[t] + score[t, s]
-    starts = np.zeros(tokens + 1, dtype=np.int64)
-    starts[tokens] = frames
-    t = tokens - 1
+        # Downwards, so that best[n - 1] is still that of the frame before.
+        for n in range(states - 1, -1, -1):
+            most, step = best[n], 0
+            if n > 0 and best[n - 1] > most:
+                most, step = best[n - 1], 1
+            if n > 1 and pause[n - 1] and best[n - 2] > most:
+                most, step = best[n - 2], 2
+            best[n] = most + score[n, s]
+            steps[s, n] = step
+    starts = np.zeros(states + 1, dtype=np.int64)
+    starts[states] = frames
+    n = states - 1
+    if pause[n] and n > 0 and best[n - 1] > best[n]:
+        starts[n] = frames
+        n -= 1
     for s in range(frames - 1, 0, -1):
-        if stepped[s, t]:
-            starts[t] = s
-            t -= 1
+        for _ in range(steps[s, n]):
+            starts[n] = s
+            n -= 1
     return starts
 
 
+def _occupancy(score: NDArray[np.float64], pause: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Expected number of frames of every state."""
+    states, frames = score.shape
+    before = np.full((frames, states), -np.inf)  # of all ways to here
+    after = np.full((frames, states), -np.inf)  # of all ways on from here
+    before[0, 0] = score[0, 0]
+    if pause[0] and states > 1:
+        before[0, 1] = score[1, 0]
+    for s in range(1, frames):
+        for n in range(states):
+            total = before[s - 1, n]
+            if n > 0:
+                total = np.logaddexp(total, before[s - 1, n - 1])
+            if n > 1 and pause[n - 1]:
+                total = np.logaddexp(total, before[s - 1, n - 2])
+            before[s, n] = total + score[n, s]
+    last = states - 1
+    after[frames - 1, last] = 0.0
+    whole = before[frames - 1, last]
+    if pause[last] and last > 0:
+        after[frames - 1, last - 1] = 0.0
+        whole = np.logaddexp(whole, before[frames - 1, last - 1])
+    for s in range(frames - 2, -1, -1):
+        for n in range(states):
+            total = after[s + 1, n] + score[n, s + 1]
+            if n + 1 < states:
+                total = np.logaddexp(total, after[s + 1, n + 1] + score[n + 1, s + 1])
+            if n + 2 < states and pause[n + 1]:
+                total = np.logaddexp(total, after[s + 1, n + 2] + score[n + 2, s + 1])
+            after[s, n] = total
+    expected = np.zeros(states)
+    for s in range(frames):
+        shares = np.exp(before[s] + after[s] - whole)
+        expected += shares / shares.sum()
+    return expected
+
+
 @functools.cache
-def _compiled() -> Callable[[NDArray[np.float64]], NDArray[np.int64]]:
+def _compiled() -> tuple[Compiled, Compiled]:
     import numba
 
-    compiled: Any = numba.njit(cache=True, nogil=True)(_viterbi)
-    return cast(Callable[[NDArray[np.float64]], NDArray[np.int64]], compiled)
+    jit: Any = numba.njit(cache=True, nogil=True)
+    return cast(Compiled, jit(_viterbi)), cast(Compiled, jit(_occupancy))
 
 
-def _dtw_python(score: NDArray[np.float32]) -> NDArray[np.int64]:
+def _dtw_python(score: NDArray[np.float64], pause: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The same path by dtw-python, whose step patterns know no optional states: passing one over costs a toll.
+
+    Every state has two columns, its own and a toll, 0 for a pause and prohibitive for a sound. A step from frame to
+    frame stays, goes one state on, or goes two on by way of the toll of the one between. Rows of begin and end around
+    the states let a pause be passed over at either end.
+    """
     try:
         import dtw
     except ImportError:
         raise LLaSOError("align.dtw: dtw-python needs the extra: pip install 'llaso[dtw]' (GPL-3)") from None
-    # Frames are the query, so that each takes exactly one step; the token stays (0) or advances by one (1).
-    steps = np.array([[1, 1, 0, -1], [1, 0, 0, 1], [2, 1, 1, -1], [2, 0, 0, 1]])
-    pattern = dtw.StepPattern(steps)
-    found = dtw.dtw(-np.asarray(score, dtype=np.float64).T, step_pattern=pattern)
-    starts = np.searchsorted(np.asarray(found.index2), np.arange(score.shape[0])).astype(np.int64)
-    return np.append(starts, score.shape[1])
+    states, frames = score.shape
+    never = 1e6 + float(np.abs(score).sum())
+    cost = np.full((frames + 2, 2 * states + 3), never)
+    cost[0, 0], cost[-1, -1] = 0.0, 0.0
+    cost[1:-1, 2:-1:2] = -score.T
+    cost[:, 3:-1:2] = np.where(pause, 0.0, never)
+    # Frames are the query, so that each takes exactly one step. Rows: pattern, frames and columns back, weight.
+    stay = [[1, 1, 0, -1], [1, 0, 0, 1]]
+    advance = [[2, 1, 2, -1], [2, 0, 0, 1]]
+    pass_over = [[3, 1, 4, -1], [3, 0, 1, 1], [3, 0, 0, 1]]
+    found = dtw.dtw(cost, step_pattern=dtw.StepPattern(np.array([*stay, *advance, *pass_over])))
+    at = np.asarray(found.index2)
+    order = at[at % 2 == 0] // 2 - 1  # the state of every frame, begin and end without
+    starts = np.searchsorted(order[1:-1], np.arange(states)).astype(np.int64)
+    return np.append(starts, frames)

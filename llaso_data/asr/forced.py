@@ -16,11 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.asr.engine import Statistics
-from llaso_data.asr.states import States
+from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 
 if TYPE_CHECKING:
     import torch
+
+    _Maps = tuple[torch.Tensor, torch.Tensor]  # (heads, tokens, frames) and the heads' numbers
+
+# Heads that look at a character where it is read, by what the checkpoint calls its alignment heads (layer, head), which
+# tell the checkpoints and their fine-tuned children apart. Measured with bench/alignment.py.
+READING_HEADS: dict[frozenset[tuple[int, int]], tuple[tuple[int, int], ...]] = {
+    # tiny.en
+    frozenset({(1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)}): ((0, 4), (1, 2), (2, 4)),
+    # base
+    frozenset({(3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6)}): ((0, 5), (2, 2), (4, 2)),
+}
 
 BATCH = 16  # sequences in one pass; fixed, because it decides the padding and so the last bits of a score
 _ROWS = 256  # targets whose logits over the whole vocabulary are held at once
@@ -34,6 +45,7 @@ class Forced:
     logprobs: NDArray[np.float32]  # (targets,), or (0,) where only the attention was asked for
     end_logprobs: NDArray[np.float32]  # (targets,): of end of text in each target's stead; or (0,)
     attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): the chosen ones, or None
+    heads: tuple[int, ...] = ()  # which they are, counted through the layers
 
 
 class Decoder:
@@ -46,27 +58,28 @@ class Decoder:
         self._project = model.proj_out
         self._dtype = self._project.weight.dtype
         self._device = self._project.weight.device
-        self._named: dict[int, list[int]] = {}  # layer -> heads that the checkpoint says follow the audio
-        for layer, head in getattr(model.generation_config, "alignment_heads", None) or ():
+        named = getattr(model.generation_config, "alignment_heads", None) or ()
+        self._reading: dict[int, list[int]] = {}  # layer -> heads
+        for layer, head in READING_HEADS.get(frozenset((int(a), int(b)) for a, b in named), ()):
             # A checkpoint with fewer layers may still carry the list of the one that it was made from.
             if layer < len(self._decoder.layers) and head < model.config.decoder_attention_heads:
-                self._named.setdefault(int(layer), []).append(int(head))
+                self._reading.setdefault(layer, []).append(head)
 
-    def read(self, states_BSW: torch.Tensor) -> list[States]:
+    def read(self, states_BSW: torch.Tensor) -> list[EncoderStates]:
         """Whole windows with the keys and values of every layer, unless those would not fit; one by one, to slice."""
         import torch
 
         layers = self._decoder.layers
         size_bytes = 2 * len(layers) * states_BSW.numel() * self._project.weight.element_size()
         if size_bytes > _KEPT_BYTES:
-            return [States(states_SW) for states_SW in states_BSW]
+            return [EncoderStates(states_SW) for states_SW in states_BSW]
         with torch.inference_mode():
             own = states_BSW.to(self._device, self._dtype)
             keys_BLSW = torch.stack([layer.encoder_attn.k_proj(own) for layer in layers], dim=1)
             values_BLSW = torch.stack([layer.encoder_attn.v_proj(own) for layer in layers], dim=1)
-        return [States(*each) for each in zip(states_BSW, keys_BLSW, values_BLSW, strict=True)]
+        return [EncoderStates(*each) for each in zip(states_BSW, keys_BLSW, values_BLSW, strict=True)]
 
-    def language_probs(self, states: Sequence[States]) -> NDArray[np.float32]:
+    def language_probs(self, states: Sequence[EncoderStates]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""
         import torch
 
@@ -84,15 +97,15 @@ class Decoder:
         self,
         prompts: Sequence[Sequence[int]],
         targets: Sequence[Sequence[int]],
-        states: Sequence[States],
+        states: Sequence[EncoderStates],
         heads: int = 0,
-        named: bool = False,
+        reading: bool = False,
         scored: bool = True,
     ) -> list[Forced]:
         """Score ``targets[i]`` after ``prompts[i]`` over ``states[i]``.
 
-        With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``named`` that
-        of the checkpoint's own alignment heads instead, where it names any. With ``scored=False`` it comes alone:
+        With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``reading`` that
+        of the checkpoint's :data:`READING_HEADS` instead, where it has any. With ``scored=False`` it comes alone:
         log-probabilities cost more than all the rest. Sequences are batched by length; a sequence longer than 448
         positions is the caller's mistake (ValueError).
         """
@@ -105,7 +118,7 @@ class Decoder:
                 [targets[i] for i in chosen],
                 [states[i] for i in chosen],
                 heads,
-                named and bool(self._named),
+                reading and bool(self._reading),
                 scored,
             )
             results.update(zip(chosen, batch, strict=True))
@@ -115,9 +128,9 @@ class Decoder:
         self,
         prompts: list[Sequence[int]],
         targets: list[Sequence[int]],
-        states: list[States],
+        states: list[EncoderStates],
         heads: int,
-        named: bool,
+        reading: bool,
         scored: bool,
     ) -> list[Forced]:
         import torch
@@ -131,17 +144,20 @@ class Decoder:
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = torch.tensor(row, device=self._device)
         spans = [slice(len(p) - 1, len(p) - 1 + len(t)) for p, t in zip(prompts, targets, strict=True)]
-        hidden, maps = self._run(tokens, states, spans, heads, named, scored)
-        kept = [each.cpu().numpy() for each in maps] if heads else [None] * len(targets)
+        hidden, maps = self._run(tokens, states, spans, heads, reading, scored)
+        kept = (
+            [(each.cpu().numpy(), tuple(ids.tolist())) for each, ids in maps] if heads else [(None, ())] * len(targets)
+        )
         if not scored:
             nothing = np.zeros(0, dtype=np.float32)
-            return [Forced(nothing, nothing, each) for each in kept]
+            return [Forced(nothing, nothing, *each) for each in kept]
         logprobs, end_logprobs = self._logprobs(
             torch.cat([hidden[i, span] for i, span in enumerate(spans)]), [t for target in targets for t in target]
         )
         borders = np.cumsum([0, *map(len, targets)])
         return [
-            Forced(logprobs[a:b], end_logprobs[a:b], each) for (a, b), each in zip(pairwise(borders), kept, strict=True)
+            Forced(logprobs[a:b], end_logprobs[a:b], *each)
+            for (a, b), each in zip(pairwise(borders), kept, strict=True)
         ]
 
     def _logprobs(
@@ -162,21 +178,21 @@ class Decoder:
     def _run(
         self,
         tokens_BT: torch.Tensor,
-        states: Sequence[States],
+        states: Sequence[EncoderStates],
         spans: Sequence[slice] = (),
         heads: int = 0,
-        named: bool = False,
+        reading: bool = False,
         scored: bool = True,
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps (heads, span, frames).
+    ) -> tuple[torch.Tensor, list[_Maps]]:
+        """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps.
 
-        Where no scores are wanted, layers above the last named head are left out, and the hidden states mean nothing.
+        Where no scores are wanted, layers above the last reading head are left out, and the hidden states mean nothing.
         """
         import torch
 
         self.statistics.passes_forced += 1
-        layers = self._decoder.layers if scored or not named else self._decoder.layers[: max(self._named) + 1]
-        kept: list[torch.Tensor | None] = [None] * len(states)
+        layers = self._decoder.layers if scored or not reading else self._decoder.layers[: max(self._reading) + 1]
+        kept: list[_Maps | None] = [None] * len(states)
         with torch.inference_mode():
             length = tokens_BT.shape[1]
             lowest = torch.finfo(self._dtype).min
@@ -191,20 +207,22 @@ class Decoder:
                     hidden_BTW
                     + layer.self_attn(layer.self_attn_layer_norm(hidden_BTW), attention_mask=causal_TT[None, None])[0]
                 )
-                own = self._named.get(number, []) if named else slice(None)
-                looks = bool(heads) and own != []
+                of_layer = range(layer.encoder_attn.num_heads)
+                own = self._reading.get(number, []) if reading else list(of_layer)
+                looks = bool(heads) and bool(own)
                 heard_BTW, weights_BHTS = self._cross(layer, number, hidden_BTW, states, cross_B11S, looks)
                 hidden_BTW = hidden_BTW + heard_BTW
                 inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_BTW)))
                 hidden_BTW = hidden_BTW + layer.fc2(inner)
                 if weights_BHTS is None:
                     continue
+                ids = torch.tensor([number * len(of_layer) + head for head in own], dtype=torch.long)
                 for i, state in enumerate(states):
                     # Only the best so far are kept: all heads of a large model would not fit.
                     maps = weights_BHTS[i, own, spans[i], : state.frames].float()
                     before = kept[i]
-                    both = maps if before is None else torch.cat([before, maps])
-                    kept[i] = both if named else _largest(both, heads)
+                    both = (torch.cat([before[0], maps]), torch.cat([before[1], ids])) if before else (maps, ids)
+                    kept[i] = both if reading else _largest(*both, heads)
             hidden_BTW = self._decoder.layer_norm(hidden_BTW)
         return hidden_BTW, [maps for maps in kept if maps is not None]
 
@@ -213,7 +231,7 @@ class Decoder:
         layer: Any,
         number: int,
         hidden_BTW: torch.Tensor,
-        states: Sequence[States],
+        states: Sequence[EncoderStates],
         mask_B11S: torch.Tensor,
         looks: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -242,16 +260,17 @@ class Decoder:
         heard_BTW: torch.Tensor = attention.out_proj(heard_BHTD.transpose(1, 2).reshape(batch, length, width))
         return heard_BTW, weights_BHTS
 
-    def _keys_and_values(self, attention: Any, number: int, state: States) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys_and_values(self, attention: Any, number: int, state: EncoderStates) -> tuple[torch.Tensor, torch.Tensor]:
         if state.keys_LSW is not None and state.values_LSW is not None:
             return state.keys_LSW[number], state.values_LSW[number]
         hidden_SW = state.hidden_SW.to(self._device, self._dtype)
         return attention.k_proj(hidden_SW), attention.v_proj(hidden_SW)
 
 
-def _largest(maps_HTS: torch.Tensor, heads: int) -> torch.Tensor:
+def _largest(maps_HTS: torch.Tensor, ids_H: torch.Tensor, heads: int) -> _Maps:
     """The ``heads`` maps of largest norm, largest first."""
     import torch
 
     norms = torch.linalg.vector_norm(maps_HTS, dim=(1, 2))
-    return maps_HTS[torch.topk(norms, min(heads, len(norms))).indices]
+    chosen = torch.topk(norms, min(heads, len(norms))).indices
+    return maps_HTS[chosen], ids_H[chosen.cpu()]

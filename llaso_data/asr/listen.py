@@ -22,7 +22,7 @@ from llaso_data.asr.engine import Decoded
 from llaso_data.asr.forced import Forced
 from llaso_data.asr.load import Whisper
 from llaso_data.asr.split import Part, split
-from llaso_data.asr.states import States, joined
+from llaso_data.asr.states import EncoderStates, joined
 from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
@@ -59,8 +59,8 @@ class Heard:
     min_token_logprob: float | None
     no_speech_prob: float | None  # of a whole window: it says nothing of one clip among several
     packed: bool
-    states: States
-    context: States
+    states: EncoderStates
+    context: EncoderStates
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Encoded:
     """A batch of windows: the states that the engine decodes from, and the same for teacher forcing."""
 
     states_BSW: torch.Tensor
-    windows: list[States]
+    windows: list[EncoderStates]
 
     def only(self, chosen: list[int]) -> Encoded:
         return Encoded(self.states_BSW[chosen], [self.windows[w] for w in chosen])
@@ -81,7 +81,7 @@ class Listen:
         self._whisper = whisper
         self._asr = asr
         self._align = align
-        self._silence: States | None = None
+        self._silence: EncoderStates | None = None
         self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # half of the gap between packed clips belongs to each
         unknown = [code for code in asr.languages if not whisper.vocabulary.supports(code)]
         if unknown:
@@ -126,7 +126,7 @@ class Listen:
             return failed(utterance, "language_unsupported", f"the Whisper model knows no language {language!r}")
         return utterance
 
-    def _identify(self, results: list[Utterance], windows: list[Window], states: list[States]) -> None:
+    def _identify(self, results: list[Utterance], windows: list[Window], states: list[EncoderStates]) -> None:
         """Set language and its probability of every clip."""
         vocabulary = self._whisper.vocabulary
         slices = {
@@ -243,7 +243,7 @@ class Listen:
                     heard.append(one)
         return indices, heard
 
-    def _score(self, decoded: list[Decoded], languages: list[str], states: list[States]) -> dict[int, Forced]:
+    def _score(self, decoded: list[Decoded], languages: list[str], states: list[EncoderStates]) -> dict[int, Forced]:
         """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
         spoken = [w for w, one in enumerate(decoded) if one.tokens]
         forced = self._whisper.decoder.force(
@@ -263,7 +263,7 @@ class Listen:
         return split(scored.attention_HTS, starts, window.slots)
 
     def _heard(
-        self, decoded: Decoded, scored: Forced | None, part: Part, states: States, slot: Slot, packed: bool
+        self, decoded: Decoded, scored: Forced | None, part: Part, states: EncoderStates, slot: Slot, packed: bool
     ) -> Heard:
         logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
         return Heard(
@@ -276,7 +276,7 @@ class Listen:
             self._context(states, slot) if packed else states,
         )
 
-    def _context(self, states: States, slot: Slot) -> States:
+    def _context(self, states: EncoderStates, slot: Slot) -> EncoderStates:
         """A packed clip's states with silence after them: without, Whisper cannot tell that the speech is over.
 
         The states beside the slot are those of the gap; what follows comes from a window of pure silence, encoded

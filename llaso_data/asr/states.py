@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class States:
+class EncoderStates:
     """A stretch of encoder states; keys and values are None until somebody needs them."""
 
     hidden_SW: torch.Tensor  # (frames, width)
@@ -26,17 +26,17 @@ class States:
     def frames(self) -> int:
         return int(self.hidden_SW.shape[0])
 
-    def __getitem__(self, frames: slice) -> States:
+    def __getitem__(self, frames: slice) -> EncoderStates:
         if self.keys_LSW is None or self.values_LSW is None:
-            return States(self.hidden_SW[frames])
-        return States(self.hidden_SW[frames], self.keys_LSW[:, frames], self.values_LSW[:, frames])
+            return EncoderStates(self.hidden_SW[frames])
+        return EncoderStates(self.hidden_SW[frames], self.keys_LSW[:, frames], self.values_LSW[:, frames])
 
-    def bare(self) -> States:
+    def bare(self) -> EncoderStates:
         """Without keys and values and apart from its window: a fraction of the memory, for what has to wait."""
-        return States(self.hidden_SW.clone())
+        return EncoderStates(self.hidden_SW.clone())
 
 
-def joined(parts: Sequence[States]) -> States:
+def joined(parts: Sequence[EncoderStates]) -> EncoderStates:
     """The stretches one after the other; with keys and values where all of them have some."""
     import torch
 
@@ -44,5 +44,5 @@ def joined(parts: Sequence[States]) -> States:
     keys = [part.keys_LSW for part in parts if part.keys_LSW is not None]
     values = [part.values_LSW for part in parts if part.values_LSW is not None]
     if len(keys) < len(parts):
-        return States(hidden)
-    return States(hidden, torch.cat(keys, dim=1), torch.cat(values, dim=1))
+        return EncoderStates(hidden)
+    return EncoderStates(hidden, torch.cat(keys, dim=1), torch.cat(values, dim=1))

@@ -86,9 +86,9 @@ class Align(Part):
     """Word times: character-level cross-attention and monotone DTW."""
 
     dtw: Literal["builtin", "dtw-python"] = Field("builtin", description="dtw-python needs the extra `[dtw]` (GPL-3)")
-    heads: int = Field(6, ge=1, description="heads of largest norm, where the checkpoint names no alignment heads")
+    heads: int = Field(6, ge=1, description="heads of largest norm by which a packed window's words are dealt to clips")
     median: int = Field(3, ge=1, description="width of the median filter, frames")
-    energy: float = Field(1.0, ge=0, description="weight of the frames' energy in the path's score")
+    energy: float = Field(0.6, ge=0, description="weight of the frames' energy in the path's score")
 
 
 class LanguageModel(Part):
