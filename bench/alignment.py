@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--clips", action="store_true", help="also the clips in nine languages, joined in pairs")
     parser.add_argument("--utterances", type=int, default=30, help="of each joined set")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--only", default="", help="sets whose name has this in it")
+    parser.add_argument("--without", nargs="*", default=[], help="peers to leave out, as they are named in the tables")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = str(MODELS[args.model]())
@@ -51,15 +52,16 @@ def main() -> None:
         "LLaSO, packed windows": ours(whisper, packed=True),
         "LLaSO, one clip per window": ours(whisper, packed=False),
     }
-    if not args.no_peers:
-        aligners.update(peers(folder, whisper, args.threads))
+    aligners.update(
+        (name, align) for name, align in peers(folder, whisper, args.threads).items() if name not in args.without
+    )
     sets = [*(labelled(args.labels) if args.labels else []), *joined_words(args.utterances)]
     sets += [joined_digits(args.digits, args.utterances)] if args.digits else []
     sets += joined_clips() if args.clips else []
     print(f"Whisper {args.model}, {args.threads} threads; errors in ms, shares in %")
     for name, truths in sets:
         known = [truth for truth in truths if whisper.vocabulary.supports(truth.language)]
-        if known:
+        if known and args.only in name:
             report((name, known), aligners)
 
 
