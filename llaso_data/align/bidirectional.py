@@ -62,8 +62,11 @@ class _Piece:
     places: list[int]  # of each token's character in the text, -1 for the space before it
 
 
-def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[Backward]:
-    """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters."""
+def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[Backward]:
+    """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters.
+
+    Without settings the text is scored and not aligned, in one pass.
+    """
     spoken = [as_spoken(clip.text) for clip in clips]
     pieces = [decoder.vocabulary.pieces(to_the_end(text)) for text in spoken]
     prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
@@ -75,7 +78,7 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[B
     )
     scored = dict(zip(usable, forced, strict=True))
     spans = {i: word_spans(clips[i].text, clips[i].language) for i in usable}
-    times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings)
+    times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings) if settings else {}
     results = []
     for i, clip in enumerate(clips):
         if i not in scored:
@@ -84,7 +87,7 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[B
         by_word = word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
         words = tuple(
             Word(clip.text[a:b], start, end, logprob)
-            for (a, b), (start, end), logprob in zip(spans[i], times[i], by_word, strict=True)
+            for (a, b), (start, end), logprob in zip(spans[i], times.get(i, ()), by_word, strict=settings is not None)
         )
         if any(word.start_s != word.start_s for word in words):  # NaN: some of the text has no place in the audio
             words = ()

@@ -40,7 +40,9 @@ def ratios(decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | N
     usable = [n for n in range(len(compared)) if fits[2 * n] and fits[2 * n + 1]]
     rows = [2 * n + side for n in usable for side in (0, 1)]
     forced = decoder.force(
-        [prompts[row] for row in rows], [sides[row][0] for row in rows], [clips[compared[row // 2][0]].context for row in rows]
+        [prompts[row] for row in rows],
+        [sides[row][0] for row in rows],
+        [clips[compared[row // 2][0]].context for row in rows],
     )
     for n, text, heard in zip(usable, forced[::2], forced[1::2], strict=True):
         i, pair = compared[n]

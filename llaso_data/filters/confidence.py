@@ -26,6 +26,7 @@ def rules(section: Confidence) -> list[Rule]:
         *flagged("confidence.no_text", "no_text"),
         *below("confidence.rms_dbfs", "rms_dbfs", section.rms_dbfs_min),
         *above("confidence.clipped_ratio", "clipped_ratio", section.clipped_ratio_max),
+        *above("confidence.border_db", "border_db", section.border_db_max),
         *below("confidence.language_prob", "language_prob", section.language_prob_min),
         *below("confidence.avg_logprob", "avg_logprob", section.avg_logprob_min),
         *above("confidence.compression_ratio", "compression_ratio", section.compression_ratio_max),

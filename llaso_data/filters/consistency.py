@@ -27,6 +27,7 @@ def rules(section: Consistency) -> list[Rule]:
         *above("consistency.repetition", "repetition", section.repetition_max),
         *packed_or_solo("min_word_logprob", section.min_word_logprob_min, section.packed_min_word_logprob_min),
         *packed_or_solo("eot_logprob", section.eot_logprob_min, section.packed_eot_logprob_min),
+        *packed_or_solo("llr", section.llr_min, section.packed_llr_min),
         *above("consistency.cer", "cer", section.cer_max),
         *below("consistency.lm_delta", "lm_delta", section.lm_delta_min),
     ]

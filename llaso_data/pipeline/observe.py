@@ -32,7 +32,7 @@ Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utteran
 """What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
 
 
-OBSERVING_VERSION = 1
+OBSERVING_VERSION = 2
 """Raised when the same recipe observes something else than before; part of every block's digest."""
 
 
@@ -118,6 +118,7 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
             piece.scores,
             rms_dbfs=rms_dbfs,
             clipped_ratio=clipped_ratio,
+            border_db=audio.border_level(samples),
             speech_ratio=speech_ratio(samples, settings.segment.threshold),
             language_prob=1.0 if piece.language_origin == GIVEN else None,
         )
