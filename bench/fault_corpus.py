@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +84,13 @@ def by_hash(names: Iterable[str], salt: str) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
 
 
-def hear_all(whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], alone: int, rounds: int) -> list[Case]:
-    """Every case of the pairs: `alone` clean clips one per window; `rounds` of the packed corpus with faults; the faults alone."""
+def hear_all(
+    whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], alone: int, rounds: int
+) -> Iterator[tuple[str, list[Case]]]:
+    """Every case of the pairs, run by run: (the run's name, its cases).
+
+    `alone` clean clips one per window; `rounds` of the packed corpus, each with other faults; the same faults alone.
+    """
 
     def heard(name: str, pairs: Sequence[Pair], pack: bool, words: bool = False) -> list[Case]:
         path = folder / f"{name}.pt"
@@ -96,10 +101,10 @@ def hear_all(whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], al
             path.with_suffix(".tmp").rename(path)
             print(f"heard {path}", flush=True)
         cases: list[Case] = torch.load(path, weights_only=False)
-        return cases
+        return [case for case in cases if case.pair.name not in EXCLUDED]
 
     chosen = set(by_hash((pair.name for pair in pairs), "alone")[:alone])
-    cases = heard("solo", [pair for pair in pairs if pair.name in chosen], False, words=True)
+    yield "solo", (cases := heard("solo", [pair for pair in pairs if pair.name in chosen], False, words=True))
     cuts = {(c.pair.name, end): pcm for c in cases for end in (False, True) if (pcm := _cut(c, end)) is not None}
     order = by_hash({name for name, _ in cuts}, "cut")
     share = round(_SHARE * len(pairs))
@@ -116,9 +121,8 @@ def hear_all(whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], al
         for pair in faulty:
             if pair.fault == AUDIO_FAULTS[2]:
                 mixed.insert(seeded(pair.name, number).randrange(len(mixed)), pair)
-        cases += heard(f"packed-{number}", mixed, True)
-        cases += heard(f"solo-faulty-{number}", faulty, False)
-    return [case for case in cases if case.pair.name not in EXCLUDED]
+        yield f"packed-{number}", heard(f"packed-{number}", mixed, True)
+        yield f"solo-faulty-{number}", heard(f"solo-faulty-{number}", faulty, False)
 
 
 def _cut(case: Case, at_end: bool) -> Pcm | None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from fault_corpus import CLEAN, Case, english, hear_all
-from faults import AUDIO_FAULTS, TEXT_FAULTS, text_faults
+from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 from many_texts import ManyTexts
 
 from llaso_data.align.bidirectional import Clip, backward
@@ -33,11 +33,10 @@ from llaso_data.asr.forced import Decoder
 from llaso_data.asr.load import load
 from llaso_data.demo import assets, weights
 from llaso_data.filters import columns
-from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline.judge import rules
-from llaso_data.pipeline.recipe import Asr, Judge, LanguageModel, Run
+from llaso_data.pipeline.recipe import Asr, Judge, Run
 from llaso_data.records import Utterance, rounded, to_table
 from llaso_data.text import normalize
 
@@ -59,7 +58,6 @@ GRID: dict[str, npt.NDArray[np.float64]] = {
 """The thresholds that are fitted, and where they may stand."""
 OFF = {key: 1000.0 if key.endswith("_max") else -1000.0 for key in GRID}
 LEAST_GAIN = 0.05  # of a step: points of recall, averaged over the faults, for each point of false alarms
-SCORED = "scored.parquet"
 KNOWN = ("name", "fault", "packed", "fitting")
 
 
@@ -92,7 +90,8 @@ def read(folder: Path) -> Scored:
     """What :func:`score_all` wrote, as the judge sees it."""
     every = with_keys(Judge(), {"consistency.lm_delta_min": -1.0})
     needed = sorted({"duration_s", *(name for rule in rules(every) for name in rule.needs())})
-    table = columns.read(str(folder / SCORED), [*columns.stored(needed), *KNOWN])
+    wanted = [*columns.stored(needed), *KNOWN]
+    table = pa.concat_tables(columns.read(str(path), wanted) for path in sorted(folder.glob("scored-*.parquet")))
     return Scored(
         columns.derive(table, needed, {}),
         np.array(table["fault"].to_pylist()),
@@ -102,32 +101,39 @@ def read(folder: Path) -> Scored:
 
 
 def score_all(args: argparse.Namespace) -> None:
-    """Hear every case, score all its texts, and write one row for each."""
+    """Hear every case, score all its texts, and write one row for each, run by run."""
     asr = Asr(model=str(MODELS[args.model]()), compute_type="int8")
     whisper = load(asr, Run(device="cpu", threads=args.threads))
+    decoder = ManyTexts(whisper.decoder)
     pairs = english()[:: args.every]
-    texts = [pair.text for pair in pairs]
+    for run, cases in hear_all(whisper, asr, args.folder, pairs, args.alone, args.rounds):
+        path = args.folder / f"scored-{run}.parquet"
+        if not path.exists():
+            score_run(decoder, run, cases, [pair.text for pair in pairs], args.share, path)
+
+
+def score_run(
+    decoder: Decoder, run: str, cases: Sequence[Case], texts: Sequence[str], share: float, path: Path
+) -> None:
+    """Write the rows of one run: every case with its own text, the clean ones also with `share` of the wrong ones."""
     spoken = sorted({word.strip(".,!?;:()[]\"'") for text in texts for word in text.split()})
     vocabulary = [word for word in spoken if normalize(word, "en")]
     clips = [path for path in sorted(assets.clips().glob("*/*.txt")) if path.parent.name in ("es", "fr", "it", "pt")]
     foreign = [path.read_text(encoding="utf-8").strip() for path in clips]
-    decoder = ManyTexts(whisper.decoder)
     utterances: list[Utterance] = []
     rows: list[tuple[str, str, bool, bool]] = []
-    for case in hear_all(whisper, asr, args.folder, pairs, args.alone, args.rounds):
+    for case in cases:
         given = {case.pair.fault: case.pair.text}
         if case.pair.fault == CLEAN:
-            given |= text_faults(case.pair.name, case.pair.text, texts, vocabulary, foreign)
+            wrong = text_faults(case.pair.name, case.pair.text, texts, vocabulary, foreign)
+            given |= {f: t for f, t in wrong.items() if seeded(case.pair.name, f).random() < share}
         utterances += score(decoder, case, list(given.values()))
-        half = hashlib.sha256(normalize(case.pair.text, "en").encode()).digest()[0] % 2 == 0
-        rows += [(case.pair.name, fault, case.run.startswith("packed"), half) for fault in given]
-    if args.language_model:
-        stage = LanguageModelStage(LanguageModel(model=str(weights.smollm2())), Run(device="cpu"))
-        utterances = stage(utterances, [None] * len(utterances))
+        fitting = hashlib.sha256(normalize(case.pair.text, "en").encode()).digest()[0] % 2 == 0
+        rows += [(case.pair.name, fault, run.startswith("packed"), fitting) for fault in given]
     table = to_table([rounded(utterance) for utterance in utterances], Utterance)
     for name, values in zip(KNOWN, zip(*rows, strict=True), strict=True):
         table = table.append_column(name, pa.array(values))
-    pq.write_table(table, args.folder / SCORED)
+    pq.write_table(table, path)
 
 
 def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]:
@@ -223,9 +229,8 @@ def each_rule(section: Judge, scored: Scored) -> None:
     held_out = ~scored.fitting
     for packed in (True, False):
         rows = held_out & (scored.packed == packed)
-        print(
-            f"\n{'packed' if packed else 'alone'}: faults that a rule rejects (and no other does), false alarms likewise"
-        )
+        side = "packed" if packed else "alone"
+        print(f"\n{side}: faults that a rule rejects (and no other does), false alarms likewise")
         for rule in tried:
             own, others = scored.rejected([rule]), scored.rejected([other for other in tried if other != rule])
             faulty, clean = rows & (scored.fault != CLEAN), rows & (scored.fault == CLEAN)
@@ -245,12 +250,12 @@ def main() -> None:
     parser.add_argument("--alone", type=int, default=240, help="clean clips that are heard one per window")
     parser.add_argument("--rounds", type=int, default=1, help="of the packed corpus, each with other faults")
     parser.add_argument("--every", type=int, default=1, help="take every N-th prompt only")
+    parser.add_argument("--share", type=float, default=1.0, help="of a clip's wrong texts that are scored")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--language-model", action="store_true", help="score with SmolLM2-135M too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if not (args.folder / SCORED).exists():
-        score_all(args)
+    score_all(args)
     scored = read(args.folder)
     print(f"{args.model}: {len(scored.fault)} pairs, {int((scored.fault == CLEAN).sum())} of them clean")
     defaults = Judge()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -15,10 +16,14 @@ from llaso_data.asr.forced import BATCH, Decoder, Forced
 
 
 class ManyTexts(Decoder):
-    """A decoder whose :meth:`force` without attention shares the projections of rows that have the same states."""
+    """A decoder whose :meth:`force` without attention shares the projections of rows that have the same states.
+
+    Rows that are the same are run once. The projections of the last states are kept for the next call.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         self.__dict__.update(decoder.__dict__)
+        self._last: tuple[torch.Tensor | None, list[tuple[torch.Tensor, torch.Tensor]]] = (None, [])
 
     def force(
         self,
@@ -30,28 +35,32 @@ class ManyTexts(Decoder):
     ) -> list[Forced]:
         if heads:
             return super().force(prompts, targets, states, heads, named)
-        groups: dict[int, list[int]] = defaultdict(list)
-        for i, state in enumerate(states):
-            groups[id(state)].append(i)
-        found: dict[int, Forced] = {}
+        names = [(id(s), tuple(p), tuple(t)) for p, t, s in zip(prompts, targets, states, strict=True)]
+        groups: dict[int, dict[tuple[Any, ...], int]] = defaultdict(dict)
+        for i, name in enumerate(names):
+            groups[name[0]].setdefault(name, i)
+        found: dict[tuple[Any, ...], Forced] = {}
         with torch.inference_mode():
-            for rows in groups.values():
+            for different in groups.values():
+                rows = sorted(different.values(), key=lambda i: len(targets[i]))
                 keys = self._projected(states[rows[0]])
-                rows.sort(key=lambda i: len(targets[i]))
                 for first in range(0, len(rows), BATCH):
                     batch = rows[first : first + BATCH]
                     some = self._forced([prompts[i] for i in batch], [targets[i] for i in batch], keys)
-                    found.update(zip(batch, some, strict=True))
-        return [found[i] for i in range(len(targets))]
+                    found.update(zip([names[i] for i in batch], some, strict=True))
+        return [found[name] for name in names]
 
     def _projected(self, state: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys (1, heads, width, frames) and values (1, heads, frames, width) of every layer."""
+        if self._last[0] is state:
+            return self._last[1]
         found = []
         for layer in self._decoder.layers:
             cross = layer.encoder_attn
             split = (-1, cross.num_heads, cross.head_dim)
             keys = cross.k_proj(state).view(split).permute(1, 2, 0)[None]
             found.append((keys, cross.v_proj(state).view(split).permute(1, 0, 2)[None]))
+        self._last = state, found
         return found
 
     def _forced(

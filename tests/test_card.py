@@ -76,10 +76,12 @@ def varied(count: int = 160) -> list[list[Utterance]]:
             "chars_per_s": float(random.normal(13, 7)),
             "min_word_logprob": -float(random.exponential(2)),
             "eot_logprob": -float(random.exponential(2)),
+            "llr": -float(random.exponential(3)),
             "cer": float(random.exponential(0.15)),
             "repetition": float(random.random()) ** 2,
             "rms_dbfs": float(random.normal(-45, 12)),
             "clipped_ratio": float(random.exponential(0.02)),
+            "border_db": float(random.normal(-60, 20)),
         }
         kind = {"packed": random.random() < 0.5, "lax": random.random() < 0.4}
         lax = {name: getattr(CLEAN, name) for name in scores}

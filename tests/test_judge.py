@@ -29,11 +29,13 @@ CLEAN = Scores(
     chars_per_s=12.0,
     min_word_logprob=-1.0,
     eot_logprob=-0.5,
+    llr=0.0,
     cer=0.0,
     repetition=0.1,
     speech_ratio=0.8,
     rms_dbfs=-20.0,
     clipped_ratio=0.0,
+    border_db=-60.0,
 )
 
 
@@ -78,6 +80,7 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
         ({"scores": {"language_prob": 0.4}}, "confidence.language_prob"),
         ({"scores": {"rms_dbfs": -70.0}}, "confidence.rms_dbfs"),
         ({"scores": {"clipped_ratio": 0.2}}, "confidence.clipped_ratio"),
+        ({"scores": {"border_db": -9.0}}, "confidence.border_db"),
         ({"scores": {"avg_logprob": math.nan}}, "confidence.not_a_number"),
         ({"scores": {"extra": {"no_speech": 1.0}}, "text": None}, "confidence.no_speech"),
         ({"duration_s": 0.1}, "confidence.duration_min_s"),
@@ -96,7 +99,9 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
         ({"scores": {"eot_logprob": -5.5}}, "consistency.eot_logprob"),
         ({"scores": {"min_word_logprob": -5.5}, "decoding": "packed"}, "consistency.min_word_logprob"),
         ({"scores": {"min_word_logprob": None, "eot_logprob": None}}, "consistency.unscored"),
-        ({"scores": {"cer": 0.4}}, "consistency.cer"),
+        ({"scores": {"llr": -30.0}}, "consistency.llr"),
+        ({"scores": {"llr": -30.0}, "decoding": "packed"}, "consistency.llr"),
+        ({"scores": {"cer": 2.0}}, "consistency.cer"),
     ],
 )
 def test_a_bad_score_is_rejected_under_its_rule_with_value_and_threshold(

@@ -20,7 +20,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
 
-JUDGING_VERSION = 1
+JUDGING_VERSION = 2
 """Raised when a rule changes its meaning, so that older verdict tables are not taken for current ones."""
 
 Location = tuple[str | int, ...]

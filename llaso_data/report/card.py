@@ -27,8 +27,10 @@ _LABELS = {
     "cjk_chars_per_s_max": "fastest, CJK",
     "min_word_logprob_min": "solo",
     "eot_logprob_min": "solo",
+    "llr_min": "solo",
     "packed_min_word_logprob_min": "packed",
     "packed_eot_logprob_min": "packed",
+    "packed_llr_min": "packed",
 }
 """What a threshold's line is called where its chart has several."""
 

@@ -57,8 +57,8 @@ MEASURES: dict[str, Measure] = {
         0, 1.5, 0.01,
     ),
     "llr": Measure(
-        "Text against hypothesis, as heard",
-        "Log-likelihood of the text minus that of the hypothesis, over the words in which they differ most.", -40, 5, 0.25,
+        "Likelihood ratio", "Log-likelihood of the text minus that of what was heard, where they differ most.",
+        -40, 5, 0.25,
     ),
     "no_speech_prob": Measure(
         "Probability of no speech", "Whisper's own; known only for clips that were decoded alone.", 0, 1, 0.01
