@@ -33,11 +33,12 @@ from llaso_data.asr.forced import Decoder
 from llaso_data.asr.load import load
 from llaso_data.demo import assets, weights
 from llaso_data.filters import columns
+from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline.judge import rules
-from llaso_data.pipeline.recipe import Asr, Judge, Run
-from llaso_data.records import Utterance, rounded, to_table
+from llaso_data.pipeline.recipe import Asr, Judge, LanguageModel, Run
+from llaso_data.records import Utterance, from_table, rounded, to_table
 from llaso_data.text import normalize
 
 Mask = npt.NDArray[np.bool_]
@@ -54,6 +55,7 @@ GRID: dict[str, npt.NDArray[np.float64]] = {
     "consistency.eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
     "consistency.packed_eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
     "consistency.cer_max": np.arange(0.1, 1.55, 0.05),
+    "consistency.lm_delta_min": np.arange(-6.0, 0.01, 0.1),
 }
 """The thresholds that are fitted, and where they may stand."""
 OFF = {key: 1000.0 if key.endswith("_max") else -1000.0 for key in GRID}
@@ -86,12 +88,12 @@ def with_keys(section: Judge, values: Mapping[str, float | None]) -> Judge:
     return section
 
 
-def read(folder: Path) -> Scored:
+def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     """What :func:`score_all` wrote, as the judge sees it."""
     every = with_keys(Judge(), {"consistency.lm_delta_min": -1.0})
     needed = sorted({"duration_s", *(name for rule in rules(every) for name in rule.needs())})
     wanted = [*columns.stored(needed), *KNOWN]
-    table = pa.concat_tables(columns.read(str(path), wanted) for path in sorted(folder.glob("scored-*.parquet")))
+    table = pa.concat_tables(columns.read(str(path), wanted) for path in sorted(folder.glob(files)))
     return Scored(
         columns.derive(table, needed, {}),
         np.array(table["fault"].to_pylist()),
@@ -136,6 +138,19 @@ def score_run(
     pq.write_table(table, path)
 
 
+def score_language(folder: Path) -> None:
+    """The rows of the clips heard alone, scored by the language model too."""
+    scored, target = folder / "scored-solo.parquet", folder / "language-solo.parquet"
+    if not target.exists():
+        table = pq.read_table(scored)
+        stage = LanguageModelStage(LanguageModel(model=str(weights.smollm2())), Run(device="cpu"))
+        utterances = from_table(table.drop_columns(list(KNOWN)), Utterance)
+        more = to_table([rounded(one) for one in stage(utterances, [None] * len(utterances))], Utterance)
+        for name in KNOWN:
+            more = more.append_column(name, table[name])
+        pq.write_table(more, target)
+
+
 def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]:
     """The case's utterance with each of the texts and its scores."""
     hypothesis = case.utterance.hypothesis
@@ -164,7 +179,7 @@ def fit(scored: Scored, section: Judge, keys: Sequence[str] = tuple(GRID)) -> di
     off = with_keys(section, OFF)
     fitting = scored.fitting
     rejected = scored.rejected(rules(off))
-    sides = [fitting & (scored.packed == packed) for packed in (True, False)]
+    sides = [side for packed in (True, False) if (side := fitting & (scored.packed == packed)).any()]
     groups = [side & (scored.fault == fault) for side in sides for fault in FAULTS]
     clean = [side & (scored.fault == CLEAN) for side in sides]
     base = [float(rejected[rows].mean()) for rows in clean]
@@ -261,10 +276,24 @@ def main() -> None:
     defaults = Judge()
     report("the recipe's defaults", defaults, scored)
     each_rule(defaults, scored)
-    fitted = fit(scored, defaults)
+    fitted = fit(scored, defaults, [key for key in GRID if "lm_delta" not in key])
     print("\n" + "\n".join(f"{key}: {'off' if value == OFF[key] else value}" for key, value in fitted.items()))
     report("fitted", with_keys(defaults, fitted), scored)
     each_rule(with_keys(defaults, fitted), scored)
+    if args.language_model:
+        score_language(args.folder)
+        with_language_model(read(args.folder, "language-solo.parquet"), defaults)
+
+
+def with_language_model(scored: Scored, section: Judge) -> None:
+    """The same fit without and with the language model's score, on the clips heard alone."""
+    acoustic = [key for key in GRID if "lm_delta" not in key]
+    for title, keys in (("without the language model", acoustic), ("with it", list(GRID))):
+        fitted = fit(scored, section, keys)
+        print(f"\nlm_delta_min: {fitted['consistency.lm_delta_min']}")
+        report(title, with_keys(section, fitted), scored)
+    alone = fit(scored, section, ["consistency.lm_delta_min"])
+    report(f"the language model alone ({alone['consistency.lm_delta_min']})", with_keys(section, alone), scored)
 
 
 if __name__ == "__main__":

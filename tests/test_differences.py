@@ -52,6 +52,11 @@ def test_a_symbol_that_was_heard_as_a_word_stays_in_its_place() -> None:
     assert found.text == "Press * to pause." and len(found.starts) == 1
 
 
+def test_marks_of_a_pause_are_not_compared() -> None:
+    assert rewrite("... for ...", "4.", "en").text == "for"
+    assert rewrite("hold - we try … to", "Hold, we will try to.", "en").text == "Hold, we try to."
+
+
 def test_words_without_spaces_between() -> None:
     found = rewrite("你好世界", "你好,世间。", "zh")
     assert (found.text, found.starts) == ("你好,世界", ((4, 4),))

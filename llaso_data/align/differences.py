@@ -7,12 +7,16 @@ written anew in the hypothesis's spelling, and only words that are heard as othe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from llaso_data.align.given import spoken_words
 from llaso_data.text import is_spaced, normalize
+
+# Rows of full stops and dashes that stand apart are how a writer marks a pause; a symbol may be what is said.
+_PAUSE = re.compile(r"\.{2,}|…|(?<!\S)[,;:–—-]+(?!\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ def rewrite(text: str, hypothesis: str, language: str) -> Rewritten:
         own = _between(text, spans, ops[0].src_start, ops[-1].src_end)
         heard = _between(hypothesis, heard_spans, ops[0].dest_start, ops[-1].dest_end)
         same = equal or _said(own, language) == _said(heard, language) != ""
-        stretch = heard if same else own
+        stretch = heard if same else " ".join(_PAUSE.sub(" ", own).split())
         if not same:
             # A difference starts with the space before it, which is its first token's.
             place = heard_spans[ops[0].dest_start - 1][1] if ops[0].dest_start else 0
