@@ -47,6 +47,7 @@ FAULTS = (*TEXT_FAULTS, *AUDIO_FAULTS)
 BUDGET = 0.04  # of the clean pairs of the fitting half: what may be alarmed falsely there
 
 GRID: dict[str, npt.NDArray[np.float64]] = {
+    "confidence.given_avg_logprob_min": np.arange(-3.0, -0.69, 0.1),
     "confidence.border_db_max": np.arange(-60.0, -9.0, 5.0),
     "consistency.llr_min": np.arange(-20.0, 0.01, 0.5),
     "consistency.packed_llr_min": np.arange(-20.0, 0.01, 0.5),
@@ -55,6 +56,7 @@ GRID: dict[str, npt.NDArray[np.float64]] = {
     "consistency.eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
     "consistency.packed_eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
     "consistency.cer_max": np.arange(0.1, 1.55, 0.05),
+    "consistency.surplus_max": np.arange(0.2, 0.96, 0.05),
     "consistency.lm_delta_min": np.arange(-6.0, 0.01, 0.1),
 }
 """The thresholds that are fitted, and where they may stand."""

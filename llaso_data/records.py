@@ -94,6 +94,7 @@ class Scores:
     )
     cer: float | None = None  # normalised character error rate of `text` against `hypothesis`; given text only
     wer: float | None = None  # the same for words
+    surplus: float | None = None  # share of `text` that is more than was heard, in words or letters, whichever is less
     repetition: float | None = None  # share of the text covered by its most repeated n-gram
     lm_logprob: float | None = None  # causal LM: mean token log-probability of `text`
     lm_delta: float | None = None  # causal LM: `text` minus `hypothesis`, mean token log-probability

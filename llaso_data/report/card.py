@@ -25,6 +25,8 @@ _LABELS = {
     "chars_per_s_min": "slowest",
     "chars_per_s_max": "fastest",
     "cjk_chars_per_s_max": "fastest, CJK",
+    "avg_logprob_min": "heard",
+    "given_avg_logprob_min": "given",
     "min_word_logprob_min": "solo",
     "eot_logprob_min": "solo",
     "llr_min": "solo",

@@ -60,6 +60,7 @@ MEASURES: dict[str, Measure] = {
         "Likelihood ratio", "Log-likelihood of the text minus that of what was heard, where they differ most.",
         -40, 5, 0.25,
     ),
+    "surplus": Measure("Surplus", "Share of the text that is more than was heard.", 0, 1, 0.01),
     "no_speech_prob": Measure(
         "Probability of no speech", "Whisper's own; known only for clips that were decoded alone.", 0, 1, 0.01
     ),
@@ -108,6 +109,7 @@ RULES: dict[str, str] = {
     "consistency.eot_logprob": "The audio seems to go on after the text ends.",
     "consistency.llr": "Where the transcript and what was heard differ, the audio speaks against the transcript.",
     "consistency.cer": "The transcript and what was heard differ too much.",
+    "consistency.surplus": "The transcript is much longer than what was heard, as where it stands there twice.",
     "consistency.lm_delta": "The transcript is much less likely as language than what was heard.",
 }
 """One sentence for every rule that rejects."""
@@ -162,6 +164,7 @@ TITLES: dict[str, str] = {
     "consistency.eot_logprob": "Text ends early",
     "consistency.llr": "Not what is said",
     "consistency.cer": "Heard otherwise",
+    "consistency.surplus": "More than is said",
     "consistency.lm_delta": "Unlikely as language",
 }
 """What the examples of a rule are filed under."""
