@@ -144,7 +144,7 @@ def test_a_null_threshold_is_off_and_a_null_packed_threshold_falls_back(tmp_path
 def test_tier_1_names_the_rejection_before_tier_2(tmp_path: Path) -> None:
     both = utterance(scores={"cer": 1.9, "avg_logprob": -3.0})
     assert one(tmp_path, both) == Verdict(
-        id=both.id, verdict="rejected", rule="confidence.avg_logprob", value=-3.0, threshold=-1.5
+        id=both.id, verdict="rejected", rule="confidence.avg_logprob", value=-3.0, threshold=-1.4
     )
     tier_2 = one(tmp_path, both, confidence=Confidence(given_avg_logprob_min=-5.0))
     assert (tier_2.rule, tier_2.value, tier_2.threshold) == ("consistency.cer", 1.9, 1.0)
