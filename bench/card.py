@@ -149,6 +149,7 @@ def _block(template: pa.Table, count: int, random: np.random.Generator) -> pa.Ta
         "avg_logprob": -random.exponential(0.3, count),
         "min_word_logprob": -random.exponential(1.2, count),
         "eot_logprob": -random.exponential(1.2, count),
+        "llr": -random.exponential(1.0, count),
         "cer": random.exponential(0.08, count),
         "chars_per_s": random.normal(13, 3, count),
         "rms_dbfs": random.normal(-24, 6, count),

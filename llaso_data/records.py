@@ -89,14 +89,19 @@ class Scores:
     min_word_logprob: float | None = None  # backward: lowest mean token log-probability of a word of `text`
     mean_word_logprob: float | None = None  # backward: mean over the words of `text`
     eot_logprob: float | None = None  # backward: log-probability that the text ends where it ends
+    llr: float | None = (
+        None  # backward: log-likelihood ratio of `text` to `hypothesis` where they differ most; given text
+    )
     cer: float | None = None  # normalised character error rate of `text` against `hypothesis`; given text only
     wer: float | None = None  # the same for words
+    surplus: float | None = None  # share of `text` that is more than was heard, in words or letters, whichever is less
     repetition: float | None = None  # share of the text covered by its most repeated n-gram
     lm_logprob: float | None = None  # causal LM: mean token log-probability of `text`
     lm_delta: float | None = None  # causal LM: `text` minus `hypothesis`, mean token log-probability
     speech_ratio: float | None = None  # share of frames that voice activity detection calls speech
     rms_dbfs: float | None = None  # level
     clipped_ratio: float | None = None  # share of samples at full scale
+    border_db: float | None = None  # level of the first or last 20 ms, the louder, against the clip's loud speech
     extra: dict[str, float] = field(default_factory=dict)  # a user's stages
 
 

@@ -240,6 +240,18 @@ def wer(reference: str, hypothesis: str, language: str | None) -> float:
     return _error_rate(tokens(reference, language), tokens(hypothesis, language))
 
 
+def surplus(reference: str, hypothesis: str, language: str | None) -> float:
+    """Share (0-1) by which the normalised reference is longer than the hypothesis, in words or letters, the less.
+
+    A word that was heard as a shorter one, or as two, is no surplus; a text that is there twice is one of 0.5.
+    """
+    normal, heard = normalize(reference, language), normalize(hypothesis, language)
+    if not normal:
+        return 0.0
+    words = len(word_spans(heard, language)) / len(word_spans(normal, language))
+    return max(0.0, 1.0 - max(words, letters(heard) / max(1, letters(normal))))
+
+
 def letters(text: str) -> int:
     """Number of letters and digits, marks not counted, however the text is composed."""
     return sum(unicodedata.category(c)[0] in "LN" for c in unicodedata.normalize("NFC", text))

@@ -74,12 +74,15 @@ def varied(count: int = 160) -> list[list[Utterance]]:
             "compression_ratio": float(random.normal(1.6, 0.5)),
             "language_prob": None if random.random() < 0.1 else float(1 - random.random() ** 4),
             "chars_per_s": float(random.normal(13, 7)),
-            "min_word_logprob": -float(random.exponential(2)),
-            "eot_logprob": -float(random.exponential(2)),
-            "cer": float(random.exponential(0.15)),
+            "min_word_logprob": -float(random.exponential(6)),
+            "eot_logprob": -float(random.exponential(3)),
+            "llr": -float(random.exponential(3)),
+            "cer": float(random.exponential(0.5)),
+            "surplus": float(random.random()) ** 3,
             "repetition": float(random.random()) ** 2,
             "rms_dbfs": float(random.normal(-45, 12)),
             "clipped_ratio": float(random.exponential(0.02)),
+            "border_db": float(random.normal(-60, 20)),
         }
         kind = {"packed": random.random() < 0.5, "lax": random.random() < 0.4}
         lax = {name: getattr(CLEAN, name) for name in scores}

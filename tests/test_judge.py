@@ -29,11 +29,14 @@ CLEAN = Scores(
     chars_per_s=12.0,
     min_word_logprob=-1.0,
     eot_logprob=-0.5,
+    llr=0.0,
     cer=0.0,
+    surplus=0.0,
     repetition=0.1,
     speech_ratio=0.8,
     rms_dbfs=-20.0,
     clipped_ratio=0.0,
+    border_db=-60.0,
 )
 
 
@@ -72,12 +75,14 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
-        ({"scores": {"avg_logprob": -1.2}}, "confidence.avg_logprob"),
+        ({"scores": {"avg_logprob": -2.0}}, "confidence.avg_logprob"),
+        ({"scores": {"avg_logprob": -1.2}, "text_origin": "asr"}, "confidence.avg_logprob"),
         ({"scores": {"no_speech_prob": 0.7}}, "confidence.no_speech_prob"),
         ({"scores": {"compression_ratio": 2.5}}, "confidence.compression_ratio"),
         ({"scores": {"language_prob": 0.4}}, "confidence.language_prob"),
         ({"scores": {"rms_dbfs": -70.0}}, "confidence.rms_dbfs"),
         ({"scores": {"clipped_ratio": 0.2}}, "confidence.clipped_ratio"),
+        ({"scores": {"border_db": -9.0}}, "confidence.border_db"),
         ({"scores": {"avg_logprob": math.nan}}, "confidence.not_a_number"),
         ({"scores": {"extra": {"no_speech": 1.0}}, "text": None}, "confidence.no_speech"),
         ({"duration_s": 0.1}, "confidence.duration_min_s"),
@@ -92,11 +97,14 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
         ({"scores": {"extra": {"script_mismatch": 1.0, "phrase": 0.0}}}, "consistency.script"),
         ({"scores": {"extra": {"phrase": 1.0}}}, "consistency.phrase"),
         ({"scores": {"repetition": 0.7}}, "consistency.repetition"),
-        ({"scores": {"min_word_logprob": -4.5}}, "consistency.min_word_logprob"),
+        ({"scores": {"min_word_logprob": -9.5}}, "consistency.min_word_logprob"),
         ({"scores": {"eot_logprob": -5.5}}, "consistency.eot_logprob"),
-        ({"scores": {"min_word_logprob": -5.5}, "decoding": "packed"}, "consistency.min_word_logprob"),
+        ({"scores": {"min_word_logprob": -9.5}, "decoding": "packed"}, "consistency.min_word_logprob"),
         ({"scores": {"min_word_logprob": None, "eot_logprob": None}}, "consistency.unscored"),
-        ({"scores": {"cer": 0.4}}, "consistency.cer"),
+        ({"scores": {"llr": -30.0}}, "consistency.llr"),
+        ({"scores": {"llr": -30.0}, "decoding": "packed"}, "consistency.llr"),
+        ({"scores": {"cer": 2.0}}, "consistency.cer"),
+        ({"scores": {"surplus": 0.5}}, "consistency.surplus"),
     ],
 )
 def test_a_bad_score_is_rejected_under_its_rule_with_value_and_threshold(
@@ -112,10 +120,10 @@ def test_a_bad_score_is_rejected_under_its_rule_with_value_and_threshold(
     "fields",
     [
         {},
-        {"scores": {"min_word_logprob": -4.5, "eot_logprob": -5.5}, "decoding": "packed"},
+        {"scores": {"min_word_logprob": -8.5, "eot_logprob": -4.5, "llr": -4.5}, "decoding": "packed"},
         {"scores": {"chars_per_s": 12.0}, "language": "ja", "text": "お待ちください"},
         {"scores": {"cer": None, "wer": None, "lm_delta": None}, "text_origin": "asr"},
-        {"scores": {"avg_logprob": -1.0, "cer": 0.3}},
+        {"scores": {"avg_logprob": -1.4, "cer": 1.0}},
         {"language": "hi", "text": "कृपया"},
     ],
 )
@@ -125,19 +133,21 @@ def test_what_is_within_the_thresholds_is_accepted(tmp_path: Path, fields: dict[
 
 def test_a_null_threshold_is_off_and_a_null_packed_threshold_falls_back(tmp_path: Path) -> None:
     weak = utterance(scores={"min_word_logprob": -4.5}, decoding="packed")
-    assert one(tmp_path, weak).verdict == "accepted"
-    assert one(tmp_path, weak, consistency=Consistency(packed_min_word_logprob_min=None)).verdict == "rejected"
+    apart = Consistency(min_word_logprob_min=-4.0, packed_min_word_logprob_min=-5.0)
+    assert one(tmp_path, weak, consistency=apart).verdict == "accepted"
+    together = apart.model_copy(update={"packed_min_word_logprob_min": None})
+    assert one(tmp_path, weak, consistency=together).verdict == "rejected"
     off = Consistency(min_word_logprob_min=None, packed_min_word_logprob_min=None)
     assert one(tmp_path, weak, consistency=off).verdict == "accepted"
 
 
 def test_tier_1_names_the_rejection_before_tier_2(tmp_path: Path) -> None:
-    both = utterance(scores={"cer": 0.9, "avg_logprob": -3.0})
+    both = utterance(scores={"cer": 1.9, "avg_logprob": -3.0})
     assert one(tmp_path, both) == Verdict(
-        id=both.id, verdict="rejected", rule="confidence.avg_logprob", value=-3.0, threshold=-1.0
+        id=both.id, verdict="rejected", rule="confidence.avg_logprob", value=-3.0, threshold=-1.4
     )
-    tier_2 = one(tmp_path, both, confidence=Confidence(avg_logprob_min=None))
-    assert (tier_2.rule, tier_2.value, tier_2.threshold) == ("consistency.cer", 0.9, 0.3)
+    tier_2 = one(tmp_path, both, confidence=Confidence(given_avg_logprob_min=-5.0))
+    assert (tier_2.rule, tier_2.value, tier_2.threshold) == ("consistency.cer", 1.9, 1.0)
 
 
 def test_phrases_of_the_recipe_reject_the_whole_text_in_its_language_only(tmp_path: Path) -> None:
@@ -177,7 +187,7 @@ def test_everything_is_counted_once(tmp_path: Path) -> None:
         failed(dataclasses.replace(utterance(11), audio_id=None, duration_s=None), "missing", "11.wav"),
         utterance(2),
         utterance(12, audio=0),
-        utterance(13, scores={"cer": 1.0}),
+        utterance(13, scores={"cer": 2.0}),
     ]
     result = judged(tmp_path, [first, segments, second])
     assert result.counts == {
@@ -226,7 +236,7 @@ def test_the_draw_is_proportional_and_blind_to_scores_and_order(tmp_path: Path) 
 
 
 def test_only_the_accepted_are_drawn(tmp_path: Path) -> None:
-    items = [utterance(n, scores={"cer": n / 10}) for n in range(10)]
+    items = [utterance(n, scores={"cer": n / 5}) for n in range(10)]
     table = judged(tmp_path, [items], Judge(audit=Audit(items=4))).table
     assert all(v.verdict == "accepted" for v in from_table(table, Verdict) if v.audited)
     assert sum(table["audited"].to_pylist()) == 4

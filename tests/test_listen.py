@@ -93,6 +93,7 @@ def test_the_same_block_gives_the_same_records(tiny_en: Path, clips: list[Clip])
         assert [word.text for word in one.words] == clip.text.split()
         assert one.scores.min_word_logprob is not None and one.scores.min_word_logprob > -4.0
         assert one.scores.eot_logprob is not None and one.scores.eot_logprob > -5.0
+        assert one.scores.llr is not None and one.scores.llr > -1.0
 
 
 def test_unknown_languages_are_identified_and_mixed_windows_repacked(whisper_base: Path, clips: list[Clip]) -> None:

@@ -67,20 +67,23 @@ class _Piece:
     places: list[int]  # of each token's character in the text, -1 for the space before it
 
 
-def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[Backward]:
-    """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters."""
+def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[Backward]:
+    """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters.
+
+    Without settings the text is scored and not aligned, in one pass.
+    """
     spoken = [as_spoken(clip.text) for clip in clips]
-    pieces = [decoder.vocabulary.pieces(_to_the_end(text)) for text in spoken]
+    pieces = [decoder.vocabulary.pieces(to_the_end(text)) for text in spoken]
     prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
     room = [MAX_POSITIONS - len(prompt) for prompt in prompts]
-    targets = [_with_end(decoder.vocabulary, *each) for each in zip(clips, spoken, pieces, strict=True)]
+    targets = [with_end(decoder.vocabulary, *each) for each in zip(clips, spoken, pieces, strict=True)]
     usable = [i for i, clip in enumerate(clips) if clip.text.strip() and len(targets[i]) <= room[i]]
     forced = decoder.force(
         [prompts[i] for i in usable], [targets[i] for i in usable], [clips[i].context for i in usable]
     )
     scored = dict(zip(usable, forced, strict=True))
     spans = {i: word_spans(clips[i].text, clips[i].language) for i in usable}
-    times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings)
+    times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings) if settings else {}
     results = []
     for i, clip in enumerate(clips):
         if i not in scored:
@@ -94,14 +97,14 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align) -> list[B
                 times[i][b - 1][1],
                 float(np.mean(by_word[a:b])),
             )
-            for a, b in (written(clip.text, spans[i], clip.language) if times[i] else ())
+            for a, b in (written(clip.text, spans[i], clip.language) if times.get(i) else ())
         )
         results.append(
             Backward(
                 words,
                 min(by_word, default=None),
                 float(np.mean(by_word)) if by_word else None,
-                _end_logprob(scored[i], len(pieces[i][0])),
+                end_logprob(scored[i], len(pieces[i][0])),
             )
         )
     return results
@@ -123,7 +126,7 @@ def as_spoken(text: str) -> str:
     return lowered[:first] + lowered[first].upper() + lowered[first + 1 :]
 
 
-def _to_the_end(text: str) -> str:
+def to_the_end(text: str) -> str:
     """The text without the commas, quotes and brackets after its last word or full stop: the speech ends there."""
     end = len(text)
     while end and unicodedata.category(text[end - 1])[0] in "PSZ" and text[end - 1] not in FINAL_PUNCTUATION:
@@ -131,15 +134,15 @@ def _to_the_end(text: str) -> str:
     return text[:end] or text
 
 
-def _with_end(vocabulary: Vocabulary, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]) -> list[int]:
+def with_end(vocabulary: Vocabulary, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]) -> list[int]:
     """The tokens, a full stop where the text has none, end of text."""
-    if _to_the_end(spoken).endswith(FINAL_PUNCTUATION):
+    if to_the_end(spoken).endswith(FINAL_PUNCTUATION):
         return [*pieces[0], vocabulary.end]
     stop = vocabulary.tokenizer(_FULL_STOPS.get(clip.language, "."), add_special_tokens=False)["input_ids"]
     return [*pieces[0], *stop, vocabulary.end]
 
 
-def _end_logprob(scored: Forced, tokens: int) -> float:
+def end_logprob(scored: Forced, tokens: int) -> float:
     """log P(the text ends here): end of text at once or, where the text brought no full stop of its own, after one."""
     after = float(scored.logprobs[tokens:].sum())
     return after if len(scored.logprobs) == tokens + 1 else float(np.logaddexp(scored.end_logprobs[tokens], after))

@@ -38,11 +38,11 @@ def deal(text: str, hypotheses: Sequence[str], language: str, min_matched: float
     """
     from rapidfuzz.distance import Levenshtein
 
-    spans, given = _words(text, language)
+    spans, given = spoken_words(text, language)
     heard: list[str] = []
     owner: list[int] = []
     for segment, hypothesis in enumerate(hypotheses):
-        words = _words(hypothesis, language)[1]
+        words = spoken_words(hypothesis, language)[1]
         heard += words
         owner += [segment] * len(words)
     stretches: dict[int, _Stretch] = {}
@@ -65,7 +65,7 @@ def deal(text: str, hypotheses: Sequence[str], language: str, min_matched: float
     return parts
 
 
-def _words(text: str, language: str) -> tuple[list[tuple[int, int]], list[str]]:
+def spoken_words(text: str, language: str) -> tuple[list[tuple[int, int]], list[str]]:
     """Spans and normalised forms of the words that can be heard; punctuation that stands apart joins its word."""
     spans: list[tuple[int, int]] = []
     forms: list[str] = []

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llaso_data.align.attention import FRAME_S
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.given import deal
+from llaso_data.align.likelihood import ratios
 from llaso_data.asr.engine import Decoded
 from llaso_data.asr.forced import Forced
 from llaso_data.asr.load import Whisper
@@ -323,12 +324,15 @@ class Listen:
             Clip(audio[i], heard[i].states, heard[i].context, results[i].text or "", results[i].language or "en")
             for i in spoken
         ]
-        for i, found in zip(spoken, backward(self._whisper.decoder, clips, self._align), strict=True):
+        heard_texts = [results[i].hypothesis if results[i].text_origin == GIVEN else None for i in spoken]
+        compared = ratios(self._whisper.decoder, clips, heard_texts)
+        for i, found, llr in zip(spoken, backward(self._whisper.decoder, clips, self._align), compared, strict=True):
             scores = dataclasses.replace(
                 results[i].scores,
                 min_word_logprob=found.min_word_logprob,
                 mean_word_logprob=found.mean_word_logprob,
                 eot_logprob=found.eot_logprob,
+                llr=llr,
             )
             results[i] = dataclasses.replace(results[i], words=found.words, scores=scores)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llaso_data.filters.rules import Rule, above, below, flagged
+from llaso_data.filters.rules import Rule, above, apart, below, flagged
 from llaso_data.pipeline.recipe import Confidence
 
 CJK = frozenset({"zh", "ja", "ko", "yue"})
@@ -26,8 +26,11 @@ def rules(section: Confidence) -> list[Rule]:
         *flagged("confidence.no_text", "no_text"),
         *below("confidence.rms_dbfs", "rms_dbfs", section.rms_dbfs_min),
         *above("confidence.clipped_ratio", "clipped_ratio", section.clipped_ratio_max),
+        *above("confidence.border_db", "border_db", section.border_db_max),
         *below("confidence.language_prob", "language_prob", section.language_prob_min),
-        *below("confidence.avg_logprob", "avg_logprob", section.avg_logprob_min),
+        *apart(
+            "confidence.avg_logprob", "avg_logprob", section.avg_logprob_min, "given", section.given_avg_logprob_min
+        ),
         *above("confidence.compression_ratio", "compression_ratio", section.compression_ratio_max),
         *below("confidence.chars_per_s_min", "chars_per_s", section.chars_per_s_min),
         *above("confidence.chars_per_s_max", "chars_per_s", section.chars_per_s_max, only="!cjk"),

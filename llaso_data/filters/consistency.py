@@ -1,12 +1,13 @@
 """Tier 2: does the text say what the audio says? Both directions of decoding must agree.
 
-The thresholds on the lowest word and on the end of text are from the injected-fault measurement in the recipe's
-defaults; a clip that was decoded packed with others scores lower at its borders and has thresholds of its own.
+The strongest rule is the likelihood ratio of the text to what was heard. The thresholds are fitted by
+``bench/filters.py`` on faults put into real pairs (docs/filters.md); a clip that was decoded packed with others has
+thresholds of its own.
 """
 
 from __future__ import annotations
 
-from llaso_data.filters.rules import Rule, above, below, flagged
+from llaso_data.filters.rules import Rule, above, apart, below, flagged
 from llaso_data.pipeline.recipe import Consistency
 
 GIVEN_UNMATCHED = "given_unmatched"
@@ -25,19 +26,21 @@ def rules(section: Consistency) -> list[Rule]:
         *(flagged("consistency.script", SCRIPT_MISMATCH) if section.script_match else []),
         *flagged("consistency.phrase", PHRASE),
         *above("consistency.repetition", "repetition", section.repetition_max),
-        *packed_or_solo("min_word_logprob", section.min_word_logprob_min, section.packed_min_word_logprob_min),
-        *packed_or_solo("eot_logprob", section.eot_logprob_min, section.packed_eot_logprob_min),
+        *apart(
+            "consistency.min_word_logprob",
+            "min_word_logprob",
+            section.min_word_logprob_min,
+            "packed",
+            section.packed_min_word_logprob_min,
+        ),
+        *apart(
+            "consistency.eot_logprob", "eot_logprob", section.eot_logprob_min, "packed", section.packed_eot_logprob_min
+        ),
+        *apart("consistency.llr", "llr", section.llr_min, "packed", section.packed_llr_min),
         *above("consistency.cer", "cer", section.cer_max),
+        *above("consistency.surplus", "surplus", section.surplus_max),
         *below("consistency.lm_delta", "lm_delta", section.lm_delta_min),
     ]
-
-
-def packed_or_solo(score: str, solo: float | None, packed: float | None) -> list[Rule]:
-    """One rule for clips decoded alone and one for clips of a packed window, which takes `solo` where it has none."""
-    name = f"consistency.{score}"
-    if packed is None:
-        return below(name, score, solo)
-    return [*below(name, score, solo, only="!packed"), *below(name, score, packed, only="packed")]
 
 
 def unscored(section: Consistency) -> list[Rule]:

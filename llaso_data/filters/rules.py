@@ -57,6 +57,13 @@ def above(name: str, column: str, threshold: float | None, only: str | None = No
     return [] if threshold is None else [Rule(name, column, threshold, "above", only)]
 
 
+def apart(name: str, column: str, threshold: float | None, flag: str, special: float | None) -> list[Rule]:
+    """One rule for the rows with the flag, which take `threshold` too where `special` is null, and one for the rest."""
+    if special is None:
+        return below(name, column, threshold)
+    return [*below(name, column, threshold, only=f"!{flag}"), *below(name, column, special, only=flag)]
+
+
 def flagged(name: str, flag: str, only: str | None = None) -> list[Rule]:
     """Rejects the rows whose 0/1 column is set."""
     return [Rule(name, flag, 0.0, "above", only)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from llaso_data.audio import Pcm
 from llaso_data.records import GIVEN, Utterance
-from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, wer
+from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, surplus, wer
 
 
 def score_text(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> list[Utterance]:
@@ -32,6 +32,7 @@ def _score_text(utterance: Utterance) -> Utterance:
         repetition=repetition(text, language),
         cer=cer(text, heard, language) if given else None,
         wer=wer(text, heard, language) if given else None,
+        surplus=surplus(text, heard, language) if given else None,
         extra=extra,
     )
     return dataclasses.replace(utterance, scores=scores)

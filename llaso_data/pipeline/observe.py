@@ -118,6 +118,7 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
             piece.scores,
             rms_dbfs=rms_dbfs,
             clipped_ratio=clipped_ratio,
+            border_db=audio.border_level(samples),
             speech_ratio=speech_ratio(samples, settings.segment.threshold),
             language_prob=1.0 if piece.language_origin == GIVEN else None,
         )

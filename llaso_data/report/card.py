@@ -24,10 +24,14 @@ _LABELS = {
     "chars_per_s_min": "slowest",
     "chars_per_s_max": "fastest",
     "cjk_chars_per_s_max": "fastest, CJK",
+    "avg_logprob_min": "heard",
+    "given_avg_logprob_min": "given",
     "min_word_logprob_min": "solo",
     "eot_logprob_min": "solo",
+    "llr_min": "solo",
     "packed_min_word_logprob_min": "packed",
     "packed_eot_logprob_min": "packed",
+    "packed_llr_min": "packed",
 }
 """What a threshold's line is called where its chart has several."""
 

@@ -22,7 +22,13 @@ BUDGET_BYTES = 8_500_000  # of the page for examples; with Plotly's 4.8 MB it st
 _MARKUP_BYTES = 7_000  # of one example without its text and sound
 _MARKUP_PER_CHARACTER = 40  # a word of four letters is an element of its own, in the text and in what was heard
 _LONGEST_TEXT = 2_000
-_SHORT = {"avg_logprob": "avg log-prob", "min_word_logprob": "least word", "eot_logprob": "end of text", "cer": "CER"}
+_SHORT = {
+    "avg_logprob": "avg log-prob",
+    "min_word_logprob": "least word",
+    "eot_logprob": "end of text",
+    "llr": "likelihood ratio",
+    "cer": "CER",
+}
 _RIGHT_TO_LEFT = ("R", "AL")
 
 

@@ -56,6 +56,11 @@ MEASURES: dict[str, Measure] = {
         "Text against hypothesis", "Character error rate between the corpus's transcript and what was heard.",
         0, 1.5, 0.01,
     ),
+    "llr": Measure(
+        "Likelihood ratio", "Log-likelihood of the text minus that of what was heard, where they differ most.",
+        -40, 5, 0.25,
+    ),
+    "surplus": Measure("Surplus", "Share of the text that is more than was heard.", 0, 1, 0.01),
     "no_speech_prob": Measure(
         "Probability of no speech", "Whisper's own; known only for clips that were decoded alone.", 0, 1, 0.01
     ),
@@ -68,6 +73,10 @@ MEASURES: dict[str, Measure] = {
     "repetition": Measure("Repetition", "Share of the text that its most repeated phrase covers.", 0, 1, 0.01),
     "rms_dbfs": Measure("Level", "Root mean square; 0 dB is full scale.", -90, 0, 0.5, "dB"),
     "clipped_ratio": Measure("Clipping", "Share of samples at full scale.", 0, 0.2, 0.001),
+    "border_db": Measure(
+        "Level at the borders", "First or last 20 ms, the louder, against the loud speech; silence is -120 dB.",
+        -120, 0, 1, "dB",
+    ),
     "lm_delta": Measure(
         "Language model", "How much less likely the text is than the hypothesis, per token.", -6, 3, 0.05
     ),
@@ -84,6 +93,7 @@ RULES: dict[str, str] = {
     "confidence.no_text": "There is no letter in the text: nothing was given and nothing was heard.",
     "confidence.rms_dbfs": "Too quiet.",
     "confidence.clipped_ratio": "Recorded too loud: too many samples stand at full scale.",
+    "confidence.border_db": "The audio starts or ends in the middle of a sound: a word is cut.",
     "confidence.language_prob": "Whisper is not sure which language it is.",
     "confidence.avg_logprob": "Whisper is not sure of what it heard.",
     "confidence.compression_ratio": "What was heard repeats itself, as Whisper does where it loops.",
@@ -97,7 +107,9 @@ RULES: dict[str, str] = {
     "consistency.repetition": "The text repeats itself.",
     "consistency.min_word_logprob": "At least one word of the text does not seem to be in the audio.",
     "consistency.eot_logprob": "The audio seems to go on after the text ends.",
+    "consistency.llr": "Where the transcript and what was heard differ, the audio speaks against the transcript.",
     "consistency.cer": "The transcript and what was heard differ too much.",
+    "consistency.surplus": "The transcript is much longer than what was heard, as where it stands there twice.",
     "consistency.lm_delta": "The transcript is much less likely as language than what was heard.",
 }
 """One sentence for every rule that rejects."""
@@ -136,6 +148,7 @@ TITLES: dict[str, str] = {
     "confidence.no_text": "No text",
     "confidence.rms_dbfs": "Too quiet",
     "confidence.clipped_ratio": "Clipped",
+    "confidence.border_db": "Cut at a border",
     "confidence.language_prob": "Language unsure",
     "confidence.avg_logprob": "Hypothesis unsure",
     "confidence.compression_ratio": "Heard in a loop",
@@ -149,7 +162,9 @@ TITLES: dict[str, str] = {
     "consistency.repetition": "Repetition",
     "consistency.min_word_logprob": "Unlikely word",
     "consistency.eot_logprob": "Text ends early",
+    "consistency.llr": "Not what is said",
     "consistency.cer": "Heard otherwise",
+    "consistency.surplus": "More than is said",
     "consistency.lm_delta": "Unlikely as language",
 }
 """What the examples of a rule are filed under."""

@@ -1,0 +1,302 @@
+"""What the filters catch: faults injected into real pairs, recall of each and false alarms, packed and alone.
+
+    .venv/bin/python bench/filters.py --model tiny.en --folder /tmp/llaso-filters
+
+English prompts with transcripts, one fault at a time (``bench/faults.py``). The corpus is heard twice, packed (with
+15 % of the clips' audio cut and some in another language between the clean ones) and one clip per window. Thresholds
+are fitted on the clips of one half of the texts and everything is reported on the other. What was heard and what was
+scored stays in the folder; a second call fits again in seconds. ``--language-model`` adds SmolLM2-135M.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from fault_corpus import CLEAN, Case, english, hear_all
+from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
+from many_texts import ManyTexts
+
+from llaso_data.align.bidirectional import Clip, backward
+from llaso_data.align.likelihood import ratios
+from llaso_data.asr.forced import Decoder
+from llaso_data.asr.load import load
+from llaso_data.demo import assets, weights
+from llaso_data.filters import columns
+from llaso_data.filters.language_model import LanguageModelStage
+from llaso_data.filters.rules import Rule
+from llaso_data.filters.text_scores import score_text
+from llaso_data.pipeline.judge import rules
+from llaso_data.pipeline.recipe import Asr, Judge, LanguageModel, Run
+from llaso_data.records import Utterance, from_table, rounded, to_table
+from llaso_data.text import normalize
+
+Mask = npt.NDArray[np.bool_]
+MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
+FAULTS = (*TEXT_FAULTS, *AUDIO_FAULTS)
+BUDGET = 0.04  # of the clean pairs of the fitting half: what may be alarmed falsely there
+
+GRID: dict[str, npt.NDArray[np.float64]] = {
+    "confidence.given_avg_logprob_min": np.arange(-3.0, -0.69, 0.1),
+    "confidence.border_db_max": np.arange(-60.0, -9.0, 5.0),
+    "consistency.llr_min": np.arange(-20.0, 0.01, 0.5),
+    "consistency.packed_llr_min": np.arange(-20.0, 0.01, 0.5),
+    "consistency.min_word_logprob_min": np.arange(-16.0, -2.9, 0.5),
+    "consistency.packed_min_word_logprob_min": np.arange(-16.0, -2.9, 0.5),
+    "consistency.eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
+    "consistency.packed_eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
+    "consistency.cer_max": np.arange(0.1, 1.55, 0.05),
+    "consistency.surplus_max": np.arange(0.2, 0.96, 0.05),
+    "consistency.lm_delta_min": np.arange(-6.0, 0.01, 0.1),
+}
+"""The thresholds that are fitted, and where they may stand."""
+OFF = {key: 1000.0 if key.endswith("_max") else -1000.0 for key in GRID}
+LEAST_GAIN = 0.05  # of a step: points of recall, averaged over the faults, for each point of false alarms
+KNOWN = ("name", "fault", "packed", "fitting")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Every pair that was scored: the judge's columns, and what is known of each row."""
+
+    found: Mapping[str, npt.NDArray[Any]]
+    fault: npt.NDArray[Any]  # CLEAN or one of FAULTS
+    packed: Mask  # whether its corpus was heard packed
+    fitting: Mask  # whether its text belongs to the half that thresholds are fitted on
+
+    def rejected(self, tried: Sequence[Rule]) -> Mask:
+        mask = np.zeros(len(self.fault), bool)
+        for rule in tried:
+            mask |= rule.violations(self.found)[0]
+        return mask
+
+
+def with_keys(section: Judge, values: Mapping[str, float | None]) -> Judge:
+    """The section with these thresholds, named as in GRID."""
+    for key, value in values.items():
+        tier, name = key.split(".")
+        part = getattr(section, tier).model_copy(update={name: value})
+        section = section.model_copy(update={tier: part})
+    return section
+
+
+def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
+    """What :func:`score_all` wrote, as the judge sees it."""
+    every = with_keys(Judge(), {"consistency.lm_delta_min": -1.0})
+    needed = sorted({"duration_s", *(name for rule in rules(every) for name in rule.needs())})
+    wanted = [*columns.stored(needed), *KNOWN]
+    table = pa.concat_tables(columns.read(str(path), wanted) for path in sorted(folder.glob(files)))
+    return Scored(
+        columns.derive(table, needed, {}),
+        np.array(table["fault"].to_pylist()),
+        columns.flags(table["packed"]),
+        columns.flags(table["fitting"]),
+    )
+
+
+def score_all(args: argparse.Namespace) -> None:
+    """Hear every case, score all its texts, and write one row for each, run by run."""
+    asr = Asr(model=str(MODELS[args.model]()), compute_type="int8")
+    whisper = load(asr, Run(device="cpu", threads=args.threads))
+    decoder = ManyTexts(whisper.decoder)
+    pairs = english()[:: args.every]
+    for run, cases in hear_all(whisper, asr, args.folder, pairs, args.alone, args.rounds):
+        path = args.folder / f"scored-{run}.parquet"
+        if not path.exists():
+            score_run(decoder, run, cases, [pair.text for pair in pairs], args.share, path)
+
+
+def score_run(
+    decoder: Decoder, run: str, cases: Sequence[Case], texts: Sequence[str], share: float, path: Path
+) -> None:
+    """Write the rows of one run: every case with its own text, the clean ones also with `share` of the wrong ones."""
+    spoken = sorted({word.strip(".,!?;:()[]\"'") for text in texts for word in text.split()})
+    vocabulary = [word for word in spoken if normalize(word, "en")]
+    clips = [path for path in sorted(assets.clips().glob("*/*.txt")) if path.parent.name in ("es", "fr", "it", "pt")]
+    foreign = [path.read_text(encoding="utf-8").strip() for path in clips]
+    utterances: list[Utterance] = []
+    rows: list[tuple[str, str, bool, bool]] = []
+    for case in cases:
+        given = {case.pair.fault: case.pair.text}
+        if case.pair.fault == CLEAN:
+            wrong = text_faults(case.pair.name, case.pair.text, texts, vocabulary, foreign)
+            given |= {f: t for f, t in wrong.items() if seeded(case.pair.name, f).random() < share}
+        utterances += score(decoder, case, list(given.values()))
+        fitting = hashlib.sha256(normalize(case.pair.text, "en").encode()).digest()[0] % 2 == 0
+        rows += [(case.pair.name, fault, run.startswith("packed"), fitting) for fault in given]
+    table = to_table([rounded(utterance) for utterance in utterances], Utterance)
+    for name, values in zip(KNOWN, zip(*rows, strict=True), strict=True):
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, path)
+
+
+def score_language(folder: Path) -> None:
+    """The rows of the clips heard alone, scored by the language model too."""
+    scored, target = folder / "scored-solo.parquet", folder / "language-solo.parquet"
+    if not target.exists():
+        table = pq.read_table(scored)
+        stage = LanguageModelStage(LanguageModel(model=str(weights.smollm2())), Run(device="cpu"))
+        utterances = from_table(table.drop_columns(list(KNOWN)), Utterance)
+        more = to_table([rounded(one) for one in stage(utterances, [None] * len(utterances))], Utterance)
+        for name in KNOWN:
+            more = more.append_column(name, table[name])
+        pq.write_table(more, target)
+
+
+def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]:
+    """The case's utterance with each of the texts and its scores."""
+    hypothesis = case.utterance.hypothesis
+    clips = [Clip(case.pair.pcm, case.context, case.context, text, "en") for text in texts]
+    scored = []
+    for text, found, llr in zip(
+        texts, backward(decoder, clips, None), ratios(decoder, clips, [hypothesis] * len(texts)), strict=True
+    ):
+        scores = dataclasses.replace(
+            case.utterance.scores,
+            min_word_logprob=found.min_word_logprob,
+            mean_word_logprob=found.mean_word_logprob,
+            eot_logprob=found.eot_logprob,
+            llr=llr,
+        )
+        scored.append(dataclasses.replace(case.utterance, text=text, words=(), scores=scores))
+    return score_text(scored, [None] * len(scored))
+
+
+def fit(scored: Scored, section: Judge, keys: Sequence[str] = tuple(GRID)) -> dict[str, float]:
+    """Thresholds for the fitting half: from all off, the step that catches most for its false alarms, again and again.
+
+    A step moves one threshold to a stricter place. What it catches is the recall averaged over the faults, packed and
+    alone; what it costs is clean pairs, of which neither side may lose more than BUDGET.
+    """
+    off = with_keys(section, OFF)
+    fitting = scored.fitting
+    rejected = scored.rejected(rules(off))
+    sides = [side for packed in (True, False) if (side := fitting & (scored.packed == packed)).any()]
+    groups = [side & (scored.fault == fault) for side in sides for fault in FAULTS]
+    clean = [side & (scored.fault == CLEAN) for side in sides]
+    base = [float(rejected[rows].mean()) for rows in clean]
+    chosen = dict(OFF)
+    masks = {key: moved(scored, off, key) for key in keys}
+
+    def caught(mask: Mask) -> float:
+        return float(np.mean([mask[rows].mean() for rows in groups if rows.any()]))
+
+    while True:
+        now, best = caught(rejected), (0.0, "", 0.0)
+        for key, places in masks.items():
+            for value, mask in places.items():
+                both = rejected | mask
+                alarms = [float(both[rows].mean()) for rows in clean]
+                if max(alarms) > max(BUDGET, *base) or not (both != rejected).any():
+                    continue
+                cost = sum(alarms) - sum(float(rejected[rows].mean()) for rows in clean)
+                gain = (caught(both) - now) / (cost + 1e-3)
+                if gain > best[0] + 1e-9:
+                    best = (gain, key, value)
+        gain, key, value = best
+        if not key or gain < LEAST_GAIN:
+            return chosen
+        chosen[key] = value
+        rejected = rejected | masks[key][value]
+
+
+def moved(scored: Scored, off: Judge, key: str) -> dict[float, Mask]:
+    """What a threshold rejects on its own at each of its places."""
+    none = rules(off)
+    found = {}
+    for place in GRID[key].tolist():
+        value = round(place, 4)
+        found[value] = scored.rejected([rule for rule in rules(with_keys(off, {key: value})) if rule not in none])
+    return found
+
+
+def report(title: str, section: Judge, scored: Scored) -> None:
+    """Recall of each fault and false alarms on the other half, of tier 1, of tier 2, and of both."""
+    tried = rules(section)
+    tiers = {
+        "tier 1": scored.rejected([rule for rule in tried if rule.name.startswith("confidence.")]),
+        "tier 2": scored.rejected([rule for rule in tried if rule.name.startswith("consistency.")]),
+    }
+    tiers["both"] = tiers["tier 1"] | tiers["tier 2"]
+    held_out = ~scored.fitting
+    print(f"\n{title}: recall on the other half, false alarms on its clean pairs")
+    print(f"{'':26}" + "".join(f"{side:>9}{'tier 1':>8}{'tier 2':>8}{'both':>8}" for side in ("packed", "alone")))
+    for fault in (*FAULTS, CLEAN):
+        cells = ""
+        for packed in (True, False):
+            rows = held_out & (scored.packed == packed) & (scored.fault == fault)
+            shares = [f"{mask[rows].mean():8.3f}" if rows.any() else f"{'-':>8}" for mask in tiers.values()]
+            cells += f"{int(rows.sum()):9d}" + "".join(shares)
+        print(f"{'false alarms' if fault == CLEAN else fault:26}{cells}")
+
+
+def each_rule(section: Judge, scored: Scored) -> None:
+    """What each rule catches on its own, and what only it catches, on the other half."""
+    tried = [rule for rule in rules(section) if scored.rejected([rule]).any()]
+    held_out = ~scored.fitting
+    for packed in (True, False):
+        rows = held_out & (scored.packed == packed)
+        side = "packed" if packed else "alone"
+        print(f"\n{side}: faults that a rule rejects (and no other does), false alarms likewise")
+        for rule in tried:
+            own, others = scored.rejected([rule]), scored.rejected([other for other in tried if other != rule])
+            faulty, clean = rows & (scored.fault != CLEAN), rows & (scored.fault == CLEAN)
+            alarms = own[clean].mean()
+            if not own[rows].any():
+                continue
+            print(
+                f"{rule.name:32}{rule.threshold:8.2f}{own[faulty].mean():8.3f} ({(own & ~others)[faulty].mean():.3f})"
+                f"{alarms:8.3f} ({(own & ~others)[clean].mean():.3f})"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(MODELS), default="tiny.en")
+    parser.add_argument("--folder", type=Path, required=True, help="keeps what was heard: some gigabytes")
+    parser.add_argument("--alone", type=int, default=240, help="clean clips that are heard one per window")
+    parser.add_argument("--rounds", type=int, default=1, help="of the packed corpus, each with other faults")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th prompt only")
+    parser.add_argument("--share", type=float, default=1.0, help="of a clip's wrong texts that are scored")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--language-model", action="store_true", help="score with SmolLM2-135M too")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    score_all(args)
+    scored = read(args.folder)
+    print(f"{args.model}: {len(scored.fault)} pairs, {int((scored.fault == CLEAN).sum())} of them clean")
+    defaults = Judge()
+    report("the recipe's defaults", defaults, scored)
+    each_rule(defaults, scored)
+    fitted = fit(scored, defaults, [key for key in GRID if "lm_delta" not in key])
+    print("\n" + "\n".join(f"{key}: {'off' if value == OFF[key] else value}" for key, value in fitted.items()))
+    report("fitted", with_keys(defaults, fitted), scored)
+    each_rule(with_keys(defaults, fitted), scored)
+    if args.language_model:
+        score_language(args.folder)
+        with_language_model(read(args.folder, "language-solo.parquet"), defaults)
+
+
+def with_language_model(scored: Scored, section: Judge) -> None:
+    """The same fit without and with the language model's score, on the clips heard alone."""
+    acoustic = [key for key in GRID if "lm_delta" not in key]
+    for title, keys in (("without the language model", acoustic), ("with it", list(GRID))):
+        fitted = fit(scored, section, keys)
+        print(f"\nlm_delta_min: {fitted['consistency.lm_delta_min']}")
+        report(title, with_keys(section, fitted), scored)
+    alone = fit(scored, section, ["consistency.lm_delta_min"])
+    report(f"the language model alone ({alone['consistency.lm_delta_min']})", with_keys(section, alone), scored)
+
+
+if __name__ == "__main__":
+    main()
