@@ -3,8 +3,9 @@
     .venv/bin/python bench/memory.py --engines local ray --minutes 120
 
 Debian's English prompts with their transcripts, repeated at other levels until they last long enough; tiny.en int8,
-blocks of 16 clips. Private memory (USS: what would be free without the process), a worker's with that of its decoding
-process, of
+blocks of 16 clips. Counted is anonymous memory (heaps and stacks), a worker's with that of its decoding process: pages
+of libraries are read from their files as they are needed, and Ray's object store, which all processes map, has a line
+of its own. Of
 
 - whoever listens (the driver of `local`, the actors of Ray): noted by itself between two blocks, where it holds no more
   than it must. A line is fitted through these notes.
@@ -12,8 +13,9 @@ process, of
   a while, so the audio is cut into 10 parts from 20 minutes on, and the line is fitted through the lowest in each.
 
 Printed for each: its peak, the line at 20 minutes and at the end, and the growth between them. The demand: not above
-1 % for the driver and every listener and loader that lived through at least half of it. Ray's own processes are shown
-without a demand. Ends with exit code 1 where the demand is not met.
+1 % for the driver and every listener and loader that lived through at least half of it. Ray's own processes and its
+object store (which keeps every page that it ever used) are shown without a demand. Ends with exit code 1 where the
+demand is not met.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ ALLOWED = 0.01
 EVERY_S = 1.0
 PARTS = 10
 DECODING = "decoding process"
+STORE = 0  # no process has this number
 MIN_PARTS = PARTS // 2  # that a process must have lived through to be judged
 
 
@@ -86,7 +89,7 @@ class Notes:
         def noted() -> None:
             release()
             with open(os.path.join(folder, str(os.getpid())), "a") as file:
-                held = sum(private_bytes(pid) or 0 for pid in [os.getpid(), *children(os.getpid())])
+                held = sum(own_bytes(pid) or 0 for pid in [os.getpid(), *children(os.getpid())])
                 file.write(f"{time.time()} {held}\n")
 
         memory.release = noted
@@ -183,14 +186,19 @@ def observed(corpus: Path, out: Path, engine: str, clips: int, limit_s: float) -
 def sample(driver: int, traces: dict[int, Trace]) -> None:
     now = time.time()
     held: dict[int, int] = {}
+    shared = 0
     for pid, parent, command in session(driver):
-        found = private_bytes(pid)
+        found = own_bytes(pid)
         if found is None:
             continue
+        shared += shared_bytes(pid) or 0
         trace = traces.setdefault(pid, Trace("driver" if pid == driver else ""))
         trace.role = role(command, trace.role)
         owner = parent if trace.role == DECODING else pid
         held[owner] = held.get(owner, 0) + found
+    if shared:
+        held[STORE] = shared
+        traces.setdefault(STORE, Trace("ray's object store"))
     for pid, bytes_ in held.items():
         if pid in traces:
             traces[pid].times.append(now)
@@ -214,12 +222,21 @@ def children(pid: int) -> list[int]:
     return [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
 
 
-def private_bytes(pid: int) -> int | None:
+def own_bytes(pid: int) -> int | None:
+    """Anonymous memory, of which pages that a fork shares are dealt out evenly; None where the process has ended."""
+    return _rollup(pid, "Pss_Anon:", "SwapPss:")
+
+
+def shared_bytes(pid: int) -> int | None:
+    return _rollup(pid, "Pss_Shmem:")
+
+
+def _rollup(pid: int, *names: str) -> int | None:
     try:
         lines = Path("/proc", str(pid), "smaps_rollup").read_text().splitlines()
     except OSError:
         return None
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_") and "Huge" not in line)
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
 
 
 def role(command: str, known: str) -> str:
@@ -271,7 +288,7 @@ def show(engine: str, committed: npt.NDArray[np.float64], lines: list[Line]) -> 
     wall_s = committed[-1, 0] - committed[0, 0]
     print(
         f"{engine}: {committed[-1, 1] / 60:.0f} minutes of audio in {len(committed)} blocks, {wall_s:.0f} s from the "
-        f"first to the last, {os.cpu_count()} CPUs; private memory in MB"
+        f"first to the last, {os.cpu_count()} CPUs; memory of its own in MB"
     )
     print(f"  {'process':<24} {'peak':>8} {'early':>8} {'late':>8} {'growth':>8}")
     for line in sorted(lines, key=lambda line: (not line.ours, line.role)):
@@ -283,7 +300,7 @@ def show(engine: str, committed: npt.NDArray[np.float64], lines: list[Line]) -> 
 def keep(path: Path, traces: list[Trace], committed: npt.NDArray[np.float64]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        print("process,role,seconds,audio_s,private_bytes", file=file)
+        print("process,role,seconds,audio_s,own_bytes", file=file)
         for number, trace in enumerate(traces):
             audio_s = np.interp(trace.times, committed[:, 0], committed[:, 1], left=0)
             for moment, done_s, held in zip(trace.times, audio_s, trace.held, strict=True):

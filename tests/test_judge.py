@@ -68,8 +68,18 @@ def judged(folder: Path, parts: Sequence[Sequence[Utterance]], section: Judge | 
     return judge(uris, section or Judge())
 
 
+ALL_ON = {
+    "confidence": Confidence(given_avg_logprob_min=-1.4, border_db_max=-35.0),
+    "consistency": Consistency(
+        min_word_logprob_min=-9.0, packed_min_word_logprob_min=-9.0, packed_eot_logprob_min=-5.0,
+        llr_min=-5.0, packed_llr_min=-5.0, cer_max=1.0, surplus_max=0.35,
+    ),
+}  # fmt: skip
+"""Every rule with a threshold, those included that are off by default."""
+
+
 def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
-    return from_table(judged(folder, [[item]], Judge(**sections)).table, Verdict)[0]
+    return from_table(judged(folder, [[item]], Judge(**(ALL_ON | sections))).table, Verdict)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Tier 2: does the text say what the audio says? Both directions of decoding must agree.
 
-The strongest rule is the likelihood ratio of the text to what was heard. The thresholds are fitted by
-``bench/filters.py`` on faults put into real pairs (docs/filters.md); a clip that was decoded packed with others has
-thresholds of its own.
+The thresholds on the lowest word and on the end of text are from a first measurement of injected faults; a clip that
+was decoded packed with others scores lower at its borders and has thresholds of its own. The likelihood ratio of the
+text to what was heard promises more, and is off until ``bench/filters.py`` has fitted it (docs/filters.md).
 """
 
 from __future__ import annotations
