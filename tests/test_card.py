@@ -65,6 +65,7 @@ def finished(align: str, parts: Sequence[Sequence[Utterance]], judging: Judge | 
 def varied(count: int = 160) -> list[list[Utterance]]:
     """Around every threshold: packed, alone, CJK, copies scored otherwise, a failure, nulls, one named twice."""
     random = np.random.default_rng(3)
+    more = np.random.default_rng(1)  # for scores that no default threshold looks at
     made = []
     for number in range(count):
         audio = number if random.random() < 0.6 else int(random.integers(count // 4))
@@ -74,15 +75,15 @@ def varied(count: int = 160) -> list[list[Utterance]]:
             "compression_ratio": float(random.normal(1.6, 0.5)),
             "language_prob": None if random.random() < 0.1 else float(1 - random.random() ** 4),
             "chars_per_s": float(random.normal(13, 7)),
-            "min_word_logprob": -float(random.exponential(6)),
-            "eot_logprob": -float(random.exponential(3)),
-            "llr": -float(random.exponential(3)),
-            "cer": float(random.exponential(0.5)),
-            "surplus": float(random.random()) ** 3,
+            "min_word_logprob": -float(random.exponential(2)),
+            "eot_logprob": -float(random.exponential(2)),
+            "llr": -float(more.exponential(3)),
+            "cer": float(random.exponential(0.15)),
+            "surplus": float(more.random()) ** 3,
             "repetition": float(random.random()) ** 2,
             "rms_dbfs": float(random.normal(-45, 12)),
             "clipped_ratio": float(random.exponential(0.02)),
-            "border_db": float(random.normal(-60, 20)),
+            "border_db": float(more.normal(-60, 20)),
         }
         kind = {"packed": random.random() < 0.5, "lax": random.random() < 0.4}
         lax = {name: getattr(CLEAN, name) for name in scores}
@@ -138,7 +139,14 @@ def test_the_effect_of_a_threshold_is_what_judging_again_gives(tmp_path: Path, s
 
 
 def test_every_rule_and_every_score_has_its_words() -> None:
-    section = moved(Judge(), "judge.consistency.lm_delta_min", -1.0)
+    section = Judge()
+    for key in (
+        "consistency.lm_delta_min",
+        "consistency.llr_min",
+        "consistency.surplus_max",
+        "confidence.border_db_max",
+    ):
+        section = moved(section, f"judge.{key}", -1.0)  # off by default
     tried = rules(section)
     assert {rule.name for rule in tried} | {"repeated_id"} == set(reasons.RULES) == set(reasons.TITLES)
     numbered = {rule.column for rule in tried} - {"not_a_number", "no_speech", "no_text", "unscored", "given_unmatched",

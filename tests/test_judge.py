@@ -246,7 +246,7 @@ def test_the_draw_is_proportional_and_blind_to_scores_and_order(tmp_path: Path) 
 
 
 def test_only_the_accepted_are_drawn(tmp_path: Path) -> None:
-    items = [utterance(n, scores={"cer": n / 5}) for n in range(10)]
+    items = [utterance(n, scores={"cer": n / 10}) for n in range(10)]
     table = judged(tmp_path, [items], Judge(audit=Audit(items=4))).table
     assert all(v.verdict == "accepted" for v in from_table(table, Verdict) if v.audited)
     assert sum(table["audited"].to_pylist()) == 4
