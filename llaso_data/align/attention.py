@@ -100,8 +100,11 @@ def energy(pcm: NDArray[np.int16], frames: int) -> NDArray[np.float32]:
 
 def levels_db(pcm: NDArray[np.int16], count: int, hop: int, width: int) -> NDArray[np.float64]:
     """RMS level in dB of full scale of ``count`` stretches of ``width`` samples, their middles ``hop`` apart from 0."""
-    power = np.pad((pcm.astype(np.float64) / 32768.0) ** 2, (width // 2, width + hop * count))
-    summed = np.concatenate([[0.0], np.cumsum(power)])
-    first = np.arange(count) * hop
-    level: NDArray[np.float64] = 10.0 * np.log10((summed[first + width] - summed[first]) / width + 1e-10)
+    import librosa
+
+    samples = pcm.astype(np.float64) / 32768.0
+    rms = librosa.feature.rms(
+        y=samples, frame_length=width, hop_length=hop, center=True, pad_mode="constant", dtype=np.float64
+    )[0][:count]
+    level: NDArray[np.float64] = 10.0 * np.log10(np.pad(rms**2, (0, count - len(rms))) + 1e-10)
     return level
