@@ -348,10 +348,12 @@ def watched(folder: Path) -> Iterator[list[str]]:
         sys.addaudithook(_outside)
         sys._llaso_outside = True  # type: ignore[attr-defined]
     _outside.folder, _outside.seen = os.path.realpath(folder), []
+    # The first import of a module would be seen to write its bytecode; the watch itself lets nothing through.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield _outside.seen
     finally:
-        _outside.folder = ""
+        _outside.folder, sys.dont_write_bytecode = "", writes
 
 
 def throw(target: Target, data: bytes, parent: Path) -> None:
