@@ -18,6 +18,7 @@ from faults import AUDIO_FAULTS, cut, seeded
 from llaso_data import audio
 from llaso_data.asr.listen import Heard, Listen
 from llaso_data.asr.load import Whisper
+from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.windows import WINDOW_SAMPLES
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
@@ -55,7 +56,7 @@ class Case:
 
     pair: Pair
     utterance: Utterance
-    context: torch.Tensor
+    context: EncoderStates
     run: str  # packed-0, packed-1, ... or solo: how its corpus was heard; ``utterance.decoding`` says it of the clip
 
 
@@ -142,7 +143,7 @@ class _Keep(Listen):
     def __init__(self, whisper: Whisper, asr: Asr, align: Align, words: bool) -> None:
         super().__init__(whisper, asr, align)
         self._words = words
-        self._contexts: dict[int, torch.Tensor] = {}
+        self._contexts: dict[int, EncoderStates] = {}
 
     def cases(self, pairs: Sequence[Pair], run: str) -> list[Case]:
         heard = self([_utterance(pair) for pair in pairs], [pair.pcm for pair in pairs])
@@ -154,7 +155,7 @@ class _Keep(Listen):
     def _backward(
         self, results: list[Utterance], indices: Sequence[int], audio: dict[int, Pcm], heard: dict[int, Heard]
     ) -> None:
-        self._contexts.update({i: heard[i].context.clone() for i in indices})
+        self._contexts.update({i: heard[i].context.bare() for i in indices})
         if self._words:
             super()._backward(results, indices, audio, heard)
 

@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 import torch
 from fault_corpus import CLEAN, Case, english, hear_all
 from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
-from many_texts import ManyTexts
 
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.likelihood import ratios
-from llaso_data.asr.forced import Decoder
+from llaso_data.asr.forced import Decoder, Forced
 from llaso_data.asr.load import load
+from llaso_data.asr.states import EncoderStates
 from llaso_data.demo import assets, weights
 from llaso_data.filters import columns
 from llaso_data.filters.language_model import LanguageModelStage
@@ -81,6 +81,35 @@ class Scored:
         return mask
 
 
+class Unrepeated(Decoder):
+    """A decoder that runs rows that are the same once: every wrong text is compared with the same hypothesis."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.__dict__.update(decoder.__dict__)
+
+    def force(
+        self,
+        prompts: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        states: Sequence[EncoderStates],
+        heads: int = 0,
+        reading: bool = False,
+        scored: bool = True,
+    ) -> list[Forced]:
+        names = [(tuple(p), tuple(t), id(s)) for p, t, s in zip(prompts, targets, states, strict=True)]
+        rows = {name: i for i, name in enumerate(names)}
+        found = super().force(
+            [prompts[i] for i in rows.values()],
+            [targets[i] for i in rows.values()],
+            [states[i] for i in rows.values()],
+            heads,
+            reading,
+            scored,
+        )
+        by_name = dict(zip(rows, found, strict=True))
+        return [by_name[name] for name in names]
+
+
 def with_keys(section: Judge, values: Mapping[str, float | None]) -> Judge:
     """The section with these thresholds, named as in GRID."""
     for key, value in values.items():
@@ -108,7 +137,7 @@ def score_all(args: argparse.Namespace) -> None:
     """Hear every case, score all its texts, and write one row for each, run by run."""
     asr = Asr(model=str(MODELS[args.model]()), compute_type="int8")
     whisper = load(asr, Run(device="cpu", threads=args.threads))
-    decoder = ManyTexts(whisper.decoder)
+    decoder = Unrepeated(whisper.decoder)
     pairs = english()[:: args.every]
     for run, cases in hear_all(whisper, asr, args.folder, pairs, args.alone, args.rounds):
         path = args.folder / f"scored-{run}.parquet"
@@ -156,7 +185,8 @@ def score_language(folder: Path) -> None:
 def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]:
     """The case's utterance with each of the texts and its scores."""
     hypothesis = case.utterance.hypothesis
-    clips = [Clip(case.pair.pcm, case.context, case.context, text, "en") for text in texts]
+    (states,) = decoder.read(case.context.hidden_SW[None])  # projected once for all texts
+    clips = [Clip(case.pair.pcm, states, states, text, "en") for text in texts]
     scored = []
     for text, found, llr in zip(
         texts, backward(decoder, clips, None), ratios(decoder, clips, [hypothesis] * len(texts)), strict=True

@@ -18,7 +18,7 @@ from llaso_data.asr.engine import Statistics
 from llaso_data.asr.load import resolve
 from llaso_data.checkpoints import weights_digest
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline import commit, engines
+from llaso_data.pipeline import commit, engines, memory
 from llaso_data.pipeline.blocks import PlannedBlock, plan
 from llaso_data.pipeline.judge import JudgeResult, judge
 from llaso_data.pipeline.load import dump, judging_digest
@@ -148,6 +148,7 @@ def _observe(
                 skipped=False,
                 verdicts=_provisional(recipe, out, result.name),
             )
+        memory.release()
     if not names:
         raise LLaSOError("the sources hold no audio")
     return names, total

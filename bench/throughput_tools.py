@@ -1,0 +1,168 @@
+"""What people transcribe with today, and ours, each behind the same function, for ``bench/asr_throughput.py``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data import audio
+from llaso_data.records import UNKNOWN
+
+THREADS = 2
+BATCH = 8
+LANGUAGE = "en"
+
+Transcriber = Callable[[Sequence[str]], list[str]]
+"""Paths of audio files to what was heard in each."""
+
+
+def ours(model: str, out: str, given: bool = False) -> Transcriber:
+    from llaso_data import sources
+    from llaso_data.pipeline import commit
+    from llaso_data.pipeline.blocks import PlannedBlock, block_name
+    from llaso_data.pipeline.observe import Observer, load_block
+    from llaso_data.pipeline.recipe import Asr, Observe, Run, SourceSpec
+
+    settings = Observe(asr=Asr(model=model, compute_type="int8", batch_size=BATCH))
+    observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
+
+    def transcribe(paths: Sequence[str]) -> list[str]:
+        spec = SourceSpec(path=str(Path(paths[0]).parent), language=LANGUAGE)
+        inputs = tuple(item for item in sources.read(spec) if item.utterance.source.uri in set(paths))
+        if not given:
+            inputs = tuple(
+                dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text=None, text_origin=UNKNOWN))
+                for item in inputs
+            )
+        block = PlannedBlock(block_name(inputs, "bench"), inputs)
+        observer(load_block(block, settings))
+        heard: dict[str, list[tuple[float, str]]] = {path: [] for path in paths}
+        for one in commit.read_part(out, block.name):
+            heard[one.source.uri].append((one.source.start_s or 0.0, one.hypothesis or ""))
+        return [" ".join(text for _, text in sorted(heard[path])) for path in paths]
+
+    return transcribe
+
+
+def ours_given(model: str, out: str) -> Transcriber:
+    return ours(model, out, given=True)
+
+
+def faster_whisper(model: str, out: str) -> Transcriber:
+    whisper = _faster(model)
+
+    def transcribe(paths: Sequence[str]) -> list[str]:
+        found = (whisper.transcribe(path, language=LANGUAGE, beam_size=1, word_timestamps=True)[0] for path in paths)
+        return [" ".join(segment.text for segment in segments) for segments in found]
+
+    return transcribe
+
+
+def faster_whisper_batched(model: str, out: str, words: bool = True) -> Transcriber:
+    from faster_whisper import BatchedInferencePipeline
+
+    pipeline = BatchedInferencePipeline(_faster(model))
+
+    def transcribe(paths: Sequence[str]) -> list[str]:
+        texts = []
+        for path in paths:
+            segments, _ = pipeline.transcribe(
+                path, language=LANGUAGE, beam_size=1, word_timestamps=words, batch_size=BATCH
+            )
+            texts.append(" ".join(segment.text for segment in segments))
+        return texts
+
+    return transcribe
+
+
+def faster_whisper_batched_no_words(model: str, out: str) -> Transcriber:
+    return faster_whisper_batched(model, out, words=False)
+
+
+def whisper_timestamped(model: str, out: str) -> Transcriber:
+    import whisper_timestamped as peer
+    from alignment_peers import openai_model
+
+    whisper = _int8(openai_model(model))
+
+    def transcribe(paths: Sequence[str]) -> list[str]:
+        return [
+            peer.transcribe_timestamped(whisper, _samples(path), language=LANGUAGE, verbose=None)["text"]
+            for path in paths
+        ]
+
+    return transcribe
+
+
+def transformers_pipeline(model: str, out: str) -> Transcriber:
+    import torch
+    from transformers import AutoProcessor, WhisperForConditionalGeneration, pipeline
+
+    whisper = WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32, attn_implementation="eager")
+    processor = AutoProcessor.from_pretrained(model)
+    recognise: Any = pipeline(
+        "automatic-speech-recognition",
+        model=_int8(whisper),
+        tokenizer=processor.tokenizer,
+        feature_extractor=processor.feature_extractor,
+        device="cpu",
+    )
+
+    def transcribe(paths: Sequence[str]) -> list[str]:
+        sounds = [{"raw": _samples(path), "sampling_rate": audio.SAMPLE_RATE_HZ} for path in paths]
+        return [one["text"] for one in recognise(sounds, return_timestamps="word", chunk_length_s=30, batch_size=BATCH)]
+
+    return transcribe
+
+
+def _faster(model: str) -> Any:
+    from faster_whisper import WhisperModel
+
+    from llaso_data.asr.load import converted
+
+    return WhisperModel(converted(model, "int8"), device="cpu", compute_type="int8", cpu_threads=THREADS)
+
+
+def _int8(module: Any) -> Any:
+    """Linear layers in int8, by torch's dynamic quantization; subclasses of them too, which it passes over."""
+    import torch
+
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear) and type(child) is not torch.nn.Linear:
+                plain = torch.nn.Linear(child.in_features, child.out_features, bias=child.bias is not None)
+                plain.load_state_dict(child.state_dict())
+                setattr(parent, name, plain)
+    return torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
+
+
+def _samples(path: str) -> npt.NDArray[np.float32]:
+    pcm: npt.NDArray[np.float32] = audio.decode(path)[0].astype(np.float32) / 32768.0
+    return pcm
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    load: Callable[[str, str], Transcriber]
+    corpora: tuple[str, ...] = ("short", "long")
+    slow: bool = False
+    needs: str = "faster_whisper"
+
+
+BASE = Tool("faster-whisper, per file, words", faster_whisper)
+TOOLS = (
+    Tool("LLaSO", ours),
+    Tool("LLaSO, transcripts given", ours_given, ("short",)),
+    BASE,
+    Tool("faster-whisper, batched, words", faster_whisper_batched),
+    Tool("faster-whisper, batched, no words", faster_whisper_batched_no_words, ("long",)),
+    Tool("whisper-timestamped", whisper_timestamped, slow=True, needs="whisper_timestamped"),
+    Tool("transformers pipeline, words", transformers_pipeline, slow=True, needs="transformers"),
+)
