@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from llaso_data.asr import listen as module
 from llaso_data.asr.listen import Listen
 from llaso_data.asr.load import Whisper
 from llaso_data.asr.segment import segment
+from llaso_data.asr.windows import pack
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import Align, Asr, Segment
 from llaso_data.records import ASR, GIVEN, Source, Utterance, failed, rounded, utterance_id
@@ -94,6 +96,23 @@ def test_the_same_block_gives_the_same_records(tiny_en: Path, clips: list[Clip])
         assert one.scores.min_word_logprob is not None and one.scores.min_word_logprob > -4.0
         assert one.scores.eot_logprob is not None and one.scores.eot_logprob > -5.0
         assert one.scores.llr is not None and one.scores.llr > -1.0
+
+
+def test_a_doubtful_clip_is_packed_again_and_then_heard_alone(
+    tiny_en: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, chosen = whisper(tiny_en), named(clips, *ENGLISH)
+    utterances, audio_of = [utterance(clip) for clip in chosen], [pcm(clip.path) for clip in chosen]
+    windows = len(pack([len(samples) for samples in audio_of], ["en"] * len(chosen), Asr().gap_s))
+    assert windows == len(pack([len(samples) for samples in audio_of], ["en"] * len(chosen), 1.0)) == 1
+    for doubts, expected, decoding in ((0, 1, "packed"), (1, 2, "packed"), (2, 2 + len(chosen), "solo")):
+        calls = iter(range(100))
+        monkeypatch.setattr(module, "_doubtful", lambda *_, n=doubts * 3, c=calls: next(c) < n)
+        before = model.statistics.windows_decoded
+        found = listen(model, utterances, audio_of)
+        assert model.statistics.windows_decoded - before == expected
+        assert {one.decoding for one in found} == {decoding}
+        assert all(one.hypothesis and one.words for one in found)
 
 
 def test_unknown_languages_are_identified_and_mixed_windows_repacked(whisper_base: Path, clips: list[Clip]) -> None:
