@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,14 @@ Transcriber = Callable[[Sequence[str]], list[str]]
 """Paths of audio files to what was heard in each."""
 
 
-def ours(model: str, out: str, given: bool = False) -> Transcriber:
+def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transcriber:
     from llaso_data import sources
     from llaso_data.pipeline import commit
     from llaso_data.pipeline.blocks import PlannedBlock, block_name
     from llaso_data.pipeline.observe import Observer, load_block
     from llaso_data.pipeline.recipe import Asr, Observe, Run, SourceSpec
 
-    settings = Observe(asr=Asr(model=model, compute_type="int8", batch_size=BATCH))
+    settings = Observe(asr=Asr(model=model, compute_type="int8", batch_size=BATCH, pack=pack))
     observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
 
     def transcribe(paths: Sequence[str]) -> list[str]:
@@ -52,6 +53,10 @@ def ours(model: str, out: str, given: bool = False) -> Transcriber:
 
 def ours_given(model: str, out: str) -> Transcriber:
     return ours(model, out, given=True)
+
+
+def ours_alone(model: str, out: str) -> Transcriber:
+    return ours(model, out, pack=False)
 
 
 def faster_whisper(model: str, out: str) -> Transcriber:
@@ -122,11 +127,15 @@ def transformers_pipeline(model: str, out: str) -> Transcriber:
 
 
 def _faster(model: str) -> Any:
+    """faster-whisper over our own conversion, beside which it wants the tokenizer."""
     from faster_whisper import WhisperModel
 
     from llaso_data.asr.load import converted
 
-    return WhisperModel(converted(model, "int8"), device="cpu", compute_type="int8", cpu_threads=THREADS)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in (*Path(converted(model, "int8")).iterdir(), Path(model, "tokenizer.json")):
+            Path(folder, path.name).symlink_to(path.resolve())
+        return WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=THREADS)
 
 
 def _int8(module: Any) -> Any:
@@ -160,6 +169,7 @@ BASE = Tool("faster-whisper, per file, words", faster_whisper)
 TOOLS = (
     Tool("LLaSO", ours),
     Tool("LLaSO, transcripts given", ours_given, ("short",)),
+    Tool("LLaSO, one clip per window", ours_alone, ("short",), slow=True),
     BASE,
     Tool("faster-whisper, batched, words", faster_whisper_batched),
     Tool("faster-whisper, batched, no words", faster_whisper_batched_no_words, ("long",)),
