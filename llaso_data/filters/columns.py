@@ -18,7 +18,7 @@ from llaso_data.filters.confidence import CJK, NO_SPEECH
 from llaso_data.filters.consistency import GIVEN_UNMATCHED, PHRASE, SCRIPT_MISMATCH
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, Columns
-from llaso_data.records import GIVEN
+from llaso_data.records import GIVEN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
 _DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
@@ -38,15 +38,43 @@ def stored(needed: Collection[str]) -> list[str]:
 def read(uri: str, columns: Sequence[str]) -> pa.Table:
     """Those columns of one observation file, nested ones flattened to dotted names. Raises LLaSOError."""
     with reading(uri) as file:
-        table = pq.ParquetFile(file).read(columns=list(columns), use_threads=False)
+        parquet = pq.ParquetFile(file)
+        check(uri, parquet.schema_arrow, Utterance, columns)
+        table = parquet.read(columns=list(columns), use_threads=False)
         table.validate(full=True)
-        flat = table.flatten()
-    missing = sorted(set(columns) - set(flat.column_names))
-    if missing:
-        raise LLaSOError(
-            f"{uri}: has no column {', '.join(missing)}; it was not written by this version of build-align"
-        )
-    return flat.select(list(columns))
+        return table.flatten().select(list(columns))
+
+
+def check(uri: str, found: pa.Schema, record: type, columns: Sequence[str]) -> None:
+    """Raises LLaSOError where one of these columns (or dotted parts of one) is not what such records have."""
+    for name in columns:
+        has, wants = _field(found, name), _field(schema(record), name)
+        if has is None or wants is None or not _like(has, wants):
+            wrong = f"has no column {name}" if has is None else f"its column {name} is {has.type}, not {wants}"
+            raise LLaSOError(f"{uri}: {wrong}; it was not written by this version of build-align")
+
+
+def _field(found: pa.Schema, name: str) -> pa.Field | None:
+    first, _, rest = name.partition(".")
+    if found.names.count(first) != 1:
+        return None
+    field = found.field(first)
+    if not rest:
+        return field
+    place = field.type.get_field_index(rest) if pa.types.is_struct(field.type) else -1
+    return field.type.field(place) if place >= 0 else None
+
+
+def _like(has: pa.Field, wants: pa.Field) -> bool:
+    """The same types, and no nulls where none may be. Parquet calls elements of lists otherwise than we do."""
+    if has.type.id != wants.type.id or (has.nullable and not wants.nullable):
+        return False
+    if pa.types.is_nested(wants.type) and has.type.num_fields != wants.type.num_fields:
+        return False
+    inner = range(wants.type.num_fields if pa.types.is_nested(wants.type) else 0)
+    if pa.types.is_struct(wants.type) and any(has.type.field(n).name != wants.type.field(n).name for n in inner):
+        return False
+    return all(_like(has.type.field(n), wants.type.field(n)) for n in inner)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
-from llaso_data.records import FORMAT_VERSION, Utterance, from_table, to_table
+from llaso_data.records import FORMAT_VERSION, Utterance, Verdict, from_table, schema, to_table
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -74,11 +74,17 @@ def judged(out: str, stated: Mapping[str, Any], wanted: Sequence[str]) -> Iterat
 
     `wanted` includes ``id``. Raises LLaSOError where verdicts and observations do not belong together.
     """
-    with columns.reading(verdicts_uri(out, stated["verdicts"])) as file:
-        verdicts = _Rows(pq.ParquetFile(file))
+    table = verdicts_uri(out, stated["verdicts"])
+    with columns.reading(table) as file:
+        parquet = pq.ParquetFile(file)
+        columns.check(table, parquet.schema_arrow, Verdict, schema(Verdict).names)
+        verdicts = _Rows(parquet)
         for block in stated["blocks"]:
-            with columns.reading(part_uri(out, block)) as part:
-                seen = pq.ParquetFile(part).read(list(wanted))
+            uri = part_uri(out, block)
+            with columns.reading(uri) as part:
+                parquet = pq.ParquetFile(part)
+                columns.check(uri, parquet.schema_arrow, Utterance, wanted)
+                seen = parquet.read(list(wanted))
                 seen.validate(full=True)
             said = verdicts.take(len(seen))
             if not said["id"].equals(seen["id"]):

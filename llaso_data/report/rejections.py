@@ -44,14 +44,13 @@ def rejections(align: str, rule: str | None = None) -> Iterator[Rejection]:
 
 def _of_block(judged: pa.Table, observed: pa.Table, rule: str | None) -> Iterator[Rejection]:
     pairs = zip(judged["verdict"].to_pylist(), judged["rule"].to_pylist(), strict=True)
-    wanted = pa.array(
-        [row for row, (verdict, name) in enumerate(pairs) if verdict != ACCEPTED and _named(name, rule)], pa.int64()
-    )
+    rows = [row for row, (verdict, name) in enumerate(pairs) if verdict != ACCEPTED and _named(name or "", rule)]
+    wanted = pa.array(rows, pa.int64())
     for verdict, seen in zip(judged.take(wanted).to_pylist(), observed.take(wanted).to_pylist(), strict=True):
         yield Rejection(
             id=verdict["id"],
             verdict=verdict["verdict"],
-            rule=verdict["rule"],
+            rule=verdict["rule"] or "",
             value=verdict["value"],
             threshold=verdict["threshold"],
             place=place(seen["source"]),
