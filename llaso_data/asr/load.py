@@ -38,6 +38,9 @@ def load(asr: Asr, run: Run) -> Whisper:
     from transformers import WhisperForConditionalGeneration
     from transformers.utils import logging
 
+    # oneDNN keeps a kernel for every shape that it has seen. Ours are of all lengths: few are ever found again, and
+    # memory would grow for hours. It looks at this before its first kernel.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     on = device(run)

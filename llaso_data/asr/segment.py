@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llaso_data.pipeline.recipe import Segment
 
 _FRAME_SAMPLES = 512  # Silero's step at 16 kHz
+_FRAMES_AT_ONCE = 32
 _GRID_SAMPLES = 16  # borders fall on whole milliseconds, so that seconds with 3 decimals name samples exactly
 
 
@@ -75,7 +76,12 @@ def speech(pcm: NDArray[np.int16], settings: Segment) -> list[tuple[int, int]]:
 
 def probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     """Probability of speech for every 32 ms."""
-    probs: NDArray[np.float32] = _silero().audio_forward(pcm.astype(np.float32) / 32768.0)
+    frames = -(-len(pcm) // _FRAME_SAMPLES)
+    # The runtime plans its memory for every length anew and keeps the plan, so lengths are whole seconds or so: silence
+    # that follows changes nothing of what was before.
+    padded = np.zeros(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE * _FRAME_SAMPLES, dtype=np.float32)
+    padded[: len(pcm)] = pcm / np.float32(32768.0)
+    probs: NDArray[np.float32] = _silero().audio_forward(padded)[:frames]
     return probs
 
 
@@ -93,4 +99,7 @@ def _silero() -> Any:
     import silero_vad  # sets torch to one thread when imported
 
     torch.set_num_threads(threads)
-    return silero_vad.load_silero_vad(sequence=True)
+    model = silero_vad.load_silero_vad(sequence=True)
+    # Its runtime keeps the memory of the longest sound so far: the longest that it takes at once, now.
+    model.audio_forward(np.zeros(model.max_frames * _FRAME_SAMPLES, dtype=np.float32))
+    return model
