@@ -39,6 +39,7 @@ from llaso_data.text import tokens
 
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
 RECORDING_S = 300.0
+RECORDINGS = 4  # in a part, as a block of build-align holds several
 
 # -- the corpora ---------------------------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ def main() -> None:
         "--clips", type=int, default=1000, help="at most; Debian has 568 English prompts with transcripts"
     )
     parser.add_argument("--corpora", nargs="+", choices=["short", "long"], default=["short", "long"])
-    parser.add_argument("--parts", type=int, default=8, help="of the short clips; every long recording is a part")
+    parser.add_argument("--parts", type=int, default=8, help="of the short clips; recordings are taken by fours")
     parser.add_argument("--slow-parts", type=int, default=2, help="that the slow tools take")
     parser.add_argument("--tools", nargs="+", help="names, or beginnings of names; faster-whisper per file always")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -186,9 +187,10 @@ def main() -> None:
         chosen.append(tool)
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         clips = short_clips(Path(folder, "short"), args.clips)
+        recordings = long_recordings(Path(folder, "long"), clips)
         parts = {
             "short": dealt(clips, args.parts),
-            "long": [[path] for path in long_recordings(Path(folder, "long"), clips)],
+            "long": dealt(recordings, -(-len(recordings) // RECORDINGS)),
         }
         loaded = {tool.name: Loaded(TOOLS.index(tool), str(MODELS[args.model]())) for tool in chosen}
         for name, process in loaded.items():

@@ -209,8 +209,8 @@ class Decoder:
                 )
                 of_layer = range(layer.encoder_attn.num_heads)
                 own = self._reading.get(number, []) if reading else list(of_layer)
-                looks = bool(heads) and bool(own)
-                heard_BTW, weights_BHTS = self._cross(layer, number, hidden_BTW, states, cross_B11S, looks)
+                looked_at = own if heads else []
+                heard_BTW, weights_BHTS = self._cross(layer, number, hidden_BTW, states, cross_B11S, looked_at)
                 hidden_BTW = hidden_BTW + heard_BTW
                 inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_BTW)))
                 hidden_BTW = hidden_BTW + layer.fc2(inner)
@@ -219,7 +219,7 @@ class Decoder:
                 ids = torch.tensor([number * len(of_layer) + head for head in own], dtype=torch.long)
                 for i, state in enumerate(states):
                     # Only the best so far are kept: all heads of a large model would not fit.
-                    maps = weights_BHTS[i, own, spans[i], : state.frames].float()
+                    maps = weights_BHTS[i, :, spans[i], : state.frames].float()
                     before = kept[i]
                     both = (torch.cat([before[0], maps]), torch.cat([before[1], ids])) if before else (maps, ids)
                     kept[i] = both if reading else _largest(*both, heads)
@@ -233,9 +233,9 @@ class Decoder:
         hidden_BTW: torch.Tensor,
         states: Sequence[EncoderStates],
         mask_B11S: torch.Tensor,
-        looks: bool,
+        heads: list[int],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Cross-attention of one layer, and its weights where they are looked at."""
+        """Cross-attention of one layer, and the weights of the heads that are looked at."""
         import torch
 
         attention = layer.encoder_attn
@@ -250,13 +250,16 @@ class Decoder:
             by_head(torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)) for parts in (keys, values)
         )
         weights_BHTS = None
-        if looks:
+        if len(heads) == attention.num_heads:
             weights_BHTS = torch.softmax(query_BHTD @ keys_BHSD.transpose(2, 3) + mask_B11S, dim=-1)
             heard_BHTD = weights_BHTS @ values_BHSD
         else:
             heard_BHTD = torch.nn.functional.scaled_dot_product_attention(
                 query_BHTD, keys_BHSD, values_BHSD, attn_mask=mask_B11S, scale=1.0
             )
+            if heads:
+                scores_BHTS = query_BHTD[:, heads] @ keys_BHSD[:, heads].transpose(2, 3)
+                weights_BHTS = torch.softmax(scores_BHTS + mask_B11S, dim=-1)
         heard_BTW: torch.Tensor = attention.out_proj(heard_BHTD.transpose(1, 2).reshape(batch, length, width))
         return heard_BTW, weights_BHTS
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,12 +29,12 @@ from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.records import ASR, GIVEN, Utterance, failed
-from llaso_data.text import compression_ratio, letters
+from llaso_data.text import compression_ratio, letters, normalize
 
 if TYPE_CHECKING:
     import torch
 
-    from llaso_data.pipeline.recipe import Align, Asr
+    from llaso_data.pipeline.recipe import Align, Asr, Segment
 
 # A share of a packed window is doubtful, and its clip decoded again, beyond any of these: once more packed, in other
 # company and with more silence between, which settles nine of ten, and then alone.
@@ -44,6 +45,7 @@ _MAX_COMPRESSION = 2.4  # of the window's text: beyond, Whisper went in a loop
 _WIDER_GAP_S = 1.0
 _MAX_LETTERS_PER_S = 30.0
 _MIN_LETTERS_PER_S = 1.0
+_SLOW_S = 1.0  # a letter or figure may take as long, with the silence around it
 
 # A packed clip's language is doubtful under these and asked again of the clip alone: one language leaks into another
 # in the same window.
@@ -80,12 +82,14 @@ class Encoded:
 class Listen:
     """A stage: utterances and their PCM in, the same utterances with what Whisper says of them out."""
 
-    def __init__(self, whisper: Whisper, asr: Asr, align: Align) -> None:
+    def __init__(self, whisper: Whisper, asr: Asr, align: Align, segment: Segment | None = None) -> None:
+        """``segment``: how recordings were cut, where any were; the silence that was kept around segments counts."""
         self._whisper = whisper
         self._asr = asr
         self._align = align
         self._silence: EncoderStates | None = None
-        self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # half of the gap between packed clips belongs to each
+        self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
+        self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # of the silence beside a packed clip, what belongs to it
         unknown = [code for code in asr.languages if not whisper.vocabulary.supports(code)]
         if unknown:
             known = ", ".join(whisper.vocabulary.languages) or "en"
@@ -133,7 +137,7 @@ class Listen:
         """Set language and its probability of every clip."""
         vocabulary = self._whisper.vocabulary
         slices = {
-            slot.clip: states[w] if window.solo else self._context(states[w], slot)
+            slot.clip: states[w] if window.solo else self._context(states[w], window, slot)
             for w, window in enumerate(windows)
             for slot in window.slots
         }
@@ -174,7 +178,7 @@ class Listen:
         known = [i for i in clips if results[i].language]
         unsure: list[int] = []
         mixed: list[int] = []
-        doubtful: list[int] = []
+        doubtful: dict[int, str] = {}
         for windows in self._batches(self._plan(results, unknown, audio)):
             encoded = self._encode(windows, audio)
             self._identify(results, windows, encoded.windows)
@@ -195,9 +199,9 @@ class Listen:
             yield self._decode(results, windows, encoded, None)
         for windows in self._batches(self._plan(results, sorted(known + mixed), audio)):
             yield self._decode(results, windows, self._encode(windows, audio), doubtful)
-        still: list[int] = []
+        still: dict[int, str] = {}
         for windows in self._batches(self._plan(results, sorted(doubtful), audio, wider=True)):
-            yield self._decode(results, windows, self._encode(windows, audio), still)
+            yield self._decode(results, windows, self._encode(windows, audio), still, doubtful)
         for windows in self._batches(self._plan(results, sorted(still), audio, packed=False)):
             yield self._decode(results, windows, self._encode(windows, audio), None)
 
@@ -209,12 +213,13 @@ class Listen:
         packed: bool = True,
         wider: bool = False,
     ) -> list[Window]:
-        planned = pack(
-            [len(audio[i]) for i in clips],
-            [results[i].language for i in clips],
-            max(self._asr.gap_s, _WIDER_GAP_S) if wider else self._asr.gap_s,
-            self._asr.pack and packed,
-        )
+        gap_s = self._asr.gap_s
+        if wider:
+            gap_s = max(gap_s, _WIDER_GAP_S)
+        elif all(results[i].recording != results[i].id for i in clips):
+            gap_s = self._segment_gap_s
+        lengths, languages = [len(audio[i]) for i in clips], [results[i].language for i in clips]
+        planned = pack(lengths, languages, gap_s, self._asr.pack and packed)
         return [
             Window(tuple(dataclasses.replace(s, clip=clips[s.clip]) for s in window.slots), window.language)
             for window in planned
@@ -229,9 +234,17 @@ class Listen:
         return Encoded(states_BSW, self._whisper.decoder.read(states_BSW))
 
     def _decode(
-        self, results: list[Utterance], windows: list[Window], encoded: Encoded, doubtful: list[int] | None
+        self,
+        results: list[Utterance],
+        windows: list[Window],
+        encoded: Encoded,
+        doubtful: dict[int, str] | None,
+        before: Mapping[int, str] = MappingProxyType({}),
     ) -> tuple[list[int], list[Heard]]:
-        """Decode windows and take them apart; with a list for doubtful clips, those go there instead."""
+        """Decode windows and take them apart. Doubtful clips, and what was heard of them, go into the dict instead.
+
+        What was heard `before` in other company and is heard again is no longer in doubt: it is what Whisper hears.
+        """
         languages = [results[window.slots[0].clip].language or "en" for window in windows]
         states = encoded.windows
         decoded = self._whisper.engine.decode(encoded.states_BSW, languages)
@@ -242,9 +255,11 @@ class Listen:
             parts = self._parts(decoded[w], scored.get(w), window, languages[w])
             loop = compression_ratio(self._whisper.vocabulary.text(decoded[w].tokens)) > _MAX_COMPRESSION
             for slot, part in zip(window.slots, parts, strict=True):
-                one = self._heard(decoded[w], scored.get(w), part, states[w], slot, packed=not window.solo)
-                if doubtful is not None and not window.solo and (loop or _doubtful(one, part, slot.length)):
-                    doubtful.append(slot.clip)
+                one = self._heard(decoded[w], scored.get(w), part, states[w], window, slot)
+                doubt = doubtful is not None and not window.solo and (loop or _doubtful(one, part, slot.length))
+                again = normalize(one.hypothesis, languages[w]) or None
+                if doubtful is not None and doubt and (loop or again is None or again != before.get(slot.clip)):
+                    doubtful[slot.clip] = again or ""
                 else:
                     indices.append(slot.clip)
                     heard.append(one)
@@ -270,20 +285,20 @@ class Listen:
         return split(scored.attention_HTS, starts, window.slots)
 
     def _heard(
-        self, decoded: Decoded, scored: Forced | None, part: Part, states: EncoderStates, slot: Slot, packed: bool
+        self, decoded: Decoded, scored: Forced | None, part: Part, states: EncoderStates, window: Window, slot: Slot
     ) -> Heard:
         logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
         return Heard(
             self._whisper.vocabulary.text(decoded.tokens[part.first : part.last]).strip(),
             float(logprobs.mean()) if len(logprobs) else None,
             float(logprobs.min()) if len(logprobs) else None,
-            None if packed else decoded.no_speech_prob,
-            packed,
+            decoded.no_speech_prob if window.solo else None,
+            not window.solo,
             states[slot.frames],
-            self._context(states, slot) if packed else states,
+            states if window.solo else self._context(states, window, slot),
         )
 
-    def _context(self, states: EncoderStates, slot: Slot) -> EncoderStates:
+    def _context(self, states: EncoderStates, window: Window, slot: Slot) -> EncoderStates:
         """A packed clip's states with silence after them: without, Whisper cannot tell that the speech is over.
 
         The states beside the slot are those of the gap; what follows comes from a window of pure silence, encoded
@@ -292,8 +307,11 @@ class Listen:
         if self._silence is None:
             silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
             (self._silence,) = self._whisper.decoder.read(self._whisper.engine.encode([silent]))
-        first = max(0, slot.frames.start - self._margin_frames)
-        last = min(WINDOW_FRAMES, slot.frames.stop + self._margin_frames)
+        place = window.slots.index(slot)
+        before = window.slots[place - 1].frames.stop if place else 0
+        after = window.slots[place + 1].frames.start if place + 1 < len(window.slots) else WINDOW_FRAMES
+        first = max(slot.frames.start - self._margin_frames, (before + slot.frames.start + 1) // 2, 0)
+        last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
         return joined([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
     @staticmethod
@@ -362,11 +380,11 @@ class Listen:
 def _doubtful(heard: Heard, part: Part, samples: int) -> bool:
     if not heard.hypothesis or heard.avg_logprob is None or heard.min_token_logprob is None:
         return True
-    rate = letters(heard.hypothesis) / (samples / SAMPLE_RATE_HZ)
+    count, seconds = letters(heard.hypothesis), samples / SAMPLE_RATE_HZ
     return (
         part.inside < _MIN_INSIDE
         or heard.avg_logprob < _MIN_AVG_LOGPROB
         or heard.min_token_logprob < _MIN_TOKEN_LOGPROB
-        or rate > _MAX_LETTERS_PER_S
-        or rate < _MIN_LETTERS_PER_S
+        or count > _MAX_LETTERS_PER_S * seconds
+        or count < _MIN_LETTERS_PER_S * (seconds - _SLOW_S)
     )

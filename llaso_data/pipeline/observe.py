@@ -144,7 +144,9 @@ class Observer:
         self._statistics = whisper.statistics
         self._reported = Statistics()
         self._out = out
-        self._stages: list[tuple[str, Stage]] = [("listen", Listen(whisper, settings.asr, settings.align))]
+        self._stages: list[tuple[str, Stage]] = [
+            ("listen", Listen(whisper, settings.asr, settings.align, settings.segment))
+        ]
         self._stages.append(("text", score_text))
         if settings.language_model.model is not None:
             from llaso_data.filters.language_model import LanguageModelStage
