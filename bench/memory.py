@@ -7,10 +7,11 @@ blocks of 16 clips. Counted is anonymous memory (heaps and stacks), a worker's w
 of libraries are read from their files as they are needed, and Ray's object store, which all processes map, has a line
 of its own. Of
 
-- whoever listens (the driver of `local`, the actors of Ray): noted by itself between two blocks, where it holds no more
-  than it must. A line is fitted through these notes.
-- every other process: read from /proc once a second. What it holds besides the block at hand is the lowest of it over
-  a while, so the audio is cut into 10 parts from 20 minutes on, and the line is fitted through the lowest in each.
+- whoever listens (the driver of `local`, the actors of Ray): noted by itself between two blocks.
+- every other process: read from /proc once a second.
+
+What a process holds besides the block at hand, and besides what Ray's threads in it are just doing, is the lowest of it
+over a while: the audio is cut into 10 parts from 20 minutes on, and a line is fitted through the lowest in each.
 
 Printed for each: its peak, the line at 20 minutes and at the end, and the growth between them. The demand: not above
 1 % for the driver and every listener and loader that lived through at least half of it. Ray's own processes and its
@@ -277,9 +278,8 @@ def fitted(trace: Trace, committed: npt.NDArray[np.float64], warm_s: float) -> L
     present = np.unique(part)
     if len(present) < MIN_PARTS:
         return None
-    if not trace.noted:
-        held_mb = np.array([held_mb[part == number].min() for number in present])
-        audio_s = warm_s + (present + 0.5) * (end_s - warm_s) / PARTS
+    held_mb = np.array([held_mb[part == number].min() for number in present])
+    audio_s = warm_s + (present + 0.5) * (end_s - warm_s) / PARTS
     line = np.polynomial.Polynomial.fit(audio_s, held_mb, 1)
     return Line(trace.role, peak_mb, float(line(warm_s)), float(line(end_s)))
 
