@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from alignment_peers import Aligner, Times, peers
-from alignment_sets import Set, Truth, joined_clips, joined_digits, joined_words, labelled
+from alignment_sets import Set, joined_clips, joined_digits, joined_prompts, labelled
 
 from llaso_data.align import bidirectional
 from llaso_data.asr.load import Whisper, load
@@ -28,6 +28,7 @@ from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
+from llaso_data.demo.exact import Truth
 from llaso_data.pipeline.recipe import Align, Asr, Run
 
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
@@ -55,7 +56,7 @@ def main() -> None:
     aligners.update(
         (name, align) for name, align in peers(folder, whisper, args.threads).items() if name not in args.without
     )
-    sets = [*(labelled(args.labels) if args.labels else []), *joined_words(args.utterances)]
+    sets = [*(labelled(args.labels) if args.labels else []), *joined_prompts(args.utterances)]
     sets += [joined_digits(args.digits, args.utterances)] if args.digits else []
     sets += joined_clips() if args.clips else []
     print(f"Whisper {args.model}, {args.threads} threads; errors in ms, shares in %")

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from alignment import ours
 from alignment_peers import Times, peers
-from alignment_sets import Truth, joined_words
 from matplotlib import pyplot
 
 from llaso_data.align import attention, dtw
@@ -24,6 +23,7 @@ from llaso_data.asr.load import Whisper, load
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
+from llaso_data.demo.exact import Truth, joined_words
 from llaso_data.pipeline.recipe import Align, Asr, Run
 from llaso_data.text import word_spans
 
@@ -38,7 +38,7 @@ def main() -> None:
     folder = str(weights.tiny_en())
     torch.set_num_threads(1)
     whisper = load(Asr(model=folder), Run(device="cpu", threads=1))
-    truth = joined_words(1)[1][1][0]
+    (truth,) = joined_words(1)
     draw_path(whisper, truth, args.out / "align-path.png")
     aligners = {"LLaSO": ours(whisper, packed=False), **peers(folder, whisper, 1)}
     draw_words(truth, {name: align([truth])[0] for name, align in aligners.items()}, args.out / "align-words.png")

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from alignment_sets import Truth
 from rapidfuzz.distance import Levenshtein
 
 from llaso_data.asr.load import Whisper, converted
 from llaso_data.asr.torch import Features
 from llaso_data.asr.windows import WINDOW_SAMPLES
 from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.demo.exact import Truth
 from llaso_data.text import is_spaced, normalize, word_spans
 
 Times = list[tuple[float, float] | None]
