@@ -1,4 +1,4 @@
-"""The figures of docs/align.md: one utterance of joined words, its attention and path, and where aligners put words.
+"""The figures of docs/align.md: a packed window; joined words, their attention and path, and where aligners put them.
 
     .venv/bin/python bench/alignment_figures.py --out docs/figures
 
@@ -8,6 +8,7 @@ tiny.en, the first utterance of the joined prompts that are reported on. Needs m
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from alignment import ours
 from alignment_peers import Times, peers
 from matplotlib import pyplot
 
+from llaso_data import audio
 from llaso_data.align import attention, dtw
 from llaso_data.align.words import states
 from llaso_data.asr.load import Whisper, load
+from llaso_data.asr.split import split
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
-from llaso_data.demo import weights
+from llaso_data.demo import assets, weights
 from llaso_data.demo.exact import Truth, joined_words
 from llaso_data.pipeline.recipe import Align, Asr, Run
 from llaso_data.text import word_spans
@@ -39,9 +42,59 @@ def main() -> None:
     torch.set_num_threads(1)
     whisper = load(Asr(model=folder), Run(device="cpu", threads=1))
     (truth,) = joined_words(1)
+    draw_window(whisper, args.out / "packed-window.png")
     draw_path(whisper, truth, args.out / "align-path.png")
     aligners = {"LLaSO": ours(whisper, packed=False), **peers(folder, whisper, 1)}
     draw_words(truth, {name: align([truth])[0] for name, align in aligners.items()}, args.out / "align-words.png")
+
+
+def draw_window(whisper: Whisper, path: Path) -> None:
+    """A packed window: its clips, and below each word's attention with the clip that the word was dealt to."""
+    prompts = assets.demo_corpus(60, 1)
+    source = prompts.folders[prompts.languages.index("en")]
+    pcm = {i: audio.decode(str(clip))[0] for i, clip in enumerate(sorted(source.rglob("*.g722")))}
+    lengths = [len(pcm[i]) for i in pcm]
+    window = max(pack(lengths, ["en"] * len(pcm), Asr().gap_s), key=lambda each: len(each.slots))
+    encoded = whisper.engine.encode([assemble(window, pcm)])
+    (heard,) = whisper.engine.decode(encoded, ["en"])
+    targets = [[*heard.tokens, whisper.vocabulary.end]]
+    (scored,) = whisper.decoder.force(
+        [whisper.vocabulary.prompt("en")], targets, whisper.decoder.read(encoded), heads=Align().heads
+    )
+    assert scored.attention_HTS is not None
+    starts = whisper.vocabulary.word_starts(heard.tokens, "en")
+    parts = split(scored.attention_HTS, starts, window.slots)
+    bounds = [*starts, len(heard.tokens)]
+    both = (scored.attention_HTS[:, :-1] + scored.attention_HTS[:, 1:]).mean(axis=0)
+    rows = np.stack([both[a:b].mean(axis=0) for a, b in pairwise(bounds)])
+    figure, (above, below) = pyplot.subplots(
+        2,
+        1,
+        figsize=(10, 1.6 + 0.15 * len(rows)),
+        sharex=True,
+        height_ratios=(1.2, 0.15 * len(rows)),
+        layout="constrained",
+    )
+    samples = assemble(window, pcm)
+    above.plot(np.arange(len(samples))[::8] / SAMPLE_RATE_HZ, samples[::8], color="#777777", linewidth=0.3)
+    above.set_yticks([])
+    shown = np.sqrt(rows / rows.max(axis=1, keepdims=True))
+    below.imshow(shown, aspect="auto", cmap="Greys", extent=(0, 30, len(rows) - 0.5, -0.5), interpolation="none")
+    for number, (slot, part) in enumerate(zip(window.slots, parts, strict=True)):
+        start_s, end_s = slot.start / SAMPLE_RATE_HZ, (slot.start + slot.length) / SAMPLE_RATE_HZ
+        above.axvspan(start_s, end_s, color=COLOURS[number % 2], alpha=0.25, linewidth=0)
+        own = [row for row, first in enumerate(starts) if part.first <= first < part.last]
+        if own:
+            corner, height = (start_s, own[0] - 0.5), len(own)
+            below.add_patch(
+                pyplot.Rectangle(
+                    corner, end_s - start_s, height, fill=False, edgecolor=COLOURS[number % 2], linewidth=1.2
+                )
+            )
+    labels = [whisper.vocabulary.text(heard.tokens[a:b]).strip() for a, b in pairwise(bounds)]
+    below.set_yticks(range(len(labels)), labels, fontsize=6)
+    below.set_xlabel("seconds")
+    _save(figure, path)
 
 
 def draw_path(whisper: Whisper, truth: Truth, path: Path) -> None:
