@@ -92,9 +92,8 @@ class Unrepeated(Decoder):
         prompts: Sequence[Sequence[int]],
         targets: Sequence[Sequence[int]],
         states: Sequence[EncoderStates],
-        heads: int = 0,
-        reading: bool = False,
-        scored: bool = True,
+        *arguments: Any,
+        **options: Any,
     ) -> list[Forced]:
         names = [(tuple(p), tuple(t), id(s)) for p, t, s in zip(prompts, targets, states, strict=True)]
         rows = {name: i for i, name in enumerate(names)}
@@ -102,9 +101,8 @@ class Unrepeated(Decoder):
             [prompts[i] for i in rows.values()],
             [targets[i] for i in rows.values()],
             [states[i] for i in rows.values()],
-            heads,
-            reading,
-            scored,
+            *arguments,
+            **options,
         )
         by_name = dict(zip(rows, found, strict=True))
         return [by_name[name] for name in names]

@@ -256,13 +256,13 @@ class Listen:
             loop = compression_ratio(self._whisper.vocabulary.text(decoded[w].tokens)) > _MAX_COMPRESSION
             for slot, part in zip(window.slots, parts, strict=True):
                 one = self._heard(decoded[w], scored.get(w), part, states[w], window, slot)
-                doubt = doubtful is not None and not window.solo and (loop or _doubtful(one, part, slot.length))
-                again = normalize(one.hypothesis, languages[w]) or None
-                if doubtful is not None and doubt and (loop or again is None or again != before.get(slot.clip)):
-                    doubtful[slot.clip] = again or ""
-                else:
-                    indices.append(slot.clip)
-                    heard.append(one)
+                if doubtful is not None and not window.solo and (loop or _doubtful(one, part, slot.length)):
+                    text = normalize(one.hypothesis, languages[w])
+                    if loop or not text or text != before.get(slot.clip):
+                        doubtful[slot.clip] = text
+                        continue
+                indices.append(slot.clip)
+                heard.append(one)
         return indices, heard
 
     def _score(self, decoded: list[Decoded], languages: list[str], states: list[EncoderStates]) -> dict[int, Forced]:

@@ -40,12 +40,17 @@ def stored(needed: Collection[str]) -> list[str]:
 
 def read(uri: str, columns: Sequence[str]) -> pa.Table:
     """Those columns of one observation file, nested ones flattened to dotted names. Raises LLaSOError."""
+    return nested(uri, columns).flatten().select(list(columns))
+
+
+def nested(uri: str, columns: Sequence[str]) -> pa.Table:
+    """The same as it is stored."""
     with reading(uri) as file:
         parquet = pq.ParquetFile(file)
         check(uri, parquet.schema_arrow, Utterance, columns)
         table = parquet.read(columns=list(columns), use_threads=False)
         table.validate(full=True)
-        return table.flatten().select(list(columns))
+        return table
 
 
 def check(uri: str, found: pa.Schema, record: type, columns: Sequence[str]) -> None:

@@ -80,12 +80,7 @@ def judged(out: str, stated: Mapping[str, Any], wanted: Sequence[str]) -> Iterat
         columns.check(table, parquet.schema_arrow, Verdict, schema(Verdict).names)
         verdicts = _Rows(parquet)
         for block in stated["blocks"]:
-            uri = part_uri(out, block)
-            with columns.reading(uri) as part:
-                parquet = pq.ParquetFile(part)
-                columns.check(uri, parquet.schema_arrow, Utterance, wanted)
-                seen = parquet.read(list(wanted))
-                seen.validate(full=True)
+            seen = columns.nested(part_uri(out, block), wanted)
             said = verdicts.take(len(seen))
             if not said["id"].equals(seen["id"]):
                 raise LLaSOError(f"{out}: the verdicts do not belong to the observations; run build-align again")
