@@ -30,7 +30,7 @@ def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transc
     from llaso_data.pipeline.observe import Observer, load_block
     from llaso_data.pipeline.recipe import Asr, Observe, Run, SourceSpec
 
-    settings = Observe(asr=Asr(model=model, compute_type="int8", batch_size=BATCH, pack=pack))
+    settings = Observe(asr=Asr(model=model, compute_type="int8", pack=pack))
     observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
 
     def transcribe(paths: Sequence[str]) -> list[str]:

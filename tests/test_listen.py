@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from llaso_data.asr import listen as module
 from llaso_data.asr.listen import Listen
-from llaso_data.asr.load import Whisper
+from llaso_data.asr.load import Whisper, load
 from llaso_data.asr.segment import segment
 from llaso_data.asr.windows import pack
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import Align, Asr, Segment
+from llaso_data.pipeline.recipe import Align, Asr, Run, Segment
 from llaso_data.records import ASR, GIVEN, Source, Utterance, failed, rounded, utterance_id
 from llaso_data.text import cer, wer
 from tests.conftest import Clip
@@ -96,6 +96,17 @@ def test_the_same_block_gives_the_same_records(tiny_en: Path, clips: list[Clip])
         assert one.scores.min_word_logprob is not None and one.scores.min_word_logprob > -4.0
         assert one.scores.eot_logprob is not None and one.scores.eot_logprob > -5.0
         assert one.scores.llr is not None and one.scores.llr > -1.0
+
+
+def test_more_threads_give_the_same_records(tiny_en: Path, clips: list[Clip]) -> None:
+    chosen = [clip for clip in clips if clip.language == "en"]
+    utterances, audio_of = [utterance(clip) for clip in chosen], [pcm(clip.path) for clip in chosen]
+    asr = Asr(model=str(tiny_en), pack=False, batch_size=1)
+    one, three = (load(asr, Run(device="cpu", threads=threads)) for threads in (1, 3))
+    assert [rounded(u) for u in listen(one, utterances, audio_of, asr)] == [
+        rounded(u) for u in listen(three, utterances, audio_of, asr)
+    ]
+    assert one.statistics == three.statistics
 
 
 def test_a_doubtful_clip_is_packed_again_and_then_heard_alone(

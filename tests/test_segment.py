@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from llaso_data import audio
-from llaso_data.asr.segment import segment, speech, speech_ratio
+from llaso_data.asr.segment import probabilities, segment, speech
 from llaso_data.pipeline.recipe import Segment
 from llaso_data.records import GIVEN, Source, Utterance, utterance_id
 from tests.conftest import Clip
@@ -48,7 +49,7 @@ def test_segments_hold_the_speech_and_not_the_silence(
     long: tuple[NDArray[np.int16], list[tuple[int, int]]],
 ) -> None:
     pcm, spans = long
-    found = speech(pcm, Segment())
+    found = speech(probabilities(pcm), len(pcm), Segment())
     for first, last in spans:  # the middle of every clip is in a segment
         assert any(a <= (first + last) // 2 < b for a, b in found)
     for (_, before), (after, _) in itertools.pairwise(spans):  # the middle of every pause is in none
@@ -61,7 +62,7 @@ def test_segments_are_ordered_disjoint_and_not_too_long(
     long: tuple[NDArray[np.int16], list[tuple[int, int]]], max_s: float
 ) -> None:
     pcm, _ = long
-    found = speech(pcm, Segment(max_s=max_s))
+    found = speech(probabilities(pcm), len(pcm), Segment(max_s=max_s))
     assert found and all(0 <= a < b <= len(pcm) and b - a <= max_s * 16_000 for a, b in found)
     assert all(a % 16 == 0 and b % 16 == 0 for a, b in found)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))
@@ -90,7 +91,16 @@ def test_what_fits_a_window_stays_whole(clips: list[Clip]) -> None:
     pcm, _ = audio.decode(str(clips[0].path))
     whole = utterance(str(clips[0].path))
     ((piece, samples),) = segment(whole, pcm, Segment())
-    assert piece is whole and samples is pcm
+    assert samples is pcm
+    assert piece == dataclasses.replace(whole, scores=piece.scores)
+
+
+def test_a_segments_speech_ratio_is_nearly_that_of_its_sound_alone(
+    long: tuple[NDArray[np.int16], list[tuple[int, int]]],
+) -> None:
+    pieces = segment(utterance("long.wav"), long[0], Segment())
+    for piece, samples in pieces:
+        assert piece.scores.speech_ratio == pytest.approx(_ratio(samples), abs=0.1)
 
 
 def test_silence_has_no_segments() -> None:
@@ -105,12 +115,18 @@ def test_noise_without_a_voice_has_no_segments() -> None:
 def test_speech_ratio_tells_speech_from_silence(clips: list[Clip]) -> None:
     pcm, _ = audio.decode(str(clips[0].path))
     silence = np.zeros_like(pcm)
-    ratio = speech_ratio(pcm, 0.5)
+    ratio = _ratio(pcm)
     assert ratio > 0.5
-    assert speech_ratio(silence, 0.5) == 0.0
-    assert speech_ratio(np.concatenate([pcm, silence]), 0.5) == pytest.approx(ratio / 2, abs=0.1)
+    assert _ratio(silence) == 0.0
+    assert _ratio(np.concatenate([pcm, silence])) == pytest.approx(ratio / 2, abs=0.1)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 160, 511, 513])
 def test_very_short_audio_has_a_ratio(samples: int) -> None:
-    assert 0.0 <= speech_ratio(np.zeros(samples, dtype=np.int16), 0.5) <= 1.0
+    assert 0.0 <= _ratio(np.zeros(samples, dtype=np.int16)) <= 1.0
+
+
+def _ratio(pcm: NDArray[np.int16]) -> float:
+    ((piece, _),) = segment(utterance("short.wav"), pcm, Segment())
+    assert piece.scores.speech_ratio is not None
+    return piece.scores.speech_ratio

@@ -47,11 +47,17 @@ def test_windows_and_their_clips_keep_the_order_of_the_corpus(
 
 
 @given(st.lists(st.integers(1_600, 300_000), min_size=1, max_size=60))
-def test_no_two_windows_could_have_been_one(lengths: list[int]) -> None:
+def test_all_windows_are_about_as_full_and_one_less_would_not_do(lengths: list[int]) -> None:
     windows = pack(lengths, [None] * len(lengths), 0.6)
     used = [sum(_room(slot.length) for slot in window.slots) for window in windows]
-    for i, one in enumerate(used):
-        assert all(one + other > WINDOW_SAMPLES for other in used[i + 1 :])
+    assert max(used) - min(used) <= _room(max(lengths))
+    assert sum(used) > (len(windows) - 1) * (WINDOW_SAMPLES - max(lengths))
+
+
+def test_single_words_lie_among_sentences() -> None:
+    sentences, words = [96_000] * 20, [12_000] * 20
+    windows = pack(sentences + words, [None] * 40, 0.6)
+    assert all(sum(slot.length == 12_000 for slot in window.slots) <= 6 for window in windows)
 
 
 def test_fuller_than_filling_one_window_after_the_other() -> None:

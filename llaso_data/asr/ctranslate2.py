@@ -39,14 +39,14 @@ class CTranslate2Engine:
         self._device = device
         self._features = Features(source, device)
         self._model: Any = ctranslate2.models.Whisper(
-            folder, device=device, compute_type=compute_type, intra_threads=threads, inter_threads=1
+            folder, device=device, compute_type=compute_type, intra_threads=1, inter_threads=threads
         )
 
     def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
         import ctranslate2
         import torch
 
-        self.statistics.windows_encoded += len(windows)
+        self.statistics.count(windows_encoded=len(windows))
         mel = ctranslate2.StorageView.from_array(np.ascontiguousarray(self._features(windows)))
         states = self._model.encode(mel, to_cpu=self._device == "cpu")
         if self._device == "cpu":
@@ -67,8 +67,8 @@ class CTranslate2Engine:
             return_no_speech_prob=True,
             suppress_blank=True,
         )
-        self.statistics.windows_decoded += len(found)
-        self.statistics.tokens_decoded += sum(len(result.sequences_ids[0]) for result in found)
+        tokens = sum(len(result.sequences_ids[0]) for result in found)
+        self.statistics.count(windows_decoded=len(found), tokens_decoded=tokens)
         return [
             Decoded(tuple(t for t in result.sequences_ids[0] if t != self.vocabulary.end), float(result.no_speech_prob))
             for result in found

@@ -5,6 +5,7 @@ The teacher-forced passes (:mod:`llaso_data.asr.forced`) work on the states of e
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from llaso_data.pipeline.recipe import Asr, Run
 
 
+_COUNTING = threading.Lock()
 MAX_NEW_TOKENS = 440  # of one window's free decoding: what Whisper's 448 positions leave beside the prompt
 
 
@@ -35,8 +37,12 @@ class Statistics:
     passes_forced: int = 0
 
     def add(self, other: Statistics) -> None:
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
+        self.count(**asdict(other))
+
+    def count(self, **more: int) -> None:
+        with _COUNTING:  # batches are many at once
+            for name, value in more.items():
+                setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass(frozen=True, slots=True)

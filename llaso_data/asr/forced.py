@@ -190,7 +190,7 @@ class Decoder:
         """
         import torch
 
-        self.statistics.passes_forced += 1
+        self.statistics.count(passes_forced=1)
         layers = self._decoder.layers if scored or not reading else self._decoder.layers[: max(self._reading) + 1]
         kept: list[_Maps | None] = [None] * len(states)
         with torch.inference_mode():

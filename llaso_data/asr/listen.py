@@ -1,17 +1,19 @@
 """Everything Whisper does to a block: identify languages, transcribe forward, score backward, align words.
 
 One encoder pass serves all of it. Windows are packed by :mod:`~llaso_data.asr.windows`, encoded and decoded in fixed
-batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again.
+batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again. Batches do not
+see each other, and as many as there are threads are worked on at once: cores do more so than as threads in one batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +54,10 @@ _SLOW_S = 1.0  # a letter or figure may take as long, with the silence around it
 _MIN_LANGUAGE_PROB = 0.5
 _MIN_LANGUAGE_PROB_MIXED = 0.9  # in a window that seems to hold several
 
+_BATCH_CPU, _BATCH_GPU = 4, 8  # windows
+_LEAST_BATCHES_CPU = 4  # where there are as many windows; however many threads, so that all give the same
+_CLIPS_LATER = 32  # of a batch of those that had to wait for all of their recording
+
 _SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of text is as likely as with 16 s
 
 
@@ -79,6 +85,10 @@ class Encoded:
         return Encoded(self.states_BSW[chosen], [self.windows[w] for w in chosen])
 
 
+Finish = Callable[[list[int], list[Heard]], None]
+T = TypeVar("T")
+
+
 class Listen:
     """A stage: utterances and their PCM in, the same utterances with what Whisper says of them out."""
 
@@ -88,6 +98,8 @@ class Listen:
         self._asr = asr
         self._align = align
         self._silence: EncoderStates | None = None
+        self._pool = ThreadPoolExecutor(whisper.threads, initializer=_one_thread) if whisper.threads > 1 else None
+        self._batch_size = asr.batch_size or (_BATCH_CPU if whisper.device == "cpu" else _BATCH_GPU)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
         self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # of the silence beside a packed clip, what belongs to it
         unknown = [code for code in asr.languages if not whisper.vocabulary.supports(code)]
@@ -102,24 +114,34 @@ class Listen:
         clips = [i for i, u in enumerate(results) if u.failure is None and pcm[i] is not None]
         audio = {i: array for i in clips if (array := pcm[i]) is not None}
         waiting = self._long_given(results, clips)
-        for indices, heard in self._hear(results, clips, audio):
+        if self._asr.pack and self._silence is None:
+            silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
+            (self._silence,) = self._whisper.decoder.read(self._whisper.engine.encode([silent]))
+
+        def finish(indices: list[int], heard: list[Heard]) -> None:
             for i, one in zip(indices, heard, strict=True):
                 results[i] = self._forward(results[i], one)
-                heard_of[i] = one
-            ready = [i for i in indices if i not in waiting]
-            self._backward(results, ready, audio, heard_of)
-            for i in ready:
-                del heard_of[i]
-            for i in waiting.intersection(indices):
-                one = heard_of[i]
-                heard_of[i] = dataclasses.replace(one, states=one.states.bare(), context=one.context.bare())
+            now = {i: one for i, one in zip(indices, heard, strict=True) if i not in waiting}
+            self._backward(results, list(now), audio, now)
+            for i, one in zip(indices, heard, strict=True):
+                if i in waiting:
+                    heard_of[i] = dataclasses.replace(one, states=one.states.bare(), context=one.context.bare())
+
+        self._hear(results, clips, audio, finish)
         segments: dict[str, list[int]] = defaultdict(list)
         for i in sorted(waiting):
             segments[results[i].recording].append(i)
         for group in segments.values():
             self._deal_given(results, group)
-        self._backward(results, sorted(waiting), audio, heard_of)
+        later = sorted(waiting)
+        chunks = [later[first : first + _CLIPS_LATER] for first in range(0, len(later), _CLIPS_LATER)]
+        self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
         return results
+
+    def _each(self, tasks: Sequence[T], work: Callable[[T], None]) -> None:
+        """All tasks, as many at once as there are threads."""
+        for _ in (self._pool.map if self._pool else map)(work, tasks):
+            pass
 
     # -- languages ------------------------------------------------------------------------------------------------
 
@@ -171,39 +193,50 @@ class Listen:
     # -- forward --------------------------------------------------------------------------------------------------
 
     def _hear(
-        self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]
-    ) -> Iterator[tuple[list[int], list[Heard]]]:
-        """Batches of (clips, what was heard); every clip comes exactly once."""
+        self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]], finish: Finish
+    ) -> None:
+        """Hear every clip; once in all, it comes to ``finish`` with what was heard, in batches and from any thread."""
         unknown = [i for i in clips if not results[i].language]
         known = [i for i in clips if results[i].language]
         unsure: list[int] = []
         mixed: list[int] = []
         doubtful: dict[int, str] = {}
-        for windows in self._batches(self._plan(results, unknown, audio)):
+        still: dict[int, str] = {}
+
+        def identify(windows: list[Window]) -> None:
             encoded = self._encode(windows, audio)
             self._identify(results, windows, encoded.windows)
             pure = []
             for w, window in enumerate(windows):
                 inside = [slot.clip for slot in window.slots]
-                again = self._unsure(results, window) if self._whisper.vocabulary.multilingual else set()
-                if not again and len({results[i].language for i in inside}) == 1:
+                asked_again = self._unsure(results, window) if self._whisper.vocabulary.multilingual else set()
+                if not asked_again and len({results[i].language for i in inside}) == 1:
                     pure.append(w)
                 else:
-                    unsure += again
-                    mixed += [i for i in inside if i not in again]
+                    unsure.extend(asked_again)
+                    mixed.extend(i for i in inside if i not in asked_again)
             if pure:
-                yield self._decode(results, [windows[w] for w in pure], encoded.only(pure), doubtful)
-        for windows in self._batches(self._plan(results, sorted(unsure), audio, packed=False)):
+                finish(*self._decode(results, [windows[w] for w in pure], encoded.only(pure), doubtful))
+
+        def identify_alone(windows: list[Window]) -> None:
             encoded = self._encode(windows, audio)
             self._identify(results, windows, encoded.windows)
-            yield self._decode(results, windows, encoded, None)
-        for windows in self._batches(self._plan(results, sorted(known + mixed), audio)):
-            yield self._decode(results, windows, self._encode(windows, audio), doubtful)
-        still: dict[int, str] = {}
-        for windows in self._batches(self._plan(results, sorted(doubtful), audio, wider=True)):
-            yield self._decode(results, windows, self._encode(windows, audio), still, doubtful)
-        for windows in self._batches(self._plan(results, sorted(still), audio, packed=False)):
-            yield self._decode(results, windows, self._encode(windows, audio), None)
+            finish(*self._decode(results, windows, encoded, None))
+
+        def known_language(windows: list[Window]) -> None:
+            finish(*self._decode(results, windows, self._encode(windows, audio), doubtful))
+
+        def again(windows: list[Window]) -> None:
+            finish(*self._decode(results, windows, self._encode(windows, audio), still, doubtful))
+
+        def alone(windows: list[Window]) -> None:
+            finish(*self._decode(results, windows, self._encode(windows, audio), None))
+
+        self._each(self._batches(self._plan(results, unknown, audio)), identify)
+        self._each(self._batches(self._plan(results, sorted(unsure), audio, packed=False)), identify_alone)
+        self._each(self._batches(self._plan(results, sorted(known + mixed), audio)), known_language)
+        self._each(self._batches(self._plan(results, sorted(doubtful), audio, wider=True)), again)
+        self._each(self._batches(self._plan(results, sorted(still), audio, packed=False)), alone)
 
     def _plan(
         self,
@@ -225,12 +258,22 @@ class Listen:
             for window in planned
         ]
 
-    def _batches(self, windows: list[Window]) -> Iterator[list[Window]]:
-        for first in range(0, len(windows), self._asr.batch_size):
-            yield windows[first : first + self._asr.batch_size]
+    def _batches(self, windows: list[Window]) -> list[list[Window]]:
+        """What is worked on at once; smaller on a CPU where there are few windows, so that no core has to wait."""
+        size = self._batch_size
+        if self._whisper.device == "cpu":
+            size = min(size, max(1, -(-len(windows) // _LEAST_BATCHES_CPU)))
+        return [windows[first : first + size] for first in range(0, len(windows), size)]
 
     def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> Encoded:
-        states_BSW = self._whisper.engine.encode([assemble(window, audio) for window in windows])
+        """On a CPU one window after the other: what is worked on stays in its cache, and takes half of the time."""
+        import torch
+
+        at_once = 1 if self._whisper.device == "cpu" else len(windows)
+        groups = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
+        states_BSW = torch.cat(
+            [self._whisper.engine.encode([assemble(window, audio) for window in group]) for group in groups]
+        )
         return Encoded(states_BSW, self._whisper.decoder.read(states_BSW))
 
     def _decode(
@@ -304,9 +347,7 @@ class Listen:
         The states beside the slot are those of the gap; what follows comes from a window of pure silence, encoded
         once, at the same positions.
         """
-        if self._silence is None:
-            silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
-            (self._silence,) = self._whisper.decoder.read(self._whisper.engine.encode([silent]))
+        assert self._silence is not None
         place = window.slots.index(slot)
         before = window.slots[place - 1].frames.stop if place else 0
         after = window.slots[place + 1].frames.start if place + 1 < len(window.slots) else WINDOW_FRAMES
@@ -375,6 +416,12 @@ class Listen:
             if part is None:
                 scores = dataclasses.replace(scores, extra={**scores.extra, "given_unmatched": 1.0})
             results[i] = dataclasses.replace(results[i], text=part, scores=scores)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # of the thread that this runs in
 
 
 def _doubtful(heard: Heard, part: Part, samples: int) -> bool:

@@ -25,6 +25,8 @@ class Whisper:
     decoder: Decoder
     vocabulary: Vocabulary
     statistics: Statistics
+    device: str = "cpu"
+    threads: int = 1  # that may call it at once
 
 
 def resolve(model: str, revision: str | None) -> str:
@@ -44,7 +46,7 @@ def load(asr: Asr, run: Run) -> Whisper:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     on = device(run)
-    torch.set_num_threads(run.threads)
+    torch.set_num_threads(run.threads)  # of what comes after listening, which has its own
     folder = resolve(asr.model, asr.revision)
     vocabulary = Vocabulary.load(folder)
     precise = on == "cpu" or asr.compute_type == "float32"
@@ -73,7 +75,7 @@ def load(asr: Asr, run: Run) -> Whisper:
             threads=run.threads,
             beam_size=asr.beam_size,
         )
-    return Whisper(engine, Decoder(model, vocabulary, statistics), vocabulary, statistics)
+    return Whisper(engine, Decoder(model, vocabulary, statistics), vocabulary, statistics, on, run.threads)
 
 
 def converted(folder: str, kind: str) -> str:

@@ -23,18 +23,19 @@ _GRID_SAMPLES = 16  # borders fall on whole milliseconds, so that seconds with 3
 def segment(
     utterance: Utterance, pcm: NDArray[np.int16], settings: Segment
 ) -> list[tuple[Utterance, NDArray[np.int16]]]:
-    """The utterance as it is where it fits a window, else its segments of speech in order; none where none speaks.
+    """The utterance whole where it fits a window, else its segments of speech in order; none where none speaks.
 
     A segment is an utterance of its own: its ``source`` carries the span in the original (the time map: original
     time = ``source.start_s`` + time in the segment), its ``recording`` the id of what it was cut from. Given text
-    stays with the recording; the caller deals it to the segments.
+    stays with the recording; the caller deals it to the segments. Each has its ``speech_ratio``.
     """
+    probs = probabilities(pcm)
     if len(pcm) <= settings.longer_than_s * SAMPLE_RATE_HZ:
-        return [(utterance, pcm)]
+        return [(_with_ratio(utterance, probs, settings), pcm)]
     offset = round((utterance.source.start_s or 0.0) * SAMPLE_RATE_HZ)
     shift = -offset % _GRID_SAMPLES  # the grid is the file's, wherever in it the utterance begins
     pieces = []
-    for first, last in ((a + shift, b + shift) for a, b in speech(pcm[: len(pcm) - shift], settings)):
+    for first, last in ((a + shift, b + shift) for a, b in speech(probs, len(pcm) - shift, settings)):
         start_s, end_s = (offset + first) / SAMPLE_RATE_HZ, (offset + last) / SAMPLE_RATE_HZ
         piece = dataclasses.replace(
             utterance,
@@ -43,22 +44,26 @@ def segment(
             source=dataclasses.replace(utterance.source, start_s=round(start_s, 3), end_s=round(end_s, 3)),
             duration_s=(last - first) / SAMPLE_RATE_HZ,
         )
-        pieces.append((piece, pcm[first:last]))
+        inside = probs[first // _FRAME_SAMPLES : -(-last // _FRAME_SAMPLES)]
+        pieces.append((_with_ratio(piece, inside, settings), pcm[first:last]))
     return pieces
 
 
-def speech(pcm: NDArray[np.int16], settings: Segment) -> list[tuple[int, int]]:
-    """Spans of speech in samples, none longer than ``max_s``, on a grid of one millisecond, not overlapping."""
+def speech(probs: NDArray[np.float32], length: int, settings: Segment) -> list[tuple[int, int]]:
+    """Spans of speech in samples, none longer than ``max_s``, on a grid of one millisecond, not overlapping.
+
+    ``probs`` as :func:`probabilities` gives them; ``length`` in samples, before which every span ends.
+    """
     from silero_vad import get_speech_timestamps_from_probs
 
     found = get_speech_timestamps_from_probs(
-        [float(p) for p in probabilities(pcm)],
+        probs.tolist(),
         sampling_rate=SAMPLE_RATE_HZ,
         threshold=settings.threshold,
         max_speech_duration_s=settings.max_s,
         min_silence_duration_ms=round(settings.min_silence_s * 1000),
         speech_pad_ms=round(settings.pad_s * 1000),
-        audio_length_samples=len(pcm),
+        audio_length_samples=length,
     )
     limit = round(settings.max_s * SAMPLE_RATE_HZ)
     spans: list[tuple[int, int]] = []
@@ -85,10 +90,10 @@ def probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     return probs
 
 
-def speech_ratio(pcm: NDArray[np.int16], threshold: float) -> float:
-    """Share of 32 ms frames that hold speech."""
-    probs = probabilities(pcm)
-    return float((probs >= threshold).mean()) if len(probs) else 0.0
+def _with_ratio(utterance: Utterance, probs: NDArray[np.float32], settings: Segment) -> Utterance:
+    """With the share of its 32 ms frames that hold speech."""
+    ratio = float((probs >= settings.threshold).mean()) if len(probs) else 0.0
+    return dataclasses.replace(utterance, scores=dataclasses.replace(utterance.scores, speech_ratio=ratio))
 
 
 @functools.cache

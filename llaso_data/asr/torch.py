@@ -48,7 +48,7 @@ class TorchEngine:
     def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
         import torch
 
-        self.statistics.windows_encoded += len(windows)
+        self.statistics.count(windows_encoded=len(windows))
         with torch.inference_mode():
             mel = torch.from_numpy(self._features(windows)).to(self._model.device, self._model.dtype)
             states: torch.Tensor = self._model.model.encoder(mel).last_hidden_state
@@ -88,9 +88,9 @@ class TorchEngine:
         results = []
         for row, silent in zip(tokens[:, length:].tolist(), no_speech, strict=True):
             text = tuple(row[: row.index(self.vocabulary.end)] if self.vocabulary.end in row else row)
-            self.statistics.tokens_decoded += len(text)
             results.append(Decoded(text, silent))
-        self.statistics.windows_decoded += len(results)
+        tokens_decoded = sum(len(one.tokens) for one in results)
+        self.statistics.count(windows_decoded=len(results), tokens_decoded=tokens_decoded)
         return results
 
     def _plain_config(self, config: Any, prompt_length: int) -> Any:

@@ -32,7 +32,7 @@ Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utteran
 """What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
 
 
-OBSERVING_VERSION = 3
+OBSERVING_VERSION = 4
 """Raised when the same recipe observes something else than before; part of every block's digest."""
 
 
@@ -103,7 +103,7 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
 
 
 def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
-    from llaso_data.asr.segment import segment, speech_ratio
+    from llaso_data.asr.segment import segment
 
     pieces = segment(utterance, pcm, settings.segment)
     if not pieces:  # long, and no one speaks: one record, which the judge rejects by name
@@ -119,7 +119,6 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
             rms_dbfs=rms_dbfs,
             clipped_ratio=clipped_ratio,
             border_db=audio.border_level(samples),
-            speech_ratio=speech_ratio(samples, settings.segment.threshold),
             language_prob=1.0 if piece.language_origin == GIVEN else None,
         )
         yield (
@@ -140,6 +139,7 @@ class Observer:
         from llaso_data.asr.listen import Listen
         from llaso_data.asr.load import load
 
+        memory.keep()
         whisper = load(settings.asr, run)
         self._statistics = whisper.statistics
         self._reported = Statistics()

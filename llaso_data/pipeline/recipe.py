@@ -78,7 +78,9 @@ class Asr(Part):
     pack: bool = Field(True, description="pack short clips into one 30 s window")
     gap_s: float = Field(0.6, ge=0, description="silence between packed clips")
     beam_size: int = Field(1, ge=1, description="of free decoding; 1 is greedy")
-    batch_size: int = Field(8, ge=1, description="windows encoded and decoded at once")
+    batch_size: int | None = Field(
+        None, ge=1, description="windows decoded at once; null: 8 on a GPU, 4 on a CPU, which are many batches at once"
+    )
     languages: tuple[str, ...] = Field((), description="candidates where a clip's language is unknown; empty: all")
 
 
@@ -201,7 +203,7 @@ class Run(Part):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
     num_workers: int | None = Field(None, ge=1, description="listening actors; null: one per GPU, or per CPU core")
     num_gpus: float | None = Field(None, ge=0, description="GPUs per listening actor; null: 1 with cuda, else 0")
-    threads: int = Field(1, ge=1, description="CPU threads per listening actor")
+    threads: int = Field(1, ge=1, description="batches that a listening actor works on at once, each on a CPU core")
 
 
 class Recipe(Part):
