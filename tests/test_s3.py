@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ from llaso_data.pipeline.build import BuildSummary, build_align
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.records import Utterance
+from llaso_data.report.audit import sample
 from llaso_data.shards.validate import validate
+from tests.auditing import served
 from tests.conftest import Clip
 from tests.corpora import english, files, observed, recipe
 from tests.stores import BUCKET, endpoint, gateway, s3_server, upload
@@ -148,6 +151,29 @@ def test_the_commands_read_what_lies_there(built: Built, tmp_path: Path) -> None
     llaso("rejections", f"{built.there}/align")
     llaso("words", f"{built.there}/align", "--count", "1", "--out", tmp_path / "words.png")
     assert (tmp_path / "words.png").stat().st_size > 1000
+
+
+def test_an_audit_of_what_lies_there_is_certified_there(built: Built) -> None:
+    align, sheet = f"{built.there}/align", f"{built.there}/sheet.csv"
+    drawn = sample(align)
+    with served(drawn, auditor="Ada") as server:  # the page, whose answers go there one by one
+        item = drawn.items[0].utterance.id
+        assert server.item(item)["opus"]
+        request = urllib.request.Request(
+            f"{server.url}answer",
+            json.dumps({"auditor": "Ada", "id": item, "answer": "good"}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+    llaso("audit", align, "--export", sheet, "--auditor", "Ada")
+    rows = storage.read_bytes(sheet).decode("utf-8-sig")
+    sounds = [file["path"] for file in storage.listing(built.there) if file["path"].startswith("sheet-sounds/")]
+    assert "1,good," in rows and len(sounds) == len(drawn.items) >= 2
+    storage.write_bytes(sheet, rows.replace(",,", ",good,").encode())
+    assert "written to" in llaso("audit", align, "--import", sheet, "--auditor", "Ada").output
+    certificate = storage.read_json(f"{align}/certificate.json")
+    assert certificate["auditors"] and "judged" in llaso("audit", align, "--status").output
 
 
 def layouts(folder: Path, clips: list[Clip]) -> Path:
