@@ -119,15 +119,16 @@ def with_keys(section: Judge, values: Mapping[str, float | None]) -> Judge:
 
 def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     """What :func:`score_all` wrote, as the judge sees it."""
-    every = with_keys(Judge(), {"consistency.lm_delta_min": -1.0})
+    every = with_keys(Judge(), OFF)
     needed = sorted({"duration_s", *(name for rule in rules(every) for name in rule.needs())})
-    wanted = [*columns.stored(needed), *KNOWN]
-    table = pa.concat_tables(columns.read(str(path), wanted) for path in sorted(folder.glob(files)))
+    paths = sorted(folder.glob(files))
+    table = pa.concat_tables(columns.read(str(path), columns.stored(needed)) for path in paths)
+    known = pa.concat_tables(pq.read_table(path, columns=list(KNOWN)) for path in paths)
     return Scored(
         columns.derive(table, needed, {}),
-        np.array(table["fault"].to_pylist()),
-        columns.flags(table["packed"]),
-        columns.flags(table["fitting"]),
+        np.array(known["fault"].to_pylist()),
+        columns.flags(known["packed"]),
+        columns.flags(known["fitting"]),
     )
 
 
