@@ -42,10 +42,14 @@ def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transc
                 for item in inputs
             )
         block = PlannedBlock(block_name(inputs, "bench"), inputs)
-        observer(load_block(block, settings))
+        result = observer(load_block(block, settings))
         heard: dict[str, list[tuple[float, str]]] = {path: [] for path in paths}
+        alone = 0
         for one in commit.read_part(out, block.name):
             heard[one.source.uri].append((one.source.start_s or 0.0, one.hypothesis or ""))
+            alone += one.decoding == "solo"
+        windows = result.statistics.windows_encoded
+        print(f"{len(paths)} recordings, {result.utterances} utterances: {windows} windows, {alone} heard alone")
         return [" ".join(text for _, text in sorted(heard[path])) for path in paths]
 
     return transcribe
