@@ -78,7 +78,7 @@ def varied(count: int = 160) -> list[list[Utterance]]:
             "min_word_logprob": -float(random.exponential(2)),
             "eot_logprob": -float(random.exponential(2)),
             "llr": -float(more.exponential(3)),
-            "cer": float(random.exponential(0.15)),
+            "cer": float(random.exponential(0.5)),
             "surplus": float(more.random()) ** 3,
             "repetition": float(random.random()) ** 2,
             "rms_dbfs": float(random.normal(-45, 12)),
@@ -170,7 +170,7 @@ def test_the_bars_count_everything_that_was_observed(tmp_path: Path) -> None:
 
 def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> None:
     def chosen(folder: str, worse: float, backwards: bool) -> dict[str, set[str]]:
-        items = [utterance(n, scores={"cer": 0.4 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
+        items = [utterance(n, scores={"cer": 1.1 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
         align = finished(str(tmp_path / folder), [items[::-1][:9], items[::-1][9:]] if backwards else [items])
         found = survey(align, 8)
         blocks = {n: commit.read_part(align, name) for n, name in enumerate(found.manifest["blocks"])}
@@ -384,7 +384,7 @@ def test_moving_a_line_says_what_judging_again_would_accept(
     opened.until("performance.getEntriesByName('charts-drawn').length", "all charts are drawn")
     page = opened.page
     uris = [commit.part_uri(align, block) for block in found.manifest["blocks"]]
-    for key, press in {"judge.confidence.avg_logprob_min": "PageUp", "judge.consistency.cer_max": "PageDown"}.items():
+    for key, press in {"judge.consistency.llr_min": "PageUp", "judge.consistency.cer_max": "PageDown"}.items():
         line = page.locator(f'[aria-label="{key}"]')
         line.focus()
         page.keyboard.press(press)

@@ -124,7 +124,7 @@ class Confidence(Part):
 
     avg_logprob_min: float | None = Field(-1.0, description="mean token log-probability of the hypothesis")
     given_avg_logprob_min: float | None = Field(
-        None, description="the same where the text is given, and need not be what was heard; null: as for the others"
+        -1.5, description="the same where the text is given, and need not be what was heard; null: as for the others"
     )
     no_speech_prob_max: float | None = Field(
         0.6, description="Whisper's probability that nobody speaks; of clips decoded alone"
@@ -139,23 +139,23 @@ class Confidence(Part):
     rms_dbfs_min: float | None = Field(-60.0, description="level")
     clipped_ratio_max: float | None = Field(0.05, description="share of samples at full scale")
     border_db_max: float | None = Field(
-        None, description="level of the first or last 20 ms against the loud speech, dB; louder is a cut word"
+        -35.0, description="level of the first or last 20 ms against the loud speech, dB; louder is a cut word"
     )
 
 
 class Consistency(Part):
     """Tier 2. Packed windows have thresholds of their own, where given."""
 
-    min_word_logprob_min: float | None = Field(-4.0, description="the least likely word of the text, teacher-forced")
+    min_word_logprob_min: float | None = Field(-7.0, description="the least likely word of the text, teacher-forced")
     eot_logprob_min: float | None = Field(-5.0, description="that the text ends where it ends")
-    packed_min_word_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
-    packed_eot_logprob_min: float | None = Field(-6.0, description="for packed clips; null: as for the others")
+    packed_min_word_logprob_min: float | None = Field(-10.0, description="for packed clips; null: as for the others")
+    packed_eot_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
     llr_min: float | None = Field(
-        None, description="log-likelihood ratio of the text to the hypothesis where they differ most"
+        -5.0, description="log-likelihood ratio of the text to the hypothesis where they differ most"
     )
-    packed_llr_min: float | None = Field(None, description="for packed clips; null: as for the others")
-    cer_max: float | None = Field(0.3, description="given text against the hypothesis")
-    surplus_max: float | None = Field(None, description="share of the given text that is more than was heard")
+    packed_llr_min: float | None = Field(-1.75, description="for packed clips; null: as for the others")
+    cer_max: float | None = Field(1.0, description="given text against the hypothesis")
+    surplus_max: float | None = Field(0.2, description="share of the given text that is more than was heard")
     repetition_max: float | None = Field(0.6, description="share of the text that its most repeated n-gram covers")
     lm_delta_min: float | None = Field(None, description="text minus hypothesis, mean token log-probability")
     script_match: bool = Field(True, description="the text's script must be one of the language's")
