@@ -225,7 +225,8 @@ def report(
     )
     print(f"| {'':34} | parts | WER | loops | wall s | CPU s | x real time | x {BASE.name} (CPU) |\n|{'---|' * 8}")
     for tool in tools:
-        mine = took[tool.name]
+        if not (mine := took[tool.name]):
+            continue
         base = took[BASE.name]
         found = [counted(part, one.texts) for part, one in zip(parts, mine, strict=False)]
         wrong, words, loops = (sum(column) for column in zip(*found, strict=True))
