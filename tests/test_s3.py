@@ -154,7 +154,9 @@ def test_the_commands_read_what_lies_there(built: Built, tmp_path: Path) -> None
 
 
 def test_an_audit_of_what_lies_there_is_certified_there(built: Built) -> None:
-    align, sheet = f"{built.there}/align", f"{built.there}/sheet.csv"
+    align, sheet = f"{BUCKET}/audited", f"{BUCKET}/sheet.csv"
+    for name, data in files(f"{built.there}/align").items():
+        storage.write_bytes(f"{align}/{name}", data)
     drawn = sample(align)
     with served(drawn, auditor="Ada") as server:  # the page, whose answers go there one by one
         item = drawn.items[0].utterance.id
