@@ -139,7 +139,7 @@ class Confidence(Part):
     rms_dbfs_min: float | None = Field(-60.0, description="level")
     clipped_ratio_max: float | None = Field(0.05, description="share of samples at full scale")
     border_db_max: float | None = Field(
-        -35.0, description="level of the first or last 20 ms against the loud speech, dB; louder is a cut word"
+        -27.0, description="level of the first or last 20 ms against the loud speech, dB; louder is a cut word"
     )
 
 
