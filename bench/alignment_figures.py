@@ -22,7 +22,7 @@ from llaso_data import audio
 from llaso_data.align import attention, dtw
 from llaso_data.align.words import states
 from llaso_data.asr.load import Whisper, load
-from llaso_data.asr.split import split
+from llaso_data.asr.split import looked_at, split
 from llaso_data.asr.windows import assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import assets, weights
@@ -65,8 +65,8 @@ def draw_window(whisper: Whisper, path: Path) -> None:
     starts = whisper.vocabulary.word_starts(heard.tokens, "en")
     parts = split(scored.attention_HTS, starts, window.slots)
     bounds = [*starts, len(heard.tokens)]
-    both = (scored.attention_HTS[:, :-1] + scored.attention_HTS[:, 1:]).mean(axis=0)
-    rows = np.stack([both[a:b].mean(axis=0) for a, b in pairwise(bounds)])
+    tokens_TS = looked_at(scored.attention_HTS)
+    rows = np.stack([tokens_TS[a:b].mean(axis=0) for a, b in pairwise(bounds)])
     figure, (above, below) = pyplot.subplots(
         2,
         1,

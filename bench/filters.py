@@ -267,6 +267,10 @@ def report(title: str, section: Judge, scored: Scored) -> None:
             shares = [f"{mask[rows].mean():8.3f}" if rows.any() else f"{'-':>8}" for mask in tiers.values()]
             cells += f"{int(rows.sum()):9d}" + "".join(shares)
         print(f"{'false alarms' if fault == CLEAN else fault:26}{cells}")
+    for packed in (True, False):
+        rows = scored.fitting & (scored.packed == packed) & (scored.fault == CLEAN)
+        side = "packed" if packed else "alone"
+        print(f"false alarms on the fitting half, {side}: {int(tiers['both'][rows].sum())} of {int(rows.sum())}")
 
 
 def each_rule(section: Judge, scored: Scored) -> None:

@@ -53,6 +53,14 @@ def test_one_window_less_would_not_do(lengths: list[int]) -> None:
     assert sum(used) > (len(windows) - 1) * (WINDOW_SAMPLES - max(lengths))
 
 
+@given(st.lists(st.integers(1_600, 300_000), min_size=1, max_size=60))
+def test_no_two_windows_could_have_been_one(lengths: list[int]) -> None:
+    windows = pack(lengths, [None] * len(lengths), 0.6)
+    used = [sum(_room(slot.length) for slot in window.slots) for window in windows]
+    for i, one in enumerate(used):
+        assert all(one + other > WINDOW_SAMPLES for other in used[i + 1 :])
+
+
 def test_single_words_lie_among_sentences() -> None:
     sentences, words = [96_000] * 20, [12_000] * 20
     windows = pack(sentences + words, [None] * 40, 0.6)

@@ -87,6 +87,7 @@ class Encoded:
 
 Finish = Callable[[list[int], list[Heard]], None]
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Listen:
@@ -115,17 +116,20 @@ class Listen:
         audio = {i: array for i in clips if (array := pcm[i]) is not None}
         waiting = self._long_given(results, clips)
         if self._asr.pack and self._silence is None:
-            silent = np.zeros(WINDOW_SAMPLES, dtype=np.int16)
-            (self._silence,) = self._whisper.decoder.read(self._whisper.engine.encode([silent]))
+            silent = Window((Slot(0, 0, WINDOW_SAMPLES),), None)
+            nothing = {0: np.zeros(WINDOW_SAMPLES, dtype=np.int16)}
+            (encoded,) = self._each([[silent]], lambda windows: self._encode(windows, nothing))
+            (self._silence,) = encoded.windows
 
         def finish(indices: list[int], heard: list[Heard]) -> None:
+            ready: dict[int, Heard] = {}
             for i, one in zip(indices, heard, strict=True):
                 results[i] = self._forward(results[i], one)
-            now = {i: one for i, one in zip(indices, heard, strict=True) if i not in waiting}
-            self._backward(results, list(now), audio, now)
-            for i, one in zip(indices, heard, strict=True):
                 if i in waiting:
                     heard_of[i] = dataclasses.replace(one, states=one.states.bare(), context=one.context.bare())
+                else:
+                    ready[i] = one
+            self._backward(results, list(ready), audio, ready)
 
         self._hear(results, clips, audio, finish)
         segments: dict[str, list[int]] = defaultdict(list)
@@ -138,10 +142,9 @@ class Listen:
         self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
         return results
 
-    def _each(self, tasks: Sequence[T], work: Callable[[T], None]) -> None:
-        """All tasks, as many at once as there are threads."""
-        for _ in (self._pool.map if self._pool else map)(work, tasks):
-            pass
+    def _each(self, tasks: Sequence[T], work: Callable[[T], R]) -> list[R]:
+        """What comes of every task; as many are worked on at once as there are threads."""
+        return list((self._pool.map if self._pool else map)(work, tasks))
 
     # -- languages ------------------------------------------------------------------------------------------------
 
@@ -223,20 +226,19 @@ class Listen:
             self._identify(results, windows, encoded.windows)
             finish(*self._decode(results, windows, encoded, None))
 
-        def known_language(windows: list[Window]) -> None:
-            finish(*self._decode(results, windows, self._encode(windows, audio), doubtful))
+        def decode(
+            planned: list[Window], into: dict[int, str] | None, before: Mapping[int, str] = MappingProxyType({})
+        ) -> None:
+            def work(windows: list[Window]) -> None:
+                finish(*self._decode(results, windows, self._encode(windows, audio), into, before))
 
-        def again(windows: list[Window]) -> None:
-            finish(*self._decode(results, windows, self._encode(windows, audio), still, doubtful))
-
-        def alone(windows: list[Window]) -> None:
-            finish(*self._decode(results, windows, self._encode(windows, audio), None))
+            self._each(self._batches(planned), work)
 
         self._each(self._batches(self._plan(results, unknown, audio)), identify)
         self._each(self._batches(self._plan(results, sorted(unsure), audio, packed=False)), identify_alone)
-        self._each(self._batches(self._plan(results, sorted(known + mixed), audio)), known_language)
-        self._each(self._batches(self._plan(results, sorted(doubtful), audio, wider=True)), again)
-        self._each(self._batches(self._plan(results, sorted(still), audio, packed=False)), alone)
+        decode(self._plan(results, sorted(known + mixed), audio), doubtful)
+        decode(self._plan(results, sorted(doubtful), audio, wider=True), still, doubtful)
+        decode(self._plan(results, sorted(still), audio, packed=False), None)
 
     def _plan(
         self,

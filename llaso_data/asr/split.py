@@ -34,9 +34,7 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     tokens = attention_HTS.shape[1] - 1
     if tokens <= 0:
         return [Part(0, 0, 0.0) for _ in slots]
-    # Where a token is predicted some heads still look at the one before it; where it is read back they look at it.
-    # Both together put borders right more often than either.
-    mean_TS = (attention_HTS[:, :-1] + attention_HTS[:, 1:]).mean(axis=0)
+    mean_TS = looked_at(attention_HTS)
     mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
     token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)
     bounds = [*word_starts, tokens]
@@ -52,6 +50,16 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
         first, last = bounds[words[0]], bounds[words[-1] + 1]
         parts.append(Part(first, last, float(token_mass_TK[first:last, k].mean())))
     return parts
+
+
+def looked_at(attention_HTS: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where each token is heard, of all tokens but end of text.
+
+    Where a token is predicted some heads still look at the one before it; where it is read back they look at it. Both
+    together put borders right more often than either.
+    """
+    mean_TS: NDArray[np.float32] = (attention_HTS[:, :-1] + attention_HTS[:, 1:]).mean(axis=0)
+    return mean_TS
 
 
 def _territory(slots: Sequence[Slot], k: int) -> slice:

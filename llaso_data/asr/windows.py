@@ -73,7 +73,7 @@ def pack(lengths: Sequence[int], languages: Sequence[str | None], gap_s: float, 
 
 
 def _dealt(longest_first: list[int], lengths: Sequence[int], gap: int) -> list[list[int]]:
-    """The clips of each window: as many as first fit needs, or one more where even the short ones do not come out."""
+    """The clips of each window: as many as first fit needs, or more until at least the short ones come out."""
     count = len(_first_fit(longest_first, lengths, gap))
     long = [clip for clip in longest_first if lengths[clip] > _SHORT_SAMPLES]
     while True:
