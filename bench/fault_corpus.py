@@ -97,11 +97,11 @@ def by_hash(names: Iterable[str], salt: str) -> list[str]:
 
 
 def hear_all(
-    whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], alone: int, rounds: int
+    whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], rounds: int
 ) -> Iterator[tuple[str, list[Case]]]:
     """Every case of the pairs, run by run: (the run's name, its cases).
 
-    `alone` clean clips one per window; `rounds` of the packed corpus, each with other faults; the same faults alone.
+    The clean clips one per window; `rounds` of the packed corpus, each with other faults; the same faults alone.
     """
 
     def heard(name: str, pairs: Sequence[Pair], pack: bool, words: bool = False) -> list[Case]:
@@ -115,8 +115,7 @@ def hear_all(
         cases: list[Case] = torch.load(path, weights_only=False)
         return [case for case in cases if case.pair.name not in EXCLUDED]
 
-    chosen = set(by_hash((pair.name for pair in pairs), "alone")[:alone])
-    yield "solo", (cases := heard("solo", [pair for pair in pairs if pair.name in chosen], False, words=True))
+    yield "solo", (cases := heard("solo", pairs, False, words=True))
     cuts = {(c.pair.name, end): pcm for c in cases for end in (False, True) if (pcm := _cut(c, end)) is not None}
     order = by_hash({name for name, _ in cuts}, "cut")
     share = round(_SHARE * len(pairs))

@@ -5,7 +5,8 @@
 English prompts with transcripts, one fault at a time (``bench/faults.py``). The corpus is heard twice, packed (with
 15 % of the clips' audio cut and some in another language between the clean ones) and one clip per window. Thresholds
 are fitted on the clips of one half of the texts and everything is reported on the other. What was heard and what was
-scored stays in the folder; a second call fits again in seconds. ``--language-model`` adds SmolLM2-135M.
+scored stays in the folder; a second call fits again in seconds. A packed clip's disputed text is judged by the scores
+of the clip heard alone, as the pipeline would. ``--language-model`` adds SmolLM2-135M.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.likelihood import ratios
 from llaso_data.asr.forced import Decoder, Forced
+from llaso_data.asr.listen import disputed
 from llaso_data.asr.load import load
 from llaso_data.asr.states import EncoderStates
 from llaso_data.demo import assets, weights
@@ -123,7 +125,9 @@ def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     needed = sorted({"duration_s", *(name for rule in rules(every) for name in rule.needs())})
     paths = sorted(folder.glob(files))
     table = pa.concat_tables(columns.read(str(path), columns.stored(needed)) for path in paths)
-    known = pa.concat_tables(pq.read_table(path, columns=list(KNOWN)) for path in paths)
+    full = pa.concat_tables(pq.read_table(path) for path in paths)
+    known = full.select(list(KNOWN))
+    table = table.take(pa.array(judged_as(from_table(full.drop_columns(list(KNOWN)), Utterance), known)))
     return Scored(
         columns.derive(table, needed, {}),
         np.array(known["fault"].to_pylist()),
@@ -132,13 +136,29 @@ def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     )
 
 
+def judged_as(utterances: Sequence[Utterance], known: pa.Table) -> list[int]:
+    """The row that is judged for each: of a disputed one in a packed corpus that of the same pair heard alone."""
+    packed, faults = known["packed"].to_pylist(), known["fault"].to_pylist()
+    # The audio of another language may be the same prompt in two of them; their lengths differ.
+    lengths = [one.duration_s for one in utterances]
+    pairs = list(zip(known["name"].to_pylist(), faults, lengths, strict=True))
+    alone = {pair: row for row, pair in enumerate(pairs) if not packed[row]}
+    rows = list(range(len(pairs)))
+    for row, one in enumerate(utterances):
+        if packed[row] and disputed(one):
+            rows[row] = alone[pairs[row]]
+    clean = [row for row, fault in enumerate(faults) if packed[row] and fault == CLEAN]
+    print(f"heard again alone: {sum(rows[row] != row for row in clean)} of {len(clean)} clean pairs heard packed")
+    return rows
+
+
 def score_all(args: argparse.Namespace) -> None:
     """Hear every case, score all its texts, and write one row for each, run by run."""
     asr = Asr(model=str(MODELS[args.model]()), compute_type="int8")
     whisper = load(asr, Run(device="cpu", threads=args.threads))
     decoder = Unrepeated(whisper.decoder)
     pairs = english()[:: args.every]
-    for run, cases in hear_all(whisper, asr, args.folder, pairs, args.alone, args.rounds):
+    for run, cases in hear_all(whisper, asr, args.folder, pairs, args.rounds):
         path = args.folder / f"scored-{run}.parquet"
         if not path.exists():
             score_run(decoder, run, cases, [pair.text for pair in pairs], args.share, path)
@@ -297,7 +317,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(MODELS), default="tiny.en")
     parser.add_argument("--folder", type=Path, required=True, help="keeps what was heard: some gigabytes")
-    parser.add_argument("--alone", type=int, default=240, help="clean clips that are heard one per window")
     parser.add_argument("--rounds", type=int, default=1, help="of the packed corpus, each with other faults")
     parser.add_argument("--every", type=int, default=1, help="take every N-th prompt only")
     parser.add_argument("--share", type=float, default=1.0, help="of a clip's wrong texts that are scored")

@@ -7,7 +7,7 @@ its weights, are to be had in no other way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -210,10 +210,12 @@ class Decoder:
                 of_layer = range(layer.encoder_attn.num_heads)
                 own = self._reading.get(number, []) if reading else list(of_layer)
                 looked_at = own if heads else []
-                heard_BTW, weights_BHTS = self._cross(layer, number, hidden_BTW, states, cross_B11S, looked_at)
-                hidden_BTW = hidden_BTW + heard_BTW
-                inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_BTW)))
-                hidden_BTW = hidden_BTW + layer.fc2(inner)
+                enough = not scored and reading and number == len(layers) - 1
+                heard_BTW, weights_BHTS = self._cross(layer, number, hidden_BTW, states, cross_B11S, looked_at, enough)
+                if heard_BTW is not None:
+                    hidden_BTW = hidden_BTW + heard_BTW
+                    inner = layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden_BTW)))
+                    hidden_BTW = hidden_BTW + layer.fc2(inner)
                 if weights_BHTS is None:
                     continue
                 ids = torch.tensor([number * len(of_layer) + head for head in own], dtype=torch.long)
@@ -234,8 +236,9 @@ class Decoder:
         states: Sequence[EncoderStates],
         mask_B11S: torch.Tensor,
         heads: list[int],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Cross-attention of one layer, and the weights of the heads that are looked at."""
+        weights_only: bool,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Cross-attention of one layer (or None), and the weights of the heads that are looked at (or None)."""
         import torch
 
         attention = layer.encoder_attn
@@ -244,30 +247,31 @@ class Decoder:
         def by_head(x_BNW: torch.Tensor) -> torch.Tensor:
             return x_BNW.view(batch, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
 
+        def of_states(projection: Any, kept: Callable[[EncoderStates], torch.Tensor | None]) -> torch.Tensor:
+            parts = [
+                projection(state.hidden_SW.to(self._device, self._dtype)) if kept_LSW is None else kept_LSW[number]
+                for state in states
+                for kept_LSW in (kept(state),)
+            ]
+            return by_head(torch.nn.utils.rnn.pad_sequence(parts, batch_first=True))
+
         query_BHTD = by_head(attention.q_proj(layer.encoder_attn_layer_norm(hidden_BTW)) * attention.scaling)
-        keys, values = zip(*(self._keys_and_values(attention, number, state) for state in states), strict=True)
-        keys_BHSD, values_BHSD = (
-            by_head(torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)) for parts in (keys, values)
-        )
+        keys_BHSD = of_states(attention.k_proj, lambda state: state.keys_LSW)
         weights_BHTS = None
-        if len(heads) == attention.num_heads:
-            weights_BHTS = torch.softmax(query_BHTD @ keys_BHSD.transpose(2, 3) + mask_B11S, dim=-1)
+        if heads:
+            scores_BHTS = query_BHTD[:, heads] @ keys_BHSD[:, heads].transpose(2, 3)
+            weights_BHTS = torch.softmax(scores_BHTS + mask_B11S, dim=-1)
+        if weights_only:
+            return None, weights_BHTS
+        values_BHSD = of_states(attention.v_proj, lambda state: state.values_LSW)
+        if weights_BHTS is not None and len(heads) == attention.num_heads:
             heard_BHTD = weights_BHTS @ values_BHSD
         else:
             heard_BHTD = torch.nn.functional.scaled_dot_product_attention(
                 query_BHTD, keys_BHSD, values_BHSD, attn_mask=mask_B11S, scale=1.0
             )
-            if heads:
-                scores_BHTS = query_BHTD[:, heads] @ keys_BHSD[:, heads].transpose(2, 3)
-                weights_BHTS = torch.softmax(scores_BHTS + mask_B11S, dim=-1)
         heard_BTW: torch.Tensor = attention.out_proj(heard_BHTD.transpose(1, 2).reshape(batch, length, width))
         return heard_BTW, weights_BHTS
-
-    def _keys_and_values(self, attention: Any, number: int, state: EncoderStates) -> tuple[torch.Tensor, torch.Tensor]:
-        if state.keys_LSW is not None and state.values_LSW is not None:
-            return state.keys_LSW[number], state.values_LSW[number]
-        hidden_SW = state.hidden_SW.to(self._device, self._dtype)
-        return attention.k_proj(hidden_SW), attention.v_proj(hidden_SW)
 
 
 def _largest(maps_HTS: torch.Tensor, ids_H: torch.Tensor, heads: int) -> _Maps:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,7 +32,7 @@ from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.records import ASR, GIVEN, Utterance, failed
-from llaso_data.text import compression_ratio, letters, normalize
+from llaso_data.text import cer, compression_ratio, letters, normalize
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,8 @@ _WIDER_GAP_S = 1.0
 _MAX_LETTERS_PER_S = 30.0
 _MIN_LETTERS_PER_S = 1.0
 _SLOW_S = 1.0  # a letter or figure may take as long, with the silence around it
+
+_MAX_CER = 0.5  # of a given text to what was heard in company; beyond, the clip is heard alone
 
 # A packed clip's language is doubtful under these and asked again of the clip alone: one language leaks into another
 # in the same window.
@@ -140,6 +143,13 @@ class Listen:
         later = sorted(waiting)
         chunks = [later[first : first + _CLIPS_LATER] for first in range(0, len(later), _CLIPS_LATER)]
         self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
+        if self._asr.disputed_alone:
+            waiting.clear()  # each has its own text now
+            again = self._plan(results, [i for i in clips if disputed(results[i])], audio, packed=False)
+            self._each(
+                self._batches(again),
+                lambda windows: finish(*self._decode(results, windows, self._encode(windows, audio), None)),
+            )
         return results
 
     def _each(self, tasks: Sequence[T], work: Callable[[T], R]) -> list[R]:
@@ -261,11 +271,12 @@ class Listen:
         ]
 
     def _batches(self, windows: list[Window]) -> list[list[Window]]:
-        """What is worked on at once; smaller on a CPU where there are few windows, so that no core has to wait."""
-        size = self._batch_size
+        """What is worked on at once; on a CPU an even number of about the same size, so that few cores have to wait."""
+        count = -(-len(windows) // self._batch_size)
         if self._whisper.device == "cpu":
-            size = min(size, max(1, -(-len(windows) // _LEAST_BATCHES_CPU)))
-        return [windows[first : first + size] for first in range(0, len(windows), size)]
+            count = min(max(count + count % 2, _LEAST_BATCHES_CPU), len(windows))
+        borders = [len(windows) * number // count for number in range(count + 1)] if count else []
+        return [windows[a:b] for a, b in pairwise(borders)]
 
     def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> Encoded:
         """On a CPU one window after the other: what is worked on stays in its cache, and takes half of the time."""
@@ -424,6 +435,17 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)  # of the thread that this runs in
+
+
+def disputed(utterance: Utterance) -> bool:
+    """Whether a clip's given text is unlike what was heard among other clips, or less likely.
+
+    Alone Whisper hears better, and a text that it contradicts there is wrong more often than not.
+    """
+    if utterance.text_origin != GIVEN or not utterance.text or utterance.decoding != "packed":
+        return False
+    llr, heard = utterance.scores.llr, utterance.hypothesis or ""
+    return (llr is not None and llr < 0.0) or cer(utterance.text, heard, utterance.language) > _MAX_CER
 
 
 def _doubtful(heard: Heard, part: Part, samples: int) -> bool:

@@ -77,6 +77,9 @@ class Asr(Part):
     )
     pack: bool = Field(True, description="pack short clips into one 30 s window")
     gap_s: float = Field(0.6, ge=0, description="silence between packed clips")
+    disputed_alone: bool = Field(
+        True, description="hear a packed clip once more, alone, where what was heard speaks against its given text"
+    )
     beam_size: int = Field(1, ge=1, description="of free decoding; 1 is greedy")
     batch_size: int | None = Field(
         None, ge=1, description="windows decoded at once; null: 8 on a GPU, 4 on a CPU, which are many batches at once"
@@ -146,7 +149,7 @@ class Confidence(Part):
 class Consistency(Part):
     """Tier 2. Packed windows have thresholds of their own, where given."""
 
-    min_word_logprob_min: float | None = Field(-7.0, description="the least likely word of the text, teacher-forced")
+    min_word_logprob_min: float | None = Field(-9.0, description="the least likely word of the text, teacher-forced")
     eot_logprob_min: float | None = Field(-5.0, description="that the text ends where it ends")
     packed_min_word_logprob_min: float | None = Field(-10.0, description="for packed clips; null: as for the others")
     packed_eot_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
@@ -154,7 +157,7 @@ class Consistency(Part):
         -5.0, description="log-likelihood ratio of the text to the hypothesis where they differ most"
     )
     packed_llr_min: float | None = Field(-1.75, description="for packed clips; null: as for the others")
-    cer_max: float | None = Field(1.0, description="given text against the hypothesis")
+    cer_max: float | None = Field(None, description="given text against the hypothesis")
     surplus_max: float | None = Field(0.2, description="share of the given text that is more than was heard")
     repetition_max: float | None = Field(0.6, description="share of the text that its most repeated n-gram covers")
     lm_delta_min: float | None = Field(None, description="text minus hypothesis, mean token log-probability")
