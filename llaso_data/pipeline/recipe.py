@@ -149,7 +149,7 @@ class Confidence(Part):
 class Consistency(Part):
     """Tier 2. Packed windows have thresholds of their own, where given."""
 
-    min_word_logprob_min: float | None = Field(-9.0, description="the least likely word of the text, teacher-forced")
+    min_word_logprob_min: float | None = Field(-7.0, description="the least likely word of the text, teacher-forced")
     eot_logprob_min: float | None = Field(-5.0, description="that the text ends where it ends")
     packed_min_word_logprob_min: float | None = Field(-10.0, description="for packed clips; null: as for the others")
     packed_eot_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
