@@ -143,6 +143,7 @@ def test_every_rule_and_every_score_has_its_words() -> None:
     for key in (
         "consistency.lm_delta_min",
         "consistency.llr_min",
+        "consistency.cer_max",
         "consistency.surplus_max",
         "confidence.border_db_max",
     ):
@@ -378,7 +379,7 @@ def test_moving_a_line_says_what_judging_again_would_accept(
     tmp_path: Path,
     browser: Browser,  # noqa: F811
 ) -> None:
-    align = finished(str(tmp_path / "o'brien"), varied())
+    align = finished(str(tmp_path / "o'brien"), varied(), Judge.model_validate({"consistency": {"cer_max": 1.0}}))
     found: Survey = survey(align, 0)
     opened = browser.open(Path(card.write_card(align, examples=0)), width=800)
     opened.until("performance.getEntriesByName('charts-drawn').length", "all charts are drawn")

@@ -7,7 +7,7 @@ its weights, are to be had in no other way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -186,7 +186,8 @@ class Decoder:
     ) -> tuple[torch.Tensor, list[_Maps]]:
         """Hidden states (batch, tokens, width) and, per sequence, the chosen attention maps.
 
-        Where no scores are wanted, layers above the last reading head are left out, and the hidden states mean nothing.
+        Where no scores are wanted, all that comes after the last reading head is left out, and the hidden states mean
+        nothing.
         """
         import torch
 
@@ -247,23 +248,23 @@ class Decoder:
         def by_head(x_BNW: torch.Tensor) -> torch.Tensor:
             return x_BNW.view(batch, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
 
-        def of_states(projection: Any, kept: Callable[[EncoderStates], torch.Tensor | None]) -> torch.Tensor:
-            parts = [
-                projection(state.hidden_SW.to(self._device, self._dtype)) if kept_LSW is None else kept_LSW[number]
-                for state in states
-                for kept_LSW in (kept(state),)
-            ]
+        def padded(parts: list[torch.Tensor]) -> torch.Tensor:
             return by_head(torch.nn.utils.rnn.pad_sequence(parts, batch_first=True))
 
+        def own(state: EncoderStates) -> torch.Tensor:
+            return state.hidden_SW.to(self._device, self._dtype)
+
         query_BHTD = by_head(attention.q_proj(layer.encoder_attn_layer_norm(hidden_BTW)) * attention.scaling)
-        keys_BHSD = of_states(attention.k_proj, lambda state: state.keys_LSW)
+        keys_BHSD = padded([attention.k_proj(own(s)) if s.keys_LSW is None else s.keys_LSW[number] for s in states])
         weights_BHTS = None
         if heads:
             scores_BHTS = query_BHTD[:, heads] @ keys_BHSD[:, heads].transpose(2, 3)
             weights_BHTS = torch.softmax(scores_BHTS + mask_B11S, dim=-1)
         if weights_only:
             return None, weights_BHTS
-        values_BHSD = of_states(attention.v_proj, lambda state: state.values_LSW)
+        values_BHSD = padded(
+            [attention.v_proj(own(s)) if s.values_LSW is None else s.values_LSW[number] for s in states]
+        )
         if weights_BHTS is not None and len(heads) == attention.num_heads:
             heard_BHTD = weights_BHTS @ values_BHSD
         else:

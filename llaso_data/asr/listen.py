@@ -1,8 +1,9 @@
 """Everything Whisper does to a block: identify languages, transcribe forward, score backward, align words.
 
 One encoder pass serves all of it. Windows are packed by :mod:`~llaso_data.asr.windows`, encoded and decoded in fixed
-batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again. Batches do not
-see each other, and as many as there are threads are worked on at once: cores do more so than as threads in one batch.
+batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again, and so is one
+that speaks against its given text. Batches do not see each other, and as many as there are threads are worked on at
+once: cores do more so than as threads in one batch.
 """
 
 from __future__ import annotations
