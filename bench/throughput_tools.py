@@ -124,8 +124,12 @@ def transformers_pipeline(model: str, out: str) -> Transcriber:
     )
 
     def transcribe(paths: Sequence[str]) -> list[str]:
-        sounds = [{"raw": _samples(path), "sampling_rate": audio.SAMPLE_RATE_HZ} for path in paths]
-        return [one["text"] for one in recognise(sounds, return_timestamps="word", chunk_length_s=30, batch_size=BATCH)]
+        texts = []
+        for path in paths:  # many files at once took 14 GB
+            sound = {"raw": _samples(path), "sampling_rate": audio.SAMPLE_RATE_HZ}
+            found = recognise(sound, return_timestamps="word", chunk_length_s=30, batch_size=BATCH)
+            texts.append(found["text"])
+        return texts
 
     return transcribe
 
