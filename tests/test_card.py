@@ -171,14 +171,14 @@ def test_the_bars_count_everything_that_was_observed(tmp_path: Path) -> None:
 
 def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> None:
     def chosen(folder: str, worse: float, backwards: bool) -> dict[str, set[str]]:
-        items = [utterance(n, scores={"cer": 1.1 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
+        items = [utterance(n, scores={"surplus": 0.5 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
         align = finished(str(tmp_path / folder), [items[::-1][:9], items[::-1][9:]] if backwards else [items])
         found = survey(align, 8)
         blocks = {n: commit.read_part(align, name) for n, name in enumerate(found.manifest["blocks"])}
         return {r: {blocks[p.block][p.row].id for p in places} for r, places in found.examples.chosen().items()}
 
     first = chosen("a", 0.01, False)
-    assert {rule: len(ids) for rule, ids in first.items()} == {"consistency.cer": 8}
+    assert {rule: len(ids) for rule, ids in first.items()} == {"consistency.surplus": 8}
     assert chosen("b", -0.001, True) == first
 
 
