@@ -29,6 +29,8 @@ from tests.conftest import Clip
 from tests.corpora import copy, files, recipe
 from tests.test_judge import CLEAN, utterance
 
+WITH_CER = Judge(consistency=Consistency(cer_max=1.0))
+
 HOSTILE = "</script><script>hacked()</script> \u2028 \"quoted\" 'twice' <img src=x onerror=hacked()> {{7*7}} &amp;"
 
 WATCH = """() => { window.lit = [];
@@ -171,14 +173,15 @@ def test_the_bars_count_everything_that_was_observed(tmp_path: Path) -> None:
 
 def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> None:
     def chosen(folder: str, worse: float, backwards: bool) -> dict[str, set[str]]:
-        items = [utterance(n, scores={"surplus": 0.5 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
-        align = finished(str(tmp_path / folder), [items[::-1][:9], items[::-1][9:]] if backwards else [items])
+        items = [utterance(n, scores={"cer": 1.1 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
+        blocks_of = [items[::-1][:9], items[::-1][9:]] if backwards else [items]
+        align = finished(str(tmp_path / folder), blocks_of, WITH_CER)
         found = survey(align, 8)
         blocks = {n: commit.read_part(align, name) for n, name in enumerate(found.manifest["blocks"])}
         return {r: {blocks[p.block][p.row].id for p in places} for r, places in found.examples.chosen().items()}
 
     first = chosen("a", 0.01, False)
-    assert {rule: len(ids) for rule, ids in first.items()} == {"consistency.surplus": 8}
+    assert {rule: len(ids) for rule, ids in first.items()} == {"consistency.cer": 8}
     assert chosen("b", -0.001, True) == first
 
 
@@ -379,7 +382,7 @@ def test_moving_a_line_says_what_judging_again_would_accept(
     tmp_path: Path,
     browser: Browser,  # noqa: F811
 ) -> None:
-    align = finished(str(tmp_path / "o'brien"), varied(), Judge.model_validate({"consistency": {"cer_max": 1.0}}))
+    align = finished(str(tmp_path / "o'brien"), varied(), WITH_CER)
     found: Survey = survey(align, 0)
     opened = browser.open(Path(card.write_card(align, examples=0)), width=800)
     opened.until("performance.getEntriesByName('charts-drawn').length", "all charts are drawn")

@@ -197,14 +197,14 @@ def test_everything_is_counted_once(tmp_path: Path) -> None:
         failed(dataclasses.replace(utterance(11), audio_id=None, duration_s=None), "missing", "11.wav"),
         utterance(2),
         utterance(12, audio=0),
-        utterance(13, scores={"surplus": 0.5}),
+        utterance(13, scores={"cer": 2.0}),
     ]
-    result = judged(tmp_path, [first, segments, second])
+    result = judged(tmp_path, [first, segments, second], Judge(consistency=Consistency(cer_max=1.0)))
     assert result.counts == {
         "inputs": 14, "recordings": 11, "accepted": 9, "rejected": 2, "duplicates": 1, "failed": 2, "audited": 9,
     }  # fmt: skip
     assert result.rules == {
-        "consistency.surplus": 1, "duplicates.audio": 1, "failed.missing": 1, "failed.unreadable": 1, "repeated_id": 1,
+        "consistency.cer": 1, "duplicates.audio": 1, "failed.missing": 1, "failed.unreadable": 1, "repeated_id": 1,
     }  # fmt: skip
     assert result.languages == {"en": {"accepted": 6, "hours": 0.006}, "fr": {"accepted": 3, "hours": 0.003}}
     assert result.hours == {"observed": 0.012, "accepted": 0.009, "rejected": 0.002, "duplicates": 0.001}
