@@ -1,0 +1,216 @@
+"""The index as the stream reads it: a few rows at a time out of mapped columns, never a whole column in memory.
+
+An index of 25 million samples has some gigabytes. :func:`llaso_data.shards.reader.open_index` checks every byte of
+one; here its structure is checked when it is opened, and what a row says when that row is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llaso_data.shards.reader import Index
+from llaso_data.shards.tar import ShardError
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+Filter = Mapping[str, Sequence[Any]]
+"""Column of the index to the values that are taken; ``duration_s`` and other numbers to (least, most)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one sample lies: bytes ``start`` to ``stop`` of its tar hold all its parts.
+
+    ``parts`` are (name, offset, size, CRC-32), offsets from the start of the tar.
+    """
+
+    key: str
+    shard: int
+    parts: tuple[tuple[str, int, int, int], ...]
+    start: int
+    stop: int
+
+
+class Columns:
+    """The columns of one dataset's index, gathered by row numbers."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._chunks = index.table.to_batches()
+        self._starts = np.cumsum([0, *(chunk.num_rows for chunk in self._chunks)])
+        self._numbers: dict[str, list[npt.NDArray[Any]]] = {}
+        self._texts: dict[str, list[_Texts]] = {}
+        self._parts: list[_Parts | None] = [None] * len(self._chunks)
+        self.first_rows = np.asarray(index.first_rows, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def numbers(self, name: str, rows: Rows) -> Floats:
+        """A numeric column of these rows as float64. Raises ShardError where there is no such column."""
+        found = np.empty(len(rows), np.float64)
+        for chunk, here, local in self._by_chunk(rows):
+            found[here] = self._number_chunks(name)[chunk][local]
+        return found
+
+    def number_chunks(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """A numeric column from its first row to its last, piece by piece, without a copy."""
+        yield from self._number_chunks(name)
+
+    def texts(self, name: str, rows: Rows) -> list[str | None]:
+        """A column of text of these rows."""
+        found: list[str | None] = [None] * len(rows)
+        for chunk, here, local in self._by_chunk(rows):
+            column = self._text_chunks(name)[chunk]
+            for place, row in zip(here.tolist(), local.tolist(), strict=True):
+                found[place] = column.get(row)
+        return found
+
+    def places(self, rows: Rows) -> list[Place]:
+        """Where these rows' samples lie. Raises ShardError where the index says what cannot be."""
+        found: list[Place | None] = [None] * len(rows)
+        shards = np.searchsorted(self.first_rows, rows, side="right") - 1
+        for chunk, here, local in self._by_chunk(rows):
+            parts = self._parts[chunk]
+            if parts is None:
+                parts = self._parts[chunk] = _Parts(self._chunks[chunk].column("parts"), self.index.uri)
+            keys = self._text_chunks("key")[chunk]
+            for place, row in zip(here.tolist(), local.tolist(), strict=True):
+                found[place] = parts.place(row, keys.get(row) or "", int(shards[place]))
+        return [place for place in found if place is not None]
+
+    def matching(self, start: int, stop: int, wanted: Filter) -> Mask:
+        """Which of the rows ``start`` to ``stop`` a filter takes."""
+        mask = np.ones(stop - start, bool)
+        for name, values in wanted.items():
+            column = self.index.table.column(self._named(name)).slice(start, stop - start)
+            if pa.types.is_string(column.type):
+                column.validate(full=True)
+                known = [value for value in values if value is not None]
+                found = pc.is_in(column, value_set=pa.array(known, pa.string()))
+                if None in values:
+                    found = pc.or_(found, pc.is_null(column))
+                mask &= found.to_numpy()
+            else:
+                numbers = column.to_numpy()
+                low, high = values
+                mask &= (numbers >= (-np.inf if low is None else low)) & (numbers <= (np.inf if high is None else high))
+        return mask
+
+    def values(self, name: str) -> list[str | None]:
+        """The different values of a column of text, sorted, null last."""
+        column = self.index.table.column(self._named(name))
+        column.validate(full=True)
+        found = pc.unique(column).to_pylist()
+        return sorted(value for value in found if value is not None) + ([None] if None in found else [])
+
+    def _by_chunk(self, rows: Rows) -> Iterator[tuple[int, Rows, Rows]]:
+        """(chunk, positions in `rows`, rows within the chunk) for every chunk that is touched."""
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
+        if len(self._chunks) == 1:
+            yield 0, np.arange(len(rows)), rows
+            return
+        chunks = np.searchsorted(self._starts, rows, side="right") - 1
+        for chunk in np.unique(chunks).tolist():
+            here = np.flatnonzero(chunks == chunk)
+            yield chunk, here, rows[here] - self._starts[chunk]
+
+    def _number_chunks(self, name: str) -> list[npt.NDArray[Any]]:
+        if name not in self._numbers:
+            column = self._named(name)
+            try:
+                found = [chunk.column(column).to_numpy(zero_copy_only=True) for chunk in self._chunks]
+            except pa.ArrowInvalid as error:  # text, or nulls between the numbers
+                raise ShardError(f"{self.index.uri}: the column {name} is not one of numbers ({error})") from error
+            self._numbers[name] = found
+        return self._numbers[name]
+
+    def _text_chunks(self, name: str) -> list[_Texts]:
+        if name not in self._texts:
+            column = self._named(name)
+            self._texts[name] = [_Texts(chunk.column(column), self.index.uri) for chunk in self._chunks]
+        return self._texts[name]
+
+    def _named(self, name: str) -> str:
+        names = self.index.table.schema.names
+        if name not in names:
+            raise ShardError(f"{self.index.uri}: the index has no column {name}; it has {', '.join(names)}")
+        return name
+
+
+class _Texts:
+    """A string array, read value by value with its bounds checked; values that come again are kept once."""
+
+    def __init__(self, array: pa.Array, uri: str) -> None:
+        valid, offsets, data = array.buffers()
+        self._first = array.offset
+        self._valid = None if valid is None else memoryview(valid)
+        self._offsets = np.frombuffer(offsets, np.int32)[self._first : self._first + len(array) + 1]
+        self._data = memoryview(data if data is not None else b"")
+        self._known: dict[bytes, str] = {}
+        self._uri = uri
+
+    def get(self, row: int) -> str | None:
+        bit = self._first + row
+        if self._valid is not None and not self._valid[bit >> 3] >> (bit & 7) & 1:
+            return None
+        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
+        if not 0 <= start <= stop <= len(self._data):
+            raise _damaged(self._uri)
+        value = bytes(self._data[start:stop])
+        text = self._known.get(value)
+        if text is None:
+            try:
+                text = value.decode()
+            except UnicodeDecodeError as error:
+                raise _damaged(self._uri) from error
+            if len(self._known) < 256:  # tasks, languages, names of parts; never all keys
+                self._known[value] = text
+        return text
+
+
+class _Parts:
+    """The parts of one chunk's rows."""
+
+    def __init__(self, array: pa.Array, uri: str) -> None:
+        values = array.values
+        self._bounds = array.offsets.to_numpy()
+        self._ext = _Texts(values.field("ext"), uri)
+        self._offset, self._size, self._crc32 = (
+            values.field(name).to_numpy(zero_copy_only=True) for name in ("offset", "size", "crc32")
+        )
+        self._uri = uri
+
+    def place(self, row: int, key: str, shard: int) -> Place:
+        first, last = self._bounds[row : row + 2].tolist()
+        if not 0 <= first <= last <= len(self._offset):
+            raise _damaged(self._uri)
+        parts = tuple(
+            (self._ext.get(part) or "", offset, size, crc32)
+            for part, offset, size, crc32 in zip(
+                range(first, last),
+                self._offset[first:last].tolist(),
+                self._size[first:last].tolist(),
+                self._crc32[first:last].tolist(),
+                strict=True,
+            )
+        )
+        if any(offset < 0 or size < 0 for _, offset, size, _ in parts):
+            raise _damaged(self._uri)
+        start = min((offset for _, offset, _, _ in parts), default=0)
+        stop = max((offset + size for _, offset, size, _ in parts), default=0)
+        return Place(key, shard, parts, start, stop)
+
+
+def _damaged(uri: str) -> ShardError:
+    return ShardError(f"{uri}: the index is damaged; build it again")

@@ -1,0 +1,135 @@
+"""Which samples form which micro-batch: pure NumPy functions of integers.
+
+Every rank and every worker computes the plan for itself, on whatever processor it has, and all must agree. So costs
+are integers (thousandths of a second, of a frame or of a token), nothing is summed in floating point, and random
+numbers are hashes of counters (:func:`noise`), which no library will ever draw differently.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data import records
+
+Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+PLAN_VERSION = 1
+"""Raised when the same settings give another plan: a state of the old one cannot go on."""
+SPREAD_PERCENT = 2
+"""Samples whose costs differ by less are equal to the planner, and shuffled."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatches:
+    """How the samples of one window are dealt.
+
+    ``order`` (N,): samples in the order of their costs. Micro-batch ``b`` holds ``order[borders[b]:borders[b + 1]]``.
+    ``turns`` (steps, G): which micro-batch comes when.
+    """
+
+    order: Ints
+    borders: Ints
+    turns: Ints
+
+    def samples(self, batch: int) -> Ints:
+        return self.order[self.borders[batch] : self.borders[batch + 1]]
+
+
+def noise(key: int, count: int, start: int = 0) -> Words:
+    """``count`` words that look random (SplitMix64, Steele et al. 2014); the same key gives the same ones."""
+    with np.errstate(over="ignore"):
+        steps = np.arange(start + 1, start + count + 1, dtype=np.uint64)
+        words = np.uint64(key) + steps * np.uint64(0x9E3779B97F4A7C15)
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        found: Words = words ^ (words >> np.uint64(31))
+        return found
+
+
+def key_of(*parts: Any) -> int:
+    """A key for :func:`noise` from anything that names what is drawn."""
+    return int(records.digest(*parts, length=16), 16)
+
+
+def shuffled(key: int, count: int) -> Ints:
+    """The numbers 0 to count − 1 in an order that looks random."""
+    return np.argsort(noise(key, count), kind="stable").astype(np.int64)
+
+
+def buckets(costs: Ints) -> Ints:
+    """For each cost the number of its bucket; a bucket's costs differ by less than :data:`SPREAD_PERCENT`."""
+    borders = [0, 1]
+    most = int(costs.max(initial=0))
+    while borders[-1] <= most:
+        borders.append(max(borders[-1] + 1, borders[-1] * (100 + SPREAD_PERCENT) // 100))
+    return np.searchsorted(np.asarray(borders), costs, side="right").astype(np.int64)
+
+
+def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
+    """Micro-batches of like cost: members times the largest stays within the budget.
+
+    costs (N,), each at most ``budget``; ``groups`` is G, the micro-batches of a step. Samples of one bucket are
+    shuffled and the rest sorted, so that little is padded; the batches then come in any order. There are as many as
+    fill the last step: the largest ones are halved for it. Raises ValueError for fewer samples than G.
+    """
+    with np.errstate(over="ignore"):
+        sort = (buckets(costs).astype(np.uint64) << np.uint64(48)) | (noise(key, len(costs)) >> np.uint64(16))
+    order = np.argsort(sort, kind="stable").astype(np.int64)
+    largest = np.maximum.accumulate(costs[order]).tolist()
+    borders, first = [0], 0
+    while first < len(largest):
+        count = budget // max(largest[first], 1)
+        while True:  # the batch's largest is its last: fewer fit than of the first
+            count = min(count, len(largest) - first)
+            fit = max(1, budget // max(largest[first + count - 1], 1))
+            if fit >= count:
+                break
+            count = fit
+        first += count
+        borders.append(first)
+    return _dealt(order, np.asarray(borders, np.int64), key, groups)
+
+
+def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
+    """Micro-batches to be laid end to end: the sum of the members stays within the budget (best fit, decreasing)."""
+    with np.errstate(over="ignore"):
+        sort = (buckets(costs).astype(np.uint64) << np.uint64(48)) | (noise(key, len(costs)) >> np.uint64(16))
+    free: list[tuple[int, int]] = []  # (room, batch), ascending
+    members: list[list[int]] = []
+    for sample in np.argsort(sort, kind="stable")[::-1].tolist():
+        cost = int(costs[sample])
+        place = bisect.bisect_left(free, (cost, -1))
+        if place == len(free):
+            room, batch = budget, len(members)
+            members.append([])
+        else:
+            room, batch = free.pop(place)
+        members[batch].append(sample)
+        bisect.insort(free, (room - cost, batch))
+    order = np.asarray([sample for batch in members for sample in batch], np.int64)
+    return _dealt(order, np.cumsum([0, *map(len, members)], dtype=np.int64), key, groups)
+
+
+def _dealt(order: Ints, borders: Ints, key: int, groups: int) -> MicroBatches:
+    """The batches in a random order, G a step."""
+    borders = filled(borders, groups)
+    turns = shuffled(key_of("turns", key), len(borders) - 1)
+    return MicroBatches(order, borders, turns.reshape(-1, groups))
+
+
+def filled(borders: Ints, groups: int) -> Ints:
+    """Borders of at least as many batches, by halving the largest, so that they fill whole steps of G."""
+    if borders[-1] < groups:
+        raise ValueError(f"{borders[-1]} samples cannot fill {groups} micro-batches")
+    while lacking := -(len(borders) - 1) % groups:
+        sizes = np.diff(borders)
+        halved = np.argsort(-sizes, kind="stable")[:lacking]
+        halved = halved[sizes[halved] > 1]
+        borders = np.sort(np.concatenate([borders, borders[halved] + (sizes[halved] + 1) // 2]))
+    return borders
