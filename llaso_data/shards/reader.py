@@ -48,11 +48,14 @@ class Index:
         return rows
 
 
-def open_index(uri: str) -> Index:
-    """The index of a folder of shards. Raises LLaSOError where there is none or it cannot be read."""
+def open_index(uri: str, whole: bool = True) -> Index:
+    """The index of a folder of shards, checked as :func:`~llaso_data.shards.index.open_arrow` does.
+
+    Raises LLaSOError where there is none or it cannot be read.
+    """
     path = storage.join(storage.absolute(uri), layout.INDEX)
     try:
-        table = open_arrow(path)
+        table = open_arrow(path, whole)
     except FileNotFoundError as error:
         raise LLaSOError(
             f"{uri} has no {layout.INDEX}: run `llaso-data shard` to the end, or `llaso-data index` for other tars"

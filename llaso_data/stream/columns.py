@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data.shards.reader import Index
+from llaso_data.shards.reader import Index, open_index
 from llaso_data.shards.tar import ShardError
 
 Rows = npt.NDArray[np.int64]
@@ -52,6 +52,14 @@ class Columns:
         self._parts: list[_Parts | None] = [None] * len(self._chunks)
         self.first_rows = np.asarray(index.first_rows, np.int64)
 
+    @classmethod
+    def open(cls, uri: str) -> Columns:
+        """Of a folder of shards. Raises LLaSOError where it has no index."""
+        return cls(open_index(uri, whole=False))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Columns.open, (self.index.uri,)  # a worker maps the file itself
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -62,9 +70,15 @@ class Columns:
             found[here] = self._number_chunks(name)[chunk][local]
         return found
 
-    def number_chunks(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """A numeric column from its first row to its last, piece by piece, without a copy."""
-        yield from self._number_chunks(name)
+    def span(self, name: str, start: int, stop: int) -> Floats:
+        """A numeric column of the rows ``start`` to ``stop`` as float64."""
+        chunks = self._number_chunks(name)
+        low, high = np.searchsorted(self._starts, [start, stop - 1], side="right") - 1
+        pieces = [
+            chunks[chunk][max(0, start - self._starts[chunk]) : stop - self._starts[chunk]]
+            for chunk in range(low, high + 1)
+        ]
+        return np.concatenate(pieces).astype(np.float64, copy=False)
 
     def texts(self, name: str, rows: Rows) -> list[str | None]:
         """A column of text of these rows."""

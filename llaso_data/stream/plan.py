@@ -30,12 +30,13 @@ class MicroBatches:
     """How the samples of one window are dealt.
 
     ``order`` (N,): samples in the order of their costs. Micro-batch ``b`` holds ``order[borders[b]:borders[b + 1]]``.
-    ``turns`` (steps, G): which micro-batch comes when.
+    ``turns`` (steps, G): which micro-batch comes when. The last ``repeated`` samples of ``order`` stand in it twice.
     """
 
     order: Ints
     borders: Ints
     turns: Ints
+    repeated: int = 0
 
     def samples(self, batch: int) -> Ints:
         return self.order[self.borders[batch] : self.borders[batch + 1]]
@@ -76,7 +77,8 @@ def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
 
     costs (N,), each at most ``budget``; ``groups`` is G, the micro-batches of a step. Samples of one bucket are
     shuffled and the rest sorted, so that little is padded; the batches then come in any order. There are as many as
-    fill the last step: the largest ones are halved for it. Raises ValueError for fewer samples than G.
+    fill the last step: the largest ones are halved for it, and where every batch has one sample, up to G - 1 samples
+    come twice. Raises ValueError for fewer samples than G.
     """
     with np.errstate(over="ignore"):
         sort = (buckets(costs).astype(np.uint64) << np.uint64(48)) | (noise(key, len(costs)) >> np.uint64(16))
@@ -118,18 +120,23 @@ def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
 
 def _dealt(order: Ints, borders: Ints, key: int, groups: int) -> MicroBatches:
     """The batches in a random order, G a step."""
-    borders = filled(borders, groups)
+    borders = _filled(borders, groups)
+    repeated = -(len(borders) - 1) % groups
+    order = np.concatenate([order, order[:repeated]])
+    borders = np.concatenate([borders, borders[-1] + np.arange(1, repeated + 1)])
     turns = shuffled(key_of("turns", key), len(borders) - 1)
-    return MicroBatches(order, borders, turns.reshape(-1, groups))
+    return MicroBatches(order, borders, turns.reshape(-1, groups), repeated)
 
 
-def filled(borders: Ints, groups: int) -> Ints:
-    """Borders of at least as many batches, by halving the largest, so that they fill whole steps of G."""
+def _filled(borders: Ints, groups: int) -> Ints:
+    """Borders of as many more batches, by halving the largest, as fill whole steps of G; fewer where all have one."""
     if borders[-1] < groups:
         raise ValueError(f"{borders[-1]} samples cannot fill {groups} micro-batches")
     while lacking := -(len(borders) - 1) % groups:
         sizes = np.diff(borders)
         halved = np.argsort(-sizes, kind="stable")[:lacking]
         halved = halved[sizes[halved] > 1]
+        if not len(halved):
+            break
         borders = np.sort(np.concatenate([borders, borders[halved] + (sizes[halved] + 1) // 2]))
     return borders

@@ -1,0 +1,20 @@
+"""Shards to batches: an exact, elastic, checked stream. See docs/stream.md."""
+
+from __future__ import annotations
+
+from llaso_data.stream.mixture import Mixture, Source
+
+__all__ = ["Batch", "Mixture", "Source", "StreamingLoader"]
+
+
+def __getattr__(name: str) -> object:
+    """The loader and its batches bring torch, so they are imported when they are asked for."""
+    if name == "StreamingLoader":
+        from llaso_data.stream.loader import StreamingLoader
+
+        return StreamingLoader
+    if name == "Batch":
+        from llaso_data.stream.batch import Batch
+
+        return Batch
+    raise AttributeError(name)

@@ -1,0 +1,156 @@
+"""A micro-batch as the trainer gets it: decoded, padded, and each sample's provenance beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llaso_data import audio
+from llaso_data.errors import AudioError
+from llaso_data.shards.layout import JSON_PART
+from llaso_data.stream.fetch import Bad, Parts
+from llaso_data.stream.windows import Cursor
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample as it was read. ``content`` is its JSON, ``sounds`` its audios, 16 kHz mono in -1 to 1.
+
+    Undecoded samples have ``parts``, the bytes by name, and nothing else of their content.
+    """
+
+    key: str
+    shard: str
+    source: str
+    task: str | None
+    language: str | None
+    parts: Parts
+    content: dict[str, Any] = field(default_factory=dict)
+    sounds: tuple[Samples, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A sample that could not be used, and which one stands in its place."""
+
+    bad: Bad
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One micro-batch of a global step: B samples with A audios of up to T samples.
+
+    ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); ``mask`` (A, T) is true within them; ``audio_of`` (A,)
+    says which sample each belongs to. Without decoding these are None, and ``samples`` hold the bytes.
+    """
+
+    step: int
+    micro_batch: int
+    samples: tuple[Sample, ...]
+    audio: torch.Tensor | None
+    lengths: torch.Tensor | None
+    mask: torch.Tensor | None
+    audio_of: torch.Tensor | None
+    replaced: tuple[Replaced, ...]
+    after: Cursor | None  # where the stream stands when this was the step's last for its rank
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def ids(self) -> list[str]:
+        """The samples' keys."""
+        return [sample.key for sample in self.samples]
+
+    @property
+    def provenance(self) -> list[tuple[str, str, str | None]]:
+        """(shard, key, task) of every sample."""
+        return [(sample.shard, sample.key, sample.task) for sample in self.samples]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on a device."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch with its tensors in pinned memory; torch's DataLoader calls it."""
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def _mapped(self, change: Any) -> Batch:
+        moved = {
+            one.name: change(value)
+            for one in fields(self)
+            if isinstance(value := getattr(self, one.name), torch.Tensor)
+        }
+        return replace(self, **moved)
+
+
+def decoded(sample: Sample) -> Sample | Bad:
+    """The sample with its JSON parsed and its audios decoded, or why it cannot be."""
+    try:
+        content = json.loads(sample.parts[JSON_PART]) if JSON_PART in sample.parts else {}
+        sounds = tuple(
+            sound(data, f"{sample.key}.{name}")
+            for name, data in sample.parts.items()
+            if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS
+        )
+    except (AudioError, ValueError, RecursionError) as error:
+        return Bad(sample.key, sample.shard, f"cannot be decoded ({error})")
+    return replace(sample, parts={}, content=content if isinstance(content, dict) else {}, sounds=sounds)
+
+
+def sound(data: bytes, name: str) -> Samples:
+    """16 kHz mono float32 of an audio file in memory; raises AudioError."""
+    if data[:4] in (b"fLaC", b"RIFF"):  # what shards usually hold takes the short way
+        import soundfile
+
+        try:
+            with soundfile.SoundFile(io.BytesIO(data)) as file:
+                if file.samplerate == audio.SAMPLE_RATE_HZ and file.channels == 1 and file.subtype == "PCM_16":
+                    found: Samples = file.read(dtype="float32")
+                    if len(found) == file.frames:
+                        return found
+        except soundfile.SoundFileError:
+            pass  # the long way says what is wrong
+    scaled: Samples = audio.decode_bytes(data, name).astype(np.float32) / np.float32(audio.FULL_SCALE)
+    return scaled
+
+
+def collate(
+    step: int,
+    micro_batch: int,
+    samples: Sequence[Sample],
+    replaced: Sequence[Replaced],
+    after: Cursor | None,
+    pad: bool,
+) -> Batch:
+    """The batch of these samples; with ``pad`` their audios lie in one tensor and no longer in the samples."""
+    if not pad:
+        return Batch(step, micro_batch, tuple(samples), None, None, None, None, tuple(replaced), after)
+    sounds = [sound for sample in samples for sound in sample.sounds]
+    audio_of = [number for number, sample in enumerate(samples) for _ in sample.sounds]
+    lengths = torch.tensor([len(sound) for sound in sounds], dtype=torch.int64)
+    longest = max((len(sound) for sound in sounds), default=0)
+    joined = np.zeros((len(sounds), longest), np.float32)
+    for row, sound in zip(joined, sounds, strict=True):
+        row[: len(sound)] = sound
+    return Batch(
+        step,
+        micro_batch,
+        tuple(replace(sample, sounds=()) for sample in samples),
+        torch.from_numpy(joined),
+        lengths,
+        torch.arange(longest)[None, :] < lengths[:, None],
+        torch.tensor(audio_of, dtype=torch.int64),
+        tuple(replaced),
+        after,
+    )

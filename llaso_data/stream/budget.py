@@ -1,0 +1,72 @@
+"""What a micro-batch may cost, and what a sample does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data.errors import LLaSOError
+from llaso_data.stream.columns import Floats
+from llaso_data.stream.plan import Ints
+
+SCALE = 1000  # costs are counted in thousandths
+FRAMES_PER_S = 50.0  # states of Whisper's encoder
+BYTES_PER_TOKEN = 4.0  # of text, where the index has no column of tokens
+
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|f|t|)")
+_UNITS: dict[str, Literal["seconds", "frames", "tokens", "samples"]] = {
+    "s": "seconds",
+    "f": "frames",
+    "t": "tokens",
+    "": "samples",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit for each micro-batch, padding included.
+
+    ``seconds`` of audio; ``frames`` after the encoder, ``per_second`` of them; ``tokens``: those frames and the tokens
+    of the text, which the index's column ``tokens`` counts where one is named, else a quarter of the text's bytes;
+    or ``samples``.
+    """
+
+    unit: Literal["seconds", "frames", "tokens", "samples"]
+    amount: float
+    per_second: float = FRAMES_PER_S
+    tokens: str | None = None
+
+    @classmethod
+    def of(cls, text: str | int, per_second: float = FRAMES_PER_S, tokens: str | None = None) -> Budget:
+        """From ``300s``, ``15000f`` (frames), ``8000t`` (tokens) or ``64`` (samples); raises LLaSOError otherwise."""
+        found = _FORM.fullmatch(str(text).strip())
+        if not found or not float(found[1]) or not per_second > 0:
+            raise LLaSOError(f"budget {text!r}: write 300s, 15000f (frames), 8000t (tokens) or 64 (samples)")
+        return cls(_UNITS[found[2]], float(found[1]), per_second, tokens)
+
+    def __str__(self) -> str:
+        letter = next(key for key, unit in _UNITS.items() if unit == self.unit)
+        rate = f" at {self.per_second:g}/s" if self.unit in ("frames", "tokens") else ""
+        return f"{self.amount:g}{letter}{rate}{f' and {self.tokens}' if self.tokens else ''}"
+
+    @property
+    def limit(self) -> int:
+        """The most that a micro-batch may cost, in thousandths."""
+        return round(self.amount * SCALE)
+
+    def costs(self, column: Callable[[str], Floats], count: int) -> Ints:
+        """Cost (N,) of samples in thousandths, rounded up; ``column`` gives a column of the index for them."""
+        if self.unit == "samples":
+            return np.full(count, SCALE, np.int64)
+        found: npt.NDArray[np.float64] = column("duration_s")
+        if self.unit != "seconds":
+            found = np.ceil(found * self.per_second)
+        if self.unit == "tokens":
+            text = column("text_bytes") / BYTES_PER_TOKEN if self.tokens is None else column(self.tokens)
+            found = found + np.ceil(text)
+        return np.ceil(found * SCALE).astype(np.int64)

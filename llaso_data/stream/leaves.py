@@ -1,0 +1,127 @@
+"""A leaf: the samples of one dataset that a filter takes, in an order that is shuffled anew every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from llaso_data.stream.budget import Budget
+from llaso_data.stream.columns import Columns, Filter, Rows
+from llaso_data.stream.plan import Ints, key_of, shuffled
+
+SURVEY_ROWS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over the index says of a leaf: samples by shard, their cost, and the row that costs most."""
+
+    counts: Ints
+    cost: int
+    largest: int
+    largest_row: int
+
+    @property
+    def size(self) -> int:
+        return int(self.counts.sum())
+
+
+def survey(columns: Columns, wanted: Filter, budget: Budget) -> Survey:
+    """Looks at every row that a filter takes, a quarter of a million at a time."""
+    borders = columns.first_rows
+    counts = np.zeros(len(borders) - 1, np.int64)
+    cost, largest, largest_row = 0, -1, -1
+    for start in range(0, len(columns), SURVEY_ROWS):
+        stop = min(start + SURVEY_ROWS, len(columns))
+        costs = budget.costs(lambda name, a=start, b=stop: columns.span(name, a, b), stop - start)  # type: ignore[misc]
+        if wanted:
+            mask = columns.matching(start, stop, wanted)
+            taken = np.flatnonzero(mask)
+            np.add.at(counts, np.searchsorted(borders, taken + start, side="right") - 1, 1)
+            costs = costs[taken]
+        else:
+            taken = None
+        if len(costs):
+            cost += int(costs.sum())
+            at = int(costs.argmax())
+            if costs[at] > largest:
+                largest, largest_row = int(costs[at]), start + (at if taken is None else int(taken[at]))
+    return Survey(np.diff(borders) if not wanted else counts, cost, largest, largest_row)
+
+
+class Leaf:
+    """The order of one leaf's samples.
+
+    An epoch takes the shards in a random order, ``window`` of them at a time, and the samples of these in a random
+    order. Position ``p`` is sample ``p % size`` of epoch ``p // size``.
+    """
+
+    def __init__(self, name: str, columns: Columns, wanted: Filter, found: Survey, seed: int, window: int) -> None:
+        self.name = name
+        self.columns = columns
+        self.found = found
+        self.size = found.size
+        self._wanted = wanted
+        self._key = key_of("leaf", seed, name)
+        self._window = window
+        self._filled = np.flatnonzero(found.counts)
+        self._epoch: tuple[int, Ints, Ints] | None = None
+        self._groups: dict[tuple[int, int], Rows] = {}
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """The rows at positions ``start`` to ``stop``, over as many epochs as that takes."""
+        pieces: list[Rows] = []
+        while start < stop:
+            epoch, first = divmod(start, self.size)
+            last = min(self.size, first + stop - start)
+            pieces += self._within(epoch, first, last)
+            start += last - first
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+    def groups(self, start: int, stop: int) -> Iterator[tuple[int, Ints]]:
+        """The groups of shards, by number, that positions ``start`` to ``stop`` lie in: what to fetch for them."""
+        while start < stop:
+            epoch, first = divmod(start, self.size)
+            last = min(self.size, first + stop - start)
+            shards, borders = self._order(epoch)
+            low, high = np.searchsorted(borders, [first, last - 1], side="right").tolist()
+            for group in range(low - 1, high):
+                yield group, shards[group * self._window : (group + 1) * self._window]
+            start += last - first
+
+    def _within(self, epoch: int, first: int, last: int) -> Iterator[Rows]:
+        _, borders = self._order(epoch)
+        low, high = np.searchsorted(borders, [first, last - 1], side="right").tolist()
+        for group in range(low - 1, high):
+            begin = int(borders[group])
+            yield self._group(epoch, group)[max(0, first - begin) : last - begin]
+
+    def _order(self, epoch: int) -> tuple[Ints, Ints]:
+        """The epoch's shards in their order, and the position at which each group starts, the end last."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            shards = self._filled[shuffled(key_of("shards", self._key, epoch), len(self._filled))]
+            ends = np.cumsum(self.found.counts[shards])
+            starts = np.concatenate([[0], ends])[:: self._window]
+            borders = starts if starts[-1] == self.size else np.append(starts, self.size)
+            self._epoch = (epoch, shards, borders)
+        return self._epoch[1:]
+
+    def _group(self, epoch: int, group: int) -> Rows:
+        """All rows of a group of shards, shuffled. The last two are kept: windows seldom end where groups do."""
+        known = self._groups.get((epoch, group))
+        if known is None:
+            shards = self._order(epoch)[0][group * self._window : (group + 1) * self._window]
+            pieces = [self._matching(shard) for shard in shards.tolist()]
+            rows = np.concatenate(pieces)
+            known = rows[shuffled(key_of("group", self._key, epoch, group), len(rows))]
+            self._groups = {**dict(list(self._groups.items())[-1:]), (epoch, group): known}
+        return known
+
+    def _matching(self, shard: int) -> Rows:
+        first, last = self.columns.first_rows[shard : shard + 2].tolist()
+        if not self._wanted:
+            return np.arange(first, last, dtype=np.int64)
+        rows: Rows = first + np.flatnonzero(self.columns.matching(first, last, self._wanted))
+        return rows

@@ -1,0 +1,153 @@
+"""A mixture: which datasets are streamed, in what shares, as a YAML file says.
+
+Without weights, temperature or balance every sample comes exactly once an epoch. Otherwise samples are drawn by
+shares for as long as it is asked for, and each source begins again where it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import Field
+
+from llaso_data import settings
+from llaso_data.errors import LLaSOError
+from llaso_data.settings import Part, Problem
+
+SHARE = 1 << 32
+"""Shares are whole numbers of this, so that every machine draws alike."""
+
+
+class Source(Part):
+    """A folder of shards, or a group of such sources."""
+
+    path: str | None = Field(None, description="folder or URI of shards, with index.arrow")
+    name: str | None = Field(None, description="how changes and reports call it; default: the path's last part")
+    weight: float | None = Field(None, gt=0, description="share among its siblings; all of them have one, or none")
+    filter: dict[str, tuple[str | float | None, ...]] = Field(
+        default_factory=dict, description="columns of the index: the texts that are taken, or [least, most]"
+    )
+    sources: tuple[Source, ...] = Field((), description="a group instead of a path")
+
+    @property
+    def label(self) -> str:
+        return self.name or (self.path or "group").rstrip("/").rpartition("/")[2]
+
+
+class Change(Part):
+    """Other weights from a step on."""
+
+    step: int = Field(ge=1, description="global step from which the weights hold")
+    weights: dict[str, float] = Field(description="name of a source, such as group/en, to its new weight")
+
+
+class Mixture(Part):
+    """What the loader streams."""
+
+    sources: tuple[Source, ...] = Field(min_length=1, description="the datasets")
+    temperature: float | None = Field(
+        None, ge=1, description="shares of sources without weights are size^(1/temperature); null: every sample once"
+    )
+    balance: str | None = Field(
+        None, description="a column of the index, such as task: its values get equal shares within each source"
+    )
+    epochs: int | None = Field(1, ge=1, description="how often; with shares: as many samples as that; null: endless")
+    changes: tuple[Change, ...] = Field((), description="other weights from a step on")
+
+    @classmethod
+    def from_yaml(cls, path: str, overrides: Sequence[str] = ()) -> Mixture:
+        """The checked mixture of a YAML file; raises LLaSOError with file and line of what is wrong."""
+        return settings.load(cls, path, overrides, more=_problems)
+
+    @classmethod
+    def of(cls, *paths: str, epochs: int | None = 1) -> Mixture:
+        """All samples of these folders."""
+        return cls(sources=tuple(Source(path=path) for path in paths), epochs=epochs)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether samples are drawn by shares."""
+        named = any(source.weight is not None for source, _, _ in walk(self.sources))
+        return named or self.temperature is not None or self.balance is not None or bool(self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A source with its size, as shares are reckoned; a leaf has no children."""
+
+    name: str
+    weight: float | None
+    size: int
+    children: tuple[Node, ...] = field(default=())
+
+    def leaves(self) -> Iterator[Node]:
+        """The sources below that samples are drawn from, in order."""
+        if not self.children:
+            yield self
+        for child in self.children:
+            yield from child.leaves()
+
+
+def walk(sources: Sequence[Source], above: str = "", at: tuple[str | int, ...] = ("sources",)) -> Iterator[Any]:
+    """Every source of a tree with its full name and its place in the file."""
+    for number, source in enumerate(sources):
+        name = f"{above}/{source.label}" if above else source.label
+        yield source, name, (*at, number)
+        yield from walk(source.sources, name, (*at, number, "sources"))
+
+
+def reweighted(node: Node, weights: Mapping[str, float]) -> Node:
+    """The tree with other weights for these names."""
+    children = tuple(reweighted(child, weights) for child in node.children)
+    return replace(node, weight=weights.get(node.name, node.weight), children=children)
+
+
+def shares(node: Node, temperature: float | None) -> list[int]:
+    """For each leaf its share as parts of :data:`SHARE`; empty sources get none."""
+    found = _shares(node, 1.0, temperature or 1.0)
+    total = sum(found)
+    if not total:
+        raise LLaSOError("the mixture has no samples: its filters take none, or its weights are for empty sources")
+    return [round(share / total * SHARE) for share in found]
+
+
+def _shares(node: Node, share: float, temperature: float) -> list[float]:
+    if not node.children:
+        return [share if node.size else 0.0]
+    weights = [
+        0.0 if not child.size else child.size ** (1 / temperature) if child.weight is None else child.weight
+        for child in node.children
+    ]
+    total = sum(weights) or 1.0
+    return [
+        leaf
+        for child, weight in zip(node.children, weights, strict=True)
+        for leaf in _shares(child, share * weight / total, temperature)
+    ]
+
+
+def _problems(mixture: Mixture) -> Iterator[Problem]:
+    names: set[str] = set()
+    for source, name, at in walk(mixture.sources):
+        if (source.path is None) == (not source.sources):
+            yield at, "a source has either a path or sources"
+        if name in names:
+            yield at, f"another source is called {name} already; give it a name"
+        names.add(name)
+        siblings = {one.weight is None for one in source.sources}
+        if len(siblings) > 1:
+            yield (*at, "sources"), "some of these have a weight and some have none"
+    if len({source.weight is None for source in mixture.sources}) > 1:
+        yield ("sources",), "some of these have a weight and some have none"
+    last = 0
+    for number, change in enumerate(mixture.changes):
+        if change.step <= last:
+            yield ("changes", number, "step"), "changes come in the order of their steps"
+        last = change.step
+        for name, weight in change.weights.items():
+            if name not in names:
+                yield ("changes", number, "weights", name), f"no such source; there are {', '.join(sorted(names))}"
+            if weight < 0:
+                yield ("changes", number, "weights", name), "a weight is not negative"

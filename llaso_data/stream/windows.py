@@ -1,0 +1,244 @@
+"""The global plan: window after window of samples, each dealt into steps of micro-batches.
+
+A window is planned by itself, so any step is found by planning the one window that holds it, and nothing but the
+number of that window has to be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.records import digest
+from llaso_data.stream import mixture as mixing
+from llaso_data.stream.budget import Budget
+from llaso_data.stream.columns import Columns, Filter, Rows
+from llaso_data.stream.leaves import Leaf, survey
+from llaso_data.stream.mixture import SHARE, Mixture, Node, Source
+from llaso_data.stream.plan import PLAN_VERSION, Ints, MicroBatches, key_of, packed, padded
+
+STEPS_IN_WINDOW = 32  # at least, where there are samples enough: the last step of a window is seldom full
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The next step: ``step`` of all, and ``offset`` steps into window number ``window``.
+
+    ``phases`` are the changes of weights so far: (first window that they hold for, names and weights).
+    """
+
+    step: int = 0
+    window: int = 0
+    offset: int = 0
+    phases: tuple[tuple[int, tuple[tuple[str, float], ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Samples that are planned together: leaf and row of each (N,), their costs, and how they are dealt."""
+
+    number: int
+    leaf: Ints
+    row: Rows
+    cost: Ints
+    dealt: MicroBatches
+
+    @property
+    def steps(self) -> int:
+        return len(self.dealt.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One global step: the samples (numbers within ``window``) of each of its micro-batches."""
+
+    number: int
+    window: Window
+    batches: tuple[Ints, ...]
+
+
+class Plan:
+    """What is streamed, in which order: a pure function of the datasets, the mixture and the settings."""
+
+    def __init__(
+        self, mixture: Mixture, budget: Budget, seed: int, micro_batches: int, window: int, pack: bool = False
+    ) -> None:
+        if micro_batches < 1 or window < 1:
+            raise LLaSOError("micro_batches and window are at least 1")
+        self.mixture = mixture
+        self.budget = budget
+        self.micro_batches = micro_batches
+        self._seed = seed
+        self._pack = pack
+        self._shards = window
+        indices: dict[str, Columns] = {}
+        self.leaves: list[Leaf] = []
+        self._tree = self._grown(mixture, indices)
+        self._names = {name for _, name, _ in mixing.walk(mixture.sources)}
+        self.size = sum(leaf.size for leaf in self.leaves)
+        if not self.size:
+            raise LLaSOError("the mixture has no samples: its filters take none")
+        self._check_costs()
+        self.windows_per_epoch = max(1, self.size // self._samples_in_window())
+        self.window_samples = -(-self.size // self.windows_per_epoch)
+        self.settings = {
+            "version": PLAN_VERSION,
+            "data": digest(*(part for uri, c in indices.items() for part in (uri, c.index.digest, len(c))), length=16),
+            "mixture": digest(mixture.model_dump_json(exclude={"epochs"}), length=16),
+            "budget": str(budget),
+            "seed": seed,
+            "micro_batches": micro_batches,
+            "window": window,
+            "pack": pack,
+        }
+        self.digest = digest("plan", *(f"{name}={value}" for name, value in self.settings.items()))
+
+    @property
+    def windows(self) -> int | None:
+        """How many windows there are; None where the stream is endless."""
+        return None if self.mixture.epochs is None else self.mixture.epochs * self.windows_per_epoch
+
+    def window(self, cursor: Cursor) -> Window:
+        """The window that the cursor stands in."""
+        ranges = self.ranges(cursor)
+        pieces = [leaf.rows(start, stop) for leaf, (start, stop) in zip(self.leaves, ranges, strict=True)]
+        number = np.repeat(np.arange(len(pieces)), [len(rows) for rows in pieces])
+        costs = [
+            self.budget.costs(lambda name, leaf=leaf, rows=rows: leaf.columns.numbers(name, rows), len(rows))  # type: ignore[misc]
+            for leaf, rows in zip(self.leaves, pieces, strict=True)
+        ]
+        cost = np.concatenate(costs)
+        deal = packed if self._pack else padded
+        try:
+            dealt = deal(cost, self.budget.limit, key_of("window", self._seed, cursor.window), self.micro_batches)
+        except ValueError as error:
+            raise LLaSOError(f"{error}: the mixture has {self.size} samples; lower micro_batches") from error
+        return Window(cursor.window, number, np.concatenate(pieces), cost, dealt)
+
+    def ranges(self, cursor: Cursor) -> list[tuple[int, int]]:
+        """For each leaf the positions, counted over all epochs, of the window that the cursor stands in."""
+        if not self.mixture.weighted:
+            epoch, place = divmod(cursor.window, self.windows_per_epoch)
+            cuts = zip(self.leaves, self._cut(place), self._cut(place + 1), strict=True)
+            return [(leaf.size * epoch + start, leaf.size * epoch + stop) for leaf, start, stop in cuts]
+        drawn = [0] * len(self.leaves)
+        starts = [first for first, _ in cursor.phases]
+        weights: dict[str, float] = {}
+        shares = mixing.shares(self._tree, self.mixture.temperature)
+        begin = 0
+        for start, (_, change) in zip(starts, cursor.phases, strict=True):
+            drawn = [
+                have + (share * self.window_samples * (start - begin) // SHARE)
+                for have, share in zip(drawn, shares, strict=True)
+            ]
+            weights |= dict(change)
+            shares = mixing.shares(mixing.reweighted(self._tree, weights), self.mixture.temperature)
+            begin = start
+        done = cursor.window - begin
+        return [
+            (
+                have + share * self.window_samples * done // SHARE,
+                have + share * self.window_samples * (done + 1) // SHARE,
+            )
+            for have, share in zip(drawn, shares, strict=True)
+        ]
+
+    def _cut(self, place: int) -> list[int]:
+        """For each leaf its position where window `place` of an epoch starts; together they are a multiple of G."""
+        cuts = [leaf.size * place // self.windows_per_epoch for leaf in self.leaves]
+        if place < self.windows_per_epoch:
+            largest = max(range(len(cuts)), key=cuts.__getitem__)
+            cuts[largest] -= sum(cuts) % self.micro_batches
+        return cuts
+
+    def steps(self, cursor: Cursor, changes: Mapping[int, Mapping[str, float]]) -> Iterator[tuple[Step, Cursor]]:
+        """Every step from the cursor on, with the cursor after it.
+
+        ``changes`` are weights by the step from which they hold, beside the mixture's own.
+        """
+        planned: Window | None = None
+        due = self.due(changes)
+        while True:
+            while len(cursor.phases) < len(due) and due[len(cursor.phases)][0] <= cursor.step:
+                # What the window has left is not streamed: the samples come again in their sources' next epoch.
+                first = cursor.window + (cursor.offset > 0)
+                phase = (first, frozen(due[len(cursor.phases)][1]))
+                cursor = replace(cursor, window=first, offset=0, phases=(*cursor.phases, phase))
+            if self.windows is not None and cursor.window >= self.windows:
+                return
+            if planned is None or planned.number != cursor.window:
+                planned = self.window(cursor)
+            if cursor.offset >= planned.steps:
+                cursor = replace(cursor, window=cursor.window + 1, offset=0)
+                continue
+            after = replace(cursor, step=cursor.step + 1, offset=cursor.offset + 1)
+            if after.offset == planned.steps:
+                after = replace(after, window=cursor.window + 1, offset=0)
+            turns = planned.dealt.turns[cursor.offset].tolist()
+            yield Step(cursor.step, planned, tuple(planned.dealt.samples(turn) for turn in turns)), after
+            cursor = after
+
+    def due(self, changes: Mapping[int, Mapping[str, float]]) -> list[tuple[int, dict[str, float]]]:
+        """Every change of weights, the mixture's and these, in the order of the steps from which they hold."""
+        found: dict[int, dict[str, float]] = {one.step: dict(one.weights) for one in self.mixture.changes}
+        for step, weights in changes.items():
+            found[step] = {**found.get(step, {}), **weights}
+        return sorted(found.items())
+
+    def check_names(self, weights: Mapping[str, float]) -> None:
+        """Raises LLaSOError where a weight is for no source."""
+        if unknown := sorted(set(weights) - self._names):
+            raise LLaSOError(f"no such source: {', '.join(unknown)}; there are {', '.join(sorted(self._names))}")
+
+    def _grown(self, mixture: Mixture, indices: dict[str, Columns]) -> Node:
+        found = {name: source for source, name, _ in mixing.walk(mixture.sources)}
+
+        def grow(source: Source, name: str) -> Node:
+            if source.path is None:
+                children = tuple(grow(child, f"{name}/{child.label}") for child in source.sources)
+                return Node(name, source.weight, sum(child.size for child in children), children)
+            uri = storage.absolute(source.path)
+            if uri not in indices:
+                indices[uri] = Columns.open(uri)
+            columns, wanted = indices[uri], dict(source.filter)
+            if mixture.balance is None:
+                return self._leaf(name, source.weight, columns, wanted)
+            children = tuple(
+                self._leaf(f"{name}/{value}", 1.0, columns, {**wanted, mixture.balance: (value,)})
+                for value in columns.values(mixture.balance)
+                if mixture.balance not in wanted or value in wanted[mixture.balance]
+            )
+            return Node(name, source.weight, sum(child.size for child in children), children)
+
+        children = tuple(grow(found[source.label], source.label) for source in mixture.sources)
+        return Node("", None, sum(child.size for child in children), children)
+
+    def _leaf(self, name: str, weight: float | None, columns: Columns, wanted: Filter) -> Node:
+        found = survey(columns, wanted, self.budget)
+        self.leaves.append(Leaf(name, columns, wanted, found, self._seed, self._shards))
+        return Node(name, weight, found.size)
+
+    def _check_costs(self) -> None:
+        for leaf in self.leaves:
+            if leaf.found.largest > self.budget.limit:
+                (place,) = leaf.columns.places(np.asarray([leaf.found.largest_row]))
+                raise LLaSOError(
+                    f"{leaf.name}: the sample {place.key} in {leaf.columns.index.shards[place.shard]} costs "
+                    f"{leaf.found.largest / 1000:g} {self.budget.unit}, more than the budget {self.budget}; raise the "
+                    "budget, or leave such samples out with a filter, such as duration_s: [0, 30]"
+                )
+
+    def _samples_in_window(self) -> int:
+        shards = sum(int(np.count_nonzero(leaf.found.counts)) for leaf in self.leaves)
+        cost = sum(leaf.found.cost for leaf in self.leaves) / self.size
+        steps = STEPS_IN_WINDOW * self.micro_batches * self.budget.limit / max(cost, 1.0)
+        return max(1, round(max(self._shards * self.size / shards, steps)))
+
+
+def frozen(weights: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Weights as a cursor holds them."""
+    return tuple(sorted(weights.items()))
