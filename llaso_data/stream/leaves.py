@@ -58,17 +58,22 @@ class Leaf:
     order. Position ``p`` is sample ``p % size`` of epoch ``p // size``.
     """
 
-    def __init__(self, name: str, columns: Columns, wanted: Filter, found: Survey, seed: int, window: int) -> None:
+    def __init__(self, name: str, columns: Columns, wanted: Filter, found: Survey, key: int, window: int) -> None:
         self.name = name
         self.columns = columns
         self.found = found
         self.size = found.size
         self._wanted = wanted
-        self._key = key_of("leaf", seed, name)
+        self._key = key
         self._window = window
         self._filled = np.flatnonzero(found.counts)
         self._epoch: tuple[int, Ints, Ints] | None = None
         self._groups: dict[tuple[int, int], Rows] = {}
+
+    @property
+    def names(self) -> tuple[str, int]:
+        """What tells these samples from others, wherever they lie: the digest of the index, and how many are taken."""
+        return self.columns.index.digest, self.size
 
     def rows(self, start: int, stop: int) -> Rows:
         """The rows at positions ``start`` to ``stop``, over as many epochs as that takes."""

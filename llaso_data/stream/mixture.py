@@ -98,6 +98,16 @@ def walk(sources: Sequence[Source], above: str = "", at: tuple[str | int, ...] =
         yield from walk(source.sources, name, (*at, number, "sources"))
 
 
+def outline(mixture: Mixture) -> dict[str, Any]:
+    """What of a mixture decides the plan: not where its datasets lie, nor how many epochs are streamed."""
+    return {**mixture.model_dump(mode="json", exclude={"epochs"}), "sources": [_bare(one) for one in mixture.sources]}
+
+
+def _bare(source: Source) -> dict[str, Any]:
+    below = [_bare(one) for one in source.sources]
+    return {**source.model_dump(mode="json", exclude={"path", "name"}), "sources": below}
+
+
 def reweighted(node: Node, weights: Mapping[str, float]) -> Node:
     """The tree with other weights for these names."""
     children = tuple(reweighted(child, weights) for child in node.children)

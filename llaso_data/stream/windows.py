@@ -6,6 +6,7 @@ number of that window has to be remembered.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -87,8 +88,8 @@ class Plan:
         self.window_samples = -(-self.size // self.windows_per_epoch)
         self.settings = {
             "version": PLAN_VERSION,
-            "data": digest(*(part for uri, c in indices.items() for part in (uri, c.index.digest, len(c))), length=16),
-            "mixture": digest(mixture.model_dump_json(exclude={"epochs"}), length=16),
+            "data": digest(*(part for leaf in self.leaves for part in leaf.names), length=16),
+            "mixture": digest(json.dumps(mixing.outline(mixture), sort_keys=True), length=16),
             "budget": str(budget),
             "seed": seed,
             "micro_batches": micro_batches,
@@ -219,7 +220,8 @@ class Plan:
 
     def _leaf(self, name: str, weight: float | None, columns: Columns, wanted: Filter) -> Node:
         found = survey(columns, wanted, self.budget)
-        self.leaves.append(Leaf(name, columns, wanted, found, self._seed, self._shards))
+        key = key_of("leaf", self._seed, len(self.leaves))
+        self.leaves.append(Leaf(name, columns, wanted, found, key, self._shards))
         return Node(name, weight, found.size)
 
     def _check_costs(self) -> None:

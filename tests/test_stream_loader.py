@@ -1,0 +1,280 @@
+"""The loader: exact whatever the ranks and workers, resumed as if nothing had been, and nothing bad goes unseen."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import pickle
+import shutil
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from llaso_data.errors import LLaSOError
+from llaso_data.shards.index import open_arrow
+from llaso_data.stream import Batch, Mixture, StreamingLoader
+from tests.stream_sets import durations, flac, write_set
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 samples in 12 shards without sound."""
+    out = tmp_path_factory.mktemp("loader") / "set"
+    write_set(out, durations(600), 50, tasks=("asr", "st"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 samples in 4 shards with sound."""
+    out = tmp_path_factory.mktemp("loader") / "sounds"
+    write_set(out, durations(60, most_s=3.0), 15, sound=True)
+    return out
+
+
+def loader(folder: Path, **options: Any) -> StreamingLoader:
+    settings = {"budget": "60s", "seed": 5, "micro_batches": 8, "decode": False, "window": 3, **options}
+    return StreamingLoader(Mixture.of(str(folder), epochs=settings.pop("epochs", 1)), **settings)
+
+
+def steps(batches: Iterable[Batch]) -> dict[int, str]:
+    """Global step to a hash of what its micro-batches hold, in their order."""
+    found: dict[int, dict[int, list[str]]] = {}
+    for batch in batches:
+        found.setdefault(batch.step, {})[batch.micro_batch] = batch.ids
+    return {
+        step: hashlib.sha256(json.dumps([held[turn] for turn in sorted(held)]).encode()).hexdigest()
+        for step, held in sorted(found.items())
+    }
+
+
+def all_ranks(folder: Path, world_size: int, state: dict[str, Any] | None = None, count: int | None = None, **options):  # type: ignore[no-untyped-def]
+    """The batches of every rank for so many steps, and the state of the last of them."""
+    batches, states = [], []
+    for rank in range(world_size):
+        one = loader(folder, rank=rank, world_size=world_size, **options)
+        if state is not None:
+            one.load_state_dict(state)
+        first = one.state_dict()["step"]
+        for batch in one:
+            batches.append(batch)
+            if count is not None and one.state_dict()["step"] == first + count:
+                break
+        states.append(one.state_dict())
+    own = {"world_size": 0, "bad": 0}  # how many bad samples a rank met is its own
+    assert all({**one, **own} == {**states[0], **own} for one in states)
+    return batches, states[0]
+
+
+def test_every_sample_comes_once_with_its_provenance(folder):
+    batches = list(loader(folder))
+    table = open_arrow(str(folder / "index.arrow"))
+    assert sorted(key for batch in batches for key in batch.ids) == sorted(table["key"].to_pylist())
+    shard = dict(zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True))
+    task = dict(zip(table["key"].to_pylist(), table["task"].to_pylist(), strict=True))
+    for batch in batches:
+        for uri, key, named in batch.provenance:
+            assert uri.endswith(f"shard-{shard[key]:06d}.tar") and named == task[key]
+        for sample in batch.samples:
+            assert json.loads(sample.parts["json"])["key"] == sample.key
+
+
+@pytest.mark.parametrize(("first", "second", "third"), [((4, 0), (2, 0), (8, 0)), ((1, 2), (1, 1), (1, 3))])
+def test_other_numbers_of_ranks_and_workers_give_the_same_steps(folder, first, second, third):
+    whole = steps(loader(folder, epochs=2))
+    done: dict[int, str] = {}
+    state = None
+    for (ranks, workers), count in ((first, 3), (second, 4), (third, None)):
+        batches, state = all_ranks(folder, ranks, state, count, num_workers=workers, epochs=2)
+        done |= steps(batches)
+    assert done == whole and len(whole) > 12
+
+
+def test_a_state_within_a_step_goes_on_there(folder):
+    one = loader(folder)
+    before = list(itertools.islice(one, 13))
+    state = one.state_dict()
+    assert (state["step"], state["delivered"]) == (1, 5) and len(json.dumps(state)) < 1024
+    again = loader(folder)
+    again.load_state_dict(json.loads(json.dumps(state)))
+    assert [batch.ids for batch in [*before, *again]] == [batch.ids for batch in loader(folder)]
+    with pytest.raises(LLaSOError, match="within step 1 by 1 ranks"):
+        loader(folder, rank=0, world_size=2).load_state_dict(state)
+
+
+def test_a_state_of_another_stream_is_refused(folder):
+    state = loader(folder).state_dict()
+    with pytest.raises(LLaSOError, match="another stream: budget, seed differ"):
+        loader(folder, seed=6, budget="50s").load_state_dict(state)
+
+
+def test_ranks_come_from_the_launcher_and_must_divide_the_step(folder, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert (loader(folder).rank, loader(folder).world_size) == (1, 4)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(LLaSOError, match="8 micro-batches a step cannot be dealt to 3 ranks"):
+        loader(folder)
+    with pytest.raises(LLaSOError, match="rank 2 of 2 ranks"):
+        loader(folder, rank=2, world_size=2)
+
+
+def test_iterating_again_goes_on(folder):
+    one = loader(folder)
+    first = [batch.ids for batch in itertools.islice(one, 8)]
+    rest = [batch.ids for batch in one]
+    assert first + rest == [batch.ids for batch in loader(folder)]
+    assert list(one) == []
+
+
+def test_batches_are_padded_with_lengths_and_masks(sounds):
+    keys = open_arrow(str(sounds / "index.arrow"))["key"].to_pylist()
+    length_s = dict(zip(keys, open_arrow(str(sounds / "index.arrow"))["duration_s"].to_pylist(), strict=True))
+    seen = []
+    for batch in loader(sounds, decode=True, budget="9s", micro_batches=2):
+        assert batch.audio is not None and batch.lengths is not None and batch.mask is not None
+        assert batch.audio.dtype == torch.float32 and batch.audio.shape == batch.mask.shape
+        assert batch.lengths.tolist() == [round(16_000 * length_s[key]) for key in batch.ids]
+        assert torch.equal(batch.mask.sum(1), batch.lengths) and not batch.audio[~batch.mask].any()
+        assert batch.audio_of is not None and batch.audio_of.tolist() == list(range(len(batch)))
+        assert batch.audio.numel() <= 9 * 16_000
+        for row, size, sample in zip(batch.audio, batch.lengths.tolist(), batch.samples, strict=True):
+            number = sample.content["number"]
+            expected, _ = soundfile.read(_file(flac(length_s[sample.key], number)), dtype="float32")
+            assert np.array_equal(row[:size].numpy(), expected)
+        seen += batch.ids
+    assert sorted(seen) == sorted(keys)
+
+
+def test_the_dataset_works_in_a_dataloader_of_ones_own(sounds):
+    options = {"decode": True, "budget": "9s", "micro_batches": 2}
+    own = DataLoader(loader(sounds, **options).dataset, batch_size=None, num_workers=2)
+    assert [batch.ids for batch in own] == [batch.ids for batch in loader(sounds, **options)]
+
+
+def test_a_plan_travels_to_a_worker_that_is_spawned(folder):
+    dataset = loader(folder).dataset
+    assert [batch.ids for batch in pickle.loads(pickle.dumps(dataset))] == [batch.ids for batch in dataset]
+
+
+def test_weights_set_while_streaming_are_those_of_the_mixture_and_of_the_state(folder, tmp_path):
+    write_set(tmp_path / "b", durations(200, 3), 20)
+    sources = [{"path": str(folder), "weight": 1.0}, {"path": str(tmp_path / "b"), "weight": 1.0}]
+    changes = [{"step": 4, "weights": {"b": 0.0}}]
+
+    def stream(**more: Any) -> StreamingLoader:
+        mixture = Mixture.model_validate({"sources": sources, "epochs": 3, **more})
+        return StreamingLoader(mixture, "60s", seed=5, micro_batches=2, decode=False, window=3)
+
+    def until(one: StreamingLoader, step: int) -> Iterator[Batch]:
+        return (batch for batch in itertools.takewhile(lambda batch: batch.step < step, one))
+
+    planned = {step: held for step, held in steps(stream(changes=changes)).items() if step < 20}
+    one, batches = stream(), []
+    for batch in one:
+        batches.append(batch)
+        if batch.step == 3 and batch.micro_batch == 1:
+            one.set_weights({"b": 0.0})
+        if one.state_dict()["step"] == 9:
+            break
+    state = one.state_dict()
+    assert {sample.source for batch in batches[8:] for sample in batch.samples} == {"set"}
+    again = stream()
+    again.load_state_dict(state)
+    batches += [batch for batch in again if batch.step < 20]
+    assert steps(batches) == planned
+    with pytest.raises(LLaSOError, match="step 3 is past"):
+        again.set_weights({"b": 1.0}, step=3)
+    with pytest.raises(LLaSOError, match="no such source: c; there are b, set"):
+        again.set_weights({"c": 1.0})
+
+
+def damage(folder: Path, out: Path, how: str) -> str:
+    """A copy of a set with one fault in its first shard; returns the key that it meets, or '' for all after it."""
+    shutil.copytree(folder, out)
+    row = open_arrow(str(out / "index.arrow")).slice(4, 1).to_pylist()[0]
+    part = next(part for part in row["parts"] if part["ext"] == "flac")
+    tar = out / "shard-000000.tar"
+    data = bytearray(tar.read_bytes())
+    if how == "payload bit":
+        data[part["offset"] + 3] ^= 4
+    elif how == "header bit":
+        data[part["offset"] - 512 + 130] ^= 1  # the size in the header: the index has it, too
+    elif how == "cut between members":
+        data = data[: part["offset"] - 512]
+    elif how == "cut within a member":
+        data = data[: part["offset"] + 7]
+    tar.write_bytes(data)
+    return str(row["key"])
+
+
+@pytest.mark.parametrize("how", ["payload bit", "cut between members", "cut within a member"])
+def test_damaged_samples_are_counted_and_replaced_alike_whatever_reads_them(folder, tmp_path, how):
+    key = damage(folder, tmp_path / "bad", how)
+    one = loader(tmp_path / "bad")
+    batches = list(one)
+    bad = {replaced.bad.key: replaced for replaced in one.replaced}
+    assert key in bad and len(bad) == (1 if how == "payload bit" else 46)
+    reason = bad[key].bad.reason
+    assert reason == "flac has another CRC-32 than the index" if how == "payload bit" else "is cut short" in reason
+    assert not {sample.key for batch in batches for sample in batch.samples} & set(bad)
+    assert sum(len(batch) for batch in batches) == 600
+    assert one.state_dict()["bad"]["count"] == len(bad)
+    others, _ = all_ranks(tmp_path / "bad", 4, num_workers=0)
+    assert steps(others) == steps(batches)
+
+
+def test_a_damaged_header_harms_nothing_that_is_read(folder, tmp_path):
+    damage(folder, tmp_path / "bad", "header bit")
+    one = loader(tmp_path / "bad")
+    assert [batch.ids for batch in one] == [batch.ids for batch in loader(folder)] and not one.replaced
+
+
+def test_more_bad_samples_than_allowed_stop_the_run(folder, tmp_path):
+    damage(folder, tmp_path / "bad", "cut between members")
+    with pytest.raises(
+        LLaSOError, match=r"1\d samples were bad, more than max_bad=10; the last: [0-9a-f]{32} in .*tar"
+    ):
+        list(loader(tmp_path / "bad", max_bad=10))
+
+
+def test_sound_that_no_decoder_takes_is_replaced_too(folder):
+    one = loader(folder, decode=True)
+    with pytest.raises(LLaSOError, match=r"cannot be decoded|no sample of a whole window"):
+        list(one)
+
+
+def test_a_missing_shard_is_an_error_and_no_bad_sample(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "bad")
+    (tmp_path / "bad" / "shard-000003.tar").unlink()
+    with pytest.raises(LLaSOError, match=r"shard-000003.tar is missing"):
+        list(loader(tmp_path / "bad"))
+
+
+def test_a_killed_worker_ends_the_run(folder):
+    one = loader(folder, num_workers=2, epochs=None)
+    with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly"):
+        for number, _ in enumerate(one):
+            if number == 5:
+                (worker, *_) = _children()
+                os.kill(worker, signal.SIGKILL)
+
+
+def _children() -> list[int]:
+    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+def _file(data: bytes) -> Any:
+    import io
+
+    return io.BytesIO(data)
