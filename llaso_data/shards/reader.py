@@ -48,12 +48,17 @@ class Index:
         return rows
 
 
-def open_index(uri: str, whole: bool = True) -> Index:
+def index_uri(uri: str) -> str:
+    """Where the index of a folder of shards lies."""
+    return storage.join(storage.absolute(uri), layout.INDEX)
+
+
+def open_index(uri: str, whole: bool = True, copy: str | None = None) -> Index:
     """The index of a folder of shards, checked as :func:`~llaso_data.shards.index.open_arrow` does.
 
-    Raises LLaSOError where there is none or it cannot be read.
+    ``copy`` is a local copy of it, to be mapped. Raises LLaSOError where there is none or it cannot be read.
     """
-    path = storage.join(storage.absolute(uri), layout.INDEX)
+    path = copy or index_uri(uri)
     try:
         table = open_arrow(path, whole)
     except FileNotFoundError as error:

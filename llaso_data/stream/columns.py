@@ -7,6 +7,7 @@ one; here its structure is checked when it is opened, and what a row says when t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data.shards.reader import Index, open_index
+from llaso_data import storage
+from llaso_data.shards.reader import Index, index_uri, open_index
 from llaso_data.shards.tar import ShardError
+from llaso_data.stream.cache import FileCache
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -43,8 +46,9 @@ class Place:
 class Columns:
     """The columns of one dataset's index, gathered by row numbers."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, cache: FileCache | None = None) -> None:
         self.index = index
+        self._cache = cache
         self._chunks = index.table.to_batches()
         self._starts = np.cumsum([0, *(chunk.num_rows for chunk in self._chunks)])
         self._numbers: dict[str, list[npt.NDArray[Any]]] = {}
@@ -53,12 +57,19 @@ class Columns:
         self.first_rows = np.asarray(index.first_rows, np.int64)
 
     @classmethod
-    def open(cls, uri: str) -> Columns:
-        """Of a folder of shards. Raises LLaSOError where it has no index."""
-        return cls(open_index(uri, whole=False))
+    def open(cls, uri: str, cache: FileCache | None = None) -> Columns:
+        """Of a folder of shards; with a cache the index of a store is mapped there, once for all processes of a node.
+
+        Raises LLaSOError where it has no index.
+        """
+        copy = None
+        if cache is not None and not storage.is_local(uri):
+            with suppress(FileNotFoundError):  # which opening it will say in better words
+                copy = cache.copy(index_uri(uri))
+        return cls(open_index(uri, whole=False, copy=copy), cache)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Columns.open, (self.index.uri,)  # a worker maps the file itself
+        return Columns.open, (self.index.uri, self._cache)  # a worker maps the file itself
 
     def __len__(self) -> int:
         return len(self.index)

@@ -15,6 +15,7 @@ from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.tar import ShardError
 from llaso_data.storage import StoreError
+from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import Place
 
 ATTEMPTS = 6
@@ -34,103 +35,128 @@ class Bad:
 
 
 class Fetcher:
-    """Reads samples for one process. Files stay open, the ones used last; close it, or let the process end."""
+    """Reads samples for one process. Files stay open, the ones used last; close it, or let the process end.
 
-    def __init__(self, attempts: int = ATTEMPTS) -> None:
-        self._attempts = attempts
+    Of a store whole shards are read from the cache where they are there, else the ranges that are wanted.
+    """
+
+    def __init__(self, cache: FileCache | None = None) -> None:
+        self._cache = cache
         self._files: OrderedDict[str, int] = OrderedDict()
 
-    def read(self, wanted: Sequence[tuple[str, Place]]) -> list[Parts | Bad]:
-        """For each (tar, place) the parts by name, or why they cannot be used.
+    def read(self, wanted: Sequence[tuple[str, Place]], version: str) -> list[Parts | Bad]:
+        """For each (tar, place) of one dataset the parts by name, or why they cannot be used.
 
-        Raises LLaSOError where a tar is missing, and StoreError where a store stays down.
+        ``version`` is the dataset's digest. Raises LLaSOError where a tar is missing, and StoreError where a store
+        stays down.
         """
-        remote = [number for number, (shard, _) in enumerate(wanted) if not storage.is_local(shard)]
-        if not remote:
-            return [self._checked(shard, place, self._pread(shard, place)) for shard, place in wanted]
-        ranges = dict(zip(remote, self._ranges([wanted[number] for number in remote]), strict=True))
-        return [
-            self._checked(shard, place, ranges[number] if number in ranges else self._pread(shard, place))
-            for number, (shard, place) in enumerate(wanted)
-        ]
+        found: list[Parts | Bad | None] = [None] * len(wanted)
+        far = []
+        for number, (shard, place) in enumerate(wanted):
+            descriptor = self._open(shard, version)
+            if descriptor is None:
+                far.append(number)
+                continue
+            found[number] = _checked(shard, place, _pread(descriptor, place))
+            if isinstance(found[number], Bad) and not storage.is_local(shard):
+                self._forget(shard, version)  # the copy may be what is damaged
+                far.append(number)
+        if far:
+            for number, data in zip(far, self._ranges([wanted[number] for number in far]), strict=True):
+                found[number] = _checked(*wanted[number], data)
+        return [one for one in found if one is not None]
 
     def close(self) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
 
-    def _checked(self, shard: str, place: Place, data: bytes) -> Parts | Bad:
-        view = memoryview(data)
-        parts: Parts = {}
-        for name, offset, size, crc32 in place.parts:
-            part = bytes(view[offset - place.start : offset - place.start + size])
-            if len(part) != size:
-                return Bad(place.key, shard, f"{name} is cut short ({len(part)} of {size} bytes)")
-            if zlib.crc32(part) != crc32:
-                return Bad(place.key, shard, f"{name} has another CRC-32 than the index")
-            parts[name] = part
-        return parts
-
-    def _pread(self, shard: str, place: Place) -> bytes:
-        descriptor = self._open(shard)
-        offset, left = place.start, place.stop - place.start
-        data = os.pread(descriptor, left, offset)
-        if len(data) == left:
-            return data
-        pieces = [data]  # a signal, or a network's file system, gave less; nothing at all is the end of the file
-        while pieces[-1]:
-            offset, left = offset + len(pieces[-1]), left - len(pieces[-1])
-            pieces.append(os.pread(descriptor, left, offset))
-        return b"".join(pieces)
-
-    def _open(self, shard: str) -> int:
+    def _open(self, shard: str, version: str) -> int | None:
+        """The tar or its copy; None where it is on a store and not in the cache."""
         descriptor = self._files.get(shard)
         if descriptor is not None:
             self._files.move_to_end(shard)
             return descriptor
-        try:
-            descriptor = os.open(storage.absolute(shard), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise ShardError(f"{shard} is missing; fetch or write the shards again") from error
-        except OSError as error:
-            raise StoreError(f"{shard}: cannot be opened ({storage.reason(error)})") from error
-        self._files[shard] = descriptor
+        if storage.is_local(shard):
+            descriptor = _opened(shard)
+        elif self._cache is not None:
+            descriptor = self._cache.open(shard, version)
+        if descriptor is not None:
+            self._files[shard] = descriptor
         if len(self._files) > _OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])
         return descriptor
 
+    def _forget(self, shard: str, version: str) -> None:
+        if self._cache is not None:
+            self._cache.drop(shard, version)
+        os.close(self._files.pop(shard))
+
     def _ranges(self, wanted: Sequence[tuple[str, Place]]) -> list[bytes]:
-        """All ranges at once; what fails or comes short is asked for again, later and later."""
+        """All ranges at once; what fails or comes short is asked for again, later and later.
+
+        A range stays short where the object ends before it.
+        """
         got = [b""] * len(wanted)
         waiting = [number for number, (_, place) in enumerate(wanted) if place.stop > place.start]
-        failure = ""
-        for attempt in range(self._attempts):
-            if attempt:
-                time.sleep(FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
-            answers = _ask([(wanted[n][0], wanted[n][1].start + len(got[n]), wanted[n][1].stop) for n in waiting])
-            still = []
-            for number, answer in zip(waiting, answers, strict=True):
-                shard, place = wanted[number]
+        barren = 0  # rounds in a row that brought nothing
+        while waiting:
+            still, failure, came = [], "", False
+            asked = [(wanted[n][0], wanted[n][1].start + len(got[n]), wanted[n][1].stop) for n in waiting]
+            for number, (shard, start, stop), answer in zip(waiting, asked, _ask(asked), strict=True):
                 if isinstance(answer, FileNotFoundError):
                     raise ShardError(f"{shard} is missing; fetch or write the shards again") from answer
-                if isinstance(answer, BaseException):
-                    if not isinstance(answer, Exception):
-                        raise answer
-                    if _past_the_end(answer):
-                        continue  # the object is shorter than the index says: the sample is cut short
-                    failure = f"{shard}: {storage.reason(answer)}"
-                    still.append(number)
+                if isinstance(answer, Exception):
+                    if not _past_the_end(answer):
+                        failure = f"{shard}: {storage.reason(answer)}"
+                        still.append(number)
                     continue
-                left = place.stop - place.start - len(got[number])
-                got[number] += answer[:left]
-                if len(answer) < left:
-                    failure = f"{shard}: {len(answer)} of {left} bytes came"
+                got[number] += answer
+                came = came or bool(answer)
+                if len(answer) < stop - start:
                     still.append(number)
-            if not still:
-                return got
-            waiting = still
-        if all(got[number] or not failure for number in waiting) or failure.endswith("bytes came"):
-            return got  # the store answers, and has no more: the samples are cut short
-        raise StoreError(f"the store stays down after {self._attempts} attempts ({failure})")
+            waiting, barren = still, 0 if came else barren + 1
+            if barren == ATTEMPTS:
+                if failure:
+                    raise StoreError(f"the store stays down after {ATTEMPTS} attempts ({failure})")
+                break  # it answers, and has no more
+            if waiting:
+                time.sleep(FIRST_WAIT_S * 2**barren * random.uniform(0.5, 1.5))
+        return got
+
+
+def _opened(shard: str) -> int:
+    try:
+        return os.open(storage.absolute(shard), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ShardError(f"{shard} is missing; fetch or write the shards again") from error
+    except OSError as error:
+        raise StoreError(f"{shard}: cannot be opened ({storage.reason(error)})") from error
+
+
+def _pread(descriptor: int, place: Place) -> bytes:
+    """The bytes of a place, fewer only where the file ends."""
+    offset, left = place.start, place.stop - place.start
+    data = os.pread(descriptor, left, offset)
+    if len(data) == left:
+        return data
+    pieces = [data]  # a signal, or a network's file system, gave less; nothing at all is the end of the file
+    while pieces[-1]:
+        offset, left = offset + len(pieces[-1]), left - len(pieces[-1])
+        pieces.append(os.pread(descriptor, left, offset))
+    return b"".join(pieces)
+
+
+def _checked(shard: str, place: Place, data: bytes) -> Parts | Bad:
+    view = memoryview(data)
+    parts: Parts = {}
+    for name, offset, size, crc32 in place.parts:
+        part = bytes(view[offset - place.start : offset - place.start + size])
+        if len(part) != size:
+            return Bad(place.key, shard, f"{name} is cut short ({len(part)} of {size} bytes)")
+        if zlib.crc32(part) != crc32:
+            return Bad(place.key, shard, f"{name} has another CRC-32 than the index")
+        parts[name] = part
+    return parts
 
 
 def _ask(ranges: Sequence[tuple[str, int, int]]) -> list[Any]:

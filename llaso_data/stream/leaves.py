@@ -85,15 +85,15 @@ class Leaf:
             start += last - first
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
-    def groups(self, start: int, stop: int) -> Iterator[tuple[int, Ints]]:
-        """The groups of shards, by number, that positions ``start`` to ``stop`` lie in: what to fetch for them."""
+    def groups(self, start: int, stop: int) -> Iterator[Ints]:
+        """The groups of shards that positions ``start`` to ``stop`` lie in: what to fetch for them."""
         while start < stop:
             epoch, first = divmod(start, self.size)
             last = min(self.size, first + stop - start)
             shards, borders = self._order(epoch)
             low, high = np.searchsorted(borders, [first, last - 1], side="right").tolist()
             for group in range(low - 1, high):
-                yield group, shards[group * self._window : (group + 1) * self._window]
+                yield shards[group * self._window : (group + 1) * self._window]
             start += last - first
 
     def _within(self, epoch: int, first: int, last: int) -> Iterator[Rows]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.stream.batch import Batch, Replaced, Sample, collate, decoded
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
+from llaso_data.stream.cache import FileCache, Prefetch
 from llaso_data.stream.fetch import Bad, Fetcher
 from llaso_data.stream.mixture import Mixture
 from llaso_data.stream.windows import Cursor, Plan, Step, Window, frozen
@@ -48,8 +50,10 @@ class StreamDataset(IterableDataset[Batch]):
         decode: bool,
         position: Position,
         changes: Mapping[int, Mapping[str, float]],
+        cache: FileCache | None,
     ) -> None:
         super().__init__()
+        self._cache = cache
         self.plan = plan
         self.position = position
         self.changes = dict(changes)
@@ -59,15 +63,15 @@ class StreamDataset(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        reader = _Reader(self.plan, self._decode)
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
-        for step, after in self.plan.steps(self.position.cursor, self.changes):
-            for turn in self._turns[skip:]:
-                if number % workers == worker:
-                    yield reader.batch(step, turn, after if turn == self._turns[-1] else None)
-                number += 1
-            skip = 0
+        with closing(_Reader(self.plan, self._decode, self._cache)) as reader:
+            for step, after in self.plan.steps(self.position.cursor, self.changes):
+                for turn in self._turns[skip:]:
+                    if number % workers == worker:
+                        yield reader.batch(step, turn, after if turn == self._turns[-1] else None)
+                    number += 1
+                skip = 0
 
 
 class StreamingLoader:
@@ -75,7 +79,9 @@ class StreamingLoader:
 
     ``rank`` and ``world_size`` are what torchrun or Ray Train say where they are not given. ``window`` is how many
     shards of a source are shuffled together. ``pack`` lays samples end to end instead of padding them: batches then
-    hold the budget as a sum. ``max_bad`` is how many samples may be replaced before the run stops.
+    hold the budget as a sum. ``max_bad`` is how many samples may be replaced before the run stops. ``cache`` is a
+    folder for whole shards of a store, at most ``cache_bytes`` for all processes of the node; without it only the
+    bytes that are wanted are read. ``tokens`` names the column of the index that counts a text's tokens.
     """
 
     def __init__(
@@ -94,6 +100,8 @@ class StreamingLoader:
         max_bad: int = 100,
         prefetch: int = 2,
         pin_memory: bool = False,
+        cache: str | None = None,
+        cache_bytes: int = 50_000_000_000,
         frames_per_s: float = FRAMES_PER_S,
         tokens: str | None = None,
     ) -> None:
@@ -103,7 +111,9 @@ class StreamingLoader:
                 f"{micro_batches} micro-batches a step cannot be dealt to {self.world_size} ranks: "
                 "make micro_batches a multiple of the world size"
             )
-        self.plan = Plan(mixture, Budget.of(budget, frames_per_s, tokens), seed, micro_batches, window, pack)
+        self._cache = FileCache(cache, cache_bytes) if cache is not None else None
+        cost = Budget.of(budget, frames_per_s, tokens)
+        self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, self._cache)
         self.replaced: list[Replaced] = []
         self._workers = num_workers
         self._decode = decode
@@ -118,7 +128,9 @@ class StreamingLoader:
     @property
     def dataset(self) -> StreamDataset:
         """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``."""
-        return StreamDataset(self.plan, self.rank, self.world_size, self._decode, self._position, self._changes)
+        return StreamDataset(
+            self.plan, self.rank, self.world_size, self._decode, self._position, self._changes, self._cache
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -213,12 +225,22 @@ class StreamingLoader:
 class _Reader:
     """Reads and decodes micro-batches of a plan."""
 
-    def __init__(self, plan: Plan, decode: bool) -> None:
+    def __init__(self, plan: Plan, decode: bool, cache: FileCache | None) -> None:
         self._plan = plan
         self._decode = decode
-        self._fetch = Fetcher()
+        self._fetch = Fetcher(cache)
+        self._prefetch = None if cache is None else Prefetch(cache)
+        self._window = -1
+
+    def close(self) -> None:
+        self._fetch.close()
+        if self._prefetch is not None:
+            self._prefetch.close()
 
     def batch(self, step: Step, turn: int, after: Cursor | None) -> Batch:
+        if self._prefetch is not None and self._window != step.window.number:
+            self._window = step.window.number
+            self._prefetch.want(self._plan.shards(step.cursor))
         wanted = step.batches[turn]
         samples: list[Sample] = []
         replaced: list[Replaced] = []
@@ -242,7 +264,7 @@ class _Reader:
             source, columns = plan.leaves[leaf].name, plan.leaves[leaf].columns
             places = columns.places(rows)
             shards = [columns.index.shards[place.shard] for place in places]
-            read = self._fetch.read(list(zip(shards, places, strict=True)))
+            read = self._fetch.read(list(zip(shards, places, strict=True)), columns.index.digest)
             tasks, languages = columns.texts("task", rows), columns.texts("language", rows)
             for position, place, shard, parts, task, language in zip(
                 here.tolist(), places, shards, read, tasks, languages, strict=True

@@ -17,6 +17,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.stream import mixture as mixing
 from llaso_data.stream.budget import Budget
+from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import Columns, Filter, Rows
 from llaso_data.stream.leaves import Leaf, survey
 from llaso_data.stream.mixture import SHARE, Mixture, Node, Source
@@ -25,17 +26,18 @@ from llaso_data.stream.plan import PLAN_VERSION, Ints, MicroBatches, key_of, pac
 STEPS_IN_WINDOW = 32  # at least, where there are samples enough: the last step of a window is seldom full
 
 
+Phases = tuple[tuple[int, tuple[tuple[str, float], ...]], ...]
+"""The changes of weights so far: (first window that they hold for, names and weights)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The next step: ``step`` of all, and ``offset`` steps into window number ``window``.
-
-    ``phases`` are the changes of weights so far: (first window that they hold for, names and weights).
-    """
+    """The next step: ``step`` of all, and ``offset`` steps into window number ``window``."""
 
     step: int = 0
     window: int = 0
     offset: int = 0
-    phases: tuple[tuple[int, tuple[tuple[str, float], ...]], ...] = ()
+    phases: Phases = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,27 @@ class Window:
 class Step:
     """One global step: the samples (numbers within ``window``) of each of its micro-batches."""
 
-    number: int
+    cursor: Cursor
     window: Window
     batches: tuple[Ints, ...]
+
+    @property
+    def number(self) -> int:
+        return self.cursor.step
 
 
 class Plan:
     """What is streamed, in which order: a pure function of the datasets, the mixture and the settings."""
 
     def __init__(
-        self, mixture: Mixture, budget: Budget, seed: int, micro_batches: int, window: int, pack: bool = False
+        self,
+        mixture: Mixture,
+        budget: Budget,
+        seed: int,
+        micro_batches: int,
+        window: int,
+        pack: bool = False,
+        cache: FileCache | None = None,
     ) -> None:
         if micro_batches < 1 or window < 1:
             raise LLaSOError("micro_batches and window are at least 1")
@@ -76,6 +89,7 @@ class Plan:
         self._seed = seed
         self._pack = pack
         self._shards = window
+        self._cache = cache
         indices: dict[str, Columns] = {}
         self.leaves: list[Leaf] = []
         self._tree = self._grown(mixture, indices)
@@ -119,6 +133,19 @@ class Plan:
         except ValueError as error:
             raise LLaSOError(f"{error}: the mixture has {self.size} samples; lower micro_batches") from error
         return Window(cursor.window, number, np.concatenate(pieces), cost, dealt)
+
+    def shards(self, cursor: Cursor) -> list[tuple[str, str]]:
+        """(URI, dataset's digest) of every shard on a store that the cursor's window and the next one read."""
+        found: dict[tuple[str, str], None] = {}
+        last = self.windows
+        for window in (cursor.window, cursor.window + 1):
+            if last is not None and window >= last:
+                break
+            for leaf, (start, stop) in zip(self.leaves, self.ranges(replace(cursor, window=window)), strict=True):
+                index = leaf.columns.index
+                for shards in leaf.groups(start, stop):
+                    found |= {(index.shards[shard], index.digest): None for shard in shards.tolist()}
+        return [shard for shard in found if not storage.is_local(shard[0])]
 
     def ranges(self, cursor: Cursor) -> list[tuple[int, int]]:
         """For each leaf the positions, counted over all epochs, of the window that the cursor stands in."""
@@ -180,7 +207,7 @@ class Plan:
             if after.offset == planned.steps:
                 after = replace(after, window=cursor.window + 1, offset=0)
             turns = planned.dealt.turns[cursor.offset].tolist()
-            yield Step(cursor.step, planned, tuple(planned.dealt.samples(turn) for turn in turns)), after
+            yield Step(cursor, planned, tuple(planned.dealt.samples(turn) for turn in turns)), after
             cursor = after
 
     def due(self, changes: Mapping[int, Mapping[str, float]]) -> list[tuple[int, dict[str, float]]]:
@@ -204,7 +231,7 @@ class Plan:
                 return Node(name, source.weight, sum(child.size for child in children), children)
             uri = storage.absolute(source.path)
             if uri not in indices:
-                indices[uri] = Columns.open(uri)
+                indices[uri] = Columns.open(uri, self._cache)
             columns, wanted = indices[uri], dict(source.filter)
             if mixture.balance is None:
                 return self._leaf(name, source.weight, columns, wanted)

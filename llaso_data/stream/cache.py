@@ -1,0 +1,190 @@
+"""Files of a store kept on a disk of the node, for all of its processes: the ones used last, no more than a limit.
+
+What is not here yet is read from the store meanwhile (:mod:`llaso_data.stream.fetch`), so nobody waits for a whole
+shard. Files appear whole, and one that is removed while it is read stays readable to who has it open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.records import digest
+
+_KEPT = ".kept"
+_PART = ".part"
+
+
+class FileCache:
+    """Whole files in ``folder``; ``limit_bytes`` holds for all processes together, and is kept from the start."""
+
+    def __init__(self, folder: str, limit_bytes: int) -> None:
+        if limit_bytes < 1:
+            raise LLaSOError("the cache's limit is at least one byte")
+        self.folder = Path(storage.absolute(folder))
+        self.limit_bytes = limit_bytes
+        with storage.writing(folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self.trim(0)
+
+    def path(self, uri: str, version: str) -> Path:
+        """Where a shard is kept; ``version`` is its dataset's digest, so that a new one is another file."""
+        return self.folder / f"{digest(uri, version)}{_KEPT}"
+
+    def open(self, uri: str, version: str) -> int | None:
+        """A descriptor of the shard, which counts as used now; None where it is not here."""
+        path = self.path(uri, version)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with suppress(FileNotFoundError):
+            os.utime(path)
+        return descriptor
+
+    def copy(self, uri: str) -> str | None:
+        """The path of a copy of a file, brought here if need be; None where it is larger than the limit.
+
+        Raises FileNotFoundError, and StoreError where the store fails.
+        """
+        version = storage.stat(uri)["version"]
+        self.fill(uri, version, wait=True)
+        path = self.path(uri, version)
+        return str(path) if path.exists() else None
+
+    def drop(self, uri: str, version: str) -> None:
+        """Forget a shard whose bytes are not right."""
+        self.path(uri, version).unlink(missing_ok=True)
+
+    def fill(self, uri: str, version: str, wait: bool = False) -> bool:
+        """Bring a file here, unless it is, another process is at it, or it is larger than the limit: False then.
+
+        With ``wait`` another process is waited for. Raises what the store raises.
+        """
+        path = self.path(uri, version)
+        if path.exists():
+            return False
+        part = path.with_suffix(_PART)  # which its writer holds a lock on
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            if not _locked(descriptor, wait) or not _is(part, descriptor):
+                return False
+            size_bytes = -1 if path.exists() else storage.stat(uri)["size"]
+            if not 0 <= size_bytes <= self.limit_bytes:
+                part.unlink()
+                return False
+            self.trim(size_bytes)
+            try:
+                fs, remote = storage.filesystem(uri)
+                fs.get_file(remote, str(part))
+                if part.stat().st_size != size_bytes:
+                    raise LLaSOError(f"{uri}: {part.stat().st_size} of {size_bytes} bytes came")
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+        finally:
+            os.close(descriptor)
+        self.trim(0)  # others may have filled the room meanwhile
+        return True
+
+    def trim(self, room_bytes: int) -> None:
+        """Remove what was used longest ago until ``room_bytes`` more fit."""
+        descriptor = os.open(self.folder / ".trim", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            _locked(descriptor, wait=True)
+            kept, total = [], 0
+            for entry in os.scandir(self.folder):
+                with suppress(FileNotFoundError):
+                    status = entry.stat()
+                    if entry.name.endswith(_KEPT):
+                        kept.append((status.st_mtime, status.st_size, entry.path))
+                    elif not entry.name.endswith(_PART) or _abandoned(entry.path):
+                        continue
+                    total += status.st_size
+            for _, size, path in sorted(kept):
+                if total + room_bytes <= self.limit_bytes:
+                    break
+                with suppress(FileNotFoundError):
+                    os.remove(path)
+                total -= size
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int, wait: bool) -> bool:
+    """Whether this process holds the lock on a file now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether a path still leads to an open file: who waited for a lock may hold that of a file that was renamed."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _abandoned(path: str) -> bool:
+    """Removes a file whose writer was killed; the kernel gave its lock back."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if not _locked(descriptor, wait=False):
+            return False
+        if _is(Path(path), descriptor):
+            os.remove(path)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+class Prefetch:
+    """Threads that bring shards into a cache, in the order in which they are asked for. What fails is left out:
+    reading it from the store will say why."""
+
+    def __init__(self, cache: FileCache, threads: int = 4) -> None:
+        self._cache = cache
+        self._threads = threads
+        self._waiting: list[tuple[str, str]] = []
+        self._asked: set[tuple[str, str]] = set()
+        self._changed = threading.Condition()
+        self._running: list[threading.Thread] = []
+        self._closed = False
+
+    def want(self, shards: Sequence[tuple[str, str]]) -> None:
+        """(URI, version) of what will be read next."""
+        with self._changed:
+            self._waiting += [shard for shard in shards if shard not in self._asked]
+            self._asked = set(self._waiting) | set(shards)
+            self._changed.notify_all()
+            while len(self._running) < self._threads:
+                thread = threading.Thread(target=self._work, daemon=True)
+                self._running.append(thread)
+                thread.start()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                uri, version = self._waiting.pop(0)
+            with suppress(Exception):
+                self._cache.fill(uri, version)
