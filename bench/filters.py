@@ -34,7 +34,7 @@ from llaso_data.asr.listen import disputed
 from llaso_data.asr.load import load
 from llaso_data.asr.states import EncoderStates
 from llaso_data.demo import assets, weights
-from llaso_data.filters import columns
+from llaso_data.filters import borders, columns
 from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
@@ -128,8 +128,11 @@ def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     full = pa.concat_tables(pq.read_table(path) for path in paths)
     known = full.select(list(KNOWN))
     table = table.take(pa.array(judged_as(from_table(full.drop_columns(list(KNOWN)), Utterance), known)))
+    border_db = columns.floats(table["scores.border_db"])
+    (limit,) = borders.limits(border_db, np.zeros(len(border_db), int), 1, every.confidence.border_margin_db).tolist()
+    print(f"a border stands out above {limit} dB")
     return Scored(
-        columns.derive(table, needed, {}),
+        columns.derive(table, needed, {}, {(table["source.corpus"][0].as_py(), "en"): limit}),
         np.array(known["fault"].to_pylist()),
         columns.flags(known["packed"]),
         columns.flags(known["fitting"]),

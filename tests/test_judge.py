@@ -151,6 +151,47 @@ def test_a_null_threshold_is_off_and_a_null_packed_threshold_falls_back(tmp_path
     assert one(tmp_path, weak, consistency=off).verdict == "accepted"
 
 
+def with_borders(levels: Sequence[float], corpus: str = "prompts", **fields: Any) -> list[Utterance]:
+    return [utterance(n, corpus=corpus, scores={"border_db": level}, **fields) for n, level in enumerate(levels)]
+
+
+def rejected_borders(result: JudgeResult) -> list[tuple[float | None, float | None]]:
+    found = [verdict for verdict in from_table(result.table, Verdict) if verdict.rule == "confidence.border_db"]
+    return [(verdict.value, verdict.threshold) for verdict in found]
+
+
+def test_a_border_is_judged_by_what_is_usual_in_its_corpus(tmp_path: Path) -> None:
+    quiet = with_borders([-60.0] * 30 + [-34.0, -36.0], "quiet")
+    trimmed = with_borders([-20.0, -15.0, -25.0] * 10 + [-34.0, -7.0, -5.0], "trimmed")
+    few = with_borders([-20.0] * 19, "few")
+    result = judged(tmp_path, [quiet[:7] + trimmed[:20], quiet[7:] + few, trimmed[20:]])
+    assert sorted(rejected_borders(result)) == [(-34.0, -35.0), *[(-20.0, -35.0)] * 19, (-5.0, -6.0)]
+    assert result.border_limits == [("quiet", "en", -51.0), ("trimmed", "en", -6.0)]
+    absolute = Judge(confidence=Confidence(border_margin_db=None))
+    assert len(rejected_borders(judged(tmp_path, [trimmed], absolute))) == 33
+
+
+def test_languages_of_a_corpus_have_borders_of_their_own(tmp_path: Path) -> None:
+    both = with_borders([-60.0] * 25 + [-20.0]) + with_borders([-18.0] * 26, "x", language="it", text="attenda")
+    both = [dataclasses.replace(item, source=dataclasses.replace(item.source, corpus="one")) for item in both]
+    assert rejected_borders(judged(tmp_path, [both])) == [(-20.0, -35.0)]
+
+
+def test_a_quarter_of_a_corpus_may_be_cut_and_is_found(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).normal(-50, 4, 300).round(4).tolist()
+    assert len(rejected_borders(judged(tmp_path, [with_borders([*levels, *[-8.0] * 90])]))) >= 90
+
+
+def test_a_border_takes_its_place_among_the_rules(tmp_path: Path) -> None:
+    rest = with_borders([-60.0] * 30)
+    twice = utterance(90, scores={"border_db": -9.0, "avg_logprob": -3.0})
+    before = utterance(91, scores={"border_db": -9.0, "rms_dbfs": -70.0})
+    usual = utterance(92, scores={"border_db": -52.0, "avg_logprob": -3.0})
+    result = judged(tmp_path, [[*rest, twice, before, usual]])
+    rules = [verdict.rule for verdict in from_table(result.table, Verdict)][-3:]
+    assert rules == ["confidence.border_db", "confidence.rms_dbfs", "confidence.avg_logprob"]
+
+
 def test_tier_1_names_the_rejection_before_tier_2(tmp_path: Path) -> None:
     both = utterance(scores={"cer": 1.9, "avg_logprob": -3.0})
     assert one(tmp_path, both) == Verdict(

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.filters.borders import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
 from llaso_data.filters.consistency import GIVEN_UNMATCHED, PHRASE, SCRIPT_MISMATCH
 from llaso_data.filters.duplicates import Hashes
-from llaso_data.filters.rules import FLAGS, Columns
-from llaso_data.records import GIVEN, Utterance, schema
+from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
+from llaso_data.records import GIVEN, UNKNOWN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
 _DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
@@ -101,10 +102,13 @@ def reading(uri: str) -> Iterator[IO[bytes]]:
         raise LLaSOError(f"{uri} cannot be read ({error}); remove it and run `llaso-data build-align` again") from error
 
 
-def derive(table: pa.Table, needed: Collection[str], phrases: Mapping[str, Sequence[str]]) -> Columns:
+def derive(
+    table: pa.Table, needed: Collection[str], phrases: Mapping[str, Sequence[str]], limits: Limits | None = None
+) -> Columns:
     """The arrays that the rules look at, from a table of :func:`read`.
 
-    `phrases` are texts to reject, by language; they add to what the observer found.
+    `phrases` are texts to reject, by language; they add to what the observer found. `limits` say which borders stand
+    out; without them all do.
     """
     scores = [name for name in needed if name not in FLAGS and name not in EXTRA]
     columns: dict[str, npt.NDArray[Any]] = {name: floats(table[_stored_name(name)]) for name in scores}
@@ -121,6 +125,11 @@ def derive(table: pa.Table, needed: Collection[str], phrases: Mapping[str, Seque
     # Where a transcript could not be matched there is no text either; tier 2 names that more exactly.
     unmatched = columns[GIVEN_UNMATCHED] > 0
     columns["no_text"] = ~flags(pc.match_substring_regex(table["text"], r"[\pL\pN]")) & ~unmatched
+    columns[STANDS_OUT] = np.ones(len(table), bool)
+    languages = pc.fill_null(table["language"], UNKNOWN)
+    for (corpus, language), limit_db in (limits or {}).items() if "border_db" in columns else ():
+        there = flags(pc.and_(pc.equal(table["source.corpus"], corpus), pc.equal(languages, language)))
+        columns[STANDS_OUT] &= ~there | (columns["border_db"] > limit_db)
     columns["not_a_number"] = not_a_number([table[_stored_name(name)] for name in scores], len(table))
     return columns
 

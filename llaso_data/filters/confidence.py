@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llaso_data.filters.rules import Rule, above, apart, below, flagged
+from llaso_data.filters.rules import STANDS_OUT, Rule, above, apart, below, flagged
 from llaso_data.pipeline.recipe import Confidence
 
 CJK = frozenset({"zh", "ja", "ko", "yue"})
@@ -26,7 +26,7 @@ def rules(section: Confidence) -> list[Rule]:
         *flagged("confidence.no_text", "no_text"),
         *below("confidence.rms_dbfs", "rms_dbfs", section.rms_dbfs_min),
         *above("confidence.clipped_ratio", "clipped_ratio", section.clipped_ratio_max),
-        *above("confidence.border_db", "border_db", section.border_db_max),
+        *above("confidence.border_db", "border_db", section.border_db_max, only=STANDS_OUT),
         *below("confidence.language_prob", "language_prob", section.language_prob_min),
         *apart(
             "confidence.avg_logprob", "avg_logprob", section.avg_logprob_min, "given", section.given_avg_logprob_min

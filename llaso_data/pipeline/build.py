@@ -48,6 +48,7 @@ class BuildSummary:
     rules: dict[str, int]
     hours: dict[str, float]
     languages: dict[str, dict[str, float]]
+    border_limits: list[tuple[str, str, float]]
     blocks: int
     blocks_observed: int
     model_calls: dict[str, int]

@@ -19,14 +19,15 @@ import pyarrow.compute as pc
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit, columns, confidence, consistency, duplicates
+from llaso_data.filters import audit, borders, columns, confidence, consistency, duplicates
 from llaso_data.filters.duplicates import Hashes
-from llaso_data.filters.rules import Columns, Rule
+from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
 from llaso_data.pipeline import recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, schema
 
 REPEATED_ID = "repeated_id"
 DUPLICATES_AUDIO = "duplicates.audio"
+BORDER = "confidence.border_db"
 
 _PARTS_AT_ONCE = 32
 _ROWS_AT_ONCE = 1 << 20
@@ -42,6 +43,7 @@ class JudgeResult:
     rules: how many utterances each rule kept out, failures under ``failed.<reason>``.
     hours: observed (everything decoded), and of it accepted, rejected and duplicates.
     languages: accepted utterances and hours, by language.
+    border_limits: the level, dB, above which a border stands out: [corpus, language, level].
     """
 
     table: pa.Table
@@ -49,6 +51,7 @@ class JudgeResult:
     rules: dict[str, int]
     hours: dict[str, float]
     languages: dict[str, dict[str, float]]
+    border_limits: list[tuple[str, str, float]]
 
     @property
     def failed_share(self) -> float:
@@ -57,7 +60,13 @@ class JudgeResult:
 
     def summary(self) -> dict[str, Any]:
         """Everything but the table, as JSON."""
-        return {"counts": self.counts, "rules": self.rules, "hours": self.hours, "languages": self.languages}
+        return {
+            "counts": self.counts,
+            "rules": self.rules,
+            "hours": self.hours,
+            "languages": self.languages,
+            "border_limits": self.border_limits,
+        }
 
 
 def rules(section: recipe.Judge) -> list[Rule]:
@@ -72,28 +81,31 @@ def judge(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], 
     or where the counts do not add up.
     """
     state = _observed(parts, section, on_part or (lambda _: None))
+    corpus_rank = _ranks(state.corpora)[state.corpus]
+    strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
+    count = len(state.corpora) * len(state.languages)
+    limits = borders.limits(state.border_db, strata, count, section.confidence.border_margin_db)
+    _judge_borders(state, limits[strata])
     verdict, rule = state.verdicts, state.rules
     open_rows = verdict != _FAILED
     again = duplicates.repeated(state.ids, open_rows)
     # A repeated id is named before any score is looked at: it is a fault of the sources, not of the audio.
     verdict[again], rule[again] = _REJECTED, state.names.code(REPEATED_ID)
     state.values[again] = np.nan
-    corpus_rank = _ranks(state.corpora)[state.corpus]
     original = np.full(len(verdict), -1, np.int64)
     if section.duplicates.exact:
         candidates = (verdict == _ACCEPTED) & state.audio_ids.any(axis=1)
         original = duplicates.exact(state.audio_ids, state.ids, corpus_rank, candidates)
         verdict[original >= 0], rule[original >= 0] = _DUPLICATE, state.names.code(DUPLICATES_AUDIO)
-    strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
     audited = audit.draw(
         state.ids,
         strata,
-        len(state.corpora) * len(state.languages),
+        count,
         verdict == _ACCEPTED,
         section.audit.items,
         section.audit.seed,
     )
-    result = _summary(state, audited, _table(state, original, audited))
+    result = _summary(state, audited, _table(state, original, audited), limits)
     _check(result)
     return result
 
@@ -135,6 +147,9 @@ class _State:
     rules: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
+    border_db: npt.NDArray[np.float64]
+    border_rule: npt.NDArray[np.bool_]  # rows that the border rule rejects if their border stands out
+    border_max_db: float
     recordings: int
     corpora: Codes
     languages: Codes
@@ -163,6 +178,7 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
                     languages.encode(pc.fill_null(table["language"], UNKNOWN)),
                     np.nan_to_num(found["duration_s"]),
                     *_try(tried, found, table["failure.reason"], names),
+                    found.get("border_db", np.full(len(table), np.nan)),
                 )
             )
             on_part(start + len(group))
@@ -173,7 +189,8 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
     kept: list[npt.NDArray[Any]] = []
     while pieces:  # one column at a time, so that the pieces of one are freed before the next is joined
         kept.append(np.concatenate(pieces.pop(0)))
-    ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = kept
+    ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = kept[:10]
+    border_rule, border_db = kept[10:]
     return _State(
         ids=ids,
         audio_ids=audio_ids,
@@ -185,16 +202,21 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
         rules=rule_codes,
         values=values,
         thresholds=thresholds,
+        border_db=border_db,
+        border_rule=border_rule,
+        border_max_db=next((rule.threshold for rule in tried if rule.only == STANDS_OUT), np.nan),
         corpora=corpora,
         languages=languages,
         names=names,
     )
 
 
-def _try(
-    tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: Codes
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(verdict, code of the rule's name or -1, value, threshold) of each row, by failure or the first rule violated."""
+def _try(tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: Codes) -> tuple[npt.NDArray[Any], ...]:
+    """(verdict, code of the rule's name or -1, value, threshold) of each row, by failure or the first rule violated.
+
+    What is usual in a corpus is known when all of it was seen. So the rule of borders is passed over here, and the
+    last array says which rows it comes first for.
+    """
     rows = len(reason)
     rule_code = np.full(rows, -1, np.int32)
     value, threshold = np.full(rows, np.nan), np.full(rows, np.nan)
@@ -202,20 +224,34 @@ def _try(
     reasons = pc.binary_join_element_wise("failed", reason.filter(pa.array(failed)), ".")
     rule_code[failed] = names.encode(reasons)
     verdict = np.where(failed, np.int8(_FAILED), np.int8(_ACCEPTED))
+    at_border = np.zeros(rows, bool)
     for rule in tried:
         mask, values = rule.violations(found)
         mask = mask & (verdict == _ACCEPTED)
-        if mask.any():
+        if rule.only == STANDS_OUT:
+            at_border = mask
+        elif mask.any():
             verdict[mask] = _REJECTED
             rule_code[mask] = names.code(rule.name)
             value[mask], threshold[mask] = values[mask], rule.threshold
-    return verdict, rule_code, value, threshold
+    return verdict, rule_code, value, threshold, at_border
+
+
+def _judge_borders(state: _State, limit_db: npt.NDArray[np.float64]) -> None:
+    """Rejects the rows that the rule of borders comes first for where the border is above ``limit_db`` (rows,)."""
+    rows = np.flatnonzero(state.border_rule & (state.border_db > limit_db))
+    if len(rows):
+        state.verdicts[rows] = _REJECTED
+        state.rules[rows] = state.names.code(BORDER)
+        state.values[rows] = state.border_db[rows]
+        state.thresholds[rows] = np.maximum(state.border_max_db, limit_db[rows])
 
 
 def _nothing() -> tuple[npt.NDArray[Any], ...]:
     """The arrays of no utterances."""
     ids, codes, numbers = np.zeros((0, 2), np.uint64), np.zeros(0, np.int32), np.zeros(0)
-    return (ids, ids, ids, codes, codes, numbers, np.zeros(0, np.int8), codes, numbers, numbers)
+    verdicts, flags = np.zeros(0, np.int8), np.zeros(0, bool)
+    return (ids, ids, ids, codes, codes, numbers, verdicts, codes, numbers, numbers, flags, numbers)
 
 
 def _distinct(values: Hashes) -> int:
@@ -250,7 +286,9 @@ def _table(state: _State, original: npt.NDArray[np.int64], audited: npt.NDArray[
     return pa.concat_tables(pieces)
 
 
-def _summary(state: _State, audited: npt.NDArray[np.bool_], table: pa.Table) -> JudgeResult:
+def _summary(
+    state: _State, audited: npt.NDArray[np.bool_], table: pa.Table, limits: npt.NDArray[np.float64]
+) -> JudgeResult:
     by_verdict = np.bincount(state.verdicts, minlength=4).tolist()
     seconds = np.bincount(state.verdicts, weights=state.durations_s, minlength=4)
     decoded = seconds[:_FAILED]
@@ -282,6 +320,12 @@ def _summary(state: _State, audited: npt.NDArray[np.bool_], table: pa.Table) -> 
             for name, n, s in sorted(zip(state.languages, clips, clip_seconds, strict=True))
             if n
         },
+        border_limits=[
+            (corpus, language, float(limits[place * len(state.corpora) + rank]))
+            for place, language in enumerate(sorted(state.languages))
+            for rank, corpus in enumerate(sorted(state.corpora))
+            if np.isfinite(limits[place * len(state.corpora) + rank])
+        ],
     )
 
 

@@ -139,6 +139,7 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, moving: li
     needed = sorted({"duration_s", *(name for rule in rules(recipe.judge) for name in rule.needs())})
     drawn = sorted(({t.rule.column for t in moving} | {"chars_per_s"}) - set(needed))
     wanted = sorted({*columns.stored([*needed, *drawn]), *_attribute_columns()})
+    limits = {(corpus, language): level for corpus, language, level in manifest["border_limits"]}
     with columns.reading(commit.verdicts_uri(align, manifest["verdicts"])) as file:
         verdicts = pq.ParquetFile(file).iter_batches(
             1 << 16, columns=["id", "verdict", "rule", "duplicate_of"], use_threads=False
@@ -156,7 +157,7 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, moving: li
             verdict, rest = rest.slice(0, len(table)), rest.slice(len(table))
             if len(verdict) != len(table) or not verdict["id"].equals(table["id"]):
                 raise LLaSOError(f"{align}: the verdicts do not belong to the observations; run build-align again")
-            scores = dict(columns.derive(table, needed, recipe.judge.consistency.phrases))
+            scores = dict(columns.derive(table, needed, recipe.judge.consistency.phrases, limits))
             scores.update({name: columns.floats(table[f"scores.{name}"]) for name in drawn})
             sizes = [len(t) for t in tables]
             yield _Batch(

@@ -1,0 +1,40 @@
+"""What border level is usual in a corpus: some are trimmed to the sound, and there a loud border tells nothing.
+
+A clip that was cut inside a word starts or ends louder than whole ones. How loud whole ones are is a matter of who cut
+them. So a border counts only where it lies well above those of most clips of the same corpus and language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+LEAST_CLIPS = 20  # of a corpus and language, for its own borders to say something
+USUAL = 0.75  # of the clips of a corpus are not louder than what is usual; so up to a quarter may be cut
+
+Limits = Mapping[tuple[str, str], float]
+"""(corpus, language) to the level, dB, above which a border stands out there."""
+
+
+def limits(
+    border_db: npt.NDArray[np.float64], strata: npt.NDArray[np.int64], count: int, margin_db: float | None
+) -> npt.NDArray[np.float64]:
+    """For each of ``count`` strata the level that stands out: ``margin_db`` above what is usual.
+
+    border_db (rows,), NaN where there is none; ``strata`` numbers each row's stratum. -inf, so that every border
+    stands out, for strata of fewer than :data:`LEAST_CLIPS` clips, and where the margin is None.
+    """
+    found = np.full(count, -np.inf)
+    if margin_db is None:
+        return found
+    known = ~np.isnan(border_db)
+    border_db, strata = border_db[known], strata[known]
+    order = np.lexsort((border_db, strata))
+    sizes = np.bincount(strata, minlength=count)
+    starts = np.cumsum(sizes) - sizes
+    enough = np.flatnonzero(sizes >= LEAST_CLIPS)
+    places = starts[enough] + (sizes[enough] * USUAL).astype(np.int64)
+    found[enough] = np.round(border_db[order[places]] + margin_db, 4)
+    return found
