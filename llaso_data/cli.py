@@ -216,6 +216,35 @@ def index(uri: str, out: str | None) -> None:
 
 
 @main.command()
+@click.argument("mixture", metavar="MIXTURE")
+@click.option("--budget", default="300s", show_default=True, help="Of a micro-batch: 300s, 15000f, 8000t or 64.")
+@click.option("--world-size", default=1, show_default=True, help="Ranks that train.")
+@click.option("--micro-batches", type=int, help="Of a global step; default: one for each rank.")
+@click.option("--window", default=20, show_default=True, help="Shards that are shuffled together.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--pack", is_flag=True, help="Lay samples end to end instead of padding them.")
+@click.option("--cache-gb", type=float, help="A node's cache of whole shards; without it ranges are read.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the mixture.")
+@click.option("--figure", metavar="FILE", help="Draw the micro-batches.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(mixture: str, as_json: bool, figure: str | None, **options: Any) -> None:
+    """Simulate an epoch of MIXTURE (a YAML file, or a folder of shards): steps, padding, shuffling, bytes read."""
+    import json
+
+    from llaso_data.stream.simulate import draw, lines, of
+
+    found = of(mixture, **options)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for line in lines(found):
+            click.echo(line)
+    if figure:
+        draw(found, figure)
+        click.echo(f"written to {figure}", err=as_json)
+
+
+@main.command()
 @click.argument("align", metavar="OUT")
 @click.option("--out", "page", metavar="FILE", help="Page to write; default: card.html in OUT.")
 @click.option("--examples", default=10, show_default=True, help="To hear: accepted ones, and per rejecting rule.")

@@ -100,14 +100,19 @@ class Columns:
                 found[place] = column.get(row)
         return found
 
+    def sizes(self, rows: Rows) -> Rows:
+        """Bytes from the first to the last of each row's parts, as they lie in the tar."""
+        found = np.zeros(len(rows), np.int64)
+        for chunk, here, local in self._by_chunk(rows):
+            found[here] = self._part_chunk(chunk).sizes(local)
+        return found
+
     def places(self, rows: Rows) -> list[Place]:
         """Where these rows' samples lie. Raises ShardError where the index says what cannot be."""
         found: list[Place | None] = [None] * len(rows)
         shards = np.searchsorted(self.first_rows, rows, side="right") - 1
         for chunk, here, local in self._by_chunk(rows):
-            parts = self._parts[chunk]
-            if parts is None:
-                parts = self._parts[chunk] = _Parts(self._chunks[chunk].column("parts"), self.index.uri)
+            parts = self._part_chunk(chunk)
             keys = self._text_chunks("key")[chunk]
             for place, row in zip(here.tolist(), local.tolist(), strict=True):
                 found[place] = parts.place(row, keys.get(row) or "", int(shards[place]))
@@ -149,6 +154,12 @@ class Columns:
         for chunk in np.unique(chunks).tolist():
             here = np.flatnonzero(chunks == chunk)
             yield chunk, here, rows[here] - self._starts[chunk]
+
+    def _part_chunk(self, chunk: int) -> _Parts:
+        parts = self._parts[chunk]
+        if parts is None:
+            parts = self._parts[chunk] = _Parts(self._chunks[chunk].column("parts"), self.index.uri)
+        return parts
 
     def _number_chunks(self, name: str) -> list[npt.NDArray[Any]]:
         if name not in self._numbers:
@@ -215,6 +226,16 @@ class _Parts:
             values.field(name).to_numpy(zero_copy_only=True) for name in ("offset", "size", "crc32")
         )
         self._uri = uri
+
+    def sizes(self, rows: Rows) -> Rows:
+        first, last = self._bounds[rows].astype(np.int64), self._bounds[rows + 1].astype(np.int64)
+        if np.any((first < 0) | (last < first) | (last > len(self._offset))):
+            raise _damaged(self._uri)
+        found = np.zeros(len(rows), np.int64)
+        some = first < last
+        ends = last[some] - 1
+        found[some] = self._offset[ends] + self._size[ends] - self._offset[first[some]]
+        return found
 
     def place(self, row: int, key: str, shard: int) -> Place:
         first, last = self._bounds[row : row + 2].tolist()

@@ -134,18 +134,21 @@ class Plan:
             raise LLaSOError(f"{error}: the mixture has {self.size} samples; lower micro_batches") from error
         return Window(cursor.window, number, np.concatenate(pieces), cost, dealt)
 
-    def shards(self, cursor: Cursor) -> list[tuple[str, str]]:
-        """(URI, dataset's digest) of every shard on a store that the cursor's window and the next one read."""
+    def shards(self, cursor: Cursor, ahead: int = 1, stores: bool = True) -> list[tuple[str, str]]:
+        """(URI, dataset's digest) of every shard that the cursor's window and those ``ahead`` of it read.
+
+        With ``stores`` only of those that lie on a store.
+        """
         found: dict[tuple[str, str], None] = {}
         last = self.windows
-        for window in (cursor.window, cursor.window + 1):
+        for window in range(cursor.window, cursor.window + 1 + ahead):
             if last is not None and window >= last:
                 break
             for leaf, (start, stop) in zip(self.leaves, self.ranges(replace(cursor, window=window)), strict=True):
                 index = leaf.columns.index
                 for shards in leaf.groups(start, stop):
                     found |= {(index.shards[shard], index.digest): None for shard in shards.tolist()}
-        return [shard for shard in found if not storage.is_local(shard[0])]
+        return [shard for shard in found if not (stores and storage.is_local(shard[0]))]
 
     def ranges(self, cursor: Cursor) -> list[tuple[int, int]]:
         """For each leaf the positions, counted over all epochs, of the window that the cursor stands in."""
