@@ -50,8 +50,8 @@ class Replaced:
 class Batch:
     """One micro-batch of a global step: B samples with A audios of up to T samples.
 
-    ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); ``mask`` (A, T) is true within them; ``audio_of`` (A,)
-    says which sample each belongs to. Without decoding these are None, and ``samples`` hold the bytes.
+    ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); ``audio_of`` (A,) says which sample each belongs to.
+    Without decoding these are None, and ``samples`` hold the bytes.
     """
 
     step: int
@@ -59,13 +59,19 @@ class Batch:
     samples: tuple[Sample, ...]
     audio: torch.Tensor | None
     lengths: torch.Tensor | None
-    mask: torch.Tensor | None
     audio_of: torch.Tensor | None
     replaced: tuple[Replaced, ...]
     after: Cursor | None  # where the stream stands when this was the step's last for its rank
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """(A, T) bool, true within ``lengths``, on their device."""
+        if self.audio is None or self.lengths is None:
+            return None
+        return torch.arange(self.audio.shape[1], device=self.lengths.device)[None, :] < self.lengths[:, None]
 
     @property
     def ids(self) -> list[str]:
@@ -135,7 +141,7 @@ def collate(
 ) -> Batch:
     """The batch of these samples; with ``pad`` their audios lie in one tensor and no longer in the samples."""
     if not pad:
-        return Batch(step, micro_batch, tuple(samples), None, None, None, None, tuple(replaced), after)
+        return Batch(step, micro_batch, tuple(samples), None, None, None, tuple(replaced), after)
     sounds = [sound for sample in samples for sound in sample.sounds]
     audio_of = [number for number, sample in enumerate(samples) for _ in sample.sounds]
     lengths = torch.tensor([len(sound) for sound in sounds], dtype=torch.int64)
@@ -149,7 +155,6 @@ def collate(
         tuple(replace(sample, sounds=()) for sample in samples),
         torch.from_numpy(joined),
         lengths,
-        torch.arange(longest)[None, :] < lengths[:, None],
         torch.tensor(audio_of, dtype=torch.int64),
         tuple(replaced),
         after,
