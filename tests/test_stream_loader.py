@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.index import open_arrow
-from llaso_data.stream import Batch, Mixture, StreamingLoader
+from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
+from llaso_data.stream.augment import faster, noisy, retimed
 from tests.stream_sets import durations, flac, write_set
 
 
@@ -196,6 +197,39 @@ def test_weights_set_while_streaming_are_those_of_the_mixture_and_of_the_state(f
         again.set_weights({"b": 1.0}, step=3)
     with pytest.raises(LLaSOError, match="no such source: c; there are b, set"):
         again.set_weights({"c": 1.0})
+
+
+def test_augmentation_is_the_same_after_a_resume_and_within_the_budget(sounds):
+    augment = Augment(noise_snr_db=(5.0, 20.0), speed=(0.8, 1.2), noise_share=0.5)
+    options = {"decode": True, "budget": "9s", "micro_batches": 2, "augment": augment}
+    whole = list(loader(sounds, **options))
+    one = loader(sounds, **options)
+    list(itertools.islice(one, 6))
+    again = loader(sounds, num_workers=2, **options)
+    again.load_state_dict(one.state_dict())
+    for before, after in zip(whole[6:], again, strict=True):
+        assert before.audio is not None and after.audio is not None and torch.equal(before.audio, after.audio)
+    assert all(batch.audio is not None and batch.audio.numel() <= 9 * 16_000 for batch in whole)
+    plain = {sample.key: length for batch in loader(sounds, decode=True, budget="9s", micro_batches=2)
+             for sample, length in zip(batch.samples, batch.lengths.tolist(), strict=True)}  # fmt: skip
+    ratios = [length / plain[sample.key] for batch in whole
+              for sample, length in zip(batch.samples, batch.lengths.tolist(), strict=True)]  # fmt: skip
+    assert min(ratios) < 0.9 and max(ratios) > 1.1 and len({round(ratio, 2) for ratio in ratios}) > 10
+
+
+def test_noise_has_the_level_and_words_the_times_that_are_asked_for():
+    rng = np.random.default_rng(0)
+    sound = (0.1 * rng.standard_normal(32_000)).astype(np.float32)
+    noise = noisy(sound, 10.0, rng) - sound
+    assert 10 * np.log10(np.mean(sound**2) / np.mean(noise**2)) == pytest.approx(10.0, abs=0.1)
+    assert not noisy(np.zeros(100, np.float32), 10.0, rng).any()
+    assert len(faster(sound, 1.25)) == 25_600
+    word = {"text": "a", "start_s": 1.0, "end_s": 1.5}
+    content = {"duration_s": 2.0, "audios": [{"duration_s": 2.0, "words": [word]}]}
+    audio = {"duration_s": 1.6, "words": [{**word, "start_s": 0.8, "end_s": 1.2}]}
+    assert retimed(content, 1.25) == {"duration_s": 1.6, "audios": [audio]}
+    with pytest.raises(LLaSOError, match="speed is a range"):
+        Augment(speed=(1.2, 0.9))
 
 
 def damage(folder: Path, out: Path, how: str) -> str:

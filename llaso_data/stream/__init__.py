@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llaso_data.stream.mixture import Mixture, Source
 
-__all__ = ["Batch", "Mixture", "Source", "StreamingLoader"]
+__all__ = ["Augment", "Batch", "Mixture", "Source", "StreamingLoader"]
 
 
 def __getattr__(name: str) -> object:
@@ -17,4 +17,8 @@ def __getattr__(name: str) -> object:
         from llaso_data.stream.batch import Batch
 
         return Batch
+    if name == "Augment":
+        from llaso_data.stream.augment import Augment
+
+        return Augment
     raise AttributeError(name)

@@ -33,26 +33,30 @@ class Budget:
 
     ``seconds`` of audio; ``frames`` after the encoder, ``per_second`` of them; ``tokens``: those frames and the tokens
     of the text, which the index's column ``tokens`` counts where one is named, else a quarter of the text's bytes;
-    or ``samples``.
+    or ``samples``. ``longest`` is how many times longer augmentation may make an audio.
     """
 
     unit: Literal["seconds", "frames", "tokens", "samples"]
     amount: float
     per_second: float = FRAMES_PER_S
     tokens: str | None = None
+    longest: float = 1.0
 
     @classmethod
-    def of(cls, text: str | int, per_second: float = FRAMES_PER_S, tokens: str | None = None) -> Budget:
+    def of(
+        cls, text: str | int, per_second: float = FRAMES_PER_S, tokens: str | None = None, longest: float = 1.0
+    ) -> Budget:
         """From ``300s``, ``15000f`` (frames), ``8000t`` (tokens) or ``64`` (samples); raises LLaSOError otherwise."""
         found = _FORM.fullmatch(str(text).strip())
         if not found or not float(found[1]) or not per_second > 0:
             raise LLaSOError(f"budget {text!r}: write 300s, 15000f (frames), 8000t (tokens) or 64 (samples)")
-        return cls(_UNITS[found[2]], float(found[1]), per_second, tokens)
+        return cls(_UNITS[found[2]], float(found[1]), per_second, tokens, longest)
 
     def __str__(self) -> str:
         letter = next(key for key, unit in _UNITS.items() if unit == self.unit)
         rate = f" at {self.per_second:g}/s" if self.unit in ("frames", "tokens") else ""
-        return f"{self.amount:g}{letter}{rate}{f' and {self.tokens}' if self.tokens else ''}"
+        longer = f" for audio {self.longest:.4g} times longer" if self.longest != 1 else ""
+        return f"{self.amount:g}{letter}{rate}{f' and {self.tokens}' if self.tokens else ''}{longer}"
 
     @property
     def limit(self) -> int:
@@ -63,7 +67,7 @@ class Budget:
         """Cost (N,) of samples in thousandths, rounded up; ``column`` gives a column of the index for them."""
         if self.unit == "samples":
             return np.full(count, SCALE, np.int64)
-        found: npt.NDArray[np.float64] = column("duration_s")
+        found: npt.NDArray[np.float64] = column("duration_s") * self.longest
         if self.unit != "seconds":
             found = np.ceil(found * self.per_second)
         if self.unit == "tokens":

@@ -21,11 +21,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
+from llaso_data.stream.augment import Augment
 from llaso_data.stream.batch import Batch, Replaced, Sample, collate, decoded
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
 from llaso_data.stream.cache import FileCache, Prefetch
 from llaso_data.stream.fetch import Bad, Fetcher
 from llaso_data.stream.mixture import Mixture
+from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan, Step, Window, frozen
 
 STATE_VERSION = 1
@@ -51,9 +53,11 @@ class StreamDataset(IterableDataset[Batch]):
         position: Position,
         changes: Mapping[int, Mapping[str, float]],
         cache: FileCache | None,
+        augment: Augment | None,
     ) -> None:
         super().__init__()
         self._cache = cache
+        self._augment = augment
         self.plan = plan
         self.position = position
         self.changes = dict(changes)
@@ -65,7 +69,7 @@ class StreamDataset(IterableDataset[Batch]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
-        with closing(_Reader(self.plan, self._decode, self._cache)) as reader:
+        with closing(_Reader(self.plan, self._decode, self._cache, self._augment)) as reader:
             for step, after in self.plan.steps(self.position.cursor, self.changes):
                 for turn in self._turns[skip:]:
                     if number % workers == worker:
@@ -81,7 +85,8 @@ class StreamingLoader:
     shards of a source are shuffled together. ``pack`` lays samples end to end instead of padding them: batches then
     hold the budget as a sum. ``max_bad`` is how many samples may be replaced before the run stops. ``cache`` is a
     folder for whole shards of a store, at most ``cache_bytes`` for all processes of the node; without it only the
-    bytes that are wanted are read. ``tokens`` names the column of the index that counts a text's tokens.
+    bytes that are wanted are read. ``tokens`` names the column of the index that counts a text's tokens. ``augment``
+    is for decoded samples.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class StreamingLoader:
         cache_bytes: int = 50_000_000_000,
         frames_per_s: float = FRAMES_PER_S,
         tokens: str | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.rank, self.world_size = placed(rank, world_size)
         if micro_batches % self.world_size:
@@ -112,7 +118,8 @@ class StreamingLoader:
                 "make micro_batches a multiple of the world size"
             )
         self._cache = FileCache(cache, cache_bytes) if cache is not None else None
-        cost = Budget.of(budget, frames_per_s, tokens)
+        self._augment = augment
+        cost = Budget.of(budget, frames_per_s, tokens, 1.0 if augment is None else augment.longest)
         self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, self._cache)
         self.replaced: list[Replaced] = []
         self._workers = num_workers
@@ -129,7 +136,14 @@ class StreamingLoader:
     def dataset(self) -> StreamDataset:
         """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``."""
         return StreamDataset(
-            self.plan, self.rank, self.world_size, self._decode, self._position, self._changes, self._cache
+            self.plan,
+            self.rank,
+            self.world_size,
+            self._decode,
+            self._position,
+            self._changes,
+            self._cache,
+            self._augment,
         )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -225,8 +239,9 @@ class StreamingLoader:
 class _Reader:
     """Reads and decodes micro-batches of a plan."""
 
-    def __init__(self, plan: Plan, decode: bool, cache: FileCache | None) -> None:
+    def __init__(self, plan: Plan, decode: bool, cache: FileCache | None, augment: Augment | None) -> None:
         self._plan = plan
+        self._augment = augment if decode else None
         self._decode = decode
         self._fetch = Fetcher(cache)
         self._prefetch = None if cache is None else Prefetch(cache)
@@ -249,6 +264,8 @@ class _Reader:
                 instead = self._instead(step.window, number)
                 replaced.append(Replaced(found, instead.key))
                 found = instead
+            if self._augment is not None:
+                found = self._augment(found, key_of("augment", self._plan.digest, step.window.number, number))
             samples.append(found)
         return collate(step.number, turn, samples, replaced, after, self._decode)
 

@@ -1,0 +1,93 @@
+"""Other sound of the same speech: noise and speed, as a function of the plan, so that a resumed run hears the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.errors import LLaSOError
+from llaso_data.stream.batch import Sample, Samples
+
+SLOPE = 0.5  # of noise: amplitude falls with the root of the frequency, as pink noise's does
+SPEEDS = 41  # different speeds in a range: a resampler's filter is made for each
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """What is done to each audio.
+
+    ``noise_snr_db``: pink noise at a signal-to-noise ratio drawn evenly from this range, over the whole audio, for
+    a share ``noise_share`` of the samples. ``speed``: played so many times faster, drawn evenly; the words' times in
+    the sample's JSON follow. Where the speed may be below 1 the plan reckons with the longest that comes of it.
+    """
+
+    noise_snr_db: tuple[float, float] | None = None
+    noise_share: float = 1.0
+    speed: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name, pair in (("noise_snr_db", self.noise_snr_db), ("speed", self.speed)):
+            if pair is not None and not pair[0] <= pair[1]:
+                raise LLaSOError(f"augment: {name} is a range, lowest first, not {pair}")
+        if self.speed is not None and self.speed[0] < 0.25:
+            raise LLaSOError(f"augment: speed {self.speed[0]} is below 0.25")
+
+    @property
+    def longest(self) -> float:
+        """How many times longer a sample may become."""
+        return 1.0 if self.speed is None else max(1.0, 1 / self.speed[0])
+
+    def __call__(self, sample: Sample, key: int) -> Sample:
+        """The sample with other sound; ``key`` names the draw."""
+        rng = np.random.Generator(np.random.Philox(key))
+        speed = 1.0
+        if self.speed is not None:
+            low, high = self.speed
+            speed = low + (high - low) * int(rng.integers(SPEEDS)) / (SPEEDS - 1)
+        sounds = tuple(faster(sound, speed) for sound in sample.sounds)
+        if self.noise_snr_db is not None and rng.random() < self.noise_share:
+            snr_db = rng.uniform(*self.noise_snr_db)
+            sounds = tuple(noisy(sound, snr_db, rng) for sound in sounds)
+        return replace(sample, sounds=sounds, content=retimed(sample.content, speed))
+
+
+def faster(sound: Samples, speed: float) -> Samples:
+    """The sound played ``speed`` times faster, pitch and all."""
+    if speed == 1.0 or not len(sound):
+        return sound
+    import soxr
+
+    resampled: Samples = soxr.resample(sound, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="HQ")
+    return resampled
+
+
+def noisy(sound: Samples, snr_db: float, rng: np.random.Generator) -> Samples:
+    """The sound with pink noise of this level against it; silence stays as it is."""
+    power = float(np.mean(sound.astype(np.float64) ** 2)) if len(sound) else 0.0
+    if not power:
+        return sound
+    spectrum = np.fft.rfft(rng.standard_normal(len(sound)))
+    spectrum[1:] /= np.arange(1, len(spectrum)) ** SLOPE
+    spectrum[0] = 0
+    noise = np.fft.irfft(spectrum, len(sound))
+    scale = np.sqrt(power / 10 ** (snr_db / 10) / max(float(np.mean(noise**2)), 1e-30))
+    mixed: Samples = np.clip(sound + scale * noise, -1, 1).astype(np.float32)
+    return mixed
+
+
+def retimed(content: dict[str, Any], speed: float) -> dict[str, Any]:
+    """The sample's JSON with the times of its audios and their words as they are at this speed."""
+    if speed == 1.0 or not isinstance(content.get("audios"), list):
+        return content
+
+    def scaled(value: Any, names: tuple[str, ...]) -> Any:
+        return {**value, **{name: value[name] / speed for name in names if isinstance(value.get(name), int | float)}}
+
+    audios = [
+        scaled({**one, "words": [scaled(word, ("start_s", "end_s")) for word in one.get("words", [])]}, ("duration_s",))
+        for one in content["audios"]
+    ]
+    return scaled({**content, "audios": audios}, ("duration_s",))  # type: ignore[no-any-return]
