@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from llaso_data.noise import noise
 from llaso_data.shards import index, layout
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.plan import noise
 from llaso_data.stream.simulate import simulate
 from llaso_data.stream.windows import Cursor, Plan
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
+from llaso_data.noise import noise, shuffled
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.plan import MicroBatches, noise, packed, padded, shuffled
+from llaso_data.stream.plan import MicroBatches, packed, padded
 from llaso_data.stream.windows import Cursor, Plan
 from tests.stream_sets import durations, write_set
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.filters.duplicates import Hashes
+from llaso_data.noise import splitmix64
 
-_GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 
 
@@ -74,14 +74,5 @@ def draw(
 
 def ticket(ids: Hashes, seed: int) -> npt.NDArray[np.uint64]:
     """A pseudo-random 64-bit number of (seed, id) for every row."""
-    start = np.uint64(int(_splitmix64(np.array([seed & _MASK], np.uint64))[0]))
-    return _splitmix64(_splitmix64(ids[:, 0] ^ start) ^ ids[:, 1])
-
-
-def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 17."""
-    x = x + np.uint64(_GAMMA)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
-    mixed: npt.NDArray[np.uint64] = x ^ (x >> np.uint64(31))
-    return mixed
+    start = np.uint64(int(splitmix64(np.array([seed & _MASK], np.uint64))[0]))
+    return splitmix64(splitmix64(ids[:, 0] ^ start) ^ ids[:, 1])

@@ -2,7 +2,7 @@
 
 Every rank and every worker computes the plan for itself, on whatever processor it has, and all must agree. So costs
 are integers (thousandths of a second, of a frame or of a token), nothing is summed in floating point, and random
-numbers are hashes of counters (:func:`noise`), which no library will ever draw differently.
+numbers are hashes of counters (:mod:`llaso_data.noise`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data import records
+from llaso_data.noise import noise, shuffled
 
 Ints = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
 
 PLAN_VERSION = 1
 """Raised when the same settings give another plan: a state of the old one cannot go on."""
@@ -42,25 +42,9 @@ class MicroBatches:
         return self.order[self.borders[batch] : self.borders[batch + 1]]
 
 
-def noise(key: int, count: int, start: int = 0) -> Words:
-    """``count`` words that look random (SplitMix64, Steele et al. 2014); the same key gives the same ones."""
-    with np.errstate(over="ignore"):
-        steps = np.arange(start + 1, start + count + 1, dtype=np.uint64)
-        words = np.uint64(key) + steps * np.uint64(0x9E3779B97F4A7C15)
-        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        found: Words = words ^ (words >> np.uint64(31))
-        return found
-
-
 def key_of(*parts: Any) -> int:
-    """A key for :func:`noise` from anything that names what is drawn."""
+    """A key for :func:`~llaso_data.noise.noise` from anything that names what is drawn."""
     return int(records.digest(*parts, length=16), 16)
-
-
-def shuffled(key: int, count: int) -> Ints:
-    """The numbers 0 to count − 1 in an order that looks random."""
-    return np.argsort(noise(key, count), kind="stable").astype(np.int64)
 
 
 def buckets(costs: Ints) -> Ints:
@@ -80,9 +64,7 @@ def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
     fill the last step: the largest ones are halved for it, and where every batch has one sample, up to G - 1 samples
     come twice. Raises ValueError for fewer samples than G.
     """
-    with np.errstate(over="ignore"):
-        sort = (buckets(costs).astype(np.uint64) << np.uint64(48)) | (noise(key, len(costs)) >> np.uint64(16))
-    order = np.argsort(sort, kind="stable").astype(np.int64)
+    order = _by_cost(costs, key)
     largest = np.maximum.accumulate(costs[order]).tolist()
     borders, first = [0], 0
     while first < len(largest):
@@ -100,11 +82,9 @@ def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
 
 def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
     """Micro-batches to be laid end to end: the sum of the members stays within the budget (best fit, decreasing)."""
-    with np.errstate(over="ignore"):
-        sort = (buckets(costs).astype(np.uint64) << np.uint64(48)) | (noise(key, len(costs)) >> np.uint64(16))
     free: list[tuple[int, int]] = []  # (room, batch), ascending
     members: list[list[int]] = []
-    for sample in np.argsort(sort, kind="stable")[::-1].tolist():
+    for sample in _by_cost(costs, key)[::-1].tolist():
         cost = int(costs[sample])
         place = bisect.bisect_left(free, (cost, -1))
         if place == len(free):
@@ -116,6 +96,12 @@ def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
         bisect.insort(free, (room - cost, batch))
     order = np.asarray([sample for batch in members for sample in batch], np.int64)
     return _dealt(order, np.cumsum([0, *map(len, members)], dtype=np.int64), key, groups)
+
+
+def _by_cost(costs: Ints, key: int) -> Ints:
+    """The samples in the order of their buckets, those of one bucket shuffled."""
+    sort = (buckets(costs).astype(np.uint64) << np.uint64(48)) | (noise(key, len(costs)) >> np.uint64(16))
+    return np.argsort(sort, kind="stable").astype(np.int64)
 
 
 def _dealt(order: Ints, borders: Ints, key: int, groups: int) -> MicroBatches:

@@ -1,0 +1,30 @@
+"""Numbers that look random and are functions of integers: no library will ever draw them differently."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint64]
+
+_GAMMA = 0x9E3779B97F4A7C15
+
+
+def splitmix64(x: Words) -> Words:
+    """Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 17."""
+    x = x + np.uint64(_GAMMA)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Words = x ^ (x >> np.uint64(31))
+    return mixed
+
+
+def noise(key: int, count: int, start: int = 0) -> Words:
+    """``count`` words of the generator that starts from the 64 bits of ``key``, from its number ``start`` on."""
+    steps = np.arange(start, start + count, dtype=np.uint64)
+    return splitmix64(np.full(1, key, np.uint64) + steps * np.uint64(_GAMMA))
+
+
+def shuffled(key: int, count: int) -> npt.NDArray[np.int64]:
+    """The numbers 0 to count - 1 in an order that looks random."""
+    return np.argsort(noise(key, count), kind="stable").astype(np.int64)
