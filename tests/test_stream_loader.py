@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
 import pickle
 import shutil
 import signal
+import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from llaso_data.errors import LLaSOError
+from llaso_data.shards.foreign import index_foreign
 from llaso_data.shards.index import open_arrow
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
 from llaso_data.stream.augment import faster, noisy, retimed
@@ -150,10 +153,42 @@ def test_batches_are_padded_with_lengths_and_masks(sounds):
         assert batch.audio.numel() <= 9 * 16_000
         for row, size, sample in zip(batch.audio, batch.lengths.tolist(), batch.samples, strict=True):
             number = sample.content["number"]
-            expected, _ = soundfile.read(_file(flac(length_s[sample.key], number)), dtype="float32")
+            expected, _ = soundfile.read(io.BytesIO(flac(length_s[sample.key], number)), dtype="float32")
             assert np.array_equal(row[:size].numpy(), expected)
         seen += batch.ids
     assert sorted(seen) == sorted(keys)
+
+
+def test_packed_batches_lie_end_to_end(sounds):
+    padded = {}
+    for batch in loader(sounds, decode=True, budget="9s", micro_batches=2):
+        for row, size, key in zip(batch.audio, batch.lengths.tolist(), batch.ids, strict=True):
+            padded[key] = row[:size]
+    packed = list(loader(sounds, decode=True, budget="9s", micro_batches=2, pack=True))
+    for batch in packed:
+        assert (
+            batch.audio.shape == (int(batch.lengths.sum()),) and len(batch.audio) <= 9 * 16_000 and batch.mask is None
+        )
+        pieces = torch.split(batch.audio, batch.lengths.tolist())
+        assert all(torch.equal(piece, padded[key]) for piece, key in zip(pieces, batch.ids, strict=True))
+    assert sum(map(len, packed)) == 60
+
+
+def test_tars_made_elsewhere_are_streamed_after_indexing(tmp_path):
+    names = ["a/b.c.d/deep.er.flac", "x" * 150 + ".flac", "plain.flac", "plain.en.txt", "ütf.flac"]
+    with tarfile.open(tmp_path / "one.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for number, name in enumerate(names):
+            data = f"said {number}".encode() if name.endswith("txt") else flac(0.5, number)
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    index_foreign(str(tmp_path))
+    batches = list(loader(tmp_path, decode=False, budget="1", micro_batches=1))
+    found = {sample.key: sample.parts for batch in batches for sample in batch.samples}
+    assert set(found) == {"a/b.c.d/deep", "x" * 150, "plain", "ütf"}
+    assert found["plain"] == {"flac": flac(0.5, 2), "en.txt": b"said 3"} and set(found["a/b.c.d/deep"]) == {"er.flac"}
+    heard = list(loader(tmp_path, decode=True, budget="1", micro_batches=1))
+    assert sorted(int(length) for batch in heard for length in batch.lengths) == [8000] * 4
 
 
 def test_the_dataset_works_in_a_dataloader_of_ones_own(sounds):
@@ -306,9 +341,3 @@ def test_a_killed_worker_ends_the_run(folder):
 def _children() -> list[int]:
     path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     return [int(child) for child in path.read_text().split()]
-
-
-def _file(data: bytes) -> Any:
-    import io
-
-    return io.BytesIO(data)

@@ -50,26 +50,26 @@ class Replaced:
 class Batch:
     """One micro-batch of a global step: B samples with A audios of up to T samples.
 
-    ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); ``audio_of`` (A,) says which sample each belongs to.
-    Without decoding these are None, and ``samples`` hold the bytes.
+    ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); packed, the audios end to end, (sum of lengths,).
+    ``audio_of`` (A,) says which sample each belongs to. Without decoding these are None, and ``samples`` hold bytes.
     """
 
     step: int
     micro_batch: int
     samples: tuple[Sample, ...]
-    audio: torch.Tensor | None
-    lengths: torch.Tensor | None
-    audio_of: torch.Tensor | None
-    replaced: tuple[Replaced, ...]
-    after: Cursor | None  # where the stream stands when this was the step's last for its rank
+    audio: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
+    audio_of: torch.Tensor | None = None
+    replaced: tuple[Replaced, ...] = ()
+    after: Cursor | None = None  # where the stream stands when this was the step's last for its rank
 
     def __len__(self) -> int:
         return len(self.samples)
 
     @property
     def mask(self) -> torch.Tensor | None:
-        """(A, T) bool, true within ``lengths``, on their device."""
-        if self.audio is None or self.lengths is None:
+        """(A, T) bool, true within ``lengths``, on their device; None where nothing is padded."""
+        if self.audio is None or self.lengths is None or self.audio.dim() == 1:
             return None
         return torch.arange(self.audio.shape[1], device=self.lengths.device)[None, :] < self.lengths[:, None]
 
@@ -131,31 +131,22 @@ def sound(data: bytes, name: str) -> Samples:
     return scaled
 
 
-def collate(
-    step: int,
-    micro_batch: int,
-    samples: Sequence[Sample],
-    replaced: Sequence[Replaced],
-    after: Cursor | None,
-    pad: bool,
-) -> Batch:
-    """The batch of these samples; with ``pad`` their audios lie in one tensor and no longer in the samples."""
-    if not pad:
-        return Batch(step, micro_batch, tuple(samples), None, None, None, tuple(replaced), after)
-    sounds = [sound for sample in samples for sound in sample.sounds]
-    audio_of = [number for number, sample in enumerate(samples) for _ in sample.sounds]
-    lengths = torch.tensor([len(sound) for sound in sounds], dtype=torch.int64)
-    longest = max((len(sound) for sound in sounds), default=0)
-    joined = np.zeros((len(sounds), longest), np.float32)
-    for row, sound in zip(joined, sounds, strict=True):
+def joined(sounds: Sequence[Samples], packed: bool) -> torch.Tensor:
+    """The sounds below each other, padded with zeros, shape (A, T); or packed end to end, shape (sum of lengths,)."""
+    if packed:
+        return torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *sounds]))
+    rows = np.zeros((len(sounds), max(map(len, sounds), default=0)), np.float32)
+    for row, sound in zip(rows, sounds, strict=True):
         row[: len(sound)] = sound
-    return Batch(
-        step,
-        micro_batch,
-        tuple(replace(sample, sounds=()) for sample in samples),
-        torch.from_numpy(joined),
-        lengths,
-        torch.tensor(audio_of, dtype=torch.int64),
-        tuple(replaced),
-        after,
-    )
+    return torch.from_numpy(rows)
+
+
+def collate(samples: Sequence[Sample], packed: bool) -> dict[str, Any]:
+    """The fields of a batch of decoded samples: their audios lie in one tensor and no longer in the samples."""
+    sounds = [sound for sample in samples for sound in sample.sounds]
+    return {
+        "samples": tuple(replace(sample, sounds=()) for sample in samples),
+        "audio": joined(sounds, packed),
+        "lengths": torch.tensor([len(sound) for sound in sounds], dtype=torch.int64),
+        "audio_of": torch.tensor([number for number, one in enumerate(samples) for _ in one.sounds], dtype=torch.int64),
+    }

@@ -41,6 +41,15 @@ class Position:
     delivered: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How samples are read: decoded or as bytes, with what other sound, through which cache."""
+
+    decode: bool
+    augment: Augment | None
+    cache: FileCache | None
+
+
 class StreamDataset(IterableDataset[Batch]):
     """The micro-batches of one rank, from a position on; within torch's DataLoader each worker reads its share."""
 
@@ -49,27 +58,23 @@ class StreamDataset(IterableDataset[Batch]):
         plan: Plan,
         rank: int,
         world_size: int,
-        decode: bool,
         position: Position,
         changes: Mapping[int, Mapping[str, float]],
-        cache: FileCache | None,
-        augment: Augment | None,
+        reading: Reading,
     ) -> None:
         super().__init__()
-        self._cache = cache
-        self._augment = augment
         self.plan = plan
         self.position = position
         self.changes = dict(changes)
         self._turns = range(rank, plan.micro_batches, world_size)
-        self._decode = decode
+        self._reading = reading
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
-        with closing(_Reader(self.plan, self._decode, self._cache, self._augment)) as reader:
+        with closing(_Reader(self.plan, self._reading)) as reader:
             for step, after in self.plan.steps(self.position.cursor, self.changes):
                 for turn in self._turns[skip:]:
                     if number % workers == worker:
@@ -117,13 +122,12 @@ class StreamingLoader:
                 f"{micro_batches} micro-batches a step cannot be dealt to {self.world_size} ranks: "
                 "make micro_batches a multiple of the world size"
             )
-        self._cache = FileCache(cache, cache_bytes) if cache is not None else None
-        self._augment = augment
+        kept = None if cache is None else FileCache(cache, cache_bytes)
         cost = Budget.of(budget, frames_per_s, tokens, 1.0 if augment is None else augment.longest)
-        self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, self._cache)
+        self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, kept)
         self.replaced: list[Replaced] = []
         self._workers = num_workers
-        self._decode = decode
+        self._reading = Reading(decode, augment, kept)
         self._max_bad = max_bad
         self._prefetch = prefetch
         self._pin_memory = pin_memory
@@ -135,16 +139,7 @@ class StreamingLoader:
     @property
     def dataset(self) -> StreamDataset:
         """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``."""
-        return StreamDataset(
-            self.plan,
-            self.rank,
-            self.world_size,
-            self._decode,
-            self._position,
-            self._changes,
-            self._cache,
-            self._augment,
-        )
+        return StreamDataset(self.plan, self.rank, self.world_size, self._position, self._changes, self._reading)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -239,12 +234,11 @@ class StreamingLoader:
 class _Reader:
     """Reads and decodes micro-batches of a plan."""
 
-    def __init__(self, plan: Plan, decode: bool, cache: FileCache | None, augment: Augment | None) -> None:
+    def __init__(self, plan: Plan, reading: Reading) -> None:
         self._plan = plan
-        self._augment = augment if decode else None
-        self._decode = decode
-        self._fetch = Fetcher(cache)
-        self._prefetch = None if cache is None else Prefetch(cache)
+        self._reading = reading
+        self._fetch = Fetcher(reading.cache)
+        self._prefetch = None if reading.cache is None else Prefetch(reading.cache)
         self._window = -1
 
     def close(self) -> None:
@@ -264,10 +258,11 @@ class _Reader:
                 instead = self._instead(step.window, number)
                 replaced.append(Replaced(found, instead.key))
                 found = instead
-            if self._augment is not None:
-                found = self._augment(found, key_of("augment", self._plan.digest, step.window.number, number))
+            if self._reading.decode and self._reading.augment is not None:
+                found = self._reading.augment(found, key_of("augment", self._plan.digest, step.window.number, number))
             samples.append(found)
-        return collate(step.number, turn, samples, replaced, after, self._decode)
+        content = collate(samples, self._plan.pack) if self._reading.decode else {"samples": tuple(samples)}
+        return Batch(step.number, turn, replaced=tuple(replaced), after=after, **content)
 
     def _read(self, window: Window, numbers: Sequence[int] | np.ndarray[Any, Any]) -> list[Sample | Bad]:
         """The samples with these numbers in the window, or what is wrong with them."""
@@ -290,7 +285,7 @@ class _Reader:
                     found[position] = parts
                 else:
                     sample = Sample(place.key, shard, source, task, language, parts)
-                    found[position] = decoded(sample) if self._decode else sample
+                    found[position] = decoded(sample) if self._reading.decode else sample
         return [one for one in found if one is not None]
 
     def _instead(self, window: Window, number: int) -> Sample:

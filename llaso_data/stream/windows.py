@@ -87,7 +87,7 @@ class Plan:
         self.budget = budget
         self.micro_batches = micro_batches
         self._seed = seed
-        self._pack = pack
+        self.pack = pack
         self._shards = window
         self._cache = cache
         indices: dict[str, Columns] = {}
@@ -127,7 +127,7 @@ class Plan:
             for leaf, rows in zip(self.leaves, pieces, strict=True)
         ]
         cost = np.concatenate(costs)
-        deal = packed if self._pack else padded
+        deal = packed if self.pack else padded
         try:
             dealt = deal(cost, self.budget.limit, key_of("window", self._seed, cursor.window), self.micro_batches)
         except ValueError as error:
