@@ -137,7 +137,7 @@ def lines(found: Simulation) -> Iterator[str]:
     twice = f", {found.repeated:,} of them twice" if found.repeated else ""
     each = found.steps * found.micro_batches // found.world_size
     yield f"an epoch has {found.samples:,} samples{twice}"
-    yield f"{found.steps:,} steps of {found.micro_batches} micro-batches, {each:,} for each of {found.world_size} ranks"
+    yield f"{found.steps:,} steps of {found.micro_batches} micro-batches: {each:,} for each of {found.world_size} ranks"
     yield f"padding {found.padding:.2%}; micro-batches fill {found.fill:.1%} of {found.budget}"
     yield (
         f"{found.windows:,} windows of {found.shards_in_window:.0f} of {found.shards:,} shards; {STRETCH} samples in a "
@@ -204,8 +204,9 @@ def _shards(plan: Plan, window: Window) -> Ints:
 
 def _distinct(shards: Ints) -> list[float]:
     """From how many shards each stretch of samples in a row comes."""
-    whole = len(shards) // STRETCH * STRETCH
-    rows = np.sort(shards[:whole].reshape(-1, STRETCH), axis=1)
+    length = min(STRETCH, len(shards))
+    whole = len(shards) // length * length
+    rows = np.sort(shards[:whole].reshape(-1, length), axis=1)
     distinct: list[float] = (1 + (np.diff(rows, axis=1) != 0).sum(axis=1)).tolist()
     return distinct
 
