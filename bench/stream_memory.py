@@ -64,7 +64,7 @@ def main() -> None:
     for epoch in range(args.epochs):
         here = [value for at, value in samples if int(at) == epoch]
         print(f"epoch {epoch + 1}: PSS {statistics.mean(here):.1f} MiB in the mean, {max(here):.1f} at most")
-    times, values = np.array([one for one in samples if 1 <= one[0]]).T
+    times, values = np.array([one for one in samples if one[0] >= 1]).T
     slope, _ = np.polyfit(times, values, 1)
     wall_s = time.monotonic() - started
     print(f"slope {slope / values.mean():+.2%} an epoch; {counted:,} samples in {wall_s:.1f} s, {args.workers} workers")
