@@ -119,6 +119,10 @@ def test_a_state_of_another_stream_is_refused(folder):
     state = loader(folder).state_dict()
     with pytest.raises(LLaSOError, match="another stream: budget, seed differ"):
         loader(folder, seed=6, budget="50s").load_state_dict(state)
+    with pytest.raises(LLaSOError, match="no state of a stream"):
+        loader(folder).load_state_dict({"version": 1, "plan": state["plan"]})
+    with pytest.raises(LLaSOError, match="has version None"):
+        loader(folder).load_state_dict({})
 
 
 def test_ranks_come_from_the_launcher_and_must_divide_the_step(folder, monkeypatch):
@@ -230,7 +234,7 @@ def test_weights_set_while_streaming_are_those_of_the_mixture_and_of_the_state(f
     assert steps(batches) == planned
     with pytest.raises(LLaSOError, match="step 3 is past"):
         again.set_weights({"b": 1.0}, step=3)
-    with pytest.raises(LLaSOError, match="no such source: c; there are b, set"):
+    with pytest.raises(LLaSOError, match="c: no such source; there are b, set"):
         again.set_weights({"c": 1.0})
 
 

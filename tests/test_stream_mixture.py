@@ -35,7 +35,7 @@ def test_a_wrong_mixture_is_told_with_file_and_line(tmp_path):
         Mixture.from_yaml(str(path))
     path.write_text(
         "sources:\n  - path: a\n    weight: 1\n  - path: b/a\n  - name: none\n"
-        "changes:\n  - step: 5\n    weights: {c: 1}\n"
+        "changes:\n  - step: 5\n    weights: {c: 1, none: 2}\n"
     )
     with pytest.raises(LLaSOError) as error:
         Mixture.from_yaml(str(path))
@@ -45,6 +45,7 @@ def test_a_wrong_mixture_is_told_with_file_and_line(tmp_path):
         "sources.1: another source is called a already; give it a name",
         "sources.2: a source has either a path or sources",
         "changes.0.weights.c: no such source; there are a, none",
+        "changes.0.weights.none: it has no weight to be changed; give it and its siblings one",
     ]
 
 

@@ -152,6 +152,20 @@ def test_filters_take_what_they_say(set_of_2000):
     assert sorted(rows.tolist()) == wanted and len(wanted) > 50
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"duration_s": (1.0,)}, "duration_s is a column of numbers"),
+        ({"task": (1.0, 2.0)}, "task is a column of text"),
+        ({"colour": ("red",)}, "no column colour; it has shard, key"),
+        ({"task": ("none",)}, "its filters take none"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_told(set_of_2000, wanted, said):
+    with pytest.raises(LLaSOError, match=said):
+        plan(Mixture.model_validate({"sources": [{"path": str(set_of_2000[0]), "filter": wanted}]}))
+
+
 def test_balance_gives_every_task_the_same_share(set_of_2000):
     found = plan(Mixture.of(str(set_of_2000[0])).model_copy(update={"balance": "task"}))
     assert [leaf.name for leaf in found.leaves] == ["set/asr", "set/emotion"]

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llaso_data import storage
+from llaso_data.errors import LLaSOError
 from llaso_data.shards.reader import Index, index_uri, open_index
 from llaso_data.shards.tar import ShardError
 from llaso_data.stream.cache import FileCache
@@ -124,16 +125,9 @@ class Columns:
         for name, values in wanted.items():
             column = self.index.table.column(self._named(name)).slice(start, stop - start)
             if pa.types.is_string(column.type):
-                column.validate(full=True)
-                known = [value for value in values if value is not None]
-                found = pc.is_in(column, value_set=pa.array(known, pa.string()))
-                if None in values:
-                    found = pc.or_(found, pc.is_null(column))
-                mask &= found.to_numpy()
+                mask &= _among(column, name, values)
             else:
-                numbers = column.to_numpy()
-                low, high = values
-                mask &= (numbers >= (-np.inf if low is None else low)) & (numbers <= (np.inf if high is None else high))
+                mask &= _between(column, name, values)
         return mask
 
     def values(self, name: str) -> list[str | None]:
@@ -256,6 +250,27 @@ class _Parts:
         start = min((offset for _, offset, _, _ in parts), default=0)
         stop = max((offset + size for _, offset, size, _ in parts), default=0)
         return Place(key, shard, parts, start, stop)
+
+
+def _among(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:
+    known = [value for value in values if value is not None]
+    if not all(isinstance(value, str) for value in known):
+        raise LLaSOError(f"filter: {name} is a column of text; name the texts that are taken, not {known}")
+    column.validate(full=True)
+    found = pc.is_in(column, value_set=pa.array(known, pa.string()))
+    if None in values:
+        found = pc.or_(found, pc.is_null(column))
+    mask: Mask = found.to_numpy()
+    return mask
+
+
+def _between(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:
+    if len(values) != 2 or any(isinstance(value, str) for value in values):
+        raise LLaSOError(f"filter: {name} is a column of numbers; give [least, most], not {list(values)}")
+    low, high = values
+    numbers = column.to_numpy()
+    mask: Mask = (numbers >= (-np.inf if low is None else low)) & (numbers <= (np.inf if high is None else high))
+    return mask
 
 
 def _damaged(uri: str) -> ShardError:

@@ -172,29 +172,31 @@ class StreamingLoader:
         """Go on from a state, with any number of ranks and workers. Raises LLaSOError where the plan is another."""
         if state.get("version") != STATE_VERSION:
             raise LLaSOError(f"the stream's state has version {state.get('version')}, not {STATE_VERSION}")
-        other = [name for name, value in self.plan.settings.items() if state["plan"].get(name) != value]
-        if other:
-            raise LLaSOError(
-                f"the state is of another stream: {', '.join(other)} differ; go on with what it was made of"
-            )
-        if state["delivered"] and state["world_size"] != self.world_size:
-            raise LLaSOError(
-                f"the state was saved within step {state['step']} by {state['world_size']} ranks; only as many can go "
-                "on from there. Save it between two steps"
-            )
-        self._changes = {int(step): dict(weights) for step, weights in state["changes"].items()}
-        due = self.plan.due(self._changes)
-        phases = tuple((first, frozen(weights)) for first, (_, weights) in zip(state["phases"], due, strict=False))
-        self._position = Position(Cursor(state["step"], state["window"], state["offset"], phases), state["delivered"])
-        self._bad, self._bad_digest = state["bad"]["count"], state["bad"]["digest"]
+        try:
+            other = [name for name, value in self.plan.settings.items() if state["plan"].get(name) != value]
+            if other:
+                raise LLaSOError(f"the state is of another stream: {', '.join(other)} differ")
+            if state["delivered"] and state["world_size"] != self.world_size:
+                raise LLaSOError(
+                    f"the state was saved within step {state['step']} by {state['world_size']} ranks; only as many can "
+                    "go on from there. Save it between two steps"
+                )
+            changes = {int(step): dict(weights) for step, weights in state["changes"].items()}
+            due = self.plan.due(changes)
+            phases = tuple((first, frozen(weights)) for first, (_, weights) in zip(state["phases"], due, strict=False))
+            cursor = Cursor(state["step"], state["window"], state["offset"], phases)
+            bad = state["bad"]["count"], state["bad"]["digest"]
+            self._position = Position(cursor, state["delivered"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LLaSOError(f"this is no state of a stream ({type(error).__name__}: {error})") from error
+        self._changes = changes
+        self._bad, self._bad_digest = bad
         self._again = True
 
     def set_weights(self, weights: Mapping[str, float], step: int | None = None) -> None:
         """Other weights of sources, from a step on; default: the next. To be called alike on all ranks."""
         self.plan.check_names(weights)
         step = self._position.cursor.step + (self._position.delivered > 0) if step is None else step
-        if not self.plan.mixture.weighted:
-            raise LLaSOError("every sample comes exactly once in this mixture; give its sources weights to change them")
         if step < self._position.cursor.step:
             raise LLaSOError(f"step {step} is past; the next is {self._position.cursor.step}")
         self._changes[step] = {**self._changes.get(step, {}), **weights}

@@ -138,14 +138,23 @@ def _shares(node: Node, share: float, temperature: float) -> list[float]:
     ]
 
 
+def unchangeable(weights: Mapping[str, float | None], name: str) -> str | None:
+    """Why a source's weight cannot be changed, or None; ``weights`` are those of all sources by name."""
+    if name not in weights:
+        return f"no such source; there are {', '.join(sorted(weights))}"
+    if weights[name] is None:
+        return "it has no weight to be changed; give it and its siblings one"
+    return None
+
+
 def _problems(mixture: Mixture) -> Iterator[Problem]:
-    names: set[str] = set()
+    names: dict[str, float | None] = {}
     for source, name, at in walk(mixture.sources):
         if (source.path is None) == (not source.sources):
             yield at, "a source has either a path or sources"
         if name in names:
             yield at, f"another source is called {name} already; give it a name"
-        names.add(name)
+        names[name] = source.weight
         siblings = {one.weight is None for one in source.sources}
         if len(siblings) > 1:
             yield (*at, "sources"), "some of these have a weight and some have none"
@@ -157,7 +166,7 @@ def _problems(mixture: Mixture) -> Iterator[Problem]:
             yield ("changes", number, "step"), "changes come in the order of their steps"
         last = change.step
         for name, weight in change.weights.items():
-            if name not in names:
-                yield ("changes", number, "weights", name), f"no such source; there are {', '.join(sorted(names))}"
+            if (wrong := unchangeable(names, name)) is not None:
+                yield ("changes", number, "weights", name), wrong
             if weight < 0:
                 yield ("changes", number, "weights", name), "a weight is not negative"

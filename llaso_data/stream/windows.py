@@ -93,7 +93,7 @@ class Plan:
         indices: dict[str, Columns] = {}
         self.leaves: list[Leaf] = []
         self._tree = self._grown(mixture, indices)
-        self._names = {name for _, name, _ in mixing.walk(mixture.sources)}
+        self._weights = {name: source.weight for source, name, _ in mixing.walk(mixture.sources)}
         self.size = sum(leaf.size for leaf in self.leaves)
         if not self.size:
             raise LLaSOError("the mixture has no samples: its filters take none")
@@ -221,9 +221,10 @@ class Plan:
         return sorted(found.items())
 
     def check_names(self, weights: Mapping[str, float]) -> None:
-        """Raises LLaSOError where a weight is for no source."""
-        if unknown := sorted(set(weights) - self._names):
-            raise LLaSOError(f"no such source: {', '.join(unknown)}; there are {', '.join(sorted(self._names))}")
+        """Raises LLaSOError where a weight is for no source, or for one that has none."""
+        for name in weights:
+            if (wrong := mixing.unchangeable(self._weights, name)) is not None:
+                raise LLaSOError(f"{name}: {wrong}")
 
     def _grown(self, mixture: Mixture, indices: dict[str, Columns]) -> Node:
         found = {name: source for source, name, _ in mixing.walk(mixture.sources)}
