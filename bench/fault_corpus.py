@@ -27,7 +27,7 @@ from llaso_data.records import GIVEN, Source, Utterance
 
 CLEAN = "none"
 _SHARE = 0.15  # of the clips in a packed round that have a cut in their audio
-_FOREIGN = 6  # clips per language and round whose audio is in another language
+FOREIGN = 6  # clips per language and round whose audio is in another language
 
 EXCLUDED: dict[str, str] = {
     "conf-adminmenu-menu8": "misspelt: umute",
@@ -79,8 +79,11 @@ def english() -> list[Pair]:
     return pairs
 
 
-def foreign(pairs: Sequence[Pair], number: int) -> list[Pair]:
-    """The same prompts as other voices say them in Spanish, French, Italian and Russian, with the English text."""
+def foreign(pairs: Sequence[Pair], number: int, count: int) -> list[Pair]:
+    """The same prompts as other voices say them in Spanish, French, Italian and Russian, with the English text.
+
+    ``count`` of each language; another ``number`` gives others.
+    """
     sounds = assets.prompts() / "usr/share/asterisk/sounds"
     texts = {pair.name: pair.text for pair in pairs}
     found = []
@@ -88,7 +91,7 @@ def foreign(pairs: Sequence[Pair], number: int) -> list[Pair]:
         folder = sounds / assets.VOICES[code].folder
         paths = {name: folder / f"{name}.g722" for name in texts}
         names = [name for name, path in paths.items() if path.exists() and path.stat().st_size > 2 * assets.MIN_BYTES]
-        for name in by_hash(names, code)[number * _FOREIGN : (number + 1) * _FOREIGN]:
+        for name in by_hash(names, code)[number * count : (number + 1) * count]:
             found.append(Pair(name, texts[name], audio.decode(str(paths[name]))[0], AUDIO_FAULTS[2]))
     return found
 
@@ -99,7 +102,7 @@ def by_hash(names: Iterable[str], salt: str) -> list[str]:
 
 
 def hear_all(
-    whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], rounds: int
+    whisper: Whisper, asr: Asr, folder: Path, pairs: Sequence[Pair], rounds: int, abroad: int = FOREIGN
 ) -> Iterator[tuple[str, list[Case]]]:
     """Every case of the pairs, run by run: (the run's name, its cases).
 
@@ -128,7 +131,7 @@ def hear_all(
     share = round(_SHARE * len(pairs))
     for number in range(rounds):
         ends = {name: k % 2 == 1 for k, name in enumerate(order[number * share : (number + 1) * share])}
-        mixed, faulty = [], foreign(pairs, number)
+        mixed, faulty = [], foreign(pairs, number, abroad)
         for pair in pairs:
             end = ends.get(pair.name, False)
             pcm = cuts.get((pair.name, end)) if pair.name in ends else None

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from fault_corpus import CLEAN, Case, english, hear_all
+from fault_corpus import CLEAN, FOREIGN, Case, english, hear_all
 from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
 from llaso_data.align.bidirectional import Clip, backward
@@ -161,7 +161,7 @@ def score_all(args: argparse.Namespace) -> None:
     whisper = load(asr, Run(device="cpu", threads=args.threads))
     decoder = Unrepeated(whisper.decoder)
     pairs = english()[:: args.every]
-    for run, cases in hear_all(whisper, asr, args.folder, pairs, args.rounds):
+    for run, cases in hear_all(whisper, asr, args.folder, pairs, args.rounds, args.foreign):
         path = args.folder / f"scored-{run}.parquet"
         if not path.exists():
             score_run(decoder, run, cases, [pair.text for pair in pairs], args.share, path)
@@ -321,6 +321,7 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), default="tiny.en")
     parser.add_argument("--folder", type=Path, required=True, help="keeps what was heard: some gigabytes")
     parser.add_argument("--rounds", type=int, default=1, help="of the packed corpus, each with other faults")
+    parser.add_argument("--foreign", type=int, default=FOREIGN, help="clips per language and round in another language")
     parser.add_argument("--every", type=int, default=1, help="take every N-th prompt only")
     parser.add_argument("--share", type=float, default=1.0, help="of a clip's wrong texts that are scored")
     parser.add_argument("--threads", type=int, default=2)

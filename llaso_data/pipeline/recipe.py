@@ -155,7 +155,7 @@ class Consistency(Part):
     packed_min_word_logprob_min: float | None = Field(-10.0, description="for packed clips; null: as for the others")
     packed_eot_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
     llr_min: float | None = Field(
-        -5.0, description="log-likelihood ratio of the text to the hypothesis where they differ most"
+        -3.75, description="log-likelihood ratio of the text to the hypothesis where they differ most"
     )
     packed_llr_min: float | None = Field(-1.75, description="for packed clips; null: as for the others")
     cer_max: float | None = Field(None, description="given text against the hypothesis")
