@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from llaso_data import storage
@@ -38,6 +40,7 @@ SCHEMA = pa.schema(
 )
 SHARD_COLUMN = pa.field("shard", pa.int32(), nullable=False)
 BATCH_ROWS = 65_536
+_KINDS = {"halffloat": "f2", "float": "f4", "double": "f8"}  # what NumPy calls otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +187,19 @@ def open_arrow(uri: str, whole: bool = True) -> pa.Table:
 
 def _lacks(parts: pa.StructArray, name: str) -> bool:
     return bool(parts.null_count or parts.field(name).null_count)
+
+
+def numbers(array: pa.Array) -> npt.NDArray[Any]:
+    """An array of numbers without nulls as NumPy sees its buffer; pyarrow's own way imports pandas where there is one.
+
+    Raises pa.ArrowInvalid for anything else.
+    """
+    kind = _KINDS.get(str(array.type), str(array.type))
+    if array.null_count or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        raise pa.ArrowInvalid(f"{array.type} with {array.null_count} nulls")
+    if not len(array):
+        return np.zeros(0, kind)
+    return np.frombuffer(array.buffers()[1], kind, array.offset + len(array))[array.offset :]
 
 
 def stated(table: pa.Table, uri: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import layout
-from llaso_data.shards.index import SHARD_COLUMN, open_arrow, stated
+from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
 from llaso_data.shards.tar import ShardError
 
 
@@ -70,15 +70,14 @@ def open_index(uri: str, whole: bool = True, copy: str | None = None) -> Index:
     try:
         names = json.loads(metadata["llaso.shards"])
         shards = tuple(locate(uri, name) for name in names)
-        numbers = table["shard"].cast(SHARD_COLUMN.type).to_numpy()
-        if table["shard"].null_count:
-            raise ValueError("a row names no shard")
+        column = table["shard"].cast(SHARD_COLUMN.type)
+        found = np.concatenate([np.zeros(0, np.int32), *map(numbers, column.chunks)])
         digest = metadata["llaso.dataset"]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
         raise ShardError(f"{path} does not list its shards; build the index again") from error
-    if len(numbers) and (np.any(numbers[1:] < numbers[:-1]) or numbers[0] < 0 or numbers[-1] >= len(shards)):
+    if len(found) and (np.any(found[1:] < found[:-1]) or found[0] < 0 or found[-1] >= len(shards)):
         raise ShardError(f"{path} names shards that it does not list, or in no order; build the index again")
-    first_rows = np.searchsorted(numbers, np.arange(len(shards) + 1)).tolist()
+    first_rows = np.searchsorted(found, np.arange(len(shards) + 1)).tolist()
     return Index(storage.absolute(uri), table, shards, tuple(first_rows), digest)
 
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.shards.index import numbers
 from llaso_data.shards.reader import Index, index_uri, open_index
 from llaso_data.shards.tar import ShardError
 from llaso_data.stream.cache import FileCache
@@ -159,7 +160,7 @@ class Columns:
         if name not in self._numbers:
             column = self._named(name)
             try:
-                found = [chunk.column(column).to_numpy(zero_copy_only=True) for chunk in self._chunks]
+                found = [numbers(chunk.column(column)) for chunk in self._chunks]
             except pa.ArrowInvalid as error:  # text, or nulls between the numbers
                 raise ShardError(f"{self.index.uri}: the column {name} is not one of numbers ({error})") from error
             self._numbers[name] = found
@@ -214,11 +215,9 @@ class _Parts:
 
     def __init__(self, array: pa.Array, uri: str) -> None:
         values = array.values
-        self._bounds = array.offsets.to_numpy()
+        self._bounds = numbers(array.offsets)
         self._ext = _Texts(values.field("ext"), uri)
-        self._offset, self._size, self._crc32 = (
-            values.field(name).to_numpy(zero_copy_only=True) for name in ("offset", "size", "crc32")
-        )
+        self._offset, self._size, self._crc32 = (numbers(values.field(name)) for name in ("offset", "size", "crc32"))
         self._uri = uri
 
     def sizes(self, rows: Rows) -> Rows:
@@ -268,8 +267,8 @@ def _between(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:
     if len(values) != 2 or any(isinstance(value, str) for value in values):
         raise LLaSOError(f"filter: {name} is a column of numbers; give [least, most], not {list(values)}")
     low, high = values
-    numbers = column.to_numpy()
-    mask: Mask = (numbers >= (-np.inf if low is None else low)) & (numbers <= (np.inf if high is None else high))
+    found = np.concatenate([np.zeros(0), *map(numbers, column.chunks)])
+    mask: Mask = (found >= (-np.inf if low is None else low)) & (found <= (np.inf if high is None else high))
     return mask
 
 
