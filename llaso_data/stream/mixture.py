@@ -127,7 +127,7 @@ def _shares(node: Node, share: float, temperature: float) -> list[float]:
     if not node.children:
         return [share if node.size else 0.0]
     weights = [
-        0.0 if not child.size else child.size ** (1 / temperature) if child.weight is None else child.weight
+        0.0 if not child.size else _tempered(child.size, temperature) if child.weight is None else child.weight
         for child in node.children
     ]
     total = sum(weights) or 1.0
@@ -145,6 +145,11 @@ def unchangeable(weights: Mapping[str, float | None], name: str) -> str | None:
     if weights[name] is None:
         return "it has no weight to be changed; give it and its siblings one"
     return None
+
+
+def _tempered(size: int, temperature: float) -> float:
+    """To nine digits: powers differ in the last between processors, and all must agree on the shares."""
+    return float(f"{size ** (1 / temperature):.9g}")
 
 
 def _problems(mixture: Mixture) -> Iterator[Problem]:
