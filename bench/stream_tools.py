@@ -112,7 +112,7 @@ class Mosaic:
         from streaming import StreamingDataset
 
         data = StreamingDataset(local=str(self.folder), shuffle=True, shuffle_seed=SEED, batch_size=BATCH)
-        collate = _of_dicts(pad if padded else raw)
+        collate = _Dicts(pad if padded else raw)
         return iter(torch.utils.data.DataLoader(data, batch_size=BATCH, num_workers=workers, collate_fn=collate))
 
 
@@ -134,7 +134,7 @@ class LitData:
         from litdata import StreamingDataLoader, StreamingDataset
 
         data = StreamingDataset(str(self.folder), shuffle=True, seed=SEED)
-        collate = _of_dicts(pad if padded else raw)
+        collate = _Dicts(pad if padded else raw)
         return iter(StreamingDataLoader(data, batch_size=BATCH, num_workers=workers, collate_fn=collate))
 
 
@@ -270,10 +270,6 @@ def read_all(folder: Path) -> Iterator[Sample]:
 
     for key, parts in iterate(str(folder)):
         yield key, parts["flac"], parts["json"]
-
-
-def _of_dicts(collate: Callable[[Sequence[Sample]], Any]) -> Callable[[Sequence[dict[str, Any]]], Any]:
-    return _Dicts(collate)
 
 
 @dataclass(frozen=True)

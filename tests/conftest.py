@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hypothesis import settings
 from llaso_data.demo import assets, weights
 from llaso_data.demo.wheels import NO_DOWNLOAD
 from llaso_data.errors import LLaSOError
+from tests.stores import s3_server
 
 # A shell that starts the tests in the background would have them, and every process they start, ignore Ctrl-C.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -40,6 +41,15 @@ def obtained(get: Callable[[], Path]) -> Path:
         if os.environ.get(NO_DOWNLOAD):
             pytest.skip(str(error))
         raise
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A real S3 server for the tests of one module; its URL."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,9 @@ from llaso_data.shards.validate import validate
 from tests.auditing import served
 from tests.conftest import Clip
 from tests.corpora import english, files, observed, recipe
-from tests.stores import BUCKET, endpoint, gateway, s3_server, upload
+from tests.stores import BUCKET, endpoint, gateway, upload
 
-pytest.importorskip("moto.server")
-pytest.importorskip("s3fs")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
+pytestmark = pytest.mark.usefixtures("server")
 
 
 def source(path: Path | str, **options: Any) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from llaso_data.shards.foreign import index_foreign
 from llaso_data.shards.index import open_arrow
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
 from llaso_data.stream.augment import faster, noisy, retimed
+from llaso_data.stream.columns import Place
+from llaso_data.stream.fetch import Bad, Fetcher
 from tests.stream_sets import durations, flac, write_set
 
 
@@ -323,6 +325,14 @@ def test_sound_that_no_decoder_takes_is_replaced_too(folder):
     one = loader(folder, decode=True)
     with pytest.raises(LLaSOError, match=r"cannot be decoded|no sample of a whole window"):
         list(one)
+
+
+def test_an_index_that_asks_for_more_than_there_is_memory_gives_a_bad_sample(folder):
+    shard = str(folder / "shard-000000.tar")
+    place = Place("k", 0, (("flac", 512, 1 << 60, 0),), 512, 512 + (1 << 60))
+    beyond = Place("l", 0, (("flac", 1 << 60, 5, 0),), 1 << 60, (1 << 60) + 5)
+    for found in Fetcher().read([(shard, place), (shard, beyond)], ""):
+        assert isinstance(found, Bad) and "is cut short" in found.reason
 
 
 def test_a_missing_shard_is_an_error_and_no_bad_sample(folder, tmp_path):

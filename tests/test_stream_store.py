@@ -20,17 +20,10 @@ from llaso_data.shards.tar import ShardError
 from llaso_data.storage import StoreError
 from llaso_data.stream import Mixture, StreamingLoader, fetch
 from llaso_data.stream.cache import FileCache
-from tests.stores import BUCKET, gateway, s3_server, upload
+from tests.stores import BUCKET, gateway, upload
 from tests.stream_sets import durations, write_set
 
-pytest.importorskip("moto.server")
-pytest.importorskip("s3fs")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
+pytestmark = pytest.mark.usefixtures("server")
 
 
 @pytest.fixture(scope="module")

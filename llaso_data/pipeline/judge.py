@@ -27,7 +27,6 @@ from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, V
 
 REPEATED_ID = "repeated_id"
 DUPLICATES_AUDIO = "duplicates.audio"
-BORDER = "confidence.border_db"
 
 _PARTS_AT_ONCE = 32
 _ROWS_AT_ONCE = 1 << 20
@@ -148,8 +147,8 @@ class _State:
     values: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
     border_db: npt.NDArray[np.float64]
-    border_rule: npt.NDArray[np.bool_]  # rows that the border rule rejects if their border stands out
-    border_max_db: float
+    at_border: npt.NDArray[np.bool_]  # rows that the border rule rejects if their border stands out
+    border_rule: Rule | None
     recordings: int
     corpora: Codes
     languages: Codes
@@ -190,7 +189,7 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
     while pieces:  # one column at a time, so that the pieces of one are freed before the next is joined
         kept.append(np.concatenate(pieces.pop(0)))
     ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = kept[:10]
-    border_rule, border_db = kept[10:]
+    at_border, border_db = kept[10:]
     return _State(
         ids=ids,
         audio_ids=audio_ids,
@@ -203,8 +202,8 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
         values=values,
         thresholds=thresholds,
         border_db=border_db,
-        border_rule=border_rule,
-        border_max_db=next((rule.threshold for rule in tried if rule.only == STANDS_OUT), np.nan),
+        at_border=at_border,
+        border_rule=next((rule for rule in tried if rule.only == STANDS_OUT), None),
         corpora=corpora,
         languages=languages,
         names=names,
@@ -239,12 +238,12 @@ def _try(tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: 
 
 def _judge_borders(state: _State, limit_db: npt.NDArray[np.float64]) -> None:
     """Rejects the rows that the rule of borders comes first for where the border is above ``limit_db`` (rows,)."""
-    rows = np.flatnonzero(state.border_rule & (state.border_db > limit_db))
-    if len(rows):
+    rows = np.flatnonzero(state.at_border & (state.border_db > limit_db))
+    if len(rows) and state.border_rule is not None:
         state.verdicts[rows] = _REJECTED
-        state.rules[rows] = state.names.code(BORDER)
+        state.rules[rows] = state.names.code(state.border_rule.name)
         state.values[rows] = state.border_db[rows]
-        state.thresholds[rows] = np.maximum(state.border_max_db, limit_db[rows])
+        state.thresholds[rows] = np.maximum(state.border_rule.threshold, limit_db[rows])
 
 
 def _nothing() -> tuple[npt.NDArray[Any], ...]:

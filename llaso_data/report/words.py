@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llaso_data import audio
+from llaso_data import audio, pictures
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.commit import observed
 from llaso_data.records import Utterance
@@ -26,13 +26,7 @@ def choose(align: str, count: int, language: str | None = None) -> list[Utteranc
 
 def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
     """Write a picture (its format from the path's ending): one row per utterance, each word over its own stretch."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise LLaSOError("pictures need matplotlib: pip install 'llaso[demo]'") from None
+    pyplot = pictures.pyplot()
     figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.3 * len(utterances)), squeeze=False)
     for axis, utterance in zip(axes[:, 0], utterances, strict=True):
         source = utterance.source

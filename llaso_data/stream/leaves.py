@@ -40,7 +40,7 @@ def survey(columns: Columns, wanted: Filter, budget: Budget) -> Survey:
         if wanted:
             mask = columns.matching(start, stop, wanted)
             taken = np.flatnonzero(mask)
-            np.add.at(counts, np.searchsorted(borders, taken + start, side="right") - 1, 1)
+            counts += np.bincount(np.searchsorted(borders, taken + start, side="right") - 1, minlength=len(counts))
             costs = costs[taken]
         else:
             taken = None
@@ -78,31 +78,27 @@ class Leaf:
 
     def rows(self, start: int, stop: int) -> Rows:
         """The rows at positions ``start`` to ``stop``, over as many epochs as that takes."""
-        pieces: list[Rows] = []
-        while start < stop:
-            epoch, first = divmod(start, self.size)
-            last = min(self.size, first + stop - start)
-            pieces += self._within(epoch, first, last)
-            start += last - first
+        pieces = [self._group(epoch, group)[first:last] for epoch, group, first, last in self._stretches(start, stop)]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
     def groups(self, start: int, stop: int) -> Iterator[Ints]:
         """The groups of shards that positions ``start`` to ``stop`` lie in: what to fetch for them."""
+        return (self._shards(epoch, group) for epoch, group, _, _ in self._stretches(start, stop))
+
+    def _stretches(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """(epoch, group, first and last position within the group) for each group that the positions lie in."""
         while start < stop:
             epoch, first = divmod(start, self.size)
             last = min(self.size, first + stop - start)
-            shards, borders = self._order(epoch)
+            _, borders = self._order(epoch)
             low, high = np.searchsorted(borders, [first, last - 1], side="right").tolist()
             for group in range(low - 1, high):
-                yield shards[group * self._window : (group + 1) * self._window]
+                begin = int(borders[group])
+                yield epoch, group, max(0, first - begin), last - begin
             start += last - first
 
-    def _within(self, epoch: int, first: int, last: int) -> Iterator[Rows]:
-        _, borders = self._order(epoch)
-        low, high = np.searchsorted(borders, [first, last - 1], side="right").tolist()
-        for group in range(low - 1, high):
-            begin = int(borders[group])
-            yield self._group(epoch, group)[max(0, first - begin) : last - begin]
+    def _shards(self, epoch: int, group: int) -> Ints:
+        return self._order(epoch)[0][group * self._window : (group + 1) * self._window]
 
     def _order(self, epoch: int) -> tuple[Ints, Ints]:
         """The epoch's shards in their order, and the position at which each group starts, the end last."""
@@ -118,9 +114,7 @@ class Leaf:
         """All rows of a group of shards, shuffled. The last two are kept: windows seldom end where groups do."""
         known = self._groups.get((epoch, group))
         if known is None:
-            shards = self._order(epoch)[0][group * self._window : (group + 1) * self._window]
-            pieces = [self._matching(shard) for shard in shards.tolist()]
-            rows = np.concatenate(pieces)
+            rows = np.concatenate([self._matching(shard) for shard in self._shards(epoch, group).tolist()])
             known = rows[shuffled(key_of("group", self._key, epoch, group), len(rows))]
             self._groups = {**dict(list(self._groups.items())[-1:]), (epoch, group): known}
         return known

@@ -28,7 +28,7 @@ from llaso_data.stream.cache import FileCache, Prefetch
 from llaso_data.stream.fetch import Bad, Fetcher
 from llaso_data.stream.mixture import Mixture
 from llaso_data.stream.plan import key_of
-from llaso_data.stream.windows import Cursor, Plan, Step, Window, frozen
+from llaso_data.stream.windows import Cursor, Plan, Step, Window, frozen, turns
 
 STATE_VERSION = 1
 
@@ -51,13 +51,15 @@ class Reading:
 
 
 class StreamDataset(IterableDataset[Batch]):
-    """The micro-batches of one rank, from a position on; within torch's DataLoader each worker reads its share."""
+    """The micro-batches of one rank, from a position on; within torch's DataLoader each worker reads its share.
+
+    ``turns`` are those of a step that are the rank's.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        rank: int,
-        world_size: int,
+        turns: range,
         position: Position,
         changes: Mapping[int, Mapping[str, float]],
         reading: Reading,
@@ -66,7 +68,7 @@ class StreamDataset(IterableDataset[Batch]):
         self.plan = plan
         self.position = position
         self.changes = dict(changes)
-        self._turns = range(rank, plan.micro_batches, world_size)
+        self._turns = turns
         self._reading = reading
 
     def __iter__(self) -> Iterator[Batch]:
@@ -117,11 +119,7 @@ class StreamingLoader:
         augment: Augment | None = None,
     ) -> None:
         self.rank, self.world_size = placed(rank, world_size)
-        if micro_batches % self.world_size:
-            raise LLaSOError(
-                f"{micro_batches} micro-batches a step cannot be dealt to {self.world_size} ranks: "
-                "make micro_batches a multiple of the world size"
-            )
+        self._turns = turns(micro_batches, self.rank, self.world_size)
         kept = None if cache is None else FileCache(cache, cache_bytes)
         cost = Budget.of(budget, frames_per_s, tokens, 1.0 if augment is None else augment.longest)
         self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, kept)
@@ -139,7 +137,7 @@ class StreamingLoader:
     @property
     def dataset(self) -> StreamDataset:
         """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``."""
-        return StreamDataset(self.plan, self.rank, self.world_size, self._position, self._changes, self._reading)
+        return StreamDataset(self.plan, self._turns, self._position, self._changes, self._reading)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:

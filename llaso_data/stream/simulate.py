@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data import storage
-from llaso_data.errors import LLaSOError
+from llaso_data import pictures, storage
 from llaso_data.shards.reader import read_manifest
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import Mixture
 from llaso_data.stream.plan import Ints
-from llaso_data.stream.windows import Cursor, Plan, Window, frozen
+from llaso_data.stream.windows import Cursor, Plan, Window, turns
 
 STRETCH = 32  # samples that follow each other, of which it is counted how many shards they come from
 LOOKED_AT = 50  # windows, spread over the epoch, whose samples are looked at one by one
@@ -24,7 +23,7 @@ LOOKED_AT = 50  # windows, spread over the epoch, whose samples are looked at on
 
 @dataclass(slots=True)
 class Simulation:
-    """One epoch of a plan.
+    """One epoch of a plan, with the mixture's weights as they are at its start.
 
     ``padding`` is the share of the micro-batches' area (members times the longest) that holds nothing, ``fill`` that
     area's mean share of the budget. ``shards_in_stretch`` is the mean number of shards that 32 samples in a row come
@@ -64,8 +63,7 @@ def simulate(plan: Plan, world_size: int, cache_bytes: int | None = None) -> Sim
 
     Raises LLaSOError where the world size does not divide the micro-batches of a step.
     """
-    if plan.micro_batches % world_size:
-        raise LLaSOError(f"{plan.micro_batches} micro-batches a step cannot be dealt to {world_size} ranks")
+    turns(plan.micro_batches, 0, world_size)
     found = Simulation(
         windows=plan.windows_per_epoch,
         micro_batches=plan.micro_batches,
@@ -78,9 +76,8 @@ def simulate(plan: Plan, world_size: int, cache_bytes: int | None = None) -> Sim
     stretches: list[float] = []
     sources = np.zeros(len(plan.leaves), np.int64)
     read_bytes = 0
-    phases = _phases(plan)
     for number in range(found.windows):
-        window = plan.window(Cursor(window=number, phases=phases))
+        window = plan.window(Cursor(window=number))
         sizes, largest = _batches(window)
         area += int((sizes * largest).sum())
         cost += int(window.cost.sum())
@@ -93,8 +90,8 @@ def simulate(plan: Plan, world_size: int, cache_bytes: int | None = None) -> Sim
             found.batch_area += (sizes * largest / plan.budget.limit).tolist()
             where = _shards(plan, window)
             shards += len(np.unique(where))
-            turns = window.dealt.turns.ravel().tolist()
-            stretches += _distinct(where[np.concatenate([window.dealt.samples(turn) for turn in turns])])
+            in_turn = [window.dealt.samples(turn) for turn in window.dealt.turns.ravel().tolist()]
+            stretches += _distinct(where[np.concatenate(in_turn)])
             read_bytes += _bytes(plan, window)
             _count_tasks(plan, window, found.by_task)
     found.samples = int(sources.sum())
@@ -156,13 +153,7 @@ def lines(found: Simulation) -> Iterator[str]:
 
 def draw(found: Simulation, path: str) -> None:
     """A picture of the micro-batches: how many samples they hold, and how much of the budget they fill."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise LLaSOError("pictures need matplotlib: pip install 'llaso[demo]'") from None
+    pyplot = pictures.pyplot()
     figure, (sizes, fills) = pyplot.subplots(1, 2, figsize=(11, 3.4), constrained_layout=True)
     sizes.hist(found.batch_sizes, bins=40, color="#3b6ea5")
     sizes.set_xlabel("samples in a micro-batch")
@@ -176,12 +167,6 @@ def draw(found: Simulation, path: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
-
-
-def _phases(plan: Plan) -> Any:
-    """The mixture's weights as they are at the start; later changes are not simulated."""
-    first = [change for change in plan.mixture.changes if change.step <= 0]
-    return tuple((0, frozen(change.weights)) for change in first)
 
 
 def _batches(window: Window) -> tuple[Ints, Ints]:
@@ -231,9 +216,8 @@ def _cached(plan: Plan, cache_bytes: int) -> tuple[int, float]:
             sizes[storage.join(uri, shard["path"])] = shard["bytes"]
     kept: OrderedDict[str, int] = OrderedDict()
     total = brought = hits = asked = 0
-    phases = _phases(plan)
     for number in range(plan.windows_per_epoch):
-        for uri, _ in plan.shards(Cursor(window=number, phases=phases), ahead=0, stores=False):
+        for uri, _ in plan.shards(Cursor(window=number), ahead=0, stores=False):
             asked += 1
             if uri in kept:
                 hits += 1

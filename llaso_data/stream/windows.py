@@ -272,6 +272,16 @@ class Plan:
         return max(1, round(max(self._shards * self.size / shards, steps)))
 
 
+def turns(micro_batches: int, rank: int, world_size: int) -> range:
+    """The micro-batches of a step that are a rank's; raises LLaSOError where the ranks' would not be equally many."""
+    if micro_batches % world_size:
+        raise LLaSOError(
+            f"{micro_batches} micro-batches a step cannot be dealt to {world_size} ranks: "
+            "make micro_batches a multiple of the world size"
+        )
+    return range(rank, micro_batches, world_size)
+
+
 def frozen(weights: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     """Weights as a cursor holds them."""
     return tuple(sorted(weights.items()))
