@@ -33,8 +33,9 @@ READING_HEADS: dict[frozenset[tuple[int, int]], tuple[tuple[int, int], ...]] = {
     frozenset({(3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6)}): ((0, 5), (2, 2), (4, 2)),
 }
 
-BATCH = 16  # sequences in one pass; fixed, because it decides the padding and so the last bits of a score
-_ROWS = 256  # targets whose logits over the whole vocabulary are held at once
+BATCH = 16  # sequences in one pass at most
+_PASS_CPU, _PASS_GPU = 32, 2048  # positions that take as long as a pass takes besides
+_ROWS, _COLUMNS = 512, 4096  # targets and words of the vocabulary whose logits are held at once: they stay in a cache
 _KEPT_BYTES = 2 << 30  # keys and values of one batch of windows; what needs more is made anew for every pass
 
 
@@ -46,6 +47,24 @@ class Forced:
     end_logprobs: NDArray[np.float32]  # (targets,): of end of text in each target's stead; or (0,)
     attention_HTS: NDArray[np.float32] | None  # (heads, targets, frames): the chosen ones, or None
     heads: tuple[int, ...] = ()  # which they are, counted through the layers
+
+
+def borders(lengths: Sequence[int], besides: int) -> list[int]:
+    """Where to cut sequences, ``lengths`` ascending, into passes: with the fewest positions, padding included.
+
+    A pass counts ``besides`` positions more and holds at most :data:`BATCH` sequences. The last bits of a score depend
+    on the padding, so this depends on nothing else.
+    """
+    least, start = [0], [0]  # of the first so many: the cost, and where the last pass begins
+    for last in range(1, len(lengths) + 1):
+        firsts = range(max(0, last - BATCH), last)
+        costs = [least[first] + besides + lengths[last - 1] * (last - first) for first in firsts]
+        least.append(min(costs))
+        start.append(firsts[costs.index(least[-1])])
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(start[cuts[-1]])
+    return cuts[::-1]
 
 
 class Decoder:
@@ -109,10 +128,12 @@ class Decoder:
         log-probabilities cost more than all the rest. Sequences are batched by length; a sequence longer than 448
         positions is the caller's mistake (ValueError).
         """
-        order = sorted(range(len(targets)), key=lambda i: (len(targets[i]), states[i].frames, i))
+        lengths = [len(p) + len(t) - 1 for p, t in zip(prompts, targets, strict=True)]  # the last target is not read
+        order = sorted(range(len(targets)), key=lambda i: (lengths[i], states[i].frames, i))
+        besides = _PASS_CPU if self._device.type == "cpu" else _PASS_GPU
         results: dict[int, Forced] = {}
-        for first in range(0, len(order), BATCH):
-            chosen = order[first : first + BATCH]
+        for first, last in pairwise(borders([lengths[i] for i in order], besides)):
+            chosen = order[first:last]
             batch = self._force_batch(
                 [prompts[i] for i in chosen],
                 [targets[i] for i in chosen],
@@ -154,10 +175,9 @@ class Decoder:
         logprobs, end_logprobs = self._logprobs(
             torch.cat([hidden[i, span] for i, span in enumerate(spans)]), [t for target in targets for t in target]
         )
-        borders = np.cumsum([0, *map(len, targets)])
+        ends = np.cumsum([0, *map(len, targets)])
         return [
-            Forced(logprobs[a:b], end_logprobs[a:b], *each)
-            for (a, b), each in zip(pairwise(borders), kept, strict=True)
+            Forced(logprobs[a:b], end_logprobs[a:b], *each) for (a, b), each in zip(pairwise(ends), kept, strict=True)
         ]
 
     def _logprobs(
@@ -169,9 +189,11 @@ class Decoder:
         found = []
         with torch.inference_mode():
             wanted = torch.tensor([[t, self.vocabulary.end] for t in targets], device=self._device)
+            parts_VW = self._project.weight.split(_COLUMNS)
             for rows, ids in zip(hidden_NW.split(_ROWS), wanted.split(_ROWS), strict=True):
-                logits = self._project(rows).float()
-                found.append(logits.gather(1, ids) - logits.logsumexp(dim=1, keepdim=True))
+                logits = (rows[:, None].float() * self._project.weight[ids].float()).sum(dim=2)
+                sums = [(rows @ part.T).float().logsumexp(dim=1) for part in parts_VW]
+                found.append(logits - torch.stack(sums, dim=1).logsumexp(dim=1, keepdim=True))
         both: NDArray[np.float32] = torch.cat(found).cpu().numpy()
         return both[:, 0], both[:, 1]
 

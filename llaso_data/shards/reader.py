@@ -19,6 +19,8 @@ from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
 from llaso_data.shards.tar import ShardError
 
+_LARGE_BYTES = 1 << 24  # a damaged index may ask for more than there is memory
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -158,7 +160,8 @@ def fault(data: bytes, size: int, crc: int) -> str | None:
 
 def pread(descriptor: int, offset: int, size: int) -> bytes:
     """Up to ``size`` bytes of an open local file; fewer only where it ends."""
-    return _whole(lambda at, count: os.pread(descriptor, count, at), offset, size, os.fstat(descriptor).st_size)
+    length = offset + size if size < _LARGE_BYTES else os.fstat(descriptor).st_size
+    return _whole(lambda at, count: os.pread(descriptor, count, at), offset, size, length)
 
 
 def _piece(file: IO[bytes], offset: int, size: int) -> bytes:
@@ -177,7 +180,7 @@ def _piece(file: IO[bytes], offset: int, size: int) -> bytes:
 
 def _whole(read: Callable[[int, int], bytes], offset: int, size: int, length: int) -> bytes:
     """What ``read(offset, size)`` gives, asked again where a signal or a network's file system gave less."""
-    left = min(size, length - offset)  # a damaged index may ask for more than there is memory
+    left = min(size, length - offset)
     pieces: list[bytes] = []
     while left > 0 and (piece := read(offset, left)):
         pieces.append(piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from llaso_data.stream.fetch import Bad, Parts
 from llaso_data.stream.windows import Cursor
 
 Samples = npt.NDArray[np.float32]
+
+_SMALL = ("lengths", "audio_of")  # fields of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ class Sample:
     parts: Parts
     content: dict[str, Any] = field(default_factory=dict)
     sounds: tuple[Samples, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is made, which takes half as long as what frozen dataclasses do by themselves."""
+        return Sample, tuple(getattr(self, name) for name in Sample.__slots__)
+
+
+def with_parts(sample: Sample, parts: Parts) -> Sample:
+    """The undecoded sample with these parts in place of its own."""
+    return Sample(sample.key, sample.shard, sample.source, sample.task, sample.language, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,13 @@ class Batch:
         """The same batch with its tensors in pinned memory; torch's DataLoader calls it."""
         return self._mapped(lambda tensor: tensor.pin_memory())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Small tensors go to another process as arrays: each tensor would be a file descriptor to hand over."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in _SMALL:
+            values[name] = None if values[name] is None else values[name].numpy()
+        return _received, (values,)
+
     def _mapped(self, change: Any) -> Batch:
         moved = {
             one.name: change(value)
@@ -98,6 +116,12 @@ class Batch:
             if isinstance(value := getattr(self, one.name), torch.Tensor)
         }
         return replace(self, **moved)
+
+
+def _received(values: dict[str, Any]) -> Batch:
+    for name in _SMALL:
+        values[name] = None if values[name] is None else torch.from_numpy(values[name])
+    return Batch(**values)
 
 
 def decoded(sample: Sample) -> Sample | Bad:
@@ -131,22 +155,33 @@ def sound(data: bytes, name: str) -> Samples:
     return scaled
 
 
-def joined(sounds: Sequence[Samples], packed: bool) -> torch.Tensor:
+def joined(sounds: Sequence[Samples], packed: bool, new: Callable[[int], Samples]) -> torch.Tensor:
     """The sounds below each other, padded with zeros, shape (A, T); or packed end to end, shape (sum of lengths,)."""
-    if packed:
-        return torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *sounds]))
-    rows = np.zeros((len(sounds), max(map(len, sounds), default=0)), np.float32)
-    for row, sound in zip(rows, sounds, strict=True):
-        row[: len(sound)] = sound
-    return torch.from_numpy(rows)
+    longest = max(map(len, sounds), default=0)
+    rows = new(sum(map(len, sounds)) if packed else len(sounds) * longest)
+    at = 0
+    for sound in sounds:
+        end = at + len(sound)
+        rows[at:end] = sound
+        at = end if packed else at + longest
+        rows[end:at] = 0.0
+    return torch.from_numpy(rows if packed else rows.reshape(len(sounds), longest))
 
 
-def collate(samples: Sequence[Sample], packed: bool) -> dict[str, Any]:
-    """The fields of a batch of decoded samples: their audios lie in one tensor and no longer in the samples."""
+def new_samples(count: int) -> Samples:
+    """Memory for so many samples, with anything in it."""
+    return np.empty(count, np.float32)
+
+
+def collate(samples: Sequence[Sample], packed: bool, new: Callable[[int], Samples] = new_samples) -> dict[str, Any]:
+    """The fields of a batch of decoded samples: their audios lie in one tensor and no longer in the samples.
+
+    ``new`` gives the memory for them.
+    """
     sounds = [sound for sample in samples for sound in sample.sounds]
     return {
         "samples": tuple(replace(sample, sounds=()) for sample in samples),
-        "audio": joined(sounds, packed),
+        "audio": joined(sounds, packed, new),
         "lengths": torch.tensor([len(sound) for sound in sounds], dtype=torch.int64),
         "audio_of": torch.tensor([number for number, one in enumerate(samples) for _ in one.sounds], dtype=torch.int64),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,8 @@ class Columns:
         """A column of text of these rows."""
         found: list[str | None] = [None] * len(rows)
         for chunk, here, local in self._by_chunk(rows):
-            column = self._text_chunks(name)[chunk]
-            for place, row in zip(here.tolist(), local.tolist(), strict=True):
-                found[place] = column.get(row)
+            for place, text in zip(here.tolist(), self._text_chunks(name)[chunk].get(local), strict=True):
+                found[place] = text
         return found
 
     def sizes(self, rows: Rows) -> Rows:
@@ -114,10 +114,10 @@ class Columns:
         found: list[Place | None] = [None] * len(rows)
         shards = np.searchsorted(self.first_rows, rows, side="right") - 1
         for chunk, here, local in self._by_chunk(rows):
-            parts = self._part_chunk(chunk)
-            keys = self._text_chunks("key")[chunk]
-            for place, row in zip(here.tolist(), local.tolist(), strict=True):
-                found[place] = parts.place(row, keys.get(row) or "", int(shards[place]))
+            keys = self._text_chunks("key")[chunk].get(local)
+            places = self._part_chunk(chunk).places(local, keys, shards[here].tolist())
+            for number, place in zip(here.tolist(), places, strict=True):
+                found[number] = place
         return [place for place in found if place is not None]
 
     def matching(self, start: int, stop: int, wanted: Filter) -> Mask:
@@ -185,19 +185,25 @@ class _Texts:
     def __init__(self, array: pa.Array, uri: str) -> None:
         valid, offsets, data = array.buffers()
         self._first = array.offset
-        self._valid = None if valid is None else memoryview(valid)
+        self._valid = None if valid is None else np.frombuffer(valid, np.uint8)
         self._offsets = np.frombuffer(offsets, np.int32)[self._first : self._first + len(array) + 1]
         self._data = memoryview(data if data is not None else b"")
         self._known: dict[bytes, str] = {}
         self._uri = uri
 
-    def get(self, row: int) -> str | None:
-        bit = self._first + row
-        if self._valid is not None and not self._valid[bit >> 3] >> (bit & 7) & 1:
-            return None
-        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
-        if not 0 <= start <= stop <= len(self._data):
+    def get(self, rows: Rows) -> list[str | None]:
+        """The values of these rows, which are rows of the array."""
+        starts, stops = self._offsets[rows], self._offsets[rows + 1]
+        if np.any((starts < 0) | (stops < starts) | (stops > len(self._data))):
             raise _damaged(self._uri)
+        found = [self._text(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+        if self._valid is None:
+            return [*found]
+        bits = rows + self._first
+        valid = (self._valid[bits >> 3] >> (bits & 7)) & 1
+        return [text if there else None for text, there in zip(found, valid.tolist(), strict=True)]
+
+    def _text(self, start: int, stop: int) -> str:
         value = bytes(self._data[start:stop])
         text = self._known.get(value)
         if text is None:
@@ -221,34 +227,36 @@ class _Parts:
         self._uri = uri
 
     def sizes(self, rows: Rows) -> Rows:
-        first, last = self._bounds[rows].astype(np.int64), self._bounds[rows + 1].astype(np.int64)
-        if np.any((first < 0) | (last < first) | (last > len(self._offset))):
-            raise _damaged(self._uri)
+        first, last = self._spans(rows)
         found = np.zeros(len(rows), np.int64)
         some = first < last
         ends = last[some] - 1
         found[some] = self._offset[ends] + self._size[ends] - self._offset[first[some]]
         return found
 
-    def place(self, row: int, key: str, shard: int) -> Place:
-        first, last = self._bounds[row : row + 2].tolist()
-        if not 0 <= first <= last <= len(self._offset):
+    def places(self, rows: Rows, keys: Sequence[str | None], shards: Sequence[int]) -> list[Place]:
+        first, last = self._spans(rows)
+        borders = np.cumsum([0, *(last - first)])
+        parts = np.arange(borders[-1]) + np.repeat(first - borders[:-1], last - first)
+        offset, size = self._offset[parts], self._size[parts]
+        if np.any((offset < 0) | (size < 0)):
             raise _damaged(self._uri)
-        parts = tuple(
-            (self._ext.get(part) or "", offset, size, crc32)
-            for part, offset, size, crc32 in zip(
-                range(first, last),
-                self._offset[first:last].tolist(),
-                self._size[first:last].tolist(),
-                self._crc32[first:last].tolist(),
-                strict=True,
-            )
-        )
-        if any(offset < 0 or size < 0 for _, offset, size, _ in parts):
+        names = [name or "" for name in self._ext.get(parts)]
+        flat = list(zip(names, offset.tolist(), size.tolist(), self._crc32[parts].tolist(), strict=True))
+        found = []
+        for key, shard, (a, b) in zip(keys, shards, pairwise(borders.tolist()), strict=True):
+            own = tuple(flat[a:b])
+            start = min((offset for _, offset, _, _ in own), default=0)
+            stop = max((offset + size for _, offset, size, _ in own), default=0)
+            found.append(Place(key or "", shard, own, start, stop))
+        return found
+
+    def _spans(self, rows: Rows) -> tuple[Rows, Rows]:
+        """The first part of each row, and the one after its last."""
+        first, last = self._bounds[rows].astype(np.int64), self._bounds[rows + 1].astype(np.int64)
+        if np.any((first < 0) | (last < first) | (last > len(self._offset))):
             raise _damaged(self._uri)
-        start = min((offset for _, offset, _, _ in parts), default=0)
-        stop = max((offset + size for _, offset, size, _ in parts), default=0)
-        return Place(key, shard, parts, start, stop)
+        return first, last
 
 
 def _among(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:

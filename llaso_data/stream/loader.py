@@ -11,7 +11,8 @@ So a run goes on with another number of either, with the same global steps.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +23,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.stream.augment import Augment
-from llaso_data.stream.batch import Batch, Replaced, Sample, collate, decoded
+from llaso_data.stream.batch import Batch, Replaced, Sample, Samples, collate, decoded, new_samples
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
 from llaso_data.stream.cache import FileCache, Prefetch
 from llaso_data.stream.fetch import Bad, Fetcher
+from llaso_data.stream.handover import Parcel, Receiver, Sender, keep_pages
 from llaso_data.stream.mixture import Mixture
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan, Step, Window, frozen, turns
@@ -50,10 +52,10 @@ class Reading:
     cache: FileCache | None
 
 
-class StreamDataset(IterableDataset[Batch]):
+class StreamDataset(IterableDataset[Any]):
     """The micro-batches of one rank, from a position on; within torch's DataLoader each worker reads its share.
 
-    ``turns`` are those of a step that are the rank's.
+    ``turns`` are those of a step that are the rank's. With a receiver workers give parcels for it.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class StreamDataset(IterableDataset[Batch]):
         position: Position,
         changes: Mapping[int, Mapping[str, float]],
         reading: Reading,
+        receiver: Receiver | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -70,17 +73,20 @@ class StreamDataset(IterableDataset[Batch]):
         self.changes = dict(changes)
         self._turns = turns
         self._reading = reading
+        self._returned = None if receiver is None else receiver.returned
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | Parcel]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        sender = None if self._returned is None else Sender(worker, self._returned[worker])
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
-        with closing(_Reader(self.plan, self._reading)) as reader:
+        with closing(_Reader(self.plan, self._reading, new_samples if sender is None else sender.new)) as reader:
             for step, after in self.plan.steps(self.position.cursor, self.changes):
                 for turn in self._turns[skip:]:
                     if number % workers == worker:
-                        yield reader.batch(step, turn, after if turn == self._turns[-1] else None)
+                        batch = reader.batch(step, turn, after if turn == self._turns[-1] else None)
+                        yield batch if sender is None else sender.parcel(batch)
                     number += 1
                 skip = 0
 
@@ -137,7 +143,10 @@ class StreamingLoader:
     @property
     def dataset(self) -> StreamDataset:
         """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``."""
-        return StreamDataset(self.plan, self._turns, self._position, self._changes, self._reading)
+        return self._dataset()
+
+    def _dataset(self, receiver: Receiver | None = None) -> StreamDataset:
+        return StreamDataset(self.plan, self._turns, self._position, self._changes, self._reading, receiver)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -203,15 +212,15 @@ class StreamingLoader:
     def _started(self) -> Iterator[Batch]:
         if not self._workers:
             return iter(self.dataset)
-        return iter(
-            DataLoader(
-                self.dataset,
-                batch_size=None,
-                num_workers=self._workers,
-                prefetch_factor=self._prefetch,
-                pin_memory=self._pin_memory,
-            )
+        receiver = Receiver(self._workers)
+        batches = DataLoader(
+            self._dataset(receiver),
+            batch_size=None,
+            num_workers=self._workers,
+            prefetch_factor=self._prefetch,
         )
+        found = _from_workers(batches, receiver)
+        return (batch.pin_memory() for batch in found) if self._pin_memory else found
 
     def _count(self, batch: Batch) -> None:
         """Notes a delivered micro-batch; raises LLaSOError where too many samples were bad."""
@@ -231,12 +240,25 @@ class StreamingLoader:
             )
 
 
+def _from_workers(batches: DataLoader[Batch | Parcel], receiver: Receiver) -> Iterator[Batch]:
+    """What the workers read; raises RuntimeError, as torch does, where one of them ended."""
+    try:
+        for found in batches:
+            yield receiver.open(found) if isinstance(found, Parcel) else found
+            del found
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # it cannot hand over its memory any more
+        time.sleep(1.0)  # torch soon says which one it was, and how it ended
+        raise RuntimeError("a worker of the stream exited unexpectedly") from error
+
+
 class _Reader:
     """Reads and decodes micro-batches of a plan."""
 
-    def __init__(self, plan: Plan, reading: Reading) -> None:
+    def __init__(self, plan: Plan, reading: Reading, new: Callable[[int], Samples]) -> None:
+        keep_pages()
         self._plan = plan
         self._reading = reading
+        self._new = new
         self._fetch = Fetcher(reading.cache)
         self._prefetch = None if reading.cache is None else Prefetch(reading.cache)
         self._window = -1
@@ -261,7 +283,7 @@ class _Reader:
             if self._reading.decode and self._reading.augment is not None:
                 found = self._reading.augment(found, key_of("augment", self._plan.digest, step.window.number, number))
             samples.append(found)
-        content = collate(samples, self._plan.pack) if self._reading.decode else {"samples": tuple(samples)}
+        content = collate(samples, self._plan.pack, self._new) if self._reading.decode else {"samples": tuple(samples)}
         return Batch(step.number, turn, replaced=tuple(replaced), after=after, **content)
 
     def _read(self, window: Window, numbers: Sequence[int] | np.ndarray[Any, Any]) -> list[Sample | Bad]:
