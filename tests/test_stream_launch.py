@@ -70,3 +70,49 @@ def test_ray_train_workers_take_all_micro_batches_between_them(folder, tmp_path)
         ray.shutdown()
     ranks = [json.loads((tmp_path / f"{rank}-of-2.json").read_text()) for rank in range(2)]
     assert sorted(ranks[0] + ranks[1]) == expected(folder)
+
+
+@pytest.mark.slow
+def test_a_killed_ray_train_worker_is_started_again_and_goes_on_where_its_checkpoint_was(folder, tmp_path):
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def train(config: dict[str, str]) -> None:
+        import os
+        import signal
+        import tempfile
+
+        from ray import train as run
+
+        one = StreamingLoader(Mixture.of(config["folder"]), "60s", seed=2, micro_batches=4, decode=False)
+        found: list[list[object]] = []
+        if (before := run.get_checkpoint()) is not None:
+            with before.as_directory() as saved:
+                one.load_state_dict(json.loads(Path(saved, "stream.json").read_text()))
+                found = json.loads(Path(saved, f"{one.rank}.json").read_text())
+        for batch in one:
+            found.append([batch.step, batch.micro_batch, batch.ids])
+            state = one.state_dict()
+            if state["delivered"] or state["step"] % 2:
+                continue
+            with tempfile.TemporaryDirectory() as saved:
+                Path(saved, "stream.json").write_text(json.dumps(state))
+                Path(saved, f"{one.rank}.json").write_text(json.dumps(found))
+                run.report({"step": state["step"]}, checkpoint=run.Checkpoint.from_directory(saved))
+            if before is None and one.rank == 1 and state["step"] == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+        Path(config["out"], f"{one.rank}-of-{one.world_size}.json").write_text(json.dumps(found))
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        TorchTrainer(
+            train,
+            train_loop_config={"folder": str(folder), "out": str(tmp_path)},
+            scaling_config=ScalingConfig(num_workers=2),
+            run_config=RunConfig(storage_path=str(tmp_path / "ray"), failure_config=FailureConfig(max_failures=1)),
+        ).fit()
+    finally:
+        ray.shutdown()
+    ranks = [json.loads((tmp_path / f"{rank}-of-2.json").read_text()) for rank in range(2)]
+    assert sorted(ranks[0] + ranks[1]) == expected(folder)

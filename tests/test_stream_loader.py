@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -11,6 +12,7 @@ import pickle
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
 from llaso_data.stream.augment import faster, noisy, retimed
 from llaso_data.stream.columns import Place
 from llaso_data.stream.fetch import Bad, Fetcher
+from llaso_data.stream.handover import Parcel, Receiver, Sender
 from tests.stream_sets import durations, flac, write_set
 
 
@@ -342,11 +345,57 @@ def test_a_missing_shard_is_an_error_and_no_bad_sample(folder, tmp_path):
         list(loader(tmp_path / "bad"))
 
 
-def test_a_killed_worker_ends_the_run(folder):
+def test_a_killed_worker_ends_the_run_which_goes_on_where_it_was(folder):
     before = set(multiprocessing.active_children())
     one = loader(folder, num_workers=2, epochs=500)
+    seen = []
     with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly"):
-        for number, _ in enumerate(one):
+        for number, batch in enumerate(one):
+            seen.append(batch.ids)
             if number == 5:
                 (worker, *_) = set(multiprocessing.active_children()) - before
                 worker.kill()
+    again = loader(folder, num_workers=1, epochs=500)
+    again.load_state_dict(one.state_dict())
+    seen += [batch.ids for batch in itertools.islice(again, 40)]
+    assert seen == [batch.ids for batch in itertools.islice(loader(folder, epochs=500), len(seen))]
+
+
+def test_batches_of_workers_stay_as_they_are_while_they_are_kept(sounds):
+    alone = list(loader(sounds, decode=True, budget="6s", epochs=2))
+    kept = list(loader(sounds, decode=True, budget="6s", epochs=2, num_workers=2))
+    assert len(kept) > 20
+    for one, other in zip(alone, kept, strict=True):
+        assert torch.equal(one.audio, other.audio) and torch.equal(one.lengths, other.lengths)
+        assert torch.equal(one.audio_of, other.audio_of) and one.samples == other.samples
+        other.audio.add_(1.0)  # it is the user's own
+
+
+def test_a_worker_uses_memory_again_when_nobody_looks_at_it(sounds):
+    receiver = Receiver(1)
+    sender = Sender(0, receiver.returned[0])
+
+    def handed(batch: Batch) -> tuple[Parcel, Batch]:
+        assert batch.audio is not None
+        sound = sender.new(batch.audio.numel())
+        sound[:] = batch.audio.numpy().ravel()
+        shaped = torch.from_numpy(sound).reshape(batch.audio.shape)
+        parcel = pickle.loads(ForkingPickler.dumps(sender.parcel(dataclasses.replace(batch, audio=shaped))))
+        return parcel, receiver.open(parcel)
+
+    batches = list(itertools.islice(loader(sounds, decode=True, budget="6s"), 8))
+    first, kept = handed(batches[0])
+    second, view = handed(batches[1])
+    view = view.audio[:1, 5:]
+    third, again = handed(batches[2])
+    assert [first.block, second.block, third.block] == [1, 2, 3] and third.memory is not None
+    assert torch.equal(again.audio, batches[2].audio)
+    del again
+    receiver.give_back()
+    fourth, again = handed(batches[3])
+    assert (fourth.block, fourth.memory) == (3, None)  # of which nobody kept anything
+    assert torch.equal(kept.audio, batches[0].audio) and torch.equal(again.audio, batches[3].audio)
+    assert torch.equal(view, batches[1].audio[:1, 5:])
+    del kept, view
+    receiver.give_back()
+    assert {handed(batch)[0].block for batch in batches[4:]} <= {1, 2, 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
 _JOINED = 8  # utterances, two windows
+_BUDGET = "60s"  # of a micro-batch
 
 
 def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
@@ -31,14 +33,14 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    _say("1/5  Recordings and Whisper weights (downloaded once, then from the cache)")
+    _say("1/6  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()
     click.echo(f"     {corpus.origin}: {', '.join(corpus.languages)}\n     Whisper base, multilingual: {model}")
     recipe = _recipe(corpus, str(model), storage.join(out, "align"), engine)
     started = time.monotonic()
 
-    _say("2/5  llaso-data build-align")
+    _say("2/6  llaso-data build-align")
     with Progress() as progress:
         summary = build_align(recipe, progress)
     print_summary(summary.to_dict())
@@ -48,7 +50,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     if corpus.voices:
         click.echo(_word_times(recipe))
 
-    _say("3/5  llaso-data shard")
+    _say("3/6  llaso-data shard")
     shards = storage.join(out, "shards")
     with ShardProgress() as shown:
         written = shard_dataset(
@@ -56,13 +58,16 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
         )
     print_shards(written.to_dict())
 
-    _say("4/5  llaso-data validate")
+    _say("4/6  llaso-data validate")
     report = validate(shards)
     if not report.ok:
         raise LLaSOError(f"{shards}: {len(report.problems)} problems, the first: {report.problems[0]}")
     click.echo(f"     {report.samples} samples in {report.shards} shards: every byte read again, no problem")
 
-    _say("5/5  llaso-data card")
+    _say("5/6  Streamed as training reads them")
+    click.echo(f"     {_streamed(shards)}")
+
+    _say("6/6  llaso-data card")
     page = write_card(storage.join(out, "align"), title=TITLE if corpus.voices else None)
     click.echo(f"     {storage.stat(page)['size'] / 1e6:.1f} MB: figures, thresholds to move, examples to hear")
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Try next:")
@@ -98,6 +103,23 @@ def _word_times(recipe: Recipe) -> str:
     return (
         f"Word times on {len(errors)} known edges of recordings joined {GAP_S[0]}-{GAP_S[1]} s apart: "
         f"{errors.mean():.0f} ms off in the mean, {(errors <= 100).mean():.1%} within 100 ms"
+    )
+
+
+def _streamed(shards: str) -> str:
+    """One epoch through the loader, with a worker beside."""
+    from llaso_data.stream import Mixture, StreamingLoader
+
+    loader = StreamingLoader(Mixture.of(shards), _BUDGET, micro_batches=2, num_workers=1)
+    samples = batches = area = sound = 0
+    for batch in loader:
+        assert batch.audio is not None and batch.lengths is not None
+        samples, batches = samples + len(batch), batches + 1
+        area, sound = area + batch.audio.numel(), sound + int(batch.lengths.sum())
+    state = len(json.dumps(loader.state_dict()))
+    return (
+        f"{samples} samples in {batches} micro-batches of at most {_BUDGET}, {1 - sound / area:.1%} padding; "
+        f"the state to go on from has {state} bytes"
     )
 
 

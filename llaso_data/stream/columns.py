@@ -138,6 +138,12 @@ class Columns:
         found = pc.unique(column).to_pylist()
         return sorted(value for value in found if value is not None) + ([None] if None in found else [])
 
+    def codes(self, name: str, start: int, stop: int, values: Sequence[str | None]) -> Rows:
+        """Which of the values the rows ``start`` to ``stop`` have in a column of text that :meth:`values` checked."""
+        column = self.index.table.column(self._named(name)).slice(start, stop - start)
+        found: Rows = pc.index_in(column, value_set=pa.array(values, pa.string())).fill_null(-1).to_numpy()
+        return found
+
     def _by_chunk(self, rows: Rows) -> Iterator[tuple[int, Rows, Rows]]:
         """(chunk, positions in `rows`, rows within the chunk) for every chunk that is touched."""
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):

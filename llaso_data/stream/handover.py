@@ -124,10 +124,11 @@ class Receiver:
             weakref.finalize(lease, self._unused.append, key).atexit = False
             batch = replace(batch, audio=torch.from_numpy(np.asarray(lease)))
             del lease
-        self._give_back()
+        self.give_back()
         return batch
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Tell the workers which blocks are free; :meth:`open` does it, too."""
         while self._unused:
             worker, block = self._unused.popleft()
             self.returned[worker].put(block)

@@ -29,27 +29,39 @@ class Survey:
         return int(self.counts.sum())
 
 
-def survey(columns: Columns, wanted: Filter, budget: Budget) -> Survey:
-    """Looks at every row that a filter takes, a quarter of a million at a time."""
+def surveys(columns: Columns, wanted: Filter, budget: Budget, by: str | None = None) -> dict[str | None, Survey]:
+    """Looks at every row that a filter takes, a quarter of a million at a time: one survey for each value of ``by``.
+
+    Without ``by`` there is one, under None.
+    """
+    values = [None] if by is None else [one for one in columns.values(by) if one in wanted.get(by, (one,))]
     borders = columns.first_rows
-    counts = np.zeros(len(borders) - 1, np.int64)
-    cost, largest, largest_row = 0, -1, -1
+    counts = np.zeros((len(values), len(borders) - 1), np.int64)
+    cost, largest, largest_row = ([0] * len(values) for _ in range(3))
     for start in range(0, len(columns), SURVEY_ROWS):
         stop = min(start + SURVEY_ROWS, len(columns))
         costs = budget.costs(lambda name, a=start, b=stop: columns.span(name, a, b), stop - start)  # type: ignore[misc]
-        if wanted:
-            mask = columns.matching(start, stop, wanted)
-            taken = np.flatnonzero(mask)
-            counts += np.bincount(np.searchsorted(borders, taken + start, side="right") - 1, minlength=len(counts))
-            costs = costs[taken]
-        else:
-            taken = None
-        if len(costs):
-            cost += int(costs.sum())
-            at = int(costs.argmax())
-            if costs[at] > largest:
-                largest, largest_row = int(costs[at]), start + (at if taken is None else int(taken[at]))
-    return Survey(np.diff(borders) if not wanted else counts, cost, largest, largest_row)
+        taken = columns.matching(start, stop, wanted) if wanted else None
+        codes = None if by is None else columns.codes(by, start, stop, values)
+        for number in range(len(values)):
+            of_value = None if codes is None else codes == number
+            mask = of_value if taken is None else taken if of_value is None else taken & of_value
+            rows = np.arange(stop - start) if mask is None else np.flatnonzero(mask)
+            if not len(rows):
+                continue
+            own = costs if mask is None else costs[rows]
+            counts[number] += _by_shard(borders, start, rows)
+            cost[number] += int(own.sum())
+            at = int(own.argmax())
+            if own[at] > largest[number]:
+                largest[number], largest_row[number] = int(own[at]), start + int(rows[at])
+    return {value: Survey(*of) for value, *of in zip(values, counts, cost, largest, largest_row, strict=True)}
+
+
+def _by_shard(borders: Ints, start: int, rows: Ints) -> Ints:
+    """How many of the rows, ascending from `start` on, lie in each shard."""
+    found: Ints = np.diff(np.searchsorted(rows, borders - start))
+    return found
 
 
 class Leaf:

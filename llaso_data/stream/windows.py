@@ -19,7 +19,7 @@ from llaso_data.stream import mixture as mixing
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import Columns, Filter, Rows
-from llaso_data.stream.leaves import Leaf, survey
+from llaso_data.stream.leaves import Leaf, Survey, surveys
 from llaso_data.stream.mixture import SHARE, Mixture, Node, Source
 from llaso_data.stream.plan import PLAN_VERSION, Ints, MicroBatches, key_of, packed, padded
 
@@ -236,24 +236,23 @@ class Plan:
             uri = storage.absolute(source.path)
             if uri not in indices:
                 indices[uri] = Columns.open(uri, self._cache)
-            columns, wanted = indices[uri], dict(source.filter)
-            if mixture.balance is None:
-                return self._leaf(name, source.weight, columns, wanted)
+            columns, wanted, by = indices[uri], dict(source.filter), mixture.balance
+            seen = surveys(columns, wanted, self.budget, by)
+            if by is None:
+                return self._leaf(name, source.weight, columns, wanted, seen[None])
             children = tuple(
-                self._leaf(f"{name}/{value}", 1.0, columns, {**wanted, mixture.balance: (value,)})
-                for value in columns.values(mixture.balance)
-                if mixture.balance not in wanted or value in wanted[mixture.balance]
+                self._leaf(f"{name}/{value}", 1.0, columns, {**wanted, by: (value,)}, of_value)
+                for value, of_value in seen.items()
             )
             return Node(name, source.weight, sum(child.size for child in children), children)
 
         children = tuple(grow(found[source.label], source.label) for source in mixture.sources)
         return Node("", None, sum(child.size for child in children), children)
 
-    def _leaf(self, name: str, weight: float | None, columns: Columns, wanted: Filter) -> Node:
-        found = survey(columns, wanted, self.budget)
+    def _leaf(self, name: str, weight: float | None, columns: Columns, wanted: Filter, seen: Survey) -> Node:
         key = key_of("leaf", self._seed, len(self.leaves))
-        self.leaves.append(Leaf(name, columns, wanted, found, key, self._shards))
-        return Node(name, weight, found.size)
+        self.leaves.append(Leaf(name, columns, wanted, seen, key, self._shards))
+        return Node(name, weight, seen.size)
 
     def _check_costs(self) -> None:
         for leaf in self.leaves:
