@@ -1,1 +1,1 @@
-"""Batches to model to answers to scores. Nothing is here yet; ``llaso_data`` never imports this package."""
+"""Batches to model to answers to scores; ``llaso_data`` never imports this package."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llaso_data.stream.mixture import Mixture, Source
+
+if TYPE_CHECKING:
+    from llaso_data.stream.augment import Augment
+    from llaso_data.stream.batch import Batch
+    from llaso_data.stream.loader import StreamingLoader
 
 __all__ = ["Augment", "Batch", "Mixture", "Source", "StreamingLoader"]
 

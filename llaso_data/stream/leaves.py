@@ -55,7 +55,8 @@ def surveys(columns: Columns, wanted: Filter, budget: Budget, by: str | None = N
             at = int(own.argmax())
             if own[at] > largest[number]:
                 largest[number], largest_row[number] = int(own[at]), start + int(rows[at])
-    return {value: Survey(*of) for value, *of in zip(values, counts, cost, largest, largest_row, strict=True)}
+    found = map(Survey, counts, cost, largest, largest_row)
+    return dict(zip(values, found, strict=True))
 
 
 def _by_shard(borders: Ints, start: int, rows: Ints) -> Ints:

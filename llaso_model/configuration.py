@@ -1,0 +1,94 @@
+"""The model's configuration: which encoder, which fusion, which language model, and their sizes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+STATES_PER_S = 50  # of Whisper's encoder
+MEL_HOP = 160  # samples at 16 kHz between two mel frames
+
+
+class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
+    """The convolutional speech encoder, trained from scratch.
+
+    ``widths`` are the channels of each of its ``len(widths)`` blocks; a block whose width differs from the one before
+    halves the frames. ``pool`` frames after that become one state.
+    """
+
+    model_type = "llaso_resnet"
+
+    num_mel_bins: int = 80
+    widths: tuple[int, ...] | list[int] = (256,) * 4 + (512,) * 4 + (768,) * 4
+    kernel_size: int = 9
+    groups: int = 8
+    pool: int = 2
+    pool_heads: int = 8
+    dropout: float = 0.1
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
+        return int(self.widths[-1])
+
+
+class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
+    """A speech encoder, how its states reach the language model, and the language model.
+
+    ``audio_config`` is Whisper's (its encoder is used) or a :class:`ResNetEncoderConfig`; ``text_config`` any causal
+    language model's. ``fusion`` is ``splice``: ``stack`` states at a time go through an MLP of two layers and stand in
+    the text where its audio tokens are. Audio longer than ``max_audio_length`` seconds is read in windows of that.
+    """
+
+    model_type = "llaso"
+    sub_configs: ClassVar[dict[str, Any]] = {"audio_config": AutoConfig, "text_config": AutoConfig}
+
+    audio_config: Any = None
+    text_config: Any = None
+    fusion: str = "splice"
+    stack: int = 5
+    projector_size: int | None = None
+    projector_act: str = "gelu"
+    audio_token_id: int | None = None
+    max_audio_length: float = 30.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.audio_config = _made(self.audio_config, "whisper")
+        self.text_config = _made(self.text_config, "llama")
+        if self.fusion != "splice":
+            raise ValueError(f"fusion: there is splice, not {self.fusion}")
+        if self.audio_config.model_type not in ("whisper", ResNetEncoderConfig.model_type):
+            raise ValueError(f"audio_config: an encoder is whisper or llaso_resnet, not {self.audio_config.model_type}")
+        if self.stack < 1:
+            raise ValueError(f"stack: at least one state, not {self.stack}")
+        super().__post_init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the language model."""
+        return int(self.text_config.hidden_size)
+
+
+def _made(config: Any, model_type: str) -> Any:
+    if config is None:
+        return CONFIG_MAPPING[model_type]()
+    if isinstance(config, dict):
+        return CONFIG_MAPPING[config.get("model_type", model_type)](**config)
+    return config
+
+
+def states_of(frames: Any, config: Any) -> Any:
+    """How many states an encoder gives for so many mel frames; of ints or of tensors of them."""
+    if config.model_type == "whisper":
+        return (frames + 1) // 2
+    frames = (frames + 1) // 2
+    for before, after in pairwise(config.widths):
+        frames = (frames + 1) // 2 if before != after else frames
+    return -(-frames // config.pool)
+
+
+def audio_tokens(samples: int, config: LLaSOConfig) -> int:
+    """How many places in the text the samples of one window take."""
+    return int(-(-states_of(max(1, samples // MEL_HOP), config.audio_config) // config.stack))

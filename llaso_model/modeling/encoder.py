@@ -1,0 +1,139 @@
+"""Speech encoders: log-mel frames of any length to states, under a mask.
+
+What a clip's states are does not depend on what it shares a batch with: frames beyond its length are zero wherever a
+convolution or a mean would see them, as they are at the end of a batch of one.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from llaso_model.configuration import ResNetEncoderConfig, states_of
+
+
+class WhisperStates(WhisperEncoder):  # type: ignore[misc]
+    """Whisper's encoder without the padding to 30 s: a clip of 2 s costs 2 s."""
+
+    def forward(
+        self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (B, S, width) of mel frames (B, mels, T) and how many of each are valid (B,)."""
+        lengths = states_of(feature_lengths, self.config)
+        x_BCT = input_features.to(self.conv1.weight.dtype)
+        x_BCT = _within(nn.functional.gelu(self.conv1(_within(x_BCT, feature_lengths))), feature_lengths)
+        x_BST = nn.functional.gelu(self.conv2(x_BCT)).transpose(1, 2)
+        hidden_BSW = x_BST + self.embed_positions.weight[: x_BST.shape[1]]
+        hidden_BSW = nn.functional.dropout(hidden_BSW, p=self.dropout, training=self.training)
+        mask = _attention_mask(lengths, hidden_BSW)
+        for layer in self.layers:
+            hidden_BSW = layer(hidden_BSW, mask)
+        return self.layer_norm(hidden_BSW), lengths
+
+
+class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
+    """Blocks of depthwise-separable and grouped convolutions with residuals, then attention pooling in time."""
+
+    config_class = ResNetEncoderConfig
+    main_input_name = "input_features"
+    supports_gradient_checkpointing = True
+
+    def __init__(self, config: ResNetEncoderConfig) -> None:
+        super().__init__(config)
+        widths = [config.widths[0], *config.widths]
+        self.stem = nn.Conv1d(config.num_mel_bins, widths[0], 5, stride=2, padding=2)
+        self.blocks = nn.ModuleList(_Block(before, after, config) for before, after in pairwise(widths))
+        self.pool = _AttentionPool(widths[-1], config.pool, config.pool_heads)
+        self.layer_norm = nn.LayerNorm(widths[-1])
+        self.post_init()
+
+    def forward(
+        self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`WhisperStates.forward`."""
+        x_BCT = _within(input_features.to(self.stem.weight.dtype), feature_lengths)
+        lengths = (feature_lengths + 1) // 2
+        x_BCT = _within(nn.functional.gelu(self.stem(x_BCT)), lengths)
+        for block in self.blocks:
+            x_BCT, lengths = block(x_BCT, lengths)
+        states_BSW, lengths = self.pool(x_BCT.transpose(1, 2), lengths)
+        return self.layer_norm(states_BSW), lengths
+
+
+class _Block(nn.Module):
+    """x + a depthwise convolution, a grouped one that widens, and a pointwise one; it halves the frames of wider x."""
+
+    def __init__(self, before: int, after: int, config: ResNetEncoderConfig) -> None:
+        super().__init__()
+        self.stride = 1 if before == after else 2
+        kernel = config.kernel_size
+        self.norm = _GroupNorm(config.groups, before)
+        self.depthwise = nn.Conv1d(before, before, kernel, stride=self.stride, padding=kernel // 2, groups=before)
+        self.grouped = nn.Conv1d(before, 2 * after, 1, groups=config.groups)
+        self.pointwise = nn.Conv1d(2 * after, after, 1)
+        self.shortcut = nn.Identity() if before == after else nn.Conv1d(before, after, 2, stride=2)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BCT: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y_BCT = self.depthwise(self.norm(x_BCT, lengths))
+        y_BCT = self.dropout(self.pointwise(nn.functional.gelu(self.grouped(y_BCT))))
+        if self.stride == 2:
+            lengths = (lengths + 1) // 2
+            x_BCT = nn.functional.pad(x_BCT, (0, x_BCT.shape[2] % 2))
+        return _within(self.shortcut(x_BCT) + y_BCT, lengths), lengths
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation whose statistics are those of the valid frames."""
+
+    def forward(self, x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        batch, channels, frames = x_BCT.shape
+        x = x_BCT.float().reshape(batch, self.num_groups, -1, frames)
+        valid = _valid(lengths, frames)[:, None, None].float()
+        count = (lengths.clamp(min=1) * (channels // self.num_groups)).float()[:, None, None, None]
+        mean = (x * valid).sum(dim=(2, 3), keepdim=True) / count
+        variance = ((x - mean).square() * valid).sum(dim=(2, 3), keepdim=True) / count
+        scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * valid).reshape(batch, channels, frames)
+        found = scaled * self.weight[:, None].float() + self.bias[:, None].float()
+        return _within(found.to(x_BCT.dtype), lengths)
+
+
+class _AttentionPool(nn.Module):
+    """Each ``size`` frames become one: their mean under weights that each head reads off the frames."""
+
+    def __init__(self, width: int, size: int, heads: int) -> None:
+        super().__init__()
+        self.size, self.heads = size, heads
+        self.score = nn.Linear(width, heads)
+        self.value = nn.Linear(width, width)
+
+    def forward(self, x_BTW: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, frames, width = x_BTW.shape
+        x_BTW = nn.functional.pad(x_BTW, (0, 0, 0, -frames % self.size))
+        pooled = x_BTW.shape[1] // self.size
+        valid = _valid(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
+        score = self.score(x_BTW).view(batch, pooled, self.size, self.heads)
+        weight = torch.softmax(score.masked_fill(~valid, torch.finfo(score.dtype).min), dim=2)
+        value = self.value(x_BTW).view(batch, pooled, self.size, self.heads, -1)
+        return (weight[..., None] * value).sum(dim=2).reshape(batch, pooled, width), -(-lengths // self.size)
+
+
+def _valid(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    return torch.arange(frames, device=lengths.device)[None] < lengths[:, None]
+
+
+def _within(x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Zero beyond each clip's length."""
+    return x_BCT * _valid(lengths, x_BCT.shape[2])[:, None].to(x_BCT.dtype)
+
+
+def _attention_mask(lengths: torch.Tensor, hidden_BSW: torch.Tensor) -> torch.Tensor:
+    """What is added to attention scores: nothing within a clip, the lowest number beyond, (B, 1, 1, S)."""
+    outside = ~_valid(lengths, hidden_BSW.shape[1])
+    mask = torch.zeros(outside.shape, dtype=hidden_BSW.dtype, device=hidden_BSW.device)
+    return mask.masked_fill(outside, torch.finfo(hidden_BSW.dtype).min)[:, None, None]
