@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-STATES_PER_S = 50  # of Whisper's encoder
 MEL_HOP = 160  # samples at 16 kHz between two mel frames
+MEL_FRAMES_PER_S = 100
+TAIL_S = 0.5  # bench/encoder_states.py shows what it is worth
 
 
 class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -40,6 +41,7 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     ``audio_config`` is Whisper's (its encoder is used) or a :class:`ResNetEncoderConfig`; ``text_config`` any causal
     language model's. ``fusion`` is ``splice``: ``stack`` states at a time go through an MLP of two layers and stand in
     the text where its audio tokens are. Audio longer than ``max_audio_length`` seconds is read in windows of that.
+    Whisper's encoder hears ``tail_s`` of silence after each, of which no states come: it was trained on no other clips.
     """
 
     model_type = "llaso"
@@ -53,6 +55,7 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     projector_act: str = "gelu"
     audio_token_id: int | None = None
     max_audio_length: float = 30.0
+    tail_s: float = TAIL_S
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = _made(self.audio_config, "whisper")

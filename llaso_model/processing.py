@@ -12,7 +12,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from llaso_data import audio as audio_files
 from llaso_data.errors import LLaSOError
-from llaso_model.configuration import LLaSOConfig, audio_tokens
+from llaso_model.configuration import MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
 
 AUDIO_TOKEN = "<audio>"
 TRANSCRIBE = "Transcribe the speech."
@@ -42,9 +42,10 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         audio_token: str = AUDIO_TOKEN,
         stack: int = 5,
         max_audio_length: float = 30.0,
+        tail_s: float = TAIL_S,
         encoder: dict[str, Any] | None = None,
     ) -> None:
-        """``encoder``, ``stack`` and ``max_audio_length`` are the model's: they say how many tokens an audio takes."""
+        """``encoder``, ``stack``, ``max_audio_length`` and ``tail_s`` are the model's."""
         if audio_token not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [audio_token]})
         if tokenizer.pad_token_id is None:
@@ -53,6 +54,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
         self.stack = stack
         self.max_audio_length = max_audio_length
+        self.tail_s = tail_s
         self.encoder = encoder or {"model_type": "whisper"}
         self._lengths = LLaSOConfig(audio_config=dict(self.encoder), stack=stack)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
@@ -141,12 +143,16 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         return BatchFeature({**found, **self.features(windows)})
 
     def features(self, windows: Sequence[Samples]) -> dict[str, torch.Tensor]:
-        """Log-mel frames of windows of samples, each by itself, padded with zeros; nothing for none."""
+        """Log-mel frames of windows of samples, each by itself, padded with zeros; nothing for none.
+
+        A tail of silence follows each; ``feature_lengths`` are those without it.
+        """
         if not windows:
             return {}
-        mels = [self._log_mel(window) for window in windows]
-        lengths = torch.tensor([mel.shape[1] for mel in mels])
-        padded = torch.zeros((len(mels), mels[0].shape[0], int(lengths.max())))
+        tail = round(self.tail_s * audio_files.SAMPLE_RATE_HZ)
+        mels = [self._log_mel(np.pad(window, (0, tail))) for window in windows]
+        lengths = torch.tensor([len(window) // MEL_HOP for window in windows])
+        padded = torch.zeros((len(mels), mels[0].shape[0], max(mel.shape[1] for mel in mels)))
         for number, mel in enumerate(mels):
             padded[number, :, : mel.shape[1]] = mel
         return {"input_features": padded, "feature_lengths": lengths}

@@ -68,7 +68,7 @@ def test_states_do_not_depend_on_what_shares_the_batch(kind):
     encoder = (WhisperStates if kind == "whisper" else ResNetEncoder)(ENCODERS[kind]).eval()
     mels = [torch.randn(80, frames) for frames in (37, 100, 211)]
     lengths = torch.tensor([mel.shape[1] for mel in mels])
-    batch = torch.full((3, 80, 260), 7.0)  # what lies beyond a clip's end is not heard
+    batch = torch.full((3, 80, 260), 7.0)  # what lies beyond a clip's end, and its tail, is not heard
     for row, mel in zip(batch, mels, strict=True):
         row[:, : mel.shape[1]] = mel
     with torch.no_grad():
@@ -89,6 +89,16 @@ def test_a_whisper_window_of_30_s_gives_whispers_own_states():
     with torch.no_grad():
         found, _ = ours(mel, torch.tensor([3000]))
         assert torch.allclose(found, theirs(mel).last_hidden_state, atol=1e-5)
+
+
+def test_the_tail_is_heard_and_gives_no_states():
+    torch.manual_seed(0)
+    encoder = WhisperStates(WHISPER).eval()
+    mel = torch.randn(1, 80, 150)
+    with torch.no_grad():
+        with_tail, (count,) = encoder(mel, torch.tensor([100]), tail=50)
+        whole, _ = encoder(mel, torch.tensor([150]))
+    assert count == 50 and torch.equal(with_tail[:, :50], whole[:, :50])
 
 
 @settings(max_examples=25)
@@ -205,6 +215,7 @@ def test_long_audio_is_read_in_windows(parts):
     model, processor = parts
     inputs = processor(audio=sound(31.0), text="How long?")
     assert inputs["feature_lengths"].tolist() == [3000, 100]
+    assert inputs["input_features"].shape[2] == 3050  # of which the encoder hears 3000
     with torch.no_grad():
         assert torch.isfinite(model(**inputs).logits).all()
     with pytest.raises(ValueError, match="audio tokens in the text, but"):

@@ -152,7 +152,7 @@ class Columns:
             yield 0, np.arange(len(rows)), rows
             return
         chunks = np.searchsorted(self._starts, rows, side="right") - 1
-        for chunk in np.unique(chunks).tolist():
+        for chunk in sorted(set(chunks.tolist())):
             here = np.flatnonzero(chunks == chunk)
             yield chunk, here, rows[here] - self._starts[chunk]
 

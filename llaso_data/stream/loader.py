@@ -292,7 +292,7 @@ class _Reader:
         plan = self._plan
         found: list[Sample | Bad | None] = [None] * len(numbers)
         of = window.leaf[numbers]
-        for leaf in np.unique(of).tolist():
+        for leaf in sorted(set(of.tolist())):
             here = np.flatnonzero(of == leaf)
             rows = window.row[numbers[here]]
             source, columns = plan.leaves[leaf].name, plan.leaves[leaf].columns

@@ -21,19 +21,23 @@ class WhisperStates(WhisperEncoder):  # type: ignore[misc]
     """Whisper's encoder without the padding to 30 s: a clip of 2 s costs 2 s."""
 
     def forward(
-        self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **kwargs: Any
+        self, input_features: torch.Tensor, feature_lengths: torch.Tensor, tail: int = 0, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """States (B, S, width) of mel frames (B, mels, T) and how many of each are valid (B,)."""
-        lengths = states_of(feature_lengths, self.config)
-        x_BCT = input_features.to(self.conv1.weight.dtype)
-        x_BCT = _within(nn.functional.gelu(self.conv1(_within(x_BCT, feature_lengths))), feature_lengths)
+        """States (B, S, width) of mel frames (B, mels, T) and how many of each are valid (B,).
+
+        ``tail`` frames after each clip's own, as far as there are some, are heard with it.
+        """
+        heard = (feature_lengths + tail).clamp(max=2 * self.max_source_positions)
+        lengths = states_of(heard, self.config)
+        x_BCT = input_features[:, :, : int(heard.max())].to(self.conv1.weight.dtype)
+        x_BCT = _within(nn.functional.gelu(self.conv1(_within(x_BCT, heard))), heard)
         x_BST = nn.functional.gelu(self.conv2(x_BCT)).transpose(1, 2)
         hidden_BSW = x_BST + self.embed_positions.weight[: x_BST.shape[1]]
         hidden_BSW = nn.functional.dropout(hidden_BSW, p=self.dropout, training=self.training)
         mask = _attention_mask(lengths, hidden_BSW)
         for layer in self.layers:
             hidden_BSW = layer(hidden_BSW, mask)
-        return self.layer_norm(hidden_BSW), lengths
+        return self.layer_norm(hidden_BSW), states_of(feature_lengths, self.config)
 
 
 class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
@@ -56,6 +60,7 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
         self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As :meth:`WhisperStates.forward`."""
+        input_features = input_features[:, :, : int(feature_lengths.max())]
         x_BCT = _within(input_features.to(self.stem.weight.dtype), feature_lengths)
         lengths = (feature_lengths + 1) // 2
         x_BCT = _within(nn.functional.gelu(self.stem(x_BCT)), lengths)

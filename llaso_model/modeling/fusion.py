@@ -24,6 +24,7 @@ class Splice(nn.Module):
 
     def forward(self, states_BSW: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The embeddings of all clips, one after the other: (sum of their tokens, width of the language model)."""
+        states_BSW = states_BSW[:, : int(lengths.max())]
         batch, count, width = states_BSW.shape
         valid = torch.arange(count, device=lengths.device)[None] < lengths[:, None]
         states_BSW = states_BSW * valid[..., None].to(states_BSW.dtype)

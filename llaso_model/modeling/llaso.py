@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
-from llaso_model.configuration import LLaSOConfig
+from llaso_model.configuration import MEL_FRAMES_PER_S, LLaSOConfig
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
 from llaso_model.modeling.fusion import Splice
 
@@ -69,7 +69,8 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
 
     def get_audio_features(self, input_features: torch.Tensor, feature_lengths: torch.Tensor) -> torch.Tensor:
         """Embeddings of all windows (A, mels, T), one after the other: (audio tokens, width)."""
-        found: torch.Tensor = self.aligner(*self.audio_tower(input_features, feature_lengths))
+        tail = round(self.config.tail_s * MEL_FRAMES_PER_S)
+        found: torch.Tensor = self.aligner(*self.audio_tower(input_features, feature_lengths, tail=tail))
         return found
 
     def embed(
