@@ -25,7 +25,7 @@ class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
     widths: tuple[int, ...] | list[int] = (256,) * 4 + (512,) * 4 + (768,) * 4
     kernel_size: int = 9
     groups: int = 8
-    pool: int = 2
+    pool: int = 1
     pool_heads: int = 8
     dropout: float = 0.1
 

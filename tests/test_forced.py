@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llaso_data.asr.forced import READING_HEADS
+from llaso_data.asr.forced import BATCH, READING_HEADS, borders
 from llaso_data.asr.states import EncoderStates, joined
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
@@ -32,6 +36,19 @@ def test_scores_and_attention_do_not_depend_on_what_shares_the_batch(tiny_en: Pa
         assert shared.attention_HTS is not None and alone.attention_HTS is not None
         assert shared.attention_HTS.shape == (6, len(targets[i]), own_frames(pcm(chosen[i].path)))
         assert np.abs(shared.attention_HTS - alone.attention_HTS).max() <= 1e-4
+
+
+@given(st.lists(st.integers(1, 400), max_size=9).map(sorted), st.integers(0, 500))
+def test_passes_are_cut_where_they_have_the_fewest_positions(lengths: list[int], besides: int) -> None:
+    def cost(cuts: Sequence[int]) -> int:
+        return sum(besides + lengths[b - 1] * (b - a) for a, b in pairwise(cuts))
+
+    found = borders(lengths, besides)
+    inner = range(1, len(lengths))
+    ways = [(0, *some, len(lengths)) for count in range(len(lengths)) for some in combinations(inner, count)]
+    assert cost(found) == min(map(cost, ways), default=0)
+    many = borders(sorted(lengths * 9), 10**6)
+    assert many == sorted(set(many)) and all(b - a <= BATCH for a, b in pairwise(many))
 
 
 def test_results_come_in_the_order_asked_for_however_many_there_are(tiny_en: Path, clips: list[Clip]) -> None:

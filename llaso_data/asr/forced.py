@@ -34,7 +34,7 @@ READING_HEADS: dict[frozenset[tuple[int, int]], tuple[tuple[int, int], ...]] = {
 }
 
 BATCH = 16  # sequences in one pass at most
-_PASS_CPU, _PASS_GPU = 32, 2048  # positions that take as long as a pass takes besides
+_PASS_CPU, _PASS_GPU = 32, 2048  # positions that take as long as a pass takes besides; of a GPU reckoned, not measured
 _ROWS, _COLUMNS = 512, 4096  # targets and words of the vocabulary whose logits are held at once: they stay in a cache
 _KEPT_BYTES = 2 << 30  # keys and values of one batch of windows; what needs more is made anew for every pass
 
