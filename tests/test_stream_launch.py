@@ -101,6 +101,7 @@ def test_a_killed_ray_train_worker_is_started_again_and_goes_on_where_its_checkp
                 Path(saved, f"{one.rank}.json").write_text(json.dumps(found))
                 run.report({"step": state["step"]}, checkpoint=run.Checkpoint.from_directory(saved))
             if before is None and one.rank == 1 and state["step"] == 4:
+                Path(config["out"], "killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         Path(config["out"], f"{one.rank}-of-{one.world_size}.json").write_text(json.dumps(found))
 
@@ -114,5 +115,6 @@ def test_a_killed_ray_train_worker_is_started_again_and_goes_on_where_its_checkp
         ).fit()
     finally:
         ray.shutdown()
+    assert (tmp_path / "killed").exists()
     ranks = [json.loads((tmp_path / f"{rank}-of-2.json").read_text()) for rank in range(2)]
     assert sorted(ranks[0] + ranks[1]) == expected(folder)
