@@ -19,7 +19,7 @@ from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
 from llaso_data.shards.tar import ShardError
 
-_LARGE_BYTES = 1 << 24  # a damaged index may ask for more than there is memory
+_LARGE_BYTES = 1 << 24  # a damaged index may ask for more than there is memory, or than there are places
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,8 @@ def fault(data: bytes, size: int, crc: int) -> str | None:
 
 def pread(descriptor: int, offset: int, size: int) -> bytes:
     """Up to ``size`` bytes of an open local file; fewer only where it ends."""
-    length = offset + size if size < _LARGE_BYTES else os.fstat(descriptor).st_size
+    plain = size < _LARGE_BYTES and offset < 1 << 62
+    length = offset + size if plain else os.fstat(descriptor).st_size
     return _whole(lambda at, count: os.pread(descriptor, count, at), offset, size, length)
 
 

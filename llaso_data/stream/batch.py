@@ -106,7 +106,8 @@ class Batch:
         """Small tensors go to another process as arrays: each tensor would be a file descriptor to hand over."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         for name in _SMALL:
-            values[name] = None if values[name] is None else values[name].numpy()
+            if values[name] is not None and values[name].device.type == "cpu":
+                values[name] = values[name].numpy()
         return _received, (values,)
 
     def _mapped(self, change: Any) -> Batch:
@@ -120,7 +121,8 @@ class Batch:
 
 def _received(values: dict[str, Any]) -> Batch:
     for name in _SMALL:
-        values[name] = None if values[name] is None else torch.from_numpy(values[name])
+        if isinstance(values[name], np.ndarray):
+            values[name] = torch.from_numpy(values[name])
     return Batch(**values)
 
 
