@@ -12,6 +12,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from llaso_data import audio as audio_files
 from llaso_data.errors import LLaSOError
+from llaso_data.stream.batch import sound as sound_of
 from llaso_model.configuration import MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
 
 AUDIO_TOKEN = "<audio>"
@@ -239,7 +240,7 @@ def samples(audio: Any) -> Samples:
     if isinstance(audio, str) or hasattr(audio, "__fspath__"):
         return _scaled(audio_files.decode(str(audio))[0])
     if isinstance(audio, bytes):
-        return _scaled(audio_files.decode_bytes(audio))
+        return sound_of(audio, "audio")
     found = audio.detach().cpu().numpy() if isinstance(audio, torch.Tensor) else np.asarray(audio)
     if found.dtype == np.int16:
         found = _scaled(found)

@@ -45,7 +45,6 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
 
     config_class = ResNetEncoderConfig
     main_input_name = "input_features"
-    supports_gradient_checkpointing = True
 
     def __init__(self, config: ResNetEncoderConfig) -> None:
         super().__init__(config)
@@ -99,11 +98,11 @@ class _GroupNorm(nn.GroupNorm):
     def forward(self, x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         batch, channels, frames = x_BCT.shape
         x = x_BCT.float().reshape(batch, self.num_groups, -1, frames)
-        valid = _valid(lengths, frames)[:, None, None].float()
+        inside = valid(lengths, frames)[:, None, None].float()
         count = (lengths.clamp(min=1) * (channels // self.num_groups)).float()[:, None, None, None]
-        mean = (x * valid).sum(dim=(2, 3), keepdim=True) / count
-        variance = ((x - mean).square() * valid).sum(dim=(2, 3), keepdim=True) / count
-        scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * valid).reshape(batch, channels, frames)
+        mean = (x * inside).sum(dim=(2, 3), keepdim=True) / count
+        variance = ((x - mean).square() * inside).sum(dim=(2, 3), keepdim=True) / count
+        scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * inside).reshape(batch, channels, frames)
         found = scaled * self.weight[:, None].float() + self.bias[:, None].float()
         return _within(found.to(x_BCT.dtype), lengths)
 
@@ -121,24 +120,25 @@ class _AttentionPool(nn.Module):
         batch, frames, width = x_BTW.shape
         x_BTW = nn.functional.pad(x_BTW, (0, 0, 0, -frames % self.size))
         pooled = x_BTW.shape[1] // self.size
-        valid = _valid(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
+        inside = valid(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
         score = self.score(x_BTW).view(batch, pooled, self.size, self.heads)
-        weight = torch.softmax(score.masked_fill(~valid, torch.finfo(score.dtype).min), dim=2)
+        weight = torch.softmax(score.masked_fill(~inside, torch.finfo(score.dtype).min), dim=2)
         value = self.value(x_BTW).view(batch, pooled, self.size, self.heads, -1)
         return (weight[..., None] * value).sum(dim=2).reshape(batch, pooled, width), -(-lengths // self.size)
 
 
-def _valid(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+def valid(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """(B, frames) bool, true within each length."""
     return torch.arange(frames, device=lengths.device)[None] < lengths[:, None]
 
 
 def _within(x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Zero beyond each clip's length."""
-    return x_BCT * _valid(lengths, x_BCT.shape[2])[:, None].to(x_BCT.dtype)
+    return x_BCT * valid(lengths, x_BCT.shape[2])[:, None].to(x_BCT.dtype)
 
 
 def _attention_mask(lengths: torch.Tensor, hidden_BSW: torch.Tensor) -> torch.Tensor:
     """What is added to attention scores: nothing within a clip, the lowest number beyond, (B, 1, 1, S)."""
-    outside = ~_valid(lengths, hidden_BSW.shape[1])
+    outside = ~valid(lengths, hidden_BSW.shape[1])
     mask = torch.zeros(outside.shape, dtype=hidden_BSW.dtype, device=hidden_BSW.device)
     return mask.masked_fill(outside, torch.finfo(hidden_BSW.dtype).min)[:, None, None]

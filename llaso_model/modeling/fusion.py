@@ -7,6 +7,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from llaso_model.configuration import LLaSOConfig
+from llaso_model.modeling.encoder import valid
 
 
 class Splice(nn.Module):
@@ -26,10 +27,8 @@ class Splice(nn.Module):
         """The embeddings of all clips, one after the other: (sum of their tokens, width of the language model)."""
         states_BSW = states_BSW[:, : int(lengths.max())]
         batch, count, width = states_BSW.shape
-        valid = torch.arange(count, device=lengths.device)[None] < lengths[:, None]
-        states_BSW = states_BSW * valid[..., None].to(states_BSW.dtype)
+        states_BSW = states_BSW * valid(lengths, count)[..., None].to(states_BSW.dtype)
         stacked = nn.functional.pad(states_BSW, (0, 0, 0, -count % self.stack)).reshape(batch, -1, self.stack * width)
-        tokens = -(-lengths // self.stack)
-        own = torch.arange(stacked.shape[1], device=lengths.device)[None] < tokens[:, None]
+        own = valid(-(-lengths // self.stack), stacked.shape[1])
         found: torch.Tensor = self.projector(stacked[own])
         return found

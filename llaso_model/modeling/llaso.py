@@ -25,7 +25,6 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _supports_flash_attn = True
     _no_split_modules: ClassVar[list[str]] = ["WhisperEncoderLayer"]
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
 
