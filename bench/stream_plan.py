@@ -84,10 +84,11 @@ def _rows(first: int, count: int, rng: np.random.Generator, schema: pa.Schema) -
 def measure(what: str, folder: str) -> dict[str, float]:
     """One measurement, in this process."""
     started = time.perf_counter()
-    plan = Plan(Mixture.of(folder), Budget.of("300s"), seed=1, micro_batches=8, window=20)
+    mixture = Mixture.of(folder).model_copy(update={"balance": "task"} if what == "balanced epoch" else {})
+    plan = Plan(mixture, Budget.of("300s"), seed=1, micro_batches=8, window=20)
     opened_s = time.perf_counter() - started
     found = {"opened s": opened_s}
-    if what == "epoch":
+    if what.endswith("epoch"):
         window_s = time.perf_counter()
         steps = sum(plan.window(Cursor(window=number)).steps for number in range(plan.windows_per_epoch))
         found |= {"epoch s": time.perf_counter() - window_s, "steps": steps, "windows": plan.windows_per_epoch}
@@ -126,7 +127,7 @@ def main() -> None:
             write_index(out, samples)
         taken: dict[str, list[dict[str, float]]] = {}
         for _ in range(args.repeats):
-            for what in ("start", "resume at 60 %", "epoch"):
+            for what in ("start", "resume at 60 %", "epoch", "balanced epoch"):
                 taken.setdefault(what, []).append(_child(what, out))
         taken["quality"] = [_child("quality", out)]
         print(f"\n{samples:,} samples, index of {(out / layout.INDEX).stat().st_size / 1e6:,.0f} MB")
