@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from llaso_data import __version__, stopping
+from llaso_data import __version__
+from llaso_data.commands import Commands
 from llaso_data.errors import LLaSOError
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _Group(click.Group):
-    """Our own errors are printed as one message, without a traceback unless ``--debug``."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
-        stopping.listen()
-        try:
-            return self._invoke(ctx)
-        except BaseException as error:
-            # A library may have made an error of its own of the interrupt that broke into it.
-            if not stopping.caught() and not isinstance(error, KeyboardInterrupt):
-                raise
-            click.echo("llaso-data: stopped; finished blocks are kept, the same command goes on from there", err=True)
-            ctx.exit(128 + (stopping.caught() or signal.SIGINT))
-
-    def _invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except LLaSOError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(f"llaso-data: {error}", err=True)
-            ctx.exit(2)
-        except OSError as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
-                raise
-            click.echo(f"llaso-data: {error}; llaso-data --debug … shows where", err=True)
-            ctx.exit(2)
 
 
 def _machine_options(command: F) -> F:
@@ -61,7 +31,9 @@ def _machine_options(command: F) -> F:
     return command
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "llaso-data", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="llaso-data")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:

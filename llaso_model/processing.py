@@ -124,7 +124,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         windows: list[Samples] = []
         for messages in conversations:
             sounds = [samples(part["audio"]) for part in _audios(messages)]
-            cut = [self._windows(sound) for sound in sounds]
+            cut = [self.windows(sound) for sound in sounds]
             windows += [window for own in cut for window in own]
             counts = iter([sum(audio_tokens(len(window), self._lengths) for window in own) for own in cut])
             rows.append(self._tokens(messages, counts, output_labels, add_generation_prompt))
@@ -169,7 +169,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "input_features", "feature_lengths"]
 
-    def _windows(self, sound: Samples) -> list[Samples]:
+    def windows(self, sound: Samples) -> list[Samples]:
+        """Stretches of at most ``max_audio_length``, each long enough for a frame."""
         size = round(self.max_audio_length * audio_files.SAMPLE_RATE_HZ)
         cut = [sound[first : first + size] for first in range(0, max(len(sound), 1), size)]
         return [np.pad(window, (0, max(0, _LEAST_SAMPLES - len(window)))) for window in cut]

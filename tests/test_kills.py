@@ -143,7 +143,7 @@ def test_ctrl_c_and_sigterm_end_a_run_with_a_message(small: Peace, tmp_path: Pat
         assert run.reached(lambda: committed(out) >= 1)
         run.send(number)
         assert run.wait() == code
-        assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; finished blocks are kept")
+        assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; what is finished is kept")
         assert run.remains() == [] and temporaries(out) == []
     finally:
         run.end()
@@ -154,7 +154,7 @@ def test_sigterm_ends_a_run_that_swallowed_the_interrupt(small: Peace, tmp_path:
     run = small.build(out, "--engine=local", "--set=observe.stages=[{stage: 'tests.stages:Deaf'}]")
     try:
         assert run.wait() == 143
-        assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; finished blocks are kept")
+        assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; what is finished is kept")
         assert committed(out) == 1
     finally:
         run.end()
@@ -202,7 +202,7 @@ def test_no_process_outlives_a_run_with_ray(large: Peace, tmp_path: Path, number
         assert until(lambda: run.remains() == [], 180), run.remains()
         print(f"\n{signal.Signals(number).name}: all gone {time.monotonic() - ended_s:.1f} s after the command")
         if number != signal.SIGKILL:
-            assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; finished blocks are kept")
+            assert run.log.read_text().splitlines()[-1].startswith("llaso-data: stopped; what is finished is kept")
     finally:
         run.end()
 

@@ -59,7 +59,7 @@ class Mixture(Part):
     @classmethod
     def from_yaml(cls, path: str, overrides: Sequence[str] = ()) -> Mixture:
         """The checked mixture of a YAML file; raises LLaSOError with file and line of what is wrong."""
-        return settings.load(cls, path, overrides, more=_problems)
+        return settings.load(cls, path, overrides, more=problems)
 
     @classmethod
     def of(cls, *paths: str, epochs: int | None = 1) -> Mixture:
@@ -152,7 +152,8 @@ def _tempered(size: int, temperature: float) -> float:
     return float(f"{size ** (1 / temperature):.9g}")
 
 
-def _problems(mixture: Mixture) -> Iterator[Problem]:
+def problems(mixture: Mixture) -> Iterator[Problem]:
+    """What is wrong with a mixture that pydantic accepts."""
     names: dict[str, float | None] = {}
     for source, name, at in walk(mixture.sources):
         if (source.path is None) == (not source.sources):

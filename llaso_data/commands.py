@@ -1,0 +1,41 @@
+"""What the commands ``llaso-data`` and ``llaso-model`` have in common: how they end."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from llaso_data import stopping
+from llaso_data.errors import LLaSOError
+
+
+class Commands(click.Group):
+    """Our own errors are printed as one message, without a traceback unless ``--debug``."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
+        stopping.listen()
+        try:
+            return self._invoke(ctx)
+        except BaseException as error:
+            # A library may have made an error of its own of the interrupt that broke into it.
+            if not stopping.caught() and not isinstance(error, KeyboardInterrupt):
+                raise
+            click.echo(f"{self.name}: stopped; what is finished is kept, the same command goes on from there", err=True)
+            ctx.exit(128 + (stopping.caught() or signal.SIGINT))
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LLaSOError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"{self.name}: {error}", err=True)
+            ctx.exit(2)
+        except OSError as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            click.echo(f"{self.name}: {error}; {self.name} --debug … shows where", err=True)
+            ctx.exit(2)

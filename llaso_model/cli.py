@@ -1,0 +1,116 @@
+"""The command ``llaso-model``. Everything heavy is imported inside the commands, so ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from llaso_data import __version__
+from llaso_data.commands import Commands
+from llaso_data.errors import LLaSOError
+
+# Idle threads of a CPU run that wait by spinning slow each other down where cores are shared; read at torch's import.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@click.group(
+    "llaso-model",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="llaso-model")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Training shards to a speech-language model, and what it is worth."""
+
+
+@main.command()
+@click.argument("recipe_path", metavar="[RECIPE]", required=False)
+@click.option("--config", metavar="FILE", help="The recipe, said the other way.")
+@click.option("--data", "--data-dir", "data", multiple=True, metavar="URI", help="Shards to train on; may be repeated.")
+@click.option("--out", "--output-dir", "out", metavar="DIR", required=True, help="Folder of the run; it goes on there.")
+@click.option("--pretrained-model", metavar="MODEL", help="LLaSO model to start from, or a causal language model.")
+@click.option("--validation", metavar="URI", help="Held-out shards.")
+@click.option("--budget", metavar="BUDGET", help="Of a micro-batch: 300s, 15000f, 8000t.")
+@click.option("--batch-size", type=int, help="Samples of a micro-batch, in place of a budget.")
+@click.option("--num-epochs", type=float)
+@click.option("--max-steps", type=int)
+@click.option("--logging-steps", type=int)
+@click.option("--save-steps", type=int)
+@click.option("--seed", type=int)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="e.g. optimizer.lr=1e-4")
+@click.option("--launcher", type=click.Choice(["none", "ray"]), default="none", help="torchrun needs none.")
+@click.option("--num-workers", type=int, default=1, help="Processes of --launcher ray; one per GPU.")
+@click.option("--address", metavar="ADDRESS", help="A Ray cluster to join.")
+def train(
+    recipe_path: str | None,
+    config: str | None,
+    data: tuple[str, ...],
+    out: str,
+    pretrained_model: str | None,
+    validation: str | None,
+    budget: str | None,
+    batch_size: int | None,
+    overrides: tuple[str, ...],
+    launcher: str,
+    num_workers: int,
+    address: str | None,
+    **run: Any,
+) -> None:
+    """Train one stage, from the last checkpoint in the output folder where there is one.
+
+    RECIPE is a YAML file such as pipelines/train_align.yaml; options override it. Several processes: torchrun
+    --nproc-per-node 8 -m llaso_model.cli train …, or --launcher ray.
+    """
+    from llaso_model.train.config import load
+
+    if recipe_path and config and recipe_path != config:
+        raise LLaSOError("RECIPE and --config name two files; give one")
+    options: dict[str, Any] = {
+        "data.sources": [{"path": one} for one in data] or None,
+        "data.validation": validation,
+        "data.budget": budget if batch_size is None else str(batch_size),
+        **{f"run.{name}": value for name, value in run.items()},
+        **_start(pretrained_model),
+    }
+    recipe = load(recipe_path or config, overrides, options)
+    if launcher == "ray":
+        from llaso_model.train.launch import train_on_ray
+
+        train_on_ray(recipe, out, num_workers, address)
+        return
+    from llaso_model.train.loop import train as run_training
+
+    run_training(recipe, out)
+
+
+@main.command()
+@click.argument("run", metavar="RUN")
+@click.option("--out", metavar="DIR", help="Default: RUN/model.")
+def merge(run: str, out: str | None) -> None:
+    """Write a run's whole model, with its adapters folded in, as a folder for from_pretrained."""
+    from pathlib import Path
+
+    from llaso_model.train.finish import MODEL_FOLDER
+    from llaso_model.train.finish import merge as merged
+
+    folder = Path(out) if out else Path(run) / MODEL_FOLDER
+    merged(Path(run), folder)
+    click.echo(folder)
+
+
+def _start(model: str | None) -> dict[str, Any]:
+    """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one."""
+    import json
+
+    if model is None:
+        return {}
+    config = os.path.join(model, "config.json")
+    ours = os.path.exists(config) and json.loads(open(config, "rb").read()).get("model_type") == "llaso"
+    return {"model.start": model} if ours else {"model.language_model": model}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""From a recipe to what is trained: model, processor, which weights move, and the optimizer."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llaso_data.checkpoints import checkpoint
+from llaso_data.errors import LLaSOError
+from llaso_model.configuration import LLaSOConfig
+from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
+from llaso_model.processing import LLaSOProcessor
+from llaso_model.registration import register
+from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
+from llaso_model.train.objectives import Trainee
+
+HEADS_FILE = "heads.safetensors"
+
+
+def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
+    """The model as training begins with it, float32, and its processor. What is new is drawn from the seed."""
+    register()
+    torch.manual_seed(seed)
+    if part.start is not None:
+        folder = checkpoint("model.start", part.start, None, kind="llaso")
+        model = LLaSOForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        return model, LLaSOProcessor.from_pretrained(folder)
+    from transformers import AutoConfig, AutoTokenizer, WhisperFeatureExtractor
+
+    assert part.language_model is not None
+    language_model = checkpoint("model.language_model", part.language_model, None)
+    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    values = {"max_audio_length": part.max_audio_length, **part.config}
+    encoder = None
+    if part.encoder is not None:
+        encoder = checkpoint("model.encoder", part.encoder, None, kind="whisper")
+        values["audio_config"] = AutoConfig.from_pretrained(encoder)
+    elif "audio_config" not in values:
+        values["audio_config"] = {"model_type": "llaso_resnet"}
+    config = LLaSOConfig(**values, text_config=AutoConfig.from_pretrained(language_model))
+    features = WhisperFeatureExtractor(feature_size=config.audio_config.num_mel_bins)
+    processor = LLaSOProcessor(
+        features,
+        tokenizer,
+        stack=config.stack,
+        max_audio_length=config.max_audio_length,
+        tail_s=config.tail_s,
+        encoder=config.audio_config.to_dict(),
+    )
+    config.audio_token_id = processor.audio_token_id
+    model = LLaSOForConditionalGeneration.from_parts(config, encoder, language_model, dtype=torch.float32)
+    return model, processor
+
+
+def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
+    """The model with its objectives, in which what the recipe does not train is frozen."""
+    part = recipe.model
+    model.requires_grad_(False)
+    for name, module in parts_of(model).items():
+        module.requires_grad_(name in part.train)
+    if part.lora is not None:
+        add_lora(model, part.lora)
+    trainee = Trainee(model, recipe.objectives)
+    if part.start is not None and os.path.exists(heads := os.path.join(part.start, HEADS_FILE)):
+        from safetensors.torch import load_file
+
+        trainee.heads.load_state_dict(load_file(heads))
+    if part.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return trainee
+
+
+def parts_of(model: Any) -> dict[str, nn.Module]:
+    """The parts that a recipe's ``train`` names."""
+    return {"encoder": model.audio_tower, "aligner": model.aligner, "language_model": model.language_model}
+
+
+def add_lora(model: Any, lora: Lora) -> None:
+    """Adapters in the language model, in place; they begin as nothing."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(lora.targets), bias="none"
+    )
+    try:
+        inject_adapter_in_model(config, model.language_model)
+    except ValueError as error:
+        raise LLaSOError(f"model.lora.targets: {error}") from error
+
+
+def fold_lora(model: Any) -> None:
+    """The adapters' products added to the weights they belong to, and the adapters gone. In place."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(model.language_model.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge(safe_merge=True)
+            above, _, last = name.rpartition(".")
+            setattr(model.language_model.get_submodule(above), last, module.get_base_layer())
+
+
+def blocks_of(model: Any) -> list[nn.Module]:
+    """The repeated blocks of encoder and language model: what is sharded, one at a time."""
+    encoder = getattr(model.audio_tower, "layers", None) or model.audio_tower.blocks
+    return [*encoder, *model.language_model.get_decoder().layers]
+
+
+def part_of(name: str) -> str:
+    """Which of a recipe's parts a parameter of the trainee belongs to."""
+    for part, prefix in (
+        ("encoder", "model.audio_tower."),
+        ("aligner", "model.aligner."),
+        ("language_model", "model.language_model."),
+    ):
+        if name.startswith(prefix):
+            return part
+    return "heads"
+
+
+def optimizer_of(trainee: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW with a group for each part's learning rate; vectors and scalars do not decay."""
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, value in trainee.named_parameters():
+        if value.requires_grad:
+            groups.setdefault((part_of(name), value.ndim > 1), []).append(value)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": values,
+                "lr": settings.lr_of.get(part, settings.lr),  # type: ignore[call-overload]
+                "weight_decay": settings.weight_decay if decays else 0.0,
+            }
+            for (part, decays), values in groups.items()
+        ],
+        betas=settings.betas,
+        foreach=False,  # the same arithmetic for tensors of any device and sharding
+    )
+
+
+def scheduled(settings: Optimizer, step: int, steps: int) -> float:
+    """The share of the learning rate that step number ``step`` (from 0) of ``steps`` is taken with."""
+    warmup = round(settings.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    falling = 1 - done if settings.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return settings.final + (1 - settings.final) * falling
+
+
+def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters that move, by name."""
+    return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+
+
+def save_model(folder: Path, model: Any, processor: LLaSOProcessor, heads: nn.Module | None = None) -> None:
+    """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole."""
+    import shutil
+
+    from safetensors.torch import save_file
+
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(part)
+    processor.save_pretrained(part)
+    if heads is not None:
+        save_file({name: value.detach().contiguous() for name, value in heads.state_dict().items()}, part / HEADS_FILE)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

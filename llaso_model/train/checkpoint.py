@@ -1,0 +1,144 @@
+"""Checkpoints of a run, for its own resume only: torch's distributed checkpoint, written beside the training.
+
+``checkpoints/step-00000500/`` holds the trained weights, the optimizer and ``progress.json``. It appears whole, by a
+rename. Frozen weights are not in it: the recipe says where they come from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
+
+from llaso_data.errors import LLaSOError
+from llaso_model.train.distributed import Place
+
+_NAME = re.compile(r"step-(\d{8})")
+_OPTIONS = StateDictOptions(ignore_frozen_params=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: after ``step`` steps, with the stream's state, and what validation said there."""
+
+    step: int = 0
+    stream: dict[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    recipe: str = ""
+
+
+class Checkpoints:
+    """The checkpoints in a folder that all ranks see. The last ``keep`` and the best one stay."""
+
+    def __init__(self, folder: Path, place: Place, keep: int) -> None:
+        self.folder = folder
+        self._place = place
+        self._keep = keep
+        self._writing: tuple[Any, Path] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        place.wait()
+        if place.leads:
+            for left in folder.glob("*.part"):
+                shutil.rmtree(left)
+        place.wait()
+
+    def steps(self) -> list[int]:
+        """Of the checkpoints that are whole, ascending."""
+        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(one[1]) for one in found if one)
+
+    def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """Copies the state and writes it in the background; waits for the one before."""
+        self.finish()
+        final = self._path(progress.step)
+        part = final.with_suffix(".part")
+        if self._place.leads:
+            part.mkdir()
+        self._place.wait()
+        model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
+        done = async_save({"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._place.files)
+        assert isinstance(done, Future)
+        if self._place.leads:
+            (part / "progress.json").write_text(json.dumps(asdict(progress), sort_keys=True))
+        self._writing = (done, final)
+
+    def finish(self) -> None:
+        """Waits for what is being written, and makes it count."""
+        if self._writing is None:
+            return
+        (done, final), self._writing = self._writing, None
+        done.result()
+        self._place.wait()
+        if self._place.leads:
+            part = final.with_suffix(".part")
+            if final.exists():
+                shutil.rmtree(final)
+            _synced(part / "progress.json")
+            part.rename(final)
+            _synced(self.folder)
+            self._forget()
+        self._place.wait()
+
+    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+        """The last one's state into module and optimizer, for any number of ranks; a fresh start where there is none.
+
+        Raises LLaSOError where it is of another model.
+        """
+        steps = self._place.gathered(self.steps())[0]
+        if not steps:
+            return Progress()
+        folder = self._path(steps[-1])
+        progress = self.progress(steps[-1])
+        model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
+        state: dict[str, Any] = {"model": model, "optim": optim}
+        try:
+            load(state, checkpoint_id=str(folder), process_group=self._place.files)
+        except (RuntimeError, ValueError, CheckpointException) as error:
+            raise LLaSOError(f"{folder} is of another model or optimizer: {str(error)[:300]}") from error
+        set_state_dict(
+            module,
+            optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optim"],
+            options=StateDictOptions(ignore_frozen_params=True, strict=False),
+        )
+        return progress
+
+    def progress(self, step: int) -> Progress:
+        return Progress(**json.loads((self._path(step) / "progress.json").read_text()))
+
+    def best(self) -> int | None:
+        """The step that validation liked best."""
+        values = [(value, step) for step in self.steps() if (value := self.progress(step).value) is not None]
+        return min(values)[1] if values else None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def _forget(self) -> None:
+        best = self.best()
+        for step in self.steps()[: -self._keep]:
+            if step != best:
+                doomed = self._path(step).with_suffix(".part")
+                self._path(step).rename(doomed)
+                shutil.rmtree(doomed)
+
+
+def _synced(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

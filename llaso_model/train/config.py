@@ -1,0 +1,155 @@
+"""A training recipe: the YAML file that ``llaso-model train`` runs, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llaso_data import settings
+from llaso_data.settings import Part, Problem
+from llaso_data.stream.mixture import Change, Mixture, Source, problems
+
+
+class Lora(Part):
+    """Adapters of low rank in the language model."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: tuple[str, ...] = Field(("q_proj", "k_proj", "v_proj", "o_proj"), description="names of linear layers")
+
+
+class ModelPart(Part):
+    """What is trained, and where it begins."""
+
+    start: str | None = Field(None, description="folder of a LLaSO model to go on from, such as stage 1's; or parts:")
+    language_model: str | None = Field(None, description="folder or hub id of a causal language model")
+    encoder: str | None = Field(None, description="folder or hub id of a Whisper checkpoint; null: from scratch")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="other values of LLaSOConfig: fusion, stack, audio_config of a new encoder"
+    )
+    train: tuple[Literal["encoder", "aligner", "language_model"], ...] = Field(
+        ("aligner",), description="parts whose weights are trained; the rest is frozen"
+    )
+    lora: Lora | None = Field(None, description="adapters in a frozen language model")
+    gradient_checkpointing: bool = False
+    max_audio_length: float = Field(30.0, gt=0, description="seconds; longer audio is read in windows of that")
+    compile: bool = Field(False, description="torch.compile of the language model")
+
+
+class AugmentPart(Part):
+    """Other sound of the same speech, drawn anew in each epoch; see docs/stream.md."""
+
+    noise_snr_db: tuple[float, float] | None = None
+    noise_share: float = Field(1.0, ge=0, le=1)
+    speed: tuple[float, float] | None = None
+
+
+class DataPart(Part):
+    """What the stream reads: a mixture, and how it is cut into steps."""
+
+    sources: tuple[Source, ...] = Field(min_length=1, description="folders or URIs of shards, as in a mixture")
+    temperature: float | None = Field(None, ge=1)
+    balance: str | None = None
+    changes: tuple[Change, ...] = ()
+    budget: str = Field("300s", description="of a micro-batch, padding included")
+    micro_batches: int = Field(8, ge=1, description="of a global step, over all ranks")
+    window: int = Field(20, ge=1, description="shards that are shuffled together")
+    pack: bool = Field(False, description="texts of a micro-batch end to end, instead of padded")
+    num_workers: int = Field(2, ge=0)
+    max_bad: int = Field(100, ge=0)
+    cache: str | None = None
+    cache_gb: float = Field(50, gt=0)
+    augment: AugmentPart | None = None
+    validation: str | None = Field(None, description="folder or URI of held-out shards")
+    validation_samples: int = Field(200, ge=1, description="at most so many of them are transcribed for the WER")
+
+    def mixture(self) -> Mixture:
+        """The training data as an endless mixture: the number of steps says when to stop."""
+        return Mixture(
+            sources=self.sources,
+            temperature=self.temperature,
+            balance=self.balance,
+            changes=self.changes,
+            epochs=None,
+        )
+
+
+class Objectives(Part):
+    """Weights of the losses in their sum; 0 switches one off."""
+
+    completion: float = Field(1.0, ge=0, description="what the assistant says, given speech and the text before")
+    utterance: float = Field(0.0, ge=0, description="contrastive: a clip finds its text among those of the step")
+    word: float = Field(0.0, ge=0, description="contrastive: the sound of a word finds the word")
+    reconstruction: float = Field(0.0, ge=0, description="log-mel frames from the states of the text")
+    negatives: int = Field(1024, ge=0, description="words of the vocabulary that the contrastive objectives add")
+    state_noise: float = Field(0.0, ge=0, description="Gaussian noise on speech embeddings, relative to their size")
+
+
+class Optimizer(Part):
+    """AdamW, warm-up and cosine."""
+
+    lr: float = Field(5e-5, gt=0)
+    lr_of: dict[Literal["encoder", "aligner", "language_model", "heads"], float] = Field(
+        default_factory=dict, description="another learning rate of a part"
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final: float = Field(0.0, ge=0, le=1, description="share of the learning rate that the schedule ends at")
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class RunPart(Part):
+    """How long, how exact, and what is kept."""
+
+    num_epochs: float = Field(1, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="ends the run earlier, or later, than num_epochs")
+    seed: int = 0
+    precision: Literal["bf16", "fp32"] = "bf16"
+    parallel: Literal["auto", "ddp", "fsdp"] = Field("auto", description="auto: fsdp on several GPUs, else ddp")
+    logging_steps: int = Field(1, ge=1)
+    save_steps: int = Field(500, ge=1)
+    keep: int = Field(3, ge=1, description="checkpoints; the best is kept beside them")
+    validation_steps: int | None = Field(None, ge=1, description="null: with every checkpoint")
+    save: Literal["full", "trainable"] = Field("full", description="what the finished model's folder holds")
+    tensorboard: bool = True
+    wandb: str | None = Field(None, description="project of Weights & Biases")
+
+
+class TrainRecipe(Part):
+    """One stage of training."""
+
+    model: ModelPart = ModelPart()
+    data: DataPart
+    objectives: Objectives = Objectives()
+    optimizer: Optimizer = Optimizer()
+    run: RunPart = RunPart()
+
+
+def load(path: str | None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> TrainRecipe:
+    """The checked recipe; raises LLaSOError with file and line of what is wrong."""
+    return settings.load(TrainRecipe, path, overrides, options=options, more=_problems)
+
+
+def _problems(recipe: TrainRecipe) -> Iterator[Problem]:
+    for at, text in problems(recipe.data.mixture()):
+        yield ("data", *at), text
+    model, objectives = recipe.model, recipe.objectives
+    if (model.start is None) == (model.language_model is None):
+        yield ("model",), "give either start, a LLaSO model, or language_model (and encoder)"
+    if model.start is not None and model.encoder is not None:
+        yield ("model", "encoder"), "start has an encoder already"
+    if model.lora is not None and "language_model" in model.train:
+        yield ("model", "lora"), "adapters are for a frozen language model; leave language_model out of train"
+    if not model.train and model.lora is None:
+        yield ("model", "train"), "nothing is trained"
+    weights = (objectives.completion, objectives.utterance, objectives.word, objectives.reconstruction)
+    if not any(weights):
+        yield ("objectives",), "all weights are 0"
+    speech = objectives.utterance or objectives.word or objectives.completion
+    if not speech and set(model.train) & {"encoder", "aligner"}:
+        yield ("model", "train"), "no objective of the recipe reaches encoder or aligner"

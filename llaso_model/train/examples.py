@@ -1,0 +1,192 @@
+"""A micro-batch of the stream as the model and its objectives take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.errors import LLaSOError
+from llaso_data.stream.batch import Batch, Samples
+from llaso_data.text import normalize
+from llaso_model.configuration import MEL_FRAMES_PER_S, LLaSOConfig, audio_tokens
+from llaso_model.processing import IGNORED, LLaSOProcessor
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Stretches of speech and what is said in them: S spans over the speech embeddings of a micro-batch.
+
+    Embedding ``place[i]`` counts with ``share[i]`` for span ``span[i]``; a span's shares add up to 1. ``texts`` (S,).
+    """
+
+    texts: tuple[str, ...] = ()
+    span: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    place: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    share: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    @classmethod
+    def of(cls, rows: list[tuple[str, int, np.ndarray[Any, Any]]]) -> Spans:
+        """From (text, first place, weight of each place from there on)."""
+        if not rows:
+            return cls()
+        return cls(
+            tuple(text for text, _, _ in rows),
+            torch.tensor(np.repeat(np.arange(len(rows)), [len(weights) for _, _, weights in rows])),
+            torch.tensor(np.concatenate([first + np.arange(len(weights)) for _, first, weights in rows])),
+            torch.tensor(np.concatenate([weights / weights.sum() for _, _, weights in rows]), dtype=torch.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What one micro-batch's forward needs. ``inputs`` are the model's; ``tasks`` and ``keys`` are of its B samples.
+
+    ``rows`` (B, T) or (1, T) says which sample a position belongs to. ``words`` and ``utterances`` lie over the
+    embeddings of all its speech, one after the other.
+    """
+
+    step: int
+    micro_batch: int
+    keys: tuple[str, ...]
+    tasks: tuple[str, ...]
+    inputs: Mapping[str, torch.Tensor]
+    rows: torch.Tensor
+    words: Spans
+    utterances: Spans
+    audio_s: float
+
+    def to(self, device: torch.device) -> Example:
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return replace(self, inputs=moved, rows=self.rows.to(device))
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are to be said."""
+        return int((self.inputs["labels"] != IGNORED).sum())
+
+
+def example_of(batch: Batch, processor: LLaSOProcessor, config: LLaSOConfig, pack: bool = False) -> Example:
+    """Features, tokens, labels and spans of a decoded micro-batch; ``pack`` lays its texts end to end."""
+    words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+    utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+    at, samples = 0, 0
+    for _, described, sound in _described(batch):
+        samples += len(sound)
+        windows = processor.windows(sound)
+        counts = [audio_tokens(len(window), config) for window in windows]
+        starts = np.concatenate([_starts_s(count, order, config) for order, count in enumerate(counts)])
+        words += [
+            (text, at + first, weights)
+            for text, first, weights in _word_spans(described, starts, config, len(sound) / SAMPLE_RATE_HZ)
+        ]
+        if text := normalize(described.get("text") or "", described.get("language")):
+            utterances.append((text, at, np.ones(sum(counts))))
+        at += sum(counts)
+    inputs = dict(processor.batch(conversations_of(batch), output_labels=True))
+    rows = torch.arange(len(batch))[:, None].expand_as(inputs["input_ids"])
+    if pack:
+        inputs, rows = packed(inputs, rows)
+    return Example(
+        step=batch.step,
+        micro_batch=batch.micro_batch,
+        keys=tuple(batch.ids),
+        tasks=tuple(sample.task or "none" for sample in batch.samples),
+        inputs=inputs,
+        rows=rows,
+        words=Spans.of(words),
+        utterances=Spans.of(utterances),
+        audio_s=samples / SAMPLE_RATE_HZ,
+    )
+
+
+def packed(inputs: dict[str, torch.Tensor], rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The rows end to end in one, without padding; ``position_ids`` that begin again part them."""
+    inside = inputs["attention_mask"].bool()
+    positions = torch.arange(inside.shape[1])[None].expand_as(inside)
+    laid = {name: inputs[name][inside][None] for name in ("input_ids", "labels")}
+    rest = {name: value for name, value in inputs.items() if name not in (*laid, "attention_mask")}
+    return {**rest, **laid, "position_ids": positions[inside][None]}, rows[inside][None]
+
+
+def conversations_of(batch: Batch) -> list[list[dict[str, Any]]]:
+    """Each sample's messages with the sound in place of its part's name."""
+    sounds: list[dict[str, Samples]] = [{} for _ in batch.samples]
+    for number, described, sound in _described(batch):
+        sounds[number][described["part"]] = sound
+    return [_conversation(one.content, own, one.key) for one, own in zip(batch.samples, sounds, strict=True)]
+
+
+def _described(batch: Batch) -> Iterator[tuple[int, Mapping[str, Any], Samples]]:
+    """Each audio: the number of its sample, what the sample's JSON says of it, and the sound."""
+    seen: dict[int, int] = {}
+    of = [] if batch.audio_of is None else batch.audio_of.tolist()
+    for number, sound in zip(of, _sounds(batch), strict=True):
+        order = seen[number] = seen.get(number, -1) + 1
+        audios = batch.samples[number].content.get("audios") or []
+        if order >= len(audios):
+            raise LLaSOError(f"sample {batch.samples[number].key} has an audio that its JSON does not describe")
+        yield number, audios[order], sound
+
+
+def _sounds(batch: Batch) -> Iterator[Samples]:
+    """Each audio of a batch, padded or packed, without what was added."""
+    if batch.audio is None or batch.lengths is None:
+        raise LLaSOError("training needs decoded samples")
+    audio, lengths = batch.audio.numpy(), batch.lengths.tolist()
+    if audio.ndim == 2:
+        yield from (row[:length] for row, length in zip(audio, lengths, strict=True))
+    else:
+        yield from np.split(audio, np.cumsum(lengths)[:-1]) if lengths else ()
+
+
+def _conversation(content: Mapping[str, Any], sounds: Mapping[str, Samples], key: str) -> list[dict[str, Any]]:
+    """A sample's messages with the sound in place of its part's name."""
+    messages = content.get("messages")
+    if not messages:
+        raise LLaSOError(f"sample {key} has no messages; convert the shards, as docs/shards.md says")
+    try:
+        return [
+            {
+                **message,
+                "content": [
+                    {**part, "audio": sounds[part["audio"]]} if part["type"] == "audio" else part
+                    for part in message["content"]
+                ],
+            }
+            for message in messages
+        ]
+    except KeyError as error:
+        raise LLaSOError(f"sample {key}: a message names the audio {error}, which it does not have") from error
+
+
+def state_s(config: LLaSOConfig) -> float:
+    """Seconds between two places of speech in the text."""
+    from llaso_model.configuration import states_of
+
+    minute = 60 * MEL_FRAMES_PER_S
+    return config.stack * 60 / float(states_of(minute, config.audio_config))
+
+
+def _starts_s(count: int, window: int, config: LLaSOConfig) -> np.ndarray[Any, Any]:
+    return window * config.max_audio_length + np.arange(count) * state_s(config)
+
+
+def _word_spans(
+    described: Mapping[str, Any], starts: np.ndarray[Any, Any], config: LLaSOConfig, length_s: float
+) -> Iterator[tuple[str, int, np.ndarray[Any, Any]]]:
+    """(normalised word, first place, how much of each place it covers) for every word with times."""
+    step = state_s(config)
+    for word in described.get("words") or ():
+        text = normalize(word["text"], described.get("language"))
+        first_s, last_s = word["start_s"], min(word["end_s"], length_s)
+        if not text or last_s <= first_s:
+            continue
+        covered = np.minimum(starts + step, last_s) - np.maximum(starts, first_s)
+        places = np.flatnonzero(covered > 0)
+        if len(places):
+            yield text, int(places[0]), covered[places[0] : places[-1] + 1].clip(min=0)

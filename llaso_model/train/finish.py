@@ -1,0 +1,56 @@
+"""What a run leaves: the weights that it trained, and the whole model with adapters folded in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from llaso_data.errors import LLaSOError
+from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
+from llaso_model.train.config import TrainRecipe
+from llaso_model.train.log import RECIPE_FILE
+
+if TYPE_CHECKING:
+    from llaso_model.train.loop import Run
+
+TRAINED_FILE = "trained.safetensors"
+MODEL_FOLDER = "model"
+
+
+def finished(run: Run, folder: Path) -> None:
+    """Writes ``trained.safetensors``, and ``model/`` where the recipe asks for the full model."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    state: dict[str, Any] = get_model_state_dict(run.trainee, options=options)
+    if run.place.leads:
+        from safetensors.torch import save_file
+
+        part = folder / (TRAINED_FILE + ".part")
+        save_file({name: value.contiguous() for name, value in state.items()}, part)
+        part.rename(folder / TRAINED_FILE)
+        if run.recipe.run.save == "full":
+            merge(folder, folder / MODEL_FOLDER)
+    run.place.wait()
+
+
+def merge(run: Path, out: Path) -> None:
+    """The whole model of a run, adapters folded in, as a folder that ``from_pretrained`` loads. Raises LLaSOError."""
+    from safetensors.torch import load_file
+
+    if not (run / TRAINED_FILE).exists():
+        raise LLaSOError(f"{run} has no {TRAINED_FILE}: the run is not finished")
+    recipe = TrainRecipe.model_validate_json((run / RECIPE_FILE).read_text())
+    model, processor = load_model(recipe.model, recipe.run.seed)
+    trainee = trainee_of(recipe, model)
+    state: dict[str, Any] = load_file(run / TRAINED_FILE)
+    wanted = {name for name, _ in trained(trainee)}
+    if wanted != set(state):
+        other = sorted(wanted ^ set(state))[:3]
+        raise LLaSOError(f"{run / TRAINED_FILE} is not of the run's recipe: {', '.join(other)}")
+    trainee.load_state_dict(state, strict=False)
+    fold_lora(model)
+    model.requires_grad_(True)
+    save_model(out, model, processor, trainee.heads)
+    (out / "training.json").write_text(json.dumps(recipe.model_dump(mode="json"), indent=1))

@@ -1,0 +1,152 @@
+"""What a run tells: a line for each step in ``metrics.jsonl``, TensorBoard's events, and a line on the terminal."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llaso_data.errors import LLaSOError
+from llaso_model.train.config import TrainRecipe
+from llaso_model.train.distributed import Place
+from llaso_model.train.examples import Example
+
+METRICS_FILE = "metrics.jsonl"
+RECIPE_FILE = "recipe.json"
+_PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}  # bf16, dense
+
+
+class Log:
+    """Of a run that goes on after ``done`` steps: what was told of later ones is told again."""
+
+    def __init__(self, folder: Path, place: Place, recipe: TrainRecipe, done: int, steps: int) -> None:
+        self._place, self._every, self._steps = place, recipe.run.logging_steps, steps
+        self._since, self._told = time.perf_counter(), done
+        self._totals: dict[str, float] = {}
+        self._file: Any = None
+        self._board: Any = None
+        self._wandb: Any = None
+        if not place.leads:
+            return
+        path = folder / METRICS_FILE
+        kept = [line for line in _lines(path) if line["step"] <= done]
+        part = path.with_suffix(".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        part.rename(path)
+        (folder / RECIPE_FILE).write_text(recipe.model_dump_json(indent=1))
+        self._file = path.open("a")
+        if recipe.run.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        if recipe.run.wandb is not None:
+            self._wandb = _wandb(recipe.run.wandb, folder)
+
+    def step(self, record: dict[str, Any], examples: Sequence[Example], waited_s: float) -> None:
+        """Adds speeds to a step's record and writes it, each ``logging_steps``."""
+        inputs = [example.inputs for example in examples]
+        for name, value in (
+            ("tokens", sum(_held(one) for one in inputs)),
+            ("places", sum(one["input_ids"].numel() for one in inputs)),
+            ("audio_s", sum(example.audio_s for example in examples)),
+            ("frames", sum(int(one["feature_lengths"].sum()) for one in inputs if "feature_lengths" in one)),
+            ("mels", sum(_area(one["input_features"]) for one in inputs if "input_features" in one)),
+            ("data_wait_s", waited_s),
+        ):
+            self._totals[name] = self._totals.get(name, 0.0) + value
+        if record["step"] % self._every and record["step"] != self._steps:
+            return
+        totals = self._place.total(self._totals)
+        wall_s = time.perf_counter() - self._since
+        record |= {
+            "wall_s": wall_s,
+            "tokens_per_s": totals["tokens"] / wall_s,
+            "audio_s_per_s": totals["audio_s"] / wall_s,
+            "text_padding": 1 - totals["tokens"] / max(totals["places"], 1),
+            "audio_padding": 1 - totals["frames"] / max(totals["mels"], 1),
+            "data_wait": totals["data_wait_s"] / self._place.world_size / wall_s,
+            "peak_memory_mib": peak_memory_mib(self._place.device),
+        }
+        self._totals, self._since = {}, time.perf_counter()
+        self._write(record)
+        if self._place.leads:
+            told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if name in _SHOWN)
+            print(
+                f"step {record['step']}/{self._steps}: {told}; {record['audio_s_per_s']:.1f} s of audio a second, "
+                f"{record['tokens_per_s']:,.0f} tokens",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def validation(self, step: int, found: Mapping[str, float]) -> None:
+        self._write({"step": step, **{f"validation/{name}": value for name, value in found.items()}})
+        if self._place.leads:
+            told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
+            print(f"step {step}/{self._steps}: validation: {told}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        for one in (self._file, self._board):
+            if one is not None:
+                one.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if not self._place.leads:
+            return
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in record.items():
+            if self._board is not None and name != "step":
+                self._board.add_scalar(name, value, record["step"])
+        if self._wandb is not None:
+            self._wandb.log(dict(record), step=record["step"])
+
+
+_SHOWN = ("loss", "completion", "utterance", "word", "word_found", "utterance_found", "reconstruction", "grad_norm")
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most that was allocated on a GPU, or resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run, in the order of their steps; raises LLaSOError where there are none."""
+    found = list(_lines(folder / METRICS_FILE))
+    if not found:
+        raise LLaSOError(f"{folder} is no run: it has no {METRICS_FILE}")
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Whole lines only: the last one of a killed run may be cut off."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _held(inputs: Mapping[str, torch.Tensor]) -> int:
+    mask = inputs.get("attention_mask")
+    return inputs["input_ids"].numel() if mask is None else int(mask.sum())
+
+
+def _area(features: torch.Tensor) -> int:
+    return features.shape[0] * features.shape[2]
+
+
+def _wandb(project: str, folder: Path) -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise LLaSOError("run.wandb: pip install 'llaso[wandb]' first") from error
+    return wandb.init(project=project, name=folder.name, dir=str(folder), id=folder.name, resume="allow")

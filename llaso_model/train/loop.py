@@ -1,0 +1,258 @@
+"""One stage of training, from a recipe to a model: ``llaso-model train``.
+
+    for each global step: its micro-batches are collected, what they have of everything is counted over all ranks,
+    each gives its part of the loss and of the gradient, the optimizer steps.
+
+Which samples a step has, what is drawn in it, and what it is divided by depend on the step alone. So a run that was
+killed goes on with the same losses, and another number of ranks takes the same steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llaso_data.errors import LLaSOError
+from llaso_data.records import digest
+from llaso_data.stream import Augment, StreamingLoader
+from llaso_data.stream.plan import key_of
+from llaso_data.stream.windows import Cursor, Plan
+from llaso_model.processing import LLaSOProcessor
+from llaso_model.train.build import blocks_of, load_model, optimizer_of, scheduled, trained, trainee_of
+from llaso_model.train.checkpoint import Checkpoints, Progress
+from llaso_model.train.config import DataPart, TrainRecipe
+from llaso_model.train.distributed import Place, spread, started, sum_gradients
+from llaso_model.train.examples import Example, example_of
+from llaso_model.train.finish import finished
+from llaso_model.train.log import Log
+from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, Vocabulary, counts_of
+from llaso_model.train.validate import Validation
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run is made of once it stands."""
+
+    recipe: TrainRecipe
+    place: Place
+    processor: LLaSOProcessor
+    trainee: Trainee
+    optimizer: torch.optim.AdamW
+    vocabulary: Vocabulary | None
+    steps: int  # of the whole run
+
+    @property
+    def compute(self) -> Any:
+        """Where forwards run in lower precision; FSDP sees to that itself."""
+        dtype = DTYPES[self.recipe.run.precision]
+        on = dtype != torch.float32 and not self.place.sharded
+        return torch.autocast(self.place.device.type, dtype, enabled=on)
+
+
+def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
+    """Trains to the end, from the last checkpoint in ``out`` where there is one; returns the last step's record.
+
+    Raises LLaSOError.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with started(recipe.run.parallel) as place:
+        loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
+        run = prepared(recipe, place, steps_of(recipe, loader.plan))
+        checkpoints = Checkpoints(folder / "checkpoints", place, recipe.run.keep)
+        progress = checkpoints.load(run.trainee, run.optimizer)
+        _check(progress, recipe)
+        if progress.stream:
+            loader.load_state_dict(progress.stream)
+        log = Log(folder, place, recipe, progress.step, run.steps)
+        validation = Validation(recipe.data, run.processor, place)
+        record: dict[str, Any] = {}
+        waiting = time.perf_counter()
+        for number, examples in _steps(loader, run, progress.step):
+            waited_s = time.perf_counter() - waiting
+            record = step(run, number, examples)
+            log.step(record, examples, waited_s)
+            done = number + 1
+            saves = done % recipe.run.save_steps == 0 or done == run.steps
+            value = None
+            if validation.due(done, recipe.run.validation_steps, saves):
+                found = validation(run)
+                log.validation(done, found)
+                value = found["value"]
+            if saves:
+                stream = loader.state_dict()
+                checkpoints.save(run.trainee, run.optimizer, Progress(done, stream, value, identity(recipe)))
+            waiting = time.perf_counter()
+        checkpoints.finish()
+        log.close()
+        finished(run, folder)
+    return record
+
+
+def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
+    """Model, objectives and optimizer on this rank's device."""
+    model, processor = load_model(recipe.model, recipe.run.seed)
+    trainee = trainee_of(recipe, model)
+    if DTYPES[recipe.run.precision] != torch.float32 and not place.sharded:
+        for value in trainee.parameters():  # weights that never change need no float32 copy
+            value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
+    trainee.to(place.device)
+    if recipe.model.compile:
+        model.language_model.get_decoder().compile(dynamic=True)
+    if place.sharded:
+        spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
+    contrasts = recipe.objectives.negatives and any(getattr(recipe.objectives, name) for name in CONTRASTIVE)
+    return Run(
+        recipe,
+        place,
+        processor,
+        trainee.train(),
+        optimizer_of(trainee, recipe.optimizer),
+        Vocabulary(processor.tokenizer) if contrasts else None,
+        steps,
+    )
+
+
+def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:
+    """One step of the optimizer with this rank's micro-batches of it; the step's record. Raises LLaSOError."""
+    run.optimizer.zero_grad(set_to_none=True)
+    sums, targets = gradients(run, number, examples)
+    parameters = [value for _, value in trained(run.trainee)]
+    norm = nn.utils.clip_grad_norm_(parameters, run.recipe.optimizer.max_grad_norm)
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    share = scheduled(run.recipe.optimizer, number, run.steps)
+    _refuse_infinite(run, number, examples, sums, float(norm))
+    bases = [group["lr"] for group in run.optimizer.param_groups]
+    for group, base in zip(run.optimizer.param_groups, bases, strict=True):
+        group["lr"] = base * share
+    run.optimizer.step()
+    for group, base in zip(run.optimizer.param_groups, bases, strict=True):
+        group["lr"] = base
+    return {"step": number + 1, **losses_of(run, sums, targets), "grad_norm": float(norm), "lr": max(bases) * share}
+
+
+def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str, float], Targets]:
+    """The gradient of a whole step, summed over ranks, in the parameters; and the sums that its losses are made of."""
+    targets = targets_of(run, number, examples)
+    sums: dict[str, float] = {}
+    for example in examples:
+        torch.manual_seed(key_of("dropout", run.recipe.run.seed, number, example.micro_batch) % 2**63)
+        with run.compute:
+            loss, own = run.trainee(example.to(run.place.device), targets)
+        loss.backward()
+        for name, value in own.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+    sum_gradients([value for _, value in trained(run.trainee)], run.place)
+    return run.place.total(sums), targets
+
+
+def targets_of(run: Run, number: int, examples: list[Example]) -> Targets:
+    """The texts of the whole step, and how much it has of everything."""
+    objectives, tokenizer = run.recipe.objectives, run.processor.tokenizer
+    banks: dict[str, Bank] = {}
+    for name in CONTRASTIVE:
+        if getattr(objectives, name):
+            spans = [example.words if name == "word" else example.utterances for example in examples]
+            texts = [text for own in run.place.gathered([one.texts for one in spans]) for some in own for text in some]
+            more = None
+            if name == "word" and run.vocabulary is not None:
+                more = run.vocabulary.draw(objectives.negatives, run.recipe.run.seed, number)
+            banks[name] = Bank.of(texts, tokenizer, more)
+    return Targets(banks, run.place.total(counts_of(examples, objectives)))
+
+
+def losses_of(run: Run, sums: dict[str, float], targets: Targets) -> dict[str, float]:
+    """Means over the step: of each loss, of completion by task, and how often speech found its text."""
+    found: dict[str, float] = {}
+    for name, total in sums.items():
+        count = targets.counts[name.removesuffix("_found")]
+        found[name] = total / count if count else 0.0
+    weights = run.recipe.objectives
+    found["loss"] = sum(getattr(weights, name, 0) * value for name, value in found.items() if "_" not in name)
+    return found
+
+
+def identity(recipe: TrainRecipe) -> str:
+    """What must stay the same within a run: not where data lie, nor how often something is told or saved."""
+    part = recipe.model_dump(mode="json", include={"model", "objectives", "optimizer"})
+    return digest(repr(part), recipe.run.seed, recipe.run.precision)
+
+
+def loader_of(data: DataPart, seed: int, rank: int, world_size: int) -> StreamingLoader:
+    """The training data as an endless stream."""
+    augment = None
+    if data.augment is not None:
+        augment = Augment(**data.augment.model_dump())
+    return StreamingLoader(
+        data.mixture(),
+        data.budget,
+        seed=seed,
+        micro_batches=data.micro_batches,
+        rank=rank,
+        world_size=world_size,
+        num_workers=data.num_workers,
+        window=data.window,
+        pack=data.pack,
+        max_bad=data.max_bad,
+        cache=data.cache,
+        cache_bytes=round(data.cache_gb * 1e9),
+        augment=augment,
+    )
+
+
+def steps_of(recipe: TrainRecipe, plan: Plan) -> int:
+    """How many global steps the run has: epochs times the steps of the first one, or what the recipe says."""
+    if recipe.run.max_steps is not None:
+        return recipe.run.max_steps
+    once = sum(plan.window(Cursor(window=number)).steps for number in range(plan.windows_per_epoch))
+    return max(1, round(recipe.run.num_epochs * once))
+
+
+def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[tuple[int, list[Example]]]:
+    """The rest of the run's steps, each with this rank's micro-batches."""
+    if first >= run.steps:
+        return
+    examples: list[Example] = []
+    config, pack = run.trainee.model.config, run.recipe.data.pack
+    for batch in loader:
+        examples.append(example_of(batch, run.processor, config, pack))
+        if batch.after is not None:
+            yield batch.step, examples
+            examples = []
+            if batch.step + 1 >= run.steps:
+                return
+
+
+def _check(progress: Progress, recipe: TrainRecipe) -> None:
+    if progress.recipe and progress.recipe != identity(recipe):
+        raise LLaSOError(
+            "the output folder has checkpoints of another recipe (model, objectives, optimizer, seed or precision "
+            "differ); give another --output-dir"
+        )
+
+
+def _refuse_infinite(run: Run, number: int, examples: list[Example], sums: dict[str, float], norm: float) -> None:
+    """Raises LLaSOError, on all ranks, where the step's loss or gradient is no number, naming the samples."""
+    total = torch.tensor([*sums.values(), norm])
+    if bool(torch.isfinite(total).all()):
+        return
+    suspects: list[str] = []
+    targets = targets_of(run, number, examples)
+    for example in examples:
+        with torch.no_grad(), run.compute:
+            loss, _ = run.trainee(example.to(run.place.device), targets)
+        if not bool(torch.isfinite(loss)):
+            suspects += example.keys
+    named = [key for own in run.place.gathered(suspects) for key in own]
+    told = ", ".join(named[:16]) if named else "none by itself: the gradient overflowed"
+    raise LLaSOError(
+        f"step {number + 1}: loss or gradient is not finite; samples of the micro-batches at fault: {told}"
+    )

@@ -1,0 +1,140 @@
+"""Held-out samples during training: their losses, the word error rate of what the model says, and what speech finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from rapidfuzz.distance import Levenshtein
+
+from llaso_data.stream import Mixture, StreamingLoader
+from llaso_data.stream.batch import Batch
+from llaso_data.text import tokens
+from llaso_model.processing import LLaSOProcessor
+from llaso_model.train.config import DataPart
+from llaso_model.train.distributed import Place
+from llaso_model.train.examples import Example, conversations_of, example_of
+from llaso_model.train.objectives import Bank, Targets, counts_of
+
+if TYPE_CHECKING:
+    from llaso_model.train.loop import Run
+
+_MOST_TOKENS_PER_S = 10  # of an answer to speech
+_LEAST_TOKENS = 32
+
+
+class Validation:
+    """The same samples each time, dealt to all ranks."""
+
+    def __init__(self, data: DataPart, processor: LLaSOProcessor, place: Place) -> None:
+        self._data, self._processor, self._place = data, processor, place
+
+    def due(self, done: int, every: int | None, saves: bool) -> bool:
+        if self._data.validation is None:
+            return False
+        return saves if every is None else done % every == 0
+
+    def __call__(self, run: Run) -> dict[str, float]:
+        """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best."""
+        run.trainee.eval()
+        try:
+            with torch.no_grad():
+                return self._measured(run)
+        finally:
+            run.trainee.train()
+
+    def _measured(self, run: Run) -> dict[str, float]:
+        objectives = run.recipe.objectives
+        sums: dict[str, float] = {}
+        speech: list[torch.Tensor] = []
+        said: list[str] = []
+        transcribed = 0
+        for batch in self._loader():
+            example = example_of(batch, self._processor, run.trainee.model.config)
+            own = counts_of([example], objectives)
+            if objectives.completion:
+                _add(sums, own)
+                bank = {name: Bank.of([], self._processor.tokenizer) for name in ("word", "utterance")}
+                targets = Targets(bank, {**_ONES, **own})
+                with run.compute:
+                    _, losses = run.trainee(_without_spans(example).to(self._place.device), targets)
+                _add(sums, {f"sum/{name}": float(value) for name, value in losses.items()})
+                if transcribed < self._data.validation_samples:
+                    _add(sums, self._transcribed(run, batch))
+                    transcribed += len(batch) * self._place.world_size
+            if objectives.utterance and example.utterances.texts:
+                moved = example.to(self._place.device)
+                with run.compute:
+                    embeds = run.trainee.model.get_audio_features(
+                        moved.inputs["input_features"], moved.inputs["feature_lengths"]
+                    )
+                speech.append(run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu())
+                said += example.utterances.texts
+        sums = self._place.total(sums)
+        found: dict[str, float] = {}
+        if objectives.completion:
+            found["completion"] = sums["sum/completion"] / max(sums["completion"], 1)
+            if sums.get("words"):
+                found["wer"] = sums["word_errors"] / sums["words"]
+        if objectives.utterance and said:
+            found["rank1"] = self._rank1(run, speech, said)
+        found["value"] = found.get("wer", found.get("completion", 1 - found.get("rank1", 0.0)))
+        return found
+
+    def _loader(self) -> StreamingLoader:
+        assert self._data.validation is not None
+        return StreamingLoader(
+            Mixture.of(self._data.validation),
+            self._data.budget,
+            micro_batches=self._place.world_size,
+            rank=self._place.rank,
+            world_size=self._place.world_size,
+        )
+
+    def _transcribed(self, run: Run, batch: Batch) -> dict[str, float]:
+        """Word errors of greedy answers to the conversations without their last turn."""
+        wanted, asked, languages = [], [], []
+        for sample, messages in zip(batch.samples, conversations_of(batch), strict=True):
+            if messages[-1]["role"] == "assistant":
+                wanted.append("".join(part["text"] for part in messages[-1]["content"] if part["type"] == "text"))
+                asked.append(messages[:-1])
+                languages.append(sample.language)
+        if not asked:
+            return {}
+        inputs = self._processor.batch(asked).to(self._place.device)
+        longest_s = 0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / 16_000
+        most = _LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s)
+        with run.compute:
+            out = run.trainee.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=most)
+        answers = self._processor.batch_decode(out, skip_special_tokens=True)
+        errors = words = 0
+        for reference, answer, language in zip(wanted, answers, languages, strict=True):
+            right = tokens(reference, language)
+            errors += Levenshtein.distance(right, tokens(answer, language))
+            words += len(right)
+        return {"word_errors": errors, "words": words}
+
+    def _rank1(self, run: Run, speech: list[torch.Tensor], said: list[str]) -> float:
+        """How often a clip is nearest to its own text among all that are held out."""
+        texts = [text for own in self._place.gathered(said) for text in own]
+        bank = Bank.of(texts, self._processor.tokenizer)
+        own = torch.tensor([bank.number[text] for text in said])
+        nearest = (torch.cat(speech) @ run.trainee.text_vectors(bank).float().cpu().T).argmax(dim=1)
+        right = self._place.total({"right": float((nearest == own).sum()), "all": float(len(said))})
+        return right["right"] / right["all"]
+
+
+_ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
+
+
+def _without_spans(example: Example) -> Example:
+    from dataclasses import replace
+
+    from llaso_model.train.examples import Spans
+
+    return replace(example, words=Spans(), utterances=Spans())
+
+
+def _add(sums: dict[str, float], more: dict[str, float]) -> None:
+    for name, value in more.items():
+        sums[name] = sums.get(name, 0.0) + value

@@ -1,0 +1,89 @@
+"""Real clips as shards, and a small model with random weights, for the tests of training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from transformers import LlamaConfig, WhisperConfig, WhisperFeatureExtractor
+
+from llaso_data import audio
+from llaso_data.records import digest
+from llaso_data.shards import layout, manifest, writer
+from llaso_data.shards.layout import Sample
+from llaso_model.configuration import LLaSOConfig, ResNetEncoderConfig
+from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
+from llaso_model.processing import LLaSOProcessor
+from llaso_model.train.build import save_model
+from tests.conftest import Clip
+
+WHISPER = WhisperConfig(
+    d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64, decoder_layers=1, num_mel_bins=80
+)
+RESNET = ResNetEncoderConfig(widths=[32, 32, 48, 48], groups=4, pool_heads=4, pool=3)
+ENCODERS = {"whisper": WHISPER, "resnet": RESNET}
+
+
+def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s: float = 6.0) -> None:
+    """The clips' first seconds with their texts; words have even shares of the time."""
+    samples = [_sample(clip, number, longest_s) for number, clip in enumerate(clips)]
+    infos = []
+    for number, first in enumerate(range(0, len(samples), per_shard)):
+        name = layout.shard_name(number)
+        part = sorted(samples[first : first + per_shard], key=lambda sample: sample.key)
+        info = writer.write(str(out), name, part, digest=str(number), dataset="set")
+        infos.append((str(out / layout.sidecar_name(name)), info))
+    plan = digest(*(sample.key for sample in samples))
+    manifest.finish(str(out), infos, profile=manifest.LLASO, plan=plan, options=None, source=None)
+
+
+def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", dropout: float = 0.0) -> None:
+    """A small model, as a folder to start from."""
+    audio_config = ENCODERS[encoder]
+    processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=audio_config.to_dict())
+    text = LlamaConfig(
+        vocab_size=len(processor.tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        attention_dropout=dropout,
+        eos_token_id=processor.tokenizer.eos_token_id,
+        pad_token_id=processor.tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    config = LLaSOConfig(audio_config=audio_config, text_config=text, stack=4, audio_token_id=processor.audio_token_id)
+    save_model(folder, LLaSOForConditionalGeneration(config), processor)
+
+
+def _sample(clip: Clip, number: int, longest_s: float) -> Sample:
+    pcm = audio.decode(str(clip.path))[0][: round(longest_s * audio.SAMPLE_RATE_HZ)]
+    file = io.BytesIO()
+    soundfile.write(file, pcm, audio.SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    length_s = len(pcm) / audio.SAMPLE_RATE_HZ
+    words = clip.text.split()[: round(2.5 * length_s) + 1]
+    edges = np.linspace(0, length_s, len(words) + 1).round(3).tolist()
+    spoken = [
+        {"text": word, "start_s": first, "end_s": last, "logprob": None}
+        for word, first, last in zip(words, edges[:-1], edges[1:], strict=True)
+    ]
+    task = ("asr", "dictation")[number % 2]
+    messages = layout.asr_messages("Transcribe.", "flac", " ".join(words))
+    key = layout.sample_key([str(number)], task, messages)
+    described = {"part": "flac", "text": " ".join(words), "language": clip.language, "words": spoken}
+    content = {"key": key, "task": task, "messages": messages, "audios": [described]}
+    return Sample(
+        key=key,
+        parts={"flac": file.getvalue(), "json": layout.canonical(content)},
+        duration_s=length_s,
+        text_bytes=len(clip.text),
+        task=task,
+        language=clip.language,
+        modality="text+audio",
+    )
