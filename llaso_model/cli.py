@@ -104,11 +104,12 @@ def merge(run: str, out: str | None) -> None:
 def _start(model: str | None) -> dict[str, Any]:
     """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one."""
     import json
+    from pathlib import Path
 
     if model is None:
         return {}
-    config = os.path.join(model, "config.json")
-    ours = os.path.exists(config) and json.loads(open(config, "rb").read()).get("model_type") == "llaso"
+    config = Path(model) / "config.json"
+    ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
     return {"model.start": model} if ours else {"model.language_model": model}
 
 

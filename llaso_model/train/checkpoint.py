@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from llaso_data.errors import LLaSOError
+from llaso_model.train.build import trained
 from llaso_model.train.distributed import Place
 
 _NAME = re.compile(r"step-(\d{8})")
@@ -67,7 +68,7 @@ class Checkpoints:
         if self._place.leads:
             part.mkdir()
         self._place.wait()
-        model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
+        model, optim = _state(module, optimizer)
         done = async_save({"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._place.files)
         assert isinstance(done, Future)
         if self._place.leads:
@@ -101,7 +102,7 @@ class Checkpoints:
             return Progress()
         folder = self._path(steps[-1])
         progress = self.progress(steps[-1])
-        model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
+        model, optim = _state(module, optimizer)
         state: dict[str, Any] = {"model": model, "optim": optim}
         try:
             load(state, checkpoint_id=str(folder), process_group=self._place.files)
@@ -134,6 +135,12 @@ class Checkpoints:
                 doomed = self._path(step).with_suffix(".part")
                 self._path(step).rename(doomed)
                 shutil.rmtree(doomed)
+
+
+def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of what is trained: torch takes the second name of a tied weight for another one, which is not frozen."""
+    model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
+    return {name: model[name] for name, _ in trained(module)}, optim
 
 
 def _synced(path: Path) -> None:

@@ -28,7 +28,7 @@ def finished(run: Run, folder: Path) -> None:
         from safetensors.torch import save_file
 
         part = folder / (TRAINED_FILE + ".part")
-        save_file({name: value.contiguous() for name, value in state.items()}, part)
+        save_file({name: state[name].contiguous() for name, _ in trained(run.trainee)}, part)
         part.rename(folder / TRAINED_FILE)
         if run.recipe.run.save == "full":
             merge(folder, folder / MODEL_FOLDER)
