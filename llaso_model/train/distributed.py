@@ -28,7 +28,8 @@ class Place:
     world_size: int
     device: torch.device
     sharded: bool
-    files: Any  # the group that checkpoints are written in, beside the training's
+    told: Any  # the group, on CPUs, of what ranks tell each other
+    files: Any  # that of checkpoints, which are written in a thread beside
 
     @property
     def leads(self) -> bool:
@@ -40,7 +41,7 @@ class Place:
             return dict(values)
         names = sorted({name for own in self.gathered(sorted(values)) for name in own})
         sums = torch.tensor([values.get(name, 0.0) for name in names], dtype=torch.float64)
-        dist.all_reduce(sums, group=self.files)
+        dist.all_reduce(sums, group=self.told)
         return dict(zip(names, sums.tolist(), strict=True))
 
     def gathered(self, value: T) -> list[T]:
@@ -48,12 +49,12 @@ class Place:
         if self.world_size == 1:
             return [value]
         found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, value, group=self.files)
+        dist.all_gather_object(found, value, group=self.told)
         return found
 
     def wait(self) -> None:
         if self.world_size > 1:
-            dist.barrier(group=self.files)
+            dist.barrier(group=self.told)
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def started(parallel: str) -> Iterator[Place]:
             dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     sharded = parallel == "fsdp" or (parallel == "auto" and device.type == "cuda" and world_size > 1)
     try:
-        yield Place(rank, world_size, device, sharded, dist.new_group(backend="gloo"))
+        yield Place(rank, world_size, device, sharded, *(dist.new_group(backend="gloo") for _ in range(2)))
     finally:
         if ours:
             dist.destroy_process_group()
@@ -91,6 +92,7 @@ def spread(module: Any, place: Place, blocks: Sequence[nn.Module], compute: torc
     for part in module.modules():
         if hasattr(part, "set_gradient_divide_factor"):
             part.set_gradient_divide_factor(1.0)  # losses are divided already, by what the whole step has
+            part.set_force_sum_reduction_for_comms(True)  # gloo knows no other
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:

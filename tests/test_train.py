@@ -1,0 +1,288 @@
+"""Training: a step's gradient does not depend on how it is dealt, and a killed run goes on with the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from llaso_data.demo import weights
+from llaso_data.errors import LLaSOError
+from llaso_data.stream.batch import Batch, collate
+from llaso_model.train.config import TrainRecipe, load
+from llaso_model.train.distributed import started
+from llaso_model.train.examples import example_of
+from llaso_model.train.log import read_metrics
+from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
+from tests.conftest import Clip, obtained
+from tests.training_sets import write_model, write_speech
+
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.2}
+STAGE_1 = {"completion": 1.0, "utterance": 0.3, "word": 0.5, "negatives": 64}
+STAGE_2 = {"completion": 1.0}
+
+
+@pytest.fixture(scope="module")
+def speech(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    write_speech(folder, clips)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with random weights."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("start") / "model"
+    write_model(folder, AutoTokenizer.from_pretrained(obtained(weights.smollm2)))
+    return folder
+
+
+def recipe_of(start: Path, speech: Path, **parts: Any) -> TrainRecipe:
+    """A small recipe; ``parts`` replace values of its sections."""
+    values: dict[str, dict[str, Any]] = {
+        "model": {"start": str(start), "train": ("aligner",)},
+        "data": {"sources": [{"path": str(speech)}], "budget": "12s", "micro_batches": 2, "num_workers": 0},
+        "objectives": STAGE_1,
+        "optimizer": {"lr": 1e-3},
+        "run": {"max_steps": 8, "save_steps": 2, "precision": "fp32", "tensorboard": False, "save": "trainable"},
+    }
+    for name, more in parts.items():
+        values[name] = {**values[name], **more}
+    return TrainRecipe.model_validate(values)
+
+
+@pytest.fixture
+def eight(start: Path, speech: Path) -> Iterator[Any]:
+    """Eight samples of one step, and what trains on them as so many micro-batches."""
+    parts = {
+        "stage 1": {"objectives": STAGE_1, "model": {"train": ("encoder", "aligner")}},
+        "stage 2": {"objectives": STAGE_2, "model": {"lora": {**LORA, "dropout": 0.0}}},
+    }
+
+    def gradient(stage: str, sizes: Sequence[int], pack: bool = False) -> tuple[torch.Tensor, dict[str, float]]:
+        recipe = recipe_of(start, speech, data={"micro_batches": 1, "budget": "48s"}, **parts[stage])
+        batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
+        assert len(batch) >= 8
+        with started("ddp") as place:
+            run = prepared(recipe, place, 8)
+            _open_adapters(run)
+            examples = [example_of(one, run.processor, run.trainee.model.config, pack) for one in _cut(batch, sizes)]
+            sums, _ = gradients(run, 0, examples)
+            flat = [value.grad.reshape(-1) for value in run.trainee.parameters() if value.grad is not None]
+            return torch.cat(flat), sums
+
+    yield gradient
+
+
+@pytest.mark.parametrize("stage", ["stage 1", "stage 2"])
+def test_a_steps_gradient_is_the_same_however_it_is_cut(eight, stage):
+    whole, losses = eight(stage, [8])
+    assert whole.norm() > 1e-3
+    for sizes in ([1] * 8, [2] * 4, [3, 5]):
+        cut, others = eight(stage, sizes)
+        assert (cut - whole).norm() <= 1e-5 * whole.norm()
+        assert others == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["stage 1", "stage 2"])
+def test_packed_texts_give_the_same_loss_and_gradient(eight, stage):
+    padded, losses = eight(stage, [4, 4])
+    packed, others = eight(stage, [4, 4], pack=True)
+    assert others == pytest.approx(losses, rel=1e-5)
+    assert (packed - padded).norm() <= 1e-4 * padded.norm()
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path, parallel):
+    recipe = recipe_of(start, speech, run={"parallel": parallel, "max_steps": 4}, model={"lora": LORA})
+    told = [_run(recipe, tmp_path / f"{ranks}", ranks) for ranks in (1, 2)]
+    for one, two in zip(*told, strict=True):
+        assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(start, speech, tmp_path):
+    recipe = recipe_of(start, speech, model={"lora": LORA}, objectives={"state_noise": 0.1})
+    whole = _run(recipe, tmp_path / "whole", 1)
+    again = _killed_and_resumed(recipe, tmp_path / "killed", 1)
+    assert [_losses(one) for one in again] == [_losses(one) for one in whole]  # every bit of every number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_runs_killed_at_any_step_go_on_with_the_same_losses(start, speech, tmp_path, ranks, workers, parallel):
+    recipe = recipe_of(
+        start, speech, model={"lora": LORA}, data={"num_workers": workers}, run={"parallel": parallel, "max_steps": 12}
+    )
+    whole = _run(recipe, tmp_path / "whole", ranks)
+    for after in (1, 4, 9):
+        again = _killed_and_resumed(recipe, tmp_path / f"killed{after}", ranks, after)
+        assert [_losses(one) for one in again] == [_losses(one) for one in whole]
+
+
+def test_a_run_goes_on_with_fewer_ranks(start, speech, tmp_path):
+    recipe = recipe_of(start, speech, model={"lora": LORA})
+    whole = _run(recipe, tmp_path / "one", 1)
+    _run(recipe.model_copy(update={"run": recipe.run.model_copy(update={"max_steps": 4})}), tmp_path / "both", 2)
+    # max_steps bends the schedule, so the schedule is held constant where the number of steps changes.
+    straight = recipe_of(start, speech, model={"lora": LORA}, optimizer={"schedule": "constant", "warmup": 0})
+    whole = _run(straight, tmp_path / "straight", 1)
+    short = straight.model_copy(update={"run": straight.run.model_copy(update={"max_steps": 4})})
+    _run(short, tmp_path / "elastic", 2)
+    assert [one["step"] for one in whole] == list(range(1, 9))
+    for one, two in zip(whole, _run(straight, tmp_path / "elastic", 1), strict=True):
+        assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
+
+
+def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path):
+    from llaso import LLaSOModel
+    from llaso_model.train.build import load_model, trainee_of
+    from llaso_model.train.finish import TRAINED_FILE, merge
+
+    recipe = recipe_of(start, speech, model={"lora": LORA}, run={"max_steps": 3})
+    train(recipe, str(tmp_path))
+    merge(tmp_path, tmp_path / "whole")
+    from safetensors.torch import load_file
+
+    model, processor = load_model(recipe.model, 0)
+    trainee = trainee_of(recipe, model).eval()
+    trainee.load_state_dict(load_file(tmp_path / TRAINED_FILE), strict=False)
+    batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
+    inputs = dict(example_of(batch, processor, model.config).inputs)
+    folded, plain = LLaSOModel.from_pretrained(tmp_path / "whole").eval(), LLaSOModel.from_pretrained(start).eval()
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        assert torch.allclose(folded(**inputs).logits, wanted, atol=1e-5)
+        assert not torch.allclose(plain(**inputs).logits, wanted, atol=1e-3)
+
+
+def test_a_loss_that_is_no_number_names_the_samples(start, speech):
+    recipe = recipe_of(start, speech)
+    with started("ddp") as place:
+        run = prepared(recipe, place, 8)
+        batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
+        example = example_of(batch, run.processor, run.trainee.model.config)
+        broken = {**example.inputs, "input_features": example.inputs["input_features"] * torch.nan}
+        with pytest.raises(LLaSOError, match=batch.ids[0]):
+            step(run, 0, [replace(example, inputs=broken)])
+
+
+def test_checkpoints_of_another_recipe_are_refused(start, speech, tmp_path):
+    train(recipe_of(start, speech, run={"max_steps": 2}), str(tmp_path))
+    with pytest.raises(LLaSOError, match="another recipe"):
+        train(recipe_of(start, speech, run={"max_steps": 3}, optimizer={"lr": 2e-3}), str(tmp_path))
+
+
+def test_the_last_checkpoints_and_the_best_one_are_kept(start, speech, tmp_path):
+    recipe = recipe_of(start, speech, data={"validation": str(speech)}, run={"keep": 2, "save_steps": 1})
+    train(recipe, str(tmp_path))
+    lines = read_metrics(tmp_path)
+    values = {one["step"]: one["validation/value"] for one in lines if "validation/value" in one}
+    assert sorted(values) == list(range(1, 9))
+    kept = {int(path.name.removeprefix("step-")) for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {7, 8, min(values, key=lambda step: (values[step], step))}
+
+
+def test_the_command_takes_the_options_that_users_know(start, speech, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("run: {tensorboard: false, precision: fp32}\nobjectives: {completion: 1}\n")
+    words = ["train", "--config", str(recipe), "--data-dir", str(speech), "--output-dir", str(tmp_path / "out")]
+    words += ["--pretrained-model", str(start), "--batch-size", "4", "--num-epochs", "1", "--save-steps", "2"]
+    words += ["--logging-steps", "2", "--set", "data.micro_batches=2", "--set", "data.num_workers=0"]
+    done = subprocess.run([sys.executable, "-m", "llaso_model.cli", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from llaso import LLaSOModel
+
+    assert LLaSOModel.from_pretrained(tmp_path / "out" / "model").config.stack == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: {start: a, language_model: b}", "give either start"),
+        ("model: {start: a, train: [language_model], lora: {rank: 4}}", "frozen language model"),
+        ("model: {start: a, train: []}", "nothing is trained"),
+        ("model: {start: a}\nobjectives: {completion: 0}", "all weights are 0"),
+        ("model: {start: a}\nrun: {sed: 1}", "did you mean seed"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused_with_their_line(tmp_path, text, said):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data: {{sources: [{{path: x}}]}}\n{text}\n")
+    with pytest.raises(LLaSOError, match=said) as raised:
+        load(str(path))
+    assert "recipe.yaml:" in str(raised.value)
+
+
+def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
+    """The first samples of a batch, as micro-batches of these sizes."""
+    assert batch.audio is not None and batch.lengths is not None
+    sounds = [row[:length].numpy() for row, length in zip(batch.audio, batch.lengths.tolist(), strict=True)]
+    whole = [replace(sample, sounds=(sound,)) for sample, sound in zip(batch.samples, sounds, strict=True)]
+    at = 0
+    for number, size in enumerate(sizes):
+        yield Batch(batch.step, number, **collate(whole[at : at + size], False))
+        at += size
+
+
+def _open_adapters(run: Run) -> None:
+    """Adapters as they are once something was learnt: their second halves begin as zeros."""
+    torch.manual_seed(1)
+    for name, value in run.trainee.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.1)
+
+
+def _losses(record: dict[str, Any]) -> dict[str, float]:
+    told = ("loss", "completion", "word", "utterance", "grad_norm")
+    return {name: value for name, value in record.items() if name.startswith(told)}
+
+
+def _command(recipe: TrainRecipe, out: Path, ranks: int) -> list[str]:
+    path = out.with_suffix(".json")
+    path.write_text(recipe.model_dump_json())
+    launch = [sys.executable]
+    if ranks > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    return [*launch, "-m", "llaso_model.cli", "--debug", "train", str(path), "--out", str(out)]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _run(recipe: TrainRecipe, out: Path, ranks: int) -> list[dict[str, Any]]:
+    done = subprocess.run(_command(recipe, out, ranks), env=_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return read_metrics(out)
+
+
+def _killed_and_resumed(recipe: TrainRecipe, out: Path, ranks: int, after: int = 3) -> list[dict[str, Any]]:
+    """SIGKILL of all processes once so many steps are told, then the same command."""
+    process = subprocess.Popen(
+        _command(recipe, out, ranks), env=_environment(), start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < after:
+        assert process.poll() is None, "the run ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    last = json.loads(metrics.read_text().splitlines()[after - 1])["step"]
+    assert last < (recipe.run.max_steps or 0)
+    return _run(recipe, out, ranks)
