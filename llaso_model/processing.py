@@ -17,6 +17,11 @@ from llaso_model.configuration import MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
 
 AUDIO_TOKEN = "<audio>"
 TRANSCRIBE = "Transcribe the speech."
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
+)
+"""For language models without a template of their own: what is said, in turn."""
 IGNORED = -100  # labels that no loss is taken of
 _LEAST_SAMPLES = 400  # what one mel frame is made of
 

@@ -15,7 +15,7 @@ from llaso_data.checkpoints import checkpoint
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
-from llaso_model.processing import LLaSOProcessor
+from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
 from llaso_model.registration import register
 from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
 from llaso_model.train.objectives import Trainee
@@ -30,7 +30,10 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     if part.start is not None:
         folder = checkpoint("model.start", part.start, None, kind="llaso")
         model = LLaSOForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        return model, LLaSOProcessor.from_pretrained(folder)
+        processor = LLaSOProcessor.from_pretrained(folder)
+        if part.chat_template is not None:
+            processor.chat_template = _template(part.chat_template)
+        return model, processor
     from transformers import AutoConfig, AutoTokenizer, WhisperFeatureExtractor
 
     assert part.language_model is not None
@@ -48,6 +51,7 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     processor = LLaSOProcessor(
         features,
         tokenizer,
+        chat_template=_template(part.chat_template or ("" if tokenizer.chat_template else "plain")),
         stack=config.stack,
         max_audio_length=config.max_audio_length,
         tail_s=config.tail_s,
@@ -56,6 +60,10 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     config.audio_token_id = processor.audio_token_id
     model = LLaSOForConditionalGeneration.from_parts(config, encoder, language_model, dtype=torch.float32)
     return model, processor
+
+
+def _template(text: str) -> str | None:
+    return PLAIN_TEMPLATE if text == "plain" else text or None
 
 
 def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:

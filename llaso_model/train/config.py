@@ -34,6 +34,9 @@ class ModelPart(Part):
         ("aligner",), description="parts whose weights are trained; the rest is frozen"
     )
     lora: Lora | None = Field(None, description="adapters in a frozen language model")
+    chat_template: str | None = Field(
+        None, description="Jinja, or plain: what the roles say, a line each; null: the language model's own, else plain"
+    )
     gradient_checkpointing: bool = False
     max_audio_length: float = Field(30.0, gt=0, description="seconds; longer audio is read in windows of that")
     compile: bool = Field(False, description="torch.compile of the language model")

@@ -97,6 +97,13 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
     return record
 
 
+def validated(recipe: TrainRecipe) -> dict[str, float]:
+    """What validation says of the model before any step."""
+    with started(recipe.run.parallel) as place:
+        run = prepared(recipe, place, 1)
+        return Validation(recipe.data, run.processor, place)(run)
+
+
 def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
     """Model, objectives and optimizer on this rank's device."""
     model, processor = load_model(recipe.model, recipe.run.seed)

@@ -76,7 +76,9 @@ class Heads(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.scale = nn.ParameterDict({name: nn.Parameter(torch.full((1,), -np.log(_TEMPERATURE))) for name in CONTRASTIVE})
+        self.scale = nn.ParameterDict(
+            {name: nn.Parameter(torch.full((1,), -np.log(_TEMPERATURE))) for name in CONTRASTIVE}
+        )
         self.attend = nn.Linear(width, 1)
         nn.init.zeros_(self.attend.weight)
         nn.init.zeros_(self.attend.bias)

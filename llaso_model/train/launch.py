@@ -1,0 +1,47 @@
+"""Training under Ray Train: the same function on several workers, which Ray starts again where one dies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+from llaso_model.train.config import TrainRecipe
+
+_FAILURES = 3  # of workers, from each of which the run goes on at its last checkpoint
+
+
+def train_on_ray(recipe: TrainRecipe, out: str, workers: int, address: str | None = None) -> None:
+    """Trains on ``workers`` processes of a Ray cluster, one GPU each where there are GPUs; ``out`` is seen by all.
+
+    Raises LLaSOError where the run failed for good.
+    """
+    import ray
+    import torch
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    folder = Path(out).absolute()
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=True)
+    gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"recipe": recipe.model_dump(mode="json"), "out": str(folder)},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
+        run_config=RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent / ".ray"),
+            failure_config=FailureConfig(max_failures=_FAILURES),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:
+        raise LLaSOError(f"training under Ray failed: {str(error).splitlines()[0]}") from error
+
+
+def _worker(config: dict[str, Any]) -> None:
+    from llaso_model.train.loop import train
+
+    train(TrainRecipe.model_validate(config["recipe"]), config["out"])
