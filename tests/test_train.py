@@ -27,6 +27,7 @@ from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, tr
 from tests.conftest import Clip, obtained
 from tests.training_sets import write_model, write_speech
 
+RECIPES = Path(__file__).parent.parent / "pipelines"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.2}
 STAGE_1 = {"completion": 1.0, "utterance": 0.3, "word": 0.5, "negatives": 64}
 STAGE_2 = {"completion": 1.0}
@@ -225,6 +226,21 @@ def test_recipes_that_cannot_be_are_refused_with_their_line(tmp_path, text, said
     with pytest.raises(LLaSOError, match=said) as raised:
         load(str(path))
     assert "recipe.yaml:" in str(raised.value)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("train_*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_that_come_along_are_valid(path):
+    text = path.read_text()
+    start = None if "language_model:" in text else "stage1/model"
+    recipe = load(str(path), options={"data.sources": [{"path": "shards"}], "model.start": start})
+    if path.stem == "train_align":  # it shows every key
+        shown = {line.split("#")[0].strip().split(":")[0] for line in text.splitlines()}
+        sections = recipe.model_dump()
+        assert {name for section in sections.values() for name in section} <= shown | {
+            "temperature",
+            "balance",
+            "changes",
+        }
 
 
 def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
