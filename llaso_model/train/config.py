@@ -57,7 +57,7 @@ class DataPart(Part):
     temperature: float | None = Field(None, ge=1)
     balance: str | None = None
     changes: tuple[Change, ...] = ()
-    budget: str = Field("300s", description="of a micro-batch, padding included")
+    budget: str | int = Field("300s", description="of a micro-batch, padding included")
     micro_batches: int = Field(8, ge=1, description="of a global step, over all ranks")
     window: int = Field(20, ge=1, description="shards that are shuffled together")
     pack: bool = Field(False, description="texts of a micro-batch end to end, instead of padded")
