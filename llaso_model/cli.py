@@ -101,6 +101,49 @@ def merge(run: str, out: str | None) -> None:
     click.echo(folder)
 
 
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--figure", metavar="FILE", default="curves.png", show_default=True, help="PNG, SVG or PDF.")
+def plot(runs: tuple[str, ...], figure: str) -> None:
+    """Draw the curves of one run or several."""
+    from pathlib import Path
+
+    from llaso_model.train.plot import draw
+
+    panels = draw([Path(run) for run in runs], figure)
+    click.echo(f"{figure}: {', '.join(panels)}")
+
+
+@main.command()
+@click.argument("recipe_path", metavar="RECIPE")
+@click.option("--data", "--data-dir", "data", multiple=True, metavar="URI", help="Shards to train on.")
+@click.option("--pretrained-model", metavar="MODEL", help="LLaSO model to start from, or a causal language model.")
+@click.option("--memory-gb", type=float, help="On a CPU: what training may take; default: most of what is free.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+def fit(
+    recipe_path: str,
+    data: tuple[str, ...],
+    pretrained_model: str | None,
+    memory_gb: float | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Find the largest budget of a micro-batch that fits in memory, by trying."""
+    from llaso_model.train.config import load
+    from llaso_model.train.fit import fit as tries
+    from llaso_model.train.fit import with_room
+
+    options = {"data.sources": [{"path": one} for one in data] or None, **_start(pretrained_model)}
+    best = None
+    for tried in tries(load(recipe_path, overrides, options), memory_gb):
+        if tried.peak_mib is None:
+            click.echo(f"{tried.budget}: does not fit")
+        else:
+            best = tried.budget
+            click.echo(f"{tried.budget}: {tried.peak_mib:,.0f} MiB, {tried.audio_s_per_s:.1f} s of audio a second")
+    if best is not None:
+        click.echo(f"--budget {with_room(best)}")
+
+
 def _start(model: str | None) -> dict[str, Any]:
     """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one."""
     import json

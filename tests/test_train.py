@@ -22,6 +22,7 @@ from llaso_data.stream.batch import Batch, collate
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
 from llaso_model.train.examples import example_of
+from llaso_model.train.fit import fit
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
 from tests.conftest import Clip, obtained
@@ -226,6 +227,27 @@ def test_recipes_that_cannot_be_are_refused_with_their_line(tmp_path, text, said
     with pytest.raises(LLaSOError, match=said) as raised:
         load(str(path))
     assert "recipe.yaml:" in str(raised.value)
+
+
+def test_curves_of_several_runs_are_drawn(start, speech, tmp_path):
+    from llaso_model.train.plot import draw
+
+    for name in ("one", "two"):
+        train(recipe_of(start, speech, run={"max_steps": 2}), str(tmp_path / name))
+    panels = draw([tmp_path / "one", tmp_path / "two"], str(tmp_path / "curves.png"))
+    assert panels[:4] == ["loss", "completion", "word", "utterance"]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_fit_finds_a_budget_between_what_fits_and_what_does_not(start, speech):
+    recipe = recipe_of(start, speech, data={"budget": "4s", "micro_batches": 1})
+    free = list(fit(recipe))
+    assert all(one.peak_mib is not None for one in free)  # until the data have no larger micro-batch
+    peaks = [one.peak_mib for one in free if one.peak_mib is not None]
+    assert peaks[-1] > peaks[0]
+    tight = list(fit(recipe, memory_gb=(peaks[0] + peaks[-1]) / 2 / 1024))
+    assert any(one.peak_mib is None for one in tight) and any(one.peak_mib is not None for one in tight)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("train_*.yaml")), ids=lambda path: path.stem)

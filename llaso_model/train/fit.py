@@ -1,0 +1,122 @@
+"""How large a micro-batch fits: some steps of the recipe at each budget, every one in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+from llaso_model.train.config import TrainRecipe
+
+_STEPS = 3  # tried at each budget
+_ROOM = 0.9  # of what fitted: later windows may hold longer texts
+_SHARE = 0.85  # of a CPU machine's free memory
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A budget, and what it took; no memory where it did not fit."""
+
+    budget: str
+    peak_mib: float | None
+    audio_s_per_s: float | None
+    audio_s: float = 0.0
+
+
+def fit(recipe: TrainRecipe, memory_gb: float | None = None) -> Iterator[Tried]:
+    """Budgets from the recipe's own, doubled while they fit and halved until one does, then closed in on.
+
+    On a GPU the limit is its memory, on a CPU ``memory_gb`` or most of what is free. The last one that fitted is the
+    answer; :func:`with_room` leaves something free. Raises LLaSOError where the least does not fit.
+    """
+    amount, unit = _parts(recipe.data.budget)
+    limit_mib = 1024 * memory_gb if memory_gb else _SHARE * _free_mib()
+    fits, fails, most_s = 0.0, float("inf"), 0.0
+    while fails - fits > 0.1 * max(fits, amount * 0.1):
+        tried = _try(recipe, f"{amount:g}{unit}", limit_mib)
+        yield tried
+        if tried.peak_mib is None:
+            fails = amount
+            if fits == 0 and tried.audio_s_per_s is None and amount < 1:
+                raise LLaSOError("not even the least budget fits: see docs/train.md, when memory is short")
+        else:
+            if fails == float("inf") and tried.audio_s <= most_s:
+                return  # the data have no larger micro-batch
+            fits, most_s = amount, tried.audio_s
+        amount = amount * 2 if fails == float("inf") else fails / 2 if fits == 0 else (fits + fails) / 2
+        amount = float(f"{amount:.3g}")
+        if amount in (fits, fails):
+            break
+
+
+def with_room(budget: str) -> str:
+    """A little less than what fitted."""
+    amount, unit = _parts(budget)
+    return f"{float(f'{amount * _ROOM:.3g}'):g}{unit}"
+
+
+def _parts(budget: str | int) -> tuple[float, str]:
+    found = re.fullmatch(r"([\d.]+)\s*([a-z]?)", str(budget))
+    if found is None:
+        raise LLaSOError(f"data.budget {budget!r}: write 300s, 15000f (frames), 8000t (tokens) or 64 (samples)")
+    return float(found[1]), found[2]
+
+
+def _try(recipe: TrainRecipe, budget: str, limit_mib: float) -> Tried:
+    data = recipe.data.model_copy(update={"budget": budget, "num_workers": 0})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.json"
+        path.write_text(recipe.model_copy(update={"data": data}).model_dump_json())
+        done = subprocess.run([sys.executable, "-m", __name__, str(path)], capture_output=True, text=True)
+    if done.returncode == 0:
+        found = json.loads(done.stdout.splitlines()[-1])
+        if found["device"] == "cuda" or found["peak_mib"] <= limit_mib:
+            return Tried(budget, found["peak_mib"], found["audio_s_per_s"], found["audio_s"])
+        return Tried(budget, None, found["audio_s_per_s"])
+    if done.returncode == -9 or "OutOfMemory" in done.stderr or "not enough memory" in done.stderr:
+        return Tried(budget, None, None)
+    raise LLaSOError(done.stderr.strip().splitlines()[-1].removeprefix("llaso_data.errors.LLaSOError: "))
+
+
+def _free_mib() -> float:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _child(path: str) -> dict[str, Any]:
+    """Some steps of a recipe, and what they took."""
+    import time
+
+    from llaso_model.train.distributed import started
+    from llaso_model.train.examples import example_of
+    from llaso_model.train.log import peak_memory_mib
+    from llaso_model.train.loop import loader_of, prepared, step
+
+    recipe = TrainRecipe.model_validate_json(Path(path).read_text())
+    with started(recipe.run.parallel) as place:
+        loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
+        run = prepared(recipe, place, 1000)
+        examples, audio_s, started_s = [], 0.0, time.perf_counter()
+        for batch in loader:
+            examples.append(example_of(batch, run.processor, run.trainee.model.config, recipe.data.pack))
+            if batch.after is not None:
+                step(run, batch.step, examples)
+                audio_s += sum(one.audio_s for one in examples)
+                examples = []
+                if batch.step + 1 >= _STEPS:
+                    break
+        wall_s = time.perf_counter() - started_s
+        peak_mib = peak_memory_mib(place.device)
+        found = {"peak_mib": peak_mib, "audio_s_per_s": audio_s / wall_s, "audio_s": audio_s}
+        return {**found, "device": place.device.type}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_child(sys.argv[1])))
