@@ -241,7 +241,7 @@ def test_curves_of_several_runs_are_drawn(start, speech, tmp_path):
 
 @pytest.mark.slow
 def test_fit_finds_a_budget_between_what_fits_and_what_does_not(start, speech):
-    recipe = recipe_of(start, speech, data={"budget": "4s", "micro_batches": 1})
+    recipe = recipe_of(start, speech, data={"budget": "6s", "micro_batches": 1})
     free = list(fit(recipe))
     assert all(one.peak_mib is not None for one in free)  # until the data have no larger micro-batch
     peaks = [one.peak_mib for one in free if one.peak_mib is not None]

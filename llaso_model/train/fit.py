@@ -35,7 +35,7 @@ def fit(recipe: TrainRecipe, memory_gb: float | None = None) -> Iterator[Tried]:
     """Budgets from the recipe's own, doubled while they fit and halved until one does, then closed in on.
 
     On a GPU the limit is its memory, on a CPU ``memory_gb`` or most of what is free. The last one that fitted is the
-    answer; :func:`with_room` leaves something free. Raises LLaSOError where the least does not fit.
+    answer; :func:`with_room` leaves something free. Raises LLaSOError where a sample alone does not fit.
     """
     amount, unit = _parts(recipe.data.budget)
     limit_mib = 1024 * memory_gb if memory_gb else _SHARE * _free_mib()
@@ -45,8 +45,6 @@ def fit(recipe: TrainRecipe, memory_gb: float | None = None) -> Iterator[Tried]:
         yield tried
         if tried.peak_mib is None:
             fails = amount
-            if fits == 0 and tried.audio_s_per_s is None and amount < 1:
-                raise LLaSOError("not even the least budget fits: see docs/train.md, when memory is short")
         else:
             if fails == float("inf") and tried.audio_s <= most_s:
                 return  # the data have no larger micro-batch
@@ -83,7 +81,8 @@ def _try(recipe: TrainRecipe, budget: str, limit_mib: float) -> Tried:
         return Tried(budget, None, found["audio_s_per_s"])
     if done.returncode == -9 or "OutOfMemory" in done.stderr or "not enough memory" in done.stderr:
         return Tried(budget, None, None)
-    raise LLaSOError(done.stderr.strip().splitlines()[-1].removeprefix("llaso_data.errors.LLaSOError: "))
+    last = done.stderr.strip().splitlines()[-1]
+    raise LLaSOError(f"at a budget of {budget}: {re.sub('.*LLaSOError: ', '', last)}")
 
 
 def _free_mib() -> float:
