@@ -7,7 +7,6 @@ texts are taken to be what is said.
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import subprocess
@@ -34,44 +33,30 @@ _UNJUDGED = [
 
 def make_sets(folder: Path, more: list[Path]) -> dict[str, Path]:
     """Shards ``train``, ``heldout`` and one set for each folder of ``more``, by name; what is there stays."""
-    for name, names in _split().items():
+    for name, names in split().items():
         _lay_out(folder / "prompts" / name, names)
     sources = {name: folder / "prompts" / name for name in ("train", "heldout")}
     sources |= {path.name: path for path in more}
     return {name: _sharded(source, folder, name) for name, source in sources.items()}
 
 
-def _split() -> dict[str, dict[str, str]]:
+def split() -> dict[str, dict[str, str]]:
     """Name to text of the prompts that are trained on, and of those that are held out."""
-    root = assets.prompts() / "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
-    with gzip.open(root, "rt", encoding="utf-8") as file:
-        texts = assets.transcripts(file.read())
-    sounds = _sounds()
-    usable = {
-        name: text
-        for name, text in texts.items()
-        if name not in EXCLUDED
-        and assets.spoken(texts, name)
-        and (sounds / f"{name}.g722").exists()
-        and (sounds / f"{name}.g722").stat().st_size >= assets.MIN_BYTES
-    }
+    usable = {name: text for name, (_, text) in assets.english_prompts().items() if name not in EXCLUDED}
     held = set(assets.draw(sorted(usable), HELD_OUT, "held out"))
     spoken = {normalize(usable[name], "en") for name in held}
     train = {name: text for name, text in usable.items() if normalize(text, "en") not in spoken}
     return {"train": train, "heldout": {name: usable[name] for name in sorted(held)}}
 
 
-def _sounds() -> Path:
-    return assets.prompts() / "usr/share/asterisk/sounds" / assets.VOICES["en"].folder
-
-
 def _lay_out(folder: Path, texts: dict[str, str]) -> None:
+    prompts = assets.english_prompts()
     for name, text in texts.items():
         path = folder / f"{name}.g722"
         if path.exists():  # a new file's time would have it heard again
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_sounds() / f"{name}.g722", path)
+        shutil.copyfile(prompts[name][0], path)
         path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
 
 

@@ -144,6 +144,19 @@ def fit(
         click.echo(f"--budget {with_room(best)}")
 
 
+@main.command()
+@click.option(
+    "--shards", default="demo-out/shards", show_default=True, metavar="DIR", help="What `llaso-data demo` wrote."
+)
+@click.option("--out", default="demo-out/train", show_default=True, metavar="DIR", help="Where the demo writes.")
+@click.option("--english", default=240, show_default=True, help="English prompts of the shards.")
+def demo(shards: str, out: str, english: int) -> None:
+    """A short training of both stages on the demo's shards, and held-out clips transcribed."""
+    from llaso_model.demo import run_demo
+
+    run_demo(shards, out, english)
+
+
 def _start(model: str | None) -> dict[str, Any]:
     """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one."""
     import json

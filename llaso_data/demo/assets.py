@@ -108,6 +108,16 @@ def prompts() -> Path:
     return cached(f"demo/debian-{BUILD}", _unpack_packages)
 
 
+def english_prompts() -> dict[str, tuple[Path, str]]:
+    """The English prompts that are speech and have a transcript: name to (recording, text). Raises LLaSOError."""
+    unpacked = prompts()
+    with gzip.open(unpacked / _TRANSCRIPTS, "rt", encoding="utf-8") as file:
+        texts = transcripts(file.read())
+    sounds = unpacked / "usr/share/asterisk/sounds" / VOICES["en"].folder
+    found = {name: (sounds / f"{name}.g722", text) for name, text in texts.items() if spoken(texts, name)}
+    return {name: one for name, one in found.items() if one[0].exists() and one[0].stat().st_size >= MIN_BYTES}
+
+
 def clips() -> Path:
     """The 27 clips of pytest-audioeval (MIT): ``<language>/<name>.wav`` with ``<name>.txt``, in nine languages."""
 

@@ -1,0 +1,100 @@
+"""``llaso-model demo``: a short training on the demo's shards, and a clip that it never heard, transcribed.
+
+Whisper base (its encoder, frozen) and SmolLM2-135M: first the sound of words finds the words, then the language model
+says them. A few minutes on two cores are enough to see it learn, not to be good: ``bench/learn.py`` goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llaso_data.demo import assets, weights
+from llaso_data.errors import LLaSOError
+from llaso_data.text import tokens
+
+_HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
+_STEPS = (120, 60)  # of the stages
+
+
+def run_demo(shards: str, out: str, english: int) -> None:
+    """Trains both stages on the English samples of ``shards``, and prints what held-out prompts come out as."""
+    from llaso_model.train.config import TrainRecipe
+    from llaso_model.train.finish import MODEL_FOLDER
+    from llaso_model.train.loop import train
+
+    if not (Path(shards) / "manifest.json").exists():
+        raise LLaSOError(f"{shards} has no shards: run `llaso-data demo` first")
+    folder = Path(out)
+    started = time.monotonic()
+    click.secho("\n1/2  Stage 1: the sound of words finds the words", bold=True)
+    data: dict[str, Any] = {
+        "sources": [{"path": shards, "filter": {"language": ["en"]}}],
+        "micro_batches": 1,
+        "num_workers": 1,
+    }
+    run = {"logging_steps": 20, "save_steps": 10**6, "tensorboard": False}
+    stage_1 = {
+        "model": {
+            "language_model": str(weights.smollm2()),
+            "encoder": str(weights.whisper_base()),
+            "chat_template": "plain",
+            "config": {"projector_size": 2048},
+        },
+        "data": {**data, "budget": "60s"},
+        "objectives": {"completion": 0, "word": 1, "utterance": 0.5, "negatives": 2000},
+        "optimizer": {"lr": 1e-3, "warmup": 0.1},
+        "run": {**run, "max_steps": _STEPS[0]},
+    }
+    train(TrainRecipe.model_validate(stage_1), str(folder / "stage1"))
+    click.secho("\n2/2  Stage 2: the language model, with adapters, says them", bold=True)
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    stage_2 = {
+        "model": {
+            "start": str(folder / "stage1" / MODEL_FOLDER),
+            "lora": {"rank": 16, "alpha": 32, "targets": targets},
+        },
+        "data": {**data, "budget": "30s"},
+        "objectives": {"completion": 1, "word": 0.3, "negatives": 2000, "state_noise": 0.3},
+        "optimizer": {"lr": 5e-4, "warmup": 0.05},
+        "run": {**run, "max_steps": _STEPS[1]},
+    }
+    train(TrainRecipe.model_validate(stage_2), str(folder / "stage2"))
+    model = folder / "stage2" / MODEL_FOLDER
+    click.echo()
+    _transcribe(model, _held_out(english))
+    click.echo(f"\nTrained in {time.monotonic() - started:.0f} s. The model, for from_pretrained:\n{model}")
+
+
+def _held_out(english: int) -> list[tuple[str, str]]:
+    """(path, text) of prompts that are not among the ``english`` that the demo draws."""
+    prompts = assets.english_prompts()
+    known = assets.draw(sorted(prompts), english, "en")
+    said = {" ".join(tokens(prompts[name][1], "en")) for name in known}
+    new = [name for name, (_, text) in prompts.items() if " ".join(tokens(text, "en")) not in said and "/" not in name]
+    return [(str(prompts[name][0]), prompts[name][1]) for name in assets.draw(new, _HELD_OUT, "held out")]
+
+
+def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:
+    import torch
+    from rapidfuzz.distance import Levenshtein
+
+    from llaso import LLaSOModel, LLaSOProcessor
+
+    processor = LLaSOProcessor.from_pretrained(model_folder)
+    model = LLaSOModel.from_pretrained(model_folder).eval()
+    inputs = processor(audio=[path for path, _ in clips])
+    with torch.no_grad():
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=60)
+    answers = processor.batch_decode(out, skip_special_tokens=True)
+    errors = words = 0
+    for number, ((path, text), answer) in enumerate(zip(clips, answers, strict=True)):
+        wanted = tokens(text, "en")
+        errors += Levenshtein.distance(wanted, tokens(answer, "en"))
+        words += len(wanted)
+        if number < 3:
+            click.echo(f"{Path(path).name}, never heard before\n  said:   {text}\n  answer: {answer.strip()}")
+    click.echo(f"WER of {len(clips)} held-out prompts: {errors / words:.2f}")
