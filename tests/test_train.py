@@ -250,6 +250,27 @@ def test_fit_finds_a_budget_between_what_fits_and_what_does_not(start, speech):
     assert any(one.peak_mib is None for one in tight) and any(one.peak_mib is not None for one in tight)
 
 
+@pytest.mark.slow
+def test_ray_starts_a_killed_worker_again_and_the_losses_are_the_same(start, speech, tmp_path):
+    import psutil
+
+    recipe = recipe_of(start, speech, run={"max_steps": 40})
+    whole = _run(recipe, tmp_path / "whole", 2)
+    words = ["train", str(tmp_path / "whole.json"), "--out", str(tmp_path / "ray" / "out"), "--launcher", "ray"]
+    command = [sys.executable, "-m", "llaso_model.cli", "--debug", *words, "--num-workers", "2"]
+    process = subprocess.Popen(command, env=_environment(), start_new_session=True, stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "ray" / "out" / "metrics.jsonl"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
+        assert process.poll() is None, "the run ended before a worker was killed"
+        time.sleep(0.02)
+    here = psutil.Process(process.pid).children(recursive=True)
+    workers = [one for one in here if one.is_running() and "RayTrainWorker" in " ".join(one.cmdline())]
+    assert len(workers) == 2
+    workers[1].kill()
+    assert process.wait(300) == 0
+    assert [_losses(one) for one in read_metrics(tmp_path / "ray" / "out")] == [_losses(one) for one in whole]
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("train_*.yaml")), ids=lambda path: path.stem)
 def test_the_recipes_that_come_along_are_valid(path):
     text = path.read_text()
