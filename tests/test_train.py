@@ -30,7 +30,7 @@ from tests.training_sets import write_model, write_speech
 
 RECIPES = Path(__file__).parent.parent / "pipelines"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.2}
-STAGE_1 = {"completion": 1.0, "utterance": 0.3, "word": 0.5, "negatives": 64}
+STAGE_1 = {"completion": 1.0, "utterance": 0.3, "word": 0.5, "reconstruction": 0.2, "negatives": 64}
 STAGE_2 = {"completion": 1.0}
 
 
@@ -54,7 +54,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe_of(start: Path, speech: Path, **parts: Any) -> TrainRecipe:
     """A small recipe; ``parts`` replace values of its sections."""
     values: dict[str, dict[str, Any]] = {
-        "model": {"start": str(start), "train": ("aligner",)},
+        "model": {"start": str(start), "train": ("aligner",), "speech_decoder": {"width": 32, "layers": 2}},
         "data": {"sources": [{"path": str(speech)}], "budget": "12s", "micro_batches": 2, "num_workers": 0},
         "objectives": STAGE_1,
         "optimizer": {"lr": 1e-3},
@@ -80,7 +80,9 @@ def eight(start: Path, speech: Path) -> Iterator[Any]:
         with started("ddp") as place:
             run = prepared(recipe, place, 8)
             _open_adapters(run)
-            examples = [example_of(one, run.processor, run.trainee.model.config, pack) for one in _cut(batch, sizes)]
+            reads = bool(recipe.objectives.reconstruction)
+            config = run.trainee.model.config
+            examples = [example_of(one, run.processor, config, pack, reads) for one in _cut(batch, sizes)]
             sums, _ = gradients(run, 0, examples)
             flat = [value.grad.reshape(-1) for value in run.trainee.parameters() if value.grad is not None]
             return torch.cat(flat), sums
@@ -157,6 +159,7 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
     recipe = recipe_of(start, speech, model={"lora": LORA}, run={"max_steps": 3})
     train(recipe, str(tmp_path))
     merge(tmp_path, tmp_path / "whole")
+    assert (tmp_path / "whole" / "speech_decoder.safetensors").exists()
     from safetensors.torch import load_file
 
     model, processor = load_model(recipe.model, 0)
@@ -306,7 +309,7 @@ def _open_adapters(run: Run) -> None:
 
 
 def _losses(record: dict[str, Any]) -> dict[str, float]:
-    told = ("loss", "completion", "word", "utterance", "grad_norm")
+    told = ("loss", "completion", "word", "utterance", "reconstruction", "grad_norm")
     return {name: value for name, value in record.items() if name.startswith(told)}
 
 

@@ -15,6 +15,7 @@ from llaso_data.checkpoints import checkpoint
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
+from llaso_model.modeling.speech_decoder import CONFIG_FILE, SpeechDecoder, SpeechDecoderConfig
 from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
 from llaso_model.registration import register
 from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
@@ -74,7 +75,9 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
         module.requires_grad_(name in part.train)
     if part.lora is not None:
         add_lora(model, part.lora)
-    trainee = Trainee(model, recipe.objectives)
+    trainee = Trainee(
+        model, recipe.objectives, _decoder_of(recipe, model) if recipe.objectives.reconstruction else None
+    )
     if part.start is not None and os.path.exists(heads := os.path.join(part.start, HEADS_FILE)):
         from safetensors.torch import load_file
 
@@ -82,6 +85,14 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
     if part.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return trainee
+
+
+def _decoder_of(recipe: TrainRecipe, model: Any) -> SpeechDecoder:
+    """That of the model to start from, else a new one."""
+    if recipe.model.start is not None and (Path(recipe.model.start) / CONFIG_FILE).exists():
+        return SpeechDecoder.load(Path(recipe.model.start))
+    mels, sizes = model.config.audio_config.num_mel_bins, recipe.model.speech_decoder.model_dump()
+    return SpeechDecoder(SpeechDecoderConfig(model.config.hidden_size, mels, **sizes))
 
 
 def parts_of(model: Any) -> dict[str, nn.Module]:
@@ -168,7 +179,7 @@ def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
 
 
-def save_model(folder: Path, model: Any, processor: LLaSOProcessor, heads: nn.Module | None = None) -> None:
+def save_model(folder: Path, model: Any, processor: LLaSOProcessor, trainee: Trainee | None = None) -> None:
     """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole."""
     import shutil
 
@@ -178,7 +189,10 @@ def save_model(folder: Path, model: Any, processor: LLaSOProcessor, heads: nn.Mo
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part)
     processor.save_pretrained(part)
-    if heads is not None:
-        save_file({name: value.detach().contiguous() for name, value in heads.state_dict().items()}, part / HEADS_FILE)
+    if trainee is not None:
+        heads = trainee.heads.state_dict()
+        save_file({name: value.detach().contiguous() for name, value in heads.items()}, part / HEADS_FILE)
+        if trainee.decoder is not None:
+            trainee.decoder.save(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -21,6 +21,14 @@ class Lora(Part):
     targets: tuple[str, ...] = Field(("q_proj", "k_proj", "v_proj", "o_proj"), description="names of linear layers")
 
 
+class SpeechDecoderPart(Part):
+    """What rebuilds speech for the reconstruction objective."""
+
+    width: int = Field(384, ge=8)
+    layers: int = Field(6, ge=1)
+    kernel_size: int = Field(9, ge=1)
+
+
 class ModelPart(Part):
     """What is trained, and where it begins."""
 
@@ -38,6 +46,7 @@ class ModelPart(Part):
         None, description="Jinja, or plain: what the roles say, a line each; null: the language model's own, else plain"
     )
     gradient_checkpointing: bool = False
+    speech_decoder: SpeechDecoderPart = SpeechDecoderPart()
     max_audio_length: float = Field(30.0, gt=0, description="seconds; longer audio is read in windows of that")
     compile: bool = Field(False, description="torch.compile of the language model")
 

@@ -13,7 +13,8 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, Samples
 from llaso_data.text import normalize
-from llaso_model.configuration import MEL_FRAMES_PER_S, LLaSOConfig, audio_tokens
+from llaso_model.configuration import MEL_FRAMES_PER_S, MEL_HOP, LLaSOConfig, audio_tokens, states_of
+from llaso_model.modeling.speech_decoder import PAUSE, slots_of
 from llaso_model.processing import IGNORED, LLaSOProcessor
 
 
@@ -43,6 +44,44 @@ class Spans:
 
 
 @dataclass(frozen=True, slots=True)
+class Readings:
+    """Texts whose sound is to be rebuilt: R clips of one window each that have word times.
+
+    ``ids`` (R, T) with ``mask``; ``slots`` and ``frames`` (R, S) as the speech decoder takes them, covering all frames
+    of the clip; ``windows`` (R,) says which of the micro-batch's windows each one is.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    slots: torch.Tensor
+    frames: torch.Tensor
+    windows: torch.Tensor
+
+    @classmethod
+    def of(cls, rows: list[tuple[int, list[list[int]], list[int]]]) -> Readings | None:
+        """From (window, tokens of each word, frames of each slot)."""
+        if not rows:
+            return None
+        return cls(
+            ids=_padded([[one for word in words for one in word] for _, words, _ in rows], 0),
+            mask=_padded([[1] * sum(map(len, words)) for _, words, _ in rows], 0),
+            slots=_padded([slots_of([len(word) for word in words]) for _, words, _ in rows], PAUSE - 1),
+            frames=_padded([frames for _, _, frames in rows], 0),
+            windows=torch.tensor([window for window, _, _ in rows]),
+        )
+
+    def to(self, device: torch.device) -> Readings:
+        return Readings(*(getattr(self, name).to(device) for name in self.__slots__))
+
+
+def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
+    found = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
+    for row, own in zip(found, rows, strict=True):
+        row[: len(own)] = torch.tensor(own)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """What one micro-batch's forward needs. ``inputs`` are the model's; ``tasks`` and ``keys`` are of its B samples.
 
@@ -58,11 +97,13 @@ class Example:
     rows: torch.Tensor
     words: Spans
     utterances: Spans
+    readings: Readings | None
     audio_s: float
 
     def to(self, device: torch.device) -> Example:
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return replace(self, inputs=moved, rows=self.rows.to(device))
+        readings = None if self.readings is None else self.readings.to(device)
+        return replace(self, inputs=moved, rows=self.rows.to(device), readings=readings)
 
     @property
     def targets(self) -> int:
@@ -70,14 +111,23 @@ class Example:
         return int((self.inputs["labels"] != IGNORED).sum())
 
 
-def example_of(batch: Batch, processor: LLaSOProcessor, config: LLaSOConfig, pack: bool = False) -> Example:
-    """Features, tokens, labels and spans of a decoded micro-batch; ``pack`` lays its texts end to end."""
+def example_of(
+    batch: Batch, processor: LLaSOProcessor, config: LLaSOConfig, pack: bool = False, read: bool = False
+) -> Example:
+    """Features, tokens, labels and spans of a decoded micro-batch.
+
+    ``pack`` lays its texts end to end; with ``read`` it has what the reconstruction objective needs.
+    """
     words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
     utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
-    at, samples = 0, 0
+    readings: list[tuple[int, list[list[int]], list[int]]] = []
+    at, samples, window = 0, 0, 0
     for _, described, sound in _described(batch):
         samples += len(sound)
         windows = processor.windows(sound)
+        if read and len(windows) == 1 and (reading := _reading(described, len(windows[0]), processor)):
+            readings.append((window, *reading))
+        window += len(windows)
         counts = [audio_tokens(len(window), config) for window in windows]
         starts = np.concatenate([_starts_s(count, order, config) for order, count in enumerate(counts)])
         words += [
@@ -100,6 +150,7 @@ def example_of(batch: Batch, processor: LLaSOProcessor, config: LLaSOConfig, pac
         rows=rows,
         words=Spans.of(words),
         utterances=Spans.of(utterances),
+        readings=Readings.of(readings),
         audio_s=samples / SAMPLE_RATE_HZ,
     )
 
@@ -164,10 +215,29 @@ def _conversation(content: Mapping[str, Any], sounds: Mapping[str, Samples], key
         raise LLaSOError(f"sample {key}: a message names the audio {error}, which it does not have") from error
 
 
+def _reading(
+    described: Mapping[str, Any], samples: int, processor: LLaSOProcessor
+) -> tuple[list[list[int]], list[int]] | None:
+    """Tokens of each word, and frames of each slot: a pause, then a word's tokens, which share its time evenly."""
+    length = samples // MEL_HOP
+    words: list[list[int]] = []
+    frames: list[int] = []
+    at = 0
+    for word in described.get("words") or ():
+        ids = processor.tokenizer(" " + word["text"].strip(), add_special_tokens=False)["input_ids"]
+        first = min(max(at, round(word["start_s"] * MEL_FRAMES_PER_S)), length)
+        last = min(max(first, round(word["end_s"] * MEL_FRAMES_PER_S)), length)
+        if not ids:
+            continue
+        edges = np.linspace(first, last, len(ids) + 1).round().astype(int)
+        frames += [first - at, *np.diff(edges).tolist()]
+        words.append(ids)
+        at = last
+    return (words, [*frames, length - at]) if words else None
+
+
 def state_s(config: LLaSOConfig) -> float:
     """Seconds between two places of speech in the text."""
-    from llaso_model.configuration import states_of
-
     minute = 60 * MEL_FRAMES_PER_S
     return config.stack * 60 / float(states_of(minute, config.audio_config))
 

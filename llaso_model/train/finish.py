@@ -52,5 +52,5 @@ def merge(run: Path, out: Path) -> None:
     trainee.load_state_dict(state, strict=False)
     fold_lora(model)
     model.requires_grad_(True)
-    save_model(out, model, processor, trainee.heads)
+    save_model(out, model, processor, trainee)
     (out / "training.json").write_text(json.dumps(recipe.model_dump(mode="json"), indent=1))

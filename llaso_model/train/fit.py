@@ -94,7 +94,6 @@ def _child(path: str) -> dict[str, Any]:
     import time
 
     from llaso_model.train.distributed import started
-    from llaso_model.train.examples import example_of
     from llaso_model.train.log import peak_memory_mib
     from llaso_model.train.loop import loader_of, prepared, step
 
@@ -104,7 +103,7 @@ def _child(path: str) -> dict[str, Any]:
         run = prepared(recipe, place, 1000)
         examples, audio_s, started_s = [], 0.0, time.perf_counter()
         for batch in loader:
-            examples.append(example_of(batch, run.processor, run.trainee.model.config, recipe.data.pack))
+            examples.append(run.example(batch))
             if batch.after is not None:
                 step(run, batch.step, examples)
                 audio_s += sum(one.audio_s for one in examples)

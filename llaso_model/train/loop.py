@@ -20,7 +20,7 @@ from torch import nn
 
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
-from llaso_data.stream import Augment, StreamingLoader
+from llaso_data.stream import Augment, Batch, StreamingLoader
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan
 from llaso_model.processing import LLaSOProcessor
@@ -55,6 +55,11 @@ class Run:
         dtype = DTYPES[self.recipe.run.precision]
         on = dtype != torch.float32 and not self.place.sharded
         return torch.autocast(self.place.device.type, dtype, enabled=on)
+
+    def example(self, batch: Batch) -> Example:
+        """The micro-batch as the recipe's objectives take it."""
+        reads = bool(self.recipe.objectives.reconstruction)
+        return example_of(batch, self.processor, self.trainee.model.config, self.recipe.data.pack, reads)
 
 
 def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
@@ -228,9 +233,8 @@ def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[tuple[int,
     if first >= run.steps:
         return
     examples: list[Example] = []
-    config, pack = run.trainee.model.config, run.recipe.data.pack
     for batch in loader:
-        examples.append(example_of(batch, run.processor, config, pack))
+        examples.append(run.example(batch))
         if batch.after is not None:
             yield batch.step, examples
             examples = []

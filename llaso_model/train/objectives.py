@@ -17,9 +17,10 @@ from torch import nn
 
 from llaso_data.noise import shuffled
 from llaso_data.stream.plan import key_of
+from llaso_model.modeling.speech_decoder import SpeechDecoder
 from llaso_model.processing import IGNORED
 from llaso_model.train.config import Objectives
-from llaso_model.train.examples import Example, Spans
+from llaso_model.train.examples import Example, Readings, Spans
 
 CONTRASTIVE = ("utterance", "word")
 _TEMPERATURE = 0.07
@@ -87,7 +88,7 @@ class Heads(nn.Module):
 class Trainee(nn.Module):
     """The model with its objectives: the module whose forward gives the loss."""
 
-    def __init__(self, model: Any, weights: Objectives, decoder: nn.Module | None = None) -> None:
+    def __init__(self, model: Any, weights: Objectives, decoder: SpeechDecoder | None = None) -> None:
         super().__init__()
         self.model = model
         self.heads = Heads(model.config.hidden_size)
@@ -112,12 +113,25 @@ class Trainee(nn.Module):
             for task in sorted(set(example.tasks)):
                 own = torch.tensor([task == one for one in example.tasks], device=by_row.device)
                 told[f"completion/{task}"] = (by_row * own).sum()
+        if self.decoder is not None and example.readings is not None:
+            losses["reconstruction"] = self._reconstruction(example, example.readings)
         total = sum(
             (getattr(self.weights, name) / targets.counts[name] * loss for name, loss in losses.items()),
             start=self.heads.attend.bias.sum() * 0,
         )
         sums = {name: value.detach().double() for name, value in (losses | told).items()}
         return total, sums
+
+    def _reconstruction(self, example: Example, readings: Readings) -> torch.Tensor:
+        """The clips' log-mel from their texts alone."""
+        assert self.decoder is not None
+        decoder = self.model.language_model.get_decoder()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in decoder.parameters())):
+            states = decoder(input_ids=readings.ids, attention_mask=readings.mask, use_cache=False).last_hidden_state
+        with torch.autocast(states.device.type, enabled=False):
+            wanted = example.inputs["input_features"][readings.windows].float()
+            found: torch.Tensor = self.decoder.loss(states.float(), readings.slots, readings.frames, wanted)
+        return found
 
     def speech_vectors(self, speech: torch.Tensor, spans: Spans, name: str) -> torch.Tensor:
         """One vector of unit length for each span, (S, width)."""
@@ -189,6 +203,8 @@ def counts_of(examples: Sequence[Example], weights: Objectives) -> dict[str, flo
     for example in examples:
         here = {"completion": example.targets, "word": len(example.words.texts)}
         here["utterance"] = len(example.utterances.texts)
+        if example.readings is not None:
+            here["reconstruction"] = int(example.readings.frames.sum()) * example.inputs["input_features"].shape[1]
         for name, count in here.items():
             if getattr(weights, name):
                 found[name] = found.get(name, 0) + count

@@ -132,7 +132,7 @@ def _without_spans(example: Example) -> Example:
 
     from llaso_model.train.examples import Spans
 
-    return replace(example, words=Spans(), utterances=Spans())
+    return replace(example, words=Spans(), utterances=Spans(), readings=None)
 
 
 def _add(sums: dict[str, float], more: dict[str, float]) -> None:
