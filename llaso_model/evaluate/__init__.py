@@ -1,1 +1,1 @@
-"""Scores answers of speech-language models: metrics, intervals, abstention, and a report. Importing it loads nothing."""
+"""Scores answers of speech-language models: metrics, intervals, abstention, a report. Importing it loads nothing."""

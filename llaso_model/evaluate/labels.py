@@ -29,34 +29,45 @@ KINDS: tuple[Kind, ...] = ("one", "several", "none", "refusal", "empty")
 
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 _NEGATION = re.compile(
-    r"(?:\b(?:not|never|neither|nor|without|no longer)\b|n't\b|\brather than\b|\binstead of\b|\bnon\b)[\s-]*(?:(?:a|an|the|any|necessarily|"
-    r"really|actually|very|particularly|be|being|is|from|either|of)\s+){0,3}[\"']?$|(?:不是|并非|而非|不像|不属于|没有)[^，。,.]{0,4}$"
+    r"(?:\b(?:not|never|neither|nor|without|no longer)\b|n't\b|\brather than\b|\binstead of\b|"
+    r"\bnon\b)[\s-]*(?:(?:a|an|the|any|necessarily|"
+    r"really|actually|very|particularly|be|being|is|from|either|of|typical|characteristic)\s+){0,3}[\"']?$|(?:不是|并非|而非|不像|不属于|"
+    r"没有)[^，。,.]{0,4}$"
 )
 _CONCLUSION = re.compile(
-    r"\b(?:(?:final|correct|best|most likely|right|appropriate) )?(?:answer|label|conclusion)\b[^.!?]{0,90}?(?:\bis\b|\bwould be\b|:)|"
-    r"\bi(?:'d| would| will|'ll)? (?:choose|pick|select|go with)\b|\b(?:therefore|thus|hence),|(?:所以|因此)?(?:正确)?答案(?:是|为|:)|"
+    r"\b(?:(?:final|correct|best|most likely|right|appropriate) )?(?:answer|label|"
+    r"conclusion)\b[^.!?]{0,90}?(?:\bis\b|\bwould be\b|:)|"
+    r"\bi(?:'d| would| will|'ll)? (?:choose|pick|select|go with)\b|\b(?:therefore|thus|hence),|(?:所以|"
+    r"因此)?(?:正确)?答案(?:是|为|:)|"
     r"\b(?:is|be) (?:best |most likely )?(?:classified|categori[sz]ed|labell?ed|described) as\b"
 )
 _CLAUSE = re.compile(r"[.!?;。！？；\n]+(?=\s|$|[^\x00-\x7f])|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)")
 STATES = re.compile(
-    r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|he|they|tone|"
+    r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|"
+    r"he|they|tone|"
     r"intensity|recording|speech)\b.*\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
     r"\bi(?:'d| would| think| guess| believe| feel)\b|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
 )
-_ABOUT = re.compile(
-    r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|recording|sample|instruments?|sounds?|tone|pitch|"
-    r"velocity|intensity|label|answer|category|classified|classif\w+|categori\w+|identify|labell?ed|speaking|speech|sounding|intent|identity|mood|"
-    r"sentiment|feeling|feel|source|speaks?|spoken|i(?:'d| would) (?:say|guess|go|choose|estimate|describe)|my guess|best guess|"
-    r"i think|i believe|i hear|that(?:'s| is| was)|this is|it(?:'s| is) (?:a|an|the|only|likely|probably)|you(?:'re| are) (?:in|a|an|between|from)|"
-    r"your|(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably)|expresse[sd]|conveyed|midi)\b|"
-    r"声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|强度|可能是|应该是|合成|判断"
+_ABOUT = re.compile(  # \0 stands where a label was
+    r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|"
+    r"recording|sample|sentence|instruments?|(?<!it )(?<!that )sounds?|(?:it|that) sounds(?! like you(?:'re| are) \w+ing)|(?:the|his|her|their|your|'s) tone|pitch|velocity|intensity|label|answer|"
+    r"category|classified|classif\w+|categori\w+|identify|labell?ed|speaking|speech|sounding|intent|identity|mood|"
+    r"sentiment|feeling|feel|source|speaks?|spoken|i(?:'d| would) (?:say|guess|go|choose|estimate|describe)|"
+    r"my guess|best guess|i think|i believe|i hear|your (?:age|gender|mood|identity|pronunciation)|(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably)|"
+    r"you(?:'re| are) (?:in|a|an|between|from)|expresse[sd]|conveyed|midi)\b|"
+    r"\b(?:it|that|this)(?:'s| is| was) (?:(?:a|an|the|only|likely|probably|most|more|very|clearly|definitely) )*[\"']?\0|"
+    r"^\W*\0+\W*:|声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|强度|"
+    r"可能是|应该是|合成|判断"
 )
+_QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
 GENERAL = re.compile(
-    r"\b(?:typically|usually|generally|often|such as|for example|like|whether|either|can help|tools?|systems?|if)\b|是否|还是|或者|例如"
+    r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|systems?|"
+    r"if)\b|是否|还是|或者|例如"
 )
 _CUE = re.compile(
-    r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|\b(?:command|spoken text|spoken command|spoken word|text|"
+    r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|\b(?:command|"
+    r"spoken text|spoken command|spoken word|text|recogni[sz]ed speech|speech|"
     r"transcription|answer|says?|said|saying|return|speaker says)\b\s*:?|指令是|命令是|说的是|是)\s*[\"'“「]?\s*(?:to )?$"
 )
 
@@ -120,13 +131,14 @@ class Extractor:
         if option is not None:
             return Extraction("one", (option,))
         named = self._named(text)
-        refuses = REFUSAL.search(_blanked(text, named)) is not None
+        refuses = REFUSAL.search(_QUOTED.sub(" ", _blanked(text, named))) is not None
         if refuses:
             named = _stated(text, named)
         elif not self._named_only and not _is_short(text):
-            named = _about_recording(text, named)
+            named = _about_recording(text, named) or self._listed(named)
         if not refuses and len(_distinct(named)) > 1:
-            named = _concluded(text, named) or named
+            concluded = _concluded(text, named)
+            named = named if concluded is None else concluded
         found = _distinct(named)
         labels = tuple(label for label in found if label)
         if len(found) == 1 and labels:
@@ -152,6 +164,10 @@ class Extractor:
                 other = self.labels[1 - self.labels.index(label)]
                 named.append(_Named(other, found.start(), found.end()))
         return named
+
+    def _listed(self, named: Sequence[_Named]) -> list[_Named]:
+        """The labels where an answer goes through nearly all of them, whatever it says there."""
+        return list(named) if len(_distinct(named)) >= max(4, 0.8 * len(self.labels)) else []
 
     def _is_named(self, text: str, start: int, end: int) -> bool:
         """Whether the stretch is the whole answer, is quoted, or follows words such as "the command is"."""
@@ -179,7 +195,7 @@ def _bounded(form: str) -> str:
     is_range = re.fullmatch(r"\d+-\d+", form) is not None
     body = (r"\s*-\s*" if is_range else r"[\s-]+").join(parts)
     left = r"(?<![a-z0-9])(?<!\d[.,])" if re.match(r"[a-z0-9]", form) else ""
-    right = r"(?![a-z0-9])(?![.,]\d*[1-9])" if re.search(r"[a-z0-9+]$", form) else ""
+    right = r"(?![a-z0-9])(?![.,]\d*[1-9])(?![.,]0\d)" if re.search(r"[a-z0-9+]$", form) else ""
     return f"{left}{body}{right}"
 
 
@@ -241,12 +257,14 @@ def _stated(text: str, named: Sequence[_Named]) -> list[_Named]:
     return kept
 
 
-def _concluded(text: str, named: Sequence[_Named]) -> list[_Named]:
-    """The label that follows the last words of conclusion, where it is one alone."""
+def _concluded(text: str, named: Sequence[_Named]) -> list[_Named] | None:
+    """The one label that follows the last words of conclusion; none where these quote something else; else None."""
     cues = list(_CONCLUSION.finditer(text))
     if not cues:
-        return []
+        return None
     start = cues[-1].end()
     end = next((end for _, end in clauses(text) if end > start), len(text))
     inside = [one for one in named if start <= one.start < end]
-    return inside if len(_distinct(inside)) == 1 else []
+    if not inside and re.match(r"\s*[\"“「][^\"”」]+[\"”」]", text[start:]):
+        return []
+    return inside if len(_distinct(inside)) == 1 else None

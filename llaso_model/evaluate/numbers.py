@@ -18,22 +18,48 @@ from llaso_model.evaluate.refusals import folded, is_empty
 _UNITS = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ]
     )
 }
-_TENS = {word: 10 * value for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_TENS = {
+    word: 10 * value
+    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+}
 _DECADES = {
     "teens": 16.0, "teenager": 16.0, "teenage": 16.0, "twenties": 25.0, "thirties": 35.0, "forties": 45.0, "fourties": 45.0,
     "fifties": 55.0, "sixties": 65.0, "seventies": 75.0, "eighties": 85.0, "nineties": 95.0,
 }  # fmt: skip
 _CHINESE = {character: value for value, character in enumerate("零一二三四五六七八九")}
 _SPELLED = re.compile(
-    rf"\b(?:(?P<hundred>a|one) hundred(?:\s+and)?[\s-]*)?(?:(?P<tens>{'|'.join(_TENS)})(?:[\s-]+(?P<unit>one|two|three|four|five|six|"
+    rf"\b(?:(?P<hundred>a|one) hundred(?:\s+and)?[\s-]*)?(?:(?P<tens>{'|'.join(_TENS)})(?:[\s-]+(?P<unit>one|"
+    rf"two|three|four|five|six|"
     rf"seven|eight|nine))?|(?P<small>{'|'.join(sorted(_UNITS, key=len, reverse=True))}))\b|\b(?:a|one) hundred\b"
 )
 _CHINESE_NUMBER = re.compile(r"(?:(?P<tens>[一二三四五六七八九])?十(?P<unit>[一二三四五六七八九])?)")
-_DECADE = re.compile(rf"(?<![a-z0-9.])'?(?:(?P<digits>[1-9]0)'?s|(?P<name>{'|'.join(_DECADES)}))\b|(?P<chinese>[1-9]0)多岁")
+_DECADE = re.compile(
+    rf"(?<![a-z0-9.])'?(?:(?P<digits>[1-9]0)'?s|(?P<name>{'|'.join(_DECADES)}))\b|(?P<chinese>[1-9]0)多岁"
+)
 _NUMBER = r"\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"(?<![a-z0-9.])({_NUMBER})\s*(?:岁)?\s*(?:-|~|to|and|到|至|or)\s*({_NUMBER})(?![a-z0-9-]|\.\d)")
 _SINGLE = re.compile(rf"(?<![a-z0-9.#])({_NUMBER})(?!\.?\d|[a-z]|'?s\b)")
@@ -41,7 +67,10 @@ _LIST_ITEM = re.compile(r"(?<=\s)\d{1,2}\.(?=\s[a-z])")
 _CUED = (
     re.compile(rf"\bmidi\b[^.\d]{{0,60}}?\b(?:is|of|:|=|be)\s*(?:approximately |about |around )?({_NUMBER})"),
     re.compile(rf"({_NUMBER})\s*(?:-|\s)?\s*(?:years? old|years of age|year-old|岁)"),
-    re.compile(rf"\b(?:age|pitch|answer|value|number)\b[^.\d]{{0,60}}?\b(?:is|of|:|=|be)\s*(?:approximately |about |around |likely )?({_NUMBER})"),
+    re.compile(
+        rf"\b(?:age|pitch|answer|value|number)\b[^.\d]{{0,60}}?\b(?:is|of|:|=|be)\s*(?:approximately |about |"
+        rf"around |likely )?({_NUMBER})"
+    ),
 )
 
 
@@ -102,7 +131,9 @@ def _digits(text: str) -> str:
     def english(found: re.Match[str]) -> str:
         if found["tens"] is None and found["small"] is None:
             return "100"
-        rest = _TENS[found["tens"]] + _UNITS.get(found["unit"] or "zero", 0) if found["tens"] else _UNITS[found["small"]]
+        rest = (
+            _TENS[found["tens"]] + _UNITS.get(found["unit"] or "zero", 0) if found["tens"] else _UNITS[found["small"]]
+        )
         value = (100 if found["hundred"] else 0) + rest
         return str(value) if value >= 10 or text == found[0] else found[0]
 

@@ -39,6 +39,7 @@ class Set(Part):
     range: tuple[float, float] | None = None
     unit: str = ""
     language: str | None = None
+    speaker: str | None = None
     instruction: str = ""
 
 
@@ -80,11 +81,11 @@ def _problems(tasks: Tasks) -> Iterator[tuple[tuple[str | int, ...], str]]:
             yield ("sets", name), f"kind label needs labels, one of {', '.join(tasks.labels)}"
         if one.kind in ("number", "sentence_scores", "word_scores") and one.range is None:
             yield ("sets", name), f"kind {one.kind} needs range: [lowest, highest]"
-        for pattern in one.ignore:
+        for pattern in (*one.ignore, *([one.speaker] if one.speaker else [])):
             try:
                 re.compile(pattern)
             except re.error as error:
-                yield ("sets", name, "ignore"), f"{pattern!r} is no regular expression: {error}"
+                yield ("sets", name), f"{pattern!r} is no regular expression: {error}"
 
 
 def unknown(name: str, tasks: Tasks) -> LLaSOError:

@@ -1,0 +1,24 @@
+"""The commands of evaluation: ``llaso-model score``, ``report``, ``rate``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("predictions", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
+@click.option("--out", required=True, metavar="DIR", help="Folder for scores.json and rows.parquet.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="Another tasks.yaml; default: LLaSO's own.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and the tests.")
+@click.option("--workers", type=int, help="Processes; default: one for each CPU.")
+def score(predictions: tuple[str, ...], out: str, tasks_path: str | None, seed: int, workers: int | None) -> None:
+    """Score existing predictions; no model is needed.
+
+    PREDICTIONS are JSON or JSON lines: a file, a folder of one system, a folder of such folders, or a tar of them.
+    Read are LLaSO's own lines and the layouts in which LLaSO-Eval outputs are published. NAME= names the system.
+    """
+    from llaso_model.evaluate import score as scoring
+    from llaso_model.evaluate.table import print_scores
+
+    said = scoring.score(predictions, out, tasks_path, seed, workers)
+    print_scores(said, out)
