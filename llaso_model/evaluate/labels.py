@@ -182,10 +182,11 @@ class Extractor:
         given = re.fullmatch(r"(?:option |answer:? |the answer is )?\(?([a-z]|\d{1,2})\)?[.:]?", text)
         if given is None or not prompt:
             return None
-        for mark, rest in re.findall(r"(?<![a-z0-9])\(?([a-z]|\d{1,2})[).:]\s*([^()\n]{1,60})", folded(prompt)):
-            if mark == given[1]:
-                found = self._pattern.match(rest)
-                return (self._forms[_form_of(found[0], self._forms)] or None) if found else None
+        options = folded(prompt)
+        for mark in re.finditer(r"(?<![a-z0-9])\(?([a-z]|\d{1,2})[).:]\s*", options):
+            found = self._pattern.match(options, mark.end()) if mark[1] == given[1] else None
+            if found is not None:
+                return self._forms[_form_of(found[0], self._forms)] or None
         return None
 
 

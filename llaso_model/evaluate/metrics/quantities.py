@@ -71,9 +71,12 @@ def transcript_of(text: str) -> str:
 
 
 def _scores(text: str, aspects: tuple[str, ...]) -> dict[str, float]:
-    named = [(aspect, float(score)) for aspect, score in _NAMED.findall(text)]
-    if not named:
-        named = [(aspect, float(score)) for score, aspect in _BEFORE.findall(text)]
+    after = _first_of([(aspect, float(score)) for aspect, score in _NAMED.findall(text)], aspects)
+    before = _first_of([(aspect, float(score)) for score, aspect in _BEFORE.findall(text)], aspects)
+    return before if len(before) > len(after) else after
+
+
+def _first_of(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[str, float]:
     found: dict[str, float] = {}
     for aspect, score in named:
         name = "prosodic" if aspect.startswith("prosod") else aspect
