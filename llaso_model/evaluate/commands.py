@@ -22,3 +22,29 @@ def score(predictions: tuple[str, ...], out: str, tasks_path: str | None, seed: 
 
     said = scoring.score(predictions, out, tasks_path, seed, workers)
     print_scores(said, out)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...")
+@click.option("--out", metavar="DIR", help="Where to write; default: the first DIR.")
+@click.option("--title", metavar="TEXT", help="The page's heading.")
+@click.option("--audio", "audio_root", metavar="DIR", help="Folder that the rows' audio paths are relative to.")
+@click.option("--samples", "each", type=click.IntRange(0, 50), default=6, show_default=True, help="Worst rows of each.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="Another tasks.yaml; default: LLaSO's own.")
+def report(
+    folders: tuple[str, ...],
+    out: str | None,
+    title: str | None,
+    audio_root: str | None,
+    each: int,
+    tasks_path: str | None,
+) -> None:
+    """Make one HTML page, and the same figures as JSON, of scores.
+
+    DIR is a folder that `llaso-model score` wrote; of several the systems are compared with each other. The page
+    needs no network; with --audio it carries the sound of its worst rows.
+    """
+    from llaso_model.evaluate.report import report as write
+
+    for path in write(folders, out, title=title, audio_root=audio_root, each=each, tasks_path=tasks_path):
+        click.echo(path)

@@ -28,7 +28,7 @@ WER_RAW = Metric("wer_raw", "WER, raw", _rate, "lower")
 CER = Metric("cer", "CER", _rate, "lower")
 CER_RAW = Metric("cer_raw", "CER, raw", _rate, "lower")
 PER = Metric("per", "PER", _rate, "lower", formula="max(0, 1 − PER)", normalised=from_error_rate)
-WER_SWAPPED = Metric("wer_swapped", "WER, reference and hypothesis swapped (a mistake)", _rate, "lower")
+WER_SWAPPED = Metric("wer_swapped", "WER, swapped (a mistake)", _rate, "lower")
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
