@@ -78,7 +78,7 @@ def together(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[s
     head = {key: read[0][key] for key in ("format", "format_version")}
     return rows, {
         **head,
-        "made": score.made(declared, seed, files),
+        "made": {**score.made(declared, seed, files), "judged_by": read[0]["made"].get("judged_by")},
         "skipped": skipped,
         **summary.summarise(rows, declared, seed),
     }

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -14,6 +15,7 @@ from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_model.evaluate import intervals, layouts, store, summary, tasks
+from llaso_model.evaluate.judge import Judge, Question, Recorded, judged, prompts_digest
 from llaso_model.evaluate.layouts import Prediction, Sources
 from llaso_model.evaluate.metrics.generation import signatures
 from llaso_model.evaluate.rows import Row, score_rows
@@ -28,27 +30,56 @@ Job = tuple[str, list[Prediction], dict[str, float] | None]
 
 
 def score(
-    sources: Iterable[str], out: str, tasks_path: str | None = None, seed: int = 0, workers: int | None = None
+    sources: Iterable[str],
+    out: str,
+    tasks_path: str | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    judge: Judge | None = None,
+    votes: int = 1,
 ) -> dict[str, Any]:
     """Scores predictions, writes ``rows.parquet`` and ``scores.json`` into the folder `out`, returns the latter.
 
     `workers` processes; by default one for each CPU that this process may use. The result does not depend on them.
+    With a `judge` open answers are rated by it, `votes` times; what it says is kept in ``judgements.jsonl`` in `out`.
+    Else published judgements count, where the sources hold some.
     Raises LLaSOError for what cannot be read.
     """
     declared = tasks.load(tasks_path)
     read = layouts.read(list(sources), declared)
+    if judge is not None:
+        os.makedirs(out, exist_ok=True)
+        kept = Recorded(storage.join(out, "judgements.jsonl"), judge)
+        read = replace(read, judgements=judged(kept, _questions(read, declared), votes))
     rows = scored(read, tasks_path, declared, workers or len(os.sched_getaffinity(0)))
-    return write(rows, declared, out, seed, read.files, read.skipped)
+    by = None if judge is None else {"judge": judge.name, "votes": votes, "prompts": prompts_digest()}
+    return write(rows, declared, out, seed, read.files, read.skipped, by)
+
+
+def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[Question]]:
+    """The open answers that are to be judged, by system and set."""
+    found: dict[tuple[str, str], list[Question]] = {}
+    for one in read.predictions:
+        if declared.sets[one.set].kind == "open" and one.expected != "refusal":
+            question = Question(one.id, one.prompt, one.reference, one.answer)
+            found.setdefault((one.system, one.set), []).append(question)
+    return found
 
 
 def write(
-    rows: Sequence[Row], declared: Tasks, out: str, seed: int, files: dict[str, str], skipped: Sequence[str] = ()
+    rows: Sequence[Row],
+    declared: Tasks,
+    out: str,
+    seed: int,
+    files: dict[str, str],
+    skipped: Sequence[str] = (),
+    judged_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Summarises scored rows and writes both files; returns what ``scores.json`` says."""
     said = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "made": made(declared, seed, files),
+        "made": {**made(declared, seed, files), "judged_by": judged_by},
         "skipped": list(skipped),
         **summary.summarise(rows, declared, seed),
     }
