@@ -1,6 +1,6 @@
 """Draws the answers that were read by hand: ``tests/data/evaluate/hand_checked.jsonl`` began as this sample.
 
-``.venv/bin/python bench/hand_checked_answers.py ../shared/data/llaso_eval_outputs.tar.xz`` prints 200 rows as JSON lines,
+``.venv/bin/python bench/hand_checked_answers.py ../shared/data/llaso_eval_outputs.tar.xz`` prints rows as JSON lines,
 without labels: one system after the other for every closed set in turn, from a seed, no answer twice within a set. The
 draw never looks at what the extractor says. Who reads adds ``kind`` and ``label``.
 """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import signal
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -52,6 +51,11 @@ class _Group(click.Group):
             more = "" if isinstance(error, LLaSOError) else "; llaso-model --debug … shows where"
             click.echo(f"llaso-model: {error}{more}", err=True)
             ctx.exit(2)
+        except ModuleNotFoundError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"llaso-model: {error.name} is not installed; pip install 'llaso[evaluate]' brings it", err=True)
+            ctx.exit(2)
         except BaseException as error:
             # A library may have made an error of its own of the interrupt that broke into it.
             if not stopping.caught() and not isinstance(error, KeyboardInterrupt):
@@ -65,8 +69,3 @@ class _Group(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:
     """Train, evaluate and compare speech-language models."""
-
-
-def run(arguments: Sequence[str]) -> None:
-    """The command as another program calls it. Raises SystemExit."""
-    main(list(arguments))

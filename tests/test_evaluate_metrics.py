@@ -156,7 +156,10 @@ def test_pronunciation_scores_are_read_in_both_orders() -> None:
 
 
 def test_scores_of_words_know_their_occurrence() -> None:
-    said = 'Go go. For "go", accuracy is 9, stress is 8, and total score is 7. For "go", accuracy is 1, stress is 2, total score is 3.'
+    said = (
+        'Go go. For "go", accuracy is 9, stress is 8, and total score is 7. '
+        'For "go", accuracy is 1, stress is 2, total score is 3.'
+    )
     found = quantities.word_scores(said)
     assert found[("go", 0, "accuracy")] == 9 and found[("go", 1, "total")] == 3
     assert len(found) == 6

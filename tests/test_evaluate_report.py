@@ -25,14 +25,15 @@ def lines(system: str, right: int, hostile: bool = False) -> list[dict[str, Any]
         answer = wanted if i < right else ("I cannot hear the audio.", "male or female", "", "Hello!")[i % 4]
         rows.append(
             {
-                "system": system, "set": "vctk_gender_classification", "id": f"g{i}", "prompt": HOSTILE if hostile else "Which?",
-                "reference": wanted, "answer": HOSTILE if hostile and i == 39 else answer, "speaker": f"s{i // 4}",
-                "language": "en", "confidence": 1 - i / 40, "groups": {"gender": wanted.lower(), "age": str(20 + i)},
+                "system": system, "set": "vctk_gender_classification", "id": f"g{i}",
+                "prompt": HOSTILE if hostile else "Which?", "reference": wanted,
+                "answer": HOSTILE if hostile and i == 39 else answer, "speaker": f"s{i // 4}", "language": "en",
+                "confidence": 1 - i / 40, "groups": {"gender": wanted.lower(), "age": str(20 + i)},
                 "tags": [f"snr:{10 * (i % 3)}"],
             }
         )  # fmt: skip
     for i in range(6):
-        said = "the cat sat on the mat" if i < right else f"a {HOSTILE if hostile else 'dog'} sat"
+        said = "the cat sat on the mat" if i < right // 8 else f"a {HOSTILE if hostile else 'dog'} sat"
         rows.append(
             {"system": system, "set": "ASR", "id": f"a{i}", "reference": "The cat sat on the mat.", "answer": said}
         )
@@ -98,9 +99,11 @@ def test_word_differences_and_noise_curves_are_drawn(page: Path, browser: Browse
     opened = browser.open(page)
     opened.page.select_option("#set", "ASR")
     opened.page.click("[role=tab]:has-text('bad')")
-    assert "cat" not in opened.page.inner_text("#samples ins") if opened.page.query_selector("#samples ins") else True
+    assert opened.page.evaluate("[...document.querySelectorAll('#samples del')].some(e => e.textContent === 'the cat')")
     assert opened.page.evaluate("document.querySelectorAll('#curves polyline').length") == 2
     assert opened.page.evaluate("document.querySelectorAll('#risk circle').length") == 2
+    opened.page.select_option("#set", "vctk_gender_classification")
+    assert opened.page.evaluate("document.querySelectorAll('#set-slices polyline').length") == 2
 
 
 def test_the_json_says_what_the_page_says(page: Path) -> None:

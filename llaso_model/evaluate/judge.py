@@ -1,7 +1,7 @@
 """Judges of free answers: any OpenAI-compatible endpoint, a local Hugging Face model, or what a judge said before.
 
-A judge is a function of prompts to texts. Every answer of a judge is kept by the digest of (judge, prompt, vote), so that
-scoring again asks nothing twice, and a file of recorded judgements is a judge without a model.
+A judge is a function of prompts to texts. What it says is kept by the digest of (judge, prompt, vote), so that scoring
+again asks nothing twice, and a file of recorded judgements is a judge without a model.
 """
 
 from __future__ import annotations

@@ -29,46 +29,50 @@ KINDS: tuple[Kind, ...] = ("one", "several", "none", "refusal", "empty")
 
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 _NEGATION = re.compile(
-    r"(?:\b(?:not|never|neither|nor|without|no longer)\b|n't\b|\brather than\b|\binstead of\b|"
-    r"\bnon\b)[\s-]*(?:(?:a|an|the|any|necessarily|"
-    r"really|actually|very|particularly|be|being|is|from|either|of|typical|characteristic)\s+){0,3}[\"']?$|(?:不是|并非|而非|不像|不属于|"
-    r"没有)[^，。,.]{0,4}$"
+    r"(?:\b(?:not|never|neither|nor|without|no longer|rather than|instead of|non)\b|n't\b)[\s-]*"
+    r"(?:(?:a|an|the|any|necessarily|really|actually|very|particularly|be|being|is|from|either|of|typical|"
+    r"characteristic)\s+){0,3}[\"']?$|(?:不是|并非|而非|不像|不属于|没有)[^，。,.]{0,4}$"
 )
 _CONCLUSION = re.compile(
-    r"\b(?:(?:final|correct|best|most likely|right|appropriate) )?(?:answer|label|"
-    r"conclusion)\b[^.!?]{0,90}?(?:\bis\b|\bwould be\b|:)|"
-    r"\bi(?:'d| would| will|'ll)? (?:choose|pick|select|go with)\b|\b(?:therefore|thus|hence),|(?:所以|"
-    r"因此)?(?:正确)?答案(?:是|为|:)|"
+    r"\b(?:(?:final|correct|best|most likely|right|appropriate) )?(?:answer|label|conclusion)\b"
+    r"[^.!?]{0,90}?(?:\bis\b|\bwould be\b|:)|"
+    r"\bi(?:'d| would| will|'ll)? (?:choose|pick|select|go with)\b|\b(?:therefore|thus|hence),|"
+    r"(?:所以|因此)?(?:正确)?答案(?:是|为|:)|"
     r"\b(?:is|be) (?:best |most likely )?(?:classified|categori[sz]ed|labell?ed|described) as\b"
 )
 _CLAUSE = re.compile(r"[.!?;。！？；\n]+(?=\s|$|[^\x00-\x7f])|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)")
-STATES = re.compile(
-    r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|"
-    r"he|they|tone|"
-    r"intensity|recording|speech)\b.*\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
+_STATES = re.compile(
+    r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|he|"
+    r"they|tone|intensity|recording|speech)\b.*"
+    r"\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
     r"\bi(?:'d| would| think| guess| believe| feel)\b|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
 )
 _ABOUT = re.compile(  # \0 stands where a label was
     r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|"
-    r"recording|sample|sentence|instruments?|(?<!it )(?<!that )sounds?|(?:it|that) sounds(?! like you(?:'re| are) \w+ing)|(?:the|his|her|their|your|'s) tone|pitch|velocity|intensity|label|answer|"
-    r"category|classified|classif\w+|categori\w+|identify|labell?ed|speaking|speech|sounding|intent|identity|mood|"
-    r"sentiment|feeling|feel|source|speaks?|spoken|i(?:'d| would) (?:say|guess|go|choose|estimate|describe)|"
-    r"my guess|best guess|i think|i believe|i hear|your (?:age|gender|mood|identity|pronunciation)|(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably)|"
+    r"recording|sample|sentence|instruments?|(?<!it )(?<!that )sounds?|"
+    r"(?:it|that) sounds(?! like you(?:'re| are) \w+ing)|(?:the|his|her|their|your|'s) tone|pitch|velocity|"
+    r"intensity|label|answer|category|classified|classif\w+|categori\w+|identify|labell?ed|speaking|speech|"
+    r"sounding|intent|identity|mood|sentiment|feeling|feel|source|speaks?|spoken|"
+    r"i(?:'d| would) (?:say|guess|go|choose|estimate|describe)|my guess|best guess|i think|i believe|i hear|"
+    r"your (?:age|gender|mood|identity|pronunciation)|"
+    r"(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably)|"
     r"you(?:'re| are) (?:in|a|an|between|from)|expresse[sd]|conveyed|midi)\b|"
-    r"\b(?:it|that|this)(?:'s| is| was) (?:(?:a|an|the|only|likely|probably|most|more|very|clearly|definitely) )*[\"']?\0|"
-    r"^\W*\0+\W*:|声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|强度|"
-    r"可能是|应该是|合成|判断"
+    r"\b(?:it|that|this)(?:'s| is| was) "
+    r"(?:(?:a|an|the|only|likely|probably|most|more|very|clearly|definitely) )*[\"']?\0|^\W*\0+\W*:|"
+    r"声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|"
+    r"强度|可能是|应该是|合成|判断"
 )
 _QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
 GENERAL = re.compile(
-    r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|systems?|"
-    r"if)\b|是否|还是|或者|例如"
+    r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|"
+    r"systems?|if)\b|是否|还是|或者|例如"
 )
 _CUE = re.compile(
-    r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|\b(?:command|"
-    r"spoken text|spoken command|spoken word|text|recogni[sz]ed speech|speech|"
-    r"transcription|answer|says?|said|saying|return|speaker says)\b\s*:?|指令是|命令是|说的是|是)\s*[\"'“「]?\s*(?:to )?$"
+    r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|"
+    r"\b(?:command|spoken text|spoken command|spoken word|text|recogni[sz]ed speech|speech|transcription|answer|"
+    r"says?|said|saying|return|speaker says)\b\s*:?|"
+    r"指令是|命令是|说的是|是)\s*[\"'“「]?\s*(?:to )?$"
 )
 
 
@@ -253,7 +257,7 @@ def _stated(text: str, named: Sequence[_Named]) -> list[_Named]:
         inside = [one for one in named if start <= one.start < end]
         clause = blanked[start:end]
         bare = not re.search(r"[^\W\d_]", clause.replace("\0", ""))
-        if inside and not REFUSAL.search(clause) and (bare or STATES.search(clause)) and not GENERAL.search(clause):
+        if inside and not REFUSAL.search(clause) and (bare or _STATES.search(clause)) and not GENERAL.search(clause):
             kept += inside
     return kept
 

@@ -1,6 +1,6 @@
 """Conditions that an evaluation hears speech in: noise at an exact level, speed, reverberation, a telephone's band.
 
-All are functions of (samples, key): the same key gives the same sound on every machine. Samples are float32, mono, 16 kHz.
+All are functions of (samples, key): the same key gives the same sound every time. Samples are float32, mono, 16 kHz.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def active(samples: Samples) -> npt.NDArray[np.bool_]:
 
 
 def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
-    """Power of the speech over power of the noise, both where the speech is active, in dB; nan without speech or noise."""
+    """Power of the speech over power of the noise where the speech is active, in dB; nan without speech or noise."""
     where = active(speech)
     if not where.any():
         return math.nan
@@ -135,7 +135,7 @@ def mixed(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> 
     if other == 0:
         raise LLaSOError("the noise is silent where the speech is not; use another recording")
     total = speech + np.sqrt(clean / other / 10 ** (level_db / 10)) * np.asarray(noise, np.float64)
-    return (total / max(1.0, float(np.abs(total).max()))).astype(np.float32)
+    return np.asarray(total / max(1.0, float(np.abs(total).max())), np.float32)
 
 
 def shaped(speech: Samples, shape: Shape, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -192,7 +192,7 @@ def reverberant(samples: Samples, time_s: float, rng: np.random.Generator) -> Sa
     wet = fftconvolve(samples.astype(np.float64), tail)[: len(samples)]
     loudness = np.sqrt(np.mean(samples.astype(np.float64) ** 2) / max(float(np.mean(wet**2)), 1e-30))
     wet *= loudness
-    return (wet / max(1.0, float(np.abs(wet).max()))).astype(np.float32)
+    return np.asarray(wet / max(1.0, float(np.abs(wet).max())), np.float32)
 
 
 def band_limited(samples: Samples, low_hz: float, high_hz: float) -> Samples:

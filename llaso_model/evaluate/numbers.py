@@ -47,8 +47,8 @@ _TENS = {
     for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
 }
 _DECADES = {
-    "teens": 16.0, "teenager": 16.0, "teenage": 16.0, "twenties": 25.0, "thirties": 35.0, "forties": 45.0, "fourties": 45.0,
-    "fifties": 55.0, "sixties": 65.0, "seventies": 75.0, "eighties": 85.0, "nineties": 95.0,
+    "teens": 16.0, "teenager": 16.0, "teenage": 16.0, "twenties": 25.0, "thirties": 35.0, "forties": 45.0,
+    "fourties": 45.0, "fifties": 55.0, "sixties": 65.0, "seventies": 75.0, "eighties": 85.0, "nineties": 95.0,
 }  # fmt: skip
 _CHINESE = {character: value for value, character in enumerate("零一二三四五六七八九")}
 _SPELLED = re.compile(

@@ -1,8 +1,8 @@
 """Ratings by people: which answers are rated, what was said, how far raters agree.
 
-A rater reads (and, where there is sound, hears) an answer without knowing the system, and gives 1 to 5 for four aspects.
-All raters get the same items in the same random order, so that their agreement can be measured from the start.
-Ratings stand in ``ratings/<rater>.json`` beside the scores, one whole file for every answer that is given.
+A rater reads an answer, and hears it where there is sound, without knowing the system, and gives four marks of 1 to 5.
+All raters get the same items in the same random order, so that agreement can be measured from the start. Ratings stand
+in ``ratings/<rater>.json`` beside the scores, one whole file for every answer that is given.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _aspect(aspect: str, said: Sequence[Ratings], systems: Mapping[str, str]) ->
 
 
 def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
-    """Krippendorff's alpha of the raters, ordinal (Krippendorff 2011); None where no two rated one item differently enough.
+    """Krippendorff's ordinal alpha of the raters (Krippendorff 2011); None where there is nothing to compare.
 
     1 is full agreement, 0 what chance would give.
     """

@@ -1,4 +1,4 @@
-"""The rating page on loopback. It answers its own address only, and every rating is on the disk before it is confirmed."""
+"""The rating page on loopback. It answers its own address only; a rating is on the disk before it is confirmed."""
 
 from __future__ import annotations
 

@@ -102,10 +102,30 @@
     one("#set-said").replaceChildren(...systems.map((name) => saidLine(set, name)));
     one("#set-pairs").replaceChildren(pairsTable(set));
     one("#set-confusion").replaceChildren(...confusions(set, systems));
-    one("#set-slices").replaceChildren(...set.slices.map((slice) => sliceTable(set, slice, systems)));
+    one("#set-slices").replaceChildren(...riskCurves(set, systems), ...set.slices.map((slice) => sliceTable(set, slice, systems)));
     if (!systems.includes(system)) system = systems[0];
     one("#sample-systems").replaceChildren(...systems.map(tab));
     showSamples();
+  }
+
+  // Where systems say how sure they are: the risk of what they answer, from the surest answer on.
+  function riskCurves(set, systems) {
+    const curved = systems.filter((name) => (set.risk_coverage[name] ?? []).length > 1);
+    if (!curved.length) return [];
+    const [width, height, left, bottom] = [460, 240, 40, 34];
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Risk against coverage by confidence" });
+    const x = (share) => left + share * (width - left - 14);
+    const y = (share) => 10 + (1 - share) * (height - bottom - 10);
+    for (let i = 0; i <= 4; i += 1) {
+      svg.append(draw("line", { class: "gridline", x1: left, x2: width - 14, y1: y(i / 4), y2: y(i / 4) }));
+      svg.append(draw("text", { x: left - 8, y: y(i / 4) + 4, "text-anchor": "end" }, `${25 * i}`));
+      svg.append(draw("text", { x: x(i / 4), y: height - bottom + 18, "text-anchor": "middle" }, `${25 * i}`));
+    }
+    svg.append(draw("text", { x: width - 14, y: height - 2, "text-anchor": "end" }, "coverage, surest first, % →"));
+    for (const name of curved) {
+      svg.append(draw("polyline", { class: `curve ${colour(name)}`, points: set.risk_coverage[name].map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }));
+    }
+    return [make("h3", { class: "apart" }, "Risk by confidence, wrong of answered, %"), make("div", { class: "curves" }, svg), make("p", { class: "legend" }, ...curved.map(named))];
   }
 
   function metricsTable(set, systems) {

@@ -1,4 +1,4 @@
-"""``llaso-model report``: one HTML file without a network, and the same figures as JSON, of one or several score folders."""
+"""``llaso-model report``: one HTML file without a network, and the same figures as JSON, of score folders."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from llaso_data import audio
@@ -21,7 +22,7 @@ Piece = tuple[str, str]
 
 
 def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
-    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids, which is random."""
+    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids."""
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
@@ -70,20 +71,20 @@ def differences(wanted: str, given: str) -> Iterator[Piece]:
     from rapidfuzz.distance import Levenshtein
 
     first, second = wanted.split()[:200], given.split()[:200]
-    for op in Levenshtein.opcodes(first, second):
-        if op.tag == "equal":
-            yield "=", " ".join(first[op.src_start : op.src_end])
-            continue
-        if op.src_end > op.src_start:
-            yield "-", " ".join(first[op.src_start : op.src_end])
-        if op.dest_end > op.dest_start:
-            yield "+", " ".join(second[op.dest_start : op.dest_end])
+    for equal, group in groupby(Levenshtein.opcodes(first, second), key=lambda op: op.tag == "equal"):
+        ops = list(group)  # a substitution beside an insertion is one difference
+        gone = " ".join(first[ops[0].src_start : ops[-1].src_end])
+        come = " ".join(second[ops[0].dest_start : ops[-1].dest_end])
+        if equal:
+            yield "=", gone
+        else:
+            yield from ((mark, words) for mark, words in (("-", gone), ("+", come)) if words)
 
 
 def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
     """Opus as base64 by the audio's path, of the shown rows whose file is under `root`, until there is enough.
 
-    Sets take turns, so that each has some. What is not there, or cannot be decoded, is left out: the page then names it.
+    Sets take turns, so that each has some. What is not there, or cannot be decoded, is left out.
     """
     if root is None:
         return {}

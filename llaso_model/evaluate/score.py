@@ -90,7 +90,7 @@ def write(
 
 
 def scored(read: Sources, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
-    """All rows, in the order in which they were read."""
+    """All rows, by system and set in the order in which these are first met."""
     jobs: dict[tuple[str, str], list[Prediction]] = {}
     for one in read.predictions:
         jobs.setdefault((one.system, one.set), []).append(one)

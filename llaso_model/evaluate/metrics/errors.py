@@ -1,4 +1,4 @@
-"""Error rates of words, characters and phonemes (Levenshtein alignment by jiwer): errors over the reference's length."""
+"""Error rates of words, characters and phonemes (Levenshtein alignment, jiwer): errors over the reference's length."""
 
 from __future__ import annotations
 

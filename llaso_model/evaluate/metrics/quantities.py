@@ -44,7 +44,7 @@ def normalised_mae(value: Array, limits: tuple[float, float]) -> Array:
 
 
 def sentence_scores(text: str) -> dict[str, float]:
-    """Accuracy, prosody, fluency and total of a sentence as the text gives them, by aspect; what is missing is left out.
+    """Accuracy, prosody, fluency and total of a sentence as the text gives them; what is missing is left out.
 
     Both "accuracy is 9" and "9 for accuracy" are read; the first mention counts.
     """
@@ -88,7 +88,7 @@ def _first_of(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[
 def compared(
     given: Mapping[Key, float], wanted: Mapping[Key, float], limits: tuple[float, float]
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]:
-    """Sums over the wanted scores, each with its number: charged errors, errors of the answered, exact ones, answered."""
+    """Sums over the wanted scores with their number: charged errors, errors of the answered, exact ones, answered."""
     errors = [charged_error(given.get(key), value, limits) for key, value in wanted.items()]
     count, answered = float(len(errors)), sum(there for _, there in errors)
     exact = float(sum(error == 0 and there == 1 for error, there in errors))
