@@ -99,7 +99,9 @@ def test_word_differences_and_noise_curves_are_drawn(page: Path, browser: Browse
     opened = browser.open(page)
     opened.page.select_option("#set", "ASR")
     opened.page.click("[role=tab]:has-text('bad')")
-    assert opened.page.evaluate("[...document.querySelectorAll('#samples del')].some(e => e.textContent === 'the cat')")
+    assert opened.page.evaluate(
+        "[...document.querySelectorAll('#samples del')].some(e => e.textContent.startsWith('the cat'))"
+    )
     assert opened.page.evaluate("document.querySelectorAll('#curves polyline').length") == 2
     assert opened.page.evaluate("document.querySelectorAll('#risk circle').length") == 2
     opened.page.select_option("#set", "vctk_gender_classification")

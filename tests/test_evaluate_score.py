@@ -190,6 +190,12 @@ def test_all_twenty_tasks_are_declared() -> None:
     assert len(TASKS.tasks) == 20
     assert {one.task for one in TASKS.sets.values()} == set(TASKS.tasks)
     assert TASKS.set_of("ASR_test") == "ASR" and TASKS.set_of("asr") == "ASR" and TASKS.set_of("accent") is None
+    for name in TASKS.sets:
+        asked = TASKS.instruction(name)
+        assert asked and "{" not in asked
+    assert TASKS.instruction("vctk_gender_classification").endswith("Answer with one of: male, female.")
+    assert TASKS.instruction("vctk_age_classification").endswith("Answer with one of: 15-19, 20-24, 25-29, 30+.")
+    assert TASKS.instruction("vocalsound_age_prediction").endswith("Answer with a whole number from 18 to 80.")
     assert len((DATA / "faults.jsonl").read_text(encoding="utf-8").splitlines()) < 40
 
 

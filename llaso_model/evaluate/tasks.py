@@ -25,6 +25,7 @@ class Task(Part):
     short: str
     group: Literal["linguistic", "semantic", "speaker", "content"]
     layer: Layer = "tasks"
+    instruction: str = ""
 
 
 class Set(Part):
@@ -40,7 +41,6 @@ class Set(Part):
     unit: str = ""
     language: str | None = None
     speaker: str | None = None
-    instruction: str = ""
 
 
 class Tasks(Part):
@@ -49,6 +49,14 @@ class Tasks(Part):
     tasks: dict[str, Task] = Field(default_factory=dict)
     labels: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     sets: dict[str, Set] = Field(default_factory=dict)
+
+    def instruction(self, name: str) -> str:
+        """What a sample of a set is asked that has no instruction of its own; its labels or limits are named in it."""
+        one = self.sets[name]
+        labels = ", ".join(self.labels[one.labels]) if one.labels else ""
+        limits = "" if one.range is None else f"a whole number from {one.range[0]:g} to {one.range[1]:g}"
+        asked = self.tasks[one.task].instruction
+        return asked.replace("{labels}", labels).replace("{answer}", limits or f"one of: {labels}")
 
     def set_of(self, name: str) -> str | None:
         """The set that a file's stem, a set's or a task's own name means; None where there is none.
