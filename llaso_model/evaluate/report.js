@@ -65,7 +65,8 @@
     const [width, height, left, bottom] = [460, 260, 44, 34];
     const points = [...curve.points].sort((a, b) => a.snr_db - b.snr_db);
     const values = points.flatMap((point) => Object.values(point.figures).flatMap((figure) => [figure.high ?? figure.value, figure.value]));
-    const top = Math.max(...values, 0.01) * 1.05;
+    const most = Math.max(...values, 0.01);
+    const top = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 10, 20, 40, 100, 200].find((end) => end >= most) ?? most;
     const [low, high] = [points[0].snr_db, points[points.length - 1].snr_db];
     const x = (level) => left + ((level - low) / (high - low || 1)) * (width - left - 14);
     const y = (value) => 10 + (1 - value / top) * (height - bottom - 10);

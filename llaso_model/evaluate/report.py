@@ -184,11 +184,9 @@ def _layers(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     common = said["overall"]["common"]
     everything = {system: common[system]["value"] if system in common else None for system in said["systems"]}
     tags = said["tags"]
-    robust = [
-        one
-        for one in tags
-        if one["tag"].split(":")[0] in ("snr", "noise", "speed", "reverberation", "band", "accent", "ambiguous")
-    ]
+    others = ("noise", "speed", "reverberation", "band", "accent", "ambiguous")
+    robust = [one for one in tags if one["tag"].split(":")[0] in others]
+    levels = {one["tag"] for one in tags if one["tag"].startswith("snr:")}
     general = [one for one in tags if one["tag"].startswith("unseen")]
     return [
         {
@@ -202,7 +200,12 @@ def _layers(said: Mapping[str, Any]) -> list[dict[str, Any]]:
             "scores": everything,
         },
         {"name": "Generalisation", "says": "rows tagged unseen_…", "tags": general},
-        {"name": "Robustness", "says": "rows tagged snr:…, speed:…, accent, ambiguous", "tags": robust},
+        {
+            "name": "Robustness",
+            "says": "rows tagged snr:…, speed:…, accent, ambiguous",
+            "tags": robust,
+            "levels": len(levels),
+        },
     ]
 
 
