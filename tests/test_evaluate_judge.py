@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import judge, score
 from llaso_model.evaluate.judge import Endpoint, Question, Recorded
+from tests.conftest import obtained
 from tests.test_evaluate_report import lines
 
 
@@ -122,3 +124,13 @@ def test_the_primary_metric_of_open_answers_is_the_judges(chat: Chat, tmp_path: 
     assert opened["primary"] == "judge" or opened["metrics"]["one"]["judge"]["value"] == 5.0
     assert said["made"]["judged_by"]["judge"] == "judge-1 at temperature 0"
     assert (tmp_path / "out" / "judgements.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_local_model_is_a_judge(tmp_path: Path) -> None:
+    """SmolLM2-135M is no good judge, but it answers, twice the same at temperature 0, and is asked once."""
+    kept = Recorded(str(tmp_path / "said.jsonl"), judge.LocalModel(str(obtained(weights.smollm2)), max_new_tokens=12))
+    prompts = ["Say Score: 4", "Say Score: 2"]
+    first = kept(prompts, 0)
+    assert all(isinstance(one, str) and one for one in first)
+    assert Recorded(kept.path, name=kept.name)(prompts, 0) == first

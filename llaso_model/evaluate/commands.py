@@ -36,7 +36,9 @@ def score(
     from llaso_model.evaluate.table import print_scores
 
     judge = None if judge_at is None else judge_of(judge_at, judge_model, votes)
-    said = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes)
+    said = scoring.score(
+        predictions, out, tasks_path, seed, workers, judge, votes, lambda line: click.echo(line, err=True)
+    )
     print_scores(said, out)
 
 

@@ -37,23 +37,32 @@ def score(
     workers: int | None = None,
     judge: Judge | None = None,
     votes: int = 1,
+    say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Scores predictions, writes ``rows.parquet`` and ``scores.json`` into the folder `out`, returns the latter.
 
     `workers` processes; by default one for each CPU that this process may use. The result does not depend on them.
     With a `judge` open answers are rated by it, `votes` times; what it says is kept in ``judgements.jsonl`` in `out`.
-    Else published judgements count, where the sources hold some.
+    Else published judgements count, where the sources hold some. `say` is told what is being done.
     Raises LLaSOError for what cannot be read.
     """
     declared = tasks.load(tasks_path)
     read = layouts.read(list(sources), declared)
+    systems = len({one.system for one in read.predictions})
+    say(f"{len(read.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
         os.makedirs(out, exist_ok=True)
         kept = Recorded(storage.join(out, "judgements.jsonl"), judge)
         read = replace(read, judgements=judged(kept, _questions(read, declared), votes))
-    rows = scored(read, tasks_path, declared, workers or len(os.sched_getaffinity(0)))
+    rows = scored(read, tasks_path, declared, workers or _cpus())
+    say("scored; intervals and pairs are being computed")
     by = None if judge is None else {"judge": judge.name, "votes": votes, "prompts": prompts_digest()}
     return write(rows, declared, out, seed, read.files, read.skipped, by)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use; macOS says only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[Question]]:
