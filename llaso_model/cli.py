@@ -1,7 +1,11 @@
-"""The command ``llaso-model``. Everything heavy is imported inside the commands, so ``--help`` is instant."""
+"""The command ``llaso-model``. A subcommand is a line in :data:`COMMANDS`; its module is imported when it is called.
+
+So ``--help`` is instant, and adding a command touches no other one.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -9,164 +13,60 @@ import click
 
 from llaso_data import __version__
 from llaso_data.commands import Commands
-from llaso_data.errors import LLaSOError
 
 # Idle threads of a CPU run that wait by spinning slow each other down where cores are shared; read at torch's import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("llaso_model.train.commands:train", "Train one stage from shards."),
+    "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
+    "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
+    "merge": ("llaso_model.train.commands:merge", "Write a run's whole model, adapters folded in."),
+    "score": ("llaso_model.evaluate.commands:score", "Score existing predictions; no model is needed."),
+    "report": ("llaso_model.evaluate.commands:report", "Make one HTML page and JSON of scores."),
+    "rate": ("llaso_model.evaluate.commands:rate", "Let people rate answers blindly in the browser."),
+    "demo": ("llaso_model.train.commands:demo", "A short training on the demo's shards."),
+}
+"""Name: (module and attribute of the click command, what ``--help`` says of it)."""
+
+
+class _Table(Commands):
+    """Imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.params.get("debug") or str(error.name).startswith("llaso"):
+                raise
+            click.echo(f"llaso-model: {error.name} is not installed; pip install 'llaso[evaluate]' brings it", err=True)
+            ctx.exit(2)
+
 
 @click.group(
     "llaso-model",
-    cls=Commands,
+    cls=_Table,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="llaso-model")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:
-    """Training shards to a speech-language model, and what it is worth."""
-
-
-@main.command()
-@click.argument("recipe_path", metavar="[RECIPE]", required=False)
-@click.option("--config", metavar="FILE", help="The recipe, said the other way.")
-@click.option("--data", "--data-dir", "data", multiple=True, metavar="URI", help="Shards to train on; may be repeated.")
-@click.option("--out", "--output-dir", "out", metavar="DIR", required=True, help="Folder of the run; it goes on there.")
-@click.option("--pretrained-model", metavar="MODEL", help="LLaSO model to start from, or a causal language model.")
-@click.option("--validation", metavar="URI", help="Held-out shards.")
-@click.option("--budget", metavar="BUDGET", help="Of a micro-batch: 300s, 15000f, 8000t.")
-@click.option("--batch-size", type=int, help="Samples of a micro-batch, in place of a budget.")
-@click.option("--num-epochs", type=float)
-@click.option("--max-steps", type=int)
-@click.option("--logging-steps", type=int)
-@click.option("--save-steps", type=int)
-@click.option("--seed", type=int)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="e.g. optimizer.lr=1e-4")
-@click.option("--launcher", type=click.Choice(["none", "ray"]), default="none", help="torchrun needs none.")
-@click.option("--num-workers", type=int, default=1, help="Processes of --launcher ray; one per GPU.")
-@click.option("--address", metavar="ADDRESS", help="A Ray cluster to join.")
-def train(
-    recipe_path: str | None,
-    config: str | None,
-    data: tuple[str, ...],
-    out: str,
-    pretrained_model: str | None,
-    validation: str | None,
-    budget: str | None,
-    batch_size: int | None,
-    overrides: tuple[str, ...],
-    launcher: str,
-    num_workers: int,
-    address: str | None,
-    **run: Any,
-) -> None:
-    """Train one stage, from the last checkpoint in the output folder where there is one.
-
-    RECIPE is a YAML file such as pipelines/train_align.yaml; options override it. Several processes: torchrun
-    --nproc-per-node 8 -m llaso_model.cli train …, or --launcher ray.
-    """
-    from llaso_model.train.config import load
-
-    if recipe_path and config and recipe_path != config:
-        raise LLaSOError("RECIPE and --config name two files; give one")
-    options: dict[str, Any] = {
-        "data.sources": [{"path": one} for one in data] or None,
-        "data.validation": validation,
-        "data.budget": budget if batch_size is None else str(batch_size),
-        **{f"run.{name}": value for name, value in run.items()},
-        **_start(pretrained_model),
-    }
-    recipe = load(recipe_path or config, overrides, options)
-    if launcher == "ray":
-        from llaso_model.train.launch import train_on_ray
-
-        train_on_ray(recipe, out, num_workers, address)
-        return
-    from llaso_model.train.loop import train as run_training
-
-    run_training(recipe, out)
-
-
-@main.command()
-@click.argument("run", metavar="RUN")
-@click.option("--out", metavar="DIR", help="Default: RUN/model.")
-def merge(run: str, out: str | None) -> None:
-    """Write a run's whole model, with its adapters folded in, as a folder for from_pretrained."""
-    from pathlib import Path
-
-    from llaso_model.train.finish import MODEL_FOLDER
-    from llaso_model.train.finish import merge as merged
-
-    folder = Path(out) if out else Path(run) / MODEL_FOLDER
-    merged(Path(run), folder)
-    click.echo(folder)
-
-
-@main.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--figure", metavar="FILE", default="curves.png", show_default=True, help="PNG, SVG or PDF.")
-def plot(runs: tuple[str, ...], figure: str) -> None:
-    """Draw the curves of one run or several."""
-    from pathlib import Path
-
-    from llaso_model.train.plot import draw
-
-    panels = draw([Path(run) for run in runs], figure)
-    click.echo(f"{figure}: {', '.join(panels)}")
-
-
-@main.command()
-@click.argument("recipe_path", metavar="RECIPE")
-@click.option("--data", "--data-dir", "data", multiple=True, metavar="URI", help="Shards to train on.")
-@click.option("--pretrained-model", metavar="MODEL", help="LLaSO model to start from, or a causal language model.")
-@click.option("--memory-gb", type=float, help="On a CPU: what training may take; default: most of what is free.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
-def fit(
-    recipe_path: str,
-    data: tuple[str, ...],
-    pretrained_model: str | None,
-    memory_gb: float | None,
-    overrides: tuple[str, ...],
-) -> None:
-    """Find the largest budget of a micro-batch that fits in memory, by trying."""
-    from llaso_model.train.config import load
-    from llaso_model.train.fit import fit as tries
-    from llaso_model.train.fit import with_room
-
-    options = {"data.sources": [{"path": one} for one in data] or None, **_start(pretrained_model)}
-    best = None
-    for tried in tries(load(recipe_path, overrides, options), memory_gb):
-        if tried.peak_mib is None:
-            click.echo(f"{tried.budget}: does not fit")
-        else:
-            best = tried.budget
-            click.echo(f"{tried.budget}: {tried.peak_mib:,.0f} MiB, {tried.audio_s_per_s:.1f} s of audio a second")
-    if best is not None:
-        click.echo(f"--budget {with_room(best)}")
-
-
-@main.command()
-@click.option(
-    "--shards", default="demo-out/shards", show_default=True, metavar="DIR", help="What `llaso-data demo` wrote."
-)
-@click.option("--out", default="demo-out/train", show_default=True, metavar="DIR", help="Where the demo writes.")
-@click.option("--english", default=240, show_default=True, help="English prompts of the shards.")
-def demo(shards: str, out: str, english: int) -> None:
-    """A short training of both stages on the demo's shards, and held-out clips transcribed."""
-    from llaso_model.demo import run_demo
-
-    run_demo(shards, out, english)
-
-
-def _start(model: str | None) -> dict[str, Any]:
-    """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one."""
-    import json
-    from pathlib import Path
-
-    if model is None:
-        return {}
-    config = Path(model) / "config.json"
-    ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
-    return {"model.start": model} if ours else {"model.language_model": model}
+    """Train, evaluate and compare speech-language models."""
 
 
 if __name__ == "__main__":

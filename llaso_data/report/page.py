@@ -13,12 +13,18 @@ SHARED = "common"
 """Style and script that every page begins with: ``common.css``, ``common.js``."""
 
 
-def render(template: str, scripts: Sequence[str], **values: Any) -> str:
-    """A template of this package, filled; what is filled in is escaped. `scripts` are known in it by their number."""
+def render(template: str, scripts: Sequence[str], package: str | None = None, **values: Any) -> str:
+    """A template, filled; what is filled in is escaped. `scripts` are known in it by their number.
+
+    `package` holds the template; without it this one.
+    """
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(lambda name: asset(name, package)),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(values.pop("filters", {}))
     return environment.get_template(template).render(scripts=scripts, **values)
@@ -29,8 +35,9 @@ def joined(kind: str, *names: str) -> str:
     return "".join(asset(f"{name}.{kind}") for name in (SHARED, *names))
 
 
-def asset(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def asset(name: str, package: str | None = None) -> str:
+    """A file of a package as text; without `package` of this one."""
+    return importlib.resources.files(package or __package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def policy(scripts: Sequence[str], *more: str) -> str:

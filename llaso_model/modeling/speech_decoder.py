@@ -167,7 +167,7 @@ def vocode(log_mel: npt.NDArray[np.float32], iterations: int = 60) -> npt.NDArra
         power, sr=SAMPLE_RATE_HZ, n_fft=_WINDOW, hop_length=MEL_HOP, n_iter=iterations
     )
     sound = np.pad(sound, (0, max(0, power.shape[1] * MEL_HOP - len(sound)))).astype(np.float32)
-    found: npt.NDArray[np.float32] = sound / max(1.0, float(np.abs(sound).max()))
+    found: npt.NDArray[np.float32] = sound / np.float32(max(1.0, np.abs(sound).max()))
     return found
 
 

@@ -1,0 +1,89 @@
+"""Metrics of labels: accuracy, macro F1, balanced accuracy, confusion; and how often there was an answer at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_model.evaluate.intervals import Array
+from llaso_model.evaluate.metrics.base import Metric, as_is, ratio
+
+
+def _parts(sums: Array) -> tuple[Array, Array, Array]:
+    """(right, answered, asked) by class."""
+    classes = sums.shape[-1] // 3
+    return sums[..., :classes], sums[..., classes : 2 * classes], sums[..., 2 * classes :]
+
+
+def _accuracy(sums: Array) -> Array:
+    right, _, asked = _parts(sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share: Array = right.sum(axis=-1) / asked.sum(axis=-1)
+        return share
+
+
+def _balanced(sums: Array) -> Array:
+    right, _, asked = _parts(sums)
+    return _mean_where(np.divide(right, asked, out=np.zeros_like(right), where=asked > 0), asked > 0)
+
+
+def _macro_f1(sums: Array) -> Array:
+    right, answered, asked = _parts(sums)
+    both = answered + asked
+    return _mean_where(np.divide(2 * right, both, out=np.zeros_like(right), where=both > 0), asked > 0)
+
+
+def _mean_where(values: Array, there: npt.NDArray[np.bool_]) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean: Array = np.where(there, values, 0.0).sum(axis=-1) / there.sum(axis=-1)
+        return mean
+
+
+ACCURACY = Metric("accuracy", "Accuracy", _accuracy, formula="accuracy; no answer is a wrong one", normalised=as_is)
+BALANCED = Metric("balanced_accuracy", "Balanced accuracy", _balanced)
+MACRO_F1 = Metric("macro_f1", "Macro F1", _macro_f1)
+ANSWERED = Metric("accuracy_answered", "Accuracy on answered", ratio)
+COVERAGE = Metric("coverage", "Coverage", ratio)
+REFUSED_RIGHTLY = Metric(
+    "right_refusal", "Right refusals", ratio, formula="share of refusals where one is right", normalised=as_is
+)
+
+
+def class_stats(wanted: Sequence[int], given: Sequence[int], classes: int) -> Array:
+    """(rows, 3 · classes): for every class whether a row is right, answered as and asked for it.
+
+    ``wanted`` and ``given`` are class numbers; -1 is no class: several labels, none, a refusal, nothing. The sums give
+    accuracy, macro F1 over the classes that are asked for, and balanced accuracy (the mean of their recalls).
+    """
+    stats = np.zeros((len(wanted), 3 * classes))
+    for row, (truth, answer) in enumerate(zip(wanted, given, strict=True)):
+        if truth >= 0:
+            stats[row, 2 * classes + truth] = 1
+        if answer >= 0:
+            stats[row, classes + answer] = 1
+        if truth == answer >= 0:
+            stats[row, truth] = 1
+    return stats
+
+
+def confusion(wanted: Sequence[int], given: Sequence[int], classes: int) -> npt.NDArray[np.int64]:
+    """Counts (classes, classes + 1) of wanted by given; the last column is no class."""
+    counts = np.zeros((classes, classes + 1), np.int64)
+    for truth, answer in zip(wanted, given, strict=True):
+        if truth >= 0:
+            counts[truth, answer if answer >= 0 else classes] += 1
+    return counts
+
+
+def risk_coverage(confidences: Sequence[float], right: Sequence[bool], asked: int) -> list[tuple[float, float]]:
+    """(coverage, risk) from the surest answer on: the share answered of ``asked``, and how many of these are wrong.
+
+    ``confidences`` and ``right`` are of the answered rows (El-Yaniv and Wiener 2010). Equal confidences come together.
+    """
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    sure = np.asarray(confidences)[order]
+    wrong = np.cumsum(~np.asarray(right, bool)[order])
+    last = np.flatnonzero(np.append(sure[1:] != sure[:-1], True)) if len(sure) else np.zeros(0, np.int64)
+    return [((int(i) + 1) / asked, float(wrong[i]) / (int(i) + 1)) for i in last]

@@ -1,0 +1,138 @@
+"""Error rates of words, characters and phonemes (Levenshtein alignment, jiwer): errors over the reference's length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from llaso_data import text
+from llaso_model.evaluate.intervals import Array
+from llaso_model.evaluate.metrics.base import Metric, from_error_rate
+
+# Rules that the package whisper-normalizer 0.1.15 adds to openai-whisper's ("cause" is not always "because").
+_NOT_OPENAIS = (r"\bkinda\b", r"\bsorta\b", r"\bdunno\b", r"\bcause\b")
+
+_IPA_JOINED = "\u0361\u035c"  # tie bars: with what follows they are one segment
+_IPA_SKIPPED = frozenset("ˈˌ.ˑ|‖‿'’,;:!?\"()[]{}/\\-–—_*` \t\r\n\u200d\u200c")
+
+
+def _rate(sums: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sums[..., 3] > 0, sums[..., :3].sum(axis=-1) / sums[..., 3], np.nan)
+
+
+WER = Metric("wer", "WER", _rate, "lower", formula="max(0, 1 − WER)", normalised=from_error_rate)
+WER_RAW = Metric("wer_raw", "WER, raw", _rate, "lower")
+CER = Metric("cer", "CER", _rate, "lower")
+CER_RAW = Metric("cer_raw", "CER, raw", _rate, "lower")
+PER = Metric("per", "PER", _rate, "lower", formula="max(0, 1 − PER)", normalised=from_error_rate)
+WER_SWAPPED = Metric("wer_swapped", "WER, swapped (a mistake)", _rate, "lower")
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
+    """Substitutions, deletions, insertions and the reference's words of every pair, (pairs, 4), as jiwer counts them.
+
+    Words stand between spaces. A pair with an empty reference has insertions only.
+    """
+    return _errors(references, hypotheses, characters=False)
+
+
+def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
+    """As :func:`word_errors`, of characters, spaces included."""
+    return _errors(references, hypotheses, characters=True)
+
+
+def phoneme_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
+    """As :func:`word_errors`, of the IPA segments of the texts (:func:`segments`)."""
+    return word_errors(
+        [_as_words(segments(reference)) for reference in references],
+        [_as_words(segments(phonetic_part(hypothesis))) for hypothesis in hypotheses],
+    )
+
+
+def segments(ipa: str) -> list[str]:
+    """IPA segments of a transcription: a letter with its diacritics, modifiers and length mark; tied letters are one.
+
+    Stress, syllable borders, spaces, brackets and punctuation are no segments. Nothing else is thrown away: every
+    letter counts, Latin or not.
+    """
+    import unicodedata
+
+    found: list[str] = []
+    joined = False
+    for character in unicodedata.normalize("NFD", ipa):
+        category = unicodedata.category(character)
+        if character in _IPA_SKIPPED:
+            joined = False
+        elif found and (joined or category in ("Mn", "Lm", "Sk") or character == "ː"):
+            found[-1] += character
+            joined = character in _IPA_JOINED
+        elif category[0] in "LN":
+            found.append(character)
+    return found
+
+
+def phonetic_part(answer: str) -> str:
+    """What of an answer is the transcription: between slashes or square brackets where it has them, else all of it."""
+    import re
+
+    marked = re.findall(r"/([^/\n]+)/|\[([^\]\n]+)\]", answer)
+    return " ".join(slashes or brackets for slashes, brackets in marked) or answer
+
+
+@cache
+def _openai_english() -> object:
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    normaliser = EnglishTextNormalizer()
+    for rule in _NOT_OPENAIS:
+        normaliser.replacers.pop(rule, None)
+    return normaliser
+
+
+@cache
+def whisper(transcript: str, language: str | None) -> str:
+    """The transcript as openai-whisper's English normaliser writes it; other languages as :func:`text.normalize`.
+
+    Languages without spaces (Chinese, Japanese, …) are parted by character, so that their WER is one of characters.
+    """
+    if text.base(language) in ("en", ""):
+        normaliser = _openai_english()
+        assert callable(normaliser)
+        return str(normaliser(transcript)).strip()
+    return " ".join(text.tokens(transcript, language))
+
+
+def plain(transcript: str) -> str:
+    """The transcript with single spaces: what a raw rate compares."""
+    return " ".join(transcript.split())
+
+
+def _as_words(parts: Sequence[str]) -> str:
+    return " ".join(parts)
+
+
+def _errors(references: Sequence[str], hypotheses: Sequence[str], characters: bool) -> Array:
+    import jiwer
+
+    counts = np.zeros((len(references), 4))
+    full = [i for i, reference in enumerate(references) if reference.strip()]
+    for i in set(range(len(references))) - set(full):
+        said = hypotheses[i].strip()
+        counts[i, 2] = len(said) if characters else len(said.split())
+    if not full:
+        return counts
+    process = jiwer.process_characters if characters else jiwer.process_words
+    out = process([references[i] for i in full], [hypotheses[i] for i in full])
+    for i, reference, chunks in zip(full, out.references, out.alignments, strict=True):
+        counts[i, 3] = len(reference)
+        for chunk in chunks:
+            if chunk.type == "substitute":
+                counts[i, 0] += chunk.ref_end_idx - chunk.ref_start_idx
+            elif chunk.type == "delete":
+                counts[i, 1] += chunk.ref_end_idx - chunk.ref_start_idx
+            elif chunk.type == "insert":
+                counts[i, 2] += chunk.hyp_end_idx - chunk.hyp_start_idx
+    return counts

@@ -1,0 +1,168 @@
+"""Metrics of free texts against a reference: BLEU, chrF and TER (sacrebleu), ROUGE-L, CIDEr."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from llaso_data import text
+from llaso_model.evaluate.intervals import Array
+from llaso_model.evaluate.metrics.base import Metric, as_is, ratio
+
+_N = 4  # BLEU's and CIDEr's longest n-gram
+_CHARS, _BETA = 6, 2.0  # chrF's longest character n-gram and weight of recall, sacrebleu's defaults
+
+
+def _bleu(sums: Array) -> Array:
+    """Corpus BLEU (Papineni et al. 2002) with sacrebleu's exponential smoothing, of summed statistics."""
+    from sacrebleu.metrics.bleu import BLEU as Sacre
+
+    flat = sums.reshape(-1, 2 * _N + 2)
+    scores = [
+        Sacre.compute_bleu(
+            [int(x) for x in row[2 : 2 + _N]],
+            [int(x) for x in row[2 + _N :]],
+            int(row[0]),
+            int(row[1]),
+            smooth_method="exp",
+        ).score
+        for row in flat
+    ]
+    return np.asarray(scores).reshape(sums.shape[:-1])
+
+
+def _chrf(sums: Array) -> Array:
+    """Corpus chrF (Popović 2015) as sacrebleu computes it: F-scores averaged over the orders that occur."""
+    triples = sums.reshape(*sums.shape[:-1], _CHARS, 3)
+    hypothesis, reference, match = triples[..., 0], triples[..., 1], triples[..., 2]
+    there = (hypothesis > 0) & (reference > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(hypothesis > 0, match / hypothesis, 0.0)
+        recall = np.where(reference > 0, match / reference, 0.0)
+        order = there.sum(axis=-1)
+        mean_p = np.where(order > 0, np.where(there, precision, 0.0).sum(axis=-1) / np.maximum(order, 1), 0.0)
+        mean_r = np.where(order > 0, np.where(there, recall, 0.0).sum(axis=-1) / np.maximum(order, 1), 0.0)
+        both = _BETA**2 * mean_p + mean_r
+        return np.where(both > 0, 100 * (1 + _BETA**2) * mean_p * mean_r / np.where(both > 0, both, 1), 0.0)
+
+
+BLEU = Metric("bleu", "BLEU", _bleu, unit="score")
+CHRF = Metric("chrf", "chrF", _chrf, unit="score")
+TER = Metric("ter", "TER", lambda sums: 100 * ratio(sums), "lower", "score")
+ROUGE_L = Metric("rouge_l", "ROUGE-L", ratio, formula="ROUGE-L F1, where not judged", normalised=as_is)
+CIDER = Metric("cider", "CIDEr-D", ratio, unit="number")
+
+
+def bleu_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
+    """(rows, 10): hypothesis and reference length, right and all n-grams of 1 to 4, as sacrebleu counts them (13a)."""
+    metric = _sacre("bleu")
+    rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+    return np.asarray(rows, np.float64)
+
+
+def chrf_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
+    """(rows, 18): hypothesis's, reference's and common character n-grams of 1 to 6, as sacrebleu counts them."""
+    metric = _sacre("chrf")
+    rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+    return np.asarray(rows, np.float64)
+
+
+def ter_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
+    """(rows, 2): edits with shifts and the reference's length, as sacrebleu counts them (Snover et al. 2006). Slow."""
+    metric = _sacre("ter")
+    rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+    return np.asarray(rows, np.float64)
+
+
+def signatures() -> dict[str, str]:
+    """sacrebleu's own signatures of how BLEU, chrF and TER are computed here."""
+    found = {}
+    for name in ("bleu", "chrf", "ter"):
+        metric = _sacre(name)
+        metric.corpus_score(["a"], [["a"]])
+        found[name] = str(metric.get_signature())
+    return found
+
+
+def rouge_l(reference: str, hypothesis: str, language: str | None = "en") -> float:
+    """ROUGE-L F1 (Lin 2004): the longest common subsequence of words over both lengths, as rouge-score, not stemmed.
+
+    English words are its runs of [a-z0-9]; other languages' are those of :func:`llaso_data.text.tokens`.
+    """
+    from rapidfuzz.distance import LCSseq
+
+    first, second = _words(reference, language), _words(hypothesis, language)
+    if not first or not second:
+        return 0.0
+    common = LCSseq.similarity(first, second)
+    precision, recall = common / len(second), common / len(first)
+    return 2 * precision * recall / (precision + recall) if common else 0.0
+
+
+def cider(
+    references: Sequence[str], hypotheses: Sequence[str], language: str | None = "en", sigma: float = 6.0
+) -> list[float]:
+    """CIDEr-D of every hypothesis with one reference each (Vedantam et al. 2015, equations 1 to 4 and section 4).
+
+    TF-IDF vectors of n-grams of 1 to 4, document frequencies over the references; cosines with clipped counts and a
+    Gaussian of the difference in length (sigma 6); mean over n, times 10. Words are ROUGE's, not stemmed.
+    """
+    counted = [_ngrams(_words(reference, language)) for reference in references]
+    frequency = Counter(gram for grams in counted for gram in grams)
+    documents = math.log(max(len(references), 1))
+    found = []
+    for grams, hypothesis in zip(counted, hypotheses, strict=True):
+        own = _ngrams(_words(hypothesis, language))
+        first, first_norms, first_length = _weighted(grams, frequency, documents)
+        second, second_norms, second_length = _weighted(own, frequency, documents)
+        likeness = [0.0] * _N
+        for gram, weight in second.items():
+            if gram in first:
+                likeness[len(gram) - 1] += min(weight, first[gram]) * first[gram]
+        damped = math.exp(-((first_length - second_length) ** 2) / (2 * sigma**2))
+        cosines = [
+            common / (a * b) * damped if a and b else 0.0
+            for common, a, b in zip(likeness, first_norms, second_norms, strict=True)
+        ]
+        found.append(10.0 * sum(cosines) / _N)
+    return found
+
+
+def _weighted(
+    grams: Counter[tuple[str, ...]], frequency: Counter[tuple[str, ...]], documents: float
+) -> tuple[dict[tuple[str, ...], float], list[float], int]:
+    """TF-IDF by n-gram, norm by n, and the length in words (pycocoevalcap counts bigrams; so do we)."""
+    vector = {gram: count * (documents - math.log(max(1.0, frequency[gram]))) for gram, count in grams.items()}
+    squares = [0.0] * _N
+    for gram, weight in vector.items():
+        squares[len(gram) - 1] += weight**2
+    return vector, [math.sqrt(square) for square in squares], sum(n for gram, n in grams.items() if len(gram) == 2)
+
+
+def _ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(words[i : i + n]) for n in range(1, _N + 1) for i in range(len(words) - n + 1))
+
+
+def _words(written: str, language: str | None) -> list[str]:
+    if text.base(language) in ("en", ""):
+        found = re.findall(r"[a-z0-9]+", written.lower())
+        if found or not any(map(str.isalnum, written)):
+            return found
+        return text.tokens(written, "zh")  # an answer in another script than the reference's has words all the same
+    return text.tokens(written, language)
+
+
+@cache
+def _sacre(name: str) -> Any:
+    from sacrebleu.metrics.bleu import BLEU as Bleu
+    from sacrebleu.metrics.chrf import CHRF as Chrf
+    from sacrebleu.metrics.ter import TER as Ter
+
+    made: dict[str, Callable[[], Any]] = {"bleu": Bleu, "chrf": Chrf, "ter": Ter}
+    return made[name]()

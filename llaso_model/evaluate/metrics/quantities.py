@@ -1,0 +1,96 @@
+"""Errors of numbers and of pronunciation scores. What cannot be read is charged the worst error, never dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from llaso_model.evaluate.intervals import Array
+from llaso_model.evaluate.metrics.base import Metric, ratio
+
+MAE = Metric("mae", "MAE", ratio, "lower", "number")
+MAE_ANSWERED = Metric("mae_answered", "MAE on answered", ratio, "lower", "number")
+EXACT = Metric("exact", "Exact scores", ratio)
+
+SENTENCE_ASPECTS = ("accuracy", "prosodic", "fluency", "total")
+WORD_ASPECTS = ("accuracy", "stress", "total")
+
+Key = TypeVar("Key")
+
+_ASPECT = r"(accuracy|prosod\w*|fluency|stress|total)"
+_NAMED = re.compile(
+    rf"\b{_ASPECT}\b(?:\s+score)?[^.;,\d]{{0,25}}?(?:is|:|=|as|of|at|-)?\s*(\d+(?:\.\d+)?)\b(?:\s*/\s*10|\s*out "
+    rf"of\s*10)?"
+)
+_BEFORE = re.compile(rf"\b(\d+(?:\.\d+)?)\b\s*(?:/\s*10\s*)?(?:for|in|on)\s+(?:the\s+)?{_ASPECT}\b")
+_WORD = re.compile(r"(?:for\s+)?[\"“]([^\"”]{1,40})[\"”]\s*[,:]")
+
+
+def charged_error(value: float | None, wanted: float, limits: tuple[float, float]) -> tuple[float, float]:
+    """(the error that counts, 1 where there was an answer). No answer has the worst error that one within the limits
+    could have; so has an answer outside of them, where it is further away.
+    """
+    worst = max(wanted - limits[0], limits[1] - wanted)
+    if value is None:
+        return worst, 0.0
+    return min(abs(value - wanted), worst), 1.0
+
+
+def normalised_mae(value: Array, limits: tuple[float, float]) -> Array:
+    """1 - MAE over the width of the limits."""
+    normal: Array = 1.0 - value / (limits[1] - limits[0])
+    return normal.clip(0.0, 1.0)
+
+
+def sentence_scores(text: str) -> dict[str, float]:
+    """Accuracy, prosody, fluency and total of a sentence as the text gives them; what is missing is left out.
+
+    Both "accuracy is 9" and "9 for accuracy" are read; the first mention counts.
+    """
+    return _scores(text.casefold(), SENTENCE_ASPECTS)
+
+
+def word_scores(text: str) -> dict[tuple[str, int, str], float]:
+    """Accuracy, stress and total by word (in lower case), which of its occurrences, and aspect."""
+    found: dict[tuple[str, int, str], float] = {}
+    marks = list(_WORD.finditer(text))
+    times: dict[str, int] = {}
+    for number, mark in enumerate(marks):
+        end = marks[number + 1].start() if number + 1 < len(marks) else len(text)
+        scores = _scores(text[mark.end() : end].casefold(), WORD_ASPECTS)
+        word = mark[1].casefold().strip()
+        occurrence = times[word] = times.get(word, -1) + 1
+        found.update({(word, occurrence, aspect): score for aspect, score in scores.items()})
+    return found
+
+
+def transcript_of(text: str) -> str:
+    """What stands before the scores: the sentence that was heard."""
+    return re.split(r"\bfor (?:the sentence|[\"“])", text, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+
+
+def _scores(text: str, aspects: tuple[str, ...]) -> dict[str, float]:
+    after = _first_of([(aspect, float(score)) for aspect, score in _NAMED.findall(text)], aspects)
+    before = _first_of([(aspect, float(score)) for score, aspect in _BEFORE.findall(text)], aspects)
+    return before if len(before) > len(after) else after
+
+
+def _first_of(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for aspect, score in named:
+        name = "prosodic" if aspect.startswith("prosod") else aspect
+        if name in aspects and 0 <= score <= 10:
+            found.setdefault(name, score)
+    return found
+
+
+def compared(
+    given: Mapping[Key, float], wanted: Mapping[Key, float], limits: tuple[float, float]
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """Sums over the wanted scores with their number: charged errors, errors of the answered, exact ones, answered."""
+    errors = [charged_error(given.get(key), value, limits) for key, value in wanted.items()]
+    count, answered = float(len(errors)), sum(there for _, there in errors)
+    exact = float(sum(error == 0 and there == 1 for error, there in errors))
+    heard = sum(error for error, there in errors if there)
+    return (sum(error for error, _ in errors), count), (heard, answered), (exact, count), (answered, count)

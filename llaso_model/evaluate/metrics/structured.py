@@ -1,0 +1,56 @@
+"""Entities in an answer, as SLURP marks them: ``put [event_name : meeting] with [person : pawel]``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+
+import numpy as np
+
+from llaso_data import text
+from llaso_model.evaluate.intervals import Array
+from llaso_model.evaluate.metrics.base import Metric, as_is
+
+_SLOT = re.compile(r"\[\s*([\w\- ]+?)\s*:\s*([^\[\]]*?)\s*\]")
+_JSON = re.compile(r"\{[^{}]*\}")
+
+
+def _f1(sums: Array) -> Array:
+    """2·TP over found and wanted; 1 where nothing was wanted and nothing found."""
+    right, found, wanted = sums[..., 0], sums[..., 1], sums[..., 2]
+    both = found + wanted
+    return np.where(both > 0, 2 * right / np.where(both > 0, both, 1), 1.0)
+
+
+ENTITY_F1 = Metric("entity_f1", "Entity F1", _f1, formula="F1 of (type, value)", normalised=as_is)
+TYPE_F1 = Metric("type_f1", "Entity type F1", _f1)
+
+
+def entities(answer: str, language: str | None = "en") -> list[tuple[str, str]]:
+    """(type, normalised value) of every entity, from ``[type : value]``, else from JSON objects of types and values."""
+    slots = _SLOT.findall(answer)
+    if not slots:
+        for found in _JSON.findall(answer):
+            try:
+                said = json.loads(found)
+            except ValueError:
+                continue
+            slots += [(str(key), str(value)) for key, value in said.items() if isinstance(value, str | int | float)]
+    return [(re.sub(r"[\s\-]+", "_", kind.casefold()), text.normalize(value, language)) for kind, value in slots]
+
+
+def has_form(answer: str) -> bool:
+    """Whether the answer has the asked form at all: a sentence, in which entities may stand in brackets, or JSON."""
+    return bool(_SLOT.search(answer) or _JSON.search(answer))
+
+
+def matched(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
+    """(right, found, wanted): each wanted entity can be found once."""
+    common = Counter(found) & Counter(wanted)
+    return float(sum(common.values())), float(len(found)), float(len(wanted))
+
+
+def matched_types(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
+    """As :func:`matched`, by type alone."""
+    return matched([(kind, "") for kind, _ in found], [(kind, "") for kind, _ in wanted])

@@ -1,0 +1,302 @@
+"""Scores rows: what an answer is taken to say, and the statistics that metrics sum. One function for a kind of set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from llaso_data.errors import LLaSOError
+from llaso_model.evaluate import numbers
+from llaso_model.evaluate.intervals import Array
+from llaso_model.evaluate.labels import Extraction, Extractor
+from llaso_model.evaluate.labels import Kind as Said
+from llaso_model.evaluate.layouts import Prediction
+from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
+from llaso_model.evaluate.metrics.base import Metric, ratio
+from llaso_model.evaluate.refusals import is_empty, is_refusal
+from llaso_model.evaluate.tasks import Set, Tasks
+
+JUDGED = Metric(
+    "judge",
+    "Judge",
+    ratio,
+    unit="number",
+    formula="(judge's score − 1) / 4",
+    normalised=lambda value: (value - 1.0) / 4.0,
+)
+
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "transcript": (errors.WER, errors.WER_RAW, errors.CER, errors.CER_RAW, errors.WER_SWAPPED),
+    "phonemes": (errors.PER,),
+    "label": (classes.ACCURACY, classes.MACRO_F1, classes.BALANCED, classes.ANSWERED, classes.COVERAGE),
+    "number": (quantities.MAE, quantities.MAE_ANSWERED, classes.COVERAGE),
+    "sentence_scores": (quantities.MAE, quantities.MAE_ANSWERED, quantities.EXACT, classes.COVERAGE, errors.WER),
+    "word_scores": (quantities.MAE, quantities.MAE_ANSWERED, quantities.EXACT, classes.COVERAGE, errors.WER),
+    "entities": (structured.ENTITY_F1, structured.TYPE_F1, classes.COVERAGE),
+    "open": (generation.ROUGE_L, generation.CHRF, generation.BLEU, generation.CIDER),
+    "refusal": (classes.REFUSED_RIGHTLY,),
+}
+"""Metrics of every kind of set, the primary one first. A judge's score, where there is one, comes before open's."""
+
+SHARED_STATS = {"macro_f1": "accuracy", "balanced_accuracy": "accuracy"}
+"""Metrics whose statistics another one holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A scored row. ``said`` is the kind of answer; ``given`` and ``wanted`` are what was extracted and asked for.
+
+    ``badness`` orders rows within a set, 0 being right; ``stats`` are the metrics' statistics by name.
+    """
+
+    prediction: Prediction
+    said: Said
+    given: str
+    wanted: str
+    badness: float
+    stats: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def score_rows(
+    name: str, predictions: Sequence[Prediction], tasks: Tasks, judged: dict[str, float] | None = None
+) -> list[Row]:
+    """The rows of one set and one system. ``judged`` are scores of a judge by row id."""
+    declared = tasks.sets[name]
+    found: list[Row | None] = [None] * len(predictions)
+    usual = [i for i, one in enumerate(predictions) if one.expected != "refusal"]
+    for i, row in zip(
+        usual, _SCORERS[declared.kind](name, declared, tasks, [predictions[i] for i in usual]), strict=True
+    ):
+        found[i] = row
+    for i, one in enumerate(predictions):
+        if one.expected == "refusal":
+            found[i] = _refusal_wanted(one, declared, tasks)
+    rows = [row for row in found if row is not None]
+    for row in rows:
+        if judged and row.prediction.id in judged and row.prediction.expected != "refusal":
+            row.stats["judge"] = (judged[row.prediction.id], 1.0)
+    return rows
+
+
+def class_names(declared: Set, tasks: Tasks) -> tuple[str, ...]:
+    """The labels of a set, in the order of its class numbers."""
+    return tuple(tasks.labels[declared.labels]) if declared.labels else ()
+
+
+def extractor(declared: Set, tasks: Tasks) -> Extractor:
+    """The extractor of a set with labels."""
+    assert declared.labels is not None
+    return Extractor(tasks.labels[declared.labels], declared.others, declared.ignore, declared.match)
+
+
+def _free_kind(answer: str) -> Said:
+    """How a free answer counts: it may be empty or refuse, else it is one answer."""
+    return "empty" if is_empty(answer) else "refusal" if is_refusal(answer) else "one"
+
+
+def _refusal_wanted(one: Prediction, declared: Set, tasks: Tasks) -> Row:
+    """A question that has no right answer: refusing it is right, and so is nothing else."""
+    said: Said = _free_kind(one.answer)
+    if declared.kind == "label":
+        said = extractor(declared, tasks)(one.answer, one.prompt).kind
+    right = said == "refusal"
+    return Row(one, said, said, "refusal", 0.0 if right else 1.0, {"right_refusal": (float(right), 1.0)})
+
+
+def _labels(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    extract = extractor(declared, tasks)
+    number = {label: i for i, label in enumerate(extract.labels)}
+    wanted = [_reference(extract, one) for one in predictions]
+    said: list[Extraction] = [extract(one.answer, one.prompt) for one in predictions]
+    given = [number[found.label] if found.label is not None else -1 for found in said]
+    stats = classes.class_stats([number[label] for label in wanted], given, len(number))
+    for one, found, label, row in zip(predictions, said, wanted, stats, strict=True):
+        right = found.label == label
+        answered = float(found.kind == "one")
+        yield Row(
+            one,
+            found.kind,
+            " | ".join(found.labels),
+            label,
+            0.0 if right else 1.0,
+            {
+                "accuracy": tuple(row.tolist()),
+                "accuracy_answered": (float(right), answered),
+                "coverage": (answered, 1.0),
+            },
+        )
+
+
+def _reference(extract: Extractor, one: Prediction) -> str:
+    label = extract.reference(one.reference)
+    if label is None:
+        raise LLaSOError(
+            f"{one.place}: the reference {one.reference!r} is no label of {one.set}; "
+            f"they are {', '.join(extract.labels)}"
+        )
+    return label
+
+
+def _transcripts(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    raw = [errors.plain(one.reference) for one in predictions], [errors.plain(one.answer) for one in predictions]
+    language = [one.language or declared.language for one in predictions]
+    normal = (
+        [errors.whisper(one.reference, code) for one, code in zip(predictions, language, strict=True)],
+        [errors.whisper(one.answer, code) for one, code in zip(predictions, language, strict=True)],
+    )
+    counts = {
+        "wer": errors.word_errors(*normal),
+        "wer_raw": errors.word_errors(*raw),
+        "cer": errors.character_errors(*normal),
+        "cer_raw": errors.character_errors(*raw),
+        "wer_swapped": errors.word_errors(raw[1], raw[0]),
+    }
+    for i, one in enumerate(predictions):
+        yield Row(
+            one,
+            _free_kind(one.answer) if is_empty(one.answer) else "one",
+            normal[1][i],
+            normal[0][i],
+            _rate(counts["wer"][i]),
+            {metric: tuple(rows[i].tolist()) for metric, rows in counts.items()},
+        )
+
+
+def _rate(counts: Array) -> float:
+    """Errors over the reference's length; of nothing, the number of errors."""
+    return float(counts[:3].sum() / max(1.0, counts[3]))
+
+
+def _phonemes(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    counts = errors.phoneme_errors([one.reference for one in predictions], [one.answer for one in predictions])
+    for one, row in zip(predictions, counts, strict=True):
+        given = " ".join(errors.segments(errors.phonetic_part(one.answer)))
+        wanted = " ".join(errors.segments(one.reference))
+        yield Row(one, _free_kind(one.answer), given, wanted, _rate(row), {"per": tuple(row.tolist())})
+
+
+def _numbers(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    limits = _limits(declared)
+    for one in predictions:
+        wanted = numbers.extract(one.reference)
+        if wanted.value is None:
+            raise LLaSOError(f"{one.place}: the reference {one.reference!r} is no number")
+        found = numbers.extract(one.answer, declared.ignore)
+        error, answered = quantities.charged_error(found.value, wanted.value, limits)
+        yield Row(
+            one,
+            found.kind,
+            "" if found.value is None else f"{found.value:g}",
+            f"{wanted.value:g}",
+            error,
+            {"mae": (error, 1.0), "mae_answered": (error * answered, answered), "coverage": (answered, 1.0)},
+        )
+
+
+def _scores(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    limits = _limits(declared)
+    read = quantities.sentence_scores if declared.kind == "sentence_scores" else quantities.word_scores
+    heard = errors.word_errors(
+        [errors.whisper(quantities.transcript_of(one.reference), "en") for one in predictions],
+        [errors.whisper(quantities.transcript_of(one.answer), "en") for one in predictions],
+    )
+    for one, words in zip(predictions, heard, strict=True):
+        wanted: Mapping[Any, float] = read(one.reference)
+        given: Mapping[Any, float] = read(one.answer)
+        charged, answered, exact, coverage = quantities.compared(given, wanted, limits)
+        said: Said = "one" if answered[1] else ("empty" if is_empty(one.answer) else "none")
+        if said == "none" and is_refusal(one.answer):
+            said = "refusal"
+        yield Row(
+            one,
+            said,
+            _listed(given),
+            _listed(wanted),
+            charged[0] / max(1.0, charged[1]),
+            {
+                "mae": charged,
+                "mae_answered": answered,
+                "exact": exact,
+                "coverage": coverage,
+                "wer": tuple(words.tolist()),
+            },
+        )
+
+
+def _listed(scores: Mapping[Any, float]) -> str:
+    names = (" ".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in scores)
+    return ", ".join(f"{name} {score:g}" for name, score in zip(names, scores.values(), strict=True))
+
+
+def _limits(declared: Set) -> tuple[float, float]:
+    assert declared.range is not None
+    return declared.range
+
+
+def _entities(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    for one in predictions:
+        language = one.language or declared.language
+        found, wanted = structured.entities(one.answer, language), structured.entities(one.reference, language)
+        counts = structured.matched(found, wanted)
+        said = _free_kind(one.answer)
+        if said != "empty" and structured.has_form(one.answer):
+            said = "one"
+        elif said == "one" and wanted:
+            said = "none"
+        yield Row(
+            one,
+            said,
+            ", ".join(f"{kind}: {value}" for kind, value in found),
+            ", ".join(f"{kind}: {value}" for kind, value in wanted),
+            counts[1] + counts[2] - 2 * counts[0],
+            {
+                "entity_f1": counts,
+                "type_f1": structured.matched_types(found, wanted),
+                "coverage": (float(said == "one"), 1.0),
+            },
+        )
+
+
+def _open(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    references, answers = [one.reference for one in predictions], [one.answer for one in predictions]
+    chrf, bleu = generation.chrf_stats(references, answers), generation.bleu_stats(references, answers)
+    cider = generation.cider(references, answers)
+    for i, one in enumerate(predictions):
+        common = generation.rouge_l(one.reference, one.answer, one.language)
+        yield Row(
+            one,
+            _free_kind(one.answer),
+            one.answer,
+            one.reference,
+            1.0 - common,
+            {
+                "rouge_l": (common, 1.0),
+                "chrf": tuple(chrf[i].tolist()),
+                "bleu": tuple(bleu[i].tolist()),
+                "cider": (cider[i], 1.0),
+            },
+        )
+
+
+_SCORERS: dict[str, Callable[[str, Set, Tasks, Sequence[Prediction]], Iterable[Row]]] = {
+    "transcript": _transcripts,
+    "phonemes": _phonemes,
+    "label": _labels,
+    "number": _numbers,
+    "sentence_scores": _scores,
+    "word_scores": _scores,
+    "entities": _entities,
+    "open": _open,
+}
+
+
+def stats_of(rows: Sequence[Row], metric: str) -> tuple[Array, list[int]]:
+    """(statistics (rows, k), the numbers of the rows that have them) of a metric."""
+    key = SHARED_STATS.get(metric, metric)
+    there = [i for i, row in enumerate(rows) if key in row.stats]
+    if not there:
+        return np.zeros((0, 1)), []
+    return np.asarray([rows[i].stats[key] for i in there], np.float64), there

@@ -1,0 +1,117 @@
+"""The worst rows of every set and system as a report shows them: texts cut, differences marked, sound where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from llaso_data import audio
+from llaso_data.errors import LLaSOError
+from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.tasks import Tasks
+
+LONGEST = 700  # characters of a text that are shown
+SOUND_BYTES = 6_000_000  # of a report, as base64; a page should stay easy to mail
+SOUND_S = 30.0
+_COMPARED = ("transcript", "phonemes")
+
+Piece = tuple[str, str]
+"""(operation, words): "=" in both, "-" in the reference only, "+" in the answer only."""
+
+
+def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
+    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids."""
+    grouped: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
+    return {
+        name: {
+            system: sorted(some, key=lambda row: (-badness(row), row.prediction.id))[:each]
+            for system, some in grouped[name].items()
+        }
+        for name in tasks.sets
+        if name in grouped
+    }
+
+
+def badness(row: Row) -> float:
+    """How bad a row is: by the judge where there is one, else as it was scored."""
+    judged = row.stats.get("judge")
+    return row.badness if judged is None or "rouge_l" not in row.stats else 5 - judged[0] + row.badness / 10
+
+
+def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
+    """A row as the report's page has it; empty values are left out."""
+    one = row.prediction
+    kind = tasks.sets[one.set].kind
+    said: dict[str, Any] = {
+        "id": one.id,
+        "prompt": cut(one.prompt, 240),
+        "reference": cut(one.reference),
+        "answer": cut(one.answer),
+        "said": row.said,
+        "given": cut(row.given, 240) if kind != "open" else "",
+        "wanted": cut(row.wanted, 240) if kind != "open" else "",
+        "audio": one.audio[0] if one.audio else "",
+        "judge": row.stats["judge"][0] if "judge" in row.stats else None,
+        "diff": list(differences(row.wanted, row.given)) if kind in _COMPARED else [],
+    }
+    return {name: value for name, value in said.items() if value not in ("", None, [])}
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The text, or its beginning with an ellipsis."""
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def differences(wanted: str, given: str) -> Iterator[Piece]:
+    """Two texts as pieces of words that are in both, in the first only, in the second only."""
+    from rapidfuzz.distance import Levenshtein
+
+    first, second = wanted.split()[:200], given.split()[:200]
+    for equal, group in groupby(Levenshtein.opcodes(first, second), key=lambda op: op.tag == "equal"):
+        ops = list(group)  # a substitution beside an insertion is one difference
+        gone = " ".join(first[ops[0].src_start : ops[-1].src_end])
+        come = " ".join(second[ops[0].dest_start : ops[-1].dest_end])
+        if equal:
+            yield "=", gone
+        else:
+            yield from ((mark, words) for mark, words in (("-", gone), ("+", come)) if words)
+
+
+def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
+    """Opus as base64 by the audio's path, of the shown rows whose file is under `root`, until there is enough.
+
+    Sets take turns, so that each has some. What is not there, or cannot be decoded, is left out.
+    """
+    if root is None:
+        return {}
+    found: dict[str, str] = {}
+    spent = 0
+    depth = max((len(rows) for by in shown.values() for rows in by.values()), default=0)
+    for rank in range(depth):
+        for by in shown.values():
+            for rows in by.values():
+                path = rows[rank].prediction.audio[0] if rank < len(rows) and rows[rank].prediction.audio else None
+                if path is None or path in found or spent > SOUND_BYTES:
+                    continue
+                opus = _opus(root, path)
+                if opus is not None:
+                    found[path] = opus
+                    spent += len(opus)
+    return found
+
+
+def _opus(root: str, path: str) -> str | None:
+    import base64
+
+    whole = os.path.realpath(os.path.join(root, path))
+    if not whole.startswith(os.path.realpath(root) + os.sep) or not os.path.isfile(whole):
+        return None  # a path in the data does not lead out of the folder that was named
+    try:
+        pcm, _ = audio.decode(whole, None, 0.0, SOUND_S)
+    except (LLaSOError, OSError):
+        return None
+    return base64.b64encode(audio.encode(pcm, "opus")).decode("ascii")

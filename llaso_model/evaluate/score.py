@@ -1,0 +1,154 @@
+"""``llaso-model score``: predictions in, ``rows.parquet`` and ``scores.json`` out; no model is needed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+from llaso_data import storage
+from llaso_data.errors import LLaSOError
+from llaso_data.records import digest
+from llaso_model.evaluate import intervals, layouts, store, summary, tasks
+from llaso_model.evaluate.judge import Judge, Question, Recorded, judged, prompts_digest
+from llaso_model.evaluate.layouts import Prediction, Sources
+from llaso_model.evaluate.metrics.generation import signatures
+from llaso_model.evaluate.rows import Row, score_rows
+from llaso_model.evaluate.tasks import Tasks
+
+FORMAT, FORMAT_VERSION = "llaso-scores", 1
+_PACKAGES = ("llaso", "jiwer", "rapidfuzz", "sacrebleu", "scipy", "numpy", "whisper-normalizer")
+_FEW = 2000  # rows that are scored sooner than a process starts
+
+Say = Callable[[str], None]
+Job = tuple[str, list[Prediction], dict[str, float] | None]
+
+
+def score(
+    sources: Iterable[str],
+    out: str,
+    tasks_path: str | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    judge: Judge | None = None,
+    votes: int = 1,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Scores predictions, writes ``rows.parquet`` and ``scores.json`` into the folder `out`, returns the latter.
+
+    `workers` processes; by default one for each CPU that this process may use. The result does not depend on them.
+    With a `judge` open answers are rated by it, `votes` times; what it says is kept in ``judgements.jsonl`` in `out`.
+    Else published judgements count, where the sources hold some. `say` is told what is being done.
+    Raises LLaSOError for what cannot be read.
+    """
+    declared = tasks.load(tasks_path)
+    read = layouts.read(list(sources), declared)
+    systems = len({one.system for one in read.predictions})
+    say(f"{len(read.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
+    if judge is not None:
+        os.makedirs(out, exist_ok=True)
+        kept = Recorded(storage.join(out, "judgements.jsonl"), judge)
+        read = replace(read, judgements=judged(kept, _questions(read, declared), votes))
+    rows = scored(read, tasks_path, declared, workers or _cpus())
+    say("scored; intervals and pairs are being computed")
+    by = None if judge is None else {"judge": judge.name, "votes": votes, "prompts": prompts_digest()}
+    return write(rows, declared, out, seed, read.files, read.skipped, by)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use; macOS says only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[Question]]:
+    """The open answers that are to be judged, by system and set."""
+    found: dict[tuple[str, str], list[Question]] = {}
+    for one in read.predictions:
+        if declared.sets[one.set].kind == "open" and one.expected != "refusal":
+            question = Question(one.id, one.prompt, one.reference, one.answer)
+            found.setdefault((one.system, one.set), []).append(question)
+    return found
+
+
+def write(
+    rows: Sequence[Row],
+    declared: Tasks,
+    out: str,
+    seed: int,
+    files: dict[str, str],
+    skipped: Sequence[str] = (),
+    judged_by: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Summarises scored rows and writes both files; returns what ``scores.json`` says."""
+    said = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "made": {**made(declared, seed, files), "judged_by": judged_by},
+        "skipped": list(skipped),
+        **summary.summarise(rows, declared, seed),
+    }
+    os.makedirs(out, exist_ok=True)
+    store.write(rows, storage.join(out, "rows.parquet"))
+    storage.write_json(storage.join(out, "scores.json"), said)
+    return said
+
+
+def scored(read: Sources, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
+    """All rows, by system and set in the order in which these are first met."""
+    jobs: dict[tuple[str, str], list[Prediction]] = {}
+    for one in read.predictions:
+        jobs.setdefault((one.system, one.set), []).append(one)
+    listed: list[Job] = [
+        (name, predictions, read.judgements.get((system, name))) for (system, name), predictions in jobs.items()
+    ]
+    if workers < 2 or len(read.predictions) < _FEW:
+        return [row for job in listed for row in score_rows(job[0], job[1], declared, job[2])]
+    # The largest first, so that no process is left with one at the end.
+    order = sorted(range(len(listed)), key=lambda i: -_cost(listed[i], declared))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        pending = {i: pool.submit(_score_job, listed[i], tasks_path) for i in order}
+        return [row for i in range(len(listed)) for row in pending[i].result()]
+
+
+def _score_job(job: Job, tasks_path: str | None) -> list[Row]:
+    return score_rows(job[0], job[1], tasks.load(tasks_path), job[2])
+
+
+def _cost(job: Job, declared: Tasks) -> float:
+    return len(job[1]) * {"transcript": 1.0, "open": 3.0}.get(declared.sets[job[0]].kind, 0.3)
+
+
+def made(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, Any]:
+    """How the figures came about: versions, digests of everything that was read, normalisers, seed."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "tasks": digest(declared.model_dump_json()),
+        "files": files,
+        "seed": seed,
+        "resamples": intervals.RESAMPLES,
+        "confidence": intervals.CONFIDENCE,
+        "normaliser": "English: openai-whisper's EnglishTextNormalizer; other languages: llaso_data.text.normalize, "
+        "characters where there are no spaces",
+        "signatures": signatures(),
+        "rouge_l": "F1, words of [a-z0-9], no stemming",
+    }
+
+
+def read_scores(folder: str) -> dict[str, Any]:
+    """``scores.json`` of a folder that :func:`score` wrote. Raises LLaSOError where it is none of ours."""
+    path = storage.join(folder, "scores.json")
+    try:
+        said = storage.read_json(path)
+        if said["format"] != FORMAT or said["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format {said['format']}, version {said['format_version']}")
+    except FileNotFoundError as error:
+        raise LLaSOError(f"{folder}: no scores.json; make it with: llaso-model score … --out {folder}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise LLaSOError(f"{path} is not what llaso-model score writes ({error})") from error
+    return said  # type: ignore[no-any-return]

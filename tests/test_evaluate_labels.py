@@ -1,0 +1,142 @@
+"""What answers are taken to say: labels, numbers, refusals; measured against 600 answers that a person read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llaso_model.evaluate.labels import Extraction
+from llaso_model.evaluate.numbers import extract
+from llaso_model.evaluate.refusals import is_empty, is_refusal
+from llaso_model.evaluate.rows import extractor
+from tests.evaluating import DATA, TASKS, shared_outputs
+
+GENDER = extractor(TASKS.sets["vctk_gender_classification"], TASKS)
+AGE = extractor(TASKS.sets["vctk_age_classification"], TASKS)
+VELOCITY = extractor(TASKS.sets["velocity_classification"], TASKS)
+COMMAND = extractor(TASKS.sets["speechcommand_recognition"], TASKS)
+AUTHENTIC = extractor(TASKS.sets["Synthetic_Audio_Classification"], TASKS)
+SOURCE = extractor(TASKS.sets["NSynth_music_source_classification"], TASKS)
+
+
+def test_agreement_with_200_answers_that_were_read() -> None:
+    rows = [json.loads(line) for line in (DATA / "hand_checked.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 200
+    wrong = [row for row in rows if not _agrees(row, row["answer"])]
+    assert len(wrong) <= 2, [(row["set"], row["kind"], row["label"], row["answer"]) for row in wrong]
+
+
+def test_agreement_with_400_more() -> None:
+    read = shared_outputs()
+    answers = {(one.set, one.system, one.id): one.answer for one in read.predictions}
+    rows = [json.loads(line) for line in (DATA / "hand_checked_more.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 400
+    wrong = [row for row in rows if not _agrees(row, answers[row["set"], row["system"], row["id"]])]
+    assert len(wrong) <= 5
+
+
+def _agrees(row: dict[str, str], answer: str) -> bool:
+    found = extractor(TASKS.sets[row["set"]], TASKS)(answer)
+    return (found.kind, found.label) == (row["kind"], row["label"])
+
+
+@pytest.mark.parametrize("name", [name for name, one in TASKS.sets.items() if one.kind == "label"])
+def test_every_label_and_synonym_means_its_label(name: str) -> None:
+    extract_ = extractor(TASKS.sets[name], TASKS)
+    for label, forms in TASKS.labels[TASKS.sets[name].labels or ""].items():
+        for form in (label, label.upper(), f"{label.capitalize()}.", *forms):
+            assert extract_(form) == Extraction("one", (label,)), form
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "label"),
+    [
+        ("female", "one", "female"),
+        ("The speaker is not male.", "one", "female"),
+        ("male or female", "several", None),
+        ("女性", "one", "female"),
+        ("I cannot tell whether the speaker is male or female.", "refusal", None),
+        ("It's hard to say for sure, but the speaker sounds female.", "one", "female"),
+        ("How can I help you today?", "none", None),
+        (" . ", "empty", None),
+        ("", "empty", None),
+        ("The Boy Scouts of Ireland meet every week in a hall that was built for them.", "none", None),
+        ("remale", "none", None),
+    ],
+)  # fmt: skip
+def test_gender(answer: str, kind: str, label: str | None) -> None:
+    found = GENDER(answer)
+    assert (found.kind, found.label) == (kind, label)
+
+
+def test_letters_and_numbers_of_options_are_answers() -> None:
+    lettered = "Is the speaker (A) male or (B) female?"
+    assert GENDER("B", lettered).label == "female"
+    assert GENDER("(a)", lettered).label == "male"
+    assert GENDER("Option B.", lettered).label == "female"
+    assert GENDER("2", "Choose: 1) Male 2) Female").label == "female"
+    assert GENDER("B", "Is the speaker male or female?").kind == "none"
+    assert GENDER("C", lettered).kind == "none"
+
+
+def test_ranges_and_numbers_are_word_bounded() -> None:
+    assert AGE("20 – 24").label == "20-24"
+    assert AGE("The speaker is 30+.").label == "30+"
+    assert AGE("30岁以上").label == "30+"
+    assert AGE("120-24").kind == "none"
+    assert AGE("in their 20s or 30s").kind == "several"  # the twenties are two classes, and the thirties one
+    assert AGE("in their twenties").kind == "none"
+    assert VELOCITY("100.0").label == "100"
+    assert VELOCITY("1.25").kind == "none"
+    assert VELOCITY("It is between 0 and 127.").kind == "none"
+    assert VELOCITY("MIDI goes from 0 to 127; 25 is slow and 127 the fastest. So the answer is 100.").label == "100"
+
+
+def test_a_command_is_named_not_mentioned() -> None:
+    assert COMMAND("I'm happy to help you with that.").kind == "none"
+    assert COMMAND("The command is 'left'.").label == "left"
+    assert COMMAND("Left!").label == "left"
+    assert COMMAND("8。").label == "eight"
+    assert COMMAND("No.").label == "no"
+
+
+def test_real_time_is_not_real() -> None:
+    assert AUTHENTIC("I can do this in real-time with artificial intelligence.").kind == "none"
+    assert AUTHENTIC("This is definitely not AI-generated speech.").label == "real"
+
+
+def test_what_is_concluded_counts() -> None:
+    said = 'The most appropriate label for an acoustic, electronic or synthetic sound is "synthetic."'
+    assert SOURCE(said).label == "synthetic"
+    assert SOURCE("The audio contains both acoustic and electronic elements.").kind == "several"
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("23", 23), ("The speaker is 45 years old.", 45), ("twenty-five", 25), ("between 30 and 40", 35), ("60-70", 65),
+        ("40s", 45), ("in their forties", 45), ("teens", 16), ("20s or 30s", 30), ("可能在20到30岁之间。", 25),
+        ("三十岁左右", 30), ("The pitch of A4 is 440 Hz. The MIDI pitch number is 69.", 69), ("100.0。", 100),
+    ],
+)  # fmt: skip
+def test_numbers(answer: str, value: float) -> None:
+    ignore = TASKS.sets["NSynth_pitch_recognition"].ignore
+    assert extract(answer, ignore).value == value
+
+
+def test_what_is_no_number() -> None:
+    ages = TASKS.sets["vocalsound_age_prediction"].ignore
+    assert extract("", ages).kind == "empty"
+    assert extract("I'm not capable of listening to audio.", ages).kind == "refusal"
+    assert extract("The speaker is an adult.", ages).kind == "none"
+    assert extract("The age is between 18 and 80.", ages).kind == "none"  # the prompt's range
+    assert extract("10, or 50, or 70", ages).kind == "several"
+
+
+def test_refusals_of_free_answers() -> None:
+    assert is_refusal("I'm sorry, but I can't listen to audio. Is there anything else?")
+    assert is_refusal("抱歉，我无法直接处理音频文件。")
+    assert not is_refusal("The oldest signer was Benjamin Franklin.")
+    assert not is_refusal("I'm sorry to hear that you are ill. Rest, and drink enough.")
+    assert is_empty("…!?") and not is_empty("不")
