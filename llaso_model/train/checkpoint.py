@@ -75,22 +75,34 @@ class Checkpoints:
             (part / "progress.json").write_text(json.dumps(asdict(progress), sort_keys=True))
         self._writing = (done, final)
 
+    def settle(self) -> None:
+        """Lets what was written in the meantime count; to be called now and then.
+
+        The leader's part is done once those of all ranks are: it writes the list of them.
+        """
+        if self._place.leads and self._writing is not None and self._writing[0].done():
+            self._commit()
+
     def finish(self) -> None:
-        """Waits for what is being written, and makes it count."""
-        if self._writing is None:
-            return
+        """Waits for what is being written, on all ranks, and makes it count."""
+        if self._writing is not None:
+            self._writing[0].result()
+            if self._place.leads:
+                self._commit()
+            self._writing = None
+        self._place.wait()
+
+    def _commit(self) -> None:
+        assert self._writing is not None
         (done, final), self._writing = self._writing, None
         done.result()
-        self._place.wait()
-        if self._place.leads:
-            part = final.with_suffix(".part")
-            if final.exists():
-                shutil.rmtree(final)
-            _synced(part / "progress.json")
-            part.rename(final)
-            _synced(self.folder)
-            self._forget()
-        self._place.wait()
+        part = final.with_suffix(".part")
+        if final.exists():
+            shutil.rmtree(final)
+        _synced(part / "progress.json")
+        part.rename(final)
+        _synced(self.folder)
+        self._forget()
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """The last one's state into module and optimizer, for any number of ranks; a fresh start where there is none.

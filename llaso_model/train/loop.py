@@ -84,6 +84,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         for number, examples in _steps(loader, run, progress.step):
             waited_s = time.perf_counter() - waiting
             record = step(run, number, examples)
+            checkpoints.settle()
             log.step(record, examples, waited_s)
             done = number + 1
             saves = done % recipe.run.save_steps == 0 or done == run.steps
