@@ -9,6 +9,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 MEL_HOP = 160  # samples at 16 kHz between two mel frames
 MEL_FRAMES_PER_S = 100
+FUSIONS = ("splice", "cross_attention")
+IGNORED = -100  # labels that no loss is taken of
 TAIL_S = 0.5  # bench/encoder_states.py shows what it is worth
 
 
@@ -39,9 +41,11 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     """A speech encoder, how its states reach the language model, and the language model.
 
     ``audio_config`` is Whisper's (its encoder is used) or a :class:`ResNetEncoderConfig`; ``text_config`` any causal
-    language model's. ``fusion`` is ``splice``: ``stack`` states at a time go through an MLP of two layers and stand in
-    the text where its audio tokens are. Audio longer than ``max_audio_length`` seconds is read in windows of that.
-    Whisper's encoder hears ``tail_s`` of silence after each, of which no states come: it was trained on no other clips.
+    language model's. ``stack`` states at a time go through an MLP of two layers. With the ``fusion`` ``splice`` they
+    stand in the text where its audio tokens are; with ``cross_attention`` the text has one audio token for each audio,
+    and text and speech attend to each other before every ``cross_attention_every``-th layer. Audio longer than
+    ``max_audio_length`` seconds is read in windows of that. Whisper's encoder hears ``tail_s`` of silence after each,
+    of which no states come: it was trained on no other clips.
     """
 
     model_type = "llaso"
@@ -51,6 +55,7 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     text_config: Any = None
     fusion: str = "splice"
     stack: int = 5
+    cross_attention_every: int = 4
     projector_size: int | None = None
     projector_act: str = "gelu"
     audio_token_id: int | None = None
@@ -60,8 +65,8 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = _made(self.audio_config, "whisper")
         self.text_config = _made(self.text_config, "llama")
-        if self.fusion != "splice":
-            raise ValueError(f"fusion: there is splice, not {self.fusion}")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion: there are {' and '.join(FUSIONS)}, not {self.fusion}")
         if self.audio_config.model_type not in ("whisper", ResNetEncoderConfig.model_type):
             raise ValueError(f"audio_config: an encoder is whisper or llaso_resnet, not {self.audio_config.model_type}")
         if self.stack < 1:

@@ -13,7 +13,7 @@ from transformers import BatchFeature, ProcessorMixin
 from llaso_data import audio as audio_files
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import sound as sound_of
-from llaso_model.configuration import MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
+from llaso_model.configuration import IGNORED, MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
 
 AUDIO_TOKEN = "<audio>"
 TRANSCRIBE = "Transcribe the speech."
@@ -22,7 +22,6 @@ PLAIN_TEMPLATE = (
     "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
 )
 """For language models without a template of their own: what is said, in turn."""
-IGNORED = -100  # labels that no loss is taken of
 _LEAST_SAMPLES = 400  # what one mel frame is made of
 
 Samples = npt.NDArray[np.float32]
@@ -50,8 +49,9 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         max_audio_length: float = 30.0,
         tail_s: float = TAIL_S,
         encoder: dict[str, Any] | None = None,
+        fusion: str = "splice",
     ) -> None:
-        """``encoder``, ``stack``, ``max_audio_length`` and ``tail_s`` are the model's."""
+        """``encoder``, ``fusion``, ``stack``, ``max_audio_length`` and ``tail_s`` are the model's."""
         if audio_token not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [audio_token]})
         if tokenizer.pad_token_id is None:
@@ -62,6 +62,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         self.max_audio_length = max_audio_length
         self.tail_s = tail_s
         self.encoder = encoder or {"model_type": "whisper"}
+        self.fusion = fusion
         self._lengths = LLaSOConfig(audio_config=dict(self.encoder), stack=stack)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
 
@@ -84,7 +85,9 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         if not texts:
             raise LLaSOError("give audio, or a text, or both")
         waiting = iter(audios)
-        unplaced = len(audios) // len(texts)  # of each text that does not say where
+        plain = sum(self.audio_token not in one for one in texts)
+        placed = sum(one.count(self.audio_token) for one in texts)
+        unplaced = (len(audios) - placed) // max(plain, 1)  # of each text that does not say where
         conversations = []
         for one in texts:
             pieces = one.split(self.audio_token)
@@ -122,16 +125,19 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         """Conversations as the model takes them.
 
         ``input_ids`` and ``attention_mask`` (B, T), padded on the left, with labels on the right; ``input_features``
-        (A, mels, frames) of every window of every audio in turn, and ``feature_lengths`` (A,) in frames. With
+        (A, mels, frames) of every window of every audio in turn, ``feature_lengths`` (A,) in frames, and ``audio_rows``
+        (A,), whose each is. With
         ``output_labels`` also ``labels``: what an assistant says, to the end of its turn, else :data:`IGNORED`.
         """
         rows: list[tuple[list[int], list[int]]] = []
         windows: list[Samples] = []
-        for messages in conversations:
+        of: list[int] = []
+        for number, messages in enumerate(conversations):
             sounds = [samples(part["audio"]) for part in _audios(messages)]
             cut = [self.windows(sound) for sound in sounds]
             windows += [window for own in cut for window in own]
-            counts = iter([sum(audio_tokens(len(window), self._lengths) for window in own) for own in cut])
+            of += [number] * sum(map(len, cut))
+            counts = iter([self._places(own) for own in cut])
             rows.append(self._tokens(messages, counts, output_labels, add_generation_prompt))
         longest = max(len(ids) for ids, _ in rows)
         found: dict[str, Any] = {
@@ -146,6 +152,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             labels[number, place] = torch.tensor(wanted)
         if output_labels:
             found["labels"] = labels
+        if windows:
+            found["audio_rows"] = torch.tensor(of)
         return BatchFeature({**found, **self.features(windows)})
 
     def features(self, windows: Sequence[Samples]) -> dict[str, torch.Tensor]:
@@ -172,7 +180,13 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @property
     def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "input_features", "feature_lengths"]
+        return ["input_ids", "attention_mask", "input_features", "feature_lengths", "audio_rows"]
+
+    def _places(self, windows: Sequence[Samples]) -> int:
+        """How many audio tokens stand for an audio of these windows."""
+        if self.fusion != "splice":
+            return 1
+        return sum(audio_tokens(len(window), self._lengths) for window in windows)
 
     def windows(self, sound: Samples) -> list[Samples]:
         """Stretches of at most ``max_audio_length``, each long enough for a frame."""

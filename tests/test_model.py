@@ -19,9 +19,9 @@ from llaso import LLaSOModel, LLaSOProcessor
 from llaso_data import audio as audio_files
 from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
-from llaso_model.configuration import LLaSOConfig, ResNetEncoderConfig, audio_tokens, states_of
+from llaso_model.configuration import IGNORED, LLaSOConfig, ResNetEncoderConfig, audio_tokens, states_of
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
-from llaso_model.processing import IGNORED, TRANSCRIBE, samples
+from llaso_model.processing import TRANSCRIBE, samples
 from tests.conftest import Clip, obtained
 
 WHISPER = WhisperConfig(
@@ -38,11 +38,12 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(obtained(weights.smollm2))
 
 
-@pytest.fixture(scope="module", params=["whisper", "resnet"])
+@pytest.fixture(scope="module", params=["whisper", "resnet", "cross_attention"])
 def parts(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Any, Any]:
     """A small model with random weights, and its processor."""
-    encoder = ENCODERS[request.param]
-    processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=encoder.to_dict())
+    encoder = ENCODERS.get(request.param, WHISPER)
+    fusion = "cross_attention" if request.param == "cross_attention" else "splice"
+    processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=encoder.to_dict(), fusion=fusion)
     text = LlamaConfig(
         vocab_size=len(processor.tokenizer),
         hidden_size=48,
@@ -54,8 +55,28 @@ def parts(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Any, Any]:
         pad_token_id=processor.tokenizer.pad_token_id,
     )
     torch.manual_seed(0)
-    config = LLaSOConfig(audio_config=encoder, text_config=text, stack=4, audio_token_id=processor.audio_token_id)
-    return LLaSOModel(config).eval(), processor
+    config = LLaSOConfig(
+        audio_config=encoder,
+        text_config=text,
+        stack=4,
+        audio_token_id=processor.audio_token_id,
+        fusion=fusion,
+        cross_attention_every=1,
+    )
+    model = LLaSOModel(config)
+    if fusion == "cross_attention":
+        open_gates(model)
+    return model.eval(), processor
+
+
+def open_gates(model: Any) -> None:
+    """As training would: so that speech and text change each other."""
+    for bridge in model.aligner.bridges:
+        torch.nn.init.constant_(bridge.speech_gate, 0.9)
+        torch.nn.init.constant_(bridge.text_gate, 0.7)
+        for one in bridge.modules():  # drawn larger than they begin, so that differences are seen
+            if isinstance(one, torch.nn.Linear):
+                torch.nn.init.normal_(one.weight, std=0.3)
 
 
 def sound(length_s: float, seed: int = 0) -> np.ndarray:
@@ -117,12 +138,14 @@ def test_generation_with_a_cache_is_what_the_full_forward_gives(parts):
     model, processor = parts
     inputs = processor(audio=sound(1.3), text="What is said?")
     (answer,) = model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    embeds = model.embed(inputs["input_ids"], inputs["input_features"], inputs["feature_lengths"])
+    labels = torch.full_like(inputs["input_ids"], IGNORED)
     for token in answer[:6]:
         with torch.no_grad():
-            logits = model(inputs_embeds=embeds).logits[0, -1]
+            logits = model(**inputs, labels=labels).logits[0, -1]
         assert int(logits.argmax()) == int(token)
-        embeds = torch.cat([embeds, model.get_input_embeddings()(token.reshape(1, 1))], dim=1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], token.reshape(1, 1)], dim=1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        labels = torch.cat([labels, token.reshape(1, 1)], dim=1)
 
 
 def test_a_batch_of_unlike_samples_answers_each_as_alone(parts):
@@ -202,7 +225,8 @@ def test_audio_comes_in_any_form(parts, clips: list[Clip]):
     slow = samples({"array": whole[::2], "sampling_rate": 8_000})
     assert abs(len(slow) - len(whole)) <= 2
     prompt = processor.decode(processor(audio=str(path))["input_ids"][0])
-    assert TRANSCRIBE in prompt and prompt.count("<audio>") == audio_tokens(len(whole), processor._lengths)
+    places = audio_tokens(len(whole), processor._lengths) if processor.fusion == "splice" else 1
+    assert TRANSCRIBE in prompt and prompt.count("<audio>") == places
     with pytest.raises(LLaSOError, match="no such file"):
         processor(audio=str(path) + ".none")
     with pytest.raises(LLaSOError, match="3 dimensions"):
@@ -218,6 +242,8 @@ def test_long_audio_is_read_in_windows(parts):
     assert inputs["input_features"].shape[2] == 3050  # of which the encoder hears 3000
     with torch.no_grad():
         assert torch.isfinite(model(**inputs).logits).all()
+    if processor.fusion != "splice":
+        return  # the number of its audio tokens is that of its audios
     with pytest.raises(ValueError, match="audio tokens in the text, but"):
         model(**{**inputs, "feature_lengths": torch.tensor([3000, 60])})
 
@@ -233,7 +259,7 @@ def test_text_alone_is_the_language_model(parts):
 def test_a_configuration_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="an encoder is whisper or llaso_resnet, not llama"):
         LLaSOConfig(audio_config=LlamaConfig())
-    with pytest.raises(ValueError, match="fusion: there is splice"):
+    with pytest.raises(ValueError, match="fusion: there are splice and cross_attention"):
         LLaSOConfig(fusion="glue")
 
 

@@ -42,24 +42,27 @@ def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s
     manifest.finish(str(out), infos, profile=manifest.LLASO, plan=plan, options=None, source=None)
 
 
-def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", dropout: float = 0.0) -> None:
+def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper") -> None:
     """A small model, as a folder to start from."""
     audio_config = ENCODERS[encoder]
     processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=audio_config.to_dict())
-    text = LlamaConfig(
-        vocab_size=len(processor.tokenizer),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        attention_dropout=dropout,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=processor.tokenizer.pad_token_id,
-    )
+    text = small_llama(processor.tokenizer)
     torch.manual_seed(0)
     config = LLaSOConfig(audio_config=audio_config, text_config=text, stack=4, audio_token_id=processor.audio_token_id)
     save_model(folder, LLaSOForConditionalGeneration(config), processor)
+
+
+def small_llama(tokenizer: Any, layers: int = 2) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
 def _sample(clip: Clip, number: int, longest_s: float) -> Sample:

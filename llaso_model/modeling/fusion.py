@@ -29,6 +29,10 @@ class Splice(nn.Module):
         batch, count, width = states_BSW.shape
         states_BSW = states_BSW * valid(lengths, count)[..., None].to(states_BSW.dtype)
         stacked = nn.functional.pad(states_BSW, (0, 0, 0, -count % self.stack)).reshape(batch, -1, self.stack * width)
-        own = valid(-(-lengths // self.stack), stacked.shape[1])
+        own = valid(self.counts(lengths), stacked.shape[1])
         found: torch.Tensor = self.projector(stacked[own])
         return found
+
+    def counts(self, lengths: torch.Tensor) -> torch.Tensor:
+        """How many embeddings windows of so many states give."""
+        return -(-lengths // self.stack)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
-from llaso_model.configuration import MEL_FRAMES_PER_S, LLaSOConfig
+from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
+from llaso_model.modeling.cross_attention import CrossAttention, Heard
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
 from llaso_model.modeling.fusion import Splice
 
@@ -32,8 +34,10 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         super().__init__(config)
         encoder = WhisperStates if config.audio_config.model_type == "whisper" else ResNetEncoder
         self.audio_tower = encoder(config.audio_config)
-        self.aligner = Splice(config)
+        self.aligner = CrossAttention(config) if config.fusion == "cross_attention" else Splice(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self._attach()
+        self._generated: Heard | None = None
         self.post_init()
 
     @classmethod
@@ -51,6 +55,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         model.language_model = AutoModelForCausalLM.from_pretrained(language_model, **kwargs)
         if config.audio_token_id is not None and config.audio_token_id >= model.language_model.config.vocab_size:
             model.language_model.resize_token_embeddings(config.audio_token_id + 1)
+        model._attach()
         config.text_config = model.language_model.config
         model.generation_config = model.language_model.generation_config
         if config.audio_token_id is not None:
@@ -72,35 +77,63 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         found: torch.Tensor = self.aligner(*self.audio_tower(input_features, feature_lengths, tail=tail))
         return found
 
-    def embed(
+    def hidden_states(
         self,
         input_ids: torch.Tensor,
-        input_features: torch.Tensor | None = None,
+        speech: torch.Tensor | None = None,
         feature_lengths: torch.Tensor | None = None,
+        audio_rows: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The embeddings of the text with the speech in its places. Raises ValueError where they do not fit."""
-        embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
-        if input_features is None or feature_lengths is None:
-            return embeds
-        speech = self.get_audio_features(input_features, feature_lengths).to(embeds.dtype)
-        places = input_ids == self.config.audio_token_id
-        if int(places.sum()) != len(speech):
-            raise ValueError(f"{int(places.sum())} audio tokens in the text, but {len(speech)} of speech")
-        return embeds.masked_scatter(places[..., None], speech)
+        """The language model's last states (B, T, W) of text and ``speech``, as :meth:`get_audio_features` gives it.
+
+        ``audio_rows`` (A,) says whose each window is; ``labels`` where the instruction ends.
+        """
+        heard = None
+        if speech is not None:
+            heard = self._heard(speech, input_ids, feature_lengths, audio_rows, attention_mask, labels)
+        with self._hearing(heard):
+            found: torch.Tensor = self.language_model.get_decoder()(
+                inputs_embeds=self._placed(input_ids, speech),
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=False,
+            ).last_hidden_state
+        return found
 
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
         feature_lengths: torch.Tensor | None = None,
+        audio_rows: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        speech: torch.Tensor | None = None,
+        speech_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Logits of every position, and the loss where ``labels`` are given (-100: none)."""
+        """Logits of every position, and the loss where ``labels`` are given (-100: none).
+
+        ``speech`` (B, S, W) with ``speech_mask`` is for :meth:`generate`, which has read the features already.
+        """
+        heard = None
         if inputs_embeds is None:
             assert input_ids is not None
-            inputs_embeds = self.embed(input_ids, input_features, feature_lengths)
-        return self.language_model(inputs_embeds=inputs_embeds, **kwargs)
+            read = None
+            if input_features is not None and feature_lengths is not None:
+                read = self.get_audio_features(input_features, feature_lengths)
+                heard = self._heard(read, input_ids, feature_lengths, audio_rows, attention_mask, labels)
+            inputs_embeds = self._placed(input_ids, read)
+        if speech is not None and speech_mask is not None:
+            heard = self._heard_again(inputs_embeds, speech, speech_mask, attention_mask, kwargs.get("past_key_values"))
+        with self._hearing(heard):
+            return self.language_model(
+                inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs
+            )
 
     @torch.no_grad()
     def generate(
@@ -108,9 +141,74 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         input_ids: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
         feature_lengths: torch.Tensor | None = None,
+        audio_rows: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """New tokens after the prompt; settings as in Hugging Face's ``generate``."""
         if input_ids is not None and "inputs_embeds" not in kwargs:
-            kwargs["inputs_embeds"] = self.embed(input_ids, input_features, feature_lengths)
-        return super().generate(**kwargs)
+            speech = None
+            if input_features is not None and feature_lengths is not None:
+                speech = self.get_audio_features(input_features, feature_lengths)
+                if heard := self._heard(speech, input_ids, feature_lengths, audio_rows, None, None):
+                    kwargs |= {"speech": heard.speech, "speech_mask": heard.mask}
+            kwargs["inputs_embeds"] = self._placed(input_ids, speech)
+        try:
+            return super().generate(**kwargs)
+        finally:
+            self._generated = None
+
+    def _attach(self) -> None:
+        if isinstance(self.aligner, CrossAttention):
+            self.aligner.attach(self.language_model)
+
+    def _hearing(self, heard: Heard | None) -> Any:
+        return self.aligner.hearing(heard) if isinstance(self.aligner, CrossAttention) else nullcontext()
+
+    def _placed(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
+        """The embeddings of the text, with the speech in its places where it is spliced in."""
+        embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
+        if speech is None or isinstance(self.aligner, CrossAttention):
+            return embeds
+        places = input_ids == self.config.audio_token_id
+        if int(places.sum()) != len(speech):
+            raise ValueError(f"{int(places.sum())} audio tokens in the text, but {len(speech)} of speech")
+        return embeds.masked_scatter(places[..., None], speech.to(embeds.dtype))
+
+    def _heard(
+        self,
+        speech: torch.Tensor,
+        input_ids: torch.Tensor,
+        feature_lengths: torch.Tensor | None,
+        audio_rows: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        labels: torch.Tensor | None,
+    ) -> Heard | None:
+        """What the bridges hear: each row's speech, and which of its text is instruction; None without bridges."""
+        if not isinstance(self.aligner, CrossAttention):
+            return None
+        assert feature_lengths is not None
+        if audio_rows is None:
+            raise ValueError("audio_rows is needed: whose each window of speech is, as the processor gives it")
+        counts = self.aligner.counts(states_of(feature_lengths, self.config.audio_config))
+        padded, mask = self.aligner.rows(speech, counts, audio_rows, len(input_ids))
+        instruction = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        if labels is not None:
+            instruction = instruction & ((labels != IGNORED).cumsum(dim=1) == 0)
+        return Heard(padded, mask, instruction)
+
+    def _heard_again(
+        self,
+        inputs_embeds: torch.Tensor,
+        speech: torch.Tensor,
+        speech_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        past: Any,
+    ) -> Heard:
+        """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
+        if past is not None and past.get_seq_length() and self._generated is not None:
+            self._generated.instruction = None
+            return self._generated
+        whole = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+        instruction = whole if attention_mask is None or attention_mask.dim() != 2 else attention_mask.bool()
+        self._generated = Heard(speech, speech_mask, instruction)
+        return self._generated

@@ -57,6 +57,7 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
         max_audio_length=config.max_audio_length,
         tail_s=config.tail_s,
         encoder=config.audio_config.to_dict(),
+        fusion=config.fusion,
     )
     config.audio_token_id = processor.audio_token_id
     model = LLaSOForConditionalGeneration.from_parts(config, encoder, language_model, dtype=torch.float32)

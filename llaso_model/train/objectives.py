@@ -17,8 +17,8 @@ from torch import nn
 
 from llaso_data.noise import shuffled
 from llaso_data.stream.plan import key_of
+from llaso_model.configuration import IGNORED
 from llaso_model.modeling.speech_decoder import SpeechDecoder
-from llaso_model.processing import IGNORED
 from llaso_model.train.config import Objectives
 from llaso_model.train.examples import Example, Readings, Spans
 
@@ -174,24 +174,21 @@ class Trainee(nn.Module):
     def _completion(self, example: Example, speech: torch.Tensor | None) -> torch.Tensor:
         """Cross-entropy of what is to be said, summed for each sample (B,)."""
         inputs = example.inputs
-        embeds = self.model.get_input_embeddings()(inputs["input_ids"])
-        if speech is not None:
-            noise = self.weights.state_noise
-            if noise and self.training:
-                size = speech.detach().float().square().mean().sqrt()
-                speech = speech + noise * size * torch.randn_like(speech)
-            places = inputs["input_ids"] == self.model.config.audio_token_id
-            embeds = embeds.masked_scatter(places[..., None], speech.to(embeds.dtype))
-        language_model = self.model.language_model
-        hidden = language_model.get_decoder()(
-            inputs_embeds=embeds,
-            attention_mask=inputs.get("attention_mask"),
-            position_ids=inputs.get("position_ids"),
-            use_cache=False,
-        ).last_hidden_state
+        if speech is not None and self.weights.state_noise and self.training:
+            size = speech.detach().float().square().mean().sqrt()
+            speech = speech + self.weights.state_noise * size * torch.randn_like(speech)
+        hidden = self.model.hidden_states(
+            inputs["input_ids"],
+            speech,
+            inputs.get("feature_lengths"),
+            inputs.get("audio_rows"),
+            inputs.get("attention_mask"),
+            inputs.get("position_ids"),
+            inputs["labels"],
+        )
         wanted = inputs["labels"][:, 1:]
         said = wanted != IGNORED  # logits are made where they are wanted only
-        logits = language_model.get_output_embeddings()(hidden[:, :-1][said]).float()
+        logits = self.model.get_output_embeddings()(hidden[:, :-1][said]).float()
         losses = nn.functional.cross_entropy(logits, wanted[said], reduction="none")
         by_row = torch.zeros(len(example.keys), device=losses.device)
         return by_row.index_add(0, example.rows[:, 1:][said], losses)
