@@ -152,8 +152,8 @@ def test_a_batch_of_unlike_samples_answers_each_as_alone(parts):
     model, processor = parts
     texts = ["First <audio> then <audio>: which is longer?", "Say it again", "Hear <audio> and answer"]
     audios = [sound(1.0, 1), sound(2.2, 2), sound(0.3, 3), sound(3.1, 4)]
-    with pytest.raises(LLaSOError, match="5 audios, more than"):
-        processor(text=texts, audio=[*audios, sound(0.2)])
+    with pytest.raises(LLaSOError, match="2 audios, more than"):
+        processor(text=texts[2:], audio=audios[:2])
     inputs = processor(text=texts, audio=audios)
     together = model.generate(**inputs, max_new_tokens=5, do_sample=False)
     shares = [audios[:2], audios[2:3], audios[3:]]

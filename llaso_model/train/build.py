@@ -83,6 +83,9 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
         from safetensors.torch import load_file
 
         trainee.heads.load_state_dict(load_file(heads))
+    for name, scale in trainee.heads.scale.items():  # what nothing uses has no gradient, and no place in a checkpoint
+        scale.requires_grad_(bool(getattr(recipe.objectives, name)))
+    trainee.heads.attend.requires_grad_(bool(recipe.objectives.utterance))
     if part.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return trainee
