@@ -14,6 +14,43 @@ IGNORED = -100  # labels that no loss is taken of
 TAIL_S = 0.5  # bench/encoder_states.py shows what it is worth
 
 
+_WHISPER_LARGE_V3 = {
+    "model_type": "whisper",
+    "num_mel_bins": 128,
+    "d_model": 1280,
+    "encoder_layers": 32,
+    "encoder_attention_heads": 20,
+    "encoder_ffn_dim": 5120,
+    "decoder_layers": 32,
+    "decoder_attention_heads": 20,
+    "decoder_ffn_dim": 5120,
+    "vocab_size": 51866,
+}
+_LLAMA_3B = {
+    "model_type": "llama",
+    "vocab_size": 128_256,
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 131_072,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "bos_token_id": 128_000,
+    "eos_token_id": [128_001, 128_008, 128_009],
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 500_000.0,
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+}
+
+
 class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
     """The convolutional speech encoder, trained from scratch.
 
@@ -72,6 +109,16 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
         if self.stack < 1:
             raise ValueError(f"stack: at least one state, not {self.stack}")
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def named(cls, name: str) -> LLaSOConfig:
+        """``mission`` or ``published``, around the shape of Llama-3.2-3B-Instruct; raises ValueError for others."""
+        if name == "mission":
+            encoder = ResNetEncoderConfig()
+            return cls(audio_config=encoder, text_config=dict(_LLAMA_3B), fusion="cross_attention", stack=1)
+        if name == "published":
+            return cls(audio_config=dict(_WHISPER_LARGE_V3), text_config=dict(_LLAMA_3B), stack=1)
+        raise ValueError(f"there are the configurations mission and published, not {name}")
 
     @property
     def hidden_size(self) -> int:
