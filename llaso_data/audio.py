@@ -260,6 +260,11 @@ def _mean(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return total
 
 
+def scaled(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """16-bit samples as float32 from -1 to 1, exact."""
+    return cast("npt.NDArray[np.float32]", pcm.astype(np.float32) / np.float32(FULL_SCALE))
+
+
 def _to_int16(samples: npt.NDArray[np.float32]) -> Pcm:
     scaled = np.rint(samples * np.float32(FULL_SCALE))
     return cast(Pcm, np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))

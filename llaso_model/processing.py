@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -22,6 +23,9 @@ PLAIN_TEMPLATE = (
     "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
 )
 """For language models without a template of their own: what is said, in turn."""
+_FIRST_PRIVATE = 0xF0000
+_PRIVATE = re.compile("[\U000f0000-\U000ffffd]")
+_PRIVATE_KEPT = re.compile(f"({_PRIVATE.pattern})")
 _LEAST_SAMPLES = 400  # what one mel frame is made of
 
 Samples = npt.NDArray[np.float32]
@@ -58,6 +62,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             tokenizer.pad_token = tokenizer.eos_token
         self.audio_token = audio_token
         self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
+        # Marks of the chat's form: the tokenizer's special tokens.
+        self._marks = sorted({audio_token, *tokenizer.all_special_tokens, *tokenizer.get_added_vocab()})
         self.stack = stack
         self.max_audio_length = max_audio_length
         self.tail_s = tail_s
@@ -110,7 +116,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         several = conversation and isinstance(conversation[0], list | tuple)
         conversations = list(conversation) if several else [conversation]
         if not kwargs.pop("tokenize", True):
-            texts = [self._text(messages, kwargs.get("add_generation_prompt", False)) for messages in conversations]
+            add = kwargs.get("add_generation_prompt", False)
+            texts = [self._said(self._text(messages, add)) for messages in conversations]
             return texts if several else texts[0]
         for ignored in ("return_dict", "return_tensors"):
             kwargs.pop(ignored, None)
@@ -214,8 +221,30 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def _content(self, content: Any) -> str:
         if isinstance(content, str):
-            return content
-        return "\n".join(self.audio_token if part["type"] == "audio" else part["text"] for part in content)
+            return self._as_said(content)
+        return "\n".join(
+            self.audio_token if part["type"] == "audio" else self._as_said(part["text"]) for part in content
+        )
+
+    def _as_said(self, text: str) -> str:
+        """Marks of the chat's form that somebody wrote are words: they stand as private characters until tokenized."""
+        text = _PRIVATE.sub("\ufffd", text)
+        for number, mark in enumerate(self._marks):
+            text = text.replace(mark, chr(_FIRST_PRIVATE + number))
+        return text
+
+    def _said(self, text: str) -> str:
+        """The text with marks in place of private characters."""
+        return _PRIVATE.sub(lambda found: self._marks[ord(found[0]) - _FIRST_PRIVATE], text)
+
+    def _ids(self, text: str) -> list[int]:
+        found: list[int] = []
+        for piece in _PRIVATE_KEPT.split(text):
+            mark = len(piece) == 1 and _PRIVATE.fullmatch(piece)
+            said = self._marks[ord(piece) - _FIRST_PRIVATE] if mark else piece
+            if said:
+                found += self.tokenizer(said, add_special_tokens=False, split_special_tokens=bool(mark))["input_ids"]
+        return found
 
     def _tokens(
         self, messages: Sequence[Message], counts: Any, output_labels: bool, add_generation_prompt: bool
@@ -227,7 +256,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             pieces = text.split(self.audio_token)
             for number, piece in enumerate(pieces):
                 own = [self.audio_token_id] * next(counts) if number else []
-                own += self.tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
+                own += self._ids(piece)
                 ids += own
                 labels += own if wanted else [IGNORED] * len(own)
         return ids, labels
@@ -258,22 +287,17 @@ def samples(audio: Any) -> Samples:
         rate = audio.get("sampling_rate", audio_files.SAMPLE_RATE_HZ)
         return _resampled(samples(audio["array"]), rate)
     if isinstance(audio, str) or hasattr(audio, "__fspath__"):
-        return _scaled(audio_files.decode(str(audio))[0])
+        return audio_files.scaled(audio_files.decode(str(audio))[0])
     if isinstance(audio, bytes):
         return sound_of(audio, "audio")
     found = audio.detach().cpu().numpy() if isinstance(audio, torch.Tensor) else np.asarray(audio)
     if found.dtype == np.int16:
-        found = _scaled(found)
+        found = audio_files.scaled(found)
     if found.ndim == 2:
         found = found.mean(axis=int(np.argmin(found.shape)))
     if found.ndim != 1:
         raise LLaSOError(f"audio of {found.ndim} dimensions; give samples (T,) or channels (C, T)")
     return np.ascontiguousarray(found, np.float32)
-
-
-def _scaled(pcm: npt.NDArray[np.int16]) -> Samples:
-    scaled: Samples = pcm.astype(np.float32) / np.float32(audio_files.FULL_SCALE)
-    return scaled
 
 
 def _resampled(sound: Samples, rate_hz: int) -> Samples:

@@ -153,8 +153,7 @@ def sound(data: bytes, name: str) -> Samples:
                         return found
         except soundfile.SoundFileError:
             pass  # the long way says what is wrong
-    scaled: Samples = audio.decode_bytes(data, name).astype(np.float32) / np.float32(audio.FULL_SCALE)
-    return scaled
+    return audio.scaled(audio.decode_bytes(data, name))
 
 
 def joined(sounds: Sequence[Samples], packed: bool, new: Callable[[int], Samples]) -> torch.Tensor:

@@ -171,7 +171,7 @@ def stretch(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray
 def read_noise(path: str) -> Samples:
     """A noise recording as samples. Raises AudioError."""
     pcm, _ = audio.decode(path, None)
-    return (pcm.astype(np.float32) / audio.FULL_SCALE).astype(np.float32)
+    return audio.scaled(pcm)
 
 
 def reverberant(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:
