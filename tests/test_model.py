@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def parts(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Any, Any]:
     processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=encoder.to_dict(), fusion=fusion)
     text = LlamaConfig(
         vocab_size=len(processor.tokenizer),
-        hidden_size=48,
+        hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -187,6 +188,37 @@ def test_saved_and_loaded_it_is_the_same_and_auto_classes_know_it(parts, tmp_pat
     with torch.no_grad():
         assert torch.equal(other(**again(audio=sound(0.9))).logits, model(**inputs).logits)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
+
+
+@pytest.mark.parametrize(("bits", "close"), [(8, 0.999), (4, 0.9)])
+def test_a_quantised_language_model_answers_nearly_alike(parts, tmp_path, bits, close):
+    from llaso_model.quantize import weight_only
+
+    if torch.cuda.is_available():
+        pytest.skip("of torchao on a CPU; a GPU has bitsandbytes")
+    model, processor = parts
+    model.save_pretrained(tmp_path)
+    small = LLaSOModel.from_pretrained(tmp_path, quantization_config=weight_only(bits)).eval()
+    assert type(small.language_model.model.layers[0].mlp.up_proj.weight).__name__.startswith("Int")
+    assert type(small.aligner.projector[0].weight) is torch.nn.Parameter
+    inputs = processor(audio=sound(1.0))
+    with torch.no_grad():
+        found, wanted = small(**inputs).logits[0, -1], model(**inputs).logits[0, -1]
+    assert torch.nn.functional.cosine_similarity(found, wanted, dim=0) > close
+    assert small.generate(**inputs, max_new_tokens=3, do_sample=False).shape[1] <= 3
+
+
+@pytest.mark.slow
+def test_a_compiled_language_model_gives_the_same_logits(parts):
+    model, processor = parts
+    if processor.fusion != "splice":
+        pytest.skip("refused: its bridges are hooks, which torch.compile does not see through")
+    inputs, model = processor(audio=sound(1.0)), copy.deepcopy(model)
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        model.language_model.get_decoder().compile(dynamic=True)
+        found = model(**inputs).logits
+    assert torch.allclose(found, wanted, atol=1e-4)
 
 
 def test_labels_are_what_the_assistant_says(parts):

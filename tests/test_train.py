@@ -51,6 +51,23 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with cross-attention."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("crossed") / "model"
+    write_model(folder, AutoTokenizer.from_pretrained(obtained(weights.smollm2)), fusion="cross_attention")
+    return folder
+
+
+def test_packed_texts_and_compilation_are_refused_with_cross_attention(crossed, speech, tmp_path):
+    for parts, said in (({"data": {"pack": True}}, "data.pack"), ({"model": {"compile": True}}, "model.compile")):
+        recipe = recipe_of(crossed, speech, **parts)
+        with pytest.raises(LLaSOError, match=said):
+            train(recipe, str(tmp_path))
+
+
 def recipe_of(start: Path, speech: Path, **parts: Any) -> TrainRecipe:
     """A small recipe; ``parts`` replace values of its sections."""
     values: dict[str, dict[str, Any]] = {
@@ -66,11 +83,12 @@ def recipe_of(start: Path, speech: Path, **parts: Any) -> TrainRecipe:
 
 
 @pytest.fixture
-def eight(start: Path, speech: Path) -> Iterator[Any]:
+def eight(start: Path, crossed: Path, speech: Path) -> Iterator[Any]:
     """Eight samples of one step, and what trains on them as so many micro-batches."""
     parts = {
         "stage 1": {"objectives": STAGE_1, "model": {"train": ("encoder", "aligner")}},
         "stage 2": {"objectives": STAGE_2, "model": {"lora": {**LORA, "dropout": 0.0}}},
+        "cross-attention": {"objectives": STAGE_2, "model": {"start": str(crossed)}},
     }
 
     def gradient(stage: str, sizes: Sequence[int], pack: bool = False) -> tuple[torch.Tensor, dict[str, float]]:
@@ -90,7 +108,7 @@ def eight(start: Path, speech: Path) -> Iterator[Any]:
     yield gradient
 
 
-@pytest.mark.parametrize("stage", ["stage 1", "stage 2"])
+@pytest.mark.parametrize("stage", ["stage 1", "stage 2", "cross-attention"])
 def test_a_steps_gradient_is_the_same_however_it_is_cut(eight, stage):
     whole, losses = eight(stage, [8])
     assert whole.norm() > 1e-3
@@ -302,10 +320,10 @@ def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
 
 
 def _open_adapters(run: Run) -> None:
-    """Adapters as they are once something was learnt: their second halves begin as zeros."""
+    """Adapters and gates as they are once something was learnt: they begin as zeros."""
     torch.manual_seed(1)
     for name, value in run.trainee.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name or name.endswith("_gate"):
             torch.nn.init.normal_(value, std=0.1)
 
 

@@ -42,20 +42,29 @@ def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s
     manifest.finish(str(out), infos, profile=manifest.LLASO, plan=plan, options=None, source=None)
 
 
-def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper") -> None:
+def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", fusion: str = "splice") -> None:
     """A small model, as a folder to start from."""
     audio_config = ENCODERS[encoder]
-    processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=audio_config.to_dict())
+    processor = LLaSOProcessor(
+        WhisperFeatureExtractor(), tokenizer, stack=4, encoder=audio_config.to_dict(), fusion=fusion
+    )
     text = small_llama(processor.tokenizer)
     torch.manual_seed(0)
-    config = LLaSOConfig(audio_config=audio_config, text_config=text, stack=4, audio_token_id=processor.audio_token_id)
+    config = LLaSOConfig(
+        audio_config=audio_config,
+        text_config=text,
+        stack=4,
+        audio_token_id=processor.audio_token_id,
+        fusion=fusion,
+        cross_attention_every=1,
+    )
     save_model(folder, LLaSOForConditionalGeneration(config), processor)
 
 
 def small_llama(tokenizer: Any, layers: int = 2) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=48,
+        hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=layers,
         num_attention_heads=4,

@@ -113,8 +113,15 @@ def validated(recipe: TrainRecipe) -> dict[str, float]:
 def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
     """Model, objectives and optimizer on this rank's device."""
     model, processor = load_model(recipe.model, recipe.run.seed)
-    if recipe.data.pack and model.config.fusion != "splice":
-        raise LLaSOError("data.pack: only with the fusion splice; rows that are packed would hear each other's speech")
+    if model.config.fusion != "splice":
+        if recipe.data.pack:
+            raise LLaSOError(
+                "data.pack: only with the fusion splice; rows that are packed would hear each other's speech"
+            )
+        if recipe.model.compile:
+            raise LLaSOError(
+                "model.compile: only with the fusion splice; torch.compile does not see through the bridges"
+            )
     trainee = trainee_of(recipe, model)
     if DTYPES[recipe.run.precision] != torch.float32 and not place.sharded:
         for value in trainee.parameters():  # weights that never change need no float32 copy

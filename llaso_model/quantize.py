@@ -1,0 +1,44 @@
+"""Loading with a quantised language model: encoder and fusion stay as they are.
+
+LLaSOModel.from_pretrained(folder, dtype="auto", quantization_config=weight_only(8))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+
+KEPT = ["audio_tower", "aligner", "lm_head"]
+_GROUP = 32  # weights that share a scale, of 4 bits
+
+
+def weight_only(bits: int) -> Any:
+    """What ``from_pretrained`` takes as ``quantization_config``: 8 or 4 bits a weight.
+
+    On a GPU through bitsandbytes (LLM.int8 and NF4), else through torchao (one scale a row, or for 32 weights).
+    Raises LLaSOError where the library is not installed.
+    """
+    import torch
+
+    if bits not in (4, 8):
+        raise LLaSOError(f"weights of {bits} bits: there are 4 and 8")
+    if torch.cuda.is_available():
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_8bit=bits == 8,
+            load_in_4bit=bits == 4,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=KEPT,
+        )
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
+        from torchao.quantization.granularity import PerGroup
+    except ImportError as error:
+        raise LLaSOError("quantised weights need torchao: pip install 'llaso[quant]'") from error
+    from transformers import TorchAoConfig
+
+    four = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(_GROUP))  # type: ignore[attr-defined]
+    return TorchAoConfig(Int8WeightOnlyConfig() if bits == 8 else four, modules_to_not_convert=KEPT)
