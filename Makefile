@@ -9,6 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 
 demo: $(VENV)/.demo
 	$(BIN)/llaso-data demo
+	$(BIN)/llaso-model demo
 
 test: lint
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
