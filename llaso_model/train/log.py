@@ -25,7 +25,11 @@ _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "
 class Log:
     """Of a run that goes on after ``done`` steps: what was told of later ones is told again."""
 
-    def __init__(self, folder: Path, place: Place, recipe: TrainRecipe, done: int, steps: int) -> None:
+    def __init__(
+        self, folder: Path, place: Place, recipe: TrainRecipe, done: int, steps: int, flops: tuple[float, float]
+    ) -> None:
+        """``flops`` are those that a mel frame and a token of text cost, for the share of a GPU's that is used."""
+        self._flops = flops
         self._place, self._every, self._steps = place, recipe.run.logging_steps, steps
         self._since, self._told = time.perf_counter(), done
         self._totals: dict[str, float] = {}
@@ -73,6 +77,9 @@ class Log:
             "data_wait": totals["data_wait_s"] / self._place.world_size / wall_s,
             "peak_memory_mib": peak_memory_mib(self._place.device),
         }
+        if (peak := _peak_flops(self._place.device)) is not None:
+            done = self._flops[0] * totals["frames"] + self._flops[1] * totals["tokens"]
+            record["mfu"] = done / wall_s / self._place.world_size / peak
         self._totals, self._since = {}, time.perf_counter()
         self._write(record)
         if self._place.leads:
@@ -110,6 +117,14 @@ class Log:
 
 
 _SHOWN = ("loss", "completion", "utterance", "word", "word_found", "utterance_found", "reconstruction", "grad_norm")
+
+
+def _peak_flops(device: torch.device) -> float | None:
+    """Dense bfloat16 operations a second of a GPU that is known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((flops for known, flops in _PEAK_FLOPS.items() if known in name), None)
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -23,6 +23,7 @@ from llaso_data.records import digest
 from llaso_data.stream import Augment, Batch, StreamingLoader
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan
+from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.build import blocks_of, load_model, optimizer_of, scheduled, trained, trainee_of
 from llaso_model.train.checkpoint import Checkpoints, Progress
@@ -77,7 +78,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         _check(progress, recipe)
         if progress.stream:
             loader.load_state_dict(progress.stream)
-        log = Log(folder, place, recipe, progress.step, run.steps)
+        log = Log(folder, place, recipe, progress.step, run.steps, flops_of(run.trainee, recipe))
         validation = Validation(recipe.data, run.processor, place)
         record: dict[str, Any] = {}
         waiting = time.perf_counter()
@@ -92,7 +93,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
             if validation.due(done, recipe.run.validation_steps, saves):
                 found = validation(run)
                 log.validation(done, found)
-                value = found["value"]
+                value = found.get("value")
             if saves:
                 stream = loader.state_dict()
                 checkpoints.save(run.trainee, run.optimizer, Progress(done, stream, value, identity(recipe)))
@@ -169,7 +170,8 @@ def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str,
         torch.manual_seed(key_of("dropout", run.recipe.run.seed, number, example.micro_batch) % 2**63)
         with run.compute:
             loss, own = run.trainee(example.to(run.place.device), targets)
-        loss.backward()
+        if loss.requires_grad:  # text alone may reach nothing that is trained
+            loss.backward()
         for name, value in own.items():
             sums[name] = sums.get(name, 0.0) + float(value)
     sum_gradients([value for _, value in trained(run.trainee)], run.place)
@@ -200,6 +202,21 @@ def losses_of(run: Run, sums: dict[str, float], targets: Targets) -> dict[str, f
     weights = run.recipe.objectives
     found["loss"] = sum(getattr(weights, name, 0) * value for name, value in found.items() if "_" not in name)
     return found
+
+
+def flops_of(trainee: Trainee, recipe: TrainRecipe) -> tuple[float, float]:
+    """Operations for a mel frame in the encoder and a token in the language model, attention's own left out.
+
+    2 for each multiplication of a weight: once forward, once for the gradient of what goes in where one is wanted,
+    once for that of the weight where it is trained.
+    """
+    model = trainee.model
+    states = float(states_of(MEL_FRAMES_PER_S, model.config.audio_config)) / MEL_FRAMES_PER_S
+    encoder = sum(value.numel() for value in model.audio_tower.parameters())
+    language = sum(value.numel() for value in model.language_model.get_decoder().layers.parameters())
+    per_frame = encoder * states * (6 if "encoder" in recipe.model.train else 2)
+    per_token = language * (6 if "language_model" in recipe.model.train else 4)
+    return per_frame, per_token if recipe.objectives.completion else 0.0
 
 
 def identity(recipe: TrainRecipe) -> str:

@@ -78,8 +78,9 @@ class Validation:
                 found["wer"] = sums["word_errors"] / sums["words"]
         if objectives.utterance and said:
             found["rank1"] = self._rank1(run, speech, said)
-        found["value"] = found.get("wer", found.get("completion", 1 - found.get("rank1", 0.0)))
-        return found
+        values = [found[name] for name in ("wer", "completion") if name in found]
+        values += [1 - found["rank1"]] if "rank1" in found else []
+        return {**found, "value": values[0]} if values else found
 
     def _loader(self) -> StreamingLoader:
         assert self._data.validation is not None
