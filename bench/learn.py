@@ -27,6 +27,7 @@ from llaso_model.train.finish import MODEL_FOLDER
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import train, validated
 
+NO_REPEAT = 5  # tokens: what keeps an answer out of a loop
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -101,6 +102,8 @@ def main() -> None:
     after["model"] |= {"start": str(out / "stage2" / MODEL_FOLDER), "lora": None}
     after["objectives"]["utterance"] = 1.0
     told["after"] = validated(TrainRecipe.model_validate(after))
+    after["data"]["validation_no_repeat"] = NO_REPEAT
+    told[f"after, no {NO_REPEAT} tokens twice"] = validated(TrainRecipe.model_validate(after))
     print("| | WER of 60 held-out prompts | finds its text among them |\n|---|---|---|")
     for name, found in told.items():
         print(f"| {name} | {found['wer']:.3f} | {found['rank1']:.0%} |")

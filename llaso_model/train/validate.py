@@ -106,7 +106,13 @@ class Validation:
         longest_s = 0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / 16_000
         most = _LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s)
         with run.compute:
-            out = run.trainee.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=most)
+            out = run.trainee.model.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=most,
+                no_repeat_ngram_size=self._data.validation_no_repeat or None,
+            )
         answers = self._processor.batch_decode(out, skip_special_tokens=True)
         errors = words = 0
         for reference, answer, language in zip(wanted, answers, languages, strict=True):
