@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +38,6 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
     Audio is a path, the bytes of a file, samples at 16 kHz (NumPy or torch, mono), or ``{"array", "sampling_rate"}``.
     In a text ``<audio>`` stands for one audio; the processor puts as many audio tokens there as the model needs.
     """
-
-    attributes: ClassVar[list[str]] = ["feature_extractor", "tokenizer"]
-    feature_extractor_class = "AutoFeatureExtractor"
-    tokenizer_class = "AutoTokenizer"
 
     def __init__(
         self,

@@ -190,6 +190,24 @@ def test_saved_and_loaded_it_is_the_same_and_auto_classes_know_it(parts, tmp_pat
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
 
 
+def test_gradient_checkpointing_gives_the_same_gradients(parts):
+    model, processor = parts
+    model = copy.deepcopy(model).train()
+    asked = {"role": "user", "content": [{"type": "audio", "audio": sound(1.5)}]}
+    turns = [asked, {"role": "assistant", "content": "A man."}]
+    inputs = processor.batch([turns], output_labels=True)
+    found = []
+    for checkpointed in (False, True):
+        if checkpointed:
+            model.gradient_checkpointing_enable()
+        model.zero_grad()
+        torch.manual_seed(0)
+        model(**inputs).loss.backward()
+        found.append([value.grad.clone() for value in model.parameters() if value.grad is not None])
+    assert len(found[0]) == len(found[1]) > 20
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize(("bits", "close"), [(8, 0.999), (4, 0.9)])
 def test_a_quantised_language_model_answers_nearly_alike(parts, tmp_path, bits, close):
     from llaso_model.quantize import weight_only

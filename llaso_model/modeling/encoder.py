@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from llaso_model.configuration import ResNetEncoderConfig, states_of
@@ -44,6 +45,7 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
     """Blocks of depthwise-separable and grouped convolutions with residuals, then attention pooling in time."""
 
     config_class = ResNetEncoderConfig
+    supports_gradient_checkpointing = True
     main_input_name = "input_features"
 
     def __init__(self, config: ResNetEncoderConfig) -> None:
@@ -69,7 +71,7 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
         return self.layer_norm(states_BSW), lengths
 
 
-class _Block(nn.Module):
+class _Block(GradientCheckpointingLayer):  # type: ignore[misc]
     """x + a depthwise convolution, a grouped one that widens, and a pointwise one; it halves the frames of wider x."""
 
     def __init__(self, before: int, after: int, config: ResNetEncoderConfig) -> None:

@@ -54,7 +54,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             model.audio_tower.load_state_dict(source.state_dict())
         model.language_model = AutoModelForCausalLM.from_pretrained(language_model, **kwargs)
         if config.audio_token_id is not None and config.audio_token_id >= model.language_model.config.vocab_size:
-            model.language_model.resize_token_embeddings(config.audio_token_id + 1)
+            model.language_model.resize_token_embeddings(config.audio_token_id + 1, mean_resizing=False)
         model._attach()
         config.text_config = model.language_model.config
         model.generation_config = model.language_model.generation_config

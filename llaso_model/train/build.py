@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
 from llaso_data.checkpoints import checkpoint
@@ -27,6 +28,7 @@ HEADS_FILE = "heads.safetensors"
 def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     """The model as training begins with it, float32, and its processor. What is new is drawn from the seed."""
     register()
+    transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(seed)
     if part.start is not None:
         folder = checkpoint("model.start", part.start, None, kind="llaso")
