@@ -128,7 +128,9 @@ def test_packed_texts_give_the_same_loss_and_gradient(eight, stage):
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path, parallel):
-    recipe = recipe_of(start, speech, run={"parallel": parallel, "max_steps": 4}, model={"lora": LORA})
+    data = {"validation": str(speech), "validation_samples": 2}
+    run = {"parallel": parallel, "max_steps": 4, "save_steps": 4}
+    recipe = recipe_of(start, speech, run=run, model={"lora": LORA}, data=data)
     told = [_run(recipe, tmp_path / f"{ranks}", ranks) for ranks in (1, 2)]
     for one, two in zip(*told, strict=True):
         assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
@@ -329,7 +331,7 @@ def _open_adapters(run: Run) -> None:
 
 
 def _losses(record: dict[str, Any]) -> dict[str, float]:
-    told = ("loss", "completion", "word", "utterance", "reconstruction", "grad_norm")
+    told = ("loss", "completion", "word", "utterance", "reconstruction", "grad_norm", "validation/completion")
     return {name: value for name, value in record.items() if name.startswith(told)}
 
 

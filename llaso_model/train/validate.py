@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,11 +66,11 @@ class Validation:
                     transcribed += len(batch) * self._place.world_size
             if objectives.utterance and example.utterances.texts:
                 moved = example.to(self._place.device)
-                with run.compute:
+                with run.compute, whole(run):
                     embeds = run.trainee.model.get_audio_features(
                         moved.inputs["input_features"], moved.inputs["feature_lengths"]
                     )
-                speech.append(run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu())
+                    speech.append(run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu())
                 said += example.utterances.texts
         sums = self._place.total(sums)
         found: dict[str, float] = {}
@@ -105,13 +107,14 @@ class Validation:
         inputs = self._processor.batch(asked).to(self._place.device)
         longest_s = 0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / 16_000
         most = _LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s)
-        with run.compute:
+        with run.compute, whole(run):
             out = run.trainee.model.generate(
                 **inputs,
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=most,
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
+                synced_gpus=self._place.sharded,  # ranks gather each block together, as long as one still speaks
             )
         answers = self._processor.batch_decode(out, skip_special_tokens=True)
         errors = words = 0
@@ -126,9 +129,21 @@ class Validation:
         texts = [text for own in self._place.gathered(said) for text in own]
         bank = Bank.of(texts, self._processor.tokenizer)
         own = torch.tensor([bank.number[text] for text in said])
-        nearest = (torch.cat(speech) @ run.trainee.text_vectors(bank).float().cpu().T).argmax(dim=1)
+        with whole(run):
+            wanted = run.trainee.text_vectors(bank).float().cpu()
+        nearest = (torch.cat(speech) @ wanted.T).argmax(dim=1)
         right = self._place.total({"right": float((nearest == own).sum()), "all": float(len(said))})
         return right["right"] / right["all"]
+
+
+@contextmanager
+def whole(run: Run) -> Iterator[None]:
+    """What lies in no block is gathered for uses outside of the root module's forward."""
+    if run.place.sharded:
+        run.trainee.unshard()  # type: ignore[operator]
+    yield
+    if run.place.sharded:
+        run.trainee.reshard()  # type: ignore[operator]
 
 
 _ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
