@@ -4,7 +4,9 @@
     .venv/bin/python bench/learn_speech.py --piper piper/bin/python --minutes 60 --out /tmp/synthetic
 
 Half are sentences of Debian's fortunes that have common words only, half are rows of two to seven random words of the
-language model's vocabulary, which nobody can guess and must be heard. No text of a held-out prompt is among them.
+language model's vocabulary, which nobody can guess and must be heard. One in six is read
+in one go with two to eight of the next, as a model that has heard short clips only gets lost in long ones. No text of a
+held-out prompt is among them.
 piper (GPL-3) runs in an environment of its own; nothing of LLaSO needs it.
 """
 
@@ -24,6 +26,7 @@ from llaso_data.demo import weights
 from llaso_data.text import normalize
 
 COMMON = 8000  # words; a vocabulary is ordered by how early BPE made them
+LONG = 1 / 6  # of the clips: half of the audio
 _LEFT_OUT = ("art", "ascii-art", "drugs", "ethnic", "kids", "men-women")
 _SPEAK = """
 import json, pathlib, sys, wave
@@ -79,6 +82,16 @@ def _fortunes() -> Path:
     return folder / "usr/share/games/fortunes"
 
 
+def joined(texts: list[str], draw: random.Random) -> list[str]:
+    """The texts, some of them several in a row."""
+    found, at = [], 0
+    while at < len(texts):
+        count = draw.randint(3, 9) if draw.random() < LONG else 1
+        found.append(" ".join(texts[at : at + count]))
+        at += count
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--piper", required=True, help="Python of an environment with piper-tts and the voice")
@@ -93,6 +106,7 @@ def main() -> None:
     texts = []
     for sentence in read:
         texts += [sentence, " ".join(draw.choices(words, k=draw.randint(2, 7))).capitalize() + "."]
+    texts = joined(texts, draw)
     rows = [(text, draw.uniform(0.85, 1.2), draw.uniform(0.5, 0.9), draw.uniform(0.6, 1.0)) for text in texts]
     args.out.mkdir(parents=True, exist_ok=True)
     command = [args.piper, "-c", _SPEAK, str(args.out), str(args.minutes)]

@@ -246,7 +246,7 @@ def whole(uri: str) -> Iterator[str]:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _fsync_folder(folder)
+            synced(folder)
         finally:
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(temporary)
@@ -373,8 +373,9 @@ def _full(place: str, folder: str | None, error: OSError) -> str:
     )
 
 
-def _fsync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def synced(path: str | os.PathLike[str]) -> None:
+    """What was written to a local file, or renamed in a folder, is on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -80,6 +80,7 @@ def test_what_is_no_rating_is_refused(server: RateServer) -> None:
     for body in (
         {"rater": "a", "item": item, "rating": {"accuracy": 6}},
         {"rater": "a", "item": item, "rating": {"beauty": 3}},
+        {"rater": "a", "item": item, "rating": [3]},
         {"rater": "a", "item": "other", "rating": {}},
         {"rater": "", "item": item, "rating": {}},
         ["no object"],

@@ -14,22 +14,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoProcessor, LlamaConfig, WhisperConfig, WhisperFeatureExtractor
+from transformers import AutoModelForCausalLM, AutoProcessor, LlamaConfig, WhisperFeatureExtractor
 
 from llaso import LLaSOModel, LLaSOProcessor
 from llaso_data import audio as audio_files
 from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
-from llaso_model.configuration import IGNORED, LLaSOConfig, ResNetEncoderConfig, audio_tokens, states_of
+from llaso_model.configuration import IGNORED, LLaSOConfig, audio_tokens, states_of
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
 from llaso_model.processing import TRANSCRIBE, samples
 from tests.conftest import Clip, obtained
-
-WHISPER = WhisperConfig(
-    d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64, decoder_layers=1, num_mel_bins=80
-)
-RESNET = ResNetEncoderConfig(widths=[32, 32, 48, 48], groups=4, pool_heads=4, pool=3)
-ENCODERS = {"whisper": WHISPER, "resnet": RESNET}
+from tests.training_sets import ENCODERS, WHISPER, small_llama
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +40,7 @@ def parts(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Any, Any]:
     encoder = ENCODERS.get(request.param, WHISPER)
     fusion = "cross_attention" if request.param == "cross_attention" else "splice"
     processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=encoder.to_dict(), fusion=fusion)
-    text = LlamaConfig(
-        vocab_size=len(processor.tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=processor.tokenizer.pad_token_id,
-    )
+    text = small_llama(processor.tokenizer)
     torch.manual_seed(0)
     config = LLaSOConfig(
         audio_config=encoder,

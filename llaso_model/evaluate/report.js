@@ -30,11 +30,10 @@
   }
   const range = (figure, metric) => (figure.low === null ? "" : `${shown(figure.low, metric).replace(" %", "")} to ${shown(figure.high, metric).replace(" %", "")}`);
 
-  // Risk and coverage: one point for each system.
-  const risk = one("#risk");
-  if (risk) {
-    const [width, height, left, bottom] = [460, 280, 40, 34];
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Risk against coverage" });
+  // A chart of two shares, with its grid.
+  function axes(height, label, below) {
+    const [width, left, bottom] = [460, 40, 34];
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
     const x = (share) => left + share * (width - left - 14);
     const y = (share) => 10 + (1 - share) * (height - bottom - 10);
     for (let i = 0; i <= 4; i += 1) {
@@ -42,7 +41,15 @@
       svg.append(draw("text", { x: left - 8, y: y(i / 4) + 4, "text-anchor": "end" }, `${25 * i}`));
       svg.append(draw("text", { x: x(i / 4), y: height - bottom + 18, "text-anchor": "middle" }, `${25 * i}`));
     }
-    svg.append(draw("text", { x: width - 14, y: height - 2, "text-anchor": "end" }, "coverage, % →"), draw("text", { x: left + 6, y: 8 }, "↑ wrong of answered, %"));
+    svg.append(draw("text", { x: width - 14, y: height - 2, "text-anchor": "end" }, below));
+    return { svg, x, y, width };
+  }
+
+  // Risk and coverage: one point for each system.
+  const risk = one("#risk");
+  if (risk) {
+    const { svg, x, y, width } = axes(280, "Risk against coverage", "coverage, % →");
+    svg.append(draw("text", { x: 46, y: 8 }, "↑ wrong of answered, %"));
     const placed = [];
     for (const row of all(".risk-row")) {
       const at = { x: x(Number(row.dataset.coverage)), y: y(1 - Number(row.dataset.answered)) };
@@ -113,16 +120,7 @@
   function riskCurves(set, systems) {
     const curved = systems.filter((name) => (set.risk_coverage[name] ?? []).length > 1);
     if (!curved.length) return [];
-    const [width, height, left, bottom] = [460, 240, 40, 34];
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Risk against coverage by confidence" });
-    const x = (share) => left + share * (width - left - 14);
-    const y = (share) => 10 + (1 - share) * (height - bottom - 10);
-    for (let i = 0; i <= 4; i += 1) {
-      svg.append(draw("line", { class: "gridline", x1: left, x2: width - 14, y1: y(i / 4), y2: y(i / 4) }));
-      svg.append(draw("text", { x: left - 8, y: y(i / 4) + 4, "text-anchor": "end" }, `${25 * i}`));
-      svg.append(draw("text", { x: x(i / 4), y: height - bottom + 18, "text-anchor": "middle" }, `${25 * i}`));
-    }
-    svg.append(draw("text", { x: width - 14, y: height - 2, "text-anchor": "end" }, "coverage, surest first, % →"));
+    const { svg, x, y } = axes(240, "Risk against coverage by confidence", "coverage, surest first, % →");
     for (const name of curved) {
       svg.append(draw("polyline", { class: `curve ${colour(name)}`, points: set.risk_coverage[name].map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }));
     }

@@ -151,9 +151,8 @@ def part_of(name: str) -> str:
 def optimizer_of(trainee: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     """AdamW with a group for each part's learning rate; vectors and scalars do not decay."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for name, value in trainee.named_parameters():
-        if value.requires_grad:
-            groups.setdefault((part_of(name), value.ndim > 1), []).append(value)
+    for name, value in trained(trainee):
+        groups.setdefault((part_of(name), value.ndim > 1), []).append(value)
     return torch.optim.AdamW(
         [
             {

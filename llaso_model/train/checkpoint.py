@@ -7,7 +7,6 @@ rename. Frozen weights are not in it: the recipe says where they come from.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_model.train.build import trained
 from llaso_model.train.distributed import Place
@@ -99,9 +99,9 @@ class Checkpoints:
         part = final.with_suffix(".part")
         if final.exists():
             shutil.rmtree(final)
-        _synced(part / "progress.json")
+        storage.synced(part / "progress.json")
         part.rename(final)
-        _synced(self.folder)
+        storage.synced(self.folder)
         self._forget()
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -109,11 +109,10 @@ class Checkpoints:
 
         Raises LLaSOError where it is of another model.
         """
-        steps = self._place.gathered(self.steps())[0]
-        if not steps:
-            return Progress()
-        folder = self._path(steps[-1])
-        progress = self.progress(steps[-1])
+        progress = self.last()
+        if not progress.step:
+            return progress
+        folder = self._path(progress.step)
         model, optim = _state(module, optimizer)
         state: dict[str, Any] = {"model": model, "optim": optim}
         try:
@@ -128,6 +127,11 @@ class Checkpoints:
             options=StateDictOptions(ignore_frozen_params=True, strict=False),
         )
         return progress
+
+    def last(self) -> Progress:
+        """How far the run has come, for all ranks alike."""
+        steps = self._place.gathered(self.steps())[0]
+        return self.progress(steps[-1]) if steps else Progress()
 
     def progress(self, step: int) -> Progress:
         return Progress(**json.loads((self._path(step) / "progress.json").read_text()))
@@ -153,11 +157,3 @@ def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[st
     """Of what is trained: torch takes the second name of a tied weight for another one, which is not frozen."""
     model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
     return {name: model[name] for name, _ in trained(module)}, optim
-
-
-def _synced(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -77,7 +77,6 @@ class DataPart(Part):
     augment: AugmentPart | None = None
     validation: str | None = Field(None, description="folder or URI of held-out shards")
     validation_samples: int = Field(200, ge=1, description="at most so many of them are transcribed for the WER")
-
     validation_no_repeat: int = Field(
         0, ge=0, description="no run of so many tokens comes twice in an answer: against loops; 0: plain greedy answers"
     )

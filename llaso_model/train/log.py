@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import Place
@@ -31,7 +32,7 @@ class Log:
         """``flops`` are those that a mel frame and a token of text cost, for the share of a GPU's that is used."""
         self._flops = flops
         self._place, self._every, self._steps = place, recipe.run.logging_steps, steps
-        self._since, self._told = time.perf_counter(), done
+        self._since = time.perf_counter()
         self._totals: dict[str, float] = {}
         self._file: Any = None
         self._board: Any = None
@@ -40,10 +41,8 @@ class Log:
             return
         path = folder / METRICS_FILE
         kept = [line for line in _lines(path) if line["step"] <= done]
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        part.rename(path)
-        (folder / RECIPE_FILE).write_text(recipe.model_dump_json(indent=1))
+        storage.write_bytes(str(path), "".join(json.dumps(line) + "\n" for line in kept).encode())
+        storage.write_bytes(str(folder / RECIPE_FILE), recipe.model_dump_json(indent=1).encode())
         self._file = path.open("a")
         if recipe.run.tensorboard:
             from torch.utils.tensorboard import SummaryWriter

@@ -74,8 +74,8 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
         run = prepared(recipe, place, steps_of(recipe, loader.plan))
         checkpoints = Checkpoints(folder / "checkpoints", place, recipe.run.keep)
+        _check(checkpoints.last(), recipe)
         progress = checkpoints.load(run.trainee, run.optimizer)
-        _check(progress, recipe)
         if progress.stream:
             loader.load_state_dict(progress.stream)
         log = Log(folder, place, recipe, progress.step, run.steps, flops_of(run.trainee, recipe))
@@ -165,7 +165,7 @@ def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:
 def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str, float], Targets]:
     """The gradient of a whole step, summed over ranks, in the parameters; and the sums that its losses are made of."""
     targets = targets_of(run, number, examples)
-    sums: dict[str, float] = {}
+    sums: dict[str, torch.Tensor] = {}
     for example in examples:
         torch.manual_seed(key_of("dropout", run.recipe.run.seed, number, example.micro_batch) % 2**63)
         with run.compute:
@@ -173,9 +173,9 @@ def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str,
         if loss.requires_grad:  # text alone may reach nothing that is trained
             loss.backward()
         for name, value in own.items():
-            sums[name] = sums.get(name, 0.0) + float(value)
+            sums[name] = sums.get(name, 0.0) + value.detach().float()  # a number only once: a GPU need not wait
     sum_gradients([value for _, value in trained(run.trainee)], run.place)
-    return run.place.total(sums), targets
+    return run.place.total({name: float(value) for name, value in sums.items()}), targets
 
 
 def targets_of(run: Run, number: int, examples: list[Example]) -> Targets:

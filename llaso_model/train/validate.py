@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from llaso_data.text import tokens
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
-from llaso_model.train.examples import Example, conversations_of, example_of
+from llaso_model.train.examples import Example, Spans, conversations_of, example_of
 from llaso_model.train.objectives import Bank, Targets, counts_of
 
 if TYPE_CHECKING:
@@ -150,10 +151,6 @@ _ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0
 
 
 def _without_spans(example: Example) -> Example:
-    from dataclasses import replace
-
-    from llaso_model.train.examples import Spans
-
     return replace(example, words=Spans(), utterances=Spans(), readings=None)
 
 
