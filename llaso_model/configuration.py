@@ -79,10 +79,10 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
 
     ``audio_config`` is Whisper's (its encoder is used) or a :class:`ResNetEncoderConfig`; ``text_config`` any causal
     language model's. ``stack`` states at a time go through an MLP of two layers. With the ``fusion`` ``splice`` they
-    stand in the text where its audio tokens are; with ``cross_attention`` the text has one audio token for each audio,
-    and text and speech attend to each other before every ``cross_attention_every``-th layer. Audio longer than
-    ``max_audio_length`` seconds is read in windows of that. Whisper's encoder hears ``tail_s`` of silence after each,
-    of which no states come: it was trained on no other clips.
+    stand in the text where its audio tokens are; with ``cross_attention`` the text has one audio token for each
+    window of audio, and text and speech attend to each other before every ``cross_attention_every``-th layer. Audio
+    longer than ``max_audio_length`` seconds is read in windows of that. Whisper's encoder hears ``tail_s`` of silence
+    after each, of which no states come: it was trained on no other clips.
     """
 
     model_type = "llaso"

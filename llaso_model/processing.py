@@ -188,7 +188,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
     def _places(self, windows: Sequence[Samples]) -> int:
         """How many audio tokens stand for an audio of these windows."""
         if self.fusion != "splice":
-            return 1
+            return len(windows)
         return sum(audio_tokens(len(window), self._lengths) for window in windows)
 
     def windows(self, sound: Samples) -> list[Samples]:

@@ -61,10 +61,10 @@ def batch_of(processor: Any, answers: tuple[str, ...] = ("Hello there, you.", "A
     return processor.batch(conversations, output_labels=True)
 
 
-def test_the_text_has_one_audio_token_for_each_audio(processor):
+def test_the_text_has_one_audio_token_for_each_window(processor):
     inputs = processor(audio=[sound(1.0), sound(40.0)], text=["What?", "Who <audio> is it?"])
-    assert (inputs["input_ids"] == processor.audio_token_id).sum(dim=1).tolist() == [1, 1]
-    assert inputs["audio_rows"].tolist() == [0, 1, 1]  # 40 s are two windows
+    assert (inputs["input_ids"] == processor.audio_token_id).sum(dim=1).tolist() == [1, 2]  # 40 s are two windows
+    assert inputs["audio_rows"].tolist() == [0, 1, 1]
 
 
 def test_closed_gates_leave_the_language_model_as_it_is_and_have_a_gradient(model, processor):
@@ -93,6 +93,48 @@ def test_open_gates_hear_speech_and_instruction_and_leak_no_answer(model, proces
         louder = {**inputs, "input_features": inputs["input_features"] + torch.tensor([0.0, 0.5])[:, None, None]}
         after = model(**louder).logits
         assert torch.equal(after[0], before[0]) and not torch.allclose(after[1], before[1], atol=1e-3)
+
+
+def turns(processor: Any, second: str = "And then?", seed: int = 2) -> Any:
+    """A conversation of two turns with speech, both to be learnt."""
+    return processor.batch(
+        [
+            [
+                {"role": "user", "content": [text("What is said?"), {"type": "audio", "audio": sound(0.8, 1)}]},
+                {"role": "assistant", "content": "Hello there."},
+                {"role": "user", "content": [text(second), {"type": "audio", "audio": sound(0.8, seed)}]},
+                {"role": "assistant", "content": "At sea."},
+            ]
+        ],
+        output_labels=True,
+    )
+
+
+def test_speech_of_a_later_turn_is_not_heard_before(model, processor):
+    open_gates(model)
+    inputs = turns(processor)
+    first, later = (inputs["input_ids"][0] == processor.audio_token_id).nonzero()[:, 0].tolist()
+    with torch.no_grad():
+        before = model(**inputs).logits[0]
+        after = model(**turns(processor, seed=3)).logits[0]
+        assert torch.equal(after[:later], before[:later]) and not torch.allclose(after[later], before[later], atol=1e-4)
+        changed = {**inputs, "input_ids": inputs["input_ids"].clone()}
+        changed["input_ids"][0, first + 1] = 100  # between the first speech and its answer: heard by both
+        asked = model(**changed).logits[0]
+        assert not torch.allclose(asked[first], before[first], atol=1e-4)
+        for place in (later - 1, later + 1):  # the second turn's instruction: heard by the second speech alone
+            changed = {**inputs, "input_ids": inputs["input_ids"].clone()}
+            changed["input_ids"][0, place] = 100
+            asked = model(**changed).logits[0]
+            end = min(place, later)
+            assert torch.equal(asked[:end], before[:end]) and not torch.allclose(asked[later], before[later], atol=1e-4)
+
+
+def test_speech_without_its_audio_token_is_refused(model, processor):
+    inputs = processor(audio=sound(0.6), text="What?")
+    inputs["input_ids"][inputs["input_ids"] == processor.audio_token_id] = 5
+    with pytest.raises(ValueError, match="one audio token for each"):
+        model(**inputs)
 
 
 def test_speech_hears_the_instruction(model, processor):

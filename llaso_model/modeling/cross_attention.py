@@ -2,9 +2,9 @@
 
 Before such a layer the speech attends to the instruction, then the text to the speech. Each adds what it finds times
 the tanh of a gate that begins at 0: at first the language model says exactly what it said without (as in Flamingo,
-Alayrac et al. 2022, which has one direction). Speech hears the instruction only, that is what stands before the first
-token to be learnt: so no answer can leak into earlier places. In generation the prompt is the instruction, and what the
-speech has become is kept for the tokens that follow.
+Alayrac et al. 2022, which has one direction). Text hears the speech whose audio token stands before it. Speech hears
+the text up to the next token to be learnt: so no answer can leak into earlier places, in a conversation of several
+turns, too. In generation it hears the prompt, and what the speech has become is kept for the tokens that follow.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ import torch
 from torch import nn
 
 from llaso_model.configuration import LLaSOConfig
-from llaso_model.modeling.encoder import valid
 from llaso_model.modeling.fusion import Splice
+
+NOWHERE = 2**31 - 1
 
 
 @dataclass(slots=True)
 class Heard:
     """The speech of one forward, or of all forwards of one ``generate``.
 
-    ``speech`` (B, S, W) with ``mask`` (B, S); ``instruction`` (B, T) is true where text is heard by speech, None once
-    the prompt is read. ``layers`` has the speech as each bridge left it.
+    ``speech`` (B, S, W) with the place of its audio token in the text, ``places`` (B, S), :data:`NOWHERE` for padding.
+    ``text`` (B, T) is true where there is text, ``heard`` (B, S, T) which of it the speech hears; None once the prompt
+    is read. ``layers`` has the speech as each bridge left it.
     """
 
     speech: torch.Tensor
-    mask: torch.Tensor
-    instruction: torch.Tensor | None
+    places: torch.Tensor
+    text: torch.Tensor
+    heard: torch.Tensor | None
     layers: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
@@ -63,15 +66,28 @@ class CrossAttention(Splice):
         finally:
             self.heard = before
 
-    def rows(self, speech: torch.Tensor, counts: torch.Tensor, audio_rows: torch.Tensor, batch: int) -> Any:
-        """Speech one after the other (N, W), so many of each window (A,), as (batch, S, W) and its mask (batch, S)."""
+    def rows(self, speech: torch.Tensor, counts: torch.Tensor, audio_rows: torch.Tensor, is_audio: torch.Tensor) -> Any:
+        """Speech one after the other (N, W), so many of each window (A,), as (B, S, W) and its places (B, S).
+
+        ``is_audio`` (B, T) is true at the audio tokens, one for each window. Raises ValueError.
+        """
         of = torch.repeat_interleave(audio_rows, counts)
-        sizes = torch.bincount(of, minlength=batch)
+        sizes = torch.bincount(of, minlength=len(is_audio))
+        if not torch.equal(torch.bincount(audio_rows, minlength=len(is_audio)), is_audio.sum(dim=1)):
+            raise ValueError(
+                "with cross-attention, each row's text has one audio token for each of its windows of speech"
+            )
+        order = torch.argsort(audio_rows, stable=True)  # the windows as their tokens stand, row after row
+        token = torch.empty_like(audio_rows)
+        token[order] = is_audio.nonzero()[:, 1]
         order = torch.argsort(of, stable=True)
-        place = torch.arange(len(of), device=of.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
-        padded = speech.new_zeros(batch, max(1, int(sizes.max()) if len(of) else 1), speech.shape[1])
-        padded = padded.index_put((of[order], place), speech[order])
-        return padded, valid(sizes, padded.shape[1])
+        column = torch.arange(len(of), device=of.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        longest = max(1, int(sizes.max()) if len(of) else 1)
+        padded = speech.new_zeros(len(is_audio), longest, speech.shape[1])
+        padded = padded.index_put((of[order], column), speech[order])
+        places = torch.full((len(is_audio), longest), NOWHERE, device=of.device)
+        places[of[order], column] = torch.repeat_interleave(token, counts)[order]
+        return padded, places
 
     def bridged(self, order: int, text_BTW: torch.Tensor) -> torch.Tensor:
         """The text as it enters the bridge's layer."""
@@ -80,10 +96,15 @@ class CrossAttention(Splice):
             return text_BTW
         bridge = self.bridges[order]
         assert isinstance(bridge, _Bridge)
-        if heard.instruction is not None:
+        there = heard.places != NOWHERE
+        if heard.heard is not None:
             speech = heard.layers[order - 1] if order else heard.speech
-            heard.layers[order] = bridge.listen(speech, text_BTW, heard.instruction)
-        found: torch.Tensor = bridge.speak(text_BTW, heard.layers[order], heard.mask)
+            heard.layers[order] = bridge.listen(speech, text_BTW, heard.text, heard.heard)
+            place = torch.arange(text_BTW.shape[1], device=text_BTW.device)
+            seen = heard.places[:, None, :] <= place[None, :, None]
+        else:  # what is generated stands after all of it
+            seen = there[:, None, :].expand(-1, text_BTW.shape[1], -1)
+        found: torch.Tensor = bridge.speak(text_BTW, heard.layers[order], there, seen)
         return found
 
 
@@ -109,13 +130,17 @@ class _Bridge(nn.Module):
         self.speech_gate = nn.Parameter(torch.zeros(1))
         self.text_gate = nn.Parameter(torch.zeros(1))
 
-    def listen(self, speech_BSW: torch.Tensor, text_BTW: torch.Tensor, instruction_BT: torch.Tensor) -> torch.Tensor:
-        found = self.to_speech(speech_BSW, text_BTW, instruction_BT)
+    def listen(
+        self, speech_BSW: torch.Tensor, text_BTW: torch.Tensor, there_BT: torch.Tensor, seen_BST: torch.Tensor
+    ) -> torch.Tensor:
+        found = self.to_speech(speech_BSW, text_BTW, there_BT, seen_BST)
         heard: torch.Tensor = speech_BSW + torch.tanh(self.speech_gate).to(found.dtype) * found
         return heard
 
-    def speak(self, text_BTW: torch.Tensor, speech_BSW: torch.Tensor, mask_BS: torch.Tensor) -> torch.Tensor:
-        found = self.to_text(text_BTW, speech_BSW, mask_BS)
+    def speak(
+        self, text_BTW: torch.Tensor, speech_BSW: torch.Tensor, there_BS: torch.Tensor, seen_BTS: torch.Tensor
+    ) -> torch.Tensor:
+        found = self.to_text(text_BTW, speech_BSW, there_BS, seen_BTS)
         told: torch.Tensor = text_BTW + (torch.tanh(self.text_gate) * found).to(text_BTW.dtype)
         return told
 
@@ -133,18 +158,22 @@ class _Attention(nn.Module):
         self.value = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_BTW: torch.Tensor, other_BSW: torch.Tensor, mask_BS: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x_BTW: torch.Tensor, other_BSW: torch.Tensor, there_BS: torch.Tensor, seen_BTS: torch.Tensor
+    ) -> torch.Tensor:
         x_BTW = x_BTW.to(self.query.weight.dtype)
         other_BSW = self.other_norm(other_BSW.to(self.query.weight.dtype))
-        placed = other_BSW + _sines(mask_BS.cumsum(dim=1), other_BSW.shape[2]).to(other_BSW)
+        placed = other_BSW + _sines(there_BS.cumsum(dim=1), other_BSW.shape[2]).to(other_BSW)
         query, key = self._split(self.query(self.norm(x_BTW))), self._split(self.key(placed))
-        there = mask_BS.any(dim=1)
-        seen = mask_BS | ~there[:, None]  # a row without anything to see would be no number
+        sees_BT1 = seen_BTS.any(dim=2, keepdim=True)
         found = nn.functional.scaled_dot_product_attention(
-            query, key, self._split(self.value(other_BSW)), attn_mask=seen[:, None, None]
+            query,
+            key,
+            self._split(self.value(other_BSW)),
+            attn_mask=(seen_BTS | ~sees_BT1)[:, None],  # a place without anything to see would be no number
         )
         joined = found.transpose(1, 2).reshape(x_BTW.shape)
-        out: torch.Tensor = self.out(joined) * there[:, None, None]
+        out: torch.Tensor = self.out(joined) * sees_BT1
         return out
 
     def _split(self, x_BTW: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
-from llaso_model.modeling.cross_attention import CrossAttention, Heard
+from llaso_model.modeling.cross_attention import NOWHERE, CrossAttention, Heard
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
 from llaso_model.modeling.fusion import Splice
 
@@ -112,13 +112,13 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         inputs_embeds: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         speech: torch.Tensor | None = None,
-        speech_mask: torch.Tensor | None = None,
+        speech_places: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """Logits of every position, and the loss where ``labels`` are given (-100: none).
 
-        ``speech`` (B, S, W) with ``speech_mask`` is for :meth:`generate`, which has read the features already.
+        ``speech`` (B, S, W) with ``speech_places`` is for :meth:`generate`, which has read the features already.
         """
         heard = None
         if inputs_embeds is None:
@@ -128,8 +128,10 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
                 read = self.get_audio_features(input_features, feature_lengths)
                 heard = self._heard(read, input_ids, feature_lengths, audio_rows, attention_mask, labels)
             inputs_embeds = self._placed(input_ids, read)
-        if speech is not None and speech_mask is not None:
-            heard = self._heard_again(inputs_embeds, speech, speech_mask, attention_mask, kwargs.get("past_key_values"))
+        if speech is not None and speech_places is not None:
+            heard = self._heard_again(
+                inputs_embeds, speech, speech_places, attention_mask, kwargs.get("past_key_values")
+            )
         with self._hearing(heard):
             return self.language_model(
                 inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs
@@ -150,7 +152,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             if input_features is not None and feature_lengths is not None:
                 speech = self.get_audio_features(input_features, feature_lengths)
                 if heard := self._heard(speech, input_ids, feature_lengths, audio_rows, None, None):
-                    kwargs |= {"speech": heard.speech, "speech_mask": heard.mask}
+                    kwargs |= {"speech": heard.speech, "speech_places": heard.places}
             kwargs["inputs_embeds"] = self._placed(input_ids, speech)
         try:
             return super().generate(**kwargs)
@@ -183,32 +185,44 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         attention_mask: torch.Tensor | None,
         labels: torch.Tensor | None,
     ) -> Heard | None:
-        """What the bridges hear: each row's speech, and which of its text is instruction; None without bridges."""
+        """What the bridges hear: each row's speech, and which of its text is heard by it; None without bridges."""
         if not isinstance(self.aligner, CrossAttention):
             return None
         assert feature_lengths is not None
         if audio_rows is None:
             raise ValueError("audio_rows is needed: whose each window of speech is, as the processor gives it")
         counts = self.aligner.counts(states_of(feature_lengths, self.config.audio_config))
-        padded, mask = self.aligner.rows(speech, counts, audio_rows, len(input_ids))
-        instruction = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        if labels is not None:
-            instruction = instruction & ((labels != IGNORED).cumsum(dim=1) == 0)
-        return Heard(padded, mask, instruction)
+        padded, places = self.aligner.rows(speech, counts, audio_rows, input_ids == self.config.audio_token_id)
+        text = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        return _heard(padded, places, text, labels)
 
     def _heard_again(
         self,
         inputs_embeds: torch.Tensor,
         speech: torch.Tensor,
-        speech_mask: torch.Tensor,
+        speech_places: torch.Tensor,
         attention_mask: torch.Tensor | None,
         past: Any,
     ) -> Heard:
         """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
         if past is not None and past.get_seq_length() and self._generated is not None:
-            self._generated.instruction = None
+            self._generated.heard = None
             return self._generated
-        whole = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
-        instruction = whole if attention_mask is None or attention_mask.dim() != 2 else attention_mask.bool()
-        self._generated = Heard(speech, speech_mask, instruction)
+        text = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+        if attention_mask is not None and attention_mask.dim() == 2:
+            text = attention_mask.bool()
+        self._generated = _heard(speech, speech_places, text, None)
         return self._generated
+
+
+def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, labels: torch.Tensor | None) -> Heard:
+    """Speech hears the text up to the first token to be learnt after its place; all of it where nothing is to be."""
+    heard = (text[:, None, :] & (places != NOWHERE)[..., None]).expand(*places.shape, text.shape[1])
+    if labels is not None:
+        learnt = labels != IGNORED
+        count = text.shape[1]
+        at = torch.arange(count, device=text.device)
+        following = torch.where(learnt, at, count).flip(1).cummin(dim=1).values.flip(1)
+        end = following.gather(1, places.clamp(max=count - 1))
+        heard = heard & (at < end[..., None])
+    return Heard(speech, places, text, heard)
