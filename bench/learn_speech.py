@@ -4,9 +4,8 @@
     .venv/bin/python bench/learn_speech.py --piper piper/bin/python --minutes 60 --out /tmp/synthetic
 
 Half are sentences of Debian's fortunes that have common words only, half are rows of two to seven random words of the
-language model's vocabulary, which nobody can guess and must be heard. One in six is read
-in one go with two to eight of the next, as a model that has heard short clips only gets lost in long ones. No text of a
-held-out prompt is among them.
+language model's vocabulary, which nobody can guess and must be heard. One in six is read in one go with two to eight of
+the next, as a model that has heard short clips only gets lost in long ones. No text of a held-out prompt is among them.
 piper (GPL-3) runs in an environment of its own; nothing of LLaSO needs it.
 """
 

@@ -28,16 +28,22 @@ NOWHERE = 2**31 - 1
 class Heard:
     """The speech of one forward, or of all forwards of one ``generate``.
 
-    ``speech`` (B, S, W) with the place of its audio token in the text, ``places`` (B, S), :data:`NOWHERE` for padding.
-    ``text`` (B, T) is true where there is text, ``heard`` (B, S, T) which of it the speech hears; None once the prompt
-    is read. ``layers`` has the speech as each bridge left it.
+    ``speech`` (B, S, W) with the place of its audio token in the text, ``places`` (B, S), :data:`NOWHERE` for padding;
+    ``text`` (B, T) is false for padding. ``by_text`` (B, T, S) is the speech that text hears, ``by_speech`` (B, S, T)
+    the text that speech hears: None once the prompt is read. ``layers`` has the speech as each bridge left it.
     """
 
     speech: torch.Tensor
     places: torch.Tensor
     text: torch.Tensor
-    heard: torch.Tensor | None
+    by_text: torch.Tensor
+    by_speech: torch.Tensor | None
     layers: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def there(self) -> torch.Tensor:
+        """Where there is speech (B, S)."""
+        return self.places != NOWHERE
 
 
 class CrossAttention(Splice):
@@ -96,15 +102,10 @@ class CrossAttention(Splice):
             return text_BTW
         bridge = self.bridges[order]
         assert isinstance(bridge, _Bridge)
-        there = heard.places != NOWHERE
-        if heard.heard is not None:
+        if heard.by_speech is not None:
             speech = heard.layers[order - 1] if order else heard.speech
-            heard.layers[order] = bridge.listen(speech, text_BTW, heard.text, heard.heard)
-            place = torch.arange(text_BTW.shape[1], device=text_BTW.device)
-            seen = heard.places[:, None, :] <= place[None, :, None]
-        else:  # what is generated stands after all of it
-            seen = there[:, None, :].expand(-1, text_BTW.shape[1], -1)
-        found: torch.Tensor = bridge.speak(text_BTW, heard.layers[order], there, seen)
+            heard.layers[order] = bridge.listen(speech, text_BTW, heard.text, heard.by_speech)
+        found: torch.Tensor = bridge.speak(text_BTW, heard.layers[order], heard.there, heard.by_text)
         return found
 
 

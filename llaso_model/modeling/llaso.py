@@ -206,7 +206,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     ) -> Heard:
         """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
         if past is not None and past.get_seq_length() and self._generated is not None:
-            self._generated.heard = None
+            self._generated.by_speech, self._generated.by_text = None, self._generated.there[:, None, :]
             return self._generated
         text = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
         if attention_mask is not None and attention_mask.dim() == 2:
@@ -217,12 +217,10 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
 
 def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, labels: torch.Tensor | None) -> Heard:
     """Speech hears the text up to the first token to be learnt after its place; all of it where nothing is to be."""
-    heard = (text[:, None, :] & (places != NOWHERE)[..., None]).expand(*places.shape, text.shape[1])
+    there, at = places != NOWHERE, torch.arange(text.shape[1], device=text.device)
+    by_speech = text[:, None, :] & there[..., None]
     if labels is not None:
-        learnt = labels != IGNORED
         count = text.shape[1]
-        at = torch.arange(count, device=text.device)
-        following = torch.where(learnt, at, count).flip(1).cummin(dim=1).values.flip(1)
-        end = following.gather(1, places.clamp(max=count - 1))
-        heard = heard & (at < end[..., None])
-    return Heard(speech, places, text, heard)
+        following = torch.where(labels != IGNORED, at, count).flip(1).cummin(dim=1).values.flip(1)
+        by_speech = by_speech & (at < following.gather(1, places.clamp(max=count - 1))[..., None])
+    return Heard(speech, places, text, places[:, None, :] <= at[:, None], by_speech)

@@ -104,14 +104,13 @@ class Checkpoints:
         storage.synced(self.folder)
         self._forget()
 
-    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """The last one's state into module and optimizer, for any number of ranks; a fresh start where there is none.
+    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """The state of that progress into module and optimizer, for any number of ranks; nothing for a fresh start.
 
         Raises LLaSOError where it is of another model.
         """
-        progress = self.last()
         if not progress.step:
-            return progress
+            return
         folder = self._path(progress.step)
         model, optim = _state(module, optimizer)
         state: dict[str, Any] = {"model": model, "optim": optim}
@@ -126,7 +125,6 @@ class Checkpoints:
             optim_state_dict=state["optim"],
             options=StateDictOptions(ignore_frozen_params=True, strict=False),
         )
-        return progress
 
     def last(self) -> Progress:
         """How far the run has come, for all ranks alike."""

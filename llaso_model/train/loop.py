@@ -74,8 +74,9 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
         run = prepared(recipe, place, steps_of(recipe, loader.plan))
         checkpoints = Checkpoints(folder / "checkpoints", place, recipe.run.keep)
-        _check(checkpoints.last(), recipe)
-        progress = checkpoints.load(run.trainee, run.optimizer)
+        progress = checkpoints.last()
+        _check(progress, recipe)
+        checkpoints.load(run.trainee, run.optimizer, progress)
         if progress.stream:
             loader.load_state_dict(progress.stream)
         log = Log(folder, place, recipe, progress.step, run.steps, flops_of(run.trainee, recipe))
