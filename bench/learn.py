@@ -6,7 +6,8 @@ Stage 1 lets the sound of words and clips find their texts among the language mo
 language model, with adapters, say them. Whisper base (its encoder, frozen) or a convolutional encoder from scratch,
 and SmolLM2-135M. Printed are the word error rate on the 60 held-out prompts and how often a held-out clip finds its
 text among the 60, before and after; drawn is the curve. ``--more`` names folders of audio with ``.txt`` beside it,
-such as ``bench/learn_speech.py`` makes; their samples get half of the shares. A run that was stopped goes on.
+such as ``bench/learn_speech.py`` makes; together they get ``--more-weight`` times the share of the prompts. A run that
+was stopped goes on, and shards that were made on one machine are trained on at another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from learn_sets import make_sets
 
 from llaso_data.demo import weights
+from llaso_model.configuration import TAIL_S
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.finish import MODEL_FOLDER
 from llaso_model.train.log import read_metrics
@@ -31,17 +33,19 @@ NO_REPEAT = 5  # tokens: what keeps an answer out of a loop
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def recipes(sets: dict[str, Path], out: Path, encoder: str, epochs: tuple[float, float]) -> list[TrainRecipe]:
+def recipes(sets: dict[str, Path], out: Path, args: argparse.Namespace) -> list[TrainRecipe]:
     """Both stages."""
-    sources = [{"path": str(path), "name": name} for name, path in sets.items() if name != "heldout"]
+    sources: list[dict[str, Any]] = [
+        {"path": str(path), "name": name} for name, path in sets.items() if name != "heldout"
+    ]
     if len(sources) > 1:
         for source in sources:
-            source["weight"] = 1.0 if source["name"] == "train" else 1.0 / (len(sources) - 1)  # type: ignore[assignment]
+            source["weight"] = 1.0 if source["name"] == "train" else args.more_weight / (len(sources) - 1)
     data = {
         "sources": sources,
         "validation": str(sets["heldout"]),
         "micro_batches": 1,
-        "num_workers": 0,
+        "num_workers": args.workers,
         "augment": {"speed": (0.9, 1.1), "noise_snr_db": (10, 30), "noise_share": 0.5},
     }
     start: dict[str, Any] = {
@@ -49,18 +53,19 @@ def recipes(sets: dict[str, Path], out: Path, encoder: str, epochs: tuple[float,
         "chat_template": "plain",
         "config": {"stack": 5, "projector_size": 2048},
     }
-    if encoder == "whisper":
+    if args.encoder == "whisper":
         start["encoder"] = str(weights.whisper_base())
+        start["config"]["tail_s"] = args.tail
     else:
         start["config"] = {"stack": 1, "projector_size": 2048, "audio_config": _RESNET}
-    trained = ("aligner",) if encoder == "whisper" else ("encoder", "aligner")
-    run = {"save_steps": 50, "logging_steps": 10, "tensorboard": False}
+    trained = ("aligner",) if args.encoder == "whisper" else ("encoder", "aligner")
+    run = {"save_steps": args.save_steps, "logging_steps": 10, "tensorboard": False}
     stage_1 = {
         "model": {**start, "train": trained},
-        "data": {**data, "budget": "60s"},
+        "data": {**data, "budget": args.budgets[0]},
         "objectives": {"completion": 0, "word": 1, "utterance": 0.5, "negatives": 2000},
         "optimizer": {"lr": 1e-3, "warmup": 0.1},
-        "run": {**run, "num_epochs": epochs[0]},
+        "run": {**run, "num_epochs": args.epochs[0], "max_steps": args.steps and args.steps[0]},
     }
     stage_2 = {
         "model": {
@@ -68,10 +73,10 @@ def recipes(sets: dict[str, Path], out: Path, encoder: str, epochs: tuple[float,
             "train": trained,
             "lora": {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": LORA_TARGETS},
         },
-        "data": {**data, "budget": "30s"},
+        "data": {**data, "budget": args.budgets[1]},
         "objectives": {"completion": 1, "word": 0.3, "negatives": 2000, "state_noise": 0.3},
         "optimizer": {"lr": 5e-4, "lr_of": {"aligner": 3e-4, "encoder": 3e-4}, "warmup": 0.05},
-        "run": {**run, "num_epochs": epochs[1], "save_steps": 100},
+        "run": {**run, "num_epochs": args.epochs[1], "max_steps": args.steps and args.steps[1]},
     }
     return [TrainRecipe.model_validate(one) for one in (stage_1, stage_2)]
 
@@ -83,31 +88,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--more", type=Path, nargs="*", default=[])
+    parser.add_argument("--more-weight", type=float, default=1.0)
     parser.add_argument("--encoder", choices=["whisper", "resnet"], default="whisper")
+    parser.add_argument("--tail", type=float, default=TAIL_S, help="seconds of silence that Whisper hears after a clip")
     parser.add_argument("--epochs", type=float, nargs=2, default=(6, 4), help="of each stage")
+    parser.add_argument("--steps", type=int, nargs=2, help="of each stage, in place of epochs")
+    parser.add_argument("--budgets", nargs=2, default=("60s", "30s"), help="of a step in each stage")
+    parser.add_argument("--save-steps", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--name", help="of the run's folder; default: that of the encoder")
     args = parser.parse_args()
     sets = make_sets(args.folder, args.more)
-    out = args.folder / args.encoder
+    out = args.folder / (args.name or args.encoder)
     told: dict[str, dict[str, float]] = {}
-    for number, recipe in enumerate(recipes(sets, out, args.encoder, tuple(args.epochs)), 1):
+    stages = recipes(sets, out, args)
+    told["before"] = validated(_asked(stages[0], {}))
+    for number, recipe in enumerate(stages, 1):
         folder = out / f"stage{number}"
-        asked = recipe.model_copy(
-            update={"objectives": recipe.objectives.model_copy(update={"completion": 1.0, "utterance": 1.0})}
-        )
-        told[f"before stage {number}"] = validated(asked)
         started = time.monotonic()
         train(recipe, str(folder))
         print(f"stage {number}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
-    after = recipe.model_dump()
-    after["model"] |= {"start": str(out / "stage2" / MODEL_FOLDER), "lora": None}
-    after["objectives"]["utterance"] = 1.0
-    told["after"] = validated(TrainRecipe.model_validate(after))
-    after["data"]["validation_no_repeat"] = NO_REPEAT
-    told[f"after, no {NO_REPEAT} tokens twice"] = validated(TrainRecipe.model_validate(after))
+        changed = {"start": str(folder / MODEL_FOLDER), "encoder": None, "language_model": None, "lora": None}
+        told[f"after stage {number}"] = validated(_asked(recipe, changed))
+    told[f"after stage 2, no {NO_REPEAT} tokens twice"] = validated(_asked(recipe, changed, NO_REPEAT))
     print("| | WER of 60 held-out prompts | finds its text among them |\n|---|---|---|")
     for name, found in told.items():
         print(f"| {name} | {found['wer']:.3f} | {found['rank1']:.0%} |")
     _draw(out)
+
+
+def _asked(recipe: TrainRecipe, changed: dict[str, Any], no_repeat: int = 0) -> TrainRecipe:
+    """The recipe with a changed model, asked for both numbers."""
+    said = recipe.model_dump()
+    said["model"] |= changed
+    said["objectives"] |= {"completion": 1.0, "utterance": 1.0}
+    said["data"]["validation_no_repeat"] = no_repeat
+    return TrainRecipe.model_validate(said)
 
 
 def _draw(out: Path) -> None:

@@ -33,6 +33,9 @@ _UNJUDGED = [
 
 def make_sets(folder: Path, more: list[Path]) -> dict[str, Path]:
     """Shards ``train``, ``heldout`` and one set for each folder of ``more``, by name; what is there stays."""
+    made = {name: folder / "shards" / name for name in ("train", "heldout", *(path.name for path in more))}
+    if all((path / "manifest.json").exists() for path in made.values()):
+        return made
     for name, names in split().items():
         _lay_out(folder / "prompts" / name, names)
     sources = {name: folder / "prompts" / name for name in ("train", "heldout")}

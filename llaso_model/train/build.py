@@ -153,6 +153,7 @@ def optimizer_of(trainee: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, value in trained(trainee):
         groups.setdefault((part_of(name), value.ndim > 1), []).append(value)
+    on_gpu = all(value.is_cuda for values in groups.values() for value in values)
     return torch.optim.AdamW(
         [
             {
@@ -163,7 +164,8 @@ def optimizer_of(trainee: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
             for (part, decays), values in groups.items()
         ],
         betas=settings.betas,
-        foreach=False,  # the same arithmetic for tensors of any device and sharding
+        foreach=False,  # the same arithmetic however tensors are sharded
+        fused=on_gpu,  # else some hundred adapters are some thousand kernels
     )
 
 

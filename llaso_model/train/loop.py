@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         validation = Validation(recipe.data, run.processor, place)
         record: dict[str, Any] = {}
         waiting = time.perf_counter()
-        for number, examples in _steps(loader, run, progress.step):
+        for number, examples, stream in upcoming(loader, run, progress.step):
             waited_s = time.perf_counter() - waiting
             record = step(run, number, examples)
             checkpoints.settle()
@@ -96,7 +97,6 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
                 log.validation(done, found)
                 value = found.get("value")
             if saves:
-                stream = loader.state_dict()
                 checkpoints.save(run.trainee, run.optimizer, Progress(done, stream, value, identity(recipe)))
             waiting = time.perf_counter()
         checkpoints.finish()
@@ -114,7 +114,11 @@ def validated(recipe: TrainRecipe) -> dict[str, float]:
 
 def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
     """Model, objectives and optimizer on this rank's device."""
-    model, processor = load_model(recipe.model, recipe.run.seed)
+    return run_of(recipe, place, steps, *load_model(recipe.model, recipe.run.seed))
+
+
+def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor: LLaSOProcessor) -> Run:
+    """A run of that model, which is float32 as :func:`load_model` gives it."""
     if model.config.fusion != "splice":
         if recipe.data.pack:
             raise LLaSOError(
@@ -256,15 +260,30 @@ def steps_of(recipe: TrainRecipe, plan: Plan) -> int:
     return max(1, round(recipe.run.num_epochs * once))
 
 
-def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[tuple[int, list[Example]]]:
-    """The rest of the run's steps, each with this rank's micro-batches."""
+_Step = tuple[int, list[Example], dict[str, Any]]
+
+
+def upcoming(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
+    """The rest of the run's steps, each with this rank's micro-batches and where the stream stands after it.
+
+    The features of the next one are made while one is taken.
+    """
+    steps = _steps(loader, run, first)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, steps, None)
+        while (step := coming.result()) is not None:
+            coming = thread.submit(next, steps, None)
+            yield step
+
+
+def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
     if first >= run.steps:
         return
     examples: list[Example] = []
     for batch in loader:
         examples.append(run.example(batch))
         if batch.after is not None:
-            yield batch.step, examples
+            yield batch.step, examples, loader.state_dict()
             examples = []
             if batch.step + 1 >= run.steps:
                 return
