@@ -1,4 +1,4 @@
-"""What a run tells: a line for each step in ``metrics.jsonl``, TensorBoard's events, and a line on the terminal."""
+"""What a run tells: steps in ``metrics.jsonl``, TensorBoard's events, and a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
@@ -27,7 +29,14 @@ class Log:
     """Of a run that goes on after ``done`` steps: what was told of later ones is told again."""
 
     def __init__(
-        self, folder: Path, place: Place, recipe: TrainRecipe, done: int, steps: int, flops: tuple[float, float]
+        self,
+        folder: Path,
+        place: Place,
+        recipe: TrainRecipe,
+        done: int,
+        steps: int,
+        flops: tuple[float, float],
+        console: Console | None = None,
     ) -> None:
         """``flops`` are those that a mel frame and a token of text cost, for the share of a GPU's that is used."""
         self._flops = flops
@@ -37,6 +46,8 @@ class Log:
         self._file: Any = None
         self._board: Any = None
         self._wandb: Any = None
+        self._console = console or Console(stderr=True, quiet=not place.leads)
+        self._bar: Progress | None = None
         if not place.leads:
             return
         path = folder / METRICS_FILE
@@ -50,6 +61,12 @@ class Log:
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         if recipe.run.wandb is not None:
             self._wandb = _wandb(recipe.run.wandb, folder)
+        if self._console.is_terminal:
+            words = TextColumn("{task.description}", markup=False)
+            columns = (BarColumn(20), TimeElapsedColumn(), TimeRemainingColumn(), words)
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.add_task("", total=steps, completed=done)
+            self._bar.start()
 
     def step(self, record: dict[str, Any], examples: Sequence[Example], waited_s: float) -> None:
         """Adds speeds to a step's record and writes it, each ``logging_steps``."""
@@ -63,6 +80,8 @@ class Log:
             ("data_wait_s", waited_s),
         ):
             self._totals[name] = self._totals.get(name, 0.0) + value
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=record["step"])
         if record["step"] % self._every and record["step"] != self._steps:
             return
         totals = self._place.total(self._totals)
@@ -81,27 +100,32 @@ class Log:
             record["mfu"] = done / wall_s / self._place.world_size / peak
         self._totals, self._since = {}, time.perf_counter()
         self._write(record)
-        if self._place.leads:
-            told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if name in _SHOWN)
-            print(
-                f"step {record['step']}/{self._steps}: {told}; {record['audio_s_per_s']:.1f} s of audio a second, "
-                f"{record['tokens_per_s']:,.0f} tokens",
-                file=sys.stderr,
-                flush=True,
-            )
+        told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if name in _SHOWN)
+        line = (
+            f"step {record['step']}/{self._steps}: {told}; {record['audio_s_per_s']:.1f} s of audio a second, "
+            f"{record['tokens_per_s']:,.0f} tokens"
+        )
+        if self._bar is None:
+            self._say(line)
+        else:
+            self._bar.update(self._bar.task_ids[0], description=line)
 
     def validation(self, step: int, found: Mapping[str, float]) -> None:
         self._write({"step": step, **{f"validation/{name}": value for name, value in found.items()}})
-        if self._place.leads:
-            told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
-            print(f"step {step}/{self._steps}: validation: {told}", file=sys.stderr, flush=True)
+        told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
+        self._say(f"step {step}/{self._steps}: validation: {told}")
 
     def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
         for one in (self._file, self._board):
             if one is not None:
                 one.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if not self._place.leads:

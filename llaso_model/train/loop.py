@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,27 +81,27 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         checkpoints.load(run.trainee, run.optimizer, progress)
         if progress.stream:
             loader.load_state_dict(progress.stream)
-        log = Log(folder, place, recipe, progress.step, run.steps, flops_of(run.trainee, recipe))
         validation = Validation(recipe.data, run.processor, place)
         record: dict[str, Any] = {}
-        waiting = time.perf_counter()
-        for number, examples, stream in upcoming(loader, run, progress.step):
-            waited_s = time.perf_counter() - waiting
-            record = step(run, number, examples)
-            checkpoints.settle()
-            log.step(record, examples, waited_s)
-            done = number + 1
-            saves = done % recipe.run.save_steps == 0 or done == run.steps
-            value = None
-            if validation.due(done, recipe.run.validation_steps, saves):
-                found = validation(run)
-                log.validation(done, found)
-                value = found.get("value")
-            if saves:
-                checkpoints.save(run.trainee, run.optimizer, Progress(done, stream, value, identity(recipe)))
+        flops = flops_of(run.trainee, recipe)
+        with closing(Log(folder, place, recipe, progress.step, run.steps, flops)) as log:
             waiting = time.perf_counter()
-        checkpoints.finish()
-        log.close()
+            for number, examples, stream in upcoming(loader, run, progress.step):
+                waited_s = time.perf_counter() - waiting
+                record = step(run, number, examples)
+                checkpoints.settle()
+                log.step(record, examples, waited_s)
+                done = number + 1
+                saves = done % recipe.run.save_steps == 0 or done == run.steps
+                value = None
+                if validation.due(done, recipe.run.validation_steps, saves):
+                    found = validation(run)
+                    log.validation(done, found)
+                    value = found.get("value")
+                if saves:
+                    checkpoints.save(run.trainee, run.optimizer, Progress(done, stream, value, identity(recipe)))
+                waiting = time.perf_counter()
+            checkpoints.finish()
         finished(run, folder)
     return record
 

@@ -142,9 +142,11 @@ def whole(run: Run) -> Iterator[None]:
     """What lies in no block is gathered for uses outside of the root module's forward."""
     if run.place.sharded:
         run.trainee.unshard()  # type: ignore[operator]
-    yield
-    if run.place.sharded:
-        run.trainee.reshard()  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        if run.place.sharded:
+            run.trainee.reshard()  # type: ignore[operator]
 
 
 _ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
