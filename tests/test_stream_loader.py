@@ -399,3 +399,18 @@ def test_a_worker_uses_memory_again_when_nobody_looks_at_it(sounds):
     del kept, view
     receiver.give_back()
     assert {handed(batch)[0].block for batch in batches[4:]} <= {1, 2, 4}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_made_of_batches_is_made_where_they_are_read(sounds, workers):
+    one = loader(sounds, decode=True, budget="6s", num_workers=workers)
+    one.transform = _loudness
+    found = list(one)
+    plain = list(loader(sounds, decode=True, budget="6s"))
+    assert [batch.made for batch in found] == [_loudness(batch) for batch in plain]
+    assert not any(batch.samples for batch in found) and [x.after for x in found] == [x.after for x in plain]
+
+
+def _loudness(batch: Batch) -> tuple[int, float]:
+    assert batch.audio is not None
+    return len(batch), float(batch.audio.max())

@@ -21,7 +21,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
-from llaso_model.train.examples import example_of
+from llaso_model.train.examples import Maker
 from llaso_model.train.fit import fit
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
@@ -100,7 +100,7 @@ def eight(start: Path, crossed: Path, speech: Path) -> Iterator[Any]:
             _open_adapters(run)
             reads = bool(recipe.objectives.reconstruction)
             config = run.trainee.model.config
-            examples = [example_of(one, run.processor, config, pack, reads) for one in _cut(batch, sizes)]
+            examples = [Maker(run.processor, config, pack, reads)(one) for one in _cut(batch, sizes)]
             sums, _ = gradients(run, 0, examples)
             flat = [value.grad.reshape(-1) for value in run.trainee.parameters() if value.grad is not None]
             return torch.cat(flat), sums
@@ -187,7 +187,7 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
     trainee = trainee_of(recipe, model).eval()
     trainee.load_state_dict(load_file(tmp_path / TRAINED_FILE), strict=False)
     batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
-    inputs = dict(example_of(batch, processor, model.config).inputs)
+    inputs = dict(Maker(processor, model.config)(batch).inputs)
     folded, plain = LLaSOModel.from_pretrained(tmp_path / "whole").eval(), LLaSOModel.from_pretrained(start).eval()
     with torch.no_grad():
         wanted = model(**inputs).logits
@@ -200,7 +200,7 @@ def test_a_loss_that_is_no_number_names_the_samples(start, speech):
     with started("ddp") as place:
         run = prepared(recipe, place, 8)
         batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
-        example = example_of(batch, run.processor, run.trainee.model.config)
+        example = Maker(run.processor, run.trainee.model.config)(batch)
         broken = {**example.inputs, "input_features": example.inputs["input_features"] * torch.nan}
         with pytest.raises(LLaSOError, match=batch.ids[0]):
             step(run, 0, [replace(example, inputs=broken)])

@@ -63,6 +63,7 @@ class Batch:
 
     ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); packed, the audios end to end, (sum of lengths,).
     ``audio_of`` (A,) says which sample each belongs to. Without decoding these are None, and ``samples`` hold bytes.
+    ``made`` is what the loader's ``transform`` made of it, which then has no samples and no audio any more.
     """
 
     step: int
@@ -73,9 +74,14 @@ class Batch:
     audio_of: torch.Tensor | None = None
     replaced: tuple[Replaced, ...] = ()
     after: Cursor | None = None  # where the stream stands when this was the step's last for its rank
+    made: Any = None
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def transformed(self, transform: Callable[[Batch], Any]) -> Batch:
+        """The same place in the stream, with what ``transform`` makes of the batch."""
+        return Batch(self.step, self.micro_batch, (), replaced=self.replaced, after=self.after, made=transform(self))
 
     @property
     def mask(self) -> torch.Tensor | None:

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How samples are read: decoded or as bytes, with what other sound, through which cache."""
+    """How samples are read: decoded or as bytes, with what other sound, through which cache; what is made of them."""
 
     decode: bool
     augment: Augment | None
     cache: FileCache | None
+    transform: Callable[[Batch], Any] | None = None
 
 
 class StreamDataset(IterableDataset[Any]):
@@ -86,7 +87,10 @@ class StreamDataset(IterableDataset[Any]):
                 for turn in self._turns[skip:]:
                     if number % workers == worker:
                         batch = reader.batch(step, turn, after if turn == self._turns[-1] else None)
-                        yield batch if sender is None else sender.parcel(batch)
+                        if self._reading.transform is not None:
+                            yield batch.transformed(self._reading.transform)
+                        else:
+                            yield batch if sender is None else sender.parcel(batch)
                     number += 1
                 skip = 0
 
@@ -99,7 +103,8 @@ class StreamingLoader:
     hold the budget as a sum. ``max_bad`` is how many samples may be replaced before the run stops. ``cache`` is a
     folder for whole shards of a store, at most ``cache_bytes`` for all processes of the node; without it only the
     bytes that are wanted are read. ``tokens`` names the column of the index that counts a text's tokens. ``augment``
-    is for decoded samples.
+    is for decoded samples. A function that is set as ``transform`` makes of each batch what is wanted of it where it
+    was read, in the workers: ``batch.made``.
     """
 
     def __init__(
@@ -132,6 +137,7 @@ class StreamingLoader:
         self.replaced: list[Replaced] = []
         self._workers = num_workers
         self._reading = Reading(decode, augment, kept)
+        self.transform: Callable[[Batch], Any] | None = None
         self._max_bad = max_bad
         self._prefetch = prefetch
         self._pin_memory = pin_memory
@@ -146,7 +152,8 @@ class StreamingLoader:
         return self._dataset()
 
     def _dataset(self, receiver: Receiver | None = None) -> StreamDataset:
-        return StreamDataset(self.plan, self._turns, self._position, self._changes, self._reading, receiver)
+        reading = replace(self._reading, transform=self.transform)
+        return StreamDataset(self.plan, self._turns, self._position, self._changes, reading, receiver)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
@@ -214,7 +221,7 @@ class StreamingLoader:
             return iter(self.dataset)
         receiver = Receiver(self._workers)
         batches = DataLoader(
-            self._dataset(receiver),
+            self._dataset(receiver if self.transform is None else None),
             batch_size=None,
             num_workers=self._workers,
             prefetch_factor=self._prefetch,

@@ -111,48 +111,58 @@ class Example:
         return int((self.inputs["labels"] != IGNORED).sum())
 
 
-def example_of(
-    batch: Batch, processor: LLaSOProcessor, config: LLaSOConfig, pack: bool = False, read: bool = False
-) -> Example:
-    """Features, tokens, labels and spans of a decoded micro-batch.
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes examples of decoded micro-batches, in the stream's workers: features, tokens, labels and spans.
 
-    ``pack`` lays its texts end to end; with ``read`` it has what the reconstruction objective needs.
+    ``pack`` lays a micro-batch's texts end to end; with ``read`` it has what the reconstruction objective needs, with
+    ``contrast`` what the contrastive ones need.
     """
-    words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
-    utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
-    readings: list[tuple[int, list[list[int]], list[int]]] = []
-    at, samples, window = 0, 0, 0
-    for _, described, sound in _described(batch):
-        samples += len(sound)
-        windows = processor.windows(sound)
-        if read and len(windows) == 1 and (reading := _reading(described, len(windows[0]), processor)):
-            readings.append((window, *reading))
-        window += len(windows)
-        counts = [audio_tokens(len(window), config) for window in windows]
-        starts = np.concatenate([_starts_s(count, order, config) for order, count in enumerate(counts)])
-        words += [
-            (text, at + first, weights)
-            for text, first, weights in _word_spans(described, starts, config, len(sound) / SAMPLE_RATE_HZ)
-        ]
-        if text := normalize(described.get("text") or "", described.get("language")):
-            utterances.append((text, at, np.ones(sum(counts))))
-        at += sum(counts)
-    inputs = dict(processor.batch(conversations_of(batch), output_labels=True))
-    rows = torch.arange(len(batch))[:, None].expand_as(inputs["input_ids"])
-    if pack:
-        inputs, rows = packed(inputs, rows)
-    return Example(
-        step=batch.step,
-        micro_batch=batch.micro_batch,
-        keys=tuple(batch.ids),
-        tasks=tuple(sample.task or "none" for sample in batch.samples),
-        inputs=inputs,
-        rows=rows,
-        words=Spans.of(words),
-        utterances=Spans.of(utterances),
-        readings=Readings.of(readings),
-        audio_s=samples / SAMPLE_RATE_HZ,
-    )
+
+    processor: LLaSOProcessor
+    config: LLaSOConfig
+    pack: bool = False
+    read: bool = False
+    contrast: bool = True
+
+    def __call__(self, batch: Batch) -> Example:
+        words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+        utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+        readings: list[tuple[int, list[list[int]], list[int]]] = []
+        at, samples, window = 0, 0, 0
+        for _, described, sound in _described(batch):
+            samples += len(sound)
+            windows = self.processor.windows(sound)
+            if self.read and len(windows) == 1 and (reading := _reading(described, len(windows[0]), self.processor)):
+                readings.append((window, *reading))
+            window += len(windows)
+            if not self.contrast:
+                continue
+            counts = [audio_tokens(len(window), self.config) for window in windows]
+            starts = np.concatenate([_starts_s(count, order, self.config) for order, count in enumerate(counts)])
+            words += [
+                (text, at + first, weights)
+                for text, first, weights in _word_spans(described, starts, self.config, len(sound) / SAMPLE_RATE_HZ)
+            ]
+            if text := normalize(described.get("text") or "", described.get("language")):
+                utterances.append((text, at, np.ones(sum(counts))))
+            at += sum(counts)
+        inputs = dict(self.processor.batch(conversations_of(batch), output_labels=True))
+        rows = torch.arange(len(batch))[:, None].expand_as(inputs["input_ids"])
+        if self.pack:
+            inputs, rows = packed(inputs, rows)
+        return Example(
+            step=batch.step,
+            micro_batch=batch.micro_batch,
+            keys=tuple(batch.ids),
+            tasks=tuple(sample.task or "none" for sample in batch.samples),
+            inputs=inputs,
+            rows=rows,
+            words=Spans.of(words),
+            utterances=Spans.of(utterances),
+            readings=Readings.of(readings),
+            audio_s=samples / SAMPLE_RATE_HZ,
+        )
 
 
 def packed(inputs: dict[str, torch.Tensor], rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

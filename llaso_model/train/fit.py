@@ -95,21 +95,16 @@ def _child(path: str) -> dict[str, Any]:
 
     from llaso_model.train.distributed import started
     from llaso_model.train.log import peak_memory_mib
-    from llaso_model.train.loop import loader_of, prepared, step
+    from llaso_model.train.loop import loader_of, prepared, step, upcoming
 
     recipe = TrainRecipe.model_validate_json(Path(path).read_text())
     with started(recipe.run.parallel) as place:
         loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
-        run = prepared(recipe, place, 1000)
-        examples, audio_s, started_s = [], 0.0, time.perf_counter()
-        for batch in loader:
-            examples.append(run.example(batch))
-            if batch.after is not None:
-                step(run, batch.step, examples)
-                audio_s += sum(one.audio_s for one in examples)
-                examples = []
-                if batch.step + 1 >= _STEPS:
-                    break
+        run = prepared(recipe, place, _STEPS)
+        audio_s, started_s = 0.0, time.perf_counter()
+        for number, examples, _ in upcoming(loader, run, 0):
+            step(run, number, examples)
+            audio_s += sum(one.audio_s for one in examples)
         wall_s = time.perf_counter() - started_s
         peak_mib = peak_memory_mib(place.device)
         found = {"peak_mib": peak_mib, "audio_s_per_s": audio_s / wall_s, "audio_s": audio_s}

@@ -22,7 +22,7 @@ from torch import nn
 
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
-from llaso_data.stream import Augment, Batch, StreamingLoader
+from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
@@ -31,7 +31,7 @@ from llaso_model.train.build import blocks_of, load_model, optimizer_of, schedul
 from llaso_model.train.checkpoint import Checkpoints, Progress
 from llaso_model.train.config import DataPart, TrainRecipe
 from llaso_model.train.distributed import Place, spread, started, sum_gradients
-from llaso_model.train.examples import Example, example_of
+from llaso_model.train.examples import Example, Maker
 from llaso_model.train.finish import finished
 from llaso_model.train.log import Log
 from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, Vocabulary, counts_of
@@ -59,10 +59,17 @@ class Run:
         on = dtype != torch.float32 and not self.place.sharded
         return torch.autocast(self.place.device.type, dtype, enabled=on)
 
-    def example(self, batch: Batch) -> Example:
-        """The micro-batch as the recipe's objectives take it."""
-        reads = bool(self.recipe.objectives.reconstruction)
-        return example_of(batch, self.processor, self.trainee.model.config, self.recipe.data.pack, reads)
+    @property
+    def maker(self) -> Maker:
+        """What makes of micro-batches what the recipe's objectives take."""
+        objectives = self.recipe.objectives
+        return Maker(
+            self.processor,
+            self.trainee.model.config,
+            self.recipe.data.pack,
+            read=bool(objectives.reconstruction),
+            contrast=any(getattr(objectives, name) for name in CONTRASTIVE),
+        )
 
 
 def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
@@ -267,8 +274,9 @@ _Step = tuple[int, list[Example], dict[str, Any]]
 def upcoming(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
     """The rest of the run's steps, each with this rank's micro-batches and where the stream stands after it.
 
-    The features of the next one are made while one is taken.
+    The next one is made ready while one is taken.
     """
+    loader.transform = run.maker
     steps = _steps(loader, run, first)
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, steps, None)
@@ -282,7 +290,7 @@ def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
         return
     examples: list[Example] = []
     for batch in loader:
-        examples.append(run.example(batch))
+        examples.append(batch.made)
         if batch.after is not None:
             yield batch.step, examples, loader.state_dict()
             examples = []

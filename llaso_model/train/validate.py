@@ -16,7 +16,7 @@ from llaso_data.text import tokens
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
-from llaso_model.train.examples import Example, Spans, conversations_of, example_of
+from llaso_model.train.examples import Example, Maker, Spans, conversations_of
 from llaso_model.train.objectives import Bank, Targets, counts_of
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ class Validation:
         speech: list[torch.Tensor] = []
         said: list[str] = []
         transcribed = 0
+        make = Maker(self._processor, run.trainee.model.config)
         for batch in self._loader():
-            example = example_of(batch, self._processor, run.trainee.model.config)
+            example = make(batch)
             own = counts_of([example], objectives)
             if objectives.completion:
                 _add(sums, own)
