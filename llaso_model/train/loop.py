@@ -137,7 +137,9 @@ def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor:
                 "model.compile: only with the fusion splice; torch.compile does not see through the bridges"
             )
     trainee = trainee_of(recipe, model)
-    if DTYPES[recipe.run.precision] != torch.float32 and not place.sharded:
+    if DTYPES[recipe.run.precision] == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions on a GPU keep 10 bits
+    elif not place.sharded:
         for value in trainee.parameters():  # weights that never change need no float32 copy
             value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
     trainee.to(place.device)
