@@ -72,7 +72,7 @@ def recipes(sets: dict[str, Path], out: Path, args: argparse.Namespace) -> list[
         "model": {
             "start": str(out / "stage1" / MODEL_FOLDER),
             "train": trained,
-            "lora": {"rank": 16, "alpha": 32, "dropout": 0.05, "targets": LORA_TARGETS},
+            "lora": {"rank": 16, "alpha": 32, "dropout": 0.0, "targets": LORA_TARGETS},
         },
         "data": {**data, "budget": args.budgets[1]},
         "objectives": {"completion": 1, "word": 0.3, "negatives": 2000, "state_noise": 0.3},
