@@ -139,7 +139,7 @@ class Trainee(nn.Module):
         place, span = spans.place.to(speech.device), spans.span.to(speech.device)
         count = len(spans.texts)
         if name == "utterance":
-            score = self.heads.attend(speech.float())[place, 0]
+            score = self.heads.attend(speech.float())[place, 0].float()  # a GPU computes it in lower precision
             most = torch.full((count,), -torch.inf, device=score.device).scatter_reduce(0, span, score.detach(), "amax")
             share = share * torch.exp(score - most[span])
             share = share / torch.zeros(count, device=share.device).index_add(0, span, share)[span]
