@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from llaso_model.evaluate import noise
 from llaso_model.evaluate.intervals import RESAMPLES, Array, Figure
 from llaso_model.evaluate.labels import KINDS
 from llaso_model.evaluate.measure import (
@@ -39,19 +40,24 @@ OVERALL_FORMULA = (
 
 
 def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any]:
-    """All figures of scored rows as JSON. Rows of a set are brought into one order, so that systems are paired."""
+    """All figures of scored rows as JSON. Rows of a set are brought into one order, so that systems are paired.
+
+    Where a set has rows that were heard as they are, those alone are its score; rows of noise and other conditions
+    count under their tags.
+    """
     systems = list(dict.fromkeys(row.prediction.system for row in rows))
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
-    names = [name for name in tasks.sets if name in grouped]
+    plain = {name: _as_they_are(by) for name, by in grouped.items()}
+    names = [name for name in tasks.sets if name in plain]
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
     for name in names:
         by_system = {
-            system: sorted(grouped[name][system], key=lambda row: row.prediction.id)
+            system: sorted(plain[name][system], key=lambda row: row.prediction.id)
             for system in systems
-            if system in grouped[name]
+            if system in plain[name]
         }
         said, scored[name] = _set(name, tasks, by_system, seed)
         sets.append(said)
@@ -63,9 +69,23 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any
         "tasks": task_scores,
         "overall": overall,
         "pairs": pairs(systems, tasks, scored, weighted, seed),
-        "abstention": _abstention(systems, tasks, grouped),
+        "abstention": _abstention(systems, tasks, plain),
         "tags": tagged(systems, tasks, grouped, seed),
     }
+
+
+def _as_they_are(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """A set's rows that no condition changed; all of them where there are no such."""
+    found = {
+        system: kept
+        for system, rows in by_system.items()
+        if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
+    }
+    return found or by_system
+
+
+def _is_condition(tag: str) -> bool:
+    return tag.partition(":")[0] in noise.KINDS
 
 
 def _set(
