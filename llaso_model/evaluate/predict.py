@@ -172,7 +172,7 @@ def _answered(
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
     read = questions.read(work.numbers)
-    asked = [_under(work.condition, one) for one in read if isinstance(one, Question)]
+    asked = [heard(work.condition, one) for one in read if isinstance(one, Question)]
     lines = [
         {**_line(one), "system": system, "answer": said}
         for one, said in zip(asked, answer(asked) if asked else [], strict=True)
@@ -187,7 +187,7 @@ def _line(question: Question) -> dict[str, Any]:
     return {name: value for name, value in line.items() if value not in (None, [], {})}
 
 
-def _under(condition: Condition | None, question: Question) -> Question:
+def heard(condition: Condition | None, question: Question) -> Question:
     """The question as it is heard in a condition: what is drawn depends on its id, not on its batch."""
     if condition is None:
         return question
