@@ -141,6 +141,13 @@ def test_two_ranks_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_pat
     assert (tmp_path / "out" / "scores.json").exists()
 
 
+@pytest.mark.slow
+def test_ray_workers_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_path):
+    words = ("--data", speech, "--out", tmp_path / "out", *ASKED, "--launcher", "ray", "--num-workers", 2)
+    subprocess.run(command(model, *words), env=environment(), capture_output=True, check=True)
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (undisturbed / "predictions.jsonl").read_bytes()
+
+
 def test_another_model_or_other_options_in_the_same_folder_are_refused(model, speech, undisturbed, tmp_path):
     other = tmp_path / "other" / "model"
     shutil.copytree(model, other)

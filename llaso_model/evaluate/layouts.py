@@ -200,8 +200,8 @@ def published(
     system: str, set_: str, place: str, row: dict[str, Any], speaker: str | None, seen: Counter[tuple[str, ...]]
 ) -> Prediction:
     """A row of the published layout. ``speaker`` finds the speaker in a path; ``seen`` counts like questions."""
-    turns = row["conversations"]
     try:
+        turns = row["conversations"]
         prompt = next(turn["value"] for turn in turns if turn["from"] == "human")
         reference = next(turn["value"] for turn in turns if turn["from"] == "gpt")
     except (KeyError, TypeError, StopIteration) as error:

@@ -74,7 +74,7 @@ class Work:
 def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
     """Makes this rank's parts in the folder ``out``, those that are not there yet. ``say`` is told how far it is.
 
-    Raises LLaSOError where the model, the data or an option cannot be used, or where ``out`` has another run's parts.
+    Raises LLaSOError where the model, the data or an option cannot be used, or ``out`` has another run's parts.
     """
     rank, world_size = placed(None, None)
     questions = opened(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
@@ -110,9 +110,9 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
     for done, number in enumerate(todo, 1):
         lines = _answered(plan[number], questions, system, answer)
         storage.write_bytes(_part(out, number), b"".join(canonical(line) + b"\n" for line in lines))
-        if time.monotonic() - told > _SAY_EVERY_S or done == len(todo):
+        if rank == 0 and (time.monotonic() - told > _SAY_EVERY_S or done == len(todo)):
             told = time.monotonic()
-            say(f"{done:,} of {len(todo):,} batches answered")
+            say(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
 
 
 def planned(questions: Questions, budget: Budget, conditions: dict[str, Condition]) -> list[Work]:
@@ -164,7 +164,7 @@ def on_ray(said: Evaluation, out: str, workers: int, address: str | None) -> Non
 
 
 def _worker(config: dict[str, Any]) -> None:
-    predict(Evaluation(**config["evaluation"]), config["out"])
+    predict(Evaluation(**config["evaluation"]), config["out"], print)
 
 
 def _answered(

@@ -21,6 +21,7 @@ from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
 from llaso_data.shards import layout
+from llaso_data.storage import StoreError
 from llaso_data.stream.batch import Sample, decoded, samples_of
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.columns import Columns
@@ -78,7 +79,7 @@ def opened(
     folder. Raises LLaSOError.
     """
     if not os.path.exists(data) and _HUB_ID.fullmatch(data):
-        data = f"hf://datasets/{data}"
+        data = _of_hub(data)
     if storage.exists(storage.join(data, layout.INDEX)):
         return Shards(data, declared, only)
     files = _published_files(data)
@@ -270,6 +271,17 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
         }
         questions.append(Question(said.id, [{"role": "user", "content": content}], line))
     return Listed(questions, *versions)
+
+
+def _of_hub(name: str) -> str:
+    uri = f"hf://datasets/{name}"
+    reason = "it has none of this name"
+    try:
+        if storage.exists(uri):
+            return uri
+    except StoreError as error:
+        reason = str(error)
+    raise LLaSOError(f"{name}: neither a folder here nor a dataset that the Hugging Face hub gives ({reason})")
 
 
 def _inputs(data: str, language: str | None) -> Iterator[Input]:

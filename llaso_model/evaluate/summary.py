@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from llaso_model.evaluate import noise
 from llaso_model.evaluate.intervals import RESAMPLES, Array, Figure
 from llaso_model.evaluate.labels import KINDS
 from llaso_model.evaluate.measure import (
@@ -28,7 +27,7 @@ from llaso_model.evaluate.measure import (
 from llaso_model.evaluate.metrics import classes
 from llaso_model.evaluate.pairs import pairs
 from llaso_model.evaluate.rows import JUDGED, METRICS, Row, class_names, stats_of
-from llaso_model.evaluate.slices import slices, tagged
+from llaso_model.evaluate.slices import as_they_are, slices, tagged
 from llaso_model.evaluate.tasks import Tasks
 
 OVERALL_FORMULA = (
@@ -49,7 +48,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
-    plain = {name: _as_they_are(by) for name, by in grouped.items()}
+    plain = {name: as_they_are(by) for name, by in grouped.items()}
     names = [name for name in tasks.sets if name in plain]
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
@@ -72,20 +71,6 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any
         "abstention": _abstention(systems, tasks, plain),
         "tags": tagged(systems, tasks, grouped, seed),
     }
-
-
-def _as_they_are(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """A set's rows that no condition changed; all of them where there are no such."""
-    found = {
-        system: kept
-        for system, rows in by_system.items()
-        if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
-    }
-    return found or by_system
-
-
-def _is_condition(tag: str) -> bool:
-    return tag.partition(":")[0] in noise.KINDS
 
 
 def _set(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ def on_ray(
 ) -> None:
     """Calls ``worker`` on ``workers`` processes of a Ray cluster, one GPU each where there are GPUs.
 
-    It gets the config and ``out``, which all of them see. Raises LLaSOError where the run failed for good.
+    It gets the config and ``out``, which all of them see, in the folder that this process is in: paths may be relative
+    to it. Raises LLaSOError where the run failed for good.
     """
     import ray
     import torch
@@ -39,7 +42,7 @@ def on_ray(
         ray.init(address=address, log_to_driver=True)
     gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
     trainer = TorchTrainer(
-        worker,
+        partial(_in_folder, worker, os.getcwd()),
         train_loop_config={**config, "out": str(folder)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
         run_config=RunConfig(
@@ -52,6 +55,12 @@ def on_ray(
         trainer.fit()
     except Exception as error:
         raise LLaSOError(f"{what} under Ray failed: {str(error).splitlines()[0]}") from error
+
+
+def _in_folder(worker: Callable[[dict[str, Any]], None], folder: str, config: dict[str, Any]) -> None:
+    """Ray starts its workers elsewhere."""
+    os.chdir(folder)
+    worker(config)
 
 
 def _worker(config: dict[str, Any]) -> None:
