@@ -31,10 +31,11 @@ from llaso_model.conversations import answers, text_of
 from llaso_model.evaluate import layouts, tasks
 from llaso_model.evaluate.noise import Condition, noise_of, noise_sweep, variants
 from llaso_model.evaluate.questions import Question, Questions, opened, with_sounds
+from llaso_model.train.distributed import own_device
+from llaso_model.train.finish import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
 RUN, PARTS, PREDICTIONS = "run.json", "predictions", "predictions.jsonl"
-PRECISIONS = ("fp32", "bf16", "fp16")
 _TEMPLATES = ("chat_template.jinja", "processor_config.json")  # beside what weights_digest reads
 _SAY_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.5
@@ -62,6 +63,17 @@ class Evaluation:
     language: str | None = None
     audio: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The system's: as given, else the model's last part; of what training wrote, the run's."""
+        folder, last = os.path.split(os.path.abspath(self.model))
+        return self.system or (os.path.basename(folder) if last == MODEL_FOLDER else last)
+
+    @property
+    def computed(self) -> str:
+        """The precision: as given, else what the device is good at."""
+        return self.precision or ("bf16" if own_device().type == "cuda" else "fp32")
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -77,38 +89,28 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
     Raises LLaSOError where the model, the data or an option cannot be used, or ``out`` has another run's parts.
     """
     rank, world_size = placed(None, None)
-    questions = opened(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
     folder = checkpoint("MODEL", said.model, None, kind="llaso")
-    precision = said.precision or ("bf16" if _device().type == "cuda" else "fp32")
+    questions = opened(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
     conditions, noise_digest = _conditions(said)
     plan = planned(questions, Budget.of(said.budget), conditions)
-    system = said.system or _name(said.model)
-    run = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "system": system,
-        "model": digest(weights_digest(folder), *(_bytes(os.path.join(folder, name)) for name in _TEMPLATES)),
-        "data": questions.digest,
-        "samples": len(questions),
-        "parts": len(plan),
-        "conditions": list(conditions),
-        "noise": noise_digest,
-        "options": {
-            "budget": said.budget,
-            "max_new_tokens": said.max_new_tokens,
-            "num_beams": said.num_beams,
-            "precision": precision,
-            "seed": said.seed,
+    _agree(
+        storage.join(out, RUN),
+        {
+            **_identity(said, folder),
+            "data": questions.digest,
+            "samples": len(questions),
+            "conditions": list(conditions),
+            "noise": noise_digest,
+            "parts": len(plan),
         },
-    }
-    _agree(storage.join(out, RUN), run)
+    )
     todo = [number for number in range(rank, len(plan), world_size) if not os.path.exists(_part(out, number))]
     if not todo:
         return
-    answer = _answerer(folder, precision, said)
+    answer = _answerer(folder, said)
     told = time.monotonic()
     for done, number in enumerate(todo, 1):
-        lines = _answered(plan[number], questions, system, answer)
+        lines = _answered(plan[number], questions, said.name, answer)
         storage.write_bytes(_part(out, number), b"".join(canonical(line) + b"\n" for line in lines))
         if rank == 0 and (time.monotonic() - told > _SAY_EVERY_S or done == len(todo)):
             told = time.monotonic()
@@ -210,15 +212,33 @@ def _conditions(said: Evaluation) -> tuple[dict[str, Condition], str | None]:
     return {one.tag: one for one in found}, noise_digest
 
 
-def _answerer(folder: str, precision: str, said: Evaluation) -> Callable[[list[Question]], list[str]]:
+def _identity(said: Evaluation, folder: str) -> dict[str, Any]:
+    """Who is asked, and how."""
+    model = weights_digest(folder), *(_bytes(os.path.join(folder, name)) for name in _TEMPLATES)
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "system": said.name,
+        "model": digest(*model),
+        "options": {
+            "budget": said.budget,
+            "max_new_tokens": said.max_new_tokens,
+            "num_beams": said.num_beams,
+            "precision": said.computed,
+            "seed": said.seed,
+        },
+    }
+
+
+def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[str]]:
     import torch
     import transformers
 
     from llaso import LLaSOModel, LLaSOProcessor
 
     transformers.utils.logging.disable_progress_bar()
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    device = _device()
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[said.computed]
+    device = own_device()
     model = LLaSOModel.from_pretrained(folder, dtype=dtype).to(device).eval()
     processor = LLaSOProcessor.from_pretrained(folder)
 
@@ -233,12 +253,6 @@ def _answerer(folder: str, precision: str, said: Evaluation) -> Callable[[list[Q
         )
 
     return answer
-
-
-def _device() -> Any:
-    from llaso_model.train.distributed import own_device
-
-    return own_device()
 
 
 def _agree(path: str, run: dict[str, Any]) -> None:
@@ -258,12 +272,6 @@ def _agree(path: str, run: dict[str, Any]) -> None:
 
 def _part(out: str, number: int) -> str:
     return storage.join(out, PARTS, f"part-{number:05d}.jsonl")
-
-
-def _name(model: str) -> str:
-    """A system's name: the model's last part; of what training wrote, the run's."""
-    last = os.path.basename(os.path.abspath(model))
-    return os.path.basename(os.path.dirname(os.path.abspath(model))) if last == "model" else last
 
 
 def _bytes(path: str) -> bytes:
