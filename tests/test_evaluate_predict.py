@@ -23,7 +23,7 @@ from llaso_data.demo import weights
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
 from llaso_model.cli import main
-from llaso_model.conversations import answers
+from llaso_model.conversations import answers, question_of
 from llaso_model.evaluate import noise, predict, tasks
 from llaso_model.evaluate.questions import Question, opened
 from llaso_model.evaluate.report import _curves
@@ -109,6 +109,14 @@ def test_every_sample_is_answered_once_and_as_if_it_were_asked_alone(model, spee
         assert line["set"] == "ASR" and line["system"].startswith("small")
     scores = json.loads((undisturbed / "scores.json").read_text())
     assert scores["rows"] == COUNT and scores["skipped"] == []
+
+
+def test_a_question_is_what_stands_before_the_last_answer():
+    turns = [("user", "One?"), ("assistant", "1"), ("user", "Two?"), ("assistant", "2"), ("user", "Thanks")]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    assert question_of(messages) == (messages[:3], "2")
+    assert question_of(messages[:2]) == (messages[:1], "1")
+    assert question_of(messages[1:2]) is None and question_of(messages[:1]) is None
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(model, speech, tmp_path):
