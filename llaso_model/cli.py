@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
     "merge": ("llaso_model.train.commands:merge", "Write a run's whole model, adapters folded in."),
+    "evaluate": ("llaso_model.evaluate.commands:evaluate", "Ask a model all of its evaluation data, and score."),
     "score": ("llaso_model.evaluate.commands:score", "Score existing predictions; no model is needed."),
     "report": ("llaso_model.evaluate.commands:report", "Make one HTML page and JSON of scores."),
     "rate": ("llaso_model.evaluate.commands:rate", "Let people rate answers blindly in the browser."),

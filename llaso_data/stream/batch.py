@@ -15,7 +15,8 @@ import torch
 from llaso_data import audio
 from llaso_data.errors import AudioError
 from llaso_data.shards.layout import JSON_PART
-from llaso_data.stream.fetch import Bad, Parts
+from llaso_data.stream.columns import Columns, Rows
+from llaso_data.stream.fetch import Bad, Fetcher, Parts
 from llaso_data.stream.windows import Cursor
 
 Samples = npt.NDArray[np.float32]
@@ -130,6 +131,18 @@ def _received(values: dict[str, Any]) -> Batch:
         if isinstance(values[name], np.ndarray):
             values[name] = torch.from_numpy(values[name])
     return Batch(**values)
+
+
+def samples_of(columns: Columns, rows: Rows, fetch: Fetcher, source: str = "") -> list[Sample | Bad]:
+    """The samples of these rows as bytes, or what is wrong with them; raises as :meth:`Fetcher.read` does."""
+    places = columns.places(rows)
+    shards = [columns.index.shards[place.shard] for place in places]
+    read = fetch.read(list(zip(shards, places, strict=True)), columns.index.digest)
+    tasks, languages = columns.texts("task", rows), columns.texts("language", rows)
+    return [
+        parts if isinstance(parts, Bad) else Sample(place.key, shard, source, task, language, parts)
+        for place, shard, parts, task, language in zip(places, shards, read, tasks, languages, strict=True)
+    ]
 
 
 def decoded(sample: Sample) -> Sample | Bad:

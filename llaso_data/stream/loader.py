@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.stream.augment import Augment
-from llaso_data.stream.batch import Batch, Replaced, Sample, Samples, collate, decoded, new_samples
+from llaso_data.stream.batch import Batch, Replaced, Sample, Samples, collate, decoded, new_samples, samples_of
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
 from llaso_data.stream.cache import FileCache, Prefetch
 from llaso_data.stream.fetch import Bad, Fetcher
@@ -303,18 +303,9 @@ class _Reader:
             here = np.flatnonzero(of == leaf)
             rows = window.row[numbers[here]]
             source, columns = plan.leaves[leaf].name, plan.leaves[leaf].columns
-            places = columns.places(rows)
-            shards = [columns.index.shards[place.shard] for place in places]
-            read = self._fetch.read(list(zip(shards, places, strict=True)), columns.index.digest)
-            tasks, languages = columns.texts("task", rows), columns.texts("language", rows)
-            for position, place, shard, parts, task, language in zip(
-                here.tolist(), places, shards, read, tasks, languages, strict=True
-            ):
-                if isinstance(parts, Bad):
-                    found[position] = parts
-                else:
-                    sample = Sample(place.key, shard, source, task, language, parts)
-                    found[position] = decoded(sample) if self._reading.decode else sample
+            read = samples_of(columns, rows, self._fetch, source)
+            for position, one in zip(here.tolist(), read, strict=True):
+                found[position] = decoded(one) if self._reading.decode and isinstance(one, Sample) else one
         return [one for one in found if one is not None]
 
     def _instead(self, window: Window, number: int) -> Sample:

@@ -1,8 +1,85 @@
-"""The commands of evaluation: ``llaso-model score``, ``report``, ``rate``."""
+"""The commands of evaluation: ``llaso-model evaluate``, ``score``, ``report``, ``rate``."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from llaso_data.errors import LLaSOError
+
+
+@click.command()
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--model-path", metavar="MODEL", help="The model, said the other way.")
+@click.option(
+    "--data", "--eval-data-dir", "data", metavar="DATA", required=True, help="Shards, a folder, a file, a URI."
+)
+@click.option("--out", "--output-dir", "out", metavar="DIR", required=True, help="Folder of the run; it goes on there.")
+@click.option("--task", multiple=True, metavar="all|NAME", help="A task or set; may be repeated.  [default: all]")
+@click.option("--budget", default="120s", show_default=True, help="Of a batch: 120s, 15000f, 8000t.")
+@click.option("--batch-size", type=click.IntRange(1), help="Samples of a batch, in place of a budget.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer.")
+@click.option("--num-beams", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Default: bf16 on a GPU, else fp32.")
+@click.option("--noise-sweep", metavar="LOW:HIGH:STEP", help="Once more at each ratio of speech to noise, in dB.")
+@click.option(
+    "--noise", default="speech", show_default=True, metavar="speech|white|pink|FILE|DIR", help="Of the sweep."
+)
+@click.option("--variants", is_flag=True, help="Once more at other speeds, in rooms, in a telephone's band.")
+@click.option("--system", metavar="NAME", help="The system's name; default: the model's.")
+@click.option("--language", metavar="xx", help="Of a folder that does not say it.")
+@click.option("--audio", metavar="DIR", help="Folder that a published file's paths are relative to.")
+@click.option("--tasks", metavar="FILE", help="Another tasks.yaml; default: LLaSO's own.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of noise and rooms, and of the bootstrap.")
+@click.option("--launcher", type=click.Choice(["none", "ray"]), default="none", help="torchrun needs none.")
+@click.option("--num-workers", type=int, default=1, help="Processes of --launcher ray; one per GPU.")
+@click.option("--address", metavar="ADDRESS", help="A Ray cluster to join.")
+def evaluate(
+    model: str | None,
+    model_path: str | None,
+    out: str,
+    task: tuple[str, ...],
+    budget: str,
+    batch_size: int | None,
+    launcher: str,
+    num_workers: int,
+    address: str | None,
+    **options: Any,
+) -> None:
+    """Ask a model all questions of evaluation data, and score its answers.
+
+    DATA are shards, transcribed speech as `llaso-data` reads it, or LLaSO-Eval's published JSON. The same command goes
+    on where a killed one stopped. Several processes: torchrun --nproc-per-node 8 -m llaso_model.cli evaluate …, or
+    --launcher ray. Exit code 1: some samples could not be asked, and are named.
+    """
+    from llaso_data.stream.loader import placed
+    from llaso_model.evaluate import predict
+    from llaso_model.evaluate import score as scoring
+    from llaso_model.evaluate.table import print_scores
+
+    if (model is None) == (model_path is None):
+        raise LLaSOError("name the model once, as MODEL or as --model-path")
+    said = predict.Evaluation(
+        model=model or str(model_path),
+        task=tuple(name for name in task if name != "all"),
+        budget=budget if batch_size is None else str(batch_size),
+        **options,
+    )
+    if launcher == "ray":
+        predict.on_ray(said, out, num_workers, address)
+    else:
+        predict.predict(said, out, _say)
+    if placed(None, None)[0]:
+        return  # rank 0 puts the parts of all together
+    predictions, skipped = predict.join(out, _say)
+    print_scores(scoring.score([predictions], out, said.tasks, said.seed, say=_say, skipped=skipped), out)
+    if skipped:
+        click.get_current_context().exit(1)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @click.command()
@@ -36,9 +113,7 @@ def score(
     from llaso_model.evaluate.table import print_scores
 
     judge = None if judge_at is None else judge_of(judge_at, judge_model, votes)
-    said = scoring.score(
-        predictions, out, tasks_path, seed, workers, judge, votes, lambda line: click.echo(line, err=True)
-    )
+    said = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _say)
     print_scores(said, out)
 
 
@@ -82,7 +157,6 @@ def rate(folder: str, audio_root: str | None, items: int, sets: tuple[str, ...],
     DIR/ratings, and `llaso-model report DIR` shows them with the raters' agreement.
     """
     from llaso_data import storage
-    from llaso_data.errors import LLaSOError
     from llaso_model.evaluate import rate as rating
     from llaso_model.evaluate import store
     from llaso_model.evaluate.rate_server import RateServer

@@ -191,16 +191,17 @@ def _predictions(system: str, set_: str | None, name: str, data: bytes, tasks: T
         if "conversations" in row:
             if set_ is None:
                 return
-            yield _published(system, set_, place, row, tasks.sets[set_].speaker, seen)
+            yield published(system, set_, place, row, tasks.sets[set_].speaker, seen)
         else:
             yield _own(system, set_, place, row, tasks, seen)
 
 
-def _published(
+def published(
     system: str, set_: str, place: str, row: dict[str, Any], speaker: str | None, seen: Counter[tuple[str, ...]]
 ) -> Prediction:
-    turns = row["conversations"]
+    """A row of the published layout. ``speaker`` finds the speaker in a path; ``seen`` counts like questions."""
     try:
+        turns = row["conversations"]
         prompt = next(turn["value"] for turn in turns if turn["from"] == "human")
         reference = next(turn["value"] for turn in turns if turn["from"] == "gpt")
     except (KeyError, TypeError, StopIteration) as error:

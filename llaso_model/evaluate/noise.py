@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data import audio
+from llaso_data import audio, storage
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
+from llaso_data.sources.entry import extension
 from llaso_data.stream.augment import faster
 
 Samples = npt.NDArray[np.float32]
@@ -26,6 +27,9 @@ SHAPES: tuple[Shape, ...] = ("white", "pink", "speech")
 FRAME = SAMPLE_RATE_HZ // 50  # 20 ms
 ACTIVE_DB = 30.0  # frames so far below the loudest are pauses
 _MOST_LEVELS = 100
+
+KINDS = ("snr", "speed", "reverberation", "band")
+"""What a condition's tag begins with, before its colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,20 @@ def sweep_levels(said: str) -> list[float]:
         raise LLaSOError(f"--noise-sweep {said}: write it as lowest:highest:step in dB, such as -10:20:5") from error
 
 
-def noise_sweep(said: str, noise: Shape | Samples = "speech", seed: int = 0) -> list[Condition]:
-    """A condition for every level of a sweep. ``noise`` is a shape that is made here, or samples of a recording."""
+def noise_sweep(said: str, noise: Shape | Samples | Sequence[Samples] = "speech", seed: int = 0) -> list[Condition]:
+    """A condition for every level of a sweep. ``noise`` is a shape that is made here, or samples of a recording.
+
+    Of several recordings the key chooses one, the same at every level.
+    """
 
     def at(level: float) -> Condition:
         def apply(samples: Samples, key: int) -> Samples:
             rng = generator(seed, key, f"snr:{level:g}")
-            made = shaped(samples, noise, rng) if isinstance(noise, str) else stretch(noise, len(samples), rng)
+            if isinstance(noise, str):
+                made = shaped(samples, noise, rng)
+            else:
+                recording = noise if isinstance(noise, np.ndarray) else noise[key % len(noise)]
+                made = stretch(recording, len(samples), rng)
             return mixed(samples, made, level)
 
         return Condition(f"snr:{level:g}", apply)
@@ -172,6 +183,19 @@ def read_noise(path: str) -> Samples:
     """A noise recording as samples. Raises AudioError."""
     pcm, _ = audio.decode(path, None)
     return audio.scaled(pcm)
+
+
+def noise_of(said: str) -> Shape | list[Samples]:
+    """A shape by its name, else the recordings of a file or folder in the order of their names. Raises LLaSOError."""
+    for shape in SHAPES:
+        if said == shape:
+            return shape
+    rows = storage.listing(said)  # of a file itself, with no path within it
+    paths = [storage.join(said, row["path"]) if row["path"] else said for row in rows]
+    found = [path for path in paths if extension(path) in audio.AUDIO_EXTENSIONS]
+    if not found:
+        raise LLaSOError(f"--noise {said}: neither one of {', '.join(SHAPES)} nor a file or folder of audio")
+    return [read_noise(path) for path in found]
 
 
 def reverberant(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:

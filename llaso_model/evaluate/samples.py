@@ -10,6 +10,7 @@ from typing import Any
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.slices import as_they_are
 from llaso_model.evaluate.tasks import Tasks
 
 LONGEST = 700  # characters of a text that are shown
@@ -22,14 +23,17 @@ Piece = tuple[str, str]
 
 
 def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
-    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids."""
+    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids.
+
+    Rows of noise and other conditions are left out, as they are of a set's score.
+    """
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
     return {
         name: {
             system: sorted(some, key=lambda row: (-badness(row), row.prediction.id))[:each]
-            for system, some in grouped[name].items()
+            for system, some in as_they_are(grouped[name]).items()
         }
         for name in tasks.sets
         if name in grouped

@@ -38,12 +38,14 @@ def score(
     judge: Judge | None = None,
     votes: int = 1,
     say: Say = lambda line: None,
+    skipped: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores predictions, writes ``rows.parquet`` and ``scores.json`` into the folder `out`, returns the latter.
 
     `workers` processes; by default one for each CPU that this process may use. The result does not depend on them.
     With a `judge` open answers are rated by it, `votes` times; what it says is kept in ``judgements.jsonl`` in `out`.
     Else published judgements count, where the sources hold some. `say` is told what is being done.
+    `skipped` are samples without an answer, to be listed with what was not read.
     Raises LLaSOError for what cannot be read.
     """
     declared = tasks.load(tasks_path)
@@ -57,7 +59,7 @@ def score(
     rows = scored(read, tasks_path, declared, workers or _cpus())
     say("scored; intervals and pairs are being computed")
     by = None if judge is None else {"judge": judge.name, "votes": votes, "prompts": prompts_digest()}
-    return write(rows, declared, out, seed, read.files, read.skipped, by)
+    return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by)
 
 
 def _cpus() -> int:

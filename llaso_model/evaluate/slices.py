@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llaso_model.evaluate import noise
 from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.measure import as_json, measured, number, primary_of, span
 from llaso_model.evaluate.metrics.base import Metric
@@ -12,6 +13,20 @@ from llaso_model.evaluate.rows import Row
 from llaso_model.evaluate.tasks import Tasks
 
 LEAST_IN_SLICE = 20  # rows; fewer say nothing of a group
+
+
+def as_they_are(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """A set's rows that no condition changed; all of them where there are no such."""
+    found = {
+        system: kept
+        for system, rows in by_system.items()
+        if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
+    }
+    return found or by_system
+
+
+def _is_condition(tag: str) -> bool:
+    return tag.partition(":")[0] in noise.KINDS
 
 
 def slices(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:

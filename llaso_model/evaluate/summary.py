@@ -27,7 +27,7 @@ from llaso_model.evaluate.measure import (
 from llaso_model.evaluate.metrics import classes
 from llaso_model.evaluate.pairs import pairs
 from llaso_model.evaluate.rows import JUDGED, METRICS, Row, class_names, stats_of
-from llaso_model.evaluate.slices import slices, tagged
+from llaso_model.evaluate.slices import as_they_are, slices, tagged
 from llaso_model.evaluate.tasks import Tasks
 
 OVERALL_FORMULA = (
@@ -39,19 +39,24 @@ OVERALL_FORMULA = (
 
 
 def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any]:
-    """All figures of scored rows as JSON. Rows of a set are brought into one order, so that systems are paired."""
+    """All figures of scored rows as JSON. Rows of a set are brought into one order, so that systems are paired.
+
+    Where a set has rows that were heard as they are, those alone are its score; rows of noise and other conditions
+    count under their tags.
+    """
     systems = list(dict.fromkeys(row.prediction.system for row in rows))
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
-    names = [name for name in tasks.sets if name in grouped]
+    plain = {name: as_they_are(by) for name, by in grouped.items()}
+    names = [name for name in tasks.sets if name in plain]
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
     for name in names:
         by_system = {
-            system: sorted(grouped[name][system], key=lambda row: row.prediction.id)
+            system: sorted(plain[name][system], key=lambda row: row.prediction.id)
             for system in systems
-            if system in grouped[name]
+            if system in plain[name]
         }
         said, scored[name] = _set(name, tasks, by_system, seed)
         sets.append(said)
@@ -63,7 +68,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any
         "tasks": task_scores,
         "overall": overall,
         "pairs": pairs(systems, tasks, scored, weighted, seed),
-        "abstention": _abstention(systems, tasks, grouped),
+        "abstention": _abstention(systems, tasks, plain),
         "tags": tagged(systems, tasks, grouped, seed),
     }
 

@@ -57,14 +57,20 @@ class Place:
             dist.barrier(group=self.told)
 
 
+def own_device() -> torch.device:
+    """This rank's GPU, which becomes the current one; else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
 @contextmanager
 def started(parallel: str) -> Iterator[Place]:
     """The process group of what torchrun or Ray Train started, else of this process alone."""
     rank, world_size = placed(None, None)
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        torch.cuda.set_device(device)
+    device = own_device()
     ours = not dist.is_initialized()
     if ours:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

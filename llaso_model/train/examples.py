@@ -14,6 +14,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, Samples
 from llaso_data.text import normalize
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, MEL_HOP, LLaSOConfig, audio_tokens, states_of
+from llaso_model.conversations import conversation
 from llaso_model.modeling.speech_decoder import PAUSE, slots_of
 from llaso_model.processing import LLaSOProcessor
 
@@ -179,7 +180,7 @@ def conversations_of(batch: Batch) -> list[list[dict[str, Any]]]:
     sounds: list[dict[str, Samples]] = [{} for _ in batch.samples]
     for number, described, sound in _described(batch):
         sounds[number][described["part"]] = sound
-    return [_conversation(one.content, own, one.key) for one, own in zip(batch.samples, sounds, strict=True)]
+    return [conversation(one.content, own, one.key) for one, own in zip(batch.samples, sounds, strict=True)]
 
 
 def _described(batch: Batch) -> Iterator[tuple[int, Mapping[str, Any], Samples]]:
@@ -203,26 +204,6 @@ def _sounds(batch: Batch) -> Iterator[Samples]:
         yield from (row[:length] for row, length in zip(audio, lengths, strict=True))
     else:
         yield from np.split(audio, np.cumsum(lengths)[:-1]) if lengths else ()
-
-
-def _conversation(content: Mapping[str, Any], sounds: Mapping[str, Samples], key: str) -> list[dict[str, Any]]:
-    """A sample's messages with the sound in place of its part's name."""
-    messages = content.get("messages")
-    if not messages:
-        raise LLaSOError(f"sample {key} has no messages; convert the shards, as docs/shards.md says")
-    try:
-        return [
-            {
-                **message,
-                "content": [
-                    {**part, "audio": sounds[part["audio"]]} if part["type"] == "audio" else part
-                    for part in message["content"]
-                ],
-            }
-            for message in messages
-        ]
-    except KeyError as error:
-        raise LLaSOError(f"sample {key}: a message names the audio {error}, which it does not have") from error
 
 
 def _reading(

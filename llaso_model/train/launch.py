@@ -1,20 +1,36 @@
-"""Training under Ray Train: the same function on several workers, which Ray starts again where one dies."""
+"""Under Ray Train: the same function on several workers, which Ray starts again where one dies."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_model.train.config import TrainRecipe
 
-_FAILURES = 3  # of workers, from each of which the run goes on at its last checkpoint
+_FAILURES = 3  # of workers, from each of which the run goes on at what it has saved
 
 
 def train_on_ray(recipe: TrainRecipe, out: str, workers: int, address: str | None = None) -> None:
-    """Trains on ``workers`` processes of a Ray cluster, one GPU each where there are GPUs; ``out`` is seen by all.
+    """Trains on ``workers`` processes of a Ray cluster; as :func:`on_ray`."""
+    on_ray(_worker, {"recipe": recipe.model_dump(mode="json")}, out, workers, address, "training")
 
-    Raises LLaSOError where the run failed for good.
+
+def on_ray(
+    worker: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    out: str,
+    workers: int,
+    address: str | None,
+    what: str,
+) -> None:
+    """Calls ``worker`` on ``workers`` processes of a Ray cluster, one GPU each where there are GPUs.
+
+    It gets the config and ``out``, which all of them see, in the folder that this process is in: paths may be relative
+    to it. Raises LLaSOError where the run failed for good.
     """
     import ray
     import torch
@@ -26,8 +42,8 @@ def train_on_ray(recipe: TrainRecipe, out: str, workers: int, address: str | Non
         ray.init(address=address, log_to_driver=True)
     gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
     trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"recipe": recipe.model_dump(mode="json"), "out": str(folder)},
+        partial(_in_folder, worker, os.getcwd()),
+        train_loop_config={**config, "out": str(folder)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
         run_config=RunConfig(
             name=folder.name,
@@ -38,7 +54,13 @@ def train_on_ray(recipe: TrainRecipe, out: str, workers: int, address: str | Non
     try:
         trainer.fit()
     except Exception as error:
-        raise LLaSOError(f"training under Ray failed: {str(error).splitlines()[0]}") from error
+        raise LLaSOError(f"{what} under Ray failed: {str(error).splitlines()[0]}") from error
+
+
+def _in_folder(worker: Callable[[dict[str, Any]], None], folder: str, config: dict[str, Any]) -> None:
+    """Ray starts its workers elsewhere."""
+    os.chdir(folder)
+    worker(config)
 
 
 def _worker(config: dict[str, Any]) -> None:

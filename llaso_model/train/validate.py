@@ -13,6 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch
 from llaso_data.text import tokens
+from llaso_model.conversations import answers, question_of
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
@@ -97,30 +98,29 @@ class Validation:
         )
 
     def _transcribed(self, run: Run, batch: Batch) -> dict[str, float]:
-        """Word errors of greedy answers to the conversations without their last turn."""
-        wanted, asked, languages = [], [], []
-        for sample, messages in zip(batch.samples, conversations_of(batch), strict=True):
-            if messages[-1]["role"] == "assistant":
-                wanted.append("".join(part["text"] for part in messages[-1]["content"] if part["type"] == "text"))
-                asked.append(messages[:-1])
-                languages.append(sample.language)
+        """Word errors of greedy answers to the conversations before their last answer."""
+        asked = [
+            (*question, sample.language)
+            for sample, messages in zip(batch.samples, conversations_of(batch), strict=True)
+            if (question := question_of(messages)) is not None
+        ]
         if not asked:
             return {}
-        inputs = self._processor.batch(asked).to(self._place.device)
+        questions, wanted, languages = zip(*asked, strict=True)
         longest_s = 0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / 16_000
-        most = _LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s)
         with run.compute, whole(run):
-            out = run.trainee.model.generate(
-                **inputs,
-                do_sample=False,
+            said = answers(
+                run.trainee.model,
+                self._processor,
+                questions,
+                self._place.device,
                 num_beams=1,
-                max_new_tokens=most,
+                max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s),
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
                 synced_gpus=self._place.sharded,  # ranks gather each block together, as long as one still speaks
             )
-        answers = self._processor.batch_decode(out, skip_special_tokens=True)
         errors = words = 0
-        for reference, answer, language in zip(wanted, answers, languages, strict=True):
+        for reference, answer, language in zip(wanted, said, languages, strict=True):
             right = tokens(reference, language)
             errors += Levenshtein.distance(right, tokens(answer, language))
             words += len(right)

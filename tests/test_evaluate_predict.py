@@ -1,0 +1,290 @@
+"""``llaso-model evaluate``: the same answers however they are batched, killed or dealt, and nothing left out unsaid."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from llaso import LLaSOModel, LLaSOProcessor
+from llaso_data.demo import weights
+from llaso_data.shards import reader
+from llaso_data.stream.budget import Budget
+from llaso_model.cli import main
+from llaso_model.conversations import answers, question_of
+from llaso_model.evaluate import noise, predict, tasks
+from llaso_model.evaluate.questions import Question, opened
+from llaso_model.evaluate.report import _curves
+from tests.conftest import Clip, obtained
+from tests.training_sets import write_model, write_speech
+
+TASKS = tasks.load()
+ASKED = ("--task", "asr", "--budget", "12s", "--max-new-tokens", "6")
+COUNT = 14  # of the shards' 27 clips; the others are of a task that tasks.yaml does not have
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small matrices: threads that wait for each other would take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def speech(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    write_speech(folder, clips, longest_s=4.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with random weights."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("small") / "model"
+    write_model(folder, AutoTokenizer.from_pretrained(obtained(weights.smollm2)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Path, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    evaluated(model, "--data", speech, "--out", out, *ASKED)
+    return out
+
+
+def evaluated(*words: Any, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["evaluate", *map(str, words)])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def parts(out: Path) -> dict[str, int]:
+    """Every part by name, with the time at which it was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (out / "predictions").glob("part-*.jsonl")}
+
+
+def command(*words: Any, ranks: int = 1) -> list[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    return [sys.executable, *launch, "-m", "llaso_model.cli", "evaluate", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_every_sample_is_answered_once_and_as_if_it_were_asked_alone(model, speech, undisturbed):
+    found = {line["id"]: line for line in lines(undisturbed)}
+    assert len(lines(undisturbed)) == len(found) == COUNT
+    loaded, processor = LLaSOModel.from_pretrained(model).eval(), LLaSOProcessor.from_pretrained(model)
+    questions = opened(str(speech), TASKS, ["asr"])
+    for one in questions.read(range(COUNT)):
+        assert isinstance(one, Question)
+        (said,) = answers(loaded, processor, [one.messages], "cpu", max_new_tokens=6)
+        assert found[one.id]["answer"] == said
+    contents = {key: json.loads(sample["json"]) for key, sample in reader.iterate(str(speech))}
+    for key, line in found.items():
+        (asked, said) = contents[key]["messages"]
+        assert line["prompt"] == asked["content"][0]["text"]
+        assert line["reference"] == said["content"][0]["text"]
+        assert line["set"] == "ASR" and line["system"].startswith("small")
+    scores = json.loads((undisturbed / "scores.json").read_text())
+    assert scores["rows"] == COUNT and scores["skipped"] == []
+
+
+def test_a_question_is_what_stands_before_the_last_answer():
+    turns = [("user", "One?"), ("assistant", "1"), ("user", "Two?"), ("assistant", "2"), ("user", "Thanks")]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    assert question_of(messages) == (messages[:3], "2")
+    assert question_of(messages[:2]) == (messages[:1], "1")
+    assert question_of(messages[1:2]) is None and question_of(messages[:1]) is None
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(model, speech, tmp_path):
+    asked = ("--data", speech, "--task", "asr", "--batch-size", 1, "--max-new-tokens", 48)
+    evaluated(model, *asked, "--out", tmp_path / "whole")
+    out = tmp_path / "killed"
+    process = subprocess.Popen(command(model, *asked, "--out", out), env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(parts(out)) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = parts(out)
+    assert 3 <= len(there) < COUNT and not (out / "predictions.jsonl").exists()
+    evaluated(model, *asked, "--out", out)
+    assert (out / "predictions.jsonl").read_bytes() == (tmp_path / "whole" / "predictions.jsonl").read_bytes()
+    assert there.items() <= parts(out).items()  # what was there was not made again
+
+
+def test_two_ranks_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_path):
+    ran = subprocess.run(
+        command(model, "--data", speech, "--out", tmp_path / "out", *ASKED, ranks=2),
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (undisturbed / "predictions.jsonl").read_bytes()
+    assert (tmp_path / "out" / "scores.json").exists()
+
+
+@pytest.mark.slow
+def test_ray_workers_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_path):
+    words = ("--data", speech, "--out", tmp_path / "out", *ASKED, "--launcher", "ray", "--num-workers", 2)
+    subprocess.run(command(model, *words), env=environment(), capture_output=True, check=True)
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (undisturbed / "predictions.jsonl").read_bytes()
+
+
+def test_another_model_or_other_options_in_the_same_folder_are_refused(model, speech, undisturbed, tmp_path):
+    other = tmp_path / "other" / "model"
+    shutil.copytree(model, other)
+    path = other / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    said = evaluated(other, "--data", speech, "--out", undisturbed, "--system", "small", *ASKED, code=2)
+    assert "predictions of another run" in said.output and "model" in said.output
+    said = evaluated(model, "--data", speech, "--out", undisturbed, *ASKED, "--num-beams", 2, code=2)
+    assert "options differ" in said.output and "--out" in said.output
+
+
+def test_a_sweep_asks_all_again_at_each_level_and_leaves_the_score_of_clean_speech(
+    model, speech, undisturbed, tmp_path
+):
+    evaluated(model, "--data", speech, "--out", tmp_path, *ASKED, "--noise-sweep", "0:10:10", "--variants")
+    found = lines(tmp_path)
+    tags = [tag for line in found for tag in line.get("tags", [])]
+    levels = ["snr:0", "snr:10", "speed:0.8", "speed:1.25", "reverberation:0.4", "reverberation:0.9"]
+    assert sorted(set(tags)) == sorted([*levels, "band:300-3400"])
+    assert all(tags.count(tag) == COUNT for tag in tags) and len(found) == 8 * COUNT
+    assert [line for line in found if "tags" not in line] == lines(undisturbed)
+    scores, clean = (json.loads((out / "scores.json").read_text()) for out in (tmp_path, undisturbed))
+    assert scores["tasks"] == clean["tasks"]
+    (curve,) = _curves(scores)
+    assert sorted(point["snr_db"] for point in curve["points"]) == [0, 10]
+    result = CliRunner().invoke(main, ["report", str(tmp_path)])
+    assert result.exit_code == 0 and (tmp_path / "report.html").exists()
+
+
+def test_what_is_heard_has_the_level_that_its_tag_says_in_any_batch(speech):
+    questions = opened(str(speech), TASKS, ["asr"])
+    conditions = {one.tag: one for one in noise.noise_sweep("-5:15:10")}
+    plan = predict.planned(questions, Budget.of("12s"), conditions)
+    assert sorted(n for work in plan for n in work.numbers) == sorted(list(range(COUNT)) * 4)
+    measured = 0
+    for work in plan:
+        for one in questions.read(work.numbers):
+            assert isinstance(one, Question)
+            clean = one.messages[0]["content"][1]["audio"]
+            changed = predict.heard(work.condition, one)
+            mixture = changed.messages[0]["content"][1]["audio"]
+            if work.condition is None:
+                assert changed is one
+            elif np.abs(mixture).max() < 1:  # else it was made softer, and speech is no longer what it was
+                level = float(work.condition.tag.removeprefix("snr:"))
+                assert abs(noise.snr_db(clean, mixture - clean) - level) <= 0.1
+                assert changed.id == f"{one.id}@{work.condition.tag}"
+                measured += 1
+    assert measured > 2 * COUNT
+
+
+def test_recorded_noise_is_mixed_in(model, speech, clips, tmp_path):
+    words = ("--data", speech, *ASKED, "--noise-sweep", "5", "--noise")
+    evaluated(model, *words, clips[0].path.parent, "--out", tmp_path / "recorded")
+    assert sum("tags" in line for line in lines(tmp_path / "recorded")) == COUNT
+    said = evaluated(model, *words, tmp_path / "nothing", "--out", tmp_path / "refused", code=2)
+    assert "neither one of white, pink, speech nor a file or folder of audio" in said.output
+
+
+def test_a_damaged_sample_is_named_and_replaced_by_none(model, speech, undisturbed, tmp_path):
+    shards = tmp_path / "shards"
+    shutil.copytree(speech, shards)
+    index = reader.open_index(str(shards))
+    row = next(row for row in map(index.row, range(len(index))) if row["task"] == "asr")
+    with open(index.shards[row["shard"]], "r+b") as file:
+        file.seek(row["parts"][0]["offset"] + 100)
+        file.write(b"damage")
+    said = evaluated(model, "--data", shards, "--out", tmp_path / "out", *ASKED, code=1)
+    assert row["key"] in said.stdout and "CRC-32" in said.stdout
+    expected = {line["id"]: line["answer"] for line in lines(undisturbed)}
+    del expected[row["key"]]
+    assert {line["id"]: line["answer"] for line in lines(tmp_path / "out")} == expected
+    (skipped,) = json.loads((tmp_path / "out" / "scores.json").read_text())["skipped"]
+    assert row["key"] in skipped
+
+
+def test_tasks_are_chosen_by_name_and_unknown_ones_refused(model, speech, tmp_path):
+    said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "gender", code=2)
+    assert "--task gender: the data has none of it; it has ASR, asr, dictation" in said.output
+    said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "all", code=2)
+    assert "dictation is no set of tasks.yaml" in said.output and "--task" in said.output
+    assert len(opened(str(speech), TASKS, ["ASR"])) == COUNT
+
+
+def test_the_options_that_users_know(model, speech, tmp_path):
+    words = ("--model-path", model, "--eval-data-dir", speech, "--output-dir", tmp_path, "--batch-size", 5)
+    evaluated(*words, "--task", "asr", "--max-new-tokens", 2, "--precision", "bf16", "--num-beams", 2)
+    assert len(parts(tmp_path)) == 3 and len(lines(tmp_path)) == COUNT
+    assert json.loads((tmp_path / "run.json").read_text())["options"]["precision"] == "bf16"
+    assert "name the model once" in evaluated("--data", speech, "--out", tmp_path, code=2).output
+
+
+def test_a_folder_with_transcripts_is_a_transcription(model, clips, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for clip in clips[:4]:
+        shutil.copy(clip.path, folder / f"{clip.language}-{clip.path.name}")
+        (folder / f"{clip.language}-{clip.path.name}").with_suffix(".txt").write_text(clip.text, encoding="utf-8")
+    shutil.copy(clips[4].path, folder / "silent.wav")
+    words = ("--data", folder, "--out", tmp_path / "out", "--max-new-tokens", 4, "--language", "de")
+    said = evaluated(model, *words, code=1)
+    assert "silent.wav: no transcript" in " ".join(said.stdout.split())
+    found = {line["audio"][0]: line for line in lines(tmp_path / "out")}
+    for clip in clips[:4]:
+        line = found[f"{clip.language}-{clip.path.name}"]
+        assert (line["reference"], line["language"], line["set"]) == (clip.text, "de", "ASR")
+        assert line["prompt"] == TASKS.instruction("ASR")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "train.parquet").write_bytes(b"")
+    said = evaluated(model, "--data", empty, "--out", tmp_path / "none", code=2)
+    assert "Evaluated are shards" in said.output and "Parquet" in said.output
+
+
+def test_the_published_layout_is_asked_as_it_says(model, clips, tmp_path):
+    (tmp_path / "wav").mkdir()
+    shutil.copy(clips[0].path, tmp_path / "wav" / "p225_001.wav")
+    asked = "<audio>\nWhat is the speaker's gender?"
+    row = {"voice": ["wav\\p225_001.wav"], "metadata": {"age": "23"}}
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": "female"}]
+    path = tmp_path / "vctk_gender_classification_test.json"
+    path.write_text(json.dumps([{**row, "conversations": turns}, {**row, "voice": [], "conversations": turns}]))
+    said = evaluated(model, "--data", tmp_path, "--out", tmp_path / "out", "--max-new-tokens", 4, code=1)
+    assert "1 <audio> in the question, 0 in voice" in " ".join(said.stdout.split())
+    (line,) = lines(tmp_path / "out")
+    assert line["set"] == "vctk_gender_classification" and line["reference"] == "female"
+    assert line["prompt"] == "What is the speaker's gender?"
+    assert (line["audio"], line["speaker"], line["groups"]) == (["wav/p225_001.wav"], "p225", {"age": "23"})
+    only = opened(str(path), TASKS, ["gender"]).read([0])
+    assert isinstance(only[0], Question) and only[0].messages[0]["content"][0]["type"] == "audio"
