@@ -63,9 +63,7 @@ def own_device() -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     torch.cuda.set_device(device)
-    torch.backends.cuda.enable_cudnn_sdp(
-        False
-    )  # it plans half a second for every new shape, and shapes are never alike
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, for half a second
     return device
 
 
