@@ -167,7 +167,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         if not windows:
             return {}
         tail = round(self.tail_s * audio_files.SAMPLE_RATE_HZ)
-        mels = [self._log_mel(np.pad(window, (0, tail))) for window in windows]
+        with torch.autocast("cpu", enabled=False):
+            mels = [self._log_mel(np.pad(window, (0, tail))) for window in windows]
         lengths = torch.tensor([len(window) // MEL_HOP for window in windows])
         padded = torch.zeros((len(mels), mels[0].shape[0], max(mel.shape[1] for mel in mels)))
         for number, mel in enumerate(mels):

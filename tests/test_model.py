@@ -285,6 +285,13 @@ def test_audio_comes_in_any_form(parts, clips: list[Clip]):
         processor(audio=whole, text="<audio> or <audio>?")
 
 
+def test_features_keep_their_precision_where_a_model_runs_in_a_lower_one(parts):
+    _, processor = parts
+    with torch.autocast("cpu", torch.bfloat16):
+        found = processor(audio=sound(1.0))
+    assert torch.equal(found["input_features"], processor(audio=sound(1.0))["input_features"])
+
+
 def test_long_audio_is_read_in_windows(parts):
     model, processor = parts
     inputs = processor(audio=sound(31.0), text="How long?")

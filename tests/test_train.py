@@ -214,7 +214,8 @@ def test_checkpoints_of_another_recipe_are_refused(start, speech, tmp_path):
 
 def test_the_last_checkpoints_and_the_best_one_are_kept(start, speech, tmp_path):
     data = {"validation": str(speech), "validation_samples": 2}
-    recipe = recipe_of(start, speech, data=data, run={"keep": 2, "save_steps": 1, "max_steps": 5})
+    run = {"keep": 2, "save_steps": 1, "max_steps": 5, "precision": "bf16"}
+    recipe = recipe_of(start, speech, data=data, run=run)
     train(recipe, str(tmp_path))
     lines = read_metrics(tmp_path)
     values = {one["step"]: one["validation/value"] for one in lines if "validation/value" in one}
