@@ -1,12 +1,12 @@
-"""Models in Hugging Face format: a local folder or an id on the hub, what they weigh, and the cache folder."""
+"""Models in Hugging Face format: a local folder or an id on the hub, and what they weigh."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from pathlib import Path
 
+from llaso_data.cache import cache_folder
 from llaso_data.errors import LLaSOError
 
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -16,14 +16,6 @@ _DECIDING = (
     "preprocessor_config.json",
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"),
 )  # beside the weights: what decides the text
-
-
-def cache_folder() -> Path:
-    """``$LLASO_CACHE``, else ``$XDG_CACHE_HOME/llaso``, else ``~/.cache/llaso``."""
-    named = os.environ.get("LLASO_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llaso"
 
 
 def checkpoint(key: str, model: str, revision: str | None, kind: str | None = None, name_it: str = "name") -> str:

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
 from llaso import LLaSOModel, LLaSOProcessor
+from llaso_data import audio
 from llaso_data.demo import weights
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
+from llaso_data.stream.fetch import Bad
 from llaso_model.cli import main
 from llaso_model.conversations import answers, question_of
 from llaso_model.evaluate import noise, predict, tasks
@@ -267,9 +271,38 @@ def test_a_folder_with_transcripts_is_a_transcription(model, clips, tmp_path):
         assert line["prompt"] == TASKS.instruction("ASR")
     empty = tmp_path / "empty"
     empty.mkdir()
-    (empty / "train.parquet").write_bytes(b"")
-    said = evaluated(model, "--data", empty, "--out", tmp_path / "none", code=2)
-    assert "Evaluated are shards" in said.output and "Parquet" in said.output
+    for name, wanted in (("notes.md", "Evaluated are shards"), ("train.parquet", "not a readable Parquet file")):
+        (empty / name).write_bytes(b"")
+        assert wanted in evaluated(model, "--data", empty, "--out", tmp_path / "none", code=2).output
+
+
+def test_a_dataset_that_holds_its_audio_in_parquet_is_a_transcription(clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLASO_CACHE", str(tmp_path / "cache"))
+    some = [clip for clip in clips if clip.language == "en"]
+    rows = [
+        {
+            "audio": {"bytes": clip.path.read_bytes(), "path": clip.path.name},
+            "sentence": clip.text,
+            "client_id": f"speaker {number}",
+            "gender": "female",
+        }
+        for number, clip in enumerate(some)
+    ]
+    rows[1]["audio"] = None
+    data = tmp_path / "dataset" / "data"
+    data.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), data / "test-00000-of-00001.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[:1]), data / "train-00000-of-00001.parquet")
+    questions = opened(str(tmp_path / "dataset"), tasks.load(), (), "en")
+    read = questions.read(range(len(questions)))
+    bad = [one for one in read if isinstance(one, Bad)]
+    asked = {one.line["reference"]: one for one in read if isinstance(one, Question)}
+    assert len(bad) == 1 and "`audio` is missing" in bad[0].reason
+    assert set(asked) == {clip.text for number, clip in enumerate(some) if number != 1}
+    first = asked[some[0].text]
+    assert np.array_equal(first.messages[0]["content"][1]["audio"], audio.scaled(audio.decode(str(some[0].path))[0]))
+    assert first.line["speaker"] == "speaker 0" and first.line["groups"] == {"gender": "female"}
+    assert first.line["audio"] == ["audio.tar!00000000.wav"]
 
 
 def test_the_published_layout_is_asked_as_it_says(model, clips, tmp_path):

@@ -11,7 +11,8 @@ from typing import Any
 from llaso_data.asr.engine import Engine, Statistics, compute_type, device
 from llaso_data.asr.forced import Decoder
 from llaso_data.asr.vocabulary import Vocabulary
-from llaso_data.checkpoints import cache_folder, checkpoint, weights_digest
+from llaso_data.cache import cache_folder
+from llaso_data.checkpoints import checkpoint, weights_digest
 from llaso_data.pipeline.recipe import Asr, Run
 
 CONVERSION = 1  # raised when the way of converting changes

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llaso_data.demo.wheels import Wheel, cached, downloads_allowed, unpack
+from llaso_data.cache import cached
+from llaso_data.demo.wheels import Wheel, downloads_allowed, unpack
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 

