@@ -160,6 +160,12 @@ def test_ray_workers_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_p
     assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (undisturbed / "predictions.jsonl").read_bytes()
 
 
+def test_what_it_leaves_is_scored_again_as_a_folder(undisturbed, tmp_path):
+    CliRunner().invoke(main, ["score", str(undisturbed), "--out", str(tmp_path)], catch_exceptions=False)
+    first, again = (json.loads((folder / "scores.json").read_text()) for folder in (undisturbed, tmp_path))
+    assert again["rows"] == first["rows"] and again["systems"] == first["systems"]
+
+
 def test_another_model_or_other_options_in_the_same_folder_are_refused(model, speech, undisturbed, tmp_path):
     other = tmp_path / "other" / "model"
     shutil.copytree(model, other)

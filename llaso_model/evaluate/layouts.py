@@ -27,6 +27,7 @@ _GROUPS = {"gender": ("gender",), "age": ("age", "speaker_age"), "accent": ("acc
 _SPEAKERS = ("speaker_id", "usrid", "spk_id", "Name", "speaker")
 _NOT_PREDICTIONS = ("abstention", "gpt_result")
 _ENDINGS = (".json", ".jsonl")
+PREDICTIONS = "predictions.jsonl"  # of a run of evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,9 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
     elif os.path.isdir(path):
         for folder, below, names in os.walk(path):
             below.sort()
+            if PREDICTIONS in names:  # what evaluate leaves: parts and scores lie beside it
+                below.clear()
+                names = [PREDICTIONS]
             for name in sorted(name for name in names if name.endswith(_ENDINGS)):
                 whole = os.path.join(folder, name)
                 yield os.path.relpath(whole, path), storage.read_bytes(whole)

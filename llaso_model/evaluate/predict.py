@@ -35,7 +35,7 @@ from llaso_model.train.distributed import own_device
 from llaso_model.train.finish import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
-RUN, PARTS, PREDICTIONS = "run.json", "predictions", "predictions.jsonl"
+RUN, PARTS = "run.json", "predictions"
 _TEMPLATES = ("chat_template.jinja", "processor_config.json")  # beside what weights_digest reads
 _SAY_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.5
@@ -144,7 +144,7 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
                 answered.append(canonical(row) + b"\n")
     if not answered:
         raise LLaSOError(f"no sample could be asked; {skipped[0]}")
-    whole = storage.join(out, PREDICTIONS)
+    whole = storage.join(out, layouts.PREDICTIONS)
     storage.write_bytes(whole, b"".join(answered))
     return whole, skipped
 
