@@ -27,6 +27,7 @@ from llaso_data.shards.foreign import index_foreign
 from llaso_data.shards.index import open_arrow
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
 from llaso_data.stream.augment import faster, noisy, retimed
+from llaso_data.stream.batch import Sample, decoded
 from llaso_data.stream.columns import Place
 from llaso_data.stream.fetch import Bad, Fetcher
 from llaso_data.stream.handover import Parcel, Receiver, Sender
@@ -165,6 +166,15 @@ def test_batches_are_padded_with_lengths_and_masks(sounds):
             assert np.array_equal(row[:size].numpy(), expected)
         seen += batch.ids
     assert sorted(seen) == sorted(keys)
+
+
+def test_many_audios_come_in_the_order_that_their_json_says():
+    lengths = {f"{number}.flac": 0.1 + number / 50 for number in range(12)}
+    parts = {name: flac(lengths[name], 0) for name in sorted(lengths)}  # as a tar has them: 1, 10, 11, 2
+    parts["json"] = json.dumps({"audios": [{"part": name} for name in lengths]}).encode()
+    found = decoded(Sample("key", "shard", "source", None, None, parts))
+    assert isinstance(found, Sample)
+    assert [len(one) for one in found.sounds] == [round(16_000 * length) for length in lengths.values()]
 
 
 def test_packed_batches_lie_end_to_end(sounds):

@@ -146,17 +146,20 @@ def samples_of(columns: Columns, rows: Rows, fetch: Fetcher, source: str = "") -
 
 
 def decoded(sample: Sample) -> Sample | Bad:
-    """The sample with its JSON parsed and its audios decoded, or why it cannot be."""
+    """The sample with its JSON parsed and its audios decoded, or why it cannot be.
+
+    The audios are in the order in which the JSON describes them; parts come by their names, ``10.flac`` before ``2``.
+    """
     try:
         content = json.loads(sample.parts[JSON_PART]) if JSON_PART in sample.parts else {}
-        sounds = tuple(
-            sound(data, f"{sample.key}.{name}")
-            for name, data in sample.parts.items()
-            if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS
-        )
-    except (AudioError, ValueError, RecursionError) as error:
+        content = content if isinstance(content, dict) else {}
+        names = [name for name in sample.parts if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS]
+        described = [one.get("part") for one in content.get("audios") or () if isinstance(one, dict)]
+        names.sort(key=lambda name: described.index(name) if name in described else len(described))
+        sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}") for name in names)
+    except (AudioError, ValueError, TypeError, RecursionError) as error:
         return Bad(sample.key, sample.shard, f"cannot be decoded ({error})")
-    return replace(sample, parts={}, content=content if isinstance(content, dict) else {}, sounds=sounds)
+    return replace(sample, parts={}, content=content, sounds=sounds)
 
 
 def sound(data: bytes, name: str) -> Samples:
