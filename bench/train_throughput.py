@@ -11,36 +11,44 @@ take turns, medians are printed. Each trains on about as many utterances a step;
 - ``trainer``: Hugging Face's Trainer over an in-memory dataset with ``group_by_length``, our variable-length encoder
   and processor in its collator, logits at every position as its models give them.
 - ``ours``: ``llaso-model train`` on the shards.
+- ``compiled``: the same with ``model.compile``; some more steps are not counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ENCODERS = ("tiny", "base")
-WAYS = ("padded", "trainer", "ours")
+WAYS = ("padded", "trainer", "ours", "compiled")
 BATCH = 12  # clips of a step; ours takes as much sound as so many have on the average
-WARM = 2  # steps that are not counted
+WARM = {"padded": 2, "trainer": 2, "ours": 2, "compiled": 12}  # steps that are not counted
 
 
-def recipe_of(encoder: str, shards: Path, budget: str, steps: int) -> Any:
+def recipe_of(encoder: str, shards: Path, budget: str, steps: int, compiled: bool = False) -> Any:
     from llaso_data.demo import weights
     from llaso_model.train.config import TrainRecipe
 
     whisper = weights.tiny_en() if encoder == "tiny" else weights.whisper_base()
     return TrainRecipe.model_validate(
         {
-            "model": {"language_model": str(weights.smollm2()), "encoder": str(whisper), "chat_template": "plain"},
+            "model": {
+                "language_model": str(weights.smollm2()),
+                "encoder": str(whisper),
+                "chat_template": "plain",
+                "compile": compiled,
+            },
             "data": {"sources": [{"path": str(shards)}], "budget": budget, "micro_batches": 1, "num_workers": 1},
             "run": {"max_steps": steps, "save_steps": 10**6, "tensorboard": False, "save": "trainable"},
         }
@@ -60,7 +68,8 @@ def samples_of(shards: Path) -> list[Any]:
 
 
 def measured(way: str, encoder: str, shards: Path, steps: int) -> dict[str, float]:
-    return {"padded": _padded, "trainer": _trainer, "ours": _ours}[way](encoder, shards, steps)
+    ways = {"padded": _padded, "trainer": _trainer, "ours": _ours, "compiled": partial(_ours, compiled=True)}
+    return ways[way](encoder, shards, steps)
 
 
 def _model(encoder: str, shards: Path) -> tuple[Any, Any, Any]:
@@ -88,7 +97,7 @@ def _padded(encoder: str, shards: Path, steps: int) -> dict[str, float]:
     samples = samples_of(shards)
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
     optimizer = torch.optim.AdamW(model.aligner.parameters(), lr=5e-5)
-    timed = _Timer()
+    timed = _Timer(WARM["ours"])
     for step in range(steps):
         chosen = [samples[order[(step * BATCH + one) % len(order)]] for one in range(BATCH)]
         inputs = processor.batch([messages for _, messages in chosen], output_labels=True)
@@ -126,7 +135,7 @@ def _trainer(encoder: str, shards: Path, steps: int) -> dict[str, float]:
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         return dict(processor.batch([row["messages"] for row in rows], output_labels=True))
 
-    timed = _Timer()
+    timed = _Timer(WARM["ours"])
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -151,14 +160,14 @@ def _trainer(encoder: str, shards: Path, steps: int) -> dict[str, float]:
     return timed.found()
 
 
-def _ours(encoder: str, shards: Path, steps: int) -> dict[str, float]:
+def _ours(encoder: str, shards: Path, steps: int, compiled: bool = False) -> dict[str, float]:
     import tempfile
 
     from llaso_model.train import loop
 
     told = json.loads((shards / "manifest.json").read_text())
     mean_s = told["hours"] * 3600 / told["samples"]
-    timed = _Timer()
+    timed = _Timer(WARM["compiled" if compiled else "ours"])
     plain = loop.step
 
     def watched(run: Any, number: int, examples: Any) -> Any:
@@ -168,21 +177,21 @@ def _ours(encoder: str, shards: Path, steps: int) -> dict[str, float]:
 
     loop.step = watched
     with tempfile.TemporaryDirectory() as folder:
-        loop.train(recipe_of(encoder, shards, f"{BATCH * mean_s:.1f}s", steps), folder)
+        loop.train(recipe_of(encoder, shards, f"{BATCH * mean_s:.1f}s", steps, compiled), folder)
     return timed.found()
 
 
 class _Timer:
     """Utterances and seconds between the end of the warm-up and the last step."""
 
-    def __init__(self) -> None:
-        self.utterances, self.started, self.ended = 0, 0.0, 0.0
+    def __init__(self, warm: int) -> None:
+        self.warm, self.utterances, self.started, self.ended = warm, 0, 0.0, 0.0
 
     def step(self, number: int, utterances: int) -> None:
         self.ended = time.perf_counter()
-        if number == WARM - 1:
+        if number == self.warm - 1:
             self.started = self.ended
-        elif number >= WARM:
+        elif number >= self.warm:
             self.utterances += utterances
 
     def found(self) -> dict[str, float]:
@@ -194,18 +203,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--steps", type=int, default=12, help="that are counted")
     parser.add_argument("--encoders", nargs="+", default=ENCODERS)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measured(*args.child, args.shards, args.steps)))
         return
     for encoder in args.encoders:
-        taken: dict[str, list[float]] = {way: [] for way in WAYS}
+        taken: dict[str, list[float]] = {way: [] for way in args.ways}
         for _ in range(args.repeats):
-            for way in WAYS:
-                steps = args.steps * 2 if way == "ours" else args.steps
+            for way in args.ways:
+                steps = WARM[way] + args.steps * (2 if way in ("ours", "compiled") else 1)
                 command = [sys.executable, __file__, "--shards", str(args.shards), "--steps", str(steps)]
                 command += ["--child", way, encoder]
                 done = subprocess.run(command, capture_output=True, text=True)
@@ -216,7 +226,9 @@ def main() -> None:
         print("| | utterances/s | x padded | x trainer |\n|---|---|---|---|")
         for way, rates in taken.items():
             ratios = [
-                statistics.median(own / other for own, other in zip(rates, taken[name], strict=True))
+                statistics.median(own / other for own, other in zip(rates, taken.get(name, []), strict=False))
+                if name in taken
+                else math.nan
                 for name in ("padded", "trainer")
             ]
             print(f"| {way} | {statistics.median(rates):.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
