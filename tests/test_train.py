@@ -21,7 +21,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
-from llaso_model.train.examples import Maker
+from llaso_model.train.examples import Maker, Spans
 from llaso_model.train.fit import fit
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
@@ -204,6 +204,20 @@ def test_a_loss_that_is_no_number_names_the_samples(start, speech):
         broken = {**example.inputs, "input_features": example.inputs["input_features"] * torch.nan}
         with pytest.raises(LLaSOError, match=batch.ids[0]):
             step(run, 0, [replace(example, inputs=broken)])
+
+
+def test_text_alone_is_refused_where_other_ranks_would_wait_for_its_encoder(start, speech):
+    recipe = recipe_of(start, speech)
+    with started("ddp") as place:
+        run = prepared(recipe, place, 8)
+        batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
+        example = Maker(run.processor, run.trainee.model.config)(batch)
+        silent = {name: example.inputs[name] for name in ("input_ids", "attention_mask", "labels")}
+        text = replace(example, inputs=silent, words=Spans(), utterances=Spans())
+        gradients(run, 0, [text])
+        run.place = replace(place, sharded=True)
+        with pytest.raises(LLaSOError, match=rf"without audio \(sample {batch.ids[0]}\)"):
+            gradients(run, 0, [text])
 
 
 def test_checkpoints_of_another_recipe_are_refused(start, speech, tmp_path):
