@@ -15,6 +15,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from llaso_data.cache import cached
 from llaso_data.demo import weights, wheels
 from llaso_data.errors import LLaSOError
 from llaso_data.text import cer, normalize
@@ -180,7 +181,7 @@ def test_changed_files_are_refused_and_leave_nothing(own_index: Path, tmp_path: 
     packed(own_index, {"example_data/a.txt": b"hello!"})
     wheel = wheels.Wheel("example-data", "1.0", {"example_data/a.txt": GREETING})
     with pytest.raises(LLaSOError, match=r"a\.txt has SHA-256"):
-        wheels.cached("example", lambda folder: wheels.unpack(wheel, folder))
+        cached("example", lambda folder: wheels.unpack(wheel, folder))
     assert [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock"] == []
 
 
@@ -214,7 +215,7 @@ def _make_slowly(folder: Path) -> None:
 
 
 def _list_cached(_: int) -> list[str]:
-    folder = wheels.cached("together", _make_slowly)
+    folder = cached("together", _make_slowly)
     return sorted(path.name for path in folder.iterdir())
 
 
