@@ -20,8 +20,8 @@ Line = tuple[int, Row | str]
 """Line number from 1 (of Parquet: row number) and the row, or what is wrong with it."""
 
 
-def rows(uri: str, columns: frozenset[str] | None = None) -> Iterator[Line]:
-    """The rows of a table by its extension; of a Parquet file only ``columns``, where given.
+def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -> Iterator[Line]:
+    """The rows of a table by its extension; of a Parquet file only ``columns``, where given, ``at_once`` in memory.
 
     Text is UTF-8; stray bytes come as lone surrogates, to be found in the value that they are in. A TSV has no
     quotes (Common Voice's sentences contain them), a CSV has. Raises LLaSOError where the table cannot be opened.
@@ -30,7 +30,7 @@ def rows(uri: str, columns: frozenset[str] | None = None) -> Iterator[Line]:
     try:
         with storage.open_read(uri) as file:
             if kind == "parquet":
-                yield from _parquet(file, columns)
+                yield from _parquet(file, columns, at_once)
             elif kind in ("csv", "tsv"):
                 yield from _delimited(_text(file), "\t" if kind == "tsv" else ",")
             else:
@@ -122,7 +122,7 @@ def _parsed(text: str) -> tuple[Any, str | None, int]:
         return None, "not JSON that can be read (a number of thousands of digits)", 1
 
 
-def _parquet(file: IO[bytes], columns: frozenset[str] | None) -> Iterator[Line]:
+def _parquet(file: IO[bytes], columns: frozenset[str] | None, at_once: int) -> Iterator[Line]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -131,7 +131,7 @@ def _parquet(file: IO[bytes], columns: frozenset[str] | None) -> Iterator[Line]:
         names = table.schema_arrow.names
         wanted = [name for name in names if columns is None or name.lower() in columns]
         number = 0
-        for batch in table.iter_batches(columns=wanted, batch_size=4096):
+        for batch in table.iter_batches(columns=wanted, batch_size=at_once):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
