@@ -22,7 +22,6 @@ from click.testing import CliRunner, Result
 
 from llaso import LLaSOModel, LLaSOProcessor
 from llaso_data import audio
-from llaso_data.demo import weights
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
@@ -31,8 +30,8 @@ from llaso_model.conversations import answers, question_of
 from llaso_model.evaluate import noise, predict, tasks
 from llaso_model.evaluate.questions import Question, opened
 from llaso_model.evaluate.report import _curves
-from tests.conftest import Clip, obtained
-from tests.training_sets import write_model, write_speech
+from tests.conftest import Clip
+from tests.training_sets import made_model, write_speech
 
 TASKS = tasks.load()
 ASKED = ("--task", "asr", "--budget", "12s", "--max-new-tokens", "6")
@@ -58,11 +57,7 @@ def speech(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with random weights."""
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("small") / "model"
-    write_model(folder, AutoTokenizer.from_pretrained(obtained(weights.smollm2)))
-    return folder
+    return made_model(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,16 @@ from typing import Any
 import pytest
 import torch
 
-from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
-from llaso_model.train.examples import Maker, Spans
+from llaso_model.train.examples import Example, Maker, Spans
 from llaso_model.train.fit import fit
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
-from tests.conftest import Clip, obtained
-from tests.training_sets import write_model, write_speech
+from tests.conftest import Clip
+from tests.training_sets import made_model, write_speech
 
 RECIPES = Path(__file__).parent.parent / "pipelines"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.2}
@@ -44,21 +43,13 @@ def speech(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with random weights."""
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("start") / "model"
-    write_model(folder, AutoTokenizer.from_pretrained(obtained(weights.smollm2)))
-    return folder
+    return made_model(tmp_path_factory.mktemp("start"))
 
 
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with cross-attention."""
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("crossed") / "model"
-    write_model(folder, AutoTokenizer.from_pretrained(obtained(weights.smollm2)), fusion="cross_attention")
-    return folder
+    return made_model(tmp_path_factory.mktemp("crossed"), "cross_attention")
 
 
 def test_packed_texts_and_compilation_are_refused_with_cross_attention(crossed, speech, tmp_path):
@@ -195,29 +186,30 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
         assert not torch.allclose(plain(**inputs).logits, wanted, atol=1e-3)
 
 
-def test_a_loss_that_is_no_number_names_the_samples(start, speech):
+@pytest.fixture
+def begun(start: Path, speech: Path) -> Iterator[tuple[Run, Example]]:
+    """A run before its first step, and a micro-batch of it."""
     recipe = recipe_of(start, speech)
     with started("ddp") as place:
         run = prepared(recipe, place, 8)
-        batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
-        example = Maker(run.processor, run.trainee.model.config)(batch)
-        broken = {**example.inputs, "input_features": example.inputs["input_features"] * torch.nan}
-        with pytest.raises(LLaSOError, match=batch.ids[0]):
-            step(run, 0, [replace(example, inputs=broken)])
+        yield run, Maker(run.processor, run.trainee.model.config)(next(iter(loader_of(recipe.data, 0, 0, 1))))
 
 
-def test_text_alone_is_refused_where_other_ranks_would_wait_for_its_encoder(start, speech):
-    recipe = recipe_of(start, speech)
-    with started("ddp") as place:
-        run = prepared(recipe, place, 8)
-        batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
-        example = Maker(run.processor, run.trainee.model.config)(batch)
-        silent = {name: example.inputs[name] for name in ("input_ids", "attention_mask", "labels")}
-        text = replace(example, inputs=silent, words=Spans(), utterances=Spans())
+def test_a_loss_that_is_no_number_names_the_samples(begun):
+    run, example = begun
+    broken = {**example.inputs, "input_features": example.inputs["input_features"] * torch.nan}
+    with pytest.raises(LLaSOError, match=example.keys[0]):
+        step(run, 0, [replace(example, inputs=broken)])
+
+
+def test_text_alone_is_refused_where_other_ranks_would_wait_for_its_encoder(begun):
+    run, example = begun
+    silent = {name: example.inputs[name] for name in ("input_ids", "attention_mask", "labels")}
+    text = replace(example, inputs=silent, words=Spans(), utterances=Spans())
+    gradients(run, 0, [text])
+    run.place = replace(run.place, sharded=True)
+    with pytest.raises(LLaSOError, match=rf"without audio \(sample {example.keys[0]}\)"):
         gradients(run, 0, [text])
-        run.place = replace(place, sharded=True)
-        with pytest.raises(LLaSOError, match=rf"without audio \(sample {batch.ids[0]}\)"):
-            gradients(run, 0, [text])
 
 
 def test_checkpoints_of_another_recipe_are_refused(start, speech, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from transformers import LlamaConfig, WhisperConfig, WhisperFeatureExtractor
 
 from llaso_data import audio
+from llaso_data.demo import weights
 from llaso_data.records import digest
 from llaso_data.shards import layout, manifest, writer
 from llaso_data.shards.layout import Sample
@@ -20,7 +21,7 @@ from llaso_model.configuration import LLaSOConfig, ResNetEncoderConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.build import save_model
-from tests.conftest import Clip
+from tests.conftest import Clip, obtained
 
 WHISPER = WhisperConfig(
     d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=64, decoder_layers=1, num_mel_bins=80
@@ -59,6 +60,14 @@ def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", fusion: 
         cross_attention_every=1,
     )
     save_model(folder, LLaSOForConditionalGeneration(config), processor)
+
+
+def made_model(folder: Path, fusion: str = "splice") -> Path:
+    """A small model with random weights and SmolLM2's tokenizer, in a folder of its own."""
+    from transformers import AutoTokenizer
+
+    write_model(folder / "model", AutoTokenizer.from_pretrained(obtained(weights.smollm2)), fusion=fusion)
+    return folder / "model"
 
 
 def small_llama(tokenizer: Any, layers: int = 2) -> LlamaConfig:
