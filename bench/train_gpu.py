@@ -20,6 +20,7 @@ WARM = 3  # steps that are not counted
 WAYS: dict[str, dict[str, Any]] = {
     "projector": {"model": {"train": ["aligner"]}},
     "adapters": {"model": {"train": ["aligner"], "lora": {"rank": 16, "dropout": 0}}},
+    "adapters, compiled": {"model": {"train": ["aligner"], "lora": {"rank": 16, "dropout": 0}, "compile": True}},
     "whole language model": {"model": {"train": ["aligner", "language_model"]}},
     "whole language model, fsdp": {
         "model": {"train": ["aligner", "language_model"]},

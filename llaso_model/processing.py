@@ -129,9 +129,10 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
 
         ``input_ids`` and ``attention_mask`` (B, T), padded on the left, with labels on the right; ``input_features``
         (A, mels, frames) of every window of every audio in turn, ``feature_lengths`` (A,) in frames, and ``audio_rows``
-        (A,), whose each is. With
-        ``output_labels`` also ``labels``: what an assistant says, to the end of its turn, else :data:`IGNORED`.
+        (A,), whose each is. With ``output_labels`` also ``labels``: what an assistant says, to the end of its turn,
+        else :data:`IGNORED`. Without, for cross-attention, ``answered`` (B, T): the same of earlier turns, as a mask.
         """
+        parted = output_labels or (self.fusion != "splice" and any(map(_answers, conversations)))
         rows: list[tuple[list[int], list[int]]] = []
         windows: list[Samples] = []
         of: list[int] = []
@@ -141,7 +142,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             windows += [window for own in cut for window in own]
             of += [number] * sum(map(len, cut))
             counts = iter([self._places(own) for own in cut])
-            rows.append(self._tokens(messages, counts, output_labels, add_generation_prompt))
+            add = add_generation_prompt and not output_labels
+            rows.append(self._tokens(messages, counts, parted, add))
         longest = max(len(ids) for ids, _ in rows)
         found: dict[str, Any] = {
             "input_ids": torch.full((len(rows), longest), self.tokenizer.pad_token_id),
@@ -155,6 +157,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             labels[number, place] = torch.tensor(wanted)
         if output_labels:
             found["labels"] = labels
+        elif parted:
+            found["answered"] = labels != IGNORED
         if windows:
             found["audio_rows"] = torch.tensor(of)
         return BatchFeature({**found, **self.features(windows)})
@@ -184,7 +188,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @property
     def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "input_features", "feature_lengths", "audio_rows"]
+        return ["input_ids", "attention_mask", "input_features", "feature_lengths", "audio_rows", "answered"]
 
     def _places(self, windows: Sequence[Samples]) -> int:
         """How many audio tokens stand for an audio of these windows."""
@@ -244,12 +248,12 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         return found
 
     def _tokens(
-        self, messages: Sequence[Message], counts: Any, output_labels: bool, add_generation_prompt: bool
+        self, messages: Sequence[Message], counts: Any, parted: bool, add_generation_prompt: bool
     ) -> tuple[list[int], list[int]]:
-        """Ids of a conversation, and its labels: what the assistants say."""
+        """Ids of a conversation, and its labels where it is parted: what the assistants say."""
         ids: list[int] = []
         labels: list[int] = []
-        for text, wanted in self._turns(messages, output_labels, add_generation_prompt):
+        for text, wanted in self._turns(messages, parted, add_generation_prompt):
             pieces = text.split(self.audio_token)
             for number, piece in enumerate(pieces):
                 own = [self.audio_token_id] * next(counts) if number else []
@@ -258,11 +262,9 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
                 labels += own if wanted else [IGNORED] * len(own)
         return ids, labels
 
-    def _turns(
-        self, messages: Sequence[Message], output_labels: bool, add_generation_prompt: bool
-    ) -> list[tuple[str, bool]]:
-        """The conversation's text in stretches, and whether each is to be learnt."""
-        if not output_labels:
+    def _turns(self, messages: Sequence[Message], parted: bool, add_generation_prompt: bool) -> list[tuple[str, bool]]:
+        """The conversation's text in stretches, and whether an assistant says each."""
+        if not parted:
             return [(self._text(messages, add_generation_prompt), False)]
         found: list[tuple[str, bool]] = []
         done = ""
@@ -274,7 +276,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
                 raise LLaSOError("the chat template changes earlier turns when one is added; labels cannot be made")
             found += [(before[len(done) :], False), (after[len(before) :], True)]
             done = after
-        whole = self._text(messages, False)
+        whole = self._text(messages, add_generation_prompt)
         return [*found, (whole[len(done) :], False)] if whole.startswith(done) else found
 
 
@@ -304,6 +306,10 @@ def _resampled(sound: Samples, rate_hz: int) -> Samples:
 
     found: Samples = soxr.resample(sound, rate_hz, audio_files.SAMPLE_RATE_HZ).astype(np.float32)
     return found
+
+
+def _answers(messages: Sequence[Message]) -> bool:
+    return any(message["role"] == "assistant" for message in messages)
 
 
 def _audios(messages: Sequence[Message]) -> list[Message]:

@@ -95,19 +95,19 @@ def test_open_gates_hear_speech_and_instruction_and_leak_no_answer(model, proces
         assert torch.equal(after[0], before[0]) and not torch.allclose(after[1], before[1], atol=1e-3)
 
 
-def turns(processor: Any, second: str = "And then?", seed: int = 2) -> Any:
-    """A conversation of two turns with speech, both to be learnt."""
-    return processor.batch(
-        [
-            [
-                {"role": "user", "content": [text("What is said?"), {"type": "audio", "audio": sound(0.8, 1)}]},
-                {"role": "assistant", "content": "Hello there."},
-                {"role": "user", "content": [text(second), {"type": "audio", "audio": sound(0.8, seed)}]},
-                {"role": "assistant", "content": "At sea."},
-            ]
-        ],
-        output_labels=True,
-    )
+def turns_of(seed: int = 2) -> list[dict[str, Any]]:
+    """A conversation of two turns with speech."""
+    return [
+        {"role": "user", "content": [text("What is said?"), {"type": "audio", "audio": sound(0.8, 1)}]},
+        {"role": "assistant", "content": "Hello there."},
+        {"role": "user", "content": [text("And then?"), {"type": "audio", "audio": sound(0.8, seed)}]},
+        {"role": "assistant", "content": "At sea."},
+    ]
+
+
+def turns(processor: Any, seed: int = 2) -> Any:
+    """Both turns to be learnt."""
+    return processor.batch([turns_of(seed=seed)], output_labels=True)
 
 
 def test_speech_of_a_later_turn_is_not_heard_before(model, processor):
@@ -130,6 +130,25 @@ def test_speech_of_a_later_turn_is_not_heard_before(model, processor):
             assert torch.equal(asked[:end], before[:end]) and not torch.allclose(asked[later], before[later], atol=1e-4)
 
 
+def test_a_later_turn_is_answered_as_it_was_taught(model, processor):
+    open_gates(model)
+    messages = turns_of()
+    taught = processor.batch([messages], output_labels=True)
+    asked = processor.batch([messages[:-1], messages[:1]])
+    count = int(asked["attention_mask"][0].sum())
+    assert int(asked["answered"].sum(dim=1)[1]) == 0 < int(asked["answered"].sum(dim=1)[0])
+    with torch.no_grad():
+        wanted = model(**taught).logits[0, count - 1]
+        deaf = model(**{**processor.batch([messages[:-1]]), "answered": None}).logits[0, -1]
+    assert torch.equal(taught["input_ids"][0, :count], asked["input_ids"][0, -count:])
+    for beams in (1, 2):
+        said = model.generate(
+            **asked, max_new_tokens=2, num_beams=beams, output_logits=True, return_dict_in_generate=True
+        )
+        torch.testing.assert_close(said.logits[0][0], wanted, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(deaf, wanted, atol=1e-3)
+
+
 def test_speech_without_its_audio_token_is_refused(model, processor):
     inputs = processor(audio=sound(0.6), text="What?")
     inputs["input_ids"][inputs["input_ids"] == processor.audio_token_id] = 5
@@ -143,9 +162,8 @@ def test_speech_hears_the_instruction(model, processor):
     speech = model.get_audio_features(inputs["input_features"], inputs["feature_lengths"])
 
     def heard_with(ids: torch.Tensor) -> torch.Tensor:
-        heard = model._heard(
-            speech, ids, inputs["feature_lengths"], inputs["audio_rows"], inputs["attention_mask"], inputs["labels"]
-        )
+        lengths, rows, mask = (inputs[name] for name in ("feature_lengths", "audio_rows", "attention_mask"))
+        heard = model._heard(speech, ids, lengths, rows, mask, inputs["labels"] != IGNORED)
         with torch.no_grad(), model.aligner.hearing(heard):
             model.language_model(input_ids=ids, attention_mask=inputs["attention_mask"])
         return heard.layers[1]

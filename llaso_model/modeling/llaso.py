@@ -89,15 +89,16 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     ) -> torch.Tensor:
         """The language model's last states (B, T, W) of text and ``speech``, as :meth:`get_audio_features` gives it.
 
-        ``audio_rows`` (A,) says whose each window is; ``labels`` where the instruction ends.
+        ``audio_rows`` (A,) says whose each window is; ``labels`` where the instruction ends. Padding is on the right,
+        where nothing that counts comes after it: the language model needs no mask, which costs the faster attention.
         """
         heard = None
         if speech is not None:
-            heard = self._heard(speech, input_ids, feature_lengths, audio_rows, attention_mask, labels)
+            said = None if labels is None else labels != IGNORED
+            heard = self._heard(speech, input_ids, feature_lengths, audio_rows, attention_mask, said)
         with self._hearing(heard):
             found: torch.Tensor = self.language_model.get_decoder()(
                 inputs_embeds=self._placed(input_ids, speech),
-                attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=False,
             ).last_hidden_state
@@ -113,24 +114,27 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         attention_mask: torch.Tensor | None = None,
         speech: torch.Tensor | None = None,
         speech_places: torch.Tensor | None = None,
+        answered: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """Logits of every position, and the loss where ``labels`` are given (-100: none).
 
-        ``speech`` (B, S, W) with ``speech_places`` is for :meth:`generate`, which has read the features already.
+        ``answered`` (B, T): what assistants said in earlier turns, which speech before it does not hear. ``speech``
+        (B, S, W) with ``speech_places`` is for :meth:`generate`, which has read the features already.
         """
+        said = answered if labels is None else labels != IGNORED
         heard = None
         if inputs_embeds is None:
             assert input_ids is not None
             read = None
             if input_features is not None and feature_lengths is not None:
                 read = self.get_audio_features(input_features, feature_lengths)
-                heard = self._heard(read, input_ids, feature_lengths, audio_rows, attention_mask, labels)
+                heard = self._heard(read, input_ids, feature_lengths, audio_rows, attention_mask, said)
             inputs_embeds = self._placed(input_ids, read)
         if speech is not None and speech_places is not None:
             heard = self._heard_again(
-                inputs_embeds, speech, speech_places, attention_mask, kwargs.get("past_key_values")
+                inputs_embeds, speech, speech_places, attention_mask, said, kwargs.get("past_key_values")
             )
         with self._hearing(heard):
             return self.language_model(
@@ -169,6 +173,8 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     def _placed(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
         """The embeddings of the text, with the speech in its places where it is spliced in."""
         embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
+        if torch.is_autocast_enabled(embeds.device.type):  # else all that is added to them stays float32
+            embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
         if speech is None or isinstance(self.aligner, CrossAttention):
             return embeds
         places = input_ids == self.config.audio_token_id
@@ -183,7 +189,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         feature_lengths: torch.Tensor | None,
         audio_rows: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        labels: torch.Tensor | None,
+        said: torch.Tensor | None,
     ) -> Heard | None:
         """What the bridges hear: each row's speech, and which of its text is heard by it; None without bridges."""
         if not isinstance(self.aligner, CrossAttention):
@@ -194,7 +200,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         counts = self.aligner.counts(states_of(feature_lengths, self.config.audio_config))
         padded, places = self.aligner.rows(speech, counts, audio_rows, input_ids == self.config.audio_token_id)
         text = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        return _heard(padded, places, text, labels)
+        return _heard(padded, places, text, said)
 
     def _heard_again(
         self,
@@ -202,6 +208,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         speech: torch.Tensor,
         speech_places: torch.Tensor,
         attention_mask: torch.Tensor | None,
+        said: torch.Tensor | None,
         past: Any,
     ) -> Heard:
         """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
@@ -211,16 +218,16 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         text = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
         if attention_mask is not None and attention_mask.dim() == 2:
             text = attention_mask.bool()
-        self._generated = _heard(speech, speech_places, text, None)
+        self._generated = _heard(speech, speech_places, text, said)
         return self._generated
 
 
-def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, labels: torch.Tensor | None) -> Heard:
-    """Speech hears the text up to the first token to be learnt after its place; all of it where nothing is to be."""
+def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, said: torch.Tensor | None) -> Heard:
+    """Speech hears the text up to the first answer after its place (``said``); all of it where there is none."""
     there, at = places != NOWHERE, torch.arange(text.shape[1], device=text.device)
     by_speech = text[:, None, :] & there[..., None]
-    if labels is not None:
+    if said is not None:
         count = text.shape[1]
-        following = torch.where(labels != IGNORED, at, count).flip(1).cummin(dim=1).values.flip(1)
+        following = torch.where(said, at, count).flip(1).cummin(dim=1).values.flip(1)
         by_speech = by_speech & (at < following.gather(1, places.clamp(max=count - 1))[..., None])
     return Heard(speech, places, text, places[:, None, :] <= at[:, None], by_speech)

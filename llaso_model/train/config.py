@@ -48,7 +48,7 @@ class ModelPart(Part):
     gradient_checkpointing: bool = False
     speech_decoder: SpeechDecoderPart = SpeechDecoderPart()
     max_audio_length: float = Field(30.0, gt=0, description="seconds; longer audio is read in windows of that")
-    compile: bool = Field(False, description="torch.compile of the language model")
+    compile: bool = Field(False, description="torch.compile of the blocks of encoder and language model")
 
 
 class AugmentPart(Part):

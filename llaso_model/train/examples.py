@@ -48,12 +48,11 @@ class Spans:
 class Readings:
     """Texts whose sound is to be rebuilt: R clips of one window each that have word times.
 
-    ``ids`` (R, T) with ``mask``; ``slots`` and ``frames`` (R, S) as the speech decoder takes them, covering all frames
-    of the clip; ``windows`` (R,) says which of the micro-batch's windows each one is.
+    ``ids`` (R, T), padded on the right; ``slots`` and ``frames`` (R, S) as the speech decoder takes them, covering all
+    frames of the clip; ``windows`` (R,) says which of the micro-batch's windows each one is.
     """
 
     ids: torch.Tensor
-    mask: torch.Tensor
     slots: torch.Tensor
     frames: torch.Tensor
     windows: torch.Tensor
@@ -65,7 +64,6 @@ class Readings:
             return None
         return cls(
             ids=_padded([[one for word in words for one in word] for _, words, _ in rows], 0),
-            mask=_padded([[1] * sum(map(len, words)) for _, words, _ in rows], 0),
             slots=_padded([slots_of([len(word) for word in words]) for _, words, _ in rows], PAUSE - 1),
             frames=_padded([frames for _, _, frames in rows], 0),
             windows=torch.tensor([window for window, _, _ in rows]),

@@ -144,7 +144,8 @@ def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor:
             value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
     trainee.to(place.device)
     if recipe.model.compile:
-        model.language_model.get_decoder().compile(dynamic=True)
+        for block in blocks_of(model):  # all of a kind share what is compiled once; masks and hooks stay outside
+            block.forward = torch.compile(block.forward, dynamic=True)
     if place.sharded:
         spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
     contrasts = recipe.objectives.negatives and any(getattr(recipe.objectives, name) for name in CONTRASTIVE)

@@ -127,7 +127,7 @@ class Trainee(nn.Module):
         assert self.decoder is not None
         decoder = self.model.language_model.get_decoder()
         with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in decoder.parameters())):
-            states = decoder(input_ids=readings.ids, attention_mask=readings.mask, use_cache=False).last_hidden_state
+            states = decoder(input_ids=readings.ids, use_cache=False).last_hidden_state
         with torch.autocast(states.device.type, enabled=False):
             wanted = example.inputs["input_features"][readings.windows].float()
             found: torch.Tensor = self.decoder.loss(states.float(), readings.slots, readings.frames, wanted)
