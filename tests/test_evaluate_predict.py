@@ -247,6 +247,13 @@ def test_tasks_are_chosen_by_name_and_unknown_ones_refused(model, speech, tmp_pa
     assert len(opened(str(speech), TASKS, ["ASR"])) == COUNT
 
 
+def test_what_scoring_needs_is_missed_before_any_question(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    result = CliRunner().invoke(main, ["evaluate", "model", "--data", "nowhere", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "pip install 'llaso[evaluate]'" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_options_that_users_know(model, speech, tmp_path):
     words = ("--model-path", model, "--eval-data-dir", speech, "--output-dir", tmp_path, "--batch-size", 5)
     evaluated(*words, "--task", "asr", "--max-new-tokens", 2, "--precision", "bf16", "--num-beams", 2)

@@ -213,19 +213,6 @@ def test_a_quantised_language_model_answers_nearly_alike(parts, tmp_path, bits, 
     assert small.generate(**inputs, max_new_tokens=3, do_sample=False).shape[1] <= 3
 
 
-@pytest.mark.slow
-def test_a_compiled_language_model_gives_the_same_logits(parts):
-    model, processor = parts
-    if processor.fusion != "splice":
-        pytest.skip("refused: its bridges are hooks, which torch.compile does not see through")
-    inputs, model = processor(audio=sound(1.0)), copy.deepcopy(model)
-    with torch.no_grad():
-        wanted = model(**inputs).logits
-        model.language_model.get_decoder().compile(dynamic=True)
-        found = model(**inputs).logits
-    assert torch.allclose(found, wanted, atol=1e-4)
-
-
 def test_labels_are_what_the_assistant_says(parts):
     model, processor = parts
     turns = [

@@ -82,8 +82,11 @@ def eight(start: Path, crossed: Path, speech: Path) -> Iterator[Any]:
         "cross-attention": {"objectives": STAGE_2, "model": {"start": str(crossed)}},
     }
 
-    def gradient(stage: str, sizes: Sequence[int], pack: bool = False) -> tuple[torch.Tensor, dict[str, float]]:
-        recipe = recipe_of(start, speech, data={"micro_batches": 1, "budget": "48s"}, **parts[stage])
+    def gradient(
+        stage: str, sizes: Sequence[int], pack: bool = False, **model: Any
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        part = {**parts[stage], "model": {**parts[stage]["model"], **model}}
+        recipe = recipe_of(start, speech, data={"micro_batches": 1, "budget": "48s"}, **part)
         batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
         assert len(batch) >= 8
         with started("ddp") as place:
@@ -115,6 +118,16 @@ def test_packed_texts_give_the_same_loss_and_gradient(eight, stage):
     packed, others = eight(stage, [4, 4], pack=True)
     assert others == pytest.approx(losses, rel=1e-5)
     assert (packed - padded).norm() <= 1e-4 * padded.norm()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("stage", ["stage 1", "stage 2"])
+def test_compiled_blocks_give_the_same_loss_and_gradient(eight, stage, checkpointing):
+    plain, losses = eight(stage, [3, 5])
+    compiled, others = eight(stage, [3, 5], compile=True, gradient_checkpointing=checkpointing)
+    assert others == pytest.approx(losses, rel=1e-5)
+    assert (compiled - plain).norm() <= 1e-4 * plain.norm()
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
@@ -58,6 +59,8 @@ def evaluate(
     from llaso_model.evaluate import score as scoring
     from llaso_model.evaluate.table import print_scores
 
+    for name in ("jiwer", "sacrebleu"):  # scoring needs them: better missed now than after hours of answers
+        import_module(name)
     if (model is None) == (model_path is None):
         raise LLaSOError("name the model once, as MODEL or as --model-path")
     said = predict.Evaluation(
