@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
-from llaso_model.train.examples import Example, Maker, Spans
+from llaso_model.train.examples import Example, Maker
 from llaso_model.train.fit import fit
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
 from tests.conftest import Clip
-from tests.training_sets import made_model, write_speech
+from tests.training_sets import made_model, write_speech, write_texts
 
 RECIPES = Path(__file__).parent.parent / "pipelines"
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.2}
@@ -148,6 +149,24 @@ def test_a_killed_run_goes_on_with_the_same_losses(start, speech, tmp_path):
     assert [_losses(one) for one in again] == [_losses(one) for one in whole]  # every bit of every number
 
 
+@pytest.mark.parametrize("case", ["all parts", "aligner", "cross-attention"])
+def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed, speech, tmp_path, case):
+    parts = {
+        "all parts": {"model": {"train": ("encoder", "aligner"), "lora": LORA}},
+        "aligner": {"objectives": STAGE_2},
+        "cross-attention": {"model": {"start": str(crossed)}, "objectives": STAGE_2},
+    }[case]
+    write_texts(tmp_path / "texts")
+    data = {"sources": [{"path": str(speech)}, {"path": str(tmp_path / "texts")}], "budget": "3", "micro_batches": 2}
+    run = {"parallel": "fsdp", "max_steps": 8}
+    recipe = recipe_of(start, speech, data=data, run=run, **parts)
+    drawn = [batch.lengths is None or not len(batch.lengths) for batch in islice(loader_of(recipe.data, 0, 0, 1), 16)]
+    assert any(one != two for one, two in zip(drawn[::2], drawn[1::2], strict=True)), "one rank has speech, one none"
+    told = [_run(recipe, tmp_path / f"{ranks}", ranks) for ranks in (1, 2)]
+    for one, two in zip(*told, strict=True):
+        assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
@@ -213,16 +232,6 @@ def test_a_loss_that_is_no_number_names_the_samples(begun):
     broken = {**example.inputs, "input_features": example.inputs["input_features"] * torch.nan}
     with pytest.raises(LLaSOError, match=example.keys[0]):
         step(run, 0, [replace(example, inputs=broken)])
-
-
-def test_text_alone_is_refused_where_other_ranks_would_wait_for_its_encoder(begun):
-    run, example = begun
-    silent = {name: example.inputs[name] for name in ("input_ids", "attention_mask", "labels")}
-    text = replace(example, inputs=silent, words=Spans(), utterances=Spans())
-    gradients(run, 0, [text])
-    run.place = replace(run.place, sharded=True)
-    with pytest.raises(LLaSOError, match=rf"without audio \(sample {example.keys[0]}\)"):
-        gradients(run, 0, [text])
 
 
 def test_checkpoints_of_another_recipe_are_refused(start, speech, tmp_path):

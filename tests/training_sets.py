@@ -32,7 +32,36 @@ ENCODERS = {"whisper": WHISPER, "resnet": RESNET}
 
 def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s: float = 6.0) -> None:
     """The clips' first seconds with their texts; words have even shares of the time."""
-    samples = [_sample(clip, number, longest_s) for number, clip in enumerate(clips)]
+    _write(out, [_sample(clip, number, longest_s) for number, clip in enumerate(clips)], per_shard)
+
+
+def write_texts(out: Path, count: int = 12) -> None:
+    """Questions and answers without speech."""
+    samples = []
+    for number in range(count):
+        asked, said = f"What comes after {number}?", f"After {number} comes {number + 1}."
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for role, text in (("user", asked), ("assistant", said))
+        ]
+        key = layout.sample_key([], "arithmetic", messages)
+        content = layout.canonical({"key": key, "task": "arithmetic", "messages": messages, "audios": []})
+        samples.append(
+            Sample(
+                key=key,
+                parts={"json": content},
+                duration_s=0.0,
+                text_bytes=len(asked + said),
+                task="arithmetic",
+                language="en",
+                modality="text",
+            )
+        )
+    _write(out, samples, 4)
+
+
+def _write(out: Path, samples: Sequence[Sample], per_shard: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     infos = []
     for number, first in enumerate(range(0, len(samples), per_shard)):
         name = layout.shard_name(number)

@@ -58,10 +58,8 @@ class Readings:
     windows: torch.Tensor
 
     @classmethod
-    def of(cls, rows: list[tuple[int, list[list[int]], list[int]]]) -> Readings | None:
-        """From (window, tokens of each word, frames of each slot)."""
-        if not rows:
-            return None
+    def of(cls, rows: list[tuple[int, list[list[int]], list[int]]]) -> Readings:
+        """From (window, tokens of each word, frames of each slot), at least one."""
         return cls(
             ids=_padded([[one for word in words for one in word] for _, words, _ in rows], 0),
             slots=_padded([slots_of([len(word) for word in words]) for _, words, _ in rows], PAUSE - 1),
@@ -159,7 +157,7 @@ class Maker:
             rows=rows,
             words=Spans.of(words),
             utterances=Spans.of(utterances),
-            readings=Readings.of(readings),
+            readings=Readings.of(readings) if readings else None,
             audio_s=samples / SAMPLE_RATE_HZ,
         )
 

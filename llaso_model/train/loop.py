@@ -137,6 +137,9 @@ def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor:
                 "model.compile: only with the fusion splice; torch.compile does not see through the bridges"
             )
     trainee = trainee_of(recipe, model)
+    if place.sharded:
+        trainee.together = True
+        model.enable_input_require_grads()  # else the first block's gradients come at another time without speech
     if DTYPES[recipe.run.precision] == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # else convolutions on a GPU keep 10 bits
     elif not place.sharded:
@@ -179,18 +182,10 @@ def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:
 
 
 def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str, float], Targets]:
-    """The gradient of a whole step, summed over ranks, in the parameters; and the sums that its losses are made of.
-
-    Raises LLaSOError.
-    """
+    """The gradient of a whole step, summed over ranks, in the parameters; and the sums that its losses are made of."""
     targets = targets_of(run, number, examples)
     sums: dict[str, torch.Tensor] = {}
     for example in examples:
-        if run.place.sharded and "input_features" not in example.inputs:  # other ranks would wait for its encoder
-            raise LLaSOError(
-                f"step {number + 1}: a micro-batch without audio (sample {example.keys[0]}); where parameters are "
-                "spread each needs some. Set run.parallel: ddp, or a larger budget"
-            )
         torch.manual_seed(key_of("dropout", run.recipe.run.seed, number, example.micro_batch) % 2**63)
         with run.compute:
             loss, own = run.trainee(example.to(run.place.device), targets)

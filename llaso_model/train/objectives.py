@@ -25,6 +25,8 @@ from llaso_model.train.examples import Example, Readings, Spans
 CONTRASTIVE = ("utterance", "word")
 _TEMPERATURE = 0.07
 _COLDEST = 0.01
+_SILENT_FRAMES = 100
+_UNREAD = Readings.of([(0, [[0]], [0, 1, 0])])  # a word of one frame
 
 Sums = dict[str, torch.Tensor]
 
@@ -86,11 +88,15 @@ class Heads(nn.Module):
 
 
 class Trainee(nn.Module):
-    """The model with its objectives: the module whose forward gives the loss."""
+    """The model with its objectives: the module whose forward gives the loss.
+
+    ``together``: whatever a micro-batch holds, all parts take part in its loss, as they must where ranks gather the
+    parameters of each together.
+    """
 
     def __init__(self, model: Any, weights: Objectives, decoder: SpeechDecoder | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.together = model, False
         self.heads = Heads(model.config.hidden_size)
         self.decoder = decoder
         self.weights = weights
@@ -98,38 +104,49 @@ class Trainee(nn.Module):
 
     def forward(self, example: Example, targets: Targets) -> tuple[torch.Tensor, Sums]:
         """The example's part of the step's loss, and the sums of what it is made of (detached)."""
+        features, lengths = example.inputs.get("input_features"), example.inputs.get("feature_lengths")
+        device, total = example.rows.device, torch.zeros(())
+        silence = torch.zeros(1, self.model.config.audio_config.num_mel_bins, _SILENT_FRAMES, device=device)
         speech = None
-        if "input_features" in example.inputs:
-            speech = self.model.get_audio_features(example.inputs["input_features"], example.inputs["feature_lengths"])
+        if features is not None:
+            speech = self.model.get_audio_features(features, lengths)
+            total = speech.float().sum() * 0  # every rank has a gradient
+        elif self.together:
+            unheard = self.model.get_audio_features(silence, torch.tensor([_SILENT_FRAMES], device=device))
+            total = unheard.float().sum() * 0
         losses: Sums = {}
         told: Sums = {}
         if speech is not None:
             for name, spans in (("word", example.words), ("utterance", example.utterances)):
                 if getattr(self.weights, name) and spans.texts:
                     losses[name], told[f"{name}_found"] = self._contrast(name, speech, spans, targets.banks[name])
+        if self.together:
+            for part in (self.heads, self.model.aligner):
+                total = total + sum(value.sum() for value in part.parameters()) * 0
         if self.weights.completion:
             by_row = self._completion(example, speech)
             losses["completion"] = by_row.sum()
             for task in sorted(set(example.tasks)):
                 own = torch.tensor([task == one for one in example.tasks], device=by_row.device)
                 told[f"completion/{task}"] = (by_row * own).sum()
-        if self.decoder is not None and example.readings is not None:
-            losses["reconstruction"] = self._reconstruction(example, example.readings)
-        total = sum(
-            (getattr(self.weights, name) / targets.counts[name] * loss for name, loss in losses.items()),
-            start=torch.zeros(()) if speech is None else speech.float().sum() * 0,  # every rank has a gradient
-        )
+        if self.decoder is not None:
+            if example.readings is not None:
+                losses["reconstruction"] = self._reconstruction(example.readings, features)
+            elif self.together:
+                total = total + self._reconstruction(_UNREAD.to(device), silence) * 0
+        for name, loss in losses.items():
+            total = total + getattr(self.weights, name) / targets.counts[name] * loss
         sums = {name: value.detach().double() for name, value in (losses | told).items()}
         return total, sums
 
-    def _reconstruction(self, example: Example, readings: Readings) -> torch.Tensor:
+    def _reconstruction(self, readings: Readings, features: Any) -> torch.Tensor:
         """The clips' log-mel from their texts alone."""
         assert self.decoder is not None
         decoder = self.model.language_model.get_decoder()
         with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in decoder.parameters())):
             states = decoder(input_ids=readings.ids, use_cache=False).last_hidden_state
         with torch.autocast(states.device.type, enabled=False):
-            wanted = example.inputs["input_features"][readings.windows].float()
+            wanted = features[readings.windows].float()
             found: torch.Tensor = self.decoder.loss(states.float(), readings.slots, readings.frames, wanted)
         return found
 
