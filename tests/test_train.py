@@ -131,6 +131,19 @@ def test_compiled_blocks_give_the_same_loss_and_gradient(eight, stage, checkpoin
     assert (compiled - plain).norm() <= 1e-4 * plain.norm()
 
 
+@pytest.mark.slow
+def test_a_compiled_run_is_validated_as_one_that_is_not(start, speech, tmp_path):
+    data = {"validation": str(speech), "validation_samples": 4}
+    told = []
+    for compiled in (False, True):
+        recipe = recipe_of(start, speech, model={"compile": compiled}, data=data, run={"max_steps": 2})
+        train(recipe, str(tmp_path / f"{compiled}"))
+        told.append(read_metrics(tmp_path / f"{compiled}"))
+    for one, two in zip(*told, strict=True):
+        assert _losses(two) == pytest.approx(_losses(one), rel=1e-4)
+    assert [one.get("validation/wer") for one in told[0]] == [one.get("validation/wer") for one in told[1]]
+
+
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path, parallel):
     data = {"validation": str(speech), "validation_samples": 2}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,10 @@ class Validation:
     def __call__(self, run: Run) -> dict[str, float]:
         """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best."""
         run.trainee.eval()
+        # Compiled blocks would be compiled again for each layer's cache of an answer.
+        compiled = torch.compiler.set_stance("force_eager") if run.recipe.model.compile else nullcontext()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), compiled:
                 return self._measured(run)
         finally:
             run.trainee.train()
