@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/train_throughput.py --shards /tmp/learn/shards/train --repeats 3
 
-The shards are those of ``bench/learn.py``: 459 prompts, which the 36 steps that are counted go through about once. Fewer
-would compare long clips with short ones, as the Trainer's sampler sorts one stretch of the data after the other.
+The shards are those of ``bench/learn.py``: 459 prompts, which the 36 steps that are counted go through about once.
+Fewer would compare long clips with short ones, as the Trainer's sampler sorts one stretch of the data after the other.
 
 The same model for all (Whisper's encoder, frozen, an MLP that is trained, SmolLM2-135M, frozen), the same prompts,
 the same labels, AdamW, bfloat16, no checkpointing, one process. Each measurement is a process of its own, the three
