@@ -33,8 +33,8 @@ _UNJUDGED = [
 
 def make_sets(folder: Path, more: list[Path]) -> dict[str, Path]:
     """Shards ``train``, ``heldout`` and one set for each folder of ``more``, by name; what is there stays."""
-    made = {name: folder / "shards" / name for name in ("train", "heldout", *(path.name for path in more))}
-    if all((path / "manifest.json").exists() for path in made.values()):
+    made = {name: _shards(folder, name) for name in ("train", "heldout", *(path.name for path in more))}
+    if all(_whole(path) for path in made.values()):
         return made
     for name, names in split().items():
         _lay_out(folder / "prompts" / name, names)
@@ -63,9 +63,17 @@ def _lay_out(folder: Path, texts: dict[str, str]) -> None:
         path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
 
 
+def _shards(folder: Path, name: str) -> Path:
+    return folder / "shards" / name
+
+
+def _whole(shards: Path) -> bool:
+    return (shards / "manifest.json").exists()
+
+
 def _sharded(source: Path, folder: Path, name: str) -> Path:
-    align, shards = folder / "align" / name, folder / "shards" / name
-    if (shards / "manifest.json").exists():
+    align, shards = folder / "align" / name, _shards(folder, name)
+    if _whole(shards):
         return shards
     settings = [] if name == "train" else _UNJUDGED
     command = [_LLASO_DATA, "build-align", str(source), "--out", str(align), "--engine", "local", "--language", "en"]
