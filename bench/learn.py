@@ -167,8 +167,9 @@ def _draw(out: Path) -> None:
         axes, ("stage1", "stage2"), ("rank1", "wer"), ("finds its text among 60", "word error rate"), strict=True
     ):
         lines = [one for one in read_metrics(out / stage) if f"validation/{name}" in one]
-        axis.plot([one["step"] for one in lines], [one[f"validation/{name}"] for one in lines], marker="o")
-        axis.set(title=f"{stage}: {title}", xlabel="step", ylim=(0, None))
+        values = [one[f"validation/{name}"] for one in lines]
+        axis.plot([one["step"] for one in lines], values, marker="o")
+        axis.set(title=f"{stage}: {title}", xlabel="step", ylim=(0, 1.1 * max(values, default=1)))
         axis.grid(alpha=0.3)
     figure.savefig(out / "learn.png", dpi=120)
     print(out / "learn.png")
