@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -27,6 +29,31 @@ ASR = "asr"
 
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 3
+
+FIRST_FORMAT: dict[str, frozenset[str]] = {
+    name: frozenset(fields.split())
+    for name, fields in {
+        "Attribute": "value origin",
+        "Source": "corpus uri member start_s end_s sampling_rate_hz channels",
+        "Word": "text start_s end_s logprob",
+        "Speaker": "id gender age_range accent",
+        "Scores": "avg_logprob min_token_logprob no_speech_prob language_prob compression_ratio chars_per_s "
+        "min_word_logprob mean_word_logprob eot_logprob llr cer wer surplus repetition lm_logprob lm_delta "
+        "speech_ratio rms_dbfs clipped_ratio border_db extra",
+        "Failure": "reason detail",
+        "Utterance": "id recording source audio_id duration_s language language_origin text text_origin hypothesis "
+        "words speaker environment decoding scores failure",
+        "Verdict": "id verdict rule value threshold duplicate_of audited",
+    }.items()
+}
+"""The fields that records had at first, by record. Nothing is added here.
+
+A field that came later is None where it says nothing. It then appears in no JSON, id or name of a block, and it may
+be missing in files that people have: so it renames nothing, and nothing is observed again for it.
+"""
+
+LATER = b"llaso.later"
+"""Marks such a field in the Arrow schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +206,34 @@ def digest(*parts: Any, length: int = 32) -> str:
 
 
 def utterance_id(
-    corpus: str, path: str, member: str | None = None, start_s: float | None = None, end_s: float | None = None
+    corpus: str,
+    path: str,
+    member: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    *,
+    channel: int | None = None,
 ) -> str:
-    """The 32-digit id of (corpus, path relative to the source's root, member, span).
+    """The id of (corpus, path, member, span), and of the channel where one is selected.
 
-    It needs no decoding, so even what cannot be decoded has one, and no library upgrade changes it.
+    It needs no decoding, so even what cannot be decoded has one, and no library upgrade changes it. Without a selected
+    channel there is no part for it in the digest, so that ids which were given before channels existed stay.
+
+    Args:
+        corpus: The corpus's name.
+        path: Of the file, relative to the source's root.
+        member: Of an archive.
+        start_s: Where the span begins, seconds; None: at the file's start.
+        end_s: Where it ends, seconds; None: at the file's end.
+        channel: The selected channel, counted from 0; None: no channel was selected.
+
+    Returns:
+        32 hexadecimal digits.
     """
     span = None
     if start_s is not None or end_s is not None:
         span = f"{start_s or 0.0:.3f}-" + ("" if end_s is None else f"{end_s:.3f}")
-    return digest(corpus, path, member, span)
+    return digest(corpus, path, member, span, *(() if channel is None else (f"channel {channel}",)))
 
 
 T = TypeVar("T")
@@ -218,7 +263,8 @@ def schema(record: type) -> pa.Schema:
     columns = []
     for item in dataclasses.fields(record):
         kind, nullable = arrow_type(hints[item.name])
-        columns.append(pa.field(item.name, kind, nullable=nullable))
+        later = {LATER: b""} if is_later(record, item.name) else None
+        columns.append(pa.field(item.name, kind, nullable=nullable, metadata=later))
     return pa.schema(columns)
 
 
@@ -233,10 +279,98 @@ def from_table(table: pa.Table, record: type[T]) -> list[T]:
     return [_build(row, record) for row in table.to_pylist()]
 
 
+def completed(table: pa.Table, record: type, columns: Sequence[str]) -> pa.Table:
+    """A table of such records that an earlier version wrote, with nulls where it did not have a field yet.
+
+    Args:
+        table: Some columns of a table of :func:`to_table`, as Parquet gives them.
+        record: The record's class.
+        columns: Which are wanted; a dotted name is one field of a column.
+    """
+    parts: dict[str, set[str]] = {}
+    for name in columns:
+        first, _, rest = name.partition(".")
+        parts.setdefault(first, set()).add(rest)
+    for name, wanted in parts.items():
+        column = schema(record).field(name)
+        if "" not in wanted:
+            column = column.with_type(pa.struct([part for part in column.type if part.name in wanted]))
+        place = table.schema.get_field_index(name)
+        if place < 0:
+            table = table.append_column(column.with_nullable(True), pa.nulls(len(table), column.type))
+        elif table.schema.field(place).type != column.type:
+            table = table.set_column(place, column, table[name].cast(column.type))
+    return table
+
+
 def to_dict(record: Any) -> dict[str, Any]:
-    """A record as plain JSON-ready Python."""
-    plain: dict[str, Any] = dataclasses.asdict(record)
+    """A record as plain JSON-ready Python.
+
+    A field that came after :data:`FIRST_FORMAT` is left out where it is None, so that it changes no sample that people
+    have.
+    """
+    plain: dict[str, Any] = _told(record)
     return plain
+
+
+def _told(value: Any) -> Any:
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        items = ((name, getattr(value, name)) for name in _names(kind))
+        return {name: _told(inner) for name, inner in items if inner is not None or not is_later(kind, name)}
+    if kind is tuple or kind is list:
+        return [_told(item) for item in value]
+    if kind is dict:
+        return {name: _told(inner) for name, inner in value.items()}
+    return value
+
+
+@functools.cache
+def _names(record: type) -> tuple[str, ...]:
+    return tuple(sorted(field.name for field in dataclasses.fields(record)))
+
+
+@functools.cache
+def is_later(record: type, name: str) -> bool:
+    """Whether a field came after the first format (:data:`FIRST_FORMAT`)."""
+    return not any(name in FIRST_FORMAT.get(base.__name__, ()) for base in record.__mro__)
+
+
+def canonical(value: Any) -> str:
+    """The names and values of what a record says, as JSON in ASCII with sorted keys: a digest of it is its name.
+
+    Fields that are None are left out, so that a new field renames nothing. ASCII, because which characters are
+    printable differs between versions of Python. Millions of these are made, hence not by way of ``json.dumps``.
+
+    Raises:
+        TypeError: A value is neither text, number, record, sequence nor mapping.
+    """
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is int or kind is float or kind is bool:
+        return json.dumps(value)
+    if kind is Speaker or kind is Attribute:
+        return _canonical_again(value)
+    if dataclasses.is_dataclass(kind):
+        return _canonical_record(value)
+    if kind is tuple or kind is list:
+        return "[" + ",".join([canonical(item) for item in value]) + "]"
+    if kind is dict:
+        pairs = [f"{encode_basestring_ascii(name)}:{canonical(inner)}" for name, inner in sorted(value.items())]
+        return "{" + ",".join(pairs) + "}"
+    if value is None:  # in a sequence or mapping
+        return "null"
+    raise TypeError(f"{kind.__name__} has no canonical form")
+
+
+def _canonical_record(record: Any) -> str:
+    items = ((name, getattr(record, name)) for name in _names(type(record)))
+    return "{" + ",".join([f'"{name}":{canonical(inner)}' for name, inner in items if inner is not None]) + "}"
+
+
+_canonical_again = functools.lru_cache(4096)(_canonical_record)
+"""The same for what many records of a corpus share."""
 
 
 def from_dict(row: dict[str, Any], record: type[T]) -> T:

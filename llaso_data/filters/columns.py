@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import storage
+from llaso_data import records, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.borders import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
@@ -45,22 +45,27 @@ def read(uri: str, columns: Sequence[str]) -> pa.Table:
 
 
 def nested(uri: str, columns: Sequence[str]) -> pa.Table:
-    """The same as it is stored."""
+    """The same as it is stored; a field that the file's version did not have yet is null."""
     with reading(uri) as file:
         parquet = pq.ParquetFile(file)
         check(uri, parquet.schema_arrow, Utterance, columns)
         table = parquet.read(columns=list(columns), use_threads=False)
         table.validate(full=True)
-        return table
+        return records.completed(table, Utterance, columns)
 
 
 def check(uri: str, found: pa.Schema, record: type, columns: Sequence[str]) -> None:
-    """Raises LLaSOError where one of these columns (or dotted parts of one) is not what such records have."""
+    """Raises LLaSOError where one of these columns (or dotted parts of one) is not what such records have.
+
+    A field that came after the first format may be missing: the file is of an earlier version.
+    """
     wanted = (record, tuple(columns))
     if wanted in _right and found.equals(_right[wanted]):
         return
     for name in columns:
         has, wants = _field(found, name), _field(schema(record), name)
+        if has is None and wants is not None and _may_lack(wants):
+            continue
         if has is None or wants is None or not _like(has, wants):
             wrong = f"has no column {name}" if has is None else f"its column {name} is {has.type}, not {wants}"
             raise LLaSOError(f"{uri}: {wrong}; it was not written by this version of build-align")
@@ -82,12 +87,16 @@ def _like(has: pa.Field, wants: pa.Field) -> bool:
     """The same types, and no nulls where none may be. Parquet calls elements of lists otherwise than we do."""
     if has.type.id != wants.type.id or (has.nullable and not wants.nullable):
         return False
-    if pa.types.is_nested(wants.type) and has.type.num_fields != wants.type.num_fields:
-        return False
+    if pa.types.is_struct(wants.type):
+        own, ours = {part.name: part for part in has.type}, {part.name: part for part in wants.type}
+        known = len(own) == has.type.num_fields and own.keys() <= ours.keys()
+        return known and all(_like(own[n], part) if n in own else _may_lack(part) for n, part in ours.items())
     inner = range(wants.type.num_fields if pa.types.is_nested(wants.type) else 0)
-    if pa.types.is_struct(wants.type) and any(has.type.field(n).name != wants.type.field(n).name for n in inner):
-        return False
     return all(_like(has.type.field(n), wants.type.field(n)) for n in inner)
+
+
+def _may_lack(wants: pa.Field) -> bool:
+    return wants.nullable and records.LATER in (wants.metadata or {})
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from llaso_data.pipeline.recipe import Blocks
-from llaso_data.records import FORMAT_VERSION, Input, digest
+from llaso_data.records import FORMAT_VERSION, Input, canonical, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,13 @@ def ends_block(item: Input, settings: Blocks) -> bool:
 
 
 def block_name(inputs: Sequence[Input], observing: str) -> str:
-    """What decides a block's bytes: its inputs with their versions, the observing part, the format's version."""
-    # ascii() escapes all but ASCII: repr() would ask this Python's Unicode tables what is printable.
+    """What decides a block's bytes: its inputs with their versions, the observing part, the format's version.
+
+    A record counts by the names and values of its fields that say something: a field that a later version adds, and
+    that is None, renames no block.
+    """
     return digest(
-        FORMAT_VERSION, observing, *(part for item in inputs for part in (ascii(item.utterance), item.version))
+        FORMAT_VERSION, observing, *(part for item in inputs for part in (canonical(item.utterance), item.version))
     )
 
 

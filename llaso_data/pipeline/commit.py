@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
-from llaso_data.records import FORMAT_VERSION, Utterance, Verdict, from_table, schema, to_table
+from llaso_data.records import FORMAT_VERSION, Utterance, Verdict, completed, from_table, schema, to_table
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -81,7 +81,7 @@ def judged(out: str, stated: Mapping[str, Any], wanted: Sequence[str]) -> Iterat
         verdicts = _Rows(parquet)
         for block in stated["blocks"]:
             seen = columns.nested(part_uri(out, block), wanted)
-            said = verdicts.take(len(seen))
+            said = completed(verdicts.take(len(seen)), Verdict, schema(Verdict).names)
             if not said["id"].equals(seen["id"]):
                 raise LLaSOError(f"{out}: the verdicts do not belong to the observations; run build-align again")
             yield said, seen

@@ -23,7 +23,7 @@ from llaso_data.filters import audit, borders, columns, confidence, consistency,
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
 from llaso_data.pipeline import recipe
-from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, schema
+from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, completed, schema
 
 REPEATED_ID = "repeated_id"
 DUPLICATES_AUDIO = "duplicates.audio"
@@ -272,16 +272,17 @@ def _table(state: _State, original: npt.NDArray[np.int64], audited: npt.NDArray[
         rows = slice(start, start + _ROWS_AT_ONCE)
         code, of = state.rules[rows], original[rows]
         duplicate_of = columns.hex_strings(state.ids[of])
-        arrays = [
-            columns.hex_strings(state.ids[rows]),
-            verdicts.take(pa.array(state.verdicts[rows])),
-            names.take(pa.array(code, mask=code < 0)),
-            pa.array(state.values[rows], from_pandas=True),
-            pa.array(state.thresholds[rows], from_pandas=True),
-            pc.if_else(pa.array(of >= 0), duplicate_of, pa.scalar(None, pa.string())),
-            pa.array(audited[rows]),
-        ]
-        pieces.append(pa.Table.from_arrays(arrays, schema=target))
+        arrays = {
+            "id": columns.hex_strings(state.ids[rows]),
+            "verdict": verdicts.take(pa.array(state.verdicts[rows])),
+            "rule": names.take(pa.array(code, mask=code < 0)),
+            "value": pa.array(state.values[rows], from_pandas=True),
+            "threshold": pa.array(state.thresholds[rows], from_pandas=True),
+            "duplicate_of": pc.if_else(pa.array(of >= 0), duplicate_of, pa.scalar(None, pa.string())),
+            "audited": pa.array(audited[rows]),
+        }
+        found = pa.Table.from_pydict(arrays, pa.schema([target.field(name) for name in arrays]))
+        pieces.append(completed(found, Verdict, target.names).select(target.names))
     return pa.concat_tables(pieces)
 
 

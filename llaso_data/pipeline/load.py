@@ -32,9 +32,10 @@ def dump(recipe: Recipe) -> str:
 def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
     """Names a verdict table: what was observed (the blocks' digests, in order) and the judging part of the recipe.
 
-    `judge.max_failures` is left out: it decides the exit code, not a verdict.
+    `judge.max_failures` is left out: it decides the exit code, not a verdict. So is what is null, as in the name of a
+    block.
     """
-    section = recipe.judge.model_dump(mode="json", exclude={"max_failures"})
+    section = recipe.judge.model_dump(mode="json", exclude={"max_failures"}, exclude_none=True)
     canonical = json.dumps(section, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return digest("verdicts", FORMAT_VERSION, JUDGING_VERSION, canonical, *blocks)
 

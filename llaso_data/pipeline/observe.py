@@ -224,11 +224,12 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
 
     A model's path is not in it, its weights are; a user's stage counts by its name, options and ``version``. The
     decoder's limits are not in it: they change nothing of what can be decoded, and a machine with more memory shall
-    not transcribe a corpus again.
+    not transcribe a corpus again. Nor is what is null: a setting that a later version adds is null where it changes
+    nothing.
     """
-    plain = settings.model_dump(mode="json", exclude={"decode": {"stall_s", "memory_mb"}})
-    for model in (plain["asr"], plain["language_model"]):
-        del model["model"], model["revision"]
+    named = {"model", "revision"}
+    left_out = {"decode": {"stall_s", "memory_mb"}, "asr": named, "language_model": named}
+    plain = settings.model_dump(mode="json", exclude=left_out, exclude_none=True)
     versions = [str(getattr(_named(spec), "version", "")) for spec in settings.stages]
     return digest(OBSERVING_VERSION, json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
 

@@ -211,11 +211,12 @@ def _tasks(planned: Plan, source: str, held: lock.Held, spec: recipe.Shard, data
 
 def _load(task: ShardTask) -> list[Utterance]:
     """The records of a shard; of each observation file only the rows that it needs become objects."""
-    tables = []
+    found: list[Utterance] = []
     for name, rows in task.rows:
         with columns.reading(commit.part_uri(task.source, name)) as file:
-            tables.append(pq.ParquetFile(file).read().take(pa.array(rows, pa.int64())))
-    return records.from_table(pa.concat_tables(tables), Utterance)
+            chosen = pq.ParquetFile(file).read().take(pa.array(rows, pa.int64()))
+        found += records.from_table(chosen, Utterance)
+    return found
 
 
 def _encode(
