@@ -365,7 +365,8 @@ def canonical(value: Any) -> str:
 
 
 def _canonical_record(record: Any) -> str:
-    items = ((name, getattr(record, name)) for name in _names(type(record)))
+    kind: type = type(record)
+    items = ((name, getattr(record, name)) for name in _names(kind))
     return "{" + ",".join([f'"{name}":{canonical(inner)}' for name, inner in items if inner is not None]) + "}"
 
 
