@@ -1,9 +1,10 @@
 "use strict";
 (() => {
   const { root, all, one, soundOf, playable, paint, words, forget } = shared;
+  const { ask, saver, why } = asking;
   const { element, count, concluded } = conclusions;
   const { auditor, items } = JSON.parse(one("#payload").textContent);
-  const PIXELS_PER_S = 130, SPEEDS = [1, 0.75, 0.5], RETRY_MS = [500, 1000, 2000, 4000, 8000];
+  const PIXELS_PER_S = 130, SPEEDS = [1, 0.75, 0.5];
   const KEYS = { g: "good", 1: "good", t: "bad_text", 2: "bad_text", b: "bad_boundary", 3: "bad_boundary", u: "unsure", 4: "unsure" };
   const place = new Map(items.map(({ id }, i) => [id, i]));
   const example = one("#item"), wave = one(".wave", example), scroller = one("#scroller");
@@ -26,39 +27,11 @@
     scrollTo(0, 0);
   }
 
-  // Asking the server.
-  async function ask(path, body) {
-    const answer = await fetch(path, body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-    const said = answer.headers.get("Content-Type") === "application/json" ? await answer.json() : { error: await answer.text() };
-    if (!answer.ok) throw new Error(said.error);
-    return said;
-  }
-  // Answers are sent one after the other; what is not confirmed is sent again until it is.
-  const unsaved = [];
-  let sending = null;
-  function save(id, answer) {
-    unsaved.push({ auditor: name, id, answer });
-    sending ??= send().finally(() => { sending = null; });
-    tell();
-  }
-  async function send() {
-    for (let failures = 0; unsaved.length; tell()) {
-      try {
-        await ask("answer", unsaved[0]);
-        unsaved.shift();
-        failures = 0;
-        one("#banner").hidden = true;
-      } catch (error) {
-        one("#banner").textContent = `Not saved: ${unsaved.length} answer${unsaved.length > 1 ? "s" : ""}. ${error instanceof TypeError ? "The program does not answer; start it again, or look at its terminal." : error.message} Trying again…`;
-        one("#banner").hidden = false;
-        await new Promise((later) => setTimeout(later, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]));
-      }
-    }
-  }
-  addEventListener("beforeunload", (event) => { if (unsaved.length) event.preventDefault(); });
-  function tell() {
-    one("#saved").classList.toggle("busy", unsaved.length > 0);
-    one("#saved").textContent = unsaved.length ? "saving" : `${count(answers.size)} of ${count(items.length)} saved`;
+  const saving = saver("answer", "answer", tell);
+  const save = (id, answer) => saving.save({ auditor: name, id, answer });
+  function tell(unsaved = 0) {
+    one("#saved").classList.toggle("busy", unsaved > 0);
+    one("#saved").textContent = unsaved ? "saving" : `${count(answers.size)} of ${count(items.length)} saved`;
   }
 
   // Who judges.
@@ -70,7 +43,7 @@
       order.length = 0;
       for (const [id, answer] of said.answers) { answers.set(id, answer); order.push(id); }
     } catch (error) {
-      one("#refused").textContent = error instanceof TypeError ? "The program does not answer. Is it still running?" : error.message;
+      one("#refused").textContent = why(error);
       one("#refused").hidden = false;
       screen("start");
       return;
@@ -129,7 +102,7 @@
     try {
       item = await fetchItem(i);
     } catch (error) {
-      item = { text: [], place: "", trouble: error instanceof TypeError ? "The program does not answer. Is it still running?" : error.message };
+      item = { text: [], place: "", trouble: why(error) };
     }
     if (here !== i) return;
     show(item);
@@ -287,7 +260,7 @@
   // The end.
   async function finish() {
     player.pause();
-    if (sending) await sending;
+    await saving.settled();
     let said;
     try {
       said = await ask("result", { auditor: name });

@@ -26,7 +26,7 @@ def page(
     sample: Sample, items: Sequence[Item], auditor: str | None, title: str | None, status: Status
 ) -> tuple[str, str]:
     """(the page, its Content-Security-Policy)."""
-    scripts = [pages.joined("js", "audit_result", "audit")]
+    scripts = [pages.joined("js", "asking", "audit_result", "audit")]
     policy = pages.policy(scripts, "connect-src 'self'")
     said = {
         "auditor": auditor,

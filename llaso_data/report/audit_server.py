@@ -5,7 +5,6 @@ The server hands out this sample's items and takes answers; it knows no other fi
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from llaso_data.report import answers, audit_page
 from llaso_data.report.answers import Auditor
 from llaso_data.report.audit import Item, Sample, Status, settle
 from llaso_data.report.served import LOOPBACK, Reply, Served, said
+from llaso_data.report.worklog import Roster
 
 _KEPT_ITEMS = 32  # decoded, of about 150 kB
 
@@ -50,8 +50,7 @@ class AuditServer(Served):
             raise LLaSOError(f"nothing of the sample is in {', '.join(languages)}")
         self._known = {item.utterance.id: item for item in self.items}
         self._lock = threading.Lock()
-        self._open = contextlib.ExitStack()  # the auditors' files
-        self._auditors: dict[str, Auditor] = {}
+        self._auditors = Roster(answers.KIND, lambda name: answers.at_work(sample.align, sample.verdicts, name))
         self._sounds: OrderedDict[str, Future[dict[str, Any]]] = OrderedDict()
         self._decoder = ThreadPoolExecutor(1)  # a thread that stays: the decoding process ends with it
         super().__init__(host, port)
@@ -69,16 +68,11 @@ class AuditServer(Served):
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         self._decoder.shutdown(cancel_futures=True)
-        self._open.close()
+        self._auditors.close()
 
     def at_work(self, name: str) -> Auditor:
         """The auditor of that name; their file is this server's until it is closed."""
-        name = answers.clean_name(name)
-        with self._lock:
-            if name not in self._auditors:
-                work = answers.at_work(self.sample.align, self.sample.verdicts, name)
-                self._auditors[name] = self._open.enter_context(work)
-            return self._auditors[name]
+        return self._auditors.of(name)
 
     def begin(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What the auditor said so far, oldest first."""

@@ -1,18 +1,15 @@
 "use strict";
 (() => {
-  const { all, one } = shared;
+  const { all, one, soundOf } = shared;
+  const { ask, saver, why } = asking;
   const { aspects, items } = JSON.parse(one("#payload").textContent);
   let rater = null;
   let ratings = {};
   let at = 0;
   let aspect = 0;
 
-  async function ask(path, request) {
-    const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
-    const said = await answer.json();
-    if (!answer.ok) throw new Error(said.error);
-    return said;
-  }
+  const saving = saver("rate", "rating", (unsaved) => { one("#saved").textContent = unsaved ? "saving" : "saved"; });
+  const save = (item) => saving.save({ rater, item: item.id, rating: ratings[item.id] ?? {} });
 
   one("#begin").addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -21,7 +18,7 @@
       rater = said.rater;
       ratings = said.ratings;
     } catch (error) {
-      one("#refused").textContent = error.message;
+      one("#refused").textContent = why(error);
       one("#refused").hidden = false;
       return;
     }
@@ -38,15 +35,13 @@
     one("#start").hidden = true;
     one("#work").hidden = at === items.length;
     one("#end").hidden = at < items.length;
+    one("#sound").pause();
     one("#progress").style.width = `${(100 * items.filter(whole).length) / items.length}%`;
     if (at === items.length) return;
     const item = items[at];
     one("#place").textContent = at + 1;
     for (const part of ["prompt", "reference", "answer"]) one(`#${part}`).textContent = item[part] || "–";
-    one("#heard").hidden = !item.sound;
-    const sound = one("#sound");
-    sound.pause();
-    if (item.sound) sound.src = `sound/${item.id}`; else sound.removeAttribute("src");
+    hear(item);
     const open = aspects.findIndex((name) => !ratings[item.id]?.[name]);
     focus(open < 0 ? 0 : open);
     paint();
@@ -64,24 +59,48 @@
     }
   }
 
-  async function save(item) {
-    one("#saved").textContent = "saving";
-    try {
-      await ask("rate", { rater, item: item.id, rating: ratings[item.id] ?? {} });
-      one("#saved").textContent = "saved";
-    } catch (error) {
-      one("#saved").textContent = `not saved: ${error.message}`;
+  // Sounds are fetched as an item is shown; the last ones are kept.
+  const fetched = new Map();
+  function fetchSound({ id }) {
+    if (!fetched.has(id)) {
+      const sound = ask(`sound/${id}`).then((said) => ({ ...said, address: soundOf(said.opus), opus: null }));
+      sound.catch(() => fetched.delete(id));
+      fetched.set(id, sound);
+      for (const [old, left] of [...fetched].slice(0, -20)) {
+        fetched.delete(old);
+        left.then(({ address }) => URL.revokeObjectURL(address), () => {});
+      }
     }
+    return fetched.get(id);
+  }
+  async function hear(item) {
+    const sound = one("#sound"), says = one("#sound-says");
+    sound.removeAttribute("src");
+    says.hidden = true;
+    one("#heard").hidden = !item.sound;
+    if (!item.sound) return;
+    const notes = item.condition ? [`The system heard this with ${item.condition}; here it is without.`] : [];
+    try {
+      const { address, cut, seconds } = await fetchSound(item);
+      if (items[at] !== item) return;
+      sound.src = address;
+      if (cut) notes.push(`Of a longer recording these are the first ${Math.round(seconds / 60)} minutes.`);
+    } catch (error) {
+      if (items[at] !== item) return;
+      notes.push(`This cannot be heard: ${why(error)}`);
+    }
+    says.textContent = notes.join(" ");
+    says.hidden = !notes.length;
   }
 
-  async function rate(name, value) {
+  function rate(name, value) {
     const item = items[at];
     const before = whole(item);
     ratings[item.id] = { ...ratings[item.id], [name]: value };
     paint();
     const open = aspects.findIndex((other) => !ratings[item.id][other]);
     if (open >= 0) focus(open);
-    await save(item);
+    save(item);
     if (!before && whole(item) && items[at] === item) show(at + 1);
   }
 
@@ -98,7 +117,7 @@
     const keys = {
       Enter: () => show(at + 1), ArrowDown: () => show(at + 1), ArrowUp: () => show(at - 1),
       Tab: () => focus(aspect + (event.shiftKey ? -1 : 1)),
-      " ": () => { const sound = one("#sound"); if (items[at]?.sound) { if (sound.paused) sound.play(); else sound.pause(); } },
+      " ": () => { const sound = one("#sound"); if (sound.src) { if (sound.paused) sound.play(); else sound.pause(); } },
       Backspace: () => { if (at < items.length) { delete ratings[items[at].id]; focus(0); paint(); save(items[at]); } },
     };
     const digit = /^[1-5]$/.test(event.key);

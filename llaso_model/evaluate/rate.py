@@ -2,13 +2,15 @@
 
 A rater reads an answer, and hears it where there is sound, without knowing the system, and gives four marks of 1 to 5.
 All raters get the same items in the same random order, so that agreement can be measured from the start. Ratings stand
-in ``ratings/<rater>.json`` beside the scores, one whole file for every answer that is given.
+in ``ratings/<rater>/ratings.json`` beside the scores, in a log as :mod:`llaso_data.report.worklog` keeps it: what was
+rated once stays, whatever is shown later.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ import numpy as np
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
+from llaso_data.report import worklog
+from llaso_data.report.worklog import Entry, Log
 from llaso_model.evaluate import intervals
 from llaso_model.evaluate.metrics.base import ratio
 from llaso_model.evaluate.rows import Row
@@ -27,7 +31,7 @@ ASPECTS = {
     "robustness": "Does it cope with what is hard here: noise, accent, an unclear question?",
 }
 LOWEST, HIGHEST = 1, 5
-_FORMAT = "llaso-ratings"
+_FOLDER = "ratings"
 
 Ratings = dict[str, dict[str, int]]
 """Aspect to 1 … 5, by item."""
@@ -62,39 +66,46 @@ def _ticket(row: Row, seed: int) -> str:
     return digest("rate", seed, item_id(row))
 
 
-def clean_name(name: str) -> str:
-    """A rater's name as it is stored. Raises LLaSOError for what is none."""
-    clean = " ".join(name.split())
-    if not clean or len(clean) > 60 or not clean.isprintable():
-        raise LLaSOError(f"a rater's name has 1 to 60 printable characters; got {name[:80]!r}")
-    return clean
+def at_work(folder: str, rater: str) -> AbstractContextManager[Log]:
+    """The rater's log, for :func:`say`. Raises LockedError where the name is in use, LLaSOError where it is none."""
+    return worklog.at_work(storage.join(folder, _FOLDER), KIND, rater, {})
 
 
-def path_of(folder: str, rater: str) -> str:
-    """Where a rater's ratings stand."""
-    slug = re.sub("[^a-z0-9]+", "-", rater.lower()).strip("-")[:32]
-    return storage.join(folder, "ratings", f"{slug}-{digest('rater', rater, length=8)}.json")
+def say(log: Log, item: str, system: str, rating: Mapping[str, int]) -> None:
+    """Adds a rating; without aspects it takes the item's rating back. It is on the disk when this returns."""
+    log.add([{"item": item, "system": system, "rating": dict(rating) or None, "at": worklog.now()}])
 
 
 def read(folder: str, rater: str) -> Ratings:
-    """What a rater said so far. Raises LLaSOError for a damaged file."""
-    path = path_of(folder, rater)
-    return _load(path)[1] if storage.exists(path) else {}
+    """What a rater said so far, of whatever was shown. Raises LLaSOError for a damaged file."""
+    return _standing(everyone(folder).get(worklog.clean_name(rater, KIND), []))[0]
 
 
-def write(folder: str, rater: str, ratings: Mapping[str, Mapping[str, int]], systems: Mapping[str, str]) -> None:
-    """Writes a rater's ratings whole. ``systems`` says which system each item is of."""
-    rated = [{"item": item, "system": systems[item], **given} for item, given in ratings.items() if item in systems]
-    storage.write_json(
-        path_of(folder, rater), {"format": _FORMAT, "format_version": 1, "rater": rater, "ratings": rated}
-    )
+def everyone(folder: str) -> dict[str, list[Entry]]:
+    """Every rater's log, in the order of names. Raises LLaSOError for a damaged file.
+
+    ``ratings/<rater>.json``, as earlier versions wrote it, counts as what a rater said first. It is never changed.
+    """
+    base = storage.join(folder, _FOLDER)
+    logs = worklog.everyone(base, KIND)
+    for row in storage.listing(base):
+        if "/" not in row["path"] and row["path"].endswith(".json"):
+            rater, early = worklog.load(storage.join(base, row["path"]), _EARLY)
+            logs[rater] = worklog.merged(early, logs.get(rater, []))
+    return dict(sorted(logs.items()))
+
+
+def _standing(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
+    """(the ratings that stand, the system of each item)."""
+    kept = [entry for entry in worklog.last(log, "item") if entry["rating"] is not None]
+    return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, int]:
     """The aspects of a rating. Raises LLaSOError for a value that is none of 1 to 5."""
     found = {}
     for aspect, value in given.items():
-        if aspect not in ASPECTS or not isinstance(value, int) or not LOWEST <= value <= HIGHEST:
+        if aspect not in ASPECTS or type(value) is not int or not LOWEST <= value <= HIGHEST:
             raise LLaSOError(
                 f"a rating is {LOWEST} to {HIGHEST} for one of {', '.join(ASPECTS)}; got {aspect}: {value}"
             )
@@ -103,18 +114,21 @@ def checked(given: Mapping[str, Any]) -> dict[str, int]:
 
 
 def results(folders: Sequence[str]) -> dict[str, Any] | None:
-    """Means by system and aspect with intervals (items resampled), and Krippendorff's alpha; None without ratings."""
+    """Means by system and aspect with intervals (items resampled), and Krippendorff's alpha; None without ratings.
+
+    A rater is one person in all folders, and what they said of an item counts once: the last of it.
+    """
+    logs: dict[str, list[Entry]] = {}
+    for folder in folders:
+        for rater, log in everyone(folder).items():
+            logs[rater] = worklog.merged(logs.get(rater, []), log)
     said: list[tuple[str, Ratings]] = []
     systems: dict[str, str] = {}
-    for folder in folders:
-        base = storage.join(folder, "ratings")
-        if not storage.exists(base):
-            continue
-        for row in sorted(storage.listing(base), key=lambda row: str(row["path"])):
-            if row["path"].endswith(".json"):
-                rater, ratings, own = _load(storage.join(base, str(row["path"])))
-                said.append((rater, ratings))
-                systems |= own
+    for rater, log in sorted(logs.items()):
+        ratings, own = _standing(log)
+        if ratings:
+            said.append((rater, ratings))
+            systems |= own
     if not said:
         return None
     return {
@@ -162,15 +176,16 @@ def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
     return round(float(krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")), 4)
 
 
-def _load(path: str) -> tuple[str, Ratings, dict[str, str]]:
-    try:
-        said = storage.read_json(path)
-        if said["format"] != _FORMAT:
-            raise ValueError(f"format {said['format']}")
-        ratings = {
-            str(row["item"]): checked({name: value for name, value in row.items() if name in ASPECTS})
-            for row in said["ratings"]
-        }
-        return str(said["rater"]), ratings, {str(row["item"]): str(row["system"]) for row in said["ratings"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LLaSOError(f"{path} is not a rater's file ({error}); move it away, or put back its copy") from error
+def _entry(entry: Entry) -> Entry:
+    rating = entry["rating"]
+    kept = None if rating is None else checked(rating)
+    return {"item": str(entry["item"]), "system": str(entry["system"]), "rating": kept, "at": str(entry["at"])}
+
+
+def _early_entry(entry: Entry) -> Entry:
+    rating = checked({name: value for name, value in entry.items() if name in ASPECTS})
+    return _entry({**entry, "rating": rating, "at": ""})
+
+
+KIND = worklog.Kind("llaso-ratings", 2, "rater", "ratings", "ratings", _entry)
+_EARLY = replace(KIND, version=1, check=_early_entry)

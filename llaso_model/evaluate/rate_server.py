@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import base64
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
-from llaso_data.report.served import Reply, Served
-from llaso_model.evaluate import rate
+from llaso_data.report.served import Reply, Served, said
+from llaso_data.report.worklog import Roster
+from llaso_model.evaluate import rate, sounds
 from llaso_model.evaluate.rows import Row
+
+MOST_S = 600.0
+"""How much of a clip is sent; of a longer one the page says that it is the beginning."""
 
 
 class RateServer(Served):
@@ -29,11 +33,18 @@ class RateServer(Served):
         self.audio_root = audio_root
         self._rows = {rate.item_id(row): row for row in self.items}
         self._lock = threading.Lock()
+        self._raters = Roster(rate.KIND, lambda name: rate.at_work(folder, name))
+        self._decoder = ThreadPoolExecutor(1)  # a thread that stays: the decoding process ends with it
         super().__init__(port=port)
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._decoder.shutdown(cancel_futures=True)
+        self._raters.close()
 
     def page(self) -> tuple[str, str]:
         own = __package__
-        scripts = [pages.asset("common.js") + pages.asset("rate.js", own)]
+        scripts = [pages.joined("js", "asking") + pages.asset("rate.js", own)]
         policy = pages.policy(scripts, "connect-src 'self'")
         html = pages.render(
             "rate.html.j2",
@@ -50,58 +61,51 @@ class RateServer(Served):
     def get(self, path: str) -> Reply | None:
         if not path.startswith("sound/"):
             return None
-        data = self.sound(unquote(path.removeprefix("sound/")))
-        return Reply(data or b"", "audio/ogg", HTTPStatus.NOT_FOUND if data is None else HTTPStatus.OK)
+        return said(lambda: self.sound(unquote(path.removeprefix("sound/"))))
 
     def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
         return {"begin": self.begin, "rate": self.say}
 
     def begin(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What a rater said so far."""
-        name = rate.clean_name(str(request.get("rater", "")))
-        said = rate.read(self.folder, name)
-        return {"rater": name, "ratings": {item: given for item, given in said.items() if item in self._rows}}
+        """What a rater said so far of the items that are shown."""
+        name = self._raters.of(str(request.get("rater", ""))).name
+        ratings = rate.read(self.folder, name)
+        return {"rater": name, "ratings": {item: given for item, given in ratings.items() if item in self._rows}}
 
     def say(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Saves a rating of one item; no aspects takes it back."""
-        name, item = rate.clean_name(str(request.get("rater", ""))), str(request.get("item"))
+        item = str(request.get("item"))
         if item not in self._rows:
             raise LLaSOError("no such item")
         rating = request.get("rating") or {}
         if not isinstance(rating, dict):
             raise LLaSOError("a rating is an object")
         given = rate.checked(rating)
+        log = self._raters.of(str(request.get("rater", "")))
         with self._lock:
-            said = rate.read(self.folder, name)
-            said.pop(item, None)
-            if given:
-                said[item] = given
-            rate.write(self.folder, name, said, {key: row.prediction.system for key, row in self._rows.items()})
+            rate.say(log, item, self._rows[item].prediction.system, given)
         return {"saved": item}
 
-    def sound(self, item: str) -> bytes | None:
-        """The item's sound as Ogg Opus; None where there is none."""
+    def sound(self, item: str) -> dict[str, Any]:
+        """The item's sound: Ogg Opus as base64, its seconds, whether it is cut. Raises LLaSOError for none."""
         row = self._rows.get(item)
         if row is None or self.audio_root is None or not row.prediction.audio:
-            return None
-        root = os.path.realpath(self.audio_root)
-        path = os.path.realpath(os.path.join(root, row.prediction.audio[0]))
-        if not path.startswith(root + os.sep) or not os.path.isfile(path):
-            return None
-        try:
-            pcm, _ = audio.decode(path, None)
-        except LLaSOError:
-            return None
-        return audio.encode(pcm, "opus")
+            raise LLaSOError("no such sound")
+        name = row.prediction.audio[0]
+        found = self._decoder.submit(sounds.heard, self.audio_root, name, MOST_S).result()
+        if found is None:
+            raise LLaSOError(f"{name}: no such file below {self.audio_root}")
+        opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
+        return {"opus": opus, "seconds": round(len(found.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": found.cut}
 
     def _shown(self, row: Row) -> dict[str, Any]:
         """An item without its system, and without what was extracted: raters judge the answer."""
         one = row.prediction
-        has_sound = self.audio_root is not None and bool(one.audio)
         return {
             "id": rate.item_id(row),
             "prompt": one.prompt,
             "reference": one.reference,
             "answer": one.answer,
-            "sound": has_sound,
+            "sound": self.audio_root is not None and bool(one.audio),
+            "condition": sounds.condition(one),
         }

@@ -1,0 +1,48 @@
+"""What :mod:`llaso_data.audio` gives of a file, decoded within limits of time and memory: for the files of strangers.
+
+All of it goes through the process of :mod:`llaso_data.sandbox`, which ends with the thread that asked first: decode
+many files in one thread.
+"""
+
+from __future__ import annotations
+
+from llaso_data import sandbox
+from llaso_data.audio import Pcm, Probe
+from llaso_data.errors import AudioError
+from llaso_data.sandbox import Span
+
+STALL_S = 120.0
+MEMORY_MB = 2048
+"""The limits where no recipe says others."""
+
+
+def decode(
+    uri: str,
+    member: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    max_duration_s: float | None = None,
+) -> tuple[Pcm, Probe]:
+    """As :func:`llaso_data.audio.decode`. Raises AudioError, also ``stuck``, ``too_much_memory`` and ``crashed``."""
+    (found,), probe = _spans(uri, member, [(start_s, end_s)], max_duration_s)
+    return _whole(found), probe
+
+
+def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
+    """A file's first ``most_s``, and whether it is longer. Raises AudioError."""
+    (whole, first), _ = _spans(uri, member, [(None, None), (0.0, most_s)], most_s)
+    if isinstance(whole, AudioError) and whole.reason == "too_long":
+        return _whole(first), True
+    return _whole(whole), False
+
+
+def _spans(
+    uri: str, member: str | None, spans: list[Span], max_duration_s: float | None
+) -> tuple[list[Pcm | AudioError], Probe]:
+    return sandbox.decode_spans(uri, member, spans, max_duration_s, stall_s=STALL_S, memory_mb=MEMORY_MB)
+
+
+def _whole(found: Pcm | AudioError) -> Pcm:
+    if isinstance(found, AudioError):
+        raise found
+    return found
