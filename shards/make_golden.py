@@ -1,7 +1,8 @@
 """Make ``shards/golden`` and the JSON Schemas again: ``python shards/make_golden.py`` (needs espeak-ng).
 
 Needed only when the format changes. The voices are espeak-ng's, spoken word by word with pauses of silence between,
-so the word times are exact.
+so the word times are exact. With ``--tables`` the tars stay as they are, and only schemas, sidecars, index and manifest
+are written again; that needs no espeak-ng.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llaso_data import audio, records
 from llaso_data.records import GIVEN, Attribute, Scores, Source, Speaker, Utterance, Word
-from llaso_data.shards import layout, manifest, schemas, writer
+from llaso_data.shards import index, layout, manifest, reader, schemas, writer
 from llaso_data.shards.layout import Sample
 
 HERE = Path(__file__).parent
@@ -27,6 +30,9 @@ SAMPLES_PER_SHARD = 2
 
 def main() -> None:
     write_schemas()
+    if sys.argv[1:] == ["--tables"]:
+        write_tables()
+        return
     shutil.rmtree(GOLDEN, ignore_errors=True)
     digest = records.digest("golden", layout.FORMAT_VERSION)
     samples = golden_samples()
@@ -38,6 +44,27 @@ def main() -> None:
         shards.append((str(GOLDEN / layout.sidecar_name(name)), info))
     options = {"audio": "flac", "samples_per_shard": SAMPLES_PER_SHARD, "seed": 0}
     manifest.finish(str(GOLDEN), shards, profile=manifest.LLASO, plan=digest, options=options, source=None)
+
+
+def write_tables() -> None:
+    """Sidecars, index and manifest of the tars that are there, with the rows that the index has."""
+    known, stated = reader.open_index(str(GOLDEN)), reader.read_manifest(str(GOLDEN))
+    shards = []
+    for number, entry in enumerate(stated["shards"]):
+        sidecar = str(GOLDEN / layout.sidecar_name(entry["path"]))
+        info = index.sidecar_info(sidecar)
+        assert info is not None and writer.finished(str(GOLDEN), info.path, digest=info.digest, dataset=info.dataset)
+        rows = [row_of(row) for row in known.rows_of(number)]
+        index.write_sidecar(sidecar, rows, info)
+        shards.append((sidecar, info))
+    manifest.finish(
+        str(GOLDEN), shards, profile=manifest.LLASO, plan=known.digest, options=stated["options"], source=None
+    )
+
+
+def row_of(row: dict[str, Any]) -> index.IndexRow:
+    parts = tuple(index.PartRow(**part) for part in row["parts"])
+    return index.IndexRow(**{**{name: row[name] for name in index.SCHEMA.names}, "parts": parts})
 
 
 def write_schemas() -> None:

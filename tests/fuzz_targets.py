@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import archive, containers, records, sources, storage
+from llaso_data import archive, checksums, containers, records, sealed, sources
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline import commit, load, shard_plan
 from llaso_data.pipeline.judge import judge
@@ -197,7 +197,7 @@ def make_align(folder: Path) -> None:
     judged = judge([commit.part_uri(out, "block")], Judge())
     commit.write_table(commit.verdicts_uri(out, "verdicts"), judged.table)
     stated = {"format_version": 1, "blocks": ["block"], "verdicts": "verdicts", **judged.summary()}
-    storage.write_json(commit.manifest_uri(out), stated)
+    checksums.write_json(commit.manifest_uri(out), stated)
 
 
 def align(name: str, made: Path, data: bytes, folder: Path) -> None:
@@ -248,7 +248,23 @@ def targets(made: Path) -> dict[str, Target]:
 
 
 def _replacing(run: Callable[[str, Path, bytes, Path], None], name: str, made: Path) -> Target:
-    return Target(partial(run, name, made), ((made / name).read_bytes(),))
+    data = (made / name).read_bytes()
+    return Target(partial(run, name, made), (data, without_checksum(name, data)))
+
+
+def without_checksum(name: str, data: bytes) -> bytes:
+    """The file as earlier versions wrote it: nothing stands between its bytes and who parses them."""
+    file = io.BytesIO()
+    if name.endswith(".json"):
+        return json.dumps({key: value for key, value in json.loads(data).items() if key != checksums.KEY}).encode()
+    if name.endswith(".parquet"):
+        pq.write_table(pq.read_table(io.BytesIO(data)), file, compression="zstd")
+    elif name.endswith(".arrow"):
+        table = pa.ipc.open_file(data).read_all()
+        said = {key: value for key, value in table.schema.metadata.items() if key != sealed.FIELD.encode()}
+        with pa.ipc.new_file(file, table.schema.with_metadata(said)) as writer:
+            writer.write_table(table)
+    return file.getvalue() or data
 
 
 def _dialect(format: int) -> bytes:

@@ -21,7 +21,7 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data import audio, records
+from llaso_data import audio, checksums, records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.instruct import asr
@@ -324,13 +324,13 @@ def swap_sidecars(out: Path) -> None:
 def miscount(out: Path) -> None:
     stated = json.loads((out / "manifest.json").read_text())
     stated["languages"]["en"]["samples"] += 1
-    (out / "manifest.json").write_text(json.dumps(stated))
+    checksums.write_json(str(out / "manifest.json"), stated)
 
 
 def forge_digest(out: Path) -> None:
     stated = json.loads((out / "manifest.json").read_text())
     stated["digest"] = "no digest"
-    (out / "manifest.json").write_text(json.dumps(stated))
+    checksums.write_json(str(out / "manifest.json"), stated)
 
 
 def flip(path: Path, offset: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import records, storage
+from llaso_data import records, sealed
+from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.borders import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
@@ -100,13 +101,18 @@ def _may_lack(wants: pa.Field) -> bool:
 
 
 @contextmanager
-def reading(uri: str) -> Iterator[IO[bytes]]:
-    """One of build-align's own files, opened; what is wrong with it comes out as an LLaSOError that names it."""
+def reading(uri: str) -> Iterator[Any]:
+    """One of build-align's own files, opened for pyarrow once its bytes have the checksum that they state.
+
+    What is wrong with it comes out as an LLaSOError that names it.
+    """
     try:
-        with storage.open_read(uri) as file:
+        with sealed.read_parquet(uri) as file:
             yield file
     except FileNotFoundError as error:
         raise LLaSOError(f"{uri} is gone; run `llaso-data build-align` again to make it") from error
+    except DamagedError as error:
+        raise DamagedError(f"{error}; remove it and run `llaso-data build-align` again") from error
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise LLaSOError(f"{uri} cannot be read ({error}); remove it and run `llaso-data build-align` again") from error
 

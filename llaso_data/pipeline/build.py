@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llaso_data
-from llaso_data import lock, sources, stopping, storage
+from llaso_data import checksums, lock, sources, stopping, storage
 from llaso_data.asr.engine import Statistics
 from llaso_data.asr.load import resolve
 from llaso_data.checkpoints import weights_digest
 from llaso_data.errors import LLaSOError
+from llaso_data.filters import columns
 from llaso_data.pipeline import commit, engines, memory
 from llaso_data.pipeline.blocks import PlannedBlock, plan
 from llaso_data.pipeline.judge import JudgeResult, judge
@@ -95,7 +96,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
     judged, made = _judge(recipe, out, names, verdicts)
     held.confirm()
     storage.write_bytes(storage.join(out, "recipe.yaml"), dump(recipe).encode())
-    storage.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
+    checksums.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
     return BuildSummary(
         out=out,
         **judged,
@@ -196,9 +197,8 @@ def _judge(recipe: Recipe, out: str, names: list[str], verdicts: str) -> tuple[d
 
     uri = commit.verdicts_uri(out, verdicts)
     if storage.exists(uri):
-        with storage.open_read(uri) as file:
-            metadata = pq.read_schema(file).metadata or {}
-        return json.loads(metadata[b"llaso.summary"]), False
+        with columns.reading(uri) as file:
+            return json.loads((pq.read_schema(file).metadata or {})[b"llaso.summary"]), False
     result: JudgeResult = judge([commit.part_uri(out, name) for name in names], recipe.judge)
     summary = result.summary()
     table: pa.Table = result.table.replace_schema_metadata({"llaso.summary": json.dumps(summary, sort_keys=True)})

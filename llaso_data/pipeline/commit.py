@@ -1,4 +1,7 @@
-"""A block's part: one immutable Parquet object named by the block's digest. Its existence is the commit."""
+"""A block's part: one immutable Parquet object named by the block's digest. Its existence is the commit.
+
+Parts and verdict tables carry a checksum of their bytes, which whoever reads one compares.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import storage
+from llaso_data import checksums, sealed, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.records import FORMAT_VERSION, Utterance, Verdict, completed, from_table, schema, to_table
@@ -32,7 +35,7 @@ def manifest(out: str) -> dict[str, Any]:
     """The summary of a finished run. Raises LLaSOError where there is none, or it is of another format."""
     path = manifest_uri(out)
     try:
-        stated: dict[str, Any] = storage.read_json(path)
+        stated: dict[str, Any] = checksums.read_json(path, "; remove it and run `llaso-data build-align` again")
     except FileNotFoundError as error:
         raise LLaSOError(
             f"{out}: no finished run of build-align ({path} is missing); run `llaso-data build-align` to its end first"
@@ -108,5 +111,4 @@ class _Rows:
 
 def write_table(uri: str, table: pa.Table) -> None:
     """The same table gives the same bytes with the same pyarrow."""
-    with storage.whole(uri) as path:
-        pq.write_table(table, path, compression="zstd", compression_level=3)
+    sealed.write_parquet(uri, table, compression="zstd", compression_level=3)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import acceptance, columns
 from llaso_data.filters.acceptance import ANSWERS, CONFIDENCE, GOOD, LIMIT, Finding
@@ -128,7 +128,7 @@ def settle(found: Sample) -> Status:
         if status.certificate is None:
             certificate.remove(place)
         else:
-            storage.write_json(place, status.certificate)
+            checksums.write_json(place, status.certificate)
         written = status
 
 

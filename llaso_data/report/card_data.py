@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.filters.rules import Columns
@@ -272,7 +271,7 @@ def numbers_of(uri: str, ids: Collection[str]) -> dict[str, tuple[float, float]]
     """(value, threshold) of those utterances in a verdict table, NaN where it has none; a batch in memory."""
     wanted = pa.array(sorted(ids), pa.string())
     numbers: dict[str, tuple[float, float]] = {}
-    with storage.open_read(uri) as file:
+    with columns.reading(uri) as file:
         batches = pq.ParquetFile(file).iter_batches(1 << 16, columns=["id", "value", "threshold"], use_threads=False)
         for batch in batches:
             for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():

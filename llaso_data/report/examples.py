@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import audio, storage
+from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit
+from llaso_data.filters import audit, columns
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.pipeline import commit
 from llaso_data.records import Utterance, Word, from_table
@@ -80,7 +80,7 @@ def read_rows(align: str, blocks: Sequence[str], places: Sequence[Place]) -> dic
     found: dict[Place, Utterance] = {}
     for block in sorted({place.block for place in places}):
         here = sorted({place for place in places if place.block == block})
-        with storage.open_read(commit.part_uri(align, blocks[block])) as file:
+        with columns.reading(commit.part_uri(align, blocks[block])) as file:
             table = pq.read_table(file, use_threads=False)
         rows = from_table(table.take([place.row for place in here]), Utterance)
         found.update(zip(here, rows, strict=True))
@@ -94,7 +94,7 @@ def find(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, Pla
     for number, block in enumerate(blocks):
         if len(found) == len(wanted):
             break
-        with storage.open_read(commit.part_uri(align, block)) as file:
+        with columns.reading(commit.part_uri(align, block)) as file:
             column = pq.ParquetFile(file).read(["id"], use_threads=False)["id"]
         for row in np.flatnonzero(np.asarray(pc.is_in(column, value_set=wanted))).tolist():
             found.setdefault(column[row].as_py(), Place(number, row))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.filters import acceptance
 from llaso_data.filters.acceptance import CONFIDENCE, GOOD
 from llaso_data.shards import layout, schemas
@@ -56,7 +56,7 @@ def carry(align: str, out: str, manifest: Mapping[str, Any]) -> Standing:
         remove(place)
     else:
         dataset = {**known.certificate["dataset"], "shards": manifest["digest"]}
-        storage.write_json(place, {**known.certificate, "dataset": dataset})
+        checksums.write_json(place, {**known.certificate, "dataset": dataset})
     return known
 
 
@@ -123,12 +123,12 @@ def _missed(said: Mapping[str, Any]) -> str:
 
 
 def _read(place: str) -> Any:
-    """What lies there, None where nothing does; what is no JSON comes as the empty string."""
+    """What lies there, None where nothing does; what is damaged or no JSON comes as the empty string."""
     try:
-        return storage.read_json(place)
+        return checksums.read_json(place)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, checksums.DamagedError):
         return ""
 
 

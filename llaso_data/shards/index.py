@@ -1,7 +1,8 @@
 """The index of shards: one row per sample, Arrow IPC without compression, so that it is read by mapping it.
 
 A *sidecar* lies beside each tar and is written after it: it is the shard's commit. ``index.arrow`` holds the rows
-of all shards. Both have the columns of :data:`SCHEMA`; in ``index.arrow`` a column ``shard`` comes first.
+of all shards. Both have the columns of :data:`SCHEMA`; in ``index.arrow`` a column ``shard`` comes first. Both carry a
+checksum of their bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llaso_data import storage
+from llaso_data import sealed, storage
+from llaso_data.checksums import DamagedError
 from llaso_data.shards.layout import FORMAT_VERSION, Sample
 from llaso_data.shards.tar import ShardError
 
@@ -158,22 +160,23 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> N
     _write(uri, schema, (_numbered(sidecar, number) for number, (sidecar, _) in enumerate(sidecars)))
 
 
-def open_arrow(uri: str, whole: bool = True) -> pa.Table:
-    """The table of an index: mapped where it is local, else read. All of it is checked, a million rows in 0.1 s.
+def open_arrow(uri: str, whole: bool = True, trusted: bool = False) -> pa.Table:
+    """The table of an index: mapped where it is local, else read. Its checksum is compared, unless it is ``trusted``.
 
     Unchecked, a wrong offset would be read wherever it points, which ends the process. Without ``whole`` only the
-    structure is: for who checks every row that it reads. Raises FileNotFoundError, or :class:`ShardError` where it
-    is not a complete Arrow file with the columns of an index.
+    structure of the table is looked at: for who checks every row that it reads. Raises FileNotFoundError, or
+    :class:`ShardError` where it is not a complete Arrow file with the columns of an index.
     """
     try:
-        if storage.is_local(uri):
-            source = pa.memory_map(storage.absolute(uri), "r")
-        else:
-            source = pa.BufferReader(storage.read_bytes(uri))
+        source = _source(uri)
+        if not trusted:
+            sealed.check(source, uri, sealed.ARROW)
         table = pa.ipc.open_file(source).read_all()
         table.validate(full=whole)
     except FileNotFoundError:
         raise
+    except DamagedError as error:
+        raise ShardError(f"{error}; build the index again") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ShardError(f"{uri} is not a complete Arrow file ({error}); build the index again") from error
     wrong = [field.name for field in SCHEMA if table.schema.get_all_field_indices(field.name) == []]
@@ -183,6 +186,17 @@ def open_arrow(uri: str, whole: bool = True) -> pa.Table:
     if wrong:
         raise ShardError(f"{uri} is no index: {', '.join(wrong)} is missing or of another type; build the index again")
     return table
+
+
+def has_checksum(table: pa.Table) -> bool:
+    """Whether the index that this table was read from carries a checksum; those of earlier versions have none."""
+    return sealed.FIELD.encode() in (table.schema.metadata or {})
+
+
+def _source(uri: str) -> pa.NativeFile:
+    return (
+        pa.memory_map(storage.absolute(uri), "r") if storage.is_local(uri) else pa.BufferReader(storage.read_bytes(uri))
+    )
 
 
 def _lacks(parts: pa.StructArray, name: str) -> bool:
@@ -217,13 +231,20 @@ def _numbered(uri: str, number: int) -> pa.Table:
 
 def _write(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Batches of about :data:`BATCH_ROWS` rows, whatever the sizes of the tables."""
+    schema = schema.with_metadata({**schema.metadata, sealed.FIELD: sealed.BLANK})
+    with storage.whole(uri) as path:
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            _write_batches(writer, schema, tables)
+        sealed.seal(path, sealed.ARROW)
+
+
+def _write_batches(writer: pa.ipc.RecordBatchFileWriter, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     bare = schema.remove_metadata()
-    with storage.whole(uri) as path, pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        waiting: list[pa.Table] = []
-        for table in tables:
-            waiting.append(table.cast(bare).replace_schema_metadata(schema.metadata))
-            if sum(item.num_rows for item in waiting) >= BATCH_ROWS:
-                writer.write_table(pa.concat_tables(waiting).combine_chunks())
-                waiting = []
-        if waiting:
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table.cast(bare).replace_schema_metadata(schema.metadata))
+        if sum(item.num_rows for item in waiting) >= BATCH_ROWS:
             writer.write_table(pa.concat_tables(waiting).combine_chunks())
+            waiting = []
+    if waiting:
+        writer.write_table(pa.concat_tables(waiting).combine_chunks())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from llaso_data import records, storage
+from llaso_data import checksums, records, storage
 from llaso_data.shards import index, layout
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.reader import open_index
@@ -61,7 +61,7 @@ def finish(
             for info in infos
         ],
     }
-    storage.write_json(storage.join(out, layout.MANIFEST), manifest)
+    checksums.write_json(storage.join(out, layout.MANIFEST), manifest)
     return manifest
 
 
@@ -88,9 +88,9 @@ def counts(table: pa.Table, column: str) -> dict[str, dict[str, float]]:
 
 
 def plan_of(uri: str) -> str | None:
-    """The plan that a folder's manifest states; None where it has no manifest of shards."""
+    """The plan that a folder's manifest states; None where it has no manifest of shards. Raises DamagedError."""
     try:
-        manifest = storage.read_json(storage.join(uri, layout.MANIFEST))
+        manifest = checksums.read_json(storage.join(uri, layout.MANIFEST), "; remove it and run the command again")
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:

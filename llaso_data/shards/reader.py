@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from isal.isal_zlib import crc32  # a tenth of the time of zlib's, which would be a third of all reading
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
@@ -55,14 +55,15 @@ def index_uri(uri: str) -> str:
     return storage.join(storage.absolute(uri), layout.INDEX)
 
 
-def open_index(uri: str, whole: bool = True, copy: str | None = None) -> Index:
+def open_index(uri: str, whole: bool = True, copy: str | None = None, trusted: bool = False) -> Index:
     """The index of a folder of shards, checked as :func:`~llaso_data.shards.index.open_arrow` does.
 
-    ``copy`` is a local copy of it, to be mapped. Raises LLaSOError where there is none or it cannot be read.
+    ``copy`` is a local copy of it, to be mapped; ``trusted`` is one whose checksum was compared before. Raises
+    LLaSOError where there is none or it cannot be read.
     """
     path = copy or index_uri(uri)
     try:
-        table = open_arrow(path, whole)
+        table = open_arrow(path, whole, trusted)
     except FileNotFoundError as error:
         raise LLaSOError(
             f"{uri} has no {layout.INDEX}: run `llaso-data shard` to the end, or `llaso-data index` for other tars"
@@ -95,7 +96,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
         raise LLaSOError(f"{path} is not the manifest of shards")
     check_version(manifest.get("format_version"), path)
-    return manifest
+    return checksums.opened(manifest, path, "; fetch it again, or remove it and write the shards or the index again")
 
 
 def check_version(version: object, path: str) -> None:

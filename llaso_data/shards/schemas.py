@@ -21,6 +21,7 @@ _MAYBE_SECONDS: Schema = {"type": ["number", "null"], "minimum": 0}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _HEX_32: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _HEX_64: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_CHECKSUM: Schema = {"type": "string", "pattern": "^crc32:[0-9a-f]{8}$"}
 _PART: Schema = {"type": "string", "pattern": r"^((0|[1-9][0-9]*)\.)?[a-z0-9]+$"}
 
 
@@ -121,7 +122,8 @@ MANIFEST: Schema = {
             "shards": _list(
                 _object({"path": _TEXT, "sha256": _HEX_64, "bytes": _COUNT, "samples": _COUNT, "hours": _SECONDS})
             ),
-        }
+        },
+        {"checksum": _CHECKSUM},
     ),
 }
 
@@ -173,6 +175,7 @@ CERTIFICATE: Schema = {
                 )
             ),
             "sample": _list(_object({"id": _HEX_32, "heard": _HEX_32, "answer": _ANSWER}), 1),
-        }
+        },
+        {"checksum": _CHECKSUM},
     ),
 }

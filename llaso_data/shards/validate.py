@@ -16,7 +16,7 @@ from typing import Any
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import certificate, foreign, layout, manifest, schemas, tar
-from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, open_arrow
+from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
 from llaso_data.shards.layout import Sample
 from llaso_data.shards.reader import Index, locate, open_index, read_manifest
 from llaso_data.shards.tar import ShardError
@@ -37,7 +37,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a validation saw. ``samples`` and ``hours`` are those that were read, not those that were promised."""
+    """What a validation saw. ``samples`` and ``hours`` are those that were read, not those that were promised.
+
+    ``without_checksum`` counts indexes and sidecars that an earlier version wrote; None where there are none.
+    """
 
     uri: str
     shards: int
@@ -45,6 +48,7 @@ class Report:
     hours: float
     bytes: int
     problems: tuple[Problem, ...]
+    without_checksum: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -69,19 +73,23 @@ def validate(uri: str, *, progress: Callable[[int, int], None] | None = None) ->
     ]
     if problems:
         return Report(uri, 0, 0, 0.0, 0, tuple(problems))
-    samples, duration_s, size_bytes = 0, 0.0, 0
+    samples, duration_s, size_bytes, unsealed = 0, 0.0, 0, int(not has_checksum(index.table))
     for number, entry in enumerate(stated["shards"]):
         check = _Shard(locate(uri, entry["path"]), entry, stated["profile"], stated["options"] or {})
         problems += check.run(index, number)
-        samples, duration_s, size_bytes = (
+        samples, duration_s, size_bytes, unsealed = (
             samples + check.samples,
             duration_s + check.duration_s,
             size_bytes + check.bytes,
+            unsealed + check.unsealed,
         )
         if progress is not None:
             progress(number + 1, len(stated["shards"]))
     problems += _totals(uri, stated, index, samples)
-    return Report(uri, len(stated["shards"]), samples, manifest.hours(duration_s), size_bytes, tuple(problems))
+    if stated["profile"] == manifest.FOREIGN:
+        problems += _foreign_sidecars(uri)
+    hours = manifest.hours(duration_s)
+    return Report(uri, len(stated["shards"]), samples, hours, size_bytes, tuple(problems), unsealed or None)
 
 
 def _totals(uri: str, stated: Mapping[str, Any], index: Index, samples: int) -> Iterator[Problem]:
@@ -109,6 +117,16 @@ def _totals(uri: str, stated: Mapping[str, Any], index: Index, samples: int) -> 
             yield Problem(name, None, "is not in the manifest")
 
 
+def _foreign_sidecars(uri: str) -> Iterator[Problem]:
+    """Those beside the index of tars made elsewhere: `llaso-data index` takes their rows when it is run again."""
+    for row in storage.listing(uri):
+        if row["path"].endswith(".arrow") and row["path"] != layout.INDEX:
+            try:
+                open_arrow(storage.join(uri, row["path"]))
+            except ShardError as error:
+                yield Problem(row["path"], None, str(error))
+
+
 class _Shard:
     """One tar while it is walked: what was counted, and what was wrong."""
 
@@ -124,6 +142,7 @@ class _Shard:
         self.samples = 0
         self.duration_s = 0.0
         self.bytes = 0
+        self.unsealed = False
         self.problems: list[Problem] = []
         self.rows: list[IndexRow] = []
         self.not_understood: set[int] = set()  # offsets of samples that are reported already
@@ -169,6 +188,7 @@ class _Shard:
         except (FileNotFoundError, ShardError) as error:
             self._add(None, f"its sidecar {name} is missing or damaged ({type(error).__name__})")
             return
+        self.unsealed = not has_checksum(table)
         self._compare(table.select(SCHEMA.names).to_pylist(), name)
 
     def _compare(self, rows: list[dict[str, Any]], where: str) -> None:

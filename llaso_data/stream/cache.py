@@ -48,12 +48,14 @@ class FileCache:
             os.utime(path)
         return descriptor
 
-    def copy(self, uri: str) -> str | None:
-        """The path of a copy of a file, brought here if need be; None where it is larger than the limit.
+    def copy(self, uri: str, anew: bool = False) -> str | None:
+        """The path of a copy of a file, brought here if need be or ``anew``; None where it is larger than the limit.
 
         Raises FileNotFoundError, and StoreError where the store fails.
         """
         version = storage.stat(uri)["version"]
+        if anew:
+            self.drop(uri, version)
         self.fill(uri, version, wait=True)
         path = self.path(uri, version)
         return str(path) if path.exists() else None

@@ -1,7 +1,7 @@
 """The index as the stream reads it: a few rows at a time out of mapped columns, never a whole column in memory.
 
-An index of 25 million samples has some gigabytes. :func:`llaso_data.shards.reader.open_index` checks every byte of
-one; here its structure is checked when it is opened, and what a row says when that row is read.
+An index of 25 million samples has some gigabytes. Its checksum is compared once, by the process that opens it for the
+others; besides, its structure is checked when it is opened, and what a row says when that row is read.
 """
 
 from __future__ import annotations
@@ -60,19 +60,26 @@ class Columns:
         self.first_rows = np.asarray(index.first_rows, np.int64)
 
     @classmethod
-    def open(cls, uri: str, cache: FileCache | None = None) -> Columns:
+    def open(cls, uri: str, cache: FileCache | None = None, trusted: bool = False) -> Columns:
         """Of a folder of shards; with a cache the index of a store is mapped there, once for all processes of a node.
 
-        Raises LLaSOError where it has no index.
+        A copy that is damaged is fetched again. An index that another process has checked is ``trusted``. Raises
+        LLaSOError where it has no index, or a damaged one.
         """
+        if cache is None or storage.is_local(uri):
+            return cls(open_index(uri, whole=False, trusted=trusted), cache)
         copy = None
-        if cache is not None and not storage.is_local(uri):
-            with suppress(FileNotFoundError):  # which opening it will say in better words
-                copy = cache.copy(index_uri(uri))
-        return cls(open_index(uri, whole=False, copy=copy), cache)
+        with suppress(FileNotFoundError):  # which opening it will say in better words
+            copy = cache.copy(index_uri(uri))
+        try:
+            return cls(open_index(uri, whole=False, copy=copy, trusted=trusted), cache)
+        except ShardError:
+            if copy is None:
+                raise
+            return cls(open_index(uri, whole=False, copy=cache.copy(index_uri(uri), anew=True)), cache)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Columns.open, (self.index.uri, self._cache)  # a worker maps the file itself
+        return Columns.open, (self.index.uri, self._cache, True)  # a worker maps the file itself
 
     def __len__(self) -> int:
         return len(self.index)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import sealed
+from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate.layouts import Prediction
 from llaso_model.evaluate.rows import Row
@@ -19,7 +19,6 @@ _ROW = ("said", "given", "wanted", "badness")
 def write(rows: Sequence[Row], path: str) -> None:
     """Writes rows as Parquet: a column for every field, the statistics as a map from metric to numbers."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     text = pa.string()
     types = {
@@ -35,9 +34,7 @@ def write(rows: Sequence[Row], path: str) -> None:
     arrays = {name: pa.array(values, types.get(name, text)) for name, values in columns.items()}
     stats = [[(name, list(values)) for name, values in sorted(row.stats.items())] for row in rows]
     arrays["stats"] = pa.array(stats, pa.map_(text, pa.list_(pa.float64())))
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(arrays), buffer, compression="zstd")
-    storage.write_bytes(path, buffer.getvalue())
+    sealed.write_parquet(path, pa.table(arrays), compression="zstd")
 
 
 def read(path: str) -> list[Row]:
@@ -46,10 +43,12 @@ def read(path: str) -> list[Row]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(storage.read_bytes(path)))
-        return [_row(row) for row in table.to_pylist()]
+        with sealed.read_parquet(path) as file:
+            return [_row(row) for row in pq.read_table(file).to_pylist()]
     except FileNotFoundError as error:
         raise LLaSOError(f"{path}: not there; llaso-model score writes it") from error
+    except DamagedError as error:
+        raise DamagedError(f"{error}; run llaso-model score again") from error
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise LLaSOError(f"{path}: not rows of llaso-model score ({error})") from error
 
