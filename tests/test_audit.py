@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from scipy.stats import binom
 
 import llaso_data
+from llaso_data import checksums
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit as drawing
@@ -265,7 +266,7 @@ def test_the_certificate_comes_and_goes_with_the_answers(tmp_path: Path) -> None
     assert settle(found).certificate is None and not place.exists()
     judge_all(found, "Bo", lambda n: None if n else GOOD)
     status = settle(found)
-    assert status.certificate == json.loads(place.read_text()) and status.certificate["passed"]
+    assert status.certificate == checksums.read_json(str(place)) and status.certificate["passed"]
     first = found.items[0]
     with answers.at_work(found.align, found.verdicts, "Bo") as work:
         work.say([(first.utterance.id, first.heard, None)])
