@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,25 +13,31 @@ from typing import BinaryIO, cast
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.tar_links import BrokenLink, Links
+from llaso_data.tar_members import BrokenTar, Member, TarMembers
 
 WHOLE_READ_BYTES = 64 * 1024 * 1024
 """A remote member up to this size is fetched by one complete range request; a larger one is read as it is used."""
+
+SPARSE = "it is stored sparse, in pieces; write the tar without --sparse"
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
     """``members``: name → (offset of its bytes, size), in the order of the archive; the first of equal names stands.
 
-    ``repeated`` names the members that came again; ``problem`` says why the archive could not be read to its end.
+    A link stands for the file that it names. ``repeated`` names the members that came again, ``lost`` those whose
+    content cannot be had, with the reason; ``problem`` says why the archive could not be read to its end.
     """
 
     members: MappingProxyType[str, tuple[int, int]]
     repeated: tuple[str, ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
     problem: str | None = None
 
 
 def directory(uri: str) -> Directory:
-    """The regular members of a plain tar. A tar that is cut short gives its whole members and a ``problem``.
+    """The files of a plain tar, also of joined ones; a tar that is cut short gives its whole members and a ``problem``.
 
     Raises FileNotFoundError, and LLaSOError where the file is not a plain tar at all (a compressed one is not:
     its members cannot be reached without unpacking all before them).
@@ -43,36 +48,73 @@ def directory(uri: str) -> Directory:
 
 @functools.lru_cache(maxsize=16)
 def _directory(uri: str, version: str) -> Directory:
-    members: dict[str, tuple[int, int]] = {}
+    files: dict[str, tuple[int, int]] = {}
+    links: dict[str, Member] = {}
+    folders: set[str] = set()
+    order: dict[str, None] = {}
     repeated: list[str] = []
-    problem = None
+    lost: list[tuple[str, str]] = []
+    last, problem = None, None
     with storage.open_read(uri) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
+        members = TarMembers(cast(BinaryIO, file))
         try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for info in tar:
-                    if not info.isreg():
-                        continue
-                    if info.offset_data + info.size > size:
-                        problem = f"the archive ends inside {info.name}"
-                    elif info.name in members:
-                        repeated.append(info.name)
+            for member in members:
+                last = member.name
+                if member.kind == "folder":
+                    folders.add(member.name)
+                elif member.kind == "special":
+                    continue
+                elif member.name in order:
+                    repeated.append(member.name)
+                else:
+                    order[member.name] = None
+                    if member.kind == "file":
+                        files[member.name] = (member.offset, member.size)
+                    elif member.kind == "sparse":
+                        lost.append((member.name, SPARSE))
                     else:
-                        members[info.name] = (info.offset_data, info.size)
-        except tarfile.TarError as error:
-            if not members and problem is None:
+                        links[member.name] = member
+        except BrokenTar as error:
+            if last is None:
                 raise LLaSOError(f"{uri}: not a plain tar ({error}); unpack compressed archives first") from error
-            problem = problem or f"the archive breaks off after {next(reversed(members))} ({error})"
-    return Directory(MappingProxyType(members), tuple(repeated), problem)
+            problem = f"the archive breaks off after {last} ({error})"
+    if members.trailing is not None:
+        problem = f"after the archive's end, from byte {members.trailing} on, comes what is no tar"
+    found = _followed(files, links, folders, order, lost) if links else files
+    return Directory(MappingProxyType(found), tuple(repeated), tuple(lost), problem)
+
+
+def _followed(
+    files: dict[str, tuple[int, int]],
+    links: dict[str, Member],
+    folders: set[str],
+    order: dict[str, None],
+    lost: list[tuple[str, str]],
+) -> dict[str, tuple[int, int]]:
+    """Files and links in their ``order``; links that lead to nothing are added to ``lost``."""
+    known, found = Links(files, links, folders), {}
+    for name in order:
+        try:
+            place = known.place(links[name]) if name in links else files.get(name)
+        except BrokenLink as error:
+            lost.append((name, str(error)))
+            continue
+        if place is not None:
+            found[name] = place
+    return found
 
 
 @contextmanager
 def open_member(uri: str, member: str) -> Iterator[BinaryIO]:
-    """The bytes of one member, seekable, read in place. Raises FileNotFoundError for an unknown member."""
-    found = directory(uri).members.get(member)
+    """The bytes of one member, seekable, read in place; of a link those of the file that it names.
+
+    Raises FileNotFoundError for an unknown member, and for a link that leads to nothing.
+    """
+    known = directory(uri)
+    found = known.members.get(member)
     if found is None:
-        raise FileNotFoundError(f"{uri}: no member {member}")
+        why = next((why for name, why in known.lost if name == member), "no such file")
+        raise FileNotFoundError(f"{uri}!{member}: {why}")
     offset, size = found
     if not storage.is_local(uri) and size <= WHOLE_READ_BYTES:
         fs, path = storage.filesystem(uri)

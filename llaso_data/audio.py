@@ -66,7 +66,8 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
             with archive.open_member(uri, member) as file:
                 yield file
     except FileNotFoundError as error:
-        raise AudioError("missing", f"{label}: no such file; correct the path or remove the entry") from error
+        why = f"{label}: no such file" if member is None or error.errno else str(error)
+        raise AudioError("missing", f"{why}; correct the path or remove the entry") from error
     except OSError as error:
         if storage.is_local(uri):
             raise AudioError("unreadable", f"{label}: cannot be opened ({error.strerror or error})") from error

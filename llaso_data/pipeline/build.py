@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -57,6 +58,7 @@ class BuildSummary:
     judged: bool  # false where the same verdict table was already there
     wall_s: float
     max_failures: float = field(default=1.0)
+    notes: dict[str, int] = field(default_factory=dict)  # what the readers say of the sources besides the inputs
 
     @property
     def failed_share(self) -> float:
@@ -86,7 +88,10 @@ def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummar
 
 def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: float) -> BuildSummary:
     out = held.uri
-    readers = [sources.read(spec) for spec in recipe.sources]  # what is wrong with any is said before the work starts
+    notes: Counter[str] = Counter()
+    readers = [
+        sources.read(spec, notes) for spec in recipe.sources
+    ]  # what is wrong with any is said before the work starts
     for folder in (out, storage.join(out, "observations"), storage.join(out, "verdicts")):
         storage.sweep(folder)
     storage.sweep_scratch()
@@ -107,6 +112,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
         judged=made,
         wall_s=time.monotonic() - started,
         max_failures=recipe.judge.max_failures,
+        notes=dict(sorted(notes.items())),
     )
 
 

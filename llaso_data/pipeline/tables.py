@@ -39,6 +39,8 @@ def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
         table.add_row("blocks observed now", f"{summary['blocks_observed']:,} of {summary['blocks']:,}", "")
     for name, number in summary.get("model_calls", {}).items():
         row(name.replace("_", " "), number)
+    for name, number in summary.get("notes", {}).items():
+        row(name, number)
     return table
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -24,15 +25,18 @@ READERS: dict[Layout, Callable[[SourceSpec, Tree], Iterator[Entry]]] = {
 }
 
 
-def read(spec: SourceSpec) -> Iterator[Input]:
+def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]:
     """Every input of a source in the order of its path, at most ``spec.limit``.
 
     What cannot be used yields an Input too, with a ``failure``: ``bad_row`` (file and line in its detail),
-    ``bad_text``, ``bad_name``, or a broken archive's ``truncated`` and ``unreadable``. Raises LLaSOError at the call
+    ``bad_text``, ``bad_name``, or a broken archive's ``truncated`` and ``unreadable``. ``notes`` counts, while it is
+    read, what is to be said of the source besides its inputs. Raises LLaSOError at the call
     where the path does not exist or holds no audio, or the recipe's values for it are not understood.
     """
     check_given(spec)
     tree = open_tree(spec)
+    if notes is not None:
+        tree = replace(tree, notes=notes)
     found = READERS[layout_of(spec, tree)](spec, tree)
     corpus = spec.corpus or corpus_name(spec.path)
     return (to_input(entry, spec, corpus) for entry in islice(_no_repeats(found), spec.limit))

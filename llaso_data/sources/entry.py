@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
@@ -73,14 +74,22 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A source opened: ``root`` is a folder's absolute URI, or a file's; ``rows`` are the folder's files."""
+    """A source opened: ``root`` is a folder's absolute URI, or a file's; ``rows`` are the folder's files.
+
+    ``notes`` counts what a reader wants said of the source at the end, besides its entries.
+    """
 
     root: str
     is_file: bool = False
     rows: tuple[tuple[str, int, str], ...] = ()  # (path relative to root, size in bytes, version)
+    notes: Counter[str] = field(default_factory=Counter, compare=False)
 
     def uri(self, path: str) -> str:
         return storage.join(self.root, path)
+
+    def note(self, what: str, count: int) -> None:
+        if count:
+            self.notes[what] += count
 
 
 def bad_row(root: str, container: str, where: str, detail: str, reason: str = "bad_row") -> Entry:

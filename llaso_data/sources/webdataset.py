@@ -1,4 +1,8 @@
-"""WebDataset tars: members that share a key are one sample; audio, with ``.txt`` or ``.json`` beside it."""
+"""WebDataset tars: members that share a key are one sample; audio, with ``.txt`` or ``.json`` beside it.
+
+Which members share one, :mod:`llaso_data.sample_names` says. A text or JSON whose name is the audio's own but for the
+ending is that audio's, one whose name is the key alone is the whole sample's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
-from llaso_data import archive, storage
+from llaso_data import archive, sample_names, storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
@@ -35,7 +39,7 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
             )
     if not tars:
         raise LLaSOError(f"{spec.path}: no .tar below it")
-    return (entry for root, path in sorted(tars) for entry in _tar(root, path))
+    return (entry for root, path in sorted(tars) for entry in _tar(tree, root, path))
 
 
 def expand(pattern: str) -> list[str]:
@@ -63,14 +67,7 @@ def _choices(inside: str) -> list[str]:
     return [f"{number:0{width}d}" for number in range(first, last + step, step)]
 
 
-def split(member: str) -> tuple[str, str]:
-    """(key, extension) as webdataset divides a member's name: at the first dot after the last slash."""
-    folder, slash, name = member.rpartition("/")
-    key, _, kind = name.partition(".")
-    return folder + slash + key, kind.lower()
-
-
-def _tar(root: str, path: str) -> Iterator[Entry]:
+def _tar(tree: Tree, root: str, path: str) -> Iterator[Entry]:
     uri = storage.join(root, path)
     try:
         found = archive.directory(uri)
@@ -78,16 +75,16 @@ def _tar(root: str, path: str) -> Iterator[Entry]:
     except LLaSOError as error:
         yield bad_row(root, uri, path, str(error).removeprefix(f"{uri}: "), reason="unreadable")
         return
-    samples: dict[str, list[str]] = {}
-    for member in found.members:
-        key, kind = split(member)
-        if key and kind:
-            samples.setdefault(key, []).append(member)
+    grouped = sample_names.group(found.members)
+    tree.note("samples whose key ends at the last dot", grouped.at_last_dot)
+    tree.note("members that belong to no sample", sum(map(len, grouped.left_out.values())))
     with storage.open_read(uri) as file:
-        for key in sorted(samples, key=lambda key: min(samples[key])):
-            yield from _sample(root, path, key, sorted(samples[key]), found, version, file)
+        for key, members in sorted(grouped.samples.items(), key=lambda sample: min(sample[1])):
+            yield from _sample(root, path, key, sorted(members), found, version, file)
     for number, member in enumerate(found.repeated, 1):
         yield bad_row(root, uri, f"{path}!{member} (repeat {number})", "the name stands in the archive more than once")
+    for member, why in found.lost:
+        yield bad_row(root, uri, f"{path}!{member} (lost)", why)
     if found.problem:
         yield bad_row(root, uri, path, f"{found.problem}; fetch it again", reason="truncated")
 
@@ -100,31 +97,35 @@ def _sample(
     if not audio:
         yield bad_row(root, uri, f"{path}!{key}", f"no audio among {', '.join(members)}")
         return
-    said = Said()
-    failure = None
+    said: dict[str, tuple[Said, Failure | None]] = {}  # by the name that stands before the ending
     for member in members:
-        kind = split(member)[1]
-        if kind in ("txt", "json"):
+        if extension(member) in ("txt", "json"):
             offset, size_bytes = found.members[member]
             file.seek(offset)
-            more, wrong = _said(file.read(size_bytes), kind, f"{uri}!{member}")
-            said = _merged(said, more)
-            failure = failure or wrong
+            more, wrong = _said(file.read(size_bytes), extension(member), f"{uri}!{member}")
+            before, failure = said.get(_stem(member), (Said(), None))
+            said[_stem(member)] = _merged(before, more), failure or wrong
+    of_all, failure = said.get(key, (Said(), None))
     if len(audio) > 1:
-        said = replace(said, text=None)  # whose it is, nobody says
+        of_all = replace(of_all, text=None)  # whose it is, nobody says
     for member in audio:
+        own, wrong = said.get(_stem(member), (Said(), None)) if _stem(member) != key else (Said(), None)
         yield Entry(
             path=path,
             uri=uri,
             root=root,
             container=uri,
             member=member,
-            said=said,
+            said=_merged(of_all, own),
             size_bytes=found.members[member][1],
             version=version,
-            failure=failure,
+            failure=failure or wrong,
             where=f"{path}!{member}",
         )
+
+
+def _stem(member: str) -> str:
+    return member.rpartition(".")[0]
 
 
 def _said(data: bytes, kind: str, place: str) -> tuple[Said, Failure | None]:
