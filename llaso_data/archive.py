@@ -7,14 +7,14 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import BinaryIO, cast
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.tar_links import BrokenLink, Links
-from llaso_data.tar_members import BrokenTar, Member, TarMembers
+from llaso_data.tar_members import BrokenTar, Member, NotTar, TarMembers
 
 WHOLE_READ_BYTES = 64 * 1024 * 1024
 """A remote member up to this size is fetched by one complete range request; a larger one is read as it is used."""
@@ -26,13 +26,13 @@ SPARSE = "it is stored sparse, in pieces; write the tar without --sparse"
 class Directory:
     """``members``: name → (offset of its bytes, size), in the order of the archive; the first of equal names stands.
 
-    A link stands for the file that it names. ``repeated`` names the members that came again, ``lost`` those whose
-    content cannot be had, with the reason; ``problem`` says why the archive could not be read to its end.
+    A link stands for the file that it names. ``repeated`` names the members that came again; ``broken`` says
+    of members why their content cannot be had; ``problem`` says why the archive could not be read to its end.
     """
 
     members: MappingProxyType[str, tuple[int, int]]
     repeated: tuple[str, ...] = ()
-    lost: tuple[tuple[str, str], ...] = ()
+    broken: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
     problem: str | None = None
 
 
@@ -53,7 +53,7 @@ def _directory(uri: str, version: str) -> Directory:
     folders: set[str] = set()
     order: dict[str, None] = {}
     repeated: list[str] = []
-    lost: list[tuple[str, str]] = []
+    broken: dict[str, str] = {}
     last, problem = None, None
     with storage.open_read(uri) as file:
         members = TarMembers(cast(BinaryIO, file))
@@ -71,17 +71,17 @@ def _directory(uri: str, version: str) -> Directory:
                     if member.kind == "file":
                         files[member.name] = (member.offset, member.size)
                     elif member.kind == "sparse":
-                        lost.append((member.name, SPARSE))
+                        broken[member.name] = SPARSE
                     else:
                         links[member.name] = member
+        except NotTar as error:
+            raise LLaSOError(f"{uri}: not a plain tar ({error}); unpack compressed archives first") from error
         except BrokenTar as error:
-            if last is None:
-                raise LLaSOError(f"{uri}: not a plain tar ({error}); unpack compressed archives first") from error
-            problem = f"the archive breaks off after {last} ({error})"
+            problem = f"the archive breaks off{f' after {last}' if last else ''} ({error})"
     if members.trailing is not None:
         problem = f"after the archive's end, from byte {members.trailing} on, comes what is no tar"
-    found = _followed(files, links, folders, order, lost) if links else files
-    return Directory(MappingProxyType(found), tuple(repeated), tuple(lost), problem)
+    found = _followed(files, links, folders, order, broken) if links else files
+    return Directory(MappingProxyType(found), tuple(repeated), MappingProxyType(broken), problem)
 
 
 def _followed(
@@ -89,15 +89,15 @@ def _followed(
     links: dict[str, Member],
     folders: set[str],
     order: dict[str, None],
-    lost: list[tuple[str, str]],
+    broken: dict[str, str],
 ) -> dict[str, tuple[int, int]]:
-    """Files and links in their ``order``; links that lead to nothing are added to ``lost``."""
+    """Files and links in their ``order``; links that lead to nothing are added to ``broken``."""
     known, found = Links(files, links, folders), {}
     for name in order:
         try:
             place = known.place(links[name]) if name in links else files.get(name)
         except BrokenLink as error:
-            lost.append((name, str(error)))
+            broken[name] = str(error)
             continue
         if place is not None:
             found[name] = place
@@ -113,8 +113,7 @@ def open_member(uri: str, member: str) -> Iterator[BinaryIO]:
     known = directory(uri)
     found = known.members.get(member)
     if found is None:
-        why = next((why for name, why in known.lost if name == member), "no such file")
-        raise FileNotFoundError(f"{uri}!{member}: {why}")
+        raise FileNotFoundError(f"{uri}!{member}: {known.broken.get(member, 'no such file')}")
     offset, size = found
     if not storage.is_local(uri) and size <= WHOLE_READ_BYTES:
         fs, path = storage.filesystem(uri)

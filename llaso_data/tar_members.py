@@ -38,7 +38,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 class BrokenTar(Exception):
-    """A tar cannot be read on: it is cut short, damaged, or none at all. The text says what and where."""
+    """A tar cannot be read on: it is cut short or damaged. The text says what and where."""
+
+
+class NotTar(BrokenTar):
+    """A file does not begin as a tar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,16 @@ class TarMembers:
 
     def __iter__(self) -> Iterator[Member]:
         if self._size == 0:
-            raise BrokenTar("the file is empty")
+            raise NotTar("the file is empty")
         at = 0
         while at < self._size:
             block = self._read(at, BLOCK_BYTES)
             if block == _ZEROS[: len(block)]:
                 at = self._end(at)
                 continue
-            if len(block) < BLOCK_BYTES:
-                raise BrokenTar(f"it is cut short inside a header (byte {at})")
-            _check(block, at)
+            if not _is_header(block):
+                what = "it is cut short inside a header" if len(block) < BLOCK_BYTES else "no readable tar header"
+                raise (BrokenTar if at else NotTar)(f"{what} (byte {at})")
             self.ended = False
             kind = block[156]
             if kind in _LONG or kind in _PAX or kind == _GLOBAL:
@@ -158,9 +162,7 @@ class TarMembers:
         if at >= self._size:
             return self._size
         at -= (at - start) % BLOCK_BYTES
-        try:
-            _check(self._read(at, BLOCK_BYTES), at)
-        except BrokenTar:
+        if not _is_header(self._read(at, BLOCK_BYTES)):
             self.trailing = at
             return self._size
         self.joined += 1
@@ -171,16 +173,17 @@ class TarMembers:
         return self._file.read(count)
 
 
-def _check(block: bytes, at: int) -> None:
-    """Raises BrokenTar where a header's checksum is not right; some old programs took bytes for signed."""
+def _is_header(block: bytes) -> bool:
+    """Whether a header is all there and its checksum right; some old programs took bytes for signed."""
     try:
         stated = int(block[148:156].split(b"\0", 1)[0].strip() or b"0", 8)
     except ValueError:
-        stated = -1
+        return False
+    if len(block) < BLOCK_BYTES:
+        return False
     rest = block[:148] + block[156:]
     unsigned = sum(rest) + 8 * 32
-    if len(block) < BLOCK_BYTES or (stated != unsigned and stated != unsigned - 256 * sum(byte > 127 for byte in rest)):
-        raise BrokenTar(f"no readable tar header at byte {at}")
+    return stated == unsigned or stated == unsigned - 256 * sum(byte > 127 for byte in rest)
 
 
 def _number(field: bytes, at: int) -> int:

@@ -14,7 +14,7 @@ from llaso_data.errors import AudioError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import Utterance
 from llaso_data.sources import read
-from tests.tars import packed
+from tests.tars import packed, sparse
 
 FLAC = audio.encode(np.full(1600, 50, np.int16), "flac")
 
@@ -52,6 +52,8 @@ def test_links_in_tars_are_read_and_those_that_lead_nowhere_are_counted(tmp_path
                 ("e.flac", "-> e.flac"),
                 ("f.flac", "=> away.flac"),
                 ("x/g.flac", "-> ../../a.flac"),
+                ("h.flac", FLAC),
+                ("h.txt", "-> no.txt"),
             ]
         )
     )
@@ -61,8 +63,10 @@ def test_links_in_tars_are_read_and_those_that_lead_nowhere_are_counted(tmp_path
         ("c.flac", "two"),
         ("x/b.flac", "two"),
     ]
-    assert [(reason, detail.split("!")[1].split(" ")[0]) for reason, detail in failures(found)] == [
-        ("bad_row", name) for name in ("d.flac", "e.flac", "f.flac", "x/g.flac")
+    assert [(reason, detail.split("!")[1].split(":")[0]) for reason, detail in failures(found)] == [
+        *(("unreadable", name) for name in ("d.flac", "e.flac", "f.flac")),
+        ("bad_text", "h.txt"),
+        ("unreadable", "x/g.flac"),
     ]
     assert len({audio.audio_id(audio.decode(str(tar), u.source.member)[0]) for u in found[:3]}) == 1
     rows = [{"audio": "a.tar", "member": name} for name in ("c.flac", "e.flac")]
@@ -80,3 +84,13 @@ def test_joined_tars_are_read_to_the_last_end(tmp_path: Path) -> None:
     found = utterances(tmp_path)
     assert [u.source.member for u in found if not u.failure] == ["0.flac", "1.flac", "2.flac", "0.flac"]
     assert [(reason, "comes what is no tar" in detail) for reason, detail in failures(found)] == [("truncated", True)]
+
+
+def test_a_sparse_member_fails_alone(tmp_path: Path) -> None:
+    tar = tmp_path / "a.tar"
+    tar.write_bytes(packed([("a.flac", FLAC)])[: 512 + len(FLAC) + -len(FLAC) % 512] + sparse("b.flac", FLAC))
+    found = utterances(tar)
+    assert [u.source.member for u in found if not u.failure] == ["a.flac"]
+    assert [(reason, "b.flac: it is stored sparse" in detail) for reason, detail in failures(found)] == [
+        ("unreadable", True)
+    ]

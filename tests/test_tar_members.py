@@ -81,10 +81,10 @@ def header(size: bytes = b"00000000001\0", kind: bytes = b"0") -> bytearray:
     ("data", "what"),
     [
         (b"", "empty"),
-        (b"not a tar" * 100, "no readable tar header at byte 0"),
+        (b"not a tar" * 100, r"no readable tar header \(byte 0\)"),
         (packed([("a", b"1" * 600)])[:1100], "ends inside a"),
         (packed([("a", b"1")])[:1024] + b"x" * 100, "cut short inside a header"),
-        (packed([("a", b"1")])[:1024] + b"x" * 512, "no readable tar header at byte 1024"),
+        (packed([("a", b"1")])[:1024] + b"x" * 512, r"no readable tar header \(byte 1024\)"),
         (bytes(header(b"-0000000001\0")), "impossible size"),
         (bytes(header(b"\xff" * 12)), "impossible size"),
         (bytes(header(b"\x80" + b"\xff" * 11)), "ends inside a"),

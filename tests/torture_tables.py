@@ -120,5 +120,6 @@ def tars(folder: Path, speech: Speech) -> list[Expected]:
         Expected("/good.tar!../../one.wav"),
         Expected("/good.tar", BAD_ROW, "good.tar!../../one.wav (repeat 1)"),
         Expected("/good.tar", BAD_ROW, "good.tar!alone: no audio"),
+        Expected("/good.tar", ("failed.unreadable",), "good.tar!link.wav: a link to /etc/passwd, out of the archive"),
         Expected("/cut.tar", ("failed.truncated",)),
     ]

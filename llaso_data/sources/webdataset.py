@@ -21,6 +21,7 @@ from llaso_data.sources.entry import Entry, Said, Tree, bad_row, clean_text, ext
 from llaso_data.sources.manifest import by_our_names, described
 
 MAX_TARS = 1_000_000
+_SILENT: tuple[Said, Failure | None] = (Said(), None)
 
 
 def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
@@ -75,7 +76,7 @@ def _tar(tree: Tree, root: str, path: str) -> Iterator[Entry]:
     except LLaSOError as error:
         yield bad_row(root, uri, path, str(error).removeprefix(f"{uri}: "), reason="unreadable")
         return
-    grouped = sample_names.group(found.members)
+    grouped = sample_names.group((*found.members, *found.broken))
     tree.note("samples whose key ends at the last dot", grouped.at_last_dot)
     tree.note("members that belong to no sample", sum(map(len, grouped.left_out.values())))
     with storage.open_read(uri) as file:
@@ -83,8 +84,6 @@ def _tar(tree: Tree, root: str, path: str) -> Iterator[Entry]:
             yield from _sample(root, path, key, sorted(members), found, version, file)
     for number, member in enumerate(found.repeated, 1):
         yield bad_row(root, uri, f"{path}!{member} (repeat {number})", "the name stands in the archive more than once")
-    for member, why in found.lost:
-        yield bad_row(root, uri, f"{path}!{member} (lost)", why)
     if found.problem:
         yield bad_row(root, uri, path, f"{found.problem}; fetch it again", reason="truncated")
 
@@ -97,19 +96,15 @@ def _sample(
     if not audio:
         yield bad_row(root, uri, f"{path}!{key}", f"no audio among {', '.join(members)}")
         return
-    said: dict[str, tuple[Said, Failure | None]] = {}  # by the name that stands before the ending
-    for member in members:
-        if extension(member) in ("txt", "json"):
-            offset, size_bytes = found.members[member]
-            file.seek(offset)
-            more, wrong = _said(file.read(size_bytes), extension(member), f"{uri}!{member}")
-            before, failure = said.get(_stem(member), (Said(), None))
-            said[_stem(member)] = _merged(before, more), failure or wrong
-    of_all, failure = said.get(key, (Said(), None))
+    said = _described(uri, members, found, file)
+    of_all, failure = said.get(key, _SILENT)
     if len(audio) > 1:
         of_all = replace(of_all, text=None)  # whose it is, nobody says
     for member in audio:
-        own, wrong = said.get(_stem(member), (Said(), None)) if _stem(member) != key else (Said(), None)
+        if member in found.broken:
+            yield bad_row(root, uri, f"{path}!{member}", found.broken[member], reason="unreadable")
+            continue
+        own, wrong = said.get(_stem(member), _SILENT) if _stem(member) != key else _SILENT
         yield Entry(
             path=path,
             uri=uri,
@@ -122,6 +117,30 @@ def _sample(
             failure=failure or wrong,
             where=f"{path}!{member}",
         )
+
+
+def _described(
+    uri: str, members: list[str], found: archive.Directory, file: Any
+) -> dict[str, tuple[Said, Failure | None]]:
+    """What the ``.txt`` and ``.json`` of a sample say, and what is wrong there, by their names without the ending."""
+    said: dict[str, tuple[Said, Failure | None]] = {}
+    for member in members:
+        if extension(member) not in ("txt", "json"):
+            continue
+        place = f"{uri}!{member}"
+        if member in found.broken:
+            more, wrong = _broken(place, found.broken[member])
+        else:
+            offset, size_bytes = found.members[member]
+            file.seek(offset)
+            more, wrong = _said(file.read(size_bytes), extension(member), place)
+        before, failure = said.get(_stem(member), _SILENT)
+        said[_stem(member)] = _merged(before, more), failure or wrong
+    return said
+
+
+def _broken(place: str, why: str) -> tuple[Said, Failure | None]:
+    return Said(), Failure("bad_text", f"{place}: {why}")
 
 
 def _stem(member: str) -> str:
