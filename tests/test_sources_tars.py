@@ -58,7 +58,8 @@ def test_links_in_tars_are_read_and_those_that_lead_nowhere_are_counted(tmp_path
         )
     )
     found = utterances(tar)
-    assert [(u.source.member, u.text) for u in found if not u.failure] == [
+    fine = [u for u in found if not u.failure]
+    assert [(u.source.member, u.text) for u in fine] == [
         ("./a.flac", None),
         ("c.flac", "two"),
         ("x/b.flac", "two"),
@@ -68,7 +69,7 @@ def test_links_in_tars_are_read_and_those_that_lead_nowhere_are_counted(tmp_path
         ("bad_text", "h.txt"),
         ("unreadable", "x/g.flac"),
     ]
-    assert len({audio.audio_id(audio.decode(str(tar), u.source.member)[0]) for u in found[:3]}) == 1
+    assert len({audio.audio_id(audio.decode(str(tar), u.source.member)[0]) for u in fine}) == 1
     rows = [{"audio": "a.tar", "member": name} for name in ("c.flac", "e.flac")]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     linked, lost = utterances(tmp_path / "m.jsonl")
