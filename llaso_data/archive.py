@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,14 +11,19 @@ from types import MappingProxyType
 from typing import BinaryIO, cast
 
 from llaso_data import storage
+from llaso_data.containers import View
 from llaso_data.errors import LLaSOError
 from llaso_data.tar_links import BrokenLink, Links
 from llaso_data.tar_members import BrokenTar, Member, NotTar, TarMembers
 
 WHOLE_READ_BYTES = 64 * 1024 * 1024
-"""A remote member up to this size is fetched by one complete range request; a larger one is read as it is used."""
+"""A remote file or member up to this size is fetched by one request; a larger one is read as it is used."""
 
 SPARSE = "it is stored sparse, in pieces; write the tar without --sparse"
+
+
+class ArchiveError(LLaSOError):
+    """A file that is no plain tar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Directory:
 def directory(uri: str) -> Directory:
     """The files of a plain tar, also of joined ones; a tar that is cut short gives its whole members and a ``problem``.
 
-    Raises FileNotFoundError, and LLaSOError where the file is not a plain tar at all (a compressed one is not:
+    Raises FileNotFoundError, and ArchiveError where the file is not a plain tar at all (a compressed one is not:
     its members cannot be reached without unpacking all before them).
     """
     version = storage.stat(uri)["version"] if storage.is_local(uri) else ""
@@ -75,7 +79,7 @@ def _directory(uri: str, version: str) -> Directory:
                     else:
                         links[member.name] = member
         except NotTar as error:
-            raise LLaSOError(f"{uri}: not a plain tar ({error}); unpack compressed archives first") from error
+            raise ArchiveError(f"{uri}: not a plain tar ({error}); unpack compressed archives first") from error
         except BrokenTar as error:
             problem = f"the archive breaks off{f' after {last}' if last else ''} ({error})"
     if members.trailing is not None:
@@ -123,38 +127,4 @@ def open_member(uri: str, member: str) -> Iterator[BinaryIO]:
         yield io.BytesIO(data)
         return
     with storage.open_read(uri) as file:
-        yield cast(BinaryIO, io.BufferedReader(_View(cast(BinaryIO, file), offset, size)))
-
-
-class _View(io.RawIOBase):
-    """``size`` bytes of a file from ``offset`` on, as a file of its own."""
-
-    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
-        self._file = file
-        self._offset = offset
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"negative seek position {base + offset}")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = max(0, min(len(buffer), self._size - self._position))
-        self._file.seek(self._offset + self._position)
-        data = self._file.read(count)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        yield cast(BinaryIO, io.BufferedReader(View(file, offset, size)))

@@ -61,13 +61,19 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
     try:
         if member is None:
             with storage.open_read(uri) as file:
-                yield cast(BinaryIO, file)
+                size_bytes = None if storage.is_local(uri) else getattr(file, "size", None)
+                if size_bytes is not None and size_bytes <= archive.WHOLE_READ_BYTES:
+                    yield io.BytesIO(file.read())  # it is read twice: where another file begins in it, is looked for
+                else:
+                    yield cast(BinaryIO, file)
         else:
             with archive.open_member(uri, member) as file:
                 yield file
     except FileNotFoundError as error:
         why = f"{label}: no such file" if member is None or error.errno else str(error)
         raise AudioError("missing", f"{why}; correct the path or remove the entry") from error
+    except archive.ArchiveError as error:
+        raise AudioError("unreadable", f"{label}: {str(error).removeprefix(f'{uri}: ')}") from error
     except OSError as error:
         if storage.is_local(uri):
             raise AudioError("unreadable", f"{label}: cannot be opened ({error.strerror or error})") from error
@@ -225,8 +231,8 @@ def pass_spans(
             if all(piece.done(position) for piece in slices):
                 break
         else:
-            found = replace(found, duration_s=track.decoded_frames / track.rate_hz)
-            if not track.decoded_frames:
+            found = replace(found, duration_s=track.decoded_s)
+            if not track.decoded_s:
                 fault = AudioError("empty", f"{label}: no audio in it")
     except AudioError as error:
         fault = error
@@ -235,17 +241,29 @@ def pass_spans(
 
 def _to_16k(track: Track, label: str) -> Iterator[Pcm]:
     """The track's blocks as 16 kHz mono int16, rounded to nearest and clipped."""
-    stream: Any = None
-    if track.rate_hz != SAMPLE_RATE_HZ:
-        import soxr
-
-        stream = soxr.ResampleStream(track.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    stream, link = _resampler(track), 0
     for block in track.blocks:
+        if track.link != link:
+            yield from _rest(stream)
+            stream, link = _resampler(track), track.link
         mono = _mean(block)
         if not np.isfinite(mono).all():
-            at_s = track.decoded_frames / track.rate_hz
-            raise AudioError("not_finite", f"{label}: NaN or infinite samples before {at_s:.2f} s; export it again")
+            detail = f"{label}: NaN or infinite samples before {track.decoded_s:.2f} s; export it again"
+            raise AudioError("not_finite", detail)
         yield _to_int16(mono if stream is None else stream.resample_chunk(mono))
+    yield from _rest(stream)
+
+
+def _resampler(track: Track) -> Any:
+    """To 16 kHz; None where nothing is to be done."""
+    if track.rate_hz == SAMPLE_RATE_HZ:
+        return None
+    import soxr
+
+    return soxr.ResampleStream(track.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+
+
+def _rest(stream: Any) -> Iterator[Pcm]:
     if stream is not None:
         yield _to_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
 

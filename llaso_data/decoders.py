@@ -10,20 +10,23 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.containers import cut_share, mp3_states_length
+from llaso_data.containers import View, cut_share, mp3_states_length, no_raw_stream, wave_format
 from llaso_data.errors import AudioError
+from llaso_data.links import links
 
 BLOCK_FRAMES = 65_536
 LOSSY_TOLERANCE = 0.01  # mp3, Ogg and what FFmpeg reads state durations to about a packet, so up to this share …
 LOSSY_TOLERANCE_S = 0.25  # … or this many seconds may be missing before a file counts as cut short
 RATES_HZ = range(1_000, 768_001)
 SNDFILE_MALLOC_FAILED = 17  # libsndfile, common.h: SFE_MALLOC_FAILED
+
+RAW = frozenset(("g722",))  # nothing in such a file says what it is: the ending does
 
 # fmt: off
 FFMPEG_ONLY = frozenset((
@@ -51,6 +54,18 @@ class Track:
     blocks: Iterator[Block] = field(default_factory=lambda: iter(()))
     decoded_frames: int = 0
     cut: float | None = None  # see containers.cut_share
+    link: int = 0
+    """The number of the file in the file that blocks come from; ``rate_hz`` and ``decoded_frames`` are of that one."""
+    before_s: float = 0.0
+
+    @property
+    def decoded_s(self) -> float:
+        return self.before_s + self.decoded_frames / self.rate_hz
+
+    def turn(self, rate_hz: int) -> None:
+        """What comes from now on is another file's, at a rate of its own."""
+        self.before_s, self.decoded_frames, self.stated_frames = self.decoded_s, 0, None
+        self.rate_hz, self.link = rate_hz, self.link + 1
 
 
 class GuardedFile:
@@ -93,25 +108,67 @@ class GuardedFile:
 def open_track(file: BinaryIO, label: str) -> Iterator[Track]:
     """The audio of a seekable file; the extension at the end of ``label`` matters only for raw formats.
 
-    Raises AudioError ``empty`` or ``unreadable`` here, and those and ``truncated`` while blocks are taken;
-    OSError where the file itself could not be read.
+    Files that lie one after another in the file are one track, without a stated length. Raises AudioError ``empty``
+    or ``unreadable`` here, and those and ``truncated`` while blocks are taken; OSError where the file itself could
+    not be read.
     """
     size_bytes = file.seek(0, os.SEEK_END)
-    file.seek(0)
     if size_bytes == 0:
         raise AudioError("empty", f"{label}: the file has no bytes")
+    guarded = GuardedFile(file, size_bytes)
+    places = [(0, size_bytes)] if label.rpartition(".")[2].lower() in RAW else links(guarded, size_bytes)
+    guarded.check()
+    if len(places) == 1:
+        with _one(file, size_bytes, label) as track:
+            yield track
+        return
+    with _linked(file, places, 0, label) as first:
+        track = replace(first, stated_frames=None)
+    track.blocks = _chained(track, file, places, label)
+    yield track
+
+
+@contextmanager
+def _linked(file: BinaryIO, places: list[tuple[int, int]], number: int, label: str) -> Iterator[Track]:
+    """One of the files in a file; its errors say which."""
+    start, end = places[number]
+    try:
+        with _one(cast(BinaryIO, View(file, start, end - start)), end - start, label) as track:
+            yield track
+    except AudioError as error:
+        which = f"{number + 1} of {len(places)} files in it, which begins at byte {start:,}"
+        raise AudioError(error.reason, f"{error.detail} ({which})") from error
+
+
+def _chained(track: Track, file: BinaryIO, places: list[tuple[int, int]], label: str) -> Iterator[Block]:
+    """The blocks of all files in the file; ``track`` goes along."""
+    last = (0, 0)
+    for number in range(len(places)):
+        with _linked(file, places, number, label) as link:
+            for block in link.blocks:
+                if (number, link.link) != last:
+                    last = (number, link.link)
+                    track.turn(link.rate_hz)
+                track.decoded_frames += len(block)
+                yield block
+
+
+@contextmanager
+def _one(file: BinaryIO, size_bytes: int, label: str) -> Iterator[Track]:
     guarded = GuardedFile(file, size_bytes)
     extension = label.rpartition(".")[2].lower()
     cut = None
     try:
-        cut = cut_share(guarded, size_bytes)
-        opened = None if extension == "g722" or extension in FFMPEG_ONLY else _open_sndfile(guarded, label, size_bytes)
-        opened = opened or _open_ffmpeg(guarded, label, "g722" if extension == "g722" else None)
-    except AudioError as error:
+        cut = None if extension in RAW else cut_share(guarded, size_bytes)
+        opened = _opened(guarded, label, size_bytes, extension)
+    except Exception as error:
         guarded.check()
-        if cut is not None:
+        if isinstance(error, AudioError) and cut is not None:
             raise AudioError("truncated", f"{label}: cut short, nothing came out; fetch the file again") from error
-        raise
+        failed = _failed(error, guarded, label)
+        if failed is error:
+            raise
+        raise failed from error
     guarded.check()
     track, handle = opened
     track.cut = cut
@@ -123,15 +180,38 @@ def open_track(file: BinaryIO, label: str) -> Iterator[Track]:
         yield track
 
 
+def _opened(guarded: GuardedFile, label: str, size_bytes: int, extension: str) -> tuple[Track, Any]:
+    if extension in RAW:
+        named = no_raw_stream(guarded)
+        if named is not None:
+            detail = f"{label}: it is {named}, and its ending stands for a raw stream; rename it or take it out"
+            raise AudioError("unreadable", detail)
+        return _open_ffmpeg(guarded, label, extension)
+    known = None if extension in FFMPEG_ONLY else _open_sndfile(guarded, label, size_bytes)
+    return known or _open_ffmpeg(guarded, label, None)
+
+
+def _failed(error: Exception, guarded: GuardedFile, label: str) -> Exception:
+    """A decoder's own exception as the file's failure; what is none of the file's as it is."""
+    if isinstance(error, (AudioError, MemoryError, OSError)):
+        return error
+    what = wave_format(guarded) or "its audio"
+    said = f"{type(error).__name__}: {_said(error)}"
+    return AudioError("unreadable", f"{label}: {what} cannot be decoded ({said}); convert it or take it out")
+
+
 def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label: str) -> Iterator[Block]:
     """The blocks, counted, with the store's own error before the decoder's and a check at the end."""
     try:
         for block in blocks:
             track.decoded_frames += len(block)
             yield block
-    except AudioError:
+    except Exception as error:
         guarded.check()
-        raise
+        failed = _failed(error, guarded, label)
+        if failed is error:
+            raise
+        raise failed from error
     guarded.check()
     stated = track.stated_frames or 0
     exact = track.codec.split("/")[0] in ("wav", "wavex", "aiff", "flac", "w64", "rf64", "au", "caf")
@@ -218,7 +298,8 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         container.close()
-        raise AudioError("unreadable", f"{label}: FFmpeg has no decoder for its audio; convert it or take it out")
+        what = wave_format(guarded) or "its audio"
+        raise AudioError("unreadable", f"{label}: FFmpeg has no decoder for {what}; convert it or take it out")
     rate_hz, channels = stream.codec_context.sample_rate or 0, stream.codec_context.channels
     name = stream.codec_context.name
     codec = name if container.format.name == name else f"{container.format.name.split(',')[0]}/{name}"
@@ -227,9 +308,11 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
     def blocks() -> Iterator[Block]:
         try:
             for frame in container.decode(stream):
-                if frame.sample_rate != rate_hz:
-                    detail = f"{label}: its rate changes from {rate_hz} to {frame.sample_rate} Hz; convert it first"
-                    raise AudioError("unreadable", detail)
+                if frame.sample_rate != track.rate_hz:
+                    if container.format.name != "mp3" or frame.sample_rate not in RATES_HZ:  # MP3 without tags, joined
+                        detail = f"{label}: its rate changes from {rate_hz} to {frame.sample_rate} Hz; convert it first"
+                        raise AudioError("unreadable", detail)
+                    track.turn(frame.sample_rate)
                 yield _frame_block(frame)
         except av.error.FFmpegError as error:
             raise _truncated(track, label, f" ({_said(error)})") from error

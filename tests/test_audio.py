@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llaso_data import audio
+from llaso_data import audio, sandbox
 from llaso_data.errors import AudioError, LLaSOError
 
 
@@ -369,3 +370,57 @@ def test_real_speech_decodes_to_what_its_header_says(clips: list) -> None:
         assert probe.sampling_rate_hz == info.samplerate
         assert len(pcm) == pytest.approx(info.frames * 16_000 / info.samplerate, abs=1)
         assert audio.level(pcm)[0] > -45
+
+
+def wave(tag: int, bits: int, data: bytes) -> bytes:
+    size = bits // 8
+    kind = struct.pack("<HHIIHH", tag, 1, 16_000, 16_000 * size, size, bits)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + kind + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("tag", "bits", "said"),
+    [
+        (1, 64, "WAVE with 64-bit integers"),
+        (1, 40, "WAVE with 40-bit integers"),
+        (3, 16, "WAVE with 16-bit floats"),
+        (0x1234, 16, "WAVE with 16-bit samples of format 0x1234"),
+    ],
+)
+def test_samples_that_nobody_decodes_are_named(tmp_path: Path, tag: int, bits: int, said: str) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wave(tag, bits, sweep(1).astype("<i8").tobytes()))
+    try:
+        (found,), _ = sandbox.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512)
+    except AudioError as error:
+        found = error
+    assert isinstance(found, AudioError) and found.reason == "unreadable"
+    assert said in found.detail and "; convert it" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"I am a text, whatever my ending says. ", "text"),
+        ("Привет, мир! ".encode() * 9, "text"),
+        ("Grüße aus der Küche. ".encode("latin-1"), "text"),
+        ("hallo".encode("utf-16"), "UTF-16 text"),
+        (wave(1, 16, sweep(1).tobytes()), "RIFF"),
+        (b"PK\x03\x04" + bytes(range(256)), "zip"),
+        (b"OggS\0\2" + bytes(range(200)), "Ogg"),
+        (b"\0\0\0\x18ftypM4A " + bytes(range(200)), "MP4"),
+    ],
+)
+def test_a_raw_ending_takes_no_other_file_for_sound(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "a.g722").write_bytes(data)
+    with pytest.raises(AudioError, match=f"it is {said}") as caught:
+        audio.decode(str(tmp_path / "a.g722"))
+    assert caught.value.reason == "unreadable"
+
+
+def test_quiet_and_loud_raw_sound_is_no_text(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000)
+    for pcm in (np.zeros(16_000), np.full(16_000, 7), noise * 3, noise * 3_000, sweep(1)):
+        path = mux(pcm.astype(np.int16), tmp_path / "a.g722", "g722", "g722")
+        assert len(audio.decode(str(path))[0]) == 16_000
