@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+OF_THE_MACHINE = frozenset((errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+"""What says nothing of the file at which it is met: a disk that fails or is full, no memory, too many open files."""
+
 
 class LLaSOError(Exception):
     """Bad input or a wrong setting. The command line prints its text without a traceback."""

@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import archive, checksums, containers, records, sealed, sources
+from llaso_data import archive, checksums, containers, links, records, sealed, sources
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline import commit, load, shard_plan
 from llaso_data.pipeline.judge import judge
@@ -158,6 +158,10 @@ def container(data: bytes, folder: Path) -> None:
     share = containers.cut_share(io.BytesIO(data), len(data))
     assert share is None or 0 <= share < 1
     containers.mp3_states_length(io.BytesIO(data))
+    containers.no_raw_stream(io.BytesIO(data)), containers.wave_format(io.BytesIO(data))
+    places = links.links(io.BytesIO(data), len(data)) if data else []
+    assert all(start < end for start, end in places)
+    assert [end for _, end in places[:-1]] == [start for start, _ in places[1:]]
 
 
 # Recipes and results
@@ -296,7 +300,8 @@ def _corpora() -> dict[str, tuple[bytes, ...]]:
             b"[" + line + b"]",
             b'{"audio": {"path": "a.wav"}, "duration": 1}',
         ),
-        "m.csv": (tables["csv"], b'audio,text\n"a.wav","two\nlines"\n'),
+        "m.csv": (tables["csv"], b'audio,text\n"a.wav","two\nlines"\n', b'audio,text\na.wav,"open\na.wav,"" \na.wav,x'),
+        "m.json": (b'[\n  {"audio": "a.wav", "end": 1},\n  {"audio": a.wav"},\n  {"audio": "a.wav"}\n]\n', line),
         "m.tsv": (tables["tsv"],),
         "m.parquet": (parquet.getvalue(),),
         "validated.tsv": (b"client_id\tpath\tsentence\tage\tgender\nab\ta.mp3\tHello.\ttwenties\tmale\n",),
@@ -309,7 +314,15 @@ def _corpora() -> dict[str, tuple[bytes, ...]]:
 def _heads() -> tuple[bytes, ...]:
     """What containers begin with: chunks with sizes."""
     size = (100).to_bytes(4, "little")
+    flac, ogg = b"fLaC\x80\0\0\x22" + bytes(40), b"OggS\0\2" + bytes(20) + b"\1\x1e" + bytes(30)
+    frame = b"\xff\xfb\x90\x64" + bytes(413)
+    tag = frame[:36] + b"Xing\0\0\0\3\0\0\0\1\0\0\3\x42" + frame[52:]
     return (
+        flac + flac,
+        ogg + b"OggS" + bytes(23) + ogg,
+        tag + frame + b"TAG" + bytes(125) + b"ID3\3\0\0\0\0\0\x0a" + bytes(10) + tag + frame * 12,
+        b"\0\0\0\x10ftypM4A \0\0\0\0\0\0\0\x08free" * 2,
+        b"\x1a\x45\xdf\xa3\x84\x42\x82\x81m\x18\x53\x80\x67\x81\0" * 2,
         b"RIFF" + size + b"WAVEfmt \x10\0\0\0" + bytes(16) + b"data" + size + bytes(50),
         b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0" + bytes(28) + b"data\xff\xff\xff\xff" + bytes(50),
         b"caff\0\1\0\0desc" + (32).to_bytes(8, "big") + bytes(32) + b"data" + (100).to_bytes(8, "big") + bytes(50),

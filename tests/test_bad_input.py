@@ -41,6 +41,7 @@ def corpora(folder: Path, clips: list[Clip], more: tuple[Torture, ...] = ()) -> 
         "names": ("", (tortures.names,)),
         "folder": ("", (*tortures.FOLDER, *more)),
         "manifest": ("/manifest.jsonl", (torture_tables.manifest,)),
+        "quoted": ("/quoted.csv", (torture_tables.quoted,)),
         "common_voice": ("", (torture_tables.common_voice,)),
         "librispeech": ("", (torture_tables.librispeech,)),
         "tars": ("", (torture_tables.tars,)),

@@ -54,6 +54,31 @@ def _row(**values: Any) -> bytes:
     return json.dumps(values, ensure_ascii=False).encode()
 
 
+def quoted(folder: Path, speech: Speech) -> list[Expected]:
+    """A CSV with quotes that nothing closes, or something else does."""
+    speech.write(folder / "a.wav").with_suffix(".txt").unlink()
+    speech.write(folder / "b.wav").with_suffix(".txt").unlink()
+    rows = (
+        "audio,text,start",
+        'nowhere.wav,"never closed,0',
+        'a.wav,"The quick brown fox\r\njumps over the ""lazy"" dog.",0',
+        'nowhere.wav,"closed ""by"" the next,1',
+        'nowhere.wav,"The" quick,2',
+        f"b.wav,{WORDS},0",
+        'nowhere.wav,"open at the end,3',
+    )
+    (folder / "quoted.csv").write_bytes("\r\n".join(rows).encode())
+    unclosed = "a quote opens a cell and is not closed"
+    return [
+        Expected("", BAD_ROW, f"quoted.csv:2: {unclosed}"),
+        Expected("/a.wav"),
+        Expected("", BAD_ROW, f"quoted.csv:5: {unclosed}"),
+        Expected("", BAD_ROW, "quoted.csv:6: not a row (a cell goes on after its closing quote"),
+        Expected("/b.wav"),
+        Expected("", BAD_ROW, f"quoted.csv:8: {unclosed}"),
+    ]
+
+
 def common_voice(folder: Path, speech: Speech) -> list[Expected]:
     speech.write(folder / "clips" / "cv_1.wav").with_suffix(".txt").unlink()
     speech.write(folder / "clips" / "cv_2.wav").with_suffix(".txt").unlink()
@@ -102,6 +127,7 @@ def tars(folder: Path, speech: Speech) -> list[Expected]:
     """Archives: of no bytes, of no tar, cut short, and with members that mean ill or nothing."""
     heard = speech.write(folder / "made" / "one.wav")
     (folder / "empty.tar").write_bytes(b"")
+    (folder / "zeros.tar").write_bytes(bytes(10_240))
     (folder / "text.tar").write_text("I am not a tar. " * 100)
     with tarfile.open(folder / "good.tar", "w") as tar:
         tar.add(heard, "../../one.wav")
@@ -116,6 +142,7 @@ def tars(folder: Path, speech: Speech) -> list[Expected]:
     shutil.rmtree(folder / "made")
     return [
         Expected("/empty.tar", ("failed.unreadable",)),
+        Expected("/zeros.tar", ("failed.empty",)),
         Expected("/text.tar", ("failed.unreadable",)),
         Expected("/good.tar!../../one.wav"),
         Expected("/good.tar", BAD_ROW, "good.tar!../../one.wav (repeat 1)"),

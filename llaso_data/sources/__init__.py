@@ -13,7 +13,7 @@ from itertools import islice
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import Failure, Input
 from llaso_data.sources import common_voice, folder, librispeech, manifest, webdataset
-from llaso_data.sources.entry import Entry, Tree, check_given, to_input
+from llaso_data.sources.entry import Entry, Tree, bad_row, check_given, fault, to_input
 from llaso_data.sources.layout import Layout, corpus_name, layout_of, open_tree
 
 READERS: dict[Layout, Callable[[SourceSpec, Tree], Iterator[Entry]]] = {
@@ -39,7 +39,16 @@ def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]
         tree = replace(tree, notes=notes)
     found = READERS[layout_of(spec, tree)](spec, tree)
     corpus = spec.corpus or corpus_name(spec.path)
-    return (to_input(entry, spec, corpus) for entry in islice(_no_repeats(found), spec.limit))
+    return (_input(entry, spec, corpus) for entry in islice(_no_repeats(found), spec.limit))
+
+
+def _input(entry: Entry, spec: SourceSpec, corpus: str) -> Input:
+    """The entry as an input; one that cannot be made into a record is an input that failed."""
+    try:
+        return to_input(entry, spec, corpus)
+    except Exception as error:
+        where = entry.where or entry.path
+        return to_input(bad_row(entry.root, entry.container, where, fault(error)), spec, corpus)
 
 
 def detect(spec: SourceSpec) -> Layout:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
-from llaso_data.sources.entry import Entry, Tree, bad_row, extension
+from llaso_data.sources.entry import Entry, RowError, Tree, bad_row, extension, guarded
 from llaso_data.sources.manifest import by_our_names, described, text_of
-from llaso_data.sources.tables import header, rows
+from llaso_data.sources.tables import Row, header, rows
 
 CLIPS = "clips"
 COLUMNS = frozenset(("client_id", "path"))
@@ -49,7 +50,10 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
         tables = release_tables(tree)
     if not tables:
         raise LLaSOError(f"{spec.path}: no TSV with the columns client_id and path, with a folder {CLIPS} beside it")
-    return iter(sorted((entry for table in tables for entry in _entries(tree, table)), key=Entry.order))
+    found = sorted((entry for table in tables for entry in _entries(tree, table)), key=Entry.order)
+    if not found:
+        raise LLaSOError(f"{spec.path}: {', '.join(tables)} hold no row; take it out of the sources, or fetch it again")
+    return iter(found)
 
 
 def _entries(tree: Tree, table: str) -> Iterator[Entry]:
@@ -60,22 +64,27 @@ def _entries(tree: Tree, table: str) -> Iterator[Entry]:
         where = f"{table}:{number}"
         if isinstance(row, str):
             yield bad_row(tree.root, container, where, row)
-            continue
-        name = text_of(row["path"])
-        if name is None:
-            yield bad_row(tree.root, container, where, "`path` is empty")
-            continue
-        if extension(name) not in AUDIO_EXTENSIONS:
-            name += ".mp3"  # early releases leave it out
-        size_bytes, version = clips.get(name, (0, ""))
-        path = f"{prefix}{CLIPS}/{name}"
-        yield Entry(
-            path=path,
-            uri=tree.uri(path),
-            root=tree.root,
-            container=container,
-            said=described(by_our_names(row)),
-            size_bytes=size_bytes,
-            version=version,
-            where=where,
-        )
+        else:
+            yield guarded(partial(_entry, row, tree, prefix, container, where, clips), tree.root, container, where)
+
+
+def _entry(
+    row: Row, tree: Tree, prefix: str, container: str, where: str, clips: Mapping[str, tuple[int, str]]
+) -> Entry:
+    name = text_of(row["path"])
+    if name is None:
+        raise RowError("`path` is empty")
+    if extension(name) not in AUDIO_EXTENSIONS:
+        name += ".mp3"  # early releases leave it out
+    size_bytes, version = clips.get(name, (0, ""))
+    path = f"{prefix}{CLIPS}/{name}"
+    return Entry(
+        path=path,
+        uri=tree.uri(path),
+        root=tree.root,
+        container=container,
+        said=described(by_our_names(row)),
+        size_bytes=size_bytes,
+        version=version,
+        where=where,
+    )

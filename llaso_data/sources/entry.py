@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 from llaso_data import storage
-from llaso_data.errors import LLaSOError
+from llaso_data.errors import OF_THE_MACHINE, LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import (
     GIVEN,
@@ -23,8 +23,10 @@ from llaso_data.records import (
     utterance_id,
 )
 from llaso_data.sources import vocabulary
+from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
 
 PCM_BYTES_PER_S = 32_000
+_MESSAGE_CHARACTERS = 1000  # errors may quote the row
 UNSAFE = re.compile("[\ud800-\udfff\x00]")
 
 
@@ -39,6 +41,9 @@ class Said:
     age: str | None = None
     accent: str | None = None
     environment: str | None = None
+
+
+_SAID = tuple(one.name for one in fields(Said))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,33 @@ def bad_row(root: str, container: str, where: str, detail: str, reason: str = "b
     return Entry(path=where, uri=container, root=root, container=container, where=where, failure=failure)
 
 
+class RowError(Exception):
+    """What is wrong with a row."""
+
+
+def guarded(make: Callable[[], Entry], root: str, container: str, where: str) -> Entry:
+    """The entry of one row, file or member; whatever is wrong with it is its own failure."""
+    try:
+        return make()
+    except Exception as error:
+        return bad_row(root, container, where, fault(error))
+
+
+def fault(error: Exception) -> str:
+    """What is wrong with a row, by the exception that reading it ended in.
+
+    Raises the exception itself where it is not the row's: a store or disk that failed, a package that is missing,
+    memory that is not there.
+    """
+    elsewhere = isinstance(error, (storage.StoreError, MemoryError, ImportError))
+    if elsewhere or isinstance(error.__cause__, ImportError) or getattr(error, "errno", None) in OF_THE_MACHINE:
+        raise error
+    said = str(error)
+    if not isinstance(error, (RowError, LLaSOError)):
+        said = f"it cannot be read ({type(error).__name__}: {said})"
+    return " ".join(said.split())[:_MESSAGE_CHARACTERS]
+
+
 def extension(path: str) -> str:
     """``a/b.TXT`` → ``txt``; empty where there is none."""
     name = path.rpartition("/")[2]
@@ -124,6 +156,8 @@ def _literal_or_set(piece: str) -> str:
 
 def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
     """A transcript file's text, on one line; None where it is empty. Not UTF-8 is a failure that names the byte."""
+    if len(data) > MAX_TEXT_BYTES:
+        return None, too_long(where)
     try:
         text = " ".join(data.decode("utf-8-sig").split())
     except UnicodeDecodeError as error:
@@ -132,6 +166,10 @@ def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
     if "\0" in text:
         return None, Failure("bad_text", f"{where}: it holds NUL characters, as UTF-16 does; save it as UTF-8")
     return text or None, None
+
+
+def too_long(where: str) -> Failure:
+    return Failure("bad_text", f"{where}: {TOO_LONG}; no transcript is, take it out")
 
 
 def given_language(spec: SourceSpec) -> str | None:
@@ -204,7 +242,7 @@ def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
             "bad_name", f"{uri if member is None else f'{uri}!{member}'}: not UTF-8; rename it"
         )
         entry = replace(entry, uri=uri, member=member, container=container)
-    unsafe = [f.name for f in fields(Said) if UNSAFE.search(getattr(entry.said, f.name) or "")]
+    unsafe = [name for name in _SAID if (value := getattr(entry.said, name)) and UNSAFE.search(value)]
     if unsafe:
         detail = f"{escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)
@@ -214,4 +252,6 @@ def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
 
 def escaped(name: str) -> str:
     """Lone surrogates (bytes of a name that is not UTF-8) and NUL made visible."""
+    if name.isascii() and "\x00" not in name:
+        return name
     return name.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

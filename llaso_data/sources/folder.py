@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import Failure
-from llaso_data.sources.entry import Entry, Said, Tree, clean_text, extension, matcher
+from llaso_data.sources.entry import Entry, Said, Tree, clean_text, extension, matcher, too_long
+from llaso_data.sources.lines import MAX_TEXT_BYTES
 
 TRANSCRIPT_EXTENSIONS = ("txt", "lab")
 BATCH = 256  # transcripts of a remote folder that are fetched at once
@@ -35,16 +36,17 @@ def _single(tree: Tree) -> tuple[Tree, list[tuple[str, int, str]]]:
     row = (name, found["size"], found["version"])
     stem = name.rpartition(".")[0]
     beside = [f"{stem}.{kind}" for kind in TRANSCRIPT_EXTENSIONS]
-    rows = [row, *((path, 0, "") for path in beside if storage.exists(storage.join(root, path)))]
+    uris = {path: storage.join(root, path) for path in beside}
+    rows = [row, *((path, storage.stat(uri)["size"], "") for path, uri in uris.items() if storage.exists(uri))]
     return Tree(root, rows=tuple(rows)), [row]
 
 
 def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:
-    texts = {path for path, _, _ in tree.rows if extension(path) in TRANSCRIPT_EXTENSIONS}
+    texts = {path: size for path, size, _ in tree.rows if extension(path) in TRANSCRIPT_EXTENSIONS}
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
         beside = [_transcript(path, texts) for path, _, _ in batch]
-        read = read_texts(tree, [path for path in beside if path])
+        read = read_texts(tree, {path: texts[path] for path in beside if path})
         for (path, size_bytes, version), transcript in zip(batch, beside, strict=True):
             text, failure = read[transcript] if transcript else (None, None)
             yield Entry(
@@ -59,26 +61,35 @@ def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:
             )
 
 
-def _transcript(path: str, texts: set[str]) -> str | None:
+def _transcript(path: str, texts: Mapping[str, int]) -> str | None:
     stem = path.rpartition(".")[0]
     return next((name for kind in TRANSCRIPT_EXTENSIONS if (name := f"{stem}.{kind}") in texts), None)
 
 
-def read_texts(tree: Tree, paths: list[str]) -> dict[str, tuple[str | None, Failure | None]]:
-    """Path → (text, failure) of transcript files; of a remote folder they come concurrently."""
-    if not paths:
-        return {}
-    fs, _ = storage.filesystem(tree.root)
-    names = {path: storage.filesystem(tree.uri(path))[1] for path in paths}
+def read_texts(tree: Tree, sizes: Mapping[str, int]) -> dict[str, tuple[str | None, Failure | None]]:
+    """Path → (text, failure) of transcript files, given with their bytes; of a remote folder they come concurrently."""
     if storage.is_local(tree.root):
-        return {path: _read_text(names[path]) for path in paths}
-    found = fs.cat(list(names.values()))
-    return {path: clean_text(found[name], tree.uri(path)) for path, name in names.items()}
+        return {path: _read_text(storage.filesystem(tree.uri(path))[1]) for path in sizes}
+    found: dict[str, tuple[str | None, Failure | None]] = {
+        path: (None, too_long(tree.uri(path))) for path, size in sizes.items() if size > MAX_TEXT_BYTES
+    }
+    fs, _ = storage.filesystem(tree.root)
+    names = {path: storage.filesystem(tree.uri(path))[1] for path in sizes if path not in found}
+    data = fs.cat(list(names.values()), on_error="return") if names else {}
+    return found | {path: _fetched(data[name], tree.uri(path)) for path, name in names.items()}
+
+
+def _fetched(data: bytes | Exception, uri: str) -> tuple[str | None, Failure | None]:
+    if isinstance(data, FileNotFoundError):
+        return None, Failure("bad_text", f"{uri}: the transcript is not there any more")
+    if isinstance(data, Exception):
+        raise storage.StoreError(f"{uri}: the store failed ({storage.reason(data)}); run the command again") from data
+    return clean_text(data, uri)
 
 
 def _read_text(name: str) -> tuple[str | None, Failure | None]:
     try:
         with storage.open_read(name) as file:
-            return clean_text(file.read(), name)
+            return clean_text(file.read(MAX_TEXT_BYTES + 1), name)
     except OSError as error:
         return None, Failure("bad_text", f"{name}: the transcript cannot be read ({error.strerror})")

@@ -6,14 +6,15 @@ import math
 import posixpath
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS
-from llaso_data.sources.entry import Entry, Said, Tree, bad_row, escaped, extension
+from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded
+from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
 from llaso_data.sources.tables import TABLE_EXTENSIONS, header, rows
 
 # Our name first, then what other tools call it (NeMo, Hugging Face tables); the first that has a value counts.
@@ -36,10 +37,6 @@ NOT_SAID = frozenset(("", "nan", "null", "none"))
 LONGEST_S = 1e9  # thirty years; beyond, samples and bytes are no numbers that anything can hold
 
 
-class RowError(Exception):
-    """What is wrong with a row."""
-
-
 def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     """Every row, in the order of (audio, start, end). Raises LLaSOError where no column names the audio."""
     kind = extension(tree.root)
@@ -50,7 +47,10 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
         names = [name.strip().lower() for name in header(tree.root)]
         if not set(names) & set(NAMES["audio"]):
             raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {escaped(', '.join(names)) or '(none)'}")
-    return iter(sorted(_entries(tree.root), key=Entry.order))
+    found = sorted(_entries(tree.root), key=Entry.order)
+    if not found:
+        raise LLaSOError(f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again")
+    return iter(found)
 
 
 def _entries(manifest: str) -> Iterator[Entry]:
@@ -61,10 +61,7 @@ def _entries(manifest: str) -> Iterator[Entry]:
         if isinstance(row, str):
             yield bad_row(root, manifest, where, row)
             continue
-        try:
-            yield entry(row, root, manifest, where, stat_once)
-        except RowError as error:
-            yield bad_row(root, manifest, where, str(error))
+        yield guarded(partial(entry, row, root, manifest, where, stat_once), root, manifest, where)
 
 
 def entry(
@@ -118,6 +115,8 @@ def text_of(value: Any) -> str | None:
         value = value.decode("utf-8", "surrogateescape")
     if not isinstance(value, (str, int, float)):
         raise RowError(f"text or a number expected, got {type(value).__name__}")
+    if isinstance(value, str) and len(value) > MAX_TEXT_BYTES:
+        raise RowError(f"a value {TOO_LONG}")
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # tables with gaps turn whole numbers into floats
     return " ".join(str(value).split()) or None
@@ -164,7 +163,7 @@ def _seconds(value: Any, name: str) -> float | None:
     if value is None or str(value).strip().lower() in NOT_SAID:
         return None
     try:
-        seconds = float(value)
+        seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         raise RowError(f"{name} is not a number of seconds: {reprlib.repr(value)}") from None
     if not 0 <= seconds < LONGEST_S:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.sources.delimited import cells
 from llaso_data.sources.entry import extension
+from llaso_data.sources.json_lists import items
+from llaso_data.sources.lines import TOO_LONG, lines, open_text
+from llaso_data.sources.parquet_rows import parquet_rows
 
 TABLE_EXTENSIONS = frozenset(("jsonl", "ndjson", "json", "csv", "tsv", "parquet"))
 
 Row = dict[str, Any]
 Line = tuple[int, Row | str]
-"""Line number from 1 (of Parquet: row number) and the row, or what is wrong with it."""
+"""Line number from 1 (of Parquet and of a JSON list: row number) and the row, or what is wrong with it."""
 
 
 def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -> Iterator[Line]:
@@ -30,11 +31,11 @@ def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -
     try:
         with storage.open_read(uri) as file:
             if kind == "parquet":
-                yield from _parquet(file, columns, at_once)
+                yield from parquet_rows(file, uri, columns, at_once)
             elif kind in ("csv", "tsv"):
-                yield from _delimited(_text(file), "\t" if kind == "tsv" else ",")
+                yield from _named(cells(open_text(file), kind))
             else:
-                yield from _json(_text(file))
+                yield from _json(file)
     except OSError as error:
         raise LLaSOError(f"{uri}: cannot be read ({error.strerror or error})") from error
 
@@ -42,98 +43,47 @@ def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -
 def header(uri: str) -> list[str]:
     """The column names of a CSV or TSV; empty for what has none."""
     with storage.open_read(uri) as file:
-        return _header(_reader(_text(file), "\t" if extension(uri) == "tsv" else ","))
+        _, names = next(cells(open_text(file), "tsv" if extension(uri) == "tsv" else "csv"), (1, []))
+    return [] if isinstance(names, str) else _stripped(names)
 
 
-def _header(reader: Any) -> list[str]:
-    try:
-        return [name.strip() for name in next(reader, [])]
-    except csv.Error:
-        return []
+def _stripped(names: list[str]) -> list[str]:
+    return [name.strip() for name in names]
 
 
-def _text(file: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _reader(file: io.TextIOWrapper, delimiter: str) -> Any:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    if delimiter == "\t":
-        return csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    return csv.reader(file, delimiter=delimiter)
-
-
-def _delimited(file: io.TextIOWrapper, delimiter: str) -> Iterator[Line]:
-    reader = _reader(file, delimiter)
-    names = _header(reader)
-    while True:
-        first = reader.line_num + 1  # a quoted cell may span lines: name the first
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield first, f"not a row ({error})"
-            continue
-        if not cells:
-            continue
-        if len(cells) != len(names):
-            yield first, f"{len(cells)} cells where the header has {len(names)}"
-        else:
-            yield first, dict(zip(names, cells, strict=True))
-
-
-def _json(file: io.TextIOWrapper) -> Iterator[Line]:
-    start = file.read(1)
-    while start.isspace():
-        start = file.read(1)
-    file.seek(0)
-    if start == "[":
-        yield from _json_list(file)
+def _named(found: Iterator[tuple[int, list[str] | str]]) -> Iterator[Line]:
+    number, first = next(found, (1, []))
+    if isinstance(first, str):
+        yield number, first
         return
-    for number, line in enumerate(file, 1):
-        if line.strip("\ufeff \t\r\n"):
+    names = _stripped(first)
+    for number, row in found:
+        yield number, row if isinstance(row, str) else dict(zip(names, row, strict=True))
+
+
+def _json(file: IO[bytes]) -> Iterator[Line]:
+    start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
+    while not start and (read := file.read(1 << 16)):
+        start = read.lstrip()
+    file.seek(0)
+    text = open_text(file)
+    if start.startswith(b"["):
+        yield from items(text)
+        return
+    for number, line in lines(text):
+        if line is None:
+            yield number, f"a line {TOO_LONG}"
+        elif line.strip("\ufeff \t\r\n"):
             yield number, _json_row(line)
 
 
-def _json_list(file: io.TextIOWrapper) -> Iterator[Line]:
-    items, wrong, line = _parsed(file.read())
-    if wrong is not None:
-        yield line, wrong
-        return
-    for number, item in enumerate(items, 1):
-        yield number, item if isinstance(item, dict) else "not a JSON object"
-
-
 def _json_row(line: str) -> Row | str:
-    item, wrong, _ = _parsed(line)
-    return wrong or (item if isinstance(item, dict) else "not a JSON object")
-
-
-def _parsed(text: str) -> tuple[Any, str | None, int]:
-    """(value, what is wrong, on which line)."""
     try:
-        return json.loads(text), None, 1
+        item = json.loads(line)
     except json.JSONDecodeError as error:
-        return None, f"not JSON ({error.msg} at column {error.colno})", error.lineno
+        return f"not JSON ({error.msg} at column {error.colno})"
     except RecursionError:
-        return None, "not JSON of a sensible depth", 1
+        return "not JSON of a sensible depth"
     except ValueError:  # Python reads no integers of more than 4300 digits
-        return None, "not JSON that can be read (a number of thousands of digits)", 1
-
-
-def _parquet(file: IO[bytes], columns: frozenset[str] | None, at_once: int) -> Iterator[Line]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file)
-        names = table.schema_arrow.names
-        wanted = [name for name in names if columns is None or name.lower() in columns]
-        number = 0
-        for batch in table.iter_batches(columns=wanted, batch_size=at_once):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except (pa.ArrowException, ValueError) as error:
-        raise LLaSOError(f"{getattr(file, 'name', 'Parquet file')}: not a readable Parquet file ({error})") from error
+        return "not JSON that can be read (a number of thousands of digits)"
+    return item if isinstance(item, dict) else "not a JSON object"

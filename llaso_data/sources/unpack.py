@@ -48,7 +48,10 @@ def _unpack(tables: Sequence[str], folder: Path) -> None:
     with tarfile.open(folder / _TAR, "w") as tar, (folder / MANIFEST).open("w", encoding="utf-8") as manifest:
         lines = (line for table in tables for line in rows(table, at_once=_ROWS))
         for number, (_, row) in enumerate(lines):
-            said = {name: value for name, value in by_our_names(row).items() if value is not None}  # type: ignore[arg-type]
+            if isinstance(row, str):  # no JSON object: the manifest's reader counts it
+                manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
+                continue
+            said = {name: value for name, value in by_our_names(row).items() if value is not None}
             sound = said.pop("audio", None)  # without it the manifest's reader says that a row has none
             if isinstance(sound, dict) and sound.get("bytes"):
                 info = tarfile.TarInfo(f"{number:08d}.{_kind(sound.get('path'), sound['bytes'])}")

@@ -17,10 +17,13 @@ from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import Failure
-from llaso_data.sources.entry import Entry, Said, Tree, bad_row, clean_text, extension, matcher
+from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, matcher, too_long
+from llaso_data.sources.lines import MAX_TEXT_BYTES
 from llaso_data.sources.manifest import by_our_names, described
 
 MAX_TARS = 1_000_000
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+"""Beside plain tars: they are counted as unreadable."""
 _SILENT: tuple[Said, Failure | None] = (Said(), None)
 
 
@@ -28,7 +31,8 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     """Every audio member of every tar; each tar is a container. Raises LLaSOError where there is no tar."""
     if not tree.is_file:
         fits = matcher(spec.pattern).fullmatch
-        tars = [(tree.root, path) for path, _, _ in tree.rows if extension(path) == "tar" and fits(path)]
+        names = [path for path, _, _ in tree.rows if fits(path)]
+        tars = [(tree.root, path) for path in names if extension(path) == "tar" or path.endswith(COMPRESSED)]
     else:
         uris = expand(tree.root)
         root = tree.root.partition("{")[0].rpartition("/")[0]
@@ -86,6 +90,8 @@ def _tar(tree: Tree, root: str, path: str) -> Iterator[Entry]:
         yield bad_row(root, uri, f"{path}!{member} (repeat {number})", "the name stands in the archive more than once")
     if found.problem:
         yield bad_row(root, uri, path, f"{found.problem}; fetch it again", reason="truncated")
+    elif not grouped.samples and not found.repeated:
+        yield bad_row(root, uri, path, "the archive holds no sample", reason="empty")
 
 
 def _sample(
@@ -128,10 +134,12 @@ def _described(
         if extension(member) not in ("txt", "json"):
             continue
         place = f"{uri}!{member}"
+        offset, size_bytes = found.members.get(member, (0, 0))
         if member in found.broken:
             more, wrong = _broken(place, found.broken[member])
+        elif size_bytes > MAX_TEXT_BYTES:
+            more, wrong = Said(), too_long(place)
         else:
-            offset, size_bytes = found.members[member]
             file.seek(offset)
             more, wrong = _said(file.read(size_bytes), extension(member), place)
         before, failure = said.get(_stem(member), _SILENT)
@@ -161,10 +169,12 @@ def _said(data: bytes, kind: str, place: str) -> tuple[Said, Failure | None]:
         return described(by_our_names(flat)), None
     except UnicodeDecodeError as error:
         return Said(), Failure("bad_text", f"{place}: not UTF-8 (byte at {error.start}); save it as UTF-8")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, RowError) as error:
         return Said(), Failure("bad_text", f"{place}: {error}")
 
 
 def _merged(first: Said, more: Said) -> Said:
     """``more`` over ``first``, where it says something."""
+    if first == _SILENT[0] or more == _SILENT[0]:
+        return first if more == _SILENT[0] else more
     return replace(first, **{f.name: value for f in fields(Said) if (value := getattr(more, f.name)) is not None})

@@ -1,0 +1,115 @@
+"""Rows of a Parquet file; what is damaged fails by rows or by row groups, and the rest is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+from llaso_data.errors import LLaSOError
+
+_BATCH_BYTES = 64 << 20  # about, of the columns that are read
+MAX_LOST_ROWS = 50_000_000  # that a row group may state and not have
+
+
+def parquet_rows(
+    file: IO[bytes], name: str, columns: frozenset[str] | None, at_once: int
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(row number from 1, row or what is wrong with it); only ``columns`` where given, ``at_once`` in memory.
+
+    A row group that cannot be read is as many failures as it says it has rows. Raises LLaSOError where the file is
+    no Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    watched = _Watched(file)
+    damaged = (pa.ArrowException, ValueError, OSError, OverflowError)
+    try:
+        table = pq.ParquetFile(watched, page_checksum_verification=True)
+        wanted = [one for one in table.schema_arrow.names if columns is None or one.lower() in columns]
+        groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
+    except damaged as error:
+        watched.check()
+        raise LLaSOError(f"{name}: not a readable Parquet file ({_said(error)})") from error
+    number = end = 0
+    for index, group in enumerate(groups):
+        end, wrong = end + group.num_rows, "it states more rows than came"
+        try:
+            for batch in table.iter_batches(_rows_at_once(group, wanted, at_once), row_groups=[index], columns=wanted):
+                for row in _rows(batch):
+                    number += 1
+                    yield number, row
+        except damaged as error:
+            watched.check()
+            wrong = _said(error)
+        if not 0 <= end - number <= MAX_LOST_ROWS:
+            raise LLaSOError(f"{name}: row group {index + 1} states {group.num_rows:,} rows ({wrong}); write it again")
+        while number < end:
+            number += 1
+            yield number, f"its row group, number {index + 1}, is damaged ({wrong}); write the table again"
+
+
+class _Watched:
+    """A file that keeps its own error: a disk's and a store's say nothing of the table."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self._file.read(count)
+        except Exception as error:
+            self._error = error
+            raise
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _rows_at_once(group: Any, wanted: list[str], most: int) -> int:
+    columns = (group.column(number) for number in range(group.num_columns))
+    size: int = sum(
+        column.total_uncompressed_size for column in columns if column.path_in_schema.partition(".")[0] in wanted
+    )
+    rows: int = group.num_rows
+    return max(1, min(most, _BATCH_BYTES * max(1, rows) // max(1, size)))
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any] | str]:
+    """A batch's rows as Python's own values; where one is not to be had, its row says so."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except (ValueError, OverflowError, TypeError, ArithmeticError):
+        pass
+    for number in range(batch.num_rows):
+        yield _row(batch.slice(number, 1))
+
+
+def _row(batch: Any) -> dict[str, Any] | str:
+    found: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            found[name] = _value(column)
+        except (ValueError, OverflowError, TypeError, ArithmeticError) as error:
+            return f"{name} cannot be read ({_said(error)})"
+    return found
+
+
+def _value(column: Any) -> Any:
+    """The one value of a column; text that is not UTF-8 with lone surrogates."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        data = column.cast(pa.large_binary())[0].as_py()
+        return None if data is None else data.decode("utf-8", "surrogateescape")
+    return column[0].as_py()
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
