@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from llaso_data.cache import cache_folder
-from llaso_data.errors import LLaSOError
+from llaso_data.errors import OF_THE_MACHINE, LLaSOError
 
+_OF_DEVICES = frozenset(("OutOfMemoryError", "AcceleratorError"))  # torch's
+_MESSAGE_CHARACTERS = 300
+DAMAGED = "is damaged"
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _DECIDING = (
     "config.json",
@@ -28,13 +34,45 @@ def checkpoint(key: str, model: str, revision: str | None, kind: str | None = No
     config = os.path.join(folder, "config.json")
     if not os.path.exists(config):
         raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
-    with open(config, encoding="utf-8") as file:
+    with loading(key, model), open(config, encoding="utf-8") as file:
         found = json.load(file).get("model_type")
     if kind is not None and found != kind:
         raise LLaSOError(f"{key}: {model}: model_type is {found!r}, not {kind!r}")
     if not weights(folder):
         raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
     return folder
+
+
+@contextmanager
+def loading(key: str, model: str, wrong: str = DAMAGED) -> Iterator[None]:
+    """Whatever libraries make of a model's files that are damaged or missing comes out as one LLaSOError.
+
+    ``key`` is the recipe's, or the option's, for the message. What is not the files' fault passes: memory, a device, a
+    package that is not there.
+    """
+    try:
+        yield
+    except (LLaSOError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        if type(error).__name__ in _OF_DEVICES or getattr(error, "errno", None) in OF_THE_MACHINE:
+            raise
+        said = " ".join(str(error).split())[:_MESSAGE_CHARACTERS] or type(error).__name__
+        raise LLaSOError(f"{key}: {model} {wrong} ({said}); fetch it again") from error
+
+
+def pretrained(kind: Any, key: str, model: str, folder: str, wrong: str = DAMAGED, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)``; raises LLaSOError where it is damaged, or lacks weights.
+
+    transformers draws weights that are not there at random.
+    """
+    with loading(key, model, wrong):
+        found, info = kind.from_pretrained(folder, output_loading_info=True, **options)
+        lacking = sorted(info["missing_keys"])
+        if lacking:
+            named = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+            raise LLaSOError(f"{key}: {model} is damaged (it lacks {named}); fetch it again")
+    return found
 
 
 def weights(folder: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from llaso_data.checkpoints import weights
+from llaso_data.checkpoints import loading, pretrained, weights
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
@@ -37,15 +37,15 @@ def load_published(folder: str, encoder: str, dtype: torch.dtype = torch.bfloat1
     config = _config_of(folder, encoder)
     state: dict[str, torch.Tensor] = {}
     for file in weights(folder):
-        for name, value in load_file(file).items():
-            state[renamed(name)] = value
+        with loading("published model", file):
+            state |= {renamed(name): value for name, value in load_file(file).items()}
     if not state:
         raise LLaSOError(f"{folder} has no *.safetensors; weights in pickle files are not loaded")
     model: LLaSOForConditionalGeneration = LLaSOForConditionalGeneration(config).to(dtype)
     if not any(name.startswith("audio_tower.") for name in state):
         from transformers import WhisperModel
 
-        own = WhisperModel.from_pretrained(encoder, dtype=dtype).encoder.state_dict()
+        own = pretrained(WhisperModel, "encoder", encoder, encoder, dtype=dtype).encoder.state_dict()
         state |= {f"audio_tower.{name}": value for name, value in own.items()}
     wanted = model.state_dict()
     if config.text_config.tie_word_embeddings:
@@ -70,7 +70,8 @@ def renamed(name: str) -> str:
 
 def _config_of(folder: str, encoder: str) -> LLaSOConfig:
     """Stack 1 and an MLP as wide as the language model, as ``mlp2x_gelu`` is."""
-    values: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text())
+    with loading("published model", folder):
+        values: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text())
     if "mm_audio_hidden_size" not in values:
         raise LLaSOError(f"{folder}/config.json has no mm_audio_hidden_size: it is not of the published layout")
     text = {**{name: value for name, value in values.items() if not name.startswith("mm_")}, "model_type": "llama"}

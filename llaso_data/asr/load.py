@@ -12,7 +12,7 @@ from llaso_data.asr.engine import Engine, Statistics, compute_type, device
 from llaso_data.asr.forced import Decoder
 from llaso_data.asr.vocabulary import Vocabulary
 from llaso_data.cache import cache_folder
-from llaso_data.checkpoints import checkpoint, weights_digest
+from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.pipeline.recipe import Asr, Run
 
 CONVERSION = 1  # raised when the way of converting changes
@@ -49,25 +49,29 @@ def load(asr: Asr, run: Run) -> Whisper:
     on = device(run)
     torch.set_num_threads(run.threads)  # of what comes after listening, which has its own
     folder = resolve(asr.model, asr.revision)
-    vocabulary = Vocabulary.load(folder)
+    with loading("asr.model", asr.model):
+        vocabulary = Vocabulary.load(folder)
     precise = on == "cpu" or asr.compute_type == "float32"
-    model: Any = WhisperForConditionalGeneration.from_pretrained(
-        folder, use_safetensors=True, attn_implementation="eager", dtype=torch.float32 if precise else torch.float16
-    )
+    options: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "eager"}
+    options["dtype"] = torch.float32 if precise else torch.float16
+    model: Any = pretrained(WhisperForConditionalGeneration, "asr.model", asr.model, folder, **options)
     model = model.to(on).eval().requires_grad_(False)
     statistics = Statistics(models_loaded=1)
     engine: Engine
     if asr.engine == "torch":
         from llaso_data.asr.torch import TorchEngine
 
-        engine = TorchEngine(model, folder, vocabulary, statistics, asr.beam_size)
+        with loading("asr.model", asr.model):
+            engine = TorchEngine(model, folder, vocabulary, statistics, asr.beam_size)
     else:
         from llaso_data.asr.ctranslate2 import CTranslate2Engine
 
         model.model.encoder = torch.nn.Module()  # CTranslate2 encodes; free the memory of this one
         kind = compute_type(asr, on)
+        with loading("asr.model", asr.model):
+            made = converted(folder, kind)
         engine = CTranslate2Engine(
-            converted(folder, kind),
+            made,
             folder,
             vocabulary,
             statistics,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llaso_data.checkpoints import checkpoint, weights_digest
+from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import LanguageModel as Settings
 from llaso_data.pipeline.recipe import Run
@@ -25,6 +25,7 @@ MAX_TOKENS = 1024
 """Longer texts are cut: 30 s of speech are some 200 tokens, and the logits of a text grow with its length."""
 BATCH_TOKENS = 2048
 """Rows times length of a batch, padding included; times the vocabulary it bounds the memory of the logits."""
+_WRONG = "is damaged, or cannot be loaded as a causal language model"
 TRUNCATED = "lm_truncated"
 """``scores.extra``: 1 where the text or the hypothesis was cut at the model's context before it was scored."""
 
@@ -48,19 +49,18 @@ class LanguageModel:
 
         transformers.utils.logging.disable_progress_bar()
         folder = resolve(model, revision)
-        try:
+        said = "language_model.model", model
+        with loading(*said, wrong=_WRONG):
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32 if device == "cpu" else torch.bfloat16,
-                use_safetensors=True,
-                trust_remote_code=False,
-            )
-        except (OSError, ValueError, KeyError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise LLaSOError(
-                f"language_model.model: {model!r} cannot be loaded as a causal language model: {first}"
-            ) from error
+        loaded = pretrained(
+            transformers.AutoModelForCausalLM,
+            *said,
+            folder,
+            wrong=_WRONG,
+            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
         self._model = loaded.to(device).eval()
         self._device, self._batch_size = device, batch_size
         # The first token needs something before it. Models without a beginning-of-text token were trained with the

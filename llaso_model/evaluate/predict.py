@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import storage
-from llaso_data.checkpoints import checkpoint, weights_digest
+from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.shards.layout import canonical
@@ -239,8 +239,9 @@ def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[
     transformers.utils.logging.disable_progress_bar()
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[said.computed]
     device = own_device()
-    model = LLaSOModel.from_pretrained(folder, dtype=dtype).to(device).eval()
-    processor = LLaSOProcessor.from_pretrained(folder)
+    model = pretrained(LLaSOModel, "MODEL", folder, folder, dtype=dtype).to(device).eval()
+    with loading("MODEL", folder):
+        processor = LLaSOProcessor.from_pretrained(folder)
 
     def answer(questions: Sequence[Question]) -> list[str]:
         return answers(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
+from llaso_data.checkpoints import pretrained
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
 from llaso_model.modeling.cross_attention import NOWHERE, CrossAttention, Heard
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
@@ -50,9 +51,11 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         if encoder is not None:
             from transformers import WhisperModel
 
-            source = WhisperModel.from_pretrained(encoder).encoder
+            source = pretrained(WhisperModel, "model.encoder", encoder, encoder).encoder
             model.audio_tower.load_state_dict(source.state_dict())
-        model.language_model = AutoModelForCausalLM.from_pretrained(language_model, **kwargs)
+        model.language_model = pretrained(
+            AutoModelForCausalLM, "model.language_model", language_model, language_model, **kwargs
+        )
         if config.audio_token_id is not None and config.audio_token_id >= model.language_model.config.vocab_size:
             model.language_model.resize_token_embeddings(config.audio_token_id + 1, mean_resizing=False)
         model._attach()

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.checkpoints import loading
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import MEL_HOP
 from llaso_model.modeling.encoder import valid
@@ -110,8 +111,9 @@ class SpeechDecoder(nn.Module):
             raise LLaSOError(
                 f"{folder} has no {CONFIG_FILE}: the model was trained without the reconstruction objective"
             )
-        found = cls(SpeechDecoderConfig(**json.loads((folder / CONFIG_FILE).read_text())))
-        found.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        with loading("speech decoder", str(folder)):
+            found = cls(SpeechDecoderConfig(**json.loads((folder / CONFIG_FILE).read_text())))
+            found.load_state_dict(load_file(folder / WEIGHTS_FILE))
         return found
 
     def _slots(self, states_BTW: torch.Tensor, slots_BS: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import nn
 
-from llaso_data.checkpoints import checkpoint
+from llaso_data.checkpoints import checkpoint, loading, pretrained
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
@@ -32,8 +32,9 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     torch.manual_seed(seed)
     if part.start is not None:
         folder = checkpoint("model.start", part.start, None, kind="llaso")
-        model = LLaSOForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        processor = LLaSOProcessor.from_pretrained(folder)
+        model = pretrained(LLaSOForConditionalGeneration, "model.start", part.start, folder, dtype=torch.float32)
+        with loading("model.start", part.start):
+            processor = LLaSOProcessor.from_pretrained(folder)
         if part.chat_template is not None:
             processor.chat_template = _template(part.chat_template)
         return model, processor
@@ -41,7 +42,8 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
 
     assert part.language_model is not None
     language_model = checkpoint("model.language_model", part.language_model, None)
-    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    with loading("model.language_model", part.language_model):
+        tokenizer = AutoTokenizer.from_pretrained(language_model)
     values = {"max_audio_length": part.max_audio_length, **part.config}
     encoder = None
     if part.encoder is not None:
@@ -84,7 +86,8 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
     if part.start is not None and os.path.exists(heads := os.path.join(part.start, HEADS_FILE)):
         from safetensors.torch import load_file
 
-        trainee.heads.load_state_dict(load_file(heads))
+        with loading("model.start", heads):
+            trainee.heads.load_state_dict(load_file(heads))
     for name, scale in trainee.heads.scale.items():  # what nothing uses has no gradient, and no place in a checkpoint
         scale.requires_grad_(bool(getattr(recipe.objectives, name)))
     trainee.heads.attend.requires_grad_(bool(recipe.objectives.utterance))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from llaso_data.checkpoints import loading
 from llaso_data.errors import LLaSOError
 from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
 from llaso_model.train.config import TrainRecipe
@@ -41,10 +42,12 @@ def merge(run: Path, out: Path) -> None:
 
     if not (run / TRAINED_FILE).exists():
         raise LLaSOError(f"{run} has no {TRAINED_FILE}: the run is not finished")
-    recipe = TrainRecipe.model_validate_json((run / RECIPE_FILE).read_text())
+    with loading("merge", str(run / RECIPE_FILE)):
+        recipe = TrainRecipe.model_validate_json((run / RECIPE_FILE).read_text())
     model, processor = load_model(recipe.model, recipe.run.seed)
     trainee = trainee_of(recipe, model)
-    state: dict[str, Any] = load_file(run / TRAINED_FILE)
+    with loading("merge", str(run / TRAINED_FILE)):
+        state: dict[str, Any] = load_file(run / TRAINED_FILE)
     wanted = {name for name, _ in trained(trainee)}
     if wanted != set(state):
         other = sorted(wanted ^ set(state))[:3]
