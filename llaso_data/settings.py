@@ -163,15 +163,42 @@ def _parse(path: str, text: str, noun: str) -> Any:
         raise LLaSOError(f"{path}: a value cannot be read: {error}") from error
     except RecursionError as error:
         raise LLaSOError(f"{path}: nested too deeply for a {noun}") from error
+    except _CircleError as error:
+        raise LLaSOError(f"{path}:{error.line}: {error}: the {noun} would contain itself; take it out") from error
+
+
+class _CircleError(Exception):
+    """An alias inside what it stands for. Parsers give None for it."""
+
+    def __init__(self, anchor: str, line: int) -> None:
+        super().__init__(f"*{anchor} stands inside &{anchor}")
+        self.line = line
+
+
+def _refuse_circles(parser: Any, text: str) -> None:
+    known: dict[Any, int] = {}  # the latest part of each name
+    inside: list[int] = []
+    for number, event in enumerate(parser.parse(text)):
+        kind, anchor = type(event).__name__, getattr(event, "anchor", None)
+        if kind == "AliasEvent" and known.get(anchor, -1) in inside:
+            raise _CircleError(str(anchor), event.start_mark.line + 1)
+        if kind != "AliasEvent" and anchor is not None:
+            known[anchor] = number
+        if kind in ("MappingStartEvent", "SequenceStartEvent"):
+            inside.append(number)
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+            inside.pop()
 
 
 def _bounded(parser: Any, text: str) -> Any:
-    """The parsed text. Raises RecursionError for what is nested too deeply, or has aliases that multiply."""
+    """The parsed text. Raises RecursionError for what is nested too deeply, or has aliases that multiply, and
+    _CircleError."""
     depth = 0
     for character in text:  # the parser's time grows with the square of the brackets that are open at once
         depth += (character in "[{") - (character in "]}")
         if depth > _DEEPEST:
             raise RecursionError(text[:20])
+    _refuse_circles(parser, text)
     tree = parser.load(text)
     waiting, seen = [(tree, 0)], 0
     while waiting:
@@ -231,7 +258,7 @@ def _scalar(text: str, override: str) -> Any:
 
     try:
         return _copy(_bounded(YAML(typ="safe", pure=True), text))
-    except (YAMLError, ValueError, KeyError, OverflowError, RecursionError) as error:
+    except (YAMLError, ValueError, KeyError, OverflowError, RecursionError, _CircleError) as error:
         raise LLaSOError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
 
 

@@ -184,3 +184,27 @@ def test_the_record_page_lists_the_rules_in_the_order_in_which_they_are_tried() 
     place = page.index("The first rule that is violated")
     for name in dict.fromkeys(rule.name for rule in rules(section)):
         place = page.index(f"`{name.split('.')[1]}`", place)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "name"),
+    [
+        ("&x {a: *x}", 1, "x"),
+        ("sources: &x [*x]", 1, "x"),
+        ("judge: &j\n  confidence: *j", 2, "j"),
+        ("judge: &j\n  <<: *j", 2, "j"),
+        ("judge: &a\n  confidence: &b\n    x: *a", 3, "a"),
+        ("observe:\n  stages:\n    - stage: json:dumps\n      options: &o {a: [*o]}", 4, "o"),
+    ],
+)
+def test_a_recipe_that_holds_itself_is_refused(tmp_path: Path, text: str, line: int, name: str) -> None:
+    said = [f"recipe.yaml:{line}: *{name} stands inside &{name}: the recipe would contain itself; take it out"]
+    assert problems(tmp_path, text) == said
+    with pytest.raises(LLaSOError, match="stands inside"):
+        load(None, [f"judge=&{name} {{confidence: *{name}}}"])
+
+
+def test_anchors_that_are_named_twice_may_be_used(tmp_path: Path) -> None:
+    text = "sources:\n  - &s {path: x, language: en}\n  - &t {<<: *s, path: &s y}\n  - {path: *s}"
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert [source.path for source in load(str(tmp_path / "recipe.yaml")).sources] == ["x", "y", "y"]
