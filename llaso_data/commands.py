@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import sys
 from typing import Any
 
 import click
@@ -14,17 +14,28 @@ from llaso_data.errors import LLaSOError
 class Commands(click.Group):
     """Our own errors are printed as one message, without a traceback unless ``--debug``."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """A signal's exit code is 128 and its number, however many came and wherever: click says 1 of some."""
+        try:
+            stopping.listen()
+            return super().main(*args, **options)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if not stopping.caught() or (isinstance(error, SystemExit) and error.code in (0, None)):
+                raise
+            stopping.end_at_once()
+            sys.exit(stopping.exit_code())
+
     def invoke(self, ctx: click.Context) -> Any:
         """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
-        stopping.listen()
         try:
             return self._invoke(ctx)
         except BaseException as error:
             # A library may have made an error of its own of the interrupt that broke into it.
             if not stopping.caught() and not isinstance(error, KeyboardInterrupt):
                 raise
+            stopping.end_at_once()
             click.echo(f"{self.name}: stopped; what is finished is kept, the same command goes on from there", err=True)
-            ctx.exit(128 + (stopping.caught() or signal.SIGINT))
+            ctx.exit(stopping.exit_code())
 
     def _invoke(self, ctx: click.Context) -> Any:
         try:
