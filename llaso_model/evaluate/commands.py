@@ -95,6 +95,13 @@ def _say(line: str) -> None:
     "--judge", "judge_at", metavar="URL|MODEL", help="Rates open answers: an OpenAI-compatible URL, or a model."
 )
 @click.option("--judge-model", metavar="NAME", help="The model's name at the URL.")
+@click.option(
+    "--judge-requests",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Requests under way at once.",
+)
 @click.option("--votes", type=click.IntRange(1), default=1, show_default=True, help="Judgements of each open answer.")
 def score(
     predictions: tuple[str, ...],
@@ -104,6 +111,7 @@ def score(
     workers: int | None,
     judge_at: str | None,
     judge_model: str | None,
+    judge_requests: int,
     votes: int,
 ) -> None:
     """Score existing predictions; no model is needed.
@@ -112,10 +120,10 @@ def score(
     Read are LLaSO's own lines and the layouts in which LLaSO-Eval outputs are published. NAME= names the system.
     """
     from llaso_model.evaluate import score as scoring
-    from llaso_model.evaluate.judge import judge_of
+    from llaso_model.evaluate.judges import judge_of
     from llaso_model.evaluate.table import print_scores
 
-    judge = None if judge_at is None else judge_of(judge_at, judge_model, votes)
+    judge = None if judge_at is None else judge_of(judge_at, judge_model, votes, judge_requests)
     said = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _say)
     print_scores(said, out)
 

@@ -1,29 +1,29 @@
-"""Judges of free answers: any OpenAI-compatible endpoint, a local Hugging Face model, or what a judge said before.
+"""Judges of free answers: what they are asked, how their words are read, and what comes of many of them.
 
-A judge is a function of prompts to texts. What it says is kept by the digest of (judge, prompt, vote), so that scoring
-again asks nothing twice, and a file of recorded judgements is a judge without a model.
+A judge is a function of prompts to texts; who they are is in :mod:`llaso_model.evaluate.judges`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import statistics
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""How often something is asked whose answer cannot be read, or does not come."""
+
+UNREADABLE = "unreadable"
+
 _SCORE = re.compile(r"score\**\s*:?\s*\**\s*([1-5](?:\.\d+)?)\b", re.IGNORECASE)
 _CHOICE = re.compile(r"\bbetter\**\s*:?\s*\**\s*(A|B|tie|equal)\b", re.IGNORECASE)
-_ATTEMPTS, _TIMEOUT_S = 5, 120
 
 RATE = """You rate the answer of an AI assistant to a spoken request.
 
@@ -50,13 +50,40 @@ Which is better in relevance and accuracy? Neither length, style nor order count
 "Better: B" or "Better: tie", and a second line with the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a judge is asked. ``vote`` numbers independent draws, ``attempt`` those whose words gave nothing."""
+
+    prompt: str
+    vote: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Why there are no words: of what ``kind`` that is, what was said of it, and whether asking again may help."""
+
+    kind: str
+    why: str
+    again: bool
+
+
+Reply = str | Unanswered
+Keep = Callable[[int, str], None]
+"""Told the number of an ask and the judge's words, once for each reply, as it comes."""
+
+
+def unkept(number: int, words: str) -> None:
+    """Keeps nothing."""
+
+
 class Judge(Protocol):
     """Answers prompts. ``name`` stands for the model and its settings: it is part of what is cached."""
 
     name: str
 
-    def __call__(self, prompts: Sequence[str], vote: int) -> list[str]:
-        """The judge's words for every prompt; ``vote`` numbers independent draws of the same prompt."""
+    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+        """A reply to each, in their order. Raises LLaSOError where the judge itself cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,104 +94,6 @@ class Question:
     prompt: str
     reference: str
     answer: str
-
-
-class Endpoint:
-    """An OpenAI-compatible chat endpoint, such as ``http://localhost:8000/v1``."""
-
-    def __init__(self, url: str, model: str, key: str | None = None, temperature: float = 0.0) -> None:
-        """``key`` is sent as a bearer token; without it the variable LLASO_JUDGE_KEY is, where it is set."""
-        self.url = url.rstrip("/") + "/chat/completions"
-        self.model = model
-        self.temperature = temperature
-        self.name = f"{model} at temperature {temperature:g}"
-        self._key = key or os.environ.get("LLASO_JUDGE_KEY")
-
-    def __call__(self, prompts: Sequence[str], vote: int) -> list[str]:
-        """One request for each prompt. Raises LLaSOError where the endpoint does not answer after five attempts."""
-        return [self._ask(prompt, vote) for prompt in prompts]
-
-    def _ask(self, prompt: str, vote: int) -> str:
-        body = {
-            "model": self.model,
-            "temperature": self.temperature,
-            "seed": vote,
-            "messages": [{"role": "user", "content": prompt}],
-        }
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-        request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
-        for attempt in range(_ATTEMPTS):
-            try:
-                with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                    return str(json.load(answer)["choices"][0]["message"]["content"])
-            except urllib.error.HTTPError as error:
-                if error.code not in (408, 429) and error.code < 500:
-                    raise LLaSOError(
-                        f"{self.url}: {error.code} {error.reason}; is the model's name {self.model}?"
-                    ) from error
-                last: Exception = error
-            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-                last = error
-            if attempt + 1 < _ATTEMPTS:
-                time.sleep(0.5 * 2**attempt)
-        raise LLaSOError(f"{self.url}: no answer after {_ATTEMPTS} attempts ({last})") from last
-
-
-class LocalModel:
-    """A Hugging Face chat model in this process. The model is loaded when it is first asked."""
-
-    def __init__(self, model: str, temperature: float = 0.0, max_new_tokens: int = 120) -> None:
-        self.model = model
-        self.temperature = temperature
-        self.max_new_tokens = max_new_tokens
-        self.name = f"{model} at temperature {temperature:g}"
-        self._pipeline: Any = None
-
-    def __call__(self, prompts: Sequence[str], vote: int) -> list[str]:
-        import torch
-        from transformers import pipeline
-
-        if self._pipeline is None:
-            self._pipeline = pipeline("text-generation", model=self.model)
-        torch.manual_seed(vote)
-        sampled = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
-        chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        made = self._pipeline(chats, max_new_tokens=self.max_new_tokens, return_full_text=False, **sampled)
-        return [str(one[0]["generated_text"]) for one in made]
-
-
-class Recorded:
-    """What judges said, kept in a JSON-lines file; asks the judge behind it for what is not there, if there is one."""
-
-    def __init__(self, path: str, judge: Judge | None = None, name: str | None = None) -> None:
-        """``name`` is that of the judge whose words are recorded, where none is behind it."""
-        self.path = path
-        self._judge = judge
-        self.name = judge.name if judge is not None else name or ""
-        self._said: dict[str, str] = {}
-        if storage.exists(path):
-            for line in storage.read_bytes(path).decode("utf-8").splitlines():
-                row = json.loads(line)
-                self._said[row["digest"]] = row["said"]
-
-    def __call__(self, prompts: Sequence[str], vote: int) -> list[str]:
-        """Raises LLaSOError where something is not recorded and there is no judge to ask."""
-        keys = [self.key(prompt, vote) for prompt in prompts]
-        missing = list(dict.fromkeys(i for i, key in enumerate(keys) if key not in self._said))
-        if missing and self._judge is None:
-            raise LLaSOError(f"{self.path}: {len(missing)} of {len(prompts)} judgements are not recorded")
-        if missing and self._judge is not None:
-            said = self._judge([prompts[i] for i in missing], vote)
-            with open(self.path, "a", encoding="utf-8") as file:  # line by line: what was paid for is kept
-                for i, words in zip(missing, said, strict=True):
-                    self._said[keys[i]] = words
-                    row = {"digest": keys[i], "judge": self.name, "vote": vote, "said": words}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return [self._said[key] for key in keys]
-
-    def key(self, prompt: str, vote: int) -> str:
-        """The digest that a judgement is kept under."""
-        return digest("judgement", self.name, prompt, vote)
 
 
 def score_of(said: str) -> float | None:
@@ -181,16 +110,71 @@ def choice_of(said: str) -> str | None:
     return "tie" if found[1].lower() in ("tie", "equal") else found[1].upper()
 
 
+def replies(judge: Judge, asks: Sequence[Ask], read: Callable[[str], T | None]) -> dict[Ask, T | Unanswered]:
+    """What ``read`` finds in the judge's words, by ask; equal ones are asked once.
+
+    Where it finds nothing the judge is asked again, :data:`ATTEMPTS` times in all.
+    """
+    found: dict[Ask, T | Unanswered] = {}
+    todo = {ask: ask for ask in asks}  # what is wanted, and how it is asked now
+    for _ in range(ATTEMPTS):
+        later: dict[Ask, Ask] = {}
+        for (wanted, ask), reply in zip(todo.items(), judge.ask(list(todo.values())), strict=True):
+            if isinstance(reply, Unanswered):
+                found[wanted] = reply
+                if reply.again:
+                    later[wanted] = ask
+                continue
+            value = read(reply)
+            found[wanted] = Unanswered(UNREADABLE, reply[:200], True) if value is None else value
+            if value is None:
+                later[wanted] = replace(ask, attempt=ask.attempt + 1)
+        todo = later
+        if not todo:
+            break
+    return found
+
+
+@dataclass(slots=True)
+class Judged:
+    """Scores by (system, set) and question id. ``reasons`` counts the questions without one by what was wrong.
+
+    ``lacking`` counts the questions that have a score of fewer votes than were asked for.
+    """
+
+    scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    lacking: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.lacking}
+
+
+def judged(judge: Judge, questions: Mapping[tuple[str, str], Sequence[Question]], votes: int = 1) -> Judged:
+    """Rates the answers of systems to sets: the mean score of `votes` judgements, of those that can be read."""
+    of = {
+        one: RATE.format(prompt=one.prompt, reference=one.reference, answer=one.answer)
+        for some in questions.values()
+        for one in some
+    }
+    found = replies(judge, [Ask(prompt, vote) for vote in range(votes) for prompt in of.values()], score_of)
+    made = Judged()
+    for key, some in questions.items():
+        made.scores[key] = {}
+        for one in some:
+            said = [found[Ask(of[one], vote)] for vote in range(votes)]
+            scores = [score for score in said if isinstance(score, float)]
+            if scores:
+                made.scores[key][one.id] = statistics.fmean(scores)
+                made.lacking += len(scores) < votes
+            else:
+                made.reasons.update(reason.kind for reason in said[:1] if isinstance(reason, Unanswered))
+    return made
+
+
 def rate(judge: Judge, questions: Sequence[Question], votes: int = 1) -> dict[str, float]:
     """The mean score of `votes` judgements by question id; questions whose every judgement gives none are left out."""
-    prompts = [RATE.format(prompt=one.prompt, reference=one.reference, answer=one.answer) for one in questions]
-    said = [judge(prompts, vote) for vote in range(votes)]
-    found: dict[str, float] = {}
-    for i, one in enumerate(questions):
-        scores = [score for vote in said if (score := score_of(vote[i])) is not None]
-        if scores:
-            found[one.id] = statistics.fmean(scores)
-    return found
+    return judged(judge, {("", ""): questions}, votes).scores["", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,47 +193,35 @@ def compare(
 ) -> dict[str, Preference]:
     """By question id which of two systems' answers is preferred; each vote is asked for in both orders.
 
-    Raises LLaSOError where the systems were not asked the same questions.
+    Questions without a vote that can be read in both orders are left out. Raises LLaSOError where the systems were
+    not asked the same questions.
     """
     if [one.id for one in first] != [one.id for one in second]:
         raise LLaSOError("the two systems were not asked the same questions, or in another order")
-    asked = [_compared(a, a.answer, b.answer) for a, b in zip(first, second, strict=True)]
-    swapped = [_compared(a, b.answer, a.answer) for a, b in zip(first, second, strict=True)]
-    worth: Mapping[str | None, float] = {"A": 1.0, "B": 0.0, "tie": 0.5, None: 0.5}
-    shares: list[list[tuple[float, float]]] = [[] for _ in first]
-    for vote in range(votes):
-        for i, (straight, turned) in enumerate(zip(judge(asked, vote), judge(swapped, vote), strict=True)):
-            shares[i].append((worth[choice_of(straight)], 1.0 - worth[choice_of(turned)]))
-    return {
-        one.id: Preference(statistics.fmean(x for pair in own for x in pair), all(a == b for a, b in own))
-        for one, own in zip(first, shares, strict=True)
-    }
+    worth = {"A": 1.0, "B": 0.0, "tie": 0.5}
+    orders = [
+        (_compared(a, a.answer, b.answer), _compared(a, b.answer, a.answer)) for a, b in zip(first, second, strict=True)
+    ]
+    asks = [Ask(prompt, vote) for vote in range(votes) for pair in orders for prompt in pair]
+    found = replies(judge, asks, lambda words: worth.get(choice_of(words) or ""))
+    made: dict[str, Preference] = {}
+    for one, pair in zip(first, orders, strict=True):
+        shares = []
+        for vote in range(votes):
+            straight, turned = (found[Ask(prompt, vote)] for prompt in pair)
+            if isinstance(straight, float) and isinstance(turned, float):
+                shares.append((straight, 1.0 - turned))
+        if shares:
+            made[one.id] = Preference(
+                statistics.fmean(x for own in shares for x in own), all(a == b for a, b in shares)
+            )
+    return made
 
 
 def _compared(question: Question, first: str, second: str) -> str:
     return COMPARE.format(prompt=question.prompt, reference=question.reference, first=first, second=second)
 
 
-def judge_of(at: str, model: str | None, votes: int = 1) -> Judge:
-    """The judge that a command names: an address with a model's name, or a Hugging Face model.
-
-    Several votes are drawn at temperature 0.7, for at 0 they would be one. Raises LLaSOError for an address alone.
-    """
-    temperature = 0.7 if votes > 1 else 0.0
-    if not at.startswith(("http://", "https://")):
-        return LocalModel(at, temperature)
-    if model is None:
-        raise LLaSOError(f"--judge {at}: name the model there with --judge-model")
-    return Endpoint(at, model, temperature=temperature)
-
-
 def prompts_digest() -> str:
     """The digest of the prompts' wording: part of how a score was made."""
     return digest("judge prompts", RATE, COMPARE)
-
-
-def judged(
-    judge: Judge, questions: Mapping[tuple[str, str], Iterable[Question]], votes: int
-) -> dict[tuple[str, str], dict[str, float]]:
-    """Scores by (system, set) and question id."""
-    return {key: rate(judge, list(some), votes) for key, some in questions.items()}

@@ -36,8 +36,11 @@ def clusters_of(rows: Sequence[Row]) -> list[str]:
 
 
 def primary_of(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
-    """The metric that a set's score is made of: of open answers the judge's where every row of every system has one."""
-    if declared.kind == "open" and all("judge" in row.stats for rows in by_system.values() for row in rows):
+    """The metric that a set's score is made of: of open answers the judge's, over the rows that it judged.
+
+    ROUGE-L stands in where nothing of some system was judged: it has what all systems have.
+    """
+    if declared.kind == "open" and all(any("judge" in row.stats for row in rows) for rows in by_system.values()):
         return JUDGED
     usual = METRICS[declared.kind][0]
     wants_refusal = all(row.prediction.expected == "refusal" for rows in by_system.values() for row in rows)

@@ -46,14 +46,13 @@ def pairs(
 def _pair(
     name: str, first: str, second: str, a: list[Row], b: list[Row], metric: Metric, seed: int
 ) -> dict[str, Any] | None:
-    common = {row.prediction.id for row in a} & {row.prediction.id for row in b}
+    common = _measured(a, metric) & _measured(b, metric)
     one = [row for row in a if row.prediction.id in common]
-    other = [row for row in b if row.prediction.id in common]
     stats_a, there = stats_of(one, metric.name)
-    stats_b, there_b = stats_of(other, metric.name)
-    if not there or there != there_b:
+    stats_b, _ = stats_of([row for row in b if row.prediction.id in common], metric.name)
+    if not there:
         return None
-    clusters = clusters_of([one[i] for i in there])
+    clusters = clusters_of(one)
     sums_a, sums_b = intervals.summed(stats_a, clusters), intervals.summed(stats_b, clusters)
     drawn = intervals.replicates(sums_a, metric.value, name, seed) - intervals.replicates(
         sums_b, metric.value, name, seed
@@ -71,6 +70,11 @@ def _pair(
         "p": intervals.permutation_p(sums_a, sums_b, metric.value, seed),
         "rows": len(there),
     }
+
+
+def _measured(rows: Sequence[Row], metric: Metric) -> set[str]:
+    """The ids of the rows that have the metric's statistics: of a judge's perhaps not all."""
+    return {rows[i].prediction.id for i in stats_of(rows, metric.name)[1]}
 
 
 def _replicated(

@@ -9,7 +9,7 @@ from typing import Any
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.report import page
-from llaso_model.evaluate import samples, score, store, summary, tasks
+from llaso_model.evaluate import samples, score, store, summary, tasks, unjudged
 from llaso_model.evaluate.labels import KINDS
 from llaso_model.evaluate.rate import results
 from llaso_model.evaluate.rows import METRICS, Row
@@ -76,11 +76,12 @@ def together(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[s
     seed = int(read[0]["made"]["seed"])
     skipped = [line for one in read for line in one["skipped"]]
     head = {key: read[0][key] for key in ("format", "format_version")}
+    judged_by = [one["made"].get("judged_by") for one in read]
     return rows, {
         **head,
-        "made": {**score.made(declared, seed, files), "judged_by": read[0]["made"].get("judged_by")},
+        "made": {**score.made(declared, seed, files), "judged_by": judged_by[0]},
         "skipped": skipped,
-        **summary.summarise(rows, declared, seed),
+        **summary.summarise(rows, declared, seed, asked=any(judged_by)),
     }
 
 
@@ -117,6 +118,7 @@ def render(
         closed=_closed(said),
         scale=_scale(said),
         ratings=ratings,
+        unjudged=unjudged.lines(said),
         payload=page.as_json(_payload(said)),
         samples=page.as_json(
             {

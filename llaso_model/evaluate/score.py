@@ -15,7 +15,8 @@ from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_model.evaluate import intervals, layouts, store, summary, tasks
-from llaso_model.evaluate.judge import Judge, Question, Recorded, judged, prompts_digest
+from llaso_model.evaluate.judge import Judge, Question, judged, prompts_digest
+from llaso_model.evaluate.judges import Recorded
 from llaso_model.evaluate.layouts import Prediction, Sources
 from llaso_model.evaluate.metrics.generation import signatures
 from llaso_model.evaluate.rows import Row, score_rows
@@ -51,14 +52,16 @@ def score(
     declared = tasks.load(tasks_path)
     read = layouts.read(list(sources), declared)
     systems = len({one.system for one in read.predictions})
+    by = None
     say(f"{len(read.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
         os.makedirs(out, exist_ok=True)
-        kept = Recorded(storage.join(out, "judgements.jsonl"), judge)
-        read = replace(read, judgements=judged(kept, _questions(read, declared), votes))
+        kept = Recorded(storage.join(out, "judgements.jsonl"), judge, say=say)
+        found = judged(kept, _questions(read, declared), votes)
+        read = replace(read, judgements=found.scores)
+        by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **found.as_json()}
     rows = scored(read, tasks_path, declared, workers or _cpus())
     say("scored; intervals and pairs are being computed")
-    by = None if judge is None else {"judge": judge.name, "votes": votes, "prompts": prompts_digest()}
     return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by)
 
 
@@ -92,7 +95,7 @@ def write(
         "format_version": FORMAT_VERSION,
         "made": {**made(declared, seed, files), "judged_by": judged_by},
         "skipped": list(skipped),
-        **summary.summarise(rows, declared, seed),
+        **summary.summarise(rows, declared, seed, asked=judged_by is not None),
     }
     os.makedirs(out, exist_ok=True)
     store.write(rows, storage.join(out, "rows.parquet"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from llaso_model.evaluate import unjudged
 from llaso_model.evaluate.intervals import RESAMPLES, Array, Figure
 from llaso_model.evaluate.labels import KINDS
 from llaso_model.evaluate.measure import (
@@ -34,15 +35,15 @@ OVERALL_FORMULA = (
     "The overall score is the mean over tasks. A task's score is the mean of its sets' normalised scores, each "
     "weighted by its rows. Normalised: accuracy and F1 as they are; error rates max(0, 1 − rate); mean absolute errors "
     "1 − MAE / (highest − lowest possible number), an answer without a number charged the worst error; a judge's "
-    "score (score − 1) / 4, and ROUGE-L F1 where not all systems are judged."
+    "score (score − 1) / 4 over the answers that it judged, and ROUGE-L F1 where nothing of some system was judged."
 )
 
 
-def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = False) -> dict[str, Any]:
     """All figures of scored rows as JSON. Rows of a set are brought into one order, so that systems are paired.
 
     Where a set has rows that were heard as they are, those alone are its score; rows of noise and other conditions
-    count under their tags.
+    count under their tags. ``asked`` says that a judge was asked about all open answers.
     """
     systems = list(dict.fromkeys(row.prediction.system for row in rows))
     grouped: dict[str, dict[str, list[Row]]] = {}
@@ -64,6 +65,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0) -> dict[str, Any
     return {
         "systems": systems,
         "rows": len(rows),
+        "unjudged": unjudged.found(rows, sets, asked),
         "sets": sets,
         "tasks": task_scores,
         "overall": overall,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llaso_model.evaluate import unjudged
 from llaso_model.evaluate.labels import KINDS
 
 
@@ -32,6 +33,8 @@ def print_scores(said: dict[str, Any], out: str) -> None:
         counts = [said["abstention"][system] for system in systems]
         table.add_row(f"closed answers: {kind}", *(_share(count[kind], sum(count.values())) for count in counts))
     console = Console()
+    for line in unjudged.lines(said):
+        console.print(line, markup=False)
     console.print(table)
     for skipped in said["skipped"]:
         console.print(f"not scored: {skipped}", markup=False)
