@@ -74,6 +74,8 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
         raise AudioError("missing", f"{why}; correct the path or remove the entry") from error
     except archive.ArchiveError as error:
         raise AudioError("unreadable", f"{label}: {str(error).removeprefix(f'{uri}: ')}") from error
+    except storage.AddressError as error:
+        raise AudioError("unreadable", str(error)) from error
     except OSError as error:
         if storage.is_local(uri):
             raise AudioError("unreadable", f"{label}: cannot be opened ({error.strerror or error})") from error

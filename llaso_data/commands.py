@@ -9,6 +9,7 @@ import click
 
 from llaso_data import stopping
 from llaso_data.errors import LLaSOError
+from llaso_data.uris import masked
 
 
 class Commands(click.Group):
@@ -48,5 +49,5 @@ class Commands(click.Group):
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            click.echo(f"{self.name}: {error}; {self.name} --debug … shows where", err=True)
+            click.echo(f"{self.name}: {masked(str(error))}; {self.name} --debug … shows where", err=True)
             ctx.exit(2)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import errno
 
+from llaso_data.uris import masked
+
 OF_THE_MACHINE = frozenset((errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 """What says nothing of the file at which it is met: a disk that fails or is full, no memory, too many open files."""
 
 
 class LLaSOError(Exception):
-    """Bad input or a wrong setting. The command line prints its text without a traceback."""
+    """Bad input or a wrong setting. The command line prints its text without a traceback.
+
+    What in the text gives access to an address is masked when the error is made, wherever it goes from there.
+    """
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(masked(part) if isinstance(part, str) else part for part in said))
 
 
 class AudioError(LLaSOError):
@@ -18,7 +26,7 @@ class AudioError(LLaSOError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = str(self)
 
     def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
         return type(self), (self.reason, self.detail)  # so that it comes whole out of a worker process

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import storage, uris
 from llaso_data.errors import LLaSOError
 
 LOCK = ".llaso.lock"
@@ -64,7 +64,7 @@ class Holder:
             host=socket.gethostname(),
             pid=os.getpid(),
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            command=shlex.join(sys.argv),
+            command=shlex.join(uris.masked(word, alone=True) for word in sys.argv),
             token=secrets.token_hex(16),
             space=_space(),
         )

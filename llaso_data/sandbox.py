@@ -85,8 +85,8 @@ def decode_spans(
 def _reachable(uri: str) -> bool:
     from fsspec.registry import known_implementations
 
-    kinds = {part.partition("://")[0] for part in uri.split("::") if "://" in part}
-    return kinds.isdisjoint({"memory"}) and all(kind in known_implementations for kind in kinds)
+    kind = storage.scheme(uri)
+    return kind != "memory" and kind in known_implementations
 
 
 @dataclass(frozen=True)

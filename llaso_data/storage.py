@@ -20,50 +20,59 @@ from typing import IO, Any
 
 import fsspec
 
+from llaso_data import uris
 from llaso_data.errors import LLaSOError
+from llaso_data.store_errors import AddressError as AddressError
+from llaso_data.store_errors import StoreError as StoreError
+from llaso_data.store_errors import is_clients, reading
+from llaso_data.store_errors import reason as reason
+from llaso_data.store_errors import writing as writing
 
 ATTEMPTS = 8
 """Requests to S3 before an error counts; botocore waits longer after each, about half a minute in all."""
 
 _AT_ONCE = 64  # questions to a store that are under way together
 _S3FS_TRIES = 3  # s3fs repeats botocore's attempts where an answer breaks off or hangs, and nests: its 5 become 25
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 _SCRATCH = "llaso-scratch-"
 _SCRATCH_YOUNG_S = 60.0  # a folder is made a moment before it is locked
-_CLIENTS = frozenset(
-    ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "gcsfs", "google", "httpx", "httpx2", "huggingface_hub",
-     "requests", "urllib3")
-)  # fmt: skip
-"""Packages whose exceptions mean that a store could not be asked; many of them are no OSError."""
-
-
-class StoreError(LLaSOError):
-    """A disk or store that failed or refuses: it says nothing of what lies on it."""
 
 
 def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URI (or plain path) and the path on it; raises LLaSOError where fsspec knows none."""
+    """The file system of a URI (or plain path) and the path on it.
+
+    The only place where an address becomes a file system. fsspec's own way there takes names apart at ``::``, and makes
+    whatever they say. Raises AddressError where fsspec knows none, or it is of a kind that is opened for nobody.
+    """
+    if is_local(uri):
+        fs = fsspec.filesystem("file")
+        path = uri.removeprefix("file://")
+        # Made absolute here: of a relative one fsspec would take `local:` off.
+        path = path if path.startswith(("/", "~")) else f"{os.getcwd()}/{path.removeprefix('./')}"
+        return fs, str(fs._strip_protocol(path))
+    if (why := uris.closed(uri)) is not None:
+        raise AddressError(f"{uri}: {why}")
+    kind = scheme(uri)
     try:
-        fs, path = fsspec.core.url_to_fs(uri, **_options(uri, attempts))
+        made = fsspec.get_filesystem_class(kind)
+        fs = fsspec.filesystem(kind, **{**made._get_kwargs_from_urls(uri), **_options(kind, attempts)})
+        path = made._strip_protocol(uri)
     except Exception as error:  # the store's package is not installed; no such protocol; no address for it
-        if isinstance(error, OSError) and not _is_clients(error):
+        if isinstance(error, OSError) and not is_clients(error):
             raise
-        kind = StoreError if _is_clients(error) else LLaSOError
-        raise kind(f"{uri}: {reason(error)}") from error
-    if uri.startswith(("s3://", "s3a://")):
+        raise (StoreError if is_clients(error) else AddressError)(f"{uri}: {reason(error)}") from error
+    if kind in ("s3", "s3a"):
         fs.retries = _S3FS_TRIES
     return fs, str(path)
 
 
 def scheme(uri: str) -> str:
     """``s3`` of ``s3://bucket/x``; ``file`` of a plain path."""
-    return "file" if is_local(uri) else uri.partition("://")[0].rpartition("::")[2]
+    return uris.scheme(uri) or "file"
 
 
-def _options(uri: str, attempts: int) -> dict[str, Any]:
+def _options(kind: str, attempts: int) -> dict[str, Any]:
     """Nothing is believed from a listing that was seen before: other processes write here too."""
-    kind = uri.partition("://")[0]
     if kind in ("gs", "gcs"):
         return {"use_listings_cache": False}
     if kind not in ("s3", "s3a"):
@@ -78,14 +87,16 @@ def _options(uri: str, attempts: int) -> dict[str, Any]:
 
 
 def is_local(uri: str) -> bool:
-    return "://" not in uri or uri.startswith("file://")
+    return scheme(uri) == "file"
 
 
 def absolute(uri: str) -> str:
-    """A path made absolute; a URI as it is."""
-    if uri.startswith("file://"):
-        uri = uri.removeprefix("file://")
-    return os.path.abspath(os.path.expanduser(uri)) if is_local(uri) else uri.rstrip("/")
+    """A path made absolute; a URI as it is. Raises LLaSOError for one that holds a password or a signature."""
+    if (held := uris.credentials(uri)) is not None:
+        raise LLaSOError(f"{uris.shown(uri)}: this address {held}")
+    if not is_local(uri):
+        return uri.rstrip("/")
+    return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
 
 
 def join(uri: str, *names: str) -> str:
@@ -94,7 +105,7 @@ def join(uri: str, *names: str) -> str:
 
 def exists(uri: str) -> bool:
     fs, path = filesystem(uri)
-    with _reading(uri):
+    with reading(uri, is_local(uri)):
         return bool(fs.exists(path))
 
 
@@ -105,7 +116,7 @@ def listing(uri: str) -> list[dict[str, Any]]:
     """
     fs, root = filesystem(uri)
     root = root.rstrip("/")
-    with _reading(uri):
+    with reading(uri, is_local(uri)):
         fs.invalidate_cache(root)  # other processes write here too
         found = fs.find(root, detail=True) if fs.exists(root) else {}
     if is_local(uri):
@@ -159,25 +170,25 @@ def stat(uri: str) -> dict[str, Any]:
     return found
 
 
-def stat_many(uris: Sequence[str]) -> list[dict[str, Any] | None]:
+def stat_many(names: Sequence[str]) -> list[dict[str, Any] | None]:
     """``{"size", "version"}`` of files of one file system, None where there is none; of a store many at once."""
     found: list[dict[str, Any] | None] = []
-    for start in range(0, len(uris), _AT_ONCE):
-        for uri, info in zip(uris[start:], _infos(uris[start : start + _AT_ONCE]), strict=False):
+    for start in range(0, len(names), _AT_ONCE):
+        for uri, info in zip(names[start:], _infos(names[start : start + _AT_ONCE]), strict=False):
             if isinstance(info, FileNotFoundError):
                 found.append(None)
                 continue
-            with _reading(uri):
+            with reading(uri, is_local(uri)):
                 if isinstance(info, BaseException):
                     raise info
             found.append({"size": int(info.get("size") or 0), "version": version(info)})
     return found
 
 
-def _infos(uris: Sequence[str]) -> list[Any]:
+def _infos(names: Sequence[str]) -> list[Any]:
     """What the file system says of each, or its exception."""
-    fs, _ = filesystem(uris[0])
-    paths = [filesystem(uri)[1] for uri in uris]
+    fs, _ = filesystem(names[0])
+    paths = [filesystem(name)[1] for name in names]
 
     async def ask() -> list[Any]:
         return await asyncio.gather(*map(fs._info, paths), return_exceptions=True)
@@ -197,9 +208,26 @@ def _answer(info: Callable[[str], Any], path: str) -> Any:
 
 def read_bytes(uri: str) -> bytes:
     fs, path = filesystem(uri)
-    with _reading(uri):
+    with reading(uri, is_local(uri)):
         data: bytes = fs.cat_file(path)
     return data
+
+
+def read_many(names: Sequence[str]) -> list[bytes | None]:
+    """Files of one store, fetched at once, None where there is none; whatever their names contain."""
+    if not names:
+        return []
+    fs, _ = filesystem(names[0])
+    every = [None] * len(names)
+    found: list[bytes | None] = []
+    # Not `cat`, which takes names for patterns.
+    answers = fs.cat_ranges([filesystem(name)[1] for name in names], every, every, on_error="return")
+    for name, answer in zip(names, answers, strict=True):
+        with reading(name, is_local(name)):
+            if isinstance(answer, BaseException) and not isinstance(answer, FileNotFoundError):
+                raise answer
+        found.append(answer if isinstance(answer, bytes) else None)
+    return found
 
 
 def read_json(uri: str) -> Any:
@@ -216,7 +244,12 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
     fs, path = filesystem(uri)
     if is_local(uri) and not (os.path.isfile(path) or os.path.isdir(path)) and os.path.exists(path):
         raise OSError(errno.EINVAL, "not a regular file", path)
-    with _reading(uri), fs.open(path, "rb") as file:
+    try:
+        with reading(uri, is_local(uri)):
+            opened = fs.open(path, "rb")
+    except ValueError as error:  # NUL, or half a character: no disk has such names
+        raise OSError(errno.EINVAL, reason(error), path) from error
+    with reading(uri, is_local(uri), asking=False), opened as file:
         yield file
 
 
@@ -250,22 +283,6 @@ def whole(uri: str) -> Iterator[str]:
         finally:
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(temporary)
-
-
-@contextmanager
-def writing(place: str, folder: str | None = None) -> Iterator[None]:
-    """Errors of disks and stores inside come out as one StoreError that names ``place``.
-
-    ``folder`` is where the disk is that is written to; None for an object store.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise StoreError(_full(place, folder, error)) from error
-        if isinstance(error, OSError) or _is_clients(error):
-            raise StoreError(f"{place}: cannot be written ({reason(error)})") from error
-        raise
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -333,44 +350,6 @@ def sweep_scratch() -> None:
             pass  # in use
         finally:
             os.close(descriptor)
-
-
-def reason(error: BaseException) -> str:
-    """What a disk or a store's client says, on one line."""
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(said).split()).rstrip(".")
-
-
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    """Of a store every failure but a missing file is a StoreError; a disk's errors pass as they are."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        if is_local(uri) or not (_is_clients(error) or (isinstance(error, OSError) and error.errno not in _FULL)):
-            raise
-        if isinstance(error, PermissionError) or "credential" in reason(error).lower():
-            raise StoreError(f"{uri}: access is refused ({reason(error)}); check the credentials") from error
-        raise StoreError(f"{uri}: the store failed ({reason(error)}); run the command again") from error
-
-
-def _is_clients(error: Exception) -> bool:
-    return type(error).__module__.partition(".")[0] in _CLIENTS or isinstance(error, TimeoutError)
-
-
-def _full(place: str, folder: str | None, error: OSError) -> str:
-    where = "" if folder is None else f" on the disk of {folder}"
-    if error.errno == errno.EFBIG:
-        return f"{place}: the file would be larger than is allowed{where} ({reason(error)}); raise the limit"
-    hint = ""
-    if folder == tempfile.gettempdir():
-        hint = ", or name another place for temporary files with the variable TMPDIR"
-    return (
-        f"{place}: no room left{where} ({reason(error)}). Make room (space, inodes or quota){hint}; "
-        "what is finished is kept, the same command goes on from there"
-    )
 
 
 def synced(path: str | os.PathLike[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -225,6 +226,30 @@ def test_a_manifest_may_name_objects_from_anywhere(server: str, clips: list[Clip
         (item,) = sources.read(SourceSpec(path=table, corpus="test"))
         assert item.size_bytes > 0 and item.version and item.utterance.failure is None
         assert len(audio.decode(item.utterance.source.uri)[0])
+
+
+def test_odd_names_there_are_names_and_odd_addresses_are_failed_rows(server: str, clips: list[Clip]) -> None:
+    """What no store could answer ends no run: it is the row's fault."""
+    for name in ("a::b", "e[1]", "s3:::c", "q?x=1"):
+        storage.write_bytes(f"{BUCKET}/odd/{name}.wav", clips[0].path.read_bytes())
+        storage.write_bytes(f"{BUCKET}/odd/{name}.txt", name.encode())
+    listed = [item.utterance for item in sources.read(SourceSpec(path=f"{BUCKET}/odd", corpus="test"))]
+    assert {u.source.uri: u.text for u in listed} == {
+        f"{BUCKET}/odd/{name}.wav": name for name in ("a::b", "e[1]", "s3:::c", "q?x=1")
+    }
+    assert all(len(audio.decode(u.source.uri)[0]) for u in listed)
+    rows = ["odd/a::b.wav", "s3://", "s3://no bucket/x", f"{BUCKET}/odd/none.wav", "s3://nobody/x.wav"]
+    rows += ["gs://bucket/x.wav"] if importlib.util.find_spec("gcsfs") is None else []  # its package is not here
+    table = f"{BUCKET}/odd.jsonl"
+    storage.write_bytes(table, "".join(json.dumps({"audio": row}) + "\n" for row in rows).encode())
+    found = [item.utterance for item in sources.read(SourceSpec(path=table, corpus="test"))]
+    failed = [u.failure.detail for u in found if u.failure]
+    assert len(found) == len(rows) and len(failed) == len(rows) - 3
+    assert all(f"{table}:" in detail for detail in failed)
+    for uri in (f"{BUCKET}/odd/none.wav", "s3://nobody/x.wav"):
+        with pytest.raises(AudioError) as caught:
+            audio.decode(uri)
+        assert caught.value.reason == "missing"
 
 
 def test_many_objects_are_asked_for_at_once(built: Built) -> None:

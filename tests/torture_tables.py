@@ -43,7 +43,7 @@ def manifest(folder: Path, speech: Speech) -> list[Expected]:
         (b"  \t ", None),
         (b'{"audio": "caf\xe9.wav"}', Expected("/caf\\udce9.wav", ("failed.bad_name",))),
         (_row(audio=f"{'x' * 5000}.wav"), Expected(f"/{'x' * 5000}.wav", ("failed.missing", "failed.unreadable"))),
-        (_row(audio="bucket://x.wav"), Expected("", BAD_ROW, ":24: bucket://x.wav: Protocol not known")),
+        (_row(audio="bucket://x.wav"), Expected("", BAD_ROW, ":24: bucket://x.wav: begins with bucket://")),
     ]
     data = b"".join(line + (b"\r\n" if number % 3 else b"\n") for number, (line, _) in enumerate(lines))
     (folder / "manifest.jsonl").write_bytes(b"\xef\xbb\xbf" + data)

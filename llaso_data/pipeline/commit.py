@@ -5,6 +5,7 @@ Parts and verdict tables carry a checksum of their bytes, which whoever reads on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,11 +44,16 @@ def manifest(out: str) -> dict[str, Any]:
     except ValueError as error:
         raise LLaSOError(f"{path} is not JSON: {error}; run `llaso-data build-align` again") from error
     named = stated.get("blocks") if isinstance(stated, dict) else None
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in [*named, stated.get("verdicts")]):
+    if not isinstance(named, list) or not all(map(_is_name, [*named, stated.get("verdicts")])):
         raise LLaSOError(f"{path} is not the manifest of `llaso-data build-align`")
     if stated.get("format_version") != FORMAT_VERSION:
         raise LLaSOError(f"{path} has format version {stated.get('format_version')}, this LLaSO reads {FORMAT_VERSION}")
     return stated
+
+
+def _is_name(name: object) -> bool:
+    """Whether it is a digest's, and leads nowhere else."""
+    return isinstance(name, str) and re.fullmatch(r"[\w-]+", name, re.ASCII) is not None
 
 
 def committed(out: str) -> set[str]:

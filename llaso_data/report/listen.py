@@ -17,6 +17,7 @@ from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
 from llaso_data.report.sections import language_name, span
 from llaso_data.text import normalize, word_spans
+from llaso_data.uris import shown
 
 BUDGET_BYTES = 8_500_000  # of the page for examples; with Plotly's 4.8 MB it stays under 15 MB
 _MARKUP_BYTES = 7_000  # of one example without its text and sound
@@ -129,7 +130,7 @@ def _example(
     source = utterance.source
     length_s = utterance.duration_s or 0.0
     return Example(
-        name=(source.member or source.uri).rstrip("/").rsplit("/", 1)[-1],
+        name=(source.member or shown(source.uri)).rstrip("/").rsplit("/", 1)[-1],
         place=where(utterance),
         language=utterance.language or "",
         language_name=language_name(utterance.language) if utterance.language else "",

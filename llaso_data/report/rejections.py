@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED
+from llaso_data.uris import masked, shown
 
 _PLACE = ("id", "source", "failure")
 
@@ -55,7 +56,7 @@ def _of_block(judged: pa.Table, observed: pa.Table, rule: str | None) -> Iterato
             threshold=verdict["threshold"],
             place=place(seen["source"]),
             duplicate_of=verdict["duplicate_of"],
-            detail=(seen["failure"] or {}).get("detail"),
+            detail=None if seen["failure"] is None else masked(seen["failure"]["detail"] or ""),
         )
 
 
@@ -66,10 +67,11 @@ def _named(name: str, rule: str | None) -> bool:
 def place(source: dict[str, Any]) -> str:
     """``uri!member 1.5-3.25 s`` of a record's source, as far as it has them."""
     member = "" if source["member"] is None else f"!{source['member']}"
+    uri = shown(source["uri"])
     if source["start_s"] is None and source["end_s"] is None:
-        return f"{source['uri']}{member}"
+        return f"{uri}{member}"
     end = "end" if source["end_s"] is None else f"{source['end_s']:g} s"
-    return f"{source['uri']}{member} {source['start_s'] or 0:g}-{end}"
+    return f"{uri}{member} {source['start_s'] or 0:g}-{end}"
 
 
 def lines(found: Iterator[Rejection]) -> Iterator[str]:

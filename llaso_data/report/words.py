@@ -11,6 +11,7 @@ from llaso_data import audio, pictures
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.commit import observed
 from llaso_data.records import Utterance
+from llaso_data.uris import shown
 
 _COLOURS = ("#1f77b4", "#d2691e")
 
@@ -39,7 +40,7 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
             axis.axvspan(word.start_s, word.end_s, color=colour, alpha=0.22, linewidth=0)
             height = 1.06 + 0.18 * (i % 2)  # neighbours on two lines, so that short words stay legible
             axis.text((word.start_s + word.end_s) / 2, height, word.text, ha="center", fontsize=8, color=colour)
-        name = source.member or source.uri.rsplit("/", 1)[-1]
+        name = source.member or shown(source.uri).rsplit("/", 1)[-1]
         axis.set_title(f"{name} ({utterance.language}, {utterance.decoding})", loc="left", fontsize=8, pad=24)
         axis.set_xlim(0, len(pcm) / audio.SAMPLE_RATE_HZ)
         axis.set_ylim(-1, 1)

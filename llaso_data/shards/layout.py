@@ -14,6 +14,7 @@ from typing import Any
 from llaso_data import records
 from llaso_data.records import Utterance
 from llaso_data.shards.tar import MAX_NAME_BYTES
+from llaso_data.uris import shown
 
 FORMAT = "llaso-shards"
 FORMAT_VERSION = 1
@@ -113,6 +114,7 @@ def text_bytes(messages: Sequence[Message]) -> int:
 def audio_entry(part: str, utterance: Utterance) -> dict[str, Any]:
     """What a sample's JSON says of one audio: the record, and which part holds its sound."""
     record = records.to_dict(utterance)
+    record["source"]["uri"] = shown(record["source"]["uri"])  # shards are given away
     for name in ("failure", "decoding"):
         del record[name]
     scores = {name: value for name, value in record["scores"].items() if value is not None}

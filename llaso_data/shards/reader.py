@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from isal.isal_zlib import crc32  # a tenth of the time of zlib's, which would be a third of all reading
 
-from llaso_data import checksums, storage
+from llaso_data import checksums, storage, uris
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
@@ -106,8 +106,27 @@ def check_version(version: object, path: str) -> None:
 
 
 def locate(uri: str, path: str) -> str:
-    """The URI of a tar that a manifest or an index names: relative to the dataset's folder, or as it is."""
-    return path if "://" in path or path.startswith("/") else storage.join(storage.absolute(uri), path)
+    """The URI of a tar that a manifest or an index names: relative to the dataset's folder, or as it is.
+
+    Raises :class:`ShardError` for a path that no index of ours has: a set that was fetched says what is read here.
+    """
+    if (why := _misplaced(path, storage.scheme(uri))) is not None:
+        raise ShardError(f"{uri} names {uris.shown(path)!r} as a shard, which {why}; do not trust it, or index it anew")
+    return path if uris.scheme(path) or path.startswith("/") else storage.join(storage.absolute(uri), path)
+
+
+def _misplaced(path: str, home: str) -> str | None:
+    """Why a path is none of a shard: only tars are, below the dataset's folder or named in full as `index` does it."""
+    if (why := uris.refused(path, home)) is not None:
+        return why
+    if uris.scheme(path) == "file" or not path.endswith(".tar") or "\0" in path:
+        return "is no path of a .tar"
+    if path.startswith("/") and home in ("http", "https", "hf"):
+        return "is a file of this machine"  # nothing writes an index there; it came from elsewhere
+    inside = path.partition("://")[2] or path
+    if ".." in inside.split("/"):
+        return "leads out of its folder"
+    return None
 
 
 def read_sample(shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:

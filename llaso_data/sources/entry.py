@@ -24,6 +24,7 @@ from llaso_data.records import (
 )
 from llaso_data.sources import vocabulary
 from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.uris import masked
 
 PCM_BYTES_PER_S = 32_000
 _MESSAGE_CHARACTERS = 1000  # errors may quote the row
@@ -247,7 +248,7 @@ def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
         detail = f"{escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)
         entry = replace(entry, said=replace(entry.said, **dict.fromkeys(unsafe)))
-    return entry, failure and Failure(failure.reason, escaped(failure.detail))
+    return entry, failure and Failure(failure.reason, escaped(masked(failure.detail)))
 
 
 def escaped(name: str) -> str:

@@ -69,21 +69,18 @@ def _transcript(path: str, texts: Mapping[str, int]) -> str | None:
 def read_texts(tree: Tree, sizes: Mapping[str, int]) -> dict[str, tuple[str | None, Failure | None]]:
     """Path → (text, failure) of transcript files, given with their bytes; of a remote folder they come concurrently."""
     if storage.is_local(tree.root):
-        return {path: _read_text(storage.filesystem(tree.uri(path))[1]) for path in sizes}
+        return {path: _read_text(tree.uri(path)) for path in sizes}
     found: dict[str, tuple[str | None, Failure | None]] = {
         path: (None, too_long(tree.uri(path))) for path, size in sizes.items() if size > MAX_TEXT_BYTES
     }
-    fs, _ = storage.filesystem(tree.root)
-    names = {path: storage.filesystem(tree.uri(path))[1] for path in sizes if path not in found}
-    data = fs.cat(list(names.values()), on_error="return") if names else {}
-    return found | {path: _fetched(data[name], tree.uri(path)) for path, name in names.items()}
+    left = [path for path in sizes if path not in found]
+    data = storage.read_many([tree.uri(path) for path in left])
+    return found | {path: _fetched(one, tree.uri(path)) for path, one in zip(left, data, strict=True)}
 
 
-def _fetched(data: bytes | Exception, uri: str) -> tuple[str | None, Failure | None]:
-    if isinstance(data, FileNotFoundError):
+def _fetched(data: bytes | None, uri: str) -> tuple[str | None, Failure | None]:
+    if data is None:
         return None, Failure("bad_text", f"{uri}: the transcript is not there any more")
-    if isinstance(data, Exception):
-        raise storage.StoreError(f"{uri}: the store failed ({storage.reason(data)}); run the command again") from data
     return clean_text(data, uri)
 
 

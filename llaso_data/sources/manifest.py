@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import storage, uris
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS
@@ -135,9 +135,14 @@ def _audio(value: Any) -> str:
 
 
 def audio_path(said: str, root: str) -> tuple[str, str]:
-    """(path for the id, URI) of what a row says: relative to ``root``, absolute, or a URI."""
-    if "://" in said and not said.startswith("file://"):
+    """(path for the id, URI) of what a row says: relative to ``root``, absolute, or a URI. Raises RowError."""
+    kind = uris.scheme(said)
+    if (why := uris.refused(said, storage.scheme(root))) is not None:
+        raise RowError(f"{uris.shown(said)}: {why}")
+    if kind not in ("", "file"):
         return (said[len(root) + 1 :] if said.startswith(f"{root}/") else said), said
+    if kind and not storage.is_local(root):
+        raise RowError(f"{said}: a manifest on a store names no files of this machine")
     said = said.removeprefix("file://")
     if said.startswith("/") and storage.is_local(root):
         uri = posixpath.normpath(said)
@@ -146,7 +151,10 @@ def audio_path(said: str, root: str) -> tuple[str, str]:
     if storage.is_local(root):
         return path, posixpath.normpath(f"{root}/{path}")
     scheme, _, rest = root.partition("://")
-    return path, f"{scheme}://{posixpath.normpath(f'{rest}/{path}')}"
+    whole = posixpath.normpath(f"{rest}/{path}")
+    if whole.partition("/")[0] != rest.partition("/")[0]:
+        raise RowError(f"{said}: leads out of {scheme}://{rest.partition('/')[0]}; write the whole address")
+    return path, f"{scheme}://{whole}"
 
 
 def span(values: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -165,23 +173,26 @@ def _seconds(value: Any, name: str) -> float | None:
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise RowError(f"{name} is not a number of seconds: {reprlib.repr(value)}") from None
+        raise RowError(f"{name} is not a number of seconds: {_quoted(value)}") from None
     if not 0 <= seconds < LONGEST_S:
-        raise RowError(f"{name} is not a time: {reprlib.repr(value)}")
+        raise RowError(f"{name} is not a time: {_quoted(value)}")
     return round(seconds, TIME_DECIMALS)
+
+
+def _quoted(value: Any) -> str:
+    """A cell for a message, cut where it is long; masked first, for what is cut is known no more."""
+    return reprlib.repr(uris.masked(value) if isinstance(value, str) else value)
 
 
 def stat(uri: str) -> tuple[int, str]:
     """(size in bytes, version) of a file; (0, "") where it is not there: decoding will say so.
 
-    Raises RowError where it is no address of anything; a store that fails, or needs a package, ends the run.
+    Raises RowError where it is no address of anything, or needs a package; a store that fails ends the run.
     """
     try:
         found = storage.stat(uri)
     except (OSError, ValueError):
         return 0, ""
-    except LLaSOError as error:
-        if isinstance(error, storage.StoreError) or isinstance(error.__cause__, ImportError):
-            raise
+    except storage.AddressError as error:
         raise RowError(str(error)) from error
     return found["size"], found["version"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data import pictures, storage
-from llaso_data.shards.reader import read_manifest
+from llaso_data import pictures
+from llaso_data.shards.reader import locate, read_manifest
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import Mixture
 from llaso_data.stream.plan import Ints
@@ -213,7 +213,7 @@ def _cached(plan: Plan, cache_bytes: int) -> tuple[int, float]:
     sizes: dict[str, int] = {}
     for uri in {leaf.columns.index.uri for leaf in plan.leaves}:
         for shard in read_manifest(uri)["shards"]:
-            sizes[storage.join(uri, shard["path"])] = shard["bytes"]
+            sizes[locate(uri, shard["path"])] = shard["bytes"]
     kept: OrderedDict[str, int] = OrderedDict()
     total = brought = hits = asked = 0
     for number in range(plan.windows_per_epoch):

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llaso_data import audio, sources, storage
+from llaso_data import audio, sources, storage, uris
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
@@ -81,6 +81,7 @@ def opened(
     a corpus's where it does not say it. ``audio_root`` is what a published file's paths are relative to; default: its
     folder. Raises LLaSOError.
     """
+    storage.absolute(data)  # which refuses what must not be stored
     if not os.path.exists(data) and _HUB_ID.fullmatch(data):
         data = _of_hub(data)
     if storage.exists(storage.join(data, layout.INDEX)):
@@ -346,7 +347,9 @@ def _published_question(said: Prediction, asked: str, root: str) -> Question | B
         return Bad(said.id, said.place, f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(said.audio)} in voice")
     content: list[dict[str, Any]] = [layout.text_part(pieces[0].strip())]
     for path, piece in zip(said.audio, pieces[1:], strict=True):
-        sound = Source(corpus="", uri=path if "://" in path else storage.join(root, path))
+        if (why := uris.refused(path, storage.scheme(root))) is not None:
+            return Bad(said.id, said.place, f"{uris.shown(path)}: {why}")
+        sound = Source(corpus="", uri=path if uris.scheme(path) else storage.join(root, path))
         content += [{"type": "audio", "audio": sound}, layout.text_part(piece.strip())]
     content = [part for part in content if part["type"] == "audio" or part["text"]]
     line = {

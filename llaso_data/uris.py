@@ -1,0 +1,198 @@
+"""What an address may be, by who says it, and what of it is never written down.
+
+A user names any store that fsspec knows. Data (a manifest's row, an index of shards, a question's sound) may come from
+anybody: it names files on disks and on the stores of :data:`ALLOWED`, plainly. Addresses are never chained (``a::b``)
+and never of a kind that reads other addresses out of what it is given, whoever says them: such a kind may run what it
+finds there. Nothing here asks a disk or a store.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+ALLOWED = frozenset(("file", "s3", "s3a", "gs", "gcs", "hf", "http", "https", "az", "abfs", "abfss"))
+"""Protocols that data may name; besides them the one that the data itself lies on, which the user has named."""
+
+# fmt: off
+CLOSED = frozenset((
+    "reference", "dir", "generic", "filecache", "blockcache", "simplecache", "cached", "async_wrapper", "asyncwrapper",
+    "zip", "tar", "libarchive", "data", "git", "github", "gist", "jupyter", "jlab", "dask", "pyscript", "dvc", "wandb",
+    "root", "local", "asynclocal",
+))
+"""Protocols that are views of other addresses, or run something: nobody's data or output lies there."""
+# fmt: on
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_CHAIN = re.compile(r"[\w+.-]*(::[\w+.-]*)*://")
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_BUCKET = re.compile(r"[\w.-]{1,255}|arn:[\w:/.-]+", re.ASCII)
+_HF_NAME = re.compile(r"\w[\w.-]{0,95}(@[^/]+)?", re.ASCII)
+_KINDS_OF_HUB = ("datasets", "models", "spaces", "buckets")
+_LONGEST_KEY_BYTES = 1024  # of S3 and of Google
+_LONGEST_BYTES = 8000  # what servers of HTTP take at most
+_SERVICES = frozenset(("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))
+_SERVICE_NAMES = frozenset(("metadata", "metadata.google.internal", "instance-data"))
+
+# What gives access. With `{}` empty these find it in any text, with a space there in an address that stands alone.
+_USER = (
+    r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{{0,30}})://"
+    r"([^\t\r\n{0}/?#]*|[^\t\r\n{0}@/?#:\[]+:(?!\d*[/?#])[^\t\r\n{0}@]*)@"  # keys of S3 may contain slashes
+)
+_QUERY = r"([?&;#])([\w.%~+-]{{1,100}})=([^\t\r\n{0}&#'\"<>]+)"
+_IN_TEXT = re.compile(_USER.format(" ")), re.compile(_QUERY.format(" "))
+_ALONE = re.compile(_USER.format("")), re.compile(_QUERY.format(""))
+_SECRET = re.compile(
+    r"(^|[-_.])(sig|sign|sas|auth|pass|pwd|pw|jwt|ak|sk|authoriz\w*)($|[-_.])|signature|token|secret|passw|credential"
+    r"|key($|[-_.]?id)|key[-_.]?pair|access[-_.]?id|hmac|hdn(ts|ea|tl)|sess(ion)?id|ticket"
+)
+_NAMELESS = frozenset(("http", "https", "s3", "s3a", "gs", "gcs", "hf"))  # where a user's name alone is a key
+
+
+def scheme(uri: str) -> str:
+    """``s3`` of ``s3://bucket/x``; empty for a path, whatever it contains after its first name."""
+    found = _SCHEME.match(uri)
+    return found[1] if found else ""
+
+
+def refused(uri: str, home: str = "") -> str | None:
+    """Why an address that stands in data is not taken, or None; a plain path always is.
+
+    ``home`` is the protocol of what the data was read from.
+    """
+    kind = scheme(uri)
+    if not kind:
+        return "is an address of addresses, and data names plain ones" if _CHAIN.match(uri) else None
+    rest = uri[len(kind) + 3 :]
+    if _CONTROL.search(uri):
+        return "has characters that no address has"
+    if (held := credentials(uri)) is not None:
+        return held
+    if kind in CLOSED or kind not in ALLOWED | {home}:
+        return f"begins with {kind}://, and data names files by {', '.join(sorted(ALLOWED))} only"
+    if kind != "file" and "::" in re.sub(r"\[[^\]/]*\]", "", rest):
+        return "is a chain of addresses (`::`), and data names plain ones"
+    return closed(uri) or _wrong(kind, uri, rest)
+
+
+def closed(uri: str) -> str | None:
+    """Why an address is opened for nobody, or None."""
+    kind = scheme(uri)
+    if kind in CLOSED:
+        return f"begins with {kind}://, which is no place where files lie; name the file, or unpack the archive"
+    if kind not in ("http", "https"):
+        return None
+    try:
+        host = urlsplit(uri).hostname or ""
+    except ValueError as error:
+        return f"is no address ({error})"
+    return f"asks {host}, which is no server of files but a machine's own service" if _is_service(host) else None
+
+
+def credentials(uri: str) -> str | None:
+    """What in an address gives access to it, in words that do not repeat it; None where nothing does."""
+    if shown(uri) == uri:
+        return None
+    users, queries = _ALONE
+    what = "a user's name or password"
+    if not any(_is_user(found) for found in users.finditer(uri)):
+        names = [found[2] for found in queries.finditer(uri) if _is_secret(found)]
+        what = f"a permission ({', '.join(names)} in its query)"
+    return (
+        f"holds {what}. Addresses are stored and shown, permissions are not: "
+        "leave it out and give credentials by the environment (docs/storage.md), or fetch the file first"
+    )
+
+
+def shown(uri: str) -> str:
+    """An address without what gives access to it: ``https://***@host/x?token=***``; a path as it is."""
+    return uri if scheme(uri) in ("", "file") else masked(uri, alone=True)
+
+
+def masked(text: str, alone: bool = False) -> str:
+    """A text with every address in it as :func:`shown` has it; ``alone``: one word, in which a space ends nothing."""
+    if "=" not in text and "@" not in text:
+        return text
+    users, queries = _ALONE if alone else _IN_TEXT
+    text = users.sub(lambda found: f"{found[1]}://***@" if _is_user(found) else found[0], text)
+    return queries.sub(lambda found: f"{found[1]}{found[2]}=***" if _is_secret(found) else found[0], text)
+
+
+def _is_user(found: re.Match[str]) -> bool:
+    """Not the container of ``abfs://container@account``, nor who logs in by ``sftp://me@host`` with a key."""
+    said = found[2]
+    return not said.startswith("arn:") and (":" in said or (bool(said) and found[1].lower() in _NAMELESS))
+
+
+def _is_secret(found: re.Match[str]) -> bool:
+    return bool(_SECRET.search(unquote(found[2]).lower()))
+
+
+def _wrong(kind: str, uri: str, rest: str) -> str | None:
+    """What makes an address of an allowed protocol one that leads to no file, as far as can be told without asking."""
+    if len(uri.encode()) > _LONGEST_BYTES:
+        return "is longer than any address"
+    return _CHECKS.get(kind, _wrong_store)(rest)
+
+
+def _wrong_file(rest: str) -> str | None:
+    return None if rest.strip("/") else "names no file"
+
+
+def _wrong_store(rest: str) -> str | None:
+    place, _, path = rest.partition("/")
+    return None if place.strip() and path.strip("/") else "names no file"
+
+
+def _wrong_bucket(rest: str) -> str | None:
+    bucket, _, key = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        return f"names no bucket ({bucket[:80]!r} is none)"
+    if len(key.encode()) > _LONGEST_KEY_BYTES:
+        return f"has a name longer than the {_LONGEST_KEY_BYTES} bytes that a store takes"
+    return _wrong_store(rest)
+
+
+def _wrong_hub(rest: str) -> str | None:
+    parts = rest.split("/")
+    parts = parts[1:] if parts[0] in _KINDS_OF_HUB else parts
+    if len(parts) < 3 or not parts[-1] or not all(_HF_NAME.fullmatch(part) for part in parts[:2]):
+        return "names no file of the hub: hf://datasets/OWNER/NAME/FILE"
+    return None
+
+
+def _wrong_server(rest: str) -> str | None:
+    try:
+        said = urlsplit(f"http://{rest}")
+        host, port = said.hostname or "", said.port
+        if ":" not in host:
+            host.encode("idna")
+    except ValueError as error:
+        return f"is no address ({error})"
+    if not host or port == 0 or re.search(r"[^\w.:%-]", host):
+        return "is no address of a server"
+    return None if said.path.strip("/") or said.query else "names no file"
+
+
+_CHECKS: dict[str, Callable[[str], str | None]] = {
+    "file": _wrong_file,
+    **dict.fromkeys(("s3", "s3a", "gs", "gcs"), _wrong_bucket),
+    "hf": _wrong_hub,
+    **dict.fromkeys(("http", "https"), _wrong_server),
+}
+
+
+def _is_service(host: str) -> bool:
+    """Whether a host is the service on the machine's own link that hands out its credentials, in any spelling."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # 0xA9FEA9FE, 169.16689662
+        except (OSError, ValueError):
+            return host.rstrip(".").lower() in _SERVICE_NAMES
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_link_local or str(address) in _SERVICES
