@@ -128,7 +128,7 @@ def fault(error: Exception) -> str:
     said = str(error)
     if not isinstance(error, (RowError, LLaSOError)):
         said = f"it cannot be read ({type(error).__name__}: {said})"
-    return " ".join(said.split())[:_MESSAGE_CHARACTERS]
+    return " ".join(masked(said).split())[:_MESSAGE_CHARACTERS]
 
 
 def extension(path: str) -> str:
