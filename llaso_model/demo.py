@@ -15,6 +15,7 @@ import click
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
 from llaso_data.text import tokens
+from llaso_model.evaluate.metrics.errors import whisper as normalised
 
 _HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
 _STEPS = (120, 60)  # of the stages
@@ -92,8 +93,8 @@ def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:
     answers = processor.batch_decode(out, skip_special_tokens=True)
     errors = words = 0
     for number, ((path, text), answer) in enumerate(zip(clips, answers, strict=True)):
-        wanted = tokens(text, "en")
-        errors += Levenshtein.distance(wanted, tokens(answer, "en"))
+        wanted = normalised(text, "en").split()
+        errors += Levenshtein.distance(wanted, normalised(answer, "en").split())
         words += len(wanted)
         if number < 3:
             click.echo(f"{Path(path).name}, never heard before\n  said:   {text}\n  answer: {answer.strip()}")

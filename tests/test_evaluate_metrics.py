@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
 from llaso_model.evaluate.metrics.base import Metric
+from tests.evaluating import prediction, scored
 
 WORDS = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "Mat", "über", "don't", "42"]), max_size=12)
 TEXT = WORDS.map(" ".join)
@@ -179,3 +180,39 @@ def test_error_rates_of_languages_without_spaces_are_by_character() -> None:
     assert errors.whisper("今天天气很好。", "zh") == "今 天 天 气 很 好"
     assert errors.whisper("Mr. Smith's colour — twenty-one!", "en") == "mister smith is color 21"
     assert errors.whisper("the cause", "en") == "the cause"  # openai's rules, not the package's "because"
+
+
+CHINESE, JAPANESE = "今天天气很好，我们去公园散步。", "今日は天気がいいので公園へ行きます。"
+
+
+@pytest.mark.parametrize("said", ["zh", "zho", "cmn", "chi", "Chinese", "Mandarin", "zh-CN", "zh_TW", "cn"])
+def test_a_language_in_any_spelling_is_that_language(said: str) -> None:
+    (row,) = scored([prediction("ASR", CHINESE.replace("公园", "花园"), CHINESE, language=said)])
+    assert row.stats["wer"] == (1.0, 0.0, 0.0, 13.0)
+    assert errors.whisper(CHINESE, said) == errors.whisper(CHINESE, "zh")
+
+
+@pytest.mark.parametrize("said", ["jp", "jpn", "Japanese", "ja-JP"])
+def test_so_is_japanese(said: str) -> None:
+    assert errors.whisper(JAPANESE, said) == errors.whisper(JAPANESE, "ja") == " ".join(JAPANESE[:-1])
+
+
+@pytest.mark.parametrize("said", ["English", "eng", "en-US", "EN", "en_gb", None, ""])
+def test_english_in_any_spelling_has_its_normaliser(said: str | None) -> None:
+    assert errors.whisper("I won't pay twenty dollars, colour it!", said) == "i will not pay $20 color it"
+
+
+@pytest.mark.parametrize("language", ["zh", "Chinese", "ja", "jp", "th", None, "en"])
+def test_bleu_of_what_is_identical_is_100(language: str | None) -> None:
+    texts = {"th": ["สวัสดีครับวันนี้อากาศดี"], "ja": [JAPANESE], "jp": [JAPANESE]}.get(language or "", [CHINESE])
+    rows = scored([prediction("dolly_input_1", text, text, language=language) for text in texts])
+    assert generation.BLEU.value(np.asarray(rows[0].stats["bleu"])) == pytest.approx(100)
+    (other,) = scored([prediction("dolly_input_1", "完全不同的回答", CHINESE, language=language)])
+    assert generation.BLEU.value(np.asarray(other.stats["bleu"])) < 20
+
+
+def test_training_scores_the_words_that_evaluation_scores() -> None:
+    from llaso_model import demo
+    from llaso_model.train import validate
+
+    assert validate.normalised is demo.normalised is errors.whisper

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# ISO 639-1, ISO 639-3 (and 639-2/B where it differs), English names.
+# ISO 639-1; ISO 639-3, 639-2/B where it differs, and countries' codes that people write instead and that are no
+# language's; English names.
 _TABLE = """
 aa aar Afar
 ab abk Abkhazian
@@ -30,16 +31,16 @@ ce che Chechen
 ch cha Chamorro
 co cos Corsican
 cr cre Cree
-cs ces,cze Czech
+cs ces,cze,cz Czech
 cu chu Church Slavic
 cv chv Chuvash
 cy cym,wel Welsh
-da dan Danish
+da dan,dk Danish
 de deu,ger German
 dv div Divehi,Maldivian
 dz dzo Dzongkha
 ee ewe Ewe
-el ell,gre Greek
+el ell,gre,gr Greek
 en eng English
 eo epo Esperanto
 es spa Spanish,Castilian
@@ -78,7 +79,7 @@ io ido Ido
 is isl,ice Icelandic
 it ita Italian
 iu iku Inuktitut
-ja jpn Japanese
+ja jpn,jp Japanese
 jv jav,jw Javanese
 ka kat,geo Georgian
 kg kon Kongo
@@ -173,11 +174,11 @@ tt tat Tatar
 tw twi Twi
 ty tah Tahitian
 ug uig Uyghur
-uk ukr Ukrainian
+uk ukr,ua Ukrainian
 ur urd Urdu
 uz uzb,uzn Uzbek
 ve ven Venda
-vi vie Vietnamese
+vi vie,vn Vietnamese
 vo vol Volapük
 wa wln Walloon
 wo wol Wolof
@@ -186,7 +187,7 @@ yi yid,ji Yiddish
 yo yor Yoruba
 yue yue Cantonese
 za zha Zhuang
-zh zho,chi,cmn Chinese,Mandarin,Mandarin Chinese
+zh zho,chi,cmn,cn Chinese,Mandarin,Mandarin Chinese
 zu zul Zulu
 """
 

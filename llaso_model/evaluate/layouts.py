@@ -20,6 +20,7 @@ from typing import Any
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
+from llaso_data.sources import vocabulary
 from llaso_model.evaluate.tasks import Tasks
 
 ANSWER_KEYS = ("answer", "result", "prediction")
@@ -203,7 +204,10 @@ def _predictions(system: str, set_: str | None, name: str, data: bytes, tasks: T
 def published(
     system: str, set_: str, place: str, row: dict[str, Any], speaker: str | None, seen: Counter[tuple[str, ...]]
 ) -> Prediction:
-    """A row of the published layout. ``speaker`` finds the speaker in a path; ``seen`` counts like questions."""
+    """A row of the published layout. ``speaker`` finds the speaker in a path, ``seen`` counts like questions.
+
+    What a path says of the speaker comes before what the row says: AccentDB numbers its speakers anew in each accent.
+    """
     try:
         turns = row["conversations"]
         prompt = next(turn["value"] for turn in turns if turn["from"] == "human")
@@ -223,7 +227,7 @@ def published(
         answer=_answer(row, place),
         place=place,
         audio=audio,
-        speaker=_first({**meta, **row}, _SPEAKERS) or _in_path(speaker, audio),
+        speaker=_in_path(speaker, audio) or _first({**meta, **row}, _SPEAKERS),
         language="en",
         modality=_modality(set_, str(prompt)),
         groups={group: said for group, keys in _GROUPS.items() if (said := _first(meta, keys)) is not None},
@@ -253,13 +257,20 @@ def _own(
         place=place,
         audio=audio,
         speaker=None if row.get("speaker") in (None, "") else str(row["speaker"]),
-        language=row.get("language"),
+        language=language_of(row.get("language")),
         modality=str(row.get("modality", "")),
         expected=str(row.get("expected", "answer")),
         confidence=None if row.get("confidence") is None else float(row["confidence"]),
         groups={str(key): str(value) for key, value in groups.items()},
         tags=tuple(map(str, row.get("tags", ()))),
     )
+
+
+def language_of(said: Any) -> str | None:
+    """A language in whatever spelling ("Chinese", "cmn", "zh-CN", "jp") as its code; what is no known one as it is."""
+    if said in (None, ""):
+        return None
+    return vocabulary.language(str(said)) or str(said)
 
 
 def _answer(row: dict[str, Any], place: str) -> str:
@@ -285,7 +296,7 @@ def _first(said: Mapping[str, Any], keys: Iterable[str]) -> str | None:
 
 def _in_path(pattern: str | None, audio: Iterable[str]) -> str | None:
     found = re.search(pattern, next(iter(audio), "")) if pattern else None
-    return found[1] if found else None
+    return "/".join(filter(None, found.groups())) if found else None
 
 
 def _modality(set_: str, prompt: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from llaso_model.evaluate import intervals
-from llaso_model.evaluate.intervals import Array, Figure
+from llaso_model.evaluate.intervals import Array, Figure, Value
 from llaso_model.evaluate.metrics import quantities
 from llaso_model.evaluate.metrics.base import Metric
 from llaso_model.evaluate.rows import JUDGED, METRICS, Row, stats_of
@@ -20,12 +20,13 @@ Normal = Callable[[Array], Array]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A set's rows of one system, and the replicates of its normalised primary metric."""
+    """A set's rows of one system, its primary metric normalised, and the normalised score of summed statistics."""
 
+    name: str
     rows: list[Row]
-    primary: Figure
+    metric: Metric
     normal: Figure
-    replicates: Array
+    score: Value
 
 
 def clusters_of(rows: Sequence[Row]) -> list[str]:
@@ -70,26 +71,24 @@ def measured(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple
     if not there:
         return None
     clusters = clusters_of([rows[i] for i in there])
-    return intervals.figure(stats, metric.value, clusters, name, seed)
+    return intervals.figure(stats, metric.value, clusters, name, seed, metric.limits)
 
 
 def as_json(figure: Figure) -> dict[str, Any]:
-    """A figure with its digits cut to what an interval of it can carry; what is no number is null."""
+    """A figure with its digits cut to what an interval of it can carry; what is no number is null.
+
+    ``few_clusters`` is there, and true, where the interval is over rows because there are too few clusters.
+    """
     return {
         "value": number(figure.value),
         "low": number(figure.low),
         "high": number(figure.high),
         "rows": figure.rows,
         "clusters": figure.clusters,
+        **({"few_clusters": True} if figure.few else {}),
     }
 
 
 def number(value: float) -> float | None:
     """Six decimals; null where it is no number."""
     return round(float(value), 6) if np.isfinite(value) else None
-
-
-def span(replicates: Array) -> tuple[float, float]:
-    """The percentile interval of replicates that are a mean of several bootstraps."""
-    low, high = np.nanquantile(replicates, [(1 - intervals.CONFIDENCE) / 2, (1 + intervals.CONFIDENCE) / 2])
-    return float(low), float(high)

@@ -2,110 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from llaso_model.evaluate import intervals
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.measure import Scored, clusters_of, number, primary_of, span
-from llaso_model.evaluate.metrics.base import Metric
-from llaso_model.evaluate.rows import Row, stats_of
-from llaso_model.evaluate.tasks import Tasks
+import numpy as np
 
-Joined = Callable[[Sequence[Scored]], tuple[float, Array]]
+from llaso_model.evaluate import intervals
+from llaso_model.evaluate.intervals import Array, Paired
+from llaso_model.evaluate.measure import Scored, clusters_of, number
+from llaso_model.evaluate.rows import stats_of
+from llaso_model.evaluate.tasks import Tasks
 
 
 def pairs(
-    systems: Sequence[str],
-    tasks: Tasks,
-    scored: Mapping[str, Mapping[str, Scored]],
-    joined: Joined,
-    seed: int,
+    systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]], seed: int
 ) -> list[dict[str, Any]]:
-    """Every two systems on every set (randomisation test over the rows that both answered), task and overall.
+    """Every two systems on every set and task, by the paired randomisation test over the rows that all answered.
 
-    p values are adjusted by Holm's method within what they are compared on.
+    p values are adjusted by Holm's method within what they are compared on, and each test draws often enough for its
+    p to be significant among as many.
     """
     found: list[dict[str, Any]] = []
     for name, by in scored.items():
-        declared = tasks.sets[name]
-        metric = primary_of(declared, {system: one.rows for system, one in by.items()})
-        made = [
-            _pair(name, first, second, by[first].rows, by[second].rows, metric, seed)
-            for first, second in combinations([system for system in systems if system in by], 2)
-        ]
-        found += _adjusted([{"on": "set", **one} for one in made if one is not None])
+        found += _compared("set", name, systems, [by], seed)
     for name in tasks.tasks:
-        sets = [set_ for set_ in scored if tasks.sets[set_].task == name]
+        sets = [by for set_, by in scored.items() if tasks.sets[set_].task == name]
         if sets:
-            found += _adjusted(_replicated("task", name, systems, [scored[set_] for set_ in sets], joined))
+            found += _compared("task", name, systems, sets, seed)
     return found
+
+
+def _compared(
+    on: str, name: str, systems: Sequence[str], sets: Sequence[Mapping[str, Scored]], seed: int
+) -> list[dict[str, Any]]:
+    there = [system for system in systems if all(system in by for by in sets)]
+    chosen = list(combinations(there, 2))
+    made = [one for pair in chosen if (one := _pair(on, name, *pair, sets, seed, len(chosen))) is not None]
+    adjusted = intervals.holm([pair["p"] for pair in made])
+    return [{**pair, "p": round(pair["p"], 6), "p_holm": round(p, 6)} for pair, p in zip(made, adjusted, strict=True)]
 
 
 def _pair(
-    name: str, first: str, second: str, a: list[Row], b: list[Row], metric: Metric, seed: int
+    on: str,
+    name: str,
+    first: str,
+    second: str,
+    sets: Sequence[Mapping[str, Scored]],
+    seed: int,
+    comparisons: int,
 ) -> dict[str, Any] | None:
-    common = _measured(a, metric) & _measured(b, metric)
-    one = [row for row in a if row.prediction.id in common]
-    stats_a, there = stats_of(one, metric.name)
-    stats_b, _ = stats_of([row for row in b if row.prediction.id in common], metric.name)
-    if not there:
+    """A set is compared by its metric, a task by the normalised scores of its sets, weighted by their rows.
+
+    None where a set has no row with the metric of both systems: a judge may have rated other answers of each.
+    """
+    units = [_units(by[first], by[second]) for by in sets]
+    rows = [count for _, _, count in units]
+    if not all(rows):
         return None
-    clusters = clusters_of(one)
-    sums_a, sums_b = intervals.summed(stats_a, clusters), intervals.summed(stats_b, clusters)
-    drawn = intervals.replicates(sums_a, metric.value, name, seed) - intervals.replicates(
-        sums_b, metric.value, name, seed
-    )
-    low, high = intervals.interval(drawn, len(sums_a))
-    difference = float(metric.value(sums_a.sum(axis=0)) - metric.value(sums_b.sum(axis=0)))
+    parts = [
+        Paired(by[first].name, *pair[:2], by[first].metric.value if on == "set" else by[first].score, count / sum(rows))
+        for by, pair, count in zip(sets, units, rows, strict=True)
+    ]
+    seen = sum(p.weight * float(p.score(p.first.sum(axis=0)) - p.score(p.second.sum(axis=0))) for p in parts)
+    drawn = np.sum([part.weight * _differences(part, seed) for part in parts], axis=0)
+    low, high = intervals.interval(drawn, sum(len(part.first) for part in parts))
+    if not low < high:  # all alike: no resample says how far others would differ
+        low = high = float("nan")
     return {
+        "on": on,
         "name": name,
         "first": first,
         "second": second,
-        "metric": metric.name,
-        "difference": number(difference),
+        "metric": sets[0][first].metric.name if on == "set" else "score",
+        "difference": number(seen),
         "low": number(low),
         "high": number(high),
-        "p": intervals.permutation_p(sums_a, sums_b, metric.value, seed),
-        "rows": len(there),
+        "p": intervals.randomisation_p(parts, seed, comparisons),
+        "rows": sum(rows),
     }
 
 
-def _measured(rows: Sequence[Row], metric: Metric) -> set[str]:
-    """The ids of the rows that have the metric's statistics: of a judge's perhaps not all."""
-    return {rows[i].prediction.id for i in stats_of(rows, metric.name)[1]}
+def _units(one: Scored, other: Scored) -> tuple[Array, Array, int]:
+    """Statistics by unit of both systems, and of how many rows: those that have them in both."""
+    (stats, there), (other_stats, other_there) = (stats_of(scored.rows, scored.metric.name) for scored in (one, other))
+    both = sorted(set(there) & set(other_there))
+    clusters = clusters_of([one.rows[i] for i in both])
+    first = intervals.units(stats[np.isin(there, both)], clusters)[0]
+    return first, intervals.units(other_stats[np.isin(other_there, both)], clusters)[0], len(both)
 
 
-def _replicated(
-    on: str,
-    name: str,
-    systems: Sequence[str],
-    sets: Sequence[Mapping[str, Scored]],
-    joined: Joined,
-) -> list[dict[str, Any]]:
-    there = [system for system in systems if all(system in by for by in sets)]
-    found = []
-    for first, second in combinations(there, 2):
-        (a, drawn_a), (b, drawn_b) = (joined([by[system] for by in sets]) for system in (first, second))
-        low, high = span(drawn_a - drawn_b)
-        found.append(
-            {
-                "on": on,
-                "name": name,
-                "first": first,
-                "second": second,
-                "metric": "score",
-                "difference": number(a - b),
-                "low": number(low),
-                "high": number(high),
-                "p": intervals.replicate_p(drawn_a - drawn_b),
-                "rows": sum(len(by[first].rows) for by in sets),
-            }
-        )
-    return found
-
-
-def _adjusted(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    adjusted = intervals.holm([pair["p"] for pair in pairs])
-    return [{**pair, "p": round(pair["p"], 6), "p_holm": round(p, 6)} for pair, p in zip(pairs, adjusted, strict=True)]
+def _differences(part: Paired, seed: int) -> Array:
+    """The first system's score minus the second's in every resample of the units; both are resampled alike."""
+    first, second = (intervals.replicates(sums, part.score, part.name, seed) for sums in (part.first, part.second))
+    difference: Array = first - second
+    return difference

@@ -105,7 +105,7 @@
   function show() {
     const set = said.sets.find((candidate) => candidate.name === chosen.value);
     const systems = said.order.filter((candidate) => set.metrics[candidate]);
-    one("#set-says").textContent = `${said.tasks[set.task]} · ${set.rows.toLocaleString("en-US")} rows · ${set.clustered ? "intervals over speakers" : "intervals over rows"}${set.same_rows ? "" : " · not all systems have the same rows"}`;
+    one("#set-says").textContent = `${said.tasks[set.task]} · ${set.rows.toLocaleString("en-US")} rows · ${over(set)}`;
     one("#set-metrics").replaceChildren(metricsTable(set, systems));
     one("#set-said").replaceChildren(...systems.map((name) => saidLine(set, name)));
     one("#set-pairs").replaceChildren(pairsTable(set));
@@ -114,6 +114,12 @@
     if (!systems.includes(system)) system = systems[0];
     one("#sample-systems").replaceChildren(...systems.map(tab));
     showSamples();
+  }
+
+  function over(set) {
+    const few = Object.values(set.metrics).map((by) => by[set.primary]).find((figure) => figure?.few_clusters);
+    if (few) return `${few.clusters} cluster${few.clusters === 1 ? "" : "s"}: too few; intervals over rows`;
+    return set.clustered ? "intervals over speakers" : "intervals over rows";
   }
 
   // Where systems say how sure they are: the risk of what they answer, from the surest answer on.
@@ -201,8 +207,8 @@
     const gaps = make("tr", {}, make("td", { class: "quiet" }, "gap, highest − lowest"), make("td", {}), ...systems.map((name) => {
       const gap = slice.gaps[name];
       if (!gap || gap.from === gap.to) return make("td", { class: "num quiet" }, "–");
-      const sure = gap.low !== null && gap.low > 0;
-      return make("td", { class: `num${sure ? "" : " quiet"}`, title: `${gap.to} − ${gap.from}, 95 % ${minus(shown(gap.low, set.primary))} to ${minus(shown(gap.high, set.primary))}` }, shown(gap.value, set.primary), make("br"), make("span", { class: "quiet small" }, `${gap.to} − ${gap.from}`));
+      const p = gap.p ?? 1; // reports of earlier versions have none
+      return make("td", { class: `num${p < 0.05 ? "" : " quiet"}`, title: `${gap.to} − ${gap.from}; p of so wide a gap if groups did not differ: ${p.toFixed(4)}` }, shown(gap.value, set.primary), make("br"), make("span", { class: "quiet small" }, `${gap.to} − ${gap.from}, p ${p.toFixed(3)}`));
     }));
     return make("div", { class: "slice scroll" }, make("table", { class: "table" }, make("thead", {}, head), make("tbody", {}, ...rows, gaps)));
   }

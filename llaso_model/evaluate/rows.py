@@ -13,7 +13,7 @@ from llaso_model.evaluate import numbers
 from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.labels import Extraction, Extractor
 from llaso_model.evaluate.labels import Kind as Said
-from llaso_model.evaluate.layouts import Prediction
+from llaso_model.evaluate.layouts import Prediction, language_of
 from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
 from llaso_model.evaluate.metrics.base import Metric, ratio
 from llaso_model.evaluate.refusals import is_empty, is_refusal
@@ -26,6 +26,7 @@ JUDGED = Metric(
     unit="number",
     formula="(judge's score − 1) / 4",
     normalised=lambda value: (value - 1.0) / 4.0,
+    limits=(1, 5),
 )
 
 METRICS: dict[str, tuple[Metric, ...]] = {
@@ -92,6 +93,10 @@ def extractor(declared: Set, tasks: Tasks) -> Extractor:
     return Extractor(tasks.labels[declared.labels], declared.others, declared.ignore, declared.match)
 
 
+def _language(one: Prediction, declared: Set) -> str | None:
+    return language_of(one.language or declared.language)
+
+
 def _free_kind(answer: str) -> Said:
     """How a free answer counts: it may be empty or refuse, else it is one answer."""
     return "empty" if is_empty(answer) else "refusal" if is_refusal(answer) else "one"
@@ -142,7 +147,7 @@ def _reference(extract: Extractor, one: Prediction) -> str:
 
 def _transcripts(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     raw = [errors.plain(one.reference) for one in predictions], [errors.plain(one.answer) for one in predictions]
-    language = [one.language or declared.language for one in predictions]
+    language = [_language(one, declared) for one in predictions]
     normal = (
         [errors.whisper(one.reference, code) for one, code in zip(predictions, language, strict=True)],
         [errors.whisper(one.answer, code) for one, code in zip(predictions, language, strict=True)],
@@ -238,7 +243,7 @@ def _limits(declared: Set) -> tuple[float, float]:
 
 def _entities(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     for one in predictions:
-        language = one.language or declared.language
+        language = _language(one, declared)
         found, wanted = structured.entities(one.answer, language), structured.entities(one.reference, language)
         counts = structured.matched(found, wanted)
         said = _free_kind(one.answer)
@@ -262,10 +267,11 @@ def _entities(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Pred
 
 def _open(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     references, answers = [one.reference for one in predictions], [one.answer for one in predictions]
-    chrf, bleu = generation.chrf_stats(references, answers), generation.bleu_stats(references, answers)
+    languages = [_language(one, declared) for one in predictions]
+    chrf, bleu = generation.chrf_stats(references, answers), generation.bleu_stats(references, answers, languages)
     cider = generation.cider(references, answers)
     for i, one in enumerate(predictions):
-        common = generation.rouge_l(one.reference, one.answer, one.language)
+        common = generation.rouge_l(one.reference, one.answer, languages[i])
         yield Row(
             one,
             _free_kind(one.answer),

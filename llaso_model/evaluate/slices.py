@@ -1,15 +1,17 @@
-"""Slices of a set: by language, by the speaker's properties, by tag."""
+"""Which rows are compared, and slices of a set: by language, by the speaker's properties, by tag."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llaso_model.evaluate import noise
+import numpy as np
+
+from llaso_model.evaluate import intervals, noise
 from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.measure import as_json, measured, number, primary_of, span
+from llaso_model.evaluate.measure import as_json, clusters_of, measured, number, primary_of
 from llaso_model.evaluate.metrics.base import Metric
-from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.rows import Row, stats_of
 from llaso_model.evaluate.tasks import Tasks
 
 LEAST_IN_SLICE = 20  # rows; fewer say nothing of a group
@@ -23,6 +25,15 @@ def as_they_are(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
         if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
     }
     return found or by_system
+
+
+def in_common(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Of every system the rows that all of them answered, in one order; a system alone keeps all of its rows."""
+    ids = set.intersection(*({row.prediction.id for row in rows} for rows in by_system.values()))
+    return {
+        system: sorted((row for row in rows if row.prediction.id in ids), key=lambda row: row.prediction.id)
+        for system, rows in by_system.items()
+    }
 
 
 def _is_condition(tag: str) -> bool:
@@ -45,26 +56,36 @@ def slices(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: 
         figures: dict[str, dict[str, Any]] = {value: {} for value in large}
         gaps: dict[str, Any] = {}
         for system in by_system:
-            drawn: dict[str, tuple[float, Array]] = {}
             for value, by in large.items():
                 one = measured(by.get(system, []), metric, f"{name} {group} {value}", seed)
                 if one is not None:
                     figures[value][system] = as_json(one[0])
-                    drawn[value] = (one[0].value, one[1])
-            gaps[system] = _gap(drawn)
+            own = {value: by[system] for value, by in large.items() if system in figures[value]}
+            gaps[system] = _gap(own, metric, f"{name} {group}", seed)
         found.append({"group": group, "values": dict(sorted(figures.items())), "gaps": gaps})
     return found
 
 
-def _gap(drawn: Mapping[str, tuple[float, Array]]) -> dict[str, Any] | None:
-    if len(drawn) < 2:
+def _gap(groups: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> dict[str, Any] | None:
+    """The highest minus the lowest value, of which group to which, and its p (:func:`intervals.gap_p`)."""
+    if len(groups) < 2:
         return None
-    high = max(drawn, key=lambda value: drawn[value][0])
-    low = min(drawn, key=lambda value: drawn[value][0])
-    difference = drawn[high][1] - drawn[low][1]
-    ends = span(difference)
-    gap = drawn[high][0] - drawn[low][0]
-    return {"from": low, "to": high, **dict(zip(("value", "low", "high"), map(number, (gap, *ends)), strict=True))}
+    parts: list[Array] = []
+    clusters: list[tuple[str, str]] = []
+    for value, rows in groups.items():
+        stats, there = stats_of(rows, metric.name)
+        parts.append(stats)
+        clusters += [(value, cluster) for cluster in clusters_of([rows[i] for i in there])]
+    sums, found = intervals.units(np.concatenate(parts), clusters)
+    labels = [value for value, _ in (dict.fromkeys(clusters) if len(sums) == found else clusters)]
+    values = {value: float(metric.value(own.sum(axis=0))) for value, own in zip(groups, parts, strict=True)}
+    high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    return {
+        "from": low,
+        "to": high,
+        "value": number(values[high] - values[low]),
+        "p": number(intervals.gap_p(sums, labels, metric.value, name, seed)),
+    }
 
 
 def _group_value(row: Row, group: str) -> str | None:
@@ -91,7 +112,8 @@ def tagged(
             for row in rows:
                 for tag in row.prediction.tags:
                     tags.setdefault(tag, {}).setdefault(system, []).append(row)
-        for tag, some in tags.items():
+        for tag, answered in tags.items():
+            some = in_common(answered)
             figures = {
                 system: as_json(one[0])
                 for system in systems

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from llaso_model.evaluate import unjudged
-from llaso_model.evaluate.intervals import RESAMPLES, Array, Figure
+from llaso_model.evaluate import intervals, unjudged
+from llaso_model.evaluate.intervals import Figure, Value
 from llaso_model.evaluate.labels import KINDS
 from llaso_model.evaluate.measure import (
     Normal,
@@ -23,13 +24,15 @@ from llaso_model.evaluate.measure import (
     normaliser,
     number,
     primary_of,
-    span,
 )
 from llaso_model.evaluate.metrics import classes
+from llaso_model.evaluate.metrics.base import Metric
 from llaso_model.evaluate.pairs import pairs
 from llaso_model.evaluate.rows import JUDGED, METRICS, Row, class_names, stats_of
-from llaso_model.evaluate.slices import as_they_are, slices, tagged
+from llaso_model.evaluate.slices import as_they_are, in_common, slices, tagged
 from llaso_model.evaluate.tasks import Tasks
+
+_NAMED = 3  # sets that a note names
 
 OVERALL_FORMULA = (
     "The overall score is the mean over tasks. A task's score is the mean of its sets' normalised scores, each "
@@ -40,39 +43,76 @@ OVERALL_FORMULA = (
 
 
 def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = False) -> dict[str, Any]:
-    """All figures of scored rows as JSON. Rows of a set are brought into one order, so that systems are paired.
+    """All figures of scored rows as JSON.
 
-    Where a set has rows that were heard as they are, those alone are its score; rows of noise and other conditions
-    count under their tags. ``asked`` says that a judge was asked about all open answers.
+    Systems are compared on the rows of a set that all of them answered; ``missing`` says how many others there are,
+    and who lacks them. Where a set has rows that were heard as they are, those alone are its score; rows of noise and
+    other conditions count under their tags. ``asked`` says that a judge was asked about all open answers.
     """
     systems = list(dict.fromkeys(row.prediction.system for row in rows))
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
-    plain = {name: as_they_are(by) for name, by in grouped.items()}
-    names = [name for name in tasks.sets if name in plain]
+    answered = {name: as_they_are(grouped[name]) for name in tasks.sets if name in grouped}
+    plain = {name: by for name, all_ in answered.items() if any((by := in_common(all_)).values())}
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
-    for name in names:
-        by_system = {
-            system: sorted(plain[name][system], key=lambda row: row.prediction.id)
-            for system in systems
-            if system in plain[name]
-        }
-        said, scored[name] = _set(name, tasks, by_system, seed)
+    for name, by in plain.items():
+        said, scored[name] = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
         sets.append(said)
     task_scores, overall = _tasks(systems, tasks, scored)
+    missing = {name: lacks for name, by in answered.items() if (lacks := _missing(by))}
     return {
         "systems": systems,
         "rows": len(rows),
+        "missing": missing,
+        "notes": [*_lacking(systems, missing), *_unsure(sets)],
         "unjudged": unjudged.found(rows, sets, asked),
         "sets": sets,
         "tasks": task_scores,
         "overall": overall,
-        "pairs": pairs(systems, tasks, scored, weighted, seed),
+        "pairs": pairs(systems, tasks, scored, seed),
         "abstention": _abstention(systems, tasks, plain),
         "tags": tagged(systems, tasks, grouped, seed),
     }
+
+
+def _missing(by_system: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
+    """Of a set that not all systems answered alike: rows that any did, that all did, and who lacks how many."""
+    ids = {system: {row.prediction.id for row in rows} for system, rows in by_system.items()}
+    all_ = set.union(*ids.values())
+    lacks = {system: len(all_ - own) for system, own in ids.items() if len(own) < len(all_)}
+    return {"rows": len(all_), "common": len(set.intersection(*ids.values())), "lacks": lacks} if lacks else None
+
+
+def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line on every system that lacks rows which another answered, and on every set without a row in common."""
+    lines = []
+    for system in systems:
+        sets = {name: one["lacks"][system] for name, one in missing.items() if system in one["lacks"]}
+        if sets:
+            named = [f"{name} {count:,} of {missing[name]['rows']:,}" for name, count in list(sets.items())[:_NAMED]]
+            more = f", and {len(sets) - _NAMED} sets more" if len(sets) > _NAMED else ""
+            lines.append(
+                f"{system} lacks {sum(sets.values()):,} answers that others gave ({', '.join(named)}{more}): "
+                "all systems are compared on the rows that all of them answered"
+            )
+    lines += [f"{name}: no row that all systems answered, so it counts in no score" for name in _apart(missing)]
+    return lines
+
+
+def _apart(missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [name for name, one in missing.items() if not one["common"]]
+
+
+def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line on every set with too few speakers (or rows) to say how much they differ."""
+    lines = []
+    for one in sets:
+        figures = [by[one["primary"]] for by in one["metrics"].values() if one["primary"] in by]
+        if few := min((figure["clusters"] for figure in figures if figure.get("few_clusters")), default=0):
+            lines.append(f"{one['name']}: {few} cluster{'s' if few != 1 else ''}: too few; its intervals are over rows")
+    return lines
 
 
 def _set(
@@ -92,7 +132,7 @@ def _set(
                 continue
             metrics[system][metric.name] = as_json(one[0])
             if metric is primary:
-                found[system] = _normalised(rows, *one, normal)
+                found[system] = _scored(name, rows, metric, one[0], normal)
     groups = slices(by_system, primary, name, seed)
     labels = class_names(declared, tasks)
     return {
@@ -103,7 +143,6 @@ def _set(
         "primary": primary.name,
         "formula": formula(primary, declared),
         "rows": max(len(rows) for rows in by_system.values()),
-        "same_rows": len({tuple(row.prediction.id for row in rows) for rows in by_system.values()}) == 1,
         "clustered": any(row.prediction.speaker for rows in by_system.values() for row in rows),
         "metrics": metrics,
         "normalised": {system: as_json(one.normal) for system, one in found.items()},
@@ -116,10 +155,11 @@ def _set(
     }, found
 
 
-def _normalised(rows: list[Row], figure: Figure, replicates: Array, normal: Normal) -> Scored:
-    low, high = sorted(float(normal(np.asarray(end))) for end in (figure.low, figure.high))
+def _scored(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normal) -> Scored:
+    ends = sorted(float(normal(np.asarray(end))) for end in (figure.low, figure.high))
     value = float(normal(np.asarray(figure.value)))
-    return Scored(rows, figure, Figure(value, low, high, figure.rows, figure.clusters), normal(replicates))
+    score: Value = lambda sums: normal(metric.value(sums))  # noqa: E731
+    return Scored(name, rows, metric, replace(figure, value=value, low=ends[0], high=ends[1]), score)
 
 
 def _tasks(
@@ -127,13 +167,13 @@ def _tasks(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Scores of tasks and overall; a system has a task where it answered all of the task's sets that any one did."""
     made: list[dict[str, Any]] = []
-    values: dict[str, dict[str, tuple[float, Array]]] = {}
+    values: dict[str, dict[str, list[tuple[Figure, float]]]] = {}
     for name, task in tasks.tasks.items():
         sets = {set_: by for set_, by in scored.items() if tasks.sets[set_].task == name}
         if not sets:
             continue
         values[name] = {
-            system: weighted([by[system] for by in sets.values()])
+            system: _weighted([by[system] for by in sets.values()])
             for system in systems
             if all(system in by for by in sets.values())
         }
@@ -146,7 +186,7 @@ def _tasks(
                 "layer": task.layer,
                 "sets": list(sets),
                 "rows": sum(max(len(one.rows) for one in by.values()) for by in sets.values()),
-                "scores": {system: _as_figure(*one) for system, one in values[name].items()},
+                "scores": {system: _as_figure(parts) for system, parts in values[name].items()},
             }
         )
     common = [name for name, by in values.items() if all(system in by for system in systems)]
@@ -155,29 +195,25 @@ def _tasks(
         own = [name for name in values if system in values[name]]
         overall["tasks"][system] = own
         if common:
-            overall["common"][system] = _as_figure(*_mean([values[name][system] for name in common]))
+            overall["common"][system] = _as_figure(_mean([values[name][system] for name in common]))
         if len(own) == len(values):
-            overall["all"][system] = _as_figure(*_mean([values[name][system] for name in own]))
+            overall["all"][system] = _as_figure(_mean([values[name][system] for name in own]))
     return made, overall
 
 
-def weighted(parts: Sequence[Scored]) -> tuple[float, Array]:
-    """(value, replicates) of sets together, each weighted by its rows."""
+def _weighted(parts: Sequence[Scored]) -> list[tuple[Figure, float]]:
+    """The sets of a task, each weighted by its rows."""
     total = sum(len(part.rows) for part in parts)
-    value = sum(part.normal.value * len(part.rows) for part in parts) / total
-    replicates = np.zeros(RESAMPLES)
-    for part in parts:
-        replicates = replicates + part.replicates * (len(part.rows) / total)
-    return value, replicates
+    return [(part.normal, len(part.rows) / total) for part in parts]
 
 
-def _mean(parts: Sequence[tuple[float, Array]]) -> tuple[float, Array]:
-    return float(np.mean([value for value, _ in parts])), np.mean([drawn for _, drawn in parts], axis=0)
+def _mean(tasks: Sequence[list[tuple[Figure, float]]]) -> list[tuple[Figure, float]]:
+    return [(figure, weight / len(tasks)) for parts in tasks for figure, weight in parts]
 
 
-def _as_figure(value: float, replicates: Array) -> dict[str, Any]:
-    low, high = span(replicates)
-    return {"value": number(value), "low": number(min(low, value)), "high": number(max(high, value))}
+def _as_figure(parts: list[tuple[Figure, float]]) -> dict[str, Any]:
+    value, low, high = intervals.combined(parts)
+    return {"value": number(value), "low": number(low), "high": number(high)}
 
 
 def _said(rows: Sequence[Row]) -> dict[str, int]:

@@ -33,8 +33,8 @@ def print_scores(said: dict[str, Any], out: str) -> None:
         counts = [said["abstention"][system] for system in systems]
         table.add_row(f"closed answers: {kind}", *(_share(count[kind], sum(count.values())) for count in counts))
     console = Console()
-    for line in unjudged.lines(said):
-        console.print(line, markup=False)
+    for line in [*said.get("notes", []), *unjudged.lines(said)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     for skipped in said["skipped"]:
         console.print(f"not scored: {skipped}", markup=False)

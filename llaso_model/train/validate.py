@@ -12,8 +12,8 @@ from rapidfuzz.distance import Levenshtein
 
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch
-from llaso_data.text import tokens
 from llaso_model.conversations import answers, question_of
+from llaso_model.evaluate.metrics.errors import whisper as normalised
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
@@ -123,8 +123,8 @@ class Validation:
             )
         errors = words = 0
         for reference, answer, language in zip(wanted, said, languages, strict=True):
-            right = tokens(reference, language)
-            errors += Levenshtein.distance(right, tokens(answer, language))
+            right = normalised(reference, language).split()
+            errors += Levenshtein.distance(right, normalised(answer, language).split())
             words += len(right)
         return {"word_errors": errors, "words": words}
 

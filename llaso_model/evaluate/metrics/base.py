@@ -19,7 +19,8 @@ class Metric:
     """A metric's name, how it reads, and its value of summed statistics (…, k) → (…).
 
     ``unit``: a share is shown in percent, a score out of 100 already, a number as it is. ``normalised`` maps the value
-    to 0 (worst) to 1 for the overall score; the formula in words is ``formula``.
+    to 0 (worst) to 1 for the overall score; the formula in words is ``formula``. ``limits`` are the lowest and highest
+    value that a row can have, None where there are none (of an error rate that is 0, 1 stands for the worst).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Metric:
     unit: Unit = "share"
     formula: str = ""
     normalised: Callable[[Array], Array] | None = None
+    limits: tuple[float, float] | None = None
 
 
 def ratio(sums: Array) -> Array:

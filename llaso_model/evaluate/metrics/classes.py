@@ -41,13 +41,25 @@ def _mean_where(values: Array, there: npt.NDArray[np.bool_]) -> Array:
         return mean
 
 
-ACCURACY = Metric("accuracy", "Accuracy", _accuracy, formula="accuracy; no answer is a wrong one", normalised=as_is)
-BALANCED = Metric("balanced_accuracy", "Balanced accuracy", _balanced)
-MACRO_F1 = Metric("macro_f1", "Macro F1", _macro_f1)
-ANSWERED = Metric("accuracy_answered", "Accuracy on answered", ratio)
-COVERAGE = Metric("coverage", "Coverage", ratio)
+ACCURACY = Metric(
+    "accuracy",
+    "Accuracy",
+    _accuracy,
+    formula="accuracy; no answer is a wrong one",
+    normalised=as_is,
+    limits=(0, 1),
+)
+BALANCED = Metric("balanced_accuracy", "Balanced accuracy", _balanced, limits=(0, 1))
+MACRO_F1 = Metric("macro_f1", "Macro F1", _macro_f1, limits=(0, 1))
+ANSWERED = Metric("accuracy_answered", "Accuracy on answered", ratio, limits=(0, 1))
+COVERAGE = Metric("coverage", "Coverage", ratio, limits=(0, 1))
 REFUSED_RIGHTLY = Metric(
-    "right_refusal", "Right refusals", ratio, formula="share of refusals where one is right", normalised=as_is
+    "right_refusal",
+    "Right refusals",
+    ratio,
+    formula="share of refusals where one is right",
+    normalised=as_is,
+    limits=(0, 1),
 )
 
 

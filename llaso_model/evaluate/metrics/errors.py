@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from llaso_data import text
+from llaso_data.sources import vocabulary
 from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.metrics.base import Metric, from_error_rate
 
@@ -23,11 +24,11 @@ def _rate(sums: Array) -> Array:
         return np.where(sums[..., 3] > 0, sums[..., :3].sum(axis=-1) / sums[..., 3], np.nan)
 
 
-WER = Metric("wer", "WER", _rate, "lower", formula="max(0, 1 − WER)", normalised=from_error_rate)
-WER_RAW = Metric("wer_raw", "WER, raw", _rate, "lower")
-CER = Metric("cer", "CER", _rate, "lower")
-CER_RAW = Metric("cer_raw", "CER, raw", _rate, "lower")
-PER = Metric("per", "PER", _rate, "lower", formula="max(0, 1 − PER)", normalised=from_error_rate)
+WER = Metric("wer", "WER", _rate, "lower", formula="max(0, 1 − WER)", normalised=from_error_rate, limits=(0, 1))
+WER_RAW = Metric("wer_raw", "WER, raw", _rate, "lower", limits=(0, 1))
+CER = Metric("cer", "CER", _rate, "lower", limits=(0, 1))
+CER_RAW = Metric("cer_raw", "CER, raw", _rate, "lower", limits=(0, 1))
+PER = Metric("per", "PER", _rate, "lower", formula="max(0, 1 − PER)", normalised=from_error_rate, limits=(0, 1))
 WER_SWAPPED = Metric("wer_swapped", "WER, swapped (a mistake)", _rate, "lower")
 
 
@@ -96,8 +97,10 @@ def _openai_english() -> object:
 def whisper(transcript: str, language: str | None) -> str:
     """The transcript as openai-whisper's English normaliser writes it; other languages as :func:`text.normalize`.
 
-    Languages without spaces (Chinese, Japanese, …) are parted by character, so that their WER is one of characters.
+    The language may be in any spelling. Languages without spaces (Chinese, Japanese, …) are parted by character, so
+    that their WER is one of characters. Training's WER, the demo's and evaluation's are all of these words.
     """
+    language = vocabulary.language(language or "") or language
     if text.base(language) in ("en", ""):
         normaliser = _openai_english()
         assert callable(normaliser)

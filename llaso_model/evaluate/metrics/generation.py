@@ -15,6 +15,9 @@ from llaso_data import text
 from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.metrics.base import Metric, as_is, ratio
 
+_UNSPACED = (
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"  # Thai, Lao, Burmese, Khmer, kana, Han
+)
 _N = 4  # BLEU's and CIDEr's longest n-gram
 _CHARS, _BETA = 6, 2.0  # chrF's longest character n-gram and weight of recall, sacrebleu's defaults
 
@@ -55,15 +58,35 @@ def _chrf(sums: Array) -> Array:
 BLEU = Metric("bleu", "BLEU", _bleu, unit="score")
 CHRF = Metric("chrf", "chrF", _chrf, unit="score")
 TER = Metric("ter", "TER", lambda sums: 100 * ratio(sums), "lower", "score")
-ROUGE_L = Metric("rouge_l", "ROUGE-L", ratio, formula="ROUGE-L F1, where not judged", normalised=as_is)
+ROUGE_L = Metric("rouge_l", "ROUGE-L", ratio, formula="ROUGE-L F1, where not judged", normalised=as_is, limits=(0, 1))
 CIDER = Metric("cider", "CIDEr-D", ratio, unit="number")
 
 
-def bleu_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
-    """(rows, 10): hypothesis and reference length, right and all n-grams of 1 to 4, as sacrebleu counts them (13a)."""
-    metric = _sacre("bleu")
-    rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
-    return np.asarray(rows, np.float64)
+def bleu_stats(
+    references: Sequence[str], hypotheses: Sequence[str], languages: Sequence[str | None] | None = None
+) -> Array:
+    """(rows, 10): hypothesis and reference length, right and all n-grams of 1 to 4, as sacrebleu counts them.
+
+    Its tokeniser is ``13a``, for Chinese ``zh``, and ``char`` for other languages without spaces between words.
+    """
+    tokenisers = [_tokeniser(*pair) for pair in zip(references, languages or [None] * len(references), strict=True)]
+    rows = np.zeros((len(references), 2 * _N + 2))
+    for tokeniser in dict.fromkeys(tokenisers):
+        chosen = [i for i, name in enumerate(tokenisers) if name == tokeniser]
+        metric = _sacre("bleu", tokeniser)
+        found = metric._extract_corpus_statistics([hypotheses[i] for i in chosen], [[references[i] for i in chosen]])
+        rows[chosen] = found
+    return rows
+
+
+def _tokeniser(reference: str, language: str | None) -> str:
+    """By the language, or by the reference's script where the language is not said or is another's."""
+    if text.base(language) == "zh":
+        return "zh"
+    if not text.is_spaced(language):
+        return "char"
+    letters = [character for character in reference if character.isalpha()]
+    return "char" if 2 * len(re.findall(_UNSPACED, "".join(letters))) > len(letters) else "13a"
 
 
 def chrf_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
@@ -159,10 +182,14 @@ def _words(written: str, language: str | None) -> list[str]:
 
 
 @cache
-def _sacre(name: str) -> Any:
+def _sacre(name: str, tokeniser: str | None = None) -> Any:
     from sacrebleu.metrics.bleu import BLEU as Bleu
     from sacrebleu.metrics.chrf import CHRF as Chrf
     from sacrebleu.metrics.ter import TER as Ter
 
-    made: dict[str, Callable[[], Any]] = {"bleu": Bleu, "chrf": Chrf, "ter": Ter}
+    made: dict[str, Callable[[], Any]] = {
+        "bleu": lambda: Bleu(tokenize=tokeniser),
+        "chrf": Chrf,
+        "ter": Ter,
+    }
     return made[name]()

@@ -11,7 +11,7 @@ from llaso_model.evaluate.metrics.base import Metric, ratio
 
 MAE = Metric("mae", "MAE", ratio, "lower", "number")
 MAE_ANSWERED = Metric("mae_answered", "MAE on answered", ratio, "lower", "number")
-EXACT = Metric("exact", "Exact scores", ratio)
+EXACT = Metric("exact", "Exact scores", ratio, limits=(0, 1))
 
 SENTENCE_ASPECTS = ("accuracy", "prosodic", "fluency", "total")
 WORD_ASPECTS = ("accuracy", "stress", "total")

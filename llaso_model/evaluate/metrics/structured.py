@@ -23,8 +23,8 @@ def _f1(sums: Array) -> Array:
     return np.where(both > 0, 2 * right / np.where(both > 0, both, 1), 1.0)
 
 
-ENTITY_F1 = Metric("entity_f1", "Entity F1", _f1, formula="F1 of (type, value)", normalised=as_is)
-TYPE_F1 = Metric("type_f1", "Entity type F1", _f1)
+ENTITY_F1 = Metric("entity_f1", "Entity F1", _f1, formula="F1 of (type, value)", normalised=as_is, limits=(0, 1))
+TYPE_F1 = Metric("type_f1", "Entity type F1", _f1, limits=(0, 1))
 
 
 def entities(answer: str, language: str | None = "en") -> list[tuple[str, str]]:
