@@ -90,7 +90,7 @@ def test_a_system_that_answered_only_what_it_gets_right_gains_nothing(capsys: py
     assert (pair["rows"], pair["difference"], pair["p"]) == (10, 0.0, 1.0)
     assert said["sets"][0]["rows"] == said["tasks"][0]["rows"] == 10
     assert said["overall"]["common"]["all"]["value"] == said["overall"]["common"]["chooser"]["value"] == 1.0
-    print_scores({**said, "skipped": []}, "out")
+    print_scores({**said, "skipped": [], "made": {}}, "out")
     shown = capsys.readouterr().out
     assert shown.index("chooser lacks 90 answers that others gave") < shown.index("Speaker gender")
     assert f"{GENDER} 90 of 100" in shown
