@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from llaso_data import checksums
 from llaso_data.cache import cache_folder
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
 
@@ -22,15 +24,21 @@ _DECIDING = (
     "preprocessor_config.json",
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"),
 )  # beside the weights: what decides the text
+_OURS = "llaso"
+_unchecked: set[str] = set()  # folders of which that was said
 
 
 def checkpoint(key: str, model: str, revision: str | None, kind: str | None = None, name_it: str = "name") -> str:
     """The local folder of a model, downloaded from the hub where ``model`` is an id. Safetensors only.
 
     ``kind`` is the ``model_type`` that it must have. ``key`` is the recipe's and ``name_it`` how to give a folder, for
-    the message. Raises LLaSOError.
+    the message. Files that the folder has checksums of are compared. Raises LLaSOError.
     """
     folder = model if os.path.isdir(model) else _download(key, model, revision, name_it)
+    checksums.check_folder(
+        folder,
+        f"write or fetch the model again, or, where you changed it on purpose, remove its {checksums.FOLDER_FILE}",
+    )
     config = os.path.join(folder, "config.json")
     if not os.path.exists(config):
         raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
@@ -40,6 +48,10 @@ def checkpoint(key: str, model: str, revision: str | None, kind: str | None = No
         raise LLaSOError(f"{key}: {model}: model_type is {found!r}, not {kind!r}")
     if not weights(folder):
         raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
+    if found == _OURS and not checksums.is_noted(folder) and folder not in _unchecked:
+        _unchecked.add(folder)
+        said = f"{folder} has no {checksums.FOLDER_FILE}: an earlier version wrote it, and its files are not compared"
+        print(said, file=sys.stderr, flush=True)
     return folder
 
 
@@ -116,15 +128,21 @@ def _file_digest(path: str) -> str:
     note = cache_folder() / "digests" / hashlib.sha256(real.encode()).hexdigest()[:32]
     stamp = f"{info.st_size}-{info.st_mtime_ns}"
     if note.exists():
-        known = note.read_text().split()
-        if len(known) == 2 and known[0] == stamp:
-            return known[1]
+        known = note.read_bytes().split()
+        if len(known) == 3 and known[0] == stamp.encode() and known[2] == _sealed_note(*known[:2]):
+            return known[1].decode()
     state = hashlib.sha256()
     with open(real, "rb") as file:
         while chunk := file.read(1 << 22):
             state.update(chunk)
     note.parent.mkdir(parents=True, exist_ok=True)
     aside = note.with_name(f".{note.name}-{os.getpid()}")
-    aside.write_text(f"{stamp} {state.hexdigest()}")
+    words = stamp.encode(), state.hexdigest().encode()
+    aside.write_bytes(b" ".join((*words, _sealed_note(*words))))
     os.replace(aside, note)
     return state.hexdigest()
+
+
+def _sealed_note(stamp: bytes, found: bytes) -> bytes:
+    """The checksum of a note, which stands at its end; a note without the right one is not believed."""
+    return checksums.of_bytes(stamp + b" " + found).encode()

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from llaso_data.checkpoints import checkpoint
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
 from llaso_data.text import tokens
@@ -85,6 +86,7 @@ def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:
 
     from llaso import LLaSOModel, LLaSOProcessor
 
+    checkpoint("the trained model", str(model_folder), None, kind="llaso")
     processor = LLaSOProcessor.from_pretrained(model_folder)
     model = LLaSOModel.from_pretrained(model_folder).eval()
     inputs = processor(audio=[path for path, _ in clips])

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data import checksums, sealed
+from llaso_data import cache, checksums, sealed
+from llaso_data.checkpoints import checkpoint
 from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
@@ -25,7 +26,10 @@ from llaso_data.pipeline.recipe import Judge, Shard
 from llaso_data.shards import index, layout, reader
 from llaso_data.shards.tar import ShardError
 from llaso_data.shards.validate import validate
+from tests import flip_targets
 from tests.fuzz_targets import GOLDEN, make_align, without_checksum
+
+KEPT = "index from a store, cached"  # fetched again, as it was
 
 
 def flips(data: bytes, step: int = 1) -> Iterator[bytes]:
@@ -182,3 +186,73 @@ def test_no_flipped_bit_of_a_manifest_is_taken(align: Path, golden: Path) -> Non
                 assert read(str(path.parent)) == said
             except LLaSOError:
                 continue
+
+
+# Everything
+
+
+def test_no_flipped_bit_is_silent(tmp_path: Path) -> None:
+    """bench/flips.py flips 500."""
+    counts, bad = flip_targets.flipped(tmp_path, 40)
+    assert bad == []
+    assert sum(one["noticed"] + one["identical"] for one in counts.values()) == 40
+    assert all(one["noticed"] for name, one in counts.items() if name not in ("note of a digest", KEPT))
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path: Path, capsys: Any) -> None:
+    resumed = dict(flip_targets.run_targets(tmp_path))["training checkpoint"].read
+    last, first = (tmp_path / "checkpoints" / f"step-0000000{step}" for step in (2, 1))
+    assert resumed()[0].step == 2
+    assert capsys.readouterr().err == ""
+    damage(next(path for path in sorted(last.iterdir()) if path.suffix == ".distcp"))
+    assert resumed()[0].step == 1
+    said = capsys.readouterr().err
+    assert "step-00000002: " in said and "is damaged" in said and "goes on from step 1" in said
+    assert not last.exists() and last.with_suffix(".damaged").is_dir()
+    (first / checksums.FOLDER_FILE).unlink()  # as an earlier version left it
+    assert resumed()[0].step == 1
+    assert "an earlier version wrote it" in capsys.readouterr().err
+    damage(first / "progress.json")
+    with pytest.raises(DamagedError, match=r"no checkpoint can be used: step-00000001: .*progress\.json is damaged"):
+        resumed()
+    assert first.is_dir()
+
+
+def test_a_model_that_is_damaged_or_changed_is_refused(tmp_path: Path, capsys: Any) -> None:
+    for name, said in (("config.json", b'{"model_type": "llaso"}'), ("model.safetensors", bytes(50))):
+        (tmp_path / name).write_bytes(said)
+    assert checkpoint("MODEL", str(tmp_path), None, kind="llaso") == str(tmp_path)
+    assert f"{tmp_path} has no checksums.json: an earlier version wrote it" in capsys.readouterr().err
+    checksums.note_folder(tmp_path)
+    assert checkpoint("MODEL", str(tmp_path), None, kind="llaso") == str(tmp_path)
+    assert capsys.readouterr().err == ""
+    damage(tmp_path / "model.safetensors")
+    with pytest.raises(DamagedError, match=r"model\.safetensors is damaged or was changed.*remove its checksums\.json"):
+        checkpoint("MODEL", str(tmp_path), None, kind="llaso")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(DamagedError, match=r"model\.safetensors is missing"):
+        checkpoint("MODEL", str(tmp_path), None, kind="llaso")
+
+
+def test_what_is_damaged_in_the_cache_is_made_again(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setenv("LLASO_CACHE", str(tmp_path))
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "model.bin").write_bytes(bytes(100))
+
+    folder = cache.cached("made", make)
+    cache._found_whole.clear()  # as another process would find it
+    assert cache.cached("made", make) == folder and len(made) == 1
+    damage(folder / "model.bin")
+    cache._found_whole.clear()
+    assert cache.cached("made", make) == folder and len(made) == 2
+    assert (folder / "model.bin").read_bytes() == bytes(100)
+    assert "model.bin is damaged" in capsys.readouterr().err
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llaso_data.asr.engine import Engine, Statistics, compute_type, device
 from llaso_data.asr.forced import Decoder
 from llaso_data.asr.vocabulary import Vocabulary
-from llaso_data.cache import cache_folder
+from llaso_data.cache import cached
 from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.pipeline.recipe import Asr, Run
 
@@ -85,22 +84,10 @@ def load(asr: Asr, run: Run) -> Whisper:
 
 def converted(folder: str, kind: str) -> str:
     """The CTranslate2 form of a checkpoint, made by CTranslate2's own converter and kept in the cache."""
-    target = cache_folder() / "ctranslate2" / f"{weights_digest(folder)[:24]}-{kind}-{CONVERSION}"
-    if (target / "model.bin").exists():
-        return str(target)
-    import ctranslate2.converters
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Converted aside and renamed, so that a killed or a parallel conversion leaves nothing half-made.
-    aside = tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        converter = ctranslate2.converters.TransformersConverter(folder)
-        converter.convert(aside, quantization=kind, force=True)
-        try:
-            os.replace(aside, target)
-        except OSError:
-            if not (target / "model.bin").exists():
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return str(target)
+    def convert(target: Path) -> None:
+        import ctranslate2.converters
+
+        ctranslate2.converters.TransformersConverter(folder).convert(str(target), quantization=kind, force=True)
+
+    return str(cached(f"ctranslate2/{weights_digest(folder)[:24]}-{kind}-{CONVERSION}", convert))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.sources import vocabulary
@@ -28,7 +28,7 @@ _GROUPS = {"gender": ("gender",), "age": ("age", "speaker_age"), "accent": ("acc
 _SPEAKERS = ("speaker_id", "usrid", "spk_id", "Name", "speaker")
 _NOT_PREDICTIONS = ("abstention", "gpt_result")
 _ENDINGS = (".json", ".jsonl")
-PREDICTIONS = "predictions.jsonl"  # of a run of evaluate
+PREDICTIONS, RUN = "predictions.jsonl", "run.json"  # of a run of evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _system_of(path: str, folders: list[str]) -> str:
 def _files(path: str) -> Iterator[tuple[str, bytes]]:
     """(name within the source, bytes) of every JSON file, in the order of names."""
     if os.path.isfile(path) and path.endswith(_ENDINGS):
-        yield os.path.basename(path), storage.read_bytes(path)
+        yield os.path.basename(path), _whole(path)
     elif os.path.isfile(path):
         yield from _tar_files(path)
     elif os.path.isdir(path):
@@ -137,9 +137,26 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
                 names = [PREDICTIONS]
             for name in sorted(name for name in names if name.endswith(_ENDINGS)):
                 whole = os.path.join(folder, name)
-                yield os.path.relpath(whole, path), storage.read_bytes(whole)
+                yield os.path.relpath(whole, path), _whole(whole)
     else:
         raise LLaSOError(f"{path}: no such file or folder")
+
+
+def _whole(path: str) -> bytes:
+    """The bytes of a file; predictions that evaluate wrote have the checksum that its ``run.json`` beside them states.
+
+    Raises DamagedError.
+    """
+    data, folder = storage.read_bytes(path), os.path.dirname(path)
+    if os.path.basename(path) == PREDICTIONS and os.path.exists(run := os.path.join(folder, RUN)):
+        said = checksums.read_json(run, "; run llaso-model evaluate again")
+        files = said.get("files") if isinstance(said, dict) else None
+        if isinstance(files, dict) and files.get(PREDICTIONS, own := checksums.of_bytes(data)) != own:
+            raise checksums.DamagedError(
+                f"{path} is damaged or was changed: {run} states another checksum; run llaso-model evaluate again, or, "
+                "where you changed it on purpose, give it another name"
+            )
+    return data
 
 
 def _tar_files(path: str) -> Iterator[tuple[str, bytes]]:

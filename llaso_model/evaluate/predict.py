@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
@@ -35,7 +35,7 @@ from llaso_model.train.distributed import own_device
 from llaso_model.train.finish import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
-RUN, PARTS = "run.json", "predictions"
+RUN, PARTS = layouts.RUN, "predictions"
 _TEMPLATES = ("chat_template.jinja", "processor_config.json")  # beside what weights_digest reads
 _SAY_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.5
@@ -111,7 +111,7 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
     told = time.monotonic()
     for done, number in enumerate(todo, 1):
         lines = _answered(plan[number], questions, said.name, answer)
-        storage.write_bytes(_part(out, number), b"".join(canonical(line) + b"\n" for line in lines))
+        _write_part(out, number, lines)
         if rank == 0 and (time.monotonic() - told > _SAY_EVERY_S or done == len(todo)):
             told = time.monotonic()
             say(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
@@ -132,12 +132,14 @@ def planned(questions: Questions, budget: Budget, conditions: dict[str, Conditio
 
 def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     """Waits for the parts of all ranks and writes ``predictions.jsonl``: its path, and what was skipped and why."""
-    parts = [_part(out, number) for number in range(storage.read_json(storage.join(out, RUN))["parts"])]
+    run = _known(storage.join(out, RUN))
+    parts = [_part(out, number) for number in range(run["parts"])]
     _await(parts, say)
     storage.sweep(storage.join(out, PARTS))
     answered, skipped = [], []
     for path in parts:
-        for row in layouts.rows(path, storage.read_bytes(path)):
+        for line in layouts.rows(path, storage.read_bytes(path)):
+            row = checksums.opened(line, path, "; remove it and run llaso-model evaluate again")
             if "skipped" in row:
                 skipped.append(f"{row['id']}: {row['skipped']}")
             else:
@@ -145,7 +147,8 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     if not answered:
         raise LLaSOError(f"no sample could be asked; {skipped[0]}")
     whole = storage.join(out, layouts.PREDICTIONS)
-    storage.write_bytes(whole, b"".join(answered))
+    storage.write_bytes(whole, data := b"".join(answered))
+    checksums.write_json(storage.join(out, RUN), {**run, "files": {layouts.PREDICTIONS: checksums.of_bytes(data)}})
     return whole, skipped
 
 
@@ -259,16 +262,27 @@ def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[
 def _agree(path: str, run: dict[str, Any]) -> None:
     """Notes what the folder's parts are of. Raises LLaSOError where they are of another run."""
     try:
-        known = storage.read_json(path)
+        known = _known(path)
     except FileNotFoundError:
-        storage.write_json(path, run)
+        checksums.write_json(path, run)
         return
-    except ValueError as error:
-        raise LLaSOError(f"{path} is not what llaso-model evaluate writes ({error}); give another --out") from error
     if other := [name for name, value in run.items() if known.get(name) != value]:
         raise LLaSOError(
             f"{os.path.dirname(path)} has predictions of another run: {', '.join(other)} differ; give another --out"
         )
+
+
+def _write_part(out: str, number: int, lines: Sequence[dict[str, Any]]) -> None:
+    storage.write_bytes(_part(out, number), b"".join(canonical(checksums.sealed(line)) + b"\n" for line in lines))
+
+
+def _known(path: str) -> dict[str, Any]:
+    """What a run's folder says of it. Raises LLaSOError, and FileNotFoundError where it says nothing."""
+    try:
+        known: dict[str, Any] = checksums.read_json(path, "; remove it and run llaso-model evaluate again")
+        return known
+    except ValueError as error:
+        raise LLaSOError(f"{path} is not what llaso-model evaluate writes ({error}); give another --out") from error
 
 
 def _part(out: str, number: int) -> str:

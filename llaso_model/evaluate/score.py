@@ -11,7 +11,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_model.evaluate import intervals, layouts, store, summary, tasks
@@ -99,7 +99,7 @@ def write(
     }
     os.makedirs(out, exist_ok=True)
     store.write(rows, storage.join(out, "rows.parquet"))
-    storage.write_json(storage.join(out, "scores.json"), said)
+    checksums.write_json(storage.join(out, "scores.json"), said)
     return said
 
 
@@ -149,7 +149,7 @@ def read_scores(folder: str) -> dict[str, Any]:
     """``scores.json`` of a folder that :func:`score` wrote. Raises LLaSOError where it is none of ours."""
     path = storage.join(folder, "scores.json")
     try:
-        said = storage.read_json(path)
+        said = checksums.read_json(path, "; run llaso-model score again")
         if said["format"] != FORMAT or said["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format {said['format']}, version {said['format_version']}")
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ import torch
 import transformers
 from torch import nn
 
+from llaso_data import checksums
 from llaso_data.checkpoints import checkpoint, loading, pretrained
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
@@ -189,8 +190,17 @@ def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
 
 
-def save_model(folder: Path, model: Any, processor: LLaSOProcessor, trainee: Trainee | None = None) -> None:
-    """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole."""
+def save_model(
+    folder: Path,
+    model: Any,
+    processor: LLaSOProcessor,
+    trainee: Trainee | None = None,
+    recipe: TrainRecipe | None = None,
+) -> None:
+    """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole.
+
+    With the recipe that it was trained by, and the checksums of all its files.
+    """
     import shutil
 
     from safetensors.torch import save_file
@@ -204,5 +214,8 @@ def save_model(folder: Path, model: Any, processor: LLaSOProcessor, trainee: Tra
         save_file({name: value.detach().contiguous() for name, value in heads.items()}, part / HEADS_FILE)
         if trainee.decoder is not None:
             trainee.decoder.save(part)
+    if recipe is not None:
+        (part / "training.json").write_text(recipe.model_dump_json(indent=1))
+    checksums.note_folder(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -1,15 +1,15 @@
 """Checkpoints of a run, for its own resume only: torch's distributed checkpoint, written beside the training.
 
-``checkpoints/step-00000500/`` holds the trained weights, the optimizer and ``progress.json``. It appears whole, by a
-rename. Frozen weights are not in it: the recipe says where they come from.
+``checkpoints/step-00000500/`` holds the trained weights, the optimizer, ``progress.json`` and the checksums of all
+these. It appears whole, by a rename. Frozen weights are not in it: the recipe says where they come from.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from concurrent.futures import Future
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from llaso_data import storage
+from llaso_data import checksums, storage
+from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_model.train.build import trained
 from llaso_model.train.distributed import Place
 
 _NAME = re.compile(r"step-(\d{8})")
+_PROGRESS = "progress.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
 
@@ -48,6 +50,7 @@ class Checkpoints:
         self._place = place
         self._keep = keep
         self._writing: tuple[Any, Path] | None = None
+        self._noting = ThreadPoolExecutor(1)
         folder.mkdir(parents=True, exist_ok=True)
         place.wait()
         if place.leads:
@@ -67,13 +70,12 @@ class Checkpoints:
         part = final.with_suffix(".part")
         if self._place.leads:
             part.mkdir()
+            checksums.write_json(str(part / _PROGRESS), asdict(progress))
         self._place.wait()
         model, optim = _state(module, optimizer)
         done = async_save({"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._place.files)
         assert isinstance(done, Future)
-        if self._place.leads:
-            (part / "progress.json").write_text(json.dumps(asdict(progress), sort_keys=True))
-        self._writing = (done, final)
+        self._writing = (self._noting.submit(_noted, done, part) if self._place.leads else done, final)
 
     def settle(self) -> None:
         """Lets what was written in the meantime count; to be called now and then.
@@ -99,7 +101,7 @@ class Checkpoints:
         part = final.with_suffix(".part")
         if final.exists():
             shutil.rmtree(final)
-        storage.synced(part / "progress.json")
+        storage.synced(part / _PROGRESS)
         part.rename(final)
         storage.synced(self.folder)
         self._forget()
@@ -127,17 +129,63 @@ class Checkpoints:
         )
 
     def last(self) -> Progress:
-        """How far the run has come, for all ranks alike."""
-        steps = self._place.gathered(self.steps())[0]
-        return self.progress(steps[-1]) if steps else Progress()
+        """How far the run has come by the last checkpoint that is not damaged, for all ranks alike.
+
+        Damaged ones after it are set aside, which is said. Raises DamagedError where there is no other.
+        """
+        wrong: dict[int, str] = {}
+        for step in reversed(self._place.gathered(self.steps())[0]):
+            if (fault := self._fault(step)) is None:
+                self._set_aside(wrong, step)
+                return self.progress(step)
+            wrong[step] = fault
+        if wrong:
+            raise DamagedError(
+                f"{self.folder}: no checkpoint can be used: {'; '.join(wrong.values())}. Put back a copy, or remove "
+                "the folder to begin anew"
+            )
+        return Progress()
 
     def progress(self, step: int) -> Progress:
-        return Progress(**json.loads((self._path(step) / "progress.json").read_text()))
+        """Raises DamagedError."""
+        path = str(self._path(step) / _PROGRESS)
+        try:
+            return Progress(**checksums.read_json(path))
+        except (ValueError, TypeError) as error:
+            raise DamagedError(f"{path} is damaged ({error})") from error
 
     def best(self) -> int | None:
-        """The step that validation liked best."""
-        values = [(value, step) for step in self.steps() if (value := self.progress(step).value) is not None]
+        """The step that validation liked best; damaged checkpoints do not count."""
+        values = [(value, step) for step in self.steps() if (value := self._value(step)) is not None]
         return min(values)[1] if values else None
+
+    def _value(self, step: int) -> float | None:
+        try:
+            return self.progress(step).value
+        except (DamagedError, FileNotFoundError):
+            return None
+
+    def _fault(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, for all ranks alike: each looks at its share of the files."""
+        folder = self._path(step)
+        wrong = checksums.faults(folder, share=self._place.rank, shares=self._place.world_size)
+        try:
+            self.progress(step)
+        except (DamagedError, FileNotFoundError) as error:
+            wrong.append(str(error))
+        said = [one for own in self._place.gathered(wrong) for one in own]
+        return f"{folder.name}: {said[0]}" if said else None
+
+    def _set_aside(self, wrong: dict[int, str], step: int) -> None:
+        """Damaged checkpoints get another name, so that none is taken for a whole one or counted among the last."""
+        if self._place.leads:
+            for damaged, fault in sorted(wrong.items()):
+                aside = _free(self._path(damaged).with_suffix(".damaged"))
+                self._path(damaged).rename(aside)
+                _say(f"{fault}. It is kept as {aside}; the run goes on from step {step}")
+            if not checksums.is_noted(self._path(step)):
+                _say(f"{self._path(step)} has no {checksums.FOLDER_FILE}: an earlier version wrote it; not compared")
+        self._place.wait()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
@@ -149,6 +197,22 @@ class Checkpoints:
                 doomed = self._path(step).with_suffix(".part")
                 self._path(step).rename(doomed)
                 shutil.rmtree(doomed)
+
+
+def _noted(done: Future[Any], part: Path) -> None:
+    """Waits until all files are written, and writes their checksums."""
+    done.result()
+    checksums.note_folder(part)
+
+
+def _free(path: Path) -> Path:
+    """The path, with a number behind it where that is taken."""
+    names = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000))]
+    return next(name for name in names if not name.exists())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -148,5 +148,8 @@ def _start(model: str | None) -> dict[str, Any]:
     if model is None:
         return {}
     config = Path(model) / "config.json"
-    ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
+    try:
+        ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
+    except (ValueError, AttributeError):
+        ours = True  # loading it will say what is wrong
     return {"model.start": model} if ours else {"model.language_model": model}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from llaso_data import sealed
 from llaso_data.checkpoints import loading
 from llaso_data.errors import LLaSOError
 from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
-from llaso_model.train.config import TrainRecipe
-from llaso_model.train.log import RECIPE_FILE
+from llaso_model.train.log import read_recipe
 
 if TYPE_CHECKING:
     from llaso_model.train.loop import Run
@@ -29,7 +28,9 @@ def finished(run: Run, folder: Path) -> None:
         from safetensors.torch import save_file
 
         part = folder / (TRAINED_FILE + ".part")
-        save_file({name: state[name].contiguous() for name, _ in trained(run.trainee)}, part)
+        weights = {name: state[name].contiguous() for name, _ in trained(run.trainee)}
+        save_file(weights, part, metadata={sealed.FIELD: sealed.BLANK})
+        sealed.seal(str(part), sealed.SAFETENSORS)
         part.rename(folder / TRAINED_FILE)
         if run.recipe.run.save == "full":
             merge(folder, folder / MODEL_FOLDER)
@@ -42,8 +43,9 @@ def merge(run: Path, out: Path) -> None:
 
     if not (run / TRAINED_FILE).exists():
         raise LLaSOError(f"{run} has no {TRAINED_FILE}: the run is not finished")
-    with loading("merge", str(run / RECIPE_FILE)):
-        recipe = TrainRecipe.model_validate_json((run / RECIPE_FILE).read_text())
+    with (run / TRAINED_FILE).open("rb") as file:
+        sealed.check(file, f"{run / TRAINED_FILE}", sealed.SAFETENSORS)
+    recipe = read_recipe(run)
     model, processor = load_model(recipe.model, recipe.run.seed)
     trainee = trainee_of(recipe, model)
     with loading("merge", str(run / TRAINED_FILE)):
@@ -55,5 +57,4 @@ def merge(run: Path, out: Path) -> None:
     trainee.load_state_dict(state, strict=False)
     fold_lora(model)
     model.requires_grad_(True)
-    save_model(out, model, processor, trainee)
-    (out / "training.json").write_text(json.dumps(recipe.model_dump(mode="json"), indent=1))
+    save_model(out, model, processor, trainee, recipe)

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from llaso_data import storage
+from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import Place
@@ -52,8 +52,8 @@ class Log:
             return
         path = folder / METRICS_FILE
         kept = [line for line in _lines(path) if line["step"] <= done]
-        storage.write_bytes(str(path), "".join(json.dumps(line) + "\n" for line in kept).encode())
-        storage.write_bytes(str(folder / RECIPE_FILE), recipe.model_dump_json(indent=1).encode())
+        storage.write_bytes(str(path), "".join(map(_line, kept)).encode())
+        checksums.write_json(str(folder / RECIPE_FILE), recipe.model_dump(mode="json"))
         self._file = path.open("a")
         if recipe.run.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -130,7 +130,7 @@ class Log:
     def _write(self, record: Mapping[str, Any]) -> None:
         if not self._place.leads:
             return
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(_line(record))
         self._file.flush()
         for name, value in record.items():
             if self._board is not None and name != "step":
@@ -166,11 +166,32 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def read_recipe(folder: Path) -> TrainRecipe:
+    """The recipe of a run. Raises LLaSOError where it is damaged."""
+    path, remedy = folder / RECIPE_FILE, "; run `llaso-model train` there again to write it anew"
+    try:
+        said = checksums.read_json(str(path), remedy)
+        return TrainRecipe.model_validate_json(json.dumps(said))
+    except (FileNotFoundError, ValueError) as error:
+        raise LLaSOError(f"{path} is missing or is not the recipe of a run ({error}){remedy}") from error
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(checksums.sealed(record)) + "\n"
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines only: the last one of a killed run may be cut off."""
+    """Whole lines only: the last one of a killed run may be cut off. Raises LLaSOError where one is damaged."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    found = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        place, remedy = f"{path}, line {number}", "; remove the line to go on without it"
+        try:
+            found.append(checksums.opened(json.loads(line), place, remedy))
+        except (ValueError, AttributeError) as error:
+            raise LLaSOError(f"{place} is not JSON ({error}){remedy}") from error
+    return found
 
 
 def _held(inputs: Mapping[str, torch.Tensor]) -> int:
