@@ -21,7 +21,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from llaso import LLaSOModel, LLaSOProcessor
-from llaso_data import audio
+from llaso_data import audio, checksums
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
@@ -168,7 +168,10 @@ def test_another_model_or_other_options_in_the_same_folder_are_refused(model, sp
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    said = evaluated(other, "--data", speech, "--out", undisturbed, "--system", "small", *ASKED, code=2)
+    asked = ("--data", speech, "--out", undisturbed, "--system", "small", *ASKED)
+    assert "model.safetensors is damaged or was changed" in evaluated(other, *asked, code=2).output
+    checksums.note_folder(other)  # another model, then
+    said = evaluated(other, *asked, code=2)
     assert "predictions of another run" in said.output and "model" in said.output
     said = evaluated(model, "--data", speech, "--out", undisturbed, *ASKED, "--num-beams", 2, code=2)
     assert "options differ" in said.output and "--out" in said.output

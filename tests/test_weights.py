@@ -216,7 +216,7 @@ def _make_slowly(folder: Path) -> None:
 
 def _list_cached(_: int) -> list[str]:
     folder = cached("together", _make_slowly)
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def test_processes_that_build_at_once_build_once(own_index: Path, tmp_path: Path) -> None:
