@@ -35,10 +35,12 @@ def checkpoint(key: str, model: str, revision: str | None, kind: str | None = No
     the message. Files that the folder has checksums of are compared. Raises LLaSOError.
     """
     folder = model if os.path.isdir(model) else _download(key, model, revision, name_it)
-    checksums.check_folder(
-        folder,
-        f"write or fetch the model again, or, where you changed it on purpose, remove its {checksums.FOLDER_FILE}",
-    )
+    if wrong := checksums.faults(folder):
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise checksums.DamagedError(
+            f"{key}: {model} {DAMAGED} ({wrong[0]}{more}); fetch it again, or write it again, or, where you changed it "
+            f"on purpose, remove its {checksums.FOLDER_FILE}"
+        )
     config = os.path.join(folder, "config.json")
     if not os.path.exists(config):
         raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")

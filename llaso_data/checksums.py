@@ -123,13 +123,6 @@ def faults(folder: str | os.PathLike[str], name: str = FOLDER_FILE, share: int =
     return [said for file, value in files[share::shares] if (said := _fault(os.path.join(folder, file), file, value))]
 
 
-def check_folder(folder: str | os.PathLike[str], remedy: str, name: str = FOLDER_FILE) -> None:
-    """Raises DamagedError where a file is not as it was written; ``remedy`` ends the message."""
-    if wrong := faults(folder, name):
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise DamagedError(f"{os.fspath(folder)}: {wrong[0]}{more}; {remedy}")
-
-
 def _fault(path: str, file: str, value: str) -> str | None:
     try:
         return None if of_file(path) == value else f"{file} is damaged or was changed: it has another checksum"

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from llaso_data.asr.load import load
+from llaso_data.checksums import FOLDER_FILE
 from llaso_data.cli import main as llaso_data
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.language_model import LanguageModel
@@ -58,9 +59,11 @@ OF_WEIGHTS: tuple[Damage, ...] = (cut, no_header, fewer_tensors, other_shapes)
 
 
 def damaged(model: Path, folder: Path, name: str, damage: Damage) -> str:
-    """A folder with the model's files, of which one is damaged."""
+    """A folder with the model's files, of which one is damaged, without checksums: those of others have none."""
     folder.mkdir(parents=True)
     for path in model.iterdir():
+        if path.name == FOLDER_FILE:
+            continue
         if path.name == name:
             (folder / name).write_bytes(path.read_bytes())
         elif path.is_file():
