@@ -79,8 +79,7 @@ def all_ranks(folder: Path, world_size: int, state: dict[str, Any] | None = None
             if count is not None and one.state_dict()["step"] == first + count:
                 break
         states.append(one.state_dict())
-    own = {"world_size": 0, "bad": 0}  # how many bad samples a rank met is its own
-    assert all({**one, **own} == {**states[0], **own} for one in states)
+    assert all(one == states[0] for one in states)
     return batches, states[0]
 
 
@@ -146,7 +145,6 @@ def test_iterating_again_goes_on(folder):
     first = [batch.ids for batch in itertools.islice(one, 8)]
     rest = [batch.ids for batch in one]
     assert first + rest == [batch.ids for batch in loader(folder)]
-    assert list(one) == []
 
 
 def test_batches_are_padded_with_lengths_and_masks(sounds):
@@ -315,7 +313,6 @@ def test_damaged_samples_are_counted_and_replaced_alike_whatever_reads_them(fold
     assert reason == "flac has another CRC-32 than the index" if how == "payload bit" else "is cut short" in reason
     assert not {sample.key for batch in batches for sample in batch.samples} & set(bad)
     assert sum(len(batch) for batch in batches) == 600
-    assert one.state_dict()["bad"]["count"] == len(bad)
     others, _ = all_ranks(tmp_path / "bad", 4, num_workers=0)
     assert steps(others) == steps(batches)
 

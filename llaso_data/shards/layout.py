@@ -89,6 +89,11 @@ def audio_part(part: str) -> dict[str, str]:
     return {"type": "audio", "audio": part}
 
 
+def content_parts(content: Any) -> Any:
+    """The parts of a message's content; where other programs wrote a text for it, that is the one part."""
+    return [text_part(content)] if isinstance(content, str) else content
+
+
 def sample_key(utterance_ids: Sequence[str], task: str, messages: Sequence[Message]) -> str:
     """The 32-digit key: digest of the audios' utterance ids, the task and the messages' canonical JSON."""
     return records.digest(*utterance_ids, task, canonical(list(messages)))
@@ -100,7 +105,7 @@ def modality(messages: Sequence[Message]) -> str:
     for message in messages:
         if message["role"] == "assistant":
             break
-        for part in message["content"]:
+        for part in content_parts(message["content"]):
             if not kinds or kinds[-1] != part["type"]:
                 kinds.append(part["type"])
     return "+".join(kinds)
@@ -108,7 +113,8 @@ def modality(messages: Sequence[Message]) -> str:
 
 def text_bytes(messages: Sequence[Message]) -> int:
     """UTF-8 bytes of all text in the messages, the answers included."""
-    return sum(len(p["text"].encode()) for m in messages for p in m["content"] if p["type"] == "text")
+    parts = (part for message in messages for part in content_parts(message["content"]))
+    return sum(len(part["text"].encode()) for part in parts if part["type"] == "text")
 
 
 def audio_entry(part: str, utterance: Utterance) -> dict[str, Any]:

@@ -6,20 +6,24 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from llaso_data import audio
-from llaso_data.errors import AudioError
+from llaso_data.errors import LLaSOError
 from llaso_data.shards.layout import JSON_PART
+from llaso_data.storage import StoreError
 from llaso_data.stream.columns import Columns, Rows
 from llaso_data.stream.fetch import Bad, Fetcher, Parts
 from llaso_data.stream.windows import Cursor
 
 Samples = npt.NDArray[np.float32]
+
+NO_SAMPLES_FAULT = (ImportError, StoreError)
+"""Errors that say nothing of the sample that was read when they came."""
 
 _SMALL = ("lengths", "audio_of")  # fields of a batch
 
@@ -28,7 +32,8 @@ _SMALL = ("lengths", "audio_of")  # fields of a batch
 class Sample:
     """One sample as it was read. ``content`` is its JSON, ``sounds`` its audios, 16 kHz mono in -1 to 1.
 
-    Undecoded samples have ``parts``, the bytes by name, and nothing else of their content.
+    ``audio_parts`` are the names of the parts that the audios were. Undecoded samples have ``parts``, the bytes by
+    name, and nothing else of their content.
     """
 
     key: str
@@ -39,6 +44,7 @@ class Sample:
     parts: Parts
     content: dict[str, Any] = field(default_factory=dict)
     sounds: tuple[Samples, ...] = ()
+    audio_parts: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As it is made, which takes half as long as what frozen dataclasses do by themselves."""
@@ -145,21 +151,50 @@ def samples_of(columns: Columns, rows: Rows, fetch: Fetcher, source: str = "") -
     ]
 
 
+T = TypeVar("T")
+
+
+def tried(sample: Sample, use: Callable[[Sample], T]) -> T | Bad:
+    """What ``use`` makes of the sample, or why it could not. What is no sample's fault is raised."""
+    try:
+        return use(sample)
+    except NO_SAMPLES_FAULT:
+        raise
+    except Exception as error:  # a sample may hold anything, and what is made of it is the user's own function
+        said = str(error) if isinstance(error, LLaSOError) else f"{type(error).__name__}: {error}"
+        return Bad(sample.key, sample.shard, said)
+
+
 def decoded(sample: Sample) -> Sample | Bad:
     """The sample with its JSON parsed and its audios decoded, or why it cannot be.
 
-    The audios are in the order in which the JSON describes them; parts come by their names, ``10.flac`` before ``2``.
+    The audios are in the order in which the JSON describes them, then in that in which its messages name them; others
+    come by their names, ``10.flac`` before ``2``.
     """
-    try:
-        content = json.loads(sample.parts[JSON_PART]) if JSON_PART in sample.parts else {}
-        content = content if isinstance(content, dict) else {}
-        names = [name for name in sample.parts if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS]
-        described = [one.get("part") for one in content.get("audios") or () if isinstance(one, dict)]
-        names.sort(key=lambda name: described.index(name) if name in described else len(described))
-        sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}") for name in names)
-    except (AudioError, ValueError, TypeError, RecursionError) as error:
-        return Bad(sample.key, sample.shard, f"cannot be decoded ({error})")
-    return replace(sample, parts={}, content=content, sounds=sounds)
+    found = tried(sample, _decoded)
+    return replace(found, reason=f"cannot be decoded ({found.reason})") if isinstance(found, Bad) else found
+
+
+def _decoded(sample: Sample) -> Sample:
+    content = json.loads(sample.parts[JSON_PART]) if JSON_PART in sample.parts else {}
+    if not isinstance(content, dict):
+        raise LLaSOError(f"its JSON is of type {type(content).__name__}, not an object")
+    names = [name for name in sample.parts if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS]
+    named = _named(content)
+    names.sort(key=lambda name: named.index(name) if name in named else len(named))
+    sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}") for name in names)
+    return replace(sample, parts={}, content=content, sounds=sounds, audio_parts=tuple(names))
+
+
+def _named(content: dict[str, Any]) -> list[Any]:
+    """The parts that a sample's JSON names: as it describes them, then as its messages have them."""
+    described = [one.get("part") for one in _objects(content.get("audios"))]
+    pieces = [one for message in _objects(content.get("messages")) for one in _objects(message.get("content"))]
+    return described + [one.get("audio") for one in pieces]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def sound(data: bytes, name: str) -> Samples:

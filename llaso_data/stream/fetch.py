@@ -56,7 +56,10 @@ class Fetcher:
             if descriptor is None:
                 far.append(number)
                 continue
-            pieces = [pread(descriptor, offset, size) for _, offset, size, _ in place.parts]
+            try:
+                pieces = [pread(descriptor, offset, size) for _, offset, size, _ in place.parts]
+            except OSError as error:
+                raise StoreError(f"{shard}: cannot be read ({storage.reason(error)})") from error
             found[number] = _checked(shard, place, pieces)
             if isinstance(found[number], Bad) and not storage.is_local(shard):
                 self._forget(shard, version)  # the copy may be what is damaged

@@ -12,51 +12,38 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from llaso_data.errors import LLaSOError
-from llaso_data.records import digest
 from llaso_data.stream.augment import Augment
-from llaso_data.stream.batch import Batch, Replaced, Sample, Samples, collate, decoded, new_samples, samples_of
+from llaso_data.stream.batch import Batch, Replaced, new_samples
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
-from llaso_data.stream.cache import FileCache, Prefetch
-from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.handover import Parcel, Receiver, Sender, keep_pages
+from llaso_data.stream.cache import FileCache
+from llaso_data.stream.handover import Parcel, Receiver, Sender
 from llaso_data.stream.mixture import Mixture
-from llaso_data.stream.plan import key_of
-from llaso_data.stream.windows import Cursor, Plan, Step, Window, frozen, turns
-
-STATE_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a rank stands: the next step, and how many of its micro-batches of it are delivered."""
-
-    cursor: Cursor = field(default_factory=Cursor)
-    delivered: int = 0
+from llaso_data.stream.reading import Reader, Reading
+from llaso_data.stream.state import Changes, Position, check_weights, opened, state_of
+from llaso_data.stream.windows import Plan, turns
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How samples are read: decoded or as bytes, with what other sound, through which cache; what is made of them."""
+class _Failed:
+    """An error that a worker hands over: torch would raise it with the worker's traceback as its text."""
 
-    decode: bool
-    augment: Augment | None
-    cache: FileCache | None
-    transform: Callable[[Batch], Any] | None = None
+    error: LLaSOError
 
 
 class StreamDataset(IterableDataset[Any]):
-    """The micro-batches of one rank, from a position on; within torch's DataLoader each worker reads its share.
+    """The micro-batches of one rank, from a position to the end of its pass; each of torch's workers reads its share.
 
-    ``turns`` are those of a step that are the rank's. With a receiver workers give parcels for it.
+    Every iteration of it begins at that position. ``turns`` are those micro-batches of a step that are the rank's.
+    ``end`` is the window to stop before, where it is not the pass's. With a receiver, which a loader has, workers hand
+    over parcels and errors.
     """
 
     def __init__(
@@ -66,6 +53,7 @@ class StreamDataset(IterableDataset[Any]):
         position: Position,
         changes: Mapping[int, Mapping[str, float]],
         reading: Reading,
+        end: int | None = None,
         receiver: Receiver | None = None,
     ) -> None:
         super().__init__()
@@ -74,37 +62,51 @@ class StreamDataset(IterableDataset[Any]):
         self.changes = dict(changes)
         self._turns = turns
         self._reading = reading
+        self._end = end
         self._returned = None if receiver is None else receiver.returned
 
-    def __iter__(self) -> Iterator[Batch | Parcel]:
+    def __iter__(self) -> Iterator[Batch | Parcel | _Failed]:
+        if self._returned is None:
+            yield from self._batches(None)
+            return
+        info = get_worker_info()
+        worker = info.id if info else 0
+        sender = Sender(worker, self._returned[worker])
+        whole = self._reading.transform is not None
+        try:
+            for batch in self._batches(None if whole else sender):
+                yield batch if whole else sender.parcel(batch)
+        except LLaSOError as error:
+            yield _Failed(error)
+
+    def _batches(self, sender: Sender | None) -> Iterator[Batch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        sender = None if self._returned is None else Sender(worker, self._returned[worker])
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
-        with closing(_Reader(self.plan, self._reading, new_samples if sender is None else sender.new)) as reader:
-            for step, after in self.plan.steps(self.position.cursor, self.changes):
+        with closing(Reader(self.plan, self._reading, new_samples if sender is None else sender.new)) as reader:
+            for step, after in self.plan.steps(self.position.cursor, self.changes, self._end):
                 for turn in self._turns[skip:]:
                     if number % workers == worker:
-                        batch = reader.batch(step, turn, after if turn == self._turns[-1] else None)
-                        if self._reading.transform is not None:
-                            yield batch.transformed(self._reading.transform)
-                        else:
-                            yield batch if sender is None else sender.parcel(batch)
+                        yield reader.batch(step, turn, after if turn == self._turns[-1] else None)
                     number += 1
                 skip = 0
 
 
 class StreamingLoader:
-    """Streams a mixture; see the module. Iterating goes on from where the last iteration stopped.
+    """Streams a mixture; see the module. Each iteration is one pass: the mixture's ``epochs``, shuffled anew.
+
+    An iteration that was broken off is gone on with by the next one, as a state is; after the last batch of a pass,
+    and with a state of there, the next pass begins. One iteration at a time: an older one raises LLaSOError.
 
     ``rank`` and ``world_size`` are what torchrun or Ray Train say where they are not given. ``window`` is how many
     shards of a source are shuffled together. ``pack`` lays samples end to end instead of padding them: batches then
-    hold the budget as a sum. ``max_bad`` is how many samples may be replaced before the run stops. ``cache`` is a
-    folder for whole shards of a store, at most ``cache_bytes`` for all processes of the node; without it only the
-    bytes that are wanted are read. ``tokens`` names the column of the index that counts a text's tokens. ``augment``
-    is for decoded samples. A function that is set as ``transform`` makes of each batch what is wanted of it where it
-    was read, in the workers: ``batch.made``.
+    hold the budget as a sum. ``max_bad`` is how many samples of this rank may be bad before the loader stops; a
+    sample that is met again in another epoch is counted once. ``cache`` is a folder for whole shards of a store, at
+    most ``cache_bytes`` for all processes of the node; without it only the bytes that are wanted are read. ``tokens``
+    names the column of the index that counts a text's tokens. ``augment`` is for decoded samples. A function that is
+    set as ``transform`` makes of each batch what is wanted of it where it was read, in the workers: ``batch.made``.
+    A sample of which it makes nothing is a bad one; to find it, it is called with batches of one.
     """
 
     def __init__(
@@ -136,92 +138,76 @@ class StreamingLoader:
         self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, kept)
         self.replaced: list[Replaced] = []
         self._workers = num_workers
-        self._reading = Reading(decode, augment, kept)
+        self._reading = Reading(decode, augment, kept, max_bad)
         self.transform: Callable[[Batch], Any] | None = None
-        self._max_bad = max_bad
         self._prefetch = prefetch
         self._pin_memory = pin_memory
         self._position = Position()
-        self._changes: dict[int, dict[str, float]] = {}
-        self._bad, self._bad_digest = 0, ""
+        self._changes: Changes = {}
+        self._bad: set[tuple[str, str]] = set()
+        self._end = self.plan.end(self._position.cursor)
+        self._iteration = 0  # the youngest one
         self._again = False
 
     @property
     def dataset(self) -> StreamDataset:
-        """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``."""
-        return self._dataset()
+        """What the loader would read next, for one's own ``DataLoader(loader.dataset, batch_size=None)``.
 
-    def _dataset(self, receiver: Receiver | None = None) -> StreamDataset:
+        The loader does not see what is read so.
+        """
+        return self._dataset(self.plan.end(self._position.cursor))
+
+    def _dataset(self, end: int | None, receiver: Receiver | None = None) -> StreamDataset:
         reading = replace(self._reading, transform=self.transform)
-        return StreamDataset(self.plan, self._turns, self._position, self._changes, reading, receiver)
+        return StreamDataset(self.plan, self._turns, self._position, self._changes, reading, end, receiver)
 
     def __iter__(self) -> Iterator[Batch]:
+        self._iteration += 1
+        own = self._iteration
+        self._end = self.plan.end(self._position.cursor)
         while True:
             self._again = False
             for batch in self._started():
                 self._count(batch)
                 yield batch
+                if self._iteration != own:
+                    raise LLaSOError("another iteration of this loader began; make a loader for each of them")
                 if self._again:
                     break
             if not self._again:
                 return
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, counted on delivery: under 1 KB, the same for all ranks between two steps."""
-        cursor = self._position.cursor
-        return {
-            "version": STATE_VERSION,
-            "plan": dict(self.plan.settings),
-            "step": cursor.step,
-            "window": cursor.window,
-            "offset": cursor.offset,
-            "delivered": self._position.delivered,
-            "world_size": self.world_size,
-            "phases": [first for first, _ in cursor.phases],  # whose weights the mixture or "changes" have
-            "changes": {str(step): dict(weights) for step, weights in self._changes.items()},
-            "bad": {"count": self._bad, "digest": self._bad_digest},
-        }
+        """Where the stream stands, counted on delivery: under 1 KB, the same for all ranks between two steps.
+
+        Bad samples are no part of it: each rank's are in ``replaced``.
+        """
+        return state_of(self.plan, self._position, self._changes, self.world_size)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state, with any number of ranks and workers. Raises LLaSOError where the plan is another."""
-        if state.get("version") != STATE_VERSION:
-            raise LLaSOError(f"the stream's state has version {state.get('version')}, not {STATE_VERSION}")
-        try:
-            other = [name for name, value in self.plan.settings.items() if state["plan"].get(name) != value]
-            if other:
-                raise LLaSOError(f"the state is of another stream: {', '.join(other)} differ")
-            if state["delivered"] and state["world_size"] != self.world_size:
-                raise LLaSOError(
-                    f"the state was saved within step {state['step']} by {state['world_size']} ranks; only as many can "
-                    "go on from there. Save it between two steps"
-                )
-            changes = {int(step): dict(weights) for step, weights in state["changes"].items()}
-            due = self.plan.due(changes)
-            phases = tuple((first, frozen(weights)) for first, (_, weights) in zip(state["phases"], due, strict=False))
-            cursor = Cursor(state["step"], state["window"], state["offset"], phases)
-            bad = state["bad"]["count"], state["bad"]["digest"]
-            self._position = Position(cursor, state["delivered"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LLaSOError(f"this is no state of a stream ({type(error).__name__}: {error})") from error
-        self._changes = changes
-        self._bad, self._bad_digest = bad
+        """Go on from a state, with any number of ranks and workers.
+
+        Raises LLaSOError, and changes nothing, where it is no state or one of another stream.
+        """
+        self._position, self._changes = opened(state, self.plan, self.world_size)
+        self._end = self.plan.end(self._position.cursor)
         self._again = True
 
     def set_weights(self, weights: Mapping[str, float], step: int | None = None) -> None:
         """Other weights of sources, from a step on; default: the next. To be called alike on all ranks."""
-        self.plan.check_names(weights)
+        own = check_weights(weights, self.plan)
         step = self._position.cursor.step + (self._position.delivered > 0) if step is None else step
         if step < self._position.cursor.step:
             raise LLaSOError(f"step {step} is past; the next is {self._position.cursor.step}")
-        self._changes[step] = {**self._changes.get(step, {}), **weights}
+        self._changes[step] = {**self._changes.get(step, {}), **own}
         self._again = True
 
     def _started(self) -> Iterator[Batch]:
         if not self._workers:
-            return iter(self.dataset)
+            return self._dataset(self._end)._batches(None)
         receiver = Receiver(self._workers)
         batches = DataLoader(
-            self._dataset(receiver if self.transform is None else None),
+            self._dataset(self._end, receiver),
             batch_size=None,
             num_workers=self._workers,
             prefetch_factor=self._prefetch,
@@ -237,86 +223,26 @@ class StreamingLoader:
             self._position = Position(self._position.cursor, self._position.delivered + 1)
         for one in batch.replaced:
             self.replaced.append(one)
-            self._bad += 1
-            self._bad_digest = digest(self._bad_digest, one.bad.key, one.bad.reason, one.by, length=16)
-        if self._bad > self._max_bad:
+            self._bad.add((one.bad.shard, one.bad.key))
+        if len(self._bad) > self._reading.max_bad:
             last = self.replaced[-1].bad
             raise LLaSOError(
-                f"{self._bad} samples were bad, more than max_bad={self._max_bad}; the last: {last.key} in "
-                f"{last.shard}: {last.reason}. `llaso-data validate` names all of them"
+                f"{len(self._bad)} samples were bad, more than max_bad={self._reading.max_bad}; the last: {last.key} "
+                f"in {last.shard}: {last.reason}. `llaso-data validate` names what is damaged"
             )
 
 
-def _from_workers(batches: DataLoader[Batch | Parcel], receiver: Receiver) -> Iterator[Batch]:
-    """What the workers read; raises RuntimeError, as torch does, where one of them ended."""
+def _from_workers(batches: DataLoader[Batch | Parcel | _Failed], receiver: Receiver) -> Iterator[Batch]:
+    """What the workers read; raises what they raised, and RuntimeError, as torch does, where one of them ended."""
     try:
         for found in batches:
+            if isinstance(found, _Failed):
+                raise found.error
             yield receiver.open(found) if isinstance(found, Parcel) else found
             del found
     except (ConnectionError, EOFError, FileNotFoundError) as error:  # it cannot hand over its memory any more
         time.sleep(1.0)  # torch soon says which one it was, and how it ended
         raise RuntimeError("a worker of the stream exited unexpectedly") from error
-
-
-class _Reader:
-    """Reads and decodes micro-batches of a plan."""
-
-    def __init__(self, plan: Plan, reading: Reading, new: Callable[[int], Samples]) -> None:
-        keep_pages()
-        self._plan = plan
-        self._reading = reading
-        self._new = new
-        self._fetch = Fetcher(reading.cache)
-        self._prefetch = None if reading.cache is None else Prefetch(reading.cache)
-        self._window = -1
-
-    def close(self) -> None:
-        self._fetch.close()
-        if self._prefetch is not None:
-            self._prefetch.close()
-
-    def batch(self, step: Step, turn: int, after: Cursor | None) -> Batch:
-        if self._prefetch is not None and self._window != step.window.number:
-            self._window = step.window.number
-            self._prefetch.want(self._plan.shards(step.cursor))
-        wanted = step.batches[turn]
-        samples: list[Sample] = []
-        replaced: list[Replaced] = []
-        for number, found in zip(wanted.tolist(), self._read(step.window, wanted), strict=True):
-            if isinstance(found, Bad):
-                instead = self._instead(step.window, number)
-                replaced.append(Replaced(found, instead.key))
-                found = instead
-            if self._reading.decode and self._reading.augment is not None:
-                found = self._reading.augment(found, key_of("augment", self._plan.digest, step.window.number, number))
-            samples.append(found)
-        content = collate(samples, self._plan.pack, self._new) if self._reading.decode else {"samples": tuple(samples)}
-        return Batch(step.number, turn, replaced=tuple(replaced), after=after, **content)
-
-    def _read(self, window: Window, numbers: Sequence[int] | np.ndarray[Any, Any]) -> list[Sample | Bad]:
-        """The samples with these numbers in the window, or what is wrong with them."""
-        numbers = np.asarray(numbers, np.int64)
-        plan = self._plan
-        found: list[Sample | Bad | None] = [None] * len(numbers)
-        of = window.leaf[numbers]
-        for leaf in sorted(set(of.tolist())):
-            here = np.flatnonzero(of == leaf)
-            rows = window.row[numbers[here]]
-            source, columns = plan.leaves[leaf].name, plan.leaves[leaf].columns
-            read = samples_of(columns, rows, self._fetch, source)
-            for position, one in zip(here.tolist(), read, strict=True):
-                found[position] = decoded(one) if self._reading.decode and isinstance(one, Sample) else one
-        return [one for one in found if one is not None]
-
-    def _instead(self, window: Window, number: int) -> Sample:
-        """The sample that stands in for a bad one: the next cheaper of the window, else a dearer one."""
-        by_cost = np.argsort(window.cost, kind="stable")
-        place = int(np.flatnonzero(by_cost == number)[0])
-        for other in [*by_cost[:place][::-1].tolist(), *by_cost[place + 1 :].tolist()]:
-            (found,) = self._read(window, [other])
-            if not isinstance(found, Bad):
-                return found
-        raise LLaSOError("no sample of a whole window of the plan can be used; run `llaso-data validate`")
 
 
 def placed(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -100,6 +100,8 @@ class Plan:
         self._check_costs()
         self.windows_per_epoch = max(1, self.size // self._samples_in_window())
         self.window_samples = -(-self.size // self.windows_per_epoch)
+        # Of a window: each leaf's share is rounded, and no micro-batch is empty.
+        self.most_steps = -(-(self.window_samples + 2 * len(self.leaves)) // micro_batches) + 1
         self.settings = {
             "version": PLAN_VERSION,
             "data": digest(*(part for leaf in self.leaves for part in leaf.names), length=16),
@@ -112,10 +114,15 @@ class Plan:
         }
         self.digest = digest("plan", *(f"{name}={value}" for name, value in self.settings.items()))
 
-    @property
-    def windows(self) -> int | None:
-        """How many windows there are; None where the stream is endless."""
-        return None if self.mixture.epochs is None else self.mixture.epochs * self.windows_per_epoch
+    def end(self, cursor: Cursor) -> int | None:
+        """The window that ends the pass in which the cursor stands; None where it is endless.
+
+        A pass is the mixture's ``epochs``; at the end of one the next begins.
+        """
+        if self.mixture.epochs is None:
+            return None
+        windows = self.mixture.epochs * self.windows_per_epoch
+        return (cursor.window // windows + 1) * windows
 
     def window(self, cursor: Cursor) -> Window:
         """The window that the cursor stands in."""
@@ -140,7 +147,7 @@ class Plan:
         With ``stores`` only of those that lie on a store.
         """
         found: dict[tuple[str, str], None] = {}
-        last = self.windows
+        last = self.end(cursor)
         for window in range(cursor.window, cursor.window + 1 + ahead):
             if last is not None and window >= last:
                 break
@@ -186,20 +193,24 @@ class Plan:
             cuts[largest] -= sum(cuts) % self.micro_batches
         return cuts
 
-    def steps(self, cursor: Cursor, changes: Mapping[int, Mapping[str, float]]) -> Iterator[tuple[Step, Cursor]]:
+    def steps(
+        self, cursor: Cursor, changes: Mapping[int, Mapping[str, float]], end: int | None = None
+    ) -> Iterator[tuple[Step, Cursor]]:
         """Every step from the cursor on, with the cursor after it.
 
-        ``changes`` are weights by the step from which they hold, beside the mixture's own.
+        ``changes`` are weights by the step from which they hold, beside the mixture's own. ``end`` is the window to
+        stop before; default: that of the cursor's pass.
         """
         planned: Window | None = None
         due = self.due(changes)
+        end = self.end(cursor) if end is None else end
         while True:
             while len(cursor.phases) < len(due) and due[len(cursor.phases)][0] <= cursor.step:
                 # What the window has left is not streamed: the samples come again in their sources' next epoch.
                 first = cursor.window + (cursor.offset > 0)
                 phase = (first, frozen(due[len(cursor.phases)][1]))
                 cursor = replace(cursor, window=first, offset=0, phases=(*cursor.phases, phase))
-            if self.windows is not None and cursor.window >= self.windows:
+            if end is not None and cursor.window >= end:
                 return
             if planned is None or planned.number != cursor.window:
                 planned = self.window(cursor)

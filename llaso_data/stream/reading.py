@@ -1,0 +1,176 @@
+"""A micro-batch of the plan: read, decoded, made. A bad sample is replaced by a function of its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llaso_data.errors import LLaSOError
+from llaso_data.stream.augment import Augment
+from llaso_data.stream.batch import (
+    NO_SAMPLES_FAULT,
+    Batch,
+    Replaced,
+    Sample,
+    Samples,
+    collate,
+    decoded,
+    new_samples,
+    samples_of,
+    tried,
+)
+from llaso_data.stream.cache import FileCache, Prefetch
+from llaso_data.stream.fetch import Bad, Fetcher
+from llaso_data.stream.handover import keep_pages
+from llaso_data.stream.plan import key_of
+from llaso_data.stream.windows import Cursor, Plan, Step, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How samples are read: decoded or as bytes, with what other sound, through which cache; what is made of them.
+
+    ``max_bad`` is how many samples may be bad.
+    """
+
+    decode: bool
+    augment: Augment | None
+    cache: FileCache | None
+    max_bad: int
+    transform: Callable[[Batch], Any] | None = None
+
+
+class Reader:
+    """Reads micro-batches of a plan, in one process. ``new`` gives the memory for a batch's sound."""
+
+    def __init__(self, plan: Plan, reading: Reading, new: Callable[[int], Samples]) -> None:
+        keep_pages()
+        self._plan = plan
+        self._reading = reading
+        self._new = new
+        self._fetch = Fetcher(reading.cache)
+        self._prefetch = None if reading.cache is None else Prefetch(reading.cache)
+        self._window = -1
+
+    def close(self) -> None:
+        self._fetch.close()
+        if self._prefetch is not None:
+            self._prefetch.close()
+
+    def batch(self, step: Step, turn: int, after: Cursor | None) -> Batch:
+        """Micro-batch number ``turn`` of a step; ``after`` is passed on in it.
+
+        Raises LLaSOError where more than ``max_bad`` samples in turn cannot stand in for a bad one.
+        """
+        if self._prefetch is not None and self._window != step.window.number:
+            self._window = step.window.number
+            self._prefetch.want(self._plan.shards(step.cursor))
+        numbers = step.batches[turn].tolist()
+        samples: list[Sample] = []
+        bad: dict[int, Bad] = {}
+        for place, (number, found) in enumerate(zip(numbers, self._read(step.window, numbers), strict=True)):
+            one = self._augmented(found, step.window, number)
+            if isinstance(one, Bad):
+                bad[place] = one
+                one = self._instead(step.window, number, one)
+            samples.append(one)
+        if self._reading.transform is None:
+            batch = self._collated(step, turn, samples)
+        else:
+            batch = self._made(step, turn, samples, bad, self._reading.transform)
+        replaced = tuple(Replaced(bad[place], samples[place].key) for place in sorted(bad))
+        return replace(batch, replaced=replaced, after=after)
+
+    def _made(
+        self, step: Step, turn: int, samples: list[Sample], bad: dict[int, Bad], transform: Callable[[Batch], Any]
+    ) -> Batch:
+        """What the transform makes of these samples; those of which it makes nothing are replaced, and join ``bad``."""
+        try:
+            return self._collated(step, turn, samples).transformed(transform)
+        except NO_SAMPLES_FAULT:
+            raise
+        except Exception:  # of a user's own function, perhaps: whose sample it was is found out below
+            alone = [self._alone(step, turn, sample, transform) for sample in samples]
+            if not any(isinstance(one, Bad) for one in alone):
+                raise
+        numbers = step.batches[turn].tolist()
+        for place, one in enumerate(alone):
+            if isinstance(one, Bad):
+                bad.setdefault(place, one)
+                samples[place] = self._instead(
+                    step.window, numbers[place], one, lambda other: self._alone(step, turn, other, transform)
+                )
+        return self._collated(step, turn, samples).transformed(transform)
+
+    def _alone(self, step: Step, turn: int, sample: Sample, transform: Callable[[Batch], Any]) -> Sample | Bad:
+        """The sample, if the transform makes something of a batch of it alone."""
+        made = tried(sample, lambda one: transform(self._collated(step, turn, [one], new_samples)))
+        return made if isinstance(made, Bad) else sample
+
+    def _collated(
+        self, step: Step, turn: int, samples: Sequence[Sample], new: Callable[[int], Samples] | None = None
+    ) -> Batch:
+        if not self._reading.decode:
+            return Batch(step.number, turn, tuple(samples))
+        return Batch(step.number, turn, **collate(samples, self._plan.pack, new or self._new))
+
+    def _read(self, window: Window, numbers: Sequence[int]) -> list[Sample | Bad]:
+        """The samples with these numbers in the window, or what is wrong with them."""
+        chosen = np.asarray(numbers, np.int64)
+        found: list[Sample | Bad | None] = [None] * len(chosen)
+        of = window.leaf[chosen]
+        for leaf in sorted(set(of.tolist())):
+            here = np.flatnonzero(of == leaf)
+            rows = window.row[chosen[here]]
+            source, columns = self._plan.leaves[leaf].name, self._plan.leaves[leaf].columns
+            read = samples_of(columns, rows, self._fetch, source)
+            for position, one in zip(here.tolist(), read, strict=True):
+                found[position] = decoded(one) if self._reading.decode and isinstance(one, Sample) else one
+        return [one for one in found if one is not None]
+
+    def _augmented(self, sample: Sample | Bad, window: Window, number: int) -> Sample | Bad:
+        """The sample with the other sound that place ``number`` of the window has."""
+        augment = self._reading.augment
+        if isinstance(sample, Bad) or not self._reading.decode or augment is None:
+            return sample
+        key = key_of("augment", self._plan.digest, window.number, number)
+        return tried(sample, lambda one: augment(one, key))
+
+    def _instead(
+        self,
+        window: Window,
+        number: int,
+        bad: Bad,
+        usable: Callable[[Sample], Sample | Bad] = lambda sample: sample,
+    ) -> Sample:
+        """The sample that stands in for a bad one: the next cheaper of the window that is usable, else a dearer one.
+
+        Raises LLaSOError where there is none among the next ``max_bad`` and one: then the fault lies elsewhere.
+        """
+        tries = 0
+        last = bad
+        for other in _neighbours(window, number):
+            (found,) = self._read(window, [other])
+            found = self._augmented(found, window, number)
+            found = found if isinstance(found, Bad) else usable(found)
+            if not isinstance(found, Bad):
+                return found
+            tries, last = tries + 1, found
+            if tries > self._reading.max_bad:
+                break
+        known = "" if last is bad else f"; the last of them: {last.key} in {last.shard}: {last.reason}"
+        raise LLaSOError(
+            f"the sample {bad.key} in {bad.shard} cannot be used: {bad.reason}. Nor can any of the {tries} that might "
+            f"stand in for it be (max_bad={self._reading.max_bad}){known}. `llaso-data validate` names what is damaged"
+        )
+
+
+def _neighbours(window: Window, number: int) -> Iterator[int]:
+    """The other samples of the window: the cheaper ones, dearest first, then the dearer ones."""
+    by_cost = np.argsort(window.cost, kind="stable")
+    place = int(np.flatnonzero(by_cost == number)[0])
+    yield from by_cost[:place][::-1].tolist()
+    yield from by_cost[place + 1 :].tolist()
