@@ -6,27 +6,52 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.shards.layout import content_parts
+from llaso_data.stream.batch import Sample
 from llaso_model.processing import LLaSOProcessor, Message
 
+ROLES = ("system", "user", "assistant")
 
-def conversation(content: Mapping[str, Any], sounds: Mapping[str, Any], key: str) -> list[Message]:
-    """The messages of a sample's JSON with the sound in place of its part's name. Raises LLaSOError."""
+
+def conversation(content: Mapping[str, Any], sounds: Mapping[str, Any]) -> list[Message]:
+    """The messages of a sample's JSON with the sound in place of its part's name.
+
+    A message's content is a list of parts, or a text, which is one part. Raises LLaSOError where a message is of
+    another form, or names an audio that is not among ``sounds``, and where no message names one of them.
+    """
     messages = content.get("messages")
-    if not messages:
-        raise LLaSOError(f"sample {key} has no messages; convert the shards, as docs/shards.md says")
-    try:
-        return [
-            {
-                **message,
-                "content": [
-                    {**part, "audio": sounds[part["audio"]]} if part["type"] == "audio" else part
-                    for part in message["content"]
-                ],
-            }
-            for message in messages
-        ]
-    except KeyError as error:
-        raise LLaSOError(f"sample {key}: a message names the audio {error}, which it does not have") from error
+    if not isinstance(messages, list) or not messages:
+        raise LLaSOError("it has no JSON with messages; docs/train.md says what is read")
+    found = [_with_sounds(message, number, sounds) for number, message in enumerate(messages, 1)]
+    unnamed = sorted(set(sounds) - set(audios_of(content)))
+    if unnamed:
+        raise LLaSOError(f"no message names its audio {unnamed[0]}")
+    return found
+
+
+def audios_of(content: Mapping[str, Any]) -> list[str]:
+    """The audio parts that the messages of a sample's JSON name, in their order, as :func:`conversation` takes them."""
+    return [
+        part["audio"]
+        for message in content["messages"]
+        for part in content_parts(message["content"])
+        if part["type"] == "audio"
+    ]
+
+
+def records_of(sample: Sample) -> dict[str, Mapping[str, Any]]:
+    """What a decoded sample's JSON says of its audios (``audios``), by part; of those that it says nothing of, nothing.
+
+    Raises LLaSOError where ``audios`` are not of the form of shards/SPEC.md.
+    """
+    audios = sample.content.get("audios") or []
+    if not isinstance(audios, list) or not all(isinstance(one, dict) for one in audios):
+        raise LLaSOError("audios is not a list of objects")
+    parts = [one.get("part") for one in audios]
+    for part in parts:
+        if part not in sample.audio_parts or parts.count(part) > 1:
+            raise LLaSOError(f"audios describes the part {part!r}, which it does not have, or twice")
+    return dict(zip(parts, audios, strict=True))
 
 
 def question_of(messages: Sequence[Message]) -> tuple[list[Message], str] | None:
@@ -50,3 +75,24 @@ def answers(
     out = model.generate(**inputs, do_sample=False, **settings)
     found: list[str] = processor.batch_decode(out, skip_special_tokens=True)
     return found
+
+
+def _with_sounds(message: Any, number: int, sounds: Mapping[str, Any]) -> Message:
+    if not isinstance(message, dict) or message.get("role") not in ROLES:
+        role = message.get("role") if isinstance(message, dict) else message
+        raise LLaSOError(f"message {number} is by {role!r}; roles are {', '.join(ROLES)}")
+    parts = content_parts(message.get("content"))
+    if not isinstance(parts, list):
+        raise LLaSOError(f"the content of message {number} is neither a text nor a list of parts")
+    return {**message, "content": [_with_sound(part, number, sounds) for part in parts]}
+
+
+def _with_sound(part: Any, number: int, sounds: Mapping[str, Any]) -> Message:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text" and isinstance(part.get("text"), str):
+        return dict(part)
+    if kind != "audio" or not isinstance(part.get("audio"), str):
+        raise LLaSOError(f"a part of message {number} is neither a text nor an audio that names a part: {part!r:.100}")
+    if part["audio"] not in sounds:
+        raise LLaSOError(f"message {number} names the audio {part['audio']!r}, which it does not have")
+    return {**part, "audio": sounds[part["audio"]]}

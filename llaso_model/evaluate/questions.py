@@ -25,12 +25,12 @@ from llaso_data.sources.entry import extension
 from llaso_data.sources.tables import TABLE_EXTENSIONS
 from llaso_data.sources.unpack import tables_of, unpacked
 from llaso_data.storage import StoreError
-from llaso_data.stream.batch import Sample, decoded, samples_of
+from llaso_data.stream.batch import Sample, decoded, samples_of, tried
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.columns import Columns
 from llaso_data.stream.fetch import Bad, Fetcher
 from llaso_data.stream.plan import Ints
-from llaso_model.conversations import conversation, question_of, text_of
+from llaso_model.conversations import conversation, question_of, records_of, text_of
 from llaso_model.evaluate import layouts
 from llaso_model.evaluate.layouts import Prediction
 from llaso_model.evaluate.tasks import Tasks
@@ -138,19 +138,13 @@ class Shards:
         return [self._question(decoded(one) if isinstance(one, Sample) else one) for one in read]
 
     def _question(self, sample: Sample | Bad) -> Question | Bad:
-        if isinstance(sample, Bad):
-            return sample
-        try:
-            described = sample.content.get("audios") or []
-            parts = [one["part"] for one in described]
-            messages = conversation(sample.content, dict(zip(parts, sample.sounds, strict=True)), sample.key)
-            asked = question_of(messages)
-        except LLaSOError as error:
-            return Bad(sample.key, sample.shard, str(error))
-        except (KeyError, TypeError, ValueError) as error:
-            return Bad(sample.key, sample.shard, f"its JSON is not of the form of shards/SPEC.md ({error!r})")
+        return sample if isinstance(sample, Bad) else tried(sample, self._asked)
+
+    def _asked(self, sample: Sample) -> Question:
+        parts, records = sample.audio_parts, records_of(sample)
+        asked = question_of(conversation(sample.content, dict(zip(parts, sample.sounds, strict=True))))
         if asked is None:
-            return Bad(sample.key, sample.shard, "nothing that the assistant says, to measure an answer against")
+            raise LLaSOError("nothing that the assistant says, to measure an answer against")
         shard = sample.shard.removeprefix(f"{self._columns.index.uri}/")
         line = {
             "set": self._sets[sample.task],
@@ -158,7 +152,7 @@ class Shards:
             "audio": [audio.name_of(shard, f"{sample.key}.{part}") for part in parts],
             "language": sample.language,
             "modality": layout.modality(asked[0]),
-            **_speaker(described[0].get("speaker") or {} if described else {}),
+            **_speaker(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
         }
         return Question(sample.key, asked[0], line)
 

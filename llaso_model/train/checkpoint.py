@@ -34,12 +34,30 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: after ``step`` steps, with the stream's state, and what validation said there."""
+    """How far a run has come: after ``step`` steps, with the stream's state, and what validation said there.
+
+    ``bad`` names the samples, of all ranks, that could not be used so far.
+    """
 
     step: int = 0
     stream: dict[str, Any] = field(default_factory=dict)
     value: float | None = None
     recipe: str = ""
+    bad: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, said: Any) -> Progress:
+        """Of what was saved; raises ValueError or TypeError where it is no progress."""
+        if not isinstance(said, dict):
+            raise TypeError("it is no object")
+        found = cls(**{**said, "bad": tuple(said.get("bad", ()))})
+        kinds = ((found.step, int), (found.stream, dict), (found.value, float | int | None))
+        texts = (found.recipe, *found.bad)
+        if not all(isinstance(value, kind) for value, kind in kinds) or not all(isinstance(one, str) for one in texts):
+            raise TypeError("a value is of another type")
+        if found.stream.get("step") != found.step:
+            raise ValueError(f"step {found.step} is not where the stream stands")
+        return found
 
 
 class Checkpoints:
@@ -150,9 +168,12 @@ class Checkpoints:
         """Raises DamagedError."""
         path = str(self._path(step) / _PROGRESS)
         try:
-            return Progress(**checksums.read_json(path))
+            found = Progress.of(checksums.read_json(path))
         except (ValueError, TypeError) as error:
             raise DamagedError(f"{path} is damaged ({error})") from error
+        if found.step != step:
+            raise DamagedError(f"{path} is damaged (it is of step {found.step})")
+        return found
 
     def best(self) -> int | None:
         """The step that validation liked best; damaged checkpoints do not count."""

@@ -71,7 +71,7 @@ class DataPart(Part):
     window: int = Field(20, ge=1, description="shards that are shuffled together")
     pack: bool = Field(False, description="texts of a micro-batch end to end, instead of padded")
     num_workers: int = Field(2, ge=0)
-    max_bad: int = Field(100, ge=0)
+    max_bad: int = Field(100, ge=0, description="samples, of all ranks, that may be unusable before the run stops")
     cache: str | None = None
     cache_gb: float = Field(50, gt=0)
     augment: AugmentPart | None = None

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
-from llaso_data.stream.batch import Batch, Samples
+from llaso_data.stream.batch import Batch, Replaced, Sample, Samples
 from llaso_data.text import normalize
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, MEL_HOP, LLaSOConfig, audio_tokens, states_of
-from llaso_model.conversations import conversation
+from llaso_model.conversations import audios_of, conversation, records_of, text_of
 from llaso_model.modeling.speech_decoder import PAUSE, slots_of
-from llaso_model.processing import LLaSOProcessor
+from llaso_model.processing import LLaSOProcessor, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Example:
     utterances: Spans
     readings: Readings | None
     audio_s: float
+    replaced: tuple[Replaced, ...] = ()  # samples of the micro-batch that could not be used
 
     def to(self, device: torch.device) -> Example:
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
@@ -113,7 +115,8 @@ class Maker:
     """Makes examples of decoded micro-batches, in the stream's workers: features, tokens, labels and spans.
 
     ``pack`` lays a micro-batch's texts end to end; with ``read`` it has what the reconstruction objective needs, with
-    ``contrast`` what the contrastive ones need.
+    ``contrast`` what the contrastive ones need. With ``answers``, for completion, each sample has an answer. Raises
+    LLaSOError, or what else befits, where a sample is not what training takes; the loader finds out which.
     """
 
     processor: LLaSOProcessor
@@ -121,13 +124,15 @@ class Maker:
     pack: bool = False
     read: bool = False
     contrast: bool = True
+    answers: bool = True
 
     def __call__(self, batch: Batch) -> Example:
         words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         readings: list[tuple[int, list[list[int]], list[int]]] = []
         at, samples, window = 0, 0, 0
-        for _, described, sound in _described(batch):
+        conversations = conversations_of(batch)
+        for described, sound in _described(batch):
             samples += len(sound)
             windows = self.processor.windows(sound)
             if self.read and len(windows) == 1 and (reading := _reading(described, len(windows[0]), self.processor)):
@@ -144,7 +149,8 @@ class Maker:
             if text := normalize(described.get("text") or "", described.get("language")):
                 utterances.append((text, at, np.ones(sum(counts))))
             at += sum(counts)
-        inputs = dict(self.processor.batch(conversations_of(batch), output_labels=True))
+        inputs = dict(self.processor.batch(conversations, output_labels=True))
+        self._check(conversations, inputs)
         rows = torch.arange(len(batch))[:, None].expand_as(inputs["input_ids"])
         if self.pack:
             inputs, rows = packed(inputs, rows)
@@ -161,6 +167,18 @@ class Maker:
             audio_s=samples / SAMPLE_RATE_HZ,
         )
 
+    def _check(self, conversations: Sequence[Sequence[Message]], inputs: Mapping[str, torch.Tensor]) -> None:
+        """Raises LLaSOError where a sample is too long for the language model, or has nothing to learn to say."""
+        most = getattr(self.config.text_config, "max_position_embeddings", None)
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        targets = (inputs["labels"][:, 1:] != IGNORED).sum(dim=1).tolist()
+        for messages, length, wanted in zip(conversations, lengths, targets, strict=True):
+            if most is not None and length > most:
+                raise LLaSOError(f"it has {length} tokens, more than the {most} that the language model takes")
+            said = any(text_of(one).strip() for one in messages if one["role"] == "assistant")
+            if self.answers and not (wanted and said):
+                raise LLaSOError("the assistant says nothing, and completion is an objective")
+
 
 def packed(inputs: dict[str, torch.Tensor], rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The rows end to end in one, without padding; ``position_ids`` that begin again part them."""
@@ -171,24 +189,29 @@ def packed(inputs: dict[str, torch.Tensor], rows: torch.Tensor) -> tuple[dict[st
     return {**rest, **laid, "position_ids": positions[inside][None]}, rows[inside][None]
 
 
-def conversations_of(batch: Batch) -> list[list[dict[str, Any]]]:
-    """Each sample's messages with the sound in place of its part's name."""
-    sounds: list[dict[str, Samples]] = [{} for _ in batch.samples]
-    for number, described, sound in _described(batch):
-        sounds[number][described["part"]] = sound
-    return [conversation(one.content, own, one.key) for one, own in zip(batch.samples, sounds, strict=True)]
+def conversations_of(batch: Batch) -> list[list[Message]]:
+    """Each sample's messages with the sound in place of its part's name. Raises LLaSOError where it has none."""
+    return [conversation(sample.content, sounds) for sample, sounds in _parted(batch)]
 
 
-def _described(batch: Batch) -> Iterator[tuple[int, Mapping[str, Any], Samples]]:
-    """Each audio: the number of its sample, what the sample's JSON says of it, and the sound."""
-    seen: dict[int, int] = {}
+def _described(batch: Batch) -> Iterator[tuple[Mapping[str, Any], Samples]]:
+    """Record and sound of each audio that the samples' conversations name, in the order in which the model has them.
+
+    Where a sample's JSON says nothing of an audio, the record is empty.
+    """
+    for sample, sounds in _parted(batch):
+        records = records_of(sample)
+        yield from ((records.get(part, {}), sounds[part]) for part in audios_of(sample.content))
+
+
+def _parted(batch: Batch) -> Iterator[tuple[Sample, dict[str, Samples]]]:
+    """Each sample with its sounds by the names of their parts."""
+    found: list[list[Samples]] = [[] for _ in batch.samples]
     of = [] if batch.audio_of is None else batch.audio_of.tolist()
     for number, sound in zip(of, _sounds(batch), strict=True):
-        order = seen[number] = seen.get(number, -1) + 1
-        audios = batch.samples[number].content.get("audios") or []
-        if order >= len(audios):
-            raise LLaSOError(f"sample {batch.samples[number].key} has an audio that its JSON does not describe")
-        yield number, audios[order], sound
+        found[number].append(sound)
+    for sample, own in zip(batch.samples, found, strict=True):
+        yield sample, dict(zip(sample.audio_parts, own, strict=True))
 
 
 def _sounds(batch: Batch) -> Iterator[Samples]:
@@ -210,10 +233,10 @@ def _reading(
     words: list[list[int]] = []
     frames: list[int] = []
     at = 0
-    for word in described.get("words") or ():
-        ids = processor.tokenizer(" " + word["text"].strip(), add_special_tokens=False)["input_ids"]
-        first = min(max(at, round(word["start_s"] * MEL_FRAMES_PER_S)), length)
-        last = min(max(first, round(word["end_s"] * MEL_FRAMES_PER_S)), length)
+    for text, first_s, last_s in _words(described):
+        ids = processor.tokenizer(" " + text.strip(), add_special_tokens=False)["input_ids"]
+        first = min(max(at, round(first_s * MEL_FRAMES_PER_S)), length)
+        last = min(max(first, round(last_s * MEL_FRAMES_PER_S)), length)
         if not ids:
             continue
         edges = np.linspace(first, last, len(ids) + 1).round().astype(int)
@@ -238,12 +261,25 @@ def _word_spans(
 ) -> Iterator[tuple[str, int, np.ndarray[Any, Any]]]:
     """(normalised word, first place, how much of each place it covers) for every word with times."""
     step = state_s(config)
-    for word in described.get("words") or ():
-        text = normalize(word["text"], described.get("language"))
-        first_s, last_s = word["start_s"], min(word["end_s"], length_s)
+    for said, first_s, end_s in _words(described):
+        text, last_s = normalize(said, described.get("language")), min(end_s, length_s)
         if not text or last_s <= first_s:
             continue
         covered = np.minimum(starts + step, last_s) - np.maximum(starts, first_s)
         places = np.flatnonzero(covered > 0)
         if len(places):
             yield text, int(places[0]), covered[places[0] : places[-1] + 1].clip(min=0)
+
+
+def _words(described: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """(text, start, end) of every word with times; raises LLaSOError where these are not text and numbers."""
+    for word in described.get("words") or ():
+        said = word if isinstance(word, dict) else {}
+        text, first_s, last_s = said.get("text"), said.get("start_s"), said.get("end_s")
+        if not isinstance(text, str) or not _is_number(first_s) or not _is_number(last_s):
+            raise LLaSOError(f"a word is not a text with times in seconds: {word!r:.100}")
+        yield text, first_s, last_s
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.stream.batch import Replaced
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import Place
 from llaso_model.train.examples import Example
 
 METRICS_FILE = "metrics.jsonl"
 RECIPE_FILE = "recipe.json"
+BAD_FILE = "bad_samples.jsonl"
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}  # bf16, dense
 
 
@@ -48,11 +51,15 @@ class Log:
         self._wandb: Any = None
         self._console = console or Console(stderr=True, quiet=not place.leads)
         self._bar: Progress | None = None
+        self._folder = folder
+        self._bad: set[tuple[str, str]] = set()
         if not place.leads:
             return
         path = folder / METRICS_FILE
-        kept = [line for line in _lines(path) if line["step"] <= done]
-        storage.write_bytes(str(path), "".join(map(_line, kept)).encode())
+        _keep(path, done)
+        if (folder / BAD_FILE).exists():
+            _keep(folder / BAD_FILE, done)
+            self._bad |= {(line["shard"], line["key"]) for line in _lines(folder / BAD_FILE)}
         checksums.write_json(str(folder / RECIPE_FILE), recipe.model_dump(mode="json"))
         self._file = path.open("a")
         if recipe.run.tensorboard:
@@ -114,6 +121,16 @@ class Log:
         self._write({"step": step, **{f"validation/{name}": value for name, value in found.items()}})
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
         self._say(f"step {step}/{self._steps}: validation: {told}")
+
+    def bad(self, step: int, replaced: Sequence[Replaced]) -> None:
+        """Names samples of all ranks that could not be used, and what stood in for them: each once."""
+        new = [one for one in replaced if (one.bad.shard, one.bad.key) not in self._bad]
+        for one in new:
+            self._bad.add((one.bad.shard, one.bad.key))
+            self._say(f"step {step}/{self._steps}: {one.bad.key} in {one.bad.shard} is left out: {one.bad.reason}")
+        if new and self._place.leads:
+            with (self._folder / BAD_FILE).open("a") as file:
+                file.writelines(_line({"step": step, **asdict(one.bad), "by": one.by}) for one in new)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -192,6 +209,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except (ValueError, AttributeError) as error:
             raise LLaSOError(f"{place} is not JSON ({error}){remedy}") from error
     return found
+
+
+def _keep(path: Path, done: int) -> None:
+    """Of a file of lines those of the steps that are done."""
+    kept = [line for line in _lines(path) if line["step"] <= done]
+    storage.write_bytes(str(path), "".join(map(_line, kept)).encode())
 
 
 def _held(inputs: Mapping[str, torch.Tensor]) -> int:

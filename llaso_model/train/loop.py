@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from llaso_model.train.config import DataPart, TrainRecipe
 from llaso_model.train.distributed import Place, spread, started, sum_gradients
 from llaso_model.train.examples import Example, Maker
 from llaso_model.train.finish import finished
-from llaso_model.train.log import Log
+from llaso_model.train.log import BAD_FILE, Log
 from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, Vocabulary, counts_of
 from llaso_model.train.validate import Validation
 
@@ -69,6 +69,7 @@ class Run:
             self.recipe.data.pack,
             read=bool(objectives.reconstruction),
             contrast=any(getattr(objectives, name) for name in CONTRASTIVE),
+            answers=bool(objectives.completion),
         )
 
 
@@ -90,6 +91,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
             loader.load_state_dict(progress.stream)
         validation = Validation(recipe.data, run.processor, place)
         record: dict[str, Any] = {}
+        bad = set(progress.bad)
         flops = flops_of(run.trainee, recipe)
         with closing(Log(folder, place, recipe, progress.step, run.steps, flops)) as log:
             waiting = time.perf_counter()
@@ -97,16 +99,19 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
                 waited_s = time.perf_counter() - waiting
                 record = step(run, number, examples)
                 checkpoints.settle()
+                _note_bad(bad, record, examples, run, log)
                 log.step(record, examples, waited_s)
                 done = number + 1
                 saves = done % recipe.run.save_steps == 0 or done == run.steps
                 value = None
                 if validation.due(done, recipe.run.validation_steps, saves):
                     found = validation(run)
+                    log.bad(done, validation.replaced)
                     log.validation(done, found)
                     value = found.get("value")
                 if saves:
-                    checkpoints.save(run.trainee, run.optimizer, Progress(done, stream, value, identity(recipe)))
+                    reached = Progress(done, stream, value, identity(recipe), tuple(sorted(bad)))
+                    checkpoints.save(run.trainee, run.optimizer, reached)
                 waiting = time.perf_counter()
             checkpoints.finish()
         finished(run, folder)
@@ -178,7 +183,13 @@ def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:
     run.optimizer.step()
     for group, base in zip(run.optimizer.param_groups, bases, strict=True):
         group["lr"] = base
-    return {"step": number + 1, **losses_of(run, sums, targets), "grad_norm": float(norm), "lr": max(bases) * share}
+    return {
+        "step": number + 1,
+        **losses_of(run, sums, targets),
+        "grad_norm": float(norm),
+        "lr": max(bases) * share,
+        "replaced": int(targets.counts["replaced"]),
+    }
 
 
 def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str, float], Targets]:
@@ -296,12 +307,33 @@ def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
         return
     examples: list[Example] = []
     for batch in loader:
-        examples.append(batch.made)
+        examples.append(replace(batch.made, replaced=batch.replaced))
         if batch.after is not None:
             yield batch.step, examples, loader.state_dict()
             examples = []
             if batch.step + 1 >= run.steps:
                 return
+
+
+def _note_bad(bad: set[str], record: dict[str, Any], examples: list[Example], run: Run, log: Log) -> None:
+    """Names the step's bad samples and adds them to those of the run so far, which all ranks know.
+
+    Raises LLaSOError, on all ranks, where they are more than the recipe's ``max_bad``.
+    """
+    if record.pop("replaced"):  # the sum over ranks: each of them comes here, or none
+        own = [one for example in examples for one in example.replaced]
+        replaced = [one for of_rank in run.place.gathered(own) for one in of_rank]
+        log.bad(record["step"], replaced)
+        bad.update(f"{one.bad.shard.rpartition('/')[2]}:{one.bad.key}" for one in replaced)
+        most = run.recipe.data.max_bad
+        if len(bad) > most:
+            last = replaced[-1].bad
+            raise LLaSOError(
+                f"{len(bad)} samples were bad, more than data.max_bad={most}; the last: {last.key} in {last.shard}: "
+                f"{last.reason}. {BAD_FILE} names them, `llaso-data validate` what is damaged. A larger data.max_bad "
+                "goes on"
+            )
+    record["bad_samples"] = len(bad)
 
 
 def _check(progress: Progress, recipe: TrainRecipe) -> None:

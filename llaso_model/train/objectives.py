@@ -212,8 +212,8 @@ class Trainee(nn.Module):
 
 
 def counts_of(examples: Sequence[Example], weights: Objectives) -> dict[str, float]:
-    """How many tokens, words, clips there are to divide by, and tokens by task."""
-    found: dict[str, float] = {}
+    """How many tokens, words, clips there are to divide by, tokens by task, and how many samples were replaced."""
+    found: dict[str, float] = {"replaced": sum(len(example.replaced) for example in examples)}
     for example in examples:
         here = {"completion": example.targets, "word": len(example.words.texts)}
         here["utterance"] = len(example.utterances.texts)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from rapidfuzz.distance import Levenshtein
 
+from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.stream import Mixture, StreamingLoader
-from llaso_data.stream.batch import Batch
+from llaso_data.stream.batch import Replaced
 from llaso_model.conversations import answers, question_of
 from llaso_model.evaluate.metrics.errors import whisper as normalised
-from llaso_model.processing import LLaSOProcessor
+from llaso_model.processing import LLaSOProcessor, Message
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
 from llaso_model.train.examples import Example, Maker, Spans, conversations_of
@@ -27,11 +28,22 @@ _MOST_TOKENS_PER_S = 10  # of an answer to speech
 _LEAST_TOKENS = 32
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """What is asked of a micro-batch: its losses, and its conversations in their languages."""
+
+    example: Example
+    conversations: list[list[Message]]
+    languages: list[str | None]
+    longest_s: float
+
+
 class Validation:
     """The same samples each time, dealt to all ranks."""
 
     def __init__(self, data: DataPart, processor: LLaSOProcessor, place: Place) -> None:
         self._data, self._processor, self._place = data, processor, place
+        self.replaced: list[Replaced] = []
 
     def due(self, done: int, every: int | None, saves: bool) -> bool:
         if self._data.validation is None:
@@ -39,7 +51,10 @@ class Validation:
         return saves if every is None else done % every == 0
 
     def __call__(self, run: Run) -> dict[str, float]:
-        """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best."""
+        """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best.
+
+        A sample that cannot be used is replaced as in training; ``replaced`` then has those of all ranks.
+        """
         run.trainee.eval()
         # Compiled blocks would be compiled again for each layer's cache of an answer.
         compiled = torch.compiler.set_stance("force_eager") if run.recipe.model.compile else nullcontext()
@@ -55,9 +70,10 @@ class Validation:
         speech: list[torch.Tensor] = []
         said: list[str] = []
         transcribed = 0
-        make = Maker(self._processor, run.trainee.model.config)
-        for batch in self._loader():
-            example = make(batch)
+        loader = self._loader(run)
+        for batch in loader:
+            held_out: _HeldOut = batch.made
+            example = held_out.example
             own = counts_of([example], objectives)
             if objectives.completion:
                 _add(sums, own)
@@ -67,8 +83,8 @@ class Validation:
                     _, losses = run.trainee(_without_spans(example).to(self._place.device), targets)
                 _add(sums, {f"sum/{name}": float(value) for name, value in losses.items()})
                 if transcribed < self._data.validation_samples:
-                    _add(sums, self._transcribed(run, batch))
-                    transcribed += len(batch) * self._place.world_size
+                    _add(sums, self._transcribed(run, held_out))
+                    transcribed += len(held_out.languages) * self._place.world_size
             if objectives.utterance and example.utterances.texts:
                 moved = example.to(self._place.device)
                 with run.compute, whole(run):
@@ -77,6 +93,7 @@ class Validation:
                     )
                     speech.append(run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu())
                 said += example.utterances.texts
+        self.replaced = [one for own in self._place.gathered(loader.replaced) for one in own]
         sums = self._place.total(sums)
         found: dict[str, float] = {}
         if objectives.completion:
@@ -89,27 +106,36 @@ class Validation:
         values += [1 - found["rank1"]] if "rank1" in found else []
         return {**found, "value": values[0]} if values else found
 
-    def _loader(self) -> StreamingLoader:
+    def _loader(self, run: Run) -> StreamingLoader:
         assert self._data.validation is not None
-        return StreamingLoader(
+        loader = StreamingLoader(
             Mixture.of(self._data.validation),
             self._data.budget,
             micro_batches=self._place.world_size,
             rank=self._place.rank,
             world_size=self._place.world_size,
+            max_bad=self._data.max_bad,
         )
+        completion = bool(run.recipe.objectives.completion)
+        make = Maker(self._processor, run.trainee.model.config, answers=completion)
+        loader.transform = lambda batch: _HeldOut(
+            make(batch),
+            conversations_of(batch),
+            [sample.language for sample in batch.samples],
+            0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / SAMPLE_RATE_HZ,
+        )
+        return loader
 
-    def _transcribed(self, run: Run, batch: Batch) -> dict[str, float]:
+    def _transcribed(self, run: Run, held_out: _HeldOut) -> dict[str, float]:
         """Word errors of greedy answers to the conversations before their last answer."""
         asked = [
-            (*question, sample.language)
-            for sample, messages in zip(batch.samples, conversations_of(batch), strict=True)
+            (*question, language)
+            for language, messages in zip(held_out.languages, held_out.conversations, strict=True)
             if (question := question_of(messages)) is not None
         ]
         if not asked:
             return {}
         questions, wanted, languages = zip(*asked, strict=True)
-        longest_s = 0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / 16_000
         with run.compute, whole(run):
             said = answers(
                 run.trainee.model,
@@ -117,7 +143,7 @@ class Validation:
                 questions,
                 self._place.device,
                 num_beams=1,
-                max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s),
+                max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * held_out.longest_s),
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
                 synced_gpus=self._place.sharded,  # ranks gather each block together, as long as one still speaks
             )
