@@ -179,12 +179,22 @@ def stats(uri: str, as_json: bool) -> None:
 @main.command()
 @click.argument("uri")
 @click.option("--out", metavar="URI", help="Where to write the index; default: beside the tars.")
-def index(uri: str, out: str | None) -> None:
+@click.option("--language", metavar="CODE", help="Of samples whose JSON does not say.")
+@click.option("--task", metavar="NAME", help="Of samples whose JSON does not say.")
+@click.option("--strict", is_flag=True, help="Refuse tars of which anything cannot be read, naming it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all names.")
+def index(uri: str, as_json: bool, **options: Any) -> None:
     """Index WebDataset tars that were made elsewhere, so that they can be streamed."""
+    import json
+
     from llaso_data.pipeline.progress import print_stats
     from llaso_data.shards.foreign import index_foreign
 
-    print_stats(index_foreign(uri, out).to_dict())
+    found = index_foreign(uri, **options).to_dict()
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_stats(found)
 
 
 @main.command()

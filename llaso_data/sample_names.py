@@ -55,13 +55,13 @@ def divide(names: Sequence[str]) -> Divided:
     return found
 
 
-def _ends_late(names: Iterable[str]) -> bool:
+def _ends_late(names: Sequence[str]) -> bool:
+    if len({name.rpartition(".")[2].lower() for name in names}) == len(names):
+        return False  # as nearly always
     between: dict[str, set[str]] = {}
     for name in names:
         stem, ending = _at_last_dot(name)
         between.setdefault(ending, set()).add(stem)
-    if all(len(stems) == 1 for stems in between.values()):
-        return False
     for stems in between.values():
         numbered = {f"{_at_first_dot(stem)[0]}.{number}" for number in range(len(stems))}
         if len(stems) > 1 and stems != numbered:

@@ -2,16 +2,20 @@
 
 Needed only when the format changes. The voices are espeak-ng's, spoken word by word with pauses of silence between,
 so the word times are exact. With ``--tables`` the tars stay as they are, and only schemas, sidecars, index and manifest
-are written again; that needs no espeak-ng.
+are written again; that needs no espeak-ng. Nor does ``--foreign``, which makes ``shards/golden_foreign``: tars as other
+programs write them, and what they hold.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from llaso_data.shards.layout import Sample
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
+GOLDEN_FOREIGN = HERE / "golden_foreign"
 PAUSE_S = 0.05
 SAMPLES_PER_SHARD = 2
 
@@ -32,6 +37,9 @@ def main() -> None:
     write_schemas()
     if sys.argv[1:] == ["--tables"]:
         write_tables()
+        return
+    write_foreign()
+    if sys.argv[1:] == ["--foreign"]:
         return
     shutil.rmtree(GOLDEN, ignore_errors=True)
     digest = records.digest("golden", layout.FORMAT_VERSION)
@@ -75,6 +83,105 @@ def write_schemas() -> None:
     ):
         text = json.dumps(schema, indent=2, sort_keys=True) + "\n"
         (HERE / f"{name}.schema.json").write_text(text, encoding="utf-8")
+
+
+def write_foreign() -> None:
+    """Two tars of foreign names, and ``listing.json``, written by hand: which samples a reader finds in them."""
+    one, two, three = (tone(hz) for hz in (440, 660, 880))
+    long = "./" + "a-long-name-" * 10 + "end"
+    mixed: list[tuple[str, bytes | str]] = [
+        ("./", b""),
+        ("__info__", b"{}"),
+        ("./talk/utt.0001.wav", one),
+        ("./plain.txt", b"plain"),
+        ("./talk/utt.0002.wav", two),
+        ("./talk/utt.0001.txt", b"one"),
+        ("./soft/early.wav", "-> ../plain.WAV"),
+        ("./plain.WAV", three),
+        ("./talk/utt.0002.txt", b"two"),
+        ("./soft/early.txt", b"a link before its file"),
+        ("./hard.wav", "=> ./plain.WAV"),
+        ("./hard.txt", b"a second name"),
+        ("./plain.txt", b"again"),
+        ("./pair.0.wav", one),
+        ("./pair.1.wav", two),
+        ("./pair.json", b'{"text": "of both"}'),
+        ("./talk_11.708_13.970.wav", three),
+        ("./talk_11.708_13.970.txt", b"seconds in a name"),
+        (f"{long}.wav", one),
+        (f"{long}.txt", "-> plain.txt"),
+        ("./lost.wav", "-> ../../etc/passwd"),
+        ("./lost.txt", b"no audio"),
+        ("./soft/._early.wav", b"\0"),
+        ("./README", b"no ending"),
+    ]
+    joined: list[list[tuple[str, bytes | str]]] = [
+        [("a.wav", one), ("a.txt", b"first archive")],
+        [("b.wav", "-> a.wav"), ("b.txt", b"second archive")],
+    ]
+    plain = {"txt": b"plain", "wav": three}
+    listing = {
+        "mixed.tar": {
+            "samples": [
+                sample_of("./talk/utt.0001", {"wav": one, "txt": b"one"}),
+                sample_of("./talk/utt.0002", {"wav": two, "txt": b"two"}),
+                sample_of("./plain", plain),
+                sample_of("./soft/early", {"wav": three, "txt": b"a link before its file"}),
+                sample_of("./hard", {"wav": three, "txt": b"a second name"}),
+                sample_of("./pair", {"0.wav": one, "1.wav": two, "json": b'{"text": "of both"}'}),
+                sample_of("./talk_11", {"708_13.970.wav": three, "708_13.970.txt": b"seconds in a name"}),
+                sample_of(long, {"wav": one, "txt": b"plain"}),
+                sample_of("./lost", {"txt": b"no audio"}),
+            ],
+            "belong_to_no_sample": ["__info__", "./soft/._early.wav", "./README"],
+            "come_again": ["./plain.txt"],
+            "lead_nowhere": ["./lost.wav"],
+            "have_no_audio": ["./lost"],
+        },
+        "joined.tar": {
+            "samples": [
+                sample_of("a", {"wav": one, "txt": b"first archive"}),
+                sample_of("b", {"wav": one, "txt": b"second archive"}),
+            ],
+            "belong_to_no_sample": [],
+            "come_again": [],
+            "lead_nowhere": [],
+            "have_no_audio": [],
+        },
+    }
+    GOLDEN_FOREIGN.mkdir(exist_ok=True)
+    (GOLDEN_FOREIGN / "mixed.tar").write_bytes(foreign_tar(mixed))
+    (GOLDEN_FOREIGN / "joined.tar").write_bytes(b"".join(map(foreign_tar, joined)))
+    (GOLDEN_FOREIGN / "listing.json").write_text(json.dumps(listing, indent=1) + "\n", encoding="utf-8")
+
+
+def tone(hz: int) -> bytes:
+    """A wav of 50 ms."""
+    pcm = np.round(8000 * np.sin(2 * np.pi * hz * np.arange(800) / audio.SAMPLE_RATE_HZ)).astype(np.int16)
+    return audio.encode(pcm, "wav")
+
+
+def sample_of(key: str, parts: dict[str, bytes]) -> dict[str, Any]:
+    places = {part: {"size": len(data), "crc32": zlib.crc32(data)} for part, data in parts.items()}
+    return {"key": key, "parts": places}
+
+
+def foreign_tar(members: list[tuple[str, bytes | str]]) -> bytes:
+    """A tar as GNU tar writes it; a text is where a link leads to, ``->`` a symbolic, ``=>`` a hard one."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name.rstrip("/"))
+            if name.endswith("/"):
+                info.type = tarfile.DIRTYPE
+            if isinstance(content, str):
+                arrow, _, info.linkname = content.partition(" ")
+                info.type = {"->": tarfile.SYMTYPE, "=>": tarfile.LNKTYPE}[arrow]
+                archive.addfile(info)
+                continue
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def golden_samples() -> list[Sample]:

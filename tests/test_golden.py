@@ -11,7 +11,7 @@ import pytest
 
 from llaso_data import records, sealed
 from llaso_data.records import Utterance
-from llaso_data.shards import layout, manifest, reader, schemas, writer
+from llaso_data.shards import foreign, layout, manifest, reader, schemas, writer
 from llaso_data.shards.index import open_arrow
 from llaso_data.shards.layout import Sample
 from llaso_data.shards.stats import stats
@@ -105,3 +105,28 @@ def test_golden_stats() -> None:
 def test_published_schemas_are_those_that_validate_uses(name: str, schema: schemas.Schema) -> None:
     published = json.loads((SHARDS / f"{name}.schema.json").read_text(encoding="utf-8"))
     assert published == schema
+
+
+def test_golden_foreign_is_read_as_its_listing_says(tmp_path: Path) -> None:
+    folder = SHARDS / "golden_foreign"
+    summary = foreign.index_foreign(str(folder), str(tmp_path))
+    found = reader.open_index(str(tmp_path))
+    named: dict[str, list[str]] = {}
+    for names in (summary.skipped, summary.without_audio, summary.problems):
+        for name in names:
+            tar, _, member = name.partition(".tar!")
+            named.setdefault(f"{tar.rpartition('/')[2]}.tar", []).append(member.partition(": ")[0])
+    for number, shard in enumerate(found.shards):
+        listing = json.loads((folder / "listing.json").read_text(encoding="utf-8"))[Path(shard).name]
+        samples = [
+            {"key": row["key"], "parts": {p["ext"]: {"size": p["size"], "crc32": p["crc32"]} for p in row["parts"]}}
+            for row in found.rows_of(number)
+        ]
+        assert samples == listing.pop("samples")
+        assert sorted(named.get(Path(shard).name, [])) == sorted(name for names in listing.values() for name in names)
+    assert summary.keys_to_the_last_dot == 2
+    list(reader.iterate(str(tmp_path)))
+    assert [problem.what.partition(": ")[0] for problem in validate(str(tmp_path)).problems] == [
+        "./plain.txt",
+        "./lost.wav",
+    ]

@@ -443,8 +443,8 @@ def test_foreign_tars_are_grouped_as_webdataset_groups_them(tmp_path: Path, form
     deep = "speaker " + "ü" * 80
     files = {
         "__info__": b"{}",
-        f"{deep}/a.left.wav": wav(0.25, 1),
-        f"{deep}/a.right.WAV": wav(0.5, 2),
+        f"{deep}/a.0.wav": wav(0.25, 1),
+        f"{deep}/a.1.WAV": wav(0.5, 2),
         f"{deep}/a.json": json.dumps({"text": "öl", "language": "de"}).encode(),
         "b.wav": wav(1.0, 3),
         "b.txt": b"hello\n",

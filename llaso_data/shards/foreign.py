@@ -1,42 +1,30 @@
 """Index WebDataset tars that something else wrote, so that they are read as ours are.
 
-Members are grouped as webdataset groups them: the key is the path up to the first dot of the file's name, the
-rest, in lower case, is the part; neighbours with one key are one sample. Nothing is ever unpacked.
+What a tar holds, :mod:`llaso_data.shards.foreign_scan` finds out; a sidecar keeps it, so that no tar is read twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import os
-import re
-import tarfile
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from llaso_data import lock, records, storage
-from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.shards import index, layout, manifest
-from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
+from llaso_data.errors import LLaSOError
+from llaso_data.shards import foreign_scan, index, layout, manifest
+from llaso_data.shards.foreign_scan import Findings
+from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.tar import ShardError
 
-_NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]*)", re.DOTALL)
-_META = re.compile(r"__[^/]*__($|/)")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_TEXT_PARTS = frozenset({"txt", "text", "lab", "transcript"})
-_TEXT_FIELDS = ("text", "transcript", "transcription", "sentence", "caption")
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """What a tar holds: rows of the index, members that belong to no sample, parts that are no readable audio."""
-
-    rows: list[IndexRow]
-    skipped: tuple[str, ...]
-    problems: tuple[str, ...]
+_FINDINGS = "llaso.findings"
+_SCANNING_VERSION = 2  # of how members are grouped and read: sidecars of another are written again
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +40,28 @@ class IndexTask:
 
 @dataclass(frozen=True, slots=True)
 class IndexSummary:
-    """What was indexed. ``skipped`` members belong to no sample, ``problems`` have a duration of 0 in the index."""
+    """What was indexed: ``members`` = ``used`` + ``left_out``, which is by kind.
+
+    ``links`` are those that were read, ``joined`` the archives that begin after another's end. Of samples,
+    ``keys_to_the_last_dot`` counts those whose key does not end at the first, ``scattered`` those whose parts are no
+    neighbours. ``skipped`` members belong to no sample; ``problems`` say what is lost or cannot be read (such audio has
+    a duration of 0 in the index).
+    """
 
     out: str
     shards: int
     reused: int
     samples: int
     hours: float
+    members: int
+    used: int
+    left_out: dict[str, int]
+    links: int
+    joined: int
+    keys_to_the_last_dot: int
+    scattered: int
     skipped: tuple[str, ...]
+    without_audio: tuple[str, ...]
     problems: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,18 +74,21 @@ def index_foreign(
     *,
     language: str | None = None,
     task: str | None = None,
+    strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> IndexSummary:
     """Write a sidecar per tar, ``index.arrow`` and ``manifest.json``, beside the tars or in the folder ``out``.
 
     ``uri`` is a tar or a folder of tars. ``language`` and ``task`` fill the columns of samples whose JSON does not
     say. A tar that did not change since its sidecar was written is not read again. Raises LLaSOError where
-    there is no plain tar, a tar is damaged, or a file that is not ours would be replaced.
+    there is no plain tar, a tar is damaged, a file that is not ours would be replaced, or, if it is ``strict``, where
+    anything but folders and ``__…__`` is left out, a sample has no audio, or there are problems: then no manifest is
+    written.
     """
     uri = storage.absolute(uri)
     root = uri.rpartition("/")[0] if uri.endswith(".tar") else uri
     with lock.exclusive(root if out is None else out, "index") as held:
-        return _index(uri, root, held, language, task, progress)
+        return _index(uri, root, held, language, task, strict, progress)
 
 
 def _index(
@@ -92,77 +97,115 @@ def _index(
     held: lock.Held,
     language: str | None,
     task: str | None,
+    strict: bool,
     progress: Callable[[int, int], None] | None,
 ) -> IndexSummary:
     out = held.uri
-    tasks, skipped = _plan(uri, root, out, language, task)
+    tasks, compressed = _plan(uri, root, out, language, task)
     _refuse_to_replace(out, tasks)
     shards: list[tuple[str, ShardInfo]] = []
-    problems: list[str] = []
+    found: dict[str, Findings] = {}
     reused = 0
     for item in tasks:
-        info, scanned = index_tar(item)
+        info, findings, known = index_tar(item)
         held.check()
         shards.append((item.sidecar, info))
-        if scanned is None:
-            reused += 1
-        else:
-            skipped += [f"{item.path}!{name}" for name in scanned.skipped]
-            problems += scanned.problems
+        found[item.path] = findings
+        reused += known
         if progress is not None:
             progress(len(shards), len(tasks))
+    summary = _summary(out, shards, found, reused, compressed)
+    if strict:
+        _refuse_losses(found, summary)
     plan = records.digest("foreign", *(field for _, info in shards for field in (info.path, info.sha256)))
     options = {"language": language, "task": task}
     held.confirm()
-    stated = manifest.finish(out, shards, profile=manifest.FOREIGN, plan=plan, options=options, source=None)
-    return IndexSummary(out, len(shards), reused, stated["samples"], stated["hours"], tuple(skipped), tuple(problems))
+    manifest.finish(out, shards, profile=manifest.FOREIGN, plan=plan, options=options, source=None)
+    return summary
 
 
-def index_tar(task: IndexTask) -> tuple[ShardInfo, Scanned | None]:
-    """Index one tar; the second is None where its sidecar is up to date."""
+def _summary(
+    out: str, shards: list[tuple[str, ShardInfo]], found: dict[str, Findings], reused: int, compressed: list[str]
+) -> IndexSummary:
+    every = found.values()
+    left_out = sum((Counter(one.left_out) for one in every), Counter[str]())
+    problems = [name for path, one in found.items() for name in one.problems.of(path)]
+    return IndexSummary(
+        out=out,
+        shards=len(shards),
+        reused=reused,
+        samples=sum(info.samples for _, info in shards),
+        hours=manifest.hours(sum(info.duration_s for _, info in shards)),
+        members=sum(one.members for one in every),
+        used=sum(one.used for one in every),
+        left_out=dict(sorted(left_out.items())),
+        links=sum(one.links for one in every),
+        joined=sum(one.joined for one in every),
+        keys_to_the_last_dot=sum(one.at_last_dot for one in every),
+        scattered=sum(one.scattered for one in every),
+        skipped=(*compressed, *(name for path, one in found.items() for name in one.skipped.of(path))),
+        without_audio=tuple(name for path, one in found.items() for name in one.without_audio.of(path)),
+        problems=(*problems, *_halves(shards, found)),
+    )
+
+
+def _halves(shards: list[tuple[str, ShardInfo]], found: dict[str, Findings]) -> Iterator[str]:
+    """Samples without audio whose key has audio in another tar: writers that count bytes cut samples in two so."""
+    without: dict[str, list[str]] = {}
+    for path, one in found.items():
+        for key in one.without_audio.first:
+            without.setdefault(key, []).append(path)
+    if not without:
+        return
+    wanted = pa.array(sorted(without), pa.string())
+    for sidecar, info in shards:
+        column = index.open_arrow(sidecar)["key"]
+        for key in column.filter(pc.is_in(column, value_set=wanted)).to_pylist():
+            if info.path not in without[key]:
+                yield f"{info.path}!{key}: half a sample; other parts of it are in {', '.join(without[key])}"
+
+
+def _refuse_losses(found: dict[str, Findings], summary: IndexSummary) -> None:
+    """Raises ShardError where a reader of these tars would miss anything."""
+    listed = [
+        *summary.problems,
+        *(f"{name}: it has no audio" for name in summary.without_audio),
+        *(f"{name}: it belongs to no sample" for path, one in found.items() for name in one.missed(path)),
+    ]
+    if listed:
+        more = [f"and {len(listed) - _SHOWN:,} more"] if len(listed) > _SHOWN else []
+        raise ShardError("\n  ".join(["refused, because strict indexing was asked for:", *listed[:_SHOWN], *more]))
+
+
+def index_tar(task: IndexTask) -> tuple[ShardInfo, Findings, bool]:
+    """Index one tar; the last is true where its sidecar was up to date."""
     state = storage.stat(task.uri)
-    digest = records.digest("foreign", layout.FORMAT_VERSION, state["version"], task.path, task.language, task.task)
+    digest = records.digest(
+        "foreign", layout.FORMAT_VERSION, _SCANNING_VERSION, state["version"], task.path, task.language, task.task
+    )
     info = index.sidecar_info(task.sidecar)
-    if info is not None and info.digest == digest:
-        return info, None
-    scanned = scan(task.uri, task.language, task.task)
+    if info is not None and info.digest == digest and (known := _known(task.sidecar)) is not None:
+        return info, known, True
+    table, findings = foreign_scan.scan(task.uri, task.language, task.task)
     info = ShardInfo(
         path=task.path,
         sha256=_sha256(task.uri),
         bytes=state["size"],
-        samples=len(scanned.rows),
-        duration_s=round(sum(row.duration_s for row in scanned.rows), 6),
+        samples=table.num_rows,
+        duration_s=round(pc.sum(table["duration_s"]).as_py() or 0.0, 6),
         digest=digest,
         dataset="",
     )
-    index.write_sidecar(task.sidecar, scanned.rows, info)
-    return info, scanned
+    index.write_sidecar(task.sidecar, table, info, {_FINDINGS: findings.to_json()})
+    return info, findings, False
 
 
-def scan(uri: str, language: str | None = None, task: str | None = None) -> Scanned:
-    """Walk a tar from its first byte. Raises LLaSOError where it is damaged or a name leaves the folder."""
-    rows: list[IndexRow] = []
-    skipped: list[str] = []
-    problems: list[str] = []
-    with storage.open_read(uri) as file:
-        key = ""
-        parts: dict[str, tuple[int, bytes]] = {}
-        for info in _regular(file, uri):
-            found = _NAME.fullmatch(_safe(info.name, uri))
-            if found is None or _META.match(info.name):
-                skipped.append(info.name)
-                continue
-            if found[1] != key and parts:
-                rows.append(_row(key, parts, language, task, uri, problems))
-                parts = {}
-            key, part = found[1], found[2].lower()
-            if part in parts:
-                raise ShardError(f"{uri}: the part {info.name} comes twice in one sample; write the tar again")
-            file.seek(info.offset_data)
-            parts[part] = (info.offset_data, file.read(info.size))
-        if parts:
-            rows.append(_row(key, parts, language, task, uri, problems))
-    return Scanned(rows, tuple(skipped), tuple(problems))
+def _known(sidecar: str) -> Findings | None:
+    """What a sidecar keeps of what was found in its tar."""
+    try:
+        return Findings.from_json(index.stated(index.open_arrow(sidecar), sidecar)[_FINDINGS])
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _plan(uri: str, root: str, out: str, language: str | None, task: str | None) -> tuple[list[IndexTask], list[str]]:
@@ -194,112 +237,6 @@ def _refuse_to_replace(out: str, tasks: Iterable[IndexTask]) -> None:
     for task in tasks:
         if index.sidecar_info(task.sidecar) is None and storage.exists(task.sidecar):
             raise LLaSOError(f"{task.sidecar} exists and is no index of ours; write elsewhere with --out")
-
-
-def _regular(file: IO[bytes], uri: str) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a tar in any of its dialects; raises ShardError where it breaks off."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if size == 0:
-        raise ShardError(f"{uri}: the file is empty")
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            for info in archive:
-                if info.issparse():
-                    raise ShardError(f"{uri}: {info.name} is stored sparse; write the tar without --sparse")
-                if info.isreg():
-                    if info.offset_data + info.size > size:
-                        raise ShardError(f"{uri}: the tar ends inside {info.name}; copy it again")
-                    yield info
-            # tarfile takes a damaged header for the end.
-            file.seek(archive.offset)
-            if any(file.read(tarfile.BLOCKSIZE)):
-                raise ShardError(f"{uri}: no readable tar header at byte {archive.offset}; copy the tar again")
-    except tarfile.TarError as error:
-        raise ShardError(f"{uri}: not a readable tar ({error})") from error
-
-
-def _safe(name: str, uri: str) -> str:
-    if name.startswith("/") or "\\" in name or ".." in name.split("/") or "\0" in name:
-        raise ShardError(f"{uri}: the member {name!r} would leave the folder; this tar is not to be trusted")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise ShardError(f"{uri}: the name of the member {name!r} is not UTF-8; write the tar again") from error
-    return name
-
-
-def _row(
-    key: str,
-    parts: dict[str, tuple[int, bytes]],
-    language: str | None,
-    task: str | None,
-    uri: str,
-    problems: list[str],
-) -> IndexRow:
-    from llaso_data.audio import AUDIO_EXTENSIONS
-
-    said = _json(parts)
-    duration_s, has_audio, text_bytes = 0.0, False, _json_text_bytes(said)
-    for part, (_, data) in parts.items():
-        kind = part.rpartition(".")[2]
-        if kind in AUDIO_EXTENSIONS:
-            has_audio = True
-            try:
-                duration_s += _duration_s(data, f"{uri}!{key}.{part}")
-            except AudioError as error:
-                problems.append(error.detail)
-        elif kind in _TEXT_PARTS:
-            text_bytes += len(data.strip())
-    return IndexRow(
-        key=key,
-        parts=tuple(PartRow(part, offset, len(data), zlib.crc32(data)) for part, (offset, data) in parts.items()),
-        duration_s=round(duration_s, 6),
-        text_bytes=text_bytes,
-        task=_string(said, "task") or task,
-        language=_string(said, "language") or language,
-        modality=_modality(said) or ("audio" if has_audio else "text" if text_bytes else records.UNKNOWN),
-    )
-
-
-def _duration_s(data: bytes, label: str) -> float:
-    """What the header states, or, where it states nothing, what decoding gives."""
-    from llaso_data import audio
-    from llaso_data.decoders import open_track
-
-    with open_track(io.BytesIO(data), label) as track:
-        if track.stated_frames is not None:
-            return track.stated_frames / track.rate_hz
-    return len(audio.decode_bytes(data, label)) / audio.SAMPLE_RATE_HZ
-
-
-def _json(parts: dict[str, tuple[int, bytes]]) -> dict[str, Any]:
-    try:
-        said = json.loads(parts[layout.JSON_PART][1])
-        json.dumps(said, ensure_ascii=False).encode()  # half characters are no text that an index can hold
-    except (KeyError, ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _string(said: dict[str, Any], name: str) -> str | None:
-    return said[name] if isinstance(said.get(name), str) else None
-
-
-def _json_text_bytes(said: dict[str, Any]) -> int:
-    """Text of a conversation where there is one, else of the first field that is usual for a transcript."""
-    try:
-        return layout.text_bytes(said["messages"])
-    except (KeyError, TypeError, AttributeError):
-        pass
-    return next((len(said[name].encode()) for name in _TEXT_FIELDS if isinstance(said.get(name), str)), 0)
-
-
-def _modality(said: dict[str, Any]) -> str | None:
-    try:
-        return layout.modality(said["messages"]) or None
-    except (KeyError, TypeError, AttributeError):
-        return None
 
 
 def _sha256(uri: str) -> str:

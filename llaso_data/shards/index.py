@@ -8,7 +8,7 @@ checksum of their bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,9 +106,12 @@ class IndexRow:
         }
 
 
-def write_sidecar(uri: str, rows: Sequence[IndexRow], info: ShardInfo) -> None:
-    """Write one shard's index, whole or not at all."""
+def write_sidecar(
+    uri: str, rows: Sequence[IndexRow] | pa.Table, info: ShardInfo, more: Mapping[str, str] | None = None
+) -> None:
+    """Write one shard's index, whole or not at all; ``more`` goes into the schema's metadata."""
     values = {
+        **(more or {}),
         "llaso.format_version": str(FORMAT_VERSION),
         "llaso.path": info.path,
         "llaso.sha256": info.sha256,
@@ -118,8 +121,13 @@ def write_sidecar(uri: str, rows: Sequence[IndexRow], info: ShardInfo) -> None:
         "llaso.digest": info.digest,
         "llaso.dataset": info.dataset,
     }
-    table = pa.Table.from_pylist([row.to_dict() for row in rows], schema=SCHEMA)
+    table = rows if isinstance(rows, pa.Table) else to_table(rows)
     _write(uri, SCHEMA.with_metadata(values), [table])
+
+
+def to_table(rows: Sequence[IndexRow]) -> pa.Table:
+    """The columns of :data:`SCHEMA`."""
+    return pa.Table.from_pylist([row.to_dict() for row in rows], schema=SCHEMA)
 
 
 def sidecar_info(uri: str) -> ShardInfo | None:

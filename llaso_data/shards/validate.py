@@ -15,7 +15,7 @@ from typing import Any
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
-from llaso_data.shards import certificate, foreign, layout, manifest, schemas, tar
+from llaso_data.shards import certificate, foreign_scan, layout, manifest, schemas, tar
 from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
 from llaso_data.shards.layout import Sample
 from llaso_data.shards.reader import Index, locate, open_index, read_manifest
@@ -75,7 +75,8 @@ def validate(uri: str, *, progress: Callable[[int, int], None] | None = None) ->
         return Report(uri, 0, 0, 0.0, 0, tuple(problems))
     samples, duration_s, size_bytes, unsealed = 0, 0.0, 0, int(not has_checksum(index.table))
     for number, entry in enumerate(stated["shards"]):
-        check = _Shard(locate(uri, entry["path"]), entry, stated["profile"], stated["options"] or {})
+        kind = _ForeignShard if stated["profile"] == manifest.FOREIGN else _Shard
+        check = kind(locate(uri, entry["path"]), entry, stated["options"] or {})
         problems += check.run(index, number)
         samples, duration_s, size_bytes, unsealed = (
             samples + check.samples,
@@ -130,13 +131,12 @@ def _foreign_sidecars(uri: str) -> Iterator[Problem]:
 class _Shard:
     """One tar while it is walked: what was counted, and what was wrong."""
 
-    def __init__(self, uri: str, entry: Mapping[str, Any], profile: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, uri: str, entry: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         import jsonschema
 
         self.uri = uri
         self.name = entry["path"]
         self.entry = entry
-        self.foreign = profile == manifest.FOREIGN
         self.options = options
         self.schema = jsonschema.Draft202012Validator(schemas.SAMPLE)
         self.samples = 0
@@ -150,10 +150,7 @@ class _Shard:
     def run(self, index: Index, number: int) -> list[Problem]:
         try:
             self._file()
-            if self.foreign:
-                self.rows += foreign.scan(self.uri, self.options.get("language"), self.options.get("task")).rows
-            else:
-                self._walk()
+            self._walk()
         except FileNotFoundError:
             self._add(None, "the tar is missing")
         except LLaSOError as error:
@@ -163,8 +160,7 @@ class _Shard:
         if self.samples != self.entry["samples"]:
             self._add(None, f"holds {self.samples} samples, the manifest says {self.entry['samples']}")
         self._compare(index.rows_of(number), layout.INDEX)
-        if not self.foreign:
-            self._sidecar()
+        self._sidecar()
         return self.problems
 
     def _add(self, key: str | None, what: str) -> None:
@@ -285,3 +281,40 @@ class _Shard:
                 self._add(key, f"{part} lasts {length_s:.3f} s, the JSON says {entry['duration_s']:.3f} s")
             if lossless and entry.get("audio_id") not in (None, audio.audio_id(pcm)):
                 self._add(key, f"{part} does not have the audio_id that the JSON says")
+
+
+class _ForeignShard(_Shard):
+    """A tar that something else wrote. Its keys differ from one another, so that rows are compared by them."""
+
+    def run(self, index: Index, number: int) -> list[Problem]:
+        table = SCHEMA.empty_table()
+        try:
+            self._file()
+            table, findings = foreign_scan.scan(self.uri, self.options.get("language"), self.options.get("task"))
+            for what in findings.problems.first:
+                self._add(None, what.removeprefix(": "))
+        except FileNotFoundError:
+            self._add(None, "the tar is missing")
+        except LLaSOError as error:
+            self._add(None, str(error))
+        self.samples = table.num_rows
+        self.duration_s = sum(table["duration_s"].to_pylist())
+        if self.samples != self.entry["samples"]:
+            self._add(None, f"holds {self.samples} samples, the manifest says {self.entry['samples']}")
+        first, last = index.first_rows[number : number + 2]
+        stated = index.table.slice(first, last - first).select(SCHEMA.names)
+        if not stated.equals(table):
+            self._differences(table.to_pylist(), stated.to_pylist())
+        return self.problems
+
+    def _differences(self, rows: list[dict[str, Any]], stated: list[dict[str, Any]]) -> None:
+        mine, other = ({row["key"]: row for row in some} for some in (rows, stated))
+        if list(other) != [key for key in mine if key in other] or len(other) != len(stated):
+            self._add(None, f"{layout.INDEX} does not list the samples once each, in the order of the tar")
+        for key in {**mine, **other}:
+            if key not in other:
+                self._add(key, f"{layout.INDEX} has no such sample")
+            elif key not in mine:
+                self._add(key, f"is in {layout.INDEX}, not in the tar")
+            elif wrong := [name for name in SCHEMA.names if mine[key][name] != other[key][name]]:
+                self._add(key, f"{layout.INDEX} differs from the tar in: {', '.join(wrong)}")

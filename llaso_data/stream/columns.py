@@ -24,6 +24,9 @@ from llaso_data.shards.reader import Index, index_uri, open_index
 from llaso_data.shards.tar import ShardError
 from llaso_data.stream.cache import FileCache
 
+NEAR_BYTES = 1 << 18
+"""Parts of a sample that are farther apart, as tars made elsewhere may have them, are read one by one."""
+
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -110,7 +113,8 @@ class Columns:
         return found
 
     def sizes(self, rows: Rows) -> Rows:
-        """Bytes from the first to the last of each row's parts, as they lie in the tar."""
+        """Bytes from the first to the last of each row's parts, as they lie in the tar; those of the parts alone where
+        a tar made elsewhere has them far apart."""
         found = np.zeros(len(rows), np.int64)
         for chunk, here, local in self._by_chunk(rows):
             found[here] = self._part_chunk(chunk).sizes(local)
@@ -245,12 +249,15 @@ class _Parts:
         some = first < last
         ends = last[some] - 1
         found[some] = self._offset[ends] + self._size[ends] - self._offset[first[some]]
-        return found
+        owners = np.repeat(np.arange(len(rows)), last - first)
+        alone = np.bincount(owners, self._size[_ranges_of(first, last)], len(rows)).astype(np.int64)
+        far = (found < alone) | (found > alone + (last - first) * NEAR_BYTES)
+        return np.where(far, alone, found)
 
     def places(self, rows: Rows, keys: Sequence[str | None], shards: Sequence[int]) -> list[Place]:
         first, last = self._spans(rows)
         borders = np.cumsum([0, *(last - first)])
-        parts = np.arange(borders[-1]) + np.repeat(first - borders[:-1], last - first)
+        parts = _ranges_of(first, last)
         offset, size = self._offset[parts], self._size[parts]
         if np.any((offset < 0) | (size < 0)):
             raise _damaged(self._uri)
@@ -270,6 +277,13 @@ class _Parts:
         if np.any((first < 0) | (last < first) | (last > len(self._offset))):
             raise _damaged(self._uri)
         return first, last
+
+
+def _ranges_of(first: Rows, last: Rows) -> Rows:
+    """All numbers from ``first[i]`` up to ``last[i]``, for each i in turn."""
+    counts = last - first
+    found: Rows = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    return found
 
 
 def _among(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:

@@ -15,7 +15,7 @@ from llaso_data.shards.reader import fault, pread
 from llaso_data.shards.tar import ShardError
 from llaso_data.storage import StoreError
 from llaso_data.stream.cache import FileCache
-from llaso_data.stream.columns import Place
+from llaso_data.stream.columns import NEAR_BYTES, Place
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.25
@@ -65,12 +65,14 @@ class Fetcher:
                 self._forget(shard, version)  # the copy may be what is damaged
                 far.append(number)
         if far:
-            for number, data in zip(far, self._ranges([wanted[number] for number in far]), strict=True):
+            asked = [(number, *stretch) for number in far for stretch in _stretches(wanted[number][1])]
+            answers = self._ranges([(wanted[number][0], start, stop) for number, start, stop in asked])
+            held: dict[int, list[tuple[int, bytes]]] = {number: [] for number in far}
+            for (number, start, _), data in zip(asked, answers, strict=True):
+                held[number].append((start, data))
+            for number in far:
                 shard, place = wanted[number]
-                starts = [offset - place.start for _, offset, _, _ in place.parts]
-                pieces = [
-                    data[start : start + size] for start, (_, _, size, _) in zip(starts, place.parts, strict=True)
-                ]
+                pieces = [_cut(held[number], offset, size) for _, offset, size, _ in place.parts]
                 found[number] = _checked(shard, place, pieces)
         return [one for one in found if one is not None]
 
@@ -99,17 +101,18 @@ class Fetcher:
             self._cache.drop(shard, version)
         os.close(self._files.pop(shard))
 
-    def _ranges(self, wanted: Sequence[tuple[str, Place]]) -> list[bytes]:
-        """All ranges at once; what fails or comes short is asked for again, later and later.
+    def _ranges(self, wanted: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """All ranges (tar, first byte, last byte and one) at once; what fails or comes short is asked for again, later
+        and later.
 
         A range stays short where the object ends before it.
         """
         got = [b""] * len(wanted)
-        waiting = [number for number, (_, place) in enumerate(wanted) if place.stop > place.start]
+        waiting = [number for number, (_, start, stop) in enumerate(wanted) if stop > start]
         barren = 0  # rounds in a row that brought nothing
         while waiting:
             still, failure, came = [], "", False
-            asked = [(wanted[n][0], wanted[n][1].start + len(got[n]), wanted[n][1].stop) for n in waiting]
+            asked = [(wanted[n][0], wanted[n][1] + len(got[n]), wanted[n][2]) for n in waiting]
             for number, (shard, start, stop), answer in zip(waiting, asked, _ask(asked), strict=True):
                 if isinstance(answer, FileNotFoundError):
                     raise ShardError(f"{shard} is missing; fetch or write the shards again") from answer
@@ -130,6 +133,23 @@ class Fetcher:
             if waiting:
                 time.sleep(FIRST_WAIT_S * 2**barren * random.uniform(0.5, 1.5))
         return got
+
+
+def _stretches(place: Place) -> list[tuple[int, int]]:
+    """The bytes to ask for: one stretch of neighbours, more where a tar made elsewhere has the parts far apart."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted((offset, offset + size) for _, offset, size, _ in place.parts):
+        if found and start <= found[-1][1] + NEAR_BYTES:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        else:
+            found.append((start, stop))
+    return found
+
+
+def _cut(held: Sequence[tuple[int, bytes]], offset: int, size: int) -> bytes:
+    """A part of the stretch that holds it; ``held`` are (first byte, data), ascending."""
+    start, data = max((one for one in held if one[0] <= offset), key=lambda one: one[0])
+    return data[offset - start : offset - start + size]
 
 
 def _opened(shard: str) -> int:
