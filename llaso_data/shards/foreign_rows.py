@@ -15,7 +15,7 @@ from llaso_data.shards.index import IndexRow, PartRow
 from llaso_data.shards.tar import ShardError
 
 TEXT_PARTS = frozenset({"txt", "text", "lab", "transcript"})
-MAX_TEXT_BYTES = 64 << 20
+MAX_TEXT_BYTES = 16 << 20
 """Of a transcript or a JSON; a larger one is not looked into."""
 
 _TEXT_FIELDS = ("text", "transcript", "transcription", "sentence", "caption")
