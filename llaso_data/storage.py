@@ -91,10 +91,17 @@ def is_local(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """A path made absolute; a URI as it is. Raises LLaSOError for one that holds a password or a signature."""
+    """A path made absolute; a URI as it is.
+
+    Raises LLaSOError for one that holds a password or a signature, or that leads nowhere.
+    """
+    if "\0" in uri:
+        raise AddressError(f"{uri!r}: a path without NUL characters is expected")
     if (held := uris.credentials(uri)) is not None:
         raise LLaSOError(f"{uris.shown(uri)}: this address {held}")
     if not is_local(uri):
+        if (why := uris.placeless(uri)) is not None:
+            raise AddressError(f"{uri}: this address {why}")
         return uri.rstrip("/")
     return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
 
@@ -107,6 +114,12 @@ def exists(uri: str) -> bool:
     fs, path = filesystem(uri)
     with reading(uri, is_local(uri)):
         return bool(fs.exists(path))
+
+
+def is_file(uri: str) -> bool:
+    fs, path = filesystem(uri)
+    with reading(uri, is_local(uri)):
+        return bool(fs.isfile(path))
 
 
 def listing(uri: str) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ _SECRET = re.compile(
     r"(^|[-_.])(sig|sign|sas|auth|pass|pwd|pw|jwt|ak|sk|authoriz\w*)($|[-_.])|signature|token|secret|passw|credential"
     r"|key($|[-_.]?id)|key[-_.]?pair|access[-_.]?id|hmac|hdn(ts|ea|tl)|sess(ion)?id|ticket"
 )
-_NAMELESS = frozenset(("http", "https", "s3", "s3a", "gs", "gcs", "hf"))  # where a user's name alone is a key
+_PLACES = frozenset(("http", "https", "s3", "s3a", "gs", "gcs", "hf"))  # begin with a server or a bucket, and no user
 
 
 def scheme(uri: str) -> str:
@@ -92,6 +92,15 @@ def closed(uri: str) -> str | None:
     return f"asks {host}, which is no server of files but a machine's own service" if _is_service(host) else None
 
 
+def placeless(uri: str) -> str | None:
+    """Why what a user names is no place at all, or None: without its slashes `s3://` would be the name of a folder."""
+    kind = scheme(uri)
+    rest = uri[len(kind) + 3 :]
+    if not rest.strip("/") or (kind in _PLACES and rest.startswith("/")):
+        return "names no bucket, server or folder"
+    return None
+
+
 def credentials(uri: str) -> str | None:
     """What in an address gives access to it, in words that do not repeat it; None where nothing does."""
     if shown(uri) == uri:
@@ -124,7 +133,7 @@ def masked(text: str, alone: bool = False) -> str:
 def _is_user(found: re.Match[str]) -> bool:
     """Not the container of ``abfs://container@account``, nor who logs in by ``sftp://me@host`` with a key."""
     said = found[2]
-    return not said.startswith("arn:") and (":" in said or (bool(said) and found[1].lower() in _NAMELESS))
+    return not said.startswith("arn:") and (":" in said or (bool(said) and found[1].lower() in _PLACES))
 
 
 def _is_secret(found: re.Match[str]) -> bool:

@@ -148,6 +148,30 @@ def test_a_relative_path_is_none_of_fsspecs_shorthands(tmp_path: Path, monkeypat
     assert storage.absolute("file://s3://x") == f"{tmp_path}/s3:/x"
 
 
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x", "gs:///", "memory://", "https:///x", "hf://"])
+def test_an_address_without_a_place_is_no_folder_here(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (["build-align", uri, "--out", "o"], ["build-align", ".", "--out", uri], ["validate", uri]):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 2 and "names no bucket, server or folder" in done.output, (words, done.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+ASKING = ("s3://b", "s3://n", "gs:", "az:", "http://h", "https:", "hf://d", "github", "jupyter")
+
+
+@pytest.mark.parametrize("uri", [uri for uri in HOSTILE if not uri.startswith(ASKING)])
+def test_what_a_user_names_wrongly_is_one_message(uri: str, tmp_path: Path, evil: tuple[str, Path]) -> None:
+    """But for those that ask a server: nothing is reached from here."""
+    uri = uri.format(evil=evil[0])
+    for words in (["build-align", uri, "--out", str(tmp_path)], ["validate", uri], ["shard", uri, "--out", "x"]):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 2 and isinstance(done.exception, SystemExit), (words, done.exception)
+    assert not evil[1].exists()
+
+
 @pytest.mark.parametrize("uri", ["reference://x", "zip://x", "generic://x", "http://169.254.169.254/x", "github://a/b"])
 def test_what_is_no_place_of_files_is_opened_for_nobody(uri: str) -> None:
     with pytest.raises(storage.AddressError, match=r"no (place where files lie|server of files)"):

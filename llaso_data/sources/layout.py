@@ -35,14 +35,8 @@ def open_tree(spec: SourceSpec) -> Tree:
 
 def _is_file(uri: str) -> bool:
     """Of a store the name decides first: asking HTTP for the folder of a tar would fetch the tar."""
-    fs, path = storage.filesystem(uri)
-    if (
-        not storage.is_local(uri)
-        and extension(uri) in TABLE_EXTENSIONS | AUDIO_EXTENSIONS | {"tar"}
-        and fs.exists(path)
-    ):
-        return True
-    return bool(fs.isfile(path))
+    named = extension(uri) in TABLE_EXTENSIONS | AUDIO_EXTENSIONS | {"tar"}
+    return (not storage.is_local(uri) and named and storage.exists(uri)) or storage.is_file(uri)
 
 
 def layout_of(spec: SourceSpec, tree: Tree) -> Layout:
