@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
 from llaso_data import audio as audio_files
-from llaso_data.errors import LLaSOError
-from llaso_data.stream.batch import sound as sound_of
 from llaso_model.configuration import IGNORED, MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
+from llaso_model.sounds import InputError, Samples, samples
 
 AUDIO_TOKEN = "<audio>"
 TRANSCRIBE = "Transcribe the speech."
@@ -27,15 +26,33 @@ _FIRST_PRIVATE = 0xF0000
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd]")
 _PRIVATE_KEPT = re.compile(f"({_PRIVATE.pattern})")
 _LEAST_SAMPLES = 400  # what one mel frame is made of
+_OF_TENSORS = ("return_dict", "return_tensors", "padding", "sampling_rate")  # say nothing of a text
 
-Samples = npt.NDArray[np.float32]
+Row = tuple[list[int], list[int]]
+"""Ids and labels."""
+
 Message = dict[str, Any]
+
+
+class ChatText(str):
+    """A text as :meth:`LLaSOProcessor.apply_chat_template` wrote it: it is not put into the template again.
+
+    ``kept`` is the same with what people wrote in place of private characters, so that their words stay words.
+    """
+
+    kept: str
+
+    @classmethod
+    def of(cls, text: str, kept: str) -> ChatText:
+        made = cls(text)
+        made.kept = kept
+        return made
 
 
 class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
     """Whisper's features and the language model's tokenizer and chat template.
 
-    Audio is a path, the bytes of a file, samples at 16 kHz (NumPy or torch, mono), or ``{"array", "sampling_rate"}``.
+    Audio is anything that :func:`llaso_model.sounds.samples` takes: a path, the bytes of a file, samples, a mapping.
     In a text ``<audio>`` stands for one audio; the processor puts as many audio tokens there as the model needs.
     """
 
@@ -72,20 +89,77 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         self,
         text: str | Sequence[str] | None = None,
         audio: Any = None,
-        return_tensors: str = "pt",
+        return_tensors: str | None = "pt",
+        sampling_rate: int | None = None,
+        padding: bool | str = True,
         **kwargs: Any,
     ) -> BatchFeature:
-        """One instruction for each audio, as a prompt that :meth:`generate` answers.
+        """One instruction for each audio, as a prompt that ``generate`` answers.
 
         A single audio or text makes a batch of one; no text asks for a transcription. A text that says where its audio
-        stands (``<audio>``) is taken so, else the audio comes after it. Raises LLaSOError where they do not match.
+        stands (``<audio>``) is taken so, else the audio comes after it. A text that the chat template has written (what
+        :meth:`apply_chat_template` returns, or what begins with the special token that the template begins with) is
+        taken as it stands. Text of strangers belongs into a conversation, where such tokens are words.
+
+        Args:
+            text: One or several.
+            audio: One or several, in any form; a list of numbers is one.
+            return_tensors: ``pt`` or ``np``.
+            sampling_rate: Of samples that do not say theirs, Hz; None: 16,000.
+            padding: To the longest; prompts are padded on the left.
+            **kwargs: As :meth:`batch` takes them; others are refused.
+
+        Raises:
+            InputError: Texts and audios do not match, or what is asked for cannot be had.
         """
-        audios = [] if audio is None else list(audio) if isinstance(audio, list | tuple) else [audio]
+        check_padding(padding, kwargs)
+        audios = _listed(audio)
         if text is None:
             text = [TRANSCRIBE] * len(audios)
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
-            raise LLaSOError("give audio, or a text, or both")
+            raise InputError("give audio, or a text, or both")
+        sounds = [samples(one, sampling_rate) for one in audios]
+        written = [self._is_written(one) for one in texts]
+        if all(written):
+            return self._of_tensors(self._written(texts, sounds, **kwargs), return_tensors)
+        if any(written):
+            raise InputError("some of the texts are written by the chat template, others are not")
+        return self._of_tensors(self._asked(texts, sounds, **kwargs), return_tensors)
+
+    def _is_written(self, text: str) -> bool:
+        """Whether the chat template wrote a text."""
+        begins = self._begins()
+        return isinstance(text, ChatText) or (begins is not None and text.startswith(begins))
+
+    def _begins(self) -> str | None:
+        """The special token that the chat template begins with, if it begins with one."""
+        text = self._text([{"role": "user", "content": "a"}], False)
+        return next((mark for mark in self._marks if mark != self.audio_token and text.startswith(mark)), None)
+
+    def _written(self, texts: Sequence[str], sounds: Sequence[Samples], **kwargs: Any) -> BatchFeature:
+        """Prompts of texts that the chat template has written, with the audios in the places that they name."""
+        if kwargs:
+            raise InputError(f"{', '.join(kwargs)}: not for a text that the chat template has written already")
+        waiting = iter(sounds)
+        rows, of_rows = [], []
+        for one in texts:
+            kept = one.kept if isinstance(one, ChatText) else one
+            count = kept.count(self.audio_token)
+            own = [sound for _, sound in zip(range(count), waiting, strict=False)]
+            if len(own) < count:
+                raise InputError(f"the texts have more {self.audio_token} than the {len(sounds)} audios that there are")
+            of_rows.append([self.windows(sound) for sound in own])
+            rows.append(self._placed(kept, iter([self._places(cut) for cut in of_rows[-1]])))
+        if next(waiting, None) is not None:
+            raise InputError(f"there are {len(sounds)} audios, more than the texts have {self.audio_token}")
+        found = self._padded([(ids, [IGNORED] * len(ids)) for ids in rows], of_rows, right=False)
+        del found["labels"]
+        return found
+
+    def _asked(self, texts: Sequence[str], sounds: Sequence[Samples], **kwargs: Any) -> BatchFeature:
+        """Prompts of instructions, each with its audio."""
+        audios = sounds
         waiting = iter(audios)
         plain = sum(self.audio_token not in one for one in texts)
         placed = sum(one.count(self.audio_token) for one in texts)
@@ -96,34 +170,54 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             content: list[Message] = [{"type": "text", "text": pieces[0].strip()}]
             for piece in pieces[1:] or [""] * unplaced:
                 if (sound := next(waiting, None)) is None:
-                    raise LLaSOError(f"the texts speak of more than the {len(audios)} audios that there are")
+                    raise InputError(f"the texts speak of more than the {len(audios)} audios that there are")
                 content += [{"type": "audio", "audio": sound}, {"type": "text", "text": piece.strip()}]
             content = [part for part in content if part["type"] == "audio" or part["text"]]
             conversations.append([{"role": "user", "content": content}])
         if next(waiting, None) is not None:
-            raise LLaSOError(f"there are {len(audios)} audios, more than the texts speak of")
+            raise InputError(f"there are {len(audios)} audios, more than the texts speak of")
         return self.batch(conversations, **kwargs)
 
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any:
         """Of one conversation or several: messages whose content is a text or parts of ``text`` and ``audio``.
 
-        With ``tokenize=False`` the text; else what the model takes, as :meth:`batch` gives it.
+        An audio stands under ``audio``, ``path``, ``url`` or ``base64``. With ``tokenize=False`` the text, which
+        calling the processor takes as it stands; else what the model takes, as :meth:`batch` gives it, with
+        ``return_dict=False`` its ``input_ids`` alone. ``chat_template`` is used instead of the processor's own,
+        ``return_tensors`` (``pt``, ``np``), ``sampling_rate`` and ``padding`` are those of a call. Raises InputError.
         """
-        several = conversation and isinstance(conversation[0], list | tuple)
+        several = bool(conversation) and isinstance(conversation[0], list | tuple)
         conversations = list(conversation) if several else [conversation]
+        template = kwargs.pop("chat_template", None)
+        if template is not None:
+            own = copy.copy(self)
+            own.chat_template = template
+            return own.apply_chat_template(conversation, **kwargs)
         if not kwargs.pop("tokenize", True):
-            add = kwargs.get("add_generation_prompt", False)
-            texts = [self._said(self._text(messages, add)) for messages in conversations]
+            add = kwargs.pop("add_generation_prompt", False)
+            if unused := [name for name in kwargs if name not in _OF_TENSORS]:
+                raise InputError(f"{', '.join(unused)}: not known to this processor")
+            kept = [self._text(messages, add) for messages in conversations]
+            texts = [ChatText.of(self._said(text), text) for text in kept]
             return texts if several else texts[0]
-        for ignored in ("return_dict", "return_tensors"):
-            kwargs.pop(ignored, None)
-        return self.batch(conversations, **kwargs)
+        check_padding(kwargs.pop("padding", True), kwargs)
+        tensors, whole = kwargs.pop("return_tensors", "pt"), kwargs.pop("return_dict", True)
+        found = self._of_tensors(self.batch(conversations, **kwargs), tensors)
+        return found if whole else found["input_ids"]
+
+    def _of_tensors(self, found: BatchFeature, kind: str | None) -> BatchFeature:
+        if kind in ("pt", None):
+            return found
+        if kind != "np":
+            raise InputError(f"return_tensors={kind!r}: there are pt and np")
+        return BatchFeature({name: value.numpy() for name, value in found.items()})
 
     def batch(
         self,
         conversations: Sequence[Sequence[Message]],
         output_labels: bool = False,
         add_generation_prompt: bool = True,
+        sampling_rate: int | None = None,
     ) -> BatchFeature:
         """Conversations as the model takes them.
 
@@ -133,17 +227,26 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         else :data:`IGNORED`. Without, for cross-attention, ``answered`` (B, T): the same of earlier turns, as a mask.
         """
         parted = output_labels or (self.fusion != "splice" and any(map(_answers, conversations)))
-        rows: list[tuple[list[int], list[int]]] = []
-        windows: list[Samples] = []
-        of: list[int] = []
-        for number, messages in enumerate(conversations):
-            sounds = [samples(part["audio"]) for part in _audios(messages)]
-            cut = [self.windows(sound) for sound in sounds]
-            windows += [window for own in cut for window in own]
-            of += [number] * sum(map(len, cut))
-            counts = iter([self._places(own) for own in cut])
+        rows: list[Row] = []
+        of_rows: list[list[list[Samples]]] = []
+        for messages in conversations:
+            sounds = [samples(_audio_in(part), sampling_rate) for part in _audios(messages)]
+            of_rows.append([self.windows(sound) for sound in sounds])
+            counts = iter([self._places(own) for own in of_rows[-1]])
             add = add_generation_prompt and not output_labels
             rows.append(self._tokens(messages, counts, parted, add))
+        found = self._padded(rows, of_rows, right=output_labels)
+        labels = found.pop("labels")
+        if output_labels:
+            found["labels"] = labels
+        elif parted:
+            found["answered"] = labels != IGNORED
+        return found
+
+    def _padded(self, rows: Sequence[Row], of_rows: Sequence[Sequence[Sequence[Samples]]], right: bool) -> BatchFeature:
+        """Rows of ids and labels, and the windows of each row's audios, as one batch with ``labels``."""
+        windows = [window for own in of_rows for cut in own for window in cut]
+        of = [number for number, own in enumerate(of_rows) for cut in own for _ in cut]
         longest = max(len(ids) for ids, _ in rows)
         found: dict[str, Any] = {
             "input_ids": torch.full((len(rows), longest), self.tokenizer.pad_token_id),
@@ -151,17 +254,13 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         }
         labels = torch.full((len(rows), longest), IGNORED)
         for number, (ids, wanted) in enumerate(rows):
-            place = slice(0, len(ids)) if output_labels else slice(longest - len(ids), longest)
+            place = slice(0, len(ids)) if right else slice(longest - len(ids), longest)
             found["input_ids"][number, place] = torch.tensor(ids)
             found["attention_mask"][number, place] = 1
             labels[number, place] = torch.tensor(wanted)
-        if output_labels:
-            found["labels"] = labels
-        elif parted:
-            found["answered"] = labels != IGNORED
         if windows:
             found["audio_rows"] = torch.tensor(of)
-        return BatchFeature({**found, **self.features(windows)})
+        return BatchFeature({**found, **self.features(windows), "labels": labels})
 
     def features(self, windows: Sequence[Samples]) -> dict[str, torch.Tensor]:
         """Log-mel frames of windows of samples, each by itself, padded with zeros; nothing for none.
@@ -178,6 +277,18 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         for number, mel in enumerate(mels):
             padded[number, :, : mel.shape[1]] = mel
         return {"input_features": padded, "feature_lengths": lengths}
+
+    def stop_tokens(self) -> list[int]:
+        """What the chat template ends an answer with, as labels have it: the first special token after its text.
+
+        A base language model's own end of text is often another one. Empty where the template ends a turn without.
+        """
+        asked = {"role": "user", "content": "a"}
+        turns = self._turns([asked, {"role": "assistant", "content": "a"}], True, False)
+        said = next(text for text, wanted in turns if wanted)
+        special = {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        special |= set(self.tokenizer.all_special_ids)
+        return [token for token in self._ids(said) if token in special][:1]
 
     def decode(self, *args: Any, **kwargs: Any) -> Any:
         """Tokens to text, as the tokenizer does it."""
@@ -223,9 +334,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
     def _content(self, content: Any) -> str:
         if isinstance(content, str):
             return self._as_said(content)
-        return "\n".join(
-            self.audio_token if part["type"] == "audio" else self._as_said(part["text"]) for part in content
-        )
+        return "\n".join(self.audio_token if _is_audio(part) else self._as_said(part["text"]) for part in content)
 
     def _as_said(self, text: str) -> str:
         """Marks of the chat's form that somebody wrote are words: they stand as private characters until tokenized."""
@@ -254,13 +363,18 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         ids: list[int] = []
         labels: list[int] = []
         for text, wanted in self._turns(messages, parted, add_generation_prompt):
-            pieces = text.split(self.audio_token)
-            for number, piece in enumerate(pieces):
-                own = [self.audio_token_id] * next(counts) if number else []
-                own += self._ids(piece)
-                ids += own
-                labels += own if wanted else [IGNORED] * len(own)
+            own = self._placed(text, counts)
+            ids += own
+            labels += own if wanted else [IGNORED] * len(own)
         return ids, labels
+
+    def _placed(self, text: str, counts: Iterator[int]) -> list[int]:
+        """Ids of a text, with as many audio tokens in place of each as ``counts`` say."""
+        ids: list[int] = []
+        for number, piece in enumerate(text.split(self.audio_token)):
+            ids += [self.audio_token_id] * next(counts) if number else []
+            ids += self._ids(piece)
+        return ids
 
     def _turns(self, messages: Sequence[Message], parted: bool, add_generation_prompt: bool) -> list[tuple[str, bool]]:
         """The conversation's text in stretches, and whether an assistant says each."""
@@ -273,39 +387,11 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
                 continue
             before, after = self._text(messages[:number], True), self._text(messages[: number + 1], False)
             if not (before.startswith(done) and after.startswith(before)):
-                raise LLaSOError("the chat template changes earlier turns when one is added; labels cannot be made")
+                raise InputError("the chat template changes earlier turns when one is added; labels cannot be made")
             found += [(before[len(done) :], False), (after[len(before) :], True)]
             done = after
         whole = self._text(messages, add_generation_prompt)
         return [*found, (whole[len(done) :], False)] if whole.startswith(done) else found
-
-
-def samples(audio: Any) -> Samples:
-    """16 kHz mono float32 of an audio in any form; raises LLaSOError."""
-    if isinstance(audio, dict):
-        rate = audio.get("sampling_rate", audio_files.SAMPLE_RATE_HZ)
-        return _resampled(samples(audio["array"]), rate)
-    if isinstance(audio, str) or hasattr(audio, "__fspath__"):
-        return audio_files.scaled(audio_files.decode(str(audio))[0])
-    if isinstance(audio, bytes):
-        return sound_of(audio, "audio")
-    found = audio.detach().cpu().numpy() if isinstance(audio, torch.Tensor) else np.asarray(audio)
-    if found.dtype == np.int16:
-        found = audio_files.scaled(found)
-    if found.ndim == 2:
-        found = found.mean(axis=int(np.argmin(found.shape)))
-    if found.ndim != 1:
-        raise LLaSOError(f"audio of {found.ndim} dimensions; give samples (T,) or channels (C, T)")
-    return np.ascontiguousarray(found, np.float32)
-
-
-def _resampled(sound: Samples, rate_hz: int) -> Samples:
-    if rate_hz == audio_files.SAMPLE_RATE_HZ:
-        return sound
-    import soxr
-
-    found: Samples = soxr.resample(sound, rate_hz, audio_files.SAMPLE_RATE_HZ).astype(np.float32)
-    return found
 
 
 def _answers(messages: Sequence[Message]) -> bool:
@@ -318,5 +404,49 @@ def _audios(messages: Sequence[Message]) -> list[Message]:
         for message in messages
         if not isinstance(message["content"], str)
         for part in message["content"]
-        if part["type"] == "audio"
+        if _is_audio(part)
     ]
+
+
+def _is_audio(part: Message) -> bool:
+    """Raises InputError for a part of a message that is neither text nor audio."""
+    kind = part.get("type")
+    if kind == "text" and isinstance(part.get("text"), str):
+        return False
+    if kind != "audio":
+        raise InputError(f"a part of a message is text or audio, not {kind!r} with {', '.join(map(str, part))}")
+    return True
+
+
+def _audio_in(part: Message) -> Any:
+    """The audio of a message's part, under any of the names that chat messages have for it."""
+    if part.get("audio") is not None:
+        return part["audio"]
+    return {name: value for name, value in part.items() if name != "type"}
+
+
+def _listed(audio: Any) -> list[Any]:
+    """One audio or several as a list; numbers in a list are one audio's samples."""
+    if audio is None:
+        return []
+    if isinstance(audio, list | tuple):
+        return [audio] if len(audio) and isinstance(audio[0], int | float | np.number) else list(audio)
+    return [audio]
+
+
+def check_padding(padding: bool | str | None, options: dict[str, Any]) -> None:
+    """Takes what other processors' users say of padding and cutting out of the options; InputError for what is not so.
+
+    Rows are padded to the longest, prompts on the left, and nothing is cut.
+    """
+    wrong = []
+    if padding not in (True, "longest", None):
+        wrong.append(f"padding={padding!r}: rows are padded to the longest")
+    if options.pop("padding_side", "left") not in ("left", None):
+        wrong.append("padding_side: prompts are padded on the left, labels on the right")
+    if options.pop("truncation", None) not in (None, False):
+        wrong.append("truncation: nothing is cut")
+    if options.pop("max_length", None) is not None:
+        wrong.append("max_length: nothing is cut, and rows are padded to the longest")
+    if wrong:
+        raise InputError("; ".join(wrong))

@@ -245,6 +245,7 @@ def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[
     model = pretrained(LLaSOModel, "MODEL", folder, folder, dtype=dtype).to(device).eval()
     with loading("MODEL", folder):
         processor = LLaSOProcessor.from_pretrained(folder)
+    model.stop_at(processor.stop_tokens())  # a model saved by an earlier version may not know them
 
     def answer(questions: Sequence[Question]) -> list[str]:
         return answers(

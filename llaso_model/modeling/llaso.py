@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -74,6 +75,22 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     def get_output_embeddings(self) -> Any:
         return self.language_model.get_output_embeddings()
 
+    def set_output_embeddings(self, value: Any) -> None:
+        self.language_model.set_output_embeddings(value)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> Any:
+        """The language model's embeddings and head for so many tokens, and its configuration; None: as they are."""
+        found = self.language_model.resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        self.config.text_config = self.language_model.config
+        return found
+
+    def stop_at(self, tokens: Iterable[int]) -> None:
+        """Have ``generate`` end at these tokens, beside those that end the language model's own texts."""
+        named = self.generation_config.eos_token_id
+        own = [] if named is None else [named] if isinstance(named, int) else list(named)
+        every = list(dict.fromkeys([*own, *tokens]))
+        self.generation_config.eos_token_id = every[0] if len(every) == 1 else every or None
+
     def get_audio_features(self, input_features: torch.Tensor, feature_lengths: torch.Tensor) -> torch.Tensor:
         """Embeddings of all windows (A, mels, T), one after the other: (audio tokens, width)."""
         tail = round(self.config.tail_s * MEL_FRAMES_PER_S)
@@ -123,18 +140,20 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     ) -> Any:
         """Logits of every position, and the loss where ``labels`` are given (-100: none).
 
+        Raises ValueError where the audio tokens of the text and the speech do not belong together: no audio is ignored.
         ``answered`` (B, T): what assistants said in earlier turns, which speech before it does not hear. ``speech``
         (B, S, W) with ``speech_places`` is for :meth:`generate`, which has read the features already.
         """
         said = answered if labels is None else labels != IGNORED
         heard = None
-        if inputs_embeds is None:
-            assert input_ids is not None
+        _check_inputs(input_ids, inputs_embeds, input_features, feature_lengths)
+        if input_ids is not None:
             read = None
             if input_features is not None and feature_lengths is not None:
                 read = self.get_audio_features(input_features, feature_lengths)
                 heard = self._heard(read, input_ids, feature_lengths, audio_rows, attention_mask, said)
             inputs_embeds = self._placed(input_ids, read)
+        assert inputs_embeds is not None
         if speech is not None and speech_places is not None:
             heard = self._heard_again(
                 inputs_embeds, speech, speech_places, attention_mask, said, kwargs.get("past_key_values")
@@ -153,8 +172,14 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         audio_rows: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """New tokens after the prompt; settings as in Hugging Face's ``generate``."""
-        if input_ids is not None and "inputs_embeds" not in kwargs:
+        """New tokens after the prompt; settings as in Hugging Face's ``generate``.
+
+        Raises ValueError as :meth:`forward`, and for the prompt under another name (``inputs``): speech belongs to it.
+        """
+        if kwargs.get("inputs") is not None:
+            raise ValueError("name the prompt input_ids, as the processor gives it, not inputs")
+        _check_inputs(input_ids, kwargs.get("inputs_embeds"), input_features, feature_lengths)
+        if input_ids is not None:
             speech = None
             if input_features is not None and feature_lengths is not None:
                 speech = self.get_audio_features(input_features, feature_lengths)
@@ -178,6 +203,9 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
         if torch.is_autocast_enabled(embeds.device.type):  # else all that is added to them stays float32
             embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
+        token = self.config.audio_token_id
+        if speech is None and token is not None and bool((input_ids == token).any()):
+            raise ValueError("the text has audio tokens, but there is no speech: give input_features, too")
         if speech is None or isinstance(self.aligner, CrossAttention):
             return embeds
         places = input_ids == self.config.audio_token_id
@@ -223,6 +251,28 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             text = attention_mask.bool()
         self._generated = _heard(speech, speech_places, text, said)
         return self._generated
+
+
+def _check_inputs(
+    input_ids: torch.Tensor | None,
+    inputs_embeds: torch.Tensor | None,
+    input_features: torch.Tensor | None,
+    feature_lengths: torch.Tensor | None,
+) -> None:
+    """Raises ValueError where something that was given would not be heard."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("give input_ids or inputs_embeds, one of them")
+    if (input_features is None) != (feature_lengths is None):
+        raise ValueError("input_features and feature_lengths belong together; the processor gives both")
+    if input_features is None or feature_lengths is None:
+        return
+    if input_ids is None:
+        raise ValueError("inputs_embeds have no places for input_features: give input_ids instead of them")
+    if input_features.dim() != 3 or feature_lengths.shape != input_features.shape[:1]:
+        raise ValueError(
+            f"input_features {tuple(input_features.shape)} are (A, mels, frames), and feature_lengths "
+            f"{tuple(feature_lengths.shape)} one number for each of A"
+        )
 
 
 def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, said: torch.Tensor | None) -> Heard:

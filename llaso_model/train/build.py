@@ -38,6 +38,7 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
             processor = LLaSOProcessor.from_pretrained(folder)
         if part.chat_template is not None:
             processor.chat_template = _template(part.chat_template)
+        model.stop_at(processor.stop_tokens())
         return model, processor
     from transformers import AutoConfig, AutoTokenizer, WhisperFeatureExtractor
 
@@ -66,6 +67,7 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     )
     config.audio_token_id = processor.audio_token_id
     model = LLaSOForConditionalGeneration.from_parts(config, encoder, language_model, dtype=torch.float32)
+    model.stop_at(processor.stop_tokens())
     return model, processor
 
 
@@ -199,6 +201,8 @@ def save_model(
 ) -> None:
     """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole.
 
+    Its ``generate`` ends where the chat template ends a turn, as it was taught.
+
     With the recipe that it was trained by, and the checksums of all its files.
     """
     import shutil
@@ -207,6 +211,7 @@ def save_model(
 
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
+    model.stop_at(processor.stop_tokens())
     model.save_pretrained(part)
     processor.save_pretrained(part)
     if trainee is not None:
