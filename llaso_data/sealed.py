@@ -133,7 +133,8 @@ def _crc(file: IO[bytes], places: list[int]) -> int:
     """CRC-32 of the whole file with zeros in these places."""
     found = at = 0
     file.seek(0)
-    while chunk := file.read(_CHUNK_BYTES):
+    read: Callable[[int], Any] = getattr(file, "read_buffer", file.read)  # Arrow's own files give memory without a copy
+    while len(chunk := read(_CHUNK_BYTES)):
         inside = [place for place in places if at - _DIGITS < place < at + len(chunk)]
         if inside:
             blanked = bytearray(chunk)

@@ -283,6 +283,7 @@ def targets(folder: Path) -> dict[str, Target]:
     found = dict(align_targets(folder / "align"))
     found["certificate"] = certificate_target(folder / "audited")
     found |= dict(shard_targets(folder / "shards"))
+    found["state of a loader"] = state_target(folder / "state")
     found |= dict(run_targets(folder / "run"))
     found["model folder"] = model_target(folder / "made")
     found |= dict(evaluation_targets(folder / "evaluated"))

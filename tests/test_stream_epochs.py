@@ -204,6 +204,7 @@ def test_a_plan_with_another_setting_is_another_stream(folder, state):
 
 def test_states_of_the_version_before_are_gone_on_from(folder, state):
     before = {**state, "version": 1, "bad": {"count": 2, "digest": "0" * 16}}
+    del before["checksum"]  # which came with the next
     one, other = loader(folder), loader(folder)
     one.load_state_dict(before)
     other.load_state_dict(state)

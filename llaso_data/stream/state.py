@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from llaso_data import checksums
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.windows import Cursor, Plan, frozen
 
@@ -28,7 +29,7 @@ class Position:
 def state_of(plan: Plan, position: Position, changes: Changes, world_size: int) -> dict[str, Any]:
     """The state of a stream: numbers and text only, as JSON has them."""
     cursor = position.cursor
-    return {
+    state = {
         "version": STATE_VERSION,
         "plan": dict(plan.settings),
         "step": cursor.step,
@@ -39,6 +40,7 @@ def state_of(plan: Plan, position: Position, changes: Changes, world_size: int) 
         "phases": [first for first, _ in cursor.phases],  # whose weights the mixture or "changes" have
         "changes": {str(step): dict(weights) for step, weights in changes.items()},
     }
+    return checksums.sealed(state)
 
 
 def opened(state: Mapping[str, Any], plan: Plan, world_size: int) -> tuple[Position, Changes]:
@@ -69,6 +71,7 @@ def opened(state: Mapping[str, Any], plan: Plan, world_size: int) -> tuple[Posit
         raise _none(f"step {step} cannot lie {offset} steps into window {window}")
     if offset and offset >= (steps := plan.window(cursor).steps):
         raise _none(f"offset is {offset}, and window {window} has {steps} steps")
+    checksums.opened(state, "the stream's state", "; go on from another one")  # what can be, and was not saved
     return Position(cursor, delivered), changes
 
 
