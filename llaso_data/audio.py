@@ -217,12 +217,15 @@ def pass_spans(
 ) -> tuple[list[AudioError | None], Probe]:
     """Decode once and hand out what lies in each span, as it comes: ``take(number of the span, samples)``.
 
-    A span with an AudioError in the result is to be forgotten, whatever was handed out of it.
+    A span with an AudioError in the result is to be forgotten, whatever was handed out of it. Without spans nothing is
+    decoded.
     """
     slices = [_Slice.of(start_s, end_s, max_duration_s, label) for start_s, end_s in spans]
     fault: AudioError | None = None
     position = 0
     found = _probe(track)
+    if not spans:
+        return [], found
     try:
         for block in _to_16k(track, label):
             for number, piece in enumerate(slices):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -31,6 +32,7 @@ from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.sandbox import DECODER, FRAME, PCM, READY, RESULT, SPAN, STORE, TICK
 
 _FLUSH_BYTES = 1 << 18
+_READ_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
@@ -119,10 +121,10 @@ def main() -> None:
 
 def answer(request: list[Any], pipe: Pipe) -> dict[str, Any]:
     """What the parent is told at the end; the PCM has gone before."""
-    uri, member, spans, max_duration_s, tick_s = request
+    uri, member, spans, max_duration_s, tick_s, data = request
     pipe.begin(tick_s)
     try:
-        faults, probe = _decode(uri, member, spans, max_duration_s, pipe)
+        faults, probe = _decode(uri, member, spans, max_duration_s, data, pipe)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -138,10 +140,12 @@ def _decode(
     member: str | None,
     spans: list[tuple[float | None, float | None]],
     max_duration_s: float | None,
+    data: bytes | None,
     pipe: Pipe,
 ) -> tuple[list[AudioError | None], audio.Probe]:
     label = audio.name_of(uri, member)
-    remote = not storage.is_local(uri)
+    remote = data is None and not storage.is_local(uri)
+    opened = audio.open_audio(uri, member) if data is None else nullcontext(cast(BinaryIO, io.BytesIO(data)))
 
     def take(span: int, part: Pcm) -> None:
         pipe.add(PCM, SPAN.pack(span), part.astype("<i2", copy=False).tobytes())
@@ -152,7 +156,7 @@ def _decode(
                 pipe.progress()
             yield block
 
-    with audio.open_audio(uri, member) as file:
+    with opened as file:
         if remote:
             pipe.add(DECODER)
             pipe.flush()
@@ -186,18 +190,23 @@ def _lacked_memory(error: BaseException | None) -> bool:
 def _request(requests: int) -> list[Any] | None:
     size = _read(requests, SPAN.size)
     text = b"" if size is None else _read(requests, SPAN.unpack(size)[0])
-    return json.loads(text) if text else None
+    if not text:
+        return None
+    request: list[Any] = json.loads(text)
+    if request[-1] is not None:
+        request[-1] = _read(requests, request[-1])
+    return request
 
 
 def _read(descriptor: int, count: int) -> bytes | None:
     """So many bytes; None where the parent is gone."""
-    data = b""
+    data = bytearray()
     while len(data) < count:
-        more = os.read(descriptor, count - len(data))
+        more = os.read(descriptor, min(count - len(data), _READ_BYTES))
         if not more:
             return None
         data += more
-    return data
+    return bytes(data)
 
 
 def _own_pipes() -> tuple[int, int]:

@@ -13,7 +13,8 @@ from llaso_data.sandbox import Span
 
 STALL_S = 120.0
 MEMORY_MB = 2048
-"""The limits where no recipe says others."""
+MOST_S = 6 * 3600.0
+"""The limits where no recipe says others; the last is of one sound."""
 
 
 def decode(
@@ -28,6 +29,17 @@ def decode(
     return _whole(found), probe
 
 
+def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MOST_S) -> Pcm:
+    """As :func:`llaso_data.audio.decode_bytes`. Raises AudioError as :func:`decode` does."""
+    (found,), _ = _spans(name or "audio", None, [(None, None)], max_duration_s, data)
+    return _whole(found)
+
+
+def probe(uri: str, member: str | None = None, data: bytes | None = None) -> Probe:
+    """As :func:`llaso_data.audio.probe`, also of a file in memory. Raises AudioError as :func:`decode` does."""
+    return _spans(uri, member, [], None, data)[1]
+
+
 def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
     """A file's first ``most_s``, and whether it is longer. Raises AudioError."""
     (whole, first), _ = _spans(uri, member, [(None, None), (0.0, most_s)], most_s)
@@ -37,9 +49,9 @@ def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
 
 
 def _spans(
-    uri: str, member: str | None, spans: list[Span], max_duration_s: float | None
+    uri: str, member: str | None, spans: list[Span], max_duration_s: float | None, data: bytes | None = None
 ) -> tuple[list[Pcm | AudioError], Probe]:
-    return sandbox.decode_spans(uri, member, spans, max_duration_s, stall_s=STALL_S, memory_mb=MEMORY_MB)
+    return sandbox.decode_spans(uri, member, spans, max_duration_s, stall_s=STALL_S, memory_mb=MEMORY_MB, data=data)
 
 
 def _whole(found: Pcm | AudioError) -> Pcm:

@@ -59,25 +59,28 @@ def decode_spans(
     *,
     stall_s: float,
     memory_mb: int,
+    data: bytes | None = None,
 ) -> tuple[list[Pcm | AudioError], Probe]:
     """As :func:`llaso_data.audio.decode_spans`, within limits of time and memory.
+
+    ``data`` is a file's content that is in memory already; ``uri`` and ``member`` are then its name, for messages.
 
     Raises AudioError also with the reasons ``stuck`` (neither was anything decoded nor more of the file read for
     ``stall_s``), ``too_much_memory`` (the decoder wanted more than ``memory_mb`` MiB) and ``crashed``. The last two
     only where a fresh process came to the same end: the first may have died of its earlier files, or of a kill.
     What only this process can open (``memory://``, a file system that was registered by code) is decoded in it.
     """
-    if not _reachable(uri):
+    if data is None and not _reachable(uri):
         return audio.decode_spans(uri, member, spans, max_duration_s)
-    request = _Request(uri, member, list(spans), max_duration_s, stall_s)
-    child = _child(memory_mb, uri)
+    request = _Request(uri, member, list(spans), max_duration_s, stall_s, data)
+    child = _child(memory_mb, request)
     try:
         return child.decode(request)
     except _EndedError as ended:
         if ended.reason == TOO_MUCH_MEMORY and child.served == 1:
             raise ended.told(request) from None
     try:
-        return _child(memory_mb, uri).decode(request)
+        return _child(memory_mb, request).decode(request)
     except _EndedError as ended:
         raise ended.told(request) from None
 
@@ -96,16 +99,22 @@ class _Request:
     spans: list[Span]
     max_duration_s: float | None
     stall_s: float
+    data: bytes | None
 
     @property
     def label(self) -> str:
         return audio.name_of(self.uri, self.member)
 
+    @property
+    def remote(self) -> bool:
+        return self.data is None and not storage.is_local(self.uri)
+
     def encoded(self) -> bytes:
         """Ticks come several times within the limit."""
-        asked = [self.uri, self.member, self.spans, self.max_duration_s, min(_SLICE_S, self.stall_s / 4)]
+        size = None if self.data is None else len(self.data)
+        asked = [self.uri, self.member, self.spans, self.max_duration_s, min(_SLICE_S, self.stall_s / 4), size]
         text = json.dumps(asked).encode()
-        return SPAN.pack(len(text)) + text
+        return b"".join((SPAN.pack(len(text)), text, self.data or b""))
 
 
 class _EndedError(Exception):
@@ -124,9 +133,9 @@ _here = threading.local()
 """A child for every thread: the kernel kills it when the thread that started it ends."""
 
 
-def _child(memory_mb: int, uri: str) -> _Child:
+def _child(memory_mb: int, request: _Request) -> _Child:
     child: _Child | None = getattr(_here, "child", None)
-    if child is None or not child.usable(memory_mb, uri):
+    if child is None or not child.usable(memory_mb, request):
         if child is not None:
             child.close()
         child = _here.child = _Child(memory_mb)
@@ -189,13 +198,13 @@ class _Child:
             self.close()
             raise LLaSOError(f"the decoding process does not start: {error}; `{_COMMAND}` may say more") from error
 
-    def usable(self, memory_mb: int, uri: str) -> bool:
+    def usable(self, memory_mb: int, request: _Request) -> bool:
         """False for one with another limit, one that has ended, and another process's, of whom we are the fork.
 
         For a store also one of other variables: its keys and address are among them. A disk does not pay for that look.
         """
         mine = self._owner == os.getpid() and self.close.alive
-        mine = mine and (storage.is_local(uri) or self._environment == dict(os.environ))
+        mine = mine and (not request.remote or self._environment == dict(os.environ))
         return mine and self.memory_mb == memory_mb and self._process.poll() is None
 
     def decode(self, request: _Request) -> tuple[list[Pcm | AudioError], Probe]:
@@ -216,7 +225,7 @@ class _Child:
             raise
 
     def _decode(self, request: _Request) -> tuple[list[Pcm | AudioError], Probe]:
-        clock = _Clock(request.stall_s, not storage.is_local(request.uri))
+        clock = _Clock(request.stall_s, request.remote)
         self._send(request.encoded(), clock)
         found = [bytearray() for _ in request.spans]
         most = None if request.max_duration_s is None else 2 * request.max_duration_s * audio.SAMPLE_RATE_HZ

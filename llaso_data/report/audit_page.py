@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llaso_data import audio, sandbox
+from llaso_data import audio, limited
 from llaso_data.audio import Pcm
-from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import GOOD, LIMIT
-from llaso_data.pipeline import recipe
 from llaso_data.records import UNKNOWN
 from llaso_data.report import page as pages
 from llaso_data.report.audit import Item, Sample, Status
@@ -19,7 +18,6 @@ from llaso_data.report.sections import language_name, name_of
 from llaso_data.shards.certificate import conclusion, upper
 
 _BARS, _BARS_PER_S = 270, 33  # of a waveform: four pixels each, in a short one and in a long one that scrolls
-_LIMITS = recipe.Decode()  # the files were decoded before: these are for what has happened to them since
 
 
 def page(
@@ -79,15 +77,7 @@ def item(shown: Item) -> dict[str, Any]:
 def item_pcm(shown: Item) -> Pcm:
     """All of the item's sound, and the very sound that build-align heard. Raises LLaSOError."""
     utterance, source = shown.utterance, shown.utterance.source
-    (found,), _ = sandbox.decode_spans(
-        source.uri,
-        source.member,
-        [(source.start_s, source.end_s)],
-        stall_s=_LIMITS.stall_s,
-        memory_mb=_LIMITS.memory_mb,
-    )
-    if isinstance(found, AudioError):
-        raise found
+    found, _ = limited.decode(source.uri, source.member, source.start_s, source.end_s)
     if audio.audio_id(found) != utterance.audio_id:
         raise LLaSOError(f"{where(utterance)}: the sound is not the one that build-align heard; put the file back")
     return found

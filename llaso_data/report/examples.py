@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import audio
+from llaso_data import audio, limited
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit, columns
@@ -119,7 +119,7 @@ def sound(utterance: Utterance) -> Sound:
     if end_s is None and (utterance.duration_s or 0.0) > HEARD_S:
         end_s = start_s + HEARD_S
     try:
-        pcm, _ = audio.decode(source.uri, source.member, source.start_s, end_s)
+        pcm, _ = limited.decode(source.uri, source.member, source.start_s, end_s)
     except LLaSOError as error:
         return Sound(trouble=str(error))
     return as_sound(pcm, BARS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llaso_data import audio, pictures
+from llaso_data import audio, limited, pictures
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.commit import observed
 from llaso_data.records import Utterance
@@ -31,7 +31,7 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
     figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.3 * len(utterances)), squeeze=False)
     for axis, utterance in zip(axes[:, 0], utterances, strict=True):
         source = utterance.source
-        pcm, _ = audio.decode(source.uri, source.member, source.start_s, source.end_s)
+        pcm, _ = limited.decode(source.uri, source.member, source.start_s, source.end_s)
         time_s = np.arange(len(pcm)) / audio.SAMPLE_RATE_HZ
         level = pcm / max(1, int(np.abs(pcm.astype(np.int32)).max()))
         axis.plot(time_s, level, color="#888888", linewidth=0.4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zlib
 from collections.abc import Callable, Mapping
@@ -85,14 +84,11 @@ class RowReader:
 
     def _duration_s(self, data: bytes, name: str) -> float:
         """What the header states, or, where it states nothing, what decoding gives."""
-        from llaso_data import audio
-        from llaso_data.decoders import open_track
+        from llaso_data import audio, limited
 
         try:
-            with open_track(io.BytesIO(data), name) as track:
-                if track.stated_frames is not None:
-                    return track.stated_frames / track.rate_hz
-            return len(audio.decode_bytes(data, name)) / audio.SAMPLE_RATE_HZ
+            stated_s = limited.probe(name, data=data).duration_s
+            return len(limited.decode_bytes(data, name)) / audio.SAMPLE_RATE_HZ if stated_s is None else stated_s
         except AudioError as error:
             self._problem(error.detail)
             return 0.0

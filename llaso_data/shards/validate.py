@@ -24,6 +24,7 @@ from llaso_data.shards.tar import ShardError
 LOSSLESS = frozenset({"flac", "wav"})
 TOLERANCE_S = 0.001
 LOSSY_TOLERANCE_S = 0.1
+_BEYOND_S = 60.0  # of an audio that is longer than its JSON says so much is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +258,7 @@ class _Shard:
         return IndexRow.of(sample, places)
 
     def _audios(self, key: str, said: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
-        from llaso_data import audio
+        from llaso_data import audio, limited
 
         named = [p["audio"] for m in said["messages"] for p in m["content"] if p["type"] == "audio"]
         listed = [entry["part"] for entry in said["audios"]]
@@ -271,7 +272,7 @@ class _Shard:
             if part not in parts:
                 continue
             try:
-                pcm = audio.decode_bytes(parts[part], f"{key}.{part}")
+                pcm = limited.decode_bytes(parts[part], f"{key}.{part}", entry["duration_s"] + _BEYOND_S)
             except LLaSOError as error:
                 self._add(key, f"{part} cannot be decoded: {error}")
                 continue

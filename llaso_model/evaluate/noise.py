@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data import audio, storage
+from llaso_data import audio, limited, storage
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.sources.entry import extension
@@ -181,7 +181,7 @@ def stretch(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray
 
 def read_noise(path: str) -> Samples:
     """A noise recording as samples. Raises AudioError."""
-    pcm, _ = audio.decode(path, None)
+    pcm, _ = limited.decode(path, max_duration_s=limited.MOST_S)
     return audio.scaled(pcm)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llaso_data import audio, sources, storage, uris
+from llaso_data import audio, limited, sources, storage, uris
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
@@ -209,7 +209,7 @@ def _heard(question: Question | Bad) -> Question | Bad:
 
 
 def _samples(source: Source) -> Any:
-    pcm, _ = audio.decode(source.uri, source.member, source.start_s, source.end_s)
+    pcm, _ = limited.decode(source.uri, source.member, source.start_s, source.end_s, limited.MOST_S)
     return audio.scaled(pcm)
 
 
@@ -220,7 +220,7 @@ def _duration_s(question: Question) -> float:
         end_s = source.end_s
         if end_s is None:
             try:
-                end_s = audio.probe(source.uri, source.member).duration_s
+                end_s = limited.probe(source.uri, source.member).duration_s
             except AudioError:
                 end_s = 0.0
         total += max(0.0, (_UNSAID_S if end_s is None else end_s) - (source.start_s or 0.0))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
+from llaso_model.evaluate import sounds as sounds_of
 from llaso_model.evaluate.rows import Row
 from llaso_model.evaluate.slices import as_they_are
 from llaso_model.evaluate.tasks import Tasks
@@ -111,11 +111,8 @@ def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -
 def _opus(root: str, path: str) -> str | None:
     import base64
 
-    whole = os.path.realpath(os.path.join(root, path))
-    if not whole.startswith(os.path.realpath(root) + os.sep) or not os.path.isfile(whole):
-        return None  # a path in the data does not lead out of the folder that was named
     try:
-        pcm, _ = audio.decode(whole, None, 0.0, SOUND_S)
+        found = sounds_of.heard(root, path, SOUND_S)
     except (LLaSOError, OSError):
         return None
-    return base64.b64encode(audio.encode(pcm, "opus")).decode("ascii")
+    return None if found is None else base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
