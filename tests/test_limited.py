@@ -60,9 +60,7 @@ def test_it_is_the_same_sound(clips: list[Clip], endless: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_longer_than_six_hours_is_named_and_not_asked(
-    endless: Path, tmp_path: Path, clips: list[Clip]
-) -> None:
+def test_what_is_longer_than_six_hours_is_named_and_not_asked(endless: Path, tmp_path: Path, clips: list[Clip]) -> None:
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, path in (("endless", endless), ("clip", clips[0].path)):
         (tmp_path / f"{name}{path.suffix}").write_bytes(path.read_bytes())
