@@ -33,9 +33,9 @@ from llaso_data.demo import weights
 from llaso_model.configuration import TAIL_S, states_of
 from llaso_model.modeling.encoder import WhisperStates
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.finish import MODEL_FOLDER
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import train, validated
+from llaso_model.train.run_folder import MODEL_FOLDER
 
 NO_REPEAT = 5  # tokens: what keeps an answer out of a loop
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

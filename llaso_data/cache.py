@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llaso_data import checksums
+from llaso_data.errors import LLaSOError
 
 _NOTE = f".{checksums.FOLDER_FILE}"  # which no reader of a corpus takes for a part of it
 _found_whole: set[Path] = set()
@@ -20,6 +21,8 @@ _found_whole: set[Path] = set()
 def cache_folder() -> Path:
     """``$LLASO_CACHE``, else ``$XDG_CACHE_HOME/llaso``, else ``~/.cache/llaso``."""
     named = os.environ.get("LLASO_CACHE")
+    if named and "://" in named:
+        raise LLaSOError(f"LLASO_CACHE={named}: the cache is a folder on a disk")
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llaso"

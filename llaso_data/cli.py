@@ -213,8 +213,11 @@ def plan(mixture: str, as_json: bool, figure: str | None, **options: Any) -> Non
     """Simulate an epoch of MIXTURE (a YAML file, or a folder of shards): steps, padding, shuffling, bytes read."""
     import json
 
-    from llaso_data.stream.simulate import draw, lines, of
+    from llaso_data import pictures
+    from llaso_data.stream.simulate import BY, draw, lines, of
 
+    if figure:
+        pictures.refuse(figure, BY, "--figure")
     found = of(mixture, **options)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
@@ -269,6 +272,7 @@ def audit(
     """
     from llaso_data.report import audit_sheet
     from llaso_data.report.audit import describe, sample, settle
+    from llaso_data.shards import certificate
 
     if sum((status, target is not None, filled is not None)) > 1:
         raise click.UsageError("--status, --export and --import exclude each other")
@@ -278,6 +282,7 @@ def audit(
     if target is not None:
         click.echo(audit_sheet.write(drawn, target, auditor, languages))
         return
+    certificate.refuse(drawn.align, "llaso-data audit")
     if filled is not None:
         click.echo(audit_sheet.read(drawn, filled, auditor or ""))
     if status or filled is not None:
@@ -330,8 +335,10 @@ def rejections(align: str, rule: str | None, as_json: bool) -> None:
 @click.option("--language", metavar="CODE", help="Only this language.")
 def words(align: str, out: str, count: int, language: str | None) -> None:
     """Draw waveforms with their words, from build-align's output IN."""
-    from llaso_data.report.words import choose, draw
+    from llaso_data import pictures
+    from llaso_data.report.words import BY, choose, draw
 
+    pictures.refuse(out, BY, "--out")
     draw(choose(align, count, language), out)
     click.echo(f"written to {out}")
 

@@ -87,7 +87,23 @@ def load(
 
 def dump(settings: Part) -> str:
     """The settings as YAML with every key; :func:`load` of it gives the same ones."""
-    return "\n".join(_yaml(settings.model_dump(mode="json"))) + "\n"
+    return _text(settings.model_dump(mode="json"))
+
+
+def dumped(text: str) -> dict[str, Any] | None:
+    """The values of a text that :func:`dump` gave, maybe of an earlier version; None for any other text.
+
+    A comment, another order or other quotes tell that somebody wrote it.
+    """
+    try:
+        values = _copy(_parse("", text, ""))
+    except LLaSOError:
+        return None
+    return values if isinstance(values, dict) and _text(values) == text else None
+
+
+def _text(values: dict[str, Any]) -> str:
+    return "\n".join(_yaml(values)) + "\n"
 
 
 def _yaml(value: dict[str, Any]) -> Iterator[str]:

@@ -93,10 +93,12 @@ def is_local(uri: str) -> bool:
 def absolute(uri: str) -> str:
     """A path made absolute; a URI as it is.
 
-    Raises LLaSOError for one that holds a password or a signature, or that leads nowhere.
+    Raises LLaSOError for one that holds a password or a signature, that leads nowhere, or that is a chain.
     """
     if "\0" in uri:
         raise AddressError(f"{uri!r}: a path without NUL characters is expected")
+    if uris.chained(uri):  # as a path it would be a folder ``x::s3:`` here
+        raise AddressError(f"{uris.masked(uri, alone=True)}: this address is a chain (`::`); name a disk or a store")
     if (held := uris.credentials(uri)) is not None:
         raise LLaSOError(f"{uris.shown(uri)}: this address {held}")
     if not is_local(uri):

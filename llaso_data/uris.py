@@ -58,6 +58,11 @@ def scheme(uri: str) -> str:
     return found[1] if found else ""
 
 
+def chained(uri: str) -> bool:
+    """Whether an address begins with a chain, as ``simplecache::s3://`` does, which is no protocol."""
+    return not scheme(uri) and _CHAIN.match(uri) is not None
+
+
 def refused(uri: str, home: str = "") -> str | None:
     """Why an address that stands in data is not taken, or None; a plain path always is.
 
@@ -65,7 +70,7 @@ def refused(uri: str, home: str = "") -> str | None:
     """
     kind = scheme(uri)
     if not kind:
-        return "is an address of addresses, and data names plain ones" if _CHAIN.match(uri) else None
+        return "is an address of addresses, and data names plain ones" if chained(uri) else None
     rest = uri[len(kind) + 3 :]
     if _CONTROL.search(uri):
         return "has characters that no address has"

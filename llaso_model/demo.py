@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from llaso_data import outputs
 from llaso_data.checkpoints import checkpoint
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
@@ -25,12 +26,12 @@ _STEPS = (120, 60)  # of the stages
 def run_demo(shards: str, out: str, english: int) -> None:
     """Trains both stages on the English samples of ``shards``, and prints what held-out prompts come out as."""
     from llaso_model.train.config import TrainRecipe
-    from llaso_model.train.finish import MODEL_FOLDER
     from llaso_model.train.loop import train
+    from llaso_model.train.run_folder import MODEL_FOLDER
 
+    folder = outputs.on_disk(out, "the demo's training")
     if not (Path(shards) / "manifest.json").exists():
         raise LLaSOError(f"{shards} has no shards: run `llaso-data demo` first")
-    folder = Path(out)
     started = time.monotonic()
     click.secho("\n1/2  Stage 1: the sound of words finds the words", bold=True)
     data: dict[str, Any] = {

@@ -409,6 +409,52 @@ def test_a_sheet_goes_out_and_comes_back(spoken: list[Utterance], tmp_path: Path
     assert "6 judged" in run("--status")
 
 
+def test_what_somebody_filled_in_is_not_exported_over(spoken: list[Utterance], tmp_path: Path) -> None:
+    found = to_audit(tmp_path / "out", spoken, 60)
+    sheet, sounds = tmp_path / "sheet.csv", tmp_path / "sheet-sounds"
+
+    def export(*words: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, ["audit", found.align, "--export", str(sheet), *words])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    sounds.mkdir()
+    (sounds / "0003.flac").write_bytes(b"a recording of mine")
+    assert "0003.flac exists and was not written by `llaso-data audit --export`" in export(code=2)
+    assert os.listdir(sounds) == ["0003.flac"] and not sheet.exists()
+    (sounds / "0003.flac").unlink()
+    export()
+    empty = sheet.read_bytes()
+    export()
+    assert sheet.read_bytes() == empty  # as a killed run is run again
+    for filled in (
+        empty.replace(b"2,,", b"2,good,", 1),
+        empty.replace(b"item,answer", b"item,answer,note"),
+        empty[: len(empty) // 2],
+        b"a shopping list",
+    ):
+        sheet.write_bytes(filled)
+        assert "sheet.csv exists and was not written by" in export(code=2)
+        assert sheet.read_bytes() == filled
+    judge_all(found, "Ada", lambda n: GOOD)
+    sheet.write_bytes(empty.replace(b"2,,", b"2, Good,", 1))
+    export("--auditor", "Ada")  # all that it says is in the new one
+    assert b"2,good," in sheet.read_bytes()
+
+
+def test_another_certificate_stays(spoken: list[Utterance], tmp_path: Path) -> None:
+    """It is said before anybody judges; the answers that are there are kept."""
+    found = to_audit(tmp_path / "out", spoken, 60)
+    (tmp_path / "out" / "certificate.json").write_text('{"course": "first aid"}')
+    for words in (("--status",), ("--no-open",), ("--import", str(tmp_path / "sheet.csv"), "--auditor", "Ada")):
+        result = CliRunner().invoke(main, ["audit", found.align, *words])
+        assert result.exit_code == 2 and "certificate.json exists and was not written by" in result.output
+    judge_all(found, "Ada", lambda n: GOOD)
+    with pytest.raises(LLaSOError, match=r"certificate\.json exists"):
+        settle(found)
+    assert (tmp_path / "out" / "certificate.json").read_text() == '{"course": "first aid"}'
+
+
 # The server.
 
 

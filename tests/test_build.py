@@ -17,6 +17,7 @@ import pytest
 from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.load import load
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import Attribute, Verdict
 from llaso_data.shards.validate import validate
@@ -89,6 +90,23 @@ def test_another_threshold_judges_again_and_calls_no_model(built: Built, tiny_en
     assert stricter.rules["confidence.avg_logprob"] > built.summary.rules.get("confidence.avg_logprob", 0)
     assert adds_up(stricter)
     assert build_align(built.recipe).judged is False  # the old table is still there
+
+
+def test_what_was_edited_or_is_not_its_own_stays_and_nothing_is_done(built: Built) -> None:
+    """An edited recipe in a finished output; it is read with --recipe, and then replaced by what it says."""
+    place = built.out / "recipe.yaml"
+    whole = place.read_bytes()
+    place.write_bytes(whole.replace(b"avg_logprob_min: -1.0", b"avg_logprob_min: -0.9", 1))
+    before = files(built.out)
+    with pytest.raises(
+        LLaSOError, match=r"recipe\.yaml exists and was not written by `llaso-data build-align`, or was"
+    ):
+        build_align(built.recipe)
+    assert files(built.out) == before
+    assert build_align(load(str(place))).counts == built.summary.counts
+    assert place.read_bytes() != before["recipe.yaml"] and b"avg_logprob_min: -0.9" in place.read_bytes()
+    assert build_align(built.recipe).blocks_observed == 0  # unedited again, so it is replaced
+    assert place.read_bytes() == whole
 
 
 def test_another_observing_value_observes_again(built: Built, tiny_en: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from llaso import LLaSOModel, LLaSOProcessor
-from llaso_data import audio, checksums
+from llaso_data import audio, checksums, storage
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
@@ -31,6 +31,7 @@ from llaso_model.evaluate import noise, predict, tasks
 from llaso_model.evaluate.questions import Question, opened
 from llaso_model.evaluate.report import _curves
 from tests.conftest import Clip
+from tests.stores import BUCKET
 from tests.training_sets import made_model, write_speech
 
 TASKS = tasks.load()
@@ -159,6 +160,33 @@ def test_what_it_leaves_is_scored_again_as_a_folder(undisturbed, tmp_path):
     CliRunner().invoke(main, ["score", str(undisturbed), "--out", str(tmp_path)], catch_exceptions=False)
     first, again = (json.loads((folder / "scores.json").read_text()) for folder in (undisturbed, tmp_path))
     assert again["rows"] == first["rows"] and again["systems"] == first["systems"]
+
+
+def test_answers_and_scores_lie_on_a_store_as_on_a_disk(
+    model, speech, undisturbed, server, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    """On S3, a killed run's parts too; and neither leaves a folder ``s3:`` here."""
+    monkeypatch.chdir(tmp_path)
+    here, there = undisturbed, f"{BUCKET}/eval"
+    for name in ("run.json", "predictions/part-00000.jsonl"):
+        storage.write_bytes(f"{there}/{name}", (here / name).read_bytes())
+    made = storage.stat(f"{there}/predictions/part-00000.jsonl")
+    evaluated(model, "--data", speech, "--out", there, *ASKED)
+    assert storage.stat(f"{there}/predictions/part-00000.jsonl") == made
+    for name in ("run.json", "predictions.jsonl", "rows.parquet"):
+        assert storage.read_bytes(f"{there}/{name}") == (here / name).read_bytes()
+    for words in (
+        ("score", f"{there}/predictions.jsonl", "--out", f"{BUCKET}/scores"),
+        ("report", f"{BUCKET}/scores", "--out", f"{BUCKET}/report"),
+        ("report", there),
+    ):
+        CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    for name in ("scores/scores.json", "report/report.html", "eval/report.html"):
+        assert storage.exists(f"{BUCKET}/{name}")
+    assert storage.read_json(f"{BUCKET}/scores/scores.json")["rows"] == COUNT
+    storage.write_bytes(f"{BUCKET}/theirs/predictions.jsonl", b'{"id": "a"}')
+    assert "was not written by" in evaluated(model, "--data", speech, "--out", f"{BUCKET}/theirs", code=2).output
+    assert os.listdir(tmp_path) == []
 
 
 def test_another_model_or_other_options_in_the_same_folder_are_refused(model, speech, undisturbed, tmp_path):

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -270,8 +271,50 @@ def test_somebody_elses_tar_is_not_overwritten(built: Path, tmp_path: Path) -> N
     path = tmp_path / "out" / "shard-000000.tar"
     path.parent.mkdir()
     path.write_bytes(stdlib_tar({"a.txt": b"theirs"}))
-    with pytest.raises(LLaSOError, match="--overwrite"):
-        write(built, path.parent)
+    for overwrite in (False, True):
+        with pytest.raises(LLaSOError, match=r"shard-000000\.tar exists and was not written by"):
+            write(built, path.parent, overwrite=overwrite)
+
+
+def test_other_files_under_the_names_of_shards_stay(built: Path, tmp_path: Path) -> None:
+    """With --overwrite, too: it replaces shards, and nothing else."""
+    theirs = {
+        "manifest.json": b'{"audio_filepath": "a.wav"}\n',
+        "index.arrow": b"somebody's table",
+        "certificate.json": b'{"course": "first aid"}',
+        "shard-000001.arrow": b"somebody's table",
+        "shard-000002.tar": b"a tar of somebody's",
+    }
+    write(built, tmp_path / "shards")
+    for name, text in theirs.items():
+        # Alone, and beside finished shards of other options, where an index can be but our own, damaged.
+        for others in (False, True) if name != "index.arrow" else (False,):
+            out = tmp_path / f"{name}-{others}"
+            out.mkdir()
+            if others:
+                shutil.copytree(tmp_path / "shards", out, dirs_exist_ok=True)
+                (out / "shard-000001.tar").unlink()
+            (out / name).write_bytes(text)
+            before = contents(out)
+            with pytest.raises(LLaSOError, match=re.escape(name)):
+                write(built, out, seed=1, overwrite=True)
+            assert contents(out) == before
+
+
+def test_tars_that_were_indexed_are_not_overwritten_as_shards(built: Path, tmp_path: Path) -> None:
+    """Their manifest, sidecars and index are ours; the tars are not, even under the names of shards."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "shard-000000.tar").write_bytes(stdlib_tar({"a.wav": wav(0.5, 1)}))
+    foreign.index_foreign(str(out))
+    before = contents(out)
+    for names in ((), ("manifest.json",), ("index.arrow",)):
+        for name in names:
+            (out / name).unlink()
+            del before[name]
+        with pytest.raises(LLaSOError, match=r"choose another --out|was not written by `llaso-data shard`"):
+            write(built, out, overwrite=True)
+        assert contents(out) == before
 
 
 def test_an_unfinished_build_is_refused(built: Path, tmp_path: Path) -> None:
@@ -523,3 +566,14 @@ def test_indexing_never_replaces_what_is_not_an_index(built: Path, tmp_path: Pat
     with pytest.raises(LLaSOError, match="--out"):
         foreign.index_foreign(str(tmp_path / "x"))
     assert (tmp_path / "x" / "a.arrow").read_bytes() == b"somebody's table"
+    (tmp_path / "x" / "a.arrow").unlink()
+    (tmp_path / "x" / "index.arrow").write_bytes(b"somebody's table")
+    with pytest.raises(LLaSOError, match=r"index\.arrow exists and was not written by `llaso-data index`"):
+        foreign.index_foreign(str(tmp_path / "x"))
+    assert sorted(contents(tmp_path / "x")) == ["a.tar", "index.arrow"]
+    for name in ("manifest.json", "index.arrow"):  # a killed run of shard has neither yet
+        (tmp_path / "out" / name).unlink()
+    before = contents(tmp_path / "out")
+    with pytest.raises(LLaSOError, match=r"shard-000000\.arrow exists and was not written by `llaso-data index`"):
+        foreign.index_foreign(str(tmp_path / "out"))
+    assert contents(tmp_path / "out") == before

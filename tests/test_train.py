@@ -26,6 +26,7 @@ from llaso_model.train.fit import fit
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
 from tests.conftest import Clip
+from tests.test_run_folder import put
 from tests.training_sets import made_model, write_speech, write_texts
 
 RECIPES = Path(__file__).parent.parent / "pipelines"
@@ -211,11 +212,16 @@ def test_a_run_goes_on_with_fewer_ranks(start, speech, tmp_path):
 def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path):
     from llaso import LLaSOModel
     from llaso_model.train.build import load_model, trainee_of
-    from llaso_model.train.finish import TRAINED_FILE, merge
+    from llaso_model.train.finish import merge
+    from llaso_model.train.run_folder import TRAINED_FILE, stranger
 
     recipe = recipe_of(start, speech, model={"lora": LORA}, run={"max_steps": 3})
     train(recipe, str(tmp_path))
-    merge(tmp_path, tmp_path / "whole")
+    put(tmp_path / "whole", "config.json", text='{"model_type": "llaso"}')
+    put(tmp_path / "whole", "training.json", "model-00001-of-00002.safetensors")  # of another model
+    merge(tmp_path, tmp_path / "whole", overwrite=True)
+    assert not (tmp_path / "whole" / "model-00001-of-00002.safetensors").exists()
+    assert stranger(tmp_path / "whole") is None and not list(tmp_path.glob(".whole*"))
     assert (tmp_path / "whole" / "speech_decoder.safetensors").exists()
     from safetensors.torch import load_file
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
-from llaso_data import storage
+from llaso_data import outputs, storage
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
+from llaso_data.pipeline import commit
 from llaso_data.pipeline.commit import observed
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import GIVEN
+from llaso_data.shards import layout, manifest
 from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
@@ -54,7 +56,12 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     shards = storage.join(out, "shards")
     with ShardProgress() as shown:
         written = shard_dataset(
-            storage.join(out, "align"), shards, recipe.shard, recipe.run, overwrite=True, progress=shown.shard_done
+            storage.join(out, "align"),
+            shards,
+            recipe.shard,
+            recipe.run,
+            overwrite=_made_here(storage.join(out, "align"), shards),
+            progress=shown.shard_done,
         )
     print_shards(written.to_dict())
 
@@ -75,6 +82,15 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     click.echo(f"  .venv/bin/llaso-data build-align YOUR_FOLDER --asr {model} --out my-align")
     click.echo("\nThe dataset card, to look at and to listen to in a browser:")
     click.echo(page)
+
+
+def _made_here(align: str, shards: str) -> bool:
+    """Whether shards that are there came from an earlier demo's records, or are unfinished."""
+    stated = outputs.json_at(storage.join(shards, layout.MANIFEST))
+    if not manifest.is_manifest(stated, manifest.LLASO):
+        return True  # nothing but what a run of ours left is removed then
+    verdicts = (stated.get("source") or {}).get("verdicts")
+    return verdicts is not None and storage.exists(commit.verdicts_uri(align, verdicts))
 
 
 def word_errors(align: str, language: str) -> tuple[int, int, int]:

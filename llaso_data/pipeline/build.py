@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llaso_data
-from llaso_data import checksums, lock, sources, stopping, storage
+from llaso_data import checksums, lock, outputs, sources, stopping, storage
 from llaso_data.asr.engine import Statistics
 from llaso_data.asr.load import resolve
 from llaso_data.checkpoints import weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
-from llaso_data.pipeline import commit, engines, memory
+from llaso_data.pipeline import commit, engines, memory, recipe_file
 from llaso_data.pipeline.blocks import PlannedBlock, plan
 from llaso_data.pipeline.judge import JudgeResult, judge
-from llaso_data.pipeline.load import dump, judging_digest
+from llaso_data.pipeline.load import judging_digest
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input
@@ -88,6 +88,7 @@ def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummar
 
 def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: float) -> BuildSummary:
     out = held.uri
+    _refuse_foreign(out, recipe)
     notes: Counter[str] = Counter()
     readers = [
         sources.read(spec, notes) for spec in recipe.sources
@@ -100,7 +101,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
     verdicts = judging_digest(recipe, names)
     judged, made = _judge(recipe, out, names, verdicts)
     held.confirm()
-    storage.write_bytes(storage.join(out, "recipe.yaml"), dump(recipe).encode())
+    storage.write_bytes(storage.join(out, recipe_file.NAME), recipe_file.text_of(recipe).encode())
     checksums.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
     return BuildSummary(
         out=out,
@@ -114,6 +115,13 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
         max_failures=recipe.judge.max_failures,
         notes=dict(sorted(notes.items())),
     )
+
+
+def _refuse_foreign(out: str, recipe: Recipe) -> None:
+    """What this run would replace is build-align's, before anything is read or written. Raises LLaSOError."""
+    uri = commit.manifest_uri(out)
+    outputs.refuse(uri, "llaso-data build-align", lambda uri: commit.is_manifest(outputs.json_at(uri)))
+    recipe_file.refuse(out, recipe, outputs.json_at(uri))
 
 
 @dataclass(slots=True)

@@ -42,13 +42,18 @@ def manifest(out: str) -> dict[str, Any]:
             f"{out}: no finished run of build-align ({path} is missing); run `llaso-data build-align` to its end first"
         ) from error
     except ValueError as error:
-        raise LLaSOError(f"{path} is not JSON: {error}; run `llaso-data build-align` again") from error
-    named = stated.get("blocks") if isinstance(stated, dict) else None
-    if not isinstance(named, list) or not all(map(_is_name, [*named, stated.get("verdicts")])):
+        raise LLaSOError(f"{path} is not JSON: {error}; remove it and run `llaso-data build-align` again") from error
+    if not is_manifest(stated):
         raise LLaSOError(f"{path} is not the manifest of `llaso-data build-align`")
     if stated.get("format_version") != FORMAT_VERSION:
         raise LLaSOError(f"{path} has format version {stated.get('format_version')}, this LLaSO reads {FORMAT_VERSION}")
     return stated
+
+
+def is_manifest(stated: Any) -> bool:
+    """Whether JSON has what every version's manifest of build-align has."""
+    named = stated.get("blocks") if isinstance(stated, dict) else None
+    return isinstance(named, list) and all(map(_is_name, [*named, stated.get("verdicts")]))
 
 
 def _is_name(name: object) -> bool:

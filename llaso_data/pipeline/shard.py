@@ -21,10 +21,10 @@ from llaso_data import audio, lock, records, sandbox, stopping, storage
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.filters import columns
 from llaso_data.instruct import asr
-from llaso_data.pipeline import commit, recipe
+from llaso_data.pipeline import commit, recipe, shard_folder
 from llaso_data.pipeline.shard_plan import Plan, plan
 from llaso_data.records import Utterance
-from llaso_data.shards import certificate, index, layout, manifest, tar, writer
+from llaso_data.shards import certificate, layout, manifest, writer
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.layout import Sample
 
@@ -133,7 +133,7 @@ def _shard(
     )  # fmt: skip
     storage.sweep(out)
     storage.sweep_scratch()
-    _clear(out, dataset, overwrite)
+    shard_folder.clear(out, dataset, overwrite)
     results: list[ShardResult] = []
 
     def note(result: ShardResult) -> None:
@@ -339,38 +339,3 @@ def _finish(
         options={**spec.model_dump(), "templates": asr.templates_digest()},
         source=planned.provenance,
     )
-
-
-def _clear(out: str, dataset: str, overwrite: bool) -> None:
-    """Refuse, or with ``overwrite`` remove, shards in the output folder that this run would not have made.
-
-    A tar without a sidecar is what a killed run of ours leaves behind, if its header is ours.
-    """
-    present = {row["path"]: row for row in storage.listing(out)}
-    shards = sorted(name for name in present if layout.shard_number(name) is not None)
-    stated = manifest.plan_of(out)
-    if stated is None and layout.MANIFEST in present:
-        raise LLaSOError(f"{out} has a {layout.MANIFEST} of something else; choose another --out")
-    if stated is None:
-        stated = next(filter(None, (_dataset_of(out, name, present) for name in shards)), dataset)
-    if stated == dataset:
-        return
-    if not overwrite:
-        raise LLaSOError(
-            f"{out} holds shards of other records or options; choose another --out, or pass --overwrite to replace them"
-        )
-    fs, root = storage.filesystem(out)
-    summaries = [name for name in (layout.MANIFEST, layout.CERTIFICATE, layout.INDEX) if name in present]
-    for name in [*summaries, *(n for n in shards if n.endswith(".arrow")), *(n for n in shards if n.endswith(".tar"))]:
-        fs.rm_file(storage.join(root, name))
-
-
-def _dataset_of(out: str, name: str, present: dict[str, Any]) -> str | None:
-    """Which set of shards a file belongs to; None where it is the unfinished work of a run of ours."""
-    if name.endswith(".arrow"):
-        info = index.sidecar_info(storage.join(out, name))
-        return "unknown" if info is None else info.dataset
-    if layout.sidecar_name(name) in present:
-        return None
-    with storage.open_read(storage.join(out, name)) as file:
-        return None if tar.is_ours(file.read(tar.BLOCK_BYTES)) else "unknown"

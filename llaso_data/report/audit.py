@@ -116,8 +116,10 @@ def settle(found: Sample) -> Status:
     """How far the audit is, from all auditors' files; when it is done, its certificate lies in the output afterwards.
 
     A certificate of this sample that no longer follows from the answers is taken away. Several processes may settle at
-    once: each looks again after it has written, so the last one leaves what follows from all answers.
+    once: each looks again after it has written, so the last one leaves what follows from all answers. Raises LLaSOError
+    where something else has the certificate's name.
     """
+    certificate.refuse(found.align, "llaso-data audit")
     place = storage.join(found.align, layout.CERTIFICATE)
     written: Status | None = None
     while True:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Mapping, Sequence
 
-from llaso_data import audio, storage
+from llaso_data import audio, outputs, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.report import answers
+from llaso_data.report.answers import Answer
 from llaso_data.report.audit import Item, Sample
 from llaso_data.report.audit_page import item_pcm
 from llaso_data.report.listen import where
 
 COLUMNS = ("item", "answer", "text", "sound", "language", "corpus", "place", "words", "id", "heard")
 
+_BY = "llaso-data audit --export"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
 _PROBLEMS_SHOWN = 10
 
@@ -23,31 +26,71 @@ _PROBLEMS_SHOWN = 10
 def write(sample: Sample, target: str, auditor: str | None = None, languages: tuple[str, ...] = ()) -> str:
     """Writes the sample as CSV (UTF-8) and each sound as FLAC into a folder of the same name; says what it wrote.
 
-    With `auditor` their answers so far are filled in. A sound that cannot be had is said in its cell.
+    With `auditor` their answers so far are filled in. A sound that cannot be had is said in its cell. Raises
+    LLaSOError where the table is there already and says something else, for somebody may have filled it in, or where
+    a sound would replace another file.
     """
     items = [item for item in sample.items if not languages or item.stratum[0] in languages]
     given = answers.everyone(sample.align, sample.verdicts)
     mine = {} if auditor is None else given.get(answers.clean_name(auditor), {})
+    said = [_answer_of(item, mine) for item in items]
+    silent = [_row(number, item, "", answer) for number, (item, answer) in enumerate(zip(items, said, strict=True), 1)]
+    outputs.refuse(target, _BY, lambda uri: _says_no_more(uri, silent), "--export")
     folder = target.removesuffix(".csv") + "-sounds"
+    sounds = _sounds(items, folder, target)
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
     writer.writerow(COLUMNS)
-    missing = 0
-    for number, item in enumerate(items, 1):
+    for number, (item, sound, answer) in enumerate(zip(items, sounds, said, strict=True), 1):
+        cell = str(sound) if isinstance(sound, LLaSOError) else sound
+        writer.writerow(_row(number, item, cell, answer))
+    storage.write_bytes(target, rows.getvalue().encode("utf-8-sig"))  # so that spreadsheets see that it is UTF-8
+    missing = sum(isinstance(sound, LLaSOError) for sound in sounds)
+    trouble = f"; {missing} sounds cannot be had, see their cells" if missing else ""
+    return f"{len(items):,} items written to {target}, their sounds to {folder}{trouble}"
+
+
+def _sounds(items: list[Item], folder: str, target: str) -> list[str | LLaSOError]:
+    """Each item's sound as the table names it, written into the folder, or why it cannot be had.
+
+    A file that is there already must be the very sound; such files are looked at before any is written.
+    """
+    there = {row["path"] for row in storage.listing(folder)}
+    names = [f"{number:04d}.flac" for number in range(1, len(items) + 1)]
+    found: dict[str, str | LLaSOError] = {}
+    for name, item in sorted(zip(names, items, strict=True), key=lambda one: one[0] not in there):
+        uri = storage.join(folder, name)
         try:
-            sound = storage.join(folder, f"{number:04d}.flac")
-            storage.write_bytes(sound, audio.encode(item_pcm(item), "flac"))
-            said = os.path.relpath(sound, os.path.dirname(target) or ".") if storage.is_local(target) else sound
+            data = audio.encode(item_pcm(item), "flac")
         except storage.StoreError:
             raise
         except LLaSOError as error:
-            said, missing = str(error), missing + 1
-        entry = mine.get(item.utterance.id)
-        answer = entry.answer if entry is not None and entry.heard == item.heard else None
-        writer.writerow(map(_inert, _row(number, item, said, answer or "")))
-    storage.write_bytes(target, rows.getvalue().encode("utf-8-sig"))  # so that spreadsheets see that it is UTF-8
-    trouble = f"; {missing} sounds cannot be had, see their cells" if missing else ""
-    return f"{len(items):,} items written to {target}, their sounds to {folder}{trouble}"
+            found[name] = error
+            continue
+        if name not in there:
+            storage.write_bytes(uri, data)
+        elif storage.read_bytes(uri) != data:
+            raise outputs.foreign(uri, _BY, "--export")
+        found[name] = os.path.relpath(uri, os.path.dirname(target) or ".") if storage.is_local(target) else uri
+    return [found[name] for name in names]
+
+
+def _says_no_more(uri: str, rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a table that is there has the rows of the new one, their sounds aside, and no answer besides."""
+    try:
+        old = [row for _, row in _rows(uri)]
+    except LLaSOError:
+        return False
+    new = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    bare = {"answer": "", "sound": ""}
+    return [{**row, **bare} for row in old] == [{**row, **bare} for row in new] and all(
+        _normalized(before["answer"]) in ("", after["answer"]) for before, after in zip(old, new, strict=True)
+    )
+
+
+def _answer_of(item: Item, said: Mapping[str, Answer]) -> str:
+    entry = said.get(item.utterance.id)
+    return entry.answer or "" if entry is not None and entry.heard == item.heard else ""
 
 
 def read(sample: Sample, source: str, auditor: str) -> str:
@@ -59,7 +102,7 @@ def read(sample: Sample, source: str, auditor: str) -> str:
     said: list[tuple[str, str, str | None]] = []
     problems = []
     for line, row in _rows(source):
-        answer = "_".join((row.get("answer") or "").lower().replace("_", " ").split())
+        answer = _normalized(row.get("answer"))
         item = known.get(row.get("id") or "")
         if not answer:
             continue
@@ -85,7 +128,13 @@ def _row(number: int, item: Item, sound: str, answer: str) -> tuple[str, ...]:
     utterance = item.utterance
     words = " ".join(f"{word.text}[{word.start_s:.2f}-{word.end_s:.2f}]" for word in utterance.words)
     judged = (utterance.id, item.heard)
-    return (str(number), answer, utterance.text or "", sound, *item.stratum, where(utterance), words, *judged)
+    cells = (str(number), answer, utterance.text or "", sound, *item.stratum, where(utterance), words, *judged)
+    return tuple(map(_inert, cells))
+
+
+def _normalized(answer: str | None) -> str:
+    """An answer as people type it, as it is stored."""
+    return "_".join((answer or "").lower().replace("_", " ").split())
 
 
 def _inert(cell: str) -> str:

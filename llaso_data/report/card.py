@@ -8,7 +8,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import outputs, storage
+from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.commit import manifest_uri
 from llaso_data.report import listen, page, sections
 from llaso_data.report.card_data import Survey, survey
@@ -18,6 +19,7 @@ from llaso_data.report.figures import HEIGHT, MARGIN, histogram_figure, view
 from llaso_data.report.reasons import MEASURES
 from llaso_data.shards import certificate
 
+_BY = "llaso-data card"
 _LABELS = {
     "duration_min_s": "shortest",
     "duration_max_s": "longest",
@@ -40,9 +42,11 @@ def write_card(align: str, target: str | None = None, *, examples: int = 10, tit
     """Writes the card of build-align's output `align` and returns where: `target`, or ``card.html`` in the output.
 
     `examples` are shown of the accepted and of every rule that rejects. `title` is the page's heading; without it the
-    output's folder gives the name. Raises LLaSOError where there is no finished run.
+    output's folder gives the name. Raises LLaSOError where there is no finished run, or where the page would replace
+    a file that is no card.
     """
     target = target or storage.join(align, "card.html")
+    outputs.refuse(target, _BY, outputs.marked(f'<meta name="generator" content="{_BY}">'))
     storage.write_bytes(target, render(align, examples=examples, title=title).encode("utf-8"))
     return target
 
@@ -66,7 +70,7 @@ def _context(align: str, found: Survey, title: str | None) -> dict[str, Any]:
     manifest = found.manifest
     rejected, failed = sections.reasons(found)
     shown = charts(found)
-    said = storage.join(align, "recipe.yaml")
+    said = storage.join(align, recipe_file.NAME)
     return {
         "title": sections.name_of(align, title),
         "align": align,

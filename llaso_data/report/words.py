@@ -13,6 +13,9 @@ from llaso_data.pipeline.commit import observed
 from llaso_data.records import Utterance
 from llaso_data.uris import shown
 
+BY = "llaso-data words"
+"""What the picture names as its maker."""
+
 _COLOURS = ("#1f77b4", "#d2691e")
 
 
@@ -48,5 +51,4 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
         axis.tick_params(labelsize=7)
     axes[-1, 0].set_xlabel("seconds")
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    pictures.save(figure, str(path), BY, dpi=100)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llaso_data import checksums, storage
+from llaso_data import checksums, outputs, storage
 from llaso_data.filters import acceptance
 from llaso_data.filters.acceptance import CONFIDENCE, GOOD
 from llaso_data.shards import layout, schemas
@@ -62,11 +62,19 @@ def carry(align: str, out: str, manifest: Mapping[str, Any]) -> Standing:
 
 def remove(place: str) -> None:
     """Take a certificate away, if one lies there; nothing else is touched."""
-    said = _read(place)
-    if isinstance(said, dict) and said.get("format") == layout.CERTIFICATE_FORMAT:
+    if is_certificate(place):
         fs, path = storage.filesystem(place)
         with storage.writing(place):
             fs.rm_file(path)
+
+
+def refuse(folder: str, by: str) -> None:
+    """Refuses where a certificate may come to lie in the folder, and something else does. Raises LLaSOError."""
+    outputs.refuse(storage.join(folder, layout.CERTIFICATE), by, is_certificate)
+
+
+is_certificate = outputs.json_of(layout.CERTIFICATE_FORMAT)
+"""Whether a file is a certificate, of whatever dataset."""
 
 
 def faults(said: Any) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import lock, records, storage
+from llaso_data import lock, outputs, records, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import foreign_scan, index, layout, manifest
 from llaso_data.shards.foreign_scan import Findings
@@ -226,17 +226,18 @@ def _plan(uri: str, root: str, out: str, language: str | None, task: str | None)
 
 
 def _refuse_to_replace(out: str, tasks: Iterable[IndexTask]) -> None:
-    path = storage.join(out, layout.MANIFEST)
-    if storage.exists(path):
-        try:
-            found = storage.read_json(path)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or found.get("profile") != manifest.FOREIGN:
-            raise LLaSOError(f"{path} exists and was not written by `llaso-data index`; write elsewhere with --out")
+    by, path = "llaso-data index", storage.join(out, layout.MANIFEST)
+    outputs.refuse(path, by, lambda uri: manifest.is_manifest(outputs.json_at(uri), manifest.FOREIGN))
+    if not outputs.is_there(path):
+        outputs.refuse(storage.join(out, layout.INDEX), by, index.is_index)
     for task in tasks:
-        if index.sidecar_info(task.sidecar) is None and storage.exists(task.sidecar):
-            raise LLaSOError(f"{task.sidecar} exists and is no index of ours; write elsewhere with --out")
+        outputs.refuse(task.sidecar, by, _is_sidecar)
+
+
+def _is_sidecar(uri: str) -> bool:
+    """Whether it is of a tar that was indexed, and not of a shard of ours, which belongs to a dataset."""
+    info = index.sidecar_info(uri)
+    return info is not None and not info.dataset
 
 
 def _sha256(uri: str) -> str:

@@ -168,6 +168,14 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> N
     _write(uri, schema, (_numbered(sidecar, number) for number, (sidecar, _) in enumerate(sidecars)))
 
 
+def is_index(uri: str) -> bool:
+    """Whether a file is an index that :func:`write_index` made."""
+    try:
+        return "llaso.shards" in stated(open_arrow(uri, whole=False, trusted=True), uri)
+    except (FileNotFoundError, ShardError):
+        return False
+
+
 def open_arrow(uri: str, whole: bool = True, trusted: bool = False) -> pa.Table:
     """The table of an index: mapped where it is local, else read. Its checksum is compared, unless it is ``trusted``.
 

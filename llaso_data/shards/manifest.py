@@ -93,6 +93,10 @@ def plan_of(uri: str) -> str | None:
         manifest = checksums.read_json(storage.join(uri, layout.MANIFEST), "; remove it and run the command again")
     except (FileNotFoundError, ValueError):
         return None
-    if not isinstance(manifest, dict) or manifest.get("format") != layout.FORMAT:
-        return None
-    return str(manifest.get("plan"))
+    return str(manifest.get("plan")) if is_manifest(manifest) else None
+
+
+def is_manifest(stated: Any, profile: str | None = None) -> bool:
+    """Whether JSON is a manifest of shards: of any, or of those that are ours (:data:`LLASO`) or were indexed."""
+    known = isinstance(stated, dict) and stated.get("format") == layout.FORMAT
+    return known and profile in (None, stated.get("profile"))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llaso_data import storage
+from llaso_data import outputs, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 
 _KEPT = ".kept"
 _PART = ".part"
+_NAME = re.compile(rf"[0-9a-f]{{32}}({re.escape(_KEPT)}|{re.escape(_PART)})")
 
 
 class FileCache:
@@ -27,7 +29,7 @@ class FileCache:
     def __init__(self, folder: str, limit_bytes: int) -> None:
         if limit_bytes < 1:
             raise LLaSOError("the cache's limit is at least one byte")
-        self.folder = Path(storage.absolute(folder))
+        self.folder = outputs.on_disk(folder, "the cache")
         self.limit_bytes = limit_bytes
         with storage.writing(folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,10 +107,11 @@ class FileCache:
             for entry in os.scandir(self.folder):
                 with suppress(FileNotFoundError):
                     status = entry.stat()
-                    if entry.name.endswith(_KEPT):
-                        kept.append((status.st_mtime, status.st_size, entry.path))
-                    elif not entry.name.endswith(_PART) or _abandoned(entry.path):
+                    named = _NAME.fullmatch(entry.name)  # others' files in the folder are neither counted nor removed
+                    if named is None or (named[1] == _PART and _abandoned(entry.path)):
                         continue
+                    if named[1] == _KEPT:
+                        kept.append((status.st_mtime, status.st_size, entry.path))
                     total += status.st_size
             for _, size, path in sorted(kept):
                 if total + room_bytes <= self.limit_bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,9 @@ from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import Mixture
 from llaso_data.stream.plan import Ints
 from llaso_data.stream.windows import Cursor, Plan, Window, turns
+
+BY = "llaso-data plan"
+"""What the picture names as its maker."""
 
 STRETCH = 32  # samples that follow each other, of which it is counted how many shards they come from
 LOOKED_AT = 50  # windows, spread over the epoch, whose samples are looked at one by one
@@ -164,9 +166,7 @@ def draw(found: Simulation, path: str) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     title = f"{found.samples:,} samples, {found.steps:,} steps of {found.micro_batches}; {found.padding:.1%} padding"
     figure.suptitle(title, x=0.01, ha="left")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    pictures.save(figure, path, BY, dpi=110)
 
 
 def _batches(window: Window) -> tuple[Ints, Ints]:

@@ -125,8 +125,10 @@ def _system_of(path: str, folders: list[str]) -> str:
 
 def _files(path: str) -> Iterator[tuple[str, bytes]]:
     """(name within the source, bytes) of every JSON file, in the order of names."""
-    if os.path.isfile(path) and path.endswith(_ENDINGS):
-        yield os.path.basename(path), _whole(path)
+    if (os.path.isfile(path) or not storage.is_local(path)) and path.endswith(_ENDINGS):
+        yield path.rpartition("/")[2], _whole(path)
+    elif not storage.is_local(path):
+        raise LLaSOError(f"{path}: of a store only single files that end in {' or '.join(_ENDINGS)} are read")
     elif os.path.isfile(path):
         yield from _tar_files(path)
     elif os.path.isdir(path):
@@ -148,7 +150,7 @@ def _whole(path: str) -> bytes:
     Raises DamagedError.
     """
     data, folder = storage.read_bytes(path), os.path.dirname(path)
-    if os.path.basename(path) == PREDICTIONS and os.path.exists(run := os.path.join(folder, RUN)):
+    if os.path.basename(path) == PREDICTIONS and storage.exists(run := os.path.join(folder, RUN)):
         said = checksums.read_json(run, "; run llaso-model evaluate again")
         files = said.get("files") if isinstance(said, dict) else None
         if isinstance(files, dict) and files.get(PREDICTIONS, own := checksums.of_bytes(data)) != own:

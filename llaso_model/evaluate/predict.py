@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data import checksums, storage
+from llaso_data import checksums, outputs, storage
 from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
@@ -28,17 +28,18 @@ from llaso_data.stream.fetch import Bad
 from llaso_data.stream.loader import placed
 from llaso_data.stream.plan import key_of, padded
 from llaso_model.conversations import answers, text_of
-from llaso_model.evaluate import layouts, tasks
+from llaso_model.evaluate import layouts, score, tasks
 from llaso_model.evaluate.noise import Condition, noise_of, noise_sweep, variants
 from llaso_model.evaluate.questions import Question, Questions, opened, with_sounds
 from llaso_model.train.distributed import own_device
-from llaso_model.train.finish import MODEL_FOLDER
+from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
 RUN, PARTS = layouts.RUN, "predictions"
+_BY = "llaso-model evaluate"
 _TEMPLATES = ("chat_template.jinja", "processor_config.json")  # beside what weights_digest reads
 _SAY_EVERY_S = 10.0
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S, _ASK_EVERY_S = 0.5, 5.0  # on a disk, of a store
 
 Say = Callable[[str], None]
 
@@ -86,8 +87,9 @@ class Work:
 def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
     """Makes this rank's parts in the folder ``out``, those that are not there yet. ``say`` is told how far it is.
 
-    Raises LLaSOError where the model, the data or an option cannot be used, or ``out`` has another run's parts.
+    Raises LLaSOError where the model, the data or an option cannot be used, or ``out`` has what is not of this run.
     """
+    _refuse_foreign(out)
     rank, world_size = placed(None, None)
     folder = checkpoint("MODEL", said.model, None, kind="llaso")
     questions = opened(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
@@ -104,7 +106,8 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
             "parts": len(plan),
         },
     )
-    todo = [number for number in range(rank, len(plan), world_size) if not os.path.exists(_part(out, number))]
+    there = _there(out)
+    todo = [number for number in range(rank, len(plan), world_size) if _part(out, number) not in there]
     if not todo:
         return
     answer = _answerer(folder, said)
@@ -134,7 +137,7 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     """Waits for the parts of all ranks and writes ``predictions.jsonl``: its path, and what was skipped and why."""
     run = _known(storage.join(out, RUN))
     parts = [_part(out, number) for number in range(run["parts"])]
-    _await(parts, say)
+    _await(out, parts, say)
     storage.sweep(storage.join(out, PARTS))
     answered, skipped = [], []
     for path in parts:
@@ -152,13 +155,20 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     return whole, skipped
 
 
-def _await(parts: Sequence[str], say: Say) -> None:
-    missing = [path for path in parts if not os.path.exists(path)]
+def _await(out: str, parts: Sequence[str], say: Say) -> None:
+    """Returns once all parts are there, on a disk or a store."""
+    missing = len(set(parts) - _there(out))
     if missing:
-        say(f"{len(missing):,} batches of other ranks are awaited")
+        say(f"{missing:,} batches of other ranks are awaited")
     while missing:
-        time.sleep(_LOOK_EVERY_S)
-        missing = [path for path in missing if not os.path.exists(path)]
+        time.sleep(_LOOK_EVERY_S if storage.is_local(out) else _ASK_EVERY_S)
+        missing = len(set(parts) - _there(out))
+
+
+def _there(out: str) -> set[str]:
+    """The parts that are made, by one listing."""
+    folder = storage.join(out, PARTS)
+    return {storage.join(folder, row["path"]) for row in storage.listing(folder)}
 
 
 def on_ray(said: Evaluation, out: str, workers: int, address: str | None) -> None:
@@ -260,6 +270,17 @@ def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[
     return answer
 
 
+def _refuse_foreign(out: str) -> None:
+    """What lies under a run's names is a run's. Raises LLaSOError before anything is asked."""
+    # In this order: another rank may be beginning, and it writes the parts last.
+    names = [PARTS] if storage.listing(storage.join(out, PARTS)) else []
+    names += [layouts.PREDICTIONS] if outputs.is_there(storage.join(out, layouts.PREDICTIONS)) else []
+    outputs.refuse(storage.join(out, RUN), _BY, outputs.json_of(FORMAT))
+    if names and not storage.exists(storage.join(out, RUN)):
+        raise outputs.foreign(storage.join(out, names[0]), _BY)
+    score.refuse_foreign(out, _BY)
+
+
 def _agree(path: str, run: dict[str, Any]) -> None:
     """Notes what the folder's parts are of. Raises LLaSOError where they are of another run."""
     try:
@@ -269,7 +290,7 @@ def _agree(path: str, run: dict[str, Any]) -> None:
         return
     if other := [name for name, value in run.items() if known.get(name) != value]:
         raise LLaSOError(
-            f"{os.path.dirname(path)} has predictions of another run: {', '.join(other)} differ; give another --out"
+            f"{path.rpartition('/')[0]} has predictions of another run: {', '.join(other)} differ; give another --out"
         )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import outputs, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.report import page
 from llaso_model.evaluate import samples, score, store, summary, tasks, unjudged
@@ -16,6 +15,7 @@ from llaso_model.evaluate.rows import METRICS, Row
 from llaso_model.evaluate.tasks import Tasks
 
 EACH = 6  # worst rows of a set and system that are shown
+_BY = "llaso-model report"
 _GROUPS = {
     "linguistic": "Linguistic",
     "semantic": "Semantic",
@@ -44,15 +44,16 @@ def report(
 
     Several folders are put together: their systems are compared as if they had been scored at once. `audio_root` is
     the folder that the rows' audio paths are relative to. Raises LLaSOError for folders that are no scores, or that
-    hold one system twice.
+    hold one system twice, and where a report would replace other files.
     """
     if not folders:
         raise LLaSOError("name a folder that llaso-model score wrote")
+    target = out or folders[0]
+    html, json_path = storage.join(target, "report.html"), storage.join(target, "report.json")
+    outputs.refuse(html, _BY, outputs.marked(f'<meta name="generator" content="{_BY}">'))
+    outputs.refuse(json_path, _BY, outputs.json_of(score.FORMAT))
     declared = tasks.load(tasks_path)
     rows, said = together(folders, declared)
-    target = out or folders[0]
-    os.makedirs(target, exist_ok=True)
-    html, json_path = storage.join(target, "report.html"), storage.join(target, "report.json")
     ratings = results(folders)
     storage.write_json(json_path, {**said, "ratings": ratings})
     text = render(rows, said, declared, title=title, audio_root=audio_root, each=each, ratings=ratings)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
-from llaso_data import checksums, storage
+from llaso_data import checksums, outputs, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_model.evaluate import intervals, layouts, store, summary, tasks
@@ -24,6 +24,7 @@ from llaso_model.evaluate.tasks import Tasks
 
 FORMAT, FORMAT_VERSION = "llaso-scores", 1
 _PACKAGES = ("llaso", "jiwer", "rapidfuzz", "sacrebleu", "scipy", "numpy", "whisper-normalizer")
+_RECORD = b'{"digest": "'  # how a line of a judge's record begins
 _FEW = 2000  # rows that are scored sooner than a process starts
 
 Say = Callable[[str], None]
@@ -47,22 +48,40 @@ def score(
     With a `judge` open answers are rated by it, `votes` times; what it says is kept in ``judgements.jsonl`` in `out`.
     Else published judgements count, where the sources hold some. `say` is told what is being done.
     `skipped` are samples without an answer, to be listed with what was not read.
-    Raises LLaSOError for what cannot be read.
+    Raises LLaSOError for what cannot be read, and before any work where `out` has files of these names that are not
+    scores.
     """
+    record = storage.join(out, "judgements.jsonl")
+    if judge is not None:
+        os.makedirs(outputs.on_disk(out, "a judge's record"), exist_ok=True)
+        outputs.refuse(record, "llaso-model score", _is_record)
+    refuse_foreign(out, "llaso-model score")
     declared = tasks.load(tasks_path)
     read = layouts.read(list(sources), declared)
     systems = len({one.system for one in read.predictions})
     by = None
     say(f"{len(read.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
-        os.makedirs(out, exist_ok=True)
-        kept = Recorded(storage.join(out, "judgements.jsonl"), judge, say=say)
+        kept = Recorded(record, judge, say=say)
         found = judged(kept, _questions(read, declared), votes)
         read = replace(read, judgements=found.scores)
         by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **found.as_json()}
     rows = scored(read, tasks_path, declared, workers or _cpus())
     say("scored; intervals and pairs are being computed")
     return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by)
+
+
+def refuse_foreign(out: str, by: str) -> None:
+    """Refuses a folder with other files under the names of scores. Raises LLaSOError, in the command's name ``by``."""
+    outputs.refuse(storage.join(out, "scores.json"), by, outputs.json_of(FORMAT))
+    if not storage.exists(storage.join(out, "scores.json")):  # beside ours they are ours
+        outputs.refuse(storage.join(out, "rows.parquet"), by, store.is_rows)
+
+
+def _is_record(uri: str) -> bool:
+    """Whether it begins as a judge's record, which a kill may have cut off in its first line."""
+    first, ended, _ = storage.read_bytes(uri).partition(b"\n")
+    return b"digest" in first if ended else _RECORD.startswith(first[: len(_RECORD)])
 
 
 def _cpus() -> int:
@@ -97,7 +116,6 @@ def write(
         "skipped": list(skipped),
         **summary.summarise(rows, declared, seed, asked=judged_by is not None),
     }
-    os.makedirs(out, exist_ok=True)
     store.write(rows, storage.join(out, "rows.parquet"))
     checksums.write_json(storage.join(out, "scores.json"), said)
     return said

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from llaso_data import sealed
+from llaso_data import sealed, storage
 from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate.layouts import Prediction
@@ -35,6 +35,18 @@ def write(rows: Sequence[Row], path: str) -> None:
     stats = [[(name, list(values)) for name, values in sorted(row.stats.items())] for row in rows]
     arrays["stats"] = pa.array(stats, pa.map_(text, pa.list_(pa.float64())))
     sealed.write_parquet(path, pa.table(arrays), compression="zstd")
+
+
+def is_rows(path: str) -> bool:
+    """Whether a file has the columns of rows, by its schema alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with storage.open_read(path) as file:
+            return {*_PREDICTION, *_ROW, "stats"} <= set(pq.read_schema(file).names)
+    except (pa.ArrowInvalid, OSError):
+        return False
 
 
 def read(path: str) -> list[Row]:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import nn
 
-from llaso_data import checksums
+from llaso_data import checksums, outputs
 from llaso_data.checkpoints import checkpoint, loading, pretrained
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
@@ -24,6 +24,7 @@ from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
 from llaso_model.train.objectives import Trainee
 
 HEADS_FILE = "heads.safetensors"
+TRAINING_FILE = "training.json"
 
 
 def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
@@ -201,26 +202,20 @@ def save_model(
 ) -> None:
     """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole.
 
-    Its ``generate`` ends where the chat template ends a turn, as it was taught.
-
-    With the recipe that it was trained by, and the checksums of all its files.
+    Its ``generate`` ends where the chat template ends a turn, as it was taught. It has the recipe that it was trained
+    by, and the checksums of all its files. What has its name before is removed: ask first whether it may be.
     """
-    import shutil
-
     from safetensors.torch import save_file
 
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
     model.stop_at(processor.stop_tokens())
-    model.save_pretrained(part)
-    processor.save_pretrained(part)
-    if trainee is not None:
-        heads = trainee.heads.state_dict()
-        save_file({name: value.detach().contiguous() for name, value in heads.items()}, part / HEADS_FILE)
-        if trainee.decoder is not None:
-            trainee.decoder.save(part)
-    if recipe is not None:
-        (part / "training.json").write_text(recipe.model_dump_json(indent=1))
-    checksums.note_folder(part)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with outputs.whole_folder(folder) as part:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
+        if trainee is not None:
+            heads = trainee.heads.state_dict()
+            save_file({name: value.detach().contiguous() for name, value in heads.items()}, part / HEADS_FILE)
+            if trainee.decoder is not None:
+                trainee.decoder.save(part)
+        if recipe is not None:
+            (part / TRAINING_FILE).write_text(recipe.model_dump_json(indent=1))
+        checksums.note_folder(part)

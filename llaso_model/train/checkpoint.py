@@ -21,13 +21,15 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from llaso_data import checksums, storage
+from llaso_data import checksums, outputs, storage
 from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_model.train.build import trained
 from llaso_model.train.distributed import Place
 
+CHECKPOINTS_FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d{8})")
+_UNFINISHED = re.compile(r"step-\d{8}\.part")
 _PROGRESS = "progress.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
@@ -72,9 +74,17 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         place.wait()
         if place.leads:
-            for left in folder.glob("*.part"):
-                shutil.rmtree(left)
+            for left in folder.iterdir():
+                if _UNFINISHED.fullmatch(left.name):
+                    shutil.rmtree(left)
         place.wait()
+
+    @staticmethod
+    def are_in(folder: Path) -> bool:
+        """Whether a folder has a checkpoint of ours, maybe damaged."""
+        named = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
+        said = [outputs.json_at(str(path / _PROGRESS)) for path in named]
+        return any(isinstance(one, dict) and {"step", "stream", "recipe"} <= set(one) for one in said)
 
     def steps(self) -> list[int]:
         """Of the checkpoints that are whole, ascending."""

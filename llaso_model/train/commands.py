@@ -72,16 +72,18 @@ def train(
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.option("--out", metavar="DIR", help="Default: RUN/model.")
-def merge(run: str, out: str | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace another model in --out.")
+def merge(run: str, out: str | None, overwrite: bool) -> None:
     """Write a run's whole model, with its adapters folded in, as a folder for from_pretrained."""
     from pathlib import Path
 
-    from llaso_model.train.finish import MODEL_FOLDER
+    from llaso_data import outputs
     from llaso_model.train.finish import merge as merged
+    from llaso_model.train.run_folder import MODEL_FOLDER
 
-    folder = Path(out) if out else Path(run) / MODEL_FOLDER
-    merged(Path(run), folder)
-    click.echo(folder)
+    folder = outputs.on_disk(out, "a model") if out else Path(run) / MODEL_FOLDER
+    merged(Path(run), folder, overwrite)
+    click.echo(out or folder)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from llaso_data import settings
+from llaso_data.records import digest
 from llaso_data.settings import Part, Problem
 from llaso_data.stream.mixture import Change, Mixture, Source, problems
 
@@ -143,6 +144,12 @@ class TrainRecipe(Part):
     objectives: Objectives = Objectives()
     optimizer: Optimizer = Optimizer()
     run: RunPart = RunPart()
+
+
+def identity(recipe: TrainRecipe) -> str:
+    """What must stay the same within a run: not where data lie, nor how often something is told or saved."""
+    part = recipe.model_dump(mode="json", include={"model", "objectives", "optimizer"})
+    return digest(repr(part), recipe.run.seed, recipe.run.precision)
 
 
 def load(path: str | None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> TrainRecipe:

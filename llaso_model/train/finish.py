@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from llaso_data import sealed
+from llaso_data import sealed, storage
 from llaso_data.checkpoints import loading
 from llaso_data.errors import LLaSOError
+from llaso_model.train import run_folder
 from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
 from llaso_model.train.log import read_recipe
+from llaso_model.train.run_folder import MODEL_FOLDER, TRAINED_FILE
 
 if TYPE_CHECKING:
     from llaso_model.train.loop import Run
-
-TRAINED_FILE = "trained.safetensors"
-MODEL_FOLDER = "model"
 
 
 def finished(run: Run, folder: Path) -> None:
@@ -27,22 +26,36 @@ def finished(run: Run, folder: Path) -> None:
     if run.place.leads:
         from safetensors.torch import save_file
 
-        part = folder / (TRAINED_FILE + ".part")
         weights = {name: state[name].contiguous() for name, _ in trained(run.trainee)}
-        save_file(weights, part, metadata={sealed.FIELD: sealed.BLANK})
-        sealed.seal(str(part), sealed.SAFETENSORS)
-        part.rename(folder / TRAINED_FILE)
+        with storage.whole(str(folder / TRAINED_FILE)) as part:
+            save_file(weights, part, metadata={sealed.FIELD: sealed.BLANK})
+            sealed.seal(part, sealed.SAFETENSORS)
         if run.recipe.run.save == "full":
-            merge(folder, folder / MODEL_FOLDER)
+            _merge(folder, folder / MODEL_FOLDER)
     run.place.wait()
 
 
-def merge(run: Path, out: Path) -> None:
-    """The whole model of a run, adapters folded in, as a folder that ``from_pretrained`` loads. Raises LLaSOError."""
-    from safetensors.torch import load_file
+def merge(run: Path, out: Path, overwrite: bool = False) -> None:
+    """The whole model of a run, adapters folded in, as a folder that ``from_pretrained`` loads.
 
+    Args:
+        run: a finished run.
+        out: a folder that is not there or empty; with ``overwrite`` another model that a run wrote.
+        overwrite: whether such a model is replaced.
+
+    Raises:
+        LLaSOError: where the run is not finished, or where anything else would be lost.
+    """
     if not (run / TRAINED_FILE).exists():
         raise LLaSOError(f"{run} has no {TRAINED_FILE}: the run is not finished")
+    out = out.resolve()
+    run_folder.refuse_to_replace(out, run, read_recipe(run), overwrite)
+    _merge(run, out)
+
+
+def _merge(run: Path, out: Path) -> None:
+    from safetensors.torch import load_file
+
     with (run / TRAINED_FILE).open("rb") as file:
         sealed.check(file, f"{run / TRAINED_FILE}", sealed.SAFETENSORS)
     recipe = read_recipe(run)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from llaso_data import outputs, storage
 from llaso_data.errors import LLaSOError
 from llaso_model.train.config import TrainRecipe
 
@@ -16,6 +17,7 @@ _FAILURES = 3  # of workers, from each of which the run goes on at what it has s
 
 def train_on_ray(recipe: TrainRecipe, out: str, workers: int, address: str | None = None) -> None:
     """Trains on ``workers`` processes of a Ray cluster; as :func:`on_ray`."""
+    outputs.on_disk(out, "a run of training")
     on_ray(_worker, {"recipe": recipe.model_dump(mode="json")}, out, workers, address, "training")
 
 
@@ -29,25 +31,26 @@ def on_ray(
 ) -> None:
     """Calls ``worker`` on ``workers`` processes of a Ray cluster, one GPU each where there are GPUs.
 
-    It gets the config and ``out``, which all of them see, in the folder that this process is in: paths may be relative
-    to it. Raises LLaSOError where the run failed for good.
+    It gets the config and ``out``, a folder or URI that all of them see, in the folder that this process is in: paths
+    may be relative to it. Raises LLaSOError where the run failed for good.
     """
     import ray
     import torch
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    folder = Path(out).absolute()
+    out = storage.absolute(out)
+    folder = Path(out) if storage.is_local(out) else None  # Ray keeps its own notes in the user's folder then
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=True)
     gpus = torch.cuda.is_available() or ray.cluster_resources().get("GPU", 0) > 0
     trainer = TorchTrainer(
         partial(_in_folder, worker, os.getcwd()),
-        train_loop_config={**config, "out": str(folder)},
+        train_loop_config={**config, "out": out},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
         run_config=RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent / ".ray"),
+            name=os.path.basename(out),
+            storage_path=None if folder is None else str(folder.parent / ".ray"),
             failure_config=FailureConfig(max_failures=_FAILURES),
         ),
     )

@@ -56,11 +56,12 @@ class Log:
         if not place.leads:
             return
         path = folder / METRICS_FILE
+        # The recipe comes first: by it the rest is known as a run's.
+        checksums.write_json(str(folder / RECIPE_FILE), recipe.model_dump(mode="json"))
         _keep(path, done)
         if (folder / BAD_FILE).exists():
             _keep(folder / BAD_FILE, done)
             self._bad |= {(line["shard"], line["key"]) for line in _lines(folder / BAD_FILE)}
-        checksums.write_json(str(folder / RECIPE_FILE), recipe.model_dump(mode="json"))
         self._file = path.open("a")
         if recipe.run.tensorboard:
             from torch.utils.tensorboard import SummaryWriter

@@ -14,22 +14,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from llaso_data import outputs
 from llaso_data.errors import LLaSOError
-from llaso_data.records import digest
 from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
 from llaso_model.processing import LLaSOProcessor
+from llaso_model.train import run_folder
 from llaso_model.train.build import blocks_of, load_model, optimizer_of, scheduled, trained, trainee_of
-from llaso_model.train.checkpoint import Checkpoints, Progress
-from llaso_model.train.config import DataPart, TrainRecipe
+from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, Progress
+from llaso_model.train.config import DataPart, TrainRecipe, identity
 from llaso_model.train.distributed import Place, spread, started, sum_gradients
 from llaso_model.train.examples import Example, Maker
 from llaso_model.train.finish import finished
@@ -76,14 +76,13 @@ class Run:
 def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
     """Trains to the end, from the last checkpoint in ``out`` where there is one; returns the last step's record.
 
-    Raises LLaSOError.
+    Raises LLaSOError where the folder is not the run's to write to, and where training cannot go on.
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with started(recipe.run.parallel) as place:
+    folder = outputs.on_disk(out, "a run of training")
+    with started(recipe.run.parallel) as place, run_folder.held(folder, recipe, place):
         loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
         run = prepared(recipe, place, steps_of(recipe, loader.plan))
-        checkpoints = Checkpoints(folder / "checkpoints", place, recipe.run.keep)
+        checkpoints = Checkpoints(folder / CHECKPOINTS_FOLDER, place, recipe.run.keep)
         progress = checkpoints.last()
         _check(progress, recipe)
         checkpoints.load(run.trainee, run.optimizer, progress)
@@ -247,12 +246,6 @@ def flops_of(trainee: Trainee, recipe: TrainRecipe) -> tuple[float, float]:
     per_frame = encoder * states * (6 if "encoder" in recipe.model.train else 2)
     per_token = language * (6 if "language_model" in recipe.model.train else 4)
     return per_frame, per_token if recipe.objectives.completion else 0.0
-
-
-def identity(recipe: TrainRecipe) -> str:
-    """What must stay the same within a run: not where data lie, nor how often something is told or saved."""
-    part = recipe.model_dump(mode="json", include={"model", "objectives", "optimizer"})
-    return digest(repr(part), recipe.run.seed, recipe.run.precision)
 
 
 def loader_of(data: DataPart, seed: int, rank: int, world_size: int) -> StreamingLoader:

@@ -9,6 +9,7 @@ from typing import Any
 from llaso_data import pictures
 from llaso_model.train.log import read_metrics
 
+BY = "llaso-model plot"
 _FIRST = ("loss", "completion", "word", "utterance", "reconstruction", "grad_norm", "lr", "audio_s_per_s")
 _COLUMNS = 3
 _MANY = 100  # points, from which on a mean is drawn
@@ -16,7 +17,11 @@ _SMOOTH = 0.1  # weight of the next value in the drawn mean
 
 
 def draw(runs: Sequence[Path], figure: str) -> list[str]:
-    """A panel for each number that the runs told, a line for each run; returns the panels' names."""
+    """A panel for each number that the runs told, a line for each run; returns the panels' names.
+
+    Raises LLaSOError where a run told nothing, or where the figure would replace another file.
+    """
+    pictures.refuse(figure, BY, "--figure")
     told = {run.name if len({one.name for one in runs}) == len(runs) else str(run): read_metrics(run) for run in runs}
     known = {name for lines in told.values() for line in lines for name in line}
     panels = [name for name in _FIRST if name in known]
@@ -38,8 +43,7 @@ def draw(runs: Sequence[Path], figure: str) -> list[str]:
     drawn.supxlabel("step", fontsize=9)
     if len(told) > 1:
         axes.flat[0].legend(fontsize=8)
-    drawn.savefig(figure, dpi=130)
-    pyplot.close(drawn)
+    pictures.save(drawn, figure, BY, dpi=130)
     return panels
 
 
