@@ -87,7 +87,8 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
     trainee = Trainee(
         model, recipe.objectives, _decoder_of(recipe, model) if recipe.objectives.reconstruction else None
     )
-    if part.start is not None and os.path.exists(heads := os.path.join(part.start, HEADS_FILE)):
+    # Where the model was loaded from: `start` may be an id of the hub.
+    if part.start is not None and os.path.exists(heads := os.path.join(model.name_or_path, HEADS_FILE)):
         from safetensors.torch import load_file
 
         with loading("model.start", heads):
@@ -102,8 +103,8 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
 
 def _decoder_of(recipe: TrainRecipe, model: Any) -> SpeechDecoder:
     """That of the model to start from, else a new one."""
-    if recipe.model.start is not None and (Path(recipe.model.start) / CONFIG_FILE).exists():
-        return SpeechDecoder.load(Path(recipe.model.start))
+    if recipe.model.start is not None and (Path(model.name_or_path) / CONFIG_FILE).exists():
+        return SpeechDecoder.load(Path(model.name_or_path))
     mels, sizes = model.config.audio_config.num_mel_bins, recipe.model.speech_decoder.model_dump()
     return SpeechDecoder(SpeechDecoderConfig(model.config.hidden_size, mels, **sizes))
 

@@ -143,13 +143,21 @@ def demo(shards: str, out: str, english: int) -> None:
 
 
 def _start(model: str | None) -> dict[str, Any]:
-    """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one."""
+    """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one.
+
+    An id of the hub is fetched to see which it is.
+    """
     import json
     from pathlib import Path
 
     if model is None:
         return {}
-    config = Path(model) / "config.json"
+    folder = Path(model)
+    if not folder.exists():
+        from llaso_data.checkpoints import checkpoint
+
+        folder = Path(checkpoint("--pretrained-model", model, None))
+    config = folder / "config.json"
     try:
         ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
     except (ValueError, AttributeError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,8 @@ from llaso_model.train.examples import Example
 METRICS_FILE = "metrics.jsonl"
 RECIPE_FILE = "recipe.json"
 BAD_FILE = "bad_samples.jsonl"
+WANDB_FILE = "wandb.id"
+ORIGIN_FILE = "origin.json"
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}  # bf16, dense
 
 
@@ -58,6 +62,7 @@ class Log:
         path = folder / METRICS_FILE
         # The recipe comes first: by it the rest is known as a run's.
         checksums.write_json(str(folder / RECIPE_FILE), recipe.model_dump(mode="json"))
+        checksums.write_json(str(folder / ORIGIN_FILE), {"started_in": os.getcwd()})
         _keep(path, done)
         if (folder / BAD_FILE).exists():
             _keep(folder / BAD_FILE, done)
@@ -185,13 +190,36 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_recipe(folder: Path) -> TrainRecipe:
-    """The recipe of a run. Raises LLaSOError where it is damaged."""
+    """The recipe of a run, its models' folders where they are found. Raises LLaSOError where it is damaged."""
     path, remedy = folder / RECIPE_FILE, "; run `llaso-model train` there again to write it anew"
     try:
         said = checksums.read_json(str(path), remedy)
-        return TrainRecipe.model_validate_json(json.dumps(said))
+        recipe = TrainRecipe.model_validate_json(json.dumps(said))
     except (FileNotFoundError, ValueError) as error:
         raise LLaSOError(f"{path} is missing or is not the recipe of a run ({error}){remedy}") from error
+    return _placed(recipe, [*_started_in(folder), *folder.resolve().parents])
+
+
+def _started_in(folder: Path) -> list[Path]:
+    try:
+        return [Path(checksums.read_json(str(folder / ORIGIN_FILE), "; remove it")["started_in"])]
+    except FileNotFoundError:  # a run of an earlier version
+        return [Path()]
+
+
+def _placed(recipe: TrainRecipe, below: Sequence[Path]) -> TrainRecipe:
+    """The recipe with absolute paths of its models' folders: who reads it may stand elsewhere than who wrote it.
+
+    ``below``: where a relative path may begin. A run of an earlier version did not keep where it was started, which is
+    most often above its folder.
+    """
+    found = {}
+    for name in ("start", "encoder", "language_model"):
+        path = getattr(recipe.model, name)
+        there = [] if path is None else [place for above in below if (place := above / path).is_dir()]
+        if there:
+            found[name] = os.path.abspath(there[0])
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=found)})
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -232,4 +260,16 @@ def _wandb(project: str, folder: Path) -> Any:
         import wandb
     except ImportError as error:
         raise LLaSOError("run.wandb: pip install 'llaso[wandb]' first") from error
-    return wandb.init(project=project, name=folder.name, dir=str(folder), id=folder.name, resume="allow")
+    return wandb.init(project=project, name=folder.name, dir=str(folder), id=wandb_id(folder), resume="allow")
+
+
+def wandb_id(folder: Path) -> str:
+    """The id of a run's curves: drawn once and kept in its folder, since other runs' folders may have its name.
+
+    A run of an earlier version, whose id was the folder's name, goes on under that.
+    """
+    path = folder / WANDB_FILE
+    if not path.exists():
+        drawn = folder.name if (folder / "wandb").exists() else secrets.token_hex(8)
+        storage.write_bytes(str(path), f"{drawn}\n".encode())
+    return path.read_text(encoding="utf-8").strip()

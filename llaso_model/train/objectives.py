@@ -135,7 +135,8 @@ class Trainee(nn.Module):
             elif self.together:
                 total = total + self._reconstruction(_UNREAD.to(device), silence) * 0
         for name, loss in losses.items():
-            total = total + getattr(self.weights, name) / targets.counts[name] * loss
+            # A whole step may have nothing to learn of a kind: its sum is 0 then, on every rank.
+            total = total + getattr(self.weights, name) / max(targets.counts[name], 1) * loss
         sums = {name: value.detach().double() for name, value in (losses | told).items()}
         return total, sums
 
