@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -145,19 +146,20 @@ def demo(shards: str, out: str, english: int) -> None:
 def _start(model: str | None) -> dict[str, Any]:
     """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one.
 
-    An id of the hub is fetched to see which it is.
+    Of an id of the hub its ``config.json`` is fetched, which says so; what keeps it from that is said on loading.
     """
     import json
     from pathlib import Path
 
     if model is None:
         return {}
-    folder = Path(model)
-    if not folder.exists():
-        from llaso_data.checkpoints import checkpoint
+    config = Path(model) / "config.json"
+    if not Path(model).exists():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-        folder = Path(checkpoint("--pretrained-model", model, None))
-    config = folder / "config.json"
+        with suppress(HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError):
+            config = Path(hf_hub_download(model, "config.json"))
     try:
         ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
     except (ValueError, AttributeError):
