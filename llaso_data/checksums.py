@@ -124,6 +124,8 @@ def faults(folder: str | os.PathLike[str], name: str = FOLDER_FILE, share: int =
 
 
 def _fault(path: str, file: str, value: str) -> str | None:
+    if file.startswith("/") or ".." in file.split("/"):
+        return f"{file!r} is none of its files, and is named as one"
     try:
         return None if of_file(path) == value else f"{file} is damaged or was changed: it has another checksum"
     except FileNotFoundError:

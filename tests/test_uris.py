@@ -317,6 +317,22 @@ def test_tars_elsewhere_are_read_where_an_index_of_ours_names_them(shards: Path,
     assert open_index(str(out)).shards == (f"{tars}/a::b.tar",) and validate(str(out)).ok
 
 
+@pytest.mark.parametrize("name", ["../x", "/dev/zero", "a/../../x"])
+def test_checksums_name_files_of_their_folder(tmp_path: Path, name: str) -> None:
+    """Of another it is not asked: reading one may never end."""
+    checksums.write_json(str(tmp_path / checksums.FOLDER_FILE), {"files": {name: "crc32:00000000"}})
+    assert checksums.faults(tmp_path) == [f"{name!r} is none of its files, and is named as one"]
+
+
+@pytest.mark.parametrize("uri", SECRET)
+def test_predictions_of_others_are_kept_without_passwords(uri: str, tmp_path: Path) -> None:
+    from llaso_model.evaluate import layouts, tasks
+
+    row = {"set": "ASR", "reference": "a", "answer": "a", "audio": [uri]}
+    (tmp_path / "system.jsonl").write_text(json.dumps(row))
+    assert PASSWORD not in repr(layouts.read([str(tmp_path / "system.jsonl")], tasks.load(None)))
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "reference://x", "a::b", ""])
 def test_a_run_reads_no_blocks_outside_itself(tmp_path: Path, name: str) -> None:
     said = {"format_version": 1, "blocks": [name], "verdicts": "0"}

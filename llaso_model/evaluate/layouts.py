@@ -21,6 +21,7 @@ from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.sources import vocabulary
+from llaso_data.uris import shown
 from llaso_model.evaluate.tasks import Tasks
 
 ANSWER_KEYS = ("answer", "result", "prediction")
@@ -245,7 +246,7 @@ def published(
         reference=str(reference),
         answer=_answer(row, place),
         place=place,
-        audio=audio,
+        audio=tuple(map(shown, audio)),
         speaker=_in_path(speaker, audio) or _first({**meta, **row}, _SPEAKERS),
         language="en",
         modality=_modality(set_, str(prompt)),
@@ -274,7 +275,7 @@ def _own(
         reference=reference,
         answer=_answer(row, place),
         place=place,
-        audio=audio,
+        audio=tuple(map(shown, audio)),
         speaker=None if row.get("speaker") in (None, "") else str(row["speaker"]),
         language=language_of(row.get("language")),
         modality=str(row.get("modality", "")),
