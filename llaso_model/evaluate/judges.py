@@ -72,21 +72,20 @@ class Endpoint:
         found: dict[int, Reply] = {}
         missed: list[Unanswered] = []  # in a row
 
+        def kept(number: int, reply: Reply) -> None:
+            if isinstance(reply, str):
+                keep(number, reply)
+
         def took(number: int, reply: Reply) -> None:
             found[number] = reply
             if isinstance(reply, str):
-                keep(number, reply)
                 missed.clear()
                 return
             missed.append(reply)
             if len(missed) >= _IN_A_ROW:
                 self._probe(missed)
 
-        def late(number: int, reply: Reply) -> None:
-            if isinstance(reply, str):
-                keep(number, reply)
-
-        pool.each(self._reply, asks, self.requests, took, late, _GRACE_S)
+        pool.each(self._reply, asks, self.requests, kept, took, _GRACE_S)
         if missed:
             self._probe(missed)
         return [found[number] for number in range(len(asks))]

@@ -1,4 +1,4 @@
-"""Requests that are under way together, whose results come in any order and are taken in one thread."""
+"""Requests that are under way together, and whose results are kept as they come, in any order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TypeVar
-
-from llaso_data.errors import LLaSOError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,20 +16,21 @@ def each(
     work: Callable[[T], R],
     items: Sequence[T],
     size: int,
+    keep: Callable[[int, R], None],
     took: Callable[[int, R], None],
-    late: Callable[[int, R], None],
     grace_s: float,
 ) -> None:
-    """Calls ``work`` for every item in ``size`` threads, and ``took`` with its number and result here, as results come.
+    """Calls ``work`` for every item in ``size`` threads, and with its number and result ``keep``, then ``took``.
 
-    Where ``work`` or ``took`` raises, or Ctrl-C comes, nothing more begins; what is under way goes to ``late`` if it
-    ends within ``grace_s``, and is given up after that. The threads never keep the process from ending.
+    ``keep`` is called in those threads, one at a time: no signal breaks into it, so nothing that came is lost. ``took``
+    is called here. Where one of the three raises, or Ctrl-C comes, nothing more begins; what is under way is kept if it
+    ends within ``grace_s``, and given up after that. The threads never keep the process from ending.
     """
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, R | BaseException]] = queue.SimpleQueue()
     for number in range(len(items)):
         todo.put(number)
-    stop = threading.Event()
+    stop, over, keeping = threading.Event(), threading.Event(), threading.Lock()
 
     def run() -> None:
         while not stop.is_set():
@@ -41,7 +39,11 @@ def each(
             except queue.Empty:
                 return
             try:
-                done.put((number, work(items[number])))
+                result = work(items[number])
+                with keeping:
+                    if not over.is_set():
+                        keep(number, result)
+                done.put((number, result))
             except BaseException as error:
                 done.put((number, error))
 
@@ -56,25 +58,11 @@ def each(
             took(number, result)
     except BaseException:
         stop.set()
-        _drain(threads, done, late, grace_s)
-        raise
-
-
-def _drain(
-    threads: Sequence[threading.Thread],
-    done: queue.SimpleQueue[tuple[int, R | BaseException]],
-    late: Callable[[int, R], None],
-    grace_s: float,
-) -> None:
-    end_s = time.monotonic() + grace_s
-    while True:
-        alive = any(thread.is_alive() for thread in threads) and time.monotonic() < end_s
+        end_s = time.monotonic() + grace_s
         try:
-            number, result = done.get(timeout=0.05) if alive else done.get_nowait()
-        except queue.Empty:
-            if not alive:
-                return
-            continue
-        if not isinstance(result, BaseException):
-            with suppress(LLaSOError):  # the first one is what is said
-                late(number, result)
+            for thread in threads:
+                thread.join(max(0.0, end_s - time.monotonic()))
+        finally:
+            with keeping:  # not in the middle of one
+                over.set()
+        raise
