@@ -8,7 +8,8 @@ import pytest
 
 from llaso_model.evaluate.labels import Extraction
 from llaso_model.evaluate.numbers import extract
-from llaso_model.evaluate.refusals import is_empty, is_refusal
+from llaso_model.evaluate.refusals import is_refusal
+from llaso_model.evaluate.replies import is_empty
 from llaso_model.evaluate.rows import extractor
 from tests.evaluating import DATA, TASKS, shared_outputs
 

@@ -2,50 +2,41 @@
 
 The rule, in order:
 
-1. No letter and no digit: *empty*.
+1. Special tokens, other turns and reasoning are no part of the answer (:mod:`replies`). What is left without a letter
+   and a digit is *empty*; an answer that only reasons is *none*.
 2. Labels are found by all their forms (synonyms, inflections, known typos), word-bounded, ignoring case, the longest
    form first, so that "Northern Irish" is not also "Irish" and "female" is not "male". What a set ignores is masked.
-   Where the prompt letters or numbers its options, an answer that gives the letter or number names the option.
-3. A negated label ("not male") is not named; with two labels it names the other one.
+   Where the prompt letters or numbers its options, the letter or number given as the answer names the option.
+3. A denied label ("not male", "rather than male") is not named; with two labels it names the other one.
 4. In a long answer labels count only in clauses about the recording, its speaker or the answer: a story in which a
    Scottish dish or a boy occurs names no accent and no gender. In one that refuses, the clause must state something.
-5. Where an answer with several labels concludes ("so the answer is 100"), what stands in the conclusion counts.
+5. Where an answer has several labels, those count that it gives as its answer (:mod:`choice`).
 6. One distinct label: *one*; more: *several*; none: *refusal* or *none*.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from llaso_model.evaluate import choice, negation, replies
+from llaso_model.evaluate.choice import GENERAL, Mention, clauses, distinct
 from llaso_model.evaluate.refusals import PATTERN as REFUSAL
-from llaso_model.evaluate.refusals import folded, is_empty
+from llaso_model.evaluate.replies import folded, is_empty
 
 Kind = Literal["one", "several", "none", "refusal", "empty"]
 KINDS: tuple[Kind, ...] = ("one", "several", "none", "refusal", "empty")
 
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
-_NEGATION = re.compile(
-    r"(?:\b(?:not|never|neither|nor|without|no longer|rather than|instead of|non)\b|n't\b)[\s-]*"
-    r"(?:(?:a|an|the|any|necessarily|really|actually|very|particularly|be|being|is|from|either|of|typical|"
-    r"characteristic)\s+){0,3}[\"']?$|(?:不是|并非|而非|不像|不属于|没有)[^，。,.]{0,4}$"
-)
-_CONCLUSION = re.compile(
-    r"\b(?:(?:final|correct|best|most likely|right|appropriate) )?(?:answer|label|conclusion)\b"
-    r"[^.!?]{0,90}?(?:\bis\b|\bwould be\b|:)|"
-    r"\bi(?:'d| would| will|'ll)? (?:choose|pick|select|go with)\b|\b(?:therefore|thus|hence),|"
-    r"(?:所以|因此)?(?:正确)?答案(?:是|为|:)|"
-    r"\b(?:is|be) (?:best |most likely )?(?:classified|categori[sz]ed|labell?ed|described) as\b"
-)
-_CLAUSE = re.compile(r"[.!?;。！？；\n]+(?=\s|$|[^\x00-\x7f])|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)")
+_LETTER = r"a-z0-9\u00df-\u024f\u0370-\u052f"  # scripts whose words stand apart
 _STATES = re.compile(
     r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|he|"
-    r"they|tone|intensity|recording|speech)\b.*"
+    r"they|tone|intensity|recording|speech|answer|label|guess|pitch|conclusion|estimate|category|option|source)\b.*"
     r"\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
-    r"\bi(?:'d| would| think| guess| believe| feel)\b|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
+    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
 )
 _ABOUT = re.compile(  # \0 stands where a label was
     r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|"
@@ -56,22 +47,35 @@ _ABOUT = re.compile(  # \0 stands where a label was
     r"i(?:'d| would) (?:say|guess|go|choose|estimate|describe)|my guess|best guess|i think|i believe|i hear|"
     r"your (?:age|gender|mood|identity|pronunciation)|"
     r"(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably)|"
+    r"(?:it|this|that) (?:appears|seems) to be|(?:conversation|dialogue|dialog) between|"
     r"you(?:'re| are) (?:in|a|an|between|from)|expresse[sd]|conveyed|midi)\b|"
     r"\b(?:it|that|this)(?:'s| is| was) "
     r"(?:(?:a|an|the|only|likely|probably|most|more|very|clearly|definitely) )*[\"']?\0|^\W*\0+\W*:|"
     r"声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|"
-    r"强度|可能是|应该是|合成|判断"
+    r"强度|可能是|应该是|合成|判断|"
+    r"\b(?:voz|hablante|locutora?|persona|audio|género|emoción|acento|edad|sonido|habla|respuesta|voix|locuteur|locutrice|"
+    r"personne|genre|émotion|accent|âge|son|parle|réponse|stimme|sprecher(?:in)?|geschlecht|klingt|spricht|aufnahme|antwort|"
+    r"falante|gênero|emoção|idade|som|fala|resposta|voce|parlante|genere|emozione|età|suono|parla|risposta)\b|"
+    r"голос|говор|звуч|эмоци|аудио|акцент|話者|話し手|感情|アクセント|楽器|화자|목소리|음성|성별|감정|억양|악기|"
+    r"เสียง|ผู้พูด|คนพูด|พูด|เพศ|อายุ|อารมณ์|สำเนียง|คลิป|เครื่องดนตรี"
 )
-_QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
+_VENTURES = re.compile(
+    r"\b(?:i(?:'d| would| will|'ll) (?:say|guess|go|estimate)|my (?:best )?guess|probably|likely|perhaps|maybe|possibly|suggests?|indicates?|(?:it |this )?(?:sounds|seems|appears|could be|might be))"
+    r"\b|可能|也许|应该|大概|听起来"
+)
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
-GENERAL = re.compile(
-    r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|"
-    r"systems?|if)\b|是否|还是|或者|例如"
+_QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
+_EMPHASIS = re.compile(r"\*{1,2}([^*\n]{1,30})\*{1,2}")
+_MARK = re.compile(r"(?<![a-z0-9])[(\[]?([a-z]|\d{1,2})[).:\]]\s*[\"']?")
+_OPTION = re.compile(
+    r"\b(?:option|choice|letter)\s+(?=\(?[a-z\d]\b)|\bis\s+(?=[(\[\"']*[a-z\d]{1,2}[)\]\"']*\s*(?:[.,;:\n]|$))"
 )
+_GIVEN = re.compile(r"[\s:\"'(\[]*(?:(?:option|choice|letter|number)\s+)?[(\[\"']*([a-z]|\d{1,2})(?:[)\].,:;\"'!。，]|\s*$|\s*\n|\s+(?:-|because|since|as|is (?:the )?(?:correct|right|best|most))\b)")
+_ECHO = 15
 _CUE = re.compile(
     r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|"
     r"\b(?:command|spoken text|spoken command|spoken word|text|recogni[sz]ed speech|speech|transcription|answer|"
-    r"says?|said|saying|return|speaker says)\b\s*:?|"
+    r"says?|said|saying|return|speaker says|the word|keyword)\b\s*[:=]?|"
     r"指令是|命令是|说的是|是)\s*[\"'“「]?\s*(?:to )?$"
 )
 
@@ -87,13 +91,6 @@ class Extraction:
     def label(self) -> str | None:
         """The label where there is exactly one."""
         return self.labels[0] if self.kind == "one" else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    label: str
-    start: int
-    end: int
 
 
 class Extractor:
@@ -115,6 +112,7 @@ class Extractor:
                 self._forms.setdefault(folded(form), label)
         for form in others:
             self._forms.setdefault(folded(form), "")
+        self._written = {_squeezed(form): label for form, label in self._forms.items()}
         self._ignored = [re.compile(pattern) for pattern in ignore]
 
     @cached_property
@@ -128,70 +126,91 @@ class Extractor:
 
     def __call__(self, answer: str, prompt: str = "") -> Extraction:
         """What the answer names; ``prompt`` is looked at for options with letters or numbers."""
-        if is_empty(answer):
-            return Extraction("empty")
-        text = folded(answer)
-        option = self._option(text, prompt)
+        given = replies.given(answer)
+        if is_empty(given):
+            return Extraction("empty" if replies.only_tokens(answer) else "none")
+        if self._named_only:
+            given = _EMPHASIS.sub(r'"\1"', given)
+        options = self._options(prompt) or self._options(given)
+        whole = replies.lines(given)
+        own = without_echo(whole, replies.lines(prompt))
+        found = self._extracted(own, options)
+        return found if found.kind != "none" or own == whole else self._extracted(whole, options)
+
+    def _extracted(self, text: str, options: Mapping[str, str]) -> Extraction:
+        option = _option_alone(text, options)
         if option is not None:
             return Extraction("one", (option,))
-        named = self._named(text)
+        every = self._found(text)
+        named = self._asserted(text, every)
         refuses = REFUSAL.search(_QUOTED.sub(" ", _blanked(text, named))) is not None
+        named = _with_options(text, named, options)
         if refuses:
-            named = _stated(text, named)
+            named = _stated(text, named, every)
         elif not self._named_only and not _is_short(text):
-            named = _about_recording(text, named) or self._listed(named)
-        if not refuses and len(_distinct(named)) > 1:
-            concluded = _concluded(text, named)
-            named = named if concluded is None else concluded
-        found = _distinct(named)
+            named = _about_recording(text, named, every) or self._listed(named)
+        named = choice.chosen(text, named, len(self.labels))
+        found = [str(value) for value in distinct(named)]
         labels = tuple(label for label in found if label)
         if len(found) == 1 and labels:
             return Extraction("one", labels)
-        if len(found) > 1:
+        if len(found) > 1 and not (refuses and len(labels) == len(self.labels)):
             return Extraction("several", labels)
         return Extraction("refusal" if refuses else "none")
 
-    def _named(self, text: str) -> list[_Named]:
-        """Every label in the text that is not negated, with its place; "" for what is outside of the set."""
-        masked = text
+    def _found(self, text: str) -> list[Mention]:
+        """Every mention of a label; "" for what is outside of the set."""
         for pattern in self._ignored:
-            masked = pattern.sub(lambda found: "\0" * len(found[0]), masked)
-        named = []
-        for found in self._pattern.finditer(masked):
-            label = self._forms[_form_of(found[0], self._forms)]
-            if self._named_only:
-                if self._is_named(text, found.start(), found.end()):
-                    named.append(_Named(label, found.start(), found.end()))
-            elif _NEGATION.search(masked[max(0, found.start() - 40) : found.start()]) is None:
-                named.append(_Named(label, found.start(), found.end()))
-            elif len(self.labels) == 2 and label:
-                other = self.labels[1 - self.labels.index(label)]
-                named.append(_Named(other, found.start(), found.end()))
-        return named
+            text = pattern.sub(lambda found: "\0" * len(found[0]), text)
+        mentions: list[Mention] = []
+        for found in self._pattern.finditer(text):
+            one = Mention(self._written[_squeezed(found[0])], found.start(), found.end())
+            last = mentions[-1] if mentions else None
+            if last and last.value == one.value and not text[last.end : one.start].strip(" -"):
+                mentions[-1] = Mention(one.value, last.start, one.end)  # "a real human voice"
+            else:
+                mentions.append(one)
+        return mentions
 
-    def _listed(self, named: Sequence[_Named]) -> list[_Named]:
+    def _asserted(self, text: str, every: Sequence[Mention]) -> list[Mention]:
+        """The mentions that are not denied; of two labels, a denied one is the other one, unless both are."""
+        denials = negation.denied(text, [(one.start, one.end) for one in every])
+        if self._named_only:
+            pairs = zip(every, denials, strict=True)
+            return [one for one, denied in pairs if not denied and self._is_named(text, one.start, one.end)]
+        kept = [one for one, denied in zip(every, denials, strict=True) if not denied]
+        denied = {str(one.value) for one in every} - {str(one.value) for one in kept} - {""}
+        if len(self.labels) == 2 and len(denied) == 1 and not any(one.value for one in kept):
+            other = self.labels[1 - self.labels.index(denied.pop())]
+            return [Mention(other, one.start, one.end) for one in every if one.value]
+        return kept
+
+    def _listed(self, named: Sequence[Mention]) -> list[Mention]:
         """The labels where an answer goes through nearly all of them, whatever it says there."""
-        return list(named) if len(_distinct(named)) >= max(4, 0.8 * len(self.labels)) else []
+        return list(named) if len(distinct(named)) >= max(4, 0.8 * len(self.labels)) else []
 
     def _is_named(self, text: str, start: int, end: int) -> bool:
         """Whether the stretch is the whole answer, is quoted, or follows words such as "the command is"."""
         before, after = text[:start], text[end:]
-        alone = not re.search(r"[^\W_]", before + after)
+        alone = not re.search(r"[^\W_]", before + after) or (
+            "\n" in text and not re.search(r"[^\W_]", re.split("\n", before)[-1] + re.split("\n", after)[0])
+        )
         quoted = re.search(r"[\"'“「《]\s*$", before) and re.match(r"\s*[.,!?。！]?\s*[\"'”」》]", after)
         cued = _CUE.search(before) and re.match(r"\s*[\"'”」]?\s*(?:[.,!?。！，\n]|$)", after)
         return bool(alone or quoted or cued)
 
-    def _option(self, text: str, prompt: str) -> str | None:
-        """The option whose letter or number the answer gives, where the prompt has lettered or numbered options."""
-        given = re.fullmatch(r"(?:option |answer:? |the answer is )?\(?([a-z]|\d{1,2})\)?[.:]?", text)
-        if given is None or not prompt:
-            return None
-        options = folded(prompt)
-        for mark in re.finditer(r"(?<![a-z0-9])\(?([a-z]|\d{1,2})[).:]\s*", options):
-            found = self._pattern.match(options, mark.end()) if mark[1] == given[1] else None
-            if found is not None:
-                return self._forms[_form_of(found[0], self._forms)] or None
-        return None
+    def _options(self, prompt: str) -> dict[str, str]:
+        """Labels by the letters or numbers of the options that a text lists; empty where it lists fewer than two."""
+        text, found = replies.lines(prompt), {}
+        for mark in _MARK.finditer(text):
+            label = self._pattern.match(text, mark.end())
+            if label is not None and self._written[_squeezed(label[0])]:
+                found.setdefault(mark[1], self._written[_squeezed(label[0])])
+        return found if len(found) > 1 else {}
+
+
+def _squeezed(form: str) -> str:
+    return re.sub(r"[\s-]+", "", form)
 
 
 def _bounded(form: str) -> str:
@@ -199,77 +218,89 @@ def _bounded(form: str) -> str:
     parts = [re.escape(part) for part in re.split(r"[\s-]+", form) if part]
     is_range = re.fullmatch(r"\d+-\d+", form) is not None
     body = (r"\s*-\s*" if is_range else r"[\s-]+").join(parts)
-    left = r"(?<![a-z0-9])(?<!\d[.,])" if re.match(r"[a-z0-9]", form) else ""
-    right = r"(?![a-z0-9])(?![.,]\d*[1-9])(?![.,]0\d)" if re.search(r"[a-z0-9+]$", form) else ""
+    left = rf"(?<![{_LETTER}])(?<!\d[.,])" if re.match(rf"[{_LETTER}]", form) else ""
+    right = rf"(?![{_LETTER}])(?![.,]\d*[1-9])(?![.,]0\d)" if re.search(rf"[{_LETTER}+]$", form) else ""
     return f"{left}{body}{right}"
 
 
-def _form_of(found: str, forms: Mapping[str, str]) -> str:
-    """The form that a stretch of text is written like."""
-    if found in forms:
-        return found
-    plain = re.sub(r"[\s-]+", " ", found)
-    for form in forms:
-        if re.sub(r"[\s-]+", " ", form) == plain or re.sub(r"[\s-]+", "", form) == re.sub(r"[\s-]+", "", found):
-            return form
-    raise AssertionError(found)
+def without_echo(text: str, prompt: str) -> str:
+    """The text without the lines and sentences of the prompt that it repeats, unless it is nothing else."""
+    left = text
+    for part in sorted(re.split(r"\n|(?<=[.?!:。？！])\s*", prompt), key=len, reverse=True):
+        if len(part) >= _ECHO and part in left:
+            left = left.replace(part, " ")
+    return text if is_empty(left) else left.strip()
 
 
-def _blanked(text: str, named: Sequence[_Named]) -> str:
+def _option_alone(text: str, options: Mapping[str, str]) -> str | None:
+    """The option whose letter or number is the whole answer."""
+    found = re.fullmatch(r"\W*(?:(?:the )?(?:option|choice|answer|letter|number)\s*(?:is)?\s*:?\s*)?\W*([a-z]|\d{1,2})\W*", text)
+    return options.get(found[1]) if found else None
+
+
+def _with_options(text: str, named: list[Mention], options: Mapping[str, str]) -> list[Mention]:
+    """The mentions, and the options given by letter or number: at the beginning, or where an answer is announced."""
+    if not options:
+        return named
+    places = [0, *(place for place in choice.after_conclusions(text)), *(found.end() for found in _OPTION.finditer(text))]
+    added = []
+    for place in places:
+        found = _GIVEN.match(text, place)
+        if found is None or found[1] not in options:
+            continue
+        if any(found.end(1) <= one.start <= found.end(1) + 8 for one in named):
+            continue  # "B) male": the label itself stands there
+        added.append(Mention(options[found[1]], found.start(1), found.end(1)))
+    return sorted({*named, *added}, key=lambda one: one.start)
+
+
+def _blanked(text: str, named: Sequence[Mention]) -> str:
     """The text without its labels, so that the label "unspecified" is not taken for a refusal."""
     for one in named:
         text = text[: one.start] + "\0" * (one.end - one.start) + text[one.end :]
     return text
 
 
-def _distinct(named: Iterable[_Named]) -> list[str]:
-    return list(dict.fromkeys(one.label for one in named))
-
-
-def clauses(text: str) -> list[tuple[int, int]]:
-    """Spans of the clauses of a text."""
-    borders = [0, *(place for found in _CLAUSE.finditer(text) for place in found.span()), len(text)]
-    return [(start, end) for start, end in zip(borders[::2], borders[1::2], strict=True) if start < end]
-
-
 def _is_short(text: str) -> bool:
     """Whether the answer is hardly more than a label."""
     chinese = len(re.findall(f"[{_CJK}]", text))
-    return chinese <= _SHORT_CHINESE and len(re.findall(r"[a-z0-9+'-]+", text)) <= _SHORT_WORDS
+    return chinese <= _SHORT_CHINESE and len(re.findall(rf"[{_LETTER}+'-]+", text)) <= _SHORT_WORDS
 
 
-def _about_recording(text: str, named: Sequence[_Named]) -> list[_Named]:
+def _about_recording(text: str, named: Sequence[Mention], every: Sequence[Mention]) -> list[Mention]:
     """The labels in clauses about the recording, its speaker, or what the answer is; a bare label is such a clause."""
-    blanked = _blanked(text, named)
-    kept: list[_Named] = []
+    blanked = _blanked(text, every)
+    kept: list[Mention] = []
     for start, end in clauses(text):
         clause = blanked[start:end]
         if _ABOUT.search(clause) or _is_short(clause):
             kept += [one for one in named if start <= one.start < end]
-    return kept
+    return kept or choice.concluded_in(text, named)
 
 
-def _stated(text: str, named: Sequence[_Named]) -> list[_Named]:
+def _stated(text: str, named: Sequence[Mention], every: Sequence[Mention]) -> list[Mention]:
     """The labels in clauses that do not refuse and state something of the recording."""
-    kept: list[_Named] = []
     blanked = _blanked(text, named)
+    kept: list[Mention] = []
     for start, end in clauses(text):
         inside = [one for one in named if start <= one.start < end]
         clause = blanked[start:end]
         bare = not re.search(r"[^\W\d_]", clause.replace("\0", ""))
         if inside and not REFUSAL.search(clause) and (bare or _STATES.search(clause)) and not GENERAL.search(clause):
             kept += inside
-    return kept
+    return kept or _ventured(blanked, named)
 
 
-def _concluded(text: str, named: Sequence[_Named]) -> list[_Named] | None:
-    """The one label that follows the last words of conclusion; none where these quote something else; else None."""
-    cues = list(_CONCLUSION.finditer(text))
-    if not cues:
-        return None
-    start = cues[-1].end()
-    end = next((end for _, end in clauses(text) if end > start), len(text))
-    inside = [one for one in named if start <= one.start < end]
-    if not inside and re.match(r"\s*[\"“「][^\"”」]+[\"”」]", text[start:]):
-        return []
-    return inside if len(_distinct(inside)) == 1 else None
+def _ventured(text: str, named: Sequence[Mention]) -> list[Mention]:
+    """The labels in the parts of refusing sentences that venture an answer."""
+    spans = list(ventured_spans(text))
+    return [one for one in named if any(start <= one.start < end for start, end in spans)]
+
+
+def ventured_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of what refusing sentences venture behind a comma: "I can't be sure, probably male"."""
+    borders = [0, *(place for found in re.finditer(r"[,，;.。!?\n]", text) for place in found.span()), len(text)]
+    for start, end in zip(borders[::2], borders[1::2], strict=True):
+        part = text[start:end]
+        if _VENTURES.search(part) and not REFUSAL.search(part) and not GENERAL.search(part):
+            yield start, end

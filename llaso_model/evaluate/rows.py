@@ -16,7 +16,8 @@ from llaso_model.evaluate.labels import Kind as Said
 from llaso_model.evaluate.layouts import Prediction, language_of
 from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
 from llaso_model.evaluate.metrics.base import Metric, ratio
-from llaso_model.evaluate.refusals import is_empty, is_refusal
+from llaso_model.evaluate.refusals import is_refusal
+from llaso_model.evaluate.replies import is_empty
 from llaso_model.evaluate.tasks import Set, Tasks
 
 JUDGED = Metric(
@@ -189,7 +190,7 @@ def _numbers(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Predi
         wanted = numbers.extract(one.reference)
         if wanted.value is None:
             raise LLaSOError(f"{one.place}: the reference {one.reference!r} is no number")
-        found = numbers.extract(one.answer, declared.ignore)
+        found = numbers.extract(one.answer, declared.ignore, one.prompt, limits)
         error, answered = quantities.charged_error(found.value, wanted.value, limits)
         yield Row(
             one,
