@@ -61,7 +61,7 @@ _STRONG = re.compile(
     r"provavelmente|probabilmente|скорее всего|вероятно)\b|น่าจะ|おそらく|多分|아마"
 )
 _ALLOWED = re.compile(
-    r"\b(?:could|might|may|can|possibly|perhaps|maybe|potentially|or)\b|"
+    r"\b(?:could|might|may|possibly|perhaps|maybe|potentially|or)\b|"
     r"\b(?:quizás?|tal vez|podría|peut-être|pourrait|vielleicht|könnte|talvez|forse|может)\b"
 )
 _WEAK = re.compile(
@@ -70,13 +70,18 @@ _WEAK = re.compile(
     r"first glance|can't rule out|cannot (?:be )?rule|talking (?:to|about|with)|speaking (?:to|about|with)|says? to|"
     r"addressing|refer\w* to|mention\w*|above|below|outside|typical)\b|也有|略带|有点|带有|一些"
 )
+_ASSERTS = re.compile(
+    r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|sentiment|person|it|"
+    r"this|that|velocity|command|word|audio|clip|recording|speech)\b[^.!?\n,;]{0,50}(?:\b(?:is|was|sounds|seems|appears)|'s)"
+    r"(?: to be| like| of)?(?: an?| the| most| clearly| very| definitely)*\s*[\"']?$"
+)
 _GENERALITY = re.compile(
     r"\b(?:typically|usually|generally|often|such as|for example|for instance|e\.g|tends? to|whether|commonly|in general|"
     r"compared (?:to|with)|would (?:typically|usually|have|sound|suggest|indicate)|normally|ranges? from|if)\b|是否|例如|比如|通常|一般"
 )
 GENERAL = re.compile(
     r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|"
-    r"systems?|if(?! i\b| we\b| forced| pressed| you insist| anything))\b|是否|还是|或者|例如|比如|\bsi (?:es|la)\b|\bob\b"
+    r"systems?|if(?! i\b| we\b| forced| pressed| you insist| anything))\b|是否|还是|或者|例如|比如|如果(?!一定|必须|非要|要我)|假如|\bsi (?:es|la)\b|\bob\b"
 )
 _ASKS = re.compile(
     r"^\W*(?:(?:the |your )?(?:question|prompt|instruction|task|q)\s*:)?\W*(?:is|are|was|does|do|did|could|can|would|should|"
@@ -96,7 +101,7 @@ _SCORE = re.compile(
 _LEADS = re.compile(
     r"[\"')\]]*\s*(?:$|[.!;\n(]|:(?!\s*(?:no|yes|\d))|-\s|,?\s*(?:because|since|as|based|due|given|with|judging|considering)\b)"
 )
-_SPEECH = re.compile(r'"[^"\n]{12,}"')  # what is quoted at length is not said by the answer itself
+_SPEECH = re.compile(r'"[^"\n]{12,}"|\b(?:the words|(?:use|uses) (?:of )?the (?:word|term|phrase)) "[^"\n]+"(?: (?:and|or) "[^"\n]+")*')  # what is quoted at length is not said by the answer itself
 _BORDER = 90
 
 Value = TypeVar("Value", bound=Hashable)
@@ -143,7 +148,7 @@ def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[
         if concluded is not None:
             left = concluded
             break
-    for narrow in (_corrected, _bare, _not_general, _so, _preferred):
+    for narrow in (_corrected, _bare, _not_general, _so, _preferred, _asserted):
         if len(distinct(left)) < 2:
             return left
         left = narrow(text, left) or left
@@ -187,7 +192,7 @@ def runs(text: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
 def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[Mention]:
     """The mentions without those that repeat the question, the options or what is spoken, where others are left."""
     quoted = [found.span() for found in _SPEECH.finditer(text)]
-    asked = {one for one in mentions if any(start < one.start and one.end < end for start, end in quoted)}
+    asked = {one for one in mentions if any(start < one.start and one.end <= end for start, end in quoted)}
     start = 0
     for end in [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]:
         sentence = text[start:end]
@@ -224,7 +229,7 @@ def _concluded(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -> 
         return None
     single = [(place, inside) for place, inside in given if len(distinct(inside)) == 1]
     if not single:
-        return given[-1][1] if len(given) == 1 else None
+        return None
     kept = [inside[0] for _, inside in single]
     if len(distinct(kept)) > 1 and _TAKEN_BACK.search(text[kept[0].end : kept[-1].start]):
         return [kept[-1]]
@@ -278,6 +283,25 @@ def _last_behind(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -
         if inside:
             return inside if len(distinct(inside)) == 1 else []
     return []
+
+
+def _asserted(text: str, mentions: Sequence[Mention]) -> list[Mention]:
+    """What is said to be so ("the instrument is a guitar"), where the others stand in other sentences."""
+    sentences = _between(_SENTENCE, text)
+
+    def sentence(one: Mention) -> int:
+        return next((number for number, (start, end) in enumerate(sentences) if start <= one.start < end), -1)
+
+    first = next((one for one in mentions if _ASSERTS.search(text[max(0, one.start - _BORDER) : one.start])), None)
+    if first is None:
+        return []
+    others = [one for one in mentions if one.value != first.value]
+    place = sentence(first)
+    for one in others:
+        before = _SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1]
+        if sentence(one) == place or _ASSERTS.search(before) or _ALLOWED.search(before) or "also" in before:
+            return []
+    return [first]
 
 
 def _preferred(text: str, mentions: Sequence[Mention]) -> list[Mention]:

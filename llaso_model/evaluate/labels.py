@@ -36,7 +36,7 @@ _STATES = re.compile(
     r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|he|"
     r"they|tone|intensity|recording|speech|answer|label|guess|pitch|conclusion|estimate|category|option|source)\b.*"
     r"\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
-    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
+    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|[是为像属于]\W*\0|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
 )
 _ABOUT = re.compile(  # \0 stands where a label was
     r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|"
@@ -63,7 +63,12 @@ _VENTURES = re.compile(
     r"\b(?:i(?:'d| would| will|'ll) (?:say|guess|go|estimate)|my (?:best )?guess|probably|likely|perhaps|maybe|possibly|suggests?|indicates?|(?:it |this )?(?:sounds|seems|appears|could be|might be))"
     r"\b|可能|也许|应该|大概|听起来"
 )
+_OTHERWISE = re.compile(r"\bbut it (?:could|might|may) be (?:an?|the|that|about|related) ")  # answered, in other words
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
+_ADVISES = re.compile(  # how anybody could find out, which is no answer
+    r"\bto (?:determine|identify|classify|tell|estimate|distinguish|decide|find out|detect|check|assess|recogni[sz]e)\b[^.!?\n]{0,160},? "
+    r"(?:you|one|we) (?:can|could|may|might|would|should|need|will)\b"
+)
 _QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
 _EMPHASIS = re.compile(r"\*{1,2}([^*\n]{1,30})\*{1,2}")
 _MARK = re.compile(r"(?<![a-z0-9])[(\[]?([a-z]|\d{1,2})[).:\]]\s*[\"']?")
@@ -147,8 +152,10 @@ class Extractor:
         named = _with_options(text, named, options)
         if refuses:
             named = _stated(text, named, every)
-        elif not self._named_only and not _is_short(text):
+        elif not self._named_only and not _is_short(text) and not _ADVISES.search(text):
             named = _about_recording(text, named, every) or self._listed(named)
+        elif not self._named_only and _ADVISES.search(text):
+            named = _stated(text, named, every) or self._listed(named)
         named = choice.chosen(text, named, len(self.labels))
         found = [str(value) for value in distinct(named)]
         labels = tuple(label for label in found if label)
@@ -156,7 +163,7 @@ class Extractor:
             return Extraction("one", labels)
         if len(found) > 1 and not (refuses and len(labels) == len(self.labels)):
             return Extraction("several", labels)
-        return Extraction("refusal" if refuses else "none")
+        return Extraction("refusal" if refuses and not _OTHERWISE.search(text) else "none")
 
     def _found(self, text: str) -> list[Mention]:
         """Every mention of a label; "" for what is outside of the set."""
@@ -187,7 +194,7 @@ class Extractor:
 
     def _listed(self, named: Sequence[Mention]) -> list[Mention]:
         """The labels where an answer goes through nearly all of them, whatever it says there."""
-        return list(named) if len(distinct(named)) >= max(4, 0.8 * len(self.labels)) else []
+        return list(named) if len(distinct(named)) >= max(2, 0.6 * len(self.labels)) else []
 
     def _is_named(self, text: str, start: int, end: int) -> bool:
         """Whether the stretch is the whole answer, is quoted, or follows words such as "the command is"."""
@@ -302,5 +309,7 @@ def ventured_spans(text: str) -> Iterator[tuple[int, int]]:
     borders = [0, *(place for found in re.finditer(r"[,，;.。!?\n]", text) for place in found.span()), len(text)]
     for start, end in zip(borders[::2], borders[1::2], strict=True):
         part = text[start:end]
+        if part.startswith("那"):
+            continue  # "if …, then …"
         if _VENTURES.search(part) and not REFUSAL.search(part) and not GENERAL.search(part):
             yield start, end

@@ -84,6 +84,12 @@ _OF_OTHER_THINGS = re.compile(
     rf"(?<![a-z0-9])[a-g](?:[#♯♭b]|\s?sharp|\s?flat)?-?\d(?![\d.]\d|\d)|[a-g](?:#|♯|♭)|"
     rf"\b(?:channel|track|step|option|octave|example|figure|part|version|gpt|chapter|question)\s*(?:-|#|no\.?|is|number)?\s*\d+(?:\.\d+)?|\d\s*/\s*\d+|(?:±|\+/-)\s*\d+"
 )
+_SHORT = 12  # words
+_GENERAL_FACT = re.compile(
+    r"^(?!.*\b(?:speaker|recording|audio|clip|sample|this|person|estimate|guess|i'd|i would)\b).*\b(?:typically|usually|generally|"
+    r"often|historically|commonly|most people|humans|in general|on average|for example|for instance)\b",
+    re.DOTALL,
+)
 _NEIGHBOURS = 10  # "20 or 30" is a range, "20 or 60" are two answers
 _COMPARED = re.compile(r"\b(?:more|less|older|younger|higher|lower|greater|fewer|not over|no) than(?: about| around)?\s*$")
 _LIST_MARK = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)](?=\s+\D)")
@@ -142,9 +148,11 @@ def extract(
 
 def _plain(text: str) -> str:
     """The text without list marks and numbers of other things, with plain decimals."""
-    marks = [found for found in _LIST_MARK.finditer(text)]
-    if [int(found[1]) for found in marks] == list(range(1, len(marks) + 1)) and len(marks) > 1:
-        text = _LIST_MARK.sub(lambda found: " " * len(found[0]), text)
+    expected = 1
+    for found in list(_LIST_MARK.finditer(text)):
+        if int(found[1]) == expected and (found.start() > 0 or "\n" in text or re.search(r"\b2[.)]", text)):
+            text = text[: found.start()] + " " * len(found[0]) + text[found.end() :]
+            expected += 1
     text = _DECIMAL_COMMA.sub(r"\1.\2", text)
     return _OF_OTHER_THINGS.sub(lambda found: "\0" * len(found[0]), text)
 
@@ -163,6 +171,9 @@ def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
     if len(distinct(mentions)) > 1:
         mentions = _cued(text, mentions)
     mentions = choice.chosen(text, mentions)
+    if len(text.split()) > _SHORT:
+        general = [span for span in clauses(text) if _GENERAL_FACT.search(text[slice(*span)])]
+        mentions = [one for one in mentions if not any(start <= one.start < end for start, end in general)]
     values = sorted({float(str(one.value)) for one in mentions})
     if limits is not None and len(values) > 1:
         within = [value for value in values if limits[0] <= value <= limits[1]]

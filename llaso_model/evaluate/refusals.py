@@ -55,6 +55,7 @@ _ENGLISH = (
     r" ?(?:\w+ )?(?:information|context|data|audio|details?|evidence|cues?|clues?|input)\b",
     r"\b(?:not|n't|without|lacking|lacks?) (?:have |provide |contain |give )?(?:me |us )?(?:with )?(?:enough|sufficient|adequate) "
     r"(?:\w+ )?(?:information|context|data|audio|details?|evidence|cues?|clues?|input|to (?:determine|tell|say|go on))\b",
+    r"\bgive me (?:\w+ ){0,3}(?:details?|information|context)\b",
     r"\b(?:no|any) (?:\w+ )?(?:indication|information|mention|clues?|evidence|cues?|hints?) (?:of|about|on|regarding|as to|"
     r"for|concerning) (?:the |any |their |his |her |whether )?(?:speaker|gender|age|accent|emotion|identity|pitch|voice|sex)",
     r"\btoo (?:\w+ly )?(?:short|noisy|quiet|brief|unclear|ambiguous|distorted|faint|muffled|limited|poor|low|vague|subtle)"
@@ -67,7 +68,7 @@ _ENGLISH = (
     r"\bi (?:do not|don't) (?:feel comfortable|want to (?:guess|speculate|assume))|\bi(?:'m| am) (?:afraid i (?:do not|don't) know)",
     r"\b(?:not|n't)\s+(?:\w+\s+)?(?:capable of|equipped (?:to|for)|something i|designed to|programmed to|trained to)\b",
     r"\b(?:do(?:es)?n't|do not|does not|without|no)\s+(?:\w+\s+){0,2}(?:access to|ability|abilities|capability|"
-    r"capabilities)\b",
+    r"capabilities)\b(?! to (?:fall|sleep|eat|drink|dream|love|enjoy|get)\b)",
     rf"\b(?:do(?:es)?n't|do not|does not|did(?:n't| not))\s+(?:\w+\s+){{0,2}}(?:see|hear|receive|have|get|"
     rf"detect|catch)\s+(?:\w+\s+){{0,3}}"
     rf"(?:{_INPUT})\b",
@@ -84,7 +85,7 @@ _ENGLISH = (
     rf"[^.?!]{{0,60}}?\b(?:{_INPUT}|it|that)\b",
     rf"\b(?:i(?:'d|'ll| would| will)?|without|lack of)\s+(?:need |require |want )?(?:to (?:know|hear|see) )?(?:some |"
     rf"a bit |a little |much )?(?:more|additional|further|the|your)\s+(?:\w+\s+)?(?:{_INPUT})\b",
-    r"\b(?:is|are|was|were|been|it's|be)\s+(?:not\s+(?:explicitly |clearly |directly )?|un)(?:specified|provided|"
+    r"(?<!that )(?<!which )\b(?:is|are|was|were|been|it's|be)\s+(?:not\s+(?:\w+ly )?|un)(?:specified|provided|"
     r"mentioned|given|stated|available|disclosed|known|clear|indicated|possible)\b",
     r"\b(?:isn't|aren't|wasn't) (?:specified|provided|mentioned|given|stated|available|clear|indicated|possible|"
     r"enough)\b",
@@ -102,7 +103,7 @@ _ENGLISH = (
 )
 _CHINESE = (
     r"无法|没办法|没法|未能|不能(?:直接|够|真正|准确)?(?:听|判断|识别|处理|分析|确定|回答|提供|访问|播放|完成|做|理解|给)",
-    r"不(?:太)?(?:确定|知道|清楚)",
+    r"不(?:太)?(?:确定|知道|清楚)(?!或|和|、|的)",
     r"你?能(?:不能)?(?:再)?(?:提供|告诉我)[^。！]{0,20}吗",
     r"请(?:你|您)?(?:再)?(?:提供|告诉|描述|分享|上传|给|重复|说)",
     r"(?<!如果)(?<!如果你)(?<!你)(?:提供|需要|告诉我)(?:一些|我)?更多(?!\w{0,4}吗)|"
