@@ -26,7 +26,7 @@ _FINAL = re.compile(
     r"\bendgültige antwort\b(?: ist| lautet)?\s*:?|คำตอบสุดท้าย(?:คือ|:)?|最終(?:的な)?(?:回答|答え)(?:は|:)?"
 )
 _ANSWER = re.compile(
-    rf"\b(?:(?:final|correct|best|right|appropriate|my) )?(?:answer|label|conclusion)s?\b[^.!?\n]{{0,90}}?{_IS}|"
+    rf"\b(?:(?:final|correct|best|right|appropriate|my) )?(?:answer|label|conclusion|prediction|(?<=my )choice)s?\b[^.!?\n]{{0,140}}?{_IS}|"
     r"\bi(?:'d| would| will|'ll|'m going to| am going to| have to| must)? (?:therefore |thus |hence |confidently |have to )?"
     r"(?:choose|pick|select|go with|going with|opt for|settle on|settle for|vote for|conclude(?: that)?|answer|"
     r"classify (?:it|this|the \w+(?: \w+)?) as|identify (?:it|this|the \w+(?: \w+)?) as|label (?:it|this|the \w+) as|"
@@ -53,7 +53,7 @@ _STRONG = re.compile(
     r"\b(?:(?:most|more|very|highly|much more) (?:likely|probabl[ey]|consistent|of an?|like|closely|plausibl[ey]|fitting)|likeliest|"
     r"probably|i(?:'d| would) (?:say|guess|estimate|lean|call|describe)|i (?:think|believe|guess|estimate|suspect)|"
     r"my (?:best )?(?:guess|estimate)|best guess|lean(?:s|ing)? (?:more )?to(?:wards?)?|leans|primarily|mainly|predominantly|"
-    r"mostly|dominant|strongest|closest|specifically|definitely|clearly|certainly|unmistakably|undoubtedly|"
+    r"mostly|dominant|strongest|closest|closer|specifically|definitely|clearly|certainly|unmistakably|undoubtedly|"
     r"if i (?:had|have) to|(?:strongly|clearly) (?:suggests?|indicates?|points?)|best (?:fits?|match\w*|described|represented|"
     r"captured)|fits best|stands out|particularly|overall|main|primary|predominant|dominant|sounds more|more specifically|"
     r"but rather|it is rather|indicating|suggesting|pointing to|points? to(?:wards?)?|indicates|suggests|which makes)\b|更(?:像|可能|接近|倾向)|最(?:可能|像|接近)|主要|偏向|倾向于|应该是|我觉得|我认为|我猜|"
@@ -74,6 +74,10 @@ _ASSERTS = re.compile(
     r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|sentiment|person|it|"
     r"this|that|velocity|command|word|audio|clip|recording|speech)\b[^.!?\n,;]{0,50}(?:\b(?:is|was|sounds|seems|appears)|'s)"
     r"(?: to be| like| of)?(?: an?| the| most| clearly| very| definitely)*\s*[\"']?$"
+)
+_EVIDENT = re.compile(
+    r"(?:[是为像属]|听起来)\W*$|(?:es|est|ist|é|è|เป็น)(?: una?| une?| eine?| uma?)?\s*[\"']?$|"
+    r"\bindicat\w+(?: an?| the)?\s*$|\b(?:a|an|the|is|has|hear|sounds?) (?:\w+ )?$"
 )
 _GENERALITY = re.compile(
     r"\b(?:typically|usually|generally|often|such as|for example|for instance|e\.g|tends? to|whether|commonly|in general|"
@@ -211,7 +215,15 @@ def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[
         if _CHOICES.search(before) or (all_values and values >= all_values):
             asked.update(run)
     left = [one for one in mentions if one not in asked]
-    return left or list(mentions)
+    return left if any(_is_evident(text, one) for one in left) else list(mentions)
+
+
+def _is_evident(text: str, one: Mention) -> bool:
+    """Whether a mention is said to be so, preferred, announced as the answer, or a clause by itself."""
+    before = _SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1]
+    if any(cue.search(before) for cue in (_ASSERTS, _EVIDENT, _STRONG, _SO)):
+        return True
+    return bool(concluded_in(text, [one]) or _bare(text, [one]))
 
 
 def _concluded(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -> list[Mention] | None:
@@ -264,7 +276,8 @@ def _bare(text: str, mentions: Sequence[Mention]) -> list[Mention]:
 
 def _not_general(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     spans = [(start, end) for start, end in clauses(text) if _GENERALITY.search(text[start:end])]
-    return [one for one in mentions if not any(start <= one.start < end for start, end in spans)]
+    left = [one for one in mentions if not any(start <= one.start < end for start, end in spans)]
+    return left if any(_is_evident(text, one) for one in left) else []
 
 
 def _corrected(text: str, mentions: Sequence[Mention]) -> list[Mention]:

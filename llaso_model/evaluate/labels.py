@@ -65,7 +65,7 @@ _VENTURES = re.compile(
 )
 _OTHERWISE = re.compile(r"\bbut it (?:could|might|may) be (?:an?|the|that|about|related) ")  # answered, in other words
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
-_ADVISES = re.compile(  # how anybody could find out, which is no answer
+ADVISES = re.compile(  # how anybody could find out, which is no answer
     r"\bto (?:determine|identify|classify|tell|estimate|distinguish|decide|find out|detect|check|assess|recogni[sz]e)\b[^.!?\n]{0,160},? "
     r"(?:you|one|we) (?:can|could|may|might|would|should|need|will)\b"
 )
@@ -152,9 +152,9 @@ class Extractor:
         named = _with_options(text, named, options)
         if refuses:
             named = _stated(text, named, every)
-        elif not self._named_only and not _is_short(text) and not _ADVISES.search(text):
+        elif not self._named_only and not _is_short(text) and not ADVISES.search(text):
             named = _about_recording(text, named, every) or self._listed(named)
-        elif not self._named_only and _ADVISES.search(text):
+        elif not self._named_only and ADVISES.search(text):
             named = _stated(text, named, every) or self._listed(named)
         named = choice.chosen(text, named, len(self.labels))
         found = [str(value) for value in distinct(named)]

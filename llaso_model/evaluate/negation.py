@@ -25,6 +25,7 @@ _DENIES = (
 )
 _BEFORE = re.compile(
     rf"(?<!not ){_DENIES}(?! only| just| merely| simply| solely)[\s-]*(?:(?:{_FILL})[\s-]+){{0,6}}[\"'(]*$|"
+    r"\b(?:not|neither|n't)(?: \w+){1,3} (?:or|nor) (?:a |an )?[\"']*$|"
     r"\black(?:s|ing)?\b[^.;,\n\0]{0,40}\b(?:of|in|from) (?:a |an |the )?[\"']*$|\bthan\b[^.;,\n\d]{0,32}[\"']*$|"
     rf"\b(?:no|nein|kein|keine|keinen|nicht|pas|pas de|pas d'|non|ni|tampoco|plutôt que|au lieu d[e']|en lugar de|"
     rf"en vez de|statt|не|нет|вместо|não|nem) (?:(?:es|un|una|une|um|uma|ein|eine|einen|de|la|el|le|é|la voz de)\s+){{0,3}}[\"']*$|"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llaso_model.evaluate import choice, negation, replies
 from llaso_model.evaluate.choice import GENERAL, Mention, clauses, distinct
-from llaso_model.evaluate.labels import Kind, ventured_spans, without_echo
+from llaso_model.evaluate.labels import ADVISES, Kind, ventured_spans, without_echo
 from llaso_model.evaluate.refusals import PATTERN as REFUSAL
 from llaso_model.evaluate.replies import is_empty
 
@@ -174,6 +174,9 @@ def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
     if len(text.split()) > _SHORT:
         general = [span for span in clauses(text) if _GENERAL_FACT.search(text[slice(*span)])]
         mentions = [one for one in mentions if not any(start <= one.start < end for start, end in general)]
+    if ADVISES.search(text):  # numbers of how anybody could find out are no answer
+        cued = _cued(text, mentions, (_CUED[0], _CUED[2]))
+        mentions = choice.concluded_in(text, mentions) or (cued if len(distinct(cued)) == 1 else [])
     values = sorted({float(str(one.value)) for one in mentions})
     if limits is not None and len(values) > 1:
         within = [value for value in values if limits[0] <= value <= limits[1]]
@@ -181,9 +184,9 @@ def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
     return values
 
 
-def _cued(text: str, mentions: list[Mention]) -> list[Mention]:
+def _cued(text: str, mentions: list[Mention], patterns: Sequence[re.Pattern[str]] = _CUED) -> list[Mention]:
     """The numbers that the text says to be those asked for, where these are one."""
-    for pattern in _CUED:
+    for pattern in patterns:
         places = [found.start(1) for found in pattern.finditer(text)]
         cued = [one for one in mentions if any(one.start <= place < one.end for place in places)]
         if len(distinct(cued)) == 1:

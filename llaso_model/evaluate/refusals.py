@@ -60,7 +60,8 @@ _ENGLISH = (
     r"for|concerning) (?:the |any |their |his |her |whether )?(?:speaker|gender|age|accent|emotion|identity|pitch|voice|sex)",
     r"\btoo (?:\w+ly )?(?:short|noisy|quiet|brief|unclear|ambiguous|distorted|faint|muffled|limited|poor|low|vague|subtle)"
     r" (?:for me )?to\b|\b(?:inappropriate|irresponsible|unethical|speculative|unwise|unfair|misleading|not appropriate|not "
-    r"reliable|not ethical) (?:for me )?to\b|\b(?:not|n't) (?:\w+ly )?(?:determinable|identifiable|discernible|discernable|"
+    rf"reliable|not ethical) (?:for me )?to (?:\w+ly )?(?:{_VERBS}|assume|make)\b|"
+    r"\b(?:not|n't) (?:\w+ly )?(?:determinable|identifiable|discernible|discernable|"
     r"possible to \w+|something i can|within my)|\b(?:can|may) be (?:very |highly )?unreliable\b",
     r"^\W*(?:unknown|undetermined|uncertain|unclear|unsure|inconclusive|indeterminate|not sure|no idea|not clear|"
     r"cannot say|can't say|can't tell|hard to (?:say|tell)|difficult to (?:say|tell)|i don't know|unidentified)\W*$",
@@ -97,7 +98,7 @@ _ENGLISH = (
     r"\bnot (?:enough|sufficient) (?:information|context|data|audio)\b",
     r"\bi(?:'m| am) (?:not|un) ?(?:\w+ly |quite |too |100% )?(?:sure|certain|confident)\b|\bi (?:\w+ )?do(?:n't| not) (?:\w+ly )?know\b",
     r"\bi can only (?:respond|provide|process|answer|communicate|help with)\b",
-    r"\bnot (?:aware of|familiar with)\b",
+    r"\bi(?:'m| am) not (?:aware of|familiar with)\b",
     r"\bcannot be determined\b|\bunable to determine\b",
     r"\bi(?:'d| would) (?:need|have to (?:hear|listen|know|see))\b",
 )
