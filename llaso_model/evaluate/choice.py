@@ -15,48 +15,65 @@ from typing import TypeVar
 
 from llaso_model.evaluate.negation import joined
 
-_CLAUSE = re.compile(r"\n+|[。！？；]+|[.!?;]+(?=[\"')]*(?:\s|$|[^\x00-\x7f]))|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)")
+_CLAUSE = re.compile(
+    r"\n+|[。！？；]+|[.!?;]+(?=[\"')]*(?:\s|$|[^\x00-\x7f]))|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)"
+)
 _SENTENCE = re.compile(r"(?<=[。！？])|(?<=[.!?])[\"')]*(?=\s|$|[^\x00-\x7f])|\n")
 _IS = r"(?:\bis\b(?! not\b|n't)|\bwould be\b|\bwould have to be\b|\bmust be\b|\bshould be\b|\bremains\b|:|=|->|→)"
 _FINAL = re.compile(
     rf"\b(?:final|overall|definitive|ultimate) (?:answer|label|classification|verdict|decision|prediction|choice|"
     rf"conclusion|judge?ment|estimate|guess|result|assessment|determination)\b[^.!?\n]{{0,60}}?(?:{_IS}|\n)|"
-    r"\b(?:in conclusion|to conclude|conclusion\s*:|verdict\s*:)|(?:最终|最后)(?:的)?(?:答案|结论|判断)(?:是|为|:)?|结论(?:是|为|:)|"
+    r"\b(?:in conclusion|to conclude|conclusion\s*:|verdict\s*:)|(?:最终|最后)(?:的)?(?:答案|结论|判断)(?:是|为|:)?|"
+    r"结论(?:是|为|:)|"
     r"\b(?:respuesta|conclusión|réponse|resposta|risposta) (?:final|finale)\b(?: es| est| é| è)?\s*:?|"
     r"\bendgültige antwort\b(?: ist| lautet)?\s*:?|คำตอบสุดท้าย(?:คือ|:)?|最終(?:的な)?(?:回答|答え)(?:は|:)?"
 )
 _ANSWER = re.compile(
-    rf"\b(?:(?:final|correct|best|right|appropriate|my) )?(?:answer|label|conclusion|prediction|(?<=my )choice)s?\b[^.!?\n]{{0,140}}?{_IS}|"
-    r"\bi(?:'d| would| will|'ll|'m going to| am going to| have to| must)? (?:therefore |thus |hence |confidently |have to )?"
+    rf"\b(?:(?:final|correct|best|right|appropriate|my) )?(?:answer|label|conclusion|prediction|"
+    rf"(?<=my )choice)s?\b[^.!?\n]{{0,140}}?{_IS}|"
+    r"\bi(?:'d| would| will|'ll|'m going to| am going to| have to| must)? (?:therefore |thus |hence |"
+    r"confidently |have to )?"
     r"(?:choose|pick|select|go with|going with|opt for|settle on|settle for|vote for|conclude(?: that)?|answer|"
     r"classify (?:it|this|the \w+(?: \w+)?) as|identify (?:it|this|the \w+(?: \w+)?) as|label (?:it|this|the \w+) as|"
     r"describe (?:it|this|the \w+(?: \w+)?) as)\b|"
-    rf"\b(?:best|closest|most (?:likely|probable|appropriate|suitable|fitting|plausible|accurate)) (?:match|answer|choice|"
-    rf"option|guess|label|fit|candidate|description|classification|category|estimate|conclusion|emotion|accent|gender|age|"
+    rf"\b(?:best|closest|most (?:likely|probable|appropriate|suitable|fitting|plausible|accurate)) (?:match|"
+    rf"answer|choice|"
+    rf"option|guess|label|fit|candidate|description|classification|category|estimate|conclusion|emotion|"
+    rf"accent|gender|age|"
     rf"number|value|pitch|instrument|sound|speaker)\b[^.!?\n]{{0,60}}?{_IS}|"
-    r"(?:所以|因此)?(?:正确|我的)?答案(?:应该)?(?:是|为|:)|(?:我)?(?:会)?选(?:择)?(?=[^\w]*[\w\x00])|\b(?:la )?respuesta (?:correcta )?(?:es|sería)\b\s*:?|\brespuesta\s*:|"
-    r"\b(?:la )?(?:bonne )?réponse (?:correcte )?(?:est|serait)\b\s*:?|\bréponse\s*:|\bantwort (?:ist|lautet|wäre)\b\s*:?|\bantwort\s*:|"
+    r"(?:所以|因此)?(?:正确|我的)?答案(?:应该)?(?:是|为|:)|(?:我)?(?:会)?选(?:择)?(?=[^\w]*[\w\x00])|"
+    r"\b(?:la )?respuesta (?:correcta )?(?:es|sería)\b\s*:?|\brespuesta\s*:|"
+    r"\b(?:la )?(?:bonne )?réponse (?:correcte )?(?:est|serait)\b\s*:?|\bréponse\s*:|\bantwort (?:ist|lautet|"
+    r"wäre)\b\s*:?|\bantwort\s*:|"
     r"\bresposta (?:correta )?é\b\s*:?|\bresposta\s*:|\brisposta (?:corretta )?è\b\s*:?|\brisposta\s*:|\bответ\s*[:-]|"
     r"คำตอบ(?:ที่ถูกต้อง)?(?:คือ|:)|->|→|=>|(?:答え|回答|正解)は|(?:정답|답변|답)(?:은|:)|"
-    r"\b(?:is|be) (?:best |most likely |most accurately )?(?:classified|categori[sz]ed|labell?ed|described|identified) as\b"
+    r"\b(?:is|be) (?:best |most likely |most accurately )?(?:classified|categori[sz]ed|labell?ed|described|"
+    r"identified) as\b"
 )
 _SO = re.compile(
     r"\b(?:therefore|thus|hence|consequently|accordingly|ultimately|overall|in summary|in short|to sum up|all in all|"
-    r"as a result|taken together|altogether|so)\b,?|综上(?:所述)?|总之|因此|所以|总的来说|por lo tanto|por tanto|en resumen|"
+    r"as a result|taken together|altogether|so)\b,?|综上(?:所述)?|总之|因此|所以|总的来说|por lo tanto|por tanto|"
+    r"en resumen|"
     r"donc|en résumé|also ist|daher|somit|поэтому|итак|таким образом|ดังนั้น|สรุป|したがって|よって|따라서"
 )
 _TAKEN_BACK = re.compile(
-    r"\b(?:no wait|wait|actually|correction|on second thoughts?|on reflection|scratch that|let me (?:re\w+|correct)|i mean|"
+    r"\b(?:no wait|wait|actually|correction|on second thoughts?|on reflection|scratch that|let me (?:re\w+|"
+    r"correct)|i mean|"
     r"upon (?:re\w+|closer|further)|or rather|hold on|no,|sorry,)|不对|更正|等等|其实"
 )
 _STRONG = re.compile(
-    r"\b(?:(?:most|more|very|highly|much more) (?:likely|probabl[ey]|consistent|of an?|like|closely|plausibl[ey]|fitting)|likeliest|"
+    r"\b(?:(?:most|more|very|highly|much more) (?:likely|probabl[ey]|consistent|of an?|like|closely|"
+    r"plausibl[ey]|fitting)|likeliest|"
     r"probably|i(?:'d| would) (?:say|guess|estimate|lean|call|describe)|i (?:think|believe|guess|estimate|suspect)|"
-    r"my (?:best )?(?:guess|estimate)|best guess|lean(?:s|ing)? (?:more )?to(?:wards?)?|leans|primarily|mainly|predominantly|"
+    r"my (?:best )?(?:guess|estimate)|best guess|lean(?:s|ing)? (?:more )?to(?:wards?)?|leans|primarily|"
+    r"mainly|predominantly|"
     r"mostly|dominant|strongest|closest|closer|specifically|definitely|clearly|certainly|unmistakably|undoubtedly|"
-    r"if i (?:had|have) to|(?:strongly|clearly) (?:suggests?|indicates?|points?)|best (?:fits?|match\w*|described|represented|"
-    r"captured)|fits best|stands out|particularly|overall|main|primary|predominant|dominant|sounds more|more specifically|"
-    r"but rather|it is rather|indicating|suggesting|pointing to|points? to(?:wards?)?|indicates|suggests|which makes)\b|更(?:像|可能|接近|倾向)|最(?:可能|像|接近)|主要|偏向|倾向于|应该是|我觉得|我认为|我猜|"
+    r"if i (?:had|have) to|(?:strongly|clearly) (?:suggests?|indicates?|points?)|best (?:fits?|match\w*|"
+    r"described|represented|"
+    r"captured)|fits best|stands out|particularly|overall|main|primary|predominant|dominant|sounds more|"
+    r"more specifically|"
+    r"but rather|it is rather|indicating|suggesting|pointing to|points? to(?:wards?)?|indicates|suggests|"
+    r"which makes)\b|更(?:像|可能|接近|倾向)|最(?:可能|像|接近)|主要|偏向|倾向于|应该是|我觉得|我认为|我猜|"
     r"\b(?:probablemente|lo más probable|sobre todo|probablement|sans doute|plutôt|wahrscheinlich|vermutlich|eher|"
     r"provavelmente|probabilmente|скорее всего|вероятно)\b|น่าจะ|おそらく|多分|아마"
 )
@@ -65,14 +82,17 @@ _ALLOWED = re.compile(
     r"\b(?:quizás?|tal vez|podría|peut-être|pourrait|vielleicht|könnte|talvez|forse|может)\b"
 )
 _WEAK = re.compile(
-    r"\b(?:slight(?:ly)?|hints?|touch|undertones?|underlying|secondary|less|traces?|(?:a |little )bit of|a little|tinged|"
+    r"\b(?:slight(?:ly)?|hints?|touch|undertones?|underlying|secondary|less|traces?|(?:a |little )bit of|"
+    r"a little|tinged|"
     r"(?:although|though|but) (?:it|there|this|he|she|they|the \w+) (?:\w+ )?(?:could|might|may)|at first|initially|"
     r"first glance|can't rule out|cannot (?:be )?rule|talking (?:to|about|with)|speaking (?:to|about|with)|says? to|"
     r"addressing|refer\w* to|mention\w*|above|below|outside|typical)\b|也有|略带|有点|带有|一些"
 )
 _ASSERTS = re.compile(
-    r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|sentiment|person|it|"
-    r"this|that|velocity|command|word|audio|clip|recording|speech)\b[^.!?\n,;]{0,50}(?:\b(?:is|was|sounds|seems|appears)|'s)"
+    r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|"
+    r"sentiment|person|it|"
+    r"this|that|velocity|command|word|audio|clip|recording|speech)\b[^.!?\n,;]{0,50}(?:\b(?:is|was|sounds|"
+    r"seems|appears)|'s)"
     r"(?: to be| like| of)?(?: an?| the| most| clearly| very| definitely)*\s*[\"']?$"
 )
 _EVIDENT = re.compile(
@@ -80,32 +100,47 @@ _EVIDENT = re.compile(
     r"\bindicat\w+(?: an?| the)?\s*$|\b(?:a|an|the|is|has|hear|sounds?) (?:\w+ )?$"
 )
 _GENERALITY = re.compile(
-    r"\b(?:typically|usually|generally|often|such as|for example|for instance|e\.g|tends? to|whether|commonly|in general|"
-    r"compared (?:to|with)|would (?:typically|usually|have|sound|suggest|indicate)|normally|ranges? from|if)\b|是否|例如|比如|通常|一般"
+    r"\b(?:typically|usually|generally|often|such as|for example|for instance|e\.g|tends? to|whether|"
+    r"commonly|in general|"
+    r"compared (?:to|with)|would (?:typically|usually|have|sound|suggest|indicate)|normally|ranges? from|"
+    r"if)\b|是否|例如|比如|通常|一般"
 )
 GENERAL = re.compile(
     r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|"
-    r"systems?|if(?! i\b| we\b| forced| pressed| you insist| anything))\b|是否|还是|或者|例如|比如|如果(?!一定|必须|非要|要我)|假如|\bsi (?:es|la)\b|\bob\b"
+    r"systems?|if(?! i\b| we\b| forced| pressed| you insist| anything))\b|是否|还是|或者|例如|比如|"
+    r"如果(?!一定|必须|非要|要我)|"
+    r"假如|\bsi (?:es|la)\b|\bob\b"
 )
 _ASKS = re.compile(
-    r"^\W*(?:(?:the |your )?(?:question|prompt|instruction|task|q)\s*:)?\W*(?:is|are|was|does|do|did|could|can|would|should|"
+    r"^\W*(?:(?:the |your )?(?:question|prompt|instruction|task|q)\s*:)?\W*(?:is|are|was|does|do|did|could|"
+    r"can|would|should|"
     r"which|what|who|whose|how|whether|or|identify|determine|classify|choose|select|¿|est-ce|ist|es|est|is it|so)\b|"
     r"吗\s*[?？]|是否|还是|哪"
 )
-_PROMPTED = re.compile(r"^\W*(?:the |your )?(?:question|prompt|instruction|task|options?|choices|user|q|题目|问题|选项)\s*(?:is |are )?:")
+_PROMPTED = re.compile(
+    r"^\W*(?:the |your )?(?:question|prompt|instruction|task|options?|choices|user|q|题目|"
+    r"问题|选项)\s*(?:is |are )?:"
+)
 _CHOICES = re.compile(
-    r"\b(?:between|among|amongst|of|from|out of|whether|options?|choices?|labels?|categor(?:y|ies)|classes|choose|select|"
-    r"possible|possibilities|classify|distinguish|compare|candidates?|given|following|listed|available|determine|decide|"
+    r"\b(?:between|among|amongst|of|from|out of|whether|options?|choices?|labels?|categor(?:y|ies)|classes|"
+    r"choose|select|"
+    r"possible|possibilities|classify|distinguish|compare|candidates?|given|following|listed|available|"
+    r"determine|decide|"
     r"consider(?:ing|ed)?|identify|say|tell)\b|选项|是否|在[^，。]{0,6}$|从[^，。]{0,8}$|还是|entre|parmi|zwischen|ระหว่าง"
 )
 _SHARED = re.compile(r"\b(?:both|mix\w*|blend|combin\w+|as well as|contains?|plus)\b|混合|都有|既|结合")
 _SCORE = re.compile(
-    r"[\"']?\s*(?:[:=(-]|is|at|with)+\s*(?:about |around |~|approximately |probability |confidence |score )*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%)?"
+    r"[\"']?\s*(?:[:=(-]|is|at|with)+\s*(?:about |around |~|approximately |probability |confidence |"
+    r"score )*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%)?"
 )
 _LEADS = re.compile(
-    r"[\"')\]]*\s*(?:$|[.!;\n(]|:(?!\s*(?:no|yes|\d))|-\s|,?\s*(?:because|since|as|based|due|given|with|judging|considering)\b)"
+    r"[\"')\]]*\s*(?:$|[.!;\n(]|:(?!\s*(?:no|yes|\d))|-\s|,?\s*(?:because|since|as|based|due|given|with|"
+    r"judging|considering)\b)"
 )
-_SPEECH = re.compile(r'"[^"\n]{12,}"|\b(?:the words|(?:use|uses) (?:of )?the (?:word|term|phrase)) "[^"\n]+"(?: (?:and|or) "[^"\n]+")*')  # what is quoted at length is not said by the answer itself
+_SPEECH = re.compile(
+    r'"[^"\n]{12,}"|\b(?:the words|(?:use|uses) (?:of )?the (?:word|term|'
+    r'phrase)) "[^"\n]+"(?: (?:and|or) "[^"\n]+")*'
+)  # what is quoted at length is not said by the answer itself
 _BORDER = 90
 
 Value = TypeVar("Value", bound=Hashable)
@@ -175,7 +210,9 @@ def _by_score(text: str, mentions: Sequence[Mention]) -> Mention | None:
     for one in mentions:
         found = _SCORE.match(text, one.end)
         if found and (found[2] or float(found[1]) <= 1):
-            scores[one.value] = max(scores.get(one.value, (-1.0, one)), (float(found[1]), one), key=lambda pair: pair[0])
+            scores[one.value] = max(
+                scores.get(one.value, (-1.0, one)), (float(found[1]), one), key=lambda pair: pair[0]
+            )
     if len(scores) < 2 or len(scores) < len(distinct(mentions)):
         return None
     first, second = sorted(scores.values(), key=lambda pair: -pair[0])[:2]
@@ -259,12 +296,14 @@ def _behind(text: str, mentions: Sequence[Mention], place: int) -> list[Mention]
 
 def _bare(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """The mentions that are a clause by themselves, or lead the answer: "Female. The voice …"."""
-    spans = {span for span in clauses(text)}
+    spans = set(clauses(text))
     alone = [
         one
         for one in mentions
         if any(
-            start <= one.start and one.end <= end and not re.search(r"[^\W_]", text[start : one.start] + text[one.end : end])
+            start <= one.start
+            and one.end <= end
+            and not re.search(r"[^\W_]", text[start : one.start] + text[one.end : end])
             for start, end in spans
         )
     ]
@@ -327,9 +366,15 @@ def _preferred(text: str, mentions: Sequence[Mention]) -> list[Mention]:
         after = re.split(r"[.,;!?\n。，；]", text[run[-1].end : run[-1].end + 60])[0]
         following = [one.start for one in mentions if one.start > run[-1].start]
         after = after[: max(0, following[0] - run[-1].end)] if following else after
-        said = 2 * bool(_STRONG.search(before) or re.search(
-            r"\b(?:is|seems|being|sounds?) (?:the )?(?:most|more) (?:likely|probable|fitting|prominent|dominant|plausible)|"
-            r"\bfits? best|\bstands? out|最(?:可能|明显)|\bbest (?:match|fit)", after))
+        said = 2 * bool(
+            _STRONG.search(before)
+            or re.search(
+                r"\b(?:is|seems|being|sounds?) (?:the )?(?:most|more) (?:likely|probable|fitting|prominent|"
+                r"dominant|plausible)|"
+                r"\bfits? best|\bstands? out|最(?:可能|明显)|\bbest (?:match|fit)",
+                after,
+            )
+        )
         elsewhere = bool(last) and _SENTENCE.search(text[start : run[0].start]) is not None
         said -= bool((_WEAK.search(before) and not _SHARED.search(before)) or (elsewhere and _ALLOWED.search(before)))
         for one in run:

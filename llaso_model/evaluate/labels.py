@@ -36,7 +36,8 @@ _STATES = re.compile(
     r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|he|"
     r"they|tone|intensity|recording|speech|answer|label|guess|pitch|conclusion|estimate|category|option|source)\b.*"
     r"\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
-    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|[是为像属于]\W*\0|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
+    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|"
+    r"[是为像属于]\W*\0|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
 )
 _ABOUT = re.compile(  # \0 stands where a label was
     r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|"
@@ -53,20 +54,24 @@ _ABOUT = re.compile(  # \0 stands where a label was
     r"(?:(?:a|an|the|only|likely|probably|most|more|very|clearly|definitely) )*[\"']?\0|^\W*\0+\W*:|"
     r"声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|"
     r"强度|可能是|应该是|合成|判断|"
-    r"\b(?:voz|hablante|locutora?|persona|audio|género|emoción|acento|edad|sonido|habla|respuesta|voix|locuteur|locutrice|"
-    r"personne|genre|émotion|accent|âge|son|parle|réponse|stimme|sprecher(?:in)?|geschlecht|klingt|spricht|aufnahme|antwort|"
+    r"\b(?:voz|hablante|locutora?|persona|audio|género|emoción|acento|edad|sonido|habla|respuesta|voix|"
+    r"locuteur|locutrice|"
+    r"personne|genre|émotion|accent|âge|son|parle|réponse|stimme|sprecher(?:in)?|geschlecht|klingt|spricht|"
+    r"aufnahme|antwort|"
     r"falante|gênero|emoção|idade|som|fala|resposta|voce|parlante|genere|emozione|età|suono|parla|risposta)\b|"
     r"голос|говор|звуч|эмоци|аудио|акцент|話者|話し手|感情|アクセント|楽器|화자|목소리|음성|성별|감정|억양|악기|"
     r"เสียง|ผู้พูด|คนพูด|พูด|เพศ|อายุ|อารมณ์|สำเนียง|คลิป|เครื่องดนตรี"
 )
 _VENTURES = re.compile(
-    r"\b(?:i(?:'d| would| will|'ll) (?:say|guess|go|estimate)|my (?:best )?guess|probably|likely|perhaps|maybe|possibly|suggests?|indicates?|(?:it |this )?(?:sounds|seems|appears|could be|might be))"
+    r"\b(?:i(?:'d| would| will|'ll) (?:say|guess|go|estimate)|my (?:best )?guess|probably|likely|perhaps|"
+    r"maybe|possibly|suggests?|indicates?|(?:it |this )?(?:sounds|seems|appears|could be|might be))"
     r"\b|可能|也许|应该|大概|听起来"
 )
 _OTHERWISE = re.compile(r"\bbut it (?:could|might|may) be (?:an?|the|that|about|related) ")  # answered, in other words
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
 ADVISES = re.compile(  # how anybody could find out, which is no answer
-    r"\bto (?:determine|identify|classify|tell|estimate|distinguish|decide|find out|detect|check|assess|recogni[sz]e)\b[^.!?\n]{0,160},? "
+    r"\bto (?:determine|identify|classify|tell|estimate|distinguish|decide|find out|detect|check|assess|"
+    r"recogni[sz]e)\b[^.!?\n]{0,160},? "
     r"(?:you|one|we) (?:can|could|may|might|would|should|need|will)\b"
 )
 _QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
@@ -75,7 +80,10 @@ _MARK = re.compile(r"(?<![a-z0-9])[(\[]?([a-z]|\d{1,2})[).:\]]\s*[\"']?")
 _OPTION = re.compile(
     r"\b(?:option|choice|letter)\s+(?=\(?[a-z\d]\b)|\bis\s+(?=[(\[\"']*[a-z\d]{1,2}[)\]\"']*\s*(?:[.,;:\n]|$))"
 )
-_GIVEN = re.compile(r"[\s:\"'(\[]*(?:(?:option|choice|letter|number)\s+)?[(\[\"']*([a-z]|\d{1,2})(?:[)\].,:;\"'!。，]|\s*$|\s*\n|\s+(?:-|because|since|as|is (?:the )?(?:correct|right|best|most))\b)")
+_GIVEN = re.compile(
+    r"[\s:\"'(\[]*(?:(?:option|choice|letter|number)\s+)?[(\[\"']*([a-z]|"
+    r"\d{1,2})(?:[)\].,:;\"'!。，]|\s*$|\s*\n|\s+(?:-|because|since|as|is (?:the )?(?:correct|right|best|most))\b)"
+)
 _ECHO = 15
 _CUE = re.compile(
     r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|"
@@ -208,7 +216,8 @@ class Extractor:
 
     def _options(self, prompt: str) -> dict[str, str]:
         """Labels by the letters or numbers of the options that a text lists; empty where it lists fewer than two."""
-        text, found = replies.lines(prompt), {}
+        text = replies.lines(prompt)
+        found: dict[str, str] = {}
         for mark in _MARK.finditer(text):
             label = self._pattern.match(text, mark.end())
             if label is not None and self._written[_squeezed(label[0])]:
@@ -241,7 +250,11 @@ def without_echo(text: str, prompt: str) -> str:
 
 def _option_alone(text: str, options: Mapping[str, str]) -> str | None:
     """The option whose letter or number is the whole answer."""
-    found = re.fullmatch(r"\W*(?:(?:the )?(?:option|choice|answer|letter|number)\s*(?:is)?\s*:?\s*)?\W*([a-z]|\d{1,2})\W*", text)
+    found = re.fullmatch(
+        r"\W*(?:(?:the )?(?:option|choice|answer|letter|"
+        r"number)\s*(?:is)?\s*:?\s*)?\W*([a-z]|\d{1,2})\W*",
+        text,
+    )
     return options.get(found[1]) if found else None
 
 
@@ -249,7 +262,11 @@ def _with_options(text: str, named: list[Mention], options: Mapping[str, str]) -
     """The mentions, and the options given by letter or number: at the beginning, or where an answer is announced."""
     if not options:
         return named
-    places = [0, *(place for place in choice.after_conclusions(text)), *(found.end() for found in _OPTION.finditer(text))]
+    places = [
+        0,
+        *(place for place in choice.after_conclusions(text)),
+        *(found.end() for found in _OPTION.finditer(text)),
+    ]
     added = []
     for place in places:
         found = _GIVEN.match(text, place)

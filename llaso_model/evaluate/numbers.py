@@ -65,38 +65,51 @@ _CHINESE_NUMBER = re.compile(
 )
 _PART = r"(?P<part>early|mid|middle|late)(?:[\s-]*(?:to|/|or|and)[\s-]*(?P<other>mid|middle|late))?[\s-]*(?:or )?"
 _DECADE = re.compile(
-    rf"(?:\b{_PART})?(?<![a-z0-9.])'?(?:(?P<digits>[1-9]0)(?:'?s|[\s-]?something)|(?P<name>{'|'.join(_DECADES)}))\b|(?P<chinese>[1-9]0)多岁"
+    rf"(?:\b{_PART})?(?<![a-z0-9.])'?(?:(?P<digits>[1-9]0)(?:'?s|[\s-]?something)|"
+    rf"(?P<name>{'|'.join(_DECADES)}))\b|(?P<chinese>[1-9]0)多岁"
 )
 _YEAR_OF = {"early": 2.0, "mid": 5.0, "middle": 5.0, "late": 8.0}
 _NUMBER = r"\d+(?:\.\d+)?"
 _UNIT = r"(?:[\s-]*(?:years?(?: old| of age)?|yrs?|岁|歳|ans|años|anos|anni|jahre?|лет|살|세|ปี))?"
 _RANGE = re.compile(
-    rf"(?<![a-z0-9.])({_NUMBER}){_UNIT}\s*(?:-+|~|to|and|到|至|or|和|a|à|y|bis|до|から|에서|ถึง|through|\bup to\b)\s*({_NUMBER})(?![a-z0-9-]|\.\d)"
+    rf"(?<![a-z0-9.])({_NUMBER}){_UNIT}\s*(?:-+|~|to|and|到|至|or|和|a|à|y|bis|до|から|에서|ถึง|through|"
+    rf"\bup to\b)\s*({_NUMBER})(?![a-z0-9-]|\.\d)"
 )
-_SINGLE = re.compile(rf"(?<![a-z0-9.#])({_NUMBER})(?!\.?\d|[a-z]|'?s\b)|(?<![a-z0-9.#])({_NUMBER})(?=(?:ish|yo|yrs?|y/o|ans|st|nd|rd|th)\b)")
+_SINGLE = re.compile(
+    rf"(?<![a-z0-9.#])({_NUMBER})(?!\.?\d|[a-z]|'?s\b)|(?<![a-z0-9.#])({_NUMBER})(?=(?:ish|"
+    rf"yo|yrs?|y/o|ans|st|nd|rd|th)\b)"
+)
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d{1,2})(?![\d,]|\s*,?\s*(?:and|or|y|et|und)\s*\d)")
 _OF_OTHER_THINGS = re.compile(
     rf"\b(?:confidence|probability|certainty|score)\b[^.\n\d]{{0,20}}{_NUMBER}\s*%?|"
-    rf"(?<![a-z0-9.]){_NUMBER}(?:\s*(?:-|to|and|~|±)\s*{_NUMBER})?\s*-?\s*(?:%|percent\b|per cent\b|hz\b|hertz\b|khz\b|db\b|dbfs\b|bpm\b|"
-    rf"ms\b|milliseconds?\b|seconds?\b|secs?\b|(?<=\s)s\b|minutes?\b|cents?\b|bits?\b|semitones?\b|octaves?\b|words?\b|times?\b|people\b|"
+    rf"(?<![a-z0-9.]){_NUMBER}(?:\s*(?:-|to|and|~|±)\s*{_NUMBER})?\s*-?\s*(?:%|percent\b|per cent\b|hz\b|"
+    rf"hertz\b|khz\b|db\b|dbfs\b|bpm\b|"
+    rf"ms\b|milliseconds?\b|seconds?\b|secs?\b|(?<=\s)s\b|minutes?\b|cents?\b|bits?\b|semitones?\b|"
+    rf"octaves?\b|words?\b|times?\b|people\b|"
     rf"speakers?\b|out of \d+|赫兹|分贝|秒|分钟|个人|次)|"
     rf"(?<![a-z0-9])[a-g](?:[#♯♭b]|\s?sharp|\s?flat)?-?\d(?![\d.]\d|\d)|[a-g](?:#|♯|♭)|"
-    rf"\b(?:channel|track|step|option|octave|example|figure|part|version|gpt|chapter|question)\s*(?:-|#|no\.?|is|number)?\s*\d+(?:\.\d+)?|\d\s*/\s*\d+|(?:±|\+/-)\s*\d+"
+    rf"\b(?:channel|track|step|option|octave|example|figure|part|version|gpt|chapter|question)\s*(?:-|#|"
+    rf"no\.?|is|number)?\s*\d+(?:\.\d+)?|\d\s*/\s*\d+|(?:±|\+/-)\s*\d+"
 )
 _SHORT = 12  # words
 _GENERAL_FACT = re.compile(
-    r"^(?!.*\b(?:speaker|recording|audio|clip|sample|this|person|estimate|guess|i'd|i would)\b).*\b(?:typically|usually|generally|"
+    r"^(?!.*\b(?:speaker|recording|audio|clip|sample|this|person|estimate|guess|i'd|"
+    r"i would)\b).*\b(?:typically|usually|generally|"
     r"often|historically|commonly|most people|humans|in general|on average|for example|for instance)\b",
     re.DOTALL,
 )
 _NEIGHBOURS = 10  # "20 or 30" is a range, "20 or 60" are two answers
-_COMPARED = re.compile(r"\b(?:more|less|older|younger|higher|lower|greater|fewer|not over|no) than(?: about| around)?\s*$")
+_COMPARED = re.compile(
+    r"\b(?:more|less|older|younger|higher|lower|greater|fewer|not over|no) than(?: about|"
+    r" around)?\s*$"
+)
 _LIST_MARK = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)](?=\s+\D)")
 _CUED = (
     re.compile(rf"\bmidi\b[^.\d\n]{{0,60}}?(?:\b(?:is|of|be)\b|[:=])\s*(?:approximately |about |around )?({_NUMBER})"),
     re.compile(
-        rf"({_NUMBER})[\s-]*(?:years? old|years of age|year-old|years\b|yo\b|y/o\b|岁|歳|세|살|ans\b|años\b|anos\b|anni\b|jahre\b|лет\b|ปี)"
+        rf"({_NUMBER})[\s-]*(?:years? old|years of age|year-old|years\b|yo\b|y/o\b|岁|歳|세|살|ans\b|años\b|"
+        rf"anos\b|anni\b|jahre\b|лет\b|ปี)"
     ),
     re.compile(
         rf"\b(?:age|pitch|answer|value|number)\b[^.\d\n]{{0,60}}?(?:\b(?:is|of|be)\b|[:=])\s*(?:approximately |about |"
@@ -219,7 +232,11 @@ def _decades(text: str) -> list[Mention]:
     for match in _DECADE.finditer(text):
         one = Mention(f"{_decade(match):g}", match.start(), match.end())
         before = found[-1] if found else None
-        if before and re.fullmatch(r"\s*(?:to|or|and|-|/|到|或|,)\s*(?:the |their |his |her )?(?:early |mid |late )?", text[before.end : one.start]):
+        if before and re.fullmatch(
+            r"\s*(?:to|or|and|-|/|到|或|,)\s*(?:the |their |his |her )?(?:early |mid |"
+            r"late )?",
+            text[before.end : one.start],
+        ):
             low, high = sorted((float(str(before.value)), float(str(one.value))))
             if high - low <= 16:
                 found[-1] = Mention(f"{(low + high) / 2:g}", before.start, one.end)
@@ -233,7 +250,9 @@ def _decade(found: re.Match[str]) -> float:
     parts = [_YEAR_OF[part] for part in (found["part"], found["other"]) if part]
     year = sum(parts) / len(parts) if parts else 5.0
     if found["name"]:
-        return _DECADES[found["name"]] + (year - 5.0 if _DECADES[found["name"]] > 20 or not parts else {2.0: -2.5, 5.0: 0.0, 8.0: 2.5}.get(year, 0.0))
+        return _DECADES[found["name"]] + (
+            year - 5.0 if _DECADES[found["name"]] > 20 or not parts else {2.0: -2.5, 5.0: 0.0, 8.0: 2.5}.get(year, 0.0)
+        )
     return float(found["digits"] or found["chinese"]) + year
 
 

@@ -19,7 +19,8 @@ _VERBS = (
     r"calculate|interpret|check|set|turn|call|control|change|adjust|remind|browse|schedule|delete|remove|create|"
     r"post|order|book|search|look up|send|spell|establish|ascertain|know|known|conclude|make (?:a|an|any|that|this) "
     r"(?:\w+ )?(?:determination|judge?ment|call|guess|assessment|identification|inference|conclusion)|offer|"
-    r"commit|choose|decide|speculate|label|name|assign|describe|comment|narrow|measure|quantif(?:y|ied)|specif(?:y|ied)|"
+    r"commit|choose|decide|speculate|label|name|assign|describe|comment|narrow|measure|quantif(?:y|ied)|"
+    r"specif(?:y|ied)|"
     r"be (?:sure|certain|confident|definitive|determinate)|be of (?:help|assistance)"
 )
 _FOUND = (
@@ -30,7 +31,8 @@ _FOUND = (
 )
 _ADVERBS = (
     r"(?:[\s,]+(?:\w+ly|or|and|even|just|able|to|at all|ever|always|quite|with (?:\w+ )?(?:certainty|confidence|"
-    r"accuracy|precision)|from (?:the|this|that|your) (?:\w+ )?\w+(?: alone)?|based on (?:the|this|that) \w+(?: alone)?,?|"
+    r"accuracy|precision)|from (?:the|this|that|your) (?:\w+ )?\w+(?: alone)?|based on (?:the|this|"
+    r"that) \w+(?: alone)?,?|"
     r"for (?:sure|certain)|well|also|yet|still|now|possibly|in any way))*"
 )
 _CANNOT = (
@@ -51,22 +53,32 @@ _ENGLISH = (
     r"\bin(?:capable of|determinable|determinate|conclusive)\b|\bun(?:determined|determinable|identifiable)\b",
     r"\b(?:beyond|outside)(?: of)? (?:my|the scope of my) (?:\w+ )?(?:abilit|capabilit|scope|knowledge|expertise)",
     r"\b(?:i(?:'d| would) rather not|i(?:'d| would)? prefer not to|i must decline|i have no idea|no idea)\b",
-    r"\b(?:in(?:sufficient|adequate|complete)|too little|limited|a lack of|lacks? (?:of )?(?:the |any |enough |sufficient )?)"
+    r"\b(?:in(?:sufficient|adequate|complete)|too little|limited|a lack of|lacks? (?:of )?(?:the |any |"
+    r"enough |sufficient )?)"
     r" ?(?:\w+ )?(?:information|context|data|audio|details?|evidence|cues?|clues?|input)\b",
-    r"\b(?:not|n't|without|lacking|lacks?) (?:have |provide |contain |give )?(?:me |us )?(?:with )?(?:enough|sufficient|adequate) "
-    r"(?:\w+ )?(?:information|context|data|audio|details?|evidence|cues?|clues?|input|to (?:determine|tell|say|go on))\b",
+    r"\b(?:not|n't|without|lacking|lacks?) (?:have |provide |contain |give )?(?:me |us )?(?:with )?(?:enough|"
+    r"sufficient|adequate) "
+    r"(?:\w+ )?(?:information|context|data|audio|details?|evidence|cues?|clues?|input|to (?:determine|tell|"
+    r"say|go on))\b",
+    r"\bi(?:'ll| will) need (?:to know|to hear|some|more|the)\b",
     r"\bgive me (?:\w+ ){0,3}(?:details?|information|context)\b",
-    r"\b(?:no|any) (?:\w+ )?(?:indication|information|mention|clues?|evidence|cues?|hints?) (?:of|about|on|regarding|as to|"
-    r"for|concerning) (?:the |any |their |his |her |whether )?(?:speaker|gender|age|accent|emotion|identity|pitch|voice|sex)",
-    r"\btoo (?:\w+ly )?(?:short|noisy|quiet|brief|unclear|ambiguous|distorted|faint|muffled|limited|poor|low|vague|subtle)"
-    r" (?:for me )?to\b|\b(?:inappropriate|irresponsible|unethical|speculative|unwise|unfair|misleading|not appropriate|not "
+    r"\b(?:no|any) (?:\w+ )?(?:indication|information|mention|clues?|evidence|cues?|hints?) (?:of|about|on|"
+    r"regarding|as to|"
+    r"for|concerning) (?:the |any |their |his |her |whether )?(?:speaker|gender|age|accent|emotion|identity|"
+    r"pitch|voice|sex)",
+    r"\btoo (?:\w+ly )?(?:short|noisy|quiet|brief|unclear|ambiguous|distorted|faint|muffled|limited|poor|low|"
+    r"vague|subtle)"
+    r" (?:for me )?to\b|\b(?:inappropriate|irresponsible|unethical|speculative|unwise|unfair|misleading|"
+    r"not appropriate|not "
     rf"reliable|not ethical) (?:for me )?to (?:\w+ly )?(?:{_VERBS}|assume|make)\b|"
     r"\b(?:not|n't) (?:\w+ly )?(?:determinable|identifiable|discernible|discernable|"
     r"possible to \w+|something i can|within my)|\b(?:can|may) be (?:very |highly )?unreliable\b",
     r"^\W*(?:unknown|undetermined|uncertain|unclear|unsure|inconclusive|indeterminate|not sure|no idea|not clear|"
     r"cannot say|can't say|can't tell|hard to (?:say|tell)|difficult to (?:say|tell)|i don't know|unidentified)\W*$",
-    r"\b(?:remains?|appears?|seems?|left|is|are) (?:\w+ly )?(?:uncertain|unclear|unknown|undetermined|ambiguous to me)\b",
-    r"\bi (?:do not|don't) (?:feel comfortable|want to (?:guess|speculate|assume))|\bi(?:'m| am) (?:afraid i (?:do not|don't) know)",
+    r"\b(?:remains?|appears?|seems?|left|is|are) (?:\w+ly )?(?:uncertain|unclear|unknown|undetermined|"
+    r"ambiguous to me)\b",
+    r"\bi (?:do not|don't) (?:feel comfortable|want to (?:guess|speculate|assume))|\bi(?:'m|"
+    r" am) (?:afraid i (?:do not|don't) know)",
     r"\b(?:not|n't)\s+(?:\w+\s+)?(?:capable of|equipped (?:to|for)|something i|designed to|programmed to|trained to)\b",
     r"\b(?:do(?:es)?n't|do not|does not|without|no)\s+(?:\w+\s+){0,2}(?:access to|ability|abilities|capability|"
     r"capabilities)\b(?! to (?:fall|sleep|eat|drink|dream|love|enjoy|get)\b)",
@@ -93,10 +105,12 @@ _ENGLISH = (
     r"\b(?:do(?:es)?n't|do not|does not) (?:provide|give|contain|include|specify|mention|indicate|state|have|"
     r"reveal)\b[^.?!]{0,40}"
     rf"\b(?:enough|sufficient|any|information|gender|age|accent|emotion|clues?|{_INPUT})\b",
-    r"\b(?:impossible|difficult|hard|not possible|not easy|tricky|challenging|tough)(?: \w+)?(?: for (?:me|anyone|us))? to "
+    r"\b(?:impossible|difficult|hard|not possible|not easy|tricky|challenging|tough)(?: \w+)?(?: for (?:me|"
+    r"anyone|us))? to "
     rf"(?:\w+ ){{0,2}}?(?:{_VERBS})\b",
     r"\bnot (?:enough|sufficient) (?:information|context|data|audio)\b",
-    r"\bi(?:'m| am) (?:not|un) ?(?:\w+ly |quite |too |100% )?(?:sure|certain|confident)\b|\bi (?:\w+ )?do(?:n't| not) (?:\w+ly )?know\b",
+    r"\bi(?:'m| am) (?:not|un) ?(?:\w+ly |quite |too |100% )?(?:sure|certain|confident)\b|"
+    r"\bi (?:\w+ )?do(?:n't| not) (?:\w+ly )?know\b",
     r"\bi can only (?:respond|provide|process|answer|communicate|help with)\b",
     r"\bi(?:'m| am) not (?:aware of|familiar with)\b",
     r"\bcannot be determined\b|\bunable to determine\b",
@@ -104,6 +118,7 @@ _ENGLISH = (
 )
 _CHINESE = (
     r"无法|没办法|没法|未能|不能(?:直接|够|真正|准确)?(?:听|判断|识别|处理|分析|确定|回答|提供|访问|播放|完成|做|理解|给)",
+    r"需要知道[^。]{0,30}才能",
     r"不(?:太)?(?:确定|知道|清楚)(?!或|和|、|的)",
     r"你?能(?:不能)?(?:再)?(?:提供|告诉我)[^。！]{0,20}吗",
     r"请(?:你|您)?(?:再)?(?:提供|告诉|描述|分享|上传|给|重复|说)",
@@ -123,13 +138,15 @@ _OTHERS = (  # Spanish and Portuguese, French, Italian, German, Russian, Japanes
     r"\bnon (?:posso|riesco|sono in grado|è possibile|ho (?:accesso|abbastanza)|so)\b|\bimpossibile \w+re\b",
     r"\b(?:kann|können|lässt sich)\b[^.!?]{0,60}\b(?:nicht|keine)\b|\bnicht (?:möglich|in der lage|bestimmbar|sicher)|"
     r"\bunmöglich zu\b|\bich weiß (?:es )?nicht\b|\bnicht genug informationen",
-    r"\bне (?:могу|можем|удается|удаётся|удалось|знаю|уверен|в состоянии)|\bневозможно\b|\bнедостаточно (?:информации|данных)",
+    r"\bне (?:могу|можем|удается|удаётся|удалось|знаю|уверен|в состоянии)|\bневозможно\b|"
+    r"\bнедостаточно (?:информации|данных)",
     r"(?:でき|聞け|聞き取れ|判断しかね|答えられ|わかり|分かり)ません|(?:判断|特定|判別)(?:は|が|するのは)?(?:困難|難し|不可能)|わからない|分からない",
     r"(?:할|알|들을|판단할|확인할|구분할) 수 (?:없|가 없)|모르겠|어렵습니다|불가능|정보가 부족",
     r"ไม่สามารถ|ไม่ทราบ|ไม่แน่ใจ|ไม่ได้ยิน|ไม่มีข้อมูล|ข้อมูลไม่เพียงพอ|ยากที่จะ|บอกไม่ได้|ระบุไม่ได้",
 )
 PATTERN = re.compile("|".join(f"(?:{part})" for part in (*_ENGLISH, *_CHINESE, *_OTHERS)))
 """Matches in folded text (:func:`folded`)."""
+
 
 def is_refusal(answer: str) -> bool:
     """Whether a free answer refuses; a long answer that says so somewhere in passing does not.

@@ -14,17 +14,22 @@ from typing import Any
 
 _NAMED_TOKENS = r"</?s>|<(?:pad|unk|eos|bos|eot|end_of_turn|start_of_turn|end_of_utterance)>|\[/?(?:INST|BOS|EOS|PAD)\]"
 _TOKEN = re.compile(rf"<[|｜][^<>|｜]{{1,40}}[|｜]>|{_NAMED_TOKENS}|<0x[0-9A-F]{{2}}>")
-_END = re.compile(r"<[|｜](?:im_end|endoftext|eot_id|eom_id|end|end_of_text|end▁of▁sentence|return)[|｜]>|</s>|<end_of_turn>|<eos>")
+_STRUCK = re.compile(r"[^\s<>]\s*<s>")  # struck text of a web page, no special token
+_END = re.compile(
+    r"<[|｜](?:im_end|endoftext|eot_id|eom_id|end|end_of_text|end▁of▁sentence|return)[|｜]>|</s>|"
+    r"<end_of_turn>|<eos>"
+)
 _ASSISTANT = re.compile(
     r"<\|im_start\|>\s*assistant\b|<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>|<\|assistant\|>|"
     r"<start_of_turn>\s*model\b|\[/INST\]|<[|｜]Assistant[|｜]>|<\|start\|>assistant(?=<\|message\|>)"
 )
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|[^<>|]*\|>[^<>|]*)?<\|message\|>")
 _ROLE = re.compile(r"\s*(?:#+\s*)?(?:assistant|response|ai|bot|gpt|model)\s*:\s+", re.IGNORECASE)
-_THOUGHTS = r"think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratchpad|rationale|cot"
+_THOUGHTS = r"think|thinking|thought|thoughts|reasoning|scratchpad|reflection"
 _REASONING = re.compile(
     rf"<({_THOUGHTS})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷", re.DOTALL | re.IGNORECASE
 )
+_RATIONALE = re.compile(r"<(reason|analysis|rationale|cot|explanation)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _REASONED = re.compile(rf".*(?:</(?:{_THOUGHTS})>|\[/THINK\]|◁/think▷)", re.DOTALL | re.IGNORECASE)
 _UNFINISHED = re.compile(rf"(?:<(?:{_THOUGHTS})>|\[THINK\]|◁think▷).*", re.DOTALL | re.IGNORECASE)
 _ANSWERS = r"answer|final_answer|final|response|output|result|label|conclusion|prediction"
@@ -54,7 +59,7 @@ def said(answer: str) -> str:
     Reasoning without an end was cut off before the answer; reasoning without a beginning has it in the prompt.
     """
     text = answer
-    if "<" in text or "[" in text or "◁" in text:
+    if ("<" in text or "[" in text or "◁" in text) and not _STRUCK.search(text):
         channel = list(_FINAL_CHANNEL.finditer(text))
         turn = _ASSISTANT.search(text)
         text = text[channel[-1].end() :] if channel else text[turn.end() :] if turn else text
@@ -67,7 +72,7 @@ def said(answer: str) -> str:
 
 def given(answer: str) -> str:
     """What :func:`said` keeps, or the part of it that is marked as the answer: in a tag, in JSON, in a box."""
-    text = said(answer)
+    text = _RATIONALE.sub(" ", said(answer))
     tagged = [found[2] for found in _TAGGED.finditer(text) if not is_empty(found[2])]
     text = tagged[-1] if tagged else text
     text = _from_json(text) if "{" in text else text

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import numbers
+from llaso_model.evaluate import numbers, replies
 from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.labels import Extraction, Extractor
 from llaso_model.evaluate.labels import Kind as Said
@@ -69,10 +69,11 @@ def score_rows(
     declared = tasks.sets[name]
     found: list[Row | None] = [None] * len(predictions)
     usual = [i for i, one in enumerate(predictions) if one.expected != "refusal"]
-    for i, row in zip(
-        usual, _SCORERS[declared.kind](name, declared, tasks, [predictions[i] for i in usual]), strict=True
-    ):
-        found[i] = row
+    said = [replace(predictions[i], answer=replies.said(predictions[i].answer)) for i in usual]
+    if declared.kind in ("label", "number"):  # these look at the whole: what only reasons is not empty
+        said = [predictions[i] for i in usual]
+    for i, row in zip(usual, _SCORERS[declared.kind](name, declared, tasks, said), strict=True):
+        found[i] = replace(row, prediction=predictions[i])
     for i, one in enumerate(predictions):
         if one.expected == "refusal":
             found[i] = _refusal_wanted(one, declared, tasks)
@@ -105,7 +106,7 @@ def _free_kind(answer: str) -> Said:
 
 def _refusal_wanted(one: Prediction, declared: Set, tasks: Tasks) -> Row:
     """A question that has no right answer: refusing it is right, and so is nothing else."""
-    said: Said = _free_kind(one.answer)
+    said: Said = _free_kind(replies.said(one.answer))
     if declared.kind == "label":
         said = extractor(declared, tasks)(one.answer, one.prompt).kind
     right = said == "refusal"
