@@ -67,6 +67,17 @@ def text_of(message: Message) -> str:
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
 
+def refusal(processor: LLaSOProcessor, messages: Sequence[Message]) -> str | None:
+    """Why the language model's chat template does not take a question, such as for its roles; None where it does."""
+    from jinja2 import TemplateError
+
+    try:
+        processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        return f"the model's chat template refuses it: {error}"
+    return None
+
+
 def answers(
     model: Any, processor: LLaSOProcessor, questions: Sequence[Sequence[Message]], device: Any, **settings: Any
 ) -> list[str]:

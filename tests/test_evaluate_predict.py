@@ -30,6 +30,7 @@ from llaso_model.conversations import answers, question_of
 from llaso_model.evaluate import noise, predict, tasks
 from llaso_model.evaluate.questions import Question, opened
 from llaso_model.evaluate.report import _curves
+from tests.bad_sample_sets import write_tar
 from tests.conftest import Clip
 from tests.stores import BUCKET
 from tests.training_sets import made_model, write_speech
@@ -117,6 +118,25 @@ def test_a_question_is_what_stands_before_the_last_answer():
     assert question_of(messages) == (messages[:3], "2")
     assert question_of(messages[:2]) == (messages[:1], "1")
     assert question_of(messages[1:2]) is None and question_of(messages[:1]) is None
+
+
+def test_a_question_that_the_chat_template_refuses_is_skipped_with_its_reason(model, tmp_path):
+    refusing = shutil.copytree(model, tmp_path / "model")
+    template = next(refusing.glob("chat_template.jinja"))
+    clause = "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    template.write_text(clause + template.read_text())
+    (refusing / "checksums.json").unlink()
+
+    def parts(number: int) -> dict[str, bytes]:
+        said = [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "yes"}]
+        said = [{"role": "system", "content": "Be kind."}, *said] if number == 1 else said
+        return {"json": json.dumps({"task": "asr", "messages": said}).encode()}
+
+    folder = write_tar(tmp_path / "set", parts, 3)
+    evaluated(refusing, "--data", folder, "--out", tmp_path / "out", *ASKED, code=1)
+    assert sorted(line["id"] for line in lines(tmp_path / "out")) == ["k000", "k002"]
+    (skipped,) = json.loads((tmp_path / "out" / "scores.json").read_text())["skipped"]
+    assert skipped.startswith("k001: ") and "refuses it: no system here" in skipped
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(model, speech, tmp_path):

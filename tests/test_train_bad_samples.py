@@ -256,7 +256,8 @@ def test_held_out_samples_that_are_bad_are_named_too(start, spoilt, tmp_path):
     assert counts == [0, 0]  # they are none of the training's
 
 
-@pytest.mark.parametrize("most", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [2, 3])
 def test_bad_samples_are_counted_over_all_ranks(start, spoilt, whole, tmp_path, most):
     path = tmp_path / "recipe.json"
     path.write_text(recipe_of(start, spoilt, data={"max_bad": most}).model_dump_json())

@@ -27,7 +27,7 @@ from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_data.stream.loader import placed
 from llaso_data.stream.plan import key_of, padded
-from llaso_model.conversations import answers, text_of
+from llaso_model.conversations import answers, refusal, text_of
 from llaso_model.evaluate import layouts, score, tasks
 from llaso_model.evaluate.noise import Condition, noise_of, noise_sweep, variants
 from llaso_model.evaluate.questions import Question, Questions, opened, with_sounds
@@ -183,16 +183,19 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 def _answered(
-    work: Work, questions: Questions, system: str, answer: Callable[[list[Question]], list[str]]
+    work: Work, questions: Questions, system: str, answer: Callable[[list[Question]], list[str | Bad]]
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
     read = questions.read(work.numbers)
     asked = [heard(work.condition, one) for one in read if isinstance(one, Question)]
+    found = answer(asked) if asked else []
     lines = [
         {**_line(one), "system": system, "answer": said}
-        for one, said in zip(asked, answer(asked) if asked else [], strict=True)
+        for one, said in zip(asked, found, strict=True)
+        if isinstance(said, str)
     ]
-    bad = [{"id": one.key, "skipped": f"{one.shard}: {one.reason}"} for one in read if isinstance(one, Bad)]
+    unasked = [one for one in (*read, *found) if isinstance(one, Bad)]
+    bad = [{"id": one.key, "skipped": f"{one.shard}: {one.reason}"} for one in unasked]
     return lines + (bad if work.condition is None else [])
 
 
@@ -243,7 +246,8 @@ def _identity(said: Evaluation, folder: str) -> dict[str, Any]:
     }
 
 
-def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[str]]:
+def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[str | Bad]]:
+    """What asks the model some questions: its answers, and for those that it cannot be asked why."""
     import torch
     import transformers
 
@@ -257,15 +261,15 @@ def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[
         processor = LLaSOProcessor.from_pretrained(folder)
     model.stop_at(processor.stop_tokens())  # a model saved by an earlier version may not know them
 
-    def answer(questions: Sequence[Question]) -> list[str]:
-        return answers(
-            model,
-            processor,
-            [one.messages for one in questions],
-            device,
-            max_new_tokens=said.max_new_tokens,
-            num_beams=said.num_beams,
-        )
+    def answer(questions: Sequence[Question]) -> list[str | Bad]:
+        refused = [refusal(processor, one.messages) for one in questions]
+        taken = [one.messages for one, why in zip(questions, refused, strict=True) if why is None]
+        settings = {"max_new_tokens": said.max_new_tokens, "num_beams": said.num_beams}
+        answered = iter(answers(model, processor, taken, device, **settings) if taken else ())
+        return [
+            next(answered) if why is None else Bad(one.id, (one.line["audio"] or [one.id])[0], why)
+            for one, why in zip(questions, refused, strict=True)
+        ]
 
     return answer
 
