@@ -245,7 +245,7 @@ def card(align: str, page: str | None, examples: int, title: str | None) -> None
 @click.argument("align", metavar="OUT")
 @click.option("--auditor", metavar="NAME", help="Who listens; the page asks for it otherwise.")
 @click.option("--language", "languages", multiple=True, metavar="CODE", help="Only this language; may be repeated.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: for all.")
 @click.option("--port", default=0, metavar="NUMBER", help="Port to listen at; default: a free one.")
 @click.option("--open/--no-open", "show", default=True, help="Open the page in a browser; default: open.")
 @click.option("--title", metavar="TEXT", help="Heading of the page; default: the name of the output's folder.")
@@ -301,9 +301,11 @@ def _serve_audit(drawn: Any, show: bool, **options: Any) -> None:
     with AuditServer(drawn, **options) as server:
         click.echo(describe(server.status())[0])
         click.echo(f"open {server.url}")
+        if server.exposure:
+            click.echo(server.exposure, err=True)
         click.echo("Ctrl-C ends it; every answer is saved when the page says so", err=True)
         if show and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            webbrowser.open(server.url)
+            webbrowser.open(server.once())
         try:
             server.serve()
         except KeyboardInterrupt:

@@ -468,6 +468,24 @@ def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Mapping[str, s
         return error.code, error.headers, error.read()
 
 
+def test_what_a_browsers_command_line_shows_opens_the_page_once(spoken: list[Utterance], tmp_path: Path) -> None:
+    with served(to_audit(tmp_path, spoken, 3)) as server:
+        address = server.once()
+        assert server.token not in address and server.exposure is None
+        assert ask(f"{address}status")[0] == 403 and ask(address, b"{}")[0] == 403  # neither ask nor use it up
+        with urllib.request.urlopen(address, timeout=60) as page:
+            assert page.url.endswith(f"/{server.token}/") and b"word for word" in page.read()
+        assert ask(address)[0] == 403
+
+
+def test_another_host_than_loopback_says_what_it_means(spoken: list[Utterance], tmp_path: Path) -> None:
+    with served(to_audit(tmp_path, spoken, 3), host="0.0.0.0") as server:
+        assert server.exposure == (
+            "listening at 0.0.0.0, for other machines too: whoever has the address reads and answers, and it crosses "
+            "the network in clear"
+        )
+
+
 def test_only_who_has_the_address_may_ask_and_only_for_this_sample(spoken: list[Utterance], tmp_path: Path) -> None:
     found = to_audit(tmp_path, spoken, 3)
     with served(found) as server:

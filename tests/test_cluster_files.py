@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,28 @@ def test_ray_up_takes_the_file(name: str) -> None:
     assert sum(node["max_workers"] for node in config["available_node_types"].values()) == config["max_workers"]
     started = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     assert sum("ray start --head" in command for command in started) == 1
-    assert "RAY_AUTH_MODE=token" in (FOLDER / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["ray-up-aws.yaml", "ray-up-local.yaml"])
+def test_ray_up_starts_every_node_with_the_token_of_a_file(name: str) -> None:
+    config = launched(name)
+    (there,) = (there for there, here in config["file_mounts"].items() if here == "~/.ray/auth_token")
+    assert there.endswith("/.ray/auth_token")  # where Ray looks for it
+    in_containers = "--env RAY_AUTH_MODE=token" in config.get("docker", {}).get("run_options", [])
+    started = [*config.get("head_start_ray_commands", []), *config.get("worker_start_ray_commands", [])]
+    starts = [command for command in started if "ray start" in command]
+    assert in_containers or (len(starts) == 2 and all("RAY_AUTH_MODE=token" in command for command in starts))
+    assert "(umask 077; ray get-auth-token --generate >/dev/null)" in (FOLDER / name).read_text()
+
+
+def test_kubernetes_gives_the_job_a_token() -> None:
+    """KubeRay knows it from 1.5.1 on, for Ray from 2.52 on."""
+    ray = kubernetes()["RayJob"]["spec"]["rayClusterSpec"]
+    assert ray["authOptions"] == {"mode": "token"}
+    assert tuple(map(int, ray["rayVersion"].split("."))) >= (2, 52)
+    assert not [
+        variable for pod in pods().values() for variable in pod["containers"][0]["env"] if "AUTH" in str(variable)
+    ]
 
 
 def test_ray_up_refuses_what_it_does_not_know() -> None:
@@ -159,6 +181,40 @@ def test_the_slurm_script_is_bash_and_hears_its_signals() -> None:
     if shellcheck := shutil.which("shellcheck"):
         assert subprocess.run([shellcheck, str(script)]).returncode == 0
     assert os.access(script, os.X_OK)
+
+
+STUBS = {  # of Slurm's commands, and of what looks at the token from inside
+    "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+    "scontrol": "echo node1",
+    "ray": 'echo "$0 $*" >>"$SEEN"; env | grep ^RAY_ >>"$SEEN"; exec sleep 30',
+    "python": 'case "$*" in *secrets*) exec "$PYTHON" "$@" ;; *node_ip*) echo 10.0.0.7 ;; esac',
+    "llaso-data": 'until [ -s "$SEEN" ]; do sleep 0.05; done; stat -c %a "$RAY_AUTH_TOKEN_PATH" "$PRIVATE"; '
+    'cat "$RAY_AUTH_TOKEN_PATH"',
+}
+
+
+@pytest.mark.parametrize("nodes, head", [(1, "127.0.0.1"), (2, "10.0.0.7")])
+def test_the_slurm_script_keeps_its_token_in_a_file_of_the_user(tmp_path: Path, nodes: int, head: str) -> None:
+    for name, lines in STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    job = str(os.getpid())
+    private = Path("/tmp", f"llaso-{job}")
+    told = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable, "SEEN": str(tmp_path / "seen"),
+        "PRIVATE": str(private), "SLURM_JOB_ID": job, "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_CPUS_ON_NODE": "1",
+        "SLURM_JOB_NODELIST": "node", "RAY_AUTH_TOKEN": "of another cluster",
+    }  # fmt: skip
+    bash = ["bash", str(FOLDER / "slurm.sh"), "/data", "--out", "/out"]
+    done = subprocess.run(bash, env=told, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    *modes, token = done.stdout.split()
+    assert modes == ["600", "700"] and re.fullmatch("[0-9a-f]{64}", token)
+    seen = (tmp_path / "seen").read_text()
+    assert "--head" in seen and f"--node-ip-address={head} " in seen and f"--temp-dir={private}/ray" in seen
+    assert "RAY_AUTH_MODE=token\n" in seen and f"RAY_AUTH_TOKEN_PATH={tmp_path}/.ray-token-{job}\n" in seen
+    assert token not in seen and "RAY_AUTH_TOKEN=" not in seen
+    assert not private.exists() and not list(tmp_path.glob(".ray-token*"))
 
 
 @pytest.mark.parametrize(

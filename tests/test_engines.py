@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import ipaddress
 import os
 import signal
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ import pytest
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline import engines
 from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.ray_access import check_reachable
+from llaso_data.pipeline.ray_cluster import connection
 from llaso_data.pipeline.recipe import Recipe, Run
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.shards.validate import validate
+from tests import ray_outsiders as outsiders
 from tests.conftest import Clip
 from tests.corpora import english, files, recipe
 
@@ -26,12 +30,12 @@ ray = importlib.import_module("ray")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
+def cluster() -> Iterator[Any]:
     """Ray as a program would have started it that then calls us; it must run on when we are done."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
-    yield
-    assert ray.is_initialized()
-    ray.shutdown()
+    before = outsiders.listening()
+    with connection("local", "", num_cpus=2, log_to_driver=False, logging_level="ERROR"):
+        yield before
+        assert ray.is_initialized()
 
 
 @dataclass(frozen=True)
@@ -182,13 +186,57 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
     running.close()  # type: ignore[attr-defined]
 
 
+@pytest.fixture(scope="module")
+def token() -> str:
+    """Of our cluster, as its workers have it."""
+    return str(ray.get(ray.remote(lambda: os.environ["RAY_AUTH_TOKEN"]).remote()))
+
+
+def test_no_port_of_our_cluster_is_seen_from_elsewhere_and_each_asks_for_the_token(cluster: Any, token: str) -> None:
+    found = [one for one in outsiders.listening() if one not in cluster]
+    assert len(found) >= 5  # the driver, the GCS, the raylet's two, a worker, the agent of runtime environments
+    for address, port in found:
+        ip = ipaddress.ip_address(address)
+        assert (getattr(ip, "ipv4_mapped", None) or ip).is_loopback, (address, port)
+        said = {outsiders.answer(port, method) for method in outsiders.SERVICES}
+        assert "OK" not in said and ("UNAUTHENTICATED" in said or outsiders.http_status(port) == 401), (port, said)
+    (gcs,) = (port for _, port in found if outsiders.answer(port, outsiders.SERVICES[0]) == "UNAUTHENTICATED")
+    assert outsiders.answer(gcs, outsiders.SERVICES[0], ("authorization", f"Bearer {token}")) == "OK"
+
+
+def test_the_token_is_in_no_command_line_no_file_and_not_with_us(token: str) -> None:
+    assert len(token) == 64
+    assert not any(token in " ".join(process.cmdline()) for process in outsiders.family())
+    assert not [name for name in os.environ if name.startswith("RAY_AUTH")]
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    files = [path for path in session.rglob("*") if path.is_file()]
+    assert len(files) > 5 and not [path for path in files if token.encode() in path.read_bytes()]
+    assert session.parents[1].stat().st_mode & 0o777 == 0o700  # Ray opens all below it to everybody
+
+
+def test_a_cluster_is_joined_with_its_token_only(token: str, tmp_path: Path) -> None:
+    ours = ray.get_runtime_context().gcs_address
+    (tmp_path / "token").write_text(f"{token}\n")
+    tries = [
+        (ours, {}),
+        (ours, outsiders.auth(mode="disabled", token=token)),
+        (ours, outsiders.auth(token_path=str(tmp_path / "none"))),
+        (ours, outsiders.auth(mode="token", token="0" * 64)),
+        (ours, outsiders.auth(token_path=str(tmp_path / "token"))),
+    ]
+    found, told = outsiders.joined(tries, tmp_path)
+    missing = f"the cluster at {ours} asks for a token: set RAY_AUTH_MODE=token, and the token that it was started with"
+    assert [said.startswith(missing) for said in found[:2]] == [True, True]
+    assert found[2] == f"RAY_AUTH_TOKEN_PATH: {tmp_path / 'none'}: there is no such file, or no token in it"
+    assert found[3].startswith(f"the cluster at {ours} refuses the token that it is sent: ")
+    assert found[4] == 42 and told == ""
+
+
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
     """With Ray already here nothing is joined, so this asks the check itself."""
-    from llaso_data.pipeline.ray_cluster import _check_reachable
-
     with pytest.raises(OSError, match="refused"):
-        _check_reachable("127.0.0.1:9")
-    _check_reachable("auto")
+        check_reachable("127.0.0.1:9")
+    check_reachable("auto")
 
 
 def test_a_worker_with_cuda_wants_a_gpu_that_is_not_there_yet() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import secrets
 import signal
 import time
 from collections import Counter
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from llaso_data.loopback import environment
 from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.ray_access import read_environment, this_machine_alone
 from llaso_data.pipeline.recipe import Shard
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.shards.validate import validate
@@ -225,11 +228,14 @@ def cluster() -> Iterator[Any]:
     """Three nodes with one CPU each; the driver joins at the first, which holds no worker."""
     cluster_utils = importlib.import_module("ray.cluster_utils")
     head = {"num_cpus": 0, "include_dashboard": False}
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(num_cpus=1)
-    yield made
-    made.shutdown()
+    with environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}), this_machine_alone():
+        read_environment()
+        made = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            made.add_node(num_cpus=1)
+        yield made
+        made.shutdown()
+    read_environment()
 
 
 def striking(cluster: Any, seed: int, workers: dict[str, str]) -> Callable[[Command, str], bool]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from llaso_data.pipeline.ray_cluster import connection
 from llaso_data.stream import Mixture, StreamingLoader
+from llaso_model.train.launch import own_group
 from tests.stream_sets import durations, write_set
 
 RANK = """
@@ -48,7 +50,6 @@ def test_torchrun_ranks_take_all_micro_batches_between_them(folder, tmp_path):
 
 @pytest.mark.slow
 def test_ray_train_workers_take_all_micro_batches_between_them(folder, tmp_path):
-    import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -57,24 +58,21 @@ def test_ray_train_workers_take_all_micro_batches_between_them(folder, tmp_path)
         found = [[batch.step, batch.micro_batch, batch.ids] for batch in one]
         Path(config["out"], f"{one.rank}-of-{one.world_size}.json").write_text(json.dumps(found))
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with connection("local", "", num_cpus=2, log_to_driver=False):
         trainer = TorchTrainer(
             train,
             train_loop_config={"folder": str(folder), "out": str(tmp_path)},
+            torch_config=own_group(),
             scaling_config=ScalingConfig(num_workers=2),
             run_config=RunConfig(storage_path=str(tmp_path / "ray")),
         )
         trainer.fit()
-    finally:
-        ray.shutdown()
     ranks = [json.loads((tmp_path / f"{rank}-of-2.json").read_text()) for rank in range(2)]
     assert sorted(ranks[0] + ranks[1]) == expected(folder)
 
 
 @pytest.mark.slow
 def test_a_killed_ray_train_worker_is_started_again_and_goes_on_where_its_checkpoint_was(folder, tmp_path):
-    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -105,16 +103,14 @@ def test_a_killed_ray_train_worker_is_started_again_and_goes_on_where_its_checkp
                 os.kill(os.getpid(), signal.SIGKILL)
         Path(config["out"], f"{one.rank}-of-{one.world_size}.json").write_text(json.dumps(found))
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with connection("local", "", num_cpus=2, log_to_driver=False):
         TorchTrainer(
             train,
             train_loop_config={"folder": str(folder), "out": str(tmp_path)},
+            torch_config=own_group(),
             scaling_config=ScalingConfig(num_workers=2),
             run_config=RunConfig(storage_path=str(tmp_path / "ray"), failure_config=FailureConfig(max_failures=1)),
         ).fit()
-    finally:
-        ray.shutdown()
     assert (tmp_path / "killed").exists()
     ranks = [json.loads((tmp_path / f"{rank}-of-2.json").read_text()) for rank in range(2)]
     assert sorted(ranks[0] + ranks[1]) == expected(folder)

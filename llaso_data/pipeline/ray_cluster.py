@@ -5,36 +5,60 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.loopback import environment, unless_said
+from llaso_data.pipeline import ray_access
 from llaso_data.pipeline.recipe import Run
 
 
 @contextmanager
 def cluster(run: Run) -> Iterator[None]:
     """A connection to Ray: one that is there already is used and left; one that we make is closed."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Of every worker that dies Ray prints a page on our standard output. What matters of it comes as an error.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        address = _address(run)
-        if address == "local":
+    variables = unless_said(
+        {
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            # Of every worker that dies Ray prints a page on our standard output. What matters of it comes as an error.
+            "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
             # Ray ends a worker that was idle for a second; the next block would wait for another one's imports.
-            os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(60 * 60 * 1000))
-        _connect(address)
-    try:
+            "RAY_idle_worker_killing_time_threshold_ms": str(60 * 60 * 1000),
+        }
+    )
+    options = {"logging_level": logging.ERROR, "runtime_env": {"env_vars": _worker_environment()}}
+    with connection(run.address, "--engine local needs no Ray", variables, log_to_driver=False, **options):
         yield
+
+
+@contextmanager
+def connection(
+    address: str | None, instead: str, variables: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[bool]:
+    """As :func:`cluster`; gives whether the cluster is on this machine alone, because it was started here.
+
+    Raises LLaSOError where there is no connection.
+
+    Args:
+        address: of a cluster to join; RAY_ADDRESS where it is not given, and where neither is, one is started.
+        instead: what the user can do without Ray.
+        variables: of the environment in which Ray is imported and started.
+        options: further arguments of ``ray.init``.
+    """
+    with environment(variables or {}):
+        import ray
+
+        ours = not ray.is_initialized()
+        if ours:
+            _connect(ray_access.address_of(address), instead, options)
+    try:
+        yield ours and ray_access.address_of(address) == ray_access.LOCAL
     finally:
-        if started:
-            ray.shutdown()
+        if ours:
+            ray_access.stop()
 
 
 def alive(node: str) -> bool:
@@ -68,7 +92,7 @@ def room_for(run: Run, gpus: float) -> int:
     """
     import ray
 
-    if _address(run) != "local":
+    if ray_access.address_of(run.address) != ray_access.LOCAL:
         return run.threads
     here = ray.cluster_resources()
     if gpus > here.get("GPU", 0):
@@ -76,39 +100,26 @@ def room_for(run: Run, gpus: float) -> int:
     return max(1, min(run.threads, int(here.get("CPU", 1))))
 
 
-def _address(run: Run) -> str:
-    return run.address or os.environ.get("RAY_ADDRESS") or "local"
-
-
-def _connect(address: str) -> None:
+def _connect(address: str, instead: str, options: Mapping[str, Any]) -> None:
     import ray
 
     terminated = signal.getsignal(signal.SIGTERM)
-    hint = ""
     try:
-        _check_reachable(address)
-        if address != "local":
-            hint = "; its Ray and Python must be those of here; if it asks for a token, RAY_AUTH_MODE=token sends it"
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": _worker_environment()},
-        )
+        if address == ray_access.LOCAL:
+            ray_access.start(**options)
+        else:
+            ray_access.join(address, **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        where = "start here" if address == "local" else f"reach {address}"
-        raise LLaSOError(f"Ray: could not {where}: {error}{hint}; --engine local needs no Ray") from error
+        ray_access.stop()
+        where = "start here" if address == ray_access.LOCAL else f"reach {address}"
+        hint = "" if address == ray_access.LOCAL else "; its Ray and Python must be those of here"
+        raise LLaSOError(f"Ray: could not {where}: {error}{hint}; {instead}") from error
+    except BaseException:
+        ray_access.stop()
+        raise
     # Ray takes SIGTERM for itself; whoever had an answer to it keeps it.
     if terminated not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)
-
-
-def _check_reachable(address: str) -> None:
-    """Raises OSError where nothing listens at ``host:port`` or ``ray://host:port``; Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _worker_environment() -> dict[str, str]:

@@ -14,10 +14,11 @@ from urllib.parse import unquote
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.loopback import LOOPBACK
 from llaso_data.report import answers, audit_page
 from llaso_data.report.answers import Auditor
 from llaso_data.report.audit import Item, Sample, Status, settle
-from llaso_data.report.served import LOOPBACK, Reply, Served, said
+from llaso_data.report.served import Reply, Served, said
 from llaso_data.report.worklog import Roster
 
 _KEPT_ITEMS = 32  # decoded, of about 150 kB

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from llaso_data.errors import LLaSOError
-
-LOOPBACK = "127.0.0.1"
+from llaso_data.loopback import LOOPBACK, is_loopback
 
 _MOST_BYTES = 1 << 16  # of a request
 _TIMEOUT_S = 60.0
@@ -34,6 +33,7 @@ class Reply(NamedTuple):
     kind: str
     status: HTTPStatus = HTTPStatus.OK
     policy: str = "default-src 'none'"
+    location: str | None = None
 
 
 class Served:
@@ -46,6 +46,7 @@ class Served:
 
     def __init__(self, host: str = LOOPBACK, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(16)
+        self._once: list[str] = []
         try:
             self._http = _Server((host, port), _handler(self))
         except OSError as error:
@@ -55,8 +56,34 @@ class Served:
 
     @property
     def url(self) -> str:
+        return self._url(self.token)
+
+    def once(self) -> str:
+        """An address that leads to the page one time: a browser's command line is seen by all users of the machine."""
+        self._once.append(secrets.token_urlsafe(16))
+        return self._url(self._once[-1])
+
+    def redeemed(self, token: str) -> bool:
+        """Whether a token is one of :meth:`once` that nobody came with before."""
+        try:
+            self._once.remove(token)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def exposure(self) -> str | None:
+        """What it means to listen elsewhere than on loopback; None there."""
+        if is_loopback(self.host):
+            return None
+        return (
+            f"listening at {self.host or '0.0.0.0'}, for other machines too: whoever has the address reads and "
+            "answers, and it crosses the network in clear"
+        )
+
+    def _url(self, token: str) -> str:
         shown = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host
-        return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/{self.token}/"
+        return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/{token}/"
 
     def serve(self) -> None:
         """Answers requests until :meth:`stop`, or an interrupt."""
@@ -169,6 +196,9 @@ def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
                 self._refuse(HTTPStatus.FORBIDDEN, "this server is asked by its own name only")
                 return None
             token, slash, path = urlsplit(self.path).path.removeprefix("/").partition("/")
+            if slash and not path and self.command == "GET" and served.redeemed(token):
+                self._send(Reply(b"", "text/plain", HTTPStatus.SEE_OTHER, location=f"/{served.token}/"))
+                return None
             if not slash or not secrets.compare_digest(token.encode(), served.token.encode()):
                 self._refuse(
                     HTTPStatus.FORBIDDEN, f"use the address that {served.command} printed; it is another every time"
@@ -202,6 +232,8 @@ def _handler(served: Served) -> type[BaseHTTPRequestHandler]:
                 "Cache-Control": "no-store",
             }.items():
                 self.send_header(name, value)
+            if reply.location is not None:
+                self.send_header("Location", reply.location)
             self.end_headers()
             self.wfile.write(reply.data)
 

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from llaso_data.loopback import environment, torch_on_loopback
 from llaso_data.stream.loader import placed
 
 T = TypeVar("T")
@@ -72,19 +73,27 @@ def started(parallel: str) -> Iterator[Place]:
     """The process group of what torchrun or Ray Train started, else of this process alone."""
     rank, world_size = placed(None, None)
     device = own_device()
-    ours = not dist.is_initialized()
-    if ours:
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        if world_size > 1:
-            dist.init_process_group(backend)
-        else:
-            dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
-    sharded = parallel == "fsdp" or (parallel == "auto" and device.type == "cuda" and world_size > 1)
-    try:
+    one_machine = world_size == int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    with environment(torch_on_loopback() if one_machine else {}), _group(device, world_size):
+        sharded = parallel == "fsdp" or (parallel == "auto" and device.type == "cuda" and world_size > 1)
         yield Place(rank, world_size, device, sharded, *(dist.new_group(backend="gloo") for _ in range(2)))
+
+
+@contextmanager
+def _group(device: torch.device, world_size: int) -> Iterator[None]:
+    """The default group; one that is there already stays."""
+    if dist.is_initialized():
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    if world_size > 1:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    try:
+        yield
     finally:
-        if ours:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
 
 
 def spread(module: Any, place: Place, blocks: Sequence[nn.Module], compute: torch.dtype) -> None:

@@ -21,13 +21,22 @@ for tool in ray llaso-data; do
 done
 
 port=$((20000 + SLURM_JOB_ID % 10000))    # two jobs may share a node
-temp=/tmp/ray-$SLURM_JOB_ID               # short, because of the sockets in it, and nobody else's
+# On every node, for Ray's sockets and logs; short, because of the sockets. Ray lets everybody write to what it makes,
+# so it lies in a folder that is this user's alone.
+temp=/tmp/llaso-$SLURM_JOB_ID
+if [ "$SLURM_JOB_NUM_NODES" = 1 ]; then
+    export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0    # Ray's word for a cluster of one machine, which may stay on loopback
+    HEAD_IP=127.0.0.1
+fi
 # The address that Ray would take; HEAD_IP=... where the nodes reach each other by another network.
 head_ip=${HEAD_IP:-$(python -c 'import ray; print(ray.util.get_node_ip_address())')}
 export RAY_ADDRESS=$head_ip:$port
-# Whoever reaches the port and has no token runs code as you.
-RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+# Whoever reaches the ports and has no token runs code as you. Its file is this user's alone; every node must see it.
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=${TOKEN_FOLDER:-$PWD}/.ray-token-$SLURM_JOB_ID
+unset RAY_AUTH_TOKEN    # it would be taken instead
+rm -f "$RAY_AUTH_TOKEN_PATH"
+(umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' >"$RAY_AUTH_TOKEN_PATH") || exit 2
+trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 export RAY_idle_worker_killing_time_threshold_ms=3600000    # a process that decodes stays for the next block
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 
@@ -43,8 +52,10 @@ on_nodes() {
 ray_on_nodes() {
     local list=$1 count=$2
     shift 2
-    on_nodes "$list" "$count" ray start "$@" --num-cpus="$SLURM_CPUS_ON_NODE" --temp-dir="$temp" \
-        --disable-usage-stats --block >>"ray-$SLURM_JOB_ID.log" 2>&1 &
+    # shellcheck disable=SC2016  # it expands there
+    on_nodes "$list" "$count" bash -c 'mkdir -p -m 700 "$0" && [ -O "$0" ] && chmod 700 "$0" && exec "$@"' "$temp" \
+        ray start "$@" --num-cpus="$SLURM_CPUS_ON_NODE" --temp-dir="$temp/ray" --disable-usage-stats --block \
+        >>"ray-$SLURM_JOB_ID.log" 2>&1 &
     steps+=($!)
 }
 
