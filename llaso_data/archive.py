@@ -19,6 +19,9 @@ from llaso_data.tar_members import BrokenTar, Member, NotTar, TarMembers
 WHOLE_READ_BYTES = 64 * 1024 * 1024
 """A remote file or member up to this size is fetched by one request; a larger one is read as it is used."""
 
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+"""Endings of tars whose members cannot be reached without unpacking all before them."""
+
 SPARSE = "it is stored sparse, in pieces; write the tar without --sparse"
 
 

@@ -164,16 +164,9 @@ def validate(uri: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(uri: str, as_json: bool) -> None:
     """Hours, languages, durations and speakers of the shards at URI."""
-    import json
-
-    from llaso_data.pipeline.progress import print_stats
     from llaso_data.shards.stats import stats as measure
 
-    found = measure(uri).to_dict()
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print_stats(found)
+    _show_stats(measure(uri).to_dict(), as_json)
 
 
 @main.command()
@@ -185,16 +178,9 @@ def stats(uri: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all names.")
 def index(uri: str, as_json: bool, **options: Any) -> None:
     """Index WebDataset tars that were made elsewhere, so that they can be streamed."""
-    import json
-
-    from llaso_data.pipeline.progress import print_stats
     from llaso_data.shards.foreign import index_foreign
 
-    found = index_foreign(uri, **options).to_dict()
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print_stats(found)
+    _show_stats(index_foreign(uri, **options).to_dict(), as_json)
 
 
 @main.command()
@@ -355,6 +341,17 @@ def demo(out: str, english: int, others: int, engine: str) -> None:
     from llaso_data.demo.run import run_demo
 
     run_demo(out, english=english, others=others, engine=engine)
+
+
+def _show_stats(found: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    from llaso_data.pipeline.progress import print_stats
+
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_stats(found)
 
 
 def _fail(message: str) -> None:

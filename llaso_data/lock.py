@@ -83,15 +83,7 @@ class Holder:
 
     def is_dead(self) -> bool:
         """True where it can be seen from here that the process is gone; False says nothing."""
-        if not self.space or self.space != _space():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            pass
-        return False
+        return bool(self.space) and self.space == _space() and not lives(self.pid)
 
 
 class Held:
@@ -127,6 +119,17 @@ def exclusive(uri: str, what: str) -> Iterator[Held]:
         )
     with _folder(uri) if storage.is_local(uri) else contextlib.nullcontext(), _held(uri, Holder.me(what)) as held:
         yield held
+
+
+def lives(pid: int) -> bool:
+    """Whether a process of this machine is there, be it another user's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
 
 
 def refuse_orphans(uri: str, token: str | None) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.lock import lives
 
 _ENDS_BYTES = 1 << 16  # a mark stands near the beginning of a file, of a PDF near its end
 
@@ -108,7 +109,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     left = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.part")
     for name in os.listdir(folder.parent) if folder.parent.is_dir() else ():
-        if (found := left.fullmatch(name)) and not _lives(int(found[1])):
+        if (found := left.fullmatch(name)) and not lives(int(found[1])):
             shutil.rmtree(folder.parent / name, ignore_errors=True)
     made, before = (
         folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part") for _ in ("new", "old")
@@ -128,13 +129,3 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         finally:
             for one in (made, before):
                 shutil.rmtree(one, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # another user's
-    return True

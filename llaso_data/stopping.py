@@ -13,13 +13,16 @@ import threading
 from typing import Any
 
 _caught: list[int] = []
+_over = False  # the run was stopped and has ended
 _ENDING = frozenset(("llaso_data.commands", __name__, "click.core", "signal", "enum"))
 """Modules in which a run that was stopped is at its end: one more exception would find nobody to catch it."""
 
 
 def listen() -> None:
     """From now on SIGINT and SIGTERM raise KeyboardInterrupt, unless they are ignored; earlier ones are forgotten."""
+    global _over
     _caught.clear()
+    _over = False
     if threading.current_thread() is not threading.main_thread():
         return
     atexit.unregister(_ignore)
@@ -41,6 +44,8 @@ def exit_code() -> int:
 
 def end_at_once() -> None:
     """The run has ended, and only the interpreter's own end is left: one more signal does not break into that."""
+    global _over
+    _over = True  # first of all: what is called below is other modules' code, into which a signal may come, too
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) == _stop:
@@ -55,7 +60,7 @@ def check() -> None:
 
 def _stop(number: int, frame: Any) -> None:
     _caught.append(number)
-    if len(_caught) > 1 and frame is not None and frame.f_globals.get("__name__") in _ENDING:
+    if len(_caught) > 1 and (_over or (frame is not None and frame.f_globals.get("__name__") in _ENDING)):
         return
     raise KeyboardInterrupt
 

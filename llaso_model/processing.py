@@ -112,7 +112,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         Raises:
             InputError: Texts and audios do not match, or what is asked for cannot be had.
         """
-        check_padding(padding, kwargs)
+        _check_padding(padding, kwargs)
         audios = _listed(audio)
         if text is None:
             text = [TRANSCRIBE] * len(audios)
@@ -159,23 +159,22 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def _asked(self, texts: Sequence[str], sounds: Sequence[Samples], **kwargs: Any) -> BatchFeature:
         """Prompts of instructions, each with its audio."""
-        audios = sounds
-        waiting = iter(audios)
+        waiting = iter(sounds)
         plain = sum(self.audio_token not in one for one in texts)
         placed = sum(one.count(self.audio_token) for one in texts)
-        unplaced = (len(audios) - placed) // max(plain, 1)  # of each text that does not say where
+        unplaced = (len(sounds) - placed) // max(plain, 1)  # of each text that does not say where
         conversations = []
         for one in texts:
             pieces = one.split(self.audio_token)
             content: list[Message] = [{"type": "text", "text": pieces[0].strip()}]
             for piece in pieces[1:] or [""] * unplaced:
                 if (sound := next(waiting, None)) is None:
-                    raise InputError(f"the texts speak of more than the {len(audios)} audios that there are")
+                    raise InputError(f"the texts speak of more than the {len(sounds)} audios that there are")
                 content += [{"type": "audio", "audio": sound}, {"type": "text", "text": piece.strip()}]
             content = [part for part in content if part["type"] == "audio" or part["text"]]
             conversations.append([{"role": "user", "content": content}])
         if next(waiting, None) is not None:
-            raise InputError(f"there are {len(audios)} audios, more than the texts speak of")
+            raise InputError(f"there are {len(sounds)} audios, more than the texts speak of")
         return self.batch(conversations, **kwargs)
 
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any:
@@ -200,7 +199,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             kept = [self._text(messages, add) for messages in conversations]
             texts = [ChatText.of(self._said(text), text) for text in kept]
             return texts if several else texts[0]
-        check_padding(kwargs.pop("padding", True), kwargs)
+        _check_padding(kwargs.pop("padding", True), kwargs)
         tensors, whole = kwargs.pop("return_tensors", "pt"), kwargs.pop("return_dict", True)
         found = self._of_tensors(self.batch(conversations, **kwargs), tensors)
         return found if whole else found["input_ids"]
@@ -434,7 +433,7 @@ def _listed(audio: Any) -> list[Any]:
     return [audio]
 
 
-def check_padding(padding: bool | str | None, options: dict[str, Any]) -> None:
+def _check_padding(padding: bool | str | None, options: dict[str, Any]) -> None:
     """Takes what other processors' users say of padding and cutting out of the options; InputError for what is not so.
 
     Rows are padded to the longest, prompts on the left, and nothing is cut.

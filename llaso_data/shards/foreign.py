@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llaso_data import lock, outputs, records, storage
+from llaso_data.archive import COMPRESSED
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import foreign_scan, index, layout, manifest
 from llaso_data.shards.foreign_scan import Findings
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.tar import ShardError
 
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _FINDINGS = "llaso.findings"
 _SCANNING_VERSION = 2  # of how members are grouped and read: sidecars of another are written again
 _SHOWN = 20
@@ -212,7 +212,7 @@ def _plan(uri: str, root: str, out: str, language: str | None, task: str | None)
     names = [uri[len(root) + 1 :]] if uri != root else [row["path"] for row in storage.listing(root)]
     tars = [name for name in names if name.endswith(".tar")]
     if not tars:
-        compressed = next((name for name in names if name.endswith(_COMPRESSED)), None)
+        compressed = next((name for name in names if name.endswith(COMPRESSED)), None)
         hint = f"; {compressed} is compressed, and only plain tars can be read in place" if compressed else ""
         raise LLaSOError(f"{uri} holds no .tar files{hint}")
     sidecars = [storage.join(out, layout.sidecar_name(name)) for name in tars]
@@ -222,7 +222,7 @@ def _plan(uri: str, root: str, out: str, language: str | None, task: str | None)
         IndexTask(storage.join(root, name), name if out == root else storage.join(root, name), sidecar, language, task)
         for name, sidecar in zip(tars, sidecars, strict=True)
     ]
-    return tasks, [name for name in names if name.endswith(_COMPRESSED)]
+    return tasks, [name for name in names if name.endswith(COMPRESSED)]
 
 
 def _refuse_to_replace(out: str, tasks: Iterable[IndexTask]) -> None:

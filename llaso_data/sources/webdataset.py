@@ -22,8 +22,6 @@ from llaso_data.sources.lines import MAX_TEXT_BYTES
 from llaso_data.sources.manifest import by_our_names, described
 
 MAX_TARS = 1_000_000
-COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
-"""Beside plain tars: they are counted as unreadable."""
 _SILENT: tuple[Said, Failure | None] = (Said(), None)
 
 
@@ -32,7 +30,8 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
     if not tree.is_file:
         fits = matcher(spec.pattern).fullmatch
         names = [path for path, _, _ in tree.rows if fits(path)]
-        tars = [(tree.root, path) for path in names if extension(path) == "tar" or path.endswith(COMPRESSED)]
+        # Compressed ones beside plain tars are counted as unreadable.
+        tars = [(tree.root, path) for path in names if extension(path) == "tar" or path.endswith(archive.COMPRESSED)]
     else:
         uris = expand(tree.root)
         root = tree.root.partition("{")[0].rpartition("/")[0]

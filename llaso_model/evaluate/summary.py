@@ -97,12 +97,8 @@ def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -
                 f"{system} lacks {sum(sets.values()):,} answers that others gave ({', '.join(named)}{more}): "
                 "all systems are compared on the rows that all of them answered"
             )
-    lines += [f"{name}: no row that all systems answered, so it counts in no score" for name in _apart(missing)]
-    return lines
-
-
-def _apart(missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [name for name, one in missing.items() if not one["common"]]
+    apart = [name for name, one in missing.items() if not one["common"]]
+    return [*lines, *(f"{name}: no row that all systems answered, so it counts in no score" for name in apart)]
 
 
 def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
