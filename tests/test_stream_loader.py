@@ -83,6 +83,25 @@ def all_ranks(folder: Path, world_size: int, state: dict[str, Any] | None = None
     return batches, states[0]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whole_steps_are_the_same_micro_batches_for_any_number_of_ranks(folder, workers):
+    one = {batch.step: batch.ids for batch in loader(folder, micro_batches=1)}
+    assert sorted(itertools.chain(*one.values())) == sorted(set(itertools.chain(*one.values()))) and len(one) % 3
+    for world_size in (3, len(one) + 1):  # with more ranks than steps the last one has none
+        found = {}
+        for rank in range(0, world_size, 1 if world_size == 3 else world_size - 1):
+            options = {"rank": rank, "world_size": world_size, "micro_batches": 1, "by_steps": True}
+            own = {batch.step: batch.ids for batch in loader(folder, num_workers=workers, **options)}
+            assert not own.keys() & found.keys()
+            found |= own
+        assert found == (one if world_size == 3 else {0: one[0]})
+
+
+def test_there_is_no_state_of_whole_steps(folder):
+    with pytest.raises(LLaSOError, match="no state"):
+        loader(folder, rank=0, world_size=2, micro_batches=1, by_steps=True).state_dict()
+
+
 def test_every_sample_comes_once_with_its_provenance(folder):
     batches = list(loader(folder))
     table = open_arrow(str(folder / "index.arrow"))

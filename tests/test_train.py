@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,8 @@ from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
 from llaso_model.train.examples import Example, Maker
 from llaso_model.train.fit import fit
-from llaso_model.train.log import read_metrics
-from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train
+from llaso_model.train.log import RECIPE_FILE, read_metrics
+from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train, validated
 from tests.conftest import Clip
 from tests.test_run_folder import put
 from tests.training_sets import made_model, write_speech, write_texts
@@ -153,6 +154,76 @@ def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path, parallel):
     told = [_run(recipe, tmp_path / f"{ranks}", ranks) for ranks in (1, 2)]
     for one, two in zip(*told, strict=True):
         assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def held_out(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven clips and eleven questions without speech."""
+    folder = tmp_path_factory.mktemp("held_out")
+    write_speech(folder, clips[:7], texts=11)
+    return folder
+
+
+VALIDATES = """
+import json, sys
+import torch.distributed as dist
+from llaso_model.train.config import load
+from llaso_model.train.loop import validated
+dist.init_process_group("gloo")  # once for all
+for path in sys.argv[1:]:
+    found = validated(load(path))
+    with open(f"{path}.found", "w") as file:  # of both ranks alike
+        json.dump(found, file)
+"""
+
+
+def test_ranks_whose_micro_batches_differ_validate_together(start, held_out, speech, tmp_path):
+    recipes = {
+        # One micro-batch: the second rank has none.
+        "one": {"data": {"budget": "600s", "validation_samples": 50}},
+        # Many, of clips or of texts alone; the last question comes on one rank.
+        "many": {"data": {"budget": "9s", "validation_samples": 5}},
+        "texts": {"data": {"budget": "9s", "validation_samples": 50, "validation": str(tmp_path / "texts")}},
+        "no answers": {"data": {"budget": "9s"}, "objectives": {"completion": 0.0}},
+    }
+    write_texts(tmp_path / "texts", 3)
+    paths, one = [], {}
+    for name, parts in recipes.items():
+        data = {"validation": str(held_out), **parts["data"]}
+        recipe = recipe_of(start, speech, **{**parts, "data": data}, run={"parallel": "fsdp"})
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(recipe.model_dump_json())
+        one[name] = validated(recipe)
+    script = tmp_path / "validates.py"
+    script.write_text(VALIDATES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run([*command, *map(str, paths)], env=_environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for path, (name, found) in zip(paths, one.items(), strict=True):
+        assert json.loads(Path(f"{path}.found").read_text()) == pytest.approx(found, rel=1e-5), name
+    assert set(one["one"]) == set(one["many"]) == {"completion", "wer", "rank1", "value"}
+    assert set(one["texts"]) == {"completion", "wer", "value"} and set(one["no answers"]) == {"rank1", "value"}
+
+
+def test_a_run_that_was_stopped_while_it_validated_validates_when_it_goes_on(start, speech, tmp_path):
+    recipe = recipe_of(start, speech, data={"validation": str(speech), "validation_samples": 2}, run={"max_steps": 2})
+    train(recipe, str(tmp_path / "whole"))
+    (tmp_path / "other").mkdir()
+    for name in ("checkpoints", RECIPE_FILE):  # the weights were saved, and nothing was told of them
+        source, target = tmp_path / "whole" / name, tmp_path / "other" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    said = tmp_path / "other" / "checkpoints" / "step-00000002" / "validation.json"
+    value = json.loads(said.read_text())["value"]
+    said.unlink()
+    train(recipe, str(tmp_path / "other"))
+    assert json.loads(said.read_text())["value"] == value
+    assert _validated(read_metrics(tmp_path / "other")) == _validated(read_metrics(tmp_path / "whole"))
+
+
+def _validated(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """What validation said last."""
+    told = [line for line in lines if "validation/value" in line][-1]
+    return {name.removeprefix("validation/"): one for name, one in told.items() if name.startswith("validation/")}
 
 
 def test_a_killed_run_goes_on_with_the_same_losses(start, speech, tmp_path):
@@ -397,7 +468,7 @@ def _environment() -> dict[str, str]:
 
 
 def _run(recipe: TrainRecipe, out: Path, ranks: int) -> list[dict[str, Any]]:
-    done = subprocess.run(_command(recipe, out, ranks), env=_environment(), capture_output=True, text=True)
+    done = subprocess.run(_command(recipe, out, ranks), env=_environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return read_metrics(out)
 

@@ -30,13 +30,18 @@ RESNET = ResNetEncoderConfig(widths=[32, 32, 48, 48], groups=4, pool_heads=4, po
 ENCODERS = {"whisper": WHISPER, "resnet": RESNET}
 
 
-def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s: float = 6.0) -> None:
-    """The clips' first seconds with their texts; words have even shares of the time."""
-    _write(out, [_sample(clip, number, longest_s) for number, clip in enumerate(clips)], per_shard)
+def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s: float = 6.0, texts: int = 0) -> None:
+    """The clips' first seconds with their texts; words have even shares of the time. Then questions without speech."""
+    speech = [_sample(clip, number, longest_s) for number, clip in enumerate(clips)]
+    _write(out, [*speech, *_questions(texts)], per_shard)
 
 
 def write_texts(out: Path, count: int = 12) -> None:
     """Questions and answers without speech."""
+    _write(out, _questions(count), 4)
+
+
+def _questions(count: int) -> list[Sample]:
     samples = []
     for number in range(count):
         asked, said = f"What comes after {number}?", f"After {number} comes {number + 1}."
@@ -57,7 +62,7 @@ def write_texts(out: Path, count: int = 12) -> None:
                 modality="text",
             )
         )
-    _write(out, samples, 4)
+    return samples
 
 
 def _write(out: Path, samples: Sequence[Sample], per_shard: int) -> None:

@@ -42,8 +42,8 @@ class StreamDataset(IterableDataset[Any]):
     """The micro-batches of one rank, from a position to the end of its pass; each of torch's workers reads its share.
 
     Every iteration of it begins at that position. ``turns`` are those micro-batches of a step that are the rank's.
-    ``end`` is the window to stop before, where it is not the pass's. With a receiver, which a loader has, workers hand
-    over parcels and errors.
+    ``share`` (r, n) leaves out all steps but each n-th from the r-th on. ``end`` is the window to stop before, where it
+    is not the pass's. With a receiver, which a loader has, workers hand over parcels and errors.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class StreamDataset(IterableDataset[Any]):
         reading: Reading,
         end: int | None = None,
         receiver: Receiver | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -64,6 +65,7 @@ class StreamDataset(IterableDataset[Any]):
         self._reading = reading
         self._end = end
         self._returned = None if receiver is None else receiver.returned
+        self._share = share
 
     def __iter__(self) -> Iterator[Batch | Parcel | _Failed]:
         if self._returned is None:
@@ -84,8 +86,11 @@ class StreamDataset(IterableDataset[Any]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
+        first, ranks = self._share
         with closing(Reader(self.plan, self._reading, new_samples if sender is None else sender.new)) as reader:
             for step, after in self.plan.steps(self.position.cursor, self.changes, self._end):
+                if step.number % ranks != first:
+                    continue
                 for turn in self._turns[skip:]:
                     if number % workers == worker:
                         yield reader.batch(step, turn, after if turn == self._turns[-1] else None)
@@ -107,6 +112,10 @@ class StreamingLoader:
     names the column of the index that counts a text's tokens. ``augment`` is for decoded samples. A function that is
     set as ``transform`` makes of each batch what is wanted of it where it was read, in the workers: ``batch.made``.
     A sample of which it makes nothing is a bad one; to find it, it is called with batches of one.
+
+    ``by_steps`` deals whole steps to the ranks, in turn, instead of each step's micro-batches. Then the micro-batches
+    do not depend on the number of ranks, and no sample comes twice to fill a step; but a rank may have a step less
+    than another, and there is no state of it. It is for reading a set once.
     """
 
     def __init__(
@@ -130,9 +139,11 @@ class StreamingLoader:
         frames_per_s: float = FRAMES_PER_S,
         tokens: str | None = None,
         augment: Augment | None = None,
+        by_steps: bool = False,
     ) -> None:
         self.rank, self.world_size = placed(rank, world_size)
-        self._turns = turns(micro_batches, self.rank, self.world_size)
+        self._share = (self.rank, self.world_size) if by_steps else (0, 1)
+        self._turns = range(micro_batches) if by_steps else turns(micro_batches, self.rank, self.world_size)
         kept = None if cache is None else FileCache(cache, cache_bytes)
         cost = Budget.of(budget, frames_per_s, tokens, 1.0 if augment is None else augment.longest)
         self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, kept)
@@ -159,7 +170,7 @@ class StreamingLoader:
 
     def _dataset(self, end: int | None, receiver: Receiver | None = None) -> StreamDataset:
         reading = replace(self._reading, transform=self.transform)
-        return StreamDataset(self.plan, self._turns, self._position, self._changes, reading, end, receiver)
+        return StreamDataset(self.plan, self._turns, self._position, self._changes, reading, end, receiver, self._share)
 
     def __iter__(self) -> Iterator[Batch]:
         self._iteration += 1
@@ -180,8 +191,10 @@ class StreamingLoader:
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, counted on delivery: under 1 KB, the same for all ranks between two steps.
 
-        Bad samples are no part of it: each rank's are in ``replaced``.
+        Bad samples are no part of it: each rank's are in ``replaced``. Raises LLaSOError for a loader ``by_steps``.
         """
+        if self._share != (0, 1):
+            raise LLaSOError("a loader that deals whole steps to the ranks has no state that all of them share")
         return state_of(self.plan, self._position, self._changes, self.world_size)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints of a run, for its own resume only: torch's distributed checkpoint, written beside the training.
 
 ``checkpoints/step-00000500/`` holds the trained weights, the optimizer, ``progress.json`` and the checksums of all
-these. It appears whole, by a rename. Frozen weights are not in it: the recipe says where they come from.
+these. It appears whole, by a rename; what validation says of it comes later, as ``validation.json``. Frozen weights are
+not in it: the recipe says where they come from.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ CHECKPOINTS_FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = re.compile(r"step-\d{8}\.part")
 _PROGRESS = "progress.json"
+_VALIDATION = "validation.json"
 _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: after ``step`` steps, with the stream's state, and what validation said there.
+    """How far a run has come: after ``step`` steps, with the stream's state.
 
+    ``value`` is what validation said there, in checkpoints of earlier versions, which validated before they saved.
     ``bad`` names the samples, of all ranks, that could not be used so far.
     """
 
@@ -104,6 +107,13 @@ class Checkpoints:
         done = async_save({"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._place.files)
         assert isinstance(done, Future)
         self._writing = (self._noting.submit(_noted, done, part) if self._place.leads else done, final)
+
+    def note(self, step: int, value: float | None) -> None:
+        """Writes what validation said, lower is better, beside the checkpoint of that step, which is finished first."""
+        self.finish()
+        if self._place.leads and value is not None:
+            checksums.write_json(str(self._path(step) / _VALIDATION), {"value": value})
+            self._forget()
 
     def settle(self) -> None:
         """Lets what was written in the meantime count; to be called now and then.
@@ -192,9 +202,11 @@ class Checkpoints:
 
     def _value(self, step: int) -> float | None:
         try:
-            return self.progress(step).value
-        except (DamagedError, FileNotFoundError):
+            path = self._path(step) / _VALIDATION
+            value = checksums.read_json(str(path))["value"] if path.exists() else self.progress(step).value
+        except (ValueError, TypeError, KeyError, DamagedError, FileNotFoundError):
             return None
+        return value if isinstance(value, float | int) else None
 
     def _fault(self, step: int) -> str | None:
         """What is wrong with a checkpoint, for all ranks alike: each looks at its share of the files."""

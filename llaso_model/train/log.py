@@ -128,6 +128,18 @@ class Log:
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
         self._say(f"step {step}/{self._steps}: validation: {told}")
 
+    def validation_of(self, step: int) -> dict[str, float] | None:
+        """What validation said after that step, for all ranks alike; None where it did not come to that."""
+        lines = _lines(self._folder / METRICS_FILE) if self._place.leads else []
+        prefix = "validation/"
+        own = [line for line in lines if line["step"] == step and any(name.startswith(prefix) for name in line)]
+        told = (
+            {name.removeprefix(prefix): one for name, one in own[-1].items() if name.startswith(prefix)}
+            if own
+            else None
+        )
+        return self._place.gathered(told)[0]
+
     def bad(self, step: int, replaced: Sequence[Replaced]) -> None:
         """Names samples of all ranks that could not be used, and what stood in for them: each once."""
         new = [one for one in replaced if (one.bad.shard, one.bad.key) not in self._bad]

@@ -93,6 +93,11 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         bad = set(progress.bad)
         flops = flops_of(run.trainee, recipe)
         with closing(Log(folder, place, recipe, progress.step, run.steps, flops)) as log:
+            if progress.step and validation.due(progress.step, recipe.run.validation_steps, True):
+                # The run may have been stopped after it saved, and before it had validated or noted that.
+                told = log.validation_of(progress.step)
+                value = _validate(run, validation, log, progress.step) if told is None else told.get("value")
+                checkpoints.note(progress.step, value)
             waiting = time.perf_counter()
             for number, examples, stream in upcoming(loader, run, progress.step):
                 waited_s = time.perf_counter() - waiting
@@ -102,19 +107,25 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
                 log.step(record, examples, waited_s)
                 done = number + 1
                 saves = done % recipe.run.save_steps == 0 or done == run.steps
-                value = None
-                if validation.due(done, recipe.run.validation_steps, saves):
-                    found = validation(run)
-                    log.bad(done, validation.replaced)
-                    log.validation(done, found)
-                    value = found.get("value")
-                if saves:
-                    reached = Progress(done, stream, value, identity(recipe), tuple(sorted(bad)))
+                if saves:  # first: validation takes long, and what was trained is not to be lost in it
+                    reached = Progress(done, stream, None, identity(recipe), tuple(sorted(bad)))
                     checkpoints.save(run.trainee, run.optimizer, reached)
+                if validation.due(done, recipe.run.validation_steps, saves):
+                    value = _validate(run, validation, log, done)
+                    if saves:
+                        checkpoints.note(done, value)
                 waiting = time.perf_counter()
             checkpoints.finish()
         finished(run, folder)
     return record
+
+
+def _validate(run: Run, validation: Validation, log: Log, done: int) -> float | None:
+    """What the held-out samples say after so many steps, in the log; the value that checkpoints are compared by."""
+    found = validation(run)
+    log.bad(done, validation.replaced)
+    log.validation(done, found)
+    return found.get("value")
 
 
 def validated(recipe: TrainRecipe) -> dict[str, float]:

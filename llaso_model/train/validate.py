@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
 from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.shards.layout import asr_messages
 from llaso_data.stream import Mixture, StreamingLoader
-from llaso_data.stream.batch import Replaced
+from llaso_data.stream.batch import Batch, Replaced, Sample, collate
+from llaso_data.stream.windows import Cursor
 from llaso_model.conversations import answers, question_of
 from llaso_model.evaluate.metrics.errors import whisper as normalised
 from llaso_model.processing import LLaSOProcessor, Message
@@ -30,7 +33,7 @@ _LEAST_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class _HeldOut:
-    """What is asked of a micro-batch: its losses, and its conversations in their languages."""
+    """A micro-batch of held-out samples: what its losses need, and its conversations in their languages."""
 
     example: Example
     conversations: list[list[Message]]
@@ -38,14 +41,48 @@ class _HeldOut:
     longest_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What stands before a conversation's last answer, and that answer."""
+
+    messages: list[Message]
+    wanted: str
+    language: str | None
+
+    @property
+    def has_audio(self) -> bool:
+        return any(part["type"] == "audio" for message in self.messages for part in message["content"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one rank has to do in a round. ``there``: it has a micro-batch left."""
+
+    there: bool
+    asks: bool
+    asks_audio: bool
+    finds: bool  # which text an utterance belongs to
+
+    @classmethod
+    def joint(cls, rounds: Sequence[_Round]) -> _Round:
+        """What any of the ranks has to do, and so all of them together: they gather the parameters of each block."""
+        return cls(*(any(getattr(one, name) for one in rounds) for name in cls.__slots__))
+
+
 class Validation:
-    """The same samples each time, dealt to all ranks."""
+    """The same samples each time, in the same micro-batches whatever the number of ranks, dealt to all of these.
+
+    Sharded ranks gather the parameters of each block together. So they decide together, for each round of
+    micro-batches, what is done in it, and one that has nothing to do takes part with a second of silence, which is
+    not counted.
+    """
 
     def __init__(self, data: DataPart, processor: LLaSOProcessor, place: Place) -> None:
         self._data, self._processor, self._place = data, processor, place
         self.replaced: list[Replaced] = []
 
     def due(self, done: int, every: int | None, saves: bool) -> bool:
+        """Whether the held-out samples are measured after that many steps."""
         if self._data.validation is None:
             return False
         return saves if every is None else done % every == 0
@@ -53,7 +90,8 @@ class Validation:
     def __call__(self, run: Run) -> dict[str, float]:
         """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best.
 
-        A sample that cannot be used is replaced as in training; ``replaced`` then has those of all ranks.
+        To be called on all ranks. A sample that cannot be used is replaced as in training; ``replaced`` then has those
+        of all ranks.
         """
         run.trainee.eval()
         # Compiled blocks would be compiled again for each layer's cache of an answer.
@@ -68,40 +106,43 @@ class Validation:
         objectives = run.recipe.objectives
         sums: dict[str, float] = {}
         speech: list[torch.Tensor] = []
-        said: list[str] = []
-        transcribed = 0
+        texts: list[str] = []
         loader = self._loader(run)
-        for batch in loader:
-            held_out: _HeldOut = batch.made
-            example = held_out.example
-            own = counts_of([example], objectives)
+        silence = self._held_out(run, _silence())
+        for held_out, questions in self._dealt(loader):
+            own = _Round(
+                there=held_out is not None,
+                asks=bool(questions),
+                asks_audio=any(one.has_audio for one in questions),
+                finds=bool(objectives.utterance) and held_out is not None and bool(held_out.example.utterances.texts),
+            )
+            joint = _Round.joint(self._place.gathered(own))
+            if not joint.there:
+                break
             if objectives.completion:
-                _add(sums, own)
-                bank = {name: Bank.of([], self._processor.tokenizer) for name in ("word", "utterance")}
-                targets = Targets(bank, {**_ONES, **own})
-                with run.compute:
-                    _, losses = run.trainee(_without_spans(example).to(self._place.device), targets)
-                _add(sums, {f"sum/{name}": float(value) for name, value in losses.items()})
-                if transcribed < self._data.validation_samples:
-                    _add(sums, self._transcribed(run, held_out))
-                    transcribed += len(held_out.languages) * self._place.world_size
-            if objectives.utterance and example.utterances.texts:
-                moved = example.to(self._place.device)
-                with run.compute, whole(run):
-                    embeds = run.trainee.model.get_audio_features(
-                        moved.inputs["input_features"], moved.inputs["feature_lengths"]
-                    )
-                    speech.append(run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu())
-                said += example.utterances.texts
-        self.replaced = [one for own in self._place.gathered(loader.replaced) for one in own]
-        sums = self._place.total(sums)
+                losses = self._losses(run, held_out or silence)
+                _add(sums, losses if own.there else {})
+            if joint.asks and objectives.completion:
+                _add(sums, self._word_errors(run, questions, joint.asks_audio, (held_out or silence).longest_s))
+            if joint.finds:
+                heard = held_out if held_out is not None and own.finds else silence
+                vectors = self._speech_vectors(run, heard)
+                if own.finds:
+                    speech.append(vectors)
+                    texts += heard.example.utterances.texts
+        self.replaced = [one for ranks_own in self._place.gathered(loader.replaced) for one in ranks_own]
+        return self._means(run, self._place.total(sums), speech, texts)
+
+    def _means(
+        self, run: Run, sums: dict[str, float], speech: list[torch.Tensor], texts: list[str]
+    ) -> dict[str, float]:
         found: dict[str, float] = {}
-        if objectives.completion:
+        if run.recipe.objectives.completion:
             found["completion"] = sums["sum/completion"] / max(sums["completion"], 1)
             if sums.get("words"):
                 found["wer"] = sums["word_errors"] / sums["words"]
-        if objectives.utterance and said:
-            found["rank1"] = self._rank1(run, speech, said)
+        if run.recipe.objectives.utterance and (rank1 := self._rank1(run, speech, texts)) is not None:
+            found["rank1"] = rank1
         values = [found[name] for name in ("wer", "completion") if name in found]
         values += [1 - found["rank1"]] if "rank1" in found else []
         return {**found, "value": values[0]} if values else found
@@ -111,59 +152,105 @@ class Validation:
         loader = StreamingLoader(
             Mixture.of(self._data.validation),
             self._data.budget,
-            micro_batches=self._place.world_size,
             rank=self._place.rank,
             world_size=self._place.world_size,
             max_bad=self._data.max_bad,
+            by_steps=True,
         )
+        loader.transform = lambda batch: self._held_out(run, batch)
+        return loader
+
+    def _held_out(self, run: Run, batch: Batch) -> _HeldOut:
         completion = bool(run.recipe.objectives.completion)
-        make = Maker(self._processor, run.trainee.model.config, answers=completion)
-        loader.transform = lambda batch: _HeldOut(
-            make(batch),
+        return _HeldOut(
+            Maker(self._processor, run.trainee.model.config, answers=completion)(batch),
             conversations_of(batch),
             [sample.language for sample in batch.samples],
             0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / SAMPLE_RATE_HZ,
         )
-        return loader
 
-    def _transcribed(self, run: Run, held_out: _HeldOut) -> dict[str, float]:
-        """Word errors of greedy answers to the conversations before their last answer."""
-        asked = [
-            (*question, language)
-            for language, messages in zip(held_out.languages, held_out.conversations, strict=True)
-            if (question := question_of(messages)) is not None
-        ]
+    def _dealt(self, loader: StreamingLoader) -> Iterator[tuple[_HeldOut | None, list[_Question]]]:
+        """This rank's micro-batches, each with what is asked of it; then none, without end.
+
+        The first samples of the plan are asked, whoever reads them.
+        """
+        before: dict[int, int] = {}  # how many samples come before a step
+        count = 0
+        for step, _ in loader.plan.steps(Cursor(), {}):
+            if count >= self._data.validation_samples:
+                break
+            before[step.number] = count
+            count += sum(map(len, step.batches))
+        for batch in loader:
+            held_out: _HeldOut = batch.made
+            asked = self._data.validation_samples - before.get(batch.step, self._data.validation_samples)
+            yield held_out, _questions(held_out, asked)
+        while True:
+            yield None, []
+
+    def _losses(self, run: Run, held_out: _HeldOut) -> dict[str, float]:
+        own = counts_of([held_out.example], run.recipe.objectives)
+        bank = {name: Bank.of([], self._processor.tokenizer) for name in ("word", "utterance")}
+        targets = Targets(bank, {**_ONES, **own})
+        with run.compute:
+            _, losses = run.trainee(_without_spans(held_out.example).to(self._place.device), targets)
+        return {**own, **{f"sum/{name}": float(value) for name, value in losses.items()}}
+
+    def _word_errors(
+        self, run: Run, questions: Sequence[_Question], with_audio: bool, longest_s: float
+    ) -> dict[str, float]:
+        """Word errors of greedy answers to this rank's questions.
+
+        Sharded ranks all speak where one does, and all hear where one does.
+        """
+        asked = [one.messages for one in questions]
+        if self._place.sharded and with_audio and not any(one.has_audio for one in questions):
+            asked.append([_user({"type": "audio", "audio": _QUIET})])
+        elif self._place.sharded and not asked:
+            asked.append([_user({"type": "text", "text": "?"})])
         if not asked:
             return {}
-        questions, wanted, languages = zip(*asked, strict=True)
         with run.compute, whole(run):
             said = answers(
                 run.trainee.model,
                 self._processor,
-                questions,
+                asked,
                 self._place.device,
                 num_beams=1,
-                max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * held_out.longest_s),
+                max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s),
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
                 synced_gpus=self._place.sharded,  # ranks gather each block together, as long as one still speaks
             )
         errors = words = 0
-        for reference, answer, language in zip(wanted, said, languages, strict=True):
-            right = normalised(reference, language).split()
-            errors += Levenshtein.distance(right, normalised(answer, language).split())
+        for question, answer in zip(questions, said, strict=False):  # more is said where one was added
+            right = normalised(question.wanted, question.language).split()
+            errors += Levenshtein.distance(right, normalised(answer, question.language).split())
             words += len(right)
         return {"word_errors": errors, "words": words}
 
-    def _rank1(self, run: Run, speech: list[torch.Tensor], said: list[str]) -> float:
-        """How often a clip is nearest to its own text among all that are held out."""
+    def _speech_vectors(self, run: Run, held_out: _HeldOut) -> torch.Tensor:
+        moved = held_out.example.to(self._place.device)
+        with run.compute, whole(run):
+            embeds = run.trainee.model.get_audio_features(
+                moved.inputs["input_features"], moved.inputs["feature_lengths"]
+            )
+            found: torch.Tensor = run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu()
+        return found
+
+    def _rank1(self, run: Run, speech: list[torch.Tensor], said: list[str]) -> float | None:
+        """How often a clip is nearest to its own text among all that are held out; None where no clip has a text."""
         texts = [text for own in self._place.gathered(said) for text in own]
+        if not texts:
+            return None
         bank = Bank.of(texts, self._processor.tokenizer)
-        own = torch.tensor([bank.number[text] for text in said])
+        own = torch.tensor([bank.number[text] for text in said], dtype=torch.int64)
         with whole(run):
             wanted = run.trainee.text_vectors(bank).float().cpu()
-        nearest = (torch.cat(speech) @ wanted.T).argmax(dim=1)
-        right = self._place.total({"right": float((nearest == own).sum()), "all": float(len(said))})
-        return right["right"] / right["all"]
+        right = 0.0
+        if speech:
+            nearest = (torch.cat(speech) @ wanted.T).argmax(dim=1)
+            right = float((nearest == own).sum())
+        return self._place.total({"right": right})["right"] / len(texts)
 
 
 @contextmanager
@@ -178,11 +265,34 @@ def whole(run: Run) -> Iterator[None]:
             run.trainee.reshard()  # type: ignore[operator]
 
 
+_QUIET = np.zeros(SAMPLE_RATE_HZ, np.float32)
+
+
+def _user(part: Message) -> Message:
+    return {"role": "user", "content": [part]}
+
+
+def _silence() -> Batch:
+    """A micro-batch of one conversation about a second of silence."""
+    sample = Sample("", "", "", None, None, {}, content=_ABOUT_SILENCE, sounds=(_QUIET,), audio_parts=("flac",))
+    return Batch(step=0, micro_batch=0, **collate((sample,), packed=False))
+
+
+_ABOUT_SILENCE = {"messages": asr_messages("", "flac", "."), "audios": [{"part": "flac", "text": "."}]}
 _ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
 
 
 def _without_spans(example: Example) -> Example:
     return replace(example, words=Spans(), utterances=Spans(), readings=None)
+
+
+def _questions(held_out: _HeldOut, most: int) -> list[_Question]:
+    """Of the first ``most`` conversations those that have an answer."""
+    found = []
+    for messages, language in list(zip(held_out.conversations, held_out.languages, strict=True))[: max(most, 0)]:
+        if (question := question_of(messages)) is not None:
+            found.append(_Question(*question, language))
+    return found
 
 
 def _add(sums: dict[str, float], more: dict[str, float]) -> None:
