@@ -47,7 +47,7 @@ def main(debug: bool) -> None:
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--out", metavar="URI", help="Folder or URI to write to; what is there already is kept.")
 @click.option("--asr", metavar="MODEL", help="Whisper: a Hugging Face id or a local folder.")
-@click.option("--language", metavar="CODE", help="ISO 639-1, where all sources speak one language.")
+@click.option("--language", metavar="CODE", help="Where all sources speak one language: en, hsb, nan-TW …")
 @click.option("--corpus", metavar="NAME", help="Name stored in the records; default: the path's last part.")
 @click.option(
     "--type",

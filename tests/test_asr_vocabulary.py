@@ -121,11 +121,13 @@ def test_an_english_only_model_has_english_alone(tiny_en: Path) -> None:
     assert words.prompt(None) == words.prompt("en")
 
 
-def test_an_unknown_language_is_an_error_that_lists_the_known(whisper_base: Path) -> None:
+def test_no_token_stands_for_a_language_that_has_none(whisper_base: Path) -> None:
     words = vocabulary(whisper_base)
-    assert not words.supports("xx") and len(words.languages) == 99
-    with pytest.raises(LLaSOError, match=r"knows no language 'xx'; it knows en, zh, de"):
-        words.prompt("xx")
+    assert not words.supports("hsb") and len(words.languages) == 99
+    spoken = words.prompt("de")
+    assert spoken[1] == words.languages["de"] and words.prompt("hsb") == [spoken[0], *spoken[2:]]
+    with pytest.raises(LLaSOError, match=r"is told a language; this one knows en, zh, de"):
+        words.prompt(None)
 
 
 def test_special_tokens_differ_and_an_unknown_one_is_an_error(whisper_base: Path, tiny_en: Path) -> None:

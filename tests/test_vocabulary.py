@@ -61,7 +61,7 @@ def test_age_range(said: str, meant: str) -> None:
         ("Haitian Creole", "ht"),
         ("fil", "tl"),
         ("yue", "yue"),
-        ("Klingon", None),
+        ("Klingonish", None),
         ("", None),
         ("english-speaking", None),
     ],

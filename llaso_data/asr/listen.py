@@ -24,6 +24,7 @@ from llaso_data.align.attention import FRAME_S
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.given import deal
 from llaso_data.align.likelihood import ratios
+from llaso_data.asr import untold
 from llaso_data.asr.engine import Decoded
 from llaso_data.asr.forced import Forced
 from llaso_data.asr.load import Whisper
@@ -32,6 +33,7 @@ from llaso_data.asr.states import EncoderStates, joined
 from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
+from llaso_data.languages import language
 from llaso_data.records import ASR, GIVEN, Utterance, failed
 from llaso_data.text import cer, compression_ratio, letters, normalize
 
@@ -107,7 +109,8 @@ class Listen:
         self._batch_size = asr.batch_size or (_BATCH_CPU if whisper.device == "cpu" else _BATCH_GPU)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
         self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # of the silence beside a packed clip, what belongs to it
-        unknown = [code for code in asr.languages if not whisper.vocabulary.supports(code)]
+        self._candidates = {code: language(code) or code for code in asr.languages}
+        unknown = [code for code, name in self._candidates.items() if not whisper.vocabulary.supports(name)]
         if unknown:
             known = ", ".join(whisper.vocabulary.languages) or "en"
             raise LLaSOError(f"asr.languages: the Whisper model knows no {', '.join(unknown)}; it knows {known}")
@@ -118,6 +121,9 @@ class Listen:
         heard_of: dict[int, Heard] = {}
         clips = [i for i, u in enumerate(results) if u.failure is None and pcm[i] is not None]
         audio = {i: array for i in clips if (array := pcm[i]) is not None}
+        token_of = self._whisper.vocabulary.token_language
+        without = [i for i in clips if (code := results[i].language) and not token_of(code)]
+        clips = sorted(set(clips) - set(without))
         waiting = self._long_given(results, clips)
         if self._asr.pack and self._silence is None:
             silent = Window((Slot(0, 0, WINDOW_SAMPLES),), None)
@@ -136,6 +142,7 @@ class Listen:
             self._backward(results, list(ready), audio, ready)
 
         self._hear(results, clips, audio, finish)
+        self._align_untold(results, without, audio)
         segments: dict[str, list[int]] = defaultdict(list)
         for i in sorted(waiting):
             segments[results[i].recording].append(i)
@@ -160,13 +167,13 @@ class Listen:
     # -- languages ------------------------------------------------------------------------------------------------
 
     def _check(self, utterance: Utterance, samples: NDArray[np.int16] | None) -> Utterance:
-        language = utterance.language
+        code = utterance.language
         if utterance.failure is not None or samples is None:
             return utterance
         if len(samples) == 0:
             return failed(utterance, "empty", "there are no samples")
-        if language and not self._whisper.vocabulary.supports(language):
-            return failed(utterance, "language_unsupported", f"the Whisper model knows no language {language!r}")
+        if code and self._whisper.vocabulary.is_foreign(code):
+            return failed(utterance, "language_unsupported", f"the Whisper model knows English alone, not {code!r}")
         return utterance
 
     def _identify(self, results: list[Utterance], windows: list[Window], states: list[EncoderStates]) -> None:
@@ -182,7 +189,8 @@ class Listen:
                 results[i] = dataclasses.replace(results[i], language="en", language_origin=ASR)
             return
         codes = list(vocabulary.languages)
-        allowed = np.array([not self._asr.languages or code in self._asr.languages for code in codes])
+        wanted = set(self._candidates.values())
+        allowed = np.array([not wanted or code in wanted for code in codes])
         order = sorted(slices)
         probs = self._whisper.decoder.language_probs([slices[i] for i in order]) * allowed
         for i, row in zip(order, probs / np.maximum(probs.sum(axis=1, keepdims=True), 1e-9), strict=True):
@@ -388,6 +396,21 @@ class Listen:
                 compression_ratio=compression_ratio(heard.hypothesis) if heard.hypothesis else None,
             ),
         )
+
+    # -- languages that Whisper has no token of -----------------------------------------------------------------------
+
+    def _align_untold(self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]) -> None:
+        """Align what is given; nothing is transcribed."""
+        for i in clips:
+            results[i] = untold.marked(results[i])
+
+        def work(windows: list[Window]) -> None:
+            states = self._encode(windows, audio).windows
+            for i, words in untold.words(self._whisper.decoder, results, windows, states, audio, self._align):
+                results[i] = dataclasses.replace(results[i], words=words)
+
+        spoken = [i for i in clips if results[i].text]
+        self._each(self._batches(self._plan(results, spoken, audio, packed=False)), work)
 
     # -- backward -------------------------------------------------------------------------------------------------
 

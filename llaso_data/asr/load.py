@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def load(asr: Asr, run: Run) -> Whisper:
     folder = resolve(asr.model, asr.revision)
     with loading("asr.model", asr.model):
         vocabulary = Vocabulary.load(folder)
+    vocabulary = replace(vocabulary, relatives=vocabulary.relatives_of(asr.whisper_language))
     precise = on == "cpu" or asr.compute_type == "float32"
     options: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "eager"}
     options["dtype"] = torch.float32 if precise else torch.float16

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llaso_data import languages
 from llaso_data.errors import LLaSOError
 from llaso_data.text import is_spaced
 
 MAX_POSITIONS = 448  # Whisper's decoder
+NONE = "none"  # said of a language for which no other's token shall stand
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Vocabulary:
     tokenizer: Any
     multilingual: bool
     languages: dict[str, int]  # code -> token, empty for an English-only checkpoint
+    relatives: str | Mapping[str, str] = field(default_factory=dict)  # of the recipe, as :func:`relatives_of` gives it
     _characters: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -59,20 +62,58 @@ class Vocabulary:
         return None
 
     def prompt(self, language: str | None) -> list[int]:
-        """Start, language and task, without timestamps."""
+        """Start, language and task, without timestamps. No language's token stands in it where none does for this."""
         if not self.multilingual:
             return [self.start, self.special("<|notimestamps|>")]
-        if language not in self.languages:
-            raise LLaSOError(f"this Whisper model knows no language {language!r}; it knows {', '.join(self.languages)}")
-        return [
-            self.start,
-            self.languages[language],
-            self.special("<|transcribe|>"),
-            self.special("<|notimestamps|>"),
-        ]
+        if language is None:
+            raise LLaSOError(f"a Whisper model is told a language; this one knows {', '.join(self.languages)}")
+        code = self.token_language(language)
+        spoken = [] if code is None else [self.languages[code]]
+        return [self.start, *spoken, self.special("<|transcribe|>"), self.special("<|notimestamps|>")]
 
     def supports(self, language: str) -> bool:
+        """Whether the model itself has a token of the language."""
         return language in self.languages if self.multilingual else language == "en"
+
+    def token_language(self, language: str) -> str | None:
+        """The language whose token stands for this one: its relative's where the recipe names one, else its own.
+
+        None where there is neither, or the recipe says ``none``.
+        """
+        own = language if self.supports(language) else None
+        if isinstance(self.relatives, str):
+            found = own or self.relatives
+        else:
+            found = self.relatives.get(language) or self.relatives.get(language.partition("-")[0]) or own or NONE
+        return None if found == NONE else found
+
+    def is_foreign(self, language: str) -> bool:
+        """Whether a model that knows English alone is asked for a language that others of its family know."""
+        from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+        known = {languages.language(code) for code in LANGUAGES}
+        return not self.multilingual and self.token_language(language) is None and language in known
+
+    def relatives_of(self, said: str | Mapping[str, str] | None) -> str | dict[str, str]:
+        """A recipe's ``whisper_language`` with languages by their names here. Raises LLaSOError for what is none."""
+        if said is None:
+            return {}
+        if isinstance(said, str):
+            return self._relative(said)
+        found = {}
+        for language, relative in said.items():
+            name = languages.language(language)
+            if name is None:
+                raise LLaSOError(f"observe.asr.whisper_language: {language!r} is no language")
+            found[name] = self._relative(relative)
+        return found
+
+    def _relative(self, said: str) -> str:
+        code = NONE if said == NONE else languages.language(said)
+        if code is None or (code != NONE and not self.supports(code)):
+            known = ", ".join(self.languages) or "en"
+            raise LLaSOError(f"observe.asr.whisper_language: the model has no token of {said!r}; it knows {known}")
+        return code
 
     def text(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))

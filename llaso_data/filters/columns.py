@@ -17,14 +17,14 @@ from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.borders import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
-from llaso_data.filters.consistency import GIVEN_UNMATCHED, PHRASE, SCRIPT_MISMATCH
+from llaso_data.filters.consistency import GIVEN_UNMATCHED, PHRASE, SCRIPT_MISMATCH, UNJUDGED
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
 _DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
-EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, SCRIPT_MISMATCH, PHRASE)
+EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, SCRIPT_MISMATCH, PHRASE, UNJUDGED)
 """What the observer stores under ``scores.extra`` for the rules, 0 or 1."""
 
 _right: dict[tuple[type, tuple[str, ...]], pa.Schema] = {}
@@ -133,7 +133,7 @@ def derive(
         listed = is_phrase(table["text"], table["language"], phrases)
         columns[PHRASE] = np.where(listed, 1.0, columns[PHRASE])
     unscored = pc.and_(pc.is_null(table["scores.min_word_logprob"]), pc.is_null(table["scores.eot_logprob"]))
-    columns["unscored"] = flags(unscored)
+    columns["unscored"] = flags(unscored) & ~(columns[UNJUDGED] > 0)
     columns["given"] = flags(pc.equal(table["text_origin"], GIVEN))
     columns["packed"] = flags(pc.equal(table["decoding"], "packed"))
     columns["cjk"] = flags(pc.is_in(table["language"], value_set=pa.array(sorted(CJK))))
@@ -147,6 +147,16 @@ def derive(
         columns[STANDS_OUT] &= ~there | (columns["border_db"] > limit_db)
     columns["not_a_number"] = not_a_number([table[_stored_name(name)] for name in scores], len(table))
     return columns
+
+
+def notes(table: pa.Table, found: Columns) -> dict[str, int]:
+    """What is to be said of a table's utterances besides their verdicts, and of how many."""
+    unjudged = found[UNJUDGED] > 0
+    given = found["given"] & unjudged
+    return {
+        "not judged by Whisper, which has no token of their language": int(given.sum()),
+        "without a transcript, in a language that Whisper has no token of": int((unjudged & ~given).sum()),
+    }
 
 
 def _stored_name(name: str) -> str:

@@ -17,6 +17,9 @@ SCRIPT_MISMATCH = "script_mismatch"
 PHRASE = "phrase"
 """``scores.extra``: 1 where the text is one of the phrases that Whisper invents."""
 
+UNJUDGED = "unjudged"
+"""``scores.extra``: 1 where Whisper is told no token of the language, so that its text has no scores."""
+
 
 def rules(section: Consistency) -> list[Rule]:
     """The rules of tier 2 in the order in which they are tried."""
@@ -44,7 +47,10 @@ def rules(section: Consistency) -> list[Rule]:
 
 
 def unscored(section: Consistency) -> list[Rule]:
-    """Given text that was never scored against the audio: its null scores would otherwise pass every rule."""
+    """Given text that was never scored against the audio: its null scores would otherwise pass every rule.
+
+    But for languages of which Whisper has no token: these are accepted unjudged, and counted.
+    """
     if section.min_word_logprob_min is None and section.packed_min_word_logprob_min is None:
         return []
     return flagged("consistency.unscored", "unscored", only="given")

@@ -20,7 +20,7 @@ def _score_text(utterance: Utterance) -> Utterance:
     if not utterance.text:
         return utterance
     text, language, heard = utterance.text, utterance.language, utterance.hypothesis or ""
-    given = utterance.text_origin == GIVEN
+    compared = utterance.text_origin == GIVEN and utterance.hypothesis is not None
     extra = {
         **utterance.scores.extra,
         "script_mismatch": 0.0 if scripts_match(text, language) else 1.0,
@@ -30,9 +30,9 @@ def _score_text(utterance: Utterance) -> Utterance:
         utterance.scores,
         chars_per_s=letters(text) / utterance.duration_s if utterance.duration_s else None,
         repetition=repetition(text, language),
-        cer=cer(text, heard, language) if given else None,
-        wer=wer(text, heard, language) if given else None,
-        surplus=surplus(text, heard, language) if given else None,
+        cer=cer(text, heard, language) if compared else None,
+        wer=wer(text, heard, language) if compared else None,
+        surplus=surplus(text, heard, language) if compared else None,
         extra=extra,
     )
     return dataclasses.replace(utterance, scores=scores)

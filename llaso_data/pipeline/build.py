@@ -101,11 +101,12 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
     verdicts = judging_digest(recipe, names)
     judged, made = _judge(recipe, out, names, verdicts)
     held.confirm()
+    notes.update(judged.get("notes", {}))
     storage.write_bytes(storage.join(out, recipe_file.NAME), recipe_file.text_of(recipe).encode())
     checksums.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
     return BuildSummary(
         out=out,
-        **judged,
+        **{name: value for name, value in judged.items() if name != "notes"},
         blocks=len(names),
         blocks_observed=result.blocks,
         model_calls=dataclasses.asdict(result.statistics),

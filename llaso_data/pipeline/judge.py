@@ -7,6 +7,7 @@ is about a hundred bytes of arrays, so millions fit into memory and no step loop
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class JudgeResult:
     hours: observed (everything decoded), and of it accepted, rejected and duplicates.
     languages: accepted utterances and hours, by language.
     border_limits: the level, dB, above which a border stands out: [corpus, language, level].
+    notes: what else is to be said of the utterances, and of how many.
     """
 
     table: pa.Table
@@ -51,6 +53,7 @@ class JudgeResult:
     hours: dict[str, float]
     languages: dict[str, dict[str, float]]
     border_limits: list[tuple[str, str, float]]
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed_share(self) -> float:
@@ -65,6 +68,7 @@ class JudgeResult:
             "hours": self.hours,
             "languages": self.languages,
             "border_limits": self.border_limits,
+            **({"notes": self.notes} if self.notes else {}),
         }
 
 
@@ -153,6 +157,7 @@ class _State:
     corpora: Codes
     languages: Codes
     names: Codes
+    notes: Counter[str]
 
 
 def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], None]) -> _State:
@@ -162,6 +167,7 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
     wanted = columns.stored(needed)
     corpora, languages, names = Codes(), Codes(), Codes()
     groups: list[tuple[npt.NDArray[Any], ...]] = []
+    notes: Counter[str] = Counter()
     remote = any(not storage.is_local(part) for part in parts)
     with ThreadPoolExecutor(16 if remote else min(4, os.cpu_count() or 1)) as pool:
         for start in range(0, len(parts), _PARTS_AT_ONCE):
@@ -180,6 +186,7 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
                     found.get("border_db", np.full(len(table), np.nan)),
                 )
             )
+            notes.update(columns.notes(table, found))
             on_part(start + len(group))
     if not groups:
         groups.append(_nothing())
@@ -207,6 +214,7 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
         corpora=corpora,
         languages=languages,
         names=names,
+        notes=notes,
     )
 
 
@@ -326,6 +334,7 @@ def _summary(
             for rank, corpus in enumerate(sorted(state.corpora))
             if np.isfinite(limits[place * len(state.corpora) + rank])
         ],
+        notes={name: count for name, count in sorted(state.notes.items()) if count},
     )
 
 

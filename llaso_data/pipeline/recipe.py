@@ -22,7 +22,9 @@ class SourceSpec(Part):
         "auto", description="layout of the corpus"
     )
     corpus: str | None = Field(None, description="name stored in every record; default: the path's last part")
-    language: str | None = Field(None, description="ISO 639-1, where the whole source speaks one language")
+    language: str | None = Field(
+        None, description="where the whole source speaks one: its code (en, hsb, nan-TW) or its English name"
+    )
     pattern: str = Field("**/*", description="which files below the folder, as a glob")
     limit: int | None = Field(None, ge=1, description="take only the first N inputs (in path order)")
     speaker: str | None = Field(None, description="speaker id, where the whole source has one voice")
@@ -81,6 +83,11 @@ class Asr(Part):
         None, ge=1, description="windows decoded at once; null: 8 on a GPU, 4 on a CPU, which are many batches at once"
     )
     languages: tuple[str, ...] = Field((), description="candidates where a clip's language is unknown; empty: all")
+    whisper_language: str | dict[str, str] | None = Field(
+        None,
+        description="whose token stands for a language that Whisper has none of, such as {hsb: cs, kab: none}, or one "
+        "for all of them; none: its transcripts are aligned and not judged by Whisper; null: none for each",
+    )
 
 
 class Align(Part):

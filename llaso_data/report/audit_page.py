@@ -9,12 +9,13 @@ from llaso_data import audio, limited
 from llaso_data.audio import Pcm
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import GOOD, LIMIT
+from llaso_data.languages import language_name
 from llaso_data.records import UNKNOWN
 from llaso_data.report import page as pages
 from llaso_data.report.audit import Item, Sample, Status
 from llaso_data.report.examples import as_sound, pieces, strokes
 from llaso_data.report.listen import direction, where
-from llaso_data.report.sections import language_name, name_of
+from llaso_data.report.sections import name_of
 from llaso_data.shards.certificate import conclusion, upper
 
 _BARS, _BARS_PER_S = 270, 33  # of a waveform: four pixels each, in a short one and in a long one that scrolls

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from llaso_data.languages import language_name
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import rules
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
@@ -15,7 +16,7 @@ from llaso_data.report.card_data import Survey, numbers_of
 from llaso_data.report.examples import HEARD_S, Place, Sound, find, pieces, read_rows, sound
 from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
-from llaso_data.report.sections import language_name, span
+from llaso_data.report.sections import span
 from llaso_data.text import normalize, word_spans
 from llaso_data.uris import shown
 

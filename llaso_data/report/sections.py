@@ -9,12 +9,12 @@ from typing import Any
 
 from llaso_data import storage
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.languages import language_name
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import ASR, GIVEN, UNKNOWN
 from llaso_data.report.card_data import ATTRIBUTES, Survey
 from llaso_data.report.reasons import FAILURES, why
 from llaso_data.shards.certificate import Standing, upper
-from llaso_data.text import LANGUAGES
 
 SHOWN = 12  # rows of a table before it folds
 _FOLDED = 300  # rows of a fold
@@ -76,16 +76,12 @@ def listed(rows: Iterable[Row]) -> Listed:
 
 
 def languages(found: Survey) -> Listed:
+    names = {code: language_name(code) for code in found.languages}
     return listed(
-        Row(language_name(code), s.accepted_s, s.accepted, 0, code if code in LANGUAGES else "", code == UNKNOWN)
+        Row(names[code], s.accepted_s, s.accepted, 0, code if names[code] != code else "", code == UNKNOWN)
         for code, s in found.languages.items()
         if s.accepted
     )
-
-
-def language_name(code: str) -> str:
-    known = LANGUAGES.get(code)
-    return known.name if known else code
 
 
 def corpora(found: Survey) -> Listed:

@@ -179,10 +179,21 @@ def given_language(spec: SourceSpec) -> str | None:
         return None
     code = vocabulary.language(spec.language)
     if code is None:
-        raise LLaSOError(
-            f"{spec.path}: language {spec.language!r} is not known; give an ISO 639-1 code such as en or zh"
-        )
+        raise LLaSOError(f"{spec.path}: {_no_language(spec.language)}")
     return code
+
+
+def _no_language(said: str) -> str:
+    return f"{said[:80]!r} is no language; write one, as its code (en, zh, hsb, nan-TW) or its English name"
+
+
+def _language(entry: Entry, spec: SourceSpec) -> tuple[str | None, Failure | None]:
+    """The language that the row states, else the recipe's; a word that is none fails, and is never replaced."""
+    said = entry.said.language
+    if said is None or vocabulary.is_unsaid(said):
+        return given_language(spec), None
+    code = vocabulary.language(said)
+    return code, None if code else Failure("bad_language", f"{escaped(entry.place)}: {_no_language(said)}")
 
 
 def check_given(spec: SourceSpec) -> None:
@@ -199,7 +210,8 @@ def to_input(entry: Entry, spec: SourceSpec, corpus: str) -> Input:
     """The entry in the records' vocabulary; what it does not say, the recipe may."""
     entry, failure = _storable(entry)
     said = entry.said
-    language = vocabulary.language(said.language or "") or given_language(spec)
+    language, wrong = _language(entry, spec)
+    failure = failure or wrong
     id = utterance_id(corpus, entry.path, entry.member, entry.start_s, entry.end_s)
     if entry.failure is not None and entry.failure.reason == "bad_row":
         id = utterance_id(corpus, f"{entry.path}#{entry.where}", entry.member)

@@ -8,8 +8,19 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from llaso_data.languages import is_unsaid, language, language_name
 from llaso_data.records import UNKNOWN
-from llaso_data.sources.languages import ALIASES, LANGUAGES
+
+__all__ = [
+    "accent",
+    "age_range",
+    "environment",
+    "gender",
+    "is_unsaid",
+    "language",
+    "language_name",
+    "slug",
+]
 
 GENDERS = ("male", "female", "other", UNKNOWN)
 AGE_RANGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80-89", "90-99", "100+", UNKNOWN)
@@ -152,21 +163,3 @@ def environment(value: str) -> str:
     """One of :data:`ENVIRONMENTS`, or the slug of what is none of them."""
     name = slug(value)
     return UNKNOWN if name in _UNSAID else _ENVIRONMENT_OF.get(name, name)
-
-
-def language(value: str) -> str | None:
-    """The ISO 639-1 code of a code, name or locale ("English", "eng", "en_US", "zh-CN"); None if not understood.
-
-    Cantonese and Hawaiian, which Whisper knows and ISO 639-1 does not, are ``yue`` and ``haw``.
-    """
-    name = slug(value)
-    found = ALIASES.get(name)
-    if found is None:
-        first = name.split("-")[0]
-        found = ALIASES.get(first) if len(first) in (2, 3) and name != first else None
-    return found
-
-
-def language_name(code: str) -> str:
-    """The English name of an ISO 639-1 code; the code itself where it is none."""
-    return LANGUAGES.get(code, code)
