@@ -161,7 +161,7 @@ def test_the_recipe_fills_what_rows_do_not_say(tmp_path: Path) -> None:
     (plain,) = utterances(tmp_path)
     assert plain.speaker == records.Speaker()
     assert (plain.language, plain.language_origin) == (None, "unknown")
-    for wrong in ({"language": "klingon"}, {"gender": "loud"}, {"age": "18-25"}):
+    for wrong in ({"language": "klingonish"}, {"gender": "loud"}, {"age": "18-25"}):
         with pytest.raises(LLaSOError, match=next(iter(wrong))):
             inputs(tmp_path, **wrong)
 
