@@ -102,7 +102,7 @@ class Journal:
 
 
 def _dump(line: Line) -> bytes:
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    return storage.json_bytes(line) + b"\n"
 
 
 def _write(descriptor: int, data: bytes) -> None:

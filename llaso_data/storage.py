@@ -307,8 +307,15 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 def write_json(uri: str, value: Any) -> None:
     """JSON with sorted keys and a final newline: the same value gives the same bytes."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
-    write_bytes(uri, (text + "\n").encode())
+    write_bytes(uri, json_bytes(value, indent=2, sort_keys=True) + b"\n")
+
+
+def json_bytes(value: Any, **options: Any) -> bytes:
+    """JSON in UTF-8; all of it in ASCII where it has half of a surrogate pair, which UTF-8 cannot hold."""
+    try:
+        return json.dumps(value, ensure_ascii=False, **options).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, **options).encode()
 
 
 @contextmanager

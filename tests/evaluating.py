@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ def fault_rows(fault: str) -> list[Prediction]:
     for line in (DATA / "faults.jsonl").read_text(encoding="utf-8").splitlines():
         said = json.loads(line)
         if said["fault"] == fault:
-            data = json.dumps([said["row"]]).encode()
-            found += list(layouts._predictions(said["system"], said["set"], "faults.jsonl", data, TASKS))
+            row = layouts.published(
+                said["system"], said["set"], "faults.jsonl", said["row"], TASKS.sets[said["set"]], Counter()
+            )
+            found.append(row)
     assert found, fault
     return found
 

@@ -37,7 +37,7 @@ from llaso_data.sources import unpack
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import Columns
-from llaso_model.evaluate import layouts, predict, score, store
+from llaso_model.evaluate import files, predict, score, store
 from llaso_model.train import checkpoint as train_checkpoint
 from llaso_model.train import log
 from llaso_model.train.config import TrainRecipe
@@ -221,10 +221,10 @@ def evaluation_targets(folder: Path) -> Iterator[tuple[str, Target]]:
         return [Path(predict.join(out)[0]).read_bytes()]
 
     def said() -> Any:
-        return list(layouts._files(out))
+        return list(files.Source(out).files())
 
     yield "parts of an evaluation", Target((*parts, folder / predict.RUN), joined)
-    yield "predictions", Target((folder / layouts.PREDICTIONS,), said)
+    yield "predictions", Target((folder / files.PREDICTIONS,), said)
     set_ = next(name for name, one in TASKS.sets.items() if one.kind == "transcript")
     score.write(scored([prediction(set_, f"said {n}", "said") for n in range(8)]), TASKS, out, 0, {})
     names = (folder / "scores.json", folder / "rows.parquet")

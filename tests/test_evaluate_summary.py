@@ -122,5 +122,5 @@ def test_speakers_of_accentdb_are_numbered_anew_in_each_accent() -> None:
                 "answer": "American",
             }
             name = "accentdb_AI_classification"
-            found.add(layouts.published("a", name, "here", row, TASKS.sets[name].speaker, layouts.Counter()).speaker)
+            found.add(layouts.published("a", name, "here", row, TASKS.sets[name], layouts.Counter()).speaker)
     assert found == {"american/speaker_01", "american/speaker_02", "welsh/speaker_01", "welsh/speaker_02"}

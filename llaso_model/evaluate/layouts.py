@@ -1,35 +1,34 @@
 """Reads predictions: LLaSO's own JSON lines, and the layouts in which LLaSO-Eval outputs are published.
 
-A source is a file, a folder of one system, a folder of such folders, or a tar of them; ``NAME=PATH`` names the system.
-In a published layout the file's name says the set; answers are under ``answer``, ``result`` or ``prediction``; JSON
-arrays and JSON lines are read alike. Our own lines are described in ``docs/evaluate.md``.
+A source is a file, a folder of one system, a folder of such folders, or a tar of them; ``NAME=PATH`` names the system
+(:mod:`llaso_model.evaluate.files`). In a published layout the file's name says the set; answers are under ``answer``,
+``result`` or ``prediction``; JSON arrays and JSON lines are read alike. Our own lines are described in
+``docs/evaluate.md``, with the type of every field: what has another is refused, with file and row.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.sources import vocabulary
 from llaso_data.uris import shown
-from llaso_model.evaluate.tasks import Tasks
+from llaso_model.evaluate.fields import Fields, as_text, is_broken, kind_of, mended
+from llaso_model.evaluate.files import File, rows, source_of
+from llaso_model.evaluate.tasks import Set, Tasks
 
 ANSWER_KEYS = ("answer", "result", "prediction")
 _GROUPS = {"gender": ("gender",), "age": ("age", "speaker_age"), "accent": ("accents", "accent", "native_language")}
 _SPEAKERS = ("speaker_id", "usrid", "spk_id", "Name", "speaker")
 _NOT_PREDICTIONS = ("abstention", "gpt_result")
-_ENDINGS = (".json", ".jsonl")
-PREDICTIONS, RUN = "predictions.jsonl", "run.json"  # of a run of evaluate
+_NUMERIC = ("label", "number")  # kinds of sets in which a number may stand for its text
+_EXPECTED = ("answer", "refusal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,9 @@ class Prediction:
 
     ``id`` names the question: it is equal for all systems that were asked it. ``expected`` is ``refusal`` where a
     refusal is the right answer. ``groups`` are the speaker's known properties, ``tags`` what the row is an example of
-    (``unseen_language``, ``noise:10``, …). ``place`` is file and row, for messages.
+    (``unseen_language``, ``noise:10``, …). ``place`` is file and row, for messages. ``span_s`` is the part of the
+    audio that was heard, where it is not all of it; ``noise`` and ``seed`` are what a condition's sound was made of
+    (:func:`llaso_model.evaluate.noise.of_tag`).
     """
 
     system: str
@@ -56,6 +57,9 @@ class Prediction:
     confidence: float | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    span_s: tuple[float, ...] | None = None
+    noise: str | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,17 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """All that was read. ``judgements`` maps (system, set) to scores by row id; ``skipped`` says what was not read."""
+    """All that was read. ``judgements`` maps (system, set) to scores by row id; ``skipped`` says what was not read.
+
+    ``remarks`` say what was not read as it stands.
+    """
 
     predictions: list[Prediction]
     judgements: dict[tuple[str, str], dict[str, float]]
     skipped: list[str]
     files: dict[str, str]
     """Every file that was read, with the digest of its bytes."""
+    remarks: list[str] = field(default_factory=list)
 
 
 def read(sources: Iterable[str], tasks: Tasks) -> Sources:
@@ -86,204 +94,206 @@ def read(sources: Iterable[str], tasks: Tasks) -> Sources:
     said: list[Judgement] = []
     skipped: list[str] = []
     files: dict[str, str] = {}
-    for source in sources:
-        system, path = _named(source)
-        for name, data in _files(path):
-            parts = PurePosixPath(name).parts
+    changed = _Changed()
+    for source in map(source_of, sources):
+        for file in source.files():
+            parts = PurePosixPath(file.name).parts
             kind = next((part for part in parts[:-1] if part in _NOT_PREDICTIONS), None)
-            own = system or _system_of(path, [part for part in parts[:-1] if part not in _NOT_PREDICTIONS])
-            set_ = tasks.set_of(PurePosixPath(name).stem)
-            files[f"{own}/{PurePosixPath(name).name}" if kind is None else f"{own}/{kind}/{parts[-1]}"] = digest(data)
+            own = source.system_of([part for part in parts[:-1] if part not in _NOT_PREDICTIONS], tasks)
+            set_ = tasks.set_of(PurePosixPath(file.name).stem)
+            files[f"{own}/{parts[-1]}" if kind is None else f"{own}/{kind}/{parts[-1]}"] = digest(file.data)
             if kind == "gpt_result" and set_ is not None:
-                said += _judgements(own, set_, name, data)
+                said += _judgements(own, set_, file)
             elif kind is None:
-                found = list(_predictions(own, set_, name, data, tasks))
+                found = list(_predictions(own, set_, file, tasks, changed, source.system is not None))
                 predictions += found
                 if not found:
-                    skipped.append(f"{path}: {name}: no set of tasks.yaml has this name")
+                    empty = "it is empty" if not file.data.strip() else "no set of tasks.yaml has this name"
+                    skipped.append(f"{file.place}: {empty}")
+        skipped += source.skipped
     if not predictions:
         raise LLaSOError("; ".join(skipped) or "no predictions: name files or folders with .json or .jsonl in them")
     _unique(predictions)
-    return Sources(predictions, _by_id(predictions, said), skipped, files)
+    judgements, unmatched = _by_id(predictions, said)
+    return Sources(predictions, judgements, [*skipped, *unmatched], files, changed.lines())
 
 
-def _named(source: str) -> tuple[str | None, str]:
-    """(system, path) of ``NAME=PATH``; a path that exists is never taken apart."""
-    name, equals, path = source.partition("=")
-    return (name, path) if equals and not os.path.exists(source) else (None, source)
+class _Changed:
+    """Answers that were not read as they stand, by system."""
+
+    def __init__(self) -> None:
+        self.halves: Counter[str] = Counter()
+        self.nulls: Counter[str] = Counter()
+
+    def lines(self) -> list[str]:
+        halves = [
+            f"{system}: {count:,} answers have half of a surrogate pair, which is no character; U+FFFD stands for it"
+            for system, count in self.halves.items()
+        ]
+        return halves + [
+            f"{system}: {count:,} answers are null and count as empty" for system, count in self.nulls.items()
+        ]
 
 
-def _system_of(path: str, folders: list[str]) -> str:
-    """The system's name: the innermost folder within the source, else the source's own, for a file its folder's."""
-    if folders:
-        return folders[-1]
-    absolute = os.path.abspath(path)
-    if os.path.isfile(path):
-        parent = os.path.basename(os.path.dirname(absolute))
-        return parent if path.endswith(".json") else os.path.basename(absolute).split(".")[0]
-    return os.path.basename(absolute)
-
-
-def _files(path: str) -> Iterator[tuple[str, bytes]]:
-    """(name within the source, bytes) of every JSON file, in the order of names."""
-    if (os.path.isfile(path) or not storage.is_local(path)) and path.endswith(_ENDINGS):
-        yield path.rpartition("/")[2], _whole(path)
-    elif not storage.is_local(path):
-        raise LLaSOError(f"{path}: of a store only single files that end in {' or '.join(_ENDINGS)} are read")
-    elif os.path.isfile(path):
-        yield from _tar_files(path)
-    elif os.path.isdir(path):
-        for folder, below, names in os.walk(path):
-            below.sort()
-            if PREDICTIONS in names:  # what evaluate leaves: parts and scores lie beside it
-                below.clear()
-                names = [PREDICTIONS]
-            for name in sorted(name for name in names if name.endswith(_ENDINGS)):
-                whole = os.path.join(folder, name)
-                yield os.path.relpath(whole, path), _whole(whole)
-    else:
-        raise LLaSOError(f"{path}: no such file or folder")
-
-
-def _whole(path: str) -> bytes:
-    """The bytes of a file; predictions that evaluate wrote have the checksum that its ``run.json`` beside them states.
-
-    Raises DamagedError.
-    """
-    data, folder = storage.read_bytes(path), os.path.dirname(path)
-    if os.path.basename(path) == PREDICTIONS and storage.exists(run := os.path.join(folder, RUN)):
-        said = checksums.read_json(run, "; run llaso-model evaluate again")
-        files = said.get("files") if isinstance(said, dict) else None
-        if isinstance(files, dict) and files.get(PREDICTIONS, own := checksums.of_bytes(data)) != own:
-            raise checksums.DamagedError(
-                f"{path} is damaged or was changed: {run} states another checksum; run llaso-model evaluate again, or, "
-                "where you changed it on purpose, give it another name"
-            )
-    return data
-
-
-def _tar_files(path: str) -> Iterator[tuple[str, bytes]]:
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:  # in its own order: going back would unpack all of it anew
-                stream = archive.extractfile(member) if member.name.endswith(_ENDINGS) else None
-                if stream is not None:
-                    found[member.name] = stream.read()
-    except tarfile.TarError as error:
-        raise LLaSOError(f"{path}: is no JSON and no tar of JSON ({error})") from error
-    for name in sorted(found):
-        yield name, found[name]
-
-
-def rows(name: str, data: bytes) -> list[dict[str, Any]]:
-    """The JSON objects of a file: an array, or values one behind another. Raises LLaSOError with the file and line.
-
-    Line breaks within strings, which some published files have, are read as they are.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LLaSOError(f"{name}: not UTF-8 (byte {error.start})") from error
-    decoder = json.JSONDecoder(strict=False)
-    found: list[Any] = []
-    at = 0
-    try:
-        while (at := _next(text, at)) < len(text):
-            value, at = decoder.raw_decode(text, at)
-            found += value if isinstance(value, list) else [value]
-    except ValueError as error:
-        line = text.count("\n", 0, getattr(error, "pos", at)) + 1
-        raise LLaSOError(f"{name}:{line}: not JSON ({getattr(error, 'msg', error)})") from error
-    except RecursionError as error:
-        raise LLaSOError(f"{name}: nested too deeply") from error
-    for number, row in enumerate(found, 1):
-        if not isinstance(row, dict):
-            raise LLaSOError(f"{name}: row {number} is {type(row).__name__}, not an object")
-    return found
-
-
-def _next(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n,":
-        at += 1
-    return at
-
-
-def _predictions(system: str, set_: str | None, name: str, data: bytes, tasks: Tasks) -> Iterator[Prediction]:
+def _predictions(
+    system: str, set_: str | None, file: File, tasks: Tasks, changed: _Changed, named: bool = False
+) -> Iterator[Prediction]:
+    """``named`` says that the user named the system: it is that, whatever the lines say."""
     seen: Counter[tuple[str, ...]] = Counter()
-    for number, row in enumerate(rows(name, data), 1):
-        place = f"{name}: row {number}"
-        if "conversations" in row:
-            if set_ is None:
+    inner: dict[str, None] = {}
+    for number, row in enumerate(rows(file.place, file.data), 1):
+        said = Fields(row, f"{file.place}: row {number}")
+        place = f"{file.name}: row {number}"
+        if "conversations" in row and set_ is None:
+            if number == 1:
                 return
-            yield published(system, set_, place, row, tasks.sets[set_].speaker, seen)
-        else:
-            yield _own(system, set_, place, row, tasks, seen)
+            raise LLaSOError(f"{said.place}: its file's name says no set of tasks.yaml, and conversations need one")
+        if "conversations" in row:
+            yield _published(system, set_ or "", place, said, tasks.sets[set_ or ""], seen, changed)
+            continue
+        own = said.name("system") or system
+        inner[own] = None
+        if named and len(inner) > 1:
+            raise LLaSOError(f"{said.place}: {system}= names one system, but the lines are of {' and '.join(inner)}")
+        yield _own(system if named else own, set_, place, said, tasks, seen, changed)
 
 
 def published(
-    system: str, set_: str, place: str, row: dict[str, Any], speaker: str | None, seen: Counter[tuple[str, ...]]
+    system: str, set_: str, place: str, row: dict[str, Any], declared: Set, seen: Counter[tuple[str, ...]]
 ) -> Prediction:
-    """A row of the published layout. ``speaker`` finds the speaker in a path, ``seen`` counts like questions.
+    """A row of the published layout. ``declared`` is its set, ``seen`` counts like questions.
 
     What a path says of the speaker comes before what the row says: AccentDB numbers its speakers anew in each accent.
     """
-    try:
-        turns = row["conversations"]
-        prompt = next(turn["value"] for turn in turns if turn["from"] == "human")
-        reference = next(turn["value"] for turn in turns if turn["from"] == "gpt")
-    except (KeyError, TypeError, StopIteration) as error:
-        raise LLaSOError(f"{place}: conversations needs a human and a gpt turn with value") from error
-    voice = row.get("voice", [])
-    audio = tuple(_path(part) for part in ([voice] if isinstance(voice, str) else voice))
-    meta = row.get("metadata") or row.get("meta-data") or {}
-    meta = meta if isinstance(meta, dict) else {}
+    return _published(system, set_, place, Fields(row, place), declared, seen, _Changed())
+
+
+def _published(
+    system: str,
+    set_: str,
+    place: str,
+    row: Fields,
+    declared: Set,
+    seen: Counter[tuple[str, ...]],
+    changed: _Changed,
+) -> Prediction:
+    prompt = _turn(row, "human").required("value")
+    reference = _reference(_turn(row, "gpt"), "value", declared)
+    audio = tuple(path.replace("\\", "/") for path in row.texts("voice"))
+    known = _known(row)
     return Prediction(
-        system=system,
+        system=_system(system, row),
         set=set_,
         id=_id(seen, set_, *audio, reference),
-        prompt=str(prompt).replace("<audio>", "").strip(),
-        reference=str(reference),
-        answer=_answer(row, place),
+        prompt=prompt.replace("<audio>", "").strip(),
+        reference=reference,
+        answer=_answer(row, system, declared, changed),
         place=place,
         audio=tuple(map(shown, audio)),
-        speaker=_in_path(speaker, audio) or _first({**meta, **row}, _SPEAKERS),
+        speaker=_in_path(declared.speaker, audio) or next(filter(None, map(known.name, _SPEAKERS)), None),
         language="en",
-        modality=_modality(set_, str(prompt)),
-        groups={group: said for group, keys in _GROUPS.items() if (said := _first(meta, keys)) is not None},
+        modality=_modality(set_, prompt),
+        groups=_groups(known, _GROUPS),
     )
+
+
+def _turn(row: Fields, who: str) -> Fields:
+    """The first turn of a conversation by that speaker."""
+    turns = row.row["conversations"]
+    for number, turn in enumerate(turns if isinstance(turns, list) else (), 1):
+        if isinstance(turn, dict) and turn.get("from") == who:
+            return Fields(turn, f"{row.place}: conversations, turn {number}")
+    raise LLaSOError(f"{row.place}: conversations needs a human and a gpt turn with value")
+
+
+def _known(row: Fields) -> Fields:
+    """What a published row says of its speaker: in itself, or in its metadata where that is an object."""
+    meta = row.row.get("metadata") or row.row.get("meta-data") or {}
+    return Fields({**(meta if isinstance(meta, dict) else {}), **row.row}, row.place)
+
+
+def _groups(said: Fields, keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Groups by name, each of the first key that says something."""
+    found = {group: next(filter(None, map(said.attribute, some)), None) for group, some in keys.items()}
+    return {group: value for group, value in found.items() if value is not None}
 
 
 def _own(
-    system: str, set_: str | None, place: str, row: dict[str, Any], tasks: Tasks, seen: Counter[tuple[str, ...]]
+    system: str,
+    set_: str | None,
+    place: str,
+    row: Fields,
+    tasks: Tasks,
+    seen: Counter[tuple[str, ...]],
+    changed: _Changed,
 ) -> Prediction:
-    named = row.get("set") or row.get("task")
-    found = tasks.set_of(str(named)) if named else set_
+    named = row.text("set") or row.text("task")
+    found = tasks.set_of(named) if named else set_
     if found is None:
-        raise LLaSOError(f"{place}: set is {named!r}; it is one of {', '.join(tasks.sets)}")
-    if "reference" not in row and row.get("expected") != "refusal":
-        raise LLaSOError(f"{place}: reference is missing")
-    audio = row.get("audio", [])
-    audio = tuple(map(str, [audio] if isinstance(audio, str) else audio))
-    reference = str(row.get("reference", ""))
-    groups = row.get("groups") or {}
+        raise LLaSOError(f"{row.place}: set is {kind_of(named)}; it is one of {', '.join(tasks.sets)}")
+    declared = tasks.sets[found]
+    expected = row.choice("expected", _EXPECTED)
+    refused = expected == "refusal" and row.row.get("reference") is None
+    reference = "" if refused else _reference(row, "reference", declared)
+    audio, prompt = row.texts("audio"), row.text("prompt") or ""
+    groups = row.mapping("groups")
     return Prediction(
-        system=str(row.get("system") or system),
+        system=_system(system, row),
         set=found,
-        id=str(row["id"]) if row.get("id") else _id(seen, found, *audio, str(row.get("prompt", "")), reference),
-        prompt=str(row.get("prompt", "")),
+        id=row.name("id") or _id(seen, found, *audio, prompt, reference),
+        prompt=prompt,
         reference=reference,
-        answer=_answer(row, place),
+        answer=_answer(row, system, declared, changed),
         place=place,
         audio=tuple(map(shown, audio)),
-        speaker=None if row.get("speaker") in (None, "") else str(row["speaker"]),
-        language=language_of(row.get("language")),
-        modality=str(row.get("modality", "")),
-        expected=str(row.get("expected", "answer")),
-        confidence=None if row.get("confidence") is None else float(row["confidence"]),
-        groups={str(key): str(value) for key, value in groups.items()},
-        tags=tuple(map(str, row.get("tags", ()))),
+        speaker=row.name("speaker"),
+        language=language_of(row.text("language")),
+        modality=row.text("modality") or "",
+        expected=expected,
+        confidence=row.number("confidence"),
+        groups=_groups(groups, {key.removeprefix("groups."): (key,) for key in groups.row}),
+        tags=row.texts("tags"),
+        span_s=row.numbers("span_s"),
+        noise=row.text("noise"),
+        seed=row.whole("seed"),
     )
+
+
+def _system(name: str, row: Fields) -> str:
+    """The system's name, which pages and terminals show. Raises LLaSOError for what they cannot."""
+    if not name.isprintable():
+        raise LLaSOError(f"{row.place}: the system's name {name!r} is not printable; name it with NAME=PATH")
+    return name
+
+
+def _reference(row: Fields, key: str, declared: Set) -> str:
+    """What is right. It must be said: silence is an empty text, and null is no reference."""
+    if key not in row:
+        raise LLaSOError(f"{row.place}: {key} is missing")
+    found = row.text(key, numbers=declared.kind in _NUMERIC)
+    if found is None:
+        raise LLaSOError(f'{row.place}: {key} is null; it should be text, of silence ""; or take the row out')
+    return found
+
+
+def _answer(row: Fields, system: str, declared: Set, changed: _Changed) -> str:
+    """What the system said. Half of a surrogate pair in it is the system's fault, and costs no other row."""
+    there = [key for key in ANSWER_KEYS if key in row]
+    if not there:
+        raise LLaSOError(f"{row.place}: no answer; it is under one of {', '.join(ANSWER_KEYS)}")
+    key = next((key for key in there if row.row[key] is not None), None)
+    if key is None:
+        changed.nulls[system] += 1
+        return ""
+    said = row.row[key]
+    if isinstance(said, str) and is_broken(said):
+        changed.halves[system] += 1
+        return mended(said)
+    numeric = declared.kind in _NUMERIC
+    found = as_text(said) if numeric or isinstance(said, str) else None
+    if found is None:
+        raise row.fault(key, "text or a number" if numeric else "text")
+    return found
 
 
 def language_of(said: Any) -> str | None:
@@ -293,25 +303,10 @@ def language_of(said: Any) -> str | None:
     return vocabulary.language(str(said)) or str(said)
 
 
-def _answer(row: dict[str, Any], place: str) -> str:
-    for key in ANSWER_KEYS:
-        if key in row:
-            return "" if row[key] is None else str(row[key])
-    raise LLaSOError(f"{place}: no answer; it is under one of {', '.join(ANSWER_KEYS)}")
-
-
 def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:
     """A name for the question: prompts are left out, for the published ones differ between systems."""
     seen[parts] += 1
     return digest("question", *parts, seen[parts], length=16)
-
-
-def _path(path: str) -> str:
-    return str(path).replace("\\", "/")
-
-
-def _first(said: Mapping[str, Any], keys: Iterable[str]) -> str | None:
-    return next((str(said[key]) for key in keys if said.get(key) not in (None, "", [], {})), None)
 
 
 def _in_path(pattern: str | None, audio: Iterable[str]) -> str | None:
@@ -325,25 +320,35 @@ def _modality(set_: str, prompt: str) -> str:
     return "audio instruction + text" if prompt.startswith("<audio>") else "text instruction + audio"
 
 
-def _judgements(system: str, set_: str, name: str, data: bytes) -> Iterator[Judgement]:
+def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
     from llaso_model.evaluate.judge import score_of
 
-    for row in rows(name, data):
-        score = score_of(str(row.get("evaluation", "")))
-        if score is not None and isinstance(row.get("index"), int):
-            yield Judgement(system, set_, row["index"], score, str(row["evaluation"]))
+    for number, row in enumerate(rows(file.place, file.data), 1):
+        said = Fields(row, f"{file.place}: row {number}")
+        index, words = said.whole("index"), said.required("evaluation")
+        if index is None:
+            raise said.fault("index", "the number of a row")
+        score = score_of(words)
+        if score is not None:
+            yield Judgement(system, set_, index, score, words)
 
 
-def _by_id(predictions: list[Prediction], said: list[Judgement]) -> dict[tuple[str, str], dict[str, float]]:
+def _by_id(
+    predictions: list[Prediction], said: list[Judgement]
+) -> tuple[dict[tuple[str, str], dict[str, float]], list[str]]:
+    """Scores by row id for every system and set; and a line on those of no row."""
     ids: dict[tuple[str, str], list[str]] = {}
     for one in predictions:
         ids.setdefault((one.system, one.set), []).append(one.id)
     found: dict[tuple[str, str], dict[str, float]] = {}
+    lost: Counter[tuple[str, str]] = Counter()
     for judgement in said:
         order = ids.get((judgement.system, judgement.set), [])
         if 0 <= judgement.index < len(order):
             found.setdefault((judgement.system, judgement.set), {})[order[judgement.index]] = judgement.score
-    return found
+        else:
+            lost[judgement.system, judgement.set] += 1
+    return found, [f"{count:,} judgements of {set_} by {system}: of no row" for (system, set_), count in lost.items()]
 
 
 def _unique(predictions: list[Prediction]) -> None:
@@ -351,5 +356,8 @@ def _unique(predictions: list[Prediction]) -> None:
     for one in predictions:
         key = (one.system, one.set, one.id)
         if key in seen:
-            raise LLaSOError(f"{one.place}: {one.system} answers {one.id} of {one.set} twice, first in {seen[key]}")
+            raise LLaSOError(
+                f"{one.place}: {one.system} answers {one.id} of {one.set} twice, first in {seen[key]}; "
+                "where these are two systems, name them with NAME=PATH"
+            )
         seen[key] = one.place

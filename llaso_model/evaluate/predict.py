@@ -23,19 +23,20 @@ from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_dige
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.shards.layout import canonical
+from llaso_data.sources.entry import escaped
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_data.stream.loader import placed
 from llaso_data.stream.plan import key_of, padded
 from llaso_model.conversations import answers, refusal, text_of
-from llaso_model.evaluate import layouts, score, tasks
+from llaso_model.evaluate import fields, files, score, tasks
 from llaso_model.evaluate.noise import Condition, noise_of, noise_sweep, variants
 from llaso_model.evaluate.questions import Question, Questions, opened, with_sounds
 from llaso_model.train.distributed import own_device
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
-RUN, PARTS = layouts.RUN, "predictions"
+RUN, PARTS = files.RUN, "predictions"
 _BY = "llaso-model evaluate"
 _TEMPLATES = ("chat_template.jinja", "processor_config.json")  # beside what weights_digest reads
 _SAY_EVERY_S = 10.0
@@ -141,7 +142,7 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     storage.sweep(storage.join(out, PARTS))
     answered, skipped = [], []
     for path in parts:
-        for line in layouts.rows(path, storage.read_bytes(path)):
+        for line in files.rows(path, storage.read_bytes(path)):
             row = checksums.opened(line, path, "; remove it and run llaso-model evaluate again")
             if "skipped" in row:
                 skipped.append(f"{row['id']}: {row['skipped']}")
@@ -149,9 +150,9 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
                 answered.append(canonical(row) + b"\n")
     if not answered:
         raise LLaSOError(f"no sample could be asked; {skipped[0]}")
-    whole = storage.join(out, layouts.PREDICTIONS)
+    whole = storage.join(out, files.PREDICTIONS)
     storage.write_bytes(whole, data := b"".join(answered))
-    checksums.write_json(storage.join(out, RUN), {**run, "files": {layouts.PREDICTIONS: checksums.of_bytes(data)}})
+    checksums.write_json(storage.join(out, RUN), {**run, "files": {files.PREDICTIONS: checksums.of_bytes(data)}})
     return whole, skipped
 
 
@@ -187,16 +188,29 @@ def _answered(
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
     read = questions.read(work.numbers)
-    asked = [heard(work.condition, one) for one in read if isinstance(one, Question)]
+    broken = [_broken(one) for one in read if isinstance(one, Question) and _is_broken(one)]
+    whole = [one for one in read if isinstance(one, Question) and not _is_broken(one)]
+    asked = [heard(work.condition, one) for one in whole]
     found = answer(asked) if asked else []
     lines = [
-        {**_line(one), "system": system, "answer": said}
+        {**_line(one), "system": system, "answer": fields.mended(said)}
         for one, said in zip(asked, found, strict=True)
         if isinstance(said, str)
     ]
-    unasked = [one for one in (*read, *found) if isinstance(one, Bad)]
+    unasked = [one for one in (*read, *broken, *found) if isinstance(one, Bad)]
     bad = [{"id": one.key, "skipped": f"{one.shard}: {one.reason}"} for one in unasked]
     return lines + (bad if work.condition is None else [])
+
+
+def _is_broken(question: Question) -> bool:
+    """Whether it has text that no tokenizer and no file takes."""
+    texts = [text_of(message) for message in question.messages]
+    return fields.is_broken_anywhere([question.id, question.line, texts])
+
+
+def _broken(question: Question) -> Bad:
+    why = "half of a surrogate pair in its text or reference; write them from whole characters"
+    return Bad(escaped(question.id), escaped((question.line["audio"] or [question.id])[0]), why)
 
 
 def _line(question: Question) -> dict[str, Any]:
@@ -278,7 +292,7 @@ def _refuse_foreign(out: str) -> None:
     """What lies under a run's names is a run's. Raises LLaSOError before anything is asked."""
     # In this order: another rank may be beginning, and it writes the parts last.
     names = [PARTS] if storage.listing(storage.join(out, PARTS)) else []
-    names += [layouts.PREDICTIONS] if outputs.is_there(storage.join(out, layouts.PREDICTIONS)) else []
+    names += [files.PREDICTIONS] if outputs.is_there(storage.join(out, files.PREDICTIONS)) else []
     outputs.refuse(storage.join(out, RUN), _BY, outputs.json_of(FORMAT))
     if names and not storage.exists(storage.join(out, RUN)):
         raise outputs.foreign(storage.join(out, names[0]), _BY)

@@ -31,6 +31,7 @@ from llaso_data.stream.columns import Columns
 from llaso_data.stream.fetch import Bad, Fetcher
 from llaso_data.stream.plan import Ints
 from llaso_model.conversations import conversation, question_of, records_of, text_of
+from llaso_model.evaluate import files as files_of
 from llaso_model.evaluate import layouts
 from llaso_model.evaluate.layouts import Prediction
 from llaso_model.evaluate.tasks import Tasks
@@ -326,9 +327,9 @@ def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio
         data = storage.read_bytes(path)
         digests.append(digest(data))
         seen: Counter[tuple[str, ...]] = Counter()
-        for number, row in enumerate(layouts.rows(path, data), 1):
+        for number, row in enumerate(files_of.rows(path, data), 1):
             place = f"{path}: row {number}"
-            said = layouts.published("", set_, place, {**row, "answer": ""}, declared.sets[set_].speaker, seen)
+            said = layouts.published("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
             root = audio_root or os.path.dirname(path)
             asked = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
             questions.append(_published_question(said, str(asked), root))

@@ -21,6 +21,7 @@ from llaso_data.records import digest
 from llaso_data.report import worklog
 from llaso_data.report.worklog import Entry, Log
 from llaso_model.evaluate import intervals
+from llaso_model.evaluate.fields import is_broken, kind_of
 from llaso_model.evaluate.metrics.base import ratio
 from llaso_model.evaluate.rows import Row
 
@@ -179,7 +180,14 @@ def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
 def _entry(entry: Entry) -> Entry:
     rating = entry["rating"]
     kept = None if rating is None else checked(rating)
-    return {"item": str(entry["item"]), "system": str(entry["system"]), "rating": kept, "at": str(entry["at"])}
+    return {**{key: _words(entry, key) for key in ("item", "system")}, "rating": kept, "at": _words(entry, "at")}
+
+
+def _words(entry: Entry, key: str) -> str:
+    value = entry[key]
+    if not isinstance(value, str) or is_broken(value):
+        raise ValueError(f"{key} is {kind_of(value)}; it should be text")
+    return value
 
 
 def _early_entry(entry: Entry) -> Entry:

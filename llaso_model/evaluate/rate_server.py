@@ -13,7 +13,7 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
 from llaso_data.report.served import Reply, Served, said
-from llaso_data.report.worklog import Roster
+from llaso_data.report.worklog import Log, Roster
 from llaso_model.evaluate import rate, sounds
 from llaso_model.evaluate.rows import Row
 
@@ -68,9 +68,15 @@ class RateServer(Served):
 
     def begin(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What a rater said so far of the items that are shown."""
-        name = self._raters.of(str(request.get("rater", ""))).name
+        name = self._rater(request).name
         ratings = rate.read(self.folder, name)
         return {"rater": name, "ratings": {item: given for item, given in ratings.items() if item in self._rows}}
+
+    def _rater(self, request: Mapping[str, Any]) -> Log:
+        name = request.get("rater")
+        if not isinstance(name, str):
+            raise LLaSOError("a rater has a name")
+        return self._raters.of(name)
 
     def say(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Saves a rating of one item; no aspects takes it back."""
@@ -81,7 +87,7 @@ class RateServer(Served):
         if not isinstance(rating, dict):
             raise LLaSOError("a rating is an object")
         given = rate.checked(rating)
-        log = self._raters.of(str(request.get("rater", "")))
+        log = self._rater(request)
         with self._lock:
             rate.say(log, item, self._rows[item].prediction.system, given)
         return {"saved": item}

@@ -245,5 +245,5 @@
   chosen.addEventListener("change", show);
   one("#before").addEventListener("click", () => step(-1));
   one("#after").addEventListener("click", () => step(1));
-  show();
+  if (said.sets.length) show();
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,13 +76,13 @@ def together(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[s
         seen[key] = 1
     files = {name: value for one in read for name, value in one["made"]["files"].items()}
     seed = int(read[0]["made"]["seed"])
-    skipped = [line for one in read for line in one["skipped"]]
+    listed = {key: [line for one in read for line in one.get(key, [])] for key in ("skipped", "remarks")}
     head = {key: read[0][key] for key in ("format", "format_version")}
     judged_by = [one["made"].get("judged_by") for one in read]
     return rows, {
         **head,
         "made": {**score.made(declared, seed, files), "judged_by": judged_by[0]},
-        "skipped": skipped,
+        **listed,
         **summary.summarise(rows, declared, seed, asked=any(judged_by)),
     }
 
@@ -114,13 +115,17 @@ def render(
         groups=[(name, [one for one in said["tasks"] if one["group"] == key]) for key, name in _GROUPS.items()],
         leaders={one["name"]: leaders(one, said["pairs"]) for one in said["tasks"]},
         layers=_layers(said),
+        chooser=[
+            (task.title, [one["name"] for one in said["sets"] if one["task"] == name])
+            for name, task in declared.tasks.items()
+        ],
         transcripts=[one for one in said["sets"] if one["kind"] == "transcript"],
         kinds=[(kind, _KIND_TITLES[kind]) for kind in KINDS],
         closed=_closed(said),
         scale=_scale(said),
         ratings=ratings,
         unjudged=unjudged.lines(said),
-        payload=page.as_json(_payload(said)),
+        payload=page.as_json(_payload(said, declared)),
         samples=page.as_json(
             {
                 name: {s: [samples.as_json(r, declared) for r in rs] for s, rs in by.items()}
@@ -166,7 +171,7 @@ def _closed(said: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         asked = answered = right = 0.0
         for one in said["sets"]:
             metrics = one["metrics"].get(system, {})
-            if one["kind"] != "label" or "coverage" not in metrics:
+            if one["kind"] != "label" or "coverage" not in metrics or metrics["accuracy"]["value"] is None:
                 continue
             rows = metrics["coverage"]["rows"]
             asked += rows
@@ -216,11 +221,12 @@ def _mean(some: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> dict[st
     found: dict[str, float | None] = {}
     for system in said["systems"]:
         values = [one["scores"][system]["value"] for one in some if system in one["scores"]]
-        found[system] = sum(values) / len(values) if len(values) == len(some) and values else None
+        there = len(values) == len(some) and values and None not in values
+        found[system] = sum(values) / len(values) if there else None
     return found
 
 
-def _payload(said: Mapping[str, Any]) -> dict[str, Any]:
+def _payload(said: Mapping[str, Any], declared: Tasks) -> dict[str, Any]:
     """What the page's script draws from."""
     titles = {one.name: (one.title, one.unit, one.better) for group in METRICS.values() for one in group}
     titles["judge"] = ("Judge, 1–5", "number", "higher")
@@ -229,7 +235,7 @@ def _payload(said: Mapping[str, Any]) -> dict[str, Any]:
         "order": _ordered(said),
         "metrics": {name: {"title": a, "unit": b, "better": c} for name, (a, b, c) in titles.items()},
         "kinds": _KIND_TITLES,
-        "tasks": {one["name"]: one["title"] for one in said["tasks"]},
+        "tasks": {name: one.title for name, one in declared.tasks.items()},
         "sets": [
             {**one, "confusion": {system: _sparse(matrix) for system, matrix in one["confusion"].items()}}
             for one in said["sets"]
@@ -252,10 +258,19 @@ def _curves(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for one in said["tags"]:
         kind, _, level = one["tag"].partition(":")
-        if kind == "snr":
+        if kind == "snr" and (level_db := _level_db(level)) is not None:
             curve = found.setdefault(one["set"], {"set": one["set"], "metric": one["metric"], "points": []})
-            curve["points"].append({"snr_db": float(level), "figures": one["figures"]})
+            curve["points"].append({"snr_db": level_db, "figures": one["figures"]})
     return list(found.values())
+
+
+def _level_db(level: str) -> float | None:
+    """What a tag says of a level; rows of others may say it in words."""
+    try:
+        found = float(level)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _points(value: float | None) -> str:

@@ -212,6 +212,8 @@ def _scores(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Predic
     )
     for one, words in zip(predictions, heard, strict=True):
         wanted: Mapping[Any, float] = read(one.reference)
+        if not wanted:
+            raise LLaSOError(f"{one.place}: the reference {one.reference[:80]!r} gives no scores")
         given: Mapping[Any, float] = read(one.answer)
         charged, answered, exact, coverage = quantities.compared(given, wanted, limits)
         said: Said = "one" if answered[1] else ("empty" if is_empty(one.answer) else "none")
@@ -273,6 +275,9 @@ def _open(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Predicti
     chrf, bleu = generation.chrf_stats(references, answers), generation.bleu_stats(references, answers, languages)
     cider = generation.cider(references, answers)
     for i, one in enumerate(predictions):
+        if not generation.has_words(one.reference, languages[i]):  # no measure says how near an answer comes
+            yield Row(one, _free_kind(one.answer), one.answer, one.reference, 0.0)
+            continue
         common = generation.rouge_l(one.reference, one.answer, languages[i])
         yield Row(
             one,

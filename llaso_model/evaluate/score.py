@@ -68,7 +68,7 @@ def score(
         by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **found.as_json()}
     rows = scored(read, tasks_path, declared, workers or _cpus())
     say("scored; intervals and pairs are being computed")
-    return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by)
+    return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by, read.remarks)
 
 
 def refuse_foreign(out: str, by: str) -> None:
@@ -107,6 +107,7 @@ def write(
     files: dict[str, str],
     skipped: Sequence[str] = (),
     judged_by: dict[str, Any] | None = None,
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Summarises scored rows and writes both files; returns what ``scores.json`` says."""
     said = {
@@ -114,6 +115,7 @@ def write(
         "format_version": FORMAT_VERSION,
         "made": {**made(declared, seed, files), "judged_by": judged_by},
         "skipped": list(skipped),
+        "remarks": list(remarks),
         **summary.summarise(rows, declared, seed, asked=judged_by is not None),
     }
     store.write(rows, storage.join(out, "rows.parquet"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,10 +61,14 @@ def slices(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: 
                 one = measured(by.get(system, []), metric, f"{name} {group} {value}", seed)
                 if one is not None:
                     figures[value][system] = as_json(one[0])
-            own = {value: by[system] for value, by in large.items() if system in figures[value]}
+            own = {value: by[system] for value, by in large.items() if _is_defined(figures[value].get(system))}
             gaps[system] = _gap(own, metric, f"{name} {group}", seed)
         found.append({"group": group, "values": dict(sorted(figures.items())), "gaps": gaps})
     return found
+
+
+def _is_defined(figure: Mapping[str, Any] | None) -> bool:
+    return figure is not None and figure["value"] is not None
 
 
 def _gap(groups: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> dict[str, Any] | None:
@@ -94,7 +99,7 @@ def _group_value(row: Row, group: str) -> str | None:
     value = row.prediction.groups.get(group)
     if value is None or not value.strip():
         return None
-    if group == "age" and value.strip().isdigit():
+    if group == "age" and re.fullmatch(r"[0-9]{1,3}", value.strip()):
         decade = int(value) // 10 * 10
         return f"{decade}–{decade + 9}"
     return value.strip().lower()

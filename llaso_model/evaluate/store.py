@@ -14,27 +14,39 @@ from llaso_model.evaluate.rows import Row
 
 _PREDICTION = tuple(one.name for one in fields(Prediction))
 _ROW = ("said", "given", "wanted", "badness")
+_LATER = ("span_s", "noise", "seed")
+"""Columns that files of earlier versions do not have."""
+_NEEDED = ("system", "set", "id", "prompt", "reference", "answer", "audio", "groups", "tags", *_ROW, "stats")
+"""Columns without nulls."""
 
 
-def write(rows: Sequence[Row], path: str) -> None:
-    """Writes rows as Parquet: a column for every field, the statistics as a map from metric to numbers."""
+def schema() -> Any:
+    """A column for every field, the statistics as a map from metric to numbers."""
     import pyarrow as pa
 
-    text = pa.string()
+    text, number = pa.string(), pa.float64()
     types = {
         "audio": pa.list_(text),
         "tags": pa.list_(text),
         "groups": pa.map_(text, text),
-        "confidence": pa.float64(),
-        "badness": pa.float64(),
+        "confidence": number,
+        "badness": number,
+        "span_s": pa.list_(number),
+        "seed": pa.int64(),
+        "stats": pa.map_(text, pa.list_(number)),
     }
+    return pa.schema([(name, types.get(name, text)) for name in (*_PREDICTION, *_ROW, "stats")])
+
+
+def write(rows: Sequence[Row], path: str) -> None:
+    """Writes rows as Parquet, with the columns of :func:`schema`."""
+    import pyarrow as pa
+
     columns: dict[str, Any] = {name: [getattr(row.prediction, name) for row in rows] for name in _PREDICTION}
     columns["groups"] = [sorted(row.prediction.groups.items()) for row in rows]
     columns |= {name: [getattr(row, name) for row in rows] for name in _ROW}
-    arrays = {name: pa.array(values, types.get(name, text)) for name, values in columns.items()}
-    stats = [[(name, list(values)) for name, values in sorted(row.stats.items())] for row in rows]
-    arrays["stats"] = pa.array(stats, pa.map_(text, pa.list_(pa.float64())))
-    sealed.write_parquet(path, pa.table(arrays), compression="zstd")
+    columns["stats"] = [[(name, list(values)) for name, values in sorted(row.stats.items())] for row in rows]
+    sealed.write_parquet(path, pa.table(columns, schema=schema()), compression="zstd")
 
 
 def is_rows(path: str) -> bool:
@@ -44,7 +56,7 @@ def is_rows(path: str) -> bool:
 
     try:
         with storage.open_read(path) as file:
-            return {*_PREDICTION, *_ROW, "stats"} <= set(pq.read_schema(file).names)
+            return {*schema().names} - {*_LATER} <= set(pq.read_schema(file).names)
     except (pa.ArrowInvalid, OSError):
         return False
 
@@ -56,17 +68,32 @@ def read(path: str) -> list[Row]:
 
     try:
         with sealed.read_parquet(path) as file:
-            return [_row(row) for row in pq.read_table(file).to_pylist()]
+            table = pq.read_table(file)
+        _check(table)
+        return [_row(row) for row in table.to_pylist()]
     except FileNotFoundError as error:
         raise LLaSOError(f"{path}: not there; llaso-model score writes it") from error
     except DamagedError as error:
         raise DamagedError(f"{error}; run llaso-model score again") from error
-    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise LLaSOError(f"{path}: not rows of llaso-model score ({error})") from error
 
 
+def _check(table: Any) -> None:
+    """Raises ValueError for a column of another type, or with nulls where a value is needed."""
+    for one in schema():
+        if one.name in _LATER and one.name not in table.column_names:
+            continue
+        column = table.column(one.name)
+        if column.type != one.type:
+            raise ValueError(f"{one.name} is {column.type}, not {one.type}")
+        if one.name in _NEEDED and column.null_count:
+            raise ValueError(f"{one.name} is null in {column.null_count} rows")
+
+
 def _row(row: dict[str, Any]) -> Row:
-    said = {name: row[name] for name in _PREDICTION}
+    said: dict[str, Any] = {name: row.get(name) if name in _LATER else row[name] for name in _PREDICTION}
     said |= {"audio": tuple(row["audio"]), "tags": tuple(row["tags"]), "groups": dict(row["groups"])}
+    said["span_s"] = said["span_s"] and tuple(said["span_s"])
     stats = {name: tuple(values) for name, values in row["stats"]}
     return Row(Prediction(**said), row["said"], row["given"], row["wanted"], row["badness"], stats)

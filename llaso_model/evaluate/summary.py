@@ -58,15 +58,17 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
     for name, by in plain.items():
-        said, scored[name] = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
+        said, found = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
         sets.append(said)
+        if said["normalised"]:
+            scored[name] = found
     task_scores, overall = _tasks(systems, tasks, scored)
     missing = {name: lacks for name, by in answered.items() if (lacks := _missing(by))}
     return {
         "systems": systems,
         "rows": len(rows),
         "missing": missing,
-        "notes": [*_lacking(systems, missing), *_unsure(sets)],
+        "notes": [*_lacking(systems, missing), *_undefined(sets, plain), *_unsure(sets)],
         "unjudged": unjudged.found(rows, sets, asked),
         "sets": sets,
         "tasks": task_scores,
@@ -101,11 +103,37 @@ def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -
     return [*lines, *(f"{name}: no row that all systems answered, so it counts in no score" for name in apart)]
 
 
+def _undefined(sets: Sequence[Mapping[str, Any]], plain: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
+    """A line on every set without a score, and on references that nothing can be measured against."""
+    lines = []
+    for one in sets:
+        name, by = one["name"], plain[one["name"]]
+        if not one["normalised"]:
+            lines.append(
+                f"{name}: its {_title(one['primary'])} is undefined, because no reference has anything to measure an "
+                "answer against; it counts in no score"
+            )
+        elif one["primary"] == "rouge_l" and (without := _without(by, one["primary"])):
+            lines.append(f"{name}: {without:,} references have no words; the answers to them are not measured")
+    return lines
+
+
+def _without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
+    """How many rows that ask for an answer have no statistics of a metric."""
+    asked = ([row for row in rows if row.prediction.expected != "refusal"] for rows in by_system.values())
+    return max(sum(metric not in row.stats for row in rows) for rows in asked)
+
+
+def _title(metric: str) -> str:
+    """How a metric is called."""
+    return next(one.title for group in (*METRICS.values(), (JUDGED,)) for one in group if one.name == metric)
+
+
 def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line on every set with too few speakers (or rows) to say how much they differ."""
     lines = []
     for one in sets:
-        figures = [by[one["primary"]] for by in one["metrics"].values() if one["primary"] in by]
+        figures = [by[one["primary"]] for by in one["metrics"].values() if one["normalised"] and one["primary"] in by]
         if few := min((figure["clusters"] for figure in figures if figure.get("few_clusters")), default=0):
             lines.append(f"{one['name']}: {few} cluster{'s' if few != 1 else ''}: too few; its intervals are over rows")
     return lines
@@ -129,6 +157,8 @@ def _set(
             metrics[system][metric.name] = as_json(one[0])
             if metric is primary:
                 found[system] = _scored(name, rows, metric, one[0], normal)
+    if len(found) < len(by_system) or not all(np.isfinite(one.normal.value) for one in found.values()):
+        found = {}  # of nothing there is no score: neither 0 nor that of some systems alone
     groups = slices(by_system, primary, name, seed)
     labels = class_names(declared, tasks)
     return {

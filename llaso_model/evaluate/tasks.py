@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -87,8 +88,12 @@ def _problems(tasks: Tasks) -> Iterator[tuple[tuple[str | int, ...], str]]:
             yield ("sets", name, "task"), f"no task {one.task}; tasks has {', '.join(tasks.tasks)}"
         if one.kind == "label" and one.labels not in tasks.labels:
             yield ("sets", name), f"kind label needs labels, one of {', '.join(tasks.labels)}"
+        if one.labels is not None and not tasks.labels.get(one.labels, "?"):
+            yield ("labels", one.labels), "no label; name each with the list of its other forms, which may be empty"
         if one.kind in ("number", "sentence_scores", "word_scores") and one.range is None:
             yield ("sets", name), f"kind {one.kind} needs range: [lowest, highest]"
+        if one.range is not None and not (all(map(math.isfinite, one.range)) and one.range[0] < one.range[1]):
+            yield ("sets", name, "range"), "two numbers, the lowest possible before the highest"
         for pattern in (*one.ignore, *([one.speaker] if one.speaker else [])):
             try:
                 re.compile(pattern)

@@ -128,6 +128,11 @@ def rouge_l(reference: str, hypothesis: str, language: str | None = "en") -> flo
     return 2 * precision * recall / (precision + recall) if common else 0.0
 
 
+def has_words(written: str, language: str | None = "en") -> bool:
+    """Whether a reference has words that an answer can be measured against."""
+    return bool(_words(written, language))
+
+
 def cider(
     references: Sequence[str], hypotheses: Sequence[str], language: str | None = "en", sigma: float = 6.0
 ) -> list[float]:

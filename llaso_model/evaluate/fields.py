@@ -1,0 +1,167 @@
+"""The fields of a row that people or programs wrote: each has a checked type, and what has another is refused.
+
+What is missing, and null where nothing need be said, is None. Nothing is made text that was none.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+
+REPLACEMENT = "\ufffd"
+_HALF = re.compile("[\ud800-\udfff]")
+_HALVES = "has half of a surrogate pair, which is no character: write the file as UTF-8 from whole characters"
+_MOST_DIGITS = 30  # of a whole number that is taken for text; more is no name, label or quantity
+
+
+class Fields:
+    """The fields of one row. ``place`` names its file and row in errors."""
+
+    def __init__(self, row: Mapping[str, Any], place: str) -> None:
+        self.row = row
+        self.place = place
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.row
+
+    def fault(self, key: str, wants: str) -> LLaSOError:
+        """The error for a field that is not what it should be."""
+        is_now = kind_of(self.row.get(key))
+        return LLaSOError(f"{self.place}: {key} is {is_now}; it should be {wants}: mend it, or take the row out")
+
+    def text(self, key: str, wants: str = "text", numbers: bool = False) -> str | None:
+        """Text; with ``numbers`` also a finite number, as text. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value is None:
+            return None
+        found = as_text(value) if numbers else value if isinstance(value, str) else None
+        if found is None:
+            raise self.fault(key, f"{wants} or a number" if numbers else wants)
+        if is_broken(found):
+            raise LLaSOError(f"{self.place}: {key} {_HALVES}")
+        return found
+
+    def name(self, key: str) -> str | None:
+        """What names something: text or a whole number; None where it is empty. Raises LLaSOError."""
+        value = self.row.get(key)
+        whole = isinstance(value, int) and not isinstance(value, bool) and as_text(value) is not None
+        found = str(value) if whole else self.text(key, "text or a whole number")
+        return found or None
+
+    def texts(self, key: str, wants: str = "text or a list of texts") -> tuple[str, ...]:
+        """Text alone or a list of texts. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value is None:
+            return ()
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, list):
+            raise self.fault(key, wants)
+        return tuple(Fields({key: one}, f"{self.place}, in a list").required(key) for one in listed)
+
+    def required(self, key: str) -> str:
+        """Text that must be there. Raises LLaSOError."""
+        found = self.text(key)
+        if found is None:
+            raise self.fault(key, "text")
+        return found
+
+    def number(self, key: str) -> float | None:
+        """A finite number, also one in text. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value is None:
+            return None
+        try:
+            found = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            found = math.nan
+        if not math.isfinite(found):
+            raise self.fault(key, "a finite number")
+        return found
+
+    def whole(self, key: str) -> int | None:
+        """A whole number of at most 64 bits. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63):
+            raise self.fault(key, "a whole number")
+        return value
+
+    def numbers(self, key: str) -> tuple[float, ...] | None:
+        """A list of finite numbers. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value is None:
+            return None
+        found = [Fields({key: one}, self.place).number(key) for one in value] if isinstance(value, list) else [None]
+        if None in found:
+            raise self.fault(key, "a list of numbers")
+        return tuple(one for one in found if one is not None)
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of some words, the first where nothing is said. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value in (None, ""):
+            return choices[0]
+        if value not in choices:
+            raise self.fault(key, " or ".join(choices))
+        return str(value)
+
+    def mapping(self, key: str) -> Fields:
+        """An object's own fields; empty where there is none. Raises LLaSOError."""
+        value = self.row.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise self.fault(key, "an object")
+        return Fields({f"{key}.{name}": one for name, one in (value or {}).items()}, self.place)
+
+    def attribute(self, key: str) -> str | None:
+        """A property of somebody: text or a finite number; None where it is empty. Raises LLaSOError."""
+        return self.text(key, numbers=True) or None
+
+
+def as_text(value: Any) -> str | None:
+    """Text as it is, a finite number in plain digits; None for all else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**_MOST_DIGITS else None
+    return format(Decimal(repr(value)), "f") if math.isfinite(value) else None
+
+
+def kind_of(value: Any) -> str:
+    """What a value of JSON is, in words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinite"
+    if isinstance(value, int | float):
+        shown = as_text(value) or ""
+        return f"the number {shown}" if 0 < len(shown) < 40 else "a number of very many digits"
+    if isinstance(value, str):
+        return repr(value[:40])
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def is_broken(text: str) -> bool:
+    """Whether half of a surrogate pair stands in it: no file in UTF-8 can hold it."""
+    return not text.isascii() and _HALF.search(text) is not None
+
+
+def mended(text: str) -> str:
+    """The text with U+FFFD for every half of a surrogate pair."""
+    return text if text.isascii() else _HALF.sub(REPLACEMENT, text)
+
+
+def is_broken_anywhere(value: Any) -> bool:
+    """Whether any text within lists and objects is broken."""
+    if isinstance(value, str):
+        return is_broken(value)
+    if isinstance(value, Mapping):
+        return any(is_broken_anywhere(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(map(is_broken_anywhere, value))
