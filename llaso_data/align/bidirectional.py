@@ -24,6 +24,7 @@ from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 from llaso_data.records import Word
 from llaso_data.text import word_spans
+from llaso_data.text.characters import plain_apostrophes
 
 if TYPE_CHECKING:
     from llaso_data.pipeline.recipe import Align
@@ -111,10 +112,12 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) ->
 
 
 def as_spoken(text: str) -> str:
-    """A transcript in one case written the way Whisper writes, so that letter case costs it nothing.
+    """The text as Whisper writes: plain apostrophes, and one that is in a single case with a capital in front.
 
-    The result has as many characters as the text; where lowering would change that, the text stays.
+    So neither letter case nor the kind of apostrophe costs it anything. The result has as many characters as the text;
+    where lowering would change that, the case stays.
     """
+    text = plain_apostrophes(text)
     if text != text.upper() and text != text.lower():
         return text
     lowered = text.lower()

@@ -97,6 +97,8 @@ def _openai_english() -> object:
 def whisper(transcript: str, language: str | None) -> str:
     """The transcript as openai-whisper's English normaliser writes it; other languages as :func:`text.normalize`.
 
+    Before either, all apostrophes are made the plain one, and what is not seen is taken out.
+
     The language may be in any spelling. Languages without spaces (Chinese, Japanese, …) are parted by character, so
     that their WER is one of characters. Training's WER, the demo's and evaluation's are all of these words.
     """
@@ -104,7 +106,7 @@ def whisper(transcript: str, language: str | None) -> str:
     if text.base(language) in ("en", ""):
         normaliser = _openai_english()
         assert callable(normaliser)
-        return str(normaliser(transcript)).strip()
+        return str(normaliser(text.comparable(transcript))).strip()
     return " ".join(text.tokens(transcript, language))
 
 

@@ -1,0 +1,135 @@
+"""Words: where they begin and end in a text as somebody wrote it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+
+import regex
+
+from llaso_data.text.characters import APOSTROPHES
+from llaso_data.text.languages import base, is_spaced
+
+UNSPACED = (
+    r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"
+    r"\p{Script=Myanmar}\u30fc\uff70"  # the prolonged sound marks belong to no one script
+)
+_DASHES = "\u2012-\u2015\u2e3a\u2e3b\u0096\u0097"
+# Of punctuation without a space: what always stands between words, and what does not between digits.
+_ALWAYS = re.compile(r"\.{3}|[…;!?¡¿|•~〜～“”„«»‹›。！？；，、।॥؛؟۔።፣፤։\u061f]")
+_NOT_IN_NUMBERS = re.compile(rf"[{_DASHES},،]|--|\.\.")
+_HYPHENS = frozenset("-\u2010\u2011" + APOSTROPHES)
+_ENDINGS_WITH_COLON = frozenset({"fi", "sv"})  # EU:n, YK:ssa: one word
+# Names of computers and files: "example.com" is one word, "home.then" is two.
+_SUFFIXES = frozenset(
+    re.findall(
+        r"\w+",
+        "com org net edu gov mil info biz io uk ru jp cn br kr eu fr pl cz ch js py ts txt pdf html htm php exe jpg "
+        "jpeg png gif mp3 mp4 wav doc docx xls xlsx zip csv json xml yaml tv",
+    )
+)
+_COUNTRIES = frozenset({"de", "it", "nl", "pt", "ro", "sk", "tr", "hu", "fi", "hr"})  # of their own language
+
+
+def word_spans(text: str, language: str | None) -> list[tuple[int, int]]:
+    """Character spans ``(start, end)`` of the words of the text as given, in order.
+
+    Every character that is not white space lies in exactly one span. Where spaces part words, a word is what stands
+    between spaces, or between punctuation that has none beside it: a dash, an ellipsis, a slash, a full stop and the
+    like. Hyphens, apostrophes, numbers (3.5, 9:30, 10–12), abbreviations (U.S.) and addresses stay whole. In languages
+    without spaces (Chinese, Japanese, Thai, ...) a word is one character with its marks, a run of other letters or
+    digits is one word, and punctuation joins the word before it (opening brackets the one after).
+    """
+    spaced = is_spaced(language)
+    spans: list[tuple[int, int]] = []
+    for chunk in re.finditer(r"\S+", text):
+        for start, end in [chunk.span()] if spaced else _unspaced_spans(text, *chunk.span()):
+            borders = [start, *(start + cut for cut in _cuts(text[start:end], base(language))), end]
+            spans += pairwise(borders)
+    return spans
+
+
+def _cuts(chunk: str, code: str) -> Iterator[int]:
+    """Where words begin inside of what stands between spaces."""
+    if chunk.isalnum():
+        return
+    pieces = _pieces()
+    if pieces["address"].match(chunk):
+        return
+    for found in pieces["between"].finditer(chunk):
+        before, after = pieces["word_before"].search(chunk, 0, found.start()), pieces["word"].match(chunk, found.end())
+        assert before is not None and after is not None
+        rest = chunk[after.end() :]
+        if _parts(before[0], found[0], after[0], rest, code):
+            yield found.start() + len(pieces["opening"].sub("", found[0]))
+
+
+def _parts(before: str, between: str, after: str, rest: str, code: str) -> bool:
+    """Whether the punctuation ``between`` two pieces of words, no space beside it, stands between two words."""
+    numbers = before[-1].isdecimal() and after[0].isdecimal()
+    if _ALWAYS.search(between):
+        return not (between[-1] in APOSTROPHES and len(after) < 3)  # Yahoo!'s
+    if _NOT_IN_NUMBERS.search(between):
+        return not numbers
+    if numbers or _HYPHENS.intersection(between):
+        return False
+    if "/" in between:
+        return not (_letter(before) and _letter(after))
+    if ":" in between:
+        return code not in _ENDINGS_WITH_COLON and len(after) > 1
+    return "." in between and _full_stop(before, after, rest, code)
+
+
+def _full_stop(before: str, after: str, rest: str, code: str) -> bool:
+    """Whether a full stop without a space ends a sentence or an abbreviation that a word of its own follows."""
+    if after in _SUFFIXES or (after == code and code in _COUNTRIES):
+        return False
+    if before[-1].isdecimal():
+        return not _letter(after)
+    if _letter(after):  # a.m., Ph.D., and "home.I"
+        return len(before) > 2 and not rest.startswith(".")
+    return not _letter(before)
+
+
+def _letter(piece: str) -> bool:
+    """Whether it is one letter; a syllable (Korean) is none."""
+    return len(piece) == 1 and piece.isalpha() and not _pieces()["syllable"].match(piece)
+
+
+def _unspaced_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    opened = start  # where the next word begins: before the opening brackets that stand in front of it
+    for atom in _pieces()["atom"].finditer(text, start, end):
+        if atom.lastgroup in ("one", "run"):
+            spans.append((opened, atom.end()))
+            opened = atom.end()
+        elif atom.lastgroup == "other" and spans and opened == spans[-1][1]:
+            spans[-1] = (spans[-1][0], atom.end())
+            opened = atom.end()
+    if opened < end:
+        spans = [*spans[:-1], (spans[-1][0], end)] if spans else [(start, end)]
+    return spans
+
+
+@cache
+def _pieces() -> dict[str, regex.Pattern[str]]:
+    word = rf"[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}]"
+    other = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED}]]\p{{M}}*"
+    return {
+        "between": regex.compile(r"(?<=[\p{L}\p{M}\p{N}])[^\p{L}\p{M}\p{N}\s]+(?=[\p{L}\p{N}])"),
+        "syllable": regex.compile(rf"[\p{{Script=Hangul}}{UNSPACED}]"),
+        "word": regex.compile(rf"{word}+"),
+        "word_before": regex.compile(rf"{word}+$"),
+        "opening": regex.compile(r"[\p{Ps}\p{Pi}„¿¡]+$"),
+        "address": regex.compile(
+            r"[\p{P}\p{S}]*(?:(?:https?|ftp|file)://|www\.|[\w.+-]+@[\w-]+\.\w|"
+            rf"(?:[\w-]+\.)+(?:{'|'.join(sorted(_SUFFIXES))})(?:[/?:]|[\p{{P}}]*$))"
+        ),
+        "atom": regex.compile(
+            rf"(?P<one>[{UNSPACED}]\p{{M}}*)|(?P<run>{other}(?:[.,{APOSTROPHES}\-]?{other})*)"
+            r"|(?P<opening>[\p{Ps}\p{Pi}]\p{M}*)|(?P<other>.)",
+            regex.V1 | regex.DOTALL,
+        ),
+    }
