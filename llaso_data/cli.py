@@ -12,6 +12,7 @@ import click
 from llaso_data import __version__
 from llaso_data.commands import Commands
 from llaso_data.errors import LLaSOError
+from llaso_data.shipped import listing, recipe_path, text_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +21,12 @@ def _machine_options(command: F) -> F:
     """Options of every command that does work: which engine, how many workers."""
     for option in reversed(
         [
-            click.option("--recipe", "recipe_path", metavar="FILE", help="A recipe (YAML); options override it."),
+            click.option(
+                "--recipe",
+                "recipe_path",
+                metavar="RECIPE",
+                help="YAML file, or a name that `recipes` lists.",
+            ),
             click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="e.g. judge.audit.items=60"),
             click.option("--engine", type=click.Choice(["ray", "local"]), help="Default: ray."),
             click.option("--address", metavar="ADDRESS", help="A Ray cluster to join, e.g. auto or ray://host:10001."),
@@ -343,6 +349,14 @@ def demo(out: str, english: int, others: int, engine: str) -> None:
     run_demo(out, english=english, others=others, engine=engine)
 
 
+@main.command()
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes that ship with LLaSO, or print the one of a NAME."""
+    commands = ("build-align", "shard")
+    click.echo(listing(*commands) if name is None else text_of(name, *commands), nl=name is None)
+
+
 def _show_stats(found: dict[str, Any], as_json: bool) -> None:
     import json
 
@@ -379,4 +393,6 @@ def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:
         "run.address": machine["address"],
         "run.num_workers": machine["num_workers"],
     }
-    return load(machine["recipe_path"], machine["overrides"], options=options)
+    said = machine["recipe_path"]
+    path = None if said is None else recipe_path(click.get_current_context().info_name or "", said)
+    return load(path, machine["overrides"], options=options)

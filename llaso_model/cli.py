@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("llaso_model.train.commands:train", "Train one stage from shards."),
+    "recipes": ("llaso_model.train.commands:recipes", "List the training recipes that ship, or print one."),
     "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
     "merge": ("llaso_model.train.commands:merge", "Write a run's whole model, adapters folded in."),

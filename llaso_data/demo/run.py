@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from llaso_data.pipeline.commit import observed
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import GIVEN
 from llaso_data.shards import layout, manifest
+from llaso_data.shipped import recipe_path
 from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
@@ -142,11 +142,9 @@ def _streamed(shards: str) -> str:
 def _recipe(corpus: assets.DemoCorpus, model: str, out: str, engine: str) -> Recipe:
     from llaso_data.pipeline.load import load
 
-    path = Path(__file__).resolve().parents[2] / "pipelines" / "demo.yaml"
-    if not path.exists():
-        raise LLaSOError(f"{path} is missing: run the demo from a checkout of the project (make demo)")
+    path = recipe_path("build-align", "demo")
     sources: list[dict[str, Any]] = [spec.model_dump(exclude_none=True) for spec in corpus.sources()]
-    return load(str(path), options={"sources": sources, "out": out, "observe.asr.model": model, "run.engine": engine})
+    return load(path, options={"sources": sources, "out": out, "observe.asr.model": model, "run.engine": engine})
 
 
 def _say(line: str) -> None:

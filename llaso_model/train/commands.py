@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from llaso_data import shipped
 from llaso_data.errors import LLaSOError
 
 
@@ -45,8 +46,8 @@ def train(
 ) -> None:
     """Train one stage, from the last checkpoint in the output folder where there is one.
 
-    RECIPE is a YAML file such as pipelines/train_align.yaml; options override it. Several processes: torchrun
-    --nproc-per-node 8 -m llaso_model.cli train …, or --launcher ray.
+    RECIPE is a YAML file, or the name of one that ships with LLaSO (`llaso-model recipes`), such as align; options
+    override it. Several processes: torchrun --nproc-per-node 8 -m llaso_model.cli train …, or --launcher ray.
     """
     from llaso_model.train.config import load
 
@@ -59,7 +60,8 @@ def train(
         **{f"run.{name}": value for name, value in run.items()},
         **_start(pretrained_model),
     }
-    recipe = load(recipe_path or config, overrides, options)
+    said = recipe_path or config
+    recipe = load(None if said is None else shipped.recipe_path("train", said), overrides, options)
     if launcher == "ray":
         from llaso_model.train.launch import train_on_ray
 
@@ -120,7 +122,7 @@ def fit(
 
     options = {"data.sources": [{"path": one} for one in data] or None, **_start(pretrained_model)}
     best = None
-    for tried in tries(load(recipe_path, overrides, options), memory_gb):
+    for tried in tries(load(shipped.recipe_path("train", recipe_path), overrides, options), memory_gb):
         if tried.peak_mib is None:
             click.echo(f"{tried.budget}: does not fit")
         else:
@@ -128,6 +130,13 @@ def fit(
             click.echo(f"{tried.budget}: {tried.peak_mib:,.0f} MiB, {tried.audio_s_per_s:.1f} s of audio a second")
     if best is not None:
         click.echo(f"--budget {with_room(best)}")
+
+
+@click.command()
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the training recipes that ship with LLaSO, or print the one of a NAME."""
+    click.echo(shipped.listing("train") if name is None else shipped.text_of(name, "train"), nl=name is None)
 
 
 @click.command()
