@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -197,8 +198,7 @@ def test_ranks_whose_micro_batches_differ_validate_together(start, held_out, spe
     script = tmp_path / "validates.py"
     script.write_text(VALIDATES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run([*command, *map(str, paths)], env=_environment(), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    _succeeds([*command, *map(str, paths)])
     for path, (name, found) in zip(paths, one.items(), strict=True):
         assert json.loads(Path(f"{path}.found").read_text()) == pytest.approx(found, rel=1e-5), name
     assert set(one["one"]) == set(one["many"]) == {"completion", "wer", "rank1", "value"}
@@ -468,9 +468,19 @@ def _environment() -> dict[str, str]:
 
 
 def _run(recipe: TrainRecipe, out: Path, ranks: int) -> list[dict[str, Any]]:
-    done = subprocess.run(_command(recipe, out, ranks), env=_environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    _succeeds(_command(recipe, out, ranks))
     return read_metrics(out)
+
+
+def _succeeds(command: Sequence[str], within_s: float = 300) -> None:
+    """Ranks that wait for each other for ever are killed, all of them."""
+    process = subprocess.Popen(command, env=_environment(), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        _, said = process.communicate(timeout=within_s)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, said[-3000:]
 
 
 def _killed_and_resumed(recipe: TrainRecipe, out: Path, ranks: int, after: int = 3) -> list[dict[str, Any]]:
