@@ -13,7 +13,7 @@ from llaso_data.stream import Mixture, StreamingLoader
 from llaso_model.configuration import IGNORED
 from llaso_model.train import commands
 from llaso_model.train.build import load_model, trainee_of
-from llaso_model.train.config import load
+from llaso_model.train.config import ModelPart, TrainRecipe, identity, load
 from llaso_model.train.distributed import Place
 from llaso_model.train.examples import Maker
 from llaso_model.train.log import Log, read_recipe, wandb_id
@@ -83,3 +83,18 @@ def test_a_step_without_anything_to_learn_is_one_without_a_loss(tmp_path: Path) 
     loss.backward()
     assert float(loss.detach()) == 0.0 and float(sums["completion"]) == 0.0
     assert all(value.grad is None or not value.grad.any() for value in trainee.parameters())
+
+
+def test_a_setting_that_came_later_and_is_null_refuses_no_checkpoint() -> None:
+    class Later(ModelPart):
+        thawed: str | None = None
+
+    class LaterRecipe(TrainRecipe):
+        model: Later
+
+    values = {"data": {"sources": [{"path": "x"}]}, "optimizer": {"lr": 1e-4}}
+    model = {"start": "a", "lora": {"rank": 4}}
+    found = identity(TrainRecipe.model_validate({**values, "model": model}))
+    assert found == "cb6584321194b3b185d900da63076770"  # as it was before there were later settings
+    assert identity(LaterRecipe.model_validate({**values, "model": model})) == found
+    assert identity(LaterRecipe.model_validate({**values, "model": {**model, "thawed": "yes"}})) != found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from llaso_data import settings
 from llaso_data.records import digest
@@ -148,8 +148,22 @@ class TrainRecipe(Part):
 
 def identity(recipe: TrainRecipe) -> str:
     """What must stay the same within a run: not where data lie, nor how often something is told or saved."""
-    part = recipe.model_dump(mode="json", include={"model", "objectives", "optimizer"})
-    return digest(repr(part), recipe.run.seed, recipe.run.precision)
+    dumped = recipe.model_dump(mode="json", include={"model", "objectives", "optimizer"})
+    said = {name: _without_later(getattr(recipe, name), part) for name, part in dumped.items()}
+    return digest(repr(said), recipe.run.seed, recipe.run.precision)
+
+
+def _without_later(part: BaseModel, dumped: Mapping[str, Any]) -> dict[str, Any]:
+    """The dumped settings without those that came later and are null, so that older checkpoints stay the run's."""
+    found = {name: value for name, value in dumped.items() if value is not None or name in _FIRST_NULLABLE}
+    for name, value in part:
+        if isinstance(value, BaseModel):
+            found[name] = _without_later(value, dumped[name])
+    return found
+
+
+_FIRST_NULLABLE = frozenset(("start", "language_model", "encoder", "lora", "chat_template"))
+"""Settings that :func:`identity` has always had, null or not. A new one that changes nothing is null, and left out."""
 
 
 def load(path: str | None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> TrainRecipe:
