@@ -255,7 +255,7 @@ def _to_16k(track: Track, label: str) -> Iterator[Pcm]:
         if not np.isfinite(mono).all():
             detail = f"{label}: NaN or infinite samples before {track.decoded_s:.2f} s; export it again"
             raise AudioError("not_finite", detail)
-        yield _to_int16(mono if stream is None else stream.resample_chunk(mono))
+        yield to_int16(mono if stream is None else stream.resample_chunk(mono))
     yield from _rest(stream)
 
 
@@ -270,7 +270,7 @@ def _resampler(track: Track) -> Any:
 
 def _rest(stream: Any) -> Iterator[Pcm]:
     if stream is not None:
-        yield _to_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+        yield to_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
 def _mean(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -289,7 +289,8 @@ def scaled(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     return cast("npt.NDArray[np.float32]", pcm.astype(np.float32) / np.float32(FULL_SCALE))
 
 
-def _to_int16(samples: npt.NDArray[np.float32]) -> Pcm:
+def to_int16(samples: npt.NDArray[np.float32]) -> Pcm:
+    """Samples from -1 to 1 as 16-bit ones, rounded and clipped."""
     scaled = np.rint(samples * np.float32(FULL_SCALE))
     return cast(Pcm, np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))
 

@@ -185,6 +185,7 @@ def test_what_was_paid_for_is_kept_and_only_the_rest_is_asked_for(chat: Chat, tm
     assert made(broken) == made(whole)
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_is_the_same_to_the_byte(chat: Chat, tmp_path: Path) -> None:
     source = written(tmp_path / "one.jsonl", answers(40))
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -25,7 +25,7 @@ import soundfile
 import llaso_model
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import rate, report, store
+from llaso_model.evaluate import noise, rate, report, store
 from llaso_model.evaluate.rate_server import RateServer
 from llaso_model.evaluate.rows import Row
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
@@ -258,6 +258,7 @@ def test_a_rater_is_at_work_in_one_server_and_nothing_confirmed_is_lost(tmp_path
     assert {name: len(log) for name, log in rate.everyone(str(scores)).items()} == {"Ada": 30, "Bo": 3, "Cem": 3}
 
 
+@pytest.mark.slow
 def test_confirmed_ratings_survive_a_kill(tmp_path: Path) -> None:
     scores = scored(tmp_path, first=lines("first", 30))
     environment = {**os.environ, "PYTHONPATH": str(Path(llaso_model.__file__).parents[1])}
@@ -303,7 +304,7 @@ def sounding(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> tup
     with tarfile.open(root / "shard.tar", "w") as tar:
         tar.add(root / "clip.flac", "k.flac")
     with soundfile.SoundFile(root / "long.flac", "w", 16_000, 1, "PCM_16", format="FLAC") as file:
-        for _ in range(21):
+        for _ in range(11):
             file.write(np.zeros(60 * 16_000, np.int16))
     (root / "broken.wav").write_bytes(b"RIFF" + bytes(50))
     (folder / "outside.wav").write_bytes(audio.encode(pcm, "wav"))
@@ -312,7 +313,8 @@ def sounding(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> tup
         {"system": "s", "set": "dolly_input_1", "id": f"q{n}", "reference": "x", "answer": "y", "audio": name}
         for n, name in enumerate(names)
     ]
-    said.append({**said[0], "id": "q0@snr:5", "tags": ["snr:5"]})
+    noisy = {"id": "q0@snr:5", "tags": ["snr:5"], "seed": 3, "noise": "white"}
+    said += [{**said[0], **noisy}, {**said[0], "id": "q0@snr:0", "tags": ["snr:0"]}]  # as an earlier version wrote it
     return scored(folder, s=said), root
 
 
@@ -334,19 +336,29 @@ def test_sounds_are_decoded_within_limits_and_what_is_cut_or_cannot_be_heard_is_
             assert status == 200 and not said["cut"] and said["seconds"] == pytest.approx(length_s, abs=0.001)
             opus = audio.decode_bytes(base64.b64decode(said["opus"]))
             assert len(opus) / audio.SAMPLE_RATE_HZ == pytest.approx(length_s, abs=0.001)
-        status, said = sound("q1")  # 21 minutes
+        status, said = sound("q1")  # 11 minutes
         assert (status, said["cut"], said["seconds"]) == (200, True, 600.0) and len(said["opus"]) < 1_000_000
         for id_, why in (("q2", "broken.wav"), ("q3", "gone.wav: no such file"), ("q4", "no such file below")):
             status, said = sound(id_)
             assert status == 409 and why in said["error"]
         assert ask(server, f"sound/{'0' * 16}")[0] == 409
         shown = {one["id"]: one for one in map(server._shown, server.items)}
-        assert shown[items["q0@snr:5"]]["condition"] == "snr:5" and shown[items["q0"]]["condition"] is None
+        told = {id_: (shown[items[id_]]["condition"], shown[items[id_]]["unmade"]) for id_ in ("q0", "q0@snr:5")}
+        assert told == {"q0": (None, None), "q0@snr:5": ("snr:5", None)}
+        assert "does not say how it was made" in shown[items["q0@snr:0"]]["unmade"]
+        clean, noisy, unmade = (
+            audio.decode_bytes(base64.b64decode(sound(id_)[1]["opus"])) for id_ in ("q0", "q0@snr:5", "q0@snr:0")
+        )
+        assert np.array_equal(clean, unmade)
+        speech = audio.scaled(audio.decode(str(root / "clip.flac"))[0])
+        wanted = noise.noise_sweep("5", "white", 3)[0].apply(speech, noise.key_of_question("q0"))
+        assert np.corrcoef(noisy, wanted)[0, 1] > 0.9 > np.corrcoef(noisy, clean)[0, 1]  # Opus loses some of a hiss
     with served(scores, 10) as silent:
         assert not any(silent._shown(row)["sound"] for row in silent.items)
 
 
-def test_the_page_plays_and_says_what_is_not_what_the_system_heard(
+@pytest.mark.slow
+def test_the_page_plays_and_says_what_the_system_heard(
     sounding: tuple[Path, Path],
     browser: Browser,  # noqa: F811
 ) -> None:
@@ -354,6 +366,10 @@ def test_the_page_plays_and_says_what_is_not_what_the_system_heard(
     with served(scores, 10, audio_root=str(root)) as server:
         opened = browser.open(server.url, width=900)
         page = opened.page
+        page.evaluate(
+            "window.violations = []; "
+            "document.addEventListener('securitypolicyviolation', (said) => violations.push(said.blockedURI))"
+        )
         page.fill("#name", "Eve")
         page.keyboard.press("Enter")
         opened.until("!document.querySelector('#work').hidden", "the first item")
@@ -362,13 +378,16 @@ def test_the_page_plays_and_says_what_is_not_what_the_system_heard(
             settled = "document.querySelector('#sound').src || !document.querySelector('#sound-says').hidden"
             opened.until(settled, one.id)
             says = page.inner_text("#sound-says")
-            if one.id in ("q0", "q5", "q0@snr:5"):
+            if one.id in ("q0", "q5", "q0@snr:5", "q0@snr:0"):
+                opened.until("document.querySelector('#sound').readyState > 0", "it is loaded")
                 page.keyboard.press(" ")
-                opened.until("document.querySelector('#sound').currentTime > 0.1", "it plays")
-                assert ("snr:5" in says) == ("@" in one.id)
+                opened.until("document.querySelector('#sound').currentTime > 0.02", "it plays")
+                assert ("With snr:5, as the system heard it" in says) == (one.id == "q0@snr:5")
+                assert ("heard this with snr:0; here it is without" in says) == (one.id == "q0@snr:0")
             else:
                 assert ("first 10 minutes" if one.id == "q1" else "cannot be heard") in says
             page.keyboard.press("ArrowDown")
         opened.until("!document.querySelector('#end').hidden", "the end")
         assert all("409" in error for error in opened.errors) and len(opened.errors) == 3
+        assert page.evaluate("violations") == []
         assert all(asked.startswith((server.url, "blob:", "data:")) for asked in opened.requests)

@@ -12,7 +12,7 @@ import pytest
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import report, samples, score
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
-from tests.evaluating import DATA, SHARED
+from tests.evaluating import DATA, SHARED, prediction
 
 HOSTILE = "</script><script>hacked()</script> \u2028 <img src=x onerror=hacked()> {{7*7}} \"quoted\" 'twice' &amp;"
 
@@ -147,8 +147,8 @@ def test_differences_of_words() -> None:
 def test_sound_comes_from_the_named_folder_only(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out.wav").write_bytes(b"RIFF")
-    assert samples._opus(str(tmp_path / "in"), "../out.wav") is None
-    assert samples._opus(str(tmp_path / "in"), "missing.wav") is None
+    assert samples._opus(str(tmp_path / "in"), prediction("ASR", "", audio=("../out.wav",))) is None
+    assert samples._opus(str(tmp_path / "in"), prediction("ASR", "", audio=("missing.wav",))) is None
 
 
 @pytest.mark.slow

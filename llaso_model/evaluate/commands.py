@@ -157,11 +157,14 @@ def report(
 @click.command()
 @click.argument("folder", metavar="DIR")
 @click.option("--audio", "audio_root", metavar="DIR", help="Folder that the rows' audio paths are relative to.")
+@click.option("--noise", metavar="FILE|DIR", help="The recordings that evaluate had as --noise, to be heard again.")
 @click.option("--items", type=click.IntRange(1), default=60, show_default=True, help="How many answers are rated.")
 @click.option("--set", "sets", multiple=True, metavar="NAME", help="Only answers of this set; may be repeated.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw and the order.")
 @click.option("--port", type=int, default=0, help="Default: any free one.")
-def rate(folder: str, audio_root: str | None, items: int, sets: tuple[str, ...], seed: int, port: int) -> None:
+def rate(
+    folder: str, audio_root: str | None, noise: str | None, items: int, sets: tuple[str, ...], seed: int, port: int
+) -> None:
     """Let people rate answers blindly in the browser.
 
     DIR is a folder that `llaso-model score` wrote. The page is served on this machine only; ratings stand in
@@ -171,11 +174,13 @@ def rate(folder: str, audio_root: str | None, items: int, sets: tuple[str, ...],
     from llaso_model.evaluate import rate as rating
     from llaso_model.evaluate import store
     from llaso_model.evaluate.rate_server import RateServer
+    from llaso_model.evaluate.sounds import recordings_of
 
     rows = [row for row in store.read(storage.join(folder, "rows.parquet")) if not sets or row.prediction.set in sets]
     if not rows:
         raise LLaSOError(f"{folder} has no answers of {', '.join(sets)}")
-    with RateServer(folder, rating.draw(rows, items, seed), audio_root, port) as server:
+    recordings = recordings_of(noise, rows) if noise is not None else ()
+    with RateServer(folder, rating.draw(rows, items, seed), audio_root, port, recordings) as server:
         click.echo(
             f"{len(server.items)} answers to rate at {server.url}\nCtrl-C ends it; every rating is saved at once."
         )

@@ -17,8 +17,10 @@ import numpy.typing as npt
 from llaso_data import audio, limited, storage
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
+from llaso_data.records import digest
 from llaso_data.sources.entry import extension
 from llaso_data.stream.augment import faster
+from llaso_data.stream.plan import key_of
 
 Samples = npt.NDArray[np.float32]
 Shape = Literal["white", "pink", "speech"]
@@ -34,10 +36,50 @@ KINDS = ("snr", "speed", "reverberation", "band")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition by its tag, such as ``snr:5``, and what it does to samples; ``key`` names the draw."""
+    """A condition by its tag, such as ``snr:5``, and what it does to samples; ``key`` names the draw.
+
+    ``seed`` is that of its draws, ``noise`` the shape's name or the recordings' digest: with both :func:`of_tag` makes
+    it again.
+    """
 
     tag: str
     apply: Callable[[Samples, int], Samples]
+    seed: int | None = None
+    noise: str | None = None
+
+
+def key_of_question(id: str) -> int:
+    """The key that names a question's draws: they depend on it, not on its batch."""
+    return key_of("condition", id)
+
+
+def name_of(noise: Shape | Sequence[Samples]) -> str:
+    """A shape's name, or the digest of recordings."""
+    return noise if isinstance(noise, str) else digest(*(one.tobytes() for one in noise))
+
+
+def of_tag(tag: str, seed: int, noise: Shape | Samples | Sequence[Samples] | None) -> Condition | None:
+    """The condition that :func:`noise_sweep` or :func:`variants` made under this tag; None where there is no such."""
+    kind, _, value = tag.partition(":")
+    try:
+        made = _of_kind(kind, value, seed, noise)
+    except (ValueError, LLaSOError):
+        return None
+    return made if made is not None and made.tag == tag else None
+
+
+def _of_kind(kind: str, value: str, seed: int, noise: Shape | Samples | Sequence[Samples] | None) -> Condition | None:
+    """Raises ValueError and LLaSOError. What a line asks for costs no more than what :func:`variants` is for."""
+    if kind == "snr" and noise is not None:
+        return noise_sweep(value, noise, seed)[0]
+    if kind == "speed" and 0.25 <= float(value) <= 4:
+        return of_speed(float(value), seed)
+    if kind == "reverberation" and 0 < float(value) <= 10:
+        return of_time(float(value), seed)
+    if kind == "band":
+        low_hz, high_hz = map(float, value.split("-"))
+        return of_band(low_hz, high_hz, seed) if 0 < low_hz < high_hz < SAMPLE_RATE_HZ / 2 else None
+    return None
 
 
 def sweep_levels(said: str) -> list[float]:
@@ -75,8 +117,9 @@ def noise_sweep(said: str, noise: Shape | Samples | Sequence[Samples] = "speech"
                 made = stretch(recording, len(samples), rng)
             return mixed(samples, made, level)
 
-        return Condition(f"snr:{level:g}", apply)
+        return Condition(f"snr:{level:g}", apply, seed, name)
 
+    name = name_of([noise] if isinstance(noise, np.ndarray) else noise)
     return [at(level) for level in sweep_levels(said)]
 
 
@@ -87,18 +130,24 @@ def variants(
     seed: int = 0,
 ) -> list[Condition]:
     """Conditions of speed, of reverberation time (T60 in seconds) and of band limits."""
+    made = [of_speed(speed, seed) for speed in speeds] + [of_time(time_s, seed) for time_s in reverberations_s]
+    return made + [of_band(*band, seed) for band in bands_hz]
 
-    def of_speed(speed: float) -> Condition:
-        return Condition(f"speed:{speed:g}", lambda samples, key: faster(samples, speed))
 
-    def of_time(time_s: float) -> Condition:
-        tag = f"reverberation:{time_s:g}"
-        return Condition(tag, lambda samples, key: reverberant(samples, time_s, generator(seed, key, tag)))
+def of_speed(speed: float, seed: int) -> Condition:
+    """So many times as fast."""
+    return Condition(f"speed:{speed:g}", lambda samples, key: faster(samples, speed), seed)
 
-    def of_band(low: float, high: float) -> Condition:
-        return Condition(f"band:{low:g}-{high:g}", lambda samples, key: band_limited(samples, low, high))
 
-    return [*map(of_speed, speeds), *map(of_time, reverberations_s), *(of_band(*band) for band in bands_hz)]
+def of_time(time_s: float, seed: int) -> Condition:
+    """In a room of this reverberation time."""
+    tag = f"reverberation:{time_s:g}"
+    return Condition(tag, lambda samples, key: reverberant(samples, time_s, generator(seed, key, tag)), seed)
+
+
+def of_band(low_hz: float, high_hz: float, seed: int) -> Condition:
+    """Between two frequencies alone."""
+    return Condition(f"band:{low_hz:g}-{high_hz:g}", lambda samples, key: band_limited(samples, low_hz, high_hz), seed)
 
 
 def generator(seed: int, key: int, tag: str) -> np.random.Generator:

@@ -30,7 +30,7 @@ from llaso_data.stream.loader import placed
 from llaso_data.stream.plan import key_of, padded
 from llaso_model.conversations import answers, refusal, text_of
 from llaso_model.evaluate import fields, files, score, tasks
-from llaso_model.evaluate.noise import Condition, noise_of, noise_sweep, variants
+from llaso_model.evaluate.noise import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
 from llaso_model.evaluate.questions import Question, Questions, opened, with_sounds
 from llaso_model.train.distributed import own_device
 from llaso_model.train.run_folder import MODEL_FOLDER
@@ -223,9 +223,9 @@ def heard(condition: Condition | None, question: Question) -> Question:
     """The question as it is heard in a condition: what is drawn depends on its id, not on its batch."""
     if condition is None:
         return question
-    key = key_of("condition", question.id)
+    key = key_of_question(question.id)
     messages = with_sounds(question.messages, lambda samples: condition.apply(samples, key))
-    line = {**question.line, "tags": [condition.tag]}
+    line = {**question.line, "tags": [condition.tag], "seed": condition.seed, "noise": condition.noise}
     return replace(question, id=f"{question.id}@{condition.tag}", messages=messages, line=line)
 
 
@@ -235,7 +235,7 @@ def _conditions(said: Evaluation) -> tuple[dict[str, Condition], str | None]:
     noise_digest = None
     if said.noise_sweep is not None:
         noise = noise_of(said.noise)
-        noise_digest = digest(noise) if isinstance(noise, str) else digest(*(one.tobytes() for one in noise))
+        noise_digest = digest(noise) if isinstance(noise, str) else name_of(noise)
         found += noise_sweep(said.noise_sweep, noise, said.seed)
     if said.variants:
         found += variants(seed=said.seed)

@@ -163,7 +163,7 @@ class Listed:
 
     def __init__(self, questions: Sequence[Question | Bad], *stated: str) -> None:
         self._questions = questions
-        said = (repr(one) if isinstance(one, Bad) else f"{one.id} {one.line}" for one in questions)
+        said = (repr(one) if isinstance(one, Bad) else f"{one.id} {_stated(one.line)}" for one in questions)
         self.digest = digest("listed", *stated, *said)  # not where it lies: that may change
 
     def __len__(self) -> int:
@@ -179,6 +179,11 @@ class Listed:
 
     def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
         return [_heard(self._questions[number]) for number in numbers]
+
+
+def _stated(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without its span, which the id and the source's version name already: runs of before go on."""
+    return {name: value for name, value in line.items() if name != "span_s"}
 
 
 def with_sounds(messages: Sequence[Message], change: Callable[[Any], Any]) -> list[Message]:
@@ -269,10 +274,18 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
             "audio": [name],
             "language": said.language,
             "modality": "text+audio",
+            "span_s": _span(source),
             **_speaker(asdict(said.speaker)),
         }
         questions.append(Question(said.id, [{"role": "user", "content": content}], line))
     return Listed(questions, *versions)
+
+
+def _span(source: Source) -> list[float]:
+    """Where in its file a sound begins, and where it ends; nothing where it is all of it."""
+    if source.start_s is None and source.end_s is None:
+        return []
+    return [source.start_s or 0.0, *([] if source.end_s is None else [source.end_s])]
 
 
 def _of_hub(name: str) -> str:

@@ -79,7 +79,9 @@
     says.hidden = true;
     one("#heard").hidden = !item.sound;
     if (!item.sound) return;
-    const notes = item.condition ? [`The system heard this with ${item.condition}; here it is without.`] : [];
+    const notes = [];
+    if (item.unmade) notes.push(`The system heard this with ${item.condition}; here it is without: ${item.unmade}.`);
+    else if (item.condition) notes.push(`With ${item.condition}, as the system heard it.`);
     try {
       const { address, cut, seconds } = await fetchSound(item);
       if (items[at] !== item) return;

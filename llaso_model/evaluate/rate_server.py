@@ -15,6 +15,7 @@ from llaso_data.report import page as pages
 from llaso_data.report.served import Reply, Served, said
 from llaso_data.report.worklog import Log, Roster
 from llaso_model.evaluate import rate, sounds
+from llaso_model.evaluate.noise import Samples
 from llaso_model.evaluate.rows import Row
 
 MOST_S = 600.0
@@ -26,11 +27,19 @@ class RateServer(Served):
 
     command = "llaso-model rate"
 
-    def __init__(self, folder: str, items: Sequence[Row], audio_root: str | None = None, port: int = 0) -> None:
-        """Raises LLaSOError where the port is taken."""
+    def __init__(
+        self,
+        folder: str,
+        items: Sequence[Row],
+        audio_root: str | None = None,
+        port: int = 0,
+        recordings: Sequence[Samples] = (),
+    ) -> None:
+        """``recordings`` are those of the evaluation's noise. Raises LLaSOError where the port is taken."""
         self.folder = folder
         self.items = list(items)
         self.audio_root = audio_root
+        self.recordings = recordings
         self._rows = {rate.item_id(row): row for row in self.items}
         self._lock = threading.Lock()
         self._raters = Roster(rate.KIND, lambda name: rate.at_work(folder, name))
@@ -97,10 +106,10 @@ class RateServer(Served):
         row = self._rows.get(item)
         if row is None or self.audio_root is None or not row.prediction.audio:
             raise LLaSOError("no such sound")
-        name = row.prediction.audio[0]
-        found = self._decoder.submit(sounds.heard, self.audio_root, name, MOST_S).result()
+        one = row.prediction
+        found = self._decoder.submit(sounds.heard, self.audio_root, one, MOST_S, self.recordings).result()
         if found is None:
-            raise LLaSOError(f"{name}: no such file below {self.audio_root}")
+            raise LLaSOError(f"{one.audio[0]}: no such file below {self.audio_root}")
         opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
         return {"opus": opus, "seconds": round(len(found.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": found.cut}
 
@@ -114,4 +123,5 @@ class RateServer(Served):
             "answer": one.answer,
             "sound": self.audio_root is not None and bool(one.audio),
             "condition": sounds.condition(one),
+            "unmade": sounds.unmade(one, self.recordings),
         }

@@ -9,6 +9,7 @@ from typing import Any
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import sounds as sounds_of
+from llaso_model.evaluate.layouts import Prediction
 from llaso_model.evaluate.rows import Row
 from llaso_model.evaluate.slices import as_they_are
 from llaso_model.evaluate.tasks import Tasks
@@ -58,7 +59,7 @@ def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
         "said": row.said,
         "given": cut(row.given, 240) if kind != "open" else "",
         "wanted": cut(row.wanted, 240) if kind != "open" else "",
-        "audio": one.audio[0] if one.audio else "",
+        "audio": sounds_of.name(one) if one.audio else "",
         "judge": row.stats["judge"][0] if "judge" in row.stats else None,
         "diff": list(differences(row.wanted, row.given)) if kind in _COMPARED else [],
     }
@@ -86,9 +87,10 @@ def differences(wanted: str, given: str) -> Iterator[Piece]:
 
 
 def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
-    """Opus as base64 by the audio's path, of the shown rows whose file is under `root`, until there is enough.
+    """Opus as base64 by the audio's name, of the shown rows whose file is under `root`, until there is enough.
 
-    Sets take turns, so that each has some. What is not there, or cannot be decoded, is left out.
+    Sets take turns, so that each has some. What is not there, cannot be decoded, or was heard with
+    recorded noise, is left out.
     """
     if root is None:
         return {}
@@ -98,21 +100,23 @@ def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -
     for rank in range(depth):
         for by in shown.values():
             for rows in by.values():
-                path = rows[rank].prediction.audio[0] if rank < len(rows) and rows[rank].prediction.audio else None
-                if path is None or path in found or spent > SOUND_BYTES:
+                one = rows[rank].prediction if rank < len(rows) else None
+                if one is None or not one.audio or sounds_of.name(one) in found or spent > SOUND_BYTES:
                     continue
-                opus = _opus(root, path)
+                opus = _opus(root, one)
                 if opus is not None:
-                    found[path] = opus
+                    found[sounds_of.name(one)] = opus
                     spent += len(opus)
     return found
 
 
-def _opus(root: str, path: str) -> str | None:
+def _opus(root: str, row: Prediction) -> str | None:
     import base64
 
+    if sounds_of.unmade(row) is not None:
+        return None
     try:
-        found = sounds_of.heard(root, path, SOUND_S)
+        found = sounds_of.heard(root, row, SOUND_S)
     except (LLaSOError, OSError):
         return None
     return None if found is None else base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")

@@ -1,13 +1,21 @@
-"""The sounds of rows for a person to hear: found below a folder that was named, decoded within limits, and cut."""
+"""The sounds of rows for a person to hear: as the system heard them, found below a folder, decoded within limits, cut.
+
+Noise and other conditions are not stored: they are made again of the clean sound, from what the row says of them.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from llaso_data import limited
+from llaso_data import audio, limited
 from llaso_data.audio import Pcm
+from llaso_data.errors import LLaSOError
+from llaso_model.evaluate import noise
 from llaso_model.evaluate.layouts import Prediction
+from llaso_model.evaluate.noise import Condition, Samples
+from llaso_model.evaluate.rows import Row
 
 
 class Heard(NamedTuple):
@@ -29,12 +37,59 @@ def place(root: str, name: str) -> tuple[str, str | None] | None:
     return None
 
 
-def heard(root: str, name: str, most_s: float) -> Heard | None:
-    """The first ``most_s`` of a row's audio; None where it is not below ``root``. Raises AudioError, StoreError."""
-    found = place(root, name)
-    return None if found is None else Heard(*limited.beginning(*found, most_s))
+def heard(root: str, row: Prediction, most_s: float, recordings: Sequence[Samples] = ()) -> Heard | None:
+    """The first ``most_s`` of what the system heard; None where the row's audio is not below ``root``.
+
+    It is without the row's condition where that cannot be made again (:func:`unmade`). ``recordings`` are those of the
+    evaluation's noise. Raises AudioError, StoreError.
+    """
+    found = place(root, row.audio[0])
+    if found is None:
+        return None
+    made = _made(row, recordings)
+    if made is None and not row.span_s:
+        return Heard(*limited.beginning(*found, most_s))
+    start_s, end_s, *_ = (*(row.span_s or ()), None, None)
+    pcm, _ = limited.decode(*found, start_s, end_s, limited.MOST_S)
+    if made is not None:  # of all of it: how loud the noise is depends on it
+        pcm = audio.to_int16(made.apply(audio.scaled(pcm), noise.key_of_question(row.id.removesuffix(f"@{made.tag}"))))
+    most = round(most_s * audio.SAMPLE_RATE_HZ)
+    return Heard(pcm[:most], len(pcm) > most)
+
+
+def recordings_of(path: str, rows: Sequence[Row]) -> list[Samples]:
+    """The recordings of a file or folder. Raises LLaSOError where they are not those that rows were heard with."""
+    found = noise.noise_of(path)
+    if isinstance(found, str) or not any(row.prediction.noise == noise.name_of(found) for row in rows):
+        raise LLaSOError(f"--noise {path}: not the recordings that any of these answers was heard with")
+    return found
 
 
 def condition(row: Prediction) -> str | None:
     """The condition that a model heard the row in, such as ``snr:5``, where its audio names the sound without it."""
     return next((tag for tag in row.tags if row.id.endswith(f"@{tag}")), None)
+
+
+def unmade(row: Prediction, recordings: Sequence[Samples] = ()) -> str | None:
+    """Why the row's condition cannot be made again; None where it can, or there is none."""
+    if condition(row) is None or _made(row, recordings) is not None:
+        return None
+    if row.seed is None:
+        return "its line does not say how it was made"
+    return "it is of recorded noise; name the recordings with --noise, as for the evaluation"
+
+
+def name(row: Prediction) -> str:
+    """The row's audio, and in what condition and which part of it was heard."""
+    span = "–".join(f"{end:g}" for end in row.span_s or ())
+    parts = (row.audio[0], f"{span} s" if span else "", condition(row) or "")
+    return ", ".join(filter(None, parts))
+
+
+def _made(row: Prediction, recordings: Sequence[Samples]) -> Condition | None:
+    tag = condition(row)
+    if tag is None or row.seed is None:
+        return None
+    shape = next((shape for shape in noise.SHAPES if shape == row.noise), None)
+    recorded = recordings if recordings and row.noise == noise.name_of(recordings) else None
+    return noise.of_tag(tag, row.seed, shape or recorded)
