@@ -160,6 +160,7 @@ class Utterance:
     decoding: str | None = None  # packed | solo: how the hypothesis was decoded
     scores: Scores = Scores()
     failure: Failure | None = None
+    text_given: str | None = None  # what the corpus says, where `text` is not the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

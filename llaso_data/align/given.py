@@ -36,6 +36,14 @@ def deal(text: str, hypotheses: Sequence[str], language: str, min_matched: float
     the segment before them (the first words to the first segment), so that its scores can tell; they go to none
     where a segment that heard nothing of the text lies there, or where under ``min_matched`` would agree with them.
     """
+    spans = spans_of(text, hypotheses, language, min_matched)
+    return [None if span is None else text[span[0] : span[1]] for span in spans]
+
+
+def spans_of(
+    text: str, hypotheses: Sequence[str], language: str, min_matched: float = 0.5
+) -> list[tuple[int, int] | None]:
+    """As :func:`deal`: of each segment's part the first character and the one after its last."""
     from rapidfuzz.distance import Levenshtein
 
     spans, given = spoken_words(text, language)
@@ -57,11 +65,11 @@ def deal(text: str, hypotheses: Sequence[str], language: str, min_matched: float
         if segment in stretches:
             stretches[segment].heard += 1
     _spread(stretches, len(hypotheses), len(given), min_matched)
-    parts: list[str | None] = []
+    parts: list[tuple[int, int] | None] = []
     for segment in range(len(hypotheses)):
         found = stretches.get(segment)
         agreed = found is not None and found.matched > 0 and found.agrees(min_matched)
-        parts.append(text[spans[found.first][0] : spans[found.last - 1][1]] if found and agreed else None)
+        parts.append((spans[found.first][0], spans[found.last - 1][1]) if found and agreed else None)
     return parts
 
 

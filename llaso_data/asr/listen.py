@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from llaso_data.align.attention import FRAME_S
 from llaso_data.align.bidirectional import Clip, backward
-from llaso_data.align.given import deal
 from llaso_data.align.likelihood import ratios
-from llaso_data.asr import untold
+from llaso_data.asr import texts, untold
 from llaso_data.asr.engine import Decoded
 from llaso_data.asr.forced import Forced
 from llaso_data.asr.load import Whisper
@@ -147,7 +146,7 @@ class Listen:
         for i in sorted(waiting):
             segments[results[i].recording].append(i)
         for group in segments.values():
-            self._deal_given(results, group)
+            texts.deal_given(results, group)
         later = sorted(waiting)
         chunks = [later[first : first + _CLIPS_LATER] for first in range(0, len(later), _CLIPS_LATER)]
         self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
@@ -379,14 +378,9 @@ class Listen:
 
     @staticmethod
     def _forward(utterance: Utterance, heard: Heard) -> Utterance:
-        text, origin = utterance.text, utterance.text_origin
-        if text is None and heard.hypothesis:
-            text, origin = heard.hypothesis, ASR
         return dataclasses.replace(
-            utterance,
+            texts.after_hearing(utterance, heard.hypothesis),
             hypothesis=heard.hypothesis,
-            text=text,
-            text_origin=origin,
             decoding="packed" if heard.packed else "solo",
             scores=dataclasses.replace(
                 utterance.scores,
@@ -402,7 +396,7 @@ class Listen:
     def _align_untold(self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]) -> None:
         """Align what is given; nothing is transcribed."""
         for i in clips:
-            results[i] = untold.marked(results[i])
+            results[i] = untold.marked(texts.after_hearing(results[i], None))
 
         def work(windows: list[Window]) -> None:
             states = self._encode(windows, audio).windows
@@ -442,17 +436,6 @@ class Listen:
     def _long_given(results: list[Utterance], clips: list[int]) -> set[int]:
         """Segments of recordings whose given text must be dealt to them first."""
         return {i for i in clips if results[i].text_origin == GIVEN and results[i].recording != results[i].id}
-
-    @staticmethod
-    def _deal_given(results: list[Utterance], segments: list[int]) -> None:
-        text = results[segments[0]].text or ""
-        language = results[segments[0]].language or "en"
-        parts = deal(text, [results[i].hypothesis or "" for i in segments], language)
-        for i, part in zip(segments, parts, strict=True):
-            scores = results[i].scores
-            if part is None:
-                scores = dataclasses.replace(scores, extra={**scores.extra, "given_unmatched": 1.0})
-            results[i] = dataclasses.replace(results[i], text=part, scores=scores)
 
 
 def _one_thread() -> None:

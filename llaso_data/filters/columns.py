@@ -17,14 +17,14 @@ from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.borders import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
-from llaso_data.filters.consistency import GIVEN_UNMATCHED, PHRASE, SCRIPT_MISMATCH, UNJUDGED
+from llaso_data.filters.consistency import GIVEN_UNMATCHED, MARKUP, PHRASE, SCRIPT_MISMATCH, UNJUDGED
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
 _DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
-EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, SCRIPT_MISMATCH, PHRASE, UNJUDGED)
+EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, MARKUP, SCRIPT_MISMATCH, PHRASE, UNJUDGED)
 """What the observer stores under ``scores.extra`` for the rules, 0 or 1."""
 
 _right: dict[tuple[type, tuple[str, ...]], pa.Schema] = {}

@@ -14,6 +14,8 @@ GIVEN_UNMATCHED = "given_unmatched"
 """``scores.extra``: 1 where the corpus's transcript could not be matched to this stretch of audio."""
 SCRIPT_MISMATCH = "script_mismatch"
 """``scores.extra``: 1 where the text is not in a script of its language."""
+MARKUP = "markup"
+"""``scores.extra``: 1 where the text has something in brackets that no scheme of markup knows."""
 PHRASE = "phrase"
 """``scores.extra``: 1 where the text is one of the phrases that Whisper invents."""
 
@@ -26,6 +28,7 @@ def rules(section: Consistency) -> list[Rule]:
     return [
         *flagged("consistency.given_unmatched", GIVEN_UNMATCHED),
         *unscored(section),
+        *(flagged("consistency.markup", MARKUP) if section.markup else []),
         *(flagged("consistency.script", SCRIPT_MISMATCH) if section.script_match else []),
         *flagged("consistency.phrase", PHRASE),
         *above("consistency.repetition", "repetition", section.repetition_max),

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from llaso_data.audio import Pcm
 from llaso_data.records import GIVEN, Utterance
-from llaso_data.text import HALLUCINATIONS, cer, letters, normalize, repetition, scripts_match, surplus, wer
+from llaso_data.text import HALLUCINATIONS, cer, letters, markup, normalize, repetition, scripts_match, surplus, wer
 
 
 def score_text(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> list[Utterance]:
-    """The utterances with rates, repetition, error rates of given text, and two flags in ``extra``."""
+    """The utterances with rates, repetition, error rates of given text, and flags in ``extra``."""
     return [_score_text(utterance) if utterance.failure is None else utterance for utterance in utterances]
 
 
@@ -26,6 +26,8 @@ def _score_text(utterance: Utterance) -> Utterance:
         "script_mismatch": 0.0 if scripts_match(text, language) else 1.0,
         "phrase": 1.0 if normalize(text, language) in _phrases(language) else 0.0,
     }
+    if markup.unknown(text):
+        extra["markup"] = 1.0
     scores = dataclasses.replace(
         utterance.scores,
         chars_per_s=letters(text) / utterance.duration_s if utterance.duration_s else None,

@@ -25,6 +25,7 @@ from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_part
 from llaso_data.pipeline.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
+from llaso_data.text.markup import clean
 
 T = TypeVar("T")
 
@@ -95,11 +96,20 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
             continue
         assert probe is not None
         source = dataclasses.replace(utterance.source, sampling_rate_hz=probe.sampling_rate_hz, channels=probe.channels)
-        # Runs of white space in a transcript mean nothing to a listener and much to a tokenizer.
-        text = " ".join((utterance.text or "").split()) or None
-        origin = utterance.text_origin if text else UNKNOWN
-        ready = dataclasses.replace(utterance, source=source, text=text, text_origin=origin)
+        ready = _with_clean_text(dataclasses.replace(utterance, source=source))
         yield from _measure(ready, samples, settings)
+
+
+def _with_clean_text(utterance: Utterance) -> Utterance:
+    """With the text that is said. What the corpus says is kept where it is more than that and white space."""
+    given = " ".join((utterance.text or "").split())
+    text = clean(utterance.text or "").text
+    return dataclasses.replace(
+        utterance,
+        text=text or None,
+        text_origin=utterance.text_origin if given else UNKNOWN,
+        text_given=None if given == text else given,
+    )
 
 
 def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:

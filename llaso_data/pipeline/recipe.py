@@ -169,6 +169,9 @@ class Consistency(Part):
     surplus_max: float | None = Field(0.2, description="share of the given text that is more than was heard")
     repetition_max: float | None = Field(0.6, description="share of the text that its most repeated n-gram covers")
     lm_delta_min: float | None = Field(None, description="text minus hypothesis, mean token log-probability")
+    markup: bool = Field(
+        True, description="nothing in `[…]`, `<…>`, `{…}` or `*…*` may stay in the text that no known scheme explains"
+    )
     script_match: bool = Field(True, description="the text's script must be one of the language's")
     phrases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="by language: texts that Whisper invents; adds to the built-in list"

@@ -77,6 +77,7 @@ _AUDIO = _object(
         "language": _MAYBE_TEXT,
         "language_origin": _TEXT,
         "text": _MAYBE_TEXT,
+        "text_given": _MAYBE_TEXT,
         "text_origin": {"enum": ["given", "asr", "unknown"]},
         "hypothesis": _MAYBE_TEXT,
     },

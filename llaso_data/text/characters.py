@@ -48,9 +48,9 @@ def plain_apostrophes(text: str) -> str:
     return text if text.isascii() and "`" not in text else _in_words().sub("'", text)
 
 
-def visible(text: str) -> str:
-    """The text without what is not seen; joiners that shape the letters of a script stay."""
-    return text if text.isascii() and text.isprintable() else _patterns()[1].sub("", text)
+def unseen() -> regex.Pattern[str]:
+    """One character that is not seen and means nothing: joiners that shape the letters of a script are none."""
+    return _patterns()[1]
 
 
 @cache

@@ -1,0 +1,62 @@
+"""The text of an utterance once it was heard: the corpus's without its labels, else the hypothesis without markup."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from llaso_data.align.given import spans_of
+from llaso_data.align.labels import Turns, turns
+from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
+from llaso_data.text.markup import Cleaned, clean
+
+
+def after_hearing(utterance: Utterance, hypothesis: str | None) -> Utterance:
+    """The utterance with its text; that of a segment stays with its recording (:func:`deal_given`).
+
+    Where the corpus gives none, it is the hypothesis without markup; where it gives nothing but markup, there is none.
+    """
+    if utterance.text_origin != GIVEN:
+        text = utterance.text or clean(hypothesis or "").text or None
+        return dataclasses.replace(utterance, text=text, text_origin=ASR if text else utterance.text_origin)
+    if not utterance.text or utterance.recording != utterance.id:
+        return utterance
+    found = turns(utterance.text, None if hypothesis is None else [hypothesis], utterance.language or "en")
+    return _with_part(utterance, found, _said(utterance), 0, len(found.cleaned.text))
+
+
+def deal_given(results: list[Utterance], segments: Sequence[int]) -> None:
+    """Give each of a recording's segments its part of the given text, and the speaker that the text names there."""
+    whole = results[segments[0]]
+    language = whole.language or "en"
+    hypotheses = [results[i].hypothesis or "" for i in segments]
+    found = turns(whole.text or "", hypotheses, language)
+    spans = spans_of(found.cleaned.text, hypotheses, language)
+    said = _said(whole)
+    for i, span in zip(segments, spans, strict=True):
+        if span is None:
+            scores = results[i].scores
+            scores = dataclasses.replace(scores, extra={**scores.extra, "given_unmatched": 1.0})
+            results[i] = dataclasses.replace(results[i], text=None, text_given=None, scores=scores)
+        else:
+            results[i] = _with_part(results[i], found, said, *span)
+
+
+def _said(utterance: Utterance) -> Cleaned:
+    """The corpus's text, cleaned of markup, and where in it that stands."""
+    return clean(utterance.text_given if utterance.text_given is not None else utterance.text or "")
+
+
+def _with_part(utterance: Utterance, found: Turns, said: Cleaned, start: int, end: int) -> Utterance:
+    text = found.cleaned.text[start:end]
+    if not text:
+        return dataclasses.replace(utterance, text=None, text_given=utterance.text_given or utterance.text)
+    places = found.cleaned.places
+    given = utterance.text_given or utterance.text or ""
+    first, last = said.places[places[start]], said.places[places[end - 1]]
+    whole = end - start == len(found.cleaned.text)
+    before = given if whole else given[first : last + 1]
+    speaker, name = utterance.speaker, found.speaker(start, end)
+    if name and speaker.id.origin == UNKNOWN:
+        speaker = dataclasses.replace(speaker, id=Attribute(name, GIVEN))
+    return dataclasses.replace(utterance, text=text, text_given=None if before == text else before, speaker=speaker)
