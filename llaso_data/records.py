@@ -153,6 +153,7 @@ class Utterance:
     language_origin: str = UNKNOWN  # given | asr | unknown
     text: str | None = None
     text_origin: str = UNKNOWN  # given | asr | unknown
+    text_given: str | None = None  # what the corpus says, where `text` is not the same
     hypothesis: str | None = None
     words: tuple[Word, ...] = ()
     speaker: Speaker = Speaker()
@@ -160,7 +161,6 @@ class Utterance:
     decoding: str | None = None  # packed | solo: how the hypothesis was decoded
     scores: Scores = Scores()
     failure: Failure | None = None
-    text_given: str | None = None  # what the corpus says, where `text` is not the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
