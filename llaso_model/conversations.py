@@ -1,4 +1,4 @@
-"""A sample's conversation: with its sound in place, as a question, and as the model answers it."""
+"""A sample's conversation: with its sound in place, and as a question with its answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.layout import content_parts
 from llaso_data.stream.batch import Sample
-from llaso_model.processing import LLaSOProcessor, Message
+from llaso_model.processing import Message
 
 ROLES = ("system", "user", "assistant")
 
@@ -65,27 +65,6 @@ def question_of(messages: Sequence[Message]) -> tuple[list[Message], str] | None
 def text_of(message: Message) -> str:
     """The text of a message, without its audio."""
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
-
-
-def refusal(processor: LLaSOProcessor, messages: Sequence[Message]) -> str | None:
-    """Why the language model's chat template does not take a question, such as for its roles; None where it does."""
-    from jinja2 import TemplateError
-
-    try:
-        processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
-        return f"the model's chat template refuses it: {error}"
-    return None
-
-
-def answers(
-    model: Any, processor: LLaSOProcessor, questions: Sequence[Sequence[Message]], device: Any, **settings: Any
-) -> list[str]:
-    """What the model says to each question, without sampling; ``settings`` are those of ``generate``."""
-    inputs = processor.batch(questions).to(device)
-    out = model.generate(**inputs, do_sample=False, **settings)
-    found: list[str] = processor.batch_decode(out, skip_special_tokens=True)
-    return found
 
 
 def _with_sounds(message: Any, number: int, sounds: Mapping[str, Any]) -> Message:

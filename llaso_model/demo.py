@@ -13,10 +13,10 @@ from typing import Any
 import click
 
 from llaso_data import outputs
-from llaso_data.checkpoints import checkpoint
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
 from llaso_data.text import tokens
+from llaso_model import generation
 from llaso_model.evaluate.metrics.errors import whisper as normalised
 
 _HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
@@ -82,18 +82,11 @@ def _held_out(english: int) -> list[tuple[str, str]]:
 
 
 def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:
-    import torch
     from rapidfuzz.distance import Levenshtein
 
-    from llaso import LLaSOModel, LLaSOProcessor
-
-    checkpoint("the trained model", str(model_folder), None, kind="llaso")
-    processor = LLaSOProcessor.from_pretrained(model_folder)
-    model = LLaSOModel.from_pretrained(model_folder).eval()
-    inputs = processor(audio=[path for path, _ in clips])
-    with torch.no_grad():
-        out = model.generate(**inputs, do_sample=False, max_new_tokens=60)
-    answers = processor.batch_decode(out, skip_special_tokens=True)
+    answers = generation.load(str(model_folder), "the trained model").transcribe(
+        [path for path, _ in clips], max_new_tokens=60
+    )
     errors = words = 0
     for number, ((path, text), answer) in enumerate(zip(clips, answers, strict=True)):
         wanted = normalised(text, "en").split()

@@ -26,10 +26,11 @@ from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_model.cli import main
-from llaso_model.conversations import answers, question_of
+from llaso_model.conversations import question_of
 from llaso_model.evaluate import noise, predict, tasks
 from llaso_model.evaluate.questions import Question, opened
 from llaso_model.evaluate.report import _curves
+from llaso_model.generation import answers
 from tests.bad_sample_sets import write_tar
 from tests.conftest import Clip
 from tests.stores import BUCKET
@@ -100,7 +101,7 @@ def test_every_sample_is_answered_once_and_as_if_it_were_asked_alone(model, spee
     questions = opened(str(speech), TASKS, ["asr"])
     for one in questions.read(range(COUNT)):
         assert isinstance(one, Question)
-        (said,) = answers(loaded, processor, [one.messages], "cpu", max_new_tokens=6)
+        (said,) = answers(loaded, processor, [one.messages], max_new_tokens=6)
         assert found[one.id]["answer"] == said
     contents = {key: json.loads(sample["json"]) for key, sample in reader.iterate(str(speech))}
     for key, line in found.items():

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import checksums, outputs, storage
-from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
+from llaso_data.checkpoints import checkpoint, weights_digest
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
 from llaso_data.shards.layout import canonical
@@ -28,11 +28,12 @@ from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_data.stream.loader import placed
 from llaso_data.stream.plan import key_of, padded
-from llaso_model.conversations import answers, refusal, text_of
+from llaso_model import generation
+from llaso_model.conversations import text_of
+from llaso_model.device import own_device
 from llaso_model.evaluate import fields, files, score, tasks
 from llaso_model.evaluate.noise import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
 from llaso_model.evaluate.questions import Question, Questions, opened, with_sounds
-from llaso_model.train.distributed import own_device
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
@@ -262,24 +263,13 @@ def _identity(said: Evaluation, folder: str) -> dict[str, Any]:
 
 def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[str | Bad]]:
     """What asks the model some questions: its answers, and for those that it cannot be asked why."""
-    import torch
-    import transformers
-
-    from llaso import LLaSOModel, LLaSOProcessor
-
-    transformers.utils.logging.disable_progress_bar()
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[said.computed]
-    device = own_device()
-    model = pretrained(LLaSOModel, "MODEL", folder, folder, dtype=dtype).to(device).eval()
-    with loading("MODEL", folder):
-        processor = LLaSOProcessor.from_pretrained(folder)
-    model.stop_at(processor.stop_tokens())  # a model saved by an earlier version may not know them
+    loaded = generation.load(folder, precision=said.computed)
 
     def answer(questions: Sequence[Question]) -> list[str | Bad]:
-        refused = [refusal(processor, one.messages) for one in questions]
+        refused = [loaded.refusal(one.messages) for one in questions]
         taken = [one.messages for one, why in zip(questions, refused, strict=True) if why is None]
         settings = {"max_new_tokens": said.max_new_tokens, "num_beams": said.num_beams}
-        answered = iter(answers(model, processor, taken, device, **settings) if taken else ())
+        answered = iter(loaded.answer(taken, **settings) if taken else ())
         return [
             next(answered) if why is None else Bad(one.id, (one.line["audio"] or [one.id])[0], why)
             for one, why in zip(questions, refused, strict=True)

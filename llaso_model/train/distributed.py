@@ -17,6 +17,7 @@ from torch import nn
 
 from llaso_data.loopback import environment, torch_on_loopback
 from llaso_data.stream.loader import placed
+from llaso_model.device import own_device
 
 T = TypeVar("T")
 
@@ -56,16 +57,6 @@ class Place:
     def wait(self) -> None:
         if self.world_size > 1:
             dist.barrier(group=self.told)
-
-
-def own_device() -> torch.device:
-    """This rank's GPU, which becomes the current one; else the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, for half a second
-    return device
 
 
 @contextmanager

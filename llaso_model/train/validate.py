@@ -16,8 +16,9 @@ from llaso_data.shards.layout import asr_messages
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch, Replaced, Sample, collate
 from llaso_data.stream.windows import Cursor
-from llaso_model.conversations import answers, question_of
+from llaso_model.conversations import question_of
 from llaso_model.evaluate.metrics.errors import whisper as normalised
+from llaso_model.generation import answers
 from llaso_model.processing import LLaSOProcessor, Message
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
@@ -215,7 +216,6 @@ class Validation:
                 run.trainee.model,
                 self._processor,
                 asked,
-                self._place.device,
                 num_beams=1,
                 max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s),
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
