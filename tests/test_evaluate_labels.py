@@ -26,7 +26,7 @@ def test_agreement_with_200_answers_that_were_read() -> None:
     rows = [json.loads(line) for line in (DATA / "hand_checked.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 200
     wrong = [row for row in rows if not _agrees(row, row["answer"])]
-    assert len(wrong) <= 3, [(row["set"], row["kind"], row["label"], row["answer"]) for row in wrong]
+    assert len(wrong) <= 2, [(row["set"], row["kind"], row["label"], row["answer"]) for row in wrong]
 
 
 def test_agreement_with_400_more() -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from llaso_model.evaluate.negation import joined
 
 _CLAUSE = re.compile(
-    r"\n+|[。！？；]+|[.!?;]+(?=[\"')]*(?:\s|$|[^\x00-\x7f]))|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)"
+    r"\n+|[。！？；]+|[.!?;]+(?=[\"')]*(?:\s|$|[^\x01-\x7f]))|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)"
 )
 _SENTENCE = re.compile(r"(?<=[。！？])|(?<=[.!?])[\"')]*(?=\s|$|[^\x00-\x7f])|\n")
 _IS = r"(?:\bis\b(?! not\b|n't)|\bwould be\b|\bwould have to be\b|\bmust be\b|\bshould be\b|\bremains\b|:|=|->|→)"
@@ -73,7 +73,8 @@ _STRONG = re.compile(
     r"captured)|fits best|stands out|particularly|overall|main|primary|predominant|dominant|sounds more|"
     r"more specifically|"
     r"but rather|it is rather|indicating|suggesting|pointing to|points? to(?:wards?)?|indicates|suggests|"
-    r"which makes)\b|更(?:像|可能|接近|倾向)|最(?:可能|像|接近)|主要|偏向|倾向于|应该是|我觉得|我认为|我猜|"
+    r"which makes|consistent with)\b|"
+    r"更(?:像|可能|接近|倾向)|最(?:可能|像|接近)|主要|偏向|倾向于|应该是|我觉得|我认为|我猜|"
     r"\b(?:probablemente|lo más probable|sobre todo|probablement|sans doute|plutôt|wahrscheinlich|vermutlich|eher|"
     r"provavelmente|probabilmente|скорее всего|вероятно)\b|น่าจะ|おそらく|多分|아마"
 )
@@ -86,7 +87,7 @@ _WEAK = re.compile(
     r"a little|tinged|"
     r"(?:although|though|but) (?:it|there|this|he|she|they|the \w+) (?:\w+ )?(?:could|might|may)|at first|initially|"
     r"first glance|can't rule out|cannot (?:be )?rule|talking (?:to|about|with)|speaking (?:to|about|with)|says? to|"
-    r"addressing|refer\w* to|mention\w*|above|below|outside|typical)\b|也有|略带|有点|带有|一些"
+    r"addressing|refer\w* to(?! (?:is|are|was)\b)|mention\w*|above|below|outside|typical)\b|也有|略带|有点|带有|一些"
 )
 _ASSERTS = re.compile(
     r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|"
@@ -97,7 +98,7 @@ _ASSERTS = re.compile(
 )
 _EVIDENT = re.compile(
     r"(?:[是为像属]|听起来)\W*$|(?:es|est|ist|é|è|เป็น)(?: una?| une?| eine?| uma?)?\s*[\"']?$|"
-    r"\bindicat\w+(?: an?| the)?\s*$|\b(?:a|an|the|is|has|hear|sounds?) (?:\w+ )?$"
+    r"\bindicat\w+(?: an?| the)?\s*$|\b(?:a|an|the|is|has|hear|sounds?) (?:\w+ )?[\"']?$"
 )
 _GENERALITY = re.compile(
     r"\b(?:typically|usually|generally|often|such as|for example|for instance|e\.g|tends? to|whether|"
@@ -137,8 +138,9 @@ _LEADS = re.compile(
     r"[\"')\]]*\s*(?:$|[.!;\n(]|:(?!\s*(?:no|yes|\d))|-\s|,?\s*(?:because|since|as|based|due|given|with|"
     r"judging|considering)\b)"
 )
+_BECAUSE = re.compile(r"\b(?:because|since|due to|given that)\b|因为|由于")
 _SPEECH = re.compile(
-    r'"[^"\n]{12,}"|\b(?:the words|(?:use|uses) (?:of )?the (?:word|term|'
+    r'"(?:[^"\s]+ ){3,}[^"\n]*"|\b(?:the words|(?:use|uses) (?:of )?the (?:word|term|'
     r'phrase)) "[^"\n]+"(?: (?:and|or) "[^"\n]+")*'
 )  # what is quoted at length is not said by the answer itself
 _BORDER = 90
@@ -169,6 +171,11 @@ def clauses(text: str) -> list[tuple[int, int]]:
     return _between(_CLAUSE, text)
 
 
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Spans of the sentences of a text."""
+    return _between(_SENTENCE, text)
+
+
 def _between(border: re.Pattern[str], text: str) -> list[tuple[int, int]]:
     borders = [0, *(place for found in border.finditer(text) for place in found.span()), len(text)]
     return [(start, end) for start, end in zip(borders[::2], borders[1::2], strict=True) if start < end]
@@ -187,7 +194,7 @@ def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[
         if concluded is not None:
             left = concluded
             break
-    for narrow in (_corrected, _bare, _not_general, _so, _preferred, _asserted):
+    for narrow in (_corrected, _bare, _not_general, _so, _no_reason, _preferred, _asserted):
         if len(distinct(left)) < 2:
             return left
         left = narrow(text, left) or left
@@ -289,8 +296,8 @@ def _behind(text: str, mentions: Sequence[Mention], place: int) -> list[Mention]
     """The mentions in the clause that begins at a place, be it on the next line."""
     opening = re.match(r"[\s:\"'(\[=-]*", text[place:])
     start = place + (opening.end() if opening else 0)
-    border = _CLAUSE.search(text, start)
-    end = border.start() if border else len(text)
+    borders = [found.start() for found in (_CLAUSE.search(text, start), _BECAUSE.search(text, start)) if found]
+    end = min(borders, default=len(text))
     return [one for one in mentions if start <= one.start < end]
 
 
@@ -329,6 +336,13 @@ def _so(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     return _last_behind(text, mentions, _SO)
 
 
+def _no_reason(text: str, mentions: Sequence[Mention]) -> list[Mention]:
+    """The mentions without those of a reason for one before: "it is anger, because anger goes with fear"."""
+    reasons = [(found.start(), end) for start, end in sentences(text) for found in _BECAUSE.finditer(text, start, end)]
+    left = [one for one in mentions if not any(start <= one.start < end for start, end in reasons)]
+    return left if left and left[0] == mentions[0] else []
+
+
 def _last_behind(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -> list[Mention]:
     for found in reversed(list(cue.finditer(text))):
         inside = _behind(text, mentions, found.end())
@@ -339,10 +353,10 @@ def _last_behind(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -
 
 def _asserted(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """What is said to be so ("the instrument is a guitar"), where the others stand in other sentences."""
-    sentences = _between(_SENTENCE, text)
+    every = sentences(text)
 
     def sentence(one: Mention) -> int:
-        return next((number for number, (start, end) in enumerate(sentences) if start <= one.start < end), -1)
+        return next((number for number, (start, end) in enumerate(every) if start <= one.start < end), -1)
 
     first = next((one for one in mentions if _ASSERTS.search(text[max(0, one.start - _BORDER) : one.start])), None)
     if first is None:

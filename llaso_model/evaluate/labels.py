@@ -17,64 +17,25 @@ The rule, in order:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from llaso_model.evaluate import choice, negation, replies
-from llaso_model.evaluate.choice import GENERAL, Mention, clauses, distinct
+from llaso_model.evaluate import choice, negation, relevance, replies
+from llaso_model.evaluate.choice import Mention, distinct
 from llaso_model.evaluate.refusals import PATTERN as REFUSAL
+from llaso_model.evaluate.relevance import LETTER
 from llaso_model.evaluate.replies import folded, is_empty
 
 Kind = Literal["one", "several", "none", "refusal", "empty"]
 KINDS: tuple[Kind, ...] = ("one", "several", "none", "refusal", "empty")
 
-_CJK = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
-_LETTER = r"a-z0-9\u00df-\u024f\u0370-\u052f"  # scripts whose words stand apart
-_STATES = re.compile(
-    r"\b(?:speaker|voice|person|accent|emotion|gender|age|it|this|that|clip|audio|sample|instrument|sound|she|he|"
-    r"they|tone|intensity|recording|speech|answer|label|guess|pitch|conclusion|estimate|category|option|source)\b.*"
-    r"\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
-    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|"
-    r"[是为像属于]\W*\0|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
-)
-_ABOUT = re.compile(  # \0 stands where a label was
-    r"\b(?:speakers?|voices?|person|accents?|dialect|emotions?|emotional|gender|age group|aged?|audio|clip|"
-    r"recording|sample|sentence|instruments?|(?<!it )(?<!that )sounds?|"
-    r"(?:it|that) sounds(?! like you(?:'re| are) \w+ing)|(?:the|his|her|their|your|'s) tone|pitch|velocity|"
-    r"intensity|label|answer|category|classified|classif\w+|categori\w+|identify|labell?ed|speaking|speech|"
-    r"sounding|intent|identity|mood|sentiment|feeling|feel|source|speaks?|spoken|"
-    r"i(?:'d| would) (?:say|guess|go|choose|estimate|describe)|my guess|best guess|i think|i believe|i hear|"
-    r"your (?:age|gender|mood|identity|pronunciation)|"
-    r"(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably)|"
-    r"(?:it|this|that) (?:appears|seems) to be|(?:conversation|dialogue|dialog) between|"
-    r"you(?:'re| are) (?:in|a|an|between|from)|expresse[sd]|conveyed|midi)\b|"
-    r"\b(?:it|that|this)(?:'s| is| was) "
-    r"(?:(?:a|an|the|only|likely|probably|most|more|very|clearly|definitely) )*[\"']?\0|^\W*\0+\W*:|"
-    r"声|音|口音|说话|语气|语调|听起来|性别|年龄|岁|情绪|情感|乐器|这(?:个|是|句|段)|那是|你|答案|力度|速度|"
-    r"强度|可能是|应该是|合成|判断|"
-    r"\b(?:voz|hablante|locutora?|persona|audio|género|emoción|acento|edad|sonido|habla|respuesta|voix|"
-    r"locuteur|locutrice|"
-    r"personne|genre|émotion|accent|âge|son|parle|réponse|stimme|sprecher(?:in)?|geschlecht|klingt|spricht|"
-    r"aufnahme|antwort|"
-    r"falante|gênero|emoção|idade|som|fala|resposta|voce|parlante|genere|emozione|età|suono|parla|risposta)\b|"
-    r"голос|говор|звуч|эмоци|аудио|акцент|話者|話し手|感情|アクセント|楽器|화자|목소리|음성|성별|감정|억양|악기|"
-    r"เสียง|ผู้พูด|คนพูด|พูด|เพศ|อายุ|อารมณ์|สำเนียง|คลิป|เครื่องดนตรี"
-)
-_VENTURES = re.compile(
-    r"\b(?:i(?:'d| would| will|'ll) (?:say|guess|go|estimate)|my (?:best )?guess|probably|likely|perhaps|"
-    r"maybe|possibly|suggests?|indicates?|(?:it |this )?(?:sounds|seems|appears|could be|might be))"
-    r"\b|可能|也许|应该|大概|听起来"
-)
-_OTHERWISE = re.compile(r"\bbut it (?:could|might|may) be (?:an?|the|that|about|related) ")  # answered, in other words
-_SHORT_WORDS, _SHORT_CHINESE = 6, 12
-ADVISES = re.compile(  # how anybody could find out, which is no answer
-    r"\bto (?:determine|identify|classify|tell|estimate|distinguish|decide|find out|detect|check|assess|"
-    r"recogni[sz]e)\b[^.!?\n]{0,160},? "
-    r"(?:you|one|we) (?:can|could|may|might|would|should|need|will)\b"
-)
-_QUOTED = re.compile(r'"[^"]{12,}"')  # what is quoted at length is not said by the answer itself
+_OTHERWISE = re.compile(
+    r"\bbut (?:it|this) (?:could|might|may) be (?:an?|the|that|about|related) |\bbut it (?:seems|sounds|"
+    r"feels) |\binferred that "
+)  # answered, in other words
+_QUOTED = re.compile(r'"(?:[^"\s]+ ){3,}[^"\n]*"')  # what is quoted at length is not said by the answer itself
 _EMPHASIS = re.compile(r"\*{1,2}([^*\n]{1,30})\*{1,2}")
 _MARK = re.compile(r"(?<![a-z0-9])[(\[]?([a-z]|\d{1,2})[).:\]]\s*[\"']?")
 _OPTION = re.compile(
@@ -85,8 +46,10 @@ _GIVEN = re.compile(
     r"\d{1,2})(?:[)\].,:;\"'!。，]|\s*$|\s*\n|\s+(?:-|because|since|as|is (?:the )?(?:correct|right|best|most))\b)"
 )
 _ECHO = 15
+_INTERJECTIONS = ("yes", "no", "right", "wow", "go", "不", "on", "one")  # "Right. How can I help?"
 _CUE = re.compile(
     r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|"
+    r"\b(?:command|text|speech|word|audio)s? (?:recogni[sz]ed|detected|spoken|heard)\s*:|"
     r"\b(?:command|spoken text|spoken command|spoken word|text|recogni[sz]ed speech|speech|transcription|answer|"
     r"says?|said|saying|return|speaker says|the word|keyword)\b\s*[:=]?|"
     r"指令是|命令是|说的是|是)\s*[\"'“「]?\s*(?:to )?$"
@@ -158,12 +121,14 @@ class Extractor:
         named = self._asserted(text, every)
         refuses = REFUSAL.search(_QUOTED.sub(" ", _blanked(text, named))) is not None
         named = _with_options(text, named, options)
-        if refuses:
-            named = _stated(text, named, every)
-        elif not self._named_only and not _is_short(text) and not ADVISES.search(text):
-            named = _about_recording(text, named, every) or self._listed(named)
-        elif not self._named_only and ADVISES.search(text):
-            named = _stated(text, named, every) or self._listed(named)
+        strictly = refuses or relevance.is_off_topic(text)
+        if refuses or (not self._named_only and (strictly or not relevance.is_short(text))):
+            words = relevance.mentioned_words(text)
+            named = [one for one in named if not any(start <= one.start < end for start, end in words)]
+            kept = self._relevant(text, named, every, refuses, strictly)
+            if not kept and not refuses and self._restated(text, named):
+                return Extraction("several", tuple(str(value) for value in distinct(named) if value))
+            named = kept
         named = choice.chosen(text, named, len(self.labels))
         found = [str(value) for value in distinct(named)]
         labels = tuple(label for label in found if label)
@@ -200,9 +165,26 @@ class Extractor:
             return [Mention(other, one.start, one.end) for one in every if one.value]
         return kept
 
-    def _listed(self, named: Sequence[Mention]) -> list[Mention]:
-        """The labels where an answer goes through nearly all of them, whatever it says there."""
-        return list(named) if len(distinct(named)) >= max(2, 0.6 * len(self.labels)) else []
+    def _relevant(
+        self, text: str, named: list[Mention], every: Sequence[Mention], refuses: bool, strictly: bool
+    ) -> list[Mention]:
+        """The mentions in clauses about the recording, or those that the answer announces, or all the options."""
+        spans = list(relevance.about_recording(_blanked(text, named if strictly else every), strictly))
+        kept = [one for one in named if any(start <= one.start < end for start, end in spans)]
+        if refuses:
+            spans = list(relevance.ventured(_blanked(text, named)))
+            return kept or [one for one in named if any(start <= one.start < end for start, end in spans)]
+        if kept and len(self.labels) > 2 and self._are_options(named):
+            return named  # the choice among the options may lie in any of its clauses
+        return kept or choice.concluded_in(text, named)
+
+    def _restated(self, text: str, named: Sequence[Mention]) -> bool:
+        """Whether an answer that says nothing of the recording goes through the options."""
+        spans = [span for span in choice.clauses(text) if relevance.restates_options(text[slice(*span)])]
+        return self._are_options([one for one in named if any(start <= one.start < end for start, end in spans)])
+
+    def _are_options(self, named: Sequence[Mention]) -> bool:
+        return len(distinct(named)) >= max(2, 0.6 * len(self.labels))
 
     def _is_named(self, text: str, start: int, end: int) -> bool:
         """Whether the stretch is the whole answer, is quoted, or follows words such as "the command is"."""
@@ -210,9 +192,24 @@ class Extractor:
         alone = not re.search(r"[^\W_]", before + after) or (
             "\n" in text and not re.search(r"[^\W_]", re.split("\n", before)[-1] + re.split("\n", after)[0])
         )
+        leads = (
+            not re.search(r"[^\W_]", before)
+            and re.match(r"[\"'”」》]?[.!。！]", after)
+            and text[start:end] not in _INTERJECTIONS
+            and not re.search(r"(?:^|\s)2[.)]\s", after)
+        )
         quoted = re.search(r"[\"'“「《]\s*$", before) and re.match(r"\s*[.,!?。！]?\s*[\"'”」》]", after)
         cued = _CUE.search(before) and re.match(r"\s*[\"'”」]?\s*(?:[.,!?。！，\n]|$)", after)
-        return bool(alone or quoted or cued)
+        return bool(alone or leads or quoted or cued or self._is_quoted_command(text, start, end))
+
+    def _is_quoted_command(self, text: str, start: int, end: int) -> bool:
+        """Whether the stretch stands among few words in quotes behind words such as "the command is"."""
+        for found in re.finditer(r"\"([^\"\n]*)\"|(?<!\w)'([^'\n]*)'(?!\w)", text):
+            words = found[1] or found[2] or ""
+            if found.start() < start and end < found.end() and len(words.split()) <= 4:
+                cued = _CUE.search(text[: found.start() + 1]) is not None
+                return cued and text[start:end] not in _INTERJECTIONS and len(self._found(words)) == 1
+        return False
 
     def _options(self, prompt: str) -> dict[str, str]:
         """Labels by the letters or numbers of the options that a text lists; empty where it lists fewer than two."""
@@ -234,8 +231,8 @@ def _bounded(form: str) -> str:
     parts = [re.escape(part) for part in re.split(r"[\s-]+", form) if part]
     is_range = re.fullmatch(r"\d+-\d+", form) is not None
     body = (r"\s*-\s*" if is_range else r"[\s-]+").join(parts)
-    left = rf"(?<![{_LETTER}])(?<!\d[.,])" if re.match(rf"[{_LETTER}]", form) else ""
-    right = rf"(?![{_LETTER}])(?![.,]\d*[1-9])(?![.,]0\d)" if re.search(rf"[{_LETTER}+]$", form) else ""
+    left = rf"(?<![{LETTER}])(?<!\d[.,])" if re.match(rf"[{LETTER}]", form) else ""
+    right = rf"(?![{LETTER}])(?![.,]\d*[1-9])(?![.,]0\d)" if re.search(rf"[{LETTER}+]$", form) else ""
     return f"{left}{body}{right}"
 
 
@@ -283,50 +280,3 @@ def _blanked(text: str, named: Sequence[Mention]) -> str:
     for one in named:
         text = text[: one.start] + "\0" * (one.end - one.start) + text[one.end :]
     return text
-
-
-def _is_short(text: str) -> bool:
-    """Whether the answer is hardly more than a label."""
-    chinese = len(re.findall(f"[{_CJK}]", text))
-    return chinese <= _SHORT_CHINESE and len(re.findall(rf"[{_LETTER}+'-]+", text)) <= _SHORT_WORDS
-
-
-def _about_recording(text: str, named: Sequence[Mention], every: Sequence[Mention]) -> list[Mention]:
-    """The labels in clauses about the recording, its speaker, or what the answer is; a bare label is such a clause."""
-    blanked = _blanked(text, every)
-    kept: list[Mention] = []
-    for start, end in clauses(text):
-        clause = blanked[start:end]
-        if _ABOUT.search(clause) or _is_short(clause):
-            kept += [one for one in named if start <= one.start < end]
-    return kept or choice.concluded_in(text, named)
-
-
-def _stated(text: str, named: Sequence[Mention], every: Sequence[Mention]) -> list[Mention]:
-    """The labels in clauses that do not refuse and state something of the recording."""
-    blanked = _blanked(text, named)
-    kept: list[Mention] = []
-    for start, end in clauses(text):
-        inside = [one for one in named if start <= one.start < end]
-        clause = blanked[start:end]
-        bare = not re.search(r"[^\W\d_]", clause.replace("\0", ""))
-        if inside and not REFUSAL.search(clause) and (bare or _STATES.search(clause)) and not GENERAL.search(clause):
-            kept += inside
-    return kept or _ventured(blanked, named)
-
-
-def _ventured(text: str, named: Sequence[Mention]) -> list[Mention]:
-    """The labels in the parts of refusing sentences that venture an answer."""
-    spans = list(ventured_spans(text))
-    return [one for one in named if any(start <= one.start < end for start, end in spans)]
-
-
-def ventured_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Spans of what refusing sentences venture behind a comma: "I can't be sure, probably male"."""
-    borders = [0, *(place for found in re.finditer(r"[,，;.。!?\n]", text) for place in found.span()), len(text)]
-    for start, end in zip(borders[::2], borders[1::2], strict=True):
-        part = text[start:end]
-        if part.startswith("那"):
-            continue  # "if …, then …"
-        if _VENTURES.search(part) and not REFUSAL.search(part) and not GENERAL.search(part):
-            yield start, end

@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llaso_model.evaluate import choice, negation, replies
+from llaso_model.evaluate import choice, negation, relevance, replies
 from llaso_model.evaluate.choice import GENERAL, Mention, clauses, distinct
-from llaso_model.evaluate.labels import ADVISES, Kind, ventured_spans, without_echo
+from llaso_model.evaluate.labels import Kind, without_echo
 from llaso_model.evaluate.refusals import PATTERN as REFUSAL
 from llaso_model.evaluate.replies import is_empty
 
@@ -100,6 +100,7 @@ _GENERAL_FACT = re.compile(
     re.DOTALL,
 )
 _NEIGHBOURS = 10  # "20 or 30" is a range, "20 or 60" are two answers
+_BETWEEN = re.compile(r"\b(?:between|from|ages?|aged|range|ranging)\b")
 _COMPARED = re.compile(
     r"\b(?:more|less|older|younger|higher|lower|greater|fewer|not over|no) than(?: about|"
     r" around)?\s*$"
@@ -149,7 +150,7 @@ def extract(
     if refuses:  # a number in what is said of something else is no answer
         parts = [text[start:end] for start, end in clauses(text)]
         kept = [part for part in parts if not REFUSAL.search(part) and not GENERAL.search(part)]
-        kept += [part[a:b] for part in parts if REFUSAL.search(part) for a, b in ventured_spans(part)]
+        kept += [part[a:b] for part in parts if REFUSAL.search(part) for a, b in relevance.ventured(part)]
         text = " . ".join(kept)
     values = _values(text, limits)
     if len(values) == 1:
@@ -187,7 +188,10 @@ def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
     if len(text.split()) > _SHORT:
         general = [span for span in clauses(text) if _GENERAL_FACT.search(text[slice(*span)])]
         mentions = [one for one in mentions if not any(start <= one.start < end for start, end in general)]
-    if ADVISES.search(text):  # numbers of how anybody could find out are no answer
+    beside = [span for span in clauses(text) if relevance.is_beside(text[slice(*span)])]
+    stated = [one for one in mentions if not any(start <= one.start < end for start, end in beside)]
+    mentions = stated if stated or relevance.is_off_topic(text) else mentions
+    if relevance.is_off_topic(text):  # numbers of how anybody could find out are no answer
         cued = _cued(text, mentions, (_CUED[0], _CUED[2]))
         mentions = choice.concluded_in(text, mentions) or (cued if len(distinct(cued)) == 1 else [])
     values = sorted({float(str(one.value)) for one in mentions})
@@ -214,6 +218,8 @@ def _mentions(text: str) -> list[Mention]:
     for match in _RANGE.finditer(text):
         low, high = float(match[1]), float(match[2])
         neighbours = high - low <= _NEIGHBOURS or not re.search(r"\b(?:or|y|和)\b|或|和", match[0])
+        if re.search(r"\band\b", match[0]) and not _BETWEEN.search(text, max(0, match.start() - 40), match.start()):
+            neighbours = high - low <= _NEIGHBOURS
         if _free(match, taken) and low < high and neighbours:
             found.append(Mention(f"{(low + high) / 2:g}", match.start(), match.end()))
             taken.append(match.span())

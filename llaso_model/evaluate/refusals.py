@@ -50,6 +50,9 @@ _INPUT = (
 _ENGLISH = (
     rf"\b{_CANNOT}{_ADVERBS}[\s,]+(?:{_VERBS})(?:ing|s)?\b",
     rf"\b{_CANNOT}{_ADVERBS}[\s,]+(?:have )?be(?:en)?{_ADVERBS}[\s,]+(?:{_FOUND})\b",
+    rf"\bi (?:can(?:not|'?t| not)|could(?:n't| not)){_ADVERBS}[\s,]+"
+    r"(?!(?:wait|help (?:but|\w+ing)|believe|imagine|stress|deny|rule|thank|agree|emphasi[sz]e|argue|complain|exclude|"
+    r"overstate|recommend|blame|afford|resist|get enough|say enough|be|have)\b)\w+\b",
     r"\bin(?:capable of|determinable|determinate|conclusive)\b|\bun(?:determined|determinable|identifiable)\b",
     r"\b(?:beyond|outside)(?: of)? (?:my|the scope of my) (?:\w+ )?(?:abilit|capabilit|scope|knowledge|expertise)",
     r"\b(?:i(?:'d| would) rather not|i(?:'d| would)? prefer not to|i must decline|i have no idea|no idea)\b",
@@ -86,10 +89,14 @@ _ENGLISH = (
     rf"detect|catch)\s+(?:\w+\s+){{0,3}}"
     rf"(?:{_INPUT})\b",
     r"\b(?:did(?:n't| not)|could(?:n't| not))\s+(?:quite\s+)?(?:catch|hear|understand|get)\s+(?:that|you|it|what)\b",
+    r"\b(?:please|(?:could|can|would) you(?: please)?) (?:\w+ly )?(?:clarify|specify|elaborate|rephrase|"
+    r"share (?:them|it|that|your|the|more|some|any))\b",
+    rf"\bif you (?:can |could )?(?:provide|share|give|tell|describe|clarify)\b[^.?!]{{0,40}}?\b(?:{_INPUT}|"
+    rf"it|that|title)\b|"
+    rf"\bdo you have (?:any |some )?(?:more |other |further )(?:{_INPUT})\b",
     r"\bnot (?:hearing|seeing|receiving)\b|\bno audio\b|\bisn't (?:any|an) audio\b",
     r"\btext[- ]based (?:ai|model|assistant|language|conversational|interface|virtual|chat)",
     r"\bi(?:'m| am) (?:just |only |simply )?an? (?:large |text |text-based )?(?:language model|ai\b|artificial)",
-    r"\bi am a voice assistant\b",
     r"\bas an? (?:ai|text|language model|voice assistant)\b",
     rf"\b(?:please|could you|can you|would you|can i|could i|may i|you(?:'d| would|'ll| will| can) (?:need|"
     rf"have) to|if you(?:'d like to| would like to| could| can))\b"
@@ -99,21 +106,20 @@ _ENGLISH = (
     rf"\b(?:i(?:'d|'ll| would| will)?|without|lack of)\s+(?:need |require |want )?(?:to (?:know|hear|see) )?(?:some |"
     rf"a bit |a little |much )?(?:more|additional|further|the|your)\s+(?:\w+\s+)?(?:{_INPUT})\b",
     r"(?<!that )(?<!which )\b(?:is|are|was|were|been|it's|be)\s+(?:not\s+(?:\w+ly )?|un)(?:specified|provided|"
-    r"mentioned|given|stated|available|disclosed|known|clear|indicated|possible)\b",
+    r"mentioned|given|stated|available|disclosed|known|clear|indicated|possible|determined(?! by)|identified|"
+    r"recorded)\b",
     r"\b(?:isn't|aren't|wasn't) (?:specified|provided|mentioned|given|stated|available|clear|indicated|possible|"
     r"enough)\b",
     r"\b(?:do(?:es)?n't|do not|does not) (?:provide|give|contain|include|specify|mention|indicate|state|have|"
-    r"reveal)\b[^.?!]{0,40}"
+    r"reveal)\b(?! any additional| additional)[^.?!]{0,40}"
     rf"\b(?:enough|sufficient|any|information|gender|age|accent|emotion|clues?|{_INPUT})\b",
     r"\b(?:impossible|difficult|hard|not possible|not easy|tricky|challenging|tough)(?: \w+)?(?: for (?:me|"
     r"anyone|us))? to "
     rf"(?:\w+ ){{0,2}}?(?:{_VERBS})\b",
-    r"\bnot (?:enough|sufficient) (?:information|context|data|audio)\b",
     r"\bi(?:'m| am) (?:not|un) ?(?:\w+ly |quite |too |100% )?(?:sure|certain|confident)\b|"
     r"\bi (?:\w+ )?do(?:n't| not) (?:\w+ly )?know\b",
     r"\bi can only (?:respond|provide|process|answer|communicate|help with)\b",
     r"\bi(?:'m| am) not (?:aware of|familiar with)\b",
-    r"\bcannot be determined\b|\bunable to determine\b",
     r"\bi(?:'d| would) (?:need|have to (?:hear|listen|know|see))\b",
 )
 _CHINESE = (
@@ -122,8 +128,8 @@ _CHINESE = (
     r"不(?:太)?(?:确定|知道|清楚)(?!或|和|、|的)",
     r"你?能(?:不能)?(?:再)?(?:提供|告诉我)[^。！]{0,20}吗",
     r"请(?:你|您)?(?:再)?(?:提供|告诉|描述|分享|上传|给|重复|说)",
-    r"(?<!如果)(?<!如果你)(?<!你)(?:提供|需要|告诉我)(?:一些|我)?更多(?!\w{0,4}吗)|"
-    r"更多(?:的)?(?:信息|上下文|背景|细节)(?!吗)",
+    r"(?<!如果)(?<!如果你)(?<!你)(?<!可以)(?:提供|需要|告诉我)(?:一些|我)?更多(?!\w{0,4}(?:吗|的话))|"
+    r"更多(?:的)?(?:信息|上下文|背景|细节)(?!吗|的话)",
     r"作为(?:一个)?(?:人工智能|语言模型|ai|文本|语音助手)",
     r"(?:很|较|比较|十分|非常|有点|有些)?难(?:以)?(?:直接|准确|确切)?(?:确定|判断|识别|分辨|辨别|辨认|界定|得出)|不好(?:判断|说|确定)|说不准|"
     r"看不出|不足以|信息不足|(?:并)?不(?:太)?(?:能|可能)(?:准确|直接)?(?:确定|判断)",
