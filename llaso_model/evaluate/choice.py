@@ -87,7 +87,8 @@ _WEAK = re.compile(
     r"a little|tinged|"
     r"(?:although|though|but) (?:it|there|this|he|she|they|the \w+) (?:\w+ )?(?:could|might|may)|at first|initially|"
     r"first glance|can't rule out|cannot (?:be )?rule|talking (?:to|about|with)|speaking (?:to|about|with)|says? to|"
-    r"addressing|refer\w* to(?! (?:is|are|was)\b)|mention\w*|above|below|outside|typical)\b|也有|略带|有点|带有|一些"
+    r"addressing|refer\w* to(?! (?:is|are|was)\b)|mention\w*|above|below|outside|typical|possible that)\b|"
+    r"也有|略带|有点|带有|一些"
 )
 _ASSERTS = re.compile(
     r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|"
@@ -100,27 +101,11 @@ _EVIDENT = re.compile(
     r"(?:[是为像属]|听起来)\W*$|(?:es|est|ist|é|è|เป็น)(?: una?| une?| eine?| uma?)?\s*[\"']?$|"
     r"\bindicat\w+(?: an?| the)?\s*$|\b(?:a|an|the|is|has|hear|sounds?) (?:\w+ )?[\"']?$"
 )
-_GENERALITY = re.compile(
-    r"\b(?:typically|usually|generally|often|such as|for example|for instance|e\.g|tends? to|whether|"
-    r"commonly|in general|"
-    r"compared (?:to|with)|would (?:typically|usually|have|sound|suggest|indicate)|normally|ranges? from|"
-    r"if)\b|是否|例如|比如|通常|一般"
-)
-GENERAL = re.compile(
-    r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|"
-    r"systems?|if(?! i\b| we\b| forced| pressed| you insist| anything))\b|是否|还是|或者|例如|比如|"
-    r"如果(?!一定|必须|非要|要我)|"
-    r"假如|\bsi (?:es|la)\b|\bob\b"
-)
 _ASKS = re.compile(
     r"^\W*(?:(?:the |your )?(?:question|prompt|instruction|task|q)\s*:)?\W*(?:is|are|was|does|do|did|could|"
     r"can|would|should|"
     r"which|what|who|whose|how|whether|or|identify|determine|classify|choose|select|¿|est-ce|ist|es|est|is it|so)\b|"
     r"吗\s*[?？]|是否|还是|哪"
-)
-_PROMPTED = re.compile(
-    r"^\W*(?:the |your )?(?:question|prompt|instruction|task|options?|choices|user|q|题目|"
-    r"问题|选项)\s*(?:is |are )?:"
 )
 _CHOICES = re.compile(
     r"\b(?:between|among|amongst|of|from|out of|whether|options?|choices?|labels?|categor(?:y|ies)|classes|"
@@ -194,7 +179,7 @@ def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[
         if concluded is not None:
             left = concluded
             break
-    for narrow in (_corrected, _bare, _not_general, _so, _no_reason, _preferred, _asserted):
+    for narrow in (_corrected, _bare, _so, _no_reason, _preferred, _asserted):
         if len(distinct(left)) < 2:
             return left
         left = narrow(text, left) or left
@@ -246,9 +231,7 @@ def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[
         sentence = text[start:end]
         inside = [one for one in mentions if start <= one.start < end]
         ends_in_question = re.search(r"[?？][\"')]*\s*$", sentence) is not None
-        if inside and (
-            _PROMPTED.search(sentence) or (ends_in_question and (len(distinct(inside)) > 1 or _ASKS.search(sentence)))
-        ):
+        if inside and (ends_in_question and (len(distinct(inside)) > 1 or _ASKS.search(sentence))):
             asked.update(inside)
         start = end
     for run in runs(text, mentions):
@@ -318,12 +301,6 @@ def _bare(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     if not re.search(r"[^\W_]", text[: first.start]) and _LEADS.match(text, first.end) and first not in alone:
         alone.append(first)
     return alone
-
-
-def _not_general(text: str, mentions: Sequence[Mention]) -> list[Mention]:
-    spans = [(start, end) for start, end in clauses(text) if _GENERALITY.search(text[start:end])]
-    left = [one for one in mentions if not any(start <= one.start < end for start, end in spans)]
-    return left if any(_is_evident(text, one) for one in left) else []
 
 
 def _corrected(text: str, mentions: Sequence[Mention]) -> list[Mention]:

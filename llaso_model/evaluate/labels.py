@@ -8,8 +8,9 @@ The rule, in order:
    form first, so that "Northern Irish" is not also "Irish" and "female" is not "male". What a set ignores is masked.
    Where the prompt letters or numbers its options, the letter or number given as the answer names the option.
 3. A denied label ("not male", "rather than male") is not named; with two labels it names the other one.
-4. In a long answer labels count only in clauses about the recording, its speaker or the answer: a story in which a
-   Scottish dish or a boy occurs names no accent and no gender. In one that refuses, the clause must state something.
+4. In a long answer labels count only in clauses about the recording, its speaker or the answer, not in advice, plans,
+   definitions or talk of words (:mod:`relevance`): a story in which a Scottish dish or a boy occurs names no accent and
+   no gender. Where nothing is said of the recording, nearly all of the options together are *several*.
 5. Where an answer has several labels, those count that it gives as its answer (:mod:`choice`).
 6. One distinct label: *one*; more: *several*; none: *refusal* or *none*.
 """
@@ -121,11 +122,10 @@ class Extractor:
         named = self._asserted(text, every)
         refuses = REFUSAL.search(_QUOTED.sub(" ", _blanked(text, named))) is not None
         named = _with_options(text, named, options)
-        strictly = refuses or relevance.is_off_topic(text)
-        if refuses or (not self._named_only and (strictly or not relevance.is_short(text))):
+        if refuses or (not self._named_only and not relevance.is_short(text)):
             words = relevance.mentioned_words(text)
             named = [one for one in named if not any(start <= one.start < end for start, end in words)]
-            kept = self._relevant(text, named, every, refuses, strictly)
+            kept = self._relevant(text, named, every, refuses)
             if not kept and not refuses and self._restated(text, named):
                 return Extraction("several", tuple(str(value) for value in distinct(named) if value))
             named = kept
@@ -165,11 +165,9 @@ class Extractor:
             return [Mention(other, one.start, one.end) for one in every if one.value]
         return kept
 
-    def _relevant(
-        self, text: str, named: list[Mention], every: Sequence[Mention], refuses: bool, strictly: bool
-    ) -> list[Mention]:
+    def _relevant(self, text: str, named: list[Mention], every: Sequence[Mention], refuses: bool) -> list[Mention]:
         """The mentions in clauses about the recording, or those that the answer announces, or all the options."""
-        spans = list(relevance.about_recording(_blanked(text, named if strictly else every), strictly))
+        spans = list(relevance.about_recording(_blanked(text, named if refuses else every), refuses))
         kept = [one for one in named if any(start <= one.start < end for start, end in spans)]
         if refuses:
             spans = list(relevance.ventured(_blanked(text, named)))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llaso_model.evaluate import choice, negation, relevance, replies
-from llaso_model.evaluate.choice import GENERAL, Mention, clauses, distinct
+from llaso_model.evaluate.choice import Mention, clauses, distinct
 from llaso_model.evaluate.labels import Kind, without_echo
 from llaso_model.evaluate.refusals import PATTERN as REFUSAL
 from llaso_model.evaluate.replies import is_empty
@@ -87,7 +87,7 @@ _OF_OTHER_THINGS = re.compile(
     rf"hertz\b|khz\b|db\b|dbfs\b|bpm\b|"
     rf"ms\b|milliseconds?\b|seconds?\b|secs?\b|(?<=\s)s\b|minutes?\b|cents?\b|bits?\b|semitones?\b|"
     rf"octaves?\b|words?\b|times?\b|people\b|"
-    rf"speakers?\b|out of \d+|赫兹|分贝|秒|分钟|个人|次)|"
+    rf"speakers?\b|out of \d+|千?赫兹|分贝|秒|分钟|个人|次)|"
     rf"(?<![a-z0-9])[a-g](?:[#♯♭b]|\s?sharp|\s?flat)?-?\d(?![\d.]\d|\d)|[a-g](?:#|♯|♭)|"
     rf"\b(?:channel|track|step|option|octave|example|figure|part|version|gpt|chapter|question)\s*(?:-|#|"
     rf"no\.?|is|number)?\s*\d+(?:\.\d+)?|\d\s*/\s*\d+|(?:±|\+/-)\s*\d+"
@@ -149,7 +149,7 @@ def extract(
     text = _digits(_plain(text))
     if refuses:  # a number in what is said of something else is no answer
         parts = [text[start:end] for start, end in clauses(text)]
-        kept = [part for part in parts if not REFUSAL.search(part) and not GENERAL.search(part)]
+        kept = [part for part in parts if not REFUSAL.search(part) and not relevance.GENERAL.search(part)]
         kept += [part[a:b] for part in parts if REFUSAL.search(part) for a, b in relevance.ventured(part)]
         text = " . ".join(kept)
     values = _values(text, limits)
@@ -190,8 +190,8 @@ def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
         mentions = [one for one in mentions if not any(start <= one.start < end for start, end in general)]
     beside = [span for span in clauses(text) if relevance.is_beside(text[slice(*span)])]
     stated = [one for one in mentions if not any(start <= one.start < end for start, end in beside)]
-    mentions = stated if stated or relevance.is_off_topic(text) else mentions
-    if relevance.is_off_topic(text):  # numbers of how anybody could find out are no answer
+    mentions = stated if stated or relevance.tells_how(text) else mentions
+    if relevance.tells_how(text):  # numbers of how anybody could find out are no answer
         cued = _cued(text, mentions, (_CUED[0], _CUED[2]))
         mentions = choice.concluded_in(text, mentions) or (cued if len(distinct(cued)) == 1 else [])
     values = sorted({float(str(one.value)) for one in mentions})

@@ -38,7 +38,7 @@ _ADVERBS = (
 _CANNOT = (
     r"(?:can(?:not|'?t| not| neither)|could(?:n't| not)|won't|will not|would(?:n't| not) (?:want|like) to|"
     r"(?:not|n't)(?:\s+\w+ly)? (?:able|possible|feasible|comfortable|willing|qualified|allowed|permitted|supposed|"
-    r"in a position) (?:for me |for us )?to|unable(?: for me)? to|un\w+ly to be able to|"
+    r"in a position) (?:for me |for us )?to|(?<!being )unable(?: for me)? to|un\w+ly to be able to|"
     r"(?:fail|fails|failed|struggle|struggling|decline|refuse) to|(?:no|any) (?:\w+ )?(?:way|means|method|possibility) "
     r"(?:for me )?(?:to|of)|may not be able to|might not be able to)"
 )
@@ -63,7 +63,7 @@ _ENGLISH = (
     r"sufficient|adequate) "
     r"(?:\w+ )?(?:information|context|data|audio|details?|evidence|cues?|clues?|input|to (?:determine|tell|"
     r"say|go on))\b",
-    r"\bi(?:'ll| will) need (?:to know|to hear|some|more|the)\b",
+    r"\bi(?:'ll| will) need (?:to know|to hear|some|more|the)\b(?! time)",
     r"\bgive me (?:\w+ ){0,3}(?:details?|information|context)\b",
     r"\b(?:no|any) (?:\w+ )?(?:indication|information|mention|clues?|evidence|cues?|hints?) (?:of|about|on|"
     r"regarding|as to|"
@@ -124,7 +124,7 @@ _ENGLISH = (
 )
 _CHINESE = (
     r"无法|没办法|没法|未能|不能(?:直接|够|真正|准确)?(?:听|判断|识别|处理|分析|确定|回答|提供|访问|播放|完成|做|理解|给)",
-    r"需要知道[^。]{0,30}才能",
+    r"需要知道[^。]{0,30}才能|[你您]需要(?:提供|告诉)",
     r"不(?:太)?(?:确定|知道|清楚)(?!或|和|、|的)",
     r"你?能(?:不能)?(?:再)?(?:提供|告诉我)[^。！]{0,20}吗",
     r"请(?:你|您)?(?:再)?(?:提供|告诉|描述|分享|上传|给|重复|说)",

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llaso_model.evaluate.choice import GENERAL, clauses, sentences
+from llaso_model.evaluate.choice import clauses, sentences
 from llaso_model.evaluate.refusals import PATTERN as REFUSAL
 
 CJK = r"\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f"
 LETTER = r"a-z0-9\u00df-\u024f\u0370-\u052f"  # scripts whose words stand apart
 _SHORT_WORDS, _SHORT_CHINESE = 6, 12
 _THING = (
-    r"speaker|voice|person|accent|dialect|emotion|gender|sex|age|audio|clip|recording|sample|utterance|sentence|"
+    r"speaker|voice|person|accent|dialect|variety|varieties|emotion|gender|sex|age|audio|clip|recording|sample|utterance|sentence|"
     r"instrument|sound|tone|pitch|velocity|intensity|label|answer|category|classification|speech|intent|identity|"
     r"mood|sentiment|feeling|source|note|conversation|dialogue|dialog|age group|option|description|passage|segment|"
     r"delivery|statement|intonation|pronunciation|tempo|number|value|command|word|singer|performer"
@@ -42,7 +42,7 @@ _ABOUT = re.compile(  # \0 stands where a label was
     r"most|correct|right|likely|"
     r"likeliest|dominant|primary|main|closest|clear|evident|my|present|(?:good|great|excellent|"
     r"solid) (?:choice|option))\b|"
-    r"\b(?:s?he|they)(?:'s|'re| is| are) (?:from|a|an|in|likely|probably|speaking|feeling|\0)|"
+    r"\b(?:s?he|they)(?:'s|'re| is| are) (?:[\w-]+ ){0,3}\0|"
     r"\byou(?:'re| are) (?:in|a|an|between|from|feeling|likely|probably|\0)|\bsomeone (?:aged|in|from|who)\b|"
     r"\b(?:speak|speaks|speaking|talking|sings?|singing|spoken|performed|said|sung|played|produced|generated) "
     r"(?:with|in|by|on)\b|\bexpresse[sd]\b|\bconveyed\b|"
@@ -57,12 +57,11 @@ _ABOUT = re.compile(  # \0 stands where a label was
     r"голос|говор|звуч|эмоци|аудио|акцент|話者|話し手|感情|アクセント|楽器|화자|목소리|음성|성별|감정|억양|악기|"
     r"เสียง|ผู้พูด|คนพูด|พูด|เพศ|อายุ|อารมณ์|สำเนียง|คลิป|เครื่องดนตรี"
 )
-_STATES = re.compile(
-    r"\b(?:(?:speaker|voice|accent|emotion|clip|instrument|sound|tone|recording|label|option)s?|person|gender|age|it|"
-    r"this|that|audio|sample|she|he|they|intensity|speech|answer|guess|pitch|conclusion|estimate|category|source)\b.*"
-    r"\b(?:is|are|was|be|sounds?|seems?|appears?|likely|probably|has|have)\b|'s\b|"
-    r"\bi(?:'d| would| think| guess| believe| feel)\b|:\s*\"?\0+\W*$|\bmost likely\b|\bprobably\b|"
-    r"[是为像属于][^,。]{0,4}\0|我(?:觉得|猜|感觉)|听起来|可能|应该|大概"
+GENERAL = re.compile(
+    r"\b(?:typically|usually|generally|often|such as|for example|(?<!sounds )like|whether|either|can help|tools?|"
+    r"systems?|if(?! i\b| we\b| forced| pressed| you insist| anything))\b|是否|还是|或者|例如|比如|"
+    r"如果(?!一定|必须|非要|要我)|"
+    r"假如|\bsi (?:es|la)\b|\bob\b"
 )
 _PERCEIVED = r"say|hear|tell|call|describe|notice|conclude|guess|assume|estimate|classify|identify|label|see|infer"
 _IMPERATIVE = re.compile(
@@ -77,19 +76,15 @@ _ADVICE = re.compile(
     r"\bit(?:'s| is) (?:also |always )?(?:important|essential|crucial|helpful|best|okay|ok|a good idea|worth|"
     r"necessary|recommended|natural|common) (?:to|that)\b|\bwould sound like\b|"
     r"\b(?:one|another|a common|the best) (?:approach|way|method|strategy)\b|可以(?:尝试|试试|先|通过|使用)|建议|"
-    r"(?:^|,)\W*if (?:it|its|he|she|they|someone|multiple|the (?:speaker|audio|voice))\b|"
+    r"(?:^|,)\W*if (?:it|its|he|she|they|someone|multiple|the|there)\b|"
     r"^\W*if you\b(?! (?:insist|listen|ask)\b)"
 )
 _PLAN = re.compile(
     r"\b(?:i|we)(?:'ll| will| can| could|'m going to| aim to| would be happy to)(?: also| then| only| just)* "
     r"(?:analy[sz]e|provide|create|generate|compile|help|assist|look|compare|search|design|develop|write|use|check|"
     r"need|try|do|explain|offer|include|build|detect|respond|focus|listen)\b|"
-    r"\b(?:determine|identify|verify|check|see|tell|decide|assess|know) (?:if|whether)\b|\bwhen you\b"
-)
-_OTHERS = re.compile(
-    r"\b(?:system|model|tool|software|algorithm|researchers?|study|studies|team|users?|people|listeners)\b[^.]{0,40}?"
-    r"\b(?:will|can|could|may|might|aims?|analy[sz]es?|detects?|categori[sz]es?|classif(?:y|ies)|determines?|uses?|"
-    r"needs?|showed|found|examined)\b"
+    r"\b(?:determin|identif|verif|check|see|tell|decid|assess|know)\w* (?:if|whether)\b|\bwhen you\b|"
+    r"^\W*(?:do |did |are )?you (?:mean|asking|talking|referring|thinking)\b"
 )
 _GENERALLY = re.compile(
     r"\b(?:typically|often|usually|generally|commonly|tends? to|in general|such as|for example|for instance|"
@@ -97,7 +92,6 @@ _GENERALLY = re.compile(
     r"通常|一般|例如|比如"
 )
 _TERM = re.compile(r"\b(?:terms?|words?|phrases?)(?:,? (?:such as|like|of))? [\"']")
-_SUCH = re.compile(r"\b(?:words|phrases|terms),? (?:such as|like) [^.\n\"]*")
 _QUOTED = re.compile(r"\"[^\"\n]*\"")
 _DEFINES = re.compile(
     r"^\W*(?:the |an? )?(?:[\w'-]+ ){0,2}?\0+(?: [()\"'\w\0-]+){0,6}? "
@@ -117,11 +111,6 @@ _ANAPHOR = re.compile(
     r"^\W*(?:(?:\w+ly|also|instead|then),? )?(?:it|they|these|this|those|he|she)\b(?! (?:\w+ly )?(?:sounds?|"
     r"seems?|appears?)\b)"
 )
-_WISH = re.compile(
-    r"^\W*(?:you mean|(?:are )?you (?:asking|talking|referring|thinking|describing))\b|"
-    r"\b(?:it|that) (?:sounds|seems|looks) like you(?:'re| are|'ve| have| might be| may be| want| need)"
-    r"(?! (?:\w+ )?(?:feeling|speaking|happy|sad|angry|excited|a|an|in|from|between|\0))"
-)
 _HOW_TO = re.compile(
     r"\bto (?:determine|identify|classify|tell|estimate|distinguish|decide|find out|detect|check|assess|"
     r"recogni[sz]e|analy[sz]e)\b[^.!?\n]{0,160},? (?:you|one|we) (?:can|could|may|might|would|should|need|will)\b"
@@ -133,15 +122,15 @@ _VENTURES = re.compile(
 )
 
 
-def is_off_topic(text: str) -> bool:
-    """Whether the answer as a whole says how anybody could find out, or what the user seems to want."""
-    return _WISH.search(text) is not None or _HOW_TO.search(text) is not None
+def tells_how(text: str) -> bool:
+    """Whether the answer tells how anybody could find out."""
+    return _HOW_TO.search(text) is not None
 
 
-def about_recording(text: str, strictly: bool) -> Iterator[tuple[int, int]]:
+def about_recording(text: str, refuses: bool) -> Iterator[tuple[int, int]]:
     """Spans of the clauses about the recording. ``text`` has \\0 where a label was.
 
-    Strictly: where the answer refuses or talks of something else, a clause must state what it says, not suppose it.
+    Where the answer refuses, a clause must not refuse itself, and being short is not enough.
     """
     was_beside = False
     for start, end in clauses(text):
@@ -152,10 +141,9 @@ def about_recording(text: str, strictly: bool) -> Iterator[tuple[int, int]]:
         if beside:
             continue
         about = bare or _ABOUT.search(clause) is not None
-        if strictly:
-            stated = bare or (about and _STATES.search(clause) is not None)
-            about = stated and not (REFUSAL.search(clause) or GENERAL.search(clause))
-        if about or (not strictly and is_short(clause)):
+        if refuses:
+            about = about and not (REFUSAL.search(clause) or GENERAL.search(clause))
+        if about or (not refuses and is_short(clause)):
             yield start, end
 
 
@@ -170,7 +158,7 @@ def is_beside(clause: str) -> bool:
     if any(act.search(clause) for act in (_IMPERATIVE, _ADVICE, _PLAN)):
         return True
     given = _GIVEN.search(clause) is not None
-    return not given and any(act.search(clause) for act in (_WISH, _GENERALLY, _DEFINES, _OTHERS))
+    return not given and any(act.search(clause) for act in (_GENERALLY, _DEFINES))
 
 
 def ventured(text: str) -> Iterator[tuple[int, int]]:
@@ -186,7 +174,7 @@ def ventured(text: str) -> Iterator[tuple[int, int]]:
 
 def mentioned_words(text: str) -> list[tuple[int, int]]:
     """Spans of words that are spoken of as words: 'words such as "low" and "high"'."""
-    spans = [found.span() for found in _SUCH.finditer(text)]
+    spans: list[tuple[int, int]] = []
     for start, end in sentences(text):
         if _TERM.search(text, start, end):
             spans += [found.span() for found in _QUOTED.finditer(text, start, end)]
