@@ -11,18 +11,21 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from llaso_data import archive, storage
-from llaso_data.decoders import Track, open_track
+from llaso_data.decoders import Block, Track, open_track
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.mixing import FULL_SCALE as FULL_SCALE
+from llaso_data.mixing import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
+from llaso_data.mixing import Balance, Channels, Lane, named
+from llaso_data.mixing import Pcm as Pcm
+from llaso_data.mixing import to_int16 as to_int16
 from llaso_data.records import digest
 
-SAMPLE_RATE_HZ = 16_000
-FULL_SCALE = 32_768  # int16 −32768 is −1.0
 SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there
 _FRAME_SAMPLES = SAMPLE_RATE_HZ // 100
 SILENCE_DBFS = -120.0  # what `level` says of digital silence
@@ -37,17 +40,23 @@ AUDIO_EXTENSIONS = frozenset((
 """Extensions, lower case and without dot, of what a folder is searched for; content decides how a file is read."""
 # fmt: on
 
-Pcm = npt.NDArray[np.int16]
+Span = tuple[float | None, float | None] | tuple[float | None, float | None, Channels | None]
+"""Start and end in seconds, None for the file's own; and which of its channels are averaged, None for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a file says of itself. ``duration_s`` is None where it does not say; ``codec`` is like ``wav/pcm_16``."""
+    """What a file says of itself. ``duration_s`` is None where it does not say; ``codec`` is like ``wav/pcm_16``.
+
+    ``taken`` has for each span the channel that was taken in the place of an average that cancels, or None; it is empty
+    where no span has one.
+    """
 
     duration_s: float | None
     sampling_rate_hz: int
     channels: int
     codec: str
+    taken: tuple[int | None, ...] = ()
 
 
 @contextmanager
@@ -95,14 +104,19 @@ def decode(
     start_s: float | None = None,
     end_s: float | None = None,
     max_duration_s: float | None = None,
+    channels: Channels | None = None,
 ) -> tuple[Pcm, Probe]:
     """16 kHz mono PCM, shape (samples,), of a file or of ``start_s``–``end_s`` of it.
 
+    Channels are averaged, all or those of ``channels``, counted from 0. Where they cancel, as two in antiphase do, the
+    louder is taken, else the first, and ``Probe.taken`` says which.
+
     The span is ``[round(start_s * 16000):round(end_s * 16000)]`` of the whole file's PCM. Raises AudioError:
     ``missing``, ``unreadable``, ``empty``, ``truncated`` (less came out than the file states), ``not_finite``
-    (NaN or infinite samples), ``span_outside``, ``too_long`` (the result would exceed ``max_duration_s``).
+    (NaN or infinite samples), ``span_outside``, ``too_long`` (the result would exceed ``max_duration_s``),
+    ``bad_channel`` (the file has no such channel).
     """
-    pieces, found = decode_spans(uri, member, [(start_s, end_s)], max_duration_s)
+    pieces, found = decode_spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
     if isinstance(pieces[0], AudioError):
         raise pieces[0]
     return pieces[0], found
@@ -111,18 +125,40 @@ def decode(
 def decode_spans(
     uri: str,
     member: str | None,
-    spans: Sequence[tuple[float | None, float | None]],
+    spans: Sequence[Span],
     max_duration_s: float | None = None,
+    *,
+    as_mixed: bool = False,
 ) -> tuple[list[Pcm | AudioError], Probe]:
     """Many spans of one file in one decoding pass; each gives its PCM or its own AudioError.
+
+    Spans whose channels cancel are decoded in a second pass, but with ``as_mixed``: then they are averaged all the
+    same, as what was once decoded so.
 
     A span that ends before a fault in the file is not hurt by it. Raises AudioError where the file cannot
     be opened at all. ``Probe.duration_s`` is what was decoded when the pass reached the end, else what the
     file states.
     """
     label = name_of(uri, member)
-    with open_audio(uri, member) as file, open_track(file, label) as track:
-        return _decode(track, label, spans, max_duration_s)
+
+    def once(some: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
+        with open_audio(uri, member) as file, open_track(file, label) as track:
+            return _decode(track, label, some, max_duration_s)
+
+    return once(spans) if as_mixed else uncancelled(once, spans)
+
+
+def uncancelled(
+    once: Callable[[Sequence[Span]], tuple[list[Pcm | AudioError], Probe]], spans: Sequence[Span]
+) -> tuple[list[Pcm | AudioError], Probe]:
+    """What ``once`` decodes of the spans; those whose channels cancel once more, of one channel."""
+    pieces, found = once(spans)
+    taken = [(number, channel) for number, channel in enumerate(found.taken) if channel is not None]
+    if taken:
+        again, _ = once([(spans[number][0], spans[number][1], (channel,)) for number, channel in taken])
+        for (number, _), piece in zip(taken, again, strict=True):
+            pieces[number] = piece
+    return pieces, found
 
 
 def decode_bytes(data: bytes, name: str = "") -> Pcm:
@@ -131,8 +167,12 @@ def decode_bytes(data: bytes, name: str = "") -> Pcm:
     Raises AudioError as :func:`decode` does.
     """
     label = name or "audio"
-    with open_track(io.BytesIO(data), label) as track:
-        piece = _decode(track, label, [(None, None)], None)[0][0]
+
+    def once(spans: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
+        with open_track(io.BytesIO(data), label) as track:
+            return _decode(track, label, spans, None)
+
+    piece = uncancelled(once, [(None, None)])[0][0]
     if isinstance(piece, AudioError):
         raise piece
     return piece
@@ -201,7 +241,7 @@ def _probe(track: Track) -> Probe:
 
 
 def _decode(
-    track: Track, label: str, spans: Sequence[tuple[float | None, float | None]], max_duration_s: float | None
+    track: Track, label: str, spans: Sequence[Span], max_duration_s: float | None
 ) -> tuple[list[Pcm | AudioError], Probe]:
     parts: list[list[Pcm]] = [[] for _ in spans]
     faults, found = pass_spans(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
@@ -211,88 +251,74 @@ def _decode(
 def pass_spans(
     track: Track,
     label: str,
-    spans: Sequence[tuple[float | None, float | None]],
+    spans: Sequence[Span],
     max_duration_s: float | None,
     take: Callable[[int, Pcm], None],
 ) -> tuple[list[AudioError | None], Probe]:
     """Decode once and hand out what lies in each span, as it comes: ``take(number of the span, samples)``.
 
-    A span with an AudioError in the result is to be forgotten, whatever was handed out of it. Without spans nothing is
-    decoded.
+    A span with an AudioError in the result is to be forgotten, whatever was handed out of it. So is one with a channel
+    in ``Probe.taken``: the average that was handed out cancels. Without spans nothing is decoded.
     """
-    slices = [_Slice.of(start_s, end_s, max_duration_s, label) for start_s, end_s in spans]
-    fault: AudioError | None = None
-    position = 0
     found = _probe(track)
     if not spans:
         return [], found
-    try:
-        for block in _to_16k(track, label):
-            for number, piece in enumerate(slices):
-                part = piece.part(position, block, max_duration_s, label)
+    slices = [_Slice.of(*span[:2], max_duration_s, label) for span in spans]
+    lanes: dict[Channels | None, tuple[Lane, list[int]]] = {}
+    for number, span in enumerate(spans):
+        channels = tuple(span[2]) if len(span) > 2 and span[2] is not None else None
+        lanes.setdefault(channels, (Lane(track, channels, label), []))[1].append(number)
+
+    def hand_out(lane: Lane, numbers: Sequence[int], came: Sequence[Pcm]) -> None:
+        for block in came:
+            for number in numbers:
+                part = slices[number].part(lane.position, block, max_duration_s, label)
                 if part is not None:
                     take(number, part)
-            position += len(block)
-            if all(piece.done(position) for piece in slices):
+            lane.position += len(block)
+
+    fault: AudioError | None = None
+    try:
+        for block in track.blocks:
+            before_s = track.decoded_s - len(block) / track.rate_hz
+            for lane, numbers in lanes.values():
+                if lane.fault is not None or all(slices[number].done(lane.position) for number in numbers):
+                    continue
+                try:
+                    chosen, mono, came = lane.take(track, block)
+                except AudioError as error:
+                    lane.fault = error
+                    continue
+                if chosen.shape[1] > 1:
+                    for number in numbers:
+                        slices[number].weigh(before_s, track.rate_hz, chosen, mono)
+                hand_out(lane, numbers, came)
+            if all(
+                lane.fault is not None or slices[number].done(lane.position)
+                for lane, numbers in lanes.values()
+                for number in numbers
+            ):
                 break
         else:
+            for lane, numbers in lanes.values():
+                hand_out(lane, numbers, [] if lane.fault is not None else lane.rest())
             found = replace(found, duration_s=track.decoded_s)
             if not track.decoded_s:
                 fault = AudioError("empty", f"{label}: no audio in it")
     except AudioError as error:
         fault = error
-    return [piece.verdict(position, fault, label) for piece in slices], found
-
-
-def _to_16k(track: Track, label: str) -> Iterator[Pcm]:
-    """The track's blocks as 16 kHz mono int16, rounded to nearest and clipped."""
-    stream, link = _resampler(track), 0
-    for block in track.blocks:
-        if track.link != link:
-            yield from _rest(stream)
-            stream, link = _resampler(track), track.link
-        mono = _mean(block)
-        if not np.isfinite(mono).all():
-            detail = f"{label}: NaN or infinite samples before {track.decoded_s:.2f} s; export it again"
-            raise AudioError("not_finite", detail)
-        yield to_int16(mono if stream is None else stream.resample_chunk(mono))
-    yield from _rest(stream)
-
-
-def _resampler(track: Track) -> Any:
-    """To 16 kHz; None where nothing is to be done."""
-    if track.rate_hz == SAMPLE_RATE_HZ:
-        return None
-    import soxr
-
-    return soxr.ResampleStream(track.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-
-
-def _rest(stream: Any) -> Iterator[Pcm]:
-    if stream is not None:
-        yield to_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-
-
-def _mean(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The mean over channels of (frames, channels), added channel by channel: the same sum on every machine."""
-    if block.shape[1] == 1:
-        return np.ascontiguousarray(block[:, 0])
-    total: npt.NDArray[np.float32] = block[:, 0].copy()
-    for channel in range(1, block.shape[1]):
-        total += block[:, channel]
-    total /= np.float32(block.shape[1])
-    return total
+    faults: list[AudioError | None] = [None] * len(spans)
+    taken: list[int | None] = [None] * len(spans)
+    for channels, (lane, numbers) in lanes.items():
+        for number in numbers:
+            faults[number] = slices[number].verdict(lane.position, lane.fault or fault, label)
+            taken[number] = named(channels, slices[number].balance.taken()) if faults[number] is None else None
+    return faults, found if all(channel is None for channel in taken) else replace(found, taken=tuple(taken))
 
 
 def scaled(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     """16-bit samples as float32 from -1 to 1, exact."""
     return cast("npt.NDArray[np.float32]", pcm.astype(np.float32) / np.float32(FULL_SCALE))
-
-
-def to_int16(samples: npt.NDArray[np.float32]) -> Pcm:
-    """Samples from -1 to 1 as 16-bit ones, rounded and clipped."""
-    scaled = np.rint(samples * np.float32(FULL_SCALE))
-    return cast(Pcm, np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))
 
 
 class _Slice:
@@ -303,6 +329,7 @@ class _Slice:
         self.end = end
         self.fault = fault
         self.samples = 0
+        self.balance = Balance()
 
     @classmethod
     def of(cls, start_s: float | None, end_s: float | None, max_duration_s: float | None, label: str) -> _Slice:
@@ -320,6 +347,13 @@ class _Slice:
 
     def done(self, position: int) -> bool:
         return self.fault is not None or (self.end is not None and self.end <= position)
+
+    def weigh(self, before_s: float, rate_hz: int, block: Block, mono: npt.NDArray[np.float32]) -> None:
+        """Count the energies of what belongs to the span of (frames, channels) that begin at ``before_s``."""
+        first = max(0, round((self.start / SAMPLE_RATE_HZ - before_s) * rate_hz))
+        last = len(block) if self.end is None else round((self.end / SAMPLE_RATE_HZ - before_s) * rate_hz)
+        if first < last and self.fault is None:
+            self.balance.add(block[first:last], mono[first:last])
 
     def part(self, position: int, block: Pcm, max_duration_s: float | None, label: str) -> Pcm | None:
         """What of a block at ``position`` belongs to the span."""

@@ -132,13 +132,14 @@ def answer(request: list[Any], pipe: Pipe) -> dict[str, Any]:
     if any(fault is not None and _lacked_memory(fault) for fault in faults):
         return {"memory": True}
     named = {str(span): [fault.reason, fault.detail] for span, fault in enumerate(faults) if fault is not None}
-    return {"faults": named, "probe": [probe.duration_s, probe.sampling_rate_hz, probe.channels, probe.codec]}
+    said = [probe.duration_s, probe.sampling_rate_hz, probe.channels, probe.codec, probe.taken]
+    return {"faults": named, "probe": said}
 
 
 def _decode(
     uri: str,
     member: str | None,
-    spans: list[tuple[float | None, float | None]],
+    spans: list[audio.Span],
     max_duration_s: float | None,
     data: bytes | None,
     pipe: Pipe,

@@ -7,9 +7,9 @@ many files in one thread.
 from __future__ import annotations
 
 from llaso_data import sandbox
-from llaso_data.audio import Pcm, Probe
+from llaso_data.audio import Pcm, Probe, Span
 from llaso_data.errors import AudioError
-from llaso_data.sandbox import Span
+from llaso_data.records import Source
 
 STALL_S = 120.0
 MEMORY_MB = 2048
@@ -27,6 +27,13 @@ def decode(
     """As :func:`llaso_data.audio.decode`. Raises AudioError, also ``stuck``, ``too_much_memory`` and ``crashed``."""
     (found,), probe = _spans(uri, member, [(start_s, end_s)], max_duration_s)
     return _whole(found), probe
+
+
+def decode_source(source: Source, max_duration_s: float | None = None) -> Pcm:
+    """The very sound that a record points to: its file, span and channels. Raises AudioError as :func:`decode` does."""
+    span = (source.start_s, source.end_s, source.chosen)
+    (found,), _ = _spans(source.uri, source.member, [span], max_duration_s, as_mixed=source.is_probed)
+    return _whole(found)
 
 
 def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MOST_S) -> Pcm:
@@ -49,9 +56,16 @@ def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
 
 
 def _spans(
-    uri: str, member: str | None, spans: list[Span], max_duration_s: float | None, data: bytes | None = None
+    uri: str,
+    member: str | None,
+    spans: list[Span],
+    max_duration_s: float | None,
+    data: bytes | None = None,
+    as_mixed: bool = False,
 ) -> tuple[list[Pcm | AudioError], Probe]:
-    return sandbox.decode_spans(uri, member, spans, max_duration_s, stall_s=STALL_S, memory_mb=MEMORY_MB, data=data)
+    return sandbox.decode_spans(
+        uri, member, spans, max_duration_s, stall_s=STALL_S, memory_mb=MEMORY_MB, data=data, as_mixed=as_mixed
+    )
 
 
 def _whole(found: Pcm | AudioError) -> Pcm:

@@ -66,10 +66,12 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the audio lies: a file or a member of an archive, and optionally a span of it.
+    """Where the audio lies: a file or a member of an archive, and optionally a span of it and some of its channels.
 
     ``start_s`` and ``end_s`` are seconds from the start of the decoded file; None means its border.
-    ``sampling_rate_hz`` and ``channels`` are those of the original, None until it was probed.
+    ``sampling_rate_hz`` and ``channels`` are those of the original, None until it was probed; before, ``channels`` may
+    be the number that the corpus states. ``channel`` is the one that is selected, counted from 0, ``averaged`` several;
+    where neither is set all are averaged. ``taken`` is the one that is heard because an average cancels.
     """
 
     corpus: str
@@ -79,6 +81,20 @@ class Source:
     end_s: float | None = None
     sampling_rate_hz: int | None = None
     channels: int | None = None
+    channel: int | None = None
+    averaged: tuple[int, ...] | None = None
+    taken: int | None = None
+
+    @property
+    def chosen(self) -> tuple[int, ...] | None:
+        """The channels that are averaged, for the decoder; None: all."""
+        one = self.channel if self.taken is None else self.taken
+        return self.averaged if one is None else (one,)
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether the audio was decoded: what ``taken`` says is then known."""
+        return self.sampling_rate_hz is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +229,7 @@ def utterance_id(
     start_s: float | None = None,
     end_s: float | None = None,
     *,
-    channel: int | None = None,
+    channel: int | tuple[int, ...] | None = None,
 ) -> str:
     """The id of (corpus, path, member, span), and of the channel where one is selected.
 
@@ -226,7 +242,7 @@ def utterance_id(
         member: Of an archive.
         start_s: Where the span begins, seconds; None: at the file's start.
         end_s: Where it ends, seconds; None: at the file's end.
-        channel: The selected channel, counted from 0; None: no channel was selected.
+        channel: The selected channel, counted from 0, or those that are averaged; None: none was selected.
 
     Returns:
         32 hexadecimal digits.
@@ -234,7 +250,10 @@ def utterance_id(
     span = None
     if start_s is not None or end_s is not None:
         span = f"{start_s or 0.0:.3f}-" + ("" if end_s is None else f"{end_s:.3f}")
-    return digest(corpus, path, member, span, *(() if channel is None else (f"channel {channel}",)))
+    if channel is None:
+        return digest(corpus, path, member, span)
+    chosen = (channel,) if isinstance(channel, int) else channel
+    return digest(corpus, path, member, span, f"channel {'+'.join(map(str, chosen))}")
 
 
 T = TypeVar("T")

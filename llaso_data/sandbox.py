@@ -28,7 +28,7 @@ from typing import IO, Any
 import numpy as np
 
 from llaso_data import audio, storage
-from llaso_data.audio import Pcm, Probe
+from llaso_data.audio import Pcm, Probe, Span
 from llaso_data.errors import AudioError, LLaSOError
 
 # A frame is its kind, the length of what follows, and that. The parent reads nothing but these.
@@ -48,8 +48,6 @@ _PCM_BYTES = 1 << 23  # of one frame
 _RESULT_BYTES = 1 << 16  # of one frame, and of every span's error in it
 _BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # nothing here multiplies matrices
 
-Span = tuple[float | None, float | None]
-
 
 def decode_spans(
     uri: str,
@@ -60,6 +58,7 @@ def decode_spans(
     stall_s: float,
     memory_mb: int,
     data: bytes | None = None,
+    as_mixed: bool = False,
 ) -> tuple[list[Pcm | AudioError], Probe]:
     """As :func:`llaso_data.audio.decode_spans`, within limits of time and memory.
 
@@ -71,8 +70,16 @@ def decode_spans(
     What only this process can open (``memory://``, a file system that was registered by code) is decoded in it.
     """
     if data is None and not _reachable(uri):
-        return audio.decode_spans(uri, member, spans, max_duration_s)
-    request = _Request(uri, member, list(spans), max_duration_s, stall_s, data)
+        return audio.decode_spans(uri, member, spans, max_duration_s, as_mixed=as_mixed)
+
+    def once(some: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
+        return _asked(_Request(uri, member, list(some), max_duration_s, stall_s, data), memory_mb)
+
+    return once(spans) if as_mixed else audio.uncancelled(once, spans)
+
+
+def _asked(request: _Request, memory_mb: int) -> tuple[list[Pcm | AudioError], Probe]:
+    """What a child answers, or a fresh one where that came to an end."""
     child = _child(memory_mb, request)
     try:
         return child.decode(request)
@@ -316,8 +323,9 @@ def _answer(told: Any, found: list[bytearray], memory_mb: int) -> tuple[list[Pcm
     if "audio" in told:
         raise _audio_error(told["audio"])
     faults = {int(span): _audio_error(fault) for span, fault in told["faults"].items()}
-    duration_s, rate_hz, channels, codec = told["probe"]
-    probe = Probe(None if duration_s is None else float(duration_s), int(rate_hz), int(channels), _text(codec))
+    duration_s, rate_hz, channels, codec, taken = told["probe"]
+    chosen = tuple(None if channel is None else int(channel) for channel in taken)
+    probe = Probe(None if duration_s is None else float(duration_s), int(rate_hz), int(channels), _text(codec), chosen)
     # The arrays take the buffers over: nothing is there twice.
     pcm = (np.frombuffer(data, "<i2").astype(np.int16, copy=False) for data in found)
     return [faults.get(span) or samples for span, samples in enumerate(pcm)], probe

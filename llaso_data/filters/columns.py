@@ -23,7 +23,15 @@ from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
-_DERIVED_FROM = ("decoding", "text", "text_origin", "scores.min_word_logprob", "scores.eot_logprob", "scores.extra")
+_DERIVED_FROM = (
+    "source.taken",
+    "decoding",
+    "text",
+    "text_origin",
+    "scores.min_word_logprob",
+    "scores.eot_logprob",
+    "scores.extra",
+)
 EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, MARKUP, SCRIPT_MISMATCH, PHRASE, UNJUDGED)
 """What the observer stores under ``scores.extra`` for the rules, 0 or 1."""
 
@@ -155,6 +163,7 @@ def notes(table: pa.Table, found: Columns) -> dict[str, int]:
     given = found["given"] & unjudged
     return {
         "not judged by Whisper, which has no token of their language": int(given.sum()),
+        "heard by one channel, because the channels cancel": len(table["source.taken"].drop_null()),
         "without a transcript, in a language that Whisper has no token of": int((unjudged & ~given).sum()),
     }
 

@@ -80,22 +80,30 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
     decoded: list[Pcm | AudioError] = []
     if readable:
         source = readable[0].source
-        spans = [(u.source.start_s, u.source.end_s) for u in readable]
+        spans = [(u.source.start_s, u.source.end_s, u.source.chosen) for u in readable]
         try:
             decoded, probe = sandbox.decode_spans(source.uri, source.member, spans, **settings.decode.model_dump())
         except AudioError as error:
             decoded, probe = [error] * len(readable), None
+    taken = iter(probe.taken if probe and probe.taken else [None] * len(readable))
     results = iter(decoded)
     for utterance in same_file:
         if utterance.failure is not None:
             yield utterance, None
             continue
-        samples = next(results)
+        samples, channel = next(results), next(taken)
         if isinstance(samples, AudioError):
             yield failed(utterance, samples.reason, samples.detail), None
             continue
         assert probe is not None
-        source = dataclasses.replace(utterance.source, sampling_rate_hz=probe.sampling_rate_hz, channels=probe.channels)
+        source = utterance.source
+        if source.channels not in (None, probe.channels):
+            detail = f"it states {source.channels} channels, the file has {probe.channels}; correct one of the two"
+            yield failed(utterance, "bad_channel", f"{audio.name_of(source.uri, source.member)}: {detail}"), None
+            continue
+        source = dataclasses.replace(
+            source, sampling_rate_hz=probe.sampling_rate_hz, channels=probe.channels, taken=channel
+        )
         ready = _with_clean_text(dataclasses.replace(utterance, source=source))
         yield from _measure(ready, samples, settings)
 

@@ -276,9 +276,14 @@ def _by_file(utterances: Iterable[Utterance]) -> list[list[Utterance]]:
 def _decode(group: Sequence[Utterance]) -> Sequence[audio.Pcm | AudioError]:
     source = group[0].source
     try:
-        spans = [(utterance.source.start_s, utterance.source.end_s) for utterance in group]
+        spans = [(u.source.start_s, u.source.end_s, u.source.chosen) for u in group]
         return sandbox.decode_spans(
-            source.uri, source.member, spans, stall_s=_LIMITS.stall_s, memory_mb=_LIMITS.memory_mb
+            source.uri,
+            source.member,
+            spans,
+            stall_s=_LIMITS.stall_s,
+            memory_mb=_LIMITS.memory_mb,
+            as_mixed=True,
         )[0]
     except AudioError as error:
         return [error] * len(group)

@@ -77,8 +77,8 @@ def item(shown: Item) -> dict[str, Any]:
 
 def item_pcm(shown: Item) -> Pcm:
     """All of the item's sound, and the very sound that build-align heard. Raises LLaSOError."""
-    utterance, source = shown.utterance, shown.utterance.source
-    found, _ = limited.decode(source.uri, source.member, source.start_s, source.end_s)
+    utterance = shown.utterance
+    found = limited.decode_source(utterance.source)
     if audio.audio_id(found) != utterance.audio_id:
         raise LLaSOError(f"{where(utterance)}: the sound is not the one that build-align heard; put the file back")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +119,7 @@ def sound(utterance: Utterance) -> Sound:
     if end_s is None and (utterance.duration_s or 0.0) > HEARD_S:
         end_s = start_s + HEARD_S
     try:
-        pcm, _ = limited.decode(source.uri, source.member, source.start_s, end_s)
+        pcm = limited.decode_source(replace(source, end_s=end_s))
     except LLaSOError as error:
         return Sound(trouble=str(error))
     return as_sound(pcm, BARS)

@@ -127,6 +127,7 @@ FAILURES: dict[str, str] = {
     "too_much_memory": "Its decoder wanted more memory than the recipe allows.",
     "crashed": "The decoder crashed on it, twice.",
     "bad_row": "A line of a manifest or archive cannot be used.",
+    "bad_channel": "The file does not have the channels that its row names.",
     "bad_language": "What is stated as its language is no language.",
     "language_unsupported": "The model does not know this language.",
 }

@@ -33,8 +33,7 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
     pyplot = pictures.pyplot()
     figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.3 * len(utterances)), squeeze=False)
     for axis, utterance in zip(axes[:, 0], utterances, strict=True):
-        source = utterance.source
-        pcm, _ = limited.decode(source.uri, source.member, source.start_s, source.end_s)
+        pcm = limited.decode_source(utterance.source)
         time_s = np.arange(len(pcm)) / audio.SAMPLE_RATE_HZ
         level = pcm / max(1, int(np.abs(pcm.astype(np.int32)).max()))
         axis.plot(time_s, level, color="#888888", linewidth=0.4)
@@ -43,7 +42,7 @@ def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
             axis.axvspan(word.start_s, word.end_s, color=colour, alpha=0.22, linewidth=0)
             height = 1.06 + 0.18 * (i % 2)  # neighbours on two lines, so that short words stay legible
             axis.text((word.start_s + word.end_s) / 2, height, word.text, ha="center", fontsize=8, color=colour)
-        name = source.member or shown(source.uri).rsplit("/", 1)[-1]
+        name = utterance.source.member or shown(utterance.source.uri).rsplit("/", 1)[-1]
         axis.set_title(f"{name} ({utterance.language}, {utterance.decoding})", loc="left", fontsize=8, pad=24)
         axis.set_xlim(0, len(pcm) / audio.SAMPLE_RATE_HZ)
         axis.set_ylim(-1, 1)

@@ -61,7 +61,7 @@ def _no_repeats(entries: Iterator[Entry]) -> Iterator[Entry]:
     last: Entry | None = None
     for entry in entries:
         broken = entry.failure is not None and entry.failure.reason == "bad_row"
-        if last is not None and not broken and entry.order()[:4] == last.order()[:4]:
+        if last is not None and not broken and entry.audio() == last.audio():
             detail = f"{entry.place}: the same audio and span as {last.where}; take one out"
             yield replace(entry, failure=Failure("bad_row", detail))
             continue

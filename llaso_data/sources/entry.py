@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from llaso_data import storage
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
@@ -42,6 +43,9 @@ class Said:
     age: str | None = None
     accent: str | None = None
     environment: str | None = None
+    channels: tuple[int, ...] | None = None
+    """Those that are to be heard, counted from 0; None: all."""
+    channel_count: int | None = None
 
 
 _SAID = tuple(one.name for one in fields(Said))
@@ -73,9 +77,13 @@ class Entry:
         """``where`` in full, for messages."""
         return storage.join(self.root, self.where) if self.where else self.uri
 
-    def order(self) -> tuple[str, str, float, float, str]:
+    def audio(self) -> tuple[str, str, float, float, tuple[int, ...]]:
+        """What makes the id, in an order."""
         end_s = math.inf if self.end_s is None else self.end_s
-        return self.path, self.member or "", self.start_s or 0.0, end_s, self.where
+        return self.path, self.member or "", self.start_s or 0.0, end_s, self.said.channels or ()
+
+    def order(self) -> tuple[tuple[str, str, float, float, tuple[int, ...]], str]:
+        return self.audio(), self.where
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,11 @@ def bad_row(root: str, container: str, where: str, detail: str, reason: str = "b
 
 class RowError(Exception):
     """What is wrong with a row."""
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell says nothing: none, an empty text, a gap in a column of numbers."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
 
 
 def guarded(make: Callable[[], Entry], root: str, container: str, where: str) -> Entry:
@@ -212,13 +225,26 @@ def to_input(entry: Entry, spec: SourceSpec, corpus: str) -> Input:
     said = entry.said
     language, wrong = _language(entry, spec)
     failure = failure or wrong
-    id = utterance_id(corpus, entry.path, entry.member, entry.start_s, entry.end_s)
+    chosen = said.channels or ()
+    one = chosen[0] if len(chosen) == 1 else None
+    averaged = chosen if len(chosen) > 1 else None
+    channel = averaged if one is None else one
+    id = utterance_id(corpus, entry.path, entry.member, entry.start_s, entry.end_s, channel=channel)
     if entry.failure is not None and entry.failure.reason == "bad_row":
         id = utterance_id(corpus, f"{entry.path}#{entry.where}", entry.member)
     utterance = Utterance(
         id=id,
         recording=id,
-        source=Source(corpus=corpus, uri=entry.uri, member=entry.member, start_s=entry.start_s, end_s=entry.end_s),
+        source=Source(
+            corpus=corpus,
+            uri=entry.uri,
+            member=entry.member,
+            start_s=entry.start_s,
+            end_s=entry.end_s,
+            channels=said.channel_count,
+            channel=one,
+            averaged=averaged,
+        ),
         language=language,
         language_origin=GIVEN if language else UNKNOWN,
         text=said.text,
@@ -255,7 +281,7 @@ def _storable(entry: Entry) -> tuple[Entry, Failure | None]:
             "bad_name", f"{uri if member is None else f'{uri}!{member}'}: not UTF-8; rename it"
         )
         entry = replace(entry, uri=uri, member=member, container=container)
-    unsafe = [name for name in _SAID if (value := getattr(entry.said, name)) and UNSAFE.search(value)]
+    unsafe = [name for name in _SAID if isinstance(value := getattr(entry.said, name), str) and UNSAFE.search(value)]
     if unsafe:
         detail = f"{escaped(entry.place)}: {', '.join(unsafe)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)

@@ -13,7 +13,8 @@ from llaso_data import storage, uris
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS
-from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded
+from llaso_data.sources.channels import selection
+from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded, is_empty
 from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
 from llaso_data.sources.tables import TABLE_EXTENSIONS, header, rows
 
@@ -31,6 +32,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "start": ("start", "start_s", "start_time", "offset", "begin"),
     "end": ("end", "end_s", "end_time"),
     "duration": ("duration", "duration_s"),
+    "channel": ("channel",),
+    "channels": ("channels", "num_channels"),
 }
 COLUMNS = frozenset(name for names in NAMES.values() for name in names)
 NOT_SAID = frozenset(("", "nan", "null", "none"))
@@ -90,7 +93,12 @@ def entry(
 def described(values: Mapping[str, Any]) -> Said:
     """The text and attributes among a row's values. Raises RowError."""
     names = ("text", "language", "speaker", "gender", "age", "accent", "environment")
-    return Said(**{name: text_of(values.get(name)) for name in names})
+    channels, count = selection(values)
+    return Said(
+        **{name: text_of(values.get(name)) for name in names},
+        channels=channels,
+        channel_count=count,
+    )
 
 
 def by_our_names(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,16 +108,12 @@ def by_our_names(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((row[name] for name in names if not _is_empty(row.get(name))), None)
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
+    return next((row[name] for name in names if not is_empty(row.get(name))), None)
 
 
 def text_of(value: Any) -> str | None:
     """A cell as text on one line; None where nothing is said. Raises RowError for lists and objects."""
-    if _is_empty(value):
+    if is_empty(value):
         return None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")

@@ -164,12 +164,18 @@ def _said(data: bytes, kind: str, place: str) -> tuple[Said, Failure | None]:
         if not isinstance(row, dict):
             return Said(), None
         # What is nested is some other program's and no error.
-        flat = {name: value for name, value in row.items() if isinstance(value, (str, int, float))}
+        flat = {
+            name: value for name, value in row.items() if isinstance(value, (str, int, float)) or _lists(name, value)
+        }
         return described(by_our_names(flat)), None
     except UnicodeDecodeError as error:
         return Said(), Failure("bad_text", f"{place}: not UTF-8 (byte at {error.start}); save it as UTF-8")
     except (ValueError, RecursionError, RowError) as error:
         return Said(), Failure("bad_text", f"{place}: {error}")
+
+
+def _lists(name: str, value: Any) -> bool:
+    return isinstance(value, list) and name.strip().lower() in ("channel", "channels")
 
 
 def _merged(first: Said, more: Said) -> Said:

@@ -215,8 +215,7 @@ def _heard(question: Question | Bad) -> Question | Bad:
 
 
 def _samples(source: Source) -> Any:
-    pcm, _ = limited.decode(source.uri, source.member, source.start_s, source.end_s, limited.MOST_S)
-    return audio.scaled(pcm)
+    return audio.scaled(limited.decode_source(source, limited.MOST_S))
 
 
 def _duration_s(question: Question) -> float:
