@@ -39,13 +39,15 @@ class SeekableFile(Protocol):
 def cut_share(file: SeekableFile, size_bytes: int) -> float | None:
     """Which share of the audio data is there, in 0…1, of a file that ends before its header says; None: whole.
 
-    0 means that something is missing, unknown how much. Knows RIFF and RF64 WAVE, W64, AIFF, AU, CAF, Ogg and ASF;
+    0 means that something is missing, unknown how much. Knows RIFF and RF64 WAVE, AVI, W64, AIFF, AU, CAF, Ogg and ASF;
     of every other format it says None.
     """
     file.seek(0)
     head = file.read(28)
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return _chunks_share(file, size_bytes, 12, "little", 4)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _share(size_bytes, int.from_bytes(head[4:8], "little") + 8, PLACEHOLDER_BYTES)
     if head[:4] == b"caff":
         return _chunks_share(file, size_bytes, 8, "big", 8)
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from llaso_data import unclosed
 from llaso_data.containers import View, cut_share, mp3_states_length, no_raw_stream, wave_format
 from llaso_data.errors import AudioError
 from llaso_data.links import links
@@ -39,6 +40,10 @@ FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,g722,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,"
     "mpegts,ogg,rm,tta,voc,w64,wav,wv,ape"
 )
+
+_COUNTING = frozenset(("wav", "wavex", "aiff", "flac", "w64", "rf64", "au", "caf"))
+_LOSSLESS = ("pcm_", "float", "double", "ulaw", "alaw", "flac", "alac", "dpcm", "dwvw")
+"""The beginnings of libsndfile's and FFmpeg's names of codecs that code every sample."""
 
 Block = npt.NDArray[np.float32]
 
@@ -159,6 +164,8 @@ def _one(file: BinaryIO, size_bytes: int, label: str) -> Iterator[Track]:
     extension = label.rpartition(".")[2].lower()
     cut = None
     try:
+        if extension not in RAW and (stated := unclosed.patches(guarded, size_bytes)):
+            guarded = GuardedFile(cast(BinaryIO, unclosed.Patched(file, stated)), size_bytes)
         cut = None if extension in RAW else cut_share(guarded, size_bytes)
         opened = _opened(guarded, label, size_bytes, extension)
     except Exception as error:
@@ -214,7 +221,7 @@ def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label:
         raise failed from error
     guarded.check()
     stated = track.stated_frames or 0
-    exact = track.codec.split("/")[0] in ("wav", "wavex", "aiff", "flac", "w64", "rf64", "au", "caf")
+    exact = _states_exactly(track.codec)
     if track.cut is not None and exact:
         stated = round(track.decoded_frames / track.cut) if track.cut else stated
         track.stated_frames = stated
@@ -223,6 +230,15 @@ def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label:
     allowed = 0.0 if exact else max(LOSSY_TOLERANCE_S * track.rate_hz, LOSSY_TOLERANCE * stated)
     if stated - track.decoded_frames > allowed:
         raise _truncated(track, label)
+
+
+def _states_exactly(codec: str) -> bool:
+    """Whether as many samples come out as the header states: a container that counts them, and a codec with no others.
+
+    MP3 in a WAV has the delay of its encoder, ADPCM and GSM fill a last block.
+    """
+    container, _, inside = codec.partition("/")
+    return container in _COUNTING and (inside or container).startswith(_LOSSLESS)
 
 
 def _truncated(track: Track, label: str, why: str = "") -> AudioError:
