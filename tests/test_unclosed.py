@@ -51,20 +51,10 @@ def unclosed(data: bytearray, kind: str) -> bytearray:
     return data
 
 
-KINDS = [
-    "WAV zeros",
-    "WAV ones",
-    "RF64 zeros",
-    "RF64 ones",
-    "AU zeros",
-    "AU ones",
-    "AIFF zeros",
-    "AIFF ones",
-    "CAF ones",
-]
+KINDS = [f"{form} {fill}" for form in ("WAV", "RF64", "AU", "AIFF") for fill in ("zeros", "ones")]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "CAF ones"])
 def test_a_stream_that_nobody_closed_is_read_to_its_end(speech: NDArray[np.int16], kind: str) -> None:
     data = unclosed(made(speech, kind.split()[0]), kind)
     assert np.array_equal(audio.decode_bytes(bytes(data), f"a.{kind.split()[0].lower()}"), speech)
