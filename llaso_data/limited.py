@@ -9,6 +9,7 @@ from __future__ import annotations
 from llaso_data import sandbox
 from llaso_data.audio import Pcm, Probe, Span
 from llaso_data.errors import AudioError
+from llaso_data.mixing import Channels
 from llaso_data.records import Source
 
 STALL_S = 120.0
@@ -23,9 +24,10 @@ def decode(
     start_s: float | None = None,
     end_s: float | None = None,
     max_duration_s: float | None = None,
+    channels: Channels | None = None,
 ) -> tuple[Pcm, Probe]:
     """As :func:`llaso_data.audio.decode`. Raises AudioError, also ``stuck``, ``too_much_memory`` and ``crashed``."""
-    (found,), probe = _spans(uri, member, [(start_s, end_s)], max_duration_s)
+    (found,), probe = _spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
     return _whole(found), probe
 
 

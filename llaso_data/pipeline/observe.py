@@ -78,13 +78,14 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
     """Utterances of one file, in order: one decoding pass whatever the number of spans."""
     readable = [u for u in same_file if u.failure is None]
     decoded: list[Pcm | AudioError] = []
+    probe = None
     if readable:
         source = readable[0].source
         spans = [(u.source.start_s, u.source.end_s, u.source.chosen) for u in readable]
         try:
             decoded, probe = sandbox.decode_spans(source.uri, source.member, spans, **settings.decode.model_dump())
         except AudioError as error:
-            decoded, probe = [error] * len(readable), None
+            decoded = [error] * len(readable)
     taken = iter(probe.taken if probe and probe.taken else [None] * len(readable))
     results = iter(decoded)
     for utterance in same_file:

@@ -58,6 +58,7 @@ class Prediction:
     groups: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     span_s: tuple[float, ...] | None = None
+    channels: tuple[int, ...] | None = None
     noise: str | None = None
     seed: int | None = None
 
@@ -254,9 +255,18 @@ def _own(
         groups=_groups(groups, {key.removeprefix("groups."): (key,) for key in groups.row}),
         tags=row.texts("tags"),
         span_s=row.numbers("span_s"),
+        channels=_channels(row),
         noise=row.text("noise"),
         seed=row.whole("seed"),
     )
+
+
+def _channels(row: Fields) -> tuple[int, ...] | None:
+    """The channels of its file that were heard; None for all."""
+    said = row.numbers("channels")
+    if said and not all(number.is_integer() and number >= 0 for number in said):
+        raise LLaSOError(f"{row.place}: channels are counted from 0; got {list(said)}")
+    return tuple(map(int, said)) if said else None
 
 
 def _system(name: str, row: Fields) -> str:

@@ -274,6 +274,7 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
             "language": said.language,
             "modality": "text+audio",
             "span_s": _span(source),
+            **({"channels": list(source.chosen)} if source.chosen else {}),
             **_speaker(asdict(said.speaker)),
         }
         questions.append(Question(said.id, [{"role": "user", "content": content}], line))

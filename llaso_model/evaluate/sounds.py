@@ -47,10 +47,10 @@ def heard(root: str, row: Prediction, most_s: float, recordings: Sequence[Sample
     if found is None:
         return None
     made = _made(row, recordings)
-    if made is None and not row.span_s:
+    if made is None and not row.span_s and not row.channels:
         return Heard(*limited.beginning(*found, most_s))
     start_s, end_s, *_ = (*(row.span_s or ()), None, None)
-    pcm, _ = limited.decode(*found, start_s, end_s, limited.MOST_S)
+    pcm, _ = limited.decode(*found, start_s, end_s, limited.MOST_S, row.channels)
     if made is not None:  # of all of it: how loud the noise is depends on it
         pcm = audio.to_int16(made.apply(audio.scaled(pcm), noise.key_of_question(row.id.removesuffix(f"@{made.tag}"))))
     most = round(most_s * audio.SAMPLE_RATE_HZ)
@@ -82,7 +82,8 @@ def unmade(row: Prediction, recordings: Sequence[Samples] = ()) -> str | None:
 def name(row: Prediction) -> str:
     """The row's audio, and in what condition and which part of it was heard."""
     span = "–".join(f"{end:g}" for end in row.span_s or ())
-    parts = (row.audio[0], f"{span} s" if span else "", condition(row) or "")
+    channels = ", ".join(map(str, row.channels or ()))
+    parts = (row.audio[0], f"{span} s" if span else "", f"channel {channels}" if channels else "", condition(row) or "")
     return ", ".join(filter(None, parts))
 
 

@@ -14,7 +14,7 @@ from llaso_model.evaluate.rows import Row
 
 _PREDICTION = tuple(one.name for one in fields(Prediction))
 _ROW = ("said", "given", "wanted", "badness")
-_LATER = ("span_s", "noise", "seed")
+_LATER = ("span_s", "channels", "noise", "seed")
 """Columns that files of earlier versions do not have."""
 _NEEDED = ("system", "set", "id", "prompt", "reference", "answer", "audio", "groups", "tags", *_ROW, "stats")
 """Columns without nulls."""
@@ -32,6 +32,7 @@ def schema() -> Any:
         "confidence": number,
         "badness": number,
         "span_s": pa.list_(number),
+        "channels": pa.list_(pa.int64()),
         "seed": pa.int64(),
         "stats": pa.map_(text, pa.list_(number)),
     }
@@ -94,6 +95,7 @@ def _check(table: Any) -> None:
 def _row(row: dict[str, Any]) -> Row:
     said: dict[str, Any] = {name: row.get(name) if name in _LATER else row[name] for name in _PREDICTION}
     said |= {"audio": tuple(row["audio"]), "tags": tuple(row["tags"]), "groups": dict(row["groups"])}
-    said["span_s"] = said["span_s"] and tuple(said["span_s"])
+    for name in ("span_s", "channels"):
+        said[name] = said[name] and tuple(said[name])
     stats = {name: tuple(values) for name, values in row["stats"]}
     return Row(Prediction(**said), row["said"], row["given"], row["wanted"], row["badness"], stats)
