@@ -22,6 +22,7 @@ from llaso_data.asr.states import EncoderStates
 from llaso_data.asr.windows import WINDOW_SAMPLES
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
+from llaso_data.filters.border_level import border_level
 from llaso_data.pipeline.recipe import Align, Asr
 from llaso_data.records import GIVEN, Source, Utterance
 
@@ -191,6 +192,6 @@ def _utterance(pair: Pair) -> Utterance:
         rms_dbfs=rms_dbfs,
         clipped_ratio=clipped_ratio,
         language_prob=1.0,
-        border_db=audio.border_level(pair.pcm),
+        border_db=border_level(pair.pcm),
     )
     return dataclasses.replace(plain, recording=plain.id, scores=scores)

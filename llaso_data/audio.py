@@ -27,7 +27,6 @@ from llaso_data.mixing import to_int16 as to_int16
 from llaso_data.records import digest
 
 SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there
-_FRAME_SAMPLES = SAMPLE_RATE_HZ // 100
 SILENCE_DBFS = -120.0  # what `level` says of digital silence
 OPUS_BITS_PER_S = 32_000
 
@@ -208,26 +207,6 @@ def level(pcm: Pcm) -> tuple[float, float]:
         clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE - 1))
     rms = math.sqrt(energy / len(pcm)) / FULL_SCALE
     return max(SILENCE_DBFS, 20 * math.log10(rms)) if rms else SILENCE_DBFS, clipped / len(pcm)
-
-
-def border_level(pcm: Pcm) -> float | None:
-    """The level of the first or last 20 ms, the louder of the two, in dB against the clip's loud speech.
-
-    Loud is the 90th percentile of frames of 10 ms. Whole speech starts from silence and ends in it, and silence may be
-    noisy: a border less than 6 dB above the 1st percentile counts as silent (-120). None for less than 0.1 s.
-    """
-    frames = pcm[: len(pcm) // _FRAME_SAMPLES * _FRAME_SAMPLES].reshape(-1, _FRAME_SAMPLES)
-    if len(frames) < 10:
-        return None
-    quiet_db, loud_db = np.percentile(_decibel(frames), [1, 90])
-    border_db = _decibel(np.stack([pcm[: 2 * _FRAME_SAMPLES], pcm[-2 * _FRAME_SAMPLES :]])).max()
-    return float(border_db - loud_db) if border_db > quiet_db + 6 else SILENCE_DBFS
-
-
-def _decibel(frames: Pcm) -> npt.NDArray[np.float64]:
-    """Level of each row."""
-    power: npt.NDArray[np.float64] = np.mean((frames / FULL_SCALE) ** 2, axis=1)
-    return 10 * np.log10(power + 1e-10)
 
 
 def name_of(uri: str, member: str | None) -> str:

@@ -144,7 +144,7 @@ class Scores:
     speech_ratio: float | None = None  # share of frames that voice activity detection calls speech
     rms_dbfs: float | None = None  # level
     clipped_ratio: float | None = None  # share of samples at full scale
-    border_db: float | None = None  # level of the first or last 20 ms, the louder, against the clip's loud speech
+    border_db: float | None = None  # level of the speech at the first or last 20 ms, the louder, less what noise takes
     extra: dict[str, float] = field(default_factory=dict)  # a user's stages
 
 

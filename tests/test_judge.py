@@ -160,26 +160,35 @@ def rejected_borders(result: JudgeResult) -> list[tuple[float | None, float | No
     return [(verdict.value, verdict.threshold) for verdict in found]
 
 
+WITH_MARGIN = Judge(confidence=Confidence(border_margin_db=9.0))
+
+
 def test_a_border_is_judged_by_what_is_usual_in_its_corpus(tmp_path: Path) -> None:
     quiet = with_borders([-60.0] * 30 + [-34.0, -36.0], "quiet")
     trimmed = with_borders([-20.0, -15.0, -25.0] * 10 + [-34.0, -7.0, -5.0], "trimmed")
     few = with_borders([-20.0] * 19, "few")
-    result = judged(tmp_path, [quiet[:7] + trimmed[:20], quiet[7:] + few, trimmed[20:]])
+    result = judged(tmp_path, [quiet[:7] + trimmed[:20], quiet[7:] + few, trimmed[20:]], WITH_MARGIN)
     assert sorted(rejected_borders(result)) == [(-34.0, -35.0), *[(-20.0, -35.0)] * 19, (-5.0, -6.0)]
     assert result.border_limits == [("quiet", "en", -51.0), ("trimmed", "en", -6.0)]
-    absolute = Judge(confidence=Confidence(border_margin_db=None))
-    assert len(rejected_borders(judged(tmp_path, [trimmed], absolute))) == 33
+    assert len(rejected_borders(judged(tmp_path, [trimmed]))) == 33
+
+
+def test_a_border_is_judged_alike_in_sets_of_any_size_and_whoever_else_is_in_them(tmp_path: Path) -> None:
+    """Few or many, and all of them cut: what a border must be depends on no other clip."""
+    for count in (1, 5, 200):
+        result = judged(tmp_path, [with_borders([-20.0] * count), with_borders([-50.0] * count, "whole")])
+        assert (len(rejected_borders(result)), result.border_limits) == (count, [])
 
 
 def test_languages_of_a_corpus_have_borders_of_their_own(tmp_path: Path) -> None:
     both = with_borders([-60.0] * 25 + [-20.0]) + with_borders([-18.0] * 26, "x", language="it", text="attenda")
     both = [dataclasses.replace(item, source=dataclasses.replace(item.source, corpus="one")) for item in both]
-    assert rejected_borders(judged(tmp_path, [both])) == [(-20.0, -35.0)]
+    assert rejected_borders(judged(tmp_path, [both], WITH_MARGIN)) == [(-20.0, -35.0)]
 
 
 def test_a_quarter_of_a_corpus_may_be_cut_and_is_found(tmp_path: Path) -> None:
     levels = np.random.default_rng(0).normal(-50, 4, 300).round(4).tolist()
-    assert len(rejected_borders(judged(tmp_path, [with_borders([*levels, *[-8.0] * 90])]))) >= 90
+    assert len(rejected_borders(judged(tmp_path, [with_borders([*levels, *[-8.0] * 90])], WITH_MARGIN))) >= 90
 
 
 def test_a_border_takes_its_place_among_the_rules(tmp_path: Path) -> None:
@@ -187,7 +196,7 @@ def test_a_border_takes_its_place_among_the_rules(tmp_path: Path) -> None:
     twice = utterance(90, scores={"border_db": -9.0, "avg_logprob": -3.0})
     before = utterance(91, scores={"border_db": -9.0, "rms_dbfs": -70.0})
     usual = utterance(92, scores={"border_db": -52.0, "avg_logprob": -3.0})
-    result = judged(tmp_path, [[*rest, twice, before, usual]])
+    result = judged(tmp_path, [[*rest, twice, before, usual]], WITH_MARGIN)
     rules = [verdict.rule for verdict in from_table(result.table, Verdict)][-3:]
     assert rules == ["confidence.border_db", "confidence.rms_dbfs", "confidence.avg_logprob"]
 

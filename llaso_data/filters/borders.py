@@ -1,7 +1,8 @@
-"""What border level is usual in a corpus: some are trimmed to the sound, and there a loud border tells nothing.
+"""What border level is usual in a corpus, for recipes that set ``border_margin_db``.
 
-A clip that was cut inside a word starts or ends louder than whole ones. How loud whole ones are is a matter of who cut
-them. So a border counts only where it lies well above those of most clips of the same corpus and language.
+A border's level is measured against its own clip (:mod:`llaso_data.filters.border_level`), and by default one limit
+does for all corpora, however few clips they have. A margin lets through what is usual in a corpus and language: where
+most clips have a loud border, it tells nothing.
 """
 
 from __future__ import annotations

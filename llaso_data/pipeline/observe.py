@@ -19,6 +19,7 @@ from llaso_data import audio, sandbox
 from llaso_data.asr.engine import Statistics
 from llaso_data.audio import Pcm
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.filters.border_level import border_level
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
@@ -137,7 +138,7 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
             piece.scores,
             rms_dbfs=rms_dbfs,
             clipped_ratio=clipped_ratio,
-            border_db=audio.border_level(samples),
+            border_db=border_level(samples),
             language_prob=1.0 if piece.language_origin == GIVEN else None,
         )
         yield (

@@ -145,12 +145,13 @@ class Confidence(Part):
     rms_dbfs_min: float | None = Field(-60.0, description="level")
     clipped_ratio_max: float | None = Field(0.05, description="share of samples at full scale")
     border_db_max: float | None = Field(
-        -35.0, description="level of the first or last 20 ms against the loud speech, dB; louder is a cut word"
+        -35.0,
+        description="level of the speech at the first or last 20 ms, dB, less what noise takes; louder is a cut word",
     )
     border_margin_db: float | None = Field(
-        9.0,
-        description="but only what is so much louder than three quarters of its corpus and language, which may be "
-        "trimmed to the sound; null: whatever is usual there",
+        None,
+        description="but only what is so many dB louder than three quarters of its corpus and language; null: "
+        "whatever is usual there",
     )
 
 

@@ -74,7 +74,7 @@ MEASURES: dict[str, Measure] = {
     "rms_dbfs": Measure("Level", "Root mean square; 0 dB is full scale.", -90, 0, 0.5, "dB"),
     "clipped_ratio": Measure("Clipping", "Share of samples at full scale.", 0, 0.2, 0.001),
     "border_db": Measure(
-        "Level at the borders", "First or last 20 ms, the louder, against the loud speech; silence is -120 dB.",
+        "Level at the borders", "Of the speech in the first or last 20 ms, less what noise takes; silence is -120 dB.",
         -120, 0, 1, "dB",
     ),
     "lm_delta": Measure(

@@ -1,0 +1,144 @@
+"""Rooms, noises and cuts for ``bench/borders.py``: the same clip whole, and cut inside its first and its last word."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import av
+import numpy as np
+import numpy.typing as npt
+from faults import seeded, speech
+
+from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, scaled
+from llaso_data.records import Word
+from llaso_model.evaluate.noise import band_limited, mixed, reverberant, shaped, stretch
+
+LEVELS_DB = (30, 20, 15, 10)
+NOISES = ("pink", "brown", "babble")
+TALKERS = 6
+ROOMS_S = (0.3, 0.6)
+CONDITIONS = (
+    "clean",
+    *(f"{noise} {level}" for noise in NOISES for level in LEVELS_DB),
+    *(f"room {time_s}" for time_s in ROOMS_S),
+    "opus",
+    "telephone",
+)
+"""Noises with their signal-to-noise ratio over active speech, dB; rooms with their reverberation time, s."""
+TRIMMED = "trimmed"
+"""Whole words with 0 to 20 ms before and after them: no condition of cuts."""
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A clip as it is judged: whole, or cut at one end; ``vowel`` where the cut is in a voiced, loud part."""
+
+    condition: str
+    name: str
+    cut: str  # whole | start | end
+    vowel: bool
+    pcm: Pcm
+
+
+def pieces(condition: str, name: str, pcm: Pcm, words: Sequence[Word], others: Sequence[Pcm]) -> Iterator[Piece]:
+    """The clip in a condition, whole and cut; what is coded is cut before it is coded."""
+    rng = np.random.default_rng(seeded("condition", condition, name).getrandbits(64))
+    if condition == TRIMMED:
+        yield Piece(condition, name, "whole", False, trimmed(pcm, rng))
+        return
+    heard, after = pcm, _unchanged
+    if condition == "opus":
+        after = opus
+    elif condition != "clean":
+        heard = in_condition(condition, pcm, rng, others)
+    yield Piece(condition, name, "whole", False, after(heard))
+    for cut in ("start", "end"):
+        place = cut_place(name, pcm, words, cut == "end")
+        if place is not None:
+            part = heard[:place] if cut == "end" else heard[place:]
+            yield Piece(condition, name, cut, is_vowel(pcm, place), after(part))
+
+
+def in_condition(condition: str, pcm: Pcm, rng: np.random.Generator, others: Sequence[Pcm]) -> Pcm:
+    kind, _, level = condition.partition(" ")
+    clean = scaled(pcm)
+    if kind == "telephone":
+        return _pcm(band_limited(clean, 300, 3400))
+    if kind == "room":
+        return _pcm(reverberant(clean, float(level), rng))
+    return _pcm(mixed(clean, _noise(kind, clean, rng, others), float(level)))
+
+
+def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence[Pcm]) -> npt.NDArray[np.floating]:
+    if kind == "pink":
+        return shaped(clean, "pink", rng)
+    if kind == "brown":  # white noise added up
+        steps = np.cumsum(rng.standard_normal(len(clean)))
+        return np.asarray(steps - steps.mean())
+    total = np.zeros(len(clean))
+    for _ in range(TALKERS):
+        voice = np.concatenate([others[i] for i in rng.integers(len(others), size=8)]).astype(np.float32)
+        total += stretch(voice, len(clean), rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
+    return total
+
+
+def trimmed(pcm: Pcm, rng: np.random.Generator) -> Pcm:
+    first_s, last_s = speech(pcm)
+    before_s, after_s = rng.uniform(0, 0.02, 2)
+    first, last = (round(s * SAMPLE_RATE_HZ) for s in (max(0.0, first_s - before_s), last_s + after_s))
+    return pcm[first:last]
+
+
+def cut_place(name: str, pcm: Pcm, words: Sequence[Word], at_end: bool) -> int | None:
+    """The sample at which the clip is cut: 10 to 90 % of its first or last word are lost, of at most 0.8 s."""
+    first_s, last_s = speech(pcm)
+    start_s, end_s = first_s, last_s
+    if len(words) > 1:
+        start_s, end_s = (max(words[-1].start_s, first_s), last_s) if at_end else (first_s, min(words[0].end_s, last_s))
+    if end_s - start_s < 0.1:
+        return None
+    length_s = min(end_s - start_s, 0.8)
+    lost_s = seeded("border", name, at_end).uniform(0.1, 0.9) * length_s
+    place = round((end_s - lost_s if at_end else start_s + lost_s) * SAMPLE_RATE_HZ)
+    return place if (place if at_end else len(pcm) - place) > 0.2 * SAMPLE_RATE_HZ else None
+
+
+def is_vowel(pcm: Pcm, place: int) -> bool:
+    """Whether the 40 ms around a sample are voiced, and not 15 dB softer than the clip's loud 10 ms."""
+    around = pcm[max(0, place - 320) : place + 320].astype(np.float64)
+    frames = pcm[: len(pcm) // 160 * 160].reshape(-1, 160).astype(np.float64)
+    loud = np.percentile(np.mean(frames**2, axis=1), 90)
+    middle = pcm[max(0, place - 160) : place + 160].astype(np.float64)
+    if np.mean(middle**2) < loud * 10**-1.5:
+        return False
+    lags = range(SAMPLE_RATE_HZ // 400, SAMPLE_RATE_HZ // 70)
+    return max(_correlation(around[:-lag], around[lag:]) for lag in lags if lag < len(around) // 2) > 0.6
+
+
+def _correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    return float(a @ b / np.sqrt((a @ a) * (b @ b) + 1))
+
+
+def opus(pcm: Pcm) -> Pcm:
+    """Through Opus at 24 kbit/s, exactly as long as before."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")
+        stream.bit_rate = 24_000
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE_HZ, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return decode_bytes(file.getvalue())
+
+
+def _unchanged(pcm: Pcm) -> Pcm:
+    return pcm
+
+
+def _pcm(samples: Samples) -> Pcm:
+    return np.round(np.clip(samples, -1, 32767 / 32768) * 32768).astype(np.int16)

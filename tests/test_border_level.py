@@ -1,0 +1,92 @@
+"""What is cut inside a word is told from whole speech, whatever the room sounds like; ``bench/borders.py`` has more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from llaso_data import audio
+from llaso_data.audio import Pcm
+from llaso_data.filters.border_level import border_level
+from llaso_data.pipeline.recipe import Confidence
+from llaso_model.evaluate.noise import mixed, reverberant, shaped
+from tests.conftest import Clip
+
+LIMIT_DB = Confidence().border_db_max or 0.0
+Room = Callable[[Pcm], Pcm]
+
+
+def _pcm(samples: np.ndarray) -> Pcm:
+    return np.round(np.clip(samples, -1, 0.9999) * 32768).astype(np.int16)
+
+
+def noisy(kind: str, snr_db: float) -> Room:
+    def room(pcm: Pcm) -> Pcm:
+        clean, rng = audio.scaled(pcm), np.random.default_rng(7)
+        noise = shaped(clean, "pink", rng) if kind == "pink" else np.cumsum(rng.standard_normal(len(clean)))
+        return _pcm(mixed(clean, noise - noise.mean(), snr_db))
+
+    return room
+
+
+ROOMS: dict[str, Room] = {
+    "clean": lambda pcm: pcm,
+    **{f"{kind} {snr}": noisy(kind, snr) for kind in ("pink", "brown") for snr in (30, 20, 15, 10)},
+    "reverberation": lambda pcm: _pcm(reverberant(audio.scaled(pcm), 0.3, np.random.default_rng(7))),
+    "opus": lambda pcm: audio.decode_bytes(audio.encode(pcm, "opus")),
+}
+
+
+@pytest.fixture(scope="module")
+def spoken(clips: list[Clip]) -> dict[str, list[Pcm]]:
+    """The clips in every room."""
+    clean = [audio.decode(str(clip.path))[0] for clip in clips]
+    return {name: [room(pcm) for pcm in clean] for name, room in ROOMS.items()}
+
+
+def level(pcm: Pcm) -> float:
+    found = border_level(pcm)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_whole_readings_pass_in_every_room(spoken: dict[str, list[Pcm]], room: str) -> None:
+    loud = [level(pcm) for pcm in spoken[room]]
+    assert sum(found > LIMIT_DB for found in loud) <= 0.05 * len(loud), sorted(loud)[-4:]
+
+
+def in_vowels(pcm: Pcm) -> tuple[int, int]:
+    """A sample inside the first loud sound and one inside the last: in the middle of 60 ms near the loudest."""
+    frames = pcm[: len(pcm) // 320 * 320].reshape(-1, 320).astype(np.float64)
+    power = np.mean(frames**2, axis=1)
+    loud = np.convolve(power > np.percentile(power, 95) / 10, np.ones(3), "valid") == 3
+    places = np.flatnonzero(loud)
+    return (int(places[0]) + 1) * 320 + 160, (int(places[-1]) + 1) * 320 + 160
+
+
+@pytest.mark.parametrize(("room", "least"), [("clean", 0.95), ("opus", 0.95), ("pink 20", 0.85), ("brown 20", 0.85)])
+def test_a_vowel_that_is_cut_is_found(spoken: dict[str, list[Pcm]], room: str, least: float) -> None:
+    found = []
+    for clean, whole in zip(spoken["clean"], spoken[room], strict=True):
+        first, last = in_vowels(clean)
+        found += [level(whole[first:]), level(whole[:last])]
+    assert np.mean(np.array(found) > LIMIT_DB) >= least, sorted(found)[:8]
+
+
+def test_what_is_trimmed_to_the_sound_passes(spoken: dict[str, list[Pcm]]) -> None:
+    """10 ms are left before the first 10 ms within 40 dB of the loud ones, and after the last."""
+    found = []
+    for pcm in spoken["clean"]:
+        power = np.mean(pcm[: len(pcm) // 160 * 160].reshape(-1, 160).astype(np.float64) ** 2, axis=1)
+        loud = np.flatnonzero(power > np.percentile(power, 90) / 1e4)
+        found.append(level(pcm[max(0, loud[0] - 1) * 160 : (loud[-1] + 2) * 160]))
+    assert np.mean(np.array(found) > LIMIT_DB) <= 0.05, sorted(found)[-6:]
+
+
+def test_silence_and_what_is_too_short() -> None:
+    assert level(np.zeros(16_000, np.int16)) < -100
+    assert border_level(np.zeros(1_599, np.int16)) is None
+    assert border_level(np.zeros(1_600, np.int16)) is not None
