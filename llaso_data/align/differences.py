@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from llaso_data.align.given import spoken_words
-from llaso_data.text import is_spaced, normalize
+from llaso_data.text import compared, is_spaced, normalize
 
 # Rows of full stops and dashes that stand apart are how a writer marks a pause; a symbol may be what is said.
 _PAUSE = re.compile(r"\.{2,}|…|(?<!\S)[,;:–—-]+(?!\S)")
@@ -36,7 +36,7 @@ def rewrite(text: str, hypothesis: str, language: str) -> Rewritten:
     """
     from rapidfuzz.distance import Levenshtein
 
-    if _said(text, language) == _said(hypothesis, language):
+    if _alike(text, hypothesis, language) or not normalize(text, language) + normalize(hypothesis, language):
         return Rewritten(hypothesis, hypothesis, ())
     spans, forms = spoken_words(text, language)
     heard_spans, heard_forms = spoken_words(hypothesis, language)
@@ -47,7 +47,7 @@ def rewrite(text: str, hypothesis: str, language: str) -> Rewritten:
         ops = list(group)
         own = _between(text, spans, ops[0].src_start, ops[-1].src_end)
         heard = _between(hypothesis, heard_spans, ops[0].dest_start, ops[-1].dest_end)
-        same = equal or _said(own, language) == _said(heard, language) != ""
+        same = equal or _alike(own, heard, language)
         stretch = heard if same else " ".join(_PAUSE.sub(" ", own).split())
         if not same:
             # A difference starts with the space before it, which is its first token's.
@@ -59,9 +59,10 @@ def rewrite(text: str, hypothesis: str, language: str) -> Rewritten:
     return Rewritten(written, hypothesis, tuple(starts))
 
 
-def _said(text: str, language: str) -> str:
-    """What is compared: the normalised text without spaces, which are not heard."""
-    return normalize(text, language).replace(" ", "")
+def _alike(text: str, heard: str, language: str) -> bool:
+    """Whether both say something, and the same. Spaces are not heard, and numbers may be in figures or in words."""
+    own, other = ("".join(side).replace(" ", "") for side in compared(text, heard, language))
+    return own == other != ""
 
 
 def _between(text: str, spans: Sequence[tuple[int, int]], first: int, last: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from llaso_data.text import normalize, word_spans
+from llaso_data.text.numbers import equal_runs
 
 _CLOSING = "!?;:.,…»)]”"  # may stand apart from the word that it closes, as in French
 
@@ -53,6 +54,10 @@ def spans_of(
         words = spoken_words(hypothesis, language)[1]
         heard += words
         owner += [segment] * len(words)
+    for start, end, first, last in reversed(equal_runs(given, heard, language)):  # 25 was heard as veinticinco
+        if owner[first] == owner[last - 1]:
+            heard[first:last] = given[start:end]
+            owner[first:last] = [owner[first]] * (end - start)
     stretches: dict[int, _Stretch] = {}
     for op in Levenshtein.opcodes(given, heard):
         if op.tag not in ("equal", "replace"):

@@ -376,10 +376,9 @@ class Listen:
         last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
         return joined([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
-    @staticmethod
-    def _forward(utterance: Utterance, heard: Heard) -> Utterance:
+    def _forward(self, utterance: Utterance, heard: Heard) -> Utterance:
         return dataclasses.replace(
-            texts.after_hearing(utterance, heard.hypothesis),
+            texts.after_hearing(utterance, heard.hypothesis, self._asr.chinese_script),
             hypothesis=heard.hypothesis,
             decoding="packed" if heard.packed else "solo",
             scores=dataclasses.replace(

@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from llaso_data.align.given import spans_of
 from llaso_data.align.labels import Turns, turns
 from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
+from llaso_data.text import chinese
 from llaso_data.text.markup import Cleaned, clean
 
 
-def after_hearing(utterance: Utterance, hypothesis: str | None) -> Utterance:
+def after_hearing(utterance: Utterance, hypothesis: str | None, script: chinese.Script | None = None) -> Utterance:
     """The utterance with its text; that of a segment stays with its recording (:func:`deal_given`).
 
-    Where the corpus gives none, it is the hypothesis without markup; where it gives nothing but markup, there is none.
+    Where the corpus gives none, it is the hypothesis without markup, Chinese in the script that is wanted; where it
+    gives nothing but markup, there is none.
     """
     if utterance.text_origin != GIVEN:
         text = utterance.text or clean(hypothesis or "").text or None
+        if text and script and chinese.is_chinese(utterance.language):
+            text = chinese.written_in(text, script)
         return dataclasses.replace(utterance, text=text, text_origin=ASR if text else utterance.text_origin)
     if not utterance.text or utterance.recording != utterance.id:
         return utterance

@@ -88,6 +88,9 @@ class Asr(Part):
         description="whose token stands for a language that Whisper has none of, such as {hsb: cs, kab: none}, or one "
         "for all of them; none: its transcripts are aligned and not judged by Whisper; null: none for each",
     )
+    chinese_script: Literal["simplified", "traditional"] | None = Field(
+        None, description="what the texts that Whisper writes in Chinese are in; null: as it writes; given texts stay"
+    )
 
 
 class Align(Part):

@@ -17,7 +17,9 @@ from functools import cache
 import regex
 
 from llaso_data.text.characters import comparable
+from llaso_data.text.chinese import folded, is_chinese
 from llaso_data.text.languages import LANGUAGES, Language, base, is_spaced
+from llaso_data.text.numbers import levelled, signs_as_words
 from llaso_data.text.phrases import HALLUCINATIONS
 from llaso_data.text.words import UNSPACED, word_spans
 
@@ -28,6 +30,8 @@ __all__ = [
     "base",
     "cer",
     "comparable",
+    "compared",
+    "compared_texts",
     "compression_ratio",
     "is_spaced",
     "letters",
@@ -40,6 +44,8 @@ __all__ = [
     "word_spans",
 ]
 
+_CLOCK = re.compile(r"(?<![\d:.,])(\d{1,2}):([1-5]\d)(?![\d:])")  # 9:30: nine thirty, which Whisper makes 930
+_TELEPHONE = re.compile(r"(?<![\d-])\d{3}(?:[- ]\d{3})?-\d{4}(?![\d-])")
 _ELLIPSIS = re.compile(r"\.{2,}|…")
 _NOT_SPOKEN = re.compile(r"\[[^\]]*\]|<[^>]*>|\([^)]*\)|【[^】]*】")
 _APOSTROPHES = regex.compile(r"(?<=[\w\p{M}])'(?=\w)")
@@ -64,7 +70,8 @@ def normalize(text: str, language: str | None) -> str:
     """
     code = base(language)
     if code == "en":
-        return str(_english()(_ELLIPSIS.sub(" ", comparable(text)))).strip()
+        text = _TELEPHONE.sub(lambda match: re.sub(r"\D", "", match[0]), _CLOCK.sub(r"\1\2", comparable(text)))
+        return str(_english()(_ELLIPSIS.sub(" ", text))).strip()
     for _ in range(4):  # folding can open a compatibility form that folds again; two rounds are the rule
         once = _normalize_once(text, code)
         if once == text:
@@ -79,14 +86,30 @@ def tokens(text: str, language: str | None) -> list[str]:
     return [normal[start:end] for start, end in word_spans(normal, language)]
 
 
+def compared(reference: str, hypothesis: str, language: str | None) -> tuple[list[str], list[str]]:
+    """The normalised words of both, with equal numbers ("25", "veinticinco") written alike, as the reference does."""
+    return levelled(tokens(reference, language), tokens(hypothesis, language), language)
+
+
+def compared_texts(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
+    """The same as two normalised texts."""
+    gap = " ".join if is_spaced(language) else _without_gaps
+    own, heard = compared(reference, hypothesis, language)
+    return gap(own), gap(heard)
+
+
+def _without_gaps(words: Sequence[str]) -> str:
+    return _SPACE_BY_UNSPACED.sub("", " ".join(words))
+
+
 def cer(reference: str, hypothesis: str, language: str | None) -> float:
     """Character error rate of normalised texts; 0.0 where both are empty, 1.0 where only the reference is."""
-    return _error_rate(normalize(reference, language), normalize(hypothesis, language))
+    return _error_rate(*compared_texts(reference, hypothesis, language))
 
 
 def wer(reference: str, hypothesis: str, language: str | None) -> float:
     """Word error rate of normalised texts; 0.0 where both are empty, 1.0 where only the reference is."""
-    return _error_rate(tokens(reference, language), tokens(hypothesis, language))
+    return _error_rate(*compared(reference, hypothesis, language))
 
 
 def surplus(reference: str, hypothesis: str, language: str | None) -> float:
@@ -94,11 +117,11 @@ def surplus(reference: str, hypothesis: str, language: str | None) -> float:
 
     A word that was heard as a shorter one, or as two, is no surplus; a text that is there twice is one of 0.5.
     """
-    normal, heard = normalize(reference, language), normalize(hypothesis, language)
-    if not normal:
+    own, heard = compared(reference, hypothesis, language)
+    if not own:
         return 0.0
-    words = len(word_spans(heard, language)) / len(word_spans(normal, language))
-    return max(0.0, 1.0 - max(words, letters(heard) / max(1, letters(normal))))
+    said = [letters("".join(side)) for side in (own, heard)]
+    return max(0.0, 1.0 - max(len(heard) / len(own), said[1] / max(1, said[0])))
 
 
 def letters(text: str) -> int:
@@ -147,6 +170,7 @@ def _normalize_once(text: str, code: str) -> str:
     if code in ("tr", "az"):  # I is the capital of ı, İ of i
         text = text.replace("I", "ı").replace("İ", "i")
     text = unicodedata.normalize("NFKC", text.casefold()).replace("i\u0307", "i")
+    text = signs_as_words(text, code)
     if code in ("he", "yi"):
         text = _GERSHAYIM.sub("", text)
     text = _APOSTROPHES.sub(" " if code in _ELIDING else "", text)
@@ -159,6 +183,8 @@ def _own_rules(text: str, code: str) -> str:
     """What one language writes in two ways; the text is folded and without punctuation."""
     if code == "ar":
         return re.sub("[آأإٱ]", "ا", _TASHKEEL.sub("", text))
+    if is_chinese(code):
+        return folded(text)
     if code == "fr":
         return text.replace("œ", "oe").replace("æ", "ae")
     if code == "ru":

@@ -150,10 +150,8 @@ def _reference(extract: Extractor, one: Prediction) -> str:
 def _transcripts(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     raw = [errors.plain(one.reference) for one in predictions], [errors.plain(one.answer) for one in predictions]
     language = [_language(one, declared) for one in predictions]
-    normal = (
-        [errors.whisper(one.reference, code) for one, code in zip(predictions, language, strict=True)],
-        [errors.whisper(one.answer, code) for one, code in zip(predictions, language, strict=True)],
-    )
+    pairs = [errors.compared(one.reference, one.answer, code) for one, code in zip(predictions, language, strict=True)]
+    normal = [own for own, _ in pairs], [heard for _, heard in pairs]
     counts = {
         "wer": errors.word_errors(*normal),
         "wer_raw": errors.word_errors(*raw),

@@ -17,7 +17,7 @@ from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch, Replaced, Sample, collate
 from llaso_data.stream.windows import Cursor
 from llaso_model.conversations import question_of
-from llaso_model.evaluate.metrics.errors import whisper as normalised
+from llaso_model.evaluate.metrics.errors import compared
 from llaso_model.generation import answers
 from llaso_model.processing import LLaSOProcessor, Message
 from llaso_model.train.config import DataPart
@@ -223,8 +223,9 @@ class Validation:
             )
         errors = words = 0
         for question, answer in zip(questions, said, strict=False):  # more is said where one was added
-            right = normalised(question.wanted, question.language).split()
-            errors += Levenshtein.distance(right, normalised(answer, question.language).split())
+            own, heard = compared(question.wanted, answer, question.language)
+            right = own.split()
+            errors += Levenshtein.distance(right, heard.split())
             words += len(right)
         return {"word_errors": errors, "words": words}
 

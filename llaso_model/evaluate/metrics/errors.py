@@ -9,6 +9,7 @@ import numpy as np
 
 from llaso_data import text
 from llaso_data.sources import vocabulary
+from llaso_data.text.numbers import levelled
 from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.metrics.base import Metric, from_error_rate
 
@@ -108,6 +109,17 @@ def whisper(transcript: str, language: str | None) -> str:
         assert callable(normaliser)
         return str(normaliser(text.comparable(transcript))).strip()
     return " ".join(text.tokens(transcript, language))
+
+
+def compared(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
+    """A pair as :func:`whisper` writes each, with equal numbers ("25", "veinticinco") written alike.
+
+    English is as openai-whisper has it, which writes numbers in figures itself. Chinese is in one script.
+    """
+    pair = whisper(reference, language), whisper(hypothesis, language)
+    code = vocabulary.language(language or "") or language
+    own, heard = levelled(pair[0].split(), pair[1].split(), code)
+    return " ".join(own), " ".join(heard)
 
 
 def plain(transcript: str) -> str:

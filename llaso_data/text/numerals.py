@@ -1,0 +1,37 @@
+"""Number words by language: ``numerals.yaml``, whose head says how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+CODES = frozenset({"ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "vi", "yue", "zh"})
+"""The languages that have a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numerals:
+    """The number words of one language, and what is said for the signs that belong to figures."""
+
+    words: Mapping[str | int, str]
+    signs: Mapping[str, str]
+    fillers: str = ""
+    points: str = ""
+    whole_words: bool = field(default=False, kw_only=True)
+    tens_last: bool = field(default=False, kw_only=True)
+    ten_adds: bool = field(default=False, kw_only=True)
+
+
+def numerals(code: str) -> Numerals:
+    """The table of a language of :data:`CODES`."""
+    return _tables()["zh" if code == "yue" else code]
+
+
+@cache
+def _tables() -> dict[str, Numerals]:
+    from ruamel.yaml import YAML
+
+    text = resources.files("llaso_data.text").joinpath("numerals.yaml").read_text(encoding="utf-8")
+    return {code: Numerals(**table) for code, table in YAML(typ="safe", pure=True).load(text).items()}
