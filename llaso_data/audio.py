@@ -34,7 +34,7 @@ OPUS_BITS_PER_S = 32_000
 AUDIO_EXTENSIONS = frozenset((
     "wav", "wave", "w64", "rf64", "flac", "mp3", "mp2", "ogg", "oga", "opus", "spx", "aiff", "aif", "aifc", "au",
     "snd", "caf", "m4a", "m4b", "aac", "g722", "wma", "amr", "awb", "ac3", "mp4", "m4v", "mkv", "mka", "webm",
-    "mov", "avi", "mpg", "mpeg", "ts", "flv", "wmv", "asf", "3gp",
+    "mov", "avi", "mpg", "mpeg", "ts", "flv", "wmv", "asf", "3gp", "sph", "nist", "wv1", "wv2",
 ))
 """Extensions, lower case and without dot, of what a folder is searched for; content decides how a file is read."""
 # fmt: on

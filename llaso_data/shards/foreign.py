@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import lock, outputs, records, storage
+from llaso_data import languages, lock, outputs, records, storage
 from llaso_data.archive import COMPRESSED
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import foreign_scan, index, layout, manifest
@@ -23,7 +23,7 @@ from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.tar import ShardError
 
 _FINDINGS = "llaso.findings"
-_SCANNING_VERSION = 2  # of how members are grouped and read: sidecars of another are written again
+_SCANNING_VERSION = 3  # of how members are grouped and read: sidecars of another are written again
 _SHOWN = 20
 
 
@@ -101,6 +101,10 @@ def _index(
     progress: Callable[[int, int], None] | None,
 ) -> IndexSummary:
     out = held.uri
+    if language is not None and (said := languages.language(language)) != language:
+        if said is None:
+            raise LLaSOError(f"--language {language!r} is no language; write its code (en, hsb) or its English name")
+        language = said
     tasks, compressed = _plan(uri, root, out, language, task)
     _refuse_to_replace(out, tasks)
     shards: list[tuple[str, ShardInfo]] = []

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from llaso_data import records
+from llaso_data import languages, records, strict_json
 from llaso_data.errors import AudioError
 from llaso_data.shards import layout
 from llaso_data.shards.index import IndexRow, PartRow
@@ -63,7 +63,7 @@ class RowReader:
             duration_s=round(duration_s, 6),
             text_bytes=text_bytes,
             task=_string(said, "task") or self._task,
-            language=_string(said, "language") or self._language,
+            language=self._spoken(said, key),
             modality=_modality(said) or ("audio" if has_audio else "text" if text_bytes else records.UNKNOWN),
         )
         return row, has_audio
@@ -95,12 +95,22 @@ class RowReader:
 
     def _json(self, data: bytes, name: str) -> dict[str, Any]:
         try:
-            said = json.loads(data)
+            said = strict_json.loads_object(data)
             json.dumps(said, ensure_ascii=False).encode()  # half characters are no text that an index can hold
         except (ValueError, RecursionError) as error:
             self._problem(f"{name}: not readable JSON ({error})")
             return {}
-        return said if isinstance(said, dict) else {}
+        return said
+
+    def _spoken(self, said: Mapping[str, Any], key: str) -> str | None:
+        """The language that the JSON states, as it is named here; what is none is told, and not kept."""
+        word = _string(said, "language")
+        if word is None or languages.is_unsaid(word):
+            return self._language
+        found = languages.language(word)
+        if found is None:
+            self._problem(f"{key}: {word[:80]!r} is no language")
+        return found
 
     def _text_bytes(self, data: bytes, name: str) -> int:
         try:

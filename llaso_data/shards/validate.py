@@ -6,14 +6,13 @@ The tars are walked from their first byte, so nothing is believed because the in
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from llaso_data import storage
+from llaso_data import languages, storage, strict_json
 from llaso_data.errors import LLaSOError
 from llaso_data.shards import certificate, foreign_scan, layout, manifest, schemas, tar
 from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
@@ -231,7 +230,7 @@ class _Shard:
         try:
             for part in parts:
                 layout.member_name(key, part)
-            said = json.loads(parts[layout.JSON_PART])
+            said = strict_json.loads(parts[layout.JSON_PART])
         except (KeyError, ValueError) as error:
             self._add(key, f"no readable JSON part, or a part that is no name: {error}")
             return None
@@ -284,6 +283,11 @@ class _Shard:
                 self._add(key, f"{part} does not have the audio_id that the JSON says")
 
 
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of an index of an earlier version, which has languages in the tar's own words."""
+    return {**row, "language": languages.language(row["language"] or "")}
+
+
 class _ForeignShard(_Shard):
     """A tar that something else wrote. Its keys differ from one another, so that rows are compared by them."""
 
@@ -305,7 +309,7 @@ class _ForeignShard(_Shard):
         first, last = index.first_rows[number : number + 2]
         stated = index.table.slice(first, last - first).select(SCHEMA.names)
         if not stated.equals(table):
-            self._differences(table.to_pylist(), stated.to_pylist())
+            self._differences(table.to_pylist(), [_renamed(row) for row in stated.to_pylist()])
         return self.problems
 
     def _differences(self, rows: list[dict[str, Any]], stated: list[dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from llaso_data.records import (
     utterance_id,
 )
 from llaso_data.sources import vocabulary
-from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG, encoding_of
 from llaso_data.uris import masked
 
 PCM_BYTES_PER_S = 32_000
@@ -173,7 +173,7 @@ def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
     if len(data) > MAX_TEXT_BYTES:
         return None, too_long(where)
     try:
-        text = " ".join(data.decode("utf-8-sig").split())
+        text = " ".join(data.decode(encoding_of(data[:4])).split())
     except UnicodeDecodeError as error:
         detail = f"{where}: not UTF-8 (byte 0x{data[error.start]:02x} at {error.start}); save it as UTF-8"
         return None, Failure("bad_text", detail)

@@ -42,13 +42,13 @@ def _single(tree: Tree) -> tuple[Tree, list[tuple[str, int, str]]]:
 
 
 def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:
-    texts = {path: size for path, size, _ in tree.rows if extension(path) in TRANSCRIPT_EXTENSIONS}
+    texts = {_small(path): (path, size) for path, size, _ in tree.rows if extension(path) in TRANSCRIPT_EXTENSIONS}
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
         beside = [_transcript(path, texts) for path, _, _ in batch]
-        read = read_texts(tree, {path: texts[path] for path in beside if path})
+        read = read_texts(tree, dict(found for found in beside if found))
         for (path, size_bytes, version), transcript in zip(batch, beside, strict=True):
-            text, failure = read[transcript] if transcript else (None, None)
+            text, failure = read[transcript[0]] if transcript else (None, None)
             yield Entry(
                 path=path,
                 uri=tree.uri(path),
@@ -61,9 +61,16 @@ def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:
             )
 
 
-def _transcript(path: str, texts: Mapping[str, int]) -> str | None:
+def _small(path: str) -> str:
+    """The path with its extension in small letters."""
+    stem, dot, _ = path.rpartition(".")
+    return f"{stem}{dot}{extension(path)}"
+
+
+def _transcript(path: str, texts: Mapping[str, tuple[str, int]]) -> tuple[str, int] | None:
+    """(path, bytes) of the transcript beside an audio."""
     stem = path.rpartition(".")[0]
-    return next((name for kind in TRANSCRIPT_EXTENSIONS if (name := f"{stem}.{kind}") in texts), None)
+    return next((texts[name] for kind in TRANSCRIPT_EXTENSIONS if (name := f"{stem}.{kind}") in texts), None)
 
 
 def read_texts(tree: Tree, sizes: Mapping[str, int]) -> dict[str, tuple[str | None, Failure | None]]:

@@ -77,8 +77,9 @@ def _lines(tree: Tree, transcript: str) -> Iterator[tuple[int, bytes | Failure]]
                     yield number, Failure("bad_text", f"a line {TOO_LONG}")
                 else:
                     yield number, line.encode("utf-8", "surrogateescape")
-    except OSError as error:
-        yield number + 1, Failure("bad_text", f"the transcripts cannot be read ({error.strerror or error})")
+    except (OSError, UnicodeDecodeError, LLaSOError) as error:
+        said = getattr(error, "strerror", None) or error
+        yield number + 1, Failure("bad_text", f"the transcripts cannot be read ({said})")
 
 
 def _entry(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from llaso_data import storage
@@ -29,21 +31,37 @@ def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -
     """
     kind = extension(uri)
     try:
-        with storage.open_read(uri) as file:
+        with storage.open_read(uri) as file, _decoding(uri):
             if kind == "parquet":
                 yield from parquet_rows(file, uri, columns, at_once)
             elif kind in ("csv", "tsv"):
-                yield from _named(cells(open_text(file), kind))
+                yield from _named(cells(_text(file, uri), kind))
             else:
-                yield from _json(file)
+                yield from _json(_text(file, uri))
     except OSError as error:
         raise LLaSOError(f"{uri}: cannot be read ({error.strerror or error})") from error
 
 
+def _text(file: IO[bytes], uri: str) -> io.TextIOWrapper:
+    try:
+        return open_text(file)
+    except LLaSOError as error:
+        raise LLaSOError(f"{uri}: {error}") from error
+
+
+@contextmanager
+def _decoding(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        said = f"not {error.encoding.upper()}, as its byte-order mark says; save it as UTF-8"
+        raise LLaSOError(f"{uri}: {said}") from error
+
+
 def header(uri: str) -> list[str]:
     """The column names of a CSV or TSV; empty for what has none."""
-    with storage.open_read(uri) as file:
-        _, names = next(cells(open_text(file), "tsv" if extension(uri) == "tsv" else "csv"), (1, []))
+    with storage.open_read(uri) as file, _decoding(uri):
+        _, names = next(cells(_text(file, uri), "tsv" if extension(uri) == "tsv" else "csv"), (1, []))
     return [] if isinstance(names, str) else _stripped(names)
 
 
@@ -61,13 +79,12 @@ def _named(found: Iterator[tuple[int, list[str] | str]]) -> Iterator[Line]:
         yield number, row if isinstance(row, str) else dict(zip(names, row, strict=True))
 
 
-def _json(file: IO[bytes]) -> Iterator[Line]:
-    start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
-    while not start and (read := file.read(1 << 16)):
+def _json(text: io.TextIOWrapper) -> Iterator[Line]:
+    start = text.read(1 << 16).lstrip()
+    while not start and (read := text.read(1 << 16)):
         start = read.lstrip()
-    file.seek(0)
-    text = open_text(file)
-    if start.startswith(b"["):
+    text.seek(0)
+    if start.startswith("["):
         yield from items(text)
         return
     for number, line in lines(text):
