@@ -67,6 +67,7 @@ def test_what_is_no_language_fails_and_names_the_word(tiny_en: Path, clips: list
     manifest = rows(tmp_path, clips[:3], ["en,fr", "klingonish", "und"])
     summary = build(tiny_en, tmp_path / "out", manifest)
     assert summary.rules["failed.bad_language"] == 2 and summary.counts["failed"] == 2
+    assert summary.transcripts == 3
     failures = sorted(u.failure.detail for u in observed(tmp_path / "out") if u.failure)
     assert "m.jsonl:1: 'en,fr' is no language" in failures[0] and "'klingonish' is no language" in failures[1]
     with pytest.raises(LLaSOError, match="'klingonish' is no language"):

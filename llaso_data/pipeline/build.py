@@ -58,6 +58,7 @@ class BuildSummary:
     judged: bool  # false where the same verdict table was already there
     wall_s: float
     max_failures: float = field(default=1.0)
+    transcripts: int = 0  # inputs that came with one
     notes: dict[str, int] = field(default_factory=dict)  # what the readers say of the sources besides the inputs
 
     @property
@@ -97,7 +98,8 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
         storage.sweep(folder)
     storage.sweep_scratch()
     observing = observing_digest(recipe.observe, _weights(recipe))
-    names, result = _observe(recipe, _drained(readers), held, observing, progress)
+    transcripts: Counter[bool] = Counter()
+    names, result = _observe(recipe, _counted(_drained(readers), transcripts), held, observing, progress)
     verdicts = judging_digest(recipe, names)
     judged, made = _judge(recipe, out, names, verdicts)
     held.confirm()
@@ -115,6 +117,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
         wall_s=time.monotonic() - started,
         max_failures=recipe.judge.max_failures,
         notes=dict(sorted(notes.items())),
+        transcripts=transcripts[True],
     )
 
 
@@ -193,6 +196,13 @@ def _drained(readers: list[Iterator[Input]]) -> Iterator[Input]:
     """The inputs of all sources; each reader, with the listing that it holds, is let go at its end."""
     while readers:
         yield from readers.pop(0)
+
+
+def _counted(inputs: Iterator[Input], transcripts: Counter[bool]) -> Iterator[Input]:
+    """The inputs; counts those that come with a transcript, and those that do not."""
+    for item in inputs:
+        transcripts[item.utterance.text is not None] += 1
+        yield item
 
 
 def _weights(recipe: Recipe) -> list[str]:

@@ -35,6 +35,8 @@ def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
     row("drawn for the audit", counts["audited"])
     table.add_section()
     row("recordings", counts["recordings"])
+    if "transcripts" in summary:
+        row("came with a transcript", summary["transcripts"])
     if "blocks" in summary:
         table.add_row("blocks observed now", f"{summary['blocks_observed']:,} of {summary['blocks']:,}", "")
     for name, number in summary.get("model_calls", {}).items():

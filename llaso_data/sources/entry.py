@@ -105,6 +105,11 @@ class Tree:
         if count:
             self.notes[what] += count
 
+    def note_first(self, what: str, example: str) -> None:
+        """Count one more of a kind; the first one is named."""
+        known = next((name for name in self.notes if name.startswith(f"{what}: ")), f"{what}: {escaped(example)}")
+        self.notes[known] += 1
+
 
 def bad_row(root: str, container: str, where: str, detail: str, reason: str = "bad_row") -> Entry:
     """A row that names no usable input; it is counted as failed."""

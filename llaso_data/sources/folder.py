@@ -9,10 +9,13 @@ from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.records import Failure
+from llaso_data.sources.beside import holds_times, note_unread
 from llaso_data.sources.entry import Entry, Said, Tree, clean_text, extension, matcher, too_long
-from llaso_data.sources.lines import MAX_TEXT_BYTES
+from llaso_data.sources.lines import MAX_TEXT_BYTES, encoding_of
 
 TRANSCRIPT_EXTENSIONS = ("txt", "lab")
+TIMES = Failure("times")  # of a label file: not one of the audio's
+_LOOKED_AT = 1 << 16
 BATCH = 256  # transcripts of a remote folder that are fetched at once
 
 
@@ -43,12 +46,17 @@ def _single(tree: Tree) -> tuple[Tree, list[tuple[str, int, str]]]:
 
 def _entries(tree: Tree, chosen: list[tuple[str, int, str]]) -> Iterator[Entry]:
     texts = {_small(path): (path, size) for path, size, _ in tree.rows if extension(path) in TRANSCRIPT_EXTENSIONS}
+    heard = [path for path, _, _ in chosen]
+    note_unread(tree, heard, {found[0] for path in heard if (found := _transcript(path, texts))})
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
         beside = [_transcript(path, texts) for path, _, _ in batch]
         read = read_texts(tree, dict(found for found in beside if found))
         for (path, size_bytes, version), transcript in zip(batch, beside, strict=True):
             text, failure = read[transcript[0]] if transcript else (None, None)
+            if failure is TIMES and transcript:
+                tree.note_first("not read: labels with times", transcript[0])
+                failure = None
             yield Entry(
                 path=path,
                 uri=tree.uri(path),
@@ -88,12 +96,19 @@ def read_texts(tree: Tree, sizes: Mapping[str, int]) -> dict[str, tuple[str | No
 def _fetched(data: bytes | None, uri: str) -> tuple[str | None, Failure | None]:
     if data is None:
         return None, Failure("bad_text", f"{uri}: the transcript is not there any more")
+    return _cleaned(data, uri)
+
+
+def _cleaned(data: bytes, uri: str) -> tuple[str | None, Failure | None]:
+    head = data[:_LOOKED_AT].decode(encoding_of(data[:4]), "replace")
+    if holds_times(head if len(data) <= _LOOKED_AT else head.rpartition("\n")[0]):
+        return None, TIMES
     return clean_text(data, uri)
 
 
 def _read_text(name: str) -> tuple[str | None, Failure | None]:
     try:
         with storage.open_read(name) as file:
-            return clean_text(file.read(MAX_TEXT_BYTES + 1), name)
+            return _cleaned(file.read(MAX_TEXT_BYTES + 1), name)
     except OSError as error:
         return None, Failure("bad_text", f"{name}: the transcript cannot be read ({error.strerror})")

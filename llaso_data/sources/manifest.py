@@ -7,6 +7,7 @@ import posixpath
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any
 
 from llaso_data import storage, uris
@@ -16,13 +17,16 @@ from llaso_data.records import TIME_DECIMALS
 from llaso_data.sources.channels import selection
 from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded, is_empty
 from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
-from llaso_data.sources.tables import TABLE_EXTENSIONS, header, rows
+from llaso_data.sources.tables import TABLE_EXTENSIONS, columns_of, header, rows
 
 # Our name first, then what other tools call it (NeMo, Hugging Face tables); the first that has a value counts.
 NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "audio_filepath", "audio_path", "audio_file", "path", "file", "file_name", "filename", "wav"),
     "member": ("member",),
-    "text": ("text", "sentence", "transcript", "transcription"),
+    "text": (
+        *("text", "sentence", "transcript", "transcription", "raw_transcription", "raw_text", "normalized_text"),
+        *("text_normalized", "normalized_transcription", "transcript_text", "txt", "wrd", "target"),
+    ),
     "language": ("language", "lang", "locale"),
     "speaker": ("speaker", "speaker_id", "client_id", "spk"),
     "gender": ("gender", "sex"),
@@ -37,6 +41,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 COLUMNS = frozenset(name for names in NAMES.values() for name in names)
 NOT_SAID = frozenset(("", "nan", "null", "none"))
+_LOOKED_AT = 1000  # rows whose columns are told
+_NAMED = 12  # columns
 LONGEST_S = 1e9  # thirty years; beyond, samples and bytes are no numbers that anything can hold
 
 
@@ -50,21 +56,39 @@ def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
         names = [name.strip().lower() for name in header(tree.root)]
         if not set(names) & set(NAMES["audio"]):
             raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {escaped(', '.join(names)) or '(none)'}")
-    found = sorted(_entries(tree.root), key=Entry.order)
+    found = sorted(_entries(tree), key=Entry.order)
     if not found:
         raise LLaSOError(f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again")
     return iter(found)
 
 
-def _entries(manifest: str) -> Iterator[Entry]:
+def _entries(tree: Tree) -> Iterator[Entry]:
+    manifest = tree.root
     root, _, name = manifest.rpartition("/")
     stat_once = lru_cache(maxsize=4096)(stat)  # many rows may share one file; the next read looks again
+    used: set[str] = set()
+    seen = dict.fromkeys(columns_of(manifest))
     for number, row in rows(manifest, COLUMNS):
+        if number <= _LOOKED_AT and isinstance(row, dict):
+            seen.update(dict.fromkeys(row))
+            used.update(_chosen(row))
         where = f"{name}:{number}"
         if isinstance(row, str):
             yield bad_row(root, manifest, where, row)
             continue
         yield guarded(partial(entry, row, root, manifest, where, stat_once), root, manifest, where)
+
+    unused = [name for name in seen if str(name).strip().lower() not in used]
+    if unused:
+        shown = escaped(", ".join(map(str, unused[:_NAMED]))) + (", …" if len(unused) > _NAMED else "")
+        tree.note(f"columns not used of {name}: {shown}", len(unused))
+
+
+def _chosen(row: Mapping[str, Any]) -> Iterator[str]:
+    """The columns that a row's values are taken from."""
+    lower = {str(name).strip().lower(): value for name, value in row.items()}
+    for names in NAMES.values():
+        yield from islice((name for name in names if not is_empty(lower.get(name))), 1)
 
 
 def entry(

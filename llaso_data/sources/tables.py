@@ -58,6 +58,23 @@ def _decoding(uri: str) -> Iterator[None]:
         raise LLaSOError(f"{uri}: {said}") from error
 
 
+def columns_of(uri: str) -> list[str]:
+    """The columns of a table that says them itself: CSV, TSV, Parquet; empty for JSON and for what cannot be read."""
+    kind = extension(uri)
+    if kind in ("csv", "tsv"):
+        return header(uri)
+    if kind != "parquet":
+        return []
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with storage.open_read(uri) as file:
+            return list(pq.ParquetFile(file).schema_arrow.names)
+    except (pa.ArrowException, OSError, ValueError):  # reading says what is wrong
+        return []
+
+
 def header(uri: str) -> list[str]:
     """The column names of a CSV or TSV; empty for what has none."""
     with storage.open_read(uri) as file, _decoding(uri):
