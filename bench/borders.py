@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import border_conditions
 import numpy as np
 import numpy.typing as npt
 from border_conditions import CONDITIONS, ROOMS_S, TRIMMED, Piece, pieces
@@ -192,7 +193,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--fit", action="store_true", help="fit the rule's numbers to other prompts, and print them")
+    parser.add_argument("--talkers", type=int, default=border_conditions.TALKERS, help="of the babble")
     args = parser.parse_args()
+    border_conditions.TALKERS = args.talkers
     found = drawn(args.folder, args.fit) + as_recorded(args.fit)
     found += [] if args.fit else readings(args.folder)
     if args.fit:
