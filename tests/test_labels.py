@@ -49,6 +49,7 @@ def test_what_is_heard_is_no_label() -> None:
 
 def test_a_name_that_was_misheard_stays_unless_the_others_are_labels() -> None:
     assert turns("Shivon: we went home.", ["siobhan we went home"], "en").begins == ()
+    assert turns("ANN: ... we went home.", ["we went home"], "en").begins == ((0, "ANN"),)
     many = "ANN: we went home. BOB: nobody came. ANN: it rained."
     assert len(turns(many, ["um we went home", "nobody came", "it rained"], "en").begins) == 3
 

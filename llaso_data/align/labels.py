@@ -75,7 +75,9 @@ def _unheard(
     for op in Levenshtein.opcodes(words, forms):
         fate[op.src_start : op.src_end] = [op.tag] * (op.src_end - op.src_start)
     inside = [
-        {fate[n] for n, (a, b) in enumerate(spans) if start <= a and b <= end} or {"equal"} for start, end in candidates
+        {fate[n] for n, (a, b) in enumerate(spans) if start <= a < end and not any(map(str.isalnum, text[end:b]))}
+        or {"equal"}
+        for start, end in candidates
     ]
     clearly = sum(tags == {"delete"} for tags in inside)
     several = clearly >= 2 and 2 * clearly >= len(candidates)
