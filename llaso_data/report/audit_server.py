@@ -8,9 +8,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
-from urllib.parse import unquote
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import ANSWERS
@@ -18,7 +17,7 @@ from llaso_data.loopback import LOOPBACK
 from llaso_data.report import answers, audit_page
 from llaso_data.report.answers import Auditor
 from llaso_data.report.audit import Item, Sample, Status, settle
-from llaso_data.report.served import Reply, Served, said
+from llaso_data.report.served import Json, Served
 from llaso_data.report.worklog import Roster
 
 _KEPT_ITEMS = 32  # decoded, of about 150 kB
@@ -52,8 +51,7 @@ class AuditServer(Served):
         self._known = {item.utterance.id: item for item in self.items}
         self._lock = threading.Lock()
         self._auditors = Roster(answers.KIND, lambda name: answers.at_work(sample.align, sample.verdicts, name))
-        self._sounds: OrderedDict[str, Future[dict[str, Any]]] = OrderedDict()
-        self._decoder = ThreadPoolExecutor(1)  # a thread that stays: the decoding process ends with it
+        self._sounds: OrderedDict[str, Future[Json]] = OrderedDict()
         super().__init__(host, port)
 
     def __enter__(self) -> AuditServer:
@@ -66,16 +64,14 @@ class AuditServer(Served):
                 raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        super().__exit__()
-        self._decoder.shutdown(cancel_futures=True)
+    def close(self) -> None:
         self._auditors.close()
 
     def at_work(self, name: str) -> Auditor:
         """The auditor of that name; their file is this server's until it is closed."""
         return self._auditors.of(name)
 
-    def begin(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def begin(self, request: Mapping[str, Any]) -> Json:
         """What the auditor said so far, oldest first."""
         work = self.at_work(str(request.get("auditor", "")))
         said = [
@@ -85,7 +81,7 @@ class AuditServer(Served):
         ]
         return {"auditor": work.name, "answers": said}
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, Any]) -> Json:
         """Saves one answer, or with null takes it back. It is on the disk when this returns."""
         id_, said = request.get("id"), request.get("answer")
         if id_ not in self._known or said not in (*ANSWERS, None):
@@ -96,7 +92,7 @@ class AuditServer(Served):
             settle(self.sample)
         return {"saved": id_}
 
-    def result(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, request: Mapping[str, Any]) -> Json:
         """Where the audit stands, for those who have judged all of their own: nobody is to know before."""
         work = self.at_work(str(request.get("auditor", "")))
         mine = work.answers
@@ -107,7 +103,7 @@ class AuditServer(Served):
         with self._lock:
             return settle(self.sample)
 
-    def item(self, id_: str) -> dict[str, Any]:
+    def item(self, id_: str) -> Json:
         """One item with its sound. Decoded once; the last ones are kept."""
         if id_ not in self._known:
             raise LLaSOError("no such item")
@@ -121,12 +117,12 @@ class AuditServer(Served):
                 self._sounds.pop(id_, None)
         return future.result() if found is None else found
 
-    def _sound(self, item: Item) -> Future[dict[str, Any]]:
+    def _sound(self, item: Item) -> Future[Json]:
         with self._lock:
             id_ = item.utterance.id
             future = self._sounds.get(id_)
             if future is None:
-                future = self._sounds[id_] = self._decoder.submit(audit_page.item, item)
+                future = self._sounds[id_] = self.decoder.submit(audit_page.item, item)
             self._sounds.move_to_end(id_)
             while len(self._sounds) > _KEPT_ITEMS:
                 self._sounds.popitem(last=False)
@@ -135,10 +131,8 @@ class AuditServer(Served):
     def page(self) -> tuple[str, str]:
         return audit_page.page(self.sample, self.items, self.auditor, self.title, self.status())
 
-    def get(self, path: str) -> Reply | None:
-        if not path.startswith("item/"):
-            return None
-        return said(lambda: self.item(unquote(path.removeprefix("item/"))))
+    def gets(self) -> Mapping[str, Callable[[str], Json]]:
+        return {"item": self.item}
 
-    def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], Json]]:
         return {"begin": self.begin, "answer": self.answer, "result": self.result}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import unquote
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
-from llaso_data.report.served import Reply, Served, said
+from llaso_data.report.served import Json, Served
 from llaso_data.report.worklog import Log, Roster
 from llaso_model.evaluate import rate, sounds
 from llaso_model.evaluate.noise import Samples
@@ -43,12 +41,9 @@ class RateServer(Served):
         self._rows = {rate.item_id(row): row for row in self.items}
         self._lock = threading.Lock()
         self._raters = Roster(rate.KIND, lambda name: rate.at_work(folder, name))
-        self._decoder = ThreadPoolExecutor(1)  # a thread that stays: the decoding process ends with it
         super().__init__(port=port)
 
-    def __exit__(self, *_: object) -> None:
-        super().__exit__()
-        self._decoder.shutdown(cancel_futures=True)
+    def close(self) -> None:
         self._raters.close()
 
     def page(self) -> tuple[str, str]:
@@ -67,15 +62,13 @@ class RateServer(Served):
         )
         return html, policy
 
-    def get(self, path: str) -> Reply | None:
-        if not path.startswith("sound/"):
-            return None
-        return said(lambda: self.sound(unquote(path.removeprefix("sound/"))))
+    def gets(self) -> Mapping[str, Callable[[str], Json]]:
+        return {"sound": self.sound}
 
-    def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], Json]]:
         return {"begin": self.begin, "rate": self.say}
 
-    def begin(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def begin(self, request: Mapping[str, Any]) -> Json:
         """What a rater said so far of the items that are shown."""
         name = self._rater(request).name
         ratings = rate.read(self.folder, name)
@@ -87,7 +80,7 @@ class RateServer(Served):
             raise LLaSOError("a rater has a name")
         return self._raters.of(name)
 
-    def say(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def say(self, request: Mapping[str, Any]) -> Json:
         """Saves a rating of one item; no aspects takes it back."""
         item = str(request.get("item"))
         if item not in self._rows:
@@ -101,19 +94,19 @@ class RateServer(Served):
             rate.say(log, item, self._rows[item].prediction.system, given)
         return {"saved": item}
 
-    def sound(self, item: str) -> dict[str, Any]:
+    def sound(self, item: str) -> Json:
         """The item's sound: Ogg Opus as base64, its seconds, whether it is cut. Raises LLaSOError for none."""
         row = self._rows.get(item)
         if row is None or self.audio_root is None or not row.prediction.audio:
             raise LLaSOError("no such sound")
         one = row.prediction
-        found = self._decoder.submit(sounds.heard, self.audio_root, one, MOST_S, self.recordings).result()
+        found = self.decoder.submit(sounds.heard, self.audio_root, one, MOST_S, self.recordings).result()
         if found is None:
             raise LLaSOError(f"{one.audio[0]}: no such file below {self.audio_root}")
         opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
         return {"opus": opus, "seconds": round(len(found.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": found.cut}
 
-    def _shown(self, row: Row) -> dict[str, Any]:
+    def _shown(self, row: Row) -> Json:
         """An item without its system, and without what was extracted: raters judge the answer."""
         one = row.prediction
         return {
