@@ -486,6 +486,20 @@ def test_another_host_than_loopback_says_what_it_means(spoken: list[Utterance], 
         )
 
 
+def test_a_port_that_is_taken_and_a_package_that_is_missing_are_said(
+    spoken: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = to_audit(tmp_path, spoken, 3)
+    with served(found) as server:
+        taken = CliRunner().invoke(main, ["audit", found.align, "--no-open", "--port", str(server.port)])
+    assert taken.exit_code == 2 and "Address already in use); pass another --port\n" in taken.output
+    monkeypatch.delitem(sys.modules, "llaso_data.report.web")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    missing = CliRunner().invoke(main, ["audit", found.align, "--no-open"])
+    assert missing.exit_code == 2 and "pip install 'llaso[serve]'" in missing.output
+    assert CliRunner().invoke(main, ["audit", found.align, "--status"]).exit_code == 0
+
+
 def test_only_who_has_the_address_may_ask_and_only_for_this_sample(spoken: list[Utterance], tmp_path: Path) -> None:
     found = to_audit(tmp_path, spoken, 3)
     with served(found) as server:

@@ -21,7 +21,10 @@ from llaso_data.pipeline.progress import Progress
 from tests.conftest import Clip
 from tests.corpora import copy, english, files, observed
 
-HEAVY = ("torch", "ray", "transformers", "pyarrow", "pydantic", "numpy", "fsspec", "rich", "ctranslate2", "numba")
+HEAVY = (
+    "torch", "ray", "transformers", "pyarrow", "pydantic", "numpy", "fsspec", "rich", "ctranslate2", "numba",
+    "uvicorn",
+)  # fmt: skip
 CODE = str(Path(llaso_data.__file__).parents[1])
 
 

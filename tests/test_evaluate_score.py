@@ -21,7 +21,10 @@ from llaso_model.evaluate.rows import score_rows
 from tests.evaluating import DATA, SHARED, TASKS, prediction
 from tests.test_evaluate_report import lines
 
-HEAVY = ("torch", "transformers", "pyarrow", "pydantic", "numpy", "jiwer", "sacrebleu", "scipy", "rich", "jinja2")
+HEAVY = (
+    "torch", "transformers", "pyarrow", "pydantic", "numpy", "jiwer", "sacrebleu", "scipy", "rich", "jinja2",
+    "uvicorn",
+)  # fmt: skip
 
 
 def llaso(*words: Any, code: int = 0) -> Result:

@@ -114,14 +114,14 @@ def raw(desk: Desk, text: str) -> socket.socket:
 
 def rest(connection: socket.socket) -> bytes:
     """Everything that is said until the server closes; a reset closes, too."""
-    said = b""
+    parts = []
     with connection:
         try:
-            while part := connection.recv(1 << 16):
-                said += part
+            while part := connection.recv(1 << 20):
+                parts.append(part)
         except ConnectionResetError:
             pass
-    return said
+    return b"".join(parts)
 
 
 def test_every_reply_carries_what_keeps_a_page_to_itself(desk: Desk) -> None:
@@ -171,24 +171,12 @@ def test_paths_are_decoded_once(desk: Desk) -> None:
     assert list(said.values()) == ["", "a/b é", "%61/.."]
 
 
-@pytest.mark.parametrize(
-    ("host", "code"),
-    [
-        ("localhost", 200),
-        ("LOCALHOST:8000", 200),  # a tunnel's port
-        ("127.0.0.1", 200),
-        ("10.1.2.3:80", 200),  # a number is no name, and nobody can make it point elsewhere
-        ("[::1]:8000", 200),
-        (socket.gethostname(), 200),
-        ("localhost.evil.example", 403),
-        ("evil.example:80", 403),
-        ("127.0.0.1.evil.example", 403),
-        ("[::1", 403),
-        ("", 403),
-    ],
-)
-def test_it_is_asked_by_the_names_of_this_machine_only(desk: Desk, host: str, code: int) -> None:
-    assert status(desk, Host=host) == code
+def test_it_is_asked_by_the_names_of_this_machine_only(desk: Desk) -> None:
+    own = ["localhost", "LOCALHOST:8000", socket.gethostname()]  # any port: it may be a tunnel's
+    numbers = ["127.0.0.1", "10.1.2.3:80", "[::1]:8000"]  # no names, and nobody can make them point elsewhere
+    assert {host: status(desk, Host=host) for host in own + numbers} == dict.fromkeys(own + numbers, 200)
+    others = ["evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", ""]
+    assert {host: status(desk, Host=host) for host in others} == dict.fromkeys(others, 403)
 
 
 def test_who_says_no_name_is_refused(desk: Desk) -> None:
@@ -214,7 +202,7 @@ def test_too_much_is_refused_before_it_was_read(desk: Desk) -> None:
 
 
 class Hasty(Desk):
-    patience_s = 0.5
+    patience_s = 0.4
     most_connections = 6
 
 
@@ -224,7 +212,7 @@ def test_clients_that_keep_it_waiting_are_let_go_and_slow_ones_are_not() -> None
         silent, halting = raw(desk, ""), raw(desk, "GET /TOKEN/ HTTP/1.1\nHo")
         late = raw(desk, "POST /TOKEN/put HTTP/1.1\nHost: localhost\nContent-Length: 9\n\n{")
         deaf = raw(desk, "GET /TOKEN/large/30000000 HTTP/1.1\nHost: localhost\n\n")
-        while time.monotonic() < began + 0.4:
+        while time.monotonic() < began + 0.3:
             halting.sendall(b"s")  # goes on and on
             time.sleep(0.05)
         assert rest(silent) == rest(halting) == b""
@@ -235,13 +223,13 @@ def test_clients_that_keep_it_waiting_are_let_go_and_slow_ones_are_not() -> None
         assert 0 < len(rest(deaf)) < 30_000_000
         slow = raw(desk, "GET /TOKEN/large/20000000 HTTP/1.1\nHost: localhost\nConnection: close\n\n")
         heard = 0
-        for _ in range(12):
+        for _ in range(10):
             time.sleep(0.1)  # twice as long, in all, as anybody is waited for
             heard += len(slow.recv(500_000))
         assert heard + len(rest(slow)) > 20_000_000
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(ask, desk, "wait/x")
-            time.sleep(1.2)
+            time.sleep(1.0)
             desk.gate.set()  # what takes the server long is not the client's fault
             assert waiting.result()[0] == 200
 
@@ -351,7 +339,7 @@ def running(**options: Any) -> Iterator[tuple[subprocess.Popen[str], Desk]]:
         run.communicate()
 
 
-@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGTERM] * 9])
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM] * 9])
 def test_a_signal_ends_it_with_its_exit_code_and_what_is_being_saved_is_confirmed(
     numbers: list[signal.Signals],
 ) -> None:
