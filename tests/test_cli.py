@@ -181,7 +181,7 @@ def test_the_default_engine_runs_a_stage_from_the_users_folder(
         (["build-align", "nowhere", "--out", "o"], "nowhere: no such file or folder; check the path of this source"),
         (["build-align", "{here}", "--out", "o", "--recipe", "no.yaml"], "no.yaml: no such recipe"),
         (["build-align", "nowhere://x", "--out", "o"], "nowhere://x: Protocol not known: nowhere"),
-        (["build-align", "{here}", "--out", "o", "--language", "klingonese"], "language 'klingonese' is not known"),
+        (["build-align", "{here}", "--out", "o", "--language", "klingonese"], "'klingonese' is no language"),
         (["build-align", "{here}", "--out", "o", "--asr", "./absent"], "'./absent' is neither a local folder nor"),
         (["shard", "nowhere", "--out", "o"], "nowhere"),
         (["validate", "nowhere"], "nowhere"),
