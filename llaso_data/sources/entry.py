@@ -178,9 +178,11 @@ def clean_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
     if len(data) > MAX_TEXT_BYTES:
         return None, too_long(where)
     try:
-        text = " ".join(data.decode(encoding_of(data[:4])).split())
+        encoding = encoding_of(data[:4])
+        text = " ".join(data.decode(encoding).split())
     except UnicodeDecodeError as error:
-        detail = f"{where}: not UTF-8 (byte 0x{data[error.start]:02x} at {error.start}); save it as UTF-8"
+        name = encoding.removesuffix("-sig").upper()
+        detail = f"{where}: not {name} (byte 0x{data[error.start]:02x} at {error.start}); save it as UTF-8"
         return None, Failure("bad_text", detail)
     if "\0" in text:
         return None, Failure("bad_text", f"{where}: it holds NUL characters, as UTF-16 does; save it as UTF-8")
