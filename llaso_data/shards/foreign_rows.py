@@ -17,7 +17,9 @@ TEXT_PARTS = frozenset({"txt", "text", "lab", "transcript"})
 MAX_TEXT_BYTES = 16 << 20
 """Of a transcript or a JSON; a larger one is not looked into."""
 
-_TEXT_FIELDS = ("text", "transcript", "transcription", "sentence", "caption")
+TEXT_FIELDS = ("text", "transcript", "transcription", "sentence", "caption")
+"""Fields of a JSON without a conversation that hold what is said; the first that is there counts."""
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -126,7 +128,7 @@ def json_text_bytes(said: Mapping[str, Any]) -> int:
         return layout.text_bytes(said["messages"])
     except (KeyError, TypeError, AttributeError):
         pass
-    return next((len(said[name].encode()) for name in _TEXT_FIELDS if isinstance(said.get(name), str)), 0)
+    return next((len(said[name].encode()) for name in TEXT_FIELDS if isinstance(said.get(name), str)), 0)
 
 
 def _string(said: Mapping[str, Any], name: str) -> str | None:

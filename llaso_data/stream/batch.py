@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ Samples = npt.NDArray[np.float32]
 NO_SAMPLES_FAULT = (ImportError, StoreError)
 """Errors that say nothing of the sample that was read when they came."""
 
+_MOST_FRAMES = 1 << 31  # of 37 hours; a FLAC that states no length is said to have more
 _SMALL = ("lengths", "audio_of")  # fields of a batch
 
 
@@ -176,41 +178,77 @@ def decoded(sample: Sample) -> Sample | Bad:
 
 
 def _decoded(sample: Sample) -> Sample:
-    content = json.loads(sample.parts[JSON_PART]) if JSON_PART in sample.parts else {}
-    if not isinstance(content, dict):
-        raise LLaSOError(f"its JSON is of type {type(content).__name__}, not an object")
-    names = [name for name in sample.parts if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS]
-    named = _named(content)
-    names.sort(key=lambda name: named.index(name) if name in named else len(named))
+    content = content_of(sample)
+    names = audio_names(sample, content)
     sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}") for name in names)
     return replace(sample, parts={}, content=content, sounds=sounds, audio_parts=tuple(names))
 
 
+def content_of(sample: Sample) -> dict[str, Any]:
+    """The JSON of an undecoded sample; empty where it has none.
+
+    Raises LLaSOError where it is no object, ValueError where it is no JSON.
+    """
+    content = json.loads(sample.parts[JSON_PART]) if JSON_PART in sample.parts else {}
+    if not isinstance(content, dict):
+        raise LLaSOError(f"its JSON is of type {type(content).__name__}, not an object")
+    return content
+
+
+def audio_names(sample: Sample, content: dict[str, Any]) -> list[str]:
+    """The parts of an undecoded sample that are audio, in the order in which its JSON has them; see :func:`decoded`."""
+    names = [name for name in sample.parts if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS]
+    named = _named(content)
+    return sorted(names, key=lambda name: (named.index(name) if name in named else len(named), name))
+
+
 def _named(content: dict[str, Any]) -> list[Any]:
     """The parts that a sample's JSON names: as it describes them, then as its messages have them."""
-    described = [one.get("part") for one in _objects(content.get("audios"))]
-    pieces = [one for message in _objects(content.get("messages")) for one in _objects(message.get("content"))]
+    described = [one.get("part") for one in objects(content.get("audios"))]
+    pieces = [one for message in objects(content.get("messages")) for one in objects(message.get("content"))]
     return described + [one.get("audio") for one in pieces]
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list of a JSON; none where it is no list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def sound(data: bytes, name: str) -> Samples:
     """16 kHz mono float32 of an audio file in memory; raises AudioError."""
-    if data[:4] in (b"fLaC", b"RIFF"):  # what shards usually hold takes the short way
+    if (file := _plain(data)) is not None:  # what shards usually hold takes the short way
         import soundfile
 
-        try:
-            with soundfile.SoundFile(io.BytesIO(data)) as file:
-                if file.samplerate == audio.SAMPLE_RATE_HZ and file.channels == 1 and file.subtype == "PCM_16":
-                    found: Samples = file.read(dtype="float32")
-                    if len(found) == file.frames:
-                        return found
-        except soundfile.SoundFileError:
-            pass  # the long way says what is wrong
+        with file, suppress(soundfile.SoundFileError):  # the long way says what is wrong
+            found: Samples = file.read(dtype="float32")
+            if len(found) == file.frames:
+                return found
     return audio.scaled(audio.decode_bytes(data, name))
+
+
+def plain_frames(data: bytes) -> int | None:
+    """How many samples an audio file in memory states, where it is FLAC or WAV of 16 kHz, mono and 16 bits."""
+    file = _plain(data)
+    if file is None:
+        return None
+    with file:
+        return int(file.frames) if 0 < file.frames < _MOST_FRAMES else None
+
+
+def _plain(data: bytes) -> Any:
+    """Such a file, open; None where it is none."""
+    if data[:4] not in (b"fLaC", b"RIFF"):
+        return None
+    import soundfile
+
+    try:
+        file = soundfile.SoundFile(io.BytesIO(data))
+    except soundfile.SoundFileError:
+        return None
+    if (file.samplerate, file.channels, file.subtype) == (audio.SAMPLE_RATE_HZ, 1, "PCM_16"):
+        return file
+    file.close()
+    return None
 
 
 def joined(sounds: Sequence[Samples], packed: bool, new: Callable[[int], Samples]) -> torch.Tensor:

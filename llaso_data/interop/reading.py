@@ -1,0 +1,110 @@
+"""What the modules of this package share: samples by their rows of the index, and what is said in their audios."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from llaso_data.errors import LLaSOError
+from llaso_data.shards.foreign_rows import TEXT_FIELDS, TEXT_PARTS
+from llaso_data.shards.tar import ShardError
+from llaso_data.stream.batch import Sample, objects, samples_of, tried
+from llaso_data.stream.columns import Columns, Rows
+from llaso_data.stream.fetch import Bad, Fetcher
+
+OnBad = Callable[[Bad], None]
+"""What is told of a sample that cannot be used, which is then left out."""
+
+AT_ONCE = 32
+"""Samples that are read together: of a store their ranges are asked for at the same time."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """A folder of shards, open for reading. Another process that gets it maps the index itself."""
+
+    columns: Columns
+    on_bad: OnBad | None
+
+    @classmethod
+    def open(cls, uri: str, on_bad: OnBad | None) -> Shards:
+        """Of a folder or URI; raises LLaSOError where it has no index, or a damaged one."""
+        return cls(Columns.open(uri), on_bad)
+
+    def __len__(self) -> int:
+        return len(self.columns.index.shards)
+
+    def rows(self, shard: int) -> Rows:
+        """The rows of the index that one tar has."""
+        first, last = self.columns.first_rows[shard : shard + 2].tolist()
+        return np.arange(first, last, dtype=np.int64)
+
+    def read(self, rows: Rows, use: Callable[[Sample], T]) -> Iterator[T]:
+        """What ``use`` makes of each of these samples, in order; it gets their parts as bytes.
+
+        A sample with other bytes than the index says, or of which ``use`` makes nothing, goes to ``on_bad``. Raises
+        ShardError where there is none, or a tar is missing, and StoreError where a store stays down.
+        """
+        with closing(Fetcher()) as fetch:
+            for start in range(0, len(rows), AT_ONCE):
+                for sample in samples_of(self.columns, rows[start : start + AT_ONCE], fetch):
+                    made = sample if isinstance(sample, Bad) else tried(sample, use)
+                    if not isinstance(made, Bad):
+                        yield made
+                    elif self.on_bad is not None:
+                        self.on_bad(made)
+                    else:
+                        raise ShardError(
+                            f"{made.shard}: the sample {made.key} cannot be used: {made.reason}. Mend it, or give "
+                            "on_bad to leave such samples out; `llaso-data validate` names what is damaged"
+                        )
+
+
+def reader_of(rank: int, world_size: int) -> tuple[int, int]:
+    """Which of how many readers this process is: the workers of torch's DataLoader on each rank."""
+    from torch.utils.data import get_worker_info
+
+    info = get_worker_info()
+    worker, workers = (info.id, info.num_workers) if info else (0, 1)
+    return rank * workers + worker, world_size * workers
+
+
+def described(content: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """What a sample's JSON says of one audio: its record (shards/SPEC.md, ``audios``); empty where it says nothing."""
+    return next((one for one in objects(content.get("audios")) if one.get("part") == part), {})
+
+
+def text_of(sample: Sample, content: Mapping[str, Any], part: str, alone: bool) -> str | None:
+    """What is said in one audio of an undecoded sample; None where nobody says it.
+
+    ``content`` is the sample's JSON. In tars made elsewhere it is a text or a JSON with the audio's own name, or, where
+    the audio is ``alone``, with the sample's. Raises ValueError where that is no UTF-8 or no JSON.
+    """
+    if isinstance(text := described(content, part).get("text"), str):
+        return text
+    stem = part.rpartition(".")[0]
+    for name in ([f"{stem}."] if stem else []) + ([""] if alone else []):
+        for ending in sorted(TEXT_PARTS):
+            if (data := sample.parts.get(name + ending)) is not None:
+                return data.decode("utf-8-sig").strip()
+        own = json.loads(sample.parts.get(f"{name}json", b"{}"))
+        texts = (own.get(field) for field in TEXT_FIELDS) if isinstance(own, dict) else ()
+        if (text := next((text for text in texts if isinstance(text, str)), None)) is not None:
+            return text
+    return None
+
+
+def needed(package: str) -> Any:
+    """A package that the extra ``interop`` brings; raises LLaSOError where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise LLaSOError(f"this needs {package} ({error}): pip install 'llaso[interop]'") from error
