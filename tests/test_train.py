@@ -147,14 +147,13 @@ def test_a_compiled_run_is_validated_as_one_that_is_not(start, speech, tmp_path)
     assert [one.get("validation/wer") for one in told[0]] == [one.get("validation/wer") for one in told[1]]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path, parallel):
+def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path):
     data = {"validation": str(speech), "validation_samples": 2}
-    run = {"parallel": parallel, "max_steps": 4, "save_steps": 4}
-    recipe = recipe_of(start, speech, run=run, model={"lora": LORA}, data=data)
-    told = [_run(recipe, tmp_path / f"{ranks}", ranks) for ranks in (1, 2)]
-    for one, two in zip(*told, strict=True):
-        assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
+    recipes = {}
+    for parallel in ("ddp", "fsdp"):
+        run = {"parallel": parallel, "max_steps": 4, "save_steps": 4}
+        recipes[parallel] = recipe_of(start, speech, run=run, model={"lora": LORA}, data=data)
+    _compare_one_rank_and_two(recipes, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -165,17 +164,49 @@ def held_out(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-VALIDATES = """
+ON_RANKS = """
 import json, sys
 import torch.distributed as dist
 from llaso_model.train.config import load
-from llaso_model.train.loop import validated
-dist.init_process_group("gloo")  # once for all
-for path in sys.argv[1:]:
-    found = validated(load(path))
-    with open(f"{path}.found", "w") as file:  # of both ranks alike
-        json.dump(found, file)
+from llaso_model.train.loop import train, validated
+dist.init_process_group("gloo")  # once for all: starting a process takes longer than what it does here
+for path in sys.argv[2:]:
+    if sys.argv[1] == "train":
+        train(load(path), path.removesuffix(".json"))
+    else:
+        found = validated(load(path))
+        with open(f"{path}.found", "w") as file:  # of both ranks alike
+            json.dump(found, file)
 """
+
+
+def _on_two_ranks(what: str, recipes: dict[str, TrainRecipe], folder: Path) -> None:
+    """``what``: train, into ``folder/NAME``, or validate, into ``folder/NAME.json.found``."""
+    script = folder / "on_ranks.py"
+    script.write_text(ON_RANKS)
+    for name, recipe in recipes.items():
+        (folder / f"{name}.json").write_text(recipe.model_dump_json())
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+        what,
+    ]
+    _succeeds([*command, *(str(folder / f"{name}.json") for name in recipes)])
+
+
+def _compare_one_rank_and_two(recipes: dict[str, TrainRecipe], folder: Path) -> None:
+    (folder / "two").mkdir()
+    _on_two_ranks("train", recipes, folder / "two")
+    for name, recipe in recipes.items():
+        train(recipe, str(folder / "one" / name))
+        lines = zip(read_metrics(folder / "one" / name), read_metrics(folder / "two" / name), strict=True)
+        for one, two in lines:
+            assert _losses(two) == pytest.approx(_losses(one), rel=1e-5), name
 
 
 def test_ranks_whose_micro_batches_differ_validate_together(start, held_out, speech, tmp_path):
@@ -188,19 +219,14 @@ def test_ranks_whose_micro_batches_differ_validate_together(start, held_out, spe
         "no answers": {"data": {"budget": "9s"}, "objectives": {"completion": 0.0}},
     }
     write_texts(tmp_path / "texts", 3)
-    paths, one = [], {}
+    made = {}
     for name, parts in recipes.items():
         data = {"validation": str(held_out), **parts["data"]}
-        recipe = recipe_of(start, speech, **{**parts, "data": data}, run={"parallel": "fsdp"})
-        paths.append(tmp_path / f"{name}.json")
-        paths[-1].write_text(recipe.model_dump_json())
-        one[name] = validated(recipe)
-    script = tmp_path / "validates.py"
-    script.write_text(VALIDATES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    _succeeds([*command, *map(str, paths)])
-    for path, (name, found) in zip(paths, one.items(), strict=True):
-        assert json.loads(Path(f"{path}.found").read_text()) == pytest.approx(found, rel=1e-5), name
+        made[name] = recipe_of(start, speech, **{**parts, "data": data}, run={"parallel": "fsdp"})
+    _on_two_ranks("validate", made, tmp_path)
+    one = {name: validated(recipe) for name, recipe in made.items()}
+    for name, found in one.items():
+        assert json.loads((tmp_path / f"{name}.json.found").read_text()) == pytest.approx(found, rel=1e-5), name
     assert set(one["one"]) == set(one["many"]) == {"completion", "wer", "rank1", "value"}
     assert set(one["texts"]) == {"completion", "wer", "value"} and set(one["no answers"]) == {"rank1", "value"}
 
@@ -234,22 +260,20 @@ def test_a_killed_run_goes_on_with_the_same_losses(start, speech, tmp_path):
     assert [_losses(one) for one in again] == [_losses(one) for one in whole]  # every bit of every number
 
 
-@pytest.mark.parametrize("case", ["all parts", "aligner", "cross-attention"])
-def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed, speech, tmp_path, case):
-    parts = {
+def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed, speech, tmp_path):
+    cases = {
         "all parts": {"model": {"train": ("encoder", "aligner"), "lora": LORA}},
         "aligner": {"objectives": STAGE_2},
         "cross-attention": {"model": {"start": str(crossed)}, "objectives": STAGE_2},
-    }[case]
+    }
     write_texts(tmp_path / "texts")
     data = {"sources": [{"path": str(speech)}, {"path": str(tmp_path / "texts")}], "budget": "3", "micro_batches": 2}
     run = {"parallel": "fsdp", "max_steps": 8}
-    recipe = recipe_of(start, speech, data=data, run=run, **parts)
-    drawn = [batch.lengths is None or not len(batch.lengths) for batch in islice(loader_of(recipe.data, 0, 0, 1), 16)]
+    recipes = {name: recipe_of(start, speech, data=data, run=run, **parts) for name, parts in cases.items()}
+    stream = loader_of(recipes["aligner"].data, 0, 0, 1)
+    drawn = [batch.lengths is None or not len(batch.lengths) for batch in islice(stream, 16)]
     assert any(one != two for one, two in zip(drawn[::2], drawn[1::2], strict=True)), "one rank has speech, one none"
-    told = [_run(recipe, tmp_path / f"{ranks}", ranks) for ranks in (1, 2)]
-    for one, two in zip(*told, strict=True):
-        assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
+    _compare_one_rank_and_two(recipes, tmp_path)
 
 
 @pytest.mark.slow
@@ -267,16 +291,15 @@ def test_runs_killed_at_any_step_go_on_with_the_same_losses(start, speech, tmp_p
 
 
 def test_a_run_goes_on_with_fewer_ranks(start, speech, tmp_path):
-    recipe = recipe_of(start, speech, model={"lora": LORA})
-    whole = _run(recipe, tmp_path / "one", 1)
-    _run(recipe.model_copy(update={"run": recipe.run.model_copy(update={"max_steps": 4})}), tmp_path / "both", 2)
     # max_steps bends the schedule, so the schedule is held constant where the number of steps changes.
     straight = recipe_of(start, speech, model={"lora": LORA}, optimizer={"schedule": "constant", "warmup": 0})
-    whole = _run(straight, tmp_path / "straight", 1)
+    train(straight, str(tmp_path / "straight"))
+    whole = read_metrics(tmp_path / "straight")
     short = straight.model_copy(update={"run": straight.run.model_copy(update={"max_steps": 4})})
     _run(short, tmp_path / "elastic", 2)
     assert [one["step"] for one in whole] == list(range(1, 9))
-    for one, two in zip(whole, _run(straight, tmp_path / "elastic", 1), strict=True):
+    train(straight, str(tmp_path / "elastic"))
+    for one, two in zip(whole, read_metrics(tmp_path / "elastic"), strict=True):
         assert _losses(two) == pytest.approx(_losses(one), rel=1e-5)
 
 
