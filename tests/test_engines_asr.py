@@ -95,6 +95,7 @@ def chirp(seconds: float) -> NDArray[np.int16]:
     return (8_000 * np.sin(2 * np.pi * (200 + 400 * t) * t)).astype(np.int16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_shapes_of_large_v3_and_turbo(
     small: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -140,6 +140,7 @@ def test_a_question_that_the_chat_template_refuses_is_skipped_with_its_reason(mo
     assert skipped.startswith("k001: ") and "refuses it: no system here" in skipped
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(model, speech, tmp_path):
     asked = ("--data", speech, "--task", "asr", "--batch-size", 1, "--max-new-tokens", 48)
     evaluated(model, *asked, "--out", tmp_path / "whole")

@@ -130,6 +130,7 @@ def test_a_killed_build_goes_on_where_it_was(small: Peace, tmp_path: Path) -> No
     small.same(out)
 
 
+@pytest.mark.slow
 def test_killed_while_it_shards(small: Peace, tmp_path: Path) -> None:
     out = tmp_path / "out"
     plan = strikes(1, [("driver", 1, 0.0), ("driver", 2, 0.01)])
@@ -152,6 +153,7 @@ def test_ctrl_c_and_sigterm_end_a_run_with_a_message(small: Peace, tmp_path: Pat
         run.end()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_that_swallowed_the_interrupt(small: Peace, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run = small.build(out, "--engine=local", "--set=observe.stages=[{stage: 'tests.stages:Deaf'}]")

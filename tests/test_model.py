@@ -309,6 +309,7 @@ def test_a_configuration_that_cannot_be_is_refused():
         LLaSOConfig(fusion="glue")
 
 
+@pytest.mark.slow
 def test_real_weights_give_whispers_states_and_the_language_models_words(tiny_en: Path, tokenizer: Any, tmp_path):
     from transformers import AutoConfig
 

@@ -220,6 +220,7 @@ def test_a_file_that_never_opens(short: Path, tmp_path: Path) -> None:
         assert len(heard(short)) == 16_000
 
 
+@pytest.mark.slow
 def test_a_long_file_is_not_taken_for_a_stuck_one(endless: Path) -> None:
     """It takes longer than the limit, and nothing of it is asked for until near its end."""
     started = time.monotonic()

@@ -49,6 +49,7 @@ def _rows_add_up(decoder, states, wanted):
     assert float(decoder.loss(states, SLOTS, FRAMES, wanted)) == pytest.approx(float(sum(rows)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_a_real_clip_and_how_long_its_slots_are(clips: list[Clip]):
     from transformers import WhisperFeatureExtractor
 

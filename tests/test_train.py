@@ -290,6 +290,7 @@ def test_runs_killed_at_any_step_go_on_with_the_same_losses(start, speech, tmp_p
         assert [_losses(one) for one in again] == [_losses(one) for one in whole]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_fewer_ranks(start, speech, tmp_path):
     # max_steps bends the schedule, so the schedule is held constant where the number of steps changes.
     straight = recipe_of(start, speech, model={"lora": LORA}, optimizer={"schedule": "constant", "warmup": 0})
@@ -396,6 +397,7 @@ def test_recipes_that_cannot_be_are_refused_with_their_line(tmp_path, text, said
     assert "recipe.yaml:" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_curves_of_several_runs_are_drawn(start, speech, tmp_path):
     from llaso_model.train.plot import draw
 

@@ -103,6 +103,7 @@ def test_base_follows_language_and_task_and_does_not_loop(
     assert count < 30
 
 
+@pytest.mark.slow
 def test_base_translates(whisper_base: Path, clips: list[Clip]) -> None:
     text, _ = generated(whisper_base, named(clips, "fr", "bonjour_monde"), language="fr", task="translate")
     assert "hello" in normalize(text, "en")

@@ -10,7 +10,7 @@ from llaso_data import settings
 from llaso_data.pipeline.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
 
-JUDGING_VERSION = 3
+JUDGING_VERSION = 4
 """Raised when a rule changes its meaning, so that older verdict tables are not taken for current ones."""
 
 

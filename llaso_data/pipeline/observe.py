@@ -34,7 +34,7 @@ Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utteran
 """What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
 
 
-OBSERVING_VERSION = 6
+OBSERVING_VERSION = 7
 """Raised when the same recipe observes something else than before; part of every block's digest."""
 
 
