@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -199,6 +200,27 @@ def test_texts_of_tars_made_elsewhere_are_found_beside_their_audio(elsewhere: st
         told.setdefault(cut.custom["key"], []).append(cut.supervisions[0].text)
         assert cut.supervisions[0].language == "nl"
     assert told == expected
+
+
+def test_fields_that_other_programs_use_otherwise_are_left_out(tmp_path: Path) -> None:
+    wav = audio.encode(np.arange(800, dtype=np.int16), "wav")
+    fields: list[dict[str, Any]] = [
+        {"messages": 5},
+        {"messages": [{"content": [3]}], "text": {"a": 1}},
+        {"audios": [{"part": "wav", "words": [{"text": "x", "start_s": "y", "end_s": 1}], "speaker": "b", "text": 5}]},
+        {"audios": {"x": 1}, "language": 7},
+    ]
+    members = [(f"{n}.{kind}", data) for n, one in enumerate(fields) for kind, data in (("wav", wav), ("json", one))]
+    (tmp_path / "x.tar").write_bytes(
+        packed((name, data if isinstance(data, bytes) else json.dumps(data).encode()) for name, data in members)
+    )
+    foreign.index_foreign(str(tmp_path))
+    rows = list(of_datasets.dataset(str(tmp_path)))
+    assert [json.loads(row["json"]) for row in rows] == fields
+    assert [(row["messages"], row["language"], row["audios"][0]["text"]) for row in rows] == [([], None, None)] * 4
+    cuts = list(of_lhotse.cut_set(str(tmp_path)))
+    segments = [cut.supervisions[0] for cut in cuts]
+    assert [(one.text, one.speaker, one.alignment) for one in segments] == [(None, None, None)] * 4
 
 
 def test_nothing_in_a_tar_is_run(elsewhere: str, tmp_path: Path) -> None:

@@ -171,5 +171,5 @@ def _words(words: Any) -> list[Any]:
             )
             for word in words or ()
         ]
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return []
