@@ -19,6 +19,8 @@ from tests.conftest import Clip
 from tests.corpora import louder, observed, recipe
 
 KNOWN = [
+    ("[00:12.50]When you <00:13.10>come", "When you come"),
+    ("[1:02:03] at 9:30", "at 9:30"),
     ("<|en|><|NEUTRAL|><|Speech|><|woitn|>the number is", "the number is"),
     ("<|startoftranscript|><|0.00|> hello<|2.40|>", "hello"),
     ("HELLO <COMMA> WORLD <QUESTIONMARK> YES <EXCLAMATIONPOINT> NO <PERIOD>", "HELLO, WORLD? YES! NO."),

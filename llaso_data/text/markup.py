@@ -51,7 +51,8 @@ _CUE = r"(?:\d+:)?\d\d:\d\d[.,]\d{3}"
 
 Scheme = tuple[tuple[str, str], ...]
 SCHEMES: dict[str, Scheme] = {
-    "subtitles": (  # WebVTT, SubRip, SubStation
+    "subtitles": (  # WebVTT, SubRip, SubStation, LRC
+        (r"\[(?:\d{1,2}:)?\d{1,3}:\d\d(?:[.,]\d{1,3})?\]|<\d\d:\d\d\.\d{2}>", " "),
         (r"^WEBVTT\b(?:[^\n\d<]*\n)?", " "),
         (rf"(?:(?<!\S)\d+\s+)?{_CUE}\s*-->\s*{_CUE}", " "),
         (rf"<{_CUE}>", ""),
