@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from llaso_data.align.given import spans_of
@@ -10,6 +11,13 @@ from llaso_data.align.labels import Turns, turns
 from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
 from llaso_data.text import chinese
 from llaso_data.text.markup import Cleaned, clean
+
+_GENERIC = re.compile(
+    r"(?:speaker|spkr?|voice|person|participant|student|teacher|interviewer|interviewee|host|guest|caller|agent|"
+    r"customer|man|woman|male|female|doctor|patient|question|answer|[a-z])?[ _#-]*(?:\d{1,3}|[a-z])?",
+    re.IGNORECASE,
+)
+"""Labels that are others in each recording, so that one of them in two recordings is not one speaker."""
 
 
 def after_hearing(utterance: Utterance, hypothesis: str | None, script: chinese.Script | None = None) -> Utterance:
@@ -62,5 +70,6 @@ def _with_part(utterance: Utterance, found: Turns, said: Cleaned, start: int, en
     before = given if whole else given[first : last + 1]
     speaker, name = utterance.speaker, found.speaker(start, end)
     if name and speaker.id.origin == UNKNOWN:
-        speaker = dataclasses.replace(speaker, id=Attribute(name, GIVEN))
+        own = f"{utterance.recording}/{name}" if _GENERIC.fullmatch(name) else name
+        speaker = dataclasses.replace(speaker, id=Attribute(own, GIVEN))
     return dataclasses.replace(utterance, text=text, text_given=None if before == text else before, speaker=speaker)
