@@ -23,13 +23,13 @@ from alignment_peers import Aligner, Times, peers
 from alignment_sets import Set, joined_clips, joined_digits, joined_prompts, labelled
 
 from llaso_data.align import bidirectional
-from llaso_data.asr.load import Whisper, load
-from llaso_data.asr.states import EncoderStates
-from llaso_data.asr.windows import assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
 from llaso_data.demo.exact import Truth
-from llaso_data.pipeline.recipe import Align, Asr, Run
+from llaso_data.recipe import Align, Asr, Run
+from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.load import Whisper, load
+from llaso_data.whisper.windows import assemble, pack
 
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
 WITHIN_MS = (20, 50, 100, 200)

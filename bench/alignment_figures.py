@@ -21,14 +21,14 @@ from matplotlib import pyplot
 from llaso_data import audio
 from llaso_data.align import attention, dtw
 from llaso_data.align.words import states
-from llaso_data.asr.load import Whisper, load
 from llaso_data.asr.split import looked_at, split
-from llaso_data.asr.windows import assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import assets, weights
 from llaso_data.demo.exact import Truth, joined_words
-from llaso_data.pipeline.recipe import Align, Asr, Run
+from llaso_data.recipe import Align, Asr, Run
 from llaso_data.text import word_spans
+from llaso_data.whisper.load import Whisper, load
+from llaso_data.whisper.windows import FRAME_S, assemble, pack
 
 COLOURS = ("#1f6f8b", "#c8553d")
 
@@ -116,14 +116,14 @@ def draw_path(whisper: Whisper, truth: Truth, path: Path) -> None:
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(10, 6.4), sharex=True, height_ratios=(5, 1), layout="constrained"
     )
-    end_s = maps.shape[2] * attention.FRAME_S
+    end_s = maps.shape[2] * FRAME_S
     above.imshow(score, aspect="auto", cmap="Greys", extent=(0, end_s, len(score) - 0.5, -0.5), interpolation="none")
     step = np.repeat(np.arange(len(score)), 2)
-    above.plot(np.column_stack([starts[:-1], starts[1:]]).ravel() * attention.FRAME_S, step, color=COLOURS[1])
+    above.plot(np.column_stack([starts[:-1], starts[1:]]).ravel() * FRAME_S, step, color=COLOURS[1])
     labels = ["–" if place < 0 else truth.text[place] for place in found.places]
     above.set_yticks(range(len(labels)), labels, fontsize=6)
     above.set_ylabel("characters, and – for pauses")
-    below.plot(np.arange(len(energy)) * attention.FRAME_S, energy, color=COLOURS[0])
+    below.plot(np.arange(len(energy)) * FRAME_S, energy, color=COLOURS[0])
     below.set_ylabel("energy")
     below.set_xlabel("seconds")
     _save(figure, path)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from llaso_data.asr.load import Whisper, converted
-from llaso_data.asr.torch import Features
-from llaso_data.asr.windows import WINDOW_SAMPLES
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo.exact import Truth
 from llaso_data.text import is_spaced, normalize, word_spans
+from llaso_data.whisper.load import Whisper, converted
+from llaso_data.whisper.torch import Features
+from llaso_data.whisper.windows import WINDOW_SAMPLES
 
 Times = list[tuple[float, float] | None]
 Aligner = Callable[[Sequence[Truth]], list[Times]]

@@ -17,14 +17,14 @@ from faults import AUDIO_FAULTS, cut, seeded
 
 from llaso_data import audio
 from llaso_data.asr.listen import Heard, Listen
-from llaso_data.asr.load import Whisper
-from llaso_data.asr.states import EncoderStates
-from llaso_data.asr.windows import WINDOW_SAMPLES
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
 from llaso_data.filters.border_level import border_level
-from llaso_data.pipeline.recipe import Align, Asr
+from llaso_data.recipe import Align, Asr
 from llaso_data.records import GIVEN, Source, Utterance
+from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.load import Whisper
+from llaso_data.whisper.windows import WINDOW_SAMPLES
 
 CLEAN = "none"
 _SHARE = 0.15  # of the clips in a packed round that have a cut in their audio

@@ -29,19 +29,19 @@ from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.likelihood import ratios
-from llaso_data.asr.forced import Decoder, Forced
 from llaso_data.asr.listen import disputed
-from llaso_data.asr.load import load
-from llaso_data.asr.states import EncoderStates
 from llaso_data.demo import assets, weights
 from llaso_data.filters import borders, columns
 from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline.judge import rules
-from llaso_data.pipeline.recipe import Asr, Judge, LanguageModel, Run
+from llaso_data.recipe import Asr, Judge, LanguageModel, Run
 from llaso_data.records import Utterance, from_table, rounded, to_table
 from llaso_data.text import normalize
+from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.load import load
+from llaso_data.whisper.teacher_forcing import Decoder, Forced
 
 Mask = npt.NDArray[np.bool_]
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}

@@ -11,7 +11,7 @@ import json
 import random
 import sys
 
-from llaso_model.evaluate import layouts, tasks
+from llaso_model.evaluate.datasets import layouts, tasks
 
 COUNT, SEED = 600, 7
 

@@ -32,11 +32,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import records, storage
+from llaso_data import records
 from llaso_data.filters.columns import hex_strings
+from llaso_data.io import storage
 from llaso_data.pipeline import commit, judge, shard_plan
 from llaso_data.pipeline.blocks import plan
-from llaso_data.pipeline.recipe import Blocks, Judge, Shard
+from llaso_data.recipe import Blocks, Judge, Shard
 from llaso_data.records import Attribute, Failure, Input, Scores, Source, Speaker, Utterance, Word
 
 ROWS = 256

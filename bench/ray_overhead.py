@@ -27,7 +27,7 @@ from llaso_data import sources
 from llaso_data.demo import assets, weights
 from llaso_data.pipeline import engines
 from llaso_data.pipeline.blocks import PlannedBlock, block_name
-from llaso_data.pipeline.recipe import Asr, Observe, Run
+from llaso_data.recipe import Asr, Observe, Run
 
 
 @dataclass(frozen=True)

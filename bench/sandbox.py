@@ -1,4 +1,4 @@
-"""What decoding in a process of its own costs: the same recordings in process and through `llaso_data.sandbox`.
+"""What decoding in a process of its own costs: the same recordings in process and through the decode worker.
 
     .venv/bin/python bench/sandbox.py --clips 200 --repeats 9
 
@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from llaso_data import audio, sandbox, sources
+from llaso_data import audio, sources
+from llaso_data.audio import decode_worker
 from llaso_data.demo import assets
 from llaso_data.errors import AudioError
 from llaso_data.pipeline import observe
-from llaso_data.pipeline.recipe import Decode, Observe, SourceSpec
+from llaso_data.recipe import Decode, Observe, SourceSpec
 from llaso_data.records import Utterance
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def in_process(path: str) -> audio.Pcm:
 
 
 def through(path: str) -> audio.Pcm:
-    return whole(sandbox.decode_spans(path, None, [(None, None)], **LIMITS.model_dump())[0])
+    return whole(decode_worker.decode_spans(path, None, [(None, None)], **LIMITS.model_dump())[0])
 
 
 def whole(pieces: Sequence[audio.Pcm | AudioError]) -> audio.Pcm:
@@ -87,7 +88,7 @@ def load(decode: Callable[[str], audio.Pcm], utterance: Utterance) -> None:
 
 
 def start() -> None:
-    sandbox._child(LIMITS.memory_mb + 1, "").close()
+    decode_worker._child(LIMITS.memory_mb + 1, "").close()
 
 
 def compare(

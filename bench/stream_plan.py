@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llaso_data.noise import noise
+from llaso_data.io.prng import noise
 from llaso_data.shards import index, layout
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget

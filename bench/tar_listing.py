@@ -48,8 +48,9 @@ def write(path: Path, members: int) -> None:
 
 
 def child(way: str, path: str) -> None:
-    from llaso_data import archive, sources
-    from llaso_data.pipeline.recipe import SourceSpec
+    from llaso_data import sources
+    from llaso_data.io import archive
+    from llaso_data.recipe import SourceSpec
 
     before_mb, started = _peak_mb(), time.perf_counter()
     if way == "tarfile":

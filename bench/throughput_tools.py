@@ -28,7 +28,7 @@ def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transc
     from llaso_data.pipeline import commit
     from llaso_data.pipeline.blocks import PlannedBlock, block_name
     from llaso_data.pipeline.observe import Observer, load_block
-    from llaso_data.pipeline.recipe import Asr, Observe, Run, SourceSpec
+    from llaso_data.recipe import Asr, Observe, Run, SourceSpec
 
     settings = Observe(asr=Asr(model=model, compute_type="int8", pack=pack))
     observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
@@ -138,7 +138,7 @@ def _faster(model: str) -> Any:
     """faster-whisper over our own conversion, beside which it wants the tokenizer."""
     from faster_whisper import WhisperModel
 
-    from llaso_data.asr.load import converted
+    from llaso_data.whisper.load import converted
 
     with tempfile.TemporaryDirectory() as folder:
         for path in (*Path(converted(model, "int8")).iterdir(), Path(model, "tokenizer.json")):

@@ -205,7 +205,7 @@ def plan(mixture: str, as_json: bool, figure: str | None, **options: Any) -> Non
     """Simulate an epoch of MIXTURE (a YAML file, or a folder of shards): steps, padding, shuffling, bytes read."""
     import json
 
-    from llaso_data import pictures
+    from llaso_data.io import pictures
     from llaso_data.stream.simulate import BY, draw, lines, of
 
     if figure:
@@ -329,7 +329,7 @@ def rejections(align: str, rule: str | None, as_json: bool) -> None:
 @click.option("--language", metavar="CODE", help="Only this language.")
 def words(align: str, out: str, count: int, language: str | None) -> None:
     """Draw waveforms with their words, from build-align's output IN."""
-    from llaso_data import pictures
+    from llaso_data.io import pictures
     from llaso_data.report.words import BY, choose, draw
 
     pictures.refuse(out, BY, "--out")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from llaso_data import stopping
 from llaso_data.errors import LLaSOError
+from llaso_data.io import interrupts
 from llaso_data.uris import masked
 
 
@@ -18,13 +18,13 @@ class Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """A signal's exit code is 128 and its number, however many came and wherever: click says 1 of some."""
         try:
-            stopping.listen()
+            interrupts.listen()
             return super().main(*args, **options)
         except (KeyboardInterrupt, SystemExit) as error:
-            if not stopping.caught() or (isinstance(error, SystemExit) and error.code in (0, None)):
+            if not interrupts.caught() or (isinstance(error, SystemExit) and error.code in (0, None)):
                 raise
-            stopping.end_at_once()
-            sys.exit(stopping.exit_code())
+            interrupts.end_at_once()
+            sys.exit(interrupts.exit_code())
 
     def invoke(self, ctx: click.Context) -> Any:
         """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
@@ -32,11 +32,11 @@ class Commands(click.Group):
             return self._invoke(ctx)
         except BaseException as error:
             # A library may have made an error of its own of the interrupt that broke into it.
-            if not stopping.caught() and not isinstance(error, KeyboardInterrupt):
+            if not interrupts.caught() and not isinstance(error, KeyboardInterrupt):
                 raise
-            stopping.end_at_once()
+            interrupts.end_at_once()
             click.echo(f"{self.name}: stopped; what is finished is kept, the same command goes on from there", err=True)
-            ctx.exit(stopping.exit_code())
+            ctx.exit(interrupts.exit_code())
 
     def _invoke(self, ctx: click.Context) -> Any:
         try:

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("llaso_model.evaluate.commands:score", "Score existing predictions; no model is needed."),
     "report": ("llaso_model.evaluate.commands:report", "Make one HTML page and JSON of scores."),
     "rate": ("llaso_model.evaluate.commands:rate", "Let people rate answers blindly in the browser."),
-    "demo": ("llaso_model.train.commands:demo", "A short training on the demo's shards."),
+    "demo": ("llaso_model.demo:demo", "A short training on the demo's shards."),
 }
 """Name: (module and attribute of the click command, what ``--help`` says of it)."""
 

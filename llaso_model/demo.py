@@ -12,15 +12,26 @@ from typing import Any
 
 import click
 
-from llaso_data import outputs
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs
 from llaso_data.text import tokens
 from llaso_model import generation
 from llaso_model.evaluate.metrics.errors import whisper as normalised
 
 _HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
 _STEPS = (120, 60)  # of the stages
+
+
+@click.command()
+@click.option(
+    "--shards", default="demo-out/shards", show_default=True, metavar="DIR", help="What `llaso-data demo` wrote."
+)
+@click.option("--out", default="demo-out/train", show_default=True, metavar="DIR", help="Where the demo writes.")
+@click.option("--english", default=240, show_default=True, help="English prompts of the shards.")
+def demo(shards: str, out: str, english: int) -> None:
+    """A short training of both stages on the demo's shards, and held-out clips transcribed."""
+    run_demo(shards, out, english)
 
 
 def run_demo(shards: str, out: str, english: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llaso_data.checkpoints import checkpoint, loading, pretrained
+from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.processing import LLaSOProcessor, Message
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from llaso_data.checkpoints import loading, pretrained, weights
 from llaso_data.errors import LLaSOError
+from llaso_data.io.hub import loading, pretrained, weights
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 

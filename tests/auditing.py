@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import audio
-from llaso_data.pipeline.recipe import Audit, Judge
+from llaso_data.recipe import Audit, Judge
 from llaso_data.records import Utterance, Word
 from llaso_data.report.audit import Sample, sample
 from llaso_data.report.audit_server import AuditServer

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from llaso_data import storage
+from llaso_data.io import storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.load import load
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.records import Utterance
 from tests.conftest import Clip
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llaso_model.evaluate import layouts, tasks
-from llaso_model.evaluate.layouts import Prediction, Sources
+from llaso_model.evaluate.datasets import layouts, tasks
+from llaso_model.evaluate.datasets.layouts import Prediction, Sources
 from llaso_model.evaluate.rows import Row, score_rows
 
 DATA = Path(__file__).parent / "data" / "evaluate"

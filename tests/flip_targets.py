@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from llaso_data import cache, checkpoints, checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.io import cache, checksums, hub, storage
 from llaso_data.pipeline import commit, shard_plan
 from llaso_data.pipeline.judge import judge
-from llaso_data.pipeline.recipe import Judge, Shard
+from llaso_data.recipe import Judge, Shard
 from llaso_data.report.audit import settle
 from llaso_data.shards import certificate, index, reader
 from llaso_data.shards.validate import validate
@@ -37,7 +37,9 @@ from llaso_data.sources import unpack
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import Columns
-from llaso_model.evaluate import files, predict, score, store
+from llaso_model.evaluate import score, store
+from llaso_model.evaluate.datasets import files
+from llaso_model.evaluate.predict import run as predict
 from llaso_model.train import checkpoint as train_checkpoint
 from llaso_model.train import log
 from llaso_model.train.config import TrainRecipe
@@ -198,7 +200,7 @@ def model_target(folder: Path) -> Target:
     made = made_model(folder)
 
     def read() -> Any:
-        checkpoints.checkpoint("MODEL", str(made), None, kind="llaso")
+        hub.checkpoint("MODEL", str(made), None, kind="llaso")
         model = LLaSOModel.from_pretrained(made)
         weights = {name: value.double().sum().item() for name, value in model.state_dict().items()}
         return weights, [path.read_bytes() for path in sorted(made.iterdir())]
@@ -258,7 +260,7 @@ def cache_targets(folder: Path) -> Iterator[tuple[str, Target]]:
 
     def weighed() -> Any:
         with own_cache(folder / "cache"):
-            return checkpoints.weights_digest(str(folder))
+            return hub.weights_digest(str(folder))
 
     def fetched() -> Any:
         return Columns.open("memory://flips", files).index.table.to_pylist()

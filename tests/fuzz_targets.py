@@ -24,11 +24,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import archive, checksums, containers, links, records, sealed, sources
+from llaso_data import records, sources
+from llaso_data.audio import containers, joined
 from llaso_data.errors import LLaSOError
+from llaso_data.io import archive, checksums, sealed
 from llaso_data.pipeline import commit, load, shard_plan
 from llaso_data.pipeline.judge import judge
-from llaso_data.pipeline.recipe import Judge, Recipe, Shard, SourceSpec
+from llaso_data.recipe import Judge, Recipe, Shard, SourceSpec
 from llaso_data.records import Source, Utterance
 from llaso_data.report.rejections import lines, rejections
 from llaso_data.shards import foreign, index, layout, manifest, reader, tar, writer
@@ -159,7 +161,7 @@ def container(data: bytes, folder: Path) -> None:
     assert share is None or 0 <= share < 1
     containers.mp3_states_length(io.BytesIO(data))
     containers.no_raw_stream(io.BytesIO(data)), containers.wave_format(io.BytesIO(data))
-    places = links.links(io.BytesIO(data), len(data)) if data else []
+    places = joined.links(io.BytesIO(data), len(data)) if data else []
     assert all(start < end for start, end in places)
     assert [end for _, end in places[:-1]] == [start for start, _ in places[1:]]
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from llaso_data import storage
+from llaso_data.io import storage
 
 BUCKET = "s3://speech"
 

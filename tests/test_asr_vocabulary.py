@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from llaso_data.align.bidirectional import as_spoken, word_logprobs
-from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 from llaso_data.errors import LLaSOError
 from llaso_data.text import is_spaced, word_spans
+from llaso_data.whisper.tokenizer import MAX_POSITIONS, Vocabulary
 
 SENTENCES = {
     "en": "The quick brown fox jumps over the lazy dog.",

@@ -16,7 +16,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llaso_data import audio, sandbox
+from llaso_data import audio
+from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError, LLaSOError
 
 
@@ -379,7 +380,7 @@ def test_samples_that_nobody_decodes_are_named(tmp_path: Path, tag: int, bits: i
     path = tmp_path / "a.wav"
     path.write_bytes(wave(tag, bits, sweep(1).astype("<i8").tobytes()))
     try:
-        (found,), _ = sandbox.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512)
+        (found,), _ = decode_worker.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512)
     except AudioError as error:
         found = error
     assert isinstance(found, AudioError) and found.reason == "unreadable"

@@ -22,15 +22,15 @@ from click.testing import CliRunner
 from scipy.stats import binom
 
 import llaso_data
-from llaso_data import checksums
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit as drawing
 from llaso_data.filters import columns
 from llaso_data.filters.acceptance import BAD_BOUNDARY, BAD_TEXT, GOOD, UNSURE
-from llaso_data.lock import LockedError
-from llaso_data.pipeline.recipe import Audit, Judge, Run, Shard
+from llaso_data.io import checksums
+from llaso_data.io.lock import LockedError
 from llaso_data.pipeline.shard import shard_dataset
+from llaso_data.recipe import Audit, Judge, Run, Shard
 from llaso_data.records import Utterance, digest
 from llaso_data.report import answers, card
 from llaso_data.report.answers import Answer

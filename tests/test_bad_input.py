@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llaso_data import storage
 from llaso_data.cli import main
+from llaso_data.io import storage
 from llaso_data.pipeline import commit
 from llaso_data.records import Utterance
 from llaso_data.report.rejections import Rejection

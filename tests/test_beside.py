@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from llaso_data import audio, sources
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from tests.tars import packed
 

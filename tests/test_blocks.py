@@ -10,7 +10,7 @@ from hypothesis import settings as run_with
 from hypothesis import strategies as st
 
 from llaso_data.pipeline.blocks import PlannedBlock, ends_block, plan
-from llaso_data.pipeline.recipe import Blocks
+from llaso_data.recipe import Blocks
 from llaso_data.records import GIVEN, Input, Source, Utterance, utterance_id
 
 ROOMY = Blocks(clips=4, max_clips=10**6, megabytes=1.0)

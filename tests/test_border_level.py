@@ -10,8 +10,8 @@ import pytest
 from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.filters.border_level import border_level
-from llaso_data.pipeline.recipe import Confidence
-from llaso_model.evaluate.noise import mixed, reverberant, shaped
+from llaso_data.recipe import Confidence
+from llaso_model.evaluate.predict.conditions import mixed, reverberant, shaped
 from tests.conftest import Clip
 
 LIMIT_DB = Confidence().border_db_max or 0.0

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from llaso_data import storage
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build import build_align
 from llaso_data.pipeline.judge import judge, rules
 from llaso_data.pipeline.load import dump, judging_digest
-from llaso_data.pipeline.recipe import Consistency, Judge, Recipe
+from llaso_data.recipe import Consistency, Judge, Recipe
 from llaso_data.records import FORMAT_VERSION, Attribute, Source, Speaker, Utterance, Word, digest, failed
 from llaso_data.report import card, listen, reasons
 from llaso_data.report.card_data import Survey, survey

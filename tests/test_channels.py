@@ -15,11 +15,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from llaso_data import audio, limited, sandbox, sources
+from llaso_data import audio, sources
+from llaso_data.audio import decode_worker, limited
 from llaso_data.errors import AudioError
 from llaso_data.pipeline.build import build_align
-from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.pipeline.shard import shard_dataset
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from llaso_data.shards import reader
 from tests.conftest import Clip
@@ -167,7 +168,7 @@ def test_channels_that_cancel_are_heard_by_one(
         assert number is not None and (taken is None or number == taken)
         alone, _ = audio.decode(str(written(tmp_path / "one.wav", channels[number], rate_hz=rate_hz)))
         assert np.array_equal(found, alone)
-    again, _ = sandbox.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512, as_mixed=True)
+    again, _ = decode_worker.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512, as_mixed=True)
     assert not isinstance(again[0], AudioError) and audio.level(again[0])[0] < audio.level(found)[0] - 3
 
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data import cache, checksums, sealed
-from llaso_data.checkpoints import checkpoint
-from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.io import cache, checksums, sealed
+from llaso_data.io.checksums import DamagedError
+from llaso_data.io.hub import checkpoint
 from llaso_data.pipeline import commit, shard_plan
 from llaso_data.pipeline.judge import judge
-from llaso_data.pipeline.recipe import Judge, Shard
+from llaso_data.recipe import Judge, Shard
 from llaso_data.shards import index, layout, reader
 from llaso_data.shards.tar import ShardError
 from llaso_data.shards.validate import validate

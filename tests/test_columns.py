@@ -11,7 +11,7 @@ import pytest
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import judge
-from llaso_data.pipeline.recipe import Judge
+from llaso_data.recipe import Judge
 from llaso_data.report.rejections import rejections
 from tests.fuzz_targets import make_align
 

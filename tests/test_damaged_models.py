@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from llaso_data.asr.load import load
-from llaso_data.checksums import FOLDER_FILE
 from llaso_data.cli import main as llaso_data
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.language_model import LanguageModel
-from llaso_data.pipeline.recipe import Asr, Run
+from llaso_data.io.checksums import FOLDER_FILE
+from llaso_data.recipe import Asr, Run
+from llaso_data.whisper.load import load
 from llaso_model.cli import main as llaso_model
 from llaso_model.train.build import load_model
 from llaso_model.train.config import ModelPart

@@ -19,8 +19,8 @@ from llaso_data.pipeline import engines
 from llaso_data.pipeline.build import BuildSummary, build_align
 from llaso_data.pipeline.ray_access import check_reachable
 from llaso_data.pipeline.ray_cluster import connection
-from llaso_data.pipeline.recipe import Recipe, Run
 from llaso_data.pipeline.shard import shard_dataset
+from llaso_data.recipe import Recipe, Run
 from llaso_data.shards.validate import validate
 from tests import ray_outsiders as outsiders
 from tests.conftest import Clip

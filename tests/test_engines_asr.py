@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from llaso_data.align.bidirectional import Clip, backward
-from llaso_data.asr.engine import MAX_NEW_TOKENS
-from llaso_data.asr.load import Whisper, converted, load, resolve
-from llaso_data.checkpoints import weights, weights_digest
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import Align, Asr, Run
+from llaso_data.io.hub import weights, weights_digest
+from llaso_data.recipe import Align, Asr, Run
 from llaso_data.text import wer
+from llaso_data.whisper.engine import MAX_NEW_TOKENS
+from llaso_data.whisper.load import Whisper, converted, load, resolve
 from tests import conftest
 from tests.whispers import encoded, named, pcm, whisper
 
@@ -213,7 +213,7 @@ def test_a_folder_that_is_no_whisper_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["openai/whisper-large-v3", "no/such/place"])
 def test_offline_an_id_is_an_error_that_says_what_to_do(model: str, tmp_path: Path) -> None:
     code = (
-        "from llaso_data.asr.load import resolve; from llaso_data.errors import LLaSOError\n"
+        "from llaso_data.whisper.load import resolve; from llaso_data.errors import LLaSOError\n"
         f"try: resolve({model!r}, None)\n"
         "except LLaSOError as error: print(error)"
     )

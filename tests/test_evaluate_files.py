@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import layouts, score, table
-from llaso_model.evaluate.files import source_of
+from llaso_model.evaluate import score
+from llaso_model.evaluate.datasets import layouts
+from llaso_model.evaluate.datasets.files import source_of
+from llaso_model.evaluate.report import table
 from tests.evaluating import TASKS
 
 ROW = {"set": "ASR", "reference": "hello world", "answer": "hello there"}

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_model.evaluate import intervals
-from llaso_model.evaluate.intervals import Array
 from llaso_model.evaluate.metrics import classes, errors
-from llaso_model.evaluate.metrics.base import ratio
+from llaso_model.evaluate.metrics.base import Array, ratio
+from llaso_model.evaluate.statistics import intervals
 
 
 def test_equal_seeds_give_equal_intervals_and_names_others() -> None:

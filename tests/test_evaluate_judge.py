@@ -20,12 +20,14 @@ from click.testing import CliRunner
 import llaso_model
 from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
-from llaso_data.journal import Journal
-from llaso_data.lock import LockedError
+from llaso_data.io.journal import Journal
+from llaso_data.io.lock import LockedError
 from llaso_model.cli import main
-from llaso_model.evaluate import judge, judges, report, score
-from llaso_model.evaluate.judge import Ask, Question, Unanswered
-from llaso_model.evaluate.judges import Endpoint, Recorded
+from llaso_model.evaluate import score
+from llaso_model.evaluate.judge import judges, scoring
+from llaso_model.evaluate.judge.judges import Endpoint, Recorded
+from llaso_model.evaluate.judge.scoring import Ask, Question, Unanswered
+from llaso_model.evaluate.report import page as report
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.chat import QUICKLY, Chat, Does, answer_in, serving, usual
 from tests.conftest import obtained
@@ -73,14 +75,14 @@ def open_set(said: dict[str, Any]) -> dict[str, Any]:
 def test_an_endpoint_is_asked_once_for_each_vote_and_prompt(chat: Chat, tmp_path: Path) -> None:
     kept = Recorded(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1", temperature=0.7))
     questions = [question("a", "Paris"), question("b", "Rome"), question("c", "Rome")]  # two are the same
-    assert judge.rate(kept, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
+    assert scoring.rate(kept, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
     assert len(chat.asked) == 6 and {body["seed"] for body in chat.asked} == {0, 1, 2}
-    assert judge.rate(kept, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
+    assert scoring.rate(kept, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
     assert len(chat.asked) == 6
     again = Recorded(str(tmp_path / "said.jsonl"), name=kept.name)  # without a judge
-    assert judge.rate(again, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
+    assert scoring.rate(again, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
     with pytest.raises(LLaSOError, match="1 of 1 judgements are not recorded"):
-        judge.rate(again, [question("d", "Oslo")])
+        scoring.rate(again, [question("d", "Oslo")])
 
 
 def test_requests_are_under_way_together_and_their_order_does_not_matter(chat: Chat) -> None:
@@ -88,25 +90,25 @@ def test_requests_are_under_way_together_and_their_order_does_not_matter(chat: C
     chat.does = lambda prompt: Does(usual(prompt), after_s=0.01 * (12 - int(answer_in(prompt).split()[1].strip("."))))
 
     class Meeting(Endpoint):
-        def _reply(self, ask: Ask) -> judge.Reply:
+        def _reply(self, ask: Ask) -> scoring.Reply:
             meeting.wait()  # opens only where four are here at once
             return super()._reply(ask)
 
     questions = [question(row["id"], row["answer"]) for row in answers(12)]
-    found = judge.rate(Meeting(chat.url, "judge-1", requests=4), questions)
+    found = scoring.rate(Meeting(chat.url, "judge-1", requests=4), questions)
     assert found == {row["id"]: 2.0 if "Rome" in row["answer"] else 5.0 for row in answers(12)}
     assert 2 <= chat.together <= 4
     chat.together = 0
-    judge.rate(Endpoint(chat.url, "judge-1", requests=1), questions)
+    scoring.rate(Endpoint(chat.url, "judge-1", requests=1), questions)
     assert chat.together == 1
 
 
 def test_only_the_judges_own_key_is_sent(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "of-openai")
-    judge.rate(Endpoint(chat.url, "judge-1"), [question("a", "Paris")])
+    scoring.rate(Endpoint(chat.url, "judge-1"), [question("a", "Paris")])
     monkeypatch.setenv("LLASO_JUDGE_KEY", "mine")
-    judge.rate(Endpoint(chat.url, "judge-1"), [question("a", "Paris")])
+    scoring.rate(Endpoint(chat.url, "judge-1"), [question("a", "Paris")])
     assert [headers.get("authorization") for headers in chat.headers] == [None, "Bearer mine"]
     assert "of-openai" not in str(chat.headers)
 
@@ -133,7 +135,7 @@ def test_what_fails_for_a_while_is_asked_again(chat: Chat) -> None:
 
     chat.does = does
     start_s = time.monotonic()
-    found = judge.rate(
+    found = scoring.rate(
         Endpoint(chat.url, "judge-1", tries=2, timeout_s=0.5), [question(r["id"], r["answer"]) for r in answers(9)]
     )
     assert found == {row["id"]: 2.0 if "Rome" in row["answer"] else 5.0 for row in answers(9)}
@@ -145,17 +147,17 @@ def test_what_fails_for_a_while_is_asked_again(chat: Chat) -> None:
 
 def test_a_wrong_model_or_key_is_said_at_once(chat: Chat) -> None:
     with pytest.raises(LLaSOError, match=r"no such model.*is the model's name other"):
-        judge.rate(Endpoint(chat.url, "other"), [question("a", "Paris")])
+        scoring.rate(Endpoint(chat.url, "other"), [question("a", "Paris")])
     assert len(chat.asked) == 1
     chat.does = lambda prompt: Does("who are you?", status=401)
     with pytest.raises(LLaSOError, match=r"who are you\?.*LLASO_JUDGE_KEY"):
-        judge.rate(Endpoint(chat.url, "judge-1"), [question("a", "Paris")])
+        scoring.rate(Endpoint(chat.url, "judge-1"), [question("a", "Paris")])
     chat.does = lambda prompt: Does("unknown parameter: seed", status=400)
     with pytest.raises(LLaSOError, match="unknown parameter: seed"):
-        judge.rate(Endpoint(chat.url, "judge-1", requests=2), [question(r["id"], r["answer"]) for r in answers(100)])
+        scoring.rate(Endpoint(chat.url, "judge-1", requests=2), [question(r["id"], r["answer"]) for r in answers(100)])
     assert len(chat.asked) < 20  # a hundred refusals would say no more
     with pytest.raises(LLaSOError, match=r"127\.0\.0\.1:1/v1: no answer after 1 attempts"):
-        judge.rate(Endpoint("http://127.0.0.1:1/v1", "judge-1", tries=1), [question("a", "Paris")])
+        scoring.rate(Endpoint("http://127.0.0.1:1/v1", "judge-1", tries=1), [question("a", "Paris")])
 
 
 @pytest.mark.parametrize("after", [0, 49])
@@ -192,7 +194,7 @@ def test_killed_and_run_again_it_is_the_same_to_the_byte(chat: Chat, tmp_path: P
     score.score([source], str(whole), workers=1, judge=Endpoint(chat.url, "judge-1"))
     chat.does = lambda prompt: Does(usual(prompt), after_s=0.05)
     code = (
-        "import sys; from llaso_model.evaluate import score; from llaso_model.evaluate.judges import Endpoint; "
+        "import sys; from llaso_model.evaluate import score; from llaso_model.evaluate.judge.judges import Endpoint; "
         "score.score([sys.argv[1]], sys.argv[2], workers=1, judge=Endpoint(sys.argv[3], 'judge-1', requests=3))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(llaso_model.__file__).parents[1])}
@@ -325,12 +327,12 @@ def test_a_damaged_line_is_named_and_a_torn_one_is_asked_again(chat: Chat, tmp_p
     path = tmp_path / "said.jsonl"
     questions = [question(row["id"], row["answer"]) for row in answers(4)]
     judging = Endpoint(chat.url, "judge-1")
-    judge.rate(Recorded(str(path), judging), questions)
+    scoring.rate(Recorded(str(path), judging), questions)
     whole = path.read_bytes()
     for cut in (1, 10, len(whole.splitlines()[-1]), len(whole.splitlines()[-1]) + 1):
         path.write_bytes(whole[:-cut])
         chat.asked.clear()
-        judge.rate(Recorded(str(path), judging), questions)
+        scoring.rate(Recorded(str(path), judging), questions)
         assert path.read_bytes() == whole and len(chat.asked) == (cut > 1)
     for number, line in ((2, b'{"digest": "x", "said'), (1, b"[]"), (4, b'{"digest": "x"}'), (3, b"\xff\xfe")):
         damaged = whole.splitlines()
@@ -345,7 +347,7 @@ def test_words_of_any_kind_come_back_as_they_were(chat: Chat, tmp_path: Path) ->
     path = tmp_path / "said.jsonl"
     words = "Score: 4\u2028\x85\r\n\x00 \ud800 日本"
     chat.does = lambda prompt: Does(words)
-    assert judge.rate(Recorded(str(path), Endpoint(chat.url, "judge-1")), [question("a", "x")]) == {"a": 4.0}
+    assert scoring.rate(Recorded(str(path), Endpoint(chat.url, "judge-1")), [question("a", "x")]) == {"a": 4.0}
     assert [line["said"] for line in Journal(str(path)).lines] == [words]
 
 
@@ -353,7 +355,7 @@ def test_lines_of_earlier_versions_and_of_other_judges_are_kept_and_used(chat: C
     path = tmp_path / "said.jsonl"
     judging = Endpoint(chat.url, "judge-1")
     key = Recorded(str(path), judging).key(Ask("p"))
-    assert key == judge.digest("judgement", "judge-1 at temperature 0", "p", 0)
+    assert key == scoring.digest("judgement", "judge-1 at temperature 0", "p", 0)
     ours = {"digest": key, "judge": judging.name, "vote": 0, "said": "Score: 1"}
     theirs = {"digest": "0" * 32, "judge": "another", "vote": 0, "said": "Score: 3"}
     path.write_text("".join(json.dumps(line) + "\n" for line in (ours, theirs)))
@@ -393,22 +395,22 @@ def test_a_judge_that_follows_the_order_is_seen(chat: Chat) -> None:
     """Two equal answers: this judge prefers what comes first, so the preference is 1/2 and not consistent."""
     first = [question("same", "Paris"), question("better", "Paris"), question("worse", "Rome")]
     second = [question("same", "Paris!"), question("better", "Rome"), question("worse", "Paris")]
-    found = judge.compare(Endpoint(chat.url, "judge-1"), first, second)
+    found = scoring.compare(Endpoint(chat.url, "judge-1"), first, second)
     assert (found["same"].share, found["same"].consistent) == (0.5, False)
     assert (found["better"].share, found["better"].consistent) == (1.0, True)
     assert (found["worse"].share, found["worse"].consistent) == (0.0, True)
     with pytest.raises(LLaSOError, match="the same questions"):
-        judge.compare(Endpoint(chat.url, "judge-1"), first, second[:2])
+        scoring.compare(Endpoint(chat.url, "judge-1"), first, second[:2])
     chat.does = lambda prompt: Does("hm") if "Answer B: Paris!" in prompt else None
-    assert judge.compare(Endpoint(chat.url, "judge-1"), first, second).keys() == {"better", "worse"}
+    assert scoring.compare(Endpoint(chat.url, "judge-1"), first, second).keys() == {"better", "worse"}
 
 
 def test_scores_and_choices_are_read() -> None:
-    assert judge.score_of("**Score:** 4\nExplanation") == 4
-    assert judge.score_of("Score: 3.5") == 3.5
-    assert judge.score_of("I would give 4 of 5") is None
-    assert judge.score_of("Score: 7") is None
-    assert [judge.choice_of(said) for said in ("Better: B", "**Better**: tie", "A is better")] == ["B", "tie", None]
+    assert scoring.score_of("**Score:** 4\nExplanation") == 4
+    assert scoring.score_of("Score: 3.5") == 3.5
+    assert scoring.score_of("I would give 4 of 5") is None
+    assert scoring.score_of("Score: 7") is None
+    assert [scoring.choice_of(said) for said in ("Better: B", "**Better**: tie", "A is better")] == ["B", "tie", None]
 
 
 @pytest.mark.slow

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from llaso_model.evaluate import replies
-from llaso_model.evaluate.labels import Extraction
-from llaso_model.evaluate.numbers import extract
-from llaso_model.evaluate.refusals import is_refusal
-from llaso_model.evaluate.replies import is_empty
+from llaso_model.evaluate.extract import replies
+from llaso_model.evaluate.extract.labels import Extraction
+from llaso_model.evaluate.extract.numbers import extract
+from llaso_model.evaluate.extract.refusals import is_refusal
+from llaso_model.evaluate.extract.replies import is_empty
 from llaso_model.evaluate.rows import extractor
 from tests.evaluating import DATA, TASKS, prediction, scored, shared_outputs
 

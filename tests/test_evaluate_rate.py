@@ -25,8 +25,11 @@ import soundfile
 import llaso_model
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import noise, rate, report, store
-from llaso_model.evaluate.rate_server import RateServer
+from llaso_model.evaluate import store
+from llaso_model.evaluate.predict import conditions
+from llaso_model.evaluate.rate import ratings
+from llaso_model.evaluate.rate.server import RateServer
+from llaso_model.evaluate.report import page as report
 from llaso_model.evaluate.rows import Row
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.conftest import Clip
@@ -46,7 +49,7 @@ def server(scores: Path) -> Iterator[RateServer]:
 
 @contextmanager
 def served(scores: Path, items: int, seed: int = 0, **options: Any) -> Iterator[RateServer]:
-    with RateServer(str(scores), rate.draw(rows(scores), items, seed), **options) as made:
+    with RateServer(str(scores), ratings.draw(rows(scores), items, seed), **options) as made:
         thread = threading.Thread(target=made.serve)
         thread.start()
         try:
@@ -71,9 +74,13 @@ def ask(server: RateServer, path: str, body: Any = None, **headers: str) -> tupl
 
 
 def test_the_draw_is_equal_for_all_and_takes_systems_and_sets_in_turn(scores: Path) -> None:
-    drawn = rate.draw(rows(scores), 12, seed=0)
-    assert [rate.item_id(row) for row in drawn] == [rate.item_id(row) for row in rate.draw(rows(scores), 12, seed=0)]
-    assert [rate.item_id(row) for row in drawn] != [rate.item_id(row) for row in rate.draw(rows(scores), 12, seed=1)]
+    drawn = ratings.draw(rows(scores), 12, seed=0)
+    assert [ratings.item_id(row) for row in drawn] == [
+        ratings.item_id(row) for row in ratings.draw(rows(scores), 12, seed=0)
+    ]
+    assert [ratings.item_id(row) for row in drawn] != [
+        ratings.item_id(row) for row in ratings.draw(rows(scores), 12, seed=1)
+    ]
     counts = {system: sum(row.prediction.system == system for row in drawn) for system in ("first", "second")}
     assert counts == {"first": 6, "second": 6}
     assert len({row.prediction.set for row in drawn}) == 3
@@ -88,16 +95,16 @@ def test_the_page_does_not_say_whose_answer_it_is(server: RateServer) -> None:
 
 
 def test_ratings_are_saved_and_read_again(server: RateServer, scores: Path) -> None:
-    item = rate.item_id(server.items[0])
+    item = ratings.item_id(server.items[0])
     assert ask(server, "rate", {"rater": " Ada  L ", "item": item, "rating": {"accuracy": 4}})[0] == 200
-    assert rate.read(str(scores), "Ada L") == {item: {"accuracy": 4}}
+    assert ratings.read(str(scores), "Ada L") == {item: {"accuracy": 4}}
     assert json.loads(ask(server, "begin", {"rater": "Ada L"})[1])["ratings"] == {item: {"accuracy": 4}}
     assert ask(server, "rate", {"rater": "Ada L", "item": item, "rating": {}})[0] == 200
-    assert rate.read(str(scores), "Ada L") == {}
+    assert ratings.read(str(scores), "Ada L") == {}
 
 
 def test_what_is_no_rating_is_refused(server: RateServer) -> None:
-    item = rate.item_id(server.items[0])
+    item = ratings.item_id(server.items[0])
     for body in (
         {"rater": "a", "item": item, "rating": {"accuracy": 6}},
         {"rater": "a", "item": item, "rating": {"beauty": 3}},
@@ -132,7 +139,7 @@ def test_rating_by_keyboard(server: RateServer, scores: Path, browser: Browser) 
             opened.until("document.querySelector('#saved').textContent === 'saved'", "saving")
             page.wait_for_timeout(30)
     opened.until("!document.querySelector('#end').hidden", "the end")
-    said = rate.read(str(scores), "Bea")
+    said = ratings.read(str(scores), "Bea")
     assert len(said) == len(server.items)
     assert all(one == {"accuracy": 4, "following": 3, "naturalness": 2, "robustness": 1} for one in said.values())
     assert opened.errors == [] and page.evaluate("typeof hacked") == "undefined"
@@ -148,19 +155,19 @@ def test_alpha_is_krippendorffs_example() -> None:
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, nothing],
     ]
     said = [{str(i): {"accuracy": v} for i, v in enumerate(row) if v is not None} for row in table]
-    assert rate.alpha("accuracy", said) == pytest.approx(0.815, abs=0.001)
-    assert rate.alpha("accuracy", [said[0], said[0]]) == 1.0
-    assert rate.alpha("accuracy", said[:1]) is None
-    assert rate.alpha("following", said) is None
+    assert ratings.alpha("accuracy", said) == pytest.approx(0.815, abs=0.001)
+    assert ratings.alpha("accuracy", [said[0], said[0]]) == 1.0
+    assert ratings.alpha("accuracy", said[:1]) is None
+    assert ratings.alpha("following", said) is None
 
 
 def test_ratings_come_into_the_report(scores: Path, tmp_path: Path) -> None:
-    drawn = rate.draw(rows(scores), 20, seed=2)
-    systems = {rate.item_id(row): row.prediction.system for row in drawn}
+    drawn = ratings.draw(rows(scores), 20, seed=2)
+    systems = {ratings.item_id(row): row.prediction.system for row in drawn}
     for name, shift in (("Cem", 0), ("Dua", 1)):
-        with rate.at_work(str(scores), name) as log:
+        with ratings.at_work(str(scores), name) as log:
             for item, system in systems.items():
-                rate.say(log, item, system, {"accuracy": (5 if system == "first" else 2) - shift})
+                ratings.say(log, item, system, {"accuracy": (5 if system == "first" else 2) - shift})
     html, path = report.report([str(scores)], str(tmp_path))
     said = json.loads(Path(path).read_text(encoding="utf-8"))["ratings"]
     assert {"Cem", "Dua"} <= {one["name"] for one in said["raters"]}
@@ -169,9 +176,9 @@ def test_ratings_come_into_the_report(scores: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_named_with_its_line_or_entry(tmp_path: Path) -> None:
-    with rate.at_work(str(tmp_path), "Eva") as log:
-        rate.say(log, "a", "one", {"accuracy": 3})
-        rate.say(log, "b", "one", {"accuracy": 4})
+    with ratings.at_work(str(tmp_path), "Eva") as log:
+        ratings.say(log, "a", "one", {"accuracy": 3})
+        ratings.say(log, "b", "one", {"accuracy": 4})
     (path,) = tmp_path.glob("ratings/*/ratings.json")
     whole = path.read_text()
     for text, where in (
@@ -182,7 +189,7 @@ def test_a_damaged_file_is_named_with_its_line_or_entry(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(LLaSOError, match=rf"ratings\.json is not a rater's ratings \(.*({where})"):
-            rate.results([str(tmp_path)])
+            ratings.results([str(tmp_path)])
 
 
 # Ratings are kept.
@@ -190,7 +197,7 @@ def test_a_damaged_file_is_named_with_its_line_or_entry(tmp_path: Path) -> None:
 
 def give(server: RateServer, rater: str, count: int, value: int) -> list[str]:
     """Rates the first so many items that are shown; the items."""
-    items = [rate.item_id(row) for row in server.items[:count]]
+    items = [ratings.item_id(row) for row in server.items[:count]]
     for item in items:
         assert ask(server, "rate", {"rater": rater, "item": item, "rating": {"accuracy": value}})[0] == 200
     return items
@@ -202,19 +209,19 @@ def test_whatever_is_shown_later_every_rating_is_kept_and_counts_once(tmp_path: 
         said = dict.fromkeys(give(server, "Ada", 30, 3), 3)
     for items, seed, rater in ((10, 0, "Ada"), (5, 7, "Ada"), (60, 3, "Bo"), (3, 0, "Ada")):
         with served(scores, items, seed) as server:
-            shown = {rate.item_id(row) for row in server.items}
+            shown = {ratings.item_id(row) for row in server.items}
             before = json.loads(ask(server, "begin", {"rater": rater})[1])["ratings"]
             assert before.keys() == (said.keys() & shown if rater == "Ada" else set())
             clicked = give(server, rater, 1, 5)
         if rater == "Ada":
             said |= dict.fromkeys(clicked, 5)
-        assert rate.read(str(scores), "Ada") == {item: {"accuracy": value} for item, value in said.items()}
+        assert ratings.read(str(scores), "Ada") == {item: {"accuracy": value} for item, value in said.items()}
     other = scored(tmp_path, third=lines("third", 20))  # the same folder, other systems
     assert other == scores
     with served(other, 20) as server:
         said |= dict.fromkeys(give(server, " Ada ", 4, 2), 2)
-    assert len(said) > 33 and {item: one["accuracy"] for item, one in rate.read(str(scores), "Ada").items()} == said
-    found = rate.results([str(scores), str(scores)])
+    assert len(said) > 33 and {item: one["accuracy"] for item, one in ratings.read(str(scores), "Ada").items()} == said
+    found = ratings.results([str(scores), str(scores)])
     assert found is not None
     assert [(one["name"], one["items"]) for one in found["raters"]] == [("Ada", len(said)), ("Bo", 1)]
     counts = [figure["ratings"] for figure in found["aspects"]["accuracy"]["systems"].values()]
@@ -228,13 +235,13 @@ def test_ratings_of_earlier_versions_count_and_their_file_is_left_alone(tmp_path
     decomposed = {"format": "llaso-ratings", "format_version": 1, "rater": "Zoe\u0308", "ratings": rows}
     early.write_text(json.dumps(decomposed))
     before = early.read_bytes()
-    with rate.at_work(str(tmp_path), "Zoë") as log:
-        rate.say(log, "b", "one", {"accuracy": 5})
-        rate.say(log, "c", "two", {"accuracy": 4})
-        rate.say(log, "c", "two", {})
-    assert rate.read(str(tmp_path), "Zoë") == {"a": {"accuracy": 2}, "b": {"accuracy": 5}}
+    with ratings.at_work(str(tmp_path), "Zoë") as log:
+        ratings.say(log, "b", "one", {"accuracy": 5})
+        ratings.say(log, "c", "two", {"accuracy": 4})
+        ratings.say(log, "c", "two", {})
+    assert ratings.read(str(tmp_path), "Zoë") == {"a": {"accuracy": 2}, "b": {"accuracy": 5}}
     assert early.read_bytes() == before
-    found = rate.results([str(tmp_path)])
+    found = ratings.results([str(tmp_path)])
     assert found is not None and found["raters"] == [{"name": "Zoë", "items": 2}]
 
 
@@ -244,18 +251,18 @@ def test_a_rater_is_at_work_in_one_server_and_nothing_confirmed_is_lost(tmp_path
 
         def rated(number: int) -> str | None:
             server = (first, second)[number % 2]
-            item = rate.item_id(server.items[number // 2])
+            item = ratings.item_id(server.items[number // 2])
             status, text = ask(server, "rate", {"rater": "Ada", "item": item, "rating": {"accuracy": 3}})
             assert status == 200 or (status == 409 and "ratings by Ada" in text), text
             return item if status == 200 else None
 
         with ThreadPoolExecutor(8) as pool:
             confirmed = set(filter(None, pool.map(rated, range(60))))
-        assert len(confirmed) == 30 and rate.read(str(scores), "Ada").keys() == confirmed
+        assert len(confirmed) == 30 and ratings.read(str(scores), "Ada").keys() == confirmed
         give(first, "Bo", 3, 1)  # two servers may have a rater each
         assert ask(second, "begin", {"rater": "Bo"})[0] == 409
         give(second, "Cem", 3, 1)
-    assert {name: len(log) for name, log in rate.everyone(str(scores)).items()} == {"Ada": 30, "Bo": 3, "Cem": 3}
+    assert {name: len(log) for name, log in ratings.everyone(str(scores)).items()} == {"Ada": 30, "Bo": 3, "Cem": 3}
 
 
 @pytest.mark.slow
@@ -266,7 +273,7 @@ def test_confirmed_ratings_survive_a_kill(tmp_path: Path) -> None:
     run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     url = run.stdout.readline().split()[-1]
-    items = [rate.item_id(row) for row in rate.draw(rows(scores), 20, 0)]
+    items = [ratings.item_id(row) for row in ratings.draw(rows(scores), 20, 0)]
 
     def rated(item: str) -> str | None:
         body = json.dumps({"rater": "Ada", "item": item, "rating": {"accuracy": 3}}).encode()
@@ -283,10 +290,10 @@ def test_confirmed_ratings_survive_a_kill(tmp_path: Path) -> None:
         confirmed = set(filter(None, pool.map(rated, items)))
     run.wait()
     run.stdout.close()
-    assert len(confirmed) < 20 and confirmed <= rate.read(str(scores), "Ada").keys()
+    assert len(confirmed) < 20 and confirmed <= ratings.read(str(scores), "Ada").keys()
     with served(scores, 20) as server:  # the lock died with its holder
         give(server, "Ada", 20, 4)
-    assert len(rate.read(str(scores), "Ada")) == 20
+    assert len(ratings.read(str(scores), "Ada")) == 20
 
 
 # Sounds.
@@ -323,7 +330,7 @@ def test_sounds_are_decoded_within_limits_and_what_is_cut_or_cannot_be_heard_is_
 ) -> None:
     scores, root = sounding
     with served(scores, 10, audio_root=str(root)) as server:
-        items = {row.prediction.id: rate.item_id(row) for row in server.items}
+        items = {row.prediction.id: ratings.item_id(row) for row in server.items}
 
         def sound(id_: str) -> tuple[int, dict[str, Any]]:
             status, text = ask(server, f"sound/{items[id_]}")
@@ -351,7 +358,7 @@ def test_sounds_are_decoded_within_limits_and_what_is_cut_or_cannot_be_heard_is_
         )
         assert np.array_equal(clean, unmade)
         speech = audio.scaled(audio.decode(str(root / "clip.flac"))[0])
-        wanted = noise.noise_sweep("5", "white", 3)[0].apply(speech, noise.key_of_question("q0"))
+        wanted = conditions.noise_sweep("5", "white", 3)[0].apply(speech, conditions.key_of_question("q0"))
         assert np.corrcoef(noisy, wanted)[0, 1] > 0.9 > np.corrcoef(noisy, clean)[0, 1]  # Opus loses some of a hiss
     with served(scores, 10) as silent:
         assert not any(silent._shown(row)["sound"] for row in silent.items)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import report, samples, score
+from llaso_model.evaluate import score
+from llaso_model.evaluate.report import page as report
+from llaso_model.evaluate.report import worst_examples
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.evaluating import DATA, SHARED, prediction
 
@@ -139,7 +141,7 @@ def test_several_folders_are_compared_and_a_system_twice_is_refused(tmp_path: Pa
 
 
 def test_differences_of_words() -> None:
-    assert list(samples.differences("the cat sat", "the dog sat down")) == [
+    assert list(worst_examples.differences("the cat sat", "the dog sat down")) == [
         ("=", "the"), ("-", "cat"), ("+", "dog"), ("=", "sat"), ("+", "down"),
     ]  # fmt: skip
 
@@ -147,8 +149,8 @@ def test_differences_of_words() -> None:
 def test_sound_comes_from_the_named_folder_only(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out.wav").write_bytes(b"RIFF")
-    assert samples._opus(str(tmp_path / "in"), prediction("ASR", "", audio=("../out.wav",))) is None
-    assert samples._opus(str(tmp_path / "in"), prediction("ASR", "", audio=("missing.wav",))) is None
+    assert worst_examples._opus(str(tmp_path / "in"), prediction("ASR", "", audio=("../out.wav",))) is None
+    assert worst_examples._opus(str(tmp_path / "in"), prediction("ASR", "", audio=("missing.wav",))) is None
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from llaso_data.errors import LLaSOError
 from llaso_model.cli import COMMANDS, main
-from llaso_model.evaluate import layouts, score, store, tasks
+from llaso_model.evaluate import score, store
+from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.rows import score_rows
 from tests.evaluating import DATA, SHARED, TASKS, prediction
 from tests.test_evaluate_report import lines

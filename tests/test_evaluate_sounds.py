@@ -12,10 +12,12 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import layouts, noise, predict, sounds, tasks
-from llaso_model.evaluate.layouts import Prediction
-from llaso_model.evaluate.questions import Question, opened
-from llaso_model.evaluate.rate_server import MOST_S
+from llaso_model.evaluate.datasets import layouts, tasks
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.questions import Question, opened
+from llaso_model.evaluate.predict import conditions as noise
+from llaso_model.evaluate.predict import run, sounds
+from llaso_model.evaluate.rate.server import MOST_S
 from llaso_model.evaluate.rows import Row, score_rows
 from tests.conftest import Clip
 from tests.evaluating import TASKS
@@ -30,8 +32,8 @@ def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Predi
     for one in questions.read(range(len(questions))):
         assert isinstance(one, Question)
         for condition in (None, *conditions):
-            changed = predict.heard(condition, one)
-            lines.append({**predict._line(changed), "system": "s", "answer": "x"})
+            changed = run.heard(condition, one)
+            lines.append({**run._line(changed), "system": "s", "answer": "x"})
             parts = [part for message in changed.messages for part in message["content"] if part["type"] == "audio"]
             heard.append(audio.to_int16(parts[0]["audio"]))
     path = data.with_suffix(".answers.jsonl")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llaso_model.evaluate import layouts
-from llaso_model.evaluate.report import leaders
+from llaso_model.evaluate.datasets import layouts
+from llaso_model.evaluate.report.page import leaders
+from llaso_model.evaluate.report.table import print_scores
 from llaso_model.evaluate.rows import Row, score_rows
-from llaso_model.evaluate.summary import summarise
-from llaso_model.evaluate.table import print_scores
+from llaso_model.evaluate.statistics.summary import summarise
 from tests.evaluating import TASKS, prediction
 
 GENDER = "vctk_gender_classification"

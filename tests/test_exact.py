@@ -10,7 +10,7 @@ import pytest
 from llaso_data.asr.listen import Listen
 from llaso_data.demo import assets
 from llaso_data.demo.exact import errors_ms, joined_words
-from llaso_data.pipeline.recipe import Align, Asr
+from llaso_data.recipe import Align, Asr
 from llaso_data.text import word_spans
 from tests.conftest import obtained
 from tests.whispers import whisper

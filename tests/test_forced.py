@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.asr.forced import BATCH, READING_HEADS, borders
-from llaso_data.asr.states import EncoderStates, joined
+from llaso_data.whisper.encoder_states import EncoderStates, joined
+from llaso_data.whisper.teacher_forcing import BATCH, READING_HEADS, borders
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
 

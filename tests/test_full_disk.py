@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from llaso_data import storage
 from llaso_data.cli import main
+from llaso_data.io import storage
 from llaso_data.pipeline import recipe_file, shard
 from llaso_data.pipeline.build import build_align
 from llaso_data.pipeline.shard import shard_dataset

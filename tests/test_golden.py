@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llaso_data import records, sealed
+from llaso_data import records
+from llaso_data.io import sealed
 from llaso_data.records import Utterance
 from llaso_data.shards import foreign, layout, manifest, reader, schemas, writer
 from llaso_data.shards.index import open_arrow

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit, columns, duplicates
 from llaso_data.pipeline.judge import JudgeResult, judge
-from llaso_data.pipeline.recipe import Audit, Confidence, Consistency, Duplicates, Judge
+from llaso_data.recipe import Audit, Confidence, Consistency, Duplicates, Judge
 from llaso_data.records import Scores, Source, Utterance, Verdict, digest, failed, from_table, schema, to_table
 
 CLEAN = Scores(

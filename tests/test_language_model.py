@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from llaso_data import recipe
 from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.language_model import LanguageModel, LanguageModelStage, language_model_digest, resolve
-from llaso_data.pipeline import recipe
 from llaso_data.records import Source, Utterance, failed
 from llaso_data.text import normalize
 from tests.conftest import obtained

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from llaso_data.asr.vocabulary import Vocabulary
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language, language_name
 from llaso_data.pipeline.build import BuildSummary, build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.records import GIVEN, Utterance
 from llaso_data.shards import reader
+from llaso_data.whisper.tokenizer import Vocabulary
 from tests.conftest import Clip
 from tests.corpora import copy, observed, recipe
 

@@ -128,7 +128,7 @@ import dataclasses, json, sys
 from llaso_data import records
 from llaso_data.pipeline.build import build_align
 from llaso_data.pipeline.commit import observed
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.report.rejections import rejections
 assert "take" in records.schema(records.Source).names and "note" in records.schema(records.Verdict).names

@@ -9,7 +9,7 @@ import pytest
 
 from llaso_data.align.bidirectional import Clip
 from llaso_data.align.likelihood import ratios
-from llaso_data.asr.load import Whisper
+from llaso_data.whisper.load import Whisper
 from tests import conftest
 from tests.test_bidirectional import heard
 from tests.whispers import named, pcm, whisper

@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from llaso_data import audio, limited
+from llaso_data import audio
+from llaso_data.audio import limited
 from llaso_data.errors import AudioError
-from llaso_data.pipeline.recipe import Decode
+from llaso_data.recipe import Decode
 from llaso_data.shards.foreign_scan import scan
 from llaso_data.stream.fetch import Bad
-from llaso_model.evaluate import noise, questions, report, samples
-from llaso_model.evaluate.questions import Question
+from llaso_model.evaluate.datasets import questions
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.questions import Question
+from llaso_model.evaluate.predict import conditions
+from llaso_model.evaluate.report import page as report
+from llaso_model.evaluate.report import worst_examples
 from tests.conftest import Clip
 from tests.evaluating import TASKS
 from tests.test_evaluate_report import scored
@@ -71,7 +76,7 @@ def test_what_is_longer_than_six_hours_is_named_and_not_asked(endless: Path, tmp
     assert "endless.flac: longer than 21600 s" in bad.reason
     assert sum(isinstance(one, Question) for one in heard) == 1
     with pytest.raises(AudioError, match="longer than 21600 s"):
-        noise.noise_of(str(endless))
+        conditions.noise_of(str(endless))
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
     assert grown_kb < 1_000_000  # six hours of 16-bit samples are 691 MB
 
@@ -86,7 +91,8 @@ def test_of_ten_hours_no_more_is_decoded_than_is_shown(endless: Path, tmp_path: 
     for name, seconds in (("short.wav", 1), ("long.wav", 31)):
         (tmp_path / name).write_bytes(audio.encode(np.zeros(seconds * 16_000, np.int16), "wav"))
     for name, seconds in (("short.wav", 1), ("long.wav", 30), ("shard.tar!a.flac", 30)):
-        opus = samples._opus(str(tmp_path), name)
+        row = Prediction("s", "ASR", "a", "", "Hello", "Bye", "row 1", audio=(name,))
+        opus = worst_examples._opus(str(tmp_path), row)
         assert opus is not None
         assert len(audio.decode_bytes(base64.b64decode(opus))) == seconds * 16_000
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from llaso_data import audio, sandbox
+from llaso_data import audio
+from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError
 from tests.test_audio import mux, reason, sweep
 
@@ -124,7 +125,7 @@ def test_the_worker_hears_the_same(tmp_path: Path) -> None:
     for number, part in enumerate(parts):
         soundfile.write(str(part), sweep(1 + number, 22_050), 22_050)
     path = joined(tmp_path, parts)
-    (inside,), probe = sandbox.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512)
+    (inside,), probe = decode_worker.decode_spans(str(path), None, [(None, None)], stall_s=20, memory_mb=512)
     assert isinstance(inside, np.ndarray)
     assert np.array_equal(inside, audio.decode(str(path))[0])
     assert probe.duration_s == pytest.approx(3.0, abs=0.001)

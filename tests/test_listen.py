@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from llaso_data.asr import listen as module
 from llaso_data.asr.listen import Listen
-from llaso_data.asr.load import Whisper, load
 from llaso_data.asr.segment import segment
-from llaso_data.asr.windows import pack
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import Align, Asr, Run, Segment
+from llaso_data.recipe import Align, Asr, Run, Segment
 from llaso_data.records import ASR, GIVEN, Source, Utterance, failed, rounded, utterance_id
 from llaso_data.text import cer, wer
+from llaso_data.whisper.load import Whisper, load
+from llaso_data.whisper.windows import pack
 from tests.conftest import Clip
 from tests.whispers import named, pcm, utterance, whisper
 

@@ -18,9 +18,9 @@ import fsspec
 import pytest
 from click.testing import CliRunner
 
-from llaso_data import lock, storage
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
+from llaso_data.io import lock, storage
 from tests.conftest import Clip
 from tests.corpora import english, files
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from llaso_data import outputs, pictures, storage
 from llaso_data.cli import main as data
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs, pictures, storage
 from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.load import dump, load
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.stream.cache import FileCache
 from llaso_model.cli import main as model
 

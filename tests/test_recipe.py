@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.judge import rules
 from llaso_data.pipeline.load import dump, judging_digest, load
-from llaso_data.pipeline.recipe import Recipe
 from llaso_data.pipeline.reference import recipe_reference
+from llaso_data.recipe import Recipe
 from llaso_data.records import Utterance, Verdict, schema
 from llaso_data.stream import Mixture
 

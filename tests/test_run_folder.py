@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from llaso_data import checksums, lock
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, lock
 from llaso_model.cli import main
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.loop import train

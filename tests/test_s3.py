@@ -25,13 +25,14 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from llaso_data import audio, lock, sources, storage
+from llaso_data import audio, sources
 from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.io import lock, storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build import BuildSummary, build_align
-from llaso_data.pipeline.recipe import SourceSpec
 from llaso_data.pipeline.shard import shard_dataset
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from llaso_data.report.audit import sample
 from llaso_data.shards.validate import validate

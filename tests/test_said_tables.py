@@ -11,7 +11,7 @@ import soundfile
 
 from llaso_data import audio, sources
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from llaso_data.shards import foreign, reader
 from llaso_data.shards.validate import validate

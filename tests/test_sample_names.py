@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
-from llaso_data.sample_names import divide, group, split
+from llaso_data.io.sample_names import divide, group, split
 
 PIECES = st.text("ab01._é -", min_size=1, max_size=6)
 NAMES = st.lists(PIECES, min_size=1, max_size=3).map("/".join)

@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from llaso_data import audio, sandbox, storage
+from llaso_data import audio
+from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError
+from llaso_data.io import storage
 from llaso_data.pipeline.build import build_align
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.shards.tar import BLOCK_BYTES
@@ -34,7 +36,7 @@ from tests.stores import s3_server
 from tests.test_audio import mux, sweep
 
 STALL_S = 20.0  # of a decoder that is well, on a busy machine
-CHILD = "llaso_data.decoding_child"
+CHILD = "llaso_data.audio.decode_child"
 
 Spans = list[tuple[float | None, float | None]]
 WHOLE: Spans = [(None, None)]
@@ -47,7 +49,7 @@ def decode(
     memory_mb: int = 2048,
     max_s: float | None = None,
 ) -> tuple[list[audio.Pcm | AudioError], audio.Probe]:
-    return sandbox.decode_spans(str(path), None, spans or WHOLE, max_s, stall_s=stall_s, memory_mb=memory_mb)
+    return decode_worker.decode_spans(str(path), None, spans or WHOLE, max_s, stall_s=stall_s, memory_mb=memory_mb)
 
 
 def heard(path: Path | str, span: tuple[float | None, float | None] = (None, None), **limits: Any) -> audio.Pcm:
@@ -304,7 +306,7 @@ def test_a_server_that_stops_half_way_is_not_held_against_the_audio(
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(sandbox, "_STORE_S", 2.0)
+    monkeypatch.setattr(decode_worker, "_STORE_S", 2.0)
     try:
         with pytest.raises(storage.StoreError, match="the store has sent nothing for 2 s"):
             decode(f"http://127.0.0.1:{server.server_port}/a.flac", stall_s=0.5)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llaso_data import audio
 from llaso_data.asr.segment import probabilities, segment, speech
-from llaso_data.pipeline.recipe import Segment
+from llaso_data.recipe import Segment
 from llaso_data.records import GIVEN, Source, Utterance, utterance_id
 from tests.conftest import Clip
 

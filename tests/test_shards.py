@@ -22,11 +22,12 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data import audio, checksums, records
+from llaso_data import audio, recipe, records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.instruct import asr
-from llaso_data.pipeline import recipe, shard_plan
+from llaso_data.io import checksums
+from llaso_data.pipeline import shard_plan
 from llaso_data.pipeline.shard import ShardResult, ShardSummary, shard_dataset
 from llaso_data.records import GIVEN, Attribute, Scores, Source, Speaker, Utterance, Verdict, Word
 from llaso_data.shards import foreign, layout, reader, tar

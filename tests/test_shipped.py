@@ -64,4 +64,4 @@ def test_the_wheel_has_them(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"llaso_data/recipes/{file}" for names in shipped.RECIPES.values() for file in names.values()}
-    assert wanted <= names and {"llaso_model/evaluate/tasks.yaml", "llaso_data/report/card.html.j2"} <= names
+    assert wanted <= names and {"llaso_model/evaluate/datasets/tasks.yaml", "llaso_data/report/card.html.j2"} <= names

@@ -11,7 +11,7 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.errors import AudioError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from llaso_data.sources import read
 from tests.tars import packed, sparse

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llaso_data.asr.split import Part, split
-from llaso_data.asr.windows import WINDOW_FRAMES, pack
+from llaso_data.whisper.windows import WINDOW_FRAMES, pack
 
 
 def looks(frames: list[int]) -> NDArray[np.float32]:

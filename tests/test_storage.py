@@ -10,8 +10,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
-from llaso_data.noise import noise, shuffled
+from llaso_data.io.prng import noise, shuffled
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.plan import MicroBatches, packed, padded

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
+from llaso_data.io.storage import StoreError
 from llaso_data.shards.reader import index_uri, open_index
 from llaso_data.shards.tar import ShardError
-from llaso_data.storage import StoreError
 from llaso_data.stream import Mixture, StreamingLoader, fetch
 from llaso_data.stream.cache import FileCache
 from tests.stores import BUCKET, gateway, upload

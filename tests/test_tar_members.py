@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.tar_links import BrokenLink, Links
-from llaso_data.tar_members import MAX_HEADER_BYTES, BrokenTar, Member, TarMembers
+from llaso_data.io.tar_links import BrokenLink, Links
+from llaso_data.io.tar_members import MAX_HEADER_BYTES, BrokenTar, Member, TarMembers
 from tests.tars import packed, sparse
 
 NAMES = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150)

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from llaso_data import audio, checksums, lock, sources, storage, uris
+from llaso_data import audio, sources, uris
 from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.io import checksums, lock, storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build import build_align
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Source, Utterance
 from llaso_data.shards import index, layout
 from llaso_data.shards.reader import open_index
@@ -293,8 +294,8 @@ def test_a_manifest_names_shards_of_its_own(shards: Path, tmp_path: Path, evil: 
 
 def test_a_question_names_its_sound_plainly(tmp_path: Path, evil: tuple[str, Path]) -> None:
     """Whoever is asked: a sample with another address is left out by name, the others are asked."""
-    from llaso_model.evaluate import tasks
-    from llaso_model.evaluate.questions import Question, opened
+    from llaso_model.evaluate.datasets import tasks
+    from llaso_model.evaluate.datasets.questions import Question, opened
 
     (tmp_path / "a::b.flac").write_bytes(FLAC)
     voices = ["a::b.flac", *(uri.format(evil=evil[0]) for uri in HOSTILE), *SECRET, "no\x00where.flac"]
@@ -326,7 +327,7 @@ def test_checksums_name_files_of_their_folder(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("uri", SECRET)
 def test_predictions_of_others_are_kept_without_passwords(uri: str, tmp_path: Path) -> None:
-    from llaso_model.evaluate import layouts, tasks
+    from llaso_model.evaluate.datasets import layouts, tasks
 
     row = {"set": "ASR", "reference": "a", "answer": "a", "audio": [uri]}
     (tmp_path / "system.jsonl").write_text(json.dumps(row))

@@ -15,9 +15,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from llaso_data.cache import cached
 from llaso_data.demo import weights, wheels
 from llaso_data.errors import LLaSOError
+from llaso_data.io.cache import cached
 from llaso_data.text import cer, normalize
 from tests.conftest import Clip, obtained
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.align.attention import FRAME_SAMPLES
-from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
+from llaso_data.whisper.windows import FRAME_SAMPLES, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 
 LENGTHS = st.one_of(st.integers(1, 6_000), st.integers(1, 160_000), st.integers(WINDOW_SAMPLES - 700, WINDOW_SAMPLES))
 CLIPS = st.lists(st.tuples(LENGTHS, st.sampled_from(["en", "fr", None])), max_size=40)

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from llaso_data import audio
-from llaso_data.asr.load import Whisper, load
-from llaso_data.asr.states import EncoderStates
-from llaso_data.asr.windows import assemble, pack
-from llaso_data.pipeline.recipe import Asr, Run
+from llaso_data.recipe import Asr, Run
 from llaso_data.records import GIVEN, UNKNOWN, Source, Utterance, utterance_id
+from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.load import Whisper, load
+from llaso_data.whisper.windows import assemble, pack
 from tests.conftest import Clip
 
 

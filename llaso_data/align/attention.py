@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 
 from llaso_data.align import dtw
 from llaso_data.align.words import States
-from llaso_data.audio import SAMPLE_RATE_HZ
-
-FRAME_S = 0.02  # Whisper's encoder gives one state per 20 ms
-FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE_HZ)
+from llaso_data.whisper.windows import FRAME_SAMPLES
 
 CANDIDATES = 32  # heads of largest norm among which `best_heads` chooses
 

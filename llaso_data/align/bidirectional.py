@@ -19,15 +19,16 @@ from llaso_data.align import attention, dtw
 from llaso_data.align import edges as edges_of
 from llaso_data.align.words import States, sounds_of, written
 from llaso_data.align.words import states as states_of
-from llaso_data.asr.forced import Decoder, Forced
-from llaso_data.asr.states import EncoderStates
-from llaso_data.asr.vocabulary import MAX_POSITIONS, Vocabulary
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 from llaso_data.text.characters import plain_apostrophes
+from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.teacher_forcing import Decoder, Forced
+from llaso_data.whisper.tokenizer import MAX_POSITIONS, Vocabulary
+from llaso_data.whisper.windows import FRAME_S
 
 if TYPE_CHECKING:
-    from llaso_data.pipeline.recipe import Align
+    from llaso_data.recipe import Align
 
 _FULL_STOPS = {"zh": "。", "ja": "。", "yue": "。", "hi": "।", "bn": "।", "ne": "।", "mr": "।", "pa": "।"}
 _BEST_HEADS = 4  # chosen for each clip where those of the checkpoint are not known
@@ -228,7 +229,7 @@ def _word_times(
     best = dtw.path(score, states.pause_N, settings.dtw)
     mean = dtw.posterior(score * _SHARPNESS, states.pause_N)
     frames = np.clip(mean, best - _MEAN_FROM_BEST, best + _MEAN_FROM_BEST)
-    at_s = frames * attention.FRAME_S - _LATE_S
+    at_s = frames * FRAME_S - _LATE_S
     words = sounds_of(states, spans)
     spoken = [word for word in words if word is not None]
     edges = iter(edges_of.refined(np.array([(at_s[a], at_s[b]) for a, b in spoken]), pcm).tolist())

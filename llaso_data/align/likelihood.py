@@ -14,8 +14,8 @@ import numpy as np
 
 from llaso_data.align.bidirectional import Clip, as_spoken, end_logprob, to_the_end, with_end
 from llaso_data.align.differences import Rewritten, rewrite
-from llaso_data.asr.forced import Decoder, Forced
-from llaso_data.asr.vocabulary import MAX_POSITIONS
+from llaso_data.whisper.teacher_forcing import Decoder, Forced
+from llaso_data.whisper.tokenizer import MAX_POSITIONS
 
 
 def ratios(decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:

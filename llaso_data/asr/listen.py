@@ -1,8 +1,8 @@
 """Everything Whisper does to a block: identify languages, transcribe forward, score backward, align words.
 
-One encoder pass serves all of it. Windows are packed by :mod:`~llaso_data.asr.windows`, encoded and decoded in fixed
-batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again, and so is one
-that speaks against its given text. Batches do not see each other, and as many as there are threads are worked on at
+One encoder pass serves all of it. Windows are packed by :mod:`~llaso_data.whisper.windows`, encoded and decoded in
+fixed batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again, and so is
+one that speaks against its given text. Batches do not see each other, and as many as there are threads are worked on at
 once: cores do more so than as threads in one batch.
 """
 
@@ -20,26 +20,25 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.align.attention import FRAME_S
 from llaso_data.align.bidirectional import Clip, backward
 from llaso_data.align.likelihood import ratios
 from llaso_data.asr import texts, untold
-from llaso_data.asr.engine import Decoded
-from llaso_data.asr.forced import Forced
-from llaso_data.asr.load import Whisper
 from llaso_data.asr.split import Part, split
-from llaso_data.asr.states import EncoderStates, joined
-from llaso_data.asr.windows import WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language
 from llaso_data.records import ASR, GIVEN, Utterance, failed
 from llaso_data.text import cer, compression_ratio, letters, normalize
+from llaso_data.whisper.encoder_states import EncoderStates, joined
+from llaso_data.whisper.engine import Decoded
+from llaso_data.whisper.load import Whisper
+from llaso_data.whisper.teacher_forcing import Forced
+from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 
 if TYPE_CHECKING:
     import torch
 
-    from llaso_data.pipeline.recipe import Align, Asr, Segment
+    from llaso_data.recipe import Align, Asr, Segment
 
 # A share of a packed window is doubtful, and its clip decoded again, beyond any of these: once more packed, in other
 # company and with more silence between, which settles nine of ten, and then alone.

@@ -13,7 +13,7 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.records import Utterance, digest
 
 if TYPE_CHECKING:
-    from llaso_data.pipeline.recipe import Segment
+    from llaso_data.recipe import Segment
 
 _FRAME_SAMPLES = 512  # Silero's step at 16 kHz
 _FRAMES_AT_ONCE = 32

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.asr.windows import WINDOW_FRAMES, Slot
+from llaso_data.whisper.windows import WINDOW_FRAMES, Slot
 
 
 @dataclass(frozen=True, slots=True)

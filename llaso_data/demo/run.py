@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from llaso_data import outputs, storage
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs, storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.commit import observed
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.records import GIVEN
 from llaso_data.shards import layout, manifest
 from llaso_data.shipped import recipe_path
@@ -110,8 +110,8 @@ def word_errors(align: str, language: str) -> tuple[int, int, int]:
 def _word_times(recipe: Recipe) -> str:
     """The error of word times where the truth is known: single words joined with gaps, on which nothing was fitted."""
     from llaso_data.asr.listen import Listen
-    from llaso_data.asr.load import load
     from llaso_data.demo.exact import GAP_S, errors_ms, joined_words
+    from llaso_data.whisper.load import load
 
     settings = recipe.observe
     listen = Listen(load(settings.asr, recipe.run), settings.asr, settings.align)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.cache import cached
 from llaso_data.demo.wheels import Wheel, check, unpack
 from llaso_data.errors import LLaSOError
+from llaso_data.io.cache import cached
 
 BUILD = 2  # raised when the folders' content changes, so that old ones are not used
 

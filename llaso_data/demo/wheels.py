@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from llaso_data.cache import cache_folder
 from llaso_data.errors import LLaSOError
+from llaso_data.io.cache import cache_folder
 
 log = logging.getLogger(__name__)
 NO_DOWNLOAD = "LLASO_NO_DOWNLOAD"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.filters.duplicates import Hashes
-from llaso_data.noise import splitmix64
+from llaso_data.io.prng import splitmix64
 
 _MASK = (1 << 64) - 1
 

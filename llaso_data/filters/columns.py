@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import records, sealed
-from llaso_data.checksums import DamagedError
+from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.borders import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
 from llaso_data.filters.consistency import GIVEN_UNMATCHED, MARKUP, PHRASE, SCRIPT_MISMATCH, UNJUDGED
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
+from llaso_data.io import sealed
+from llaso_data.io.checksums import DamagedError
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llaso_data.filters.rules import STANDS_OUT, Rule, above, apart, below, flagged
-from llaso_data.pipeline.recipe import Confidence
+from llaso_data.recipe import Confidence
 
 CJK = frozenset({"zh", "ja", "ko", "yue"})
 """Languages whose letters are syllables or words: their rate has a limit of its own."""

@@ -8,7 +8,7 @@ text to what was heard promises more, and is off until ``bench/filters.py`` has 
 from __future__ import annotations
 
 from llaso_data.filters.rules import Rule, above, apart, below, flagged
-from llaso_data.pipeline.recipe import Consistency
+from llaso_data.recipe import Consistency
 
 GIVEN_UNMATCHED = "given_unmatched"
 """``scores.extra``: 1 where the corpus's transcript could not be matched to this stretch of audio."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llaso_data.checkpoints import checkpoint, loading, pretrained, weights_digest
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import LanguageModel as Settings
-from llaso_data.pipeline.recipe import Run
+from llaso_data.io.hub import checkpoint, loading, pretrained, weights_digest
+from llaso_data.recipe import LanguageModel as Settings
+from llaso_data.recipe import Run
 from llaso_data.records import GIVEN, Utterance
 from llaso_data.text import normalize
 
@@ -113,7 +113,7 @@ class LanguageModelStage:
     """The stage that gives ``lm_logprob`` to every text, and ``lm_delta`` to given text that has a hypothesis."""
 
     def __init__(self, settings: Settings, run: Run) -> None:
-        from llaso_data.asr.engine import device
+        from llaso_data.whisper.engine import device
 
         if settings.model is None:
             raise LLaSOError("observe.language_model.model: must be given for this stage")

@@ -9,7 +9,7 @@ import numpy as np
 
 from llaso_data import audio
 from llaso_data.interop.reading import OnBad, Shards, described, needed, reader_of, text_of
-from llaso_data.noise import shuffled
+from llaso_data.io.prng import shuffled
 from llaso_data.records import UNKNOWN
 from llaso_data.stream.batch import Sample, audio_names, content_of, plain_frames
 from llaso_data.stream.loader import placed

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llaso_data.pipeline.recipe import Blocks
+from llaso_data.recipe import Blocks
 from llaso_data.records import FORMAT_VERSION, Input, canonical, digest
 
 

@@ -14,19 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llaso_data
-from llaso_data import checksums, lock, outputs, sources, stopping, storage
-from llaso_data.asr.engine import Statistics
-from llaso_data.asr.load import resolve
-from llaso_data.checkpoints import weights_digest
+from llaso_data import sources
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.io import checksums, interrupts, lock, outputs, storage
+from llaso_data.io.hub import weights_digest
 from llaso_data.pipeline import commit, engines, memory, recipe_file
 from llaso_data.pipeline.blocks import PlannedBlock, plan
 from llaso_data.pipeline.judge import JudgeResult, judge
 from llaso_data.pipeline.load import judging_digest
 from llaso_data.pipeline.observe import observing_digest
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input
+from llaso_data.whisper.engine import Statistics
+from llaso_data.whisper.load import resolve
 
 _AHEAD_INPUTS = 100_000  # about 100 MB of planned inputs
 
@@ -156,7 +157,7 @@ def _observe(
                 progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
 
     for result in engines.observe(missing(), recipe.observe, recipe.run, out):
-        stopping.check()
+        interrupts.check()
         held.check()
         total.blocks += 1
         total.statistics.add(result.statistics)

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import checksums, sealed, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.io import checksums, sealed, storage
 from llaso_data.records import FORMAT_VERSION, Utterance, Verdict, completed, from_table, schema, to_table
 
 _ROWS_AT_ONCE = 1 << 16

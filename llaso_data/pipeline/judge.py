@@ -18,12 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import storage
+from llaso_data import recipe
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit, borders, columns, confidence, consistency, duplicates
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
-from llaso_data.pipeline import recipe
+from llaso_data.io import storage
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, completed, schema
 
 REPEATED_ID = "repeated_id"

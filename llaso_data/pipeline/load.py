@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llaso_data import settings
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.io import settings
+from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
 
 JUDGING_VERSION = 4
@@ -20,7 +20,7 @@ def load(
     base: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The checked recipe of a YAML file, as :func:`llaso_data.settings.load` reads it; None gives the defaults."""
+    """The checked recipe of a YAML file, as :func:`llaso_data.io.settings.load` reads it; None gives the defaults."""
     return settings.load(Recipe, path, overrides, base, options, _lacking)
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
-from llaso_data.pipeline.recipe import Observe, Run
+from llaso_data.recipe import Observe, Run
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
-from llaso_data import audio, sandbox
-from llaso_data.asr.engine import Statistics
-from llaso_data.audio import Pcm
+from llaso_data import audio
+from llaso_data.audio import Pcm, decode_worker
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.filters.border_level import border_level
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_part
-from llaso_data.pipeline.recipe import Observe, Run, UserStage
+from llaso_data.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
 from llaso_data.text.markup import clean
+from llaso_data.whisper.engine import Statistics
 
 T = TypeVar("T")
 
@@ -84,7 +84,9 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
         source = readable[0].source
         spans = [(u.source.start_s, u.source.end_s, u.source.chosen) for u in readable]
         try:
-            decoded, probe = sandbox.decode_spans(source.uri, source.member, spans, **settings.decode.model_dump())
+            decoded, probe = decode_worker.decode_spans(
+                source.uri, source.member, spans, **settings.decode.model_dump()
+            )
         except AudioError as error:
             decoded = [error] * len(readable)
     taken = iter(probe.taken if probe and probe.taken else [None] * len(readable))
@@ -157,7 +159,7 @@ class Observer:
 
     def __init__(self, settings: Observe, run: Run, out: str) -> None:
         from llaso_data.asr.listen import Listen
-        from llaso_data.asr.load import load
+        from llaso_data.whisper.load import load
 
         memory.keep()
         whisper = load(settings.asr, run)

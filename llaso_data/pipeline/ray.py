@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from llaso_data import stopping
 from llaso_data.errors import LLaSOError
+from llaso_data.io import interrupts
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
 from llaso_data.pipeline.ray_cluster import alive, cluster, dead_nodes, gpus_per_actor, room_for
-from llaso_data.pipeline.recipe import Observe, Run
+from llaso_data.recipe import Observe, Run
 
 log = logging.getLogger(__name__)
 
@@ -351,7 +351,7 @@ def _finished(pending: Iterable[Any]) -> list[Any]:
     """Waits until at least one call is back, or a while; gives all that are."""
     import ray
 
-    stopping.check()
+    interrupts.check()
     calls = list(pending)
     ray.wait(calls, timeout=_LOOK_S, fetch_local=False)
     done: list[Any] = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)[0]

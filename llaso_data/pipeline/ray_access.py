@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.loopback import LOOPBACK, environment, is_loopback, torch_on_loopback
+from llaso_data.io.loopback import LOOPBACK, environment, is_loopback, torch_on_loopback
 
 log = logging.getLogger(__name__)
 

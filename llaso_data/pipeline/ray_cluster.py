@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.loopback import environment, unless_said
+from llaso_data.io.loopback import environment, unless_said
 from llaso_data.pipeline import ray_access
-from llaso_data.pipeline.recipe import Run
+from llaso_data.recipe import Run
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 
 INTRODUCTION = """\
 # The recipe

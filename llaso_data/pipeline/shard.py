@@ -17,11 +17,13 @@ from typing import IO, Any, Literal, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import audio, lock, records, sandbox, stopping, storage
+from llaso_data import audio, recipe, records
+from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.filters import columns
 from llaso_data.instruct import asr
-from llaso_data.pipeline import commit, recipe, shard_folder
+from llaso_data.io import interrupts, lock, storage
+from llaso_data.pipeline import commit, shard_folder
 from llaso_data.pipeline.shard_plan import Plan, plan
 from llaso_data.records import Utterance
 from llaso_data.shards import certificate, layout, manifest, writer
@@ -137,7 +139,7 @@ def _shard(
     results: list[ShardResult] = []
 
     def note(result: ShardResult) -> None:
-        stopping.check()
+        interrupts.check()
         held.check()
         results.append(result)
         if progress is not None:
@@ -277,7 +279,7 @@ def _decode(group: Sequence[Utterance]) -> Sequence[audio.Pcm | AudioError]:
     source = group[0].source
     try:
         spans = [(u.source.start_s, u.source.end_s, u.source.chosen) for u in group]
-        return sandbox.decode_spans(
+        return decode_worker.decode_spans(
             source.uri,
             source.member,
             spans,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from llaso_data import outputs, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs, storage
 from llaso_data.shards import certificate, index, layout, manifest, tar
 
 _BY = "llaso-data shard"

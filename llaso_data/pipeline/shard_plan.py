@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import records
+from llaso_data import recipe, records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.filters.duplicates import Hashes
-from llaso_data.pipeline import commit, recipe
+from llaso_data.pipeline import commit
 from llaso_data.shards import layout
 
 _THREADS = 8

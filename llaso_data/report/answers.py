@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from llaso_data import storage
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.io import storage
 from llaso_data.report import worklog
 from llaso_data.report.worklog import Entry, Log
 

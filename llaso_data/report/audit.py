@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import acceptance, columns
 from llaso_data.filters.acceptance import ANSWERS, CONFIDENCE, GOOD, LIMIT, Finding
 from llaso_data.filters.audit import ticket
+from llaso_data.io import checksums, storage
 from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED, UNKNOWN, Utterance, digest
 from llaso_data.report import answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llaso_data import audio, limited
-from llaso_data.audio import Pcm
+from llaso_data import audio
+from llaso_data.audio import Pcm, limited
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import GOOD, LIMIT
 from llaso_data.languages import language_name

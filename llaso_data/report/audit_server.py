@@ -13,7 +13,7 @@ from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import ANSWERS
-from llaso_data.loopback import LOOPBACK
+from llaso_data.io.loopback import LOOPBACK
 from llaso_data.report import answers, audit_page
 from llaso_data.report.answers import Auditor
 from llaso_data.report.audit import Item, Sample, Status, settle

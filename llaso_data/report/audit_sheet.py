@@ -7,9 +7,10 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 
-from llaso_data import audio, outputs, storage
+from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.io import outputs, storage
 from llaso_data.report import answers
 from llaso_data.report.answers import Answer
 from llaso_data.report.audit import Item, Sample

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from llaso_data import outputs, storage
+from llaso_data.io import outputs, storage
 from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.commit import manifest_uri
 from llaso_data.report import listen, page, sections

@@ -17,7 +17,7 @@ from llaso_data.filters import columns
 from llaso_data.filters.rules import Columns
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import REPEATED_ID, rules
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
 from llaso_data.report.effect import Curve, Effects, Threshold, shared
 from llaso_data.report.examples import Choice, Place

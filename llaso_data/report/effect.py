@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from llaso_data import recipe
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import Columns, Rule
-from llaso_data.pipeline import recipe
 from llaso_data.pipeline.judge import rules
 from llaso_data.report.reasons import MEASURES
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llaso_data import audio, limited
-from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
+from llaso_data import audio
+from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, limited
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit, columns
 from llaso_data.filters.duplicates import Hashes

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llaso_data import storage
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.io import storage
 from llaso_data.languages import language_name
-from llaso_data.pipeline.recipe import Recipe
+from llaso_data.recipe import Recipe
 from llaso_data.records import ASR, GIVEN, UNKNOWN
 from llaso_data.report.card_data import ATTRIBUTES, Survey
 from llaso_data.report.reasons import FAILURES, why

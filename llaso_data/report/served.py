@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from llaso_data.errors import LLaSOError
-from llaso_data.loopback import LOOPBACK, is_loopback
+from llaso_data.io.loopback import LOOPBACK, is_loopback
 
 S = TypeVar("S", bound="Served")
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from llaso_data import audio, limited, pictures
+from llaso_data import audio
+from llaso_data.audio import limited
 from llaso_data.errors import LLaSOError
+from llaso_data.io import pictures
 from llaso_data.pipeline.commit import observed
 from llaso_data.records import Utterance
 from llaso_data.uris import shown

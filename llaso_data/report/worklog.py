@@ -1,7 +1,7 @@
 """What people say on a page, kept durably: a log for each person, in a folder of their own.
 
-Every entry rewrites its person's file whole (see :func:`llaso_data.storage.whole`), on a disk or as one small object on
-a store, before anyone is told that it is saved: after a kill at any moment it is the file before or the file after.
+Every entry rewrites its person's file whole (see :func:`llaso_data.io.storage.whole`), on a disk or as one small object
+on a store, before anyone is told that it is saved: after a kill at any moment it is the file before or the file after.
 Nothing is ever taken out of a log: the last entry of an item counts, and one that takes an answer back says so. A log
 belongs to one process at a time, by a lock on its folder.
 """
@@ -18,8 +18,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from llaso_data import lock, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import lock, storage
 from llaso_data.records import digest
 
 LONGEST_NAME = 60

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llaso_data import checksums, outputs, storage
 from llaso_data.filters import acceptance
 from llaso_data.filters.acceptance import CONFIDENCE, GOOD
+from llaso_data.io import checksums, outputs, storage
 from llaso_data.shards import layout, schemas
 
 DECIMALS = 6

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import languages, lock, outputs, records, storage
-from llaso_data.archive import COMPRESSED
+from llaso_data import languages, records
 from llaso_data.errors import LLaSOError
+from llaso_data.io import lock, outputs, storage
+from llaso_data.io.archive import COMPRESSED
 from llaso_data.shards import foreign_scan, index, layout, manifest
 from llaso_data.shards.foreign_scan import Findings
 from llaso_data.shards.index import ShardInfo

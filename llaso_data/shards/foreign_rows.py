@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from llaso_data import languages, records, strict_json
+from llaso_data import languages, records
 from llaso_data.errors import AudioError
+from llaso_data.io import strict_json
 from llaso_data.shards import layout
 from llaso_data.shards.index import IndexRow, PartRow
 from llaso_data.shards.tar import ShardError
@@ -86,7 +87,8 @@ class RowReader:
 
     def _duration_s(self, data: bytes, name: str) -> float:
         """What the header states, or, where it states nothing, what decoding gives."""
-        from llaso_data import audio, limited
+        from llaso_data import audio
+        from llaso_data.audio import limited
 
         try:
             stated_s = limited.probe(name, data=data).duration_s

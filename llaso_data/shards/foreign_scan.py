@@ -1,7 +1,7 @@
 """What a tar that something else wrote holds: the rows of its index, and by name whatever is no part of them.
 
-Members are grouped by :mod:`llaso_data.sample_names`. Where a sample's parts are neighbours and there are no links, as
-WebDataset writes tars, nothing but the rows is held; else the names of all members. Nothing is ever unpacked.
+Members are grouped by :mod:`llaso_data.io.sample_names`. Where a sample's parts are neighbours and there are no links,
+as WebDataset writes tars, nothing but the rows is held; else the names of all members. Nothing is ever unpacked.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from llaso_data import archive, sample_names, storage
+from llaso_data.io import archive, sample_names, storage
+from llaso_data.io.tar_links import BrokenLink, Links
+from llaso_data.io.tar_members import BrokenTar, Member, TarMembers
 from llaso_data.shards.foreign_rows import RowReader
 from llaso_data.shards.index import BATCH_ROWS, IndexRow, to_table
 from llaso_data.shards.tar import ShardError
-from llaso_data.tar_links import BrokenLink, Links
-from llaso_data.tar_members import BrokenTar, Member, TarMembers
 
 MAX_NAMES = 1000
 """Names of one kind that are kept of a tar; the counts are of all."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llaso_data import sealed, storage
-from llaso_data.checksums import DamagedError
+from llaso_data.io import sealed, storage
+from llaso_data.io.checksums import DamagedError
 from llaso_data.shards.layout import FORMAT_VERSION, Sample
 from llaso_data.shards.tar import ShardError
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from llaso_data import checksums, records, storage
+from llaso_data import records
+from llaso_data.io import checksums, storage
 from llaso_data.shards import index, layout
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.reader import open_index

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from isal.isal_zlib import crc32  # a tenth of the time of zlib's, which would be a third of all reading
 
-from llaso_data import checksums, storage, uris
+from llaso_data import uris
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, storage
 from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
 from llaso_data.shards.tar import ShardError

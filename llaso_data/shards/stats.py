@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data import records, storage
+from llaso_data import records
+from llaso_data.io import storage
 from llaso_data.shards import certificate, layout, manifest, schemas
 from llaso_data.shards.reader import Index, open_index, open_shard, read_manifest, read_parts
 from llaso_data.shards.tar import ShardError

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from llaso_data import languages, storage, strict_json
+from llaso_data import languages
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage, strict_json
 from llaso_data.shards import certificate, foreign_scan, layout, manifest, schemas, tar
 from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
 from llaso_data.shards.layout import Sample
@@ -257,7 +258,8 @@ class _Shard:
         return IndexRow.of(sample, places)
 
     def _audios(self, key: str, said: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
-        from llaso_data import audio, limited
+        from llaso_data import audio
+        from llaso_data.audio import limited
 
         named = [p["audio"] for m in said["messages"] for p in m["content"] if p["type"] == "audio"]
         listed = [entry["part"] for entry in said["audios"]]

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterable
 from typing import IO
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
 from llaso_data.shards import index, layout, tar
 from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
 from llaso_data.shards.layout import Sample

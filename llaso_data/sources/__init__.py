@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input
 from llaso_data.sources import common_voice, folder, librispeech, manifest, webdataset
 from llaso_data.sources.entry import Entry, Tree, bad_row, check_given, fault, to_input

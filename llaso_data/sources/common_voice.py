@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.sources.entry import Entry, RowError, Tree, bad_row, extension, guarded
 from llaso_data.sources.manifest import by_our_names, described, text_of
 from llaso_data.sources.tables import Row, header, rows

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from llaso_data import storage
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import (
     GIVEN,
     UNKNOWN,

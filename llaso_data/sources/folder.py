@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.sources.beside import holds_times, note_unread
 from llaso_data.sources.entry import Entry, Said, Tree, clean_text, extension, matcher, too_long

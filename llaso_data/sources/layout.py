@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.sources.common_voice import is_release_table, release_tables
 from llaso_data.sources.entry import Tree, extension
 from llaso_data.sources.tables import TABLE_EXTENSIONS

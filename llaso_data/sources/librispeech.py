@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, guarded, matcher
 from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG, lines, open_text

@@ -10,9 +10,10 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
-from llaso_data import storage, uris
+from llaso_data import uris
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS
 from llaso_data.sources.channels import selection
 from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded, is_empty

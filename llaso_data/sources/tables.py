@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
 from llaso_data.sources.delimited import cells
 from llaso_data.sources.entry import extension
 from llaso_data.sources.json_lists import items

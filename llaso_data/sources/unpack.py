@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from llaso_data import storage
 from llaso_data.audio import AUDIO_EXTENSIONS
-from llaso_data.cache import cached
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
+from llaso_data.io.cache import cached
 from llaso_data.records import digest
 from llaso_data.sources.entry import extension
 from llaso_data.sources.manifest import NAMES, by_our_names

@@ -1,7 +1,7 @@
 """WebDataset tars: members that share a key are one sample; audio, with ``.txt`` or ``.json`` beside it.
 
-Which members share one, :mod:`llaso_data.sample_names` says. A text or JSON whose name is the audio's own but for the
-ending is that audio's, one whose name is the key alone is the whole sample's.
+Which members share one, :mod:`llaso_data.io.sample_names` says. A text or JSON whose name is the audio's own but for
+the ending is that audio's, one whose name is the key alone is the whole sample's.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
-from llaso_data import archive, sample_names, storage
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.recipe import SourceSpec
+from llaso_data.io import archive, sample_names, storage
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, matcher, too_long
 from llaso_data.sources.lines import MAX_TEXT_BYTES

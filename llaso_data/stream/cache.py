@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from llaso_data import outputs, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs, storage
 from llaso_data.records import digest
 
 _KEPT = ".kept"

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
 from llaso_data.shards.index import numbers
 from llaso_data.shards.reader import Index, index_uri, open_index
 from llaso_data.shards.tar import ShardError

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llaso_data import storage
+from llaso_data.io import storage
+from llaso_data.io.storage import StoreError
 from llaso_data.shards.reader import fault, pread
 from llaso_data.shards.tar import ShardError
-from llaso_data.storage import StoreError
 from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import NEAR_BYTES, Place
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import Field
 
-from llaso_data import settings
 from llaso_data.errors import LLaSOError
-from llaso_data.settings import Part, Problem
+from llaso_data.io import settings
+from llaso_data.io.settings import Part, Problem
 
 SHARE = 1 << 32
 """Shares are whole numbers of this, so that every machine draws alike."""

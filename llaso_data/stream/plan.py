@@ -2,7 +2,7 @@
 
 Every rank and every worker computes the plan for itself, on whatever processor it has, and all must agree. So costs
 are integers (thousandths of a second, of a frame or of a token), nothing is summed in floating point, and random
-numbers are hashes of counters (:mod:`llaso_data.noise`).
+numbers are hashes of counters (:mod:`llaso_data.io.prng`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data import records
-from llaso_data.noise import noise, shuffled
+from llaso_data.io.prng import noise, shuffled
 
 Ints = npt.NDArray[np.int64]
 
@@ -43,7 +43,7 @@ class MicroBatches:
 
 
 def key_of(*parts: Any) -> int:
-    """A key for :func:`~llaso_data.noise.noise` from anything that names what is drawn."""
+    """A key for :func:`~llaso_data.io.prng.noise` from anything that names what is drawn."""
     return int(records.digest(*parts, length=16), 16)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data import pictures
+from llaso_data.io import pictures
 from llaso_data.shards.reader import locate, read_manifest
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import Mixture

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from llaso_data import checksums
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums
 from llaso_data.stream.windows import Cursor, Plan, frozen
 
 STATE_VERSION = 2

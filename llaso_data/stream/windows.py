@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llaso_data import storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.stream import mixture as mixing
 from llaso_data.stream.budget import Budget

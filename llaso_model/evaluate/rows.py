@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import numbers, replies
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.labels import Extraction, Extractor
-from llaso_model.evaluate.labels import Kind as Said
-from llaso_model.evaluate.layouts import Prediction, language_of
+from llaso_model.evaluate.datasets.layouts import Prediction, language_of
+from llaso_model.evaluate.datasets.tasks import Set, Tasks
+from llaso_model.evaluate.extract import numbers, replies
+from llaso_model.evaluate.extract.labels import Extraction, Extractor
+from llaso_model.evaluate.extract.labels import Kind as Said
+from llaso_model.evaluate.extract.refusals import is_refusal
+from llaso_model.evaluate.extract.replies import is_empty
 from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
-from llaso_model.evaluate.metrics.base import Metric, ratio
-from llaso_model.evaluate.refusals import is_refusal
-from llaso_model.evaluate.replies import is_empty
-from llaso_model.evaluate.tasks import Set, Tasks
+from llaso_model.evaluate.metrics.base import Array, Metric, ratio
 
 JUDGED = Metric(
     "judge",

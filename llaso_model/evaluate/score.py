@@ -11,16 +11,18 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
-from llaso_data import checksums, outputs, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, outputs, storage
 from llaso_data.records import digest
-from llaso_model.evaluate import intervals, layouts, store, summary, tasks
-from llaso_model.evaluate.judge import Judge, Question, judged, prompts_digest
-from llaso_model.evaluate.judges import Recorded
-from llaso_model.evaluate.layouts import Prediction, Sources
+from llaso_model.evaluate import store
+from llaso_model.evaluate.datasets import layouts, tasks
+from llaso_model.evaluate.datasets.layouts import Prediction, Sources
+from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.judge.judges import Recorded
+from llaso_model.evaluate.judge.scoring import Judge, Question, judged, prompts_digest
 from llaso_model.evaluate.metrics.generation import signatures
 from llaso_model.evaluate.rows import Row, score_rows
-from llaso_model.evaluate.tasks import Tasks
+from llaso_model.evaluate.statistics import intervals, summary
 
 FORMAT, FORMAT_VERSION = "llaso-scores", 1
 _PACKAGES = ("llaso", "jiwer", "rapidfuzz", "sacrebleu", "scipy", "numpy", "whisper-normalizer")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from llaso_data import sealed, storage
-from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate.layouts import Prediction
+from llaso_data.io import sealed, storage
+from llaso_data.io.checksums import DamagedError
+from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.rows import Row
 
 _PREDICTION = tuple(one.name for one in fields(Prediction))

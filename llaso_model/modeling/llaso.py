@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
-from llaso_data.checkpoints import pretrained
+from llaso_data.io.hub import pretrained
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
 from llaso_model.modeling.cross_attention import NOWHERE, CrossAttention, Heard
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates

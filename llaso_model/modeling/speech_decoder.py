@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from llaso_data.audio import SAMPLE_RATE_HZ
-from llaso_data.checkpoints import loading
 from llaso_data.errors import LLaSOError
+from llaso_data.io.hub import loading
 from llaso_model.configuration import MEL_HOP
 from llaso_model.modeling.encoder import valid
 

@@ -12,9 +12,9 @@ import torch
 import transformers
 from torch import nn
 
-from llaso_data import checksums, outputs
-from llaso_data.checkpoints import checkpoint, loading, pretrained
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, outputs
+from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.modeling.speech_decoder import CONFIG_FILE, SpeechDecoder, SpeechDecoderConfig

@@ -22,9 +22,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from llaso_data import checksums, outputs, storage
-from llaso_data.checksums import DamagedError
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, outputs, storage
+from llaso_data.io.checksums import DamagedError
 from llaso_model.train.build import trained
 from llaso_model.train.distributed import Place
 

@@ -80,7 +80,7 @@ def merge(run: str, out: str | None, overwrite: bool) -> None:
     """Write a run's whole model, with its adapters folded in, as a folder for from_pretrained."""
     from pathlib import Path
 
-    from llaso_data import outputs
+    from llaso_data.io import outputs
     from llaso_model.train.finish import merge as merged
     from llaso_model.train.run_folder import MODEL_FOLDER
 
@@ -137,19 +137,6 @@ def fit(
 def recipes(name: str | None) -> None:
     """List the training recipes that ship with LLaSO, or print the one of a NAME."""
     click.echo(shipped.listing("train") if name is None else shipped.text_of(name, "train"), nl=name is None)
-
-
-@click.command()
-@click.option(
-    "--shards", default="demo-out/shards", show_default=True, metavar="DIR", help="What `llaso-data demo` wrote."
-)
-@click.option("--out", default="demo-out/train", show_default=True, metavar="DIR", help="Where the demo writes.")
-@click.option("--english", default=240, show_default=True, help="English prompts of the shards.")
-def demo(shards: str, out: str, english: int) -> None:
-    """A short training of both stages on the demo's shards, and held-out clips transcribed."""
-    from llaso_model.demo import run_demo
-
-    run_demo(shards, out, english)
 
 
 def _start(model: str | None) -> dict[str, Any]:

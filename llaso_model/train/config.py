@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from llaso_data import settings
+from llaso_data.io import settings
+from llaso_data.io.settings import Part, Problem
 from llaso_data.records import digest
-from llaso_data.settings import Part, Problem
 from llaso_data.stream.mixture import Change, Mixture, Source, problems
 
 

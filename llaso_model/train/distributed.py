@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from llaso_data.loopback import environment, torch_on_loopback
+from llaso_data.io.loopback import environment, torch_on_loopback
 from llaso_data.stream.loader import placed
 from llaso_model.device import own_device
 

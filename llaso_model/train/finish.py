@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from llaso_data import sealed, storage
-from llaso_data.checkpoints import loading
 from llaso_data.errors import LLaSOError
+from llaso_data.io import sealed, storage
+from llaso_data.io.hub import loading
 from llaso_model.train import run_folder
 from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
 from llaso_model.train.log import read_recipe

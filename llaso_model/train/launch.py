@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llaso_data import outputs, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs, storage
 from llaso_data.pipeline.ray_cluster import connection
 from llaso_model.train.config import TrainRecipe
 

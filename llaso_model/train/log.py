@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from llaso_data import checksums, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, storage
 from llaso_data.stream.batch import Replaced
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import Place

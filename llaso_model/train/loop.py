@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from llaso_data import outputs
 from llaso_data.errors import LLaSOError
+from llaso_data.io import outputs
 from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan

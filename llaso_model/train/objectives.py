@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from llaso_data.noise import shuffled
+from llaso_data.io.prng import shuffled
 from llaso_data.stream.plan import key_of
 from llaso_model.configuration import IGNORED
 from llaso_model.modeling.speech_decoder import SpeechDecoder

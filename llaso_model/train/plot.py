@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llaso_data import pictures
+from llaso_data.io import pictures
 from llaso_model.train.log import read_metrics
 
 BY = "llaso-model plot"

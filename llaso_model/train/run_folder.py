@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llaso_data import checksums, lock, outputs, storage
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums, lock, outputs, storage
 from llaso_model.modeling.speech_decoder import CONFIG_FILE, WEIGHTS_FILE
 from llaso_model.train.build import HEADS_FILE, TRAINING_FILE
 from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from llaso_model.evaluate.intervals import Array, Value
+Array = npt.NDArray[np.float64]
+Value = Callable[[Array], Array]
+"""Sums of statistics (…, k) to values (…)."""
+
 
 Better = Literal["higher", "lower"]
 Unit = Literal["share", "number", "score"]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.metrics.base import Metric, as_is, ratio
+from llaso_model.evaluate.metrics.base import Array, Metric, as_is, ratio
 
 
 def _parts(sums: Array) -> tuple[Array, Array, Array]:

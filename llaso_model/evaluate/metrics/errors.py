@@ -10,8 +10,7 @@ import numpy as np
 from llaso_data import text
 from llaso_data.sources import vocabulary
 from llaso_data.text.numbers import levelled
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.metrics.base import Metric, from_error_rate
+from llaso_model.evaluate.metrics.base import Array, Metric, from_error_rate
 
 # Rules that the package whisper-normalizer 0.1.15 adds to openai-whisper's ("cause" is not always "because").
 _NOT_OPENAIS = (r"\bkinda\b", r"\bsorta\b", r"\bdunno\b", r"\bcause\b")

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import text
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.metrics.base import Metric, as_is, ratio
+from llaso_model.evaluate.metrics.base import Array, Metric, as_is, ratio
 
 _UNSPACED = (
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"  # Thai, Lao, Burmese, Khmer, kana, Han

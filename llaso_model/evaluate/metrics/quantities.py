@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.metrics.base import Metric, ratio
+from llaso_model.evaluate.metrics.base import Array, Metric, ratio
 
 MAE = Metric("mae", "MAE", ratio, "lower", "number")
 MAE_ANSWERED = Metric("mae_answered", "MAE on answered", ratio, "lower", "number")

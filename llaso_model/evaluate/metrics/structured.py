@@ -9,8 +9,7 @@ from collections import Counter
 import numpy as np
 
 from llaso_data import text
-from llaso_model.evaluate.intervals import Array
-from llaso_model.evaluate.metrics.base import Metric, as_is
+from llaso_model.evaluate.metrics.base import Array, Metric, as_is
 
 _SLOT = re.compile(r"\[\s*([\w\- ]+?)\s*:\s*([^\[\]]*?)\s*\]")
 _JSON = re.compile(r"\{[^{}]*\}")

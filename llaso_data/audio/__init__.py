@@ -1,0 +1,383 @@
+"""One way to read audio: any file that libsndfile or FFmpeg reads becomes 16 kHz mono 16-bit PCM.
+
+Decoding streams: blocks come from the decoder, are averaged over channels, resampled (soxr, HQ), rounded and
+clipped, so memory is about twice that of the result. A 16 kHz mono 16-bit source comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data.audio.decoders import Block, Track, open_track
+from llaso_data.audio.mixing import FULL_SCALE as FULL_SCALE
+from llaso_data.audio.mixing import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
+from llaso_data.audio.mixing import Balance, Channels, Lane, named
+from llaso_data.audio.mixing import Pcm as Pcm
+from llaso_data.audio.mixing import to_int16 as to_int16
+from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.io import archive, storage
+from llaso_data.records import digest
+
+SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there
+SILENCE_DBFS = -120.0  # what `level` says of digital silence
+OPUS_BITS_PER_S = 32_000
+
+# fmt: off
+AUDIO_EXTENSIONS = frozenset((
+    "wav", "wave", "w64", "rf64", "flac", "mp3", "mp2", "ogg", "oga", "opus", "spx", "aiff", "aif", "aifc", "au",
+    "snd", "caf", "m4a", "m4b", "aac", "g722", "wma", "amr", "awb", "ac3", "mp4", "m4v", "mkv", "mka", "webm",
+    "mov", "avi", "mpg", "mpeg", "ts", "flv", "wmv", "asf", "3gp", "sph", "nist", "wv1", "wv2",
+))
+"""Extensions, lower case and without dot, of what a folder is searched for; content decides how a file is read."""
+# fmt: on
+
+Span = tuple[float | None, float | None] | tuple[float | None, float | None, Channels | None]
+"""Start and end in seconds, None for the file's own; and which of its channels are averaged, None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a file says of itself. ``duration_s`` is None where it does not say; ``codec`` is like ``wav/pcm_16``.
+
+    ``taken`` has for each span the channel that was taken in the place of an average that cancels, or None; it is empty
+    where no span has one.
+    """
+
+    duration_s: float | None
+    sampling_rate_hz: int
+    channels: int
+    codec: str
+    taken: tuple[int | None, ...] = ()
+
+
+@contextmanager
+def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
+    """A file, or one member of a plain tar, open for reading and seekable; through fsspec, so remote works alike.
+
+    Raises AudioError ``missing`` or ``unreadable`` (permissions, a folder), and LLaSOError where a remote store
+    fails: that says nothing of the audio and must not be recorded against it.
+    """
+    label = name_of(uri, member)
+    try:
+        if member is None:
+            with storage.open_read(uri) as file:
+                size_bytes = None if storage.is_local(uri) else getattr(file, "size", None)
+                if size_bytes is not None and size_bytes <= archive.WHOLE_READ_BYTES:
+                    yield io.BytesIO(file.read())  # it is read twice: where another file begins in it, is looked for
+                else:
+                    yield cast(BinaryIO, file)
+        else:
+            with archive.open_member(uri, member) as file:
+                yield file
+    except FileNotFoundError as error:
+        why = f"{label}: no such file" if member is None or error.errno else str(error)
+        raise AudioError("missing", f"{why}; correct the path or remove the entry") from error
+    except archive.ArchiveError as error:
+        raise AudioError("unreadable", f"{label}: {str(error).removeprefix(f'{uri}: ')}") from error
+    except storage.AddressError as error:
+        raise AudioError("unreadable", str(error)) from error
+    except OSError as error:
+        if storage.is_local(uri):
+            raise AudioError("unreadable", f"{label}: cannot be opened ({error.strerror or error})") from error
+        raise LLaSOError(f"{label}: the store failed ({error}); run the command again") from error
+
+
+def probe(uri: str, member: str | None = None) -> Probe:
+    """Rate, channels, codec and stated duration, without decoding. Raises AudioError."""
+    label = name_of(uri, member)
+    with open_audio(uri, member) as file, open_track(file, label) as track:
+        return _probe(track)
+
+
+def decode(
+    uri: str,
+    member: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    max_duration_s: float | None = None,
+    channels: Channels | None = None,
+) -> tuple[Pcm, Probe]:
+    """16 kHz mono PCM, shape (samples,), of a file or of ``start_s``–``end_s`` of it.
+
+    Channels are averaged, all or those of ``channels``, counted from 0. Where they cancel, as two in antiphase do, the
+    louder is taken, else the first, and ``Probe.taken`` says which.
+
+    The span is ``[round(start_s * 16000):round(end_s * 16000)]`` of the whole file's PCM. Raises AudioError:
+    ``missing``, ``unreadable``, ``empty``, ``truncated`` (less came out than the file states), ``not_finite``
+    (NaN or infinite samples), ``span_outside``, ``too_long`` (the result would exceed ``max_duration_s``),
+    ``bad_channel`` (the file has no such channel).
+    """
+    pieces, found = decode_spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
+    if isinstance(pieces[0], AudioError):
+        raise pieces[0]
+    return pieces[0], found
+
+
+def decode_spans(
+    uri: str,
+    member: str | None,
+    spans: Sequence[Span],
+    max_duration_s: float | None = None,
+    *,
+    as_mixed: bool = False,
+) -> tuple[list[Pcm | AudioError], Probe]:
+    """Many spans of one file in one decoding pass; each gives its PCM or its own AudioError.
+
+    Spans whose channels cancel are decoded in a second pass, but with ``as_mixed``: then they are averaged all the
+    same, as what was once decoded so.
+
+    A span that ends before a fault in the file is not hurt by it. Raises AudioError where the file cannot
+    be opened at all. ``Probe.duration_s`` is what was decoded when the pass reached the end, else what the
+    file states.
+    """
+    label = name_of(uri, member)
+
+    def once(some: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
+        with open_audio(uri, member) as file, open_track(file, label) as track:
+            return _decode(track, label, some, max_duration_s)
+
+    return once(spans) if as_mixed else uncancelled(once, spans)
+
+
+def uncancelled(
+    once: Callable[[Sequence[Span]], tuple[list[Pcm | AudioError], Probe]], spans: Sequence[Span]
+) -> tuple[list[Pcm | AudioError], Probe]:
+    """What ``once`` decodes of the spans; those whose channels cancel once more, of one channel."""
+    pieces, found = once(spans)
+    taken = [(number, channel) for number, channel in enumerate(found.taken) if channel is not None]
+    if taken:
+        again, _ = once([(spans[number][0], spans[number][1], (channel,)) for number, channel in taken])
+        for (number, _), piece in zip(taken, again, strict=True):
+            pieces[number] = piece
+    return pieces, found
+
+
+def decode_bytes(data: bytes, name: str = "") -> Pcm:
+    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` is for messages.
+
+    Raises AudioError as :func:`decode` does.
+    """
+    label = name or "audio"
+
+    def once(spans: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
+        with open_track(io.BytesIO(data), label) as track:
+            return _decode(track, label, spans, None)
+
+    piece = uncancelled(once, [(None, None)])[0][0]
+    if isinstance(piece, AudioError):
+        raise piece
+    return piece
+
+
+def audio_id(pcm: Pcm) -> str:
+    """32 hex digits that equal PCM shares: the digest of its little-endian bytes."""
+    return digest(pcm.astype("<i2", copy=False).tobytes())
+
+
+def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"]) -> bytes:
+    """A 16 kHz mono audio file of the PCM; the same PCM gives the same bytes.
+
+    wav and flac are lossless. opus is lossy (32 kbit/s) but keeps the exact number of samples.
+    """
+    if format == "opus":
+        return _encode_opus(pcm)
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, pcm, SAMPLE_RATE_HZ, format=format.upper(), subtype="PCM_16")
+    return file.getvalue()
+
+
+def level(pcm: Pcm) -> tuple[float, float]:
+    """(RMS in dB of full scale, not below −120; share of samples at full scale)."""
+    if not len(pcm):
+        return SILENCE_DBFS, 0.0
+    energy = clipped = 0
+    for start in range(0, len(pcm), 1 << 20):
+        block = pcm[start : start + (1 << 20)].astype(np.int64)
+        energy += int(block @ block)
+        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE - 1))
+    rms = math.sqrt(energy / len(pcm)) / FULL_SCALE
+    return max(SILENCE_DBFS, 20 * math.log10(rms)) if rms else SILENCE_DBFS, clipped / len(pcm)
+
+
+def name_of(uri: str, member: str | None) -> str:
+    """What messages call a file or a member."""
+    return uri if member is None else f"{uri}!{member}"
+
+
+def _probe(track: Track) -> Probe:
+    stated = None if track.stated_frames is None else track.stated_frames / track.rate_hz
+    return Probe(stated, track.rate_hz, track.channels, track.codec)
+
+
+def _decode(
+    track: Track, label: str, spans: Sequence[Span], max_duration_s: float | None
+) -> tuple[list[Pcm | AudioError], Probe]:
+    parts: list[list[Pcm]] = [[] for _ in spans]
+    faults, found = pass_spans(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
+    return [np.concatenate(parts[span]) if fault is None else fault for span, fault in enumerate(faults)], found
+
+
+def pass_spans(
+    track: Track,
+    label: str,
+    spans: Sequence[Span],
+    max_duration_s: float | None,
+    take: Callable[[int, Pcm], None],
+) -> tuple[list[AudioError | None], Probe]:
+    """Decode once and hand out what lies in each span, as it comes: ``take(number of the span, samples)``.
+
+    A span with an AudioError in the result is to be forgotten, whatever was handed out of it. So is one with a channel
+    in ``Probe.taken``: the average that was handed out cancels. Without spans nothing is decoded.
+    """
+    found = _probe(track)
+    if not spans:
+        return [], found
+    slices = [_Slice.of(*span[:2], max_duration_s, label) for span in spans]
+    lanes: dict[Channels | None, tuple[Lane, list[int]]] = {}
+    for number, span in enumerate(spans):
+        channels = tuple(span[2]) if len(span) > 2 and span[2] is not None else None
+        lanes.setdefault(channels, (Lane(track, channels, label), []))[1].append(number)
+
+    def hand_out(lane: Lane, numbers: Sequence[int], came: Sequence[Pcm]) -> None:
+        for block in came:
+            for number in numbers:
+                part = slices[number].part(lane.position, block, max_duration_s, label)
+                if part is not None:
+                    take(number, part)
+            lane.position += len(block)
+
+    fault: AudioError | None = None
+    try:
+        for block in track.blocks:
+            before_s = track.decoded_s - len(block) / track.rate_hz
+            for lane, numbers in lanes.values():
+                if lane.fault is not None or all(slices[number].done(lane.position) for number in numbers):
+                    continue
+                try:
+                    chosen, mono, came = lane.take(track, block)
+                except AudioError as error:
+                    lane.fault = error
+                    continue
+                if chosen.shape[1] > 1:
+                    for number in numbers:
+                        slices[number].weigh(before_s, track.rate_hz, chosen, mono)
+                hand_out(lane, numbers, came)
+            if all(
+                lane.fault is not None or slices[number].done(lane.position)
+                for lane, numbers in lanes.values()
+                for number in numbers
+            ):
+                break
+        else:
+            for lane, numbers in lanes.values():
+                hand_out(lane, numbers, [] if lane.fault is not None else lane.rest())
+            found = replace(found, duration_s=track.decoded_s)
+            if not track.decoded_s:
+                fault = AudioError("empty", f"{label}: no audio in it")
+    except AudioError as error:
+        fault = error
+    faults: list[AudioError | None] = [None] * len(spans)
+    taken: list[int | None] = [None] * len(spans)
+    for channels, (lane, numbers) in lanes.items():
+        for number in numbers:
+            faults[number] = slices[number].verdict(lane.position, lane.fault or fault, label)
+            taken[number] = named(channels, slices[number].balance.taken()) if faults[number] is None else None
+    return faults, found if all(channel is None for channel in taken) else replace(found, taken=tuple(taken))
+
+
+def scaled(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """16-bit samples as float32 from -1 to 1, exact."""
+    return cast("npt.NDArray[np.float32]", pcm.astype(np.float32) / np.float32(FULL_SCALE))
+
+
+class _Slice:
+    """One span while the file goes by: samples ``start``–``end`` at 16 kHz."""
+
+    def __init__(self, start: int, end: int | None, fault: AudioError | None) -> None:
+        self.start = start
+        self.end = end
+        self.fault = fault
+        self.samples = 0
+        self.balance = Balance()
+
+    @classmethod
+    def of(cls, start_s: float | None, end_s: float | None, max_duration_s: float | None, label: str) -> _Slice:
+        start_s = 0.0 if start_s is None else start_s
+        fault = None
+        if not (0 <= start_s < math.inf) or (end_s is not None and not (start_s < end_s < math.inf)):
+            fault = AudioError("span_outside", f"{label}: {start_s}–{end_s} s is not a span")
+            return cls(0, 0, fault)
+        start, end = round(start_s * SAMPLE_RATE_HZ), None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+        if end is not None and max_duration_s is not None and end - start > max_duration_s * SAMPLE_RATE_HZ:
+            fault = _too_long(label, max_duration_s)
+        elif end == start:
+            fault = AudioError("span_outside", f"{label}: {start_s}–{end_s} s is shorter than one sample")
+        return cls(start, end, fault)
+
+    def done(self, position: int) -> bool:
+        return self.fault is not None or (self.end is not None and self.end <= position)
+
+    def weigh(self, before_s: float, rate_hz: int, block: Block, mono: npt.NDArray[np.float32]) -> None:
+        """Count the energies of what belongs to the span of (frames, channels) that begin at ``before_s``."""
+        first = max(0, round((self.start / SAMPLE_RATE_HZ - before_s) * rate_hz))
+        last = len(block) if self.end is None else round((self.end / SAMPLE_RATE_HZ - before_s) * rate_hz)
+        if first < last and self.fault is None:
+            self.balance.add(block[first:last], mono[first:last])
+
+    def part(self, position: int, block: Pcm, max_duration_s: float | None, label: str) -> Pcm | None:
+        """What of a block at ``position`` belongs to the span."""
+        if self.done(position) or position + len(block) <= self.start:
+            return None
+        part = block[max(0, self.start - position) : None if self.end is None else self.end - position]
+        self.samples += len(part)
+        if max_duration_s is not None and self.samples > max_duration_s * SAMPLE_RATE_HZ:
+            self.fault = _too_long(label, max_duration_s)
+            return None
+        return part
+
+    def verdict(self, position: int, fault: AudioError | None, label: str) -> AudioError | None:
+        """``position`` is how much came out, ``fault`` what ended the decoding early."""
+        if self.fault is not None:
+            return self.fault
+        if fault is not None and not self.done(position):
+            return fault
+        beyond = (self.end or 0) - position
+        if self.start >= position or beyond > SPAN_TOLERANCE_S * SAMPLE_RATE_HZ:
+            start_s, end_s = self.start / SAMPLE_RATE_HZ, None if self.end is None else self.end / SAMPLE_RATE_HZ
+            length_s = position / SAMPLE_RATE_HZ
+            detail = f"{label}: {start_s:.3f}–{'end' if end_s is None else f'{end_s:.3f}'} s lies outside its "
+            return AudioError("span_outside", f"{detail}{length_s:.3f} s; correct start and end in the manifest")
+        return None
+
+
+def _too_long(label: str, max_duration_s: float) -> AudioError:
+    detail = f"{label}: longer than {max_duration_s:g} s; cut it or raise observe.decode.max_duration_s"
+    return AudioError("too_long", detail)
+
+
+def _encode_opus(pcm: Pcm) -> bytes:
+    """Ogg Opus through FFmpeg: libsndfile's muxer puts a random serial number into every file."""
+    import av
+    from av.codec.context import Flags
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")
+        stream.codec_context.flags |= Flags.bitexact
+        stream.bit_rate = OPUS_BITS_PER_S
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE_HZ
+        frame.pts = 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return file.getvalue()

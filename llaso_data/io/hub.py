@@ -1,0 +1,150 @@
+"""Models in Hugging Face format: a local folder or an id on the hub, and what they weigh."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llaso_data.errors import OF_THE_MACHINE, LLaSOError
+from llaso_data.io import checksums
+from llaso_data.io.cache import cache_folder
+
+_OF_DEVICES = frozenset(("OutOfMemoryError", "AcceleratorError"))  # torch's
+_MESSAGE_CHARACTERS = 300
+DAMAGED = "is damaged"
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_DECIDING = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"),
+)  # beside the weights: what decides the text
+_OURS = "llaso"
+_unchecked: set[str] = set()  # folders of which that was said
+
+
+def checkpoint(key: str, model: str, revision: str | None, kind: str | None = None, name_it: str = "name") -> str:
+    """The local folder of a model, downloaded from the hub where ``model`` is an id. Safetensors only.
+
+    ``kind`` is the ``model_type`` that it must have. ``key`` is the recipe's and ``name_it`` how to give a folder, for
+    the message. Files that the folder has checksums of are compared. Raises LLaSOError.
+    """
+    folder = model if os.path.isdir(model) else _download(key, model, revision, name_it)
+    if wrong := checksums.faults(folder):
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise checksums.DamagedError(
+            f"{key}: {model} {DAMAGED} ({wrong[0]}{more}); fetch it again, or write it again, or, where you changed it "
+            f"on purpose, remove its {checksums.FOLDER_FILE}"
+        )
+    config = os.path.join(folder, "config.json")
+    if not os.path.exists(config):
+        raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
+    with loading(key, model), open(config, encoding="utf-8") as file:
+        found = json.load(file).get("model_type")
+    if kind is not None and found != kind:
+        raise LLaSOError(f"{key}: {model}: model_type is {found!r}, not {kind!r}")
+    if not weights(folder):
+        raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
+    if found == _OURS and not checksums.is_noted(folder) and folder not in _unchecked:
+        _unchecked.add(folder)
+        said = f"{folder} has no {checksums.FOLDER_FILE}: an earlier version wrote it, and its files are not compared"
+        print(said, file=sys.stderr, flush=True)
+    return folder
+
+
+@contextmanager
+def loading(key: str, model: str, wrong: str = DAMAGED) -> Iterator[None]:
+    """Whatever libraries make of a model's files that are damaged or missing comes out as one LLaSOError.
+
+    ``key`` is the recipe's, or the option's, for the message. What is not the files' fault passes: memory, a device, a
+    package that is not there.
+    """
+    try:
+        yield
+    except (LLaSOError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        if type(error).__name__ in _OF_DEVICES or getattr(error, "errno", None) in OF_THE_MACHINE:
+            raise
+        said = " ".join(str(error).split())[:_MESSAGE_CHARACTERS] or type(error).__name__
+        raise LLaSOError(f"{key}: {model} {wrong} ({said}); fetch it again") from error
+
+
+def pretrained(kind: Any, key: str, model: str, folder: str, wrong: str = DAMAGED, **options: Any) -> Any:
+    """``kind.from_pretrained(folder)``; raises LLaSOError where it is damaged, or lacks weights.
+
+    transformers draws weights that are not there at random.
+    """
+    with loading(key, model, wrong):
+        found, info = kind.from_pretrained(folder, output_loading_info=True, **options)
+        lacking = sorted(info["missing_keys"])
+        if lacking:
+            named = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+            raise LLaSOError(f"{key}: {model} is damaged (it lacks {named}); fetch it again")
+    return found
+
+
+def weights(folder: str) -> list[str]:
+    """The weight files of a checkpoint, sorted. fp32 duplicates of other precisions are left out."""
+    names = sorted(n for n in os.listdir(folder) if n.endswith(".safetensors"))
+    main = [n for n in names if n == "model.safetensors" or n.startswith("model-0")]
+    return [os.path.join(folder, name) for name in main or names]
+
+
+def weights_digest(folder: str) -> str:
+    """SHA-256 over the files that decide what the model says; remembered by size and time of change."""
+    files = [
+        *weights(folder),
+        *(os.path.join(folder, name) for name in _DECIDING),
+    ]
+    state = hashlib.sha256()
+    for path in files:
+        if os.path.exists(path):
+            state.update(os.path.basename(path).encode() + b"\0" + _file_digest(path).encode())
+    return state.hexdigest()
+
+
+def _download(key: str, model: str, revision: str | None, name_it: str) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return str(snapshot_download(model, revision=revision, allow_patterns=_WANTED))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise LLaSOError(
+            f"{key}: {model!r} is neither a local folder nor a model that the Hugging Face hub gives ({first}); "
+            f"{name_it} a folder in Hugging Face format to work offline"
+        ) from error
+
+
+def _file_digest(path: str) -> str:
+    """SHA-256 of a file, read again only when its size or time of change does."""
+    real = os.path.realpath(path)
+    info = os.stat(real)
+    note = cache_folder() / "digests" / hashlib.sha256(real.encode()).hexdigest()[:32]
+    stamp = f"{info.st_size}-{info.st_mtime_ns}"
+    if note.exists():
+        known = note.read_bytes().split()
+        if len(known) == 3 and known[0] == stamp.encode() and known[2] == _sealed_note(*known[:2]):
+            return known[1].decode()
+    state = hashlib.sha256()
+    with open(real, "rb") as file:
+        while chunk := file.read(1 << 22):
+            state.update(chunk)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    aside = note.with_name(f".{note.name}-{os.getpid()}")
+    words = stamp.encode(), state.hexdigest().encode()
+    aside.write_bytes(b" ".join((*words, _sealed_note(*words))))
+    os.replace(aside, note)
+    return state.hexdigest()
+
+
+def _sealed_note(stamp: bytes, found: bytes) -> bytes:
+    """The checksum of a note, which stands at its end; a note without the right one is not believed."""
+    return checksums.of_bytes(stamp + b" " + found).encode()

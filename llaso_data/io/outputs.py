@@ -1,0 +1,131 @@
+"""What stands where a command is about to write: it is never replaced or removed unless such a command wrote it.
+
+Every command of both programs asks here before any work. How each kind of file is known stands beside the code that
+writes it; docs/storage.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
+from llaso_data.io.lock import lives
+
+_ENDS_BYTES = 1 << 16  # a mark stands near the beginning of a file, of a PDF near its end
+
+
+def refuse(uri: str, by: str, ours: Callable[[str], bool], option: str = "--out") -> None:
+    """Refuses to replace what the command did not write.
+
+    Args:
+        uri: the file that would be replaced; nothing happens where there is none.
+        by: the command, such as ``llaso-data card``.
+        ours: tells whether the file at a URI is one that the command wrote.
+        option: by which the user names another place.
+
+    Raises:
+        LLaSOError: where something else stands there, be it a folder, a device or a link that leads nowhere.
+    """
+    if not is_there(uri):
+        return
+    if storage.is_local(uri) and not os.path.isfile(storage.absolute(uri)):
+        raise LLaSOError(f"{uri} exists and is no file; write elsewhere with {option}")
+    if not ours(uri):
+        raise foreign(uri, by, option)
+
+
+def foreign(uri: str, by: str, option: str = "--out") -> LLaSOError:
+    """The error that says so of a file."""
+    return LLaSOError(
+        f"{uri} exists and was not written by `{by}`, or was changed since; "
+        f"move it away, or write elsewhere with {option}"
+    )
+
+
+def is_there(uri: str) -> bool:
+    """Whether a name is taken, by a link that leads nowhere too."""
+    return os.path.lexists(storage.absolute(uri)) if storage.is_local(uri) else storage.exists(uri)
+
+
+def json_at(uri: str) -> Any:
+    """The JSON in a file; None where there is none."""
+    try:
+        return storage.read_json(uri)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def json_of(format: str) -> Callable[[str], bool]:
+    """Whether a file is a JSON object that says this ``format`` of itself."""
+
+    def ours(uri: str) -> bool:
+        said = json_at(uri)
+        return isinstance(said, dict) and said.get("format") == format
+
+    return ours
+
+
+def marked(mark: str) -> Callable[[str], bool]:
+    """Whether a file has these words, as pages name what generated them, in its first or last 64 KiB."""
+
+    def ours(uri: str) -> bool:
+        with storage.open_read(uri) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            ends = file.read(_ENDS_BYTES)
+            file.seek(max(0, size_bytes - _ENDS_BYTES))
+            return mark.encode() in ends or mark.encode() in file.read(_ENDS_BYTES)
+
+    return ours
+
+
+def on_disk(out: str, what: str) -> Path:
+    """The absolute path of ``what`` only a disk can hold.
+
+    Raises LLaSOError for a store: as a path it would be a folder ``s3:`` here.
+    """
+    path = storage.absolute(out)
+    if not storage.is_local(out):
+        raise LLaSOError(
+            f"{out}: {what} is written to a disk, not to a store; name a folder here, and copy it there afterwards"
+        )
+    return Path(path)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside ``folder`` to write into; on leaving without an error it gets that name, whole.
+
+    What had the name is removed then: ask before whether it may be. What a killed process left of such a folder is
+    removed as well.
+    """
+    left = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.part")
+    for name in os.listdir(folder.parent) if folder.parent.is_dir() else ():
+        if (found := left.fullmatch(name)) and not lives(int(found[1])):
+            shutil.rmtree(folder.parent / name, ignore_errors=True)
+    made, before = (
+        folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part") for _ in ("new", "old")
+    )
+    with storage.writing(str(folder), str(folder.parent)):
+        made.mkdir(parents=True)
+        try:
+            yield made
+            with suppress(FileNotFoundError):
+                folder.rename(before)
+            try:
+                made.rename(folder)
+            except OSError:
+                before.rename(folder)
+                raise
+            storage.synced(folder.parent)
+        finally:
+            for one in (made, before):
+                shutil.rmtree(one, ignore_errors=True)

@@ -1,0 +1,75 @@
+"""Whisper in CTranslate2: int8 on CPUs, float16 on GPUs; several times faster than torch at the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.whisper.engine import MAX_NEW_TOKENS, Decoded, Statistics
+from llaso_data.whisper.tokenizer import Vocabulary
+from llaso_data.whisper.torch import Features
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CTranslate2Engine:
+    """``folder`` holds the converted weights, ``source`` the Hugging Face ones (tokenizer, feature settings)."""
+
+    def __init__(
+        self,
+        folder: str,
+        source: str,
+        vocabulary: Vocabulary,
+        statistics: Statistics,
+        *,
+        device: str,
+        compute_type: str,
+        threads: int,
+        beam_size: int,
+    ) -> None:
+        import ctranslate2
+
+        self.vocabulary = vocabulary
+        self.statistics = statistics
+        self._beam_size = beam_size
+        self._device = device
+        self._features = Features(source, device)
+        self._model: Any = ctranslate2.models.Whisper(
+            folder, device=device, compute_type=compute_type, intra_threads=1, inter_threads=threads
+        )
+
+    def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+        import ctranslate2
+        import torch
+
+        self.statistics.count(windows_encoded=len(windows))
+        mel = ctranslate2.StorageView.from_array(np.ascontiguousarray(self._features(windows)))
+        states = self._model.encode(mel, to_cpu=self._device == "cpu")
+        if self._device == "cpu":
+            return torch.from_numpy(np.array(states, dtype=np.float32))
+        return torch.as_tensor(states, device=self._device).float()
+
+    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[Decoded]:
+        import ctranslate2
+
+        array: Any = states_BSD.numpy() if self._device == "cpu" else states_BSD.contiguous()
+        found = self._model.generate(
+            ctranslate2.StorageView.from_array(array),
+            [self.vocabulary.prompt(language) for language in languages],
+            beam_size=self._beam_size,
+            sampling_temperature=0,
+            # CTranslate2 stops at half of this; dense scripts (Hindi: 14 tokens a second) need more than 224.
+            max_length=2 * MAX_NEW_TOKENS,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+        )
+        tokens = sum(len(result.sequences_ids[0]) for result in found)
+        self.statistics.count(windows_decoded=len(found), tokens_decoded=tokens)
+        return [
+            Decoded(tuple(t for t in result.sequences_ids[0] if t != self.vocabulary.end), float(result.no_speech_prob))
+            for result in found
+        ]

@@ -1,0 +1,223 @@
+"""The files of predictions below what a user names, the system that each is of, and the rows in them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from llaso_data.errors import LLaSOError
+from llaso_data.io import archive, checksums, storage
+from llaso_data.sources.entry import escaped
+from llaso_data.uris import shown
+from llaso_model.evaluate.datasets.tasks import Tasks
+
+ENDINGS = (".json", ".jsonl")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PREDICTIONS, RUN = "predictions.jsonl", "run.json"  # of a run of evaluate
+_COMPRESSED: dict[bytes, Callable[[str], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+
+
+class File(NamedTuple):
+    """A file: its name within the source, how messages call it, its bytes."""
+
+    name: str
+    place: str
+    data: bytes
+
+
+@dataclass
+class Source:
+    """What a user named: ``system`` where they named it too. ``skipped`` says what below it is not read, and why."""
+
+    path: str
+    system: str | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    def files(self) -> Iterator[File]:
+        """Every JSON file, in the order of names. Raises LLaSOError."""
+        path = self.path
+        if (os.path.isfile(path) or not storage.is_local(path)) and path.endswith(ENDINGS):
+            yield File(escaped(path.rpartition("/")[2]), escaped(shown(path)), _whole(path))
+        elif not storage.is_local(path):
+            raise LLaSOError(f"{shown(path)}: of a store only single files that end in {' or '.join(ENDINGS)} are read")
+        elif os.path.isfile(path):
+            for name, data in _tar_files(path, self.skipped):
+                yield File(escaped(name), escaped(f"{path}: {name}"), data)
+        elif os.path.isdir(path):
+            for whole in _below(path, self.skipped):
+                yield File(escaped(os.path.relpath(whole, path)), escaped(whole), _whole(whole))
+        else:
+            raise LLaSOError(f"{escaped(path)}: no such file or folder")
+
+    def system_of(self, folders: list[str], tasks: Tasks) -> str:
+        """The system of a file in these folders of the source.
+
+        As the user named it; else the innermost folder; else the source's own name. A single file has its own name,
+        and its folder's where its own is that of a set of tasks.yaml, or the one that all runs' predictions have.
+        """
+        if self.system or folders:
+            return self.system or folders[-1]
+        path = self.path if not storage.is_local(self.path) else os.path.abspath(self.path)
+        folder, _, name = path.rstrip("/").rpartition("/")
+        for ending in sorted((*ENDINGS, *ARCHIVES), key=len, reverse=True):
+            if not os.path.isdir(path) and name.endswith(ending):
+                name = name.removesuffix(ending)
+                general = ending in ENDINGS and (name + ending == PREDICTIONS or tasks.set_of(name) is not None)
+                return escaped((folder.rpartition("/")[2] if general else "") or name)
+        return escaped(name) or "/"
+
+
+def source_of(said: str) -> Source:
+    """``PATH`` or ``NAME=PATH``; a path that exists is never taken apart, and neither is an address."""
+    name, equals, path = said.partition("=")
+    if not equals or os.path.exists(said) or "://" in name:
+        return Source(said)
+    return Source(path, name or None)
+
+
+def _below(root: str, skipped: list[str]) -> list[str]:
+    """The JSON files below a folder, in the order of names; linked folders are followed.
+
+    No folder is read twice: of several ways to one that without a link counts, else the first. ``skipped`` gets the
+    others.
+    """
+    found: list[str] = []
+    tops, seen = [root], set[str]()
+    for top in tops:  # grows by the links that are found, so that what is no link comes first
+        for folder, below, names in os.walk(top, onerror=_unreadable):
+            if os.path.realpath(folder) in seen:
+                skipped.append(
+                    f"{escaped(folder)}: leads to {escaped(os.path.realpath(folder))}, which is read already"
+                )
+                below.clear()
+                continue
+            seen.add(os.path.realpath(folder))
+            below.sort()
+            if PREDICTIONS in names:  # what evaluate leaves: parts and scores lie beside it
+                below.clear()
+                names = [PREDICTIONS]
+            tops += [link for name in below if os.path.islink(link := os.path.join(folder, name))]
+            below[:] = [name for name in below if not os.path.islink(os.path.join(folder, name))]
+            wholes = [os.path.join(folder, name) for name in sorted(names)]
+            found += [whole for whole in wholes if whole.endswith(ENDINGS) and os.path.isfile(whole)]
+            skipped += [why for whole in wholes if (why := _no_file(whole))]
+    return sorted(found, key=lambda whole: _order(os.path.relpath(whole, root)))
+
+
+def _order(name: str) -> list[tuple[bool, str]]:
+    """Files of a folder by name, then those of the folders in it."""
+    *folders, last = name.split(os.sep)
+    return [*((True, folder) for folder in folders), (False, last)]
+
+
+def _no_file(path: str) -> str | None:
+    """What is wrong with a name that may mean predictions and is no file."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"{escaped(path)}: a link that leads nowhere"
+    return f"{escaped(path)}: no file" if path.endswith(ENDINGS) and not os.path.isfile(path) else None
+
+
+def _unreadable(error: OSError) -> None:
+    raise LLaSOError(f"{escaped(str(error.filename))}: cannot be read ({error.strerror})") from error
+
+
+def _whole(path: str) -> bytes:
+    """The bytes of a file; predictions that evaluate wrote have the checksum that its ``run.json`` beside them states.
+
+    Raises DamagedError.
+    """
+    data, folder = storage.read_bytes(path), os.path.dirname(path)
+    if os.path.basename(path) == PREDICTIONS and storage.exists(run := os.path.join(folder, RUN)):
+        said = checksums.read_json(run, "; run llaso-model evaluate again")
+        files = said.get("files") if isinstance(said, dict) else None
+        if isinstance(files, dict) and files.get(PREDICTIONS, own := checksums.of_bytes(data)) != own:
+            raise checksums.DamagedError(
+                f"{path} is damaged or was changed: {run} states another checksum; run llaso-model evaluate again, or, "
+                "where you changed it on purpose, give it another name"
+            )
+    return data
+
+
+def _tar_files(path: str, skipped: list[str]) -> list[tuple[str, bytes]]:
+    """The JSON files of a tar, plain or compressed, by name. All of it is read: no damage passes for its end."""
+    with storage.scratch() as folder:
+        try:
+            plain = path
+            plain = _unpacked(path, folder)
+            found = archive.directory(plain)
+        except (archive.ArchiveError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise LLaSOError(
+                f"{escaped(path)}: predictions are files that end in {' or '.join(ENDINGS)}, folders or tars of them; "
+                f"this is none, or is damaged ({escaped(str(error)).removeprefix(f'{plain}: ')})"
+            ) from error
+        if found.problem is not None:
+            raise LLaSOError(f"{escaped(path)}: {escaped(found.problem)}")
+        broken = {**dict.fromkeys(found.repeated, "a second file of this name"), **found.broken}
+        skipped += [
+            f"{escaped(path)}: {escaped(name)}: {why}" for name, why in broken.items() if name.endswith(ENDINGS)
+        ]
+        names = sorted(name for name in found.members if name.endswith(ENDINGS))
+        return [(name, _member(plain, *found.members[name])) for name in names]
+
+
+def _unpacked(path: str, folder: str) -> str:
+    """The path of the tar itself: where it is compressed, that of a copy in the folder."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
+    if opener is None:
+        return path
+    plain = os.path.join(folder, "plain.tar")
+    with opener(path) as packed, open(plain, "wb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
+    return plain
+
+
+def _member(path: str, offset: int, size: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def rows(name: str, data: bytes) -> list[dict[str, Any]]:
+    """The JSON objects of a file: an array, or values one behind another. Raises LLaSOError with the file and line.
+
+    Line breaks within strings, which some published files have, are read as they are.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        utf_16 = "it looks like UTF-16; " if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise LLaSOError(f"{name}:{line}: not UTF-8 (byte {error.start}); {utf_16}save the file as UTF-8") from error
+    decoder = json.JSONDecoder(strict=False)
+    found: list[Any] = []
+    at = 0
+    try:
+        while (at := _next(text, at)) < len(text):
+            value, at = decoder.raw_decode(text, at)
+            found += value if isinstance(value, list) else [value]
+    except ValueError as error:
+        line = text.count("\n", 0, getattr(error, "pos", at)) + 1
+        why = getattr(error, "msg", error)
+        raise LLaSOError(f"{name}:{line}: not JSON ({why}); mend it, or take it out") from error
+    except RecursionError as error:
+        raise LLaSOError(f"{name}: nested too deeply") from error
+    for number, row in enumerate(found, 1):
+        if not isinstance(row, dict):
+            raise LLaSOError(f"{name}: row {number} is {type(row).__name__}, not an object; mend it, or take it out")
+    return found
+
+
+def _next(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n,":
+        at += 1
+    return at

@@ -1,0 +1,374 @@
+"""What a model is asked: evaluation shards, a corpus with transcripts, or the published LLaSO-Eval files.
+
+Each is a list of questions in a fixed order, read a few at a time, sound included. A sample that cannot be asked is a
+:class:`~llaso_data.stream.fetch.Bad` with its reason; none stands in for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+
+from llaso_data import audio, sources, uris
+from llaso_data.audio import limited
+from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.io import storage
+from llaso_data.io.storage import StoreError
+from llaso_data.recipe import SourceSpec
+from llaso_data.records import UNKNOWN, Input, Source, digest
+from llaso_data.shards import layout
+from llaso_data.sources.entry import extension
+from llaso_data.sources.tables import TABLE_EXTENSIONS
+from llaso_data.sources.unpack import tables_of, unpacked
+from llaso_data.stream.batch import Sample, decoded, samples_of, tried
+from llaso_data.stream.budget import Budget
+from llaso_data.stream.columns import Columns
+from llaso_data.stream.fetch import Bad, Fetcher
+from llaso_data.stream.plan import Ints
+from llaso_model.conversations import conversation, question_of, records_of, text_of
+from llaso_model.evaluate.datasets import files as files_of
+from llaso_model.evaluate.datasets import layouts
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.processing import AUDIO_TOKEN, Message
+
+TRANSCRIPTION = "asr"
+_UNSAID_S = 30.0  # what a file that does not say its length counts as
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One sample as it is asked.
+
+    ``messages`` are the conversation before the answer, with the sound in place: samples, or a pointer
+    (:class:`~llaso_data.records.Source`) until it is read. ``line`` is what its line of predictions says of it.
+    """
+
+    id: str
+    messages: list[Message]
+    line: dict[str, Any]
+
+
+class Questions(Protocol):
+    """Questions in a fixed order; ``digest`` names them and what they are read from."""
+
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    def costs(self, budget: Budget) -> Ints:
+        """What each costs of a batch's budget, in thousandths, (N,)."""
+
+    def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
+        """The questions with these numbers, sound included, or why one cannot be asked."""
+
+
+def opened(
+    data: str,
+    declared: Tasks,
+    only: Sequence[str] = (),
+    language: str | None = None,
+    audio_root: str | None = None,
+) -> Questions:
+    """The questions of shards, of a corpus as ``llaso-data`` reads it, or of files in the published layout.
+
+    ``data`` is a path, a URI or a dataset's id on the Hugging Face hub. ``only`` names tasks or sets. ``language`` is
+    a corpus's where it does not say it. ``audio_root`` is what a published file's paths are relative to; default: its
+    folder. Raises LLaSOError.
+    """
+    storage.absolute(data)  # which refuses what must not be stored
+    if not os.path.exists(data) and _HUB_ID.fullmatch(data):
+        data = _of_hub(data)
+    if storage.exists(storage.join(data, layout.INDEX)):
+        return Shards(data, declared, only)
+    files = _published_files(data)
+    if files:
+        return _published(files, declared, only, audio_root)
+    tables = tables_of(data)
+    return _corpus(unpacked(tables) if tables else data, declared, only, language)
+
+
+def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
+    """The set of tasks.yaml that each chosen task of the data is scored as.
+
+    ``only`` names tasks of the data, sets, or tasks of tasks.yaml; nothing means all. Raises LLaSOError for a name that
+    the data does not have, and for a task that is no set.
+    """
+    found = {task: declared.set_of(task or "") for task in present}
+    names = {
+        task: {str(task)} | ({set_, declared.sets[set_].task} if set_ is not None else set())
+        for task, set_ in found.items()
+    }
+    known = sorted(set().union(*names.values()))
+    if unknown := [name for name in only if name not in known]:
+        raise LLaSOError(f"--task {unknown[0]}: the data has none of it; it has {', '.join(known)}")
+    chosen = {task: set_ for task, set_ in found.items() if not only or names[task] & set(only)}
+    if unset := sorted(str(task) for task, set_ in chosen.items() if set_ is None):
+        raise LLaSOError(
+            f"the data's task {unset[0]} is no set of tasks.yaml, nor a task with a single set: leave it out with "
+            "--task, or declare it in a file of your own (--tasks FILE)"
+        )
+    return {task: set_ for task, set_ in chosen.items() if set_ is not None}
+
+
+class Shards:
+    """The samples of a folder of shards, in the order of its index."""
+
+    def __init__(self, uri: str, declared: Tasks, only: Sequence[str]) -> None:
+        self._columns = Columns.open(storage.absolute(uri))
+        self._fetch = Fetcher()
+        self._sets = sets_of(self._columns.values("task"), declared, only)
+        wanted = self._columns.matching(0, len(self._columns), {"task": tuple(self._sets)})
+        self._rows = np.flatnonzero(wanted)
+        self.digest = digest("shards", self._columns.index.digest, *map(repr, sorted(self._sets.items(), key=str)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def costs(self, budget: Budget) -> Ints:
+        return budget.costs(lambda name: self._columns.numbers(name, self._rows), len(self))
+
+    def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
+        read = samples_of(self._columns, self._rows[np.asarray(numbers)], self._fetch)
+        return [self._question(decoded(one) if isinstance(one, Sample) else one) for one in read]
+
+    def _question(self, sample: Sample | Bad) -> Question | Bad:
+        return sample if isinstance(sample, Bad) else tried(sample, self._asked)
+
+    def _asked(self, sample: Sample) -> Question:
+        parts, records = sample.audio_parts, records_of(sample)
+        asked = question_of(conversation(sample.content, dict(zip(parts, sample.sounds, strict=True))))
+        if asked is None:
+            raise LLaSOError("nothing that the assistant says, to measure an answer against")
+        shard = sample.shard.removeprefix(f"{self._columns.index.uri}/")
+        line = {
+            "set": self._sets[sample.task],
+            "reference": asked[1],
+            "audio": [audio.name_of(shard, f"{sample.key}.{part}") for part in parts],
+            "language": sample.language,
+            "modality": layout.modality(asked[0]),
+            **_speaker(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
+        }
+        return Question(sample.key, asked[0], line)
+
+
+class Listed:
+    """Questions that are in memory but for their sound."""
+
+    def __init__(self, questions: Sequence[Question | Bad], *stated: str) -> None:
+        self._questions = questions
+        said = (repr(one) if isinstance(one, Bad) else f"{one.id} {_stated(one.line)}" for one in questions)
+        self.digest = digest("listed", *stated, *said)  # not where it lies: that may change
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def costs(self, budget: Budget) -> Ints:
+        measures: dict[str, Callable[[Question], float]] = {"duration_s": _duration_s, "text_bytes": _text_bytes}
+
+        def column(name: str) -> Any:
+            return np.asarray([0.0 if isinstance(one, Bad) else measures[name](one) for one in self._questions])
+
+        return budget.costs(column, len(self))
+
+    def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
+        return [_heard(self._questions[number]) for number in numbers]
+
+
+def _stated(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without its span, which the id and the source's version name already: runs of before go on."""
+    return {name: value for name, value in line.items() if name != "span_s"}
+
+
+def with_sounds(messages: Sequence[Message], change: Callable[[Any], Any]) -> list[Message]:
+    """The messages with each audio changed."""
+    return [
+        {
+            **message,
+            "content": [
+                {**part, "audio": change(part["audio"])} if part["type"] == "audio" else part
+                for part in message["content"]
+            ],
+        }
+        for message in messages
+    ]
+
+
+def _sounds(question: Question) -> Iterator[Source]:
+    parts = (part for message in question.messages for part in message["content"])
+    return (part["audio"] for part in parts if part["type"] == "audio")
+
+
+def _heard(question: Question | Bad) -> Question | Bad:
+    if isinstance(question, Bad):
+        return question
+    try:
+        return replace(question, messages=with_sounds(question.messages, _samples))
+    except AudioError as error:
+        return Bad(question.id, question.line["audio"][0], str(error))
+
+
+def _samples(source: Source) -> Any:
+    return audio.scaled(limited.decode_source(source, limited.MOST_S))
+
+
+def _duration_s(question: Question) -> float:
+    """As the files say; what cannot be read costs nothing."""
+    total = 0.0
+    for source in _sounds(question):
+        end_s = source.end_s
+        if end_s is None:
+            try:
+                end_s = limited.probe(source.uri, source.member).duration_s
+            except AudioError:
+                end_s = 0.0
+        total += max(0.0, (_UNSAID_S if end_s is None else end_s) - (source.start_s or 0.0))
+    return total
+
+
+def _text_bytes(question: Question) -> float:
+    return sum(len(text_of(message).encode()) for message in question.messages)
+
+
+def _speaker(said: dict[str, Any]) -> dict[str, Any]:
+    """Speaker and groups of a line, from a record's speaker as JSON; what is unknown is left out."""
+    known = {
+        name: one["value"]
+        for name, one in said.items()
+        if isinstance(one, dict) and one.get("value", UNKNOWN) not in (UNKNOWN, None, "")
+    }
+    names = {"gender": "gender", "age_range": "age", "accent": "accent"}
+    return {
+        "speaker": known.get("id"),
+        "groups": {ours: known[name] for name, ours in names.items() if name in known},
+    }
+
+
+def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | None) -> Listed:
+    """Transcriptions of a folder, a manifest, LibriSpeech, Common Voice or other tars."""
+    sets = sets_of([TRANSCRIPTION], declared, only)
+    root = storage.absolute(data)
+    if extension(root) in TABLE_EXTENSIONS:
+        root = root.rpartition("/")[0]
+    questions: list[Question | Bad] = []
+    versions = []
+    for one in _inputs(data, language):
+        said, source = one.utterance, one.utterance.source
+        name = audio.name_of(source.uri.removeprefix(f"{root}/"), source.member)
+        versions.append(one.version)
+        if said.failure is not None or not said.text:
+            why = said.failure.detail if said.failure else "no transcript; a folder has it in NAME.txt beside the audio"
+            questions.append(Bad(said.id, name, why))
+            continue
+        content = [layout.text_part(declared.instruction(sets[TRANSCRIPTION])), {"type": "audio", "audio": source}]
+        line = {
+            "set": sets[TRANSCRIPTION],
+            "reference": said.text,
+            "audio": [name],
+            "language": said.language,
+            "modality": "text+audio",
+            "span_s": _span(source),
+            **({"channels": list(source.chosen)} if source.chosen else {}),
+            **_speaker(asdict(said.speaker)),
+        }
+        questions.append(Question(said.id, [{"role": "user", "content": content}], line))
+    return Listed(questions, *versions)
+
+
+def _span(source: Source) -> list[float]:
+    """Where in its file a sound begins, and where it ends; nothing where it is all of it."""
+    if source.start_s is None and source.end_s is None:
+        return []
+    return [source.start_s or 0.0, *([] if source.end_s is None else [source.end_s])]
+
+
+def _of_hub(name: str) -> str:
+    uri = f"hf://datasets/{name}"
+    reason = "it has none of this name"
+    try:
+        if storage.exists(uri):
+            return uri
+    except StoreError as error:
+        reason = str(error)
+    raise LLaSOError(f"{name}: neither a folder here nor a dataset that the Hugging Face hub gives ({reason})")
+
+
+def _inputs(data: str, language: str | None) -> Iterator[Input]:
+    try:
+        return sources.read(SourceSpec(path=data, language=language))
+    except LLaSOError as error:
+        raise LLaSOError(
+            f"{error}. Evaluated are shards with {layout.INDEX}, JSON of the published layout, and transcribed speech: "
+            "folders of audio with NAME.txt, manifests, Parquet with its audio inside, LibriSpeech, Common Voice, "
+            "WebDataset tars"
+        ) from error
+
+
+def _published_files(data: str) -> list[str]:
+    """The JSON files of ``data`` whose first row has ``conversations``; a folder's own, not those below."""
+    if not storage.is_local(data):
+        return []
+    path = storage.absolute(data)
+    names = [path] if os.path.isfile(path) else sorted(os.path.join(path, name) for name in _names(path))
+    return [name for name in names if name.endswith((".json", ".jsonl")) and _has_conversations(name)]
+
+
+def _names(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+def _has_conversations(path: str) -> bool:
+    with open(path, "rb") as file:
+        return b'"conversations"' in file.read(1 << 16)
+
+
+def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio_root: str | None) -> Listed:
+    """LLaSO-Eval as it is published: the set by the file's name, ``voice`` and ``conversations``."""
+    sets = sets_of([PurePosixPath(path).stem for path in files], declared, only)
+    questions: list[Question | Bad] = []
+    digests = []
+    for path in files:
+        set_ = sets.get(PurePosixPath(path).stem)
+        if set_ is None:
+            continue
+        data = storage.read_bytes(path)
+        digests.append(digest(data))
+        seen: Counter[tuple[str, ...]] = Counter()
+        for number, row in enumerate(files_of.rows(path, data), 1):
+            place = f"{path}: row {number}"
+            said = layouts.published("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
+            root = audio_root or os.path.dirname(path)
+            asked = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
+            questions.append(_published_question(said, str(asked), root))
+    return Listed(questions, *digests)
+
+
+def _published_question(said: Prediction, asked: str, root: str) -> Question | Bad:
+    pieces = asked.split(AUDIO_TOKEN)
+    if len(pieces) - 1 != len(said.audio):
+        return Bad(said.id, said.place, f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(said.audio)} in voice")
+    content: list[dict[str, Any]] = [layout.text_part(pieces[0].strip())]
+    for path, piece in zip(said.audio, pieces[1:], strict=True):
+        if (why := uris.refused(path, storage.scheme(root))) is not None:
+            return Bad(said.id, said.place, f"{uris.shown(path)}: {why}")
+        sound = Source(corpus="", uri=path if uris.scheme(path) else storage.join(root, path))
+        content += [{"type": "audio", "audio": sound}, layout.text_part(piece.strip())]
+    content = [part for part in content if part["type"] == "audio" or part["text"]]
+    line = {
+        "set": said.set,
+        "reference": said.reference,
+        "audio": list(said.audio),
+        "language": said.language,
+        "modality": said.modality,
+        "speaker": said.speaker,
+        "groups": dict(said.groups),
+    }
+    return Question(said.id, [{"role": "user", "content": content}], line)

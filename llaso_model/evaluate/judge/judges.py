@@ -1,0 +1,243 @@
+"""Who judges: any OpenAI-compatible endpoint, a local Hugging Face model, or what a judge said before."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+from llaso_data.io.journal import Journal, Line
+from llaso_data.records import digest
+from llaso_model.evaluate.judge import pool
+from llaso_model.evaluate.judge.scoring import Ask, Judge, Keep, Reply, Unanswered, unkept
+
+REQUESTS = 8
+"""How many requests to an endpoint are under way at once."""
+
+REFUSED, NO_ANSWER = "refused", "no answer"
+
+_TRIES, _TIMEOUT_S = 5, 120.0
+_GRACE_S = 10.0  # what is under way when a run stops is paid for, and may come
+_IN_A_ROW = 8  # without an answer: is anybody there?
+_PROBE = Ask('Reply with one line: "Score: 5"')
+_OF_THE_PROMPT = frozenset((400, 403, 413, 422, 451))  # too long, filtered: another prompt may be answered
+_AGAIN = frozenset((408, 409, 429))
+_WARM = 0.7  # at 0 the same would be said again
+_SAY_EVERY_S = 10.0
+
+
+class Endpoint:
+    """An OpenAI-compatible chat endpoint, such as ``http://localhost:8000/v1``, asked through OpenAI's own client.
+
+    The client repeats requests that time out, break off or are refused for now (408, 409, 429, 5xx), and waits longer
+    each time, or as long as ``Retry-After`` says.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None = None,
+        temperature: float = 0.0,
+        requests: int = REQUESTS,
+        timeout_s: float = _TIMEOUT_S,
+        tries: int = _TRIES,
+    ) -> None:
+        """``key`` is sent as a bearer token; without it the variable LLASO_JUDGE_KEY is, where it is set."""
+        import openai
+
+        self.url = url.rstrip("/")
+        self.model = model
+        self.temperature = temperature
+        self.requests = requests
+        self.tries = tries
+        self.name = f"{model} at temperature {temperature:g}"
+        key = key or os.environ.get("LLASO_JUDGE_KEY")
+        # The client would send variables that are meant for OpenAI to whatever address this is.
+        unsent = ["OpenAI-Organization", "OpenAI-Project", *([] if key else ["Authorization"])]
+        self._headers = {name: openai.Omit() for name in unsent}
+        self._client = openai.OpenAI(
+            base_url=self.url,
+            api_key=key or "none",
+            max_retries=tries - 1,
+            timeout=timeout_s,
+            organization="",
+            project="",
+        )
+
+    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+        """A reply to each. Raises LLaSOError where the endpoint is not there, or refuses key, model or everything."""
+        found: dict[int, Reply] = {}
+        missed: list[Unanswered] = []  # in a row
+
+        def kept(number: int, reply: Reply) -> None:
+            if isinstance(reply, str):
+                keep(number, reply)
+
+        def took(number: int, reply: Reply) -> None:
+            found[number] = reply
+            if isinstance(reply, str):
+                missed.clear()
+                return
+            missed.append(reply)
+            if len(missed) >= _IN_A_ROW:
+                self._probe(missed)
+
+        pool.each(self._reply, asks, self.requests, kept, took, _GRACE_S)
+        if missed:
+            self._probe(missed)
+        return [found[number] for number in range(len(asks))]
+
+    def _probe(self, missed: list[Unanswered]) -> None:
+        """Asks what any judge can answer: is it the prompts? Raises LLaSOError where it is the endpoint."""
+        if isinstance(self._reply(_PROBE), Unanswered):
+            raise LLaSOError(
+                f"{self.url}: {missed[-1].why}; what was answered is kept, the same command asks for the rest"
+            )
+        missed.clear()
+
+    def _reply(self, ask: Ask) -> Reply:
+        import openai
+
+        try:
+            answer: Any = self._client.chat.completions.create(
+                model=self.model,
+                temperature=max(self.temperature, _WARM) if ask.attempt else self.temperature,
+                seed=ask.vote + 1000 * ask.attempt,
+                messages=[{"role": "user", "content": ask.prompt}],
+                extra_headers=self._headers,
+            )
+            words = answer.choices[0].message.content
+            return words if isinstance(words, str) else ""
+        except openai.APIStatusError as error:
+            return self._refused(error.status_code, " ".join(str(error).split())[:300])
+        except openai.APIConnectionError as error:
+            why = " ".join(str(error.__cause__ or error).split()) or type(error.__cause__).__name__
+            return Unanswered(NO_ANSWER, f"no answer after {self.tries} attempts ({why})", True)
+        except (openai.OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
+            return Unanswered(NO_ANSWER, f"its answer is no chat completion ({type(error).__name__}: {error})", True)
+
+    def _refused(self, status: int, why: str) -> Unanswered:
+        if status in _OF_THE_PROMPT:
+            return Unanswered(REFUSED, f"refused ({why})", False)
+        if status in _AGAIN or status >= 500:
+            return Unanswered(NO_ANSWER, f"no answer after {self.tries} attempts ({why})", True)
+        hint = "is the key in LLASO_JUDGE_KEY right?" if status == 401 else f"is the model's name {self.model}?"
+        raise LLaSOError(f"{self.url}: {why}; {hint}")
+
+
+class LocalModel:
+    """A Hugging Face chat model in this process. The model is loaded when it is first asked."""
+
+    def __init__(self, model: str, temperature: float = 0.0, max_new_tokens: int = 120) -> None:
+        self.model = model
+        self.temperature = temperature
+        self.max_new_tokens = max_new_tokens
+        self.name = f"{model} at temperature {temperature:g}"
+        self._pipeline: Any = None
+
+    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+        """A reply to each; what is drawn depends on the ask alone, not on what else is asked."""
+        import torch
+        from transformers import pipeline
+
+        if self._pipeline is None:
+            self._pipeline = pipeline("text-generation", model=self.model)
+        found: list[Reply] = []
+        for number, ask in enumerate(asks):
+            torch.manual_seed(int(digest("judge's draw", ask.prompt, ask.vote, ask.attempt, length=14), 16))
+            heat = max(self.temperature, _WARM) if ask.attempt else self.temperature
+            sampled = {"do_sample": True, "temperature": heat} if heat else {"do_sample": False}
+            chat = [{"role": "user", "content": ask.prompt}]
+            made = self._pipeline(chat, max_new_tokens=self.max_new_tokens, return_full_text=False, **sampled)
+            words = str(made[0]["generated_text"])
+            keep(number, words)
+            found.append(words)
+        return found
+
+
+class Recorded:
+    """What judges said, kept in a JSON-lines file; asks the judge behind it for what is not there, if there is one.
+
+    Every reply is on the disk before the next one counts. Once all is answered the lines stand in the order of their
+    digests: the same judgements make the same file, however often the run was killed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        judge: Judge | None = None,
+        name: str | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """``name`` is that of the judge whose words are recorded, where none is behind it. ``say`` is told progress.
+
+        Raises LLaSOError for a damaged file, with the line.
+        """
+        self.path = path
+        self._judge = judge
+        self.name = judge.name if judge is not None else name or ""
+        self._say = say
+        self._journal = Journal(path, _fault)
+        if self._journal.torn:
+            say(f"{path}:{self._journal.torn}: cut off in the middle, as by a kill; it is asked again")
+
+    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+        """Raises LLaSOError where something is not recorded and there is no judge to ask."""
+        if self._judge is None:
+            said = self._said()
+            missing = sum(self.key(ask) not in said for ask in asks)
+            if missing:
+                raise LLaSOError(f"{self.path}: {missing} of {len(asks)} judgements are not recorded")
+            return [said[self.key(ask)] for ask in asks]
+        with self._journal.writing() as add:
+            said = self._said()
+            todo = [ask for ask in dict.fromkeys(asks) if self.key(ask) not in said]
+            unanswered = self._ask(self._judge, todo, add)
+            self._journal.sort(lambda line: str(line["digest"]))
+        said = self._said()
+        return [unanswered[ask] if ask in unanswered else said[self.key(ask)] for ask in asks]
+
+    def _ask(self, judge: Judge, todo: Sequence[Ask], add: Callable[[Line], None]) -> dict[Ask, Reply]:
+        """Asks for what is missing and records what comes; what did not come, and why."""
+        done, told = 0, time.monotonic()
+
+        def kept(number: int, words: str) -> None:
+            nonlocal done, told
+            ask = todo[number]
+            again = {"attempt": ask.attempt} if ask.attempt else {}
+            add({"digest": self.key(ask), "judge": self.name, "vote": ask.vote, **again, "said": words})
+            done += 1
+            if time.monotonic() - told > _SAY_EVERY_S:
+                told = time.monotonic()
+                self._say(f"{done:,} of {len(todo):,} judgements made")
+
+        replies = judge.ask(todo, kept) if todo else []
+        return {ask: reply for ask, reply in zip(todo, replies, strict=True) if isinstance(reply, Unanswered)}
+
+    def _said(self) -> dict[str, str]:
+        return {line["digest"]: line["said"] for line in self._journal.lines}
+
+    def key(self, ask: Ask) -> str:
+        """The digest that a judgement is kept under."""
+        return digest("judgement", self.name, ask.prompt, ask.vote, *([ask.attempt] if ask.attempt else []))
+
+
+def _fault(line: Line) -> str | None:
+    there = all(isinstance(line.get(name), str) for name in ("digest", "said"))
+    return None if there else "no judgement: it has digest and said"
+
+
+def judge_of(at: str, model: str | None, votes: int = 1, requests: int = REQUESTS) -> Judge:
+    """The judge that a command names: an address with a model's name, or a Hugging Face model.
+
+    Several votes are drawn at temperature 0.7, for at 0 they would be one. Raises LLaSOError for an address alone.
+    """
+    temperature = _WARM if votes > 1 else 0.0
+    if not at.startswith(("http://", "https://")):
+        return LocalModel(at, temperature)
+    if model is None:
+        raise LLaSOError(f"--judge {at}: name the model there with --judge-model")
+    return Endpoint(at, model, temperature=temperature, requests=requests)

@@ -1,0 +1,227 @@
+"""Judges of free answers: what they are asked, how their words are read, and what comes of many of them.
+
+A judge is a function of prompts to texts; who they are is in :mod:`llaso_model.evaluate.judge.judges`.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from llaso_data.errors import LLaSOError
+from llaso_data.records import digest
+
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""How often something is asked whose answer cannot be read, or does not come."""
+
+UNREADABLE = "unreadable"
+
+_SCORE = re.compile(r"score\**\s*:?\s*\**\s*([1-5](?:\.\d+)?)\b", re.IGNORECASE)
+_CHOICE = re.compile(r"\bbetter\**\s*:?\s*\**\s*(A|B|tie|equal)\b", re.IGNORECASE)
+
+RATE = """You rate the answer of an AI assistant to a spoken request.
+
+Request: {prompt}
+
+Reference answer: {reference}
+
+Answer: {answer}
+
+Rate from 1 (wrong or beside the point) to 5 (as good as the reference), for relevance and accuracy alone: neither
+length nor style counts. Reply with one line, "Score: " and the number, and a second line with the reason."""
+
+COMPARE = """You compare two answers of AI assistants to a spoken request.
+
+Request: {prompt}
+
+Reference answer: {reference}
+
+Answer A: {first}
+
+Answer B: {second}
+
+Which is better in relevance and accuracy? Neither length, style nor order counts. Reply with one line, "Better: A",
+"Better: B" or "Better: tie", and a second line with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a judge is asked. ``vote`` numbers independent draws, ``attempt`` those whose words gave nothing."""
+
+    prompt: str
+    vote: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Why there are no words: of what ``kind`` that is, what was said of it, and whether asking again may help."""
+
+    kind: str
+    why: str
+    again: bool
+
+
+Reply = str | Unanswered
+Keep = Callable[[int, str], None]
+"""Told the number of an ask and the judge's words, once for each reply, as it comes."""
+
+
+def unkept(number: int, words: str) -> None:
+    """Keeps nothing."""
+
+
+class Judge(Protocol):
+    """Answers prompts. ``name`` stands for the model and its settings: it is part of what is cached."""
+
+    name: str
+
+    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+        """A reply to each, in their order. Raises LLaSOError where the judge itself cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is judged: the request, what a good answer is, and the answer."""
+
+    id: str
+    prompt: str
+    reference: str
+    answer: str
+
+
+def score_of(said: str) -> float | None:
+    """The score of 1 to 5 that a judge's words give ("Score: 4"); None where they give none."""
+    found = _SCORE.search(said)
+    return float(found[1]) if found and float(found[1]) <= 5 else None
+
+
+def choice_of(said: str) -> str | None:
+    """``A``, ``B`` or ``tie``; None where the words choose nothing."""
+    found = _CHOICE.search(said)
+    if found is None:
+        return None
+    return "tie" if found[1].lower() in ("tie", "equal") else found[1].upper()
+
+
+def replies(judge: Judge, asks: Sequence[Ask], read: Callable[[str], T | None]) -> dict[Ask, T | Unanswered]:
+    """What ``read`` finds in the judge's words, by ask; equal ones are asked once.
+
+    Where it finds nothing the judge is asked again, :data:`ATTEMPTS` times in all.
+    """
+    found: dict[Ask, T | Unanswered] = {}
+    todo = {ask: ask for ask in asks}  # what is wanted, and how it is asked now
+    for _ in range(ATTEMPTS):
+        later: dict[Ask, Ask] = {}
+        for (wanted, ask), reply in zip(todo.items(), judge.ask(list(todo.values())), strict=True):
+            if isinstance(reply, Unanswered):
+                found[wanted] = reply
+                if reply.again:
+                    later[wanted] = ask
+                continue
+            value = read(reply)
+            found[wanted] = Unanswered(UNREADABLE, reply[:200], True) if value is None else value
+            if value is None:
+                later[wanted] = replace(ask, attempt=ask.attempt + 1)
+        todo = later
+        if not todo:
+            break
+    return found
+
+
+@dataclass(slots=True)
+class Judged:
+    """Scores by (system, set) and question id. ``reasons`` counts the questions without one by what was wrong.
+
+    ``lacking`` counts the questions that have a score of fewer votes than were asked for.
+    """
+
+    scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    lacking: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.lacking}
+
+
+def judged(judge: Judge, questions: Mapping[tuple[str, str], Sequence[Question]], votes: int = 1) -> Judged:
+    """Rates the answers of systems to sets: the mean score of `votes` judgements, of those that can be read."""
+    of = {
+        one: RATE.format(prompt=one.prompt, reference=one.reference, answer=one.answer)
+        for some in questions.values()
+        for one in some
+    }
+    found = replies(judge, [Ask(prompt, vote) for vote in range(votes) for prompt in of.values()], score_of)
+    made = Judged()
+    for key, some in questions.items():
+        made.scores[key] = {}
+        for one in some:
+            said = [found[Ask(of[one], vote)] for vote in range(votes)]
+            scores = [score for score in said if isinstance(score, float)]
+            if scores:
+                made.scores[key][one.id] = statistics.fmean(scores)
+                made.lacking += len(scores) < votes
+            else:
+                made.reasons.update(reason.kind for reason in said[:1] if isinstance(reason, Unanswered))
+    return made
+
+
+def rate(judge: Judge, questions: Sequence[Question], votes: int = 1) -> dict[str, float]:
+    """The mean score of `votes` judgements by question id; questions whose every judgement gives none are left out."""
+    return judged(judge, {("", ""): questions}, votes).scores["", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one question: how often the first was preferred (0 … 1, ties half), and whether order mattered.
+
+    ``consistent`` says that every vote gave the same answer in both orders; one that follows the position is worth 1/2.
+    """
+
+    share: float
+    consistent: bool
+
+
+def compare(
+    judge: Judge, first: Sequence[Question], second: Sequence[Question], votes: int = 1
+) -> dict[str, Preference]:
+    """By question id which of two systems' answers is preferred; each vote is asked for in both orders.
+
+    Questions without a vote that can be read in both orders are left out. Raises LLaSOError where the systems were
+    not asked the same questions.
+    """
+    if [one.id for one in first] != [one.id for one in second]:
+        raise LLaSOError("the two systems were not asked the same questions, or in another order")
+    worth = {"A": 1.0, "B": 0.0, "tie": 0.5}
+    orders = [
+        (_compared(a, a.answer, b.answer), _compared(a, b.answer, a.answer)) for a, b in zip(first, second, strict=True)
+    ]
+    asks = [Ask(prompt, vote) for vote in range(votes) for pair in orders for prompt in pair]
+    found = replies(judge, asks, lambda words: worth.get(choice_of(words) or ""))
+    made: dict[str, Preference] = {}
+    for one, pair in zip(first, orders, strict=True):
+        shares = []
+        for vote in range(votes):
+            straight, turned = (found[Ask(prompt, vote)] for prompt in pair)
+            if isinstance(straight, float) and isinstance(turned, float):
+                shares.append((straight, 1.0 - turned))
+        if shares:
+            made[one.id] = Preference(
+                statistics.fmean(x for own in shares for x in own), all(a == b for a, b in shares)
+            )
+    return made
+
+
+def _compared(question: Question, first: str, second: str) -> str:
+    return COMPARE.format(prompt=question.prompt, reference=question.reference, first=first, second=second)
+
+
+def prompts_digest() -> str:
+    """The digest of the prompts' wording: part of how a score was made."""
+    return digest("judge prompts", RATE, COMPARE)

@@ -1,0 +1,283 @@
+"""Conditions that an evaluation hears speech in: noise at an exact level, speed, reverberation, a telephone's band.
+
+All are functions of (samples, key): the same key gives the same sound every time. Samples are float32, mono, 16 kHz.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data import audio
+from llaso_data.audio import SAMPLE_RATE_HZ, limited
+from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
+from llaso_data.records import digest
+from llaso_data.sources.entry import extension
+from llaso_data.stream.augment import faster
+from llaso_data.stream.plan import key_of
+
+Samples = npt.NDArray[np.float32]
+Shape = Literal["white", "pink", "speech"]
+SHAPES: tuple[Shape, ...] = ("white", "pink", "speech")
+
+FRAME = SAMPLE_RATE_HZ // 50  # 20 ms
+ACTIVE_DB = 30.0  # frames so far below the loudest are pauses
+_MOST_LEVELS = 100
+
+KINDS = ("snr", "speed", "reverberation", "band")
+"""What a condition's tag begins with, before its colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition by its tag, such as ``snr:5``, and what it does to samples; ``key`` names the draw.
+
+    ``seed`` is that of its draws, ``noise`` the shape's name or the recordings' digest: with both :func:`of_tag` makes
+    it again.
+    """
+
+    tag: str
+    apply: Callable[[Samples, int], Samples]
+    seed: int | None = None
+    noise: str | None = None
+
+
+def key_of_question(id: str) -> int:
+    """The key that names a question's draws: they depend on it, not on its batch."""
+    return key_of("condition", id)
+
+
+def name_of(noise: Shape | Sequence[Samples]) -> str:
+    """A shape's name, or the digest of recordings."""
+    return noise if isinstance(noise, str) else digest(*(one.tobytes() for one in noise))
+
+
+def of_tag(tag: str, seed: int, noise: Shape | Samples | Sequence[Samples] | None) -> Condition | None:
+    """The condition that :func:`noise_sweep` or :func:`variants` made under this tag; None where there is no such."""
+    kind, _, value = tag.partition(":")
+    try:
+        made = _of_kind(kind, value, seed, noise)
+    except (ValueError, LLaSOError):
+        return None
+    return made if made is not None and made.tag == tag else None
+
+
+def _of_kind(kind: str, value: str, seed: int, noise: Shape | Samples | Sequence[Samples] | None) -> Condition | None:
+    """Raises ValueError and LLaSOError. What a line asks for costs no more than what :func:`variants` is for."""
+    if kind == "snr" and noise is not None:
+        return noise_sweep(value, noise, seed)[0]
+    if kind == "speed" and 0.25 <= float(value) <= 4:
+        return of_speed(float(value), seed)
+    if kind == "reverberation" and 0 < float(value) <= 10:
+        return of_time(float(value), seed)
+    if kind == "band":
+        low_hz, high_hz = map(float, value.split("-"))
+        return of_band(low_hz, high_hz, seed) if 0 < low_hz < high_hz < SAMPLE_RATE_HZ / 2 else None
+    return None
+
+
+def sweep_levels(said: str) -> list[float]:
+    """Levels in dB of ``lowest:highest:step``, both ends included, or of a list ``0,5,10``. Raises LLaSOError."""
+    try:
+        if ":" in said:
+            low, high, step = (float(part) for part in said.split(":"))
+            if not (math.isfinite(low) and math.isfinite(high) and step > 0 and low <= high):
+                raise ValueError(said)
+            count = int((high - low) / step + 1e-9) + 1
+            if count > _MOST_LEVELS:
+                raise ValueError(said)
+            return [low + i * step for i in range(count)]
+        levels = [float(part) for part in said.split(",")]
+        if not all(map(math.isfinite, levels)):
+            raise ValueError(said)
+        return levels
+    except ValueError as error:
+        raise LLaSOError(f"--noise-sweep {said}: write it as lowest:highest:step in dB, such as -10:20:5") from error
+
+
+def noise_sweep(said: str, noise: Shape | Samples | Sequence[Samples] = "speech", seed: int = 0) -> list[Condition]:
+    """A condition for every level of a sweep. ``noise`` is a shape that is made here, or samples of a recording.
+
+    Of several recordings the key chooses one, the same at every level.
+    """
+
+    def at(level: float) -> Condition:
+        def apply(samples: Samples, key: int) -> Samples:
+            rng = generator(seed, key, f"snr:{level:g}")
+            if isinstance(noise, str):
+                made = shaped(samples, noise, rng)
+            else:
+                recording = noise if isinstance(noise, np.ndarray) else noise[key % len(noise)]
+                made = stretch(recording, len(samples), rng)
+            return mixed(samples, made, level)
+
+        return Condition(f"snr:{level:g}", apply, seed, name)
+
+    name = name_of([noise] if isinstance(noise, np.ndarray) else noise)
+    return [at(level) for level in sweep_levels(said)]
+
+
+def variants(
+    speeds: Sequence[float] = (0.8, 1.25),
+    reverberations_s: Sequence[float] = (0.4, 0.9),
+    bands_hz: Sequence[tuple[float, float]] = ((300.0, 3400.0),),
+    seed: int = 0,
+) -> list[Condition]:
+    """Conditions of speed, of reverberation time (T60 in seconds) and of band limits."""
+    made = [of_speed(speed, seed) for speed in speeds] + [of_time(time_s, seed) for time_s in reverberations_s]
+    return made + [of_band(*band, seed) for band in bands_hz]
+
+
+def of_speed(speed: float, seed: int) -> Condition:
+    """So many times as fast."""
+    return Condition(f"speed:{speed:g}", lambda samples, key: faster(samples, speed), seed)
+
+
+def of_time(time_s: float, seed: int) -> Condition:
+    """In a room of this reverberation time."""
+    tag = f"reverberation:{time_s:g}"
+    return Condition(tag, lambda samples, key: reverberant(samples, time_s, generator(seed, key, tag)), seed)
+
+
+def of_band(low_hz: float, high_hz: float, seed: int) -> Condition:
+    """Between two frequencies alone."""
+    return Condition(f"band:{low_hz:g}-{high_hz:g}", lambda samples, key: band_limited(samples, low_hz, high_hz), seed)
+
+
+def generator(seed: int, key: int, tag: str) -> np.random.Generator:
+    """The random numbers of one sample in one condition."""
+    return np.random.Generator(np.random.Philox(key=[(seed << 32) + zlib.crc32(tag.encode()), key % 2**64]))
+
+
+def active(samples: Samples) -> npt.NDArray[np.bool_]:
+    """Which samples are of active speech: 20 ms frames within 30 dB of the loudest, shape of the samples.
+
+    Pauses do not count, so that a recording with long ones gets no softer noise than one without (the idea of ITU-T
+    P.56, with a fixed threshold). Of silence nothing is active.
+    """
+    if not len(samples):
+        return np.zeros(0, bool)
+    frames = -(-len(samples) // FRAME)
+    padded = np.zeros(frames * FRAME)
+    padded[: len(samples)] = samples
+    power = np.mean(padded.reshape(frames, FRAME) ** 2, axis=1)
+    loud = (power > 0) & (power >= power.max() * 10 ** (-ACTIVE_DB / 10))
+    return np.repeat(loud, FRAME)[: len(samples)]
+
+
+def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
+    """Power of the speech over power of the noise where the speech is active, in dB; nan without speech or noise."""
+    where = active(speech)
+    if not where.any():
+        return math.nan
+    clean = float(np.mean(speech[where].astype(np.float64) ** 2))
+    other = float(np.mean(np.asarray(noise, np.float64)[where] ** 2))
+    return 10 * math.log10(clean / other) if clean and other else math.nan
+
+
+def mixed(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> Samples:
+    """Speech and noise at this signal-to-noise ratio over active speech (:func:`snr_db`); as long as the speech.
+
+    Nothing is clipped: a mixture that would be too loud is made softer as a whole, which leaves the ratio. Silence
+    stays as it is. Raises LLaSOError where the noise is silent while the speech is active.
+    """
+    where = active(speech)
+    if not where.any():
+        return speech
+    clean = float(np.mean(speech[where].astype(np.float64) ** 2))
+    other = float(np.mean(np.asarray(noise, np.float64)[where] ** 2))
+    if other == 0:
+        raise LLaSOError("the noise is silent where the speech is not; use another recording")
+    total = speech + np.sqrt(clean / other / 10 ** (level_db / 10)) * np.asarray(noise, np.float64)
+    return np.asarray(total / max(1.0, float(np.abs(total).max())), np.float32)
+
+
+def shaped(speech: Samples, shape: Shape, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Stationary noise as long as the speech: white, pink (power falls as 1/f), or with the speech's own long-term
+    spectrum, which masks it most evenly."""
+    count = len(speech)
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    if shape == "pink":
+        spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+        spectrum[0] = 0
+    elif shape == "speech":
+        size = 512
+        padded = np.zeros(max(count, size))
+        padded[:count] = speech
+        frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 2] * np.hanning(size)
+        mean = np.sqrt(np.mean(np.abs(np.fft.rfft(frames, axis=1)) ** 2, axis=0)) + 1e-12
+        places = np.linspace(0, 1, len(spectrum))
+        spectrum *= np.interp(places, np.linspace(0, 1, len(mean)), mean)
+    elif shape != "white":
+        raise LLaSOError(f"noise {shape!r} is none of {', '.join(SHAPES)}")
+    return np.asarray(np.fft.irfft(spectrum, count))
+
+
+def stretch(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """``count`` samples of a recording from a drawn place on; a shorter one is repeated."""
+    if not len(noise):
+        raise LLaSOError("the noise has no samples")
+    start = int(rng.integers(len(noise)))
+    places = (start + np.arange(count)) % len(noise)
+    return np.asarray(noise[places], np.float64)
+
+
+def read_noise(path: str) -> Samples:
+    """A noise recording as samples. Raises AudioError."""
+    pcm, _ = limited.decode(path, max_duration_s=limited.MOST_S)
+    return audio.scaled(pcm)
+
+
+def noise_of(said: str) -> Shape | list[Samples]:
+    """A shape by its name, else the recordings of a file or folder in the order of their names. Raises LLaSOError."""
+    for shape in SHAPES:
+        if said == shape:
+            return shape
+    rows = storage.listing(said)  # of a file itself, with no path within it
+    paths = [storage.join(said, row["path"]) if row["path"] else said for row in rows]
+    found = [path for path in paths if extension(path) in audio.AUDIO_EXTENSIONS]
+    if not found:
+        raise LLaSOError(f"--noise {said}: neither one of {', '.join(SHAPES)} nor a file or folder of audio")
+    return [read_noise(path) for path in found]
+
+
+def reverberant(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:
+    """The samples in a room of this reverberation time: convolved with exponentially decaying noise (Polack's model).
+
+    The direct sound stays where it is and is as strong as all that follows it together. As loud and as long as before.
+    """
+    from scipy.signal import fftconvolve
+
+    if not len(samples) or time_s <= 0:
+        return samples
+    count = max(2, round(time_s * SAMPLE_RATE_HZ))
+    decay = np.exp(-3 * math.log(10) * np.arange(count) / count)  # 60 dB after T60
+    tail = rng.standard_normal(count) * decay
+    tail[0] = 0
+    tail /= np.sqrt(np.sum(tail**2))
+    tail[0] = 1
+    wet = fftconvolve(samples.astype(np.float64), tail)[: len(samples)]
+    loudness = np.sqrt(np.mean(samples.astype(np.float64) ** 2) / max(float(np.mean(wet**2)), 1e-30))
+    wet *= loudness
+    return np.asarray(wet / max(1.0, float(np.abs(wet).max())), np.float32)
+
+
+def band_limited(samples: Samples, low_hz: float, high_hz: float) -> Samples:
+    """Only what is between two frequencies: a Butterworth band-pass of order 8, without delay."""
+    from scipy.signal import butter, sosfiltfilt
+
+    if not 0 < low_hz < high_hz < SAMPLE_RATE_HZ / 2:
+        raise LLaSOError(
+            f"band {low_hz:g}-{high_hz:g}: frequencies lie in order between 0 and {SAMPLE_RATE_HZ // 2} Hz"
+        )
+    if len(samples) < 64:
+        return samples
+    filters = butter(4, (low_hz, high_hz), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
+    return np.asarray(sosfiltfilt(filters, samples.astype(np.float64), padlen=min(len(samples) - 1, 240)), np.float32)

@@ -1,0 +1,98 @@
+"""The sounds of rows for a person to hear: as the system heard them, found below a folder, decoded within limits, cut.
+
+Noise and other conditions are not stored: they are made again of the clean sound, from what the row says of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from llaso_data import audio
+from llaso_data.audio import Pcm, limited
+from llaso_data.errors import LLaSOError
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.predict import conditions
+from llaso_model.evaluate.predict.conditions import Condition, Samples
+from llaso_model.evaluate.rows import Row
+
+
+class Heard(NamedTuple):
+    """16 kHz mono samples, and whether they are the beginning of something longer."""
+
+    pcm: Pcm
+    cut: bool
+
+
+def place(root: str, name: str) -> tuple[str, str | None] | None:
+    """(file, member) of a row's audio: a path below ``root``, or ``TAR!MEMBER`` as rows of shards have it.
+
+    None where there is no such file, and where the path leads out of the folder.
+    """
+    for path, member in ((name, None), name.partition("!")[::2]):
+        whole = os.path.realpath(os.path.join(root, path))
+        if whole.startswith(os.path.realpath(root) + os.sep) and os.path.isfile(whole):
+            return whole, member or None
+    return None
+
+
+def heard(root: str, row: Prediction, most_s: float, recordings: Sequence[Samples] = ()) -> Heard | None:
+    """The first ``most_s`` of what the system heard; None where the row's audio is not below ``root``.
+
+    It is without the row's condition where that cannot be made again (:func:`unmade`). ``recordings`` are those of the
+    evaluation's noise. Raises AudioError, StoreError.
+    """
+    found = place(root, row.audio[0])
+    if found is None:
+        return None
+    made = _made(row, recordings)
+    if made is None and not row.span_s and not row.channels:
+        return Heard(*limited.beginning(*found, most_s))
+    start_s, end_s, *_ = (*(row.span_s or ()), None, None)
+    pcm, _ = limited.decode(*found, start_s, end_s, limited.MOST_S, row.channels)
+    if made is not None:  # of all of it: how loud the noise is depends on it
+        pcm = audio.to_int16(
+            made.apply(audio.scaled(pcm), conditions.key_of_question(row.id.removesuffix(f"@{made.tag}")))
+        )
+    most = round(most_s * audio.SAMPLE_RATE_HZ)
+    return Heard(pcm[:most], len(pcm) > most)
+
+
+def recordings_of(path: str, rows: Sequence[Row]) -> list[Samples]:
+    """The recordings of a file or folder. Raises LLaSOError where they are not those that rows were heard with."""
+    found = conditions.noise_of(path)
+    if isinstance(found, str) or not any(row.prediction.noise == conditions.name_of(found) for row in rows):
+        raise LLaSOError(f"--noise {path}: not the recordings that any of these answers was heard with")
+    return found
+
+
+def condition(row: Prediction) -> str | None:
+    """The condition that a model heard the row in, such as ``snr:5``, where its audio names the sound without it."""
+    return next((tag for tag in row.tags if row.id.endswith(f"@{tag}")), None)
+
+
+def unmade(row: Prediction, recordings: Sequence[Samples] = ()) -> str | None:
+    """Why the row's condition cannot be made again; None where it can, or there is none."""
+    if condition(row) is None or _made(row, recordings) is not None:
+        return None
+    if row.seed is None:
+        return "its line does not say how it was made"
+    return "it is of recorded noise; name the recordings with --noise, as for the evaluation"
+
+
+def name(row: Prediction) -> str:
+    """The row's audio, and in what condition and which part of it was heard."""
+    span = "–".join(f"{end:g}" for end in row.span_s or ())
+    channels = ", ".join(map(str, row.channels or ()))
+    parts = (row.audio[0], f"{span} s" if span else "", f"channel {channels}" if channels else "", condition(row) or "")
+    return ", ".join(filter(None, parts))
+
+
+def _made(row: Prediction, recordings: Sequence[Samples]) -> Condition | None:
+    tag = condition(row)
+    if tag is None or row.seed is None:
+        return None
+    shape = next((shape for shape in conditions.SHAPES if shape == row.noise), None)
+    recorded = recordings if recordings and row.noise == conditions.name_of(recordings) else None
+    return conditions.of_tag(tag, row.seed, shape or recorded)

@@ -1,0 +1,199 @@
+"""Ratings by people: which answers are rated, what was said, how far raters agree.
+
+A rater reads an answer, and hears it where there is sound, without knowing the system, and gives four marks of 1 to 5.
+All raters get the same items in the same random order, so that agreement can be measured from the start. Ratings stand
+in ``ratings/<rater>/ratings.json`` beside the scores, in a log as :mod:`llaso_data.report.worklog` keeps it: what was
+rated once stays, whatever is shown later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llaso_data.errors import LLaSOError
+from llaso_data.io import storage
+from llaso_data.records import digest
+from llaso_data.report import worklog
+from llaso_data.report.worklog import Entry, Log
+from llaso_model.evaluate.datasets.fields import is_broken, kind_of
+from llaso_model.evaluate.metrics.base import ratio
+from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.statistics import intervals
+
+ASPECTS = {
+    "accuracy": "Is what it says right?",
+    "following": "Does it do what was asked, in the form that was asked for?",
+    "naturalness": "Would a person put it like this?",
+    "robustness": "Does it cope with what is hard here: noise, accent, an unclear question?",
+}
+LOWEST, HIGHEST = 1, 5
+_FOLDER = "ratings"
+
+Ratings = dict[str, dict[str, int]]
+"""Aspect to 1 … 5, by item."""
+
+
+def draw(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
+    """`items` rows, spread over systems and sets in turn, in an order that says nothing of either.
+
+    A pure function of the rows' ids and the seed: every rater gets the same.
+    """
+    pools: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: _ticket(row, seed)):
+        pools.setdefault((row.prediction.set, row.prediction.system), []).append(row)
+    found: list[Row] = []
+    turn = 0
+    order = sorted(pools, key=lambda key: digest("pool", seed, *key))
+    while len(found) < min(items, len(rows)):
+        for key in order:
+            if turn < len(pools[key]) and len(found) < items:
+                found.append(pools[key][turn])
+        turn += 1
+    return sorted(found, key=lambda row: digest("order", seed, item_id(row)))
+
+
+def item_id(row: Row) -> str:
+    """A name for a row that does not give its system away."""
+    one = row.prediction
+    return digest("rated", one.system, one.set, one.id, one.answer, length=16)
+
+
+def _ticket(row: Row, seed: int) -> str:
+    return digest("rate", seed, item_id(row))
+
+
+def at_work(folder: str, rater: str) -> AbstractContextManager[Log]:
+    """The rater's log, for :func:`say`. Raises LockedError where the name is in use, LLaSOError where it is none."""
+    return worklog.at_work(storage.join(folder, _FOLDER), KIND, rater, {})
+
+
+def say(log: Log, item: str, system: str, rating: Mapping[str, int]) -> None:
+    """Adds a rating; without aspects it takes the item's rating back. It is on the disk when this returns."""
+    log.add([{"item": item, "system": system, "rating": dict(rating) or None, "at": worklog.now()}])
+
+
+def read(folder: str, rater: str) -> Ratings:
+    """What a rater said so far, of whatever was shown. Raises LLaSOError for a damaged file."""
+    return _standing(everyone(folder).get(worklog.clean_name(rater, KIND), []))[0]
+
+
+def everyone(folder: str) -> dict[str, list[Entry]]:
+    """Every rater's log, in the order of names. Raises LLaSOError for a damaged file.
+
+    ``ratings/<rater>.json``, as earlier versions wrote it, counts as what a rater said first. It is never changed.
+    """
+    base = storage.join(folder, _FOLDER)
+    logs = worklog.everyone(base, KIND)
+    for row in storage.listing(base):
+        if "/" not in row["path"] and row["path"].endswith(".json"):
+            rater, early = worklog.load(storage.join(base, row["path"]), _EARLY)
+            logs[rater] = worklog.merged(early, logs.get(rater, []))
+    return dict(sorted(logs.items()))
+
+
+def _standing(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
+    """(the ratings that stand, the system of each item)."""
+    kept = [entry for entry in worklog.last(log, "item") if entry["rating"] is not None]
+    return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, int]:
+    """The aspects of a rating. Raises LLaSOError for a value that is none of 1 to 5."""
+    found = {}
+    for aspect, value in given.items():
+        if aspect not in ASPECTS or type(value) is not int or not LOWEST <= value <= HIGHEST:
+            raise LLaSOError(
+                f"a rating is {LOWEST} to {HIGHEST} for one of {', '.join(ASPECTS)}; got {aspect}: {value}"
+            )
+        found[aspect] = value
+    return found
+
+
+def results(folders: Sequence[str]) -> dict[str, Any] | None:
+    """Means by system and aspect with intervals (items resampled), and Krippendorff's alpha; None without ratings.
+
+    A rater is one person in all folders, and what they said of an item counts once: the last of it.
+    """
+    logs: dict[str, list[Entry]] = {}
+    for folder in folders:
+        for rater, log in everyone(folder).items():
+            logs[rater] = worklog.merged(logs.get(rater, []), log)
+    said: list[tuple[str, Ratings]] = []
+    systems: dict[str, str] = {}
+    for rater, log in sorted(logs.items()):
+        ratings, own = _standing(log)
+        if ratings:
+            said.append((rater, ratings))
+            systems |= own
+    if not said:
+        return None
+    return {
+        "raters": [{"name": rater, "items": len(ratings)} for rater, ratings in said],
+        "items": len(systems),
+        "aspects": {aspect: _aspect(aspect, [ratings for _, ratings in said], systems) for aspect in ASPECTS},
+    }
+
+
+def _aspect(aspect: str, said: Sequence[Ratings], systems: Mapping[str, str]) -> dict[str, Any]:
+    figures = {}
+    for system in sorted(set(systems.values())):
+        stats = [
+            (float(ratings[item][aspect]), 1.0, item)
+            for ratings in said
+            for item in ratings
+            if systems.get(item) == system and aspect in ratings[item]
+        ]
+        if stats:
+            sums = np.asarray([one[:2] for one in stats])
+            figure, _ = intervals.figure(sums, ratio, [one[2] for one in stats], f"{aspect} {system}")
+            figures[system] = {
+                "value": round(figure.value, 4),
+                "low": round(figure.low, 4) if np.isfinite(figure.low) else None,
+                "high": round(figure.high, 4) if np.isfinite(figure.high) else None,
+                "ratings": len(stats),
+            }
+    return {"says": ASPECTS[aspect], "systems": figures, "alpha": alpha(aspect, said)}
+
+
+def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
+    """Krippendorff's ordinal alpha of the raters (Krippendorff 2011); None where there is nothing to compare.
+
+    1 is full agreement, 0 what chance would give.
+    """
+    import krippendorff
+
+    items = sorted({item for ratings in said for item in ratings if aspect in ratings[item]})
+    table = np.asarray([[float(ratings.get(item, {}).get(aspect, np.nan)) for item in items] for ratings in said])
+    if len(said) < 2 or not items or not np.any(np.sum(np.isfinite(table), axis=0) > 1):
+        return None
+    pairable = table[:, np.sum(np.isfinite(table), axis=0) > 1]
+    if len(np.unique(pairable[np.isfinite(pairable)])) < 2:
+        return None  # all said the same: there is no disagreement that chance could explain
+    return round(float(krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")), 4)
+
+
+def _entry(entry: Entry) -> Entry:
+    rating = entry["rating"]
+    kept = None if rating is None else checked(rating)
+    return {**{key: _words(entry, key) for key in ("item", "system")}, "rating": kept, "at": _words(entry, "at")}
+
+
+def _words(entry: Entry, key: str) -> str:
+    value = entry[key]
+    if not isinstance(value, str) or is_broken(value):
+        raise ValueError(f"{key} is {kind_of(value)}; it should be text")
+    return value
+
+
+def _early_entry(entry: Entry) -> Entry:
+    rating = checked({name: value for name, value in entry.items() if name in ASPECTS})
+    return _entry({**entry, "rating": rating, "at": ""})
+
+
+KIND = worklog.Kind("llaso-ratings", 2, "rater", "ratings", "ratings", _entry)
+_EARLY = replace(KIND, version=1, check=_early_entry)

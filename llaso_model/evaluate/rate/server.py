@@ -1,0 +1,121 @@
+"""The rating page on loopback. A rating is on the disk before it is confirmed."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llaso_data import audio
+from llaso_data.errors import LLaSOError
+from llaso_data.report import page as pages
+from llaso_data.report.served import Json, Served
+from llaso_data.report.worklog import Log, Roster
+from llaso_model.evaluate.predict import sounds
+from llaso_model.evaluate.predict.conditions import Samples
+from llaso_model.evaluate.rate import ratings as rate
+from llaso_model.evaluate.rows import Row
+
+MOST_S = 600.0
+"""How much of a clip is sent; of a longer one the page says that it is the beginning."""
+
+
+class RateServer(Served):
+    """Serves the items of one draw to any number of raters."""
+
+    command = "llaso-model rate"
+
+    def __init__(
+        self,
+        folder: str,
+        items: Sequence[Row],
+        audio_root: str | None = None,
+        port: int = 0,
+        recordings: Sequence[Samples] = (),
+    ) -> None:
+        """``recordings`` are those of the evaluation's noise. Raises LLaSOError where the port is taken."""
+        self.folder = folder
+        self.items = list(items)
+        self.audio_root = audio_root
+        self.recordings = recordings
+        self._rows = {rate.item_id(row): row for row in self.items}
+        self._lock = threading.Lock()
+        self._raters = Roster(rate.KIND, lambda name: rate.at_work(folder, name))
+        super().__init__(port=port)
+
+    def close(self) -> None:
+        self._raters.close()
+
+    def page(self) -> tuple[str, str]:
+        own = __package__
+        scripts = [pages.joined("js", "asking") + pages.asset("rate.js", own)]
+        policy = pages.policy(scripts, "connect-src 'self'")
+        html = pages.render(
+            "rate.html.j2",
+            scripts,
+            package=own,
+            css=pages.asset("common.css") + pages.asset("rate.css", own),
+            policy=policy,
+            aspects=rate.ASPECTS,
+            count=len(self.items),
+            payload=pages.as_json({"aspects": list(rate.ASPECTS), "items": [self._shown(row) for row in self.items]}),
+        )
+        return html, policy
+
+    def gets(self) -> Mapping[str, Callable[[str], Json]]:
+        return {"sound": self.sound}
+
+    def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], Json]]:
+        return {"begin": self.begin, "rate": self.say}
+
+    def begin(self, request: Mapping[str, Any]) -> Json:
+        """What a rater said so far of the items that are shown."""
+        name = self._rater(request).name
+        ratings = rate.read(self.folder, name)
+        return {"rater": name, "ratings": {item: given for item, given in ratings.items() if item in self._rows}}
+
+    def _rater(self, request: Mapping[str, Any]) -> Log:
+        name = request.get("rater")
+        if not isinstance(name, str):
+            raise LLaSOError("a rater has a name")
+        return self._raters.of(name)
+
+    def say(self, request: Mapping[str, Any]) -> Json:
+        """Saves a rating of one item; no aspects takes it back."""
+        item = str(request.get("item"))
+        if item not in self._rows:
+            raise LLaSOError("no such item")
+        rating = request.get("rating") or {}
+        if not isinstance(rating, dict):
+            raise LLaSOError("a rating is an object")
+        given = rate.checked(rating)
+        log = self._rater(request)
+        with self._lock:
+            rate.say(log, item, self._rows[item].prediction.system, given)
+        return {"saved": item}
+
+    def sound(self, item: str) -> Json:
+        """The item's sound: Ogg Opus as base64, its seconds, whether it is cut. Raises LLaSOError for none."""
+        row = self._rows.get(item)
+        if row is None or self.audio_root is None or not row.prediction.audio:
+            raise LLaSOError("no such sound")
+        one = row.prediction
+        found = self.decoder.submit(sounds.heard, self.audio_root, one, MOST_S, self.recordings).result()
+        if found is None:
+            raise LLaSOError(f"{one.audio[0]}: no such file below {self.audio_root}")
+        opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
+        return {"opus": opus, "seconds": round(len(found.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": found.cut}
+
+    def _shown(self, row: Row) -> Json:
+        """An item without its system, and without what was extracted: raters judge the answer."""
+        one = row.prediction
+        return {
+            "id": rate.item_id(row),
+            "prompt": one.prompt,
+            "reference": one.reference,
+            "answer": one.answer,
+            "sound": self.audio_root is not None and bool(one.audio),
+            "condition": sounds.condition(one),
+            "unmade": sounds.unmade(one, self.recordings),
+        }

@@ -1,0 +1,107 @@
+"""What ``llaso-model score`` prints: the overall score, tasks by systems, and how closed questions were answered.
+
+No figure is ever cut: systems that do not fit beside each other come in further tables, and names are folded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llaso_model.evaluate.extract.labels import KINDS
+from llaso_model.evaluate.statistics import unjudged
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Line = tuple[str, list[str]]
+"""What a line of the table is called, and its cell of every system."""
+
+_BESIDE = 3  # what a column takes beside its text: a border and two spaces
+_WIDEST_NAME = 30  # of a system, where it is not folded
+_NARROWEST = 8  # of the column that says what a line is
+
+
+def print_scores(said: dict[str, Any], out: str) -> None:
+    """Prints a table of the scores in ``scores.json``'s form."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for line in [*said.get("remarks", []), *said.get("notes", []), *unjudged.lines(said)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    heading = f"{said['rows']:,} answers: scores out of 100, with 95 % intervals"
+    console.print(Text(heading, "italic"), soft_wrap=True)
+    _print(console, said["systems"], _sections(said))
+    for skipped in said["skipped"]:
+        console.print(f"not scored: {skipped}", markup=False, soft_wrap=True)
+    console.print(f"written to {out}; see it with: llaso-model report {out}", markup=False, soft_wrap=True)
+
+
+def _sections(said: dict[str, Any]) -> list[list[Line]]:
+    systems, overall, tasks = said["systems"], said["overall"], said["tasks"]
+    by_task = [(one["title"], [_cell(one["scores"].get(system)) for system in systems]) for one in tasks]
+    in_all = []
+    if overall["common_tasks"]:
+        name = f"Overall, {len(overall['common_tasks'])} common tasks"
+        in_all.append((name, [_cell(overall["common"].get(system)) for system in systems]))
+    if len(overall["common_tasks"]) < len(tasks):
+        name = f"Overall, all {len(tasks)} tasks"
+        in_all.append((name, [_cell(overall["all"].get(system)) for system in systems]))
+    counts = [said["abstention"][system] for system in systems]
+    closed = [
+        (f"closed answers: {kind}", [_share(count[kind], sum(count.values())) for count in counts]) for kind in KINDS
+    ]
+    return [by_task, in_all, closed]
+
+
+def _print(console: Console, systems: list[str], sections: list[list[Line]]) -> None:
+    """Tables of as many systems as fit; where not one fits, a table that is wider than the terminal."""
+    from rich.cells import cell_len
+    from rich.console import Console
+
+    lines = [line for section in sections for line in section]
+    figures = [max(cell_len(cells[i]) for _, cells in lines) for i in range(len(systems))]
+    widths = [
+        max(figure, min(cell_len(name), _WIDEST_NAME if len(systems) == 1 else figure))
+        for figure, name in zip(figures, systems, strict=True)
+    ]
+    label = max(cell_len(name) for name, _ in lines)
+    room = console.width - 1
+    label = max(_NARROWEST, min(label, room - _BESIDE - max(widths) - _BESIDE))
+    at = 0
+    while at < len(systems):
+        left, end = room - label - _BESIDE, at
+        while end < len(systems) and (end == at or widths[end] + _BESIDE <= left):
+            left -= widths[end] + _BESIDE
+            end += 1
+        table = _table(systems[at:end], widths[at:end], label, [[(n, c[at:end]) for n, c in s] for s in sections])
+        needed = room - left + 1
+        (console if needed <= console.width else Console(width=needed)).print(table)
+        at = end
+
+
+def _table(systems: list[str], widths: list[int], label: int, sections: list[list[Line]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    table.add_column("", width=label, overflow="fold")
+    for system, width in zip(systems, widths, strict=True):  # as text: a name in brackets is no markup
+        table.add_column(Text(system, overflow="fold"), justify="right", width=width, overflow="fold")
+    for section in sections:
+        for name, cells in section:
+            table.add_row(Text(name, overflow="fold"), *(Text(cell, no_wrap=True) for cell in cells))
+        table.add_section()
+    return table
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "–"
+    value = f"{100 * figure['value']:.1f}"
+    return value if figure["low"] is None else f"{value} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+
+
+def _share(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %" if total else "–"

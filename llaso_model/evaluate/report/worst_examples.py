@@ -1,0 +1,122 @@
+"""The worst rows of every set and system as a report shows them: texts cut, differences marked, sound where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from llaso_data import audio
+from llaso_data.errors import LLaSOError
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.predict import sounds as sounds_of
+from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.statistics.subgroups import as_they_are
+
+LONGEST = 700  # characters of a text that are shown
+SOUND_BYTES = 6_000_000  # of a report, as base64; a page should stay easy to mail
+SOUND_S = 30.0
+_COMPARED = ("transcript", "phonemes")
+
+Piece = tuple[str, str]
+"""(operation, words): "=" in both, "-" in the reference only, "+" in the answer only."""
+
+
+def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
+    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids.
+
+    Rows of noise and other conditions are left out, as they are of a set's score.
+    """
+    grouped: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
+    return {
+        name: {
+            system: sorted(some, key=lambda row: (-badness(row), row.prediction.id))[:each]
+            for system, some in as_they_are(grouped[name]).items()
+        }
+        for name in tasks.sets
+        if name in grouped
+    }
+
+
+def badness(row: Row) -> float:
+    """How bad a row is: by the judge where there is one, else as it was scored."""
+    judged = row.stats.get("judge")
+    return row.badness if judged is None or "rouge_l" not in row.stats else 5 - judged[0] + row.badness / 10
+
+
+def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
+    """A row as the report's page has it; empty values are left out."""
+    one = row.prediction
+    kind = tasks.sets[one.set].kind
+    said: dict[str, Any] = {
+        "id": one.id,
+        "prompt": cut(one.prompt, 240),
+        "reference": cut(one.reference),
+        "answer": cut(one.answer),
+        "said": row.said,
+        "given": cut(row.given, 240) if kind != "open" else "",
+        "wanted": cut(row.wanted, 240) if kind != "open" else "",
+        "audio": sounds_of.name(one) if one.audio else "",
+        "judge": row.stats["judge"][0] if "judge" in row.stats else None,
+        "diff": list(differences(row.wanted, row.given)) if kind in _COMPARED else [],
+    }
+    return {name: value for name, value in said.items() if value not in ("", None, [])}
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The text, or its beginning with an ellipsis."""
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def differences(wanted: str, given: str) -> Iterator[Piece]:
+    """Two texts as pieces of words that are in both, in the first only, in the second only."""
+    from rapidfuzz.distance import Levenshtein
+
+    first, second = wanted.split()[:200], given.split()[:200]
+    for equal, group in groupby(Levenshtein.opcodes(first, second), key=lambda op: op.tag == "equal"):
+        ops = list(group)  # a substitution beside an insertion is one difference
+        gone = " ".join(first[ops[0].src_start : ops[-1].src_end])
+        come = " ".join(second[ops[0].dest_start : ops[-1].dest_end])
+        if equal:
+            yield "=", gone
+        else:
+            yield from ((mark, words) for mark, words in (("-", gone), ("+", come)) if words)
+
+
+def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
+    """Opus as base64 by the audio's name, of the shown rows whose file is under `root`, until there is enough.
+
+    Sets take turns, so that each has some. What is not there, cannot be decoded, or was heard with
+    recorded noise, is left out.
+    """
+    if root is None:
+        return {}
+    found: dict[str, str] = {}
+    spent = 0
+    depth = max((len(rows) for by in shown.values() for rows in by.values()), default=0)
+    for rank in range(depth):
+        for by in shown.values():
+            for rows in by.values():
+                one = rows[rank].prediction if rank < len(rows) else None
+                if one is None or not one.audio or sounds_of.name(one) in found or spent > SOUND_BYTES:
+                    continue
+                opus = _opus(root, one)
+                if opus is not None:
+                    found[sounds_of.name(one)] = opus
+                    spent += len(opus)
+    return found
+
+
+def _opus(root: str, row: Prediction) -> str | None:
+    import base64
+
+    if sounds_of.unmade(row) is not None:
+        return None
+    try:
+        found = sounds_of.heard(root, row, SOUND_S)
+    except (LLaSOError, OSError):
+        return None
+    return None if found is None else base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")

@@ -1,0 +1,280 @@
+"""How sure a figure is: bootstrap intervals over clusters, randomisation tests, and corrections for many of them.
+
+A metric is a function of the sum of its rows' statistics (an error count and a length, say). So a resample is a
+weighted sum, and all resamples of a metric are one matrix product.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_model.evaluate.metrics.base import Array, Value
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+LEAST_CLUSTERS = 10
+"""Fewer do not show how much clusters differ: rows are resampled instead, and the figure says so."""
+
+_DRAWS = 2000  # of a randomisation test at least, and at a time
+_ENOUGH = 50  # draws that differ as much as what was seen: p is known well, and is not small
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A value with its interval: (low, high) of ``CONFIDENCE``, NaN where there is none; of how many rows and clusters.
+
+    ``few`` says that there are fewer than :data:`LEAST_CLUSTERS` clusters, and that the interval is over rows.
+    """
+
+    value: float
+    low: float
+    high: float
+    rows: int
+    clusters: int
+    few: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A set of rows that two systems answered: statistics by unit of the first and second, both (units, k).
+
+    ``score`` maps sums of statistics to the set's score, ``weight`` is the set's in a mean over several.
+    """
+
+    name: str
+    first: Array
+    second: Array
+    score: Value
+    weight: float = 1.0
+
+
+def summed(stats: Array, clusters: Sequence[Hashable] | None = None) -> Array:
+    """The statistics (rows, k) summed by cluster, (clusters, k), in the order of first appearance.
+
+    Rows of one speaker are not independent: what is resampled is the speaker.
+    """
+    if clusters is None:
+        return np.asarray(stats, np.float64)
+    numbers: dict[Hashable, int] = {}
+    index = np.fromiter((numbers.setdefault(name, len(numbers)) for name in clusters), np.int64, len(stats))
+    if len(numbers) == len(stats):
+        return np.asarray(stats, np.float64)
+    columns = [np.bincount(index, weights=column, minlength=len(numbers)) for column in stats.T]
+    return np.stack(columns, axis=1)
+
+
+def replicates(sums: Array, value: Value, name: str = "", seed: int = 0, count: int = RESAMPLES) -> Array:
+    """Values (count,) of bootstrap resamples of the clusters (Efron 1979): as many as there are, with replacement.
+
+    The draw depends on `seed`, `name` and the number of clusters only: systems that answered the same rows of a set
+    are resampled alike, so their replicates are paired.
+    """
+    return value(_weights(len(sums), name, seed, count) @ sums)
+
+
+@lru_cache(maxsize=4)  # a set's metrics and systems are measured one behind another, with the same draw
+def _weights(clusters: int, name: str, seed: int, count: int) -> Array:
+    """How often each cluster is in each resample, (count, clusters)."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
+    drawn = rng.integers(0, clusters, (count, clusters)) + clusters * np.arange(count)[:, None]
+    return np.bincount(drawn.ravel(), minlength=count * clusters).reshape(count, clusters).astype(np.float64)
+
+
+def units(stats: Array, clusters: Sequence[Hashable] | None = None) -> tuple[Array, int]:
+    """What is resampled and exchanged: (statistics by unit (units, k), how many clusters there are).
+
+    A unit is a cluster, or a row where there are fewer than :data:`LEAST_CLUSTERS`: with 2 clusters a 95 % interval
+    holds the truth in 60 % of cases.
+    """
+    sums = summed(stats, clusters)
+    return (sums if len(sums) >= LEAST_CLUSTERS else np.asarray(stats, np.float64)), len(sums)
+
+
+@lru_cache(maxsize=4)
+def _swaps(count: int, name: str, seed: int, chunk: int) -> Array:
+    """Which of ``count`` units change places between two systems, (draws, count) of 0 and 1."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(f"{name} swaps {chunk}".encode())]))
+    return rng.integers(0, 2, (_DRAWS, count)).astype(np.float64)
+
+
+def interval(values: Array, clusters: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The expanded percentile interval of replicates.
+
+    The plain percentile interval is too narrow for few clusters: it forgets that the spread is estimated, and that a
+    resample's spread is (n - 1)/n of the sample's. Its quantiles are moved out as Student's t demands: Hesterberg,
+    "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), "expanded percentile".
+    """
+    from scipy import stats
+
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return float("nan"), float("nan")
+    if clusters < 2:
+        return float("nan"), float("nan")
+    half = (1 - confidence) / 2
+    tail = stats.norm.cdf(np.sqrt(clusters / (clusters - 1)) * stats.t.ppf(half, clusters - 1))
+    low, high = np.quantile(finite, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def share_interval(successes: float, total: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a proportion (Biometrika 26, 1934), for where no resample differs.
+
+    A hundred right answers of a hundred do not mean that the share is 1 for sure.
+    """
+    from scipy import stats
+
+    half = (1 - confidence) / 2
+    low = 0.0 if successes <= 0 else float(stats.beta.ppf(half, successes, total - successes + 1))
+    high = 1.0 if successes >= total else float(stats.beta.ppf(1 - half, successes + 1, total - successes))
+    return low, high
+
+
+def figure(
+    stats: Array,
+    value: Value,
+    clusters: Sequence[Hashable] | None = None,
+    name: str = "",
+    seed: int = 0,
+    limits: tuple[float, float] | None = None,
+) -> tuple[Figure, Array]:
+    """A metric of rows with its interval, and the replicates.
+
+    Where no resample differs and all rows are as good, or as bad, as can be, so is the share of rows that would be:
+    its exact interval (:func:`share_interval`) bounds the metric, scaled to its limits. Rows that are all alike
+    elsewhere do not say how far another would be, and there is no interval.
+
+    Args:
+        stats: Statistics of the rows, (rows, k).
+        value: The metric's value of their sum.
+        clusters: What each row belongs to; None: every row stands alone.
+        name: Of the draw: equal names and sizes are resampled alike.
+        seed: Of the draw.
+        limits: The lowest and highest value that a row can have; (0, 1) of a share.
+
+    Returns:
+        The figure, and the values (RESAMPLES,) of the resamples.
+    """
+    sums, found = units(stats, clusters)
+    whole = float(value(sums.sum(axis=0)))
+    few = found < LEAST_CLUSTERS
+    if not len(sums) or not np.isfinite(whole):
+        nothing = np.full(RESAMPLES, np.nan)
+        return Figure(whole, float("nan"), float("nan"), len(stats), found, few), nothing
+    values = replicates(sums, value, name, seed)
+    low, high = interval(values, len(sums))
+    if not low < high:
+        low, high = _at_a_limit(whole, len(sums), limits)
+    return Figure(whole, low, high, len(stats), found, few), values
+
+
+def _at_a_limit(whole: float, count: int, limits: tuple[float, float] | None) -> tuple[float, float]:
+    if limits is None or whole not in limits:
+        return float("nan"), float("nan")
+    least, most = limits
+    ends = share_interval(count if whole == most else 0, count)
+    return least + ends[0] * (most - least), least + ends[1] * (most - least)
+
+
+def combined(parts: Sequence[tuple[Figure, float]]) -> tuple[float, float, float]:
+    """(value, low, high) of a weighted sum of independent figures.
+
+    The ends come from the distance of each figure's own ends ("MOVER": Zou and Donner, Statistics in Medicine 27,
+    2008), so that one figure alone keeps its interval, and a part that did not vary still counts as unsure. NaN ends
+    where a part has none.
+    """
+    value = sum(weight * one.value for one, weight in parts)
+    below = sum((weight * (one.value - one.low)) ** 2 for one, weight in parts)
+    above = sum((weight * (one.high - one.value)) ** 2 for one, weight in parts)
+    return value, value - float(np.sqrt(below)), value + float(np.sqrt(above))
+
+
+def randomisation_p(parts: Sequence[Paired], seed: int = 0, comparisons: int = 1) -> float:
+    """Two-sided p of the paired randomisation test of two systems, of the weighted sum of their scores on some sets.
+
+    Under the null hypothesis a unit's answers could as well be the other system's (Noreen 1989; Yeh 2000 for metrics
+    that are no means). The observed difference is one of the draws, so p is never 0. The smallest p is small enough
+    to be significant among `comparisons` after Holm's correction; a p that is not small takes fewer draws (Besag and
+    Clifford, Biometrika 78, 1991).
+    """
+
+    def difference(moved: Sequence[Array]) -> Array:
+        scores = [
+            part.weight * (part.score(part.first.sum(axis=0) + some) - part.score(part.second.sum(axis=0) - some))
+            for part, some in zip(parts, moved, strict=True)
+        ]
+        return np.asarray(np.sum(scores, axis=0))
+
+    seen = abs(float(difference([np.zeros(part.first.shape[1]) for part in parts])))
+    most = max(_DRAWS, 40 * comparisons)
+    as_far = drawn = 0
+    while drawn < most and (as_far < _ENOUGH or not drawn):
+        moved = [
+            _swaps(len(part.first), part.name, seed, drawn // _DRAWS) @ (part.second - part.first) for part in parts
+        ]
+        # What is no number is no evidence either.
+        as_far += int(np.sum(~(np.abs(difference(moved)) < seen - 1e-12)))
+        drawn += _DRAWS
+    return (1 + as_far) / (drawn + 1)
+
+
+def gap_p(sums: Array, groups: Sequence[Hashable], value: Value, name: str = "", seed: int = 0) -> float:
+    """p of the gap between the best and the worst group: how often it is as wide when groups are dealt at random.
+
+    Which two groups lie furthest apart is seen only afterwards, so their difference has no honest interval; the test
+    of the maximum minus the minimum under permutation of the labels looks at all groups alike (Good, "Permutation,
+    Parametric and Bootstrap Tests of Hypotheses", 2005). Draws with the very same gap, frequent where groups are small
+    and answers right or wrong, count half (Lancaster's mid-p, JASA 56, 1961): else alarms are rarer than 5 %.
+
+    Args:
+        sums: Statistics by unit, (units, k).
+        groups: The group of each unit.
+        value: The metric's value of summed statistics.
+        name: Of the draw.
+        seed: Of the draw.
+
+    Returns:
+        p, never 0; NaN where there are fewer than two groups.
+    """
+    numbers: dict[Hashable, int] = {}
+    labels = np.fromiter((numbers.setdefault(one, len(numbers)) for one in groups), np.int64, len(sums))
+    if len(numbers) < 2:
+        return float("nan")
+    seen = float(_gaps(labels[None], sums, value, len(numbers))[0])
+    rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(f"{name} groups".encode())]))
+    wider = same = drawn = 0
+    while drawn < _DRAWS and wider < _ENOUGH:
+        dealt = rng.permuted(np.tile(labels, (_DRAWS // 8, 1)), axis=1)
+        gaps = _gaps(dealt, sums, value, len(numbers))
+        alike = np.abs(gaps - seen) <= 1e-12
+        same += int(np.sum(alike))
+        wider += int(np.sum(~(gaps < seen) & ~alike))
+        drawn += len(dealt)
+    return (wider + (1 + same) / 2) / (drawn + 1)
+
+
+def _gaps(labels: npt.NDArray[np.int64], sums: Array, value: Value, groups: int) -> Array:
+    """The highest minus the lowest value of the groups, (draws,), of labels (draws, units)."""
+    draws = len(labels)
+    places = (labels + groups * np.arange(draws)[:, None]).ravel()
+    columns = [np.bincount(places, np.tile(column, draws), draws * groups) for column in sums.T]
+    values = value(np.stack(columns, axis=1)).reshape(draws, groups)
+    gaps: Array = values.max(axis=1) - values.min(axis=1)
+    return gaps
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values adjusted for how many they are (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    most = 0.0
+    for rank, i in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = most
+    return adjusted

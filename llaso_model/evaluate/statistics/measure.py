@@ -1,0 +1,94 @@
+"""Figures of scored rows: a metric with its interval, and what a set's score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llaso_model.evaluate.datasets.tasks import Set
+from llaso_model.evaluate.metrics import quantities
+from llaso_model.evaluate.metrics.base import Array, Metric, Value
+from llaso_model.evaluate.rows import JUDGED, METRICS, Row, stats_of
+from llaso_model.evaluate.statistics import intervals
+from llaso_model.evaluate.statistics.intervals import Figure
+
+Normal = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A set's rows of one system, its primary metric normalised, and the normalised score of summed statistics."""
+
+    name: str
+    rows: list[Row]
+    metric: Metric
+    normal: Figure
+    score: Value
+
+
+def clusters_of(rows: Sequence[Row]) -> list[str]:
+    """What is resampled together: the speaker where known, else the row alone."""
+    return [
+        f"speaker {row.prediction.speaker}" if row.prediction.speaker else f"row {row.prediction.id}" for row in rows
+    ]
+
+
+def primary_of(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
+    """The metric that a set's score is made of: of open answers the judge's, over the rows that it judged.
+
+    ROUGE-L stands in where nothing of some system was judged: it has what all systems have.
+    """
+    if declared.kind == "open" and all(any("judge" in row.stats for row in rows) for rows in by_system.values()):
+        return JUDGED
+    usual = METRICS[declared.kind][0]
+    wants_refusal = all(row.prediction.expected == "refusal" for rows in by_system.values() for row in rows)
+    return METRICS["refusal"][0] if wants_refusal else usual
+
+
+def normaliser(metric: Metric, declared: Set) -> Normal:
+    """The function that takes a metric's value to 0 … 1."""
+    if metric is quantities.MAE:
+        limits = declared.range or (0.0, 1.0)
+        return lambda value: quantities.normalised_mae(np.asarray(value), limits)
+    assert metric.normalised is not None
+    return metric.normalised
+
+
+def formula(metric: Metric, declared: Set) -> str:
+    """How a set's normalised score comes of its primary metric, in words."""
+    if metric is quantities.MAE and declared.range is not None:
+        low, high = declared.range
+        return f"1 − MAE / {high - low:g}; no number is charged the worst error within {low:g} … {high:g}"
+    return metric.formula
+
+
+def measured(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple[Figure, Array] | None:
+    """A metric of rows with its interval and replicates; None where no row has its statistics."""
+    stats, there = stats_of(rows, metric.name)
+    if not there:
+        return None
+    clusters = clusters_of([rows[i] for i in there])
+    return intervals.figure(stats, metric.value, clusters, name, seed, metric.limits)
+
+
+def as_json(figure: Figure) -> dict[str, Any]:
+    """A figure with its digits cut to what an interval of it can carry; what is no number is null.
+
+    ``few_clusters`` is there, and true, where the interval is over rows because there are too few clusters.
+    """
+    return {
+        "value": number(figure.value),
+        "low": number(figure.low),
+        "high": number(figure.high),
+        "rows": figure.rows,
+        "clusters": figure.clusters,
+        **({"few_clusters": True} if figure.few else {}),
+    }
+
+
+def number(value: float) -> float | None:
+    """Six decimals; null where it is no number."""
+    return round(float(value), 6) if np.isfinite(value) else None

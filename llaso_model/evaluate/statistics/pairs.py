@@ -1,0 +1,100 @@
+"""Every two systems compared: paired by row, resampled by speaker, p values adjusted for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.metrics.base import Array
+from llaso_model.evaluate.rows import stats_of
+from llaso_model.evaluate.statistics import intervals
+from llaso_model.evaluate.statistics.intervals import Paired
+from llaso_model.evaluate.statistics.measure import Scored, clusters_of, number
+
+
+def pairs(
+    systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]], seed: int
+) -> list[dict[str, Any]]:
+    """Every two systems on every set and task, by the paired randomisation test over the rows that all answered.
+
+    p values are adjusted by Holm's method within what they are compared on, and each test draws often enough for its
+    p to be significant among as many.
+    """
+    found: list[dict[str, Any]] = []
+    for name, by in scored.items():
+        found += _compared("set", name, systems, [by], seed)
+    for name in tasks.tasks:
+        sets = [by for set_, by in scored.items() if tasks.sets[set_].task == name]
+        if sets:
+            found += _compared("task", name, systems, sets, seed)
+    return found
+
+
+def _compared(
+    on: str, name: str, systems: Sequence[str], sets: Sequence[Mapping[str, Scored]], seed: int
+) -> list[dict[str, Any]]:
+    there = [system for system in systems if all(system in by for by in sets)]
+    chosen = list(combinations(there, 2))
+    made = [one for pair in chosen if (one := _pair(on, name, *pair, sets, seed, len(chosen))) is not None]
+    adjusted = intervals.holm([pair["p"] for pair in made])
+    return [{**pair, "p": round(pair["p"], 6), "p_holm": round(p, 6)} for pair, p in zip(made, adjusted, strict=True)]
+
+
+def _pair(
+    on: str,
+    name: str,
+    first: str,
+    second: str,
+    sets: Sequence[Mapping[str, Scored]],
+    seed: int,
+    comparisons: int,
+) -> dict[str, Any] | None:
+    """A set is compared by its metric, a task by the normalised scores of its sets, weighted by their rows.
+
+    None where a set has no row with the metric of both systems: a judge may have rated other answers of each.
+    """
+    units = [_units(by[first], by[second]) for by in sets]
+    rows = [count for _, _, count in units]
+    if not all(rows):
+        return None
+    parts = [
+        Paired(by[first].name, *pair[:2], by[first].metric.value if on == "set" else by[first].score, count / sum(rows))
+        for by, pair, count in zip(sets, units, rows, strict=True)
+    ]
+    seen = sum(p.weight * float(p.score(p.first.sum(axis=0)) - p.score(p.second.sum(axis=0))) for p in parts)
+    drawn = np.sum([part.weight * _differences(part, seed) for part in parts], axis=0)
+    low, high = intervals.interval(drawn, sum(len(part.first) for part in parts))
+    if not low < high:  # all alike: no resample says how far others would differ
+        low = high = float("nan")
+    return {
+        "on": on,
+        "name": name,
+        "first": first,
+        "second": second,
+        "metric": sets[0][first].metric.name if on == "set" else "score",
+        "difference": number(seen),
+        "low": number(low),
+        "high": number(high),
+        "p": intervals.randomisation_p(parts, seed, comparisons),
+        "rows": sum(rows),
+    }
+
+
+def _units(one: Scored, other: Scored) -> tuple[Array, Array, int]:
+    """Statistics by unit of both systems, and of how many rows: those that have them in both."""
+    (stats, there), (other_stats, other_there) = (stats_of(scored.rows, scored.metric.name) for scored in (one, other))
+    both = sorted(set(there) & set(other_there))
+    clusters = clusters_of([one.rows[i] for i in both])
+    first = intervals.units(stats[np.isin(there, both)], clusters)[0]
+    return first, intervals.units(other_stats[np.isin(other_there, both)], clusters)[0], len(both)
+
+
+def _differences(part: Paired, seed: int) -> Array:
+    """The first system's score minus the second's in every resample of the units; both are resampled alike."""
+    first, second = (intervals.replicates(sums, part.score, part.name, seed) for sums in (part.first, part.second))
+    difference: Array = first - second
+    return difference

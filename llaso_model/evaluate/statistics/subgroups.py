@@ -1,0 +1,128 @@
+"""Which rows are compared, and slices of a set: by language, by the speaker's properties, by tag."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.metrics.base import Array, Metric
+from llaso_model.evaluate.predict import conditions
+from llaso_model.evaluate.rows import Row, stats_of
+from llaso_model.evaluate.statistics import intervals
+from llaso_model.evaluate.statistics.measure import as_json, clusters_of, measured, number, primary_of
+
+LEAST_IN_SLICE = 20  # rows; fewer say nothing of a group
+
+
+def as_they_are(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """A set's rows that no condition changed; all of them where there are no such."""
+    found = {
+        system: kept
+        for system, rows in by_system.items()
+        if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
+    }
+    return found or by_system
+
+
+def in_common(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Of every system the rows that all of them answered, in one order; a system alone keeps all of its rows."""
+    ids = set.intersection(*({row.prediction.id for row in rows} for rows in by_system.values()))
+    return {
+        system: sorted((row for row in rows if row.prediction.id in ids), key=lambda row: row.prediction.id)
+        for system, rows in by_system.items()
+    }
+
+
+def _is_condition(tag: str) -> bool:
+    return tag.partition(":")[0] in conditions.KINDS
+
+
+def slices(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:
+    """The primary metric by language and by the speaker's properties, and the gap between the best and worst group."""
+    found = []
+    for group in ("language", "gender", "age", "accent"):
+        values: dict[str, dict[str, list[Row]]] = {}
+        for system, rows in by_system.items():
+            for row in rows:
+                value = _group_value(row, group)
+                if value is not None:
+                    values.setdefault(value, {}).setdefault(system, []).append(row)
+        large = {v: by for v, by in values.items() if max(len(rows) for rows in by.values()) >= LEAST_IN_SLICE}
+        if len(large) < 2:
+            continue
+        figures: dict[str, dict[str, Any]] = {value: {} for value in large}
+        gaps: dict[str, Any] = {}
+        for system in by_system:
+            for value, by in large.items():
+                one = measured(by.get(system, []), metric, f"{name} {group} {value}", seed)
+                if one is not None:
+                    figures[value][system] = as_json(one[0])
+            own = {value: by[system] for value, by in large.items() if _is_defined(figures[value].get(system))}
+            gaps[system] = _gap(own, metric, f"{name} {group}", seed)
+        found.append({"group": group, "values": dict(sorted(figures.items())), "gaps": gaps})
+    return found
+
+
+def _is_defined(figure: Mapping[str, Any] | None) -> bool:
+    return figure is not None and figure["value"] is not None
+
+
+def _gap(groups: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> dict[str, Any] | None:
+    """The highest minus the lowest value, of which group to which, and its p (:func:`intervals.gap_p`)."""
+    if len(groups) < 2:
+        return None
+    parts: list[Array] = []
+    clusters: list[tuple[str, str]] = []
+    for value, rows in groups.items():
+        stats, there = stats_of(rows, metric.name)
+        parts.append(stats)
+        clusters += [(value, cluster) for cluster in clusters_of([rows[i] for i in there])]
+    sums, found = intervals.units(np.concatenate(parts), clusters)
+    labels = [value for value, _ in (dict.fromkeys(clusters) if len(sums) == found else clusters)]
+    values = {value: float(metric.value(own.sum(axis=0))) for value, own in zip(groups, parts, strict=True)}
+    high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    return {
+        "from": low,
+        "to": high,
+        "value": number(values[high] - values[low]),
+        "p": number(intervals.gap_p(sums, labels, metric.value, name, seed)),
+    }
+
+
+def _group_value(row: Row, group: str) -> str | None:
+    if group == "language":
+        return row.prediction.language
+    value = row.prediction.groups.get(group)
+    if value is None or not value.strip():
+        return None
+    if group == "age" and re.fullmatch(r"[0-9]{1,3}", value.strip()):
+        decade = int(value) // 10 * 10
+        return f"{decade}–{decade + 9}"
+    return value.strip().lower()
+
+
+def tagged(
+    systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]], seed: int
+) -> list[dict[str, Any]]:
+    """The primary metric by set and tag, and of modalities: what the layers of generalisation and robustness show."""
+    found = []
+    for name, by in grouped.items():
+        primary = primary_of(tasks.sets[name], by)
+        tags: dict[str, dict[str, list[Row]]] = {}
+        for system, rows in by.items():
+            for row in rows:
+                for tag in row.prediction.tags:
+                    tags.setdefault(tag, {}).setdefault(system, []).append(row)
+        for tag, answered in tags.items():
+            some = in_common(answered)
+            figures = {
+                system: as_json(one[0])
+                for system in systems
+                if system in some and (one := measured(some[system], primary, f"{name} {tag}", seed)) is not None
+            }
+            found.append({"set": name, "tag": tag, "metric": primary.name, "figures": figures})
+    return found

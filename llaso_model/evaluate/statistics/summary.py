@@ -1,0 +1,291 @@
+"""From scored rows to figures: sets, tasks and the overall score with intervals, pairs of systems, slices, abstention.
+
+Everything is a pure function of the rows, the tasks and the seed, and the result is plain JSON.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.extract.labels import KINDS
+from llaso_model.evaluate.metrics import classes
+from llaso_model.evaluate.metrics.base import Metric, Value
+from llaso_model.evaluate.rows import JUDGED, METRICS, Row, class_names, stats_of
+from llaso_model.evaluate.statistics import intervals, unjudged
+from llaso_model.evaluate.statistics.intervals import Figure
+from llaso_model.evaluate.statistics.measure import (
+    Normal,
+    Scored,
+    as_json,
+    formula,
+    measured,
+    normaliser,
+    number,
+    primary_of,
+)
+from llaso_model.evaluate.statistics.pairs import pairs
+from llaso_model.evaluate.statistics.subgroups import as_they_are, in_common, slices, tagged
+
+_NAMED = 3  # sets that a note names
+
+OVERALL_FORMULA = (
+    "The overall score is the mean over tasks. A task's score is the mean of its sets' normalised scores, each "
+    "weighted by its rows. Normalised: accuracy and F1 as they are; error rates max(0, 1 − rate); mean absolute errors "
+    "1 − MAE / (highest − lowest possible number), an answer without a number charged the worst error; a judge's "
+    "score (score − 1) / 4 over the answers that it judged, and ROUGE-L F1 where nothing of some system was judged."
+)
+
+
+def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = False) -> dict[str, Any]:
+    """All figures of scored rows as JSON.
+
+    Systems are compared on the rows of a set that all of them answered; ``missing`` says how many others there are,
+    and who lacks them. Where a set has rows that were heard as they are, those alone are its score; rows of noise and
+    other conditions count under their tags. ``asked`` says that a judge was asked about all open answers.
+    """
+    systems = list(dict.fromkeys(row.prediction.system for row in rows))
+    grouped: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
+    answered = {name: as_they_are(grouped[name]) for name in tasks.sets if name in grouped}
+    plain = {name: by for name, all_ in answered.items() if any((by := in_common(all_)).values())}
+    scored: dict[str, dict[str, Scored]] = {}
+    sets = []
+    for name, by in plain.items():
+        said, found = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
+        sets.append(said)
+        if said["normalised"]:
+            scored[name] = found
+    task_scores, overall = _tasks(systems, tasks, scored)
+    missing = {name: lacks for name, by in answered.items() if (lacks := _missing(by))}
+    return {
+        "systems": systems,
+        "rows": len(rows),
+        "missing": missing,
+        "notes": [*_lacking(systems, missing), *_undefined(sets, plain), *_unsure(sets)],
+        "unjudged": unjudged.found(rows, sets, asked),
+        "sets": sets,
+        "tasks": task_scores,
+        "overall": overall,
+        "pairs": pairs(systems, tasks, scored, seed),
+        "abstention": _abstention(systems, tasks, plain),
+        "tags": tagged(systems, tasks, grouped, seed),
+    }
+
+
+def _missing(by_system: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
+    """Of a set that not all systems answered alike: rows that any did, that all did, and who lacks how many."""
+    ids = {system: {row.prediction.id for row in rows} for system, rows in by_system.items()}
+    all_ = set.union(*ids.values())
+    lacks = {system: len(all_ - own) for system, own in ids.items() if len(own) < len(all_)}
+    return {"rows": len(all_), "common": len(set.intersection(*ids.values())), "lacks": lacks} if lacks else None
+
+
+def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line on every system that lacks rows which another answered, and on every set without a row in common."""
+    lines = []
+    for system in systems:
+        sets = {name: one["lacks"][system] for name, one in missing.items() if system in one["lacks"]}
+        if sets:
+            named = [f"{name} {count:,} of {missing[name]['rows']:,}" for name, count in list(sets.items())[:_NAMED]]
+            more = f", and {len(sets) - _NAMED} sets more" if len(sets) > _NAMED else ""
+            lines.append(
+                f"{system} lacks {sum(sets.values()):,} answers that others gave ({', '.join(named)}{more}): "
+                "all systems are compared on the rows that all of them answered"
+            )
+    apart = [name for name, one in missing.items() if not one["common"]]
+    return [*lines, *(f"{name}: no row that all systems answered, so it counts in no score" for name in apart)]
+
+
+def _undefined(sets: Sequence[Mapping[str, Any]], plain: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
+    """A line on every set without a score, and on references that nothing can be measured against."""
+    lines = []
+    for one in sets:
+        name, by = one["name"], plain[one["name"]]
+        if not one["normalised"]:
+            lines.append(
+                f"{name}: its {_title(one['primary'])} is undefined, because no reference has anything to measure an "
+                "answer against; it counts in no score"
+            )
+        elif one["primary"] == "rouge_l" and (without := _without(by, one["primary"])):
+            lines.append(f"{name}: {without:,} references have no words; the answers to them are not measured")
+    return lines
+
+
+def _without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
+    """How many rows that ask for an answer have no statistics of a metric."""
+    asked = ([row for row in rows if row.prediction.expected != "refusal"] for rows in by_system.values())
+    return max(sum(metric not in row.stats for row in rows) for rows in asked)
+
+
+def _title(metric: str) -> str:
+    """How a metric is called."""
+    return next(one.title for group in (*METRICS.values(), (JUDGED,)) for one in group if one.name == metric)
+
+
+def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line on every set with too few speakers (or rows) to say how much they differ."""
+    lines = []
+    for one in sets:
+        figures = [by[one["primary"]] for by in one["metrics"].values() if one["normalised"] and one["primary"] in by]
+        if few := min((figure["clusters"] for figure in figures if figure.get("few_clusters")), default=0):
+            lines.append(f"{one['name']}: {few} cluster{'s' if few != 1 else ''}: too few; its intervals are over rows")
+    return lines
+
+
+def _set(
+    name: str, tasks: Tasks, by_system: Mapping[str, list[Row]], seed: int
+) -> tuple[dict[str, Any], dict[str, Scored]]:
+    declared = tasks.sets[name]
+    primary = primary_of(declared, by_system)
+    normal = normaliser(primary, declared)
+    found: dict[str, Scored] = {}
+    metrics: dict[str, dict[str, Any]] = {}
+    listed = dict.fromkeys((primary, *METRICS[declared.kind], JUDGED, *METRICS["refusal"]))
+    for system, rows in by_system.items():
+        metrics[system] = {}
+        for metric in listed:
+            one = measured(rows, metric, name, seed)
+            if one is None:
+                continue
+            metrics[system][metric.name] = as_json(one[0])
+            if metric is primary:
+                found[system] = _scored(name, rows, metric, one[0], normal)
+    if len(found) < len(by_system) or not all(np.isfinite(one.normal.value) for one in found.values()):
+        found = {}  # of nothing there is no score: neither 0 nor that of some systems alone
+    groups = slices(by_system, primary, name, seed)
+    labels = class_names(declared, tasks)
+    return {
+        "name": name,
+        "task": declared.task,
+        "kind": declared.kind,
+        "unit": declared.unit,
+        "primary": primary.name,
+        "formula": formula(primary, declared),
+        "rows": max(len(rows) for rows in by_system.values()),
+        "clustered": any(row.prediction.speaker for rows in by_system.values() for row in rows),
+        "metrics": metrics,
+        "normalised": {system: as_json(one.normal) for system, one in found.items()},
+        "said": {system: _said(rows) for system, rows in by_system.items()},
+        "errors": {system: _error_kinds(rows) for system, rows in by_system.items()},
+        "labels": list(labels),
+        "confusion": {system: _confusion(rows, labels) for system, rows in by_system.items()} if labels else {},
+        "risk_coverage": {system: curve for system, rows in by_system.items() if (curve := _risk(rows))},
+        "slices": groups,
+    }, found
+
+
+def _scored(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normal) -> Scored:
+    ends = sorted(float(normal(np.asarray(end))) for end in (figure.low, figure.high))
+    value = float(normal(np.asarray(figure.value)))
+    score: Value = lambda sums: normal(metric.value(sums))  # noqa: E731
+    return Scored(name, rows, metric, replace(figure, value=value, low=ends[0], high=ends[1]), score)
+
+
+def _tasks(
+    systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Scores of tasks and overall; a system has a task where it answered all of the task's sets that any one did."""
+    made: list[dict[str, Any]] = []
+    values: dict[str, dict[str, list[tuple[Figure, float]]]] = {}
+    for name, task in tasks.tasks.items():
+        sets = {set_: by for set_, by in scored.items() if tasks.sets[set_].task == name}
+        if not sets:
+            continue
+        values[name] = {
+            system: _weighted([by[system] for by in sets.values()])
+            for system in systems
+            if all(system in by for by in sets.values())
+        }
+        made.append(
+            {
+                "name": name,
+                "title": task.title,
+                "short": task.short,
+                "group": task.group,
+                "layer": task.layer,
+                "sets": list(sets),
+                "rows": sum(max(len(one.rows) for one in by.values()) for by in sets.values()),
+                "scores": {system: _as_figure(parts) for system, parts in values[name].items()},
+            }
+        )
+    common = [name for name, by in values.items() if all(system in by for system in systems)]
+    overall: dict[str, Any] = {"formula": OVERALL_FORMULA, "common_tasks": common, "common": {}, "all": {}, "tasks": {}}
+    for system in systems:
+        own = [name for name in values if system in values[name]]
+        overall["tasks"][system] = own
+        if common:
+            overall["common"][system] = _as_figure(_mean([values[name][system] for name in common]))
+        if len(own) == len(values):
+            overall["all"][system] = _as_figure(_mean([values[name][system] for name in own]))
+    return made, overall
+
+
+def _weighted(parts: Sequence[Scored]) -> list[tuple[Figure, float]]:
+    """The sets of a task, each weighted by its rows."""
+    total = sum(len(part.rows) for part in parts)
+    return [(part.normal, len(part.rows) / total) for part in parts]
+
+
+def _mean(tasks: Sequence[list[tuple[Figure, float]]]) -> list[tuple[Figure, float]]:
+    return [(figure, weight / len(tasks)) for parts in tasks for figure, weight in parts]
+
+
+def _as_figure(parts: list[tuple[Figure, float]]) -> dict[str, Any]:
+    value, low, high = intervals.combined(parts)
+    return {"value": number(value), "low": number(low), "high": number(high)}
+
+
+def _said(rows: Sequence[Row]) -> dict[str, int]:
+    counts = Counter(row.said for row in rows)
+    return {kind: counts[kind] for kind in KINDS}
+
+
+def _error_kinds(rows: Sequence[Row]) -> dict[str, int]:
+    """Substitutions, deletions, insertions and length in words or segments, where the set has such errors."""
+    for name in ("wer", "per"):
+        stats, there = stats_of(rows, name)
+        if there and stats.shape[1] == 4:
+            return dict(zip(("sub", "del", "ins", "length"), map(int, stats.sum(axis=0)), strict=True))
+    return {}
+
+
+def _confusion(rows: Sequence[Row], labels: Sequence[str]) -> list[list[int]]:
+    number = {label: i for i, label in enumerate(labels)}
+    pairs = [
+        (number[row.wanted], number.get(row.given, -1) if row.said == "one" else -1)
+        for row in rows
+        if row.wanted in number
+    ]
+    return classes.confusion([a for a, _ in pairs], [b for _, b in pairs], len(labels)).tolist()  # type: ignore[no-any-return]
+
+
+def _risk(rows: Sequence[Row]) -> list[list[float]]:
+    """The risk–coverage curve: by confidence where the system gives it, else the one point of all that it answered."""
+    asked = [row for row in rows if "coverage" in row.stats and "accuracy_answered" in row.stats]
+    answered = [row for row in asked if row.said == "one"]
+    if not answered:
+        return []
+    sure = [1.0 if row.prediction.confidence is None else row.prediction.confidence for row in answered]
+    right = [row.badness == 0 for row in answered]
+    return [[round(x, 4), round(y, 4)] for x, y in classes.risk_coverage(sure, right, len(asked))]
+
+
+def _abstention(
+    systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]]
+) -> dict[str, dict[str, int]]:
+    """How the answers to all closed questions split, by system."""
+    found: dict[str, dict[str, int]] = {system: dict.fromkeys(KINDS, 0) for system in systems}
+    for name, by in grouped.items():
+        if tasks.sets[name].kind in ("label", "number"):
+            for system, rows in by.items():
+                for row in rows:
+                    if row.prediction.expected != "refusal":
+                        found[system][row.said] += 1
+    return found
