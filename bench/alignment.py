@@ -23,6 +23,7 @@ from alignment_peers import Aligner, Times, peers
 from alignment_sets import Set, joined_clips, joined_digits, joined_prompts, labelled
 
 from llaso_data.align import bidirectional
+from llaso_data.whisper.clips import Clip
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
 from llaso_data.demo.exact import Truth
@@ -120,7 +121,7 @@ def ours(whisper: Whisper, packed: bool) -> Aligner:
             (encoded,) = whisper.decoder.read(whisper.engine.encode([assemble(window, pcm)]))
             states.update({slot.clip: encoded[slot.frames] for slot in window.slots})
         clips = [
-            bidirectional.Clip(truth.pcm, states[i], states[i], truth.text, truth.language)
+            Clip(truth.pcm, states[i], states[i], truth.text, truth.language)
             for i, truth in enumerate(truths)
         ]
         found: list[Times] = []

@@ -16,6 +16,7 @@ import torch
 from faults import AUDIO_FAULTS, cut, seeded
 
 from llaso_data import audio
+from llaso_data.align.scorer import Scorer
 from llaso_data.asr.listen import Heard, Listen
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
@@ -156,7 +157,7 @@ class _Keep(Listen):
     """Listens, and keeps each clip's states instead of scoring a text over them."""
 
     def __init__(self, whisper: Whisper, asr: Asr, align: Align, words: bool) -> None:
-        super().__init__(whisper, asr, align)
+        super().__init__(whisper, asr, Scorer(whisper.decoder, align))
         self._words = words
         self._contexts: dict[int, EncoderStates] = {}
 

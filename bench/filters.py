@@ -27,7 +27,7 @@ import torch
 from fault_corpus import CLEAN, FOREIGN, Case, english, hear_all
 from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
-from llaso_data.align.bidirectional import Clip, backward
+from llaso_data.align.bidirectional import backward
 from llaso_data.align.likelihood import ratios
 from llaso_data.asr.listen import disputed
 from llaso_data.demo import assets, weights
@@ -39,6 +39,7 @@ from llaso_data.pipeline.judge import rules
 from llaso_data.recipe import Asr, Judge, LanguageModel, Run
 from llaso_data.records import Utterance, from_table, rounded, to_table
 from llaso_data.text import normalize
+from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.load import load
 from llaso_data.whisper.teacher_forcing import Decoder, Forced

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import Backward, Clip, as_spoken, backward, word_logprobs
+from llaso_data.align.bidirectional import as_spoken, backward, word_logprobs
 from llaso_data.recipe import Align
+from llaso_data.whisper.clips import Backward, Clip
 from llaso_data.whisper.load import Whisper
 from tests import conftest
 from tests.whispers import named, own_frames, pcm, states, whisper

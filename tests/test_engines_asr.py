@@ -15,11 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import Clip, backward
+from llaso_data.align.bidirectional import backward
 from llaso_data.errors import LLaSOError
 from llaso_data.io.hub import weights, weights_digest
 from llaso_data.recipe import Align, Asr, Run
 from llaso_data.text import wer
+from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.engine import MAX_NEW_TOKENS
 from llaso_data.whisper.load import Whisper, converted, load, resolve
 from tests import conftest

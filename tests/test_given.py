@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.align.given import deal
+from llaso_data.asr.given import deal
 
 STORY = (
     "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: "

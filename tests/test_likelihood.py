@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llaso_data.align.bidirectional import Clip
 from llaso_data.align.likelihood import ratios
+from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.load import Whisper
 from tests import conftest
 from tests.test_bidirectional import heard

@@ -10,7 +10,7 @@ import pytest
 
 from llaso_data import text
 from llaso_data.align.differences import rewrite
-from llaso_data.align.given import deal
+from llaso_data.asr.given import deal
 from llaso_data.asr.texts import after_hearing
 from llaso_data.filters.text_scores import score_text
 from llaso_data.records import GIVEN, Source, Utterance

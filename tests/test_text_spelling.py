@@ -6,7 +6,7 @@ import pytest
 
 from llaso_data import text
 from llaso_data.align.bidirectional import as_spoken
-from llaso_data.align.given import deal
+from llaso_data.asr.given import deal
 from llaso_data.text.characters import APOSTROPHES
 from llaso_data.text.markup import clean
 from llaso_model.evaluate.metrics import errors

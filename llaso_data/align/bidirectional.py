@@ -22,7 +22,7 @@ from llaso_data.align.words import states as states_of
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 from llaso_data.text.characters import plain_apostrophes
-from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.clips import Backward, Clip
 from llaso_data.whisper.teacher_forcing import Decoder, Forced
 from llaso_data.whisper.tokenizer import MAX_POSITIONS, Vocabulary
 from llaso_data.whisper.windows import FRAME_S
@@ -36,27 +36,6 @@ _SHARPNESS = 4.0  # of the weights that the mean over paths is taken with
 _MEAN_FROM_BEST = 3  # frames that the mean may lie from the best path
 _LATE_S = 0.025  # how much later than labelled by hand the path's borders are
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """What the backward passes need of one utterance."""
-
-    pcm: NDArray[np.int16]
-    states: EncoderStates  # the clip's own slice, which words are aligned to
-    context: EncoderStates  # the same with silence around it, which the text is scored over
-    text: str
-    language: str
-
-
-@dataclass(frozen=True, slots=True)
-class Backward:
-    """Scores and words of one clip; ``words`` is empty where the text cannot be laid over the audio."""
-
-    words: tuple[Word, ...]
-    min_word_logprob: float | None
-    mean_word_logprob: float | None
-    eot_logprob: float | None
 
 
 @dataclass(frozen=True, slots=True)

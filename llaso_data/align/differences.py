@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llaso_data.align.given import spoken_words
 from llaso_data.text import compared, is_spaced, normalize
+from llaso_data.text.spoken import spoken_words
 
 # Rows of full stops and dashes that stand apart are how a writer marks a pause; a symbol may be what is said.
 _PAUSE = re.compile(r"\.{2,}|…|(?<!\S)[,;:–—-]+(?!\S)")

@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from llaso_data.align.bidirectional import Clip, as_spoken, end_logprob, to_the_end, with_end
+from llaso_data.align.bidirectional import as_spoken, end_logprob, to_the_end, with_end
 from llaso_data.align.differences import Rewritten, rewrite
+from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.teacher_forcing import Decoder, Forced
 from llaso_data.whisper.tokenizer import MAX_POSITIONS
 

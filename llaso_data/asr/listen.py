@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import Clip, backward
-from llaso_data.align.likelihood import ratios
 from llaso_data.asr import texts, untold
 from llaso_data.asr.split import Part, split
 from llaso_data.audio import SAMPLE_RATE_HZ
@@ -29,6 +27,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.languages import language
 from llaso_data.records import ASR, GIVEN, Utterance, failed
 from llaso_data.text import cer, compression_ratio, letters, normalize
+from llaso_data.whisper.clips import Clip, TextScorer
 from llaso_data.whisper.encoder_states import EncoderStates, joined
 from llaso_data.whisper.engine import Decoded
 from llaso_data.whisper.load import Whisper
@@ -38,7 +37,7 @@ from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, S
 if TYPE_CHECKING:
     import torch
 
-    from llaso_data.recipe import Align, Asr, Segment
+    from llaso_data.recipe import Asr, Segment
 
 # A share of a packed window is doubtful, and its clip decoded again, beyond any of these: once more packed, in other
 # company and with more silence between, which settles nine of ten, and then alone.
@@ -97,11 +96,11 @@ R = TypeVar("R")
 class Listen:
     """A stage: utterances and their PCM in, the same utterances with what Whisper says of them out."""
 
-    def __init__(self, whisper: Whisper, asr: Asr, align: Align, segment: Segment | None = None) -> None:
+    def __init__(self, whisper: Whisper, asr: Asr, scorer: TextScorer, segment: Segment | None = None) -> None:
         """``segment``: how recordings were cut, where any were; the silence that was kept around segments counts."""
         self._whisper = whisper
         self._asr = asr
-        self._align = align
+        self._scorer = scorer
         self._silence: EncoderStates | None = None
         self._pool = ThreadPoolExecutor(whisper.threads, initializer=_one_thread) if whisper.threads > 1 else None
         self._batch_size = asr.batch_size or (_BATCH_CPU if whisper.device == "cpu" else _BATCH_GPU)
@@ -335,7 +334,7 @@ class Listen:
             [self._whisper.vocabulary.prompt(languages[w]) for w in spoken],
             [[*decoded[w].tokens, self._whisper.vocabulary.end] for w in spoken],
             [states[w] for w in spoken],
-            heads=self._align.heads,
+            heads=self._scorer.heads,
         )
         return dict(zip(spoken, forced, strict=True))
 
@@ -398,7 +397,7 @@ class Listen:
 
         def work(windows: list[Window]) -> None:
             states = self._encode(windows, audio).windows
-            for i, words in untold.words(self._whisper.decoder, results, windows, states, audio, self._align):
+            for i, words in untold.words(self._scorer, results, windows, states, audio):
                 results[i] = dataclasses.replace(results[i], words=words)
 
         spoken = [i for i in clips if results[i].text]
@@ -419,8 +418,8 @@ class Listen:
             for i in spoken
         ]
         heard_texts = [results[i].hypothesis if results[i].text_origin == GIVEN else None for i in spoken]
-        compared = ratios(self._whisper.decoder, clips, heard_texts)
-        for i, found, llr in zip(spoken, backward(self._whisper.decoder, clips, self._align), compared, strict=True):
+        compared = self._scorer.compare(clips, heard_texts)
+        for i, found, llr in zip(spoken, self._scorer.align(clips), compared, strict=True):
             scores = dataclasses.replace(
                 results[i].scores,
                 min_word_logprob=found.min_word_logprob,

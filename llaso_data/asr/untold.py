@@ -13,11 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import Clip, backward
-from llaso_data.recipe import Align
 from llaso_data.records import GIVEN, Utterance, Word
+from llaso_data.whisper.clips import Clip, TextScorer
 from llaso_data.whisper.encoder_states import EncoderStates
-from llaso_data.whisper.teacher_forcing import Decoder
 from llaso_data.whisper.windows import Window
 
 UNJUDGED = "unjudged"
@@ -36,27 +34,25 @@ def marked(utterance: Utterance) -> Utterance:
 
 
 def words(
-    decoder: Decoder,
+    scorer: TextScorer,
     utterances: Sequence[Utterance],
     windows: Sequence[Window],
     states: Sequence[EncoderStates],
     audio: Mapping[int, NDArray[np.int16]],
-    settings: Align,
 ) -> Iterator[tuple[int, tuple[Word, ...]]]:
     """(number of the clip, its words with their times) of windows with one clip each.
 
     Args:
-        decoder: Of the Whisper whose ``states`` these are.
+        scorer: With the decoder of the Whisper whose ``states`` these are.
         utterances: All of the block; windows name them by number.
         windows: Each with one slot.
         states: The encoder's, of each window.
         audio: 16 kHz mono samples by number.
-        settings: How words are aligned.
     """
     slots = [window.slots[0] for window in windows]
     clips = [
         Clip(audio[s.clip], own[s.frames], own, utterances[s.clip].text or "", utterances[s.clip].language or "")
         for s, own in zip(slots, states, strict=True)
     ]
-    for slot, found in zip(slots, backward(decoder, clips, settings), strict=True):
+    for slot, found in zip(slots, scorer.align(clips), strict=True):
         yield slot.clip, tuple(dataclasses.replace(word, logprob=None) for word in found.words)

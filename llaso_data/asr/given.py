@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from llaso_data.text import normalize, word_spans
 from llaso_data.text.numbers import equal_runs
-
-_CLOSING = "!?;:.,…»)]”"  # may stand apart from the word that it closes, as in French
+from llaso_data.text.spoken import spoken_words
 
 
 @dataclass(slots=True)
@@ -76,20 +74,6 @@ def spans_of(
         agreed = found is not None and found.matched > 0 and found.agrees(min_matched)
         parts.append((spans[found.first][0], spans[found.last - 1][1]) if found and agreed else None)
     return parts
-
-
-def spoken_words(text: str, language: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """Spans and normalised forms of the words that can be heard; punctuation that stands apart joins its word."""
-    spans: list[tuple[int, int]] = []
-    forms: list[str] = []
-    for a, b in word_spans(text, language):
-        form = normalize(text[a:b], language)
-        if form:
-            spans.append((a, b))
-            forms.append(form)
-        elif spans and all(character in _CLOSING for character in text[a:b]):
-            spans[-1] = (spans[-1][0], b)
-    return spans, forms
 
 
 def _spread(stretches: dict[int, _Stretch], segments: int, words: int, min_matched: float) -> None:

@@ -13,8 +13,8 @@ from functools import cache
 
 import regex
 
-from llaso_data.align.given import spoken_words
 from llaso_data.text.markup import Cleaned, Editing
+from llaso_data.text.spoken import spoken_words
 
 _MOST_CHARACTERS = 40
 

@@ -1,0 +1,29 @@
+"""The scorer of texts that transcription is given: backward passes, likelihood ratios and word times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from llaso_data.align.bidirectional import backward
+from llaso_data.align.likelihood import ratios
+from llaso_data.whisper.clips import Backward, Clip
+from llaso_data.whisper.teacher_forcing import Decoder
+
+if TYPE_CHECKING:
+    from llaso_data.recipe import Align
+
+
+class Scorer:
+    """Scores and aligns with one decoder; see :class:`llaso_data.whisper.clips.TextScorer`."""
+
+    def __init__(self, decoder: Decoder, settings: Align) -> None:
+        self._decoder = decoder
+        self._settings = settings
+        self.heads = settings.heads
+
+    def align(self, clips: Sequence[Clip]) -> list[Backward]:
+        return backward(self._decoder, clips, self._settings)
+
+    def compare(self, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:
+        return ratios(self._decoder, clips, hypotheses)

@@ -1,0 +1,21 @@
+"""The words of a text that can be heard."""
+
+from __future__ import annotations
+
+from llaso_data.text import normalize, word_spans
+
+_CLOSING = "!?;:.,…»)]”"  # may stand apart from the word that it closes, as in French
+
+
+def spoken_words(text: str, language: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Spans and normalised forms of the words that can be heard; punctuation that stands apart joins its word."""
+    spans: list[tuple[int, int]] = []
+    forms: list[str] = []
+    for a, b in word_spans(text, language):
+        form = normalize(text[a:b], language)
+        if form:
+            spans.append((a, b))
+            forms.append(form)
+        elif spans and all(character in _CLOSING for character in text[a:b]):
+            spans[-1] = (spans[-1][0], b)
+    return spans, forms
