@@ -23,11 +23,11 @@ from alignment_peers import Aligner, Times, peers
 from alignment_sets import Set, joined_clips, joined_digits, joined_prompts, labelled
 
 from llaso_data.align import bidirectional
-from llaso_data.whisper.clips import Clip
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
 from llaso_data.demo.exact import Truth
 from llaso_data.recipe import Align, Asr, Run
+from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.load import Whisper, load
 from llaso_data.whisper.windows import assemble, pack
@@ -120,10 +120,7 @@ def ours(whisper: Whisper, packed: bool) -> Aligner:
         for window in pack([len(pcm[i]) for i in pcm], [truth.language for truth in truths], 0.6, packed):
             (encoded,) = whisper.decoder.read(whisper.engine.encode([assemble(window, pcm)]))
             states.update({slot.clip: encoded[slot.frames] for slot in window.slots})
-        clips = [
-            Clip(truth.pcm, states[i], states[i], truth.text, truth.language)
-            for i, truth in enumerate(truths)
-        ]
+        clips = [Clip(truth.pcm, states[i], states[i], truth.text, truth.language) for i, truth in enumerate(truths)]
         found: list[Times] = []
         for truth, result in zip(truths, bidirectional.backward(whisper.decoder, clips, Align()), strict=True):
             times: Times = [(word.start_s, word.end_s) for word in result.words]

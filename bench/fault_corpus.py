@@ -17,7 +17,7 @@ from faults import AUDIO_FAULTS, cut, seeded
 
 from llaso_data import audio
 from llaso_data.align.scorer import Scorer
-from llaso_data.asr.listen import Heard, Listen
+from llaso_data.asr.transcribe import Transcriber, Transcription
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
 from llaso_data.filters.border_level import border_level
@@ -153,7 +153,7 @@ def _cut(case: Case, at_end: bool) -> Pcm | None:
     return cut(case.pair.name, case.pair.pcm, case.utterance.words, at_end)
 
 
-class _Keep(Listen):
+class _Keep(Transcriber):
     """Listens, and keeps each clip's states instead of scoring a text over them."""
 
     def __init__(self, whisper: Whisper, asr: Asr, align: Align, words: bool) -> None:
@@ -169,7 +169,7 @@ class _Keep(Listen):
         ]
 
     def _backward(
-        self, results: list[Utterance], indices: Sequence[int], audio: dict[int, Pcm], heard: dict[int, Heard]
+        self, results: list[Utterance], indices: Sequence[int], audio: dict[int, Pcm], heard: dict[int, Transcription]
     ) -> None:
         self._contexts.update({i: heard[i].context.bare() for i in indices})
         if self._words:

@@ -5,7 +5,7 @@
 English prompts with transcripts, one fault at a time (``bench/faults.py``). The corpus is heard twice, packed (with
 15 % of the clips' audio cut and some in another language between the clean ones) and one clip per window. Thresholds
 are fitted on the clips of one half of the texts and everything is reported on the other. What was heard and what was
-scored stays in the folder; a second call fits again in seconds. A packed clip's disputed text is judged by the scores
+scored stays in the folder; a second call fits again in seconds. A packed text that is in doubt is judged by the scores
 of the clip heard alone, as the pipeline would. ``--language-model`` adds SmolLM2-135M.
 """
 
@@ -29,7 +29,7 @@ from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
 from llaso_data.align.bidirectional import backward
 from llaso_data.align.likelihood import ratios
-from llaso_data.asr.listen import disputed
+from llaso_data.asr.transcribe import needs_redecoding
 from llaso_data.demo import assets, weights
 from llaso_data.filters import borders, columns
 from llaso_data.filters.language_model import LanguageModelStage
@@ -141,7 +141,7 @@ def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
 
 
 def judged_as(utterances: Sequence[Utterance], known: pa.Table) -> list[int]:
-    """The row that is judged for each: of a disputed one in a packed corpus that of the same pair heard alone."""
+    """The row that is judged for each: of one in doubt in a packed corpus that of the same pair heard alone."""
     packed, faults = known["packed"].to_pylist(), known["fault"].to_pylist()
     # The audio of another language may be the same prompt in two of them; their lengths differ.
     lengths = [one.duration_s for one in utterances]
@@ -149,7 +149,7 @@ def judged_as(utterances: Sequence[Utterance], known: pa.Table) -> list[int]:
     alone = {pair: row for row, pair in enumerate(pairs) if not packed[row]}
     rows = list(range(len(pairs)))
     for row, one in enumerate(utterances):
-        if packed[row] and disputed(one):
+        if packed[row] and needs_redecoding(one):
             rows[row] = alone[pairs[row]]
     clean = [row for row, fault in enumerate(faults) if packed[row] and fault == CLEAN]
     print(f"heard again alone: {sum(rows[row] != row for row in clean)} of {len(clean)} clean pairs heard packed")

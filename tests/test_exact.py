@@ -9,7 +9,7 @@ import pytest
 
 from llaso_data.demo import assets
 from llaso_data.demo.exact import errors_ms, joined_words
-from llaso_data.pipeline.hearing import listener
+from llaso_data.pipeline.transcription import transcriber
 from llaso_data.recipe import Align, Asr
 from llaso_data.text import word_spans
 from tests.conftest import obtained
@@ -36,7 +36,7 @@ def test_the_truth_is_what_was_joined(prompts: Path) -> None:
 
 
 def test_word_times_are_near_the_truth(prompts: Path, tiny_en: Path) -> None:
-    errors = errors_ms(listener(whisper(tiny_en), Asr(), Align()), joined_words(8))
+    errors = errors_ms(transcriber(whisper(tiny_en), Asr(), Align()), joined_words(8))
     assert len(errors) == 84
     assert errors.mean() <= 50 and (errors <= 100).mean() >= 0.95
 
@@ -44,4 +44,4 @@ def test_word_times_are_near_the_truth(prompts: Path, tiny_en: Path) -> None:
 def test_a_text_without_times_is_all_wrong(prompts: Path, tiny_en: Path) -> None:
     (truth,) = joined_words(1)
     nowhere = type(truth)(truth.text, truth.language, np.zeros(1600, np.int16), truth.edges)
-    assert errors_ms(listener(whisper(tiny_en), Asr(), Align()), [nowhere]).min() > 50
+    assert errors_ms(transcriber(whisper(tiny_en), Asr(), Align()), [nowhere]).min() > 50

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data import audio
-from llaso_data.asr.listen import Listen
+from llaso_data.asr.transcribe import Transcriber
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import assets
 from llaso_data.records import GIVEN, Source, Utterance
@@ -59,7 +59,7 @@ def joined_closely(count: int) -> list[Truth]:
     return truths
 
 
-def errors_ms(listen: Listen, truths: Sequence[Truth]) -> npt.NDArray[np.float64]:
+def errors_ms(listen: Transcriber, truths: Sequence[Truth]) -> npt.NDArray[np.float64]:
     """How far every start and end of a word is from where it is known to be; the texts are given."""
     utterances = [
         Utterance(

@@ -110,11 +110,11 @@ def word_errors(align: str, language: str) -> tuple[int, int, int]:
 def _word_times(recipe: Recipe) -> str:
     """The error of word times where the truth is known: single words joined with gaps, on which nothing was fitted."""
     from llaso_data.demo.exact import GAP_S, errors_ms, joined_words
-    from llaso_data.pipeline.hearing import listener
+    from llaso_data.pipeline.transcription import transcriber
     from llaso_data.whisper.load import load
 
     settings = recipe.observe
-    listen = listener(load(settings.asr, recipe.run), settings.asr, settings.align)
+    listen = transcriber(load(settings.asr, recipe.run), settings.asr, settings.align)
     errors = errors_ms(listen, joined_words(_JOINED))
     return (
         f"Word times on {len(errors)} known edges of recordings joined {GAP_S[0]}-{GAP_S[1]} s apart: "

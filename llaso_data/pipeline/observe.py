@@ -158,7 +158,7 @@ class Observer:
     """All stages after loading, made once per worker: the models are loaded here and nowhere else."""
 
     def __init__(self, settings: Observe, run: Run, out: str) -> None:
-        from llaso_data.pipeline.hearing import listener
+        from llaso_data.pipeline.transcription import transcriber
         from llaso_data.whisper.load import load
 
         memory.keep()
@@ -167,7 +167,7 @@ class Observer:
         self._reported = Statistics()
         self._out = out
         self._stages: list[tuple[str, Stage]] = [
-            ("listen", listener(whisper, settings.asr, settings.align, settings.segment))
+            ("listen", transcriber(whisper, settings.asr, settings.align, settings.segment))
         ]
         self._stages.append(("text", score_text))
         if settings.language_model.model is not None:

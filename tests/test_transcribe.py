@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llaso_data.asr import listen as module
+from llaso_data.asr import transcribe as module
 from llaso_data.asr.segment import segment
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.hearing import listener
+from llaso_data.pipeline.transcription import transcriber
 from llaso_data.recipe import Align, Asr, Run, Segment
 from llaso_data.records import ASR, GIVEN, Source, Utterance, failed, rounded, utterance_id
 from llaso_data.text import cer, wer
@@ -42,7 +42,7 @@ def listen(
     audio_of: Sequence[NDArray[np.int16] | None],
     asr: Asr | None = None,
 ) -> list[Utterance]:
-    found = listener(model, asr or Asr(), Align())(utterances, audio_of)
+    found = transcriber(model, asr or Asr(), Align())(utterances, audio_of)
     assert [u.id for u in found] == [u.id for u in utterances]
     for one in found:
         scores = dataclasses.asdict(one.scores)
@@ -192,9 +192,9 @@ def test_only_the_candidates_are_identified(whisper_base: Path, clips: list[Clip
 
 def test_candidates_that_the_model_does_not_know_are_an_error(whisper_base: Path, tiny_en: Path) -> None:
     with pytest.raises(LLaSOError, match=r"asr\.languages: the Whisper model knows no xx; it knows en, zh"):
-        listener(whisper(whisper_base), Asr(languages=("en", "xx")), Align())
+        transcriber(whisper(whisper_base), Asr(languages=("en", "xx")), Align())
     with pytest.raises(LLaSOError, match=r"knows no fr; it knows en$"):
-        listener(whisper(tiny_en), Asr(languages=("fr",)), Align())
+        transcriber(whisper(tiny_en), Asr(languages=("fr",)), Align())
 
 
 def test_what_cannot_be_heard_says_why_and_costs_the_others_nothing(tiny_en: Path, clips: list[Clip]) -> None:

@@ -50,7 +50,7 @@ _MAX_LETTERS_PER_S = 30.0
 _MIN_LETTERS_PER_S = 1.0
 _SLOW_S = 1.0  # a letter or figure may take as long, with the silence around it
 
-_MAX_CER = 0.5  # of a given text to what was heard in company; beyond, the clip is heard alone
+_MAX_CER = 0.5  # of a given text to what was heard in a packed window; beyond, the clip is decoded alone
 
 # A packed clip's language is doubtful under these and asked again of the clip alone: one language leaks into another
 # in the same window.
@@ -65,7 +65,7 @@ _SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Transcription:
     """One clip after free decoding; ``states`` is its own slice (frames, width), ``context`` what scoring reads."""
 
     hypothesis: str
@@ -88,12 +88,12 @@ class Encoded:
         return Encoded(self.states_BSW[chosen], [self.windows[w] for w in chosen])
 
 
-Finish = Callable[[list[int], list[Heard]], None]
+Finish = Callable[[list[int], list[Transcription]], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Listen:
+class Transcriber:
     """A stage: utterances and their PCM in, the same utterances with what Whisper says of them out."""
 
     def __init__(self, whisper: Whisper, asr: Asr, scorer: TextScorer, segment: Segment | None = None) -> None:
@@ -115,7 +115,7 @@ class Listen:
     def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[NDArray[np.int16] | None]) -> list[Utterance]:
         """``pcm[i]`` is None for an utterance that failed; it passes through."""
         results = [self._check(utterance, samples) for utterance, samples in zip(utterances, pcm, strict=True)]
-        heard_of: dict[int, Heard] = {}
+        heard_of: dict[int, Transcription] = {}
         clips = [i for i, u in enumerate(results) if u.failure is None and pcm[i] is not None]
         audio = {i: array for i in clips if (array := pcm[i]) is not None}
         token_of = self._whisper.vocabulary.token_language
@@ -128,8 +128,8 @@ class Listen:
             (encoded,) = self._each([[silent]], lambda windows: self._encode(windows, nothing))
             (self._silence,) = encoded.windows
 
-        def finish(indices: list[int], heard: list[Heard]) -> None:
-            ready: dict[int, Heard] = {}
+        def finish(indices: list[int], heard: list[Transcription]) -> None:
+            ready: dict[int, Transcription] = {}
             for i, one in zip(indices, heard, strict=True):
                 results[i] = self._forward(results[i], one)
                 if i in waiting:
@@ -150,7 +150,7 @@ class Listen:
         self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
         if self._asr.disputed_alone:
             waiting.clear()  # each has its own text now
-            again = self._plan(results, [i for i in clips if disputed(results[i])], audio, packed=False)
+            again = self._plan(results, [i for i in clips if needs_redecoding(results[i])], audio, packed=False)
             self._each(
                 self._batches(again),
                 lambda windows: finish(*self._decode(results, windows, self._encode(windows, audio), None)),
@@ -302,17 +302,17 @@ class Listen:
         encoded: Encoded,
         doubtful: dict[int, str] | None,
         before: Mapping[int, str] = MappingProxyType({}),
-    ) -> tuple[list[int], list[Heard]]:
+    ) -> tuple[list[int], list[Transcription]]:
         """Decode windows and take them apart. Doubtful clips, and what was heard of them, go into the dict instead.
 
-        What was heard `before` in other company and is heard again is no longer in doubt: it is what Whisper hears.
+        ``before`` has what doubtful clips got in another window. A clip that gets the same text again is accepted.
         """
         languages = [results[window.slots[0].clip].language or "en" for window in windows]
         states = encoded.windows
         decoded = self._whisper.engine.decode(encoded.states_BSW, languages)
         scored = self._score(decoded, languages, states)
         indices: list[int] = []
-        heard: list[Heard] = []
+        heard: list[Transcription] = []
         for w, window in enumerate(windows):
             parts = self._parts(decoded[w], scored.get(w), window, languages[w])
             loop = compression_ratio(self._whisper.vocabulary.text(decoded[w].tokens)) > _MAX_COMPRESSION
@@ -348,9 +348,9 @@ class Listen:
 
     def _heard(
         self, decoded: Decoded, scored: Forced | None, part: Part, states: EncoderStates, window: Window, slot: Slot
-    ) -> Heard:
+    ) -> Transcription:
         logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
-        return Heard(
+        return Transcription(
             self._whisper.vocabulary.text(decoded.tokens[part.first : part.last]).strip(),
             float(logprobs.mean()) if len(logprobs) else None,
             float(logprobs.min()) if len(logprobs) else None,
@@ -374,7 +374,7 @@ class Listen:
         last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
         return joined([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
-    def _forward(self, utterance: Utterance, heard: Heard) -> Utterance:
+    def _forward(self, utterance: Utterance, heard: Transcription) -> Utterance:
         return dataclasses.replace(
             texts.after_hearing(utterance, heard.hypothesis, self._asr.chinese_script),
             hypothesis=heard.hypothesis,
@@ -410,7 +410,7 @@ class Listen:
         results: list[Utterance],
         indices: Sequence[int],
         audio: dict[int, NDArray[np.int16]],
-        heard: dict[int, Heard],
+        heard: dict[int, Transcription],
     ) -> None:
         spoken = [i for i in indices if results[i].text]
         clips = [
@@ -441,7 +441,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # of the thread that this runs in
 
 
-def disputed(utterance: Utterance) -> bool:
+def needs_redecoding(utterance: Utterance) -> bool:
     """Whether a clip's given text is unlike what was heard among other clips, or less likely.
 
     Alone Whisper hears better, and a text that it contradicts there is wrong more often than not.
@@ -452,7 +452,7 @@ def disputed(utterance: Utterance) -> bool:
     return (llr is not None and llr < 0.0) or cer(utterance.text, heard, utterance.language) > _MAX_CER
 
 
-def _doubtful(heard: Heard, part: Part, samples: int) -> bool:
+def _doubtful(heard: Transcription, part: Part, samples: int) -> bool:
     if not heard.hypothesis or heard.avg_logprob is None or heard.min_token_logprob is None:
         return True
     count, seconds = letters(heard.hypothesis), samples / SAMPLE_RATE_HZ
