@@ -14,7 +14,8 @@ from pydantic import Field
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import settings
-from llaso_data.io.settings import Part, Problem
+from llaso_data.io.settings import Problem
+from llaso_data.recipe import Part
 
 SHARE = 1 << 32
 """Shares are whole numbers of this, so that every machine draws alike."""

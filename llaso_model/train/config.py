@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from llaso_data.io import settings
-from llaso_data.io.settings import Part, Problem
+from llaso_data.io.settings import Problem
+from llaso_data.recipe import Part
 from llaso_data.records import digest
 from llaso_data.stream.mixture import Change, Mixture, Source, problems
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import settings
-from llaso_data.io.settings import Part
+from llaso_data.recipe import Part
 
 Kind = Literal["transcript", "phonemes", "label", "number", "entities", "sentence_scores", "word_scores", "open"]
 Layer = Literal["basic", "tasks", "generalisation", "robustness"]
