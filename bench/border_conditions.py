@@ -13,7 +13,7 @@ from faults import seeded, speech
 
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, scaled
 from llaso_data.records import Word
-from llaso_model.evaluate.predict.conditions import band_limited, mixed, reverberant, shaped, stretch
+from llaso_model.evaluate.conditions import band_limited, mixed, reverberant, shaped, stretch
 
 LEVELS_DB = (30, 20, 15, 10)
 NOISES = ("pink", "brown", "babble")

@@ -11,7 +11,7 @@ from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.filters.border_level import border_level
 from llaso_data.recipe import Confidence
-from llaso_model.evaluate.predict.conditions import mixed, reverberant, shaped
+from llaso_model.evaluate.conditions import mixed, reverberant, shaped
 from tests.conftest import Clip
 
 LIMIT_DB = Confidence().border_db_max or 0.0

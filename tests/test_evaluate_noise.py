@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate.predict import conditions
+from llaso_model.evaluate import conditions
 from tests.conftest import Clip
 
 

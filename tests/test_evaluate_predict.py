@@ -28,9 +28,9 @@ from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_model.cli import main
 from llaso_model.conversations import question_of
+from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import tasks
 from llaso_model.evaluate.datasets.questions import Question, opened
-from llaso_model.evaluate.predict import conditions as noise
 from llaso_model.evaluate.predict import run
 from llaso_model.evaluate.report.page import _curves
 from llaso_model.generation import answers

@@ -25,8 +25,7 @@ import soundfile
 import llaso_model
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
-from llaso_model.evaluate import store
-from llaso_model.evaluate.predict import conditions
+from llaso_model.evaluate import conditions, store
 from llaso_model.evaluate.rate import ratings
 from llaso_model.evaluate.rate.server import RateServer
 from llaso_model.evaluate.report import page as report

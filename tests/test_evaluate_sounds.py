@@ -12,10 +12,10 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
+from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.datasets.questions import Question, opened
-from llaso_model.evaluate.predict import conditions as noise
 from llaso_model.evaluate.predict import run, sounds
 from llaso_model.evaluate.rate.server import MOST_S
 from llaso_model.evaluate.rows import Row, score_rows

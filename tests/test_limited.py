@@ -19,10 +19,10 @@ from llaso_data.errors import AudioError
 from llaso_data.recipe import Decode
 from llaso_data.shards.foreign_scan import scan
 from llaso_data.stream.fetch import Bad
+from llaso_model.evaluate import conditions
 from llaso_model.evaluate.datasets import questions
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.datasets.questions import Question
-from llaso_model.evaluate.predict import conditions
 from llaso_model.evaluate.report import page as report
 from llaso_model.evaluate.report import worst_examples
 from tests.conftest import Clip

@@ -39,7 +39,7 @@ class Prediction:
     refusal is the right answer. ``groups`` are the speaker's known properties, ``tags`` what the row is an example of
     (``unseen_language``, ``noise:10``, …). ``place`` is file and row, for messages. ``span_s`` is the part of the
     audio that was heard, where it is not all of it; ``noise`` and ``seed`` are what a condition's sound was made of
-    (:func:`llaso_model.evaluate.predict.conditions.of_tag`).
+    (:func:`llaso_model.evaluate.conditions.of_tag`).
     """
 
     system: str

@@ -32,9 +32,9 @@ from llaso_model import generation
 from llaso_model.conversations import text_of
 from llaso_model.device import own_device
 from llaso_model.evaluate import score
+from llaso_model.evaluate.conditions import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
 from llaso_model.evaluate.datasets import fields, files, tasks
 from llaso_model.evaluate.datasets.questions import Question, Questions, opened, with_sounds
-from llaso_model.evaluate.predict.conditions import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from llaso_data import audio
 from llaso_data.audio import Pcm, limited
 from llaso_data.errors import LLaSOError
+from llaso_model.evaluate import conditions
+from llaso_model.evaluate.conditions import Condition, Samples
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.predict import conditions
-from llaso_model.evaluate.predict.conditions import Condition, Samples
 from llaso_model.evaluate.rows import Row
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from llaso_model.evaluate import conditions
 from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.metrics.base import Array, Metric
-from llaso_model.evaluate.predict import conditions
 from llaso_model.evaluate.rows import Row, stats_of
 from llaso_model.evaluate.statistics import intervals
 from llaso_model.evaluate.statistics.measure import as_json, clusters_of, measured, number, primary_of
