@@ -36,6 +36,7 @@ def demo(shards: str, out: str, english: int) -> None:
 
 def run_demo(shards: str, out: str, english: int) -> None:
     """Trains both stages on the English samples of ``shards``, and prints what held-out prompts come out as."""
+    from llaso_model.device import computes_bf16, own_device
     from llaso_model.train.config import TrainRecipe
     from llaso_model.train.loop import train
     from llaso_model.train.run_folder import MODEL_FOLDER
@@ -50,7 +51,8 @@ def run_demo(shards: str, out: str, english: int) -> None:
         "micro_batches": 1,
         "num_workers": 1,
     }
-    run = {"logging_steps": 20, "save_steps": 10**6, "tensorboard": False}
+    precision = "bf16" if computes_bf16(own_device()) else "fp32"
+    run = {"logging_steps": 20, "save_steps": 10**6, "tensorboard": False, "precision": precision}
     stage_1 = {
         "model": {
             "language_model": str(weights.smollm2()),

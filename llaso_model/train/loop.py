@@ -9,6 +9,7 @@ killed goes on with the same losses, and another number of ranks takes the same 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
+from llaso_model.device import computes_bf16
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train import run_folder
 from llaso_model.train.build import blocks_of, load_model, optimizer_of, scheduled, trained, trainee_of
@@ -80,6 +82,8 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
     """
     folder = outputs.on_disk(out, "a run of training")
     with started(recipe.run.parallel) as place, run_folder.held(folder, recipe, place):
+        if recipe.run.precision == "bf16" and place.leads and not computes_bf16(place.device):
+            print("This CPU has no bfloat16: run.precision=fp32 is several times as fast", file=sys.stderr, flush=True)
         loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
         run = prepared(recipe, place, steps_of(recipe, loader.plan))
         checkpoints = Checkpoints(folder / CHECKPOINTS_FOLDER, place, recipe.run.keep)
