@@ -208,6 +208,7 @@ def test_a_word_longer_than_whispers_positions_gives_no_words(fox: tuple[Whisper
     assert found.words == () and found.min_word_logprob is not None
 
 
+@pytest.mark.slow
 def test_a_long_text_of_several_tokens_per_character(whisper_base: Path, clips: list[conftest.Clip]) -> None:
     chosen = [*named(clips, "hi/pangrama") * 6, *named(clips, "hi/ginti")]
     samples, text = np.concatenate([spoken(clip) for clip in chosen]), " ".join(clip.text for clip in chosen)

@@ -153,7 +153,7 @@ def test_every_rule_and_every_score_has_its_words() -> None:
     tried = rules(section)
     assert {rule.name for rule in tried} | {"repeated_id"} == set(reasons.RULES) == set(reasons.TITLES)
     numbered = {rule.column for rule in tried} - {"not_a_number", "no_speech", "no_text", "unscored", "given_unmatched",
-                                                 "script_mismatch", "phrase"}  # fmt: skip
+                                                 "script_mismatch", "phrase", "markup"}  # fmt: skip
     assert numbered == set(reasons.MEASURES)
     assert reasons.why("failed.missing") == reasons.FAILURES["missing"]
     assert "stage" in reasons.why("failed.refused")

@@ -95,6 +95,7 @@ def test_a_language_without_a_token_is_aligned_and_counted_unjudged(
     assert without.notes == {"without a transcript, in a language that Whisper has no token of": 1}
 
 
+@pytest.mark.slow
 def test_a_relatives_token_stands_for_a_language(whisper_base: Path, clips: list[Clip], tmp_path: Path) -> None:
     french = next(clip for clip in clips if clip.language == "fr")
     again = dataclasses.replace(french, path=copy(french, tmp_path, "again.wav"))
