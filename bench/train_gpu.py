@@ -56,7 +56,8 @@ def measure(recipe: Any, out: Path) -> None:
     from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
     from llaso_model.train.distributed import started
     from llaso_model.train.log import Log
-    from llaso_model.train.loop import flops_of, loader_of, run_of, step, upcoming
+    from llaso_model.train.loop import flops_of, loader_of, step, upcoming
+    from llaso_model.train.run import run_of
 
     config = LLaSOConfig.named("published")
     processor = LLaSOProcessor(

@@ -17,7 +17,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs
 from llaso_data.text import tokens
 from llaso_model import generation
-from llaso_model.evaluate.metrics.errors import whisper as normalised
+from llaso_model.evaluate.metrics.errors import counted
 
 _HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
 _STEPS = (120, 60)  # of the stages
@@ -95,16 +95,13 @@ def _held_out(english: int) -> list[tuple[str, str]]:
 
 
 def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:
-    from rapidfuzz.distance import Levenshtein
-
     answers = generation.load(str(model_folder), "the trained model").transcribe(
         [path for path, _ in clips], max_new_tokens=60
     )
     errors = words = 0
     for number, ((path, text), answer) in enumerate(zip(clips, answers, strict=True)):
-        wanted = normalised(text, "en").split()
-        errors += Levenshtein.distance(wanted, normalised(answer, "en").split())
-        words += len(wanted)
+        wrong, count = counted(text, answer, "en")
+        errors, words = errors + wrong, words + count
         if number < 3:
             click.echo(f"{Path(path).name}, never heard before\n  said:   {text}\n  answer: {answer.strip()}")
     click.echo(f"WER of {len(clips)} held-out prompts: {errors / words:.2f}")

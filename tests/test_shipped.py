@@ -18,6 +18,7 @@ from llaso_model.train.config import load as load_training
 
 REPOSITORY = Path(__file__).parent.parent
 NO_RECIPES = {"mixture.yaml"}
+PAGE = ("html.j2", "css", "js")
 
 
 def test_every_file_of_pipelines_has_a_name_and_loads():
@@ -64,4 +65,7 @@ def test_the_wheel_has_them(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"llaso_data/recipes/{file}" for names in shipped.RECIPES.values() for file in names.values()}
-    assert wanted <= names and {"llaso_model/evaluate/datasets/tasks.yaml", "llaso_data/report/card.html.j2"} <= names
+    wanted |= {"llaso_model/evaluate/datasets/tasks.yaml", "llaso_data/text/numerals.yaml"}
+    wanted |= {f"llaso_model/evaluate/{page}.{kind}" for page in ("rate/rate", "report/report") for kind in PAGE}
+    wanted |= {f"llaso_data/report/{page}.{kind}" for page in ("audit", "card") for kind in PAGE}
+    assert wanted <= names

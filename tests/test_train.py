@@ -26,7 +26,8 @@ from llaso_model.train.distributed import started
 from llaso_model.train.examples import Example, Maker
 from llaso_model.train.fit import fit
 from llaso_model.train.log import RECIPE_FILE, read_metrics
-from llaso_model.train.loop import Run, gradients, loader_of, prepared, step, train, validated
+from llaso_model.train.loop import gradients, loader_of, step, train, validated
+from llaso_model.train.run import Run, prepared
 from tests.conftest import Clip
 from tests.test_run_folder import put
 from tests.training_sets import made_model, write_speech, write_texts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -13,10 +13,8 @@ from llaso_data.io.hub import loading
 from llaso_model.train import run_folder
 from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
 from llaso_model.train.log import read_recipe
+from llaso_model.train.run import Run
 from llaso_model.train.run_folder import MODEL_FOLDER, TRAINED_FILE
-
-if TYPE_CHECKING:
-    from llaso_model.train.loop import Run
 
 
 def finished(run: Run, folder: Path) -> None:

@@ -95,7 +95,8 @@ def _child(path: str) -> dict[str, Any]:
 
     from llaso_model.train.distributed import started
     from llaso_model.train.log import peak_memory_mib
-    from llaso_model.train.loop import loader_of, prepared, step, upcoming
+    from llaso_model.train.loop import loader_of, step, upcoming
+    from llaso_model.train.run import prepared
 
     recipe = TrainRecipe.model_validate_json(Path(path).read_text())
     with started(recipe.run.parallel) as place:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,52 +27,17 @@ from llaso_data.stream.plan import key_of
 from llaso_data.stream.windows import Cursor, Plan
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
 from llaso_model.device import computes_bf16
-from llaso_model.processing import LLaSOProcessor
 from llaso_model.train import run_folder
-from llaso_model.train.build import blocks_of, load_model, optimizer_of, scheduled, trained, trainee_of
+from llaso_model.train.build import scheduled, trained
 from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, Progress
 from llaso_model.train.config import DataPart, TrainRecipe, identity
-from llaso_model.train.distributed import Place, spread, started, sum_gradients
-from llaso_model.train.examples import Example, Maker
+from llaso_model.train.distributed import started, sum_gradients
+from llaso_model.train.examples import Example
 from llaso_model.train.finish import finished
 from llaso_model.train.log import BAD_FILE, Log
-from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, Vocabulary, counts_of
+from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, counts_of
+from llaso_model.train.run import Run, prepared
 from llaso_model.train.validate import Validation
-
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-@dataclass(slots=True)
-class Run:
-    """What a run is made of once it stands."""
-
-    recipe: TrainRecipe
-    place: Place
-    processor: LLaSOProcessor
-    trainee: Trainee
-    optimizer: torch.optim.AdamW
-    vocabulary: Vocabulary | None
-    steps: int  # of the whole run
-
-    @property
-    def compute(self) -> Any:
-        """Where forwards run in lower precision; FSDP sees to that itself."""
-        dtype = DTYPES[self.recipe.run.precision]
-        on = dtype != torch.float32 and not self.place.sharded
-        return torch.autocast(self.place.device.type, dtype, enabled=on)
-
-    @property
-    def maker(self) -> Maker:
-        """What makes of micro-batches what the recipe's objectives take."""
-        objectives = self.recipe.objectives
-        return Maker(
-            self.processor,
-            self.trainee.model.config,
-            self.recipe.data.pack,
-            read=bool(objectives.reconstruction),
-            contrast=any(getattr(objectives, name) for name in CONTRASTIVE),
-            answers=bool(objectives.completion),
-        )
 
 
 def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
@@ -137,49 +102,6 @@ def validated(recipe: TrainRecipe) -> dict[str, float]:
     with started(recipe.run.parallel) as place:
         run = prepared(recipe, place, 1)
         return Validation(recipe.data, run.processor, place)(run)
-
-
-def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
-    """Model, objectives and optimizer on this rank's device."""
-    return run_of(recipe, place, steps, *load_model(recipe.model, recipe.run.seed))
-
-
-def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor: LLaSOProcessor) -> Run:
-    """A run of that model, which is float32 as :func:`load_model` gives it."""
-    if model.config.fusion != "splice":
-        if recipe.data.pack:
-            raise LLaSOError(
-                "data.pack: only with the fusion splice; rows that are packed would hear each other's speech"
-            )
-        if recipe.model.compile:
-            raise LLaSOError(
-                "model.compile: only with the fusion splice; torch.compile does not see through the bridges"
-            )
-    trainee = trainee_of(recipe, model)
-    if place.sharded:
-        trainee.together = True
-        model.enable_input_require_grads()  # else the first block's gradients come at another time without speech
-    if DTYPES[recipe.run.precision] == torch.float32:
-        torch.backends.cudnn.allow_tf32 = False  # else convolutions on a GPU keep 10 bits
-    elif not place.sharded:
-        for value in trainee.parameters():  # weights that never change need no float32 copy
-            value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
-    trainee.to(place.device)
-    if recipe.model.compile:
-        for block in blocks_of(model):  # all of a kind share what is compiled once; masks and hooks stay outside
-            block.forward = torch.compile(block.forward, dynamic=True)
-    if place.sharded:
-        spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
-    contrasts = recipe.objectives.negatives and any(getattr(recipe.objectives, name) for name in CONTRASTIVE)
-    return Run(
-        recipe,
-        place,
-        processor,
-        trainee.train(),
-        optimizer_of(trainee, recipe.optimizer),
-        Vocabulary(processor.tokenizer) if contrasts else None,
-        steps,
-    )
 
 
 def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from rapidfuzz.distance import Levenshtein
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.shards.layout import asr_messages
@@ -17,16 +15,14 @@ from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch, Replaced, Sample, collate
 from llaso_data.stream.windows import Cursor
 from llaso_model.conversations import question_of
-from llaso_model.evaluate.metrics.errors import compared
+from llaso_model.evaluate.metrics.errors import counted
 from llaso_model.generation import answers
 from llaso_model.processing import LLaSOProcessor, Message
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
 from llaso_model.train.examples import Example, Maker, Spans, conversations_of
 from llaso_model.train.objectives import Bank, Targets, counts_of
-
-if TYPE_CHECKING:
-    from llaso_model.train.loop import Run
+from llaso_model.train.run import Run
 
 _MOST_TOKENS_PER_S = 10  # of an answer to speech
 _LEAST_TOKENS = 32
@@ -223,10 +219,8 @@ class Validation:
             )
         errors = words = 0
         for question, answer in zip(questions, said, strict=False):  # more is said where one was added
-            own, heard = compared(question.wanted, answer, question.language)
-            right = own.split()
-            errors += Levenshtein.distance(right, heard.split())
-            words += len(right)
+            wrong, count = counted(question.wanted, answer, question.language)
+            errors, words = errors + wrong, words + count
         return {"word_errors": errors, "words": words}
 
     def _speech_vectors(self, run: Run, held_out: _HeldOut) -> torch.Tensor:

@@ -121,6 +121,14 @@ def compared(reference: str, hypothesis: str, language: str | None) -> tuple[str
     return " ".join(own), " ".join(heard)
 
 
+def counted(reference: str, hypothesis: str, language: str | None) -> tuple[int, int]:
+    """Word errors of a pair as :func:`compared` writes it, and how many words the reference has."""
+    from rapidfuzz.distance import Levenshtein
+
+    own, heard = (side.split() for side in compared(reference, hypothesis, language))
+    return int(Levenshtein.distance(own, heard)), len(own)
+
+
 def plain(transcript: str) -> str:
     """The transcript with single spaces: what a raw rate compares."""
     return " ".join(transcript.split())

@@ -1,0 +1,94 @@
+"""What a run of training is made of: model, processor, objectives and optimizer, on this rank's device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from llaso_data.errors import LLaSOError
+from llaso_model.processing import LLaSOProcessor
+from llaso_model.train.build import blocks_of, load_model, optimizer_of, trainee_of
+from llaso_model.train.config import TrainRecipe
+from llaso_model.train.distributed import Place, spread
+from llaso_model.train.examples import Maker
+from llaso_model.train.objectives import CONTRASTIVE, Trainee, Vocabulary
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run is made of once it stands."""
+
+    recipe: TrainRecipe
+    place: Place
+    processor: LLaSOProcessor
+    trainee: Trainee
+    optimizer: torch.optim.AdamW
+    vocabulary: Vocabulary | None
+    steps: int  # of the whole run
+
+    @property
+    def compute(self) -> Any:
+        """Where forwards run in lower precision; FSDP sees to that itself."""
+        dtype = DTYPES[self.recipe.run.precision]
+        on = dtype != torch.float32 and not self.place.sharded
+        return torch.autocast(self.place.device.type, dtype, enabled=on)
+
+    @property
+    def maker(self) -> Maker:
+        """What makes of micro-batches what the recipe's objectives take."""
+        objectives = self.recipe.objectives
+        return Maker(
+            self.processor,
+            self.trainee.model.config,
+            self.recipe.data.pack,
+            read=bool(objectives.reconstruction),
+            contrast=any(getattr(objectives, name) for name in CONTRASTIVE),
+            answers=bool(objectives.completion),
+        )
+
+
+def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
+    """Model, objectives and optimizer on this rank's device."""
+    return run_of(recipe, place, steps, *load_model(recipe.model, recipe.run.seed))
+
+
+def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor: LLaSOProcessor) -> Run:
+    """A run of that model, which is float32 as :func:`load_model` gives it."""
+    if model.config.fusion != "splice":
+        if recipe.data.pack:
+            raise LLaSOError(
+                "data.pack: only with the fusion splice; rows that are packed would hear each other's speech"
+            )
+        if recipe.model.compile:
+            raise LLaSOError(
+                "model.compile: only with the fusion splice; torch.compile does not see through the bridges"
+            )
+    trainee = trainee_of(recipe, model)
+    if place.sharded:
+        trainee.together = True
+        model.enable_input_require_grads()  # else the first block's gradients come at another time without speech
+    if DTYPES[recipe.run.precision] == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions on a GPU keep 10 bits
+    elif not place.sharded:
+        for value in trainee.parameters():  # weights that never change need no float32 copy
+            value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
+    trainee.to(place.device)
+    if recipe.model.compile:
+        for block in blocks_of(model):  # all of a kind share what is compiled once; masks and hooks stay outside
+            block.forward = torch.compile(block.forward, dynamic=True)
+    if place.sharded:
+        spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
+    contrasts = recipe.objectives.negatives and any(getattr(recipe.objectives, name) for name in CONTRASTIVE)
+    return Run(
+        recipe,
+        place,
+        processor,
+        trainee.train(),
+        optimizer_of(trainee, recipe.optimizer),
+        Vocabulary(processor.tokenizer) if contrasts else None,
+        steps,
+    )
