@@ -252,8 +252,8 @@ def part(pattern: pa.Table, number: int) -> pa.Table:
 
 def _hashes(values: np.ndarray[Any, np.dtype[np.uint64]], seed: int) -> Any:
     """(n, 2) well-mixed words of each number."""
-    first = shard_plan.splitmix64(values, seed)
-    return np.stack([first, shard_plan.splitmix64(first, seed + 1)], axis=1)
+    first = shard_plan.seeded(values, seed)
+    return np.stack([first, shard_plan.seeded(first, seed + 1)], axis=1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from llaso_data.errors import LLaSOError
+from llaso_data.io import checksums
 from llaso_data.io.cache import cache_folder
 
 log = logging.getLogger(__name__)
@@ -60,17 +60,9 @@ def unpack(wheel: Wheel, folder: Path) -> None:
         shutil.rmtree(download, ignore_errors=True)
 
 
-def sha256(path: Path) -> str:
-    state = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            state.update(chunk)
-    return state.hexdigest()
-
-
 def check(path: Path, expected: str, origin: str) -> None:
     """Raises LLaSOError where the file's SHA-256 is another one."""
-    found = sha256(path)
+    found, _ = checksums.sha256(str(path))
     if found != expected:
         raise LLaSOError(f"{origin}: {path.name} has SHA-256 {found}, expected {expected}; it is not used")
 

@@ -6,6 +6,7 @@ have theirs inside (:mod:`llaso_data.io.sealed`). What an earlier version wrote 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -47,6 +48,16 @@ def of_file(path: str | os.PathLike[str]) -> str:
 def written(crc: int) -> str:
     """A CRC-32 as it is stored."""
     return f"{TAG}{crc:08x}"
+
+
+def sha256(uri: str) -> tuple[str, int]:
+    """The SHA-256 of a file, here or on a store, and how many bytes it has."""
+    state, size_bytes = hashlib.sha256(), 0
+    with storage.open_read(uri) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            state.update(chunk)
+            size_bytes += len(chunk)
+    return state.hexdigest(), size_bytes
 
 
 # JSON

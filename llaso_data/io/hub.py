@@ -133,16 +133,13 @@ def _file_digest(path: str) -> str:
         known = note.read_bytes().split()
         if len(known) == 3 and known[0] == stamp.encode() and known[2] == _sealed_note(*known[:2]):
             return known[1].decode()
-    state = hashlib.sha256()
-    with open(real, "rb") as file:
-        while chunk := file.read(1 << 22):
-            state.update(chunk)
+    found, _ = checksums.sha256(real)
     note.parent.mkdir(parents=True, exist_ok=True)
     aside = note.with_name(f".{note.name}-{os.getpid()}")
-    words = stamp.encode(), state.hexdigest().encode()
+    words = stamp.encode(), found.encode()
     aside.write_bytes(b" ".join((*words, _sealed_note(*words))))
     os.replace(aside, note)
-    return state.hexdigest()
+    return found
 
 
 def _sealed_note(stamp: bytes, found: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from llaso_data import recipe, records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.filters.duplicates import Hashes
+from llaso_data.io.prng import splitmix64
 from llaso_data.pipeline import commit
 from llaso_data.shards import layout
 
@@ -98,16 +99,12 @@ def order(ids: Hashes, files: U64, start_s: F64, seed: int) -> I64:
     ``ids`` has shape (n, 2) (the 128-bit ids), ``files`` (n,) one hash per audio file, ``start_s`` (n,). Files come
     in the order of their hash mixed with the seed, samples of one file by start and id.
     """
-    return np.lexsort((ids[:, 1], ids[:, 0], start_s, splitmix64(files, seed))).astype(np.int64)
+    return np.lexsort((ids[:, 1], ids[:, 0], start_s, seeded(files, seed))).astype(np.int64)
 
 
-def splitmix64(values: U64, seed: int) -> U64:
-    """A bijective scramble of 64-bit numbers that depends on the seed (Steele et al. 2014, "splitmix64")."""
-    mixed = values ^ np.uint64(int(records.digest("splitmix64", seed, length=16), 16))
-    mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return cast(U64, mixed ^ (mixed >> np.uint64(31)))
+def seeded(values: U64, seed: int) -> U64:
+    """A bijective scramble of 64-bit numbers that depends on the seed."""
+    return splitmix64(values ^ np.uint64(int(records.digest("splitmix64", seed, length=16), 16)))
 
 
 def file_hashes(recordings: U64, files: U64) -> U64:

@@ -5,7 +5,6 @@ What a tar holds, :mod:`llaso_data.shards.foreign_scan` finds out; a sidecar kee
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 
 from llaso_data import languages, records
 from llaso_data.errors import LLaSOError
-from llaso_data.io import lock, outputs, storage
+from llaso_data.io import checksums, lock, outputs, storage
 from llaso_data.io.archive import COMPRESSED
 from llaso_data.shards import foreign_scan, index, layout, manifest
 from llaso_data.shards.foreign_scan import Findings
@@ -194,7 +193,7 @@ def index_tar(task: IndexTask) -> tuple[ShardInfo, Findings, bool]:
     table, findings = foreign_scan.scan(task.uri, task.language, task.task)
     info = ShardInfo(
         path=task.path,
-        sha256=_sha256(task.uri),
+        sha256=checksums.sha256(task.uri)[0],
         bytes=state["size"],
         samples=table.num_rows,
         duration_s=round(pc.sum(table["duration_s"]).as_py() or 0.0, 6),
@@ -243,11 +242,3 @@ def _is_sidecar(uri: str) -> bool:
     """Whether it is of a tar that was indexed, and not of a shard of ours, which belongs to a dataset."""
     info = index.sidecar_info(uri)
     return info is not None and not info.dataset
-
-
-def _sha256(uri: str) -> str:
-    state = hashlib.sha256()
-    with storage.open_read(uri) as file:
-        while chunk := file.read(1 << 20):
-            state.update(chunk)
-    return state.hexdigest()

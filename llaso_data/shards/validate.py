@@ -5,7 +5,6 @@ The tars are walked from their first byte, so nothing is believed because the in
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from llaso_data import languages
 from llaso_data.errors import LLaSOError
-from llaso_data.io import storage, strict_json
+from llaso_data.io import checksums, storage, strict_json
 from llaso_data.shards import certificate, foreign_scan, layout, manifest, schemas, tar
 from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
 from llaso_data.shards.layout import Sample
@@ -168,14 +167,10 @@ class _Shard:
         self.problems.append(Problem(self.name, key, what))
 
     def _file(self) -> None:
-        state = hashlib.sha256()
-        with storage.open_read(self.uri) as file:
-            while chunk := file.read(1 << 20):
-                state.update(chunk)
-                self.bytes += len(chunk)
+        found, self.bytes = checksums.sha256(self.uri)
         if self.bytes != self.entry["bytes"]:
             self._add(None, f"has {self.bytes} bytes, the manifest says {self.entry['bytes']}")
-        if state.hexdigest() != self.entry["sha256"]:
+        if found != self.entry["sha256"]:
             self._add(None, "has another sha256 than the manifest says")
 
     def _sidecar(self) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterable
 from typing import IO
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import storage
+from llaso_data.io import checksums, storage
 from llaso_data.shards import index, layout, tar
 from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
 from llaso_data.shards.layout import Sample
@@ -28,7 +27,7 @@ def write(out: str, name: str, samples: Iterable[Sample], *, digest: str, datase
                     raise LLaSOError(f"{name}: sample {sample.key} after {rows[-1].key}: twice, or out of order")
                 rows.append(_append(file, sample))
             file.write(tar.END)
-        sha256, size_bytes = _sha256(path)
+        sha256, size_bytes = checksums.sha256(path)
     info = ShardInfo(
         path=name,
         sha256=sha256,
@@ -62,12 +61,3 @@ def _append(file: IO[bytes], sample: Sample) -> IndexRow:
         file.write(data)
         file.write(tar.padding(len(data)))
     return IndexRow.of(sample, parts)
-
-
-def _sha256(path: str) -> tuple[str, int]:
-    state, size_bytes = hashlib.sha256(), 0
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            state.update(chunk)
-            size_bytes += len(chunk)
-    return state.hexdigest(), size_bytes
