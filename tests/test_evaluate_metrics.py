@@ -215,4 +215,4 @@ def test_training_scores_the_words_that_evaluation_scores() -> None:
     from llaso_model import demo
     from llaso_model.train import validate
 
-    assert validate.compared is errors.compared and demo.normalised is errors.whisper
+    assert validate.counted is errors.counted and demo.counted is errors.counted

@@ -26,7 +26,7 @@ from tests.corpora import english, files
 
 HOLD = """
 import sys, time
-from llaso_data import lock
+from llaso_data.io import lock
 with lock.exclusive(sys.argv[1], "build-align"):
     print("held", flush=True)
     time.sleep(600)

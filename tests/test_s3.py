@@ -431,7 +431,7 @@ def test_a_large_object_of_a_killed_writer_is_not_there(server: str, tmp_path: P
     """120 MB go up in parts; what a killed writer had sent is an unfinished upload, which has no name in listings."""
     uri = f"{BUCKET}/large/shard-000000.tar"
     code = f"""
-from llaso_data import storage
+from llaso_data.io import storage
 with storage.whole({uri!r}) as path, open(path, "wb") as file:
     for number in range(120):
         file.write(bytes([number]) * (1 << 20))

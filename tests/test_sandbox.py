@@ -331,8 +331,8 @@ def test_a_child_knows_the_stores_that_we_know(short: Path) -> None:
 def test_no_child_outlives_its_parent(endless: Path, tmp_path: Path) -> None:
     """Also where the parent is killed while the child decodes, or the child is stopped."""
     code = (
-        "import sys; from llaso_data import sandbox\n"
-        "sandbox.decode_spans(sys.argv[1], None, [(None, None)], stall_s=60, memory_mb=256)"
+        "import sys; from llaso_data.audio import decode_worker\n"
+        "decode_worker.decode_spans(sys.argv[1], None, [(None, None)], stall_s=60, memory_mb=256)"
     )
     for stopped in (False, True):
         parent = subprocess.Popen([sys.executable, "-c", code, str(endless)])
@@ -357,8 +357,8 @@ def gone(pid: int) -> bool:
 def test_ctrl_c_prints_nothing_of_the_child(endless: Path, tmp_path: Path) -> None:
     """In a terminal the signal reaches every process of the group."""
     code = (
-        "import sys; from llaso_data import sandbox\n"
-        "try: sandbox.decode_spans(sys.argv[1], None, [(None, None)], stall_s=60, memory_mb=256)\n"
+        "import sys; from llaso_data.audio import decode_worker\n"
+        "try: decode_worker.decode_spans(sys.argv[1], None, [(None, None)], stall_s=60, memory_mb=256)\n"
         "except KeyboardInterrupt: print('stopped')"
     )
     with open(tmp_path / "log", "wb") as log:
