@@ -183,6 +183,7 @@ def spoken(clip: conftest.Clip) -> NDArray[np.int16]:
     return samples[loud[0] : loud[-1]]
 
 
+@pytest.mark.slow
 def test_a_text_of_more_characters_than_positions_gives_every_word_its_time(
     whisper_base: Path, clips: list[conftest.Clip]
 ) -> None:

@@ -93,7 +93,13 @@ def test_ctranslate2s_converter_takes_the_folder(tiny_en: Path, clips: list[Clip
 
 
 @pytest.mark.parametrize(
-    ("language", "name"), [("es", "hola_mundo"), ("fr", "bonjour_monde"), ("pt", "pangrama"), ("zh", "nihao_shijie")]
+    ("language", "name"),
+    [
+        ("es", "hola_mundo"),
+        pytest.param("fr", "bonjour_monde", marks=pytest.mark.slow),
+        pytest.param("pt", "pangrama", marks=pytest.mark.slow),
+        ("zh", "nihao_shijie"),
+    ],
 )
 def test_base_follows_language_and_task_and_does_not_loop(
     whisper_base: Path, clips: list[Clip], language: str, name: str
