@@ -49,6 +49,7 @@ def recordings(clips: list[Clip]) -> list[noise.Samples]:
 def test_shards_sound_as_they_were_heard_in_every_condition(
     clips: list[Clip], recordings: list[noise.Samples], tmp_path: Path
 ) -> None:
+    noises = sounds.Recordings.of(recordings)
     write_speech(tmp_path / "shards", clips[:4], longest_s=4.0)
     conditions = [
         *noise.noise_sweep("-5:5:10", "speech", seed=3),
@@ -58,11 +59,11 @@ def test_shards_sound_as_they_were_heard_in_every_condition(
     ]
     tags = []
     for row, heard in asked(tmp_path / "shards", conditions):
-        found = sounds.heard(str(tmp_path / "shards"), row, MOST_S, recordings)
-        assert found is not None and not found.cut and sounds.unmade(row, recordings) is None
+        found = sounds.heard(str(tmp_path / "shards"), row, MOST_S, noises)
+        assert found is not None and not found.cut and sounds.unmade(row, noises) is None
         assert np.array_equal(found.pcm, heard)
         tags.append(sounds.condition(row))
-        short = sounds.heard(str(tmp_path / "shards"), row, 0.5, recordings)
+        short = sounds.heard(str(tmp_path / "shards"), row, 0.5, noises)
         assert short is not None and short.cut and np.array_equal(short.pcm, heard[:8000])
     assert len(tags) >= 10 and set(tags) == {None, *(one.tag for one in conditions)}
 
@@ -96,11 +97,12 @@ def test_what_cannot_be_made_again_is_said(recordings: list[noise.Samples], tmp_
         ({"seed": 0, "noise": name}, recordings, None),
         ({"seed": 0, "noise": "speech"}, [], None),
     ):
-        said = sounds.unmade(scored(**more).prediction, given)
+        said = sounds.unmade(scored(**more).prediction, sounds.Recordings.of(given) if given else None)
         assert (said is None) == (why is None) and (why or "") in (said or "")
     for number, one in enumerate(recordings):
         (tmp_path / f"{number}.wav").write_bytes(audio.encode(audio.to_int16(one), "wav"))
-    assert noise.name_of(sounds.recordings_of(str(tmp_path), [scored(noise=name)])) == name
+    found = sounds.recordings_of(str(tmp_path), [scored(noise=name)])
+    assert found.name == noise.name_of(found.samples) == name
     for path in (str(tmp_path), "white"):
         with pytest.raises(LLaSOError, match="not the recordings that any of these answers was heard with"):
             sounds.recordings_of(path, [scored(noise="speech")])

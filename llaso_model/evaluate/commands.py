@@ -179,7 +179,7 @@ def rate(
     rows = [row for row in store.read(storage.join(folder, "rows.parquet")) if not sets or row.prediction.set in sets]
     if not rows:
         raise LLaSOError(f"{folder} has no answers of {', '.join(sets)}")
-    recordings = recordings_of(noise, rows) if noise is not None else ()
+    recordings = recordings_of(noise, rows) if noise is not None else None
     with RateServer(folder, rating.draw(rows, items, seed), audio_root, port, recordings) as server:
         click.echo(
             f"{len(server.items)} answers to rate at {server.url}\nCtrl-C ends it; every rating is saved at once."

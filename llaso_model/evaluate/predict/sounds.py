@@ -25,6 +25,17 @@ class Heard(NamedTuple):
     cut: bool
 
 
+class Recordings(NamedTuple):
+    """The recordings of an evaluation's noise, and the digest by which rows name them."""
+
+    name: str
+    samples: Sequence[Samples]
+
+    @classmethod
+    def of(cls, samples: Sequence[Samples]) -> Recordings:
+        return cls(conditions.name_of(samples), samples)
+
+
 def place(root: str, name: str) -> tuple[str, str | None] | None:
     """(file, member) of a row's audio: a path below ``root``, or ``TAR!MEMBER`` as rows of shards have it.
 
@@ -37,7 +48,7 @@ def place(root: str, name: str) -> tuple[str, str | None] | None:
     return None
 
 
-def heard(root: str, row: Prediction, most_s: float, recordings: Sequence[Samples] = ()) -> Heard | None:
+def heard(root: str, row: Prediction, most_s: float, recordings: Recordings | None = None) -> Heard | None:
     """The first ``most_s`` of what the system heard; None where the row's audio is not below ``root``.
 
     It is without the row's condition where that cannot be made again (:func:`unmade`). ``recordings`` are those of the
@@ -59,10 +70,11 @@ def heard(root: str, row: Prediction, most_s: float, recordings: Sequence[Sample
     return Heard(pcm[:most], len(pcm) > most)
 
 
-def recordings_of(path: str, rows: Sequence[Row]) -> list[Samples]:
+def recordings_of(path: str, rows: Sequence[Row]) -> Recordings:
     """The recordings of a file or folder. Raises LLaSOError where they are not those that rows were heard with."""
-    found = conditions.noise_of(path)
-    if isinstance(found, str) or not any(row.prediction.noise == conditions.name_of(found) for row in rows):
+    noise = conditions.noise_of(path)
+    found = None if isinstance(noise, str) else Recordings.of(noise)
+    if found is None or not any(row.prediction.noise == found.name for row in rows):
         raise LLaSOError(f"--noise {path}: not the recordings that any of these answers was heard with")
     return found
 
@@ -72,7 +84,7 @@ def condition(row: Prediction) -> str | None:
     return next((tag for tag in row.tags if row.id.endswith(f"@{tag}")), None)
 
 
-def unmade(row: Prediction, recordings: Sequence[Samples] = ()) -> str | None:
+def unmade(row: Prediction, recordings: Recordings | None = None) -> str | None:
     """Why the row's condition cannot be made again; None where it can, or there is none."""
     if condition(row) is None or _made(row, recordings) is not None:
         return None
@@ -89,10 +101,10 @@ def name(row: Prediction) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _made(row: Prediction, recordings: Sequence[Samples]) -> Condition | None:
+def _made(row: Prediction, recordings: Recordings | None) -> Condition | None:
     tag = condition(row)
     if tag is None or row.seed is None:
         return None
     shape = next((shape for shape in conditions.SHAPES if shape == row.noise), None)
-    recorded = recordings if recordings and row.noise == conditions.name_of(recordings) else None
+    recorded = recordings.samples if recordings is not None and row.noise == recordings.name else None
     return conditions.of_tag(tag, row.seed, shape or recorded)

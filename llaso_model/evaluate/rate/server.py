@@ -12,8 +12,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
 from llaso_data.report.served import Json, Served
 from llaso_data.report.worklog import Log, Roster
-from llaso_model.evaluate.conditions import Samples
 from llaso_model.evaluate.predict import sounds
+from llaso_model.evaluate.predict.sounds import Recordings
 from llaso_model.evaluate.rate import ratings as rate
 from llaso_model.evaluate.rows import Row
 
@@ -32,7 +32,7 @@ class RateServer(Served):
         items: Sequence[Row],
         audio_root: str | None = None,
         port: int = 0,
-        recordings: Sequence[Samples] = (),
+        recordings: Recordings | None = None,
     ) -> None:
         """``recordings`` are those of the evaluation's noise. Raises LLaSOError where the port is taken."""
         self.folder = folder
