@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.asr.given import deal
+from llaso_data.asr.given import spans_of
 
 STORY = (
     "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: "
     "once or twice she had peeped into the book her sister was reading, but it had no pictures or conversations in it."
 )
+
+
+def deal(text: str, heard: Sequence[str], language: str, min_matched: float = 0.5) -> list[str | None]:
+    """The parts of a text as text."""
+    spans = spans_of(text, heard, language, min_matched)
+    return [None if span is None else text[span[0] : span[1]] for span in spans]
 
 
 def test_each_segment_gets_its_own_stretch_despite_mishearing() -> None:

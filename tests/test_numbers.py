@@ -10,12 +10,12 @@ import pytest
 
 from llaso_data import text
 from llaso_data.align.differences import rewrite
-from llaso_data.asr.given import deal
 from llaso_data.asr.texts import after_hearing
 from llaso_data.filters.text_scores import score_text
 from llaso_data.records import GIVEN, Source, Utterance
 from llaso_data.text.numerals import CODES
 from llaso_model.evaluate.metrics import errors
+from tests.test_given import deal
 
 SENTENCES = [
     line.split("\t")

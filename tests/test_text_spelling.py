@@ -6,10 +6,10 @@ import pytest
 
 from llaso_data import text
 from llaso_data.align.bidirectional import as_spoken
-from llaso_data.asr.given import deal
 from llaso_data.text.characters import APOSTROPHES
 from llaso_data.text.markup import clean
 from llaso_model.evaluate.metrics import errors
+from tests.test_given import deal
 
 UNSEEN = (
     "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufeff\ufe0f\u034f\u061c\u3164\x01\x7f\U000e0041"

@@ -28,21 +28,16 @@ class _Stretch:
         return self.matched >= least * max(self.heard, self.last - self.first + more)
 
 
-def deal(text: str, hypotheses: Sequence[str], language: str, min_matched: float = 0.5) -> list[str | None]:
-    """The part of ``text`` that belongs to each segment, or None where under ``min_matched`` of its words agree.
-
-    The parts are disjoint, in order, and keep the letters and punctuation of ``text``. Words that nobody heard go to
-    the segment before them (the first words to the first segment), so that its scores can tell; they go to none
-    where a segment that heard nothing of the text lies there, or where under ``min_matched`` would agree with them.
-    """
-    spans = spans_of(text, hypotheses, language, min_matched)
-    return [None if span is None else text[span[0] : span[1]] for span in spans]
-
-
 def spans_of(
     text: str, hypotheses: Sequence[str], language: str, min_matched: float = 0.5
 ) -> list[tuple[int, int] | None]:
-    """As :func:`deal`: of each segment's part the first character and the one after its last."""
+    """The part of ``text`` that belongs to each segment, as its first character and the one after its last.
+
+    None where under ``min_matched`` of its words agree. The parts are disjoint, in order, and keep the letters and
+    punctuation of ``text``. Words that nobody heard go to the segment before them (the first words to the first
+    segment), so that its scores can tell; they go to none where a segment that heard nothing of the text lies there, or
+    where under ``min_matched`` would agree with them.
+    """
     from rapidfuzz.distance import Levenshtein
 
     spans, given = spoken_words(text, language)
