@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import records, sources
+from llaso_data import languages, records, sources
 from llaso_data.audio import containers, joined
 from llaso_data.errors import LLaSOError
 from llaso_data.io import archive, checksums, sealed
@@ -151,7 +151,7 @@ def words(data: bytes, folder: Path) -> None:
     assert vocabulary.gender(text) in vocabulary.GENDERS
     assert vocabulary.age_range(text) in vocabulary.AGE_RANGES
     assert vocabulary.slug(vocabulary.slug(text)) == vocabulary.slug(text)
-    vocabulary.language(text), vocabulary.accent(text), vocabulary.environment(text)
+    languages.language(text), vocabulary.accent(text), vocabulary.environment(text)
     if len(text) < 40:  # these two are the user's own words, who only harms himself
         each(lambda: webdataset.expand(text), lambda: matcher(text).fullmatch("a/b/c.wav"))
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llaso_data import languages
 from llaso_data.sources import vocabulary
 
 
@@ -67,20 +68,20 @@ def test_age_range(said: str, meant: str) -> None:
     ],
 )
 def test_language(said: str, meant: str | None) -> None:
-    assert vocabulary.language(said) == meant
+    assert languages.language(said) == meant
 
 
 def test_the_sixteen_languages_are_known_by_code_and_by_name() -> None:
     for code in ["en", "zh", "es", "fr", "de", "it", "pt", "ru", "ja", "ko", "ar", "hi", "pl", "nl", "tr", "vi"]:
-        assert vocabulary.language(code) == code
-        assert vocabulary.language(vocabulary.language_name(code)) == code
+        assert languages.language(code) == code
+        assert languages.language(languages.language_name(code)) == code
 
 
 def test_every_language_that_whisper_knows_has_a_code() -> None:
     from faster_whisper.tokenizer import _LANGUAGE_CODES
 
     expected = {"jw": "jv"}
-    assert {code: vocabulary.language(code) for code in _LANGUAGE_CODES} == {
+    assert {code: languages.language(code) for code in _LANGUAGE_CODES} == {
         code: expected.get(code, code) for code in _LANGUAGE_CODES
     }
 

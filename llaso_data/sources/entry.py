@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from llaso_data import languages
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
@@ -197,7 +198,7 @@ def given_language(spec: SourceSpec) -> str | None:
     """The recipe's language as a code; LLaSOError where it is none."""
     if spec.language is None:
         return None
-    code = vocabulary.language(spec.language)
+    code = languages.language(spec.language)
     if code is None:
         raise LLaSOError(f"{spec.path}: {_no_language(spec.language)}")
     return code
@@ -210,9 +211,9 @@ def _no_language(said: str) -> str:
 def _language(entry: Entry, spec: SourceSpec) -> tuple[str | None, Failure | None]:
     """The language that the row states, else the recipe's; a word that is none fails, and is never replaced."""
     said = entry.said.language
-    if said is None or vocabulary.is_unsaid(said):
+    if said is None or languages.is_unsaid(said):
         return given_language(spec), None
-    code = vocabulary.language(said)
+    code = languages.language(said)
     return code, None if code else Failure("bad_language", f"{escaped(entry.place)}: {_no_language(said)}")
 
 

@@ -8,19 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from llaso_data.languages import is_unsaid, language, language_name
 from llaso_data.records import UNKNOWN
-
-__all__ = [
-    "accent",
-    "age_range",
-    "environment",
-    "gender",
-    "is_unsaid",
-    "language",
-    "language_name",
-    "slug",
-]
 
 GENDERS = ("male", "female", "other", UNKNOWN)
 AGE_RANGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80-89", "90-99", "100+", UNKNOWN)

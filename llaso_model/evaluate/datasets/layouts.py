@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from llaso_data import languages
 from llaso_data.errors import LLaSOError
 from llaso_data.records import digest
-from llaso_data.sources import vocabulary
 from llaso_data.uris import shown
 from llaso_model.evaluate.datasets.fields import Fields, as_text, is_broken, kind_of, mended
 from llaso_model.evaluate.datasets.files import File, rows, source_of
@@ -310,7 +310,7 @@ def language_of(said: Any) -> str | None:
     """A language in whatever spelling ("Chinese", "cmn", "zh-CN", "jp") as its code; what is no known one as it is."""
     if said in (None, ""):
         return None
-    return vocabulary.language(str(said)) or str(said)
+    return languages.language(str(said)) or str(said)
 
 
 def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:

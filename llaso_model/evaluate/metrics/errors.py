@@ -7,8 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from llaso_data import text
-from llaso_data.sources import vocabulary
+from llaso_data import languages, text
 from llaso_data.text.numbers import levelled
 from llaso_model.evaluate.metrics.base import Array, Metric, from_error_rate
 
@@ -102,7 +101,7 @@ def whisper(transcript: str, language: str | None) -> str:
     The language may be in any spelling. Languages without spaces (Chinese, Japanese, …) are parted by character, so
     that their WER is one of characters. Training's WER, the demo's and evaluation's are all of these words.
     """
-    language = vocabulary.language(language or "") or language
+    language = languages.language(language or "") or language
     if text.base(language) in ("en", ""):
         normaliser = _openai_english()
         assert callable(normaliser)
@@ -116,7 +115,7 @@ def compared(reference: str, hypothesis: str, language: str | None) -> tuple[str
     English is as openai-whisper has it, which writes numbers in figures itself. Chinese is in one script.
     """
     pair = whisper(reference, language), whisper(hypothesis, language)
-    code = vocabulary.language(language or "") or language
+    code = languages.language(language or "") or language
     own, heard = levelled(pair[0].split(), pair[1].split(), code)
     return " ".join(own), " ".join(heard)
 
