@@ -70,11 +70,16 @@ def answer(port: int, method: str, *metadata: tuple[str, str]) -> str:
             return str(error.code().name)
 
 
-def http_status(port: int) -> int:
+def http_status(port: int) -> int | None:
+    """What a port says to a request without a token; None if nothing listens there any more."""
     try:
         return int(urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).status)
     except urllib.error.HTTPError as error:
         return error.code
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ConnectionRefusedError):
+            return None
+        raise
 
 
 def joined(tries: list[tuple[str, dict[str, str]]], folder: Path) -> tuple[list[Any], str]:
