@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from llaso_data import sources
+from llaso_data import formats
 from llaso_data.demo import assets, weights
 from llaso_data.pipeline import engines
 from llaso_data.pipeline.blocks import PlannedBlock, block_name
@@ -109,7 +109,7 @@ def main() -> None:
 
 def planned(clips: int, per_block: int) -> list[PlannedBlock]:
     """Equal blocks, whatever the clips' hashes."""
-    found = list(sources.read(assets.demo_corpus(clips, 1).sources()[0]))
+    found = list(formats.read(assets.demo_corpus(clips, 1).sources()[0]))
     chunks = [tuple(found[i : i + per_block]) for i in range(0, len(found), per_block)]
     return [PlannedBlock(block_name(chunk, "bench"), chunk) for chunk in chunks]
 

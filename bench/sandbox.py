@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from llaso_data import audio, sources
+from llaso_data import audio, formats
 from llaso_data.audio import decode_worker
 from llaso_data.demo import assets
 from llaso_data.errors import AudioError
@@ -62,7 +62,7 @@ def main() -> None:
             compare(f"{label}: decode", paths, in_process, through, repeats=args.repeats)
         compare("one hour, FLAC: decode", [hour], in_process, through, repeats=args.repeats)
         clips = SourceSpec(path=scratch, pattern="0*.flac", corpus="bench", language="en")
-        utterances = [item.utterance for item in sources.read(clips)]
+        utterances = [item.utterance for item in formats.read(clips)]
         both = (functools.partial(load, decode) for decode in (in_process, through))
         compare(f"{label}: load", utterances, *both, repeats=args.repeats)
 

@@ -48,7 +48,7 @@ def write(path: Path, members: int) -> None:
 
 
 def child(way: str, path: str) -> None:
-    from llaso_data import sources
+    from llaso_data import formats
     from llaso_data.io import archive
     from llaso_data.recipe import SourceSpec
 
@@ -59,7 +59,7 @@ def child(way: str, path: str) -> None:
     elif way == "directory":
         count = len(archive.directory(path).members)
     else:
-        count = sum(1 for _ in sources.read(SourceSpec(path=path)))
+        count = sum(1 for _ in formats.read(SourceSpec(path=path)))
     took_s = time.perf_counter() - started
     print(f"{way:<10}{count:>10,}{took_s:>8.1f} s{_peak_mb() - before_mb:>7.0f} MB more", flush=True)
 

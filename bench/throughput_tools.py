@@ -24,7 +24,7 @@ Transcriber = Callable[[Sequence[str]], list[str]]
 
 
 def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transcriber:
-    from llaso_data import sources
+    from llaso_data import formats
     from llaso_data.pipeline import commit
     from llaso_data.pipeline.blocks import PlannedBlock, block_name
     from llaso_data.pipeline.observe import Observer, load_block
@@ -35,7 +35,7 @@ def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transc
 
     def transcribe(paths: Sequence[str]) -> list[str]:
         spec = SourceSpec(path=str(Path(paths[0]).parent), language=LANGUAGE)
-        inputs = tuple(item for item in sources.read(spec) if item.utterance.source.uri in set(paths))
+        inputs = tuple(item for item in formats.read(spec) if item.utterance.source.uri in set(paths))
         if not given:
             inputs = tuple(
                 dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text=None, text_origin=UNKNOWN))

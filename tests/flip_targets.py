@@ -26,6 +26,7 @@ import torch
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.formats import unpack
 from llaso_data.io import cache, checksums, hub, storage
 from llaso_data.pipeline import commit, shard_plan
 from llaso_data.pipeline.judge import judge
@@ -33,7 +34,6 @@ from llaso_data.recipe import Judge, Shard
 from llaso_data.report.audit import settle
 from llaso_data.shards import certificate, index, reader
 from llaso_data.shards.validate import validate
-from llaso_data.sources import unpack
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.cache import FileCache
 from llaso_data.stream.columns import Columns

@@ -24,9 +24,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llaso_data import languages, records, sources
+from llaso_data import formats, languages, records
 from llaso_data.audio import containers, joined
 from llaso_data.errors import LLaSOError
+from llaso_data.formats import vocabulary, webdataset
+from llaso_data.formats.entry import matcher
 from llaso_data.io import archive, checksums, sealed
 from llaso_data.pipeline import commit, load, shard_plan
 from llaso_data.pipeline.judge import judge
@@ -37,8 +39,6 @@ from llaso_data.shards import foreign, index, layout, manifest, reader, tar, wri
 from llaso_data.shards.layout import Sample
 from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
-from llaso_data.sources import vocabulary, webdataset
-from llaso_data.sources.entry import matcher
 
 GOLDEN = Path(__file__).parent.parent / "shards" / "golden"
 RECIPES = Path(__file__).parent.parent / "pipelines"
@@ -123,7 +123,7 @@ def foreign_tar(data: bytes, folder: Path) -> None:
 
 def listed(path: str, **spec: Any) -> None:
     """Every input of a corpus, and the first hundreds as the pipeline stores them."""
-    found = [item.utterance for item in sources.read(SourceSpec(path=path, **spec))][:300]
+    found = [item.utterance for item in formats.read(SourceSpec(path=path, **spec))][:300]
     table = records.to_table([records.rounded(utterance) for utterance in found], Utterance)
     table.validate(full=True)
     assert records.from_table(table, Utterance) == found

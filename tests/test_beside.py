@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llaso_data import audio, sources
+from llaso_data import audio, formats
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from tests.tars import packed
@@ -19,7 +19,7 @@ WAV = audio.encode(np.full(800, 50, np.int16), "wav")
 
 def read(path: Path) -> tuple[list[Utterance], Counter[str]]:
     notes: Counter[str] = Counter()
-    return [item.utterance for item in sources.read(SourceSpec(path=str(path)), notes)], notes
+    return [item.utterance for item in formats.read(SourceSpec(path=str(path)), notes)], notes
 
 
 def put(folder: Path, name: str, data: str | bytes = WAV) -> None:

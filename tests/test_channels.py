@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from llaso_data import audio, sources
+from llaso_data import audio, formats
 from llaso_data.audio import decode_worker, limited
 from llaso_data.errors import AudioError
 from llaso_data.pipeline.build import build_align
@@ -57,7 +57,7 @@ def table(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read(path: Path) -> list[Utterance]:
-    return [item.utterance for item in sources.read(SourceSpec(path=str(path)))]
+    return [item.utterance for item in formats.read(SourceSpec(path=str(path)))]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "tsv", "parquet"])

@@ -12,10 +12,10 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.formats.lines import MAX_TEXT_BYTES
 from llaso_data.io import archive
 from llaso_data.io.tar_members import BLOCK_BYTES, MAX_HEADER_BYTES
 from llaso_data.shards.tar import header
-from llaso_data.sources.lines import MAX_TEXT_BYTES
 from tests.test_sources import failures, utterances
 
 

@@ -25,7 +25,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from llaso_data import audio, sources
+from llaso_data import audio, formats
 from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import lock, storage
@@ -204,7 +204,7 @@ def test_every_layout_is_read_there_as_here(server: str, path: str, clips: list[
 
     def read(root: str) -> list[tuple[Any, ...]]:
         found = []
-        for item in sources.read(SourceSpec(path=f"{root}/{path}", corpus="test")):
+        for item in formats.read(SourceSpec(path=f"{root}/{path}", corpus="test")):
             place = item.utterance.source
             record = everywhere([item.utterance])[0]
             pcm = None
@@ -224,7 +224,7 @@ def test_a_manifest_may_name_objects_from_anywhere(server: str, clips: list[Clip
     (tmp_path / "rows.jsonl").write_text(row)
     storage.write_bytes(f"{BUCKET}/tables/rows.jsonl", row.encode())
     for table in (str(tmp_path / "rows.jsonl"), f"{BUCKET}/tables/rows.jsonl"):
-        (item,) = sources.read(SourceSpec(path=table, corpus="test"))
+        (item,) = formats.read(SourceSpec(path=table, corpus="test"))
         assert item.size_bytes > 0 and item.version and item.utterance.failure is None
         assert len(audio.decode(item.utterance.source.uri)[0])
 
@@ -234,7 +234,7 @@ def test_odd_names_there_are_names_and_odd_addresses_are_failed_rows(server: str
     for name in ("a::b", "e[1]", "s3:::c", "q?x=1"):
         storage.write_bytes(f"{BUCKET}/odd/{name}.wav", clips[0].path.read_bytes())
         storage.write_bytes(f"{BUCKET}/odd/{name}.txt", name.encode())
-    listed = [item.utterance for item in sources.read(SourceSpec(path=f"{BUCKET}/odd", corpus="test"))]
+    listed = [item.utterance for item in formats.read(SourceSpec(path=f"{BUCKET}/odd", corpus="test"))]
     assert {u.source.uri: u.text for u in listed} == {
         f"{BUCKET}/odd/{name}.wav": name for name in ("a::b", "e[1]", "s3:::c", "q?x=1")
     }
@@ -243,7 +243,7 @@ def test_odd_names_there_are_names_and_odd_addresses_are_failed_rows(server: str
     rows += ["gs://bucket/x.wav"] if importlib.util.find_spec("gcsfs") is None else []  # its package is not here
     table = f"{BUCKET}/odd.jsonl"
     storage.write_bytes(table, "".join(json.dumps({"audio": row}) + "\n" for row in rows).encode())
-    found = [item.utterance for item in sources.read(SourceSpec(path=table, corpus="test"))]
+    found = [item.utterance for item in formats.read(SourceSpec(path=table, corpus="test"))]
     failed = [u.failure.detail for u in found if u.failure]
     assert len(found) == len(rows) and len(failed) == len(rows) - 3
     assert all(f"{table}:" in detail for detail in failed)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from llaso_data import audio, sources
+from llaso_data import audio, formats
 from llaso_data.errors import LLaSOError
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
@@ -21,7 +21,7 @@ WAV = audio.encode(np.full(800, 50, np.int16), "wav")
 
 
 def read(path: Path, **said: str) -> list[Utterance]:
-    return [item.utterance for item in sources.read(SourceSpec(path=str(path), **said))]
+    return [item.utterance for item in formats.read(SourceSpec(path=str(path), **said))]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be"])

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from llaso_data import audio, records
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.formats import detect, read, webdataset
+from llaso_data.formats.entry import matcher
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Attribute, Input, Utterance
-from llaso_data.sources import detect, read, webdataset
-from llaso_data.sources.entry import matcher
 
 GIVEN = "given"
 

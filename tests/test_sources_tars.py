@@ -11,9 +11,9 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.errors import AudioError
+from llaso_data.formats import read
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
-from llaso_data.sources import read
 from tests.tars import packed, sparse
 
 FLAC = audio.encode(np.full(1600, 50, np.int16), "flac")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llaso_data.errors import LLaSOError
-from llaso_data.sources import tables
-from llaso_data.sources.lines import MAX_TEXT_BYTES
+from llaso_data.formats import tables
+from llaso_data.formats.lines import MAX_TEXT_BYTES
 from tests.test_sources import failures, utterances
 
 

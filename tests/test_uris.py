@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from llaso_data import audio, sources, uris
+from llaso_data import audio, formats, uris
 from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import checksums, lock, storage
@@ -95,7 +95,7 @@ def tabled(path: Path, rows: list[str]) -> Path:
 
 
 def read(path: Path | str) -> list[Utterance]:
-    return [found.utterance for found in sources.read(SourceSpec(path=str(path), corpus="c"))]
+    return [found.utterance for found in formats.read(SourceSpec(path=str(path), corpus="c"))]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "tsv", "parquet"])

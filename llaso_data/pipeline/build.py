@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llaso_data
-from llaso_data import sources
+from llaso_data import formats
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.io import checksums, interrupts, lock, outputs, storage
@@ -93,7 +93,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
     _refuse_foreign(out, recipe)
     notes: Counter[str] = Counter()
     readers = [
-        sources.read(spec, notes) for spec in recipe.sources
+        formats.read(spec, notes) for spec in recipe.sources
     ]  # what is wrong with any is said before the work starts
     for folder in (out, storage.join(out, "observations"), storage.join(out, "verdicts")):
         storage.sweep(folder)

@@ -16,17 +16,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llaso_data import audio, sources, uris
+from llaso_data import audio, formats, uris
 from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.formats.entry import extension
+from llaso_data.formats.tables import TABLE_EXTENSIONS
+from llaso_data.formats.unpack import tables_of, unpacked
 from llaso_data.io import storage
 from llaso_data.io.storage import StoreError
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
 from llaso_data.shards import layout
-from llaso_data.sources.entry import extension
-from llaso_data.sources.tables import TABLE_EXTENSIONS
-from llaso_data.sources.unpack import tables_of, unpacked
 from llaso_data.stream.batch import Sample, decoded, samples_of, tried
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.columns import Columns
@@ -303,7 +303,7 @@ def _of_hub(name: str) -> str:
 
 def _inputs(data: str, language: str | None) -> Iterator[Input]:
     try:
-        return sources.read(SourceSpec(path=data, language=language))
+        return formats.read(SourceSpec(path=data, language=language))
     except LLaSOError as error:
         raise LLaSOError(
             f"{error}. Evaluated are shards with {layout.INDEX}, JSON of the published layout, and transcribed speech: "

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.entry import escaped
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.io.hub import checkpoint, weights_digest
 from llaso_data.records import digest
 from llaso_data.shards.layout import canonical
-from llaso_data.sources.entry import escaped
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_data.stream.loader import placed

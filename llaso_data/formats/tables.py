@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.delimited import cells
+from llaso_data.formats.entry import extension
+from llaso_data.formats.json_lists import items
+from llaso_data.formats.lines import TOO_LONG, lines, open_text
+from llaso_data.formats.parquet_rows import parquet_rows
 from llaso_data.io import storage
-from llaso_data.sources.delimited import cells
-from llaso_data.sources.entry import extension
-from llaso_data.sources.json_lists import items
-from llaso_data.sources.lines import TOO_LONG, lines, open_text
-from llaso_data.sources.parquet_rows import parquet_rows
 
 TABLE_EXTENSIONS = frozenset(("jsonl", "ndjson", "json", "csv", "tsv", "parquet"))
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, matcher, too_long
+from llaso_data.formats.lines import MAX_TEXT_BYTES
+from llaso_data.formats.manifest import by_our_names, described
 from llaso_data.io import archive, sample_names, storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
-from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, matcher, too_long
-from llaso_data.sources.lines import MAX_TEXT_BYTES
-from llaso_data.sources.manifest import by_our_names, described
 
 MAX_TARS = 1_000_000
 _SILENT: tuple[Said, Failure | None] = (Said(), None)

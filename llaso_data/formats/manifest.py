@@ -12,13 +12,13 @@ from typing import Any
 
 from llaso_data import uris
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.channels import selection
+from llaso_data.formats.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded, is_empty
+from llaso_data.formats.lines import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.formats.tables import TABLE_EXTENSIONS, columns_of, header, rows
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS
-from llaso_data.sources.channels import selection
-from llaso_data.sources.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded, is_empty
-from llaso_data.sources.lines import MAX_TEXT_BYTES, TOO_LONG
-from llaso_data.sources.tables import TABLE_EXTENSIONS, columns_of, header, rows
 
 # Our name first, then what other tools call it (NeMo, Hugging Face tables); the first that has a value counts.
 NAMES: dict[str, tuple[str, ...]] = {

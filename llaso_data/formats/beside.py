@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 
 from llaso_data.errors import LLaSOError
-from llaso_data.sources.entry import Tree, extension
-from llaso_data.sources.tables import TABLE_EXTENSIONS, header
+from llaso_data.formats.entry import Tree, extension
+from llaso_data.formats.tables import TABLE_EXTENSIONS, header
 
 _ENDINGS = "json xml trn srt vtt textgrid stm ctm eaf rttm cha ass ssa sbv lrc ttml dfxp phn wrd seg tg trs"
 _SIDECARS = frozenset(_ENDINGS.split())
@@ -67,7 +67,7 @@ def _is_of(stem: str, names: set[str]) -> bool:
 
 
 def _advice(tree: Tree, path: str) -> str:
-    from llaso_data.sources.manifest import NAMES
+    from llaso_data.formats.manifest import NAMES
 
     if extension(path) not in ("csv", "tsv"):
         return " (a manifest is read where it is the source itself)"

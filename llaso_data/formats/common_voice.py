@@ -7,11 +7,11 @@ from functools import partial
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.entry import Entry, RowError, Tree, bad_row, extension, guarded
+from llaso_data.formats.manifest import by_our_names, described, text_of
+from llaso_data.formats.tables import Row, header, rows
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
-from llaso_data.sources.entry import Entry, RowError, Tree, bad_row, extension, guarded
-from llaso_data.sources.manifest import by_our_names, described, text_of
-from llaso_data.sources.tables import Row, header, rows
 
 CLIPS = "clips"
 COLUMNS = frozenset(("client_id", "path"))

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
+from llaso_data.formats import common_voice, folder, librispeech, manifest, webdataset
+from llaso_data.formats.entry import Entry, Tree, bad_row, check_given, fault, to_input
+from llaso_data.formats.layout import Layout, corpus_name, layout_of, open_tree
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input
-from llaso_data.sources import common_voice, folder, librispeech, manifest, webdataset
-from llaso_data.sources.entry import Entry, Tree, bad_row, check_given, fault, to_input
-from llaso_data.sources.layout import Layout, corpus_name, layout_of, open_tree
 
 READERS: dict[Layout, Callable[[SourceSpec, Tree], Iterator[Entry]]] = {
     "folder": folder.entries,

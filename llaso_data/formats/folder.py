@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.beside import holds_times, note_unread
+from llaso_data.formats.entry import Entry, Said, Tree, clean_text, extension, matcher, too_long
+from llaso_data.formats.lines import MAX_TEXT_BYTES, encoding_of
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
-from llaso_data.sources.beside import holds_times, note_unread
-from llaso_data.sources.entry import Entry, Said, Tree, clean_text, extension, matcher, too_long
-from llaso_data.sources.lines import MAX_TEXT_BYTES, encoding_of
 
 TRANSCRIPT_EXTENSIONS = ("txt", "lab")
 TIMES = Failure("times")  # of a label file: not one of the audio's
