@@ -26,7 +26,7 @@ import torch
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
-from llaso_data.formats import unpack
+from llaso_data.formats.tables import embedded_audio
 from llaso_data.io import cache, checksums, hub, storage
 from llaso_data.pipeline import commit, shard_plan
 from llaso_data.pipeline.judge import judge
@@ -255,7 +255,7 @@ def cache_targets(folder: Path) -> Iterator[tuple[str, Target]]:
 
     def unpacked() -> Any:
         with own_cache(folder / "cache"):
-            found = Path(unpack.unpacked(unpack.tables_of(str(folder / "test.parquet")))).parent
+            found = Path(embedded_audio.unpacked(embedded_audio.tables_of(str(folder / "test.parquet")))).parent
         return {path: path.read_bytes() for path in sorted(found.iterdir())}
 
     def weighed() -> Any:

@@ -27,8 +27,9 @@ import pyarrow.parquet as pq
 from llaso_data import formats, languages, records
 from llaso_data.audio import containers, joined
 from llaso_data.errors import LLaSOError
-from llaso_data.formats import vocabulary, webdataset
-from llaso_data.formats.entry import matcher
+from llaso_data.formats import webdataset
+from llaso_data.formats.rows import vocabulary
+from llaso_data.formats.rows.source_row import matcher
 from llaso_data.io import archive, checksums, sealed
 from llaso_data.pipeline import commit, load, shard_plan
 from llaso_data.pipeline.judge import judge

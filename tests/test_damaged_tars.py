@@ -12,7 +12,7 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.formats.lines import MAX_TEXT_BYTES
+from llaso_data.formats.files.text import MAX_TEXT_BYTES
 from llaso_data.io import archive
 from llaso_data.io.tar_members import BLOCK_BYTES, MAX_HEADER_BYTES
 from llaso_data.shards.tar import header

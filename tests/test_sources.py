@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from llaso_data import audio, records
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats import detect, read, webdataset
-from llaso_data.formats.entry import matcher
+from llaso_data.formats.rows.source_row import matcher
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Attribute, Input, Utterance
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data import languages
-from llaso_data.formats import vocabulary
+from llaso_data.formats.rows import vocabulary
 
 
 @pytest.mark.parametrize(

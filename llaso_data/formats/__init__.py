@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import islice
 
 from llaso_data.formats import common_voice, folder, librispeech, manifest, webdataset
-from llaso_data.formats.entry import Entry, Tree, bad_row, check_given, fault, to_input
-from llaso_data.formats.layout import Layout, corpus_name, layout_of, open_tree
+from llaso_data.formats.registry import Layout, corpus_name, layout_of, open_tree
+from llaso_data.formats.rows.source_row import Entry, Tree, bad_row, check_given, fault, to_input
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input
 

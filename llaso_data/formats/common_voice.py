@@ -7,9 +7,9 @@ from functools import partial
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import Entry, RowError, Tree, bad_row, extension, guarded
 from llaso_data.formats.manifest import by_our_names, described, text_of
-from llaso_data.formats.tables import Row, header, rows
+from llaso_data.formats.rows.source_row import Entry, RowError, Tree, bad_row, extension, guarded
+from llaso_data.formats.tables.table_rows import Row, header, rows
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.beside import holds_times, note_unread
-from llaso_data.formats.entry import Entry, Said, Tree, clean_text, extension, matcher, too_long
-from llaso_data.formats.lines import MAX_TEXT_BYTES, encoding_of
+from llaso_data.formats.beside_audio.unread import holds_times, note_unread
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, encoding_of
+from llaso_data.formats.rows.source_row import Entry, Said, Tree, clean_text, extension, matcher, too_long
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure

@@ -7,8 +7,18 @@ from functools import partial
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, guarded, matcher
-from llaso_data.formats.lines import MAX_TEXT_BYTES, TOO_LONG, lines, open_text
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, lines, open_text
+from llaso_data.formats.rows.source_row import (
+    Entry,
+    RowError,
+    Said,
+    Tree,
+    bad_row,
+    clean_text,
+    extension,
+    guarded,
+    matcher,
+)
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure

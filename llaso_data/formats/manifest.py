@@ -12,10 +12,20 @@ from typing import Any
 
 from llaso_data import uris
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.channels import selection
-from llaso_data.formats.entry import Entry, RowError, Said, Tree, bad_row, escaped, extension, guarded, is_empty
-from llaso_data.formats.lines import MAX_TEXT_BYTES, TOO_LONG
-from llaso_data.formats.tables import TABLE_EXTENSIONS, columns_of, header, rows
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.formats.rows.channels import selection
+from llaso_data.formats.rows.source_row import (
+    Entry,
+    RowError,
+    Said,
+    Tree,
+    bad_row,
+    escaped,
+    extension,
+    guarded,
+    is_empty,
+)
+from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS, columns_of, header, rows
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import TIME_DECIMALS

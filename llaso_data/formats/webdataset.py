@@ -14,9 +14,19 @@ from typing import Any
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import Entry, RowError, Said, Tree, bad_row, clean_text, extension, matcher, too_long
-from llaso_data.formats.lines import MAX_TEXT_BYTES
+from llaso_data.formats.files.text import MAX_TEXT_BYTES
 from llaso_data.formats.manifest import by_our_names, described
+from llaso_data.formats.rows.source_row import (
+    Entry,
+    RowError,
+    Said,
+    Tree,
+    bad_row,
+    clean_text,
+    extension,
+    matcher,
+    too_long,
+)
 from llaso_data.io import archive, sample_names, storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure

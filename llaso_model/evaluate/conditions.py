@@ -17,7 +17,7 @@ import numpy.typing as npt
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, limited
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import extension
+from llaso_data.formats.rows.source_row import extension
 from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.stream.augment import faster

@@ -19,9 +19,9 @@ import numpy as np
 from llaso_data import audio, formats, uris
 from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.formats.entry import extension
-from llaso_data.formats.tables import TABLE_EXTENSIONS
-from llaso_data.formats.unpack import tables_of, unpacked
+from llaso_data.formats.rows.source_row import extension
+from llaso_data.formats.tables.embedded_audio import tables_of, unpacked
+from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS
 from llaso_data.io import storage
 from llaso_data.io.storage import StoreError
 from llaso_data.recipe import SourceSpec

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import escaped
+from llaso_data.formats.rows.source_row import escaped
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.io.hub import checkpoint, weights_digest
 from llaso_data.records import digest

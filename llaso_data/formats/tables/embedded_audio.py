@@ -11,9 +11,9 @@ from typing import Any
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import extension
 from llaso_data.formats.manifest import NAMES, by_our_names
-from llaso_data.formats.tables import rows
+from llaso_data.formats.rows.source_row import extension
+from llaso_data.formats.tables.table_rows import rows
 from llaso_data.io import storage
 from llaso_data.io.cache import cached
 from llaso_data.records import digest

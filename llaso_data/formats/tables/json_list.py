@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llaso_data.formats.lines import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG
 
 _CHUNK = 1 << 18  # characters that are read at a time
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.delimited import cells
-from llaso_data.formats.entry import extension
-from llaso_data.formats.json_lists import items
-from llaso_data.formats.lines import TOO_LONG, lines, open_text
-from llaso_data.formats.parquet_rows import parquet_rows
+from llaso_data.formats.files.text import TOO_LONG, lines, open_text
+from llaso_data.formats.rows.source_row import extension
+from llaso_data.formats.tables.delimited import cells
+from llaso_data.formats.tables.json_list import items
+from llaso_data.formats.tables.parquet import parquet_rows
 from llaso_data.io import storage
 
 TABLE_EXTENSIONS = frozenset(("jsonl", "ndjson", "json", "csv", "tsv", "parquet"))

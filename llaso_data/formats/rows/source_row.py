@@ -11,8 +11,8 @@ from typing import Any
 
 from llaso_data import languages
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
-from llaso_data.formats import vocabulary
-from llaso_data.formats.lines import MAX_TEXT_BYTES, TOO_LONG, encoding_of
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, encoding_of
+from llaso_data.formats.rows import vocabulary
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import (

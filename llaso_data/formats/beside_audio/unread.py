@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.entry import Tree, extension
-from llaso_data.formats.tables import TABLE_EXTENSIONS, header
+from llaso_data.formats.rows.source_row import Tree, extension
+from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS, header
 
 _ENDINGS = "json xml trn srt vtt textgrid stm ctm eaf rttm cha ass ssa sbv lrc ttml dfxp phn wrd seg tg trs"
 _SIDECARS = frozenset(_ENDINGS.split())

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llaso_data.formats.entry import RowError, is_empty
+from llaso_data.formats.rows.source_row import RowError, is_empty
 
 _MOST = 1024  # channels of a file
 _NAMES = {"left": 0, "right": 1, **{letter: number for number, letter in enumerate("abcdefgh")}}

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 
-from llaso_data.formats.lines import MAX_TEXT_BYTES, TOO_LONG, lines
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, lines
 
 Cells = tuple[int, list[str] | str]
 """The line that a row begins on, and its cells, or what is wrong with it."""

@@ -7,8 +7,8 @@ from typing import Literal
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.common_voice import is_release_table, release_tables
-from llaso_data.formats.entry import Tree, extension
-from llaso_data.formats.tables import TABLE_EXTENSIONS
+from llaso_data.formats.rows.source_row import Tree, extension
+from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 
