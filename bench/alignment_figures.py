@@ -20,7 +20,7 @@ from matplotlib import pyplot
 
 from llaso_data import audio
 from llaso_data.align import attention, dtw
-from llaso_data.align.words import states
+from llaso_data.align.word_states import states
 from llaso_data.asr.split import looked_at, split
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import assets, weights

@@ -27,7 +27,7 @@ from llaso_data import audio
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_level as rule
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.recipe import Confidence, Recipe
 from llaso_data.records import Word
 

@@ -30,7 +30,7 @@ from llaso_data.filters.columns import hex_strings
 from llaso_data.io import storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import judge
-from llaso_data.pipeline.load import dump, judging_digest
+from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Scores, Source, Utterance, digest, to_table
 from llaso_data.report import card

@@ -18,7 +18,7 @@ from typing import Any
 from llaso_model.evaluate import score
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.metrics import legacy
+from llaso_model.evaluate.metrics import legacy_metrics
 
 ORDER = ("LLaSO-Base", "Qwen2-Audio", "Typhoon-Audio", "GLM-4-Voice", "Llama-Omni", "Mini-Omni2")
 
@@ -74,8 +74,8 @@ def rows(
         judgements = judged.get((system, name), {})
         if kind == "label":
             found["ours: accuracy"][system] = share(metrics["accuracy"])
-            labels = legacy.label_set(references)
-            right = fmean(legacy.is_right(a, b, labels) for a, b in zip(references, answers, strict=True))
+            labels = legacy_metrics.label_set(references)
+            right = fmean(legacy_metrics.is_right(a, b, labels) for a, b in zip(references, answers, strict=True))
             found["their rule: accuracy"][system] = f"{100 * right:.1f}"
             split = one["said"][system]
             found["ours: several / none / refusal / empty"][system] = " / ".join(
@@ -85,14 +85,16 @@ def rows(
                 found["published: abstention, %"][system] = f"{abstention[system, name]:.0f}"
         elif kind == "number":
             adult = "age" in name
-            error, kept = legacy.mean_absolute_error(references, answers, adult, None if adult else (0, 127))
+            error, kept = legacy_metrics.mean_absolute_error(references, answers, adult, None if adult else (0, 127))
             found["ours: MAE (coverage)"][system] = (
                 f"{metrics['mae']['value']:.1f} ({100 * metrics['coverage']['value']:.0f} %)"
             )
             found["their rule: MAE (rows kept)"][system] = f"{error:.1f} ({kept})"
         elif kind == "phonemes":
             found["ours: PER, %"][system] = share(metrics["per"])
-            found["their rule: PER over A–Z, %"][system] = f"{100 * legacy.phoneme_error_rate(references, answers):.1f}"
+            found["their rule: PER over A–Z, %"][system] = (
+                f"{100 * legacy_metrics.phoneme_error_rate(references, answers):.1f}"
+            )
         elif kind == "transcript":
             found["ours: WER, %"][system] = share(metrics["wer"])
             found["their rule: WER raw, swapped, %"][system] = share(metrics["wer_swapped"])

@@ -31,7 +31,7 @@ from llaso_data.align.bidirectional import backward
 from llaso_data.align.likelihood import ratios
 from llaso_data.asr.transcribe import needs_redecoding
 from llaso_data.demo import assets, weights
-from llaso_data.filters import borders, columns
+from llaso_data.filters import border_limits, columns
 from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
@@ -130,7 +130,9 @@ def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     known = full.select(list(KNOWN))
     table = table.take(pa.array(judged_as(from_table(full.drop_columns(list(KNOWN)), Utterance), known)))
     border_db = columns.floats(table["scores.border_db"])
-    (limit,) = borders.limits(border_db, np.zeros(len(border_db), int), 1, every.confidence.border_margin_db).tolist()
+    (limit,) = border_limits.limits(
+        border_db, np.zeros(len(border_db), int), 1, every.confidence.border_margin_db
+    ).tolist()
     print(f"a border stands out above {limit} dB")
     return Scored(
         columns.derive(table, needed, {}, {(table["source.corpus"][0].as_py(), "en"): limit}),

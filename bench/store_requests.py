@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))  # for tests.stores
 from llaso_data import audio  # noqa: E402
 from llaso_data.demo import assets, weights  # noqa: E402
 from llaso_data.pipeline import commit  # noqa: E402
-from llaso_data.pipeline.build import build_align  # noqa: E402
+from llaso_data.pipeline.build_align import build_align  # noqa: E402
 from llaso_data.pipeline.shard import shard_dataset  # noqa: E402
 from llaso_data.recipe import Asr, Blocks, Observe, Recipe, Run, Shard, SourceSpec  # noqa: E402
 from tests.stores import BUCKET, gateway, s3_server, upload  # noqa: E402

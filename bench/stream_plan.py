@@ -26,8 +26,8 @@ from llaso_data.io.prng import noise
 from llaso_data.shards import index, layout
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
+from llaso_data.stream.planner import Cursor, Plan
 from llaso_data.stream.simulate import simulate
-from llaso_data.stream.windows import Cursor, Plan
 
 PER_SHARD = 1000
 PARTS = 2

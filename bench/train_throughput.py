@@ -61,7 +61,7 @@ def recipe_of(encoder: str, shards: Path, budget: str, steps: int, compiled: boo
 def samples_of(shards: Path) -> list[Any]:
     """All samples, decoded: (sound, conversation)."""
     from llaso_data.stream import Mixture, StreamingLoader
-    from llaso_model.train.examples import conversations_of
+    from llaso_model.train.collate import conversations_of
 
     found = []
     for batch in StreamingLoader(Mixture.of(str(shards)), "300s"):

@@ -86,7 +86,7 @@ def build_align(
     SOURCE is a folder of audio (with .txt or .lab beside it where there are transcripts), a LibriSpeech tree, a
     Common Voice release, a manifest (JSONL, CSV, TSV, Parquet) or WebDataset tars.
     """
-    from llaso_data.pipeline.build import build_align as build
+    from llaso_data.pipeline.build_align import build_align as build
     from llaso_data.pipeline.progress import Progress, print_summary
 
     named = [
@@ -330,7 +330,7 @@ def rejections(align: str, rule: str | None, as_json: bool) -> None:
 def words(align: str, out: str, count: int, language: str | None) -> None:
     """Draw waveforms with their words, from build-align's output IN."""
     from llaso_data.io import pictures
-    from llaso_data.report.words import BY, choose, draw
+    from llaso_data.report.word_figure import BY, choose, draw
 
     pictures.refuse(out, BY, "--out")
     draw(choose(align, count, language), out)
@@ -344,7 +344,7 @@ def words(align: str, out: str, count: int, language: str | None) -> None:
 @click.option("--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
 def demo(out: str, english: int, others: int, engine: str) -> None:
     """Real prompts in five languages, from recordings to shards, on this machine."""
-    from llaso_data.demo.run import run_demo
+    from llaso_data.demo.end_to_end import run_demo
 
     run_demo(out, english=english, others=others, engine=engine)
 
@@ -385,7 +385,7 @@ def _share(text: str | None) -> float | None:
 
 
 def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:
-    from llaso_data.pipeline.load import load
+    from llaso_data.pipeline.load_recipe import load
 
     options = {
         **options,

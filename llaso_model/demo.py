@@ -17,7 +17,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs
 from llaso_data.text import tokens
 from llaso_model import generation
-from llaso_model.evaluate.metrics.errors import counted
+from llaso_model.evaluate.metrics.error_rates import counted
 
 _HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
 _STEPS = (120, 60)  # of the stages

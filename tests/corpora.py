@@ -12,7 +12,7 @@ import soundfile
 
 from llaso_data.io import storage
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.load import load
+from llaso_data.pipeline.load_recipe import load
 from llaso_data.recipe import Recipe
 from llaso_data.records import Utterance
 from tests.conftest import Clip

@@ -35,11 +35,11 @@ from llaso_data.report.audit import settle
 from llaso_data.shards import certificate, index, reader
 from llaso_data.shards.validate import validate
 from llaso_data.stream import Mixture, StreamingLoader
-from llaso_data.stream.cache import FileCache
-from llaso_data.stream.columns import Columns
+from llaso_data.stream.index_columns import Columns
+from llaso_data.stream.shard_cache import FileCache
 from llaso_model.evaluate import score, store
 from llaso_model.evaluate.datasets import files
-from llaso_model.evaluate.predict import run as predict
+from llaso_model.evaluate.predict import predict as predict
 from llaso_model.train import checkpoint as train_checkpoint
 from llaso_model.train import log
 from llaso_model.train.config import TrainRecipe

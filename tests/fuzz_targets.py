@@ -31,7 +31,7 @@ from llaso_data.formats import webdataset
 from llaso_data.formats.rows import vocabulary
 from llaso_data.formats.rows.source_row import matcher
 from llaso_data.io import archive, checksums, sealed
-from llaso_data.pipeline import commit, load, shard_plan
+from llaso_data.pipeline import commit, load_recipe, shard_plan
 from llaso_data.pipeline.judge import judge
 from llaso_data.recipe import Judge, Recipe, Shard, SourceSpec
 from llaso_data.records import Source, Utterance
@@ -176,12 +176,12 @@ def recipe(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
 
     def round_trip() -> None:
-        found: Recipe = load.load(str(path))
-        path.write_text(load.dump(found), encoding="utf-8")
-        assert load.load(str(path)) == found
+        found: Recipe = load_recipe.load(str(path))
+        path.write_text(load_recipe.dump(found), encoding="utf-8")
+        assert load_recipe.load(str(path)) == found
 
     overrides = data.decode("utf-8", "replace").splitlines()[:3]
-    each(round_trip, lambda: load.load(None, overrides))
+    each(round_trip, lambda: load_recipe.load(None, overrides))
 
 
 def make_align(folder: Path) -> None:
@@ -250,7 +250,9 @@ def targets(made: Path) -> dict[str, Target]:
     found["words"] = Target(words, (b"male", b"34 years", b"{000..9}-{a,b}", b"**/[!a]*?", b"Chinese (China)"))
     found["container"] = Target(container, _heads())
     recipes = tuple(path.read_bytes() for path in sorted(RECIPES.glob("*.yaml")))
-    found["recipe"] = Target(recipe, (*recipes, load.dump(Recipe()).encode(), b"judge.audit.items=3\nsources.0.path=x"))
+    found["recipe"] = Target(
+        recipe, (*recipes, load_recipe.dump(Recipe()).encode(), b"judge.audit.items=3\nsources.0.path=x")
+    )
     return found
 
 

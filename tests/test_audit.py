@@ -24,7 +24,7 @@ from scipy.stats import binom
 import llaso_data
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit as drawing
+from llaso_data.filters import audit_draw as drawing
 from llaso_data.filters import columns
 from llaso_data.filters.acceptance import BAD_BOUNDARY, BAD_TEXT, GOOD, UNSURE
 from llaso_data.io import checksums

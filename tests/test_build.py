@@ -16,8 +16,8 @@ import pytest
 
 from llaso_data import records
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.build import BuildSummary, build_align
-from llaso_data.pipeline.load import load
+from llaso_data.pipeline.build_align import BuildSummary, build_align
+from llaso_data.pipeline.load_recipe import load
 from llaso_data.recipe import Recipe
 from llaso_data.records import Attribute, Verdict
 from llaso_data.shards.validate import validate

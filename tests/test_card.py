@@ -16,14 +16,14 @@ from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.judge import judge, rules
-from llaso_data.pipeline.load import dump, judging_digest
+from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Consistency, Judge, Recipe
 from llaso_data.records import FORMAT_VERSION, Attribute, Source, Speaker, Utterance, Word, digest, failed
-from llaso_data.report import card, listen, reasons
+from llaso_data.report import card, clip_groups, reasons
 from llaso_data.report.card_data import Survey, survey
-from llaso_data.report.examples import Choice, pieces
+from llaso_data.report.clips import Choice, pieces
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.conftest import Clip
 from tests.corpora import copy, files, recipe
@@ -188,7 +188,7 @@ def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> No
 def test_the_languages_of_a_group_are_heard_in_proportion(tmp_path: Path) -> None:
     items = [utterance(n, language="ru" if n % 5 == 0 else "en") for n in range(50)]
     align = finished(str(tmp_path), [items])
-    (group,) = listen.groups(align, survey(align, 10))
+    (group,) = clip_groups.groups(align, survey(align, 10))
     assert sorted(e.language for e in group.examples) == ["en"] * 8 + ["ru"] * 2
     assert (group.number, group.left_out, len(group.examples)) == (50, 0, 10)
 
@@ -201,10 +201,10 @@ def test_a_word_that_is_not_in_the_text_is_left_out_and_nothing_else_is_lost() -
 
 
 def test_what_was_heard_otherwise_is_marked() -> None:
-    found = listen.differences("Please hold, the line.", "please hold line  now", "en")
+    found = clip_groups.differences("Please hold, the line.", "please hold line  now", "en")
     assert "".join(text for text, _ in found) == "please hold line  now"
     assert [text for text, other in found if other] == ["now"]
-    assert [text for text, other in listen.differences("請稍候", "請等候", "zh") if other] == ["等"]
+    assert [text for text, other in clip_groups.differences("請稍候", "請等候", "zh") if other] == ["等"]
 
 
 def run_of(clips: list[Clip], folder: Path) -> str:
@@ -248,7 +248,7 @@ def test_the_page_is_a_pure_function_of_the_run(spoken: tuple[str, Path]) -> Non
 
 def test_a_recording_that_is_gone_is_said_on_its_example(spoken: tuple[str, Path]) -> None:
     found = survey(spoken[0], 20)
-    shown = [example for group in listen.groups(spoken[0], found) for example in group.examples]
+    shown = [example for group in clip_groups.groups(spoken[0], found) for example in group.examples]
     gone = [example for example in shown if example.sound.trouble]
     assert len(shown) == 9 and len(gone) == 1
     assert "no such file" in gone[0].sound.trouble and not gone[0].sound.opus
@@ -257,8 +257,10 @@ def test_a_recording_that_is_gone_is_said_on_its_example(spoken: tuple[str, Path
 
 def test_what_is_too_much_for_the_page_is_left_out_and_counted(spoken: tuple[str, Path]) -> None:
     found = survey(spoken[0], 20)
-    everything = listen.groups(spoken[0], found)
-    fewer = listen.groups(spoken[0], found, budget_bytes=sum(e.size_bytes for g in everything for e in g.examples) // 2)
+    everything = clip_groups.groups(spoken[0], found)
+    fewer = clip_groups.groups(
+        spoken[0], found, budget_bytes=sum(e.size_bytes for g in everything for e in g.examples) // 2
+    )
     assert [len(g.examples) + g.left_out for g in fewer] == [len(g.examples) for g in everything]
     assert all(g.examples for g in fewer) and sum(g.left_out for g in fewer) > 2
 

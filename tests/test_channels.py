@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from llaso_data import audio, formats
 from llaso_data.audio import decode_worker, limited
 from llaso_data.errors import AudioError
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance

@@ -16,7 +16,7 @@ import pytest
 
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline import engines
-from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.ray_access import check_reachable
 from llaso_data.pipeline.ray_cluster import connection
 from llaso_data.pipeline.shard import shard_dataset

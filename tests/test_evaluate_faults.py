@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llaso_model.evaluate.metrics import errors, legacy
+from llaso_model.evaluate.metrics import error_rates, legacy_metrics
 from llaso_model.evaluate.rows import extractor, score_rows
 from tests.evaluating import TASKS, fault_rows, scored, shared_outputs
 
@@ -33,25 +33,27 @@ def test_fault_1_swapping_reference_and_hypothesis_hides_what_a_system_adds() ->
 
 def test_fault_2_male_is_in_female() -> None:
     wrong, right = fault_rows("substring")
-    labels = legacy.label_set(["Male.", "Female."])
-    assert "male" in right.answer and not legacy.is_right(right.reference, right.answer, labels)  # "feMALE" is counted
+    labels = legacy_metrics.label_set(["Male.", "Female."])
+    assert "male" in right.answer and not legacy_metrics.is_right(
+        right.reference, right.answer, labels
+    )  # "feMALE" is counted
     assert scored([right])[0].given == "female" and scored([right])[0].badness == 0
     assert scored([wrong])[0].given == "female" and scored([wrong])[0].badness == 1
 
 
 def test_fault_3_ipa_is_more_than_a_to_z() -> None:
     rows = scored(fault_rows("phonemes"))
-    kept = [len(legacy.letters(row.prediction.reference)) for row in rows]
-    segments = [len(errors.segments(row.prediction.reference)) for row in rows]
+    kept = [len(legacy_metrics.letters(row.prediction.reference)) for row in rows]
+    segments = [len(error_rates.segments(row.prediction.reference)) for row in rows]
     assert sum(kept) < 0.6 * sum(segments)  # of 100 references the scripts keep 49 %
     first, second = rows[0], rows[1]
     for row in (first, second):
-        assert row.stats["per"][3] == len(errors.segments(row.prediction.reference))
+        assert row.stats["per"][3] == len(error_rates.segments(row.prediction.reference))
     changed = second.prediction
     assert "sɪbɪl" in changed.reference and "saɪbəl" in changed.answer
     # The vowel that differs, ɪ for ə, is in neither of the scripts' transcriptions.
-    assert legacy.letters("bɪl") == legacy.letters("bəl")
-    assert errors.phoneme_errors(["bɪl"], ["bəl"])[0].tolist() == [1, 0, 0, 3]
+    assert legacy_metrics.letters("bɪl") == legacy_metrics.letters("bəl")
+    assert error_rates.phoneme_errors(["bɪl"], ["bəl"])[0].tolist() == [1, 0, 0, 3]
 
 
 def test_fault_4_overlapping_labels_are_one() -> None:
@@ -61,7 +63,7 @@ def test_fault_4_overlapping_labels_are_one() -> None:
     assert found.labels == ("scottish", "british", "northern irish")  # and not Irish
     alone = extractor(TASKS.sets[mixed.set], TASKS)("Northern Irish.")
     assert alone.label == "northern irish"
-    assert legacy.abstains("Northern Irish.", references(mixed.set))
+    assert legacy_metrics.abstains("Northern Irish.", references(mixed.set))
 
 
 def test_fault_4_typos_of_labels_are_the_label() -> None:
@@ -72,14 +74,18 @@ def test_fault_4_typos_of_labels_are_the_label() -> None:
             names = [name.rstrip(".") for name in names]
         assert row.said == "one"
         if one.set != "vctk_accent_classification":
-            assert row.badness == 0 and not legacy.is_right(one.reference, one.answer, legacy.label_set(names))
-        assert legacy.abstains(one.answer, names)
+            assert row.badness == 0 and not legacy_metrics.is_right(
+                one.reference, one.answer, legacy_metrics.label_set(names)
+            )
+        assert legacy_metrics.abstains(one.answer, names)
 
 
 def test_fault_5_a_refusal_costs() -> None:
     rows = fault_rows("refusal_is_free")
     ages = [row for row in rows if row.set == "vocalsound_age_prediction"]
-    error, kept = legacy.mean_absolute_error([row.reference for row in ages], [row.answer for row in ages], adult=True)
+    error, kept = legacy_metrics.mean_absolute_error(
+        [row.reference for row in ages], [row.answer for row in ages], adult=True
+    )
     assert kept == 1 and error == 2  # "40s" for 42; the refusal and "forty-five" are dropped
     scored_ages = scored(ages)
     assert [row.said for row in scored_ages] == ["refusal", "one", "one"]
@@ -87,7 +93,7 @@ def test_fault_5_a_refusal_costs() -> None:
     assert charged == [(80 - 19, 1.0), (7.0, 1.0), (3.0, 1.0)]  # the refusal is charged the worst age; 40s is 45
     empty, hertz = scored([row for row in rows if row.set == "NSynth_pitch_recognition"])
     assert (empty.said, empty.stats["coverage"]) == ("empty", (0.0, 1.0))
-    assert legacy.number(hertz.prediction.answer) == 440  # out of range, so this row is dropped as well
+    assert legacy_metrics.number(hertz.prediction.answer) == 440  # out of range, so this row is dropped as well
     assert hertz.stats["mae"] == (97.0, 1.0)
 
 
@@ -95,7 +101,7 @@ def test_fault_6_abstention_has_four_causes() -> None:
     rows = scored(fault_rows("abstention"))
     assert [row.said for row in rows] == ["several", "empty", "refusal", "none", "one"]
     for row in rows:
-        assert legacy.abstains(row.prediction.answer, references(row.prediction.set))
+        assert legacy_metrics.abstains(row.prediction.answer, references(row.prediction.set))
     assert rows[-1].badness == 0  # "Happy" is "Happiness"
 
 
@@ -121,6 +127,6 @@ def test_the_published_abstention_rates_are_what_their_rule_gives() -> None:
     read = shared_outputs()
     rows = [p for p in read.predictions if p.set == "accentdb_AI_classification" and p.system == "Qwen2-Audio"]
     names = [row.reference for row in rows]
-    assert sum(legacy.abstains(row.answer, names) for row in rows) == 57
+    assert sum(legacy_metrics.abstains(row.answer, names) for row in rows) == 57
     said = [row.said for row in score_rows("accentdb_AI_classification", rows, TASKS)]
     assert (said.count("several"), said.count("none"), said.count("one")) == (56, 1, 43)

@@ -20,7 +20,7 @@ from llaso_data.io.journal import Journal
 from llaso_model.evaluate import score, store
 from llaso_model.evaluate.datasets import fields, files, layouts, tasks
 from llaso_model.evaluate.rate import ratings
-from llaso_model.evaluate.report import page
+from llaso_model.evaluate.report import scores_page
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.evaluating import TASKS
 
@@ -101,7 +101,7 @@ def test_an_answer_with_half_a_pair_costs_no_other_and_is_said(tmp_path: Path) -
     ]
     answers = [row.prediction.answer for row in store.read(str(tmp_path / "out" / "rows.parquet"))]
     assert answers[3:] == ["a\ufffdb", "", "\U0001f600"]
-    html, _ = page.report([str(tmp_path / "out")])
+    html, _ = scores_page.report([str(tmp_path / "out")])
     assert "half of a surrogate pair" in Path(html).read_text(encoding="utf-8")
 
 
@@ -136,7 +136,7 @@ def test_without_any_reference_a_score_is_undefined_and_said(
     note = f"{set_}: its {title} is undefined, because no reference has anything to measure an answer against"
     assert said["notes"][0].startswith(note) and said["tasks"] == [] and said["overall"]["common"] == {}
     assert "0.0" not in json.dumps(said["tasks"])
-    opened = browser.open(Path(page.report([str(tmp_path / "out")])[0]))
+    opened = browser.open(Path(scores_page.report([str(tmp_path / "out")])[0]))
     text = opened.page.inner_text("main")
     assert note in text and not opened.errors
     assert not any(word in text for word in ("NaN", "nan ", "undefined 0", "None", "Infinity"))
@@ -148,7 +148,7 @@ def test_without_any_reference_a_score_is_undefined_and_said(
     ]
     said = scored(tmp_path, [*empty, *gender])
     assert {system: one["value"] for system, one in said["overall"]["common"].items()} == {"s": 1.0, "t": 1.0}
-    page.report([str(tmp_path / "out")])
+    scores_page.report([str(tmp_path / "out")])
 
 
 def test_references_without_words_are_no_zeros_among_others(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_groups_of_any_spelling_and_tags_of_no_level_do_not_stop_a_report(tmp_pa
     assert {one["tag"] for one in said["tags"]} == {"snr:loud", "snr:nan", "snr:5", "snr:"}
     (slices,) = [one for one in said["sets"][0]["slices"] if one["group"] == "age"] or [{"values": {}}]
     assert not {"none", "nan", ""} & {value for value in slices["values"] if value != "nan"}
-    html, _ = page.report([str(tmp_path / "out")])
+    html, _ = scores_page.report([str(tmp_path / "out")])
     assert '"snr_db":5.0' in Path(html).read_text() and 'snr_db":NaN' not in Path(html).read_text()
 
 

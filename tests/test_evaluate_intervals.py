@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_model.evaluate.metrics import classes, errors
+from llaso_model.evaluate.metrics import classes, error_rates
 from llaso_model.evaluate.metrics.base import Array, ratio
 from llaso_model.evaluate.statistics import intervals
 
@@ -187,7 +187,7 @@ def _held(case: str, rng: np.random.Generator, trial: int) -> bool:
         length = rng.integers(5, 40, 320).astype(float)
         wrong = rng.binomial(length.astype(int), rates).astype(float)
         stats = np.stack([wrong, np.zeros(320), np.zeros(320), length], axis=1)
-        value, truth, clusters = errors.WER.value, 0.1, list(np.arange(40).repeat(8))
+        value, truth, clusters = error_rates.WER.value, 0.1, list(np.arange(40).repeat(8))
     elif case == "MAE, 200 rows":
         stats, value, truth = np.stack([rng.exponential(8, 200), np.ones(200)], axis=1), ratio, 8.0
     else:

@@ -24,10 +24,10 @@ from llaso_data.io.journal import Journal
 from llaso_data.io.lock import LockedError
 from llaso_model.cli import main
 from llaso_model.evaluate import score
-from llaso_model.evaluate.judge import judges, scoring
-from llaso_model.evaluate.judge.judges import Endpoint, Recorded
-from llaso_model.evaluate.judge.scoring import Ask, Question, Unanswered
-from llaso_model.evaluate.report import page as report
+from llaso_model.evaluate.llm_judge import judges, scoring
+from llaso_model.evaluate.llm_judge.judges import Endpoint, Recorded
+from llaso_model.evaluate.llm_judge.scoring import Ask, Question, Unanswered
+from llaso_model.evaluate.report import scores_page as report
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.chat import QUICKLY, Chat, Does, answer_in, serving, usual
 from tests.conftest import obtained
@@ -194,7 +194,8 @@ def test_killed_and_run_again_it_is_the_same_to_the_byte(chat: Chat, tmp_path: P
     score.score([source], str(whole), workers=1, judge=Endpoint(chat.url, "judge-1"))
     chat.does = lambda prompt: Does(usual(prompt), after_s=0.05)
     code = (
-        "import sys; from llaso_model.evaluate import score; from llaso_model.evaluate.judge.judges import Endpoint; "
+        "import sys; from llaso_model.evaluate import score; "
+        "from llaso_model.evaluate.llm_judge.judges import Endpoint; "
         "score.score([sys.argv[1]], sys.argv[2], workers=1, judge=Endpoint(sys.argv[3], 'judge-1', requests=3))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(llaso_model.__file__).parents[1])}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
-from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
+from llaso_model.evaluate.metrics import classes, error_rates, quantities, structured, text_generation
 from llaso_model.evaluate.metrics.base import Metric
 from tests.evaluating import prediction, scored
 
@@ -34,29 +34,32 @@ def parted(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
 @given(PAIRS)
 def test_error_rates_are_jiwers(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = parted(pairs)
-    words, characters = errors.word_errors(references, hypotheses), errors.character_errors(references, hypotheses)
-    assert value(errors.WER, words) == pytest.approx(jiwer.wer(references, hypotheses))
-    assert value(errors.CER, characters) == pytest.approx(jiwer.cer(references, hypotheses))
+    words, characters = (
+        error_rates.word_errors(references, hypotheses),
+        error_rates.character_errors(references, hypotheses),
+    )
+    assert value(error_rates.WER, words) == pytest.approx(jiwer.wer(references, hypotheses))
+    assert value(error_rates.CER, characters) == pytest.approx(jiwer.cer(references, hypotheses))
     whole = jiwer.process_words(references, hypotheses)
     assert words.sum(axis=0)[:3].tolist() == [whole.substitutions, whole.deletions, whole.insertions]
 
 
 def test_an_empty_reference_has_insertions_only() -> None:
-    counts = errors.word_errors(["", "one two"], ["a b c", "one"])
+    counts = error_rates.word_errors(["", "one two"], ["a b c", "one"])
     assert counts.tolist() == [[0, 0, 3, 0], [0, 1, 0, 2]]
-    assert value(errors.WER, counts) == 2.0
+    assert value(error_rates.WER, counts) == 2.0
 
 
 @given(PAIRS)
 def test_bleu_chrf_and_ter_are_sacrebleus(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = parted(pairs)
     for metric, stats, theirs in (
-        (generation.BLEU, generation.bleu_stats, sacrebleu.corpus_bleu),
-        (generation.CHRF, generation.chrf_stats, sacrebleu.corpus_chrf),
-        (generation.TER, generation.ter_stats, sacrebleu.corpus_ter),
+        (text_generation.BLEU, text_generation.bleu_stats, sacrebleu.corpus_bleu),
+        (text_generation.CHRF, text_generation.chrf_stats, sacrebleu.corpus_chrf),
+        (text_generation.TER, text_generation.ter_stats, sacrebleu.corpus_ter),
     ):
         assert value(metric, stats(references, hypotheses)) == pytest.approx(theirs(hypotheses, [references]).score)
-    assert all("version" in signature for signature in generation.signatures().values())
+    assert all("version" in signature for signature in text_generation.signatures().values())
 
 
 @given(SPOKEN, TEXT)
@@ -64,11 +67,11 @@ def test_rouge_l_is_rouge_scores(reference: str, hypothesis: str) -> None:
     from rouge_score import rouge_scorer
 
     theirs = rouge_scorer.RougeScorer(["rougeL"]).score(reference, hypothesis)["rougeL"].fmeasure
-    assert generation.rouge_l(reference, hypothesis) == pytest.approx(theirs)
+    assert text_generation.rouge_l(reference, hypothesis) == pytest.approx(theirs)
 
 
 def test_rouge_l_of_chinese_is_by_character() -> None:
-    assert generation.rouge_l("你好吗", "你好", "zh") == pytest.approx(2 * (2 / 2) * (2 / 3) / (1 + 2 / 3))
+    assert text_generation.rouge_l("你好吗", "你好", "zh") == pytest.approx(2 * (2 / 2) * (2 / 3) / (1 + 2 / 3))
 
 
 LABELS = st.integers(0, 3)
@@ -103,16 +106,16 @@ def test_cider_by_hand() -> None:
     2 of 4 (cosine 2/(2·√2)·…), bigrams 1 of 3; lengths differ by 2 bigrams, so the damping is exp(−4/72).
     """
     references = ["a b c d", "e f g h"]
-    assert generation.cider(references, ["a b c d", "x"]) == pytest.approx([10.0, 0.0])
+    assert text_generation.cider(references, ["a b c d", "x"]) == pytest.approx([10.0, 0.0])
     damped = math.exp(-(2**2) / (2 * 6.0**2))
     unigrams = 2 / (math.sqrt(4) * math.sqrt(2))
     bigrams = 1 / (math.sqrt(3) * math.sqrt(1))
-    assert generation.cider(references, ["a b", "x"])[0] == pytest.approx(10 / 4 * damped * (unigrams + bigrams))
+    assert text_generation.cider(references, ["a b", "x"])[0] == pytest.approx(10 / 4 * damped * (unigrams + bigrams))
 
 
 def test_cider_clips_repeated_words() -> None:
     """CIDEr-D's clipping: "a a a" is not closer to "a b" for saying a thrice."""
-    once, thrice = (generation.cider(["a b", "c d"], [said, "x"])[0] for said in ("a", "a a a"))
+    once, thrice = (text_generation.cider(["a b", "c d"], [said, "x"])[0] for said in ("a", "a a a"))
     assert thrice < once
 
 
@@ -129,13 +132,13 @@ def test_cider_clips_repeated_words() -> None:
     ],
 )  # fmt: skip
 def test_segments(ipa: str, wanted: list[str]) -> None:
-    assert [one.replace("ɑ̃", "ɑ̃") for one in errors.segments(ipa)] == wanted
+    assert [one.replace("ɑ̃", "ɑ̃") for one in error_rates.segments(ipa)] == wanted
 
 
 @given(st.text(max_size=40))
 def test_segments_lose_no_letter(said: str) -> None:
-    joined = "".join(errors.segments(said))
-    assert sum(map(str.isalpha, joined)) >= sum(c.isalpha() for c in said if c not in errors._IPA_SKIPPED)
+    joined = "".join(error_rates.segments(said))
+    assert sum(map(str.isalpha, joined)) >= sum(c.isalpha() for c in said if c not in error_rates._IPA_SKIPPED)
 
 
 @given(st.floats(0, 127), st.one_of(st.none(), st.floats(-1000, 1000)))
@@ -177,9 +180,9 @@ def test_entities_in_brackets_and_json() -> None:
 
 
 def test_error_rates_of_languages_without_spaces_are_by_character() -> None:
-    assert errors.whisper("今天天气很好。", "zh") == "今 天 天 气 很 好"
-    assert errors.whisper("Mr. Smith's colour — twenty-one!", "en") == "mister smith is color 21"
-    assert errors.whisper("the cause", "en") == "the cause"  # openai's rules, not the package's "because"
+    assert error_rates.whisper("今天天气很好。", "zh") == "今 天 天 气 很 好"
+    assert error_rates.whisper("Mr. Smith's colour — twenty-one!", "en") == "mister smith is color 21"
+    assert error_rates.whisper("the cause", "en") == "the cause"  # openai's rules, not the package's "because"
 
 
 CHINESE, JAPANESE = "今天天气很好，我们去公园散步。", "今日は天気がいいので公園へ行きます。"
@@ -189,30 +192,30 @@ CHINESE, JAPANESE = "今天天气很好，我们去公园散步。", "今日は�
 def test_a_language_in_any_spelling_is_that_language(said: str) -> None:
     (row,) = scored([prediction("ASR", CHINESE.replace("公园", "花园"), CHINESE, language=said)])
     assert row.stats["wer"] == (1.0, 0.0, 0.0, 13.0)
-    assert errors.whisper(CHINESE, said) == errors.whisper(CHINESE, "zh")
+    assert error_rates.whisper(CHINESE, said) == error_rates.whisper(CHINESE, "zh")
 
 
 @pytest.mark.parametrize("said", ["jp", "jpn", "Japanese", "ja-JP"])
 def test_so_is_japanese(said: str) -> None:
-    assert errors.whisper(JAPANESE, said) == errors.whisper(JAPANESE, "ja") == " ".join(JAPANESE[:-1])
+    assert error_rates.whisper(JAPANESE, said) == error_rates.whisper(JAPANESE, "ja") == " ".join(JAPANESE[:-1])
 
 
 @pytest.mark.parametrize("said", ["English", "eng", "en-US", "EN", "en_gb", None, ""])
 def test_english_in_any_spelling_has_its_normaliser(said: str | None) -> None:
-    assert errors.whisper("I won't pay twenty dollars, colour it!", said) == "i will not pay $20 color it"
+    assert error_rates.whisper("I won't pay twenty dollars, colour it!", said) == "i will not pay $20 color it"
 
 
 @pytest.mark.parametrize("language", ["zh", "Chinese", "ja", "jp", "th", None, "en"])
 def test_bleu_of_what_is_identical_is_100(language: str | None) -> None:
     texts = {"th": ["สวัสดีครับวันนี้อากาศดี"], "ja": [JAPANESE], "jp": [JAPANESE]}.get(language or "", [CHINESE])
     rows = scored([prediction("dolly_input_1", text, text, language=language) for text in texts])
-    assert generation.BLEU.value(np.asarray(rows[0].stats["bleu"])) == pytest.approx(100)
+    assert text_generation.BLEU.value(np.asarray(rows[0].stats["bleu"])) == pytest.approx(100)
     (other,) = scored([prediction("dolly_input_1", "完全不同的回答", CHINESE, language=language)])
-    assert generation.BLEU.value(np.asarray(other.stats["bleu"])) < 20
+    assert text_generation.BLEU.value(np.asarray(other.stats["bleu"])) < 20
 
 
 def test_training_scores_the_words_that_evaluation_scores() -> None:
     from llaso_model import demo
     from llaso_model.train import validate
 
-    assert validate.counted is errors.counted and demo.counted is errors.counted
+    assert validate.counted is error_rates.counted and demo.counted is error_rates.counted

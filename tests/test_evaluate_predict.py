@@ -30,9 +30,9 @@ from llaso_model.cli import main
 from llaso_model.conversations import question_of
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import tasks
-from llaso_model.evaluate.datasets.questions import Question, opened
-from llaso_model.evaluate.predict import run
-from llaso_model.evaluate.report.page import _curves
+from llaso_model.evaluate.datasets.eval_samples import Question, opened
+from llaso_model.evaluate.predict import predict
+from llaso_model.evaluate.report.scores_page import _curves
 from llaso_model.generation import answers
 from tests.bad_sample_sets import write_tar
 from tests.conftest import Clip
@@ -251,14 +251,14 @@ def test_a_sweep_asks_all_again_at_each_level_and_leaves_the_score_of_clean_spee
 def test_what_is_heard_has_the_level_that_its_tag_says_in_any_batch(speech):
     questions = opened(str(speech), TASKS, ["asr"])
     conditions = {one.tag: one for one in noise.noise_sweep("-5:15:10")}
-    plan = run.planned(questions, Budget.of("12s"), conditions)
+    plan = predict.planned(questions, Budget.of("12s"), conditions)
     assert sorted(n for work in plan for n in work.numbers) == sorted(list(range(COUNT)) * 4)
     measured = 0
     for work in plan:
         for one in questions.read(work.numbers):
             assert isinstance(one, Question)
             clean = one.messages[0]["content"][1]["audio"]
-            changed = run.heard(work.condition, one)
+            changed = predict.heard(work.condition, one)
             mixture = changed.messages[0]["content"][1]["audio"]
             if work.condition is None:
                 assert changed is one

@@ -28,7 +28,7 @@ from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions, store
 from llaso_model.evaluate.rate import ratings
 from llaso_model.evaluate.rate.server import RateServer
-from llaso_model.evaluate.report import page as report
+from llaso_model.evaluate.report import scores_page as report
 from llaso_model.evaluate.rows import Row
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.conftest import Clip

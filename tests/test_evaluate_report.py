@@ -11,7 +11,7 @@ import pytest
 
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import score
-from llaso_model.evaluate.report import page as report
+from llaso_model.evaluate.report import scores_page as report
 from llaso_model.evaluate.report import worst_examples
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.evaluating import DATA, SHARED, prediction

@@ -14,9 +14,10 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import layouts, tasks
+from llaso_model.evaluate.datasets.eval_samples import Question, opened
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.questions import Question, opened
-from llaso_model.evaluate.predict import run, sounds
+from llaso_model.evaluate.predict import predict
+from llaso_model.evaluate.predict import recordings as sounds
 from llaso_model.evaluate.rate.server import MOST_S
 from llaso_model.evaluate.rows import Row, score_rows
 from tests.conftest import Clip
@@ -32,8 +33,8 @@ def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Predi
     for one in questions.read(range(len(questions))):
         assert isinstance(one, Question)
         for condition in (None, *conditions):
-            changed = run.heard(condition, one)
-            lines.append({**run._line(changed), "system": "s", "answer": "x"})
+            changed = predict.heard(condition, one)
+            lines.append({**predict._line(changed), "system": "s", "answer": "x"})
             parts = [part for message in changed.messages for part in message["content"] if part["type"] == "audio"]
             heard.append(audio.to_int16(parts[0]["audio"]))
     path = data.with_suffix(".answers.jsonl")

@@ -21,8 +21,8 @@ from llaso_data import audio
 from llaso_data.shards import foreign, foreign_scan, reader
 from llaso_data.shards.tar import ShardError
 from llaso_data.shards.validate import validate
-from llaso_data.stream.columns import Columns
 from llaso_data.stream.fetch import Fetcher
+from llaso_data.stream.index_columns import Columns
 from tests.tars import Entry, packed, sparse
 
 WAV, SECOND = (audio.encode(np.full(800, level, np.int16), "wav") for level in (50, 60))

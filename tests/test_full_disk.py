@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from llaso_data.cli import main
 from llaso_data.io import storage
 from llaso_data.pipeline import recipe_file, shard
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.shard import shard_dataset
 from tests.conftest import Clip
 from tests.corpora import english, files, recipe

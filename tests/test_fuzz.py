@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline import load
+from llaso_data.pipeline import load_recipe
 from llaso_data.shards import layout, reader
 from llaso_data.shards.index import SCHEMA
 from llaso_data.shards.tar import ShardError
@@ -181,4 +181,4 @@ def test_a_part_larger_than_the_tar_is_not_made_room_for(tmp_path: Path) -> None
 def test_a_recipe_whose_aliases_multiply_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "laughs.yaml").write_text(LAUGHS)
     with pytest.raises(LLaSOError, match="nested too deeply"):
-        load.load(str(tmp_path / "laughs.yaml"))
+        load_recipe.load(str(tmp_path / "laughs.yaml"))

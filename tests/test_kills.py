@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from llaso_data.io.loopback import environment
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.ray_access import read_environment, this_machine_alone
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.recipe import Shard

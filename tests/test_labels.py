@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from llaso_data.asr.labels import turns
+from llaso_data.asr.speaker_labels import turns
 from llaso_data.asr.texts import after_hearing, deal_given
 from llaso_data.records import GIVEN, Attribute, Source, Speaker, Utterance
 

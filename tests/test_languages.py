@@ -10,7 +10,7 @@ import pytest
 
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language, language_name
-from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.records import GIVEN, Utterance
 from llaso_data.shards import reader

@@ -21,7 +21,7 @@ from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.pipeline.blocks import block_name
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.records import Input, Source, Utterance, utterance_id
 from llaso_data.shards import layout
@@ -126,7 +126,7 @@ def test_with_a_field_more_all_blocks_are_done_and_everything_is_read(
     code = f"""
 import dataclasses, json, sys
 from llaso_data import records
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.commit import observed
 from llaso_data.recipe import Recipe
 from llaso_data.pipeline.shard import shard_dataset

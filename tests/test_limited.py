@@ -20,10 +20,10 @@ from llaso_data.recipe import Decode
 from llaso_data.shards.foreign_scan import scan
 from llaso_data.stream.fetch import Bad
 from llaso_model.evaluate import conditions
-from llaso_model.evaluate.datasets import questions
+from llaso_model.evaluate.datasets import eval_samples
+from llaso_model.evaluate.datasets.eval_samples import Question
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.questions import Question
-from llaso_model.evaluate.report import page as report
+from llaso_model.evaluate.report import scores_page as report
 from llaso_model.evaluate.report import worst_examples
 from tests.conftest import Clip
 from tests.evaluating import TASKS
@@ -70,7 +70,7 @@ def test_what_is_longer_than_six_hours_is_named_and_not_asked(endless: Path, tmp
     for name, path in (("endless", endless), ("clip", clips[0].path)):
         (tmp_path / f"{name}{path.suffix}").write_bytes(path.read_bytes())
         (tmp_path / f"{name}.txt").write_text("Hello.")
-    asked = questions.opened(str(tmp_path), TASKS, language="en")
+    asked = eval_samples.opened(str(tmp_path), TASKS, language="en")
     heard = asked.read(range(len(asked)))
     (bad,) = [one for one in heard if isinstance(one, Bad)]
     assert "endless.flac: longer than 21600 s" in bad.reason

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data import records
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.records import Verdict
 from llaso_data.text.markup import clean, unknown
 from tests.conftest import Clip

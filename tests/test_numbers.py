@@ -14,7 +14,7 @@ from llaso_data.asr.texts import after_hearing
 from llaso_data.filters.text_scores import score_text
 from llaso_data.records import GIVEN, Source, Utterance
 from llaso_data.text.numerals import CODES
-from llaso_model.evaluate.metrics import errors
+from llaso_model.evaluate.metrics import error_rates
 from tests.test_given import deal
 
 SENTENCES = [
@@ -30,9 +30,9 @@ def test_sentences_with_numbers_are_right_in_words_and_in_figures() -> None:
         for given, heard in ((words, figures), (figures, words)):
             assert text.wer(given, heard, language) == text.cer(given, heard, language) == 0.0, (given, heard)
             assert text.surplus(given, heard, language) == 0.0
-            assert errors.compared(given, heard, language)[0] == errors.compared(given, heard, language)[1] or (
-                language == "en"
-            )
+            assert error_rates.compared(given, heard, language)[0] == error_rates.compared(given, heard, language)[
+                1
+            ] or (language == "en")
 
 
 def test_another_number_is_an_error() -> None:

@@ -15,9 +15,9 @@ from llaso_data.cli import main as data
 from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs, pictures, storage
 from llaso_data.pipeline import recipe_file
-from llaso_data.pipeline.load import dump, load
+from llaso_data.pipeline.load_recipe import dump, load
 from llaso_data.recipe import Recipe
-from llaso_data.stream.cache import FileCache
+from llaso_data.stream.shard_cache import FileCache
 from llaso_model.cli import main as model
 
 NEMO = '{"audio_filepath": "a.wav", "duration": 1.0, "text": "one"}\n{"audio_filepath": "b.wav", "text": "two"}\n'

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from llaso_data.pipeline.progress import Counts, Progress, ShardProgress, clock, describe, eta_s
 from llaso_data.pipeline.shard import ShardResult
-from llaso_data.pipeline.tables import print_report, print_shards, print_stats, print_summary, summary_table
+from llaso_data.pipeline.summary_tables import print_report, print_shards, print_stats, print_summary, summary_table
 
 SUMMARY = {
     "counts": {

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, WhisperConfig, WhisperMo
 from llaso import LLaSOModel
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import LLaSOConfig
-from llaso_model.published import load_published, renamed
+from llaso_model.llaso_base_checkpoint import load_published, renamed
 from tests.training_sets import WHISPER
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.judge import rules
-from llaso_data.pipeline.load import dump, judging_digest, load
+from llaso_data.pipeline.load_recipe import dump, judging_digest, load
 from llaso_data.pipeline.reference import recipe_reference
 from llaso_data.recipe import Recipe
 from llaso_data.records import Utterance, Verdict, schema

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.report.rejections import Rejection, place, rejections
 from tests.conftest import Clip
 from tests.corpora import copy, recipe

@@ -13,9 +13,9 @@ from llaso_data.stream import Mixture, StreamingLoader
 from llaso_model.configuration import IGNORED
 from llaso_model.train import commands
 from llaso_model.train.build import load_model, trainee_of
+from llaso_model.train.collate import Maker
 from llaso_model.train.config import ModelPart, TrainRecipe, identity, load
 from llaso_model.train.distributed import Place
-from llaso_model.train.examples import Maker
 from llaso_model.train.log import Log, read_recipe, wandb_id
 from llaso_model.train.objectives import Targets, counts_of
 from tests.conftest import obtained

@@ -30,7 +30,7 @@ from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import lock, storage
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance

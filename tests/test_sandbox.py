@@ -26,7 +26,7 @@ from llaso_data import audio
 from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError
 from llaso_data.io import storage
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.shards.tar import BLOCK_BYTES
 from tests.chaos import below, kill, processes, until

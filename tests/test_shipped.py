@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from llaso_data import shipped
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.load import load
+from llaso_data.pipeline.load_recipe import load
 from llaso_model.train.config import load as load_training
 
 REPOSITORY = Path(__file__).parent.parent

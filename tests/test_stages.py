@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.build import BuildSummary, build_align
+from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.records import Attribute
 from tests import stages

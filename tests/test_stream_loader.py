@@ -28,9 +28,9 @@ from llaso_data.shards.index import open_arrow
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
 from llaso_data.stream.augment import faster, noisy, retimed
 from llaso_data.stream.batch import Sample, decoded
-from llaso_data.stream.columns import Place
 from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.handover import Parcel, Receiver, Sender
+from llaso_data.stream.index_columns import Place
+from llaso_data.stream.shared_memory import Parcel, Receiver, Sender
 from tests.stream_sets import durations, flac, write_set
 
 

@@ -10,7 +10,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import SHARE, Node, reweighted, shares
-from llaso_data.stream.windows import Cursor, Plan
+from llaso_data.stream.planner import Cursor, Plan
 from tests.stream_sets import durations, write_set
 
 

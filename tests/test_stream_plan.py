@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from llaso_data.errors import LLaSOError
 from llaso_data.io.prng import noise, shuffled
 from llaso_data.stream import Mixture
+from llaso_data.stream.batching import MicroBatches, packed, padded
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.plan import MicroBatches, packed, padded
-from llaso_data.stream.windows import Cursor, Plan
+from llaso_data.stream.planner import Cursor, Plan
 from tests.stream_sets import durations, write_set
 
 BUDGET = 30_000

@@ -19,7 +19,7 @@ from llaso_data.io.storage import StoreError
 from llaso_data.shards.reader import index_uri, open_index
 from llaso_data.shards.tar import ShardError
 from llaso_data.stream import Mixture, StreamingLoader, fetch
-from llaso_data.stream.cache import FileCache
+from llaso_data.stream.shard_cache import FileCache
 from tests.stores import BUCKET, gateway, upload
 from tests.stream_sets import durations, write_set
 

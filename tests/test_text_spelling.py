@@ -8,7 +8,7 @@ from llaso_data import text
 from llaso_data.align.bidirectional import as_spoken
 from llaso_data.text.characters import APOSTROPHES
 from llaso_data.text.markup import clean
-from llaso_model.evaluate.metrics import errors
+from llaso_model.evaluate.metrics import error_rates
 from tests.test_given import deal
 
 UNSEEN = (
@@ -36,7 +36,7 @@ def test_every_apostrophe_is_the_plain_one(language: str | None, plain: str) -> 
     for other in APOSTROPHES:
         written = plain.replace("'", other)
         assert text.tokens(written, language) == text.tokens(plain, language), hex(ord(other))
-        assert errors.whisper(written, language) == errors.whisper(plain, language), hex(ord(other))
+        assert error_rates.whisper(written, language) == error_rates.whisper(plain, language), hex(ord(other))
 
 
 def test_quotes_of_a_phrase_are_no_apostrophes() -> None:
@@ -69,7 +69,10 @@ def test_what_is_not_seen_is_not_compared(language: str, plain: str) -> None:
         for place in range(len(plain) + 1):
             written = plain[:place] + unseen + plain[place:]
             assert text.normalize(written, language) == text.normalize(plain, language), (hex(ord(unseen)), place)
-            assert errors.whisper(written, language) == errors.whisper(plain, language), (hex(ord(unseen)), place)
+            assert error_rates.whisper(written, language) == error_rates.whisper(plain, language), (
+                hex(ord(unseen)),
+                place,
+            )
 
 
 def test_joiners_stay_in_the_text_where_they_shape_letters() -> None:

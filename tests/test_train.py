@@ -21,10 +21,10 @@ import torch
 
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
+from llaso_model.train.collate import Example, Maker
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
-from llaso_model.train.examples import Example, Maker
-from llaso_model.train.fit import fit
+from llaso_model.train.find_batch_size import fit
 from llaso_model.train.log import RECIPE_FILE, read_metrics
 from llaso_model.train.loop import gradients, loader_of, step, train, validated
 from llaso_model.train.run import Run, prepared
@@ -308,7 +308,7 @@ def test_a_run_goes_on_with_fewer_ranks(start, speech, tmp_path):
 def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path):
     from llaso import LLaSOModel
     from llaso_model.train.build import load_model, trainee_of
-    from llaso_model.train.finish import merge
+    from llaso_model.train.export import merge
     from llaso_model.train.run_folder import TRAINED_FILE, stranger
 
     recipe = recipe_of(start, speech, model={"lora": LORA}, run={"max_steps": 3})

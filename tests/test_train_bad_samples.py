@@ -17,8 +17,8 @@ from llaso_data.stream import Mixture, StreamingLoader
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.checkpoint import Progress
+from llaso_model.train.collate import Example, Maker
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.examples import Example, Maker
 from llaso_model.train.log import BAD_FILE, read_metrics
 from llaso_model.train.loop import train
 from tests.bad_sample_sets import ODD, Content, content_of, good, with_odd, write_tar

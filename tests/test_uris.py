@@ -20,7 +20,7 @@ from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import checksums, lock, storage
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.build import build_align
+from llaso_data.pipeline.build_align import build_align
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Source, Utterance
 from llaso_data.shards import index, layout
@@ -295,7 +295,7 @@ def test_a_manifest_names_shards_of_its_own(shards: Path, tmp_path: Path, evil: 
 def test_a_question_names_its_sound_plainly(tmp_path: Path, evil: tuple[str, Path]) -> None:
     """Whoever is asked: a sample with another address is left out by name, the others are asked."""
     from llaso_model.evaluate.datasets import tasks
-    from llaso_model.evaluate.datasets.questions import Question, opened
+    from llaso_model.evaluate.datasets.eval_samples import Question, opened
 
     (tmp_path / "a::b.flac").write_bytes(FLAC)
     voices = ["a::b.flac", *(uri.format(evil=evil[0]) for uri in HOSTILE), *SECRET, "no\x00where.flac"]

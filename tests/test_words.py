@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.align.words import sounding, sounds_of, states, written
+from llaso_data.align.word_states import sounding, sounds_of, states, written
 from llaso_data.text import word_spans
 
 

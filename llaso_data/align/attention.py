@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align import dtw
-from llaso_data.align.words import States
+from llaso_data.align.word_states import States
 from llaso_data.whisper.windows import FRAME_SAMPLES
 
 CANDIDATES = 32  # heads of largest norm among which `best_heads` chooses

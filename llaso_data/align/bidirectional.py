@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
 from llaso_data.align import edges as edges_of
-from llaso_data.align.words import States, sounds_of, written
-from llaso_data.align.words import states as states_of
+from llaso_data.align.word_states import States, sounds_of, written
+from llaso_data.align.word_states import states as states_of
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 from llaso_data.text.characters import plain_apostrophes

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from llaso_data.text.numbers import equal_runs
+from llaso_data.text.number_words import equal_runs
 from llaso_data.text.spoken import spoken_words
 
 

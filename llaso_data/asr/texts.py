@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from llaso_data.asr.given import spans_of
-from llaso_data.asr.labels import Turns, turns
+from llaso_data.asr.speaker_labels import Turns, turns
 from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
 from llaso_data.text import chinese
 from llaso_data.text.markup import Cleaned, clean

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.asr import texts, untold
+from llaso_data.asr import no_language_token, texts
 from llaso_data.asr.split import Part, split
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
@@ -393,11 +393,11 @@ class Transcriber:
     def _align_untold(self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]) -> None:
         """Align what is given; nothing is transcribed."""
         for i in clips:
-            results[i] = untold.marked(texts.after_hearing(results[i], None))
+            results[i] = no_language_token.marked(texts.after_hearing(results[i], None))
 
         def work(windows: list[Window]) -> None:
             states = self._encode(windows, audio).windows
-            for i, words in untold.words(self._scorer, results, windows, states, audio):
+            for i, words in no_language_token.words(self._scorer, results, windows, states, audio):
                 results[i] = dataclasses.replace(results[i], words=words)
 
         spoken = [i for i in clips if results[i].text]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from llaso_data import records
 from llaso_data.errors import LLaSOError
-from llaso_data.filters.borders import Limits
+from llaso_data.filters.border_limits import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
 from llaso_data.filters.consistency import GIVEN_UNMATCHED, MARKUP, PHRASE, SCRIPT_MISMATCH, UNJUDGED
 from llaso_data.filters.duplicates import Hashes

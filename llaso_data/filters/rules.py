@@ -13,7 +13,7 @@ Columns = Mapping[str, npt.NDArray[Any]]
 """Named arrays of equal length, one row per utterance. Scores are float64 with NaN for null; flags are bool."""
 
 STANDS_OUT = "stands_out"
-"""The flag of rows whose border is louder than is usual in their corpus (:mod:`llaso_data.filters.borders`)."""
+"""The flag of rows whose border is louder than is usual in their corpus (:mod:`llaso_data.filters.border_limits`)."""
 
 FLAGS = frozenset({"packed", "cjk", "given", "no_text", "unscored", "not_a_number", STANDS_OUT})
 """Columns that :mod:`llaso_data.filters.columns` derives and that are bool."""

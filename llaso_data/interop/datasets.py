@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llaso_data.audio import SAMPLE_RATE_HZ
-from llaso_data.interop.reading import OnBad, Shards, described, needed, text_of
+from llaso_data.interop.shard_reader import OnBad, Shards, described, needed, text_of
 from llaso_data.shards import layout
 from llaso_data.shards.layout import JSON_PART
 from llaso_data.stream.batch import Sample, audio_names, content_of, sound

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llaso_data import audio
-from llaso_data.interop.reading import OnBad, Shards, described, needed, reader_of, text_of
+from llaso_data.interop.shard_reader import OnBad, Shards, described, needed, reader_of, text_of
 from llaso_data.io.prng import shuffled
 from llaso_data.records import UNKNOWN
 from llaso_data.stream.batch import Sample, audio_names, content_of, plain_frames
+from llaso_data.stream.batching import key_of
 from llaso_data.stream.loader import placed
-from llaso_data.stream.plan import key_of
 
 if TYPE_CHECKING:
     from lhotse import CutSet, MonoCut, Recording, SupervisionSegment

@@ -10,15 +10,15 @@ import torch
 from torch.utils.data import IterableDataset
 
 from llaso_data.errors import LLaSOError
-from llaso_data.interop.reading import AT_ONCE, OnBad, Shards, reader_of
+from llaso_data.interop.shard_reader import AT_ONCE, OnBad, Shards, reader_of
 from llaso_data.shards.layout import JSON_PART
 from llaso_data.stream.batch import Sample, decoded
+from llaso_data.stream.batching import key_of
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.columns import Rows
 from llaso_data.stream.fetch import Bad
-from llaso_data.stream.leaves import Leaf, surveys
+from llaso_data.stream.index_columns import Rows
 from llaso_data.stream.loader import placed
-from llaso_data.stream.plan import key_of
+from llaso_data.stream.source_sampler import Leaf, surveys
 
 
 def dataset(

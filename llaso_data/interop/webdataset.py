@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llaso_data.audio import AUDIO_EXTENSIONS
-from llaso_data.interop.reading import OnBad, Shards
+from llaso_data.interop.shard_reader import OnBad, Shards
 from llaso_data.shards.foreign_rows import TEXT_PARTS
 from llaso_data.shards.layout import JSON_PART
 from llaso_data.stream.batch import Sample, content_of, sound

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from llaso_data import recipe
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit, borders, columns, confidence, consistency, duplicates
+from llaso_data.filters import audit_draw, columns, confidence, consistency, duplicates
+from llaso_data.filters import border_limits as borders
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
 from llaso_data.io import storage
@@ -100,7 +101,7 @@ def judge(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], 
         candidates = (verdict == _ACCEPTED) & state.audio_ids.any(axis=1)
         original = duplicates.exact(state.audio_ids, state.ids, corpus_rank, candidates)
         verdict[original >= 0], rule[original >= 0] = _DUPLICATE, state.names.code(DUPLICATES_AUDIO)
-    audited = audit.draw(
+    audited = audit_draw.draw(
         state.ids,
         strata,
         count,

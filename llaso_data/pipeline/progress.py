@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from llaso_data.pipeline.tables import print_report, print_shards, print_stats, print_summary, summary_table
+from llaso_data.pipeline.summary_tables import print_report, print_shards, print_stats, print_summary, summary_table
 
 if TYPE_CHECKING:
     from llaso_data.pipeline.shard import ShardResult

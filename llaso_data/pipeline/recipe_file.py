@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llaso_data.io import outputs, settings, storage
-from llaso_data.pipeline.load import dump
+from llaso_data.pipeline.load_recipe import dump
 from llaso_data.recipe import Recipe
 from llaso_data.records import digest
 

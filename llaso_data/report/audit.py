@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import acceptance, columns
 from llaso_data.filters.acceptance import ANSWERS, CONFIDENCE, GOOD, LIMIT, Finding
-from llaso_data.filters.audit import ticket
+from llaso_data.filters.audit_draw import ticket
 from llaso_data.io import checksums, storage
 from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED, UNKNOWN, Utterance, digest
 from llaso_data.report import answers
 from llaso_data.report.answers import Answer
-from llaso_data.report.examples import Place, read_rows
+from llaso_data.report.clips import Place, read_rows
 from llaso_data.shards import certificate, layout
 
 RULE = (

@@ -13,8 +13,8 @@ from llaso_data.languages import language_name
 from llaso_data.records import UNKNOWN
 from llaso_data.report import page as pages
 from llaso_data.report.audit import Item, Sample, Status
-from llaso_data.report.examples import as_sound, pieces, strokes
-from llaso_data.report.listen import direction, where
+from llaso_data.report.clip_groups import direction, where
+from llaso_data.report.clips import as_sound, pieces, strokes
 from llaso_data.report.sections import name_of
 from llaso_data.shards.certificate import conclusion, upper
 

@@ -15,7 +15,7 @@ from llaso_data.report import answers
 from llaso_data.report.answers import Answer
 from llaso_data.report.audit import Item, Sample
 from llaso_data.report.audit_page import item_pcm
-from llaso_data.report.listen import where
+from llaso_data.report.clip_groups import where
 
 COLUMNS = ("item", "answer", "text", "sound", "language", "corpus", "place", "words", "id", "heard")
 

@@ -11,10 +11,10 @@ from typing import Any
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.commit import manifest_uri
-from llaso_data.report import listen, page, sections
+from llaso_data.report import clip_groups, page, sections
 from llaso_data.report.card_data import Survey, survey
+from llaso_data.report.clips import strokes
 from llaso_data.report.effect import Curve
-from llaso_data.report.examples import strokes
 from llaso_data.report.figures import HEIGHT, MARGIN, histogram_figure, view
 from llaso_data.report.reasons import MEASURES
 from llaso_data.shards import certificate
@@ -86,9 +86,9 @@ def _context(align: str, found: Survey, title: str | None) -> dict[str, Any]:
         "coverage": sections.coverage(found),
         "rejected": rejected,
         "failed": failed,
-        "failures": listen.failures(align, found),
-        "duplicates": listen.duplicates(align, found),
-        "groups": listen.groups(align, found),
+        "failures": clip_groups.failures(align, found),
+        "duplicates": clip_groups.duplicates(align, found),
+        "groups": clip_groups.groups(align, found),
         "audit": sections.audit(certificate.of_records(align, manifest["verdicts"])),
         "charts": shown,
         "undrawn": _undrawn(found, shown),

@@ -19,8 +19,8 @@ from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import REPEATED_ID, rules
 from llaso_data.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
+from llaso_data.report.clips import Choice, Place
 from llaso_data.report.effect import Curve, Effects, Threshold, shared
-from llaso_data.report.examples import Choice, Place
 from llaso_data.report.reasons import MEASURES
 
 _PARTS_AT_ONCE = 32

@@ -17,9 +17,9 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.io.storage import StoreError
 from llaso_data.shards.layout import JSON_PART
-from llaso_data.stream.columns import Columns, Rows
 from llaso_data.stream.fetch import Bad, Fetcher, Parts
-from llaso_data.stream.windows import Cursor
+from llaso_data.stream.index_columns import Columns, Rows
+from llaso_data.stream.planner import Cursor
 
 Samples = npt.NDArray[np.float32]
 

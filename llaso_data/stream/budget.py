@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.errors import LLaSOError
-from llaso_data.stream.columns import Floats
-from llaso_data.stream.plan import Ints
+from llaso_data.stream.batching import Ints
+from llaso_data.stream.index_columns import Floats
 
 SCALE = 1000  # costs are counted in thousandths
 FRAMES_PER_S = 50.0  # states of Whisper's encoder

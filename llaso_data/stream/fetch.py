@@ -14,8 +14,8 @@ from llaso_data.io import storage
 from llaso_data.io.storage import StoreError
 from llaso_data.shards.reader import fault, pread
 from llaso_data.shards.tar import ShardError
-from llaso_data.stream.cache import FileCache
-from llaso_data.stream.columns import NEAR_BYTES, Place
+from llaso_data.stream.index_columns import NEAR_BYTES, Place
+from llaso_data.stream.shard_cache import FileCache
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.25

@@ -22,13 +22,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.augment import Augment
 from llaso_data.stream.batch import Batch, Replaced, new_samples
+from llaso_data.stream.batch_reader import Reader, Reading
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
-from llaso_data.stream.cache import FileCache
-from llaso_data.stream.handover import Parcel, Receiver, Sender
 from llaso_data.stream.mixture import Mixture
-from llaso_data.stream.reading import Reader, Reading
+from llaso_data.stream.planner import Plan, turns
+from llaso_data.stream.shard_cache import FileCache
+from llaso_data.stream.shared_memory import Parcel, Receiver, Sender
 from llaso_data.stream.state import Changes, Position, check_weights, opened, state_of
-from llaso_data.stream.windows import Plan, turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import numpy as np
 
 from llaso_data.io import pictures
 from llaso_data.shards.reader import locate, read_manifest
+from llaso_data.stream.batching import Ints
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import Mixture
-from llaso_data.stream.plan import Ints
-from llaso_data.stream.windows import Cursor, Plan, Window, turns
+from llaso_data.stream.planner import Cursor, Plan, Window, turns
 
 BY = "llaso-data plan"
 """What the picture names as its maker."""

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums
-from llaso_data.stream.windows import Cursor, Plan, frozen
+from llaso_data.stream.planner import Cursor, Plan, frozen
 
 STATE_VERSION = 2
 _READ = (1, 2)  # 1 had the bad samples that one of the ranks met, too

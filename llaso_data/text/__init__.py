@@ -18,10 +18,10 @@ import regex
 
 from llaso_data.text.characters import comparable
 from llaso_data.text.chinese import folded, is_chinese
-from llaso_data.text.languages import LANGUAGES, Language, base, is_spaced
-from llaso_data.text.numbers import levelled, signs_as_words
+from llaso_data.text.language_rules import LANGUAGES, Language, base, is_spaced
+from llaso_data.text.number_words import levelled, signs_as_words
 from llaso_data.text.phrases import HALLUCINATIONS
-from llaso_data.text.words import UNSPACED, word_spans
+from llaso_data.text.word_spans import UNSPACED, word_spans
 
 __all__ = [
     "HALLUCINATIONS",

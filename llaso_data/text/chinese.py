@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from llaso_data.text.languages import base
+from llaso_data.text.language_rules import base
 
 Script = Literal["simplified", "traditional"]
 

@@ -56,26 +56,26 @@ def evaluate(
     """
     from llaso_data.stream.loader import placed
     from llaso_model.evaluate import score as scoring
-    from llaso_model.evaluate.predict import run
+    from llaso_model.evaluate.predict import predict
     from llaso_model.evaluate.report.table import print_scores
 
     for name in ("jiwer", "sacrebleu"):  # scoring needs them: better missed now than after hours of answers
         import_module(name)
     if (model is None) == (model_path is None):
         raise LLaSOError("name the model once, as MODEL or as --model-path")
-    said = run.Evaluation(
+    said = predict.Evaluation(
         model=model or str(model_path),
         task=tuple(name for name in task if name != "all"),
         budget=budget if batch_size is None else str(batch_size),
         **options,
     )
     if launcher == "ray":
-        run.on_ray(said, out, num_workers, address)
+        predict.on_ray(said, out, num_workers, address)
     else:
-        run.predict(said, out, _say)
+        predict.predict(said, out, _say)
     if placed(None, None)[0]:
         return  # rank 0 puts the parts of all together
-    predictions, skipped = run.join(out, _say)
+    predictions, skipped = predict.join(out, _say)
     print_scores(scoring.score([predictions], out, said.tasks, said.seed, say=_say, skipped=skipped), out)
     if skipped:
         click.get_current_context().exit(1)
@@ -120,7 +120,7 @@ def score(
     Read are LLaSO's own lines and the layouts in which LLaSO-Eval outputs are published. NAME= names the system.
     """
     from llaso_model.evaluate import score as scoring
-    from llaso_model.evaluate.judge.judges import judge_of
+    from llaso_model.evaluate.llm_judge.judges import judge_of
     from llaso_model.evaluate.report.table import print_scores
 
     judge = None if judge_at is None else judge_of(judge_at, judge_model, votes, judge_requests)
@@ -148,7 +148,7 @@ def report(
     DIR is a folder that `llaso-model score` wrote; of several the systems are compared with each other. The page
     needs no network; with --audio it carries the sound of its worst rows.
     """
-    from llaso_model.evaluate.report.page import report as write
+    from llaso_model.evaluate.report.scores_page import report as write
 
     for path in write(folders, out, title=title, audio_root=audio_root, each=each, tasks_path=tasks_path):
         click.echo(path)
@@ -172,7 +172,7 @@ def rate(
     """
     from llaso_data.io import storage
     from llaso_model.evaluate import store
-    from llaso_model.evaluate.predict.sounds import recordings_of
+    from llaso_model.evaluate.predict.recordings import recordings_of
     from llaso_model.evaluate.rate import ratings as rating
     from llaso_model.evaluate.rate.server import RateServer
 

@@ -21,7 +21,7 @@ from llaso_data.formats.rows.source_row import extension
 from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.stream.augment import faster
-from llaso_data.stream.plan import key_of
+from llaso_data.stream.batching import key_of
 
 Samples = npt.NDArray[np.float32]
 Shape = Literal["white", "pink", "speech"]

@@ -16,7 +16,7 @@ from llaso_model.evaluate.extract.labels import Extraction, Extractor
 from llaso_model.evaluate.extract.labels import Kind as Said
 from llaso_model.evaluate.extract.refusals import is_refusal
 from llaso_model.evaluate.extract.replies import is_empty
-from llaso_model.evaluate.metrics import classes, errors, generation, quantities, structured
+from llaso_model.evaluate.metrics import classes, error_rates, quantities, structured, text_generation
 from llaso_model.evaluate.metrics.base import Array, Metric, ratio
 
 JUDGED = Metric(
@@ -30,14 +30,14 @@ JUDGED = Metric(
 )
 
 METRICS: dict[str, tuple[Metric, ...]] = {
-    "transcript": (errors.WER, errors.WER_RAW, errors.CER, errors.CER_RAW, errors.WER_SWAPPED),
-    "phonemes": (errors.PER,),
+    "transcript": (error_rates.WER, error_rates.WER_RAW, error_rates.CER, error_rates.CER_RAW, error_rates.WER_SWAPPED),
+    "phonemes": (error_rates.PER,),
     "label": (classes.ACCURACY, classes.MACRO_F1, classes.BALANCED, classes.ANSWERED, classes.COVERAGE),
     "number": (quantities.MAE, quantities.MAE_ANSWERED, classes.COVERAGE),
-    "sentence_scores": (quantities.MAE, quantities.MAE_ANSWERED, quantities.EXACT, classes.COVERAGE, errors.WER),
-    "word_scores": (quantities.MAE, quantities.MAE_ANSWERED, quantities.EXACT, classes.COVERAGE, errors.WER),
+    "sentence_scores": (quantities.MAE, quantities.MAE_ANSWERED, quantities.EXACT, classes.COVERAGE, error_rates.WER),
+    "word_scores": (quantities.MAE, quantities.MAE_ANSWERED, quantities.EXACT, classes.COVERAGE, error_rates.WER),
     "entities": (structured.ENTITY_F1, structured.TYPE_F1, classes.COVERAGE),
-    "open": (generation.ROUGE_L, generation.CHRF, generation.BLEU, generation.CIDER),
+    "open": (text_generation.ROUGE_L, text_generation.CHRF, text_generation.BLEU, text_generation.CIDER),
     "refusal": (classes.REFUSED_RIGHTLY,),
 }
 """Metrics of every kind of set, the primary one first. A judge's score, where there is one, comes before open's."""
@@ -147,16 +147,21 @@ def _reference(extract: Extractor, one: Prediction) -> str:
 
 
 def _transcripts(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
-    raw = [errors.plain(one.reference) for one in predictions], [errors.plain(one.answer) for one in predictions]
+    raw = (
+        [error_rates.plain(one.reference) for one in predictions],
+        [error_rates.plain(one.answer) for one in predictions],
+    )
     language = [_language(one, declared) for one in predictions]
-    pairs = [errors.compared(one.reference, one.answer, code) for one, code in zip(predictions, language, strict=True)]
+    pairs = [
+        error_rates.compared(one.reference, one.answer, code) for one, code in zip(predictions, language, strict=True)
+    ]
     normal = [own for own, _ in pairs], [heard for _, heard in pairs]
     counts = {
-        "wer": errors.word_errors(*normal),
-        "wer_raw": errors.word_errors(*raw),
-        "cer": errors.character_errors(*normal),
-        "cer_raw": errors.character_errors(*raw),
-        "wer_swapped": errors.word_errors(raw[1], raw[0]),
+        "wer": error_rates.word_errors(*normal),
+        "wer_raw": error_rates.word_errors(*raw),
+        "cer": error_rates.character_errors(*normal),
+        "cer_raw": error_rates.character_errors(*raw),
+        "wer_swapped": error_rates.word_errors(raw[1], raw[0]),
     }
     for i, one in enumerate(predictions):
         yield Row(
@@ -175,10 +180,10 @@ def _rate(counts: Array) -> float:
 
 
 def _phonemes(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
-    counts = errors.phoneme_errors([one.reference for one in predictions], [one.answer for one in predictions])
+    counts = error_rates.phoneme_errors([one.reference for one in predictions], [one.answer for one in predictions])
     for one, row in zip(predictions, counts, strict=True):
-        given = " ".join(errors.segments(errors.phonetic_part(one.answer)))
-        wanted = " ".join(errors.segments(one.reference))
+        given = " ".join(error_rates.segments(error_rates.phonetic_part(one.answer)))
+        wanted = " ".join(error_rates.segments(one.reference))
         yield Row(one, _free_kind(one.answer), given, wanted, _rate(row), {"per": tuple(row.tolist())})
 
 
@@ -203,9 +208,9 @@ def _numbers(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Predi
 def _scores(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     limits = _limits(declared)
     read = quantities.sentence_scores if declared.kind == "sentence_scores" else quantities.word_scores
-    heard = errors.word_errors(
-        [errors.whisper(quantities.transcript_of(one.reference), "en") for one in predictions],
-        [errors.whisper(quantities.transcript_of(one.answer), "en") for one in predictions],
+    heard = error_rates.word_errors(
+        [error_rates.whisper(quantities.transcript_of(one.reference), "en") for one in predictions],
+        [error_rates.whisper(quantities.transcript_of(one.answer), "en") for one in predictions],
     )
     for one, words in zip(predictions, heard, strict=True):
         wanted: Mapping[Any, float] = read(one.reference)
@@ -269,13 +274,16 @@ def _entities(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Pred
 def _open(name: str, declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     references, answers = [one.reference for one in predictions], [one.answer for one in predictions]
     languages = [_language(one, declared) for one in predictions]
-    chrf, bleu = generation.chrf_stats(references, answers), generation.bleu_stats(references, answers, languages)
-    cider = generation.cider(references, answers)
+    chrf, bleu = (
+        text_generation.chrf_stats(references, answers),
+        text_generation.bleu_stats(references, answers, languages),
+    )
+    cider = text_generation.cider(references, answers)
     for i, one in enumerate(predictions):
-        if not generation.has_words(one.reference, languages[i]):  # no measure says how near an answer comes
+        if not text_generation.has_words(one.reference, languages[i]):  # no measure says how near an answer comes
             yield Row(one, _free_kind(one.answer), one.answer, one.reference, 0.0)
             continue
-        common = generation.rouge_l(one.reference, one.answer, languages[i])
+        common = text_generation.rouge_l(one.reference, one.answer, languages[i])
         yield Row(
             one,
             _free_kind(one.answer),

@@ -18,9 +18,9 @@ from llaso_model.evaluate import store
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction, Sources
 from llaso_model.evaluate.datasets.tasks import Tasks
-from llaso_model.evaluate.judge.judges import Recorded
-from llaso_model.evaluate.judge.scoring import Judge, Question, judged, prompts_digest
-from llaso_model.evaluate.metrics.generation import signatures
+from llaso_model.evaluate.llm_judge.judges import Recorded
+from llaso_model.evaluate.llm_judge.scoring import Judge, Question, judged, prompts_digest
+from llaso_model.evaluate.metrics.text_generation import signatures
 from llaso_model.evaluate.rows import Row, score_rows
 from llaso_model.evaluate.statistics import intervals, summary
 

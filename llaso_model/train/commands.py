@@ -81,7 +81,7 @@ def merge(run: str, out: str | None, overwrite: bool) -> None:
     from pathlib import Path
 
     from llaso_data.io import outputs
-    from llaso_model.train.finish import merge as merged
+    from llaso_model.train.export import merge as merged
     from llaso_model.train.run_folder import MODEL_FOLDER
 
     folder = outputs.on_disk(out, "a model") if out else Path(run) / MODEL_FOLDER
@@ -117,8 +117,8 @@ def fit(
 ) -> None:
     """Find the largest budget of a micro-batch that fits in memory, by trying."""
     from llaso_model.train.config import load
-    from llaso_model.train.fit import fit as tries
-    from llaso_model.train.fit import with_room
+    from llaso_model.train.find_batch_size import fit as tries
+    from llaso_model.train.find_batch_size import with_room
 
     options = {"data.sources": [{"path": one} for one in data] or None, **_start(pretrained_model)}
     best = None

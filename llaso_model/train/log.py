@@ -20,9 +20,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage
 from llaso_data.stream.batch import Replaced
+from llaso_model.train.collate import Example
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import Place
-from llaso_model.train.examples import Example
 
 METRICS_FILE = "metrics.jsonl"
 RECIPE_FILE = "recipe.json"

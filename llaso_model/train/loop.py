@@ -23,17 +23,17 @@ from torch import nn
 from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs
 from llaso_data.stream import Augment, StreamingLoader
-from llaso_data.stream.plan import key_of
-from llaso_data.stream.windows import Cursor, Plan
+from llaso_data.stream.batching import key_of
+from llaso_data.stream.planner import Cursor, Plan
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
 from llaso_model.device import computes_bf16
 from llaso_model.train import run_folder
 from llaso_model.train.build import scheduled, trained
 from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, Progress
+from llaso_model.train.collate import Example
 from llaso_model.train.config import DataPart, TrainRecipe, identity
 from llaso_model.train.distributed import started, sum_gradients
-from llaso_model.train.examples import Example
-from llaso_model.train.finish import finished
+from llaso_model.train.export import finished
 from llaso_model.train.log import BAD_FILE, Log
 from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, counts_of
 from llaso_model.train.run import Run, prepared

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from llaso_data.io.prng import shuffled
-from llaso_data.stream.plan import key_of
+from llaso_data.stream.batching import key_of
 from llaso_model.configuration import IGNORED
 from llaso_model.modeling.speech_decoder import SpeechDecoder
+from llaso_model.train.collate import Example, Readings, Spans
 from llaso_model.train.config import Objectives
-from llaso_model.train.examples import Example, Readings, Spans
 
 CONTRASTIVE = ("utterance", "word")
 _TEMPERATURE = 0.07

@@ -10,9 +10,9 @@ import torch
 from llaso_data.errors import LLaSOError
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.build import blocks_of, load_model, optimizer_of, trainee_of
+from llaso_model.train.collate import Maker
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import Place, spread
-from llaso_model.train.examples import Maker
 from llaso_model.train.objectives import CONTRASTIVE, Trainee, Vocabulary
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}

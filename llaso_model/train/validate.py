@@ -13,14 +13,14 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.shards.layout import asr_messages
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch, Replaced, Sample, collate
-from llaso_data.stream.windows import Cursor
+from llaso_data.stream.planner import Cursor
 from llaso_model.conversations import question_of
-from llaso_model.evaluate.metrics.errors import counted
+from llaso_model.evaluate.metrics.error_rates import counted
 from llaso_model.generation import answers
 from llaso_model.processing import LLaSOProcessor, Message
+from llaso_model.train.collate import Example, Maker, Spans, conversations_of
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import Place
-from llaso_model.train.examples import Example, Maker, Spans, conversations_of
 from llaso_model.train.objectives import Bank, Targets, counts_of
 from llaso_model.train.run import Run
 

@@ -331,7 +331,7 @@ def _modality(set_: str, prompt: str) -> str:
 
 
 def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
-    from llaso_model.evaluate.judge.scoring import score_of
+    from llaso_model.evaluate.llm_judge.scoring import score_of
 
     for number, row in enumerate(rows(file.place, file.data), 1):
         said = Fields(row, f"{file.place}: row {number}")

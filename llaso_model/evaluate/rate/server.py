@@ -12,8 +12,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
 from llaso_data.report.served import Json, Served
 from llaso_data.report.worklog import Log, Roster
-from llaso_model.evaluate.predict import sounds
-from llaso_model.evaluate.predict.sounds import Recordings
+from llaso_model.evaluate.predict import recordings as sounds
+from llaso_model.evaluate.predict.recordings import Recordings
 from llaso_model.evaluate.rate import ratings as rate
 from llaso_model.evaluate.rows import Row
 

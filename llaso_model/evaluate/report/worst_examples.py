@@ -10,7 +10,7 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.datasets.tasks import Tasks
-from llaso_model.evaluate.predict import sounds as sounds_of
+from llaso_model.evaluate.predict import recordings as sounds_of
 from llaso_model.evaluate.rows import Row
 from llaso_model.evaluate.statistics.subgroups import as_they_are
 

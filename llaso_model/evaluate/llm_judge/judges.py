@@ -10,8 +10,8 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.io.journal import Journal, Line
 from llaso_data.records import digest
-from llaso_model.evaluate.judge import pool
-from llaso_model.evaluate.judge.scoring import Ask, Judge, Keep, Reply, Unanswered, unkept
+from llaso_model.evaluate.llm_judge import pool
+from llaso_model.evaluate.llm_judge.scoring import Ask, Judge, Keep, Reply, Unanswered, unkept
 
 REQUESTS = 8
 """How many requests to an endpoint are under way at once."""

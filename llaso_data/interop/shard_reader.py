@@ -15,8 +15,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.shards.foreign_rows import TEXT_FIELDS, TEXT_PARTS
 from llaso_data.shards.tar import ShardError
 from llaso_data.stream.batch import Sample, objects, samples_of, tried
-from llaso_data.stream.columns import Columns, Rows
 from llaso_data.stream.fetch import Bad, Fetcher
+from llaso_data.stream.index_columns import Columns, Rows
 
 OnBad = Callable[[Bad], None]
 """What is told of a sample that cannot be used, which is then left out."""

@@ -28,10 +28,10 @@ from llaso_data.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
 from llaso_data.shards import layout
 from llaso_data.stream.batch import Sample, decoded, samples_of, tried
+from llaso_data.stream.batching import Ints
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.columns import Columns
 from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.plan import Ints
+from llaso_data.stream.index_columns import Columns
 from llaso_model.conversations import conversation, question_of, records_of, text_of
 from llaso_model.evaluate.datasets import files as files_of
 from llaso_model.evaluate.datasets import layouts

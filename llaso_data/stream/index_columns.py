@@ -22,7 +22,7 @@ from llaso_data.io import storage
 from llaso_data.shards.index import numbers
 from llaso_data.shards.reader import Index, index_uri, open_index
 from llaso_data.shards.tar import ShardError
-from llaso_data.stream.cache import FileCache
+from llaso_data.stream.shard_cache import FileCache
 
 NEAR_BYTES = 1 << 18
 """Parts of a sample that are farther apart, as tars made elsewhere may have them, are read one by one."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 import regex
 
 from llaso_data.text.characters import APOSTROPHES
-from llaso_data.text.languages import base, is_spaced
+from llaso_data.text.language_rules import base, is_spaced
 
 UNSPACED = (
     r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"

@@ -22,11 +22,11 @@ from llaso_data.stream.batch import (
     samples_of,
     tried,
 )
-from llaso_data.stream.cache import FileCache, Prefetch
+from llaso_data.stream.batching import key_of
 from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.handover import keep_pages
-from llaso_data.stream.plan import key_of
-from llaso_data.stream.windows import Cursor, Plan, Step, Window
+from llaso_data.stream.planner import Cursor, Plan, Step, Window
+from llaso_data.stream.shard_cache import FileCache, Prefetch
+from llaso_data.stream.shared_memory import keep_pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.stream import mixture as mixing
+from llaso_data.stream.batching import PLAN_VERSION, Ints, MicroBatches, key_of, packed, padded
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.cache import FileCache
-from llaso_data.stream.columns import Columns, Filter, Rows
-from llaso_data.stream.leaves import Leaf, Survey, surveys
+from llaso_data.stream.index_columns import Columns, Filter, Rows
 from llaso_data.stream.mixture import SHARE, Mixture, Node, Source
-from llaso_data.stream.plan import PLAN_VERSION, Ints, MicroBatches, key_of, packed, padded
+from llaso_data.stream.shard_cache import FileCache
+from llaso_data.stream.source_sampler import Leaf, Survey, surveys
 
 STEPS_IN_WINDOW = 32  # at least, where there are samples enough: the last step of a window is seldom full
 

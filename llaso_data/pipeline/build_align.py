@@ -22,7 +22,7 @@ from llaso_data.io.hub import weights_digest
 from llaso_data.pipeline import commit, engines, memory, recipe_file
 from llaso_data.pipeline.blocks import PlannedBlock, plan
 from llaso_data.pipeline.judge import JudgeResult, judge
-from llaso_data.pipeline.load import judging_digest
+from llaso_data.pipeline.load_recipe import judging_digest
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, limited
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit, columns
+from llaso_data.filters import audit_draw, columns
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.pipeline import commit
 from llaso_data.records import Utterance, Word, from_table
@@ -51,7 +51,7 @@ class Choice:
         rows: npt.NDArray[np.int64],
     ) -> None:
         """Rows in any order; the result does not depend on it."""
-        tickets = audit.ticket(ids, SEED)
+        tickets = audit_draw.ticket(ids, SEED)
         stratum = pc.binary_join_element_wise(groups, languages, "\n")
         for name in pc.unique(stratum).to_pylist():
             group, language = name.split("\n", 1)
@@ -69,7 +69,7 @@ class Choice:
         result = {}
         for group, by_language in sorted(self.candidates.items()):
             names = sorted(by_language)
-            quotas = audit.quotas([self.sizes[group][name] for name in names], self.count)
+            quotas = audit_draw.quotas([self.sizes[group][name] for name in names], self.count)
             drawn = [entry for name, n in zip(names, quotas, strict=True) for entry in by_language[name][:n]]
             result[group] = [place for _, place in sorted(drawn)]
         return result

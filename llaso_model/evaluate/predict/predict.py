@@ -24,17 +24,17 @@ from llaso_data.io import checksums, outputs, storage
 from llaso_data.io.hub import checkpoint, weights_digest
 from llaso_data.records import digest
 from llaso_data.shards.layout import canonical
+from llaso_data.stream.batching import key_of, padded
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import Bad
 from llaso_data.stream.loader import placed
-from llaso_data.stream.plan import key_of, padded
 from llaso_model import generation
 from llaso_model.conversations import text_of
 from llaso_model.device import own_device
 from llaso_model.evaluate import score
 from llaso_model.evaluate.conditions import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
 from llaso_model.evaluate.datasets import fields, files, tasks
-from llaso_model.evaluate.datasets.questions import Question, Questions, opened, with_sounds
+from llaso_model.evaluate.datasets.eval_samples import Question, Questions, opened, with_sounds
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1

@@ -29,7 +29,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
 
     Everything downloaded is kept in the cache and everything computed in ``out``: a second run resumes.
     """
-    from llaso_data.pipeline.build import build_align
+    from llaso_data.pipeline.build_align import build_align
     from llaso_data.pipeline.progress import Progress, ShardProgress, print_shards, print_summary
     from llaso_data.pipeline.shard import shard_dataset
     from llaso_data.report.card import write_card
@@ -140,7 +140,7 @@ def _streamed(shards: str) -> str:
 
 
 def _recipe(corpus: assets.DemoCorpus, model: str, out: str, engine: str) -> Recipe:
-    from llaso_data.pipeline.load import load
+    from llaso_data.pipeline.load_recipe import load
 
     path = recipe_path("build-align", "demo")
     sources: list[dict[str, Any]] = [spec.model_dump(exclude_none=True) for spec in corpus.sources()]

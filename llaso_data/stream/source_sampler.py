@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from llaso_data.io.prng import shuffled
+from llaso_data.stream.batching import Ints, key_of
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.columns import Columns, Filter, Rows
-from llaso_data.stream.plan import Ints, key_of
+from llaso_data.stream.index_columns import Columns, Filter, Rows
 
 SURVEY_ROWS = 1 << 18
 

@@ -1,6 +1,6 @@
 """Judges of free answers: what they are asked, how their words are read, and what comes of many of them.
 
-A judge is a function of prompts to texts; who they are is in :mod:`llaso_model.evaluate.judge.judges`.
+A judge is a function of prompts to texts; who they are is in :mod:`llaso_model.evaluate.llm_judge.judges`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from llaso_data import languages, text
-from llaso_data.text.numbers import levelled
+from llaso_data.text.number_words import levelled
 from llaso_model.evaluate.metrics.base import Array, Metric, from_error_rate
 
 # Rules that the package whisper-normalizer 0.1.15 adds to openai-whisper's ("cause" is not always "because").

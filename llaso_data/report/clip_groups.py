@@ -13,7 +13,7 @@ from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import rules
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
 from llaso_data.report.card_data import Survey, numbers_of
-from llaso_data.report.examples import HEARD_S, Place, Sound, find, pieces, read_rows, sound
+from llaso_data.report.clips import HEARD_S, Place, Sound, find, pieces, read_rows, sound
 from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
 from llaso_data.report.sections import span

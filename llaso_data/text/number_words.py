@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
-from llaso_data.text.languages import base
+from llaso_data.text.language_rules import base
 from llaso_data.text.numerals import CODES, Numerals, numerals
 
 POINT = "."
