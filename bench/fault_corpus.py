@@ -21,6 +21,7 @@ from llaso_data.asr.transcribe import Transcriber, Transcription
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
 from llaso_data.filters.border_level import border_level
+from llaso_data.io import storage
 from llaso_data.recipe import Align, Asr
 from llaso_data.records import GIVEN, Source, Utterance
 from llaso_data.whisper.encoder_states import EncoderStates
@@ -116,9 +117,8 @@ def hear_all(
         path = folder / f"{name}.pt"
         if not path.exists():
             listen = _Keep(whisper, asr.model_copy(update={"pack": pack}), Align(), words)
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.save(listen.cases(pairs, name), path.with_suffix(".tmp"))
-            path.with_suffix(".tmp").rename(path)
+            with storage.whole(str(path)) as written:
+                torch.save(listen.cases(pairs, name), written)
             print(f"heard {path}", flush=True)
         cases: list[Case] = torch.load(path, weights_only=False)
         return [

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from llaso_data.io import storage
 from llaso_data.io.prng import noise
 from llaso_data.shards import index, layout
 from llaso_data.stream import Mixture
@@ -40,13 +41,15 @@ def write_index(out: Path, samples: int) -> None:
     names = json.dumps([layout.shard_name(number) for number in range(shards)])
     values = {"llaso.format_version": "1", "llaso.dataset": str(samples), "llaso.shards": names}
     schema = pa.schema([index.SHARD_COLUMN, *index.SCHEMA], metadata=values)
-    out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    with pa.OSFile(str(out / "index.tmp"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        storage.whole(str(out / layout.INDEX)) as written,
+        pa.OSFile(written, "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         for first in range(0, samples, BATCH):
             count = min(BATCH, samples - first)
             writer.write_batch(_rows(first, count, rng, schema))
-    (out / "index.tmp").rename(out / layout.INDEX)
 
 
 def _rows(first: int, count: int, rng: np.random.Generator, schema: pa.Schema) -> pa.RecordBatch:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import checksums
+from llaso_data.io import atomic, checksums, flock
 
 _NOTE = f".{checksums.FOLDER_FILE}"  # which no reader of a corpus takes for a part of it
 _found_whole: set[Path] = set()
@@ -39,21 +35,14 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
     if _is_whole(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f".{folder.name}.lock")):
+    with flock.locked(folder.with_name(f".{folder.name}.lock")):
         if _is_whole(folder):
             return folder
-        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         if folder.is_dir():
             print(f"{folder}: {checksums.faults(folder, _NOTE)[0]}; it is made again", file=sys.stderr, flush=True)
-            folder.rename(unfinished)
-            shutil.rmtree(unfinished)
-        unfinished.mkdir()
-        try:
+        with atomic.whole_folder(folder) as unfinished:
             make(unfinished)
             checksums.note_folder(unfinished, _NOTE)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -62,10 +51,3 @@ def _is_whole(folder: Path) -> bool:
     if folder not in _found_whole and folder.is_dir() and not checksums.faults(folder, _NOTE):
         _found_whole.add(folder)
     return folder in _found_whole and folder.is_dir()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

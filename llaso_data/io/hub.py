@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
-from llaso_data.io import checksums
+from llaso_data.io import checksums, storage
 from llaso_data.io.cache import cache_folder
 
 _OF_DEVICES = frozenset(("OutOfMemoryError", "AcceleratorError"))  # torch's
@@ -134,11 +134,8 @@ def _file_digest(path: str) -> str:
         if len(known) == 3 and known[0] == stamp.encode() and known[2] == _sealed_note(*known[:2]):
             return known[1].decode()
     found, _ = checksums.sha256(real)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    aside = note.with_name(f".{note.name}-{os.getpid()}")
     words = stamp.encode(), found.encode()
-    aside.write_bytes(b" ".join((*words, _sealed_note(*words))))
-    os.replace(aside, note)
+    storage.write_bytes(str(note), b" ".join((*words, _sealed_note(*words))))
     return found
 
 

@@ -6,7 +6,6 @@ that cannot be read is an error with file and line.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import storage
+from llaso_data.io import flock, storage
 from llaso_data.io.lock import LockedError
 
 Line = dict[str, Any]
@@ -44,7 +43,8 @@ class Journal:
         with storage.writing(self.path, folder):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            self._lock(descriptor)
+            if not flock.lock(descriptor, wait=False):
+                raise LockedError(f"{self.path}: another run is adding to it; wait for it, or choose another --out")
             self._read()
             with storage.writing(self.path, folder):
                 os.ftruncate(descriptor, self._whole)
@@ -71,14 +71,6 @@ class Journal:
         if data != storage.read_bytes(self.path):
             storage.write_bytes(self.path, data)
         self.lines = ordered
-
-    def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(
-                f"{self.path}: another run is adding to it; wait for it, or choose another --out"
-            ) from error
 
     def _read(self) -> None:
         data = storage.read_bytes(self.path) if os.path.exists(self.path) else b""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import json
 import os
 import secrets
@@ -26,7 +25,8 @@ from typing import Any
 
 from llaso_data import uris
 from llaso_data.errors import LLaSOError
-from llaso_data.io import storage
+from llaso_data.io import flock, storage
+from llaso_data.io.atomic import lives
 
 LOCK = ".llaso.lock"
 BEAT_S = 20.0
@@ -37,7 +37,6 @@ _READ_ONLY = {
     "https": "an HTTP server takes no files from us",
     "hf": "every file would be a commit of its own, and nothing keeps two runs apart",
 }
-_NO_FLOCK = frozenset((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL))
 _QUICK_ATTEMPTS = 3  # of the first look at a store, and the last: a wrong address is to be said soon
 _QUICK_S = 5.0
 
@@ -122,17 +121,6 @@ def exclusive(uri: str, what: str) -> Iterator[Held]:
         yield held
 
 
-def lives(pid: int) -> bool:
-    """Whether a process of this machine is there, be it another user's."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # another user's
-    return True
-
-
 def refuse_orphans(uri: str, token: str | None) -> None:
     """Raises LockedError where the output's lock is no longer that of ``token``: this worker's run was given up."""
     if token is None:
@@ -192,8 +180,6 @@ _descriptors: set[int] = set()
 
 def _flock(uri: str) -> int | None:
     """The locked file's descriptor, None where this disk knows no such locks. Raises LockedError."""
-    import fcntl
-
     _forget_in_children()
     path = storage.join(uri, LOCK)
     while True:
@@ -207,28 +193,22 @@ def _flock(uri: str) -> int | None:
         except FileExistsError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = flock.lock(descriptor, wait=False)
         except OSError as error:
-            said = os.pread(descriptor, 1 << 16, 0)
             os.close(descriptor)
-            if error.errno in _NO_FLOCK:
-                if made:
-                    os.remove(path)
-                return None
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            if error.errno not in flock.UNSUPPORTED:
                 raise
-            raise LockedError(_busy(uri, Holder.read(said), "It ends with that run, however it ends.")) from error
-        if _is_named(path, descriptor):
+            if made:
+                os.remove(path)
+            return None
+        if not taken:
+            data = os.pread(descriptor, 1 << 16, 0)
+            os.close(descriptor)
+            raise LockedError(_busy(uri, Holder.read(data), "It ends with that run, however it ends."))
+        if flock.is_at(path, descriptor):
             _descriptors.add(descriptor)
             return descriptor
         os.close(descriptor)  # its last holder removed the file between our two steps
-
-
-def _is_named(path: str, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _release(uri: str, descriptor: int) -> None:

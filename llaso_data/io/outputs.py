@@ -7,17 +7,13 @@ writes it; docs/storage.md lists them.
 from __future__ import annotations
 
 import os
-import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import storage
-from llaso_data.io.lock import lives
+from llaso_data.io import atomic, storage
 
 _ENDS_BYTES = 1 << 16  # a mark stands near the beginning of a file, of a PDF near its end
 
@@ -102,30 +98,12 @@ def on_disk(out: str, what: str) -> Path:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside ``folder`` to write into; on leaving without an error it gets that name, whole.
+    """A folder to write into; on leaving without an error it gets the name ``folder``, whole.
 
-    What had the name is removed then: ask before whether it may be. What a killed process left of such a folder is
-    removed as well.
+    What had the name is removed then: ask before whether it may be. See :func:`llaso_data.io.atomic.whole_folder`.
+
+    Raises:
+        StoreError: where the disk is full, or the place cannot be written to.
     """
-    left = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.part")
-    for name in os.listdir(folder.parent) if folder.parent.is_dir() else ():
-        if (found := left.fullmatch(name)) and not lives(int(found[1])):
-            shutil.rmtree(folder.parent / name, ignore_errors=True)
-    made, before = (
-        folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part") for _ in ("new", "old")
-    )
-    with storage.writing(str(folder), str(folder.parent)):
-        made.mkdir(parents=True)
-        try:
-            yield made
-            with suppress(FileNotFoundError):
-                folder.rename(before)
-            try:
-                made.rename(folder)
-            except OSError:
-                before.rename(folder)
-                raise
-            storage.synced(folder.parent)
-        finally:
-            for one in (made, before):
-                shutil.rmtree(one, ignore_errors=True)
+    with storage.writing(str(folder), str(folder.parent)), atomic.whole_folder(folder) as written:
+        yield written

@@ -9,8 +9,6 @@ import asyncio
 import errno
 import json
 import os
-import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -22,6 +20,7 @@ import fsspec
 
 from llaso_data import uris
 from llaso_data.errors import LLaSOError
+from llaso_data.io import atomic, flock
 from llaso_data.io.store_errors import AddressError as AddressError
 from llaso_data.io.store_errors import StoreError as StoreError
 from llaso_data.io.store_errors import is_clients, reading
@@ -33,7 +32,6 @@ ATTEMPTS = 8
 
 _AT_ONCE = 64  # questions to a store that are under way together
 _S3FS_TRIES = 3  # s3fs repeats botocore's attempts where an answer breaks off or hangs, and nests: its 5 become 25
-_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 _SCRATCH = "llaso-scratch-"
 _SCRATCH_YOUNG_S = 60.0  # a folder is made a moment before it is locked
 
@@ -285,19 +283,8 @@ def whole(uri: str) -> Iterator[str]:
             with writing(uri):
                 fs.put_file(temporary, path)
         return
-    folder = os.path.dirname(path)
-    temporary = f"{folder}/.{os.path.basename(path)}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    with writing(uri, folder):
-        os.makedirs(folder, exist_ok=True)
-        try:
-            yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            synced(folder)
-        finally:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.remove(temporary)
+    with writing(uri, os.path.dirname(path)), atomic.whole_file(path) as temporary:
+        yield temporary
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -321,12 +308,10 @@ def json_bytes(value: Any, **options: Any) -> bytes:
 @contextmanager
 def scratch() -> Iterator[str]:
     """A folder in the system's place for temporary files, locked while it is used and gone afterwards."""
-    import fcntl
-
     with writing(f"temporary files in {tempfile.gettempdir()}", tempfile.gettempdir()):
         folder = tempfile.mkdtemp(prefix=_SCRATCH)
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        flock.lock(descriptor, wait=True)
     try:
         yield folder
     finally:
@@ -337,9 +322,11 @@ def scratch() -> Iterator[str]:
 def sweep(uri: str) -> None:
     """Remove the temporary files of :func:`whole` that a killed process left right in a local folder.
 
-    For the start of a run, under its lock. A writer that is still alive, such as a worker on another machine whose
-    driver died, loses its file: its rename then fails, and nothing appears under the final name. Raises StoreError
-    where a file is in the folder's place, or the folder may not be changed.
+    For the start of a run, under its lock: a writer that is still alive, such as a worker on another machine whose
+    driver died, loses its file (see :func:`llaso_data.io.atomic.sweep_files`).
+
+    Raises:
+        StoreError: where a file is in the folder's place, or the folder may not be changed.
     """
     if not is_local(uri):
         return  # there the temporary files are not beside the target
@@ -347,15 +334,11 @@ def sweep(uri: str) -> None:
     if not os.path.lexists(folder):
         return
     with writing(folder):
-        for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
-            with suppress(FileNotFoundError):  # its writer was alive after all, and is done
-                os.remove(os.path.join(folder, name))
+        atomic.sweep_files(folder)
 
 
 def sweep_scratch() -> None:
     """Remove the folders of :func:`scratch` whose owner was killed: the kernel gave their locks back."""
-    import fcntl
-
     with os.scandir(tempfile.gettempdir()) as found:
         folders = [entry.path for entry in found if entry.name.startswith(_SCRATCH)]
     for folder in folders:
@@ -366,18 +349,8 @@ def sweep_scratch() -> None:
         except OSError:  # another's, or gone by now
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            pass  # in use
+            with suppress(OSError):
+                if flock.lock(descriptor, wait=False):
+                    shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(descriptor)
-
-
-def synced(path: str | os.PathLike[str]) -> None:
-    """What was written to a local file, or renamed in a folder, is on the disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ shard. Files appear whole, and one that is removed while it is read stays readab
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import threading
@@ -15,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import outputs, storage
+from llaso_data.io import flock, outputs, storage
 from llaso_data.records import digest
 
 _KEPT = ".kept"
@@ -77,7 +76,7 @@ class FileCache:
         part = path.with_suffix(_PART)  # which its writer holds a lock on
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            if not _locked(descriptor, wait) or not _is(part, descriptor):
+            if not flock.lock(descriptor, wait=wait) or not flock.is_at(part, descriptor):
                 return False
             size_bytes = -1 if path.exists() else storage.stat(uri)["size"]
             if not 0 <= size_bytes <= self.limit_bytes:
@@ -100,9 +99,7 @@ class FileCache:
 
     def trim(self, room_bytes: int) -> None:
         """Remove what was used longest ago until ``room_bytes`` more fit."""
-        descriptor = os.open(self.folder / ".trim", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            _locked(descriptor, wait=True)
+        with flock.locked(self.folder / ".trim"):
             kept, total = [], 0
             for entry in os.scandir(self.folder):
                 with suppress(FileNotFoundError):
@@ -119,34 +116,15 @@ class FileCache:
                 with suppress(FileNotFoundError):
                     os.remove(path)
                 total -= size
-        finally:
-            os.close(descriptor)
-
-
-def _locked(descriptor: int, wait: bool) -> bool:
-    """Whether this process holds the lock on a file now."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to an open file: who waited for a lock may hold that of a file that was renamed."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _abandoned(path: str) -> bool:
     """Removes a file whose writer was killed; the kernel gave its lock back."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        if not _locked(descriptor, wait=False):
+        if not flock.lock(descriptor, wait=False):
             return False
-        if _is(Path(path), descriptor):
+        if flock.is_at(path, descriptor):
             os.remove(path)
         return True
     finally:

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import checksums, outputs, storage
+from llaso_data.io import atomic, checksums, outputs
 from llaso_data.io.checksums import DamagedError
 from llaso_model.train.build import trained
 from llaso_model.train.distributed import Place
@@ -139,9 +139,8 @@ class Checkpoints:
         part = final.with_suffix(".part")
         if final.exists():
             shutil.rmtree(final)
-        storage.synced(part / _PROGRESS)
-        part.rename(final)
-        storage.synced(self.folder)
+        atomic.synced(part / _PROGRESS)
+        atomic.publish(part, final)
         self._forget()
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
