@@ -31,7 +31,7 @@ from tests.test_records import utterances
 
 RECORDS = (
     records.Attribute, records.Source, records.Word, records.Speaker, records.Scores, records.Failure,
-    records.Utterance, records.Verdict,
+    records.Utterance, records.Verdict, records.ContentPart, records.Message, records.Sample,
 )  # fmt: skip
 
 
@@ -104,12 +104,14 @@ def later_version(folder: Path) -> Path:
     shutil.copytree(
         Path(llaso_data.__file__).parent, folder / "llaso_data", ignore=shutil.ignore_patterns("__pycache__")
     )
-    path = folder / "llaso_data" / "records.py"
-    text = path.read_text(encoding="utf-8")
-    for name, field in LATER_VERSION.items():
-        text, count = re.subn(rf"(?ms)(^{name}:.*?)(\n\n\n)", rf"\1\n    {field}\2", text, count=1)
-        assert count == 1
-    path.write_text(text, encoding="utf-8")
+    widened = 0
+    for path in (folder / "llaso_data" / "records").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for name, field in LATER_VERSION.items():
+            text, count = re.subn(rf"(?ms)(^{name}:.*?)(\n\n\n|\Z)", rf"\1\n    {field}\2", text, count=1)
+            widened += count
+        path.write_text(text, encoding="utf-8")
+    assert widened == len(LATER_VERSION)
     return folder
 
 

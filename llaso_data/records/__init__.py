@@ -1,0 +1,75 @@
+"""What flows through LLaSO: one :class:`Utterance` per stretch of speech, one :class:`Sample` per conversation.
+
+Every record is a frozen dataclass and the Arrow schema is derived from the dataclasses, so a field is declared once.
+Audio is never in a record: a :class:`Source` is a pointer (URI, member, start, end). ``docs/records.md`` explains every
+field.
+"""
+
+from __future__ import annotations
+
+from llaso_data.records.arrow import completed, from_dict, from_table, schema, to_dict, to_table
+from llaso_data.records.digests import canonical, digest, utterance_id
+from llaso_data.records.sample import ROLES, SPLITS, ContentPart, Message, Provenance, Sample, modality
+from llaso_data.records.utterance import (
+    ASR,
+    GIVEN,
+    SCORE_DECIMALS,
+    TIME_DECIMALS,
+    UNKNOWN,
+    Attribute,
+    Failure,
+    Input,
+    Scores,
+    Source,
+    Speaker,
+    Utterance,
+    Word,
+    failed,
+    ids,
+    rounded,
+)
+from llaso_data.records.verdict import ACCEPTED, DUPLICATE, FAILED, REJECTED, Verdict
+from llaso_data.records.versions import FIRST_FORMAT, FORMAT_VERSION, LATER
+
+__all__ = [
+    "ACCEPTED",
+    "ASR",
+    "DUPLICATE",
+    "FAILED",
+    "FIRST_FORMAT",
+    "FORMAT_VERSION",
+    "GIVEN",
+    "LATER",
+    "REJECTED",
+    "ROLES",
+    "SCORE_DECIMALS",
+    "SPLITS",
+    "TIME_DECIMALS",
+    "UNKNOWN",
+    "Attribute",
+    "ContentPart",
+    "Failure",
+    "Input",
+    "Message",
+    "Provenance",
+    "Sample",
+    "Scores",
+    "Source",
+    "Speaker",
+    "Utterance",
+    "Verdict",
+    "Word",
+    "canonical",
+    "completed",
+    "digest",
+    "failed",
+    "from_dict",
+    "from_table",
+    "ids",
+    "modality",
+    "rounded",
+    "schema",
+    "to_dict",
+    "to_table",
+    "utterance_id",
+]
