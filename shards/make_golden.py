@@ -24,7 +24,7 @@ import numpy as np
 from llaso_data import audio, records
 from llaso_data.records import GIVEN, Attribute, Scores, Source, Speaker, Utterance, Word
 from llaso_data.shards import index, layout, manifest, reader, schemas, writer
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
@@ -184,7 +184,7 @@ def foreign_tar(members: list[tuple[str, bytes | str]]) -> bytes:
     return buffer.getvalue()
 
 
-def golden_samples() -> list[Sample]:
+def golden_samples() -> list[EncodedSample]:
     """Three transcriptions and one conversation whose instruction is spoken: two audios in one sample."""
     english = speak("north.wav", "en-us", "en", ["The", "north", "wind", "blew."], "female")
     spanish = speak("dias.wav", "es", "es", ["Buenos", "días."], "male")
@@ -204,7 +204,7 @@ def golden_samples() -> list[Sample]:
     ]
 
 
-def transcription(instruction: str, utterance: Utterance, pcm: audio.Pcm) -> Sample:
+def transcription(instruction: str, utterance: Utterance, pcm: audio.Pcm) -> EncodedSample:
     messages = layout.asr_messages(instruction, "flac", utterance.text or "")
     return layout.build("asr", utterance.language, messages, [utterance], {"flac": audio.encode(pcm, "flac")})
 

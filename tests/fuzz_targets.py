@@ -37,7 +37,7 @@ from llaso_data.recipe import Judge, Recipe, Shard, SourceSpec
 from llaso_data.records import Source, Utterance
 from llaso_data.report.rejections import lines, rejections
 from llaso_data.shards import foreign, index, layout, manifest, reader, tar, writer
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
 
@@ -67,7 +67,7 @@ def make_shards(folder: Path) -> None:
         short = {part: data if part == layout.JSON_PART else data[:SOUND_BYTES] for part, data in parts.items()}
         modality = layout.modality(said["messages"])
         size = layout.text_bytes(said["messages"])
-        samples.append(Sample(key=key, parts=short, duration_s=1.0, text_bytes=size, task=said["task"],
+        samples.append(EncodedSample(key=key, parts=short, duration_s=1.0, text_bytes=size, task=said["task"],
                               language=said["language"], modality=modality))  # fmt: skip
     name = layout.shard_name(0)
     info = writer.write(str(folder), name, sorted(samples, key=lambda s: s.key)[:2], digest="d", dataset="plan")

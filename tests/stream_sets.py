@@ -12,7 +12,7 @@ import soundfile
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.records import digest
 from llaso_data.shards import layout, manifest, writer
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 
 
 def durations(count: int, seed: int = 0, least_s: float = 0.5, most_s: float = 30.0) -> list[float]:
@@ -60,12 +60,12 @@ def flac(length_s: float, seed: int) -> bytes:
     return file.getvalue()
 
 
-def _sample(number: int, length_s: float, task: str, language: str, sound: bool) -> Sample:
+def _sample(number: int, length_s: float, task: str, language: str, sound: bool) -> EncodedSample:
     data = flac(length_s, number) if sound else digest(number).encode()
     messages = layout.asr_messages("Transcribe.", "flac", f"text {number}")
     key = layout.sample_key([str(number)], task, messages)
     content = {"key": key, "task": task, "messages": messages, "number": number}
-    return Sample(
+    return EncodedSample(
         key=key,
         parts={"flac": data, "json": layout.canonical(content)},
         duration_s=length_s,

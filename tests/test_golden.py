@@ -14,7 +14,7 @@ from llaso_data.io import sealed
 from llaso_data.records import Utterance
 from llaso_data.shards import foreign, layout, manifest, reader, schemas, writer
 from llaso_data.shards.index import open_arrow
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
 
@@ -54,7 +54,7 @@ def without_checksum(path: Path) -> pa.Table:
     return table.replace_schema_metadata(metadata)
 
 
-def sample_from_records(shard: str, row: dict[str, object]) -> Sample:
+def sample_from_records(shard: str, row: dict[str, object]) -> EncodedSample:
     """The sample built again from its records, not copied: its JSON must come out as it is stored."""
     parts = reader.read_sample(shard, row)
     said = json.loads(parts[layout.JSON_PART])

@@ -15,7 +15,7 @@ from llaso_data.pipeline.judge import rules
 from llaso_data.pipeline.load_recipe import dump, judging_digest, load
 from llaso_data.pipeline.reference import recipe_reference
 from llaso_data.recipe import Recipe
-from llaso_data.records import Utterance, Verdict, schema
+from llaso_data.records import Sample, Utterance, Verdict, schema
 from llaso_data.stream import Mixture
 
 REPOSITORY = Path(__file__).parent.parent
@@ -164,18 +164,18 @@ def test_the_record_page_describes_every_field() -> None:
     described = [line.split("|")[1].strip().strip("`") for line in page.splitlines() if line.startswith("| `")]
 
     def leaves(fields: pa.Schema | pa.StructType, above: str = "") -> list[str]:
-        """Dotted names; an attribute (value, origin) is described as one field."""
+        """Dotted names; an attribute (value, origin) and an utterance within a sample are one field."""
         names: list[str] = []
         for item in fields:
             kind, name = item.type, above + item.name
             if pa.types.is_list(kind):
                 kind, name = kind.value_type, name + "[]"
             inner = list(kind) if pa.types.is_struct(kind) else []
-            single = not inner or [part.name for part in inner] == ["value", "origin"]
+            single = not inner or [part.name for part in inner] in (["value", "origin"], schema(Utterance).names)
             names += [name] if single else leaves(kind, name + ".")
         return names
 
-    assert described == leaves(schema(Utterance)) + leaves(schema(Verdict))
+    assert described == leaves(schema(Utterance)) + leaves(schema(Sample)) + leaves(schema(Verdict))
 
 
 def test_the_record_page_lists_the_rules_in_the_order_in_which_they_are_tried() -> None:

@@ -16,7 +16,7 @@ from llaso_data import audio
 from llaso_data.demo import weights
 from llaso_data.records import digest
 from llaso_data.shards import layout, manifest, writer
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 from llaso_model.configuration import LLaSOConfig, ResNetEncoderConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.processing import LLaSOProcessor
@@ -41,7 +41,7 @@ def write_texts(out: Path, count: int = 12) -> None:
     _write(out, _questions(count), 4)
 
 
-def _questions(count: int) -> list[Sample]:
+def _questions(count: int) -> list[EncodedSample]:
     samples = []
     for number in range(count):
         asked, said = f"What comes after {number}?", f"After {number} comes {number + 1}."
@@ -52,7 +52,7 @@ def _questions(count: int) -> list[Sample]:
         key = layout.sample_key([], "arithmetic", messages)
         content = layout.canonical({"key": key, "task": "arithmetic", "messages": messages, "audios": []})
         samples.append(
-            Sample(
+            EncodedSample(
                 key=key,
                 parts={"json": content},
                 duration_s=0.0,
@@ -65,7 +65,7 @@ def _questions(count: int) -> list[Sample]:
     return samples
 
 
-def _write(out: Path, samples: Sequence[Sample], per_shard: int) -> None:
+def _write(out: Path, samples: Sequence[EncodedSample], per_shard: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     infos = []
     for number, first in enumerate(range(0, len(samples), per_shard)):
@@ -117,7 +117,7 @@ def small_llama(tokenizer: Any, layers: int = 2) -> LlamaConfig:
     )
 
 
-def _sample(clip: Clip, number: int, longest_s: float) -> Sample:
+def _sample(clip: Clip, number: int, longest_s: float) -> EncodedSample:
     pcm = audio.decode(str(clip.path))[0][: round(longest_s * audio.SAMPLE_RATE_HZ)]
     file = io.BytesIO()
     soundfile.write(file, pcm, audio.SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
@@ -133,7 +133,7 @@ def _sample(clip: Clip, number: int, longest_s: float) -> Sample:
     key = layout.sample_key([str(number)], task, messages)
     described = {"part": "flac", "text": " ".join(words), "language": clip.language, "words": spoken}
     content = {"key": key, "task": task, "messages": messages, "audios": [described]}
-    return Sample(
+    return EncodedSample(
         key=key,
         parts={"flac": file.getvalue(), "json": layout.canonical(content)},
         duration_s=length_s,

@@ -28,7 +28,7 @@ from llaso_data.pipeline.shard_plan import Plan, plan
 from llaso_data.records import Utterance
 from llaso_data.shards import certificate, layout, manifest, writer
 from llaso_data.shards.index import ShardInfo
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 
 _SPOOL_BYTES = 64 * 1024 * 1024
 _PROBLEMS_SHOWN = 10
@@ -223,13 +223,13 @@ def _load(task: ShardTask) -> list[Utterance]:
 
 def _encode(
     utterances: Sequence[Utterance], task: ShardTask, spool: IO[bytes]
-) -> tuple[list[tuple[str, Callable[[IO[bytes]], Sample]]], list[str]]:
+) -> tuple[list[tuple[str, Callable[[IO[bytes]], EncodedSample]]], list[str]]:
     """(key, how to read the sample back) of every utterance, its sound waiting in ``spool``; and the problems.
 
     Keys are hashes, so a shard sorted by key needs all its sounds before the first is written; the spool keeps
     that out of memory. One file is decoded once, however many of its segments lie in the shard.
     """
-    samples: list[tuple[str, Callable[[IO[bytes]], Sample]]] = []
+    samples: list[tuple[str, Callable[[IO[bytes]], EncodedSample]]] = []
     problems: list[str] = []
     for group in _by_file(utterances):
         for utterance, pcm in zip(group, _decode(group), strict=True):
@@ -299,7 +299,7 @@ def _key(utterance: Utterance, task: ShardTask) -> str:
     return layout.sample_key([utterance.id], asr.TASK, _messages(utterance, task))
 
 
-def _sample(utterance: Utterance, task: ShardTask, offset: int, size: int, spool: IO[bytes]) -> Sample:
+def _sample(utterance: Utterance, task: ShardTask, offset: int, size: int, spool: IO[bytes]) -> EncodedSample:
     spool.seek(offset)
     sounds: dict[str, bytes] = {task.audio: spool.read(size)}
     return layout.build(asr.TASK, utterance.language, _messages(utterance, task), [utterance], sounds)

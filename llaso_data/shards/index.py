@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from llaso_data.io import sealed, storage
 from llaso_data.io.checksums import DamagedError
-from llaso_data.shards.layout import FORMAT_VERSION, Sample
+from llaso_data.shards.layout import FORMAT_VERSION, EncodedSample
 from llaso_data.shards.tar import ShardError
 
 PART = pa.struct(
@@ -81,7 +81,7 @@ class IndexRow:
     modality: str
 
     @classmethod
-    def of(cls, sample: Sample, parts: Sequence[PartRow]) -> IndexRow:
+    def of(cls, sample: EncodedSample, parts: Sequence[PartRow]) -> IndexRow:
         """The row of a sample whose parts lie at these places."""
         return cls(
             key=sample.key,

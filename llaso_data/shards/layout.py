@@ -35,7 +35,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class EncodedSample:
     """One sample ready to be written: its parts' bytes by name, and its row of the index."""
 
     key: str
@@ -133,7 +133,7 @@ def build(
     messages: Sequence[Message],
     utterances: Sequence[Utterance],
     sounds: Mapping[str, bytes],
-) -> Sample:
+) -> EncodedSample:
     """A sample of `task`: conversation, records of its audios and their encoded bytes by part name.
 
     ``utterances`` stand in the order of ``sounds``. Raises ValueError where the messages and the sounds disagree.
@@ -152,7 +152,7 @@ def build(
         "messages": list(messages),
         "audios": [audio_entry(part, utterance) for part, utterance in zip(sounds, utterances, strict=True)],
     }
-    return Sample(
+    return EncodedSample(
         key=key,
         parts={**sounds, JSON_PART: canonical(conversation)},
         duration_s=duration_s,

@@ -16,7 +16,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage, strict_json
 from llaso_data.shards import certificate, foreign_scan, layout, manifest, schemas, tar
 from llaso_data.shards.index import SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 from llaso_data.shards.reader import Index, locate, open_index, read_manifest
 from llaso_data.shards.tar import ShardError
 
@@ -241,7 +241,7 @@ class _Shard:
         if not key == said["key"] == computed:
             self._add(key, f"the JSON says {said['key']}; its contents give {computed}")
         self._audios(key, said, parts)
-        sample = Sample(
+        sample = EncodedSample(
             key=key,
             parts=parts,
             duration_s=said["duration_s"],

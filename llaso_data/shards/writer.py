@@ -10,10 +10,10 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage
 from llaso_data.shards import index, layout, tar
 from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
-from llaso_data.shards.layout import Sample
+from llaso_data.shards.layout import EncodedSample
 
 
-def write(out: str, name: str, samples: Iterable[Sample], *, digest: str, dataset: str) -> ShardInfo:
+def write(out: str, name: str, samples: Iterable[EncodedSample], *, digest: str, dataset: str) -> ShardInfo:
     """Write the samples as ``out/name`` and its sidecar; both appear complete, the sidecar last.
 
     ``samples`` come with ascending keys. The same samples give the same bytes. Raises LLaSOError where a key
@@ -52,7 +52,7 @@ def finished(out: str, name: str, *, digest: str, dataset: str) -> ShardInfo | N
         return None
 
 
-def _append(file: IO[bytes], sample: Sample) -> IndexRow:
+def _append(file: IO[bytes], sample: EncodedSample) -> IndexRow:
     parts = []
     for part in sorted(sample.parts):
         data = sample.parts[part]
