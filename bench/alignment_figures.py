@@ -20,7 +20,7 @@ from matplotlib import pyplot
 
 from llaso_data import audio
 from llaso_data.align import attention, dtw
-from llaso_data.align.word_states import states
+from llaso_data.align.word_states import states_of
 from llaso_data.asr.split import looked_at, split
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import assets, weights
@@ -109,7 +109,7 @@ def draw_path(whisper: Whisper, truth: Truth, path: Path) -> None:
     )
     assert forced.attention_HTS is not None
     maps = attention.reading(forced.attention_HTS, last=True)
-    found = states(truth.text, places, word_spans(truth.text, "en"))
+    found = states_of(truth.text, places, word_spans(truth.text, "en"))
     energy = attention.energy(truth.pcm, maps.shape[2])
     score = attention.score(maps, found, energy, settings.energy, settings.median)
     starts = dtw.path(score, found.pause_N)

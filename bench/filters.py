@@ -42,7 +42,7 @@ from llaso_data.text import normalize
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.load import load
-from llaso_data.whisper.teacher_forcing import Decoder, Forced
+from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 
 Mask = npt.NDArray[np.bool_]
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
@@ -97,7 +97,7 @@ class Unrepeated(Decoder):
         states: Sequence[EncoderStates],
         *arguments: Any,
         **options: Any,
-    ) -> list[Forced]:
+    ) -> list[ForcedScores]:
         names = [(tuple(p), tuple(t), id(s)) for p, t, s in zip(prompts, targets, states, strict=True)]
         rows = {name: i for i, name in enumerate(names)}
         found = super().force(

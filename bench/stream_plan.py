@@ -27,7 +27,7 @@ from llaso_data.io.prng import noise
 from llaso_data.shards import index, layout
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.planner import Cursor, Plan
+from llaso_data.stream.planner import Planner, StreamPosition
 from llaso_data.stream.simulate import simulate
 
 PER_SHARD = 1000
@@ -88,12 +88,12 @@ def measure(what: str, folder: str) -> dict[str, float]:
     """One measurement, in this process."""
     started = time.perf_counter()
     mixture = Mixture.of(folder).model_copy(update={"balance": "task"} if what == "balanced epoch" else {})
-    plan = Plan(mixture, Budget.of("300s"), seed=1, micro_batches=8, window=20)
+    plan = Planner(mixture, Budget.of("300s"), seed=1, micro_batches=8, window=20)
     opened_s = time.perf_counter() - started
     found = {"opened s": opened_s}
     if what.endswith("epoch"):
         window_s = time.perf_counter()
-        steps = sum(plan.window(Cursor(window=number)).steps for number in range(plan.windows_per_epoch))
+        steps = sum(plan.window(StreamPosition(window=number)).steps for number in range(plan.windows_per_epoch))
         found |= {"epoch s": time.perf_counter() - window_s, "steps": steps, "windows": plan.windows_per_epoch}
     elif what == "quality":
         seen = simulate(plan, 1)
@@ -101,7 +101,7 @@ def measure(what: str, folder: str) -> dict[str, float]:
         found |= {"window": seen.shards_in_window}
     else:
         at, offset = (0, 0) if what == "start" else (int(0.6 * plan.windows_per_epoch), 3)
-        step, _ = next(plan.steps(Cursor(step=10 * at, window=at, offset=offset), {}))
+        step, _ = next(plan.steps(StreamPosition(step=10 * at, window=at, offset=offset), {}))
         assert len(step.batches) == 8
         found["first step s"] = time.perf_counter() - started
     found["anonymous MiB"] = _anonymous_mib()

@@ -55,7 +55,7 @@ def measure(recipe: Any, out: Path) -> None:
     from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
     from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
     from llaso_model.train.distributed import started
-    from llaso_model.train.log import Log
+    from llaso_model.train.log import TrainLog
     from llaso_model.train.loop import flops_of, loader_of, step, upcoming
     from llaso_model.train.run import run_of
 
@@ -74,7 +74,7 @@ def measure(recipe: Any, out: Path) -> None:
             model = LLaSOForConditionalGeneration(config)
         loader = loader_of(recipe.data, 0, place.rank, place.world_size)
         run = run_of(recipe, place, recipe.run.max_steps, model, processor)
-        log = Log(out, place, recipe, 0, run.steps, flops_of(run.trainee, recipe))
+        log = TrainLog(out, place, recipe, 0, run.steps, flops_of(run.trainee, recipe))
         for number, examples, _ in upcoming(loader, run, 0):
             log.step(step(run, number, examples), examples, 0.0)
         log.close()

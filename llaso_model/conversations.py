@@ -7,7 +7,7 @@ from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.layout import content_parts
-from llaso_data.stream.batch import Sample
+from llaso_data.stream.batch import StreamSample
 from llaso_model.processing import Message
 
 ROLES = ("system", "user", "assistant")
@@ -39,7 +39,7 @@ def audios_of(content: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def records_of(sample: Sample) -> dict[str, Mapping[str, Any]]:
+def records_of(sample: StreamSample) -> dict[str, Mapping[str, Any]]:
     """What a decoded sample's JSON says of its audios (``audios``), by part; of those that it says nothing of, nothing.
 
     Raises LLaSOError where ``audios`` are not of the form of shards/SPEC.md.

@@ -35,7 +35,7 @@ from llaso_data.report.audit import settle
 from llaso_data.shards import certificate, index, reader
 from llaso_data.shards.validate import validate
 from llaso_data.stream import Mixture, StreamingLoader
-from llaso_data.stream.index_columns import Columns
+from llaso_data.stream.index_columns import IndexColumns
 from llaso_data.stream.shard_cache import FileCache
 from llaso_model.evaluate import score, store
 from llaso_model.evaluate.datasets import files
@@ -116,7 +116,7 @@ def shard_targets(folder: Path) -> Iterator[tuple[str, Target]]:
         return found, [path.read_bytes() for path in sorted(folder.glob("shard-*.arrow"))]
 
     def opened() -> Any:
-        return Columns.open(uri).index.table.to_pylist(), (folder / "index.arrow").read_bytes()
+        return IndexColumns.open(uri).index.table.to_pylist(), (folder / "index.arrow").read_bytes()
 
     def valid() -> Any:
         if (report := validate(uri)).problems:
@@ -158,7 +158,7 @@ def run_targets(folder: Path) -> Iterator[tuple[str, Target]]:
     with alone() as place:
         kept = train_checkpoint.Checkpoints(folder / "checkpoints", place, 2)
         for step in (1, 2):
-            kept.save(module, optimizer, train_checkpoint.Progress(step, {"step": step}, 0.5, "recipe"))
+            kept.save(module, optimizer, train_checkpoint.TrainProgress(step, {"step": step}, 0.5, "recipe"))
         kept.finish()
     whole = folder / "whole"
     shutil.copytree(folder / "checkpoints", whole)
@@ -223,7 +223,7 @@ def evaluation_targets(folder: Path) -> Iterator[tuple[str, Target]]:
         return [Path(predict.join(out)[0]).read_bytes()]
 
     def said() -> Any:
-        return list(files.Source(out).files())
+        return list(files.RowSource(out).files())
 
     yield "parts of an evaluation", Target((*parts, folder / predict.RUN), joined)
     yield "predictions", Target((folder / files.PREDICTIONS,), said)
@@ -263,7 +263,7 @@ def cache_targets(folder: Path) -> Iterator[tuple[str, Target]]:
             return hub.weights_digest(str(folder))
 
     def fetched() -> Any:
-        return Columns.open("memory://flips", files).index.table.to_pylist()
+        return IndexColumns.open("memory://flips", files).index.table.to_pylist()
 
     yield "unpacked tables", Target(tuple(unpacked()), unpacked, cache._found_whole.clear)
     weighed()

@@ -13,7 +13,7 @@ import pytest
 from llaso_data.align.bidirectional import as_spoken, word_logprobs
 from llaso_data.errors import LLaSOError
 from llaso_data.text import is_spaced, word_spans
-from llaso_data.whisper.tokenizer import MAX_POSITIONS, Vocabulary
+from llaso_data.whisper.tokenizer import MAX_POSITIONS, WhisperTokenizer
 
 SENTENCES = {
     "en": "The quick brown fox jumps over the lazy dog.",
@@ -37,8 +37,8 @@ SIXTEEN = pytest.mark.parametrize("language", SENTENCES)
 
 
 @functools.cache
-def vocabulary(folder: Path) -> Vocabulary:
-    return Vocabulary.load(str(folder))
+def vocabulary(folder: Path) -> WhisperTokenizer:
+    return WhisperTokenizer.load(str(folder))
 
 
 @SIXTEEN
@@ -152,7 +152,7 @@ def test_a_multilingual_checkpoint_without_its_languages_is_refused(whisper_base
     del config["lang_to_id"]
     (tmp_path / "generation_config.json").write_text(json.dumps(config))
     with pytest.raises(LLaSOError, match="has no lang_to_id"):
-        Vocabulary.load(str(tmp_path))
+        WhisperTokenizer.load(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", " ", "a", "😀", "naïve café", "e\u0301", "\u200f", "a  b\n\tc", "<|endoftext|>"])

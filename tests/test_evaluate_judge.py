@@ -26,7 +26,7 @@ from llaso_model.cli import main
 from llaso_model.evaluate import score
 from llaso_model.evaluate.llm_judge import judges, scoring
 from llaso_model.evaluate.llm_judge.judges import Endpoint, Recorded
-from llaso_model.evaluate.llm_judge.scoring import Ask, Question, Unanswered
+from llaso_model.evaluate.llm_judge.scoring import Ask, JudgeQuestion, Unanswered
 from llaso_model.evaluate.report import scores_page as report
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.chat import QUICKLY, Chat, Does, answer_in, serving, usual
@@ -40,8 +40,8 @@ def chat() -> Iterator[Chat]:
         yield server
 
 
-def question(id_: str, answer: str) -> Question:
-    return Question(id_, "The capital of France?", "Paris.", answer)
+def question(id_: str, answer: str) -> JudgeQuestion:
+    return JudgeQuestion(id_, "The capital of France?", "Paris.", answer)
 
 
 def answers(count: int) -> list[dict[str, Any]]:

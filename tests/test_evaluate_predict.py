@@ -25,12 +25,12 @@ from llaso_data import audio
 from llaso_data.io import checksums, storage
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.fetch import Bad
+from llaso_data.stream.fetch import BadSample
 from llaso_model.cli import main
 from llaso_model.conversations import question_of
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import tasks
-from llaso_model.evaluate.datasets.eval_samples import Question, opened
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.report.scores_page import _curves
 from llaso_model.generation import answers
@@ -103,7 +103,7 @@ def test_every_sample_is_answered_once_and_as_if_it_were_asked_alone(model, spee
     loaded, processor = LLaSOModel.from_pretrained(model).eval(), LLaSOProcessor.from_pretrained(model)
     questions = opened(str(speech), TASKS, ["asr"])
     for one in questions.read(range(COUNT)):
-        assert isinstance(one, Question)
+        assert isinstance(one, EvalSample)
         (said,) = answers(loaded, processor, [one.messages], max_new_tokens=6)
         assert found[one.id]["answer"] == said
     contents = {key: json.loads(sample["json"]) for key, sample in reader.iterate(str(speech))}
@@ -256,9 +256,9 @@ def test_what_is_heard_has_the_level_that_its_tag_says_in_any_batch(speech):
     measured = 0
     for work in plan:
         for one in questions.read(work.numbers):
-            assert isinstance(one, Question)
+            assert isinstance(one, EvalSample)
             clean = one.messages[0]["content"][1]["audio"]
-            changed = predict.heard(work.condition, one)
+            changed = predict.apply_condition(work.condition, one)
             mixture = changed.messages[0]["content"][1]["audio"]
             if work.condition is None:
                 assert changed is one
@@ -359,8 +359,8 @@ def test_a_dataset_that_holds_its_audio_in_parquet_is_a_transcription(clips, tmp
     pq.write_table(pa.Table.from_pylist(rows[:1]), data / "train-00000-of-00001.parquet")
     questions = opened(str(tmp_path / "dataset"), tasks.load(), (), "en")
     read = questions.read(range(len(questions)))
-    bad = [one for one in read if isinstance(one, Bad)]
-    asked = {one.line["reference"]: one for one in read if isinstance(one, Question)}
+    bad = [one for one in read if isinstance(one, BadSample)]
+    asked = {one.line["reference"]: one for one in read if isinstance(one, EvalSample)}
     assert len(bad) == 1 and "`audio` is missing" in bad[0].reason
     assert set(asked) == {clip.text for number, clip in enumerate(some) if number != 1}
     first = asked[some[0].text]
@@ -384,4 +384,4 @@ def test_the_published_layout_is_asked_as_it_says(model, clips, tmp_path):
     assert line["prompt"] == "What is the speaker's gender?"
     assert (line["audio"], line["speaker"], line["groups"]) == (["wav/p225_001.wav"], "p225", {"age": "23"})
     only = opened(str(path), TASKS, ["gender"]).read([0])
-    assert isinstance(only[0], Question) and only[0].messages[0]["content"][0]["type"] == "audio"
+    assert isinstance(only[0], EvalSample) and only[0].messages[0]["content"][0]["type"] == "audio"

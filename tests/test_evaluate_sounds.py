@@ -14,7 +14,7 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import layouts, tasks
-from llaso_model.evaluate.datasets.eval_samples import Question, opened
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.predict import recordings as sounds
@@ -31,9 +31,9 @@ def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Predi
     lines: list[dict[str, Any]] = []
     heard = []
     for one in questions.read(range(len(questions))):
-        assert isinstance(one, Question)
+        assert isinstance(one, EvalSample)
         for condition in (None, *conditions):
-            changed = predict.heard(condition, one)
+            changed = predict.apply_condition(condition, one)
             lines.append({**predict._line(changed), "system": "s", "answer": "x"})
             parts = [part for message in changed.messages for part in message["content"] if part["type"] == "audio"]
             heard.append(audio.to_int16(parts[0]["audio"]))
@@ -60,11 +60,11 @@ def test_shards_sound_as_they_were_heard_in_every_condition(
     ]
     tags = []
     for row, heard in asked(tmp_path / "shards", conditions):
-        found = sounds.heard(str(tmp_path / "shards"), row, MOST_S, noises)
+        found = sounds.conditioned(str(tmp_path / "shards"), row, MOST_S, noises)
         assert found is not None and not found.cut and sounds.unmade(row, noises) is None
         assert np.array_equal(found.pcm, heard)
         tags.append(sounds.condition(row))
-        short = sounds.heard(str(tmp_path / "shards"), row, 0.5, noises)
+        short = sounds.conditioned(str(tmp_path / "shards"), row, 0.5, noises)
         assert short is not None and short.cut and np.array_equal(short.pcm, heard[:8000])
     assert len(tags) >= 10 and set(tags) == {None, *(one.tag for one in conditions)}
 
@@ -79,7 +79,7 @@ def test_a_span_of_a_file_is_heard_and_not_the_file(clips: list[Clip], tmp_path:
     found = list(asked(folder / "manifest.jsonl", noise.noise_sweep("5", "white")))
     assert {row.span_s for row, _ in found} == {(0.25, 1.0), (1.0, 1.5)} and len(found) == 4
     for row, heard in found:
-        sound = sounds.heard(str(folder), row, MOST_S)
+        sound = sounds.conditioned(str(folder), row, MOST_S)
         assert sound is not None and np.array_equal(sound.pcm, heard)
     assert sounds.name(found[1][0]) == "long.flac, 0.25–1 s, snr:5"
 

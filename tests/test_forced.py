@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data.whisper.encoder_states import EncoderStates, joined
-from llaso_data.whisper.teacher_forcing import BATCH, READING_HEADS, borders
+from llaso_data.whisper.teacher_forcing import BATCH, READING_HEADS, batch_boundaries
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
 
@@ -43,11 +43,11 @@ def test_passes_are_cut_where_they_have_the_fewest_positions(lengths: list[int],
     def cost(cuts: Sequence[int]) -> int:
         return sum(besides + lengths[b - 1] * (b - a) for a, b in pairwise(cuts))
 
-    found = borders(lengths, besides)
+    found = batch_boundaries(lengths, besides)
     inner = range(1, len(lengths))
     ways = [(0, *some, len(lengths)) for count in range(len(lengths)) for some in combinations(inner, count)]
     assert cost(found) == min(map(cost, ways), default=0)
-    many = borders(sorted(lengths * 9), 10**6)
+    many = batch_boundaries(sorted(lengths * 9), 10**6)
     assert many == sorted(set(many)) and all(b - a <= BATCH for a, b in pairwise(many))
 
 

@@ -22,7 +22,7 @@ from llaso_data.shards import foreign, foreign_scan, reader
 from llaso_data.shards.tar import ShardError
 from llaso_data.shards.validate import validate
 from llaso_data.stream.fetch import Fetcher
-from llaso_data.stream.index_columns import Columns
+from llaso_data.stream.index_columns import IndexColumns
 from tests.tars import Entry, packed, sparse
 
 WAV, SECOND = (audio.encode(np.full(800, level, np.int16), "wav") for level in (50, 60))
@@ -208,7 +208,7 @@ def test_parts_far_apart_are_fetched_one_by_one() -> None:
     store.pipe_file("/far/x.tar", packed([("a.wav", WAV), ("b.wav", "=> a.wav"), *filling, ("b.txt", b"x")]))
     try:
         foreign.index_foreign("memory://far")
-        columns = Columns.open("memory://far")
+        columns = IndexColumns.open("memory://far")
         rows = np.arange(len(columns))
         asked: list[tuple[int, int]] = []
         plain = store.cat_ranges

@@ -25,7 +25,7 @@ from llaso_data.interop import torch as of_torch
 from llaso_data.interop import webdataset as of_webdataset
 from llaso_data.shards import foreign, reader
 from llaso_data.shards.tar import ShardError
-from llaso_data.stream.fetch import Bad
+from llaso_data.stream.fetch import BadSample
 from tests.conftest import Clip
 from tests.stream_sets import write_set
 from tests.tars import packed
@@ -337,7 +337,7 @@ def test_a_damaged_sample_is_named_and_left_out_only_on_request(view: str, tmp_p
         file.write(b"\xff\xff")
     with pytest.raises(ShardError, match=f"{row['key']} cannot be used: flac has another CRC-32"):
         list(VIEWS[view](str(tmp_path)))
-    told: list[Bad] = []
+    told: list[BadSample] = []
     assert [key for key, _ in VIEWS[view](str(tmp_path), on_bad=told.append)] == [k for k in keys if k != row["key"]]
     assert [one.key for one in told] == [row["key"]]
 

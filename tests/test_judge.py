@@ -313,7 +313,7 @@ def test_quotas_are_within_one_of_the_exact_share(sizes: list[int], items: int) 
 
 @given(st.lists(st.integers(0, 1000), max_size=12), st.integers(0, 3000), st.integers(0, 2**64 - 1))
 def test_shares_of_the_audit_are_within_one_of_the_exact_share(sizes: list[int], items: int, start: int) -> None:
-    given_out = audit_draw.dealt(sizes, items, start)
+    given_out = audit_draw.distributed(sizes, items, start)
     assert sum(given_out) == min(items, sum(sizes))
     for size, quota in zip(sizes, given_out, strict=True):
         assert 0 <= quota <= size
@@ -323,7 +323,9 @@ def test_shares_of_the_audit_are_within_one_of_the_exact_share(sizes: list[int],
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(0, 40))
 def test_every_utterance_has_the_same_chance_to_be_drawn_for_the_audit(sizes: list[int], items: int) -> None:
     total = sum(sizes)
-    over_all_starts = np.array([audit_draw.dealt(sizes, items, start) for start in range(max(1, total))]).sum(axis=0)
+    over_all_starts = np.array([audit_draw.distributed(sizes, items, start) for start in range(max(1, total))]).sum(
+        axis=0
+    )
     assert over_all_starts.tolist() == [max(1, total) * size if items >= total else items * size for size in sizes]
 
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from llaso_data.asr.speaker_labels import turns
-from llaso_data.asr.texts import after_hearing, deal_given
+from llaso_data.asr.speaker_labels import speaker_turns
+from llaso_data.asr.texts import assign_given, with_hypothesis
 from llaso_data.records import GIVEN, Attribute, Source, Speaker, Utterance
 
 SAID = ["We went home before it rained.", "Nobody told me about it.", "That is what I said."]
@@ -34,7 +34,7 @@ def given(text: str, of: str = "r", **more: object) -> Utterance:
 def test_labels_are_taken_off_and_kept_as_the_speakers(labels: tuple[str, ...]) -> None:
     text = " ".join(label + said for label, said in zip(labels, SAID, strict=True))
     segments = [dataclasses.replace(given(text), id=str(n), hypothesis=said.lower()) for n, said in enumerate(SAID)]
-    deal_given(segments, [0, 1, 2])
+    assign_given(segments, [0, 1, 2])
     assert [one.text for one in segments] == SAID
     names = [label.strip("[]() :") for label in labels]
     generic = {"SPEAKER 1", "SPEAKER 2", "Q", "A", "Woman"}  # others in each recording
@@ -46,31 +46,31 @@ def test_labels_are_taken_off_and_kept_as_the_speakers(labels: tuple[str, ...]) 
 
 def test_what_is_heard_is_no_label() -> None:
     text = "Note: we went home. Remember: it rained."
-    assert turns(text, ["note we went home", "remember it rained"], "en").cleaned.text == text
-    assert turns("他说：你好。", ["他说你好"], "zh").cleaned.text == "他说：你好。"
-    assert turns("At 9:30 EU:n kokous: alkoi.", ["at 9:30 eu:n kokous alkoi"], "fi").begins == ()
+    assert speaker_turns(text, ["note we went home", "remember it rained"], "en").cleaned.text == text
+    assert speaker_turns("他说：你好。", ["他说你好"], "zh").cleaned.text == "他说：你好。"
+    assert speaker_turns("At 9:30 EU:n kokous: alkoi.", ["at 9:30 eu:n kokous alkoi"], "fi").begins == ()
 
 
 def test_a_name_that_was_misheard_stays_unless_the_others_are_labels() -> None:
-    assert turns("Shivon: we went home.", ["siobhan we went home"], "en").begins == ()
-    assert turns("ANN: ... we went home.", ["we went home"], "en").begins == ((0, "ANN"),)
+    assert speaker_turns("Shivon: we went home.", ["siobhan we went home"], "en").begins == ()
+    assert speaker_turns("ANN: ... we went home.", ["we went home"], "en").begins == ((0, "ANN"),)
     many = "ANN: we went home. BOB: nobody came. ANN: it rained."
-    assert len(turns(many, ["um we went home", "nobody came", "it rained"], "en").begins) == 3
+    assert len(speaker_turns(many, ["um we went home", "nobody came", "it rained"], "en").begins) == 3
 
 
 def test_without_hearing_only_the_form_tells() -> None:
-    assert turns("ANN: yes. [Bob]: no.", None, "en").cleaned.text == "ANN: yes. no."
+    assert speaker_turns("ANN: yes. [Bob]: no.", None, "en").cleaned.text == "ANN: yes. no."
 
 
 def test_a_segment_of_two_speakers_has_none_and_a_stated_speaker_stays() -> None:
     text = "ANN: we went home. BOB: nobody came."
-    one = after_hearing(dataclasses.replace(given(text), recording=f"r{len(text)}"), "we went home nobody came")
+    one = with_hypothesis(dataclasses.replace(given(text), recording=f"r{len(text)}"), "we went home nobody came")
     assert one.text == "we went home. nobody came." and one.text_given == text
     assert one.speaker.id == Attribute()
     stated = given("ANN: we went home.", of="s", speaker=Speaker(id=Attribute("7", GIVEN)))
     stated = dataclasses.replace(stated, recording=stated.id)
-    assert after_hearing(stated, "we went home").speaker.id.value == "7"
-    assert after_hearing(given("ANN: we went home.", recording=None), "x").text == "ANN: we went home."
+    assert with_hypothesis(stated, "we went home").speaker.id.value == "7"
+    assert with_hypothesis(given("ANN: we went home.", recording=None), "x").text == "ANN: we went home."
 
 
 def test_a_part_keeps_what_the_corpus_says_of_it() -> None:
@@ -79,7 +79,7 @@ def test_a_part_keeps_what_the_corpus_says_of_it() -> None:
 
     whole = dataclasses.replace(given(clean(said).text), text_given=said)
     segments = [dataclasses.replace(whole, id=str(n), hypothesis=SAID[n]) for n in range(2)]
-    deal_given(segments, [0, 1])
+    assign_given(segments, [0, 1])
     assert [one.text for one in segments] == SAID[:2]
     assert [one.text_given for one in segments] == ["We went <i>home</i> before it rained.", None]
     assert [one.speaker.id.value for one in segments] == ["Ann", "Bob"]

@@ -14,7 +14,7 @@ from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.records import GIVEN, Utterance
 from llaso_data.shards import reader
-from llaso_data.whisper.tokenizer import Vocabulary
+from llaso_data.whisper.tokenizer import WhisperTokenizer
 from tests.conftest import Clip
 from tests.corpora import copy, observed, recipe
 
@@ -108,7 +108,7 @@ def test_a_relatives_token_stands_for_a_language(whisper_base: Path, clips: list
 
 
 def test_one_relative_for_all_is_for_those_without_a_token(whisper_base: Path) -> None:
-    vocabulary = Vocabulary.load(str(whisper_base))
+    vocabulary = WhisperTokenizer.load(str(whisper_base))
     told = dataclasses.replace(vocabulary, relatives=vocabulary.relatives_of("fr"))
     assert (told.token_language("hsb"), told.token_language("de")) == ("fr", "de")
     told = dataclasses.replace(vocabulary, relatives=vocabulary.relatives_of({"nan": "zh", "nn": "da", "de": "none"}))

@@ -18,10 +18,10 @@ from llaso_data.audio import limited
 from llaso_data.errors import AudioError
 from llaso_data.recipe import Decode
 from llaso_data.shards.foreign_scan import scan
-from llaso_data.stream.fetch import Bad
+from llaso_data.stream.fetch import BadSample
 from llaso_model.evaluate import conditions
 from llaso_model.evaluate.datasets import eval_samples
-from llaso_model.evaluate.datasets.eval_samples import Question
+from llaso_model.evaluate.datasets.eval_samples import EvalSample
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.report import scores_page as report
 from llaso_model.evaluate.report import worst_examples
@@ -72,9 +72,9 @@ def test_what_is_longer_than_six_hours_is_named_and_not_asked(endless: Path, tmp
         (tmp_path / f"{name}.txt").write_text("Hello.")
     asked = eval_samples.opened(str(tmp_path), TASKS, language="en")
     heard = asked.read(range(len(asked)))
-    (bad,) = [one for one in heard if isinstance(one, Bad)]
+    (bad,) = [one for one in heard if isinstance(one, BadSample)]
     assert "endless.flac: longer than 21600 s" in bad.reason
-    assert sum(isinstance(one, Question) for one in heard) == 1
+    assert sum(isinstance(one, EvalSample) for one in heard) == 1
     with pytest.raises(AudioError, match="longer than 21600 s"):
         conditions.noise_of(str(endless))
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb

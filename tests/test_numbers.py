@@ -10,7 +10,7 @@ import pytest
 
 from llaso_data import text
 from llaso_data.align.differences import rewrite
-from llaso_data.asr.texts import after_hearing
+from llaso_data.asr.texts import with_hypothesis
 from llaso_data.filters.text_scores import score_text
 from llaso_data.records import GIVEN, Source, Utterance
 from llaso_data.text.numerals import CODES
@@ -114,11 +114,11 @@ def test_chinese_is_compared_in_one_script_and_kept_in_its_own() -> None:
     given = dataclasses.replace(plain, text=traditional, text_origin=GIVEN)
     (scored,) = score_text([dataclasses.replace(given, hypothesis=simplified)], [None])
     assert scored.text == traditional and scored.scores.cer == 0.0
-    assert after_hearing(given, simplified, "simplified").text == traditional
-    assert after_hearing(plain, "這個問題很複雜", "simplified").text == "这个问题很复杂"
-    assert after_hearing(plain, "这个问题很复杂", "traditional").text == "這個問題很複雜"
-    assert after_hearing(plain, traditional).text == traditional
-    assert after_hearing(dataclasses.replace(plain, language="ja"), "漢字", "simplified").text == "漢字"
+    assert with_hypothesis(given, simplified, "simplified").text == traditional
+    assert with_hypothesis(plain, "這個問題很複雜", "simplified").text == "这个问题很复杂"
+    assert with_hypothesis(plain, "这个问题很复杂", "traditional").text == "這個問題很複雜"
+    assert with_hypothesis(plain, traditional).text == traditional
+    assert with_hypothesis(dataclasses.replace(plain, language="ja"), "漢字", "simplified").text == "漢字"
 
 
 def test_numbers_are_no_difference_and_find_their_segment() -> None:

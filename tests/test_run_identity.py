@@ -13,10 +13,10 @@ from llaso_data.stream import Mixture, StreamingLoader
 from llaso_model.configuration import IGNORED
 from llaso_model.train import commands
 from llaso_model.train.build import load_model, trainee_of
-from llaso_model.train.collate import Maker
+from llaso_model.train.collate import Collator
 from llaso_model.train.config import ModelPart, TrainRecipe, identity, load
-from llaso_model.train.distributed import Place
-from llaso_model.train.log import Log, read_recipe, wandb_id
+from llaso_model.train.distributed import RankContext
+from llaso_model.train.log import TrainLog, read_recipe, wandb_id
 from llaso_model.train.objectives import Targets, counts_of
 from tests.conftest import obtained
 from tests.training_sets import made_model, write_texts
@@ -26,7 +26,7 @@ def started(folder: Path, model: str) -> None:
     """A run's folder as its first process leaves it."""
     folder.mkdir(parents=True)
     recipe = load(None, (), {"data.sources": [{"path": "shards"}], "model.start": model})
-    Log(folder, Place(0, 1, torch.device("cpu"), False, None, None), recipe, 0, 1, (1.0, 1.0)).close()
+    TrainLog(folder, RankContext(0, 1, torch.device("cpu"), False, None, None), recipe, 0, 1, (1.0, 1.0)).close()
 
 
 def test_a_recipe_read_elsewhere_names_the_models_where_they_lie(
@@ -76,7 +76,7 @@ def test_a_step_without_anything_to_learn_is_one_without_a_loss(tmp_path: Path) 
     model, processor = load_model(recipe.model, 0)
     trainee = trainee_of(recipe, model)
     batch = next(iter(StreamingLoader(Mixture.of(str(tmp_path / "texts")), "60s")))
-    example = Maker(processor, model.config)(batch)
+    example = Collator(processor, model.config)(batch)
     assert example.targets > 0
     silent = replace(example, inputs={**example.inputs, "labels": torch.full_like(example.inputs["labels"], IGNORED)})
     loss, sums = trainee(silent, Targets({}, counts_of([silent], recipe.objectives)))

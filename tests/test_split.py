@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llaso_data.asr.split import Part, split
+from llaso_data.asr.split import TokenSpan, split
 from llaso_data.whisper.windows import WINDOW_FRAMES, pack
 
 
@@ -53,7 +53,7 @@ def test_words_never_go_back() -> None:
 
 
 def test_a_window_without_text_has_only_empty_parts() -> None:
-    assert split(looks([0]), [], SLOTS) == [Part(0, 0, 0.0)] * 3
+    assert split(looks([0]), [], SLOTS) == [TokenSpan(0, 0, 0.0)] * 3
 
 
 @st.composite

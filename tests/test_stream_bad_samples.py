@@ -11,7 +11,7 @@ import pytest
 
 from llaso_data.errors import LLaSOError
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
-from llaso_data.stream.batch import Sample, decoded
+from llaso_data.stream.batch import StreamSample, decoded
 from tests.bad_sample_sets import ODD, good, with_odd, write_tar
 from tests.stream_sets import flac
 
@@ -151,8 +151,10 @@ def test_a_sample_that_is_bad_in_every_epoch_is_counted_once(plain):
     ],
 )
 def test_parts_that_cannot_be_decoded_are_a_bad_sample(part, said):
-    found = decoded(Sample("k", "a.tar", "set", None, None, {**good(1), **part}))
-    assert not isinstance(found, Sample) and found.reason.startswith("cannot be decoded (") and said in found.reason
+    found = decoded(StreamSample("k", "a.tar", "set", None, None, {**good(1), **part}))
+    assert (
+        not isinstance(found, StreamSample) and found.reason.startswith("cannot be decoded (") and said in found.reason
+    )
 
 
 def test_other_speeds_of_words_that_are_none_are_a_bad_sample(tmp_path):
@@ -168,7 +170,7 @@ def test_audios_that_no_record_describes_come_in_the_order_of_the_messages():
     parts = {f"{number}.flac": flac(0.1 + number / 50, 0) for number in (0, 1, 10, 2)}
     named = [{"type": "audio", "audio": f"{number}.flac"} for number in (2, 10, 0)]
     parts["json"] = json.dumps({"messages": [{"role": "user", "content": named}, "odd", {"content": "text"}]}).encode()
-    found = decoded(Sample("key", "shard", "source", None, None, parts))
-    assert isinstance(found, Sample)
+    found = decoded(StreamSample("key", "shard", "source", None, None, parts))
+    assert isinstance(found, StreamSample)
     assert found.audio_parts == ("2.flac", "10.flac", "0.flac", "1.flac")
     assert [len(one) for one in found.sounds] == [round(16_000 * (0.1 + number / 50)) for number in (2, 10, 0, 1)]

@@ -27,10 +27,10 @@ from llaso_data.shards.foreign import index_foreign
 from llaso_data.shards.index import open_arrow
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
 from llaso_data.stream.augment import faster, noisy, retimed
-from llaso_data.stream.batch import Sample, decoded
-from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.index_columns import Place
-from llaso_data.stream.shared_memory import Parcel, Receiver, Sender
+from llaso_data.stream.batch import StreamSample, decoded
+from llaso_data.stream.fetch import BadSample, Fetcher
+from llaso_data.stream.index_columns import SampleLocation
+from llaso_data.stream.shared_memory import BatchHandle, Receiver, Sender
 from tests.stream_sets import durations, flac, write_set
 
 
@@ -189,8 +189,8 @@ def test_many_audios_come_in_the_order_that_their_json_says():
     lengths = {f"{number}.flac": 0.1 + number / 50 for number in range(12)}
     parts = {name: flac(lengths[name], 0) for name in sorted(lengths)}  # as a tar has them: 1, 10, 11, 2
     parts["json"] = json.dumps({"audios": [{"part": name} for name in lengths]}).encode()
-    found = decoded(Sample("key", "shard", "source", None, None, parts))
-    assert isinstance(found, Sample)
+    found = decoded(StreamSample("key", "shard", "source", None, None, parts))
+    assert isinstance(found, StreamSample)
     assert [len(one) for one in found.sounds] == [round(16_000 * length) for length in lengths.values()]
 
 
@@ -358,10 +358,10 @@ def test_sound_that_no_decoder_takes_is_replaced_too(folder):
 
 def test_an_index_that_asks_for_more_than_there_is_memory_gives_a_bad_sample(folder):
     shard = str(folder / "shard-000000.tar")
-    place = Place("k", 0, (("flac", 512, 1 << 60, 0),), 512, 512 + (1 << 60))
-    beyond = Place("l", 0, (("flac", 1 << 60, 5, 0),), 1 << 60, (1 << 60) + 5)
+    place = SampleLocation("k", 0, (("flac", 512, 1 << 60, 0),), 512, 512 + (1 << 60))
+    beyond = SampleLocation("l", 0, (("flac", 1 << 60, 5, 0),), 1 << 60, (1 << 60) + 5)
     for found in Fetcher().read([(shard, place), (shard, beyond)], ""):
-        assert isinstance(found, Bad) and "is cut short" in found.reason
+        assert isinstance(found, BadSample) and "is cut short" in found.reason
 
 
 def test_a_missing_shard_is_an_error_and_no_bad_sample(folder, tmp_path):
@@ -401,7 +401,7 @@ def test_a_worker_uses_memory_again_when_nobody_looks_at_it(sounds):
     receiver = Receiver(1)
     sender = Sender(0, receiver.returned[0])
 
-    def handed(batch: Batch) -> tuple[Parcel, Batch]:
+    def handed(batch: Batch) -> tuple[BatchHandle, Batch]:
         assert batch.audio is not None
         sound = sender.new(batch.audio.numel())
         sound[:] = batch.audio.numpy().ravel()

@@ -10,7 +10,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream import Mixture
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import SHARE, Node, reweighted, shares
-from llaso_data.stream.planner import Cursor, Plan
+from llaso_data.stream.planner import Planner, StreamPosition
 from tests.stream_sets import durations, write_set
 
 
@@ -59,8 +59,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def streamed(mixture: Mixture, steps: int, changes: dict[int, dict[str, float]]) -> list[list[str]]:
     """The names of the leaves that each step's samples come from."""
-    plan = Plan(mixture, Budget.of("60s"), seed=1, micro_batches=2, window=4)
-    found = zip(range(steps), plan.steps(Cursor(), changes), strict=False)
+    plan = Planner(mixture, Budget.of("60s"), seed=1, micro_batches=2, window=4)
+    found = zip(range(steps), plan.steps(StreamPosition(), changes), strict=False)
     return [
         [plan.leaves[int(step.window.leaf[n])].name for batch in step.batches for n in batch] for _, (step, _) in found
     ]
@@ -91,8 +91,8 @@ sources:
     weight: 1
 epochs: null
 """)
-    plan = Plan(Mixture.from_yaml(str(tmp_path / "m.yaml")), Budget.of("60s"), seed=1, micro_batches=2, window=4)
-    drawn = [stop - start for start, stop in plan.ranges(Cursor(window=0))]
+    plan = Planner(Mixture.from_yaml(str(tmp_path / "m.yaml")), Budget.of("60s"), seed=1, micro_batches=2, window=4)
+    drawn = [stop - start for start, stop in plan.ranges(StreamPosition(window=0))]
     assert [count / plan.window_samples for count in drawn] == pytest.approx([0.375, 0.125, 0.5], abs=0.01)
     assert [leaf.name for leaf in plan.leaves] == ["pair/a", "pair/b", "c"]
     assert plan.leaves[1].size < 100

@@ -14,7 +14,7 @@ from llaso_data.io.prng import noise, shuffled
 from llaso_data.stream import Mixture
 from llaso_data.stream.batching import MicroBatches, packed, padded
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.planner import Cursor, Plan
+from llaso_data.stream.planner import Planner, StreamPosition
 from tests.stream_sets import durations, write_set
 
 BUDGET = 30_000
@@ -100,8 +100,8 @@ def set_of_2000(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[st
     return out, write_set(out, durations(2000), 50, tasks=("asr", "asr", "asr", "emotion"), languages=("en", "de"))
 
 
-def plan(mixture: Mixture, **options) -> Plan:  # type: ignore[no-untyped-def]
-    return Plan(mixture, **{"budget": Budget.of("60s"), "seed": 3, "micro_batches": 4, "window": 5, **options})
+def plan(mixture: Mixture, **options) -> Planner:  # type: ignore[no-untyped-def]
+    return Planner(mixture, **{"budget": Budget.of("60s"), "seed": 3, "micro_batches": 4, "window": 5, **options})
 
 
 def rows_of(steps) -> list[list[tuple[int, int]]]:  # type: ignore[no-untyped-def]
@@ -114,7 +114,7 @@ def rows_of(steps) -> list[list[tuple[int, int]]]:  # type: ignore[no-untyped-de
 
 def test_an_epoch_has_every_sample_exactly_once_and_the_next_another_order(set_of_2000):
     found = plan(Mixture.of(str(set_of_2000[0]), epochs=2), budget=Budget.of("30s"), micro_batches=2)
-    steps = list(found.steps(Cursor(), {}))
+    steps = list(found.steps(StreamPosition(), {}))
     epochs: list[list[tuple[int, int]]] = [[], []]
     for (step, _), rows in zip(steps, rows_of(steps), strict=True):
         epochs[step.window.number // found.windows_per_epoch] += rows
@@ -127,7 +127,7 @@ def test_an_epoch_has_every_sample_exactly_once_and_the_next_another_order(set_o
 def test_two_folders_are_mixed_throughout_and_each_sample_comes_once(set_of_2000, tmp_path):
     write_set(tmp_path / "b", durations(600, 5), 40)
     found = plan(Mixture.of(str(set_of_2000[0]), str(tmp_path / "b")))
-    samples = [row for step in rows_of(found.steps(Cursor(), {})) for row in step]
+    samples = [row for step in rows_of(found.steps(StreamPosition(), {})) for row in step]
     assert sorted(samples) == [(0, row) for row in range(2000)] + [(1, row) for row in range(600)]
     second_half = [leaf for leaf, _ in samples[1300:]]
     assert 0.15 < np.mean(second_half) < 0.31  # 600 of 2600
@@ -135,7 +135,7 @@ def test_two_folders_are_mixed_throughout_and_each_sample_comes_once(set_of_2000
 
 def test_any_step_is_found_without_the_ones_before_it(set_of_2000):
     found = plan(Mixture.of(str(set_of_2000[0]), epochs=None))
-    steps = [next_ for _, next_ in zip(range(60), found.steps(Cursor(), {}), strict=False)]
+    steps = [next_ for _, next_ in zip(range(60), found.steps(StreamPosition(), {}), strict=False)]
     again = plan(Mixture.of(str(set_of_2000[0]), epochs=None))
     for at in (1, 17, 45):
         rest = [one for _, one in zip(range(60 - at), again.steps(steps[at - 1][1], {}), strict=False)]
@@ -146,7 +146,7 @@ def test_any_step_is_found_without_the_ones_before_it(set_of_2000):
 def test_filters_take_what_they_say(set_of_2000):
     source = {"path": str(set_of_2000[0]), "filter": {"task": ("emotion",), "duration_s": (2.0, 6.0)}}
     found = plan(Mixture(sources=(source,)))
-    rows = np.asarray([row for step in rows_of(found.steps(Cursor(), {})) for _, row in step])
+    rows = np.asarray([row for step in rows_of(found.steps(StreamPosition(), {})) for _, row in step])
     table = found.leaves[0].columns.index.table.select(["task", "duration_s"]).to_pylist()
     wanted = [i for i, row in enumerate(table) if row["task"] == "emotion" and 2.0 <= row["duration_s"] <= 6.0]
     assert sorted(rows.tolist()) == wanted and len(wanted) > 50
@@ -170,7 +170,7 @@ def test_balance_gives_every_task_the_same_share(set_of_2000):
     found = plan(Mixture.of(str(set_of_2000[0])).model_copy(update={"balance": "task"}))
     assert [leaf.name for leaf in found.leaves] == ["set/asr", "set/emotion"]
     counts = np.zeros(2, int)
-    for step in rows_of(found.steps(Cursor(), {})):
+    for step in rows_of(found.steps(StreamPosition(), {})):
         for leaf, _ in step:
             counts[leaf] += 1
     assert abs(counts[0] - counts[1]) <= 2 and counts.sum() == pytest.approx(2000, abs=4)
@@ -190,7 +190,7 @@ def test_shares_hold_over_any_stretch(tmp_path_factory, weights, windows):  # ty
             write_set(root / name, durations(count), 20)
     sources = [{"path": str(root / name), "weight": weight} for name, weight in zip("ab", weights, strict=True)]
     found = plan(Mixture.model_validate({"sources": sources, "epochs": None}))
-    start, stop = (found.ranges(Cursor(window=number)) for number in (0, windows))
+    start, stop = (found.ranges(StreamPosition(window=number)) for number in (0, windows))
     drawn = [after[0] - before[0] for before, after in zip(start, stop, strict=True)]
     total = windows * found.window_samples
     for count, weight in zip(drawn, weights, strict=True):

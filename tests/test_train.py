@@ -21,13 +21,13 @@ import torch
 
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
-from llaso_model.train.collate import Example, Maker
+from llaso_model.train.collate import Collator, TrainBatch
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.distributed import started
-from llaso_model.train.find_batch_size import fit
+from llaso_model.train.find_batch_size import find_batch_size
 from llaso_model.train.log import RECIPE_FILE, read_metrics
 from llaso_model.train.loop import gradients, loader_of, step, train, validated
-from llaso_model.train.run import Run, prepared
+from llaso_model.train.run import TrainingRun, prepared
 from tests.conftest import Clip
 from tests.test_run_folder import put
 from tests.training_sets import made_model, write_speech, write_texts
@@ -99,7 +99,7 @@ def eight(start: Path, crossed: Path, speech: Path) -> Iterator[Any]:
             _open_adapters(run)
             reads = bool(recipe.objectives.reconstruction)
             config = run.trainee.model.config
-            examples = [Maker(run.processor, config, pack, reads)(one) for one in _cut(batch, sizes)]
+            examples = [Collator(run.processor, config, pack, reads)(one) for one in _cut(batch, sizes)]
             sums, _ = gradients(run, 0, examples)
             flat = [value.grad.reshape(-1) for value in run.trainee.parameters() if value.grad is not None]
             return torch.cat(flat), sums
@@ -325,7 +325,7 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
     trainee = trainee_of(recipe, model).eval()
     trainee.load_state_dict(load_file(tmp_path / TRAINED_FILE), strict=False)
     batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
-    inputs = dict(Maker(processor, model.config)(batch).inputs)
+    inputs = dict(Collator(processor, model.config)(batch).inputs)
     folded, plain = LLaSOModel.from_pretrained(tmp_path / "whole").eval(), LLaSOModel.from_pretrained(start).eval()
     with torch.no_grad():
         wanted = model(**inputs).logits
@@ -334,12 +334,12 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
 
 
 @pytest.fixture
-def begun(start: Path, speech: Path) -> Iterator[tuple[Run, Example]]:
+def begun(start: Path, speech: Path) -> Iterator[tuple[TrainingRun, TrainBatch]]:
     """A run before its first step, and a micro-batch of it."""
     recipe = recipe_of(start, speech)
     with started("ddp") as place:
         run = prepared(recipe, place, 8)
-        yield run, Maker(run.processor, run.trainee.model.config)(next(iter(loader_of(recipe.data, 0, 0, 1))))
+        yield run, Collator(run.processor, run.trainee.model.config)(next(iter(loader_of(recipe.data, 0, 0, 1))))
 
 
 def test_a_loss_that_is_no_number_names_the_samples(begun):
@@ -412,11 +412,11 @@ def test_curves_of_several_runs_are_drawn(start, speech, tmp_path):
 @pytest.mark.slow
 def test_fit_finds_a_budget_between_what_fits_and_what_does_not(start, speech):
     recipe = recipe_of(start, speech, data={"budget": "6s", "micro_batches": 1})
-    free = list(fit(recipe))
+    free = list(find_batch_size(recipe))
     assert all(one.peak_mib is not None for one in free)  # until the data have no larger micro-batch
     peaks = [one.peak_mib for one in free if one.peak_mib is not None]
     assert peaks[-1] > peaks[0]
-    tight = list(fit(recipe, memory_gb=(peaks[0] + peaks[-1]) / 2 / 1024))
+    tight = list(find_batch_size(recipe, memory_gb=(peaks[0] + peaks[-1]) / 2 / 1024))
     assert any(one.peak_mib is None for one in tight) and any(one.peak_mib is not None for one in tight)
 
 
@@ -467,7 +467,7 @@ def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
         at += size
 
 
-def _open_adapters(run: Run) -> None:
+def _open_adapters(run: TrainingRun) -> None:
     """Adapters and gates as they are once something was learnt: they begin as zeros."""
     torch.manual_seed(1)
     for name, value in run.trainee.named_parameters():

@@ -16,8 +16,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.processing import LLaSOProcessor
-from llaso_model.train.checkpoint import Progress
-from llaso_model.train.collate import Example, Maker
+from llaso_model.train.checkpoint import TrainProgress
+from llaso_model.train.collate import Collator, TrainBatch
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.log import BAD_FILE, read_metrics
 from llaso_model.train.loop import train
@@ -33,13 +33,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def maker(start: Path) -> Maker:
+def maker(start: Path) -> Collator:
     config = LLaSOConfig.from_pretrained(start)
     config.text_config.max_position_embeddings = 200
-    return Maker(LLaSOProcessor.from_pretrained(start), config, read=True)
+    return Collator(LLaSOProcessor.from_pretrained(start), config, read=True)
 
 
-def loaded(folder: Path, maker: Maker, **options: Any) -> tuple[list[Example], StreamingLoader]:
+def loaded(folder: Path, maker: Collator, **options: Any) -> tuple[list[TrainBatch], StreamingLoader]:
     one = StreamingLoader(Mixture.of(str(folder)), "4s", seed=3, micro_batches=2, **options)
     one.transform = maker
     return [batch.made for batch in one], one
@@ -121,7 +121,7 @@ ODD_SAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def reasons(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def reasons(maker: Collator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A set with every odd sample among as many good ones, streamed: what is said of each that is replaced."""
     changes = [change for change, _ in ODD_SAMPLES.values()]
 
@@ -167,7 +167,7 @@ def test_records_belong_to_their_audio_whatever_their_order(maker, tmp_path):
     records = [{"part": f"{number}.flac", "text": name, "words": words[name]} for number, name in enumerate(words)]
     named = [{"type": "audio", "audio": f"{number}.flac"} for number in range(2)]
 
-    def made(name: str, audios: list[Content]) -> list[Example]:
+    def made(name: str, audios: list[Content]) -> list[TrainBatch]:
         content = {"messages": [{"role": "user", "content": named}, ASSISTANT], "audios": audios}
         sounds = {f"{number}.flac": flac(0.5 + number, number) for number in range(2)}
         folder = write_tar(tmp_path / name, lambda number: {**sounds, "json": json.dumps(content).encode()}, 2)
@@ -181,7 +181,7 @@ def test_records_belong_to_their_audio_whatever_their_order(maker, tmp_path):
 
 def test_without_completion_a_sample_needs_no_answer(maker, tmp_path):
     folder = with_odd(tmp_path / "set", with_messages(USER))
-    examples, one = loaded(folder, Maker(maker.processor, maker.config, answers=False))
+    examples, one = loaded(folder, Collator(maker.processor, maker.config, answers=False))
     assert not one.replaced and ODD in {key for example in examples for key in example.keys}
 
 
@@ -282,4 +282,4 @@ def test_bad_samples_are_counted_over_all_ranks(start, spoilt, whole, tmp_path, 
 )  # fmt: skip
 def test_a_progress_that_cannot_be_is_none(said):
     with pytest.raises((TypeError, ValueError)):
-        Progress.of(said)
+        TrainProgress.of(said)

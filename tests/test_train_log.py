@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.distributed import Place
-from llaso_model.train.log import Log, read_metrics
+from llaso_model.train.distributed import RankContext
+from llaso_model.train.log import TrainLog, read_metrics
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_terminal_has_a_bar_and_a_file_has_lines(tmp_path: Path, terminal: bool) -> None:
-    said, place = io.StringIO(), Place(0, 1, torch.device("cpu"), False, None, None)
+    said, place = io.StringIO(), RankContext(0, 1, torch.device("cpu"), False, None, None)
     console = Console(file=said, force_terminal=terminal, width=150)
     recipe = TrainRecipe.model_validate(
         {
@@ -25,7 +25,7 @@ def test_a_terminal_has_a_bar_and_a_file_has_lines(tmp_path: Path, terminal: boo
             "run": {"logging_steps": 2, "tensorboard": False},
         }
     )
-    log = Log(tmp_path, place, recipe, 0, 3, (0.0, 0.0), console)
+    log = TrainLog(tmp_path, place, recipe, 0, 3, (0.0, 0.0), console)
     for number in (1, 2, 3):
         log.step({"step": number, "loss": 4.0 / number, "grad_norm": 1.0, "lr": 1e-4}, [], 0.0)
     log.validation(3, {"wer": 0.25, "value": 0.25})

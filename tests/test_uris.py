@@ -295,7 +295,7 @@ def test_a_manifest_names_shards_of_its_own(shards: Path, tmp_path: Path, evil: 
 def test_a_question_names_its_sound_plainly(tmp_path: Path, evil: tuple[str, Path]) -> None:
     """Whoever is asked: a sample with another address is left out by name, the others are asked."""
     from llaso_model.evaluate.datasets import tasks
-    from llaso_model.evaluate.datasets.eval_samples import Question, opened
+    from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
 
     (tmp_path / "a::b.flac").write_bytes(FLAC)
     voices = ["a::b.flac", *(uri.format(evil=evil[0]) for uri in HOSTILE), *SECRET, "no\x00where.flac"]
@@ -303,7 +303,7 @@ def test_a_question_names_its_sound_plainly(tmp_path: Path, evil: tuple[str, Pat
     (tmp_path / "ASR.json").write_text(json.dumps([{"voice": [voice], "conversations": turns} for voice in voices]))
     questions = opened(str(tmp_path), tasks.load(None))
     asked = questions.read(range(len(questions)))
-    assert [isinstance(one, Question) for one in asked] == [True] + [False] * (len(voices) - 1)
+    assert [isinstance(one, EvalSample) for one in asked] == [True] + [False] * (len(voices) - 1)
     assert PASSWORD not in repr(asked[1:])
     assert not evil[1].exists()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.align.word_states import sounding, sounds_of, states, written
+from llaso_data.align.word_states import sounding, sounds_of, states_of, written
 from llaso_data.text import word_spans
 
 
@@ -19,7 +19,7 @@ def places(text: str) -> list[int]:
 
 def drawn(text: str, language: str = "en") -> str:
     """The states as one string: the character of each sound, ``_`` for a pause."""
-    found = states(text, places(text), word_spans(text, language))
+    found = states_of(text, places(text), word_spans(text, language))
     return "".join("_" if place < 0 else text[place] for place in found.places)
 
 
@@ -46,7 +46,7 @@ texts = st.text(st.sampled_from("ab1%$ .,-'\"—你好。คำनि\u0301"), m
 
 @given(texts, st.sampled_from(["en", "zh", "th"]))
 def test_every_token_is_of_one_state_and_pauses_stand_alone(text: str, language: str) -> None:
-    found = states(text, places(text), word_spans(text, language))
+    found = states_of(text, places(text), word_spans(text, language))
     assert found.pause_N[0] and found.pause_N[-1]
     assert not (found.pause_N[1:] & found.pause_N[:-1]).any()
     covered = [t for tokens in found.tokens for t in range(tokens.start, tokens.stop)]
@@ -61,7 +61,7 @@ def test_every_token_is_of_one_state_and_pauses_stand_alone(text: str, language:
 @given(texts, st.sampled_from(["en", "zh", "th"]))
 def test_every_word_finds_its_own_sounds_in_order(text: str, language: str) -> None:
     spans = word_spans(text, language)
-    found = states(text, places(text), spans)
+    found = states_of(text, places(text), spans)
     words = sounds_of(found, spans)
     assert len(words) == len(spans)
     last = 0
@@ -74,7 +74,7 @@ def test_every_word_finds_its_own_sounds_in_order(text: str, language: str) -> N
 
 
 def test_bytes_of_one_character_are_one_state() -> None:
-    found = states("你", [-1, 0, 0, 0], [(0, 1)])  # a character of three byte tokens
+    found = states_of("你", [-1, 0, 0, 0], [(0, 1)])  # a character of three byte tokens
     assert [(tokens.start, tokens.stop) for tokens in found.tokens] == [(0, 1), (1, 4), (4, 5)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align import dtw
-from llaso_data.align.word_states import States
+from llaso_data.align.word_states import WordStates
 from llaso_data.whisper.windows import FRAME_SAMPLES
 
 CANDIDATES = 32  # heads of largest norm among which `best_heads` chooses
@@ -31,7 +31,7 @@ def reading(attention_HTS: NDArray[np.float32], last: bool) -> NDArray[np.float3
 
 def score(
     attention_HTS: NDArray[np.float32],
-    states: States,
+    states: WordStates,
     energy_S: NDArray[np.float32],
     weight: float,
     median: int,
@@ -53,7 +53,7 @@ def score(
 
 
 def best_heads(
-    attention_HTS: NDArray[np.float32], states: States, energy_S: NDArray[np.float32], weight: float, count: int
+    attention_HTS: NDArray[np.float32], states: WordStates, energy_S: NDArray[np.float32], weight: float, count: int
 ) -> NDArray[np.float32]:
     """The ``count`` heads that follow the audio best: those of which most lies on their own best path.
 
@@ -78,7 +78,7 @@ def best_heads(
     return best
 
 
-def _shares(attention_TS: NDArray[np.float32], states: States) -> NDArray[np.float32]:
+def _shares(attention_TS: NDArray[np.float32], states: WordStates) -> NDArray[np.float32]:
     """States x frames: how each frame's attention is shared among the states."""
     share_TS = attention_TS / np.maximum(attention_TS.sum(axis=0, keepdims=True), 1e-9)
     shares: NDArray[np.float32] = np.stack([share_TS[tokens].sum(axis=0) for tokens in states.tokens])

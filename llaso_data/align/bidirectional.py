@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
 from llaso_data.align import edges as edges_of
-from llaso_data.align.word_states import States, sounds_of, written
-from llaso_data.align.word_states import states as states_of
+from llaso_data.align.word_states import WordStates, sounds_of, written
+from llaso_data.align.word_states import states_of as states_of
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 from llaso_data.text.characters import plain_apostrophes
 from llaso_data.whisper.clips import Backward, Clip
-from llaso_data.whisper.teacher_forcing import Decoder, Forced
-from llaso_data.whisper.tokenizer import MAX_POSITIONS, Vocabulary
+from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
+from llaso_data.whisper.tokenizer import MAX_POSITIONS, WhisperTokenizer
 from llaso_data.whisper.windows import FRAME_S
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def to_the_end(text: str) -> str:
     return text[:end] or text
 
 
-def with_end(vocabulary: Vocabulary, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]) -> list[int]:
+def with_end(vocabulary: WhisperTokenizer, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]) -> list[int]:
     """The tokens, a full stop where the text has none, end of text."""
     if to_the_end(spoken).endswith(FINAL_PUNCTUATION):
         return [*pieces[0], vocabulary.end]
@@ -125,7 +125,7 @@ def with_end(vocabulary: Vocabulary, clip: Clip, spoken: str, pieces: tuple[list
     return [*pieces[0], *stop, vocabulary.end]
 
 
-def end_logprob(scored: Forced, tokens: int) -> float:
+def end_logprob(scored: ForcedScores, tokens: int) -> float:
     """log P(the text ends here): end of text at once or, where the text brought no full stop of its own, after one."""
     after = float(scored.logprobs[tokens:].sum())
     return after if len(scored.logprobs) == tokens + 1 else float(np.logaddexp(scored.end_logprobs[tokens], after))
@@ -160,7 +160,7 @@ def _align(
 ) -> dict[int, list[tuple[float, float]]]:
     """Start and end of every word in seconds; none for a clip whose text cannot be laid over its frames."""
     jobs: list[_Piece] = []
-    states: dict[int, States] = {}
+    states: dict[int, WordStates] = {}
     for i, clip in clips.items():
         cut = _pieces(decoder.vocabulary, i, clip.language, spoken[i], pieces[i], spans[i])
         places = [place for piece in cut for place in piece.places]
@@ -182,7 +182,7 @@ def _align(
     return times
 
 
-def _over_pieces(pieces: list[Forced]) -> NDArray[np.float32]:
+def _over_pieces(pieces: list[ForcedScores]) -> NDArray[np.float32]:
     """The rows of all pieces of one text, of the heads that every piece has, and one row for end of text."""
     shared = sorted(set(pieces[0].heads).intersection(*(piece.heads for piece in pieces)))
     rows = []
@@ -195,7 +195,7 @@ def _over_pieces(pieces: list[Forced]) -> NDArray[np.float32]:
 
 def _word_times(
     attention_HTS: NDArray[np.float32],
-    states: States,
+    states: WordStates,
     spans: list[tuple[int, int]],
     pcm: NDArray[np.int16],
     settings: Align,
@@ -221,7 +221,7 @@ def _word_times(
 
 
 def _pieces(
-    vocabulary: Vocabulary,
+    vocabulary: WhisperTokenizer,
     clip: int,
     language: str,
     spoken: str,

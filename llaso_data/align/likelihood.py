@@ -15,7 +15,7 @@ import numpy as np
 from llaso_data.align.bidirectional import as_spoken, end_logprob, to_the_end, with_end
 from llaso_data.align.differences import Rewritten, rewrite
 from llaso_data.whisper.clips import Clip
-from llaso_data.whisper.teacher_forcing import Decoder, Forced
+from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 from llaso_data.whisper.tokenizer import MAX_POSITIONS
 
 
@@ -59,7 +59,7 @@ def _tokens(decoder: Decoder, clip: Clip, text: str) -> tuple[list[int], list[in
     return with_end(decoder.vocabulary, clip, text, pieces), pieces[1]
 
 
-def _stretches(scored: Forced, places: list[int], starts: list[int]) -> np.ndarray:
+def _stretches(scored: ForcedScores, places: list[int], starts: list[int]) -> np.ndarray:
     """Log-probability of each stretch from one start to the next; the last goes to the end of text."""
     values = scored.logprobs[: len(places)].astype(np.float64)
     borders = [int(np.searchsorted(places, start)) for start in starts] + [len(places)]

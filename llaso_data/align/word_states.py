@@ -19,7 +19,7 @@ _MOST_LETTERS_A_WORD = 5.0  # Thai, Lao, Khmer, Burmese
 
 
 @dataclass(frozen=True, slots=True)
-class States:
+class WordStates:
     """``tokens[n]``: the tokens of state n, a character (with its marks) or a pause; the last is end of text.
 
     The first and the last state are pauses, and no two stand side by side. ``places[n]`` is a sound's place in the
@@ -31,7 +31,7 @@ class States:
     places: NDArray[np.int64]
 
 
-def states(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]) -> States:
+def states_of(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]) -> WordStates:
     """``places[t]``: the place in the text of token t's character, ascending, -1 for a space before the text.
 
     Spaces and punctuation become pauses; so does a border between words that has neither (``spans``).
@@ -59,7 +59,7 @@ def states(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]) -
         tokens.append(slice(end, end + 1))
         sounds.append(-1)
     where = np.array(sounds, dtype=np.int64)
-    return States(tuple(tokens), where < 0, where)
+    return WordStates(tuple(tokens), where < 0, where)
 
 
 def sounding(character: str) -> bool:
@@ -87,10 +87,10 @@ def written(text: str, spans: Sequence[tuple[int, int]], language: str | None) -
     return chunks if len(chunks) > 1 and len(spans) / len(chunks) <= most else each
 
 
-def sounds_of(states: States, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+def sounds_of(states_of: WordStates, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
     """Of every word its first state and the state after its last sound; None where nothing of it is said."""
-    sounds = np.flatnonzero(~states.pause_N)
-    places = states.places[sounds]
+    sounds = np.flatnonzero(~states_of.pause_N)
+    places = states_of.places[sounds]
     found: list[tuple[int, int] | None] = []
     for start, end in spans:
         first, after = np.searchsorted(places, [start, end])

@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class SpeakerTurns:
     """A transcript without its labels, and at which of its characters which speaker's turn begins."""
 
     cleaned: Cleaned
@@ -36,7 +36,7 @@ class Turns:
         return found.pop() if len(found) == 1 else None
 
 
-def turns(text: str, heard: Sequence[str] | None, language: str) -> Turns:
+def speaker_turns(text: str, heard: Sequence[str] | None, language: str) -> SpeakerTurns:
     """The transcript's labels taken off.
 
     Args:
@@ -47,7 +47,7 @@ def turns(text: str, heard: Sequence[str] | None, language: str) -> Turns:
     """
     edited = Editing(text)
     if not regex.search("[:：]", text):
-        return Turns(edited.done())
+        return SpeakerTurns(edited.done())
     by_form, by_place = _patterns()
     candidates = [match for match in by_place.finditer(text) if len(match["name"]) <= _MOST_CHARACTERS]
     unheard = _unheard(text, [match.span() for match in candidates], heard, language)
@@ -55,7 +55,9 @@ def turns(text: str, heard: Sequence[str] | None, language: str) -> Turns:
     labels.sort(key=lambda match: match.start())
     edited.put([(*match.span(), " ") for match in labels])
     cleaned = edited.done()
-    return Turns(cleaned, tuple((bisect_left(cleaned.places, m.end()), " ".join(m["name"].split())) for m in labels))
+    return SpeakerTurns(
+        cleaned, tuple((bisect_left(cleaned.places, m.end()), " ".join(m["name"].split())) for m in labels)
+    )
 
 
 def _unheard(

@@ -17,7 +17,7 @@ from llaso_data.whisper.windows import WINDOW_FRAMES, Slot
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TokenSpan:
     """One slot's share of a window's tokens: ``[first, last)``, and the share of their attention that lies in it."""
 
     first: int
@@ -25,7 +25,7 @@ class Part:
     inside: float
 
 
-def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots: Sequence[Slot]) -> list[Part]:
+def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots: Sequence[Slot]) -> list[TokenSpan]:
     """The tokens of each slot, in order; a slot that was not heard has an empty part.
 
     ``attention_HTS``: the chosen heads over all tokens of the window and end of text; ``word_starts``: the tokens at
@@ -33,7 +33,7 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     """
     tokens = attention_HTS.shape[1] - 1
     if tokens <= 0:
-        return [Part(0, 0, 0.0) for _ in slots]
+        return [TokenSpan(0, 0, 0.0) for _ in slots]
     mean_TS = looked_at(attention_HTS)
     mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
     token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)
@@ -45,10 +45,10 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
         words = np.flatnonzero(owner == k)
         if len(words) == 0:
             place = bounds[int(np.searchsorted(owner, k))]
-            parts.append(Part(place, place, 0.0))
+            parts.append(TokenSpan(place, place, 0.0))
             continue
         first, last = bounds[words[0]], bounds[words[-1] + 1]
-        parts.append(Part(first, last, float(token_mass_TK[first:last, k].mean())))
+        parts.append(TokenSpan(first, last, float(token_mass_TK[first:last, k].mean())))
     return parts
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from llaso_data.asr.given import spans_of
-from llaso_data.asr.speaker_labels import Turns, turns
+from llaso_data.asr.speaker_labels import SpeakerTurns, speaker_turns
 from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
 from llaso_data.text import chinese
 from llaso_data.text.markup import Cleaned, clean
@@ -20,7 +20,7 @@ _GENERIC = re.compile(
 """Labels that are others in each recording, so that one of them in two recordings is not one speaker."""
 
 
-def after_hearing(utterance: Utterance, hypothesis: str | None, script: chinese.Script | None = None) -> Utterance:
+def with_hypothesis(utterance: Utterance, hypothesis: str | None, script: chinese.Script | None = None) -> Utterance:
     """The utterance with its text; that of a segment stays with its recording (:func:`deal_given`).
 
     Where the corpus gives none, it is the hypothesis without markup, Chinese in the script that is wanted; where it
@@ -33,16 +33,16 @@ def after_hearing(utterance: Utterance, hypothesis: str | None, script: chinese.
         return dataclasses.replace(utterance, text=text, text_origin=ASR if text else utterance.text_origin)
     if not utterance.text or utterance.recording != utterance.id:
         return utterance
-    found = turns(utterance.text, None if hypothesis is None else [hypothesis], utterance.language or "en")
+    found = speaker_turns(utterance.text, None if hypothesis is None else [hypothesis], utterance.language or "en")
     return _with_part(utterance, found, _said(utterance), 0, len(found.cleaned.text))
 
 
-def deal_given(results: list[Utterance], segments: Sequence[int]) -> None:
+def assign_given(results: list[Utterance], segments: Sequence[int]) -> None:
     """Give each of a recording's segments its part of the given text, and the speaker that the text names there."""
     whole = results[segments[0]]
     language = whole.language or "en"
     hypotheses = [results[i].hypothesis or "" for i in segments]
-    found = turns(whole.text or "", hypotheses, language)
+    found = speaker_turns(whole.text or "", hypotheses, language)
     spans = spans_of(found.cleaned.text, hypotheses, language)
     said = _said(whole)
     for i, span in zip(segments, spans, strict=True):
@@ -59,7 +59,7 @@ def _said(utterance: Utterance) -> Cleaned:
     return clean(utterance.text_given if utterance.text_given is not None else utterance.text or "")
 
 
-def _with_part(utterance: Utterance, found: Turns, said: Cleaned, start: int, end: int) -> Utterance:
+def _with_part(utterance: Utterance, found: SpeakerTurns, said: Cleaned, start: int, end: int) -> Utterance:
     text = found.cleaned.text[start:end]
     if not text:
         return dataclasses.replace(utterance, text=None, text_given=utterance.text_given or utterance.text)

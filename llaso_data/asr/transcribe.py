@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.asr import no_language_token, texts
-from llaso_data.asr.split import Part, split
+from llaso_data.asr.split import TokenSpan, split
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language
@@ -31,7 +31,7 @@ from llaso_data.whisper.clips import Clip, TextScorer
 from llaso_data.whisper.encoder_states import EncoderStates, joined
 from llaso_data.whisper.engine import Decoded
 from llaso_data.whisper.load import Whisper
-from llaso_data.whisper.teacher_forcing import Forced
+from llaso_data.whisper.teacher_forcing import ForcedScores
 from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Encoded:
         return Encoded(self.states_BSW[chosen], [self.windows[w] for w in chosen])
 
 
-Finish = Callable[[list[int], list[Transcription]], None]
+OnTranscribed = Callable[[list[int], list[Transcription]], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -144,7 +144,7 @@ class Transcriber:
         for i in sorted(waiting):
             segments[results[i].recording].append(i)
         for group in segments.values():
-            texts.deal_given(results, group)
+            texts.assign_given(results, group)
         later = sorted(waiting)
         chunks = [later[first : first + _CLIPS_LATER] for first in range(0, len(later), _CLIPS_LATER)]
         self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
@@ -212,7 +212,7 @@ class Transcriber:
     # -- forward --------------------------------------------------------------------------------------------------
 
     def _hear(
-        self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]], finish: Finish
+        self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]], finish: OnTranscribed
     ) -> None:
         """Hear every clip; once in all, it comes to ``finish`` with what was heard, in batches and from any thread."""
         unknown = [i for i in clips if not results[i].language]
@@ -327,7 +327,9 @@ class Transcriber:
                 heard.append(one)
         return indices, heard
 
-    def _score(self, decoded: list[Decoded], languages: list[str], states: list[EncoderStates]) -> dict[int, Forced]:
+    def _score(
+        self, decoded: list[Decoded], languages: list[str], states: list[EncoderStates]
+    ) -> dict[int, ForcedScores]:
         """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
         spoken = [w for w, one in enumerate(decoded) if one.tokens]
         forced = self._whisper.decoder.force(
@@ -338,16 +340,22 @@ class Transcriber:
         )
         return dict(zip(spoken, forced, strict=True))
 
-    def _parts(self, decoded: Decoded, scored: Forced | None, window: Window, language: str) -> list[Part]:
+    def _parts(self, decoded: Decoded, scored: ForcedScores | None, window: Window, language: str) -> list[TokenSpan]:
         if window.solo:
-            return [Part(0, len(decoded.tokens), 1.0)]
+            return [TokenSpan(0, len(decoded.tokens), 1.0)]
         if scored is None or scored.attention_HTS is None:
-            return [Part(0, 0, 0.0) for _ in window.slots]
+            return [TokenSpan(0, 0, 0.0) for _ in window.slots]
         starts = self._whisper.vocabulary.word_starts(decoded.tokens, language)
         return split(scored.attention_HTS, starts, window.slots)
 
     def _heard(
-        self, decoded: Decoded, scored: Forced | None, part: Part, states: EncoderStates, window: Window, slot: Slot
+        self,
+        decoded: Decoded,
+        scored: ForcedScores | None,
+        part: TokenSpan,
+        states: EncoderStates,
+        window: Window,
+        slot: Slot,
     ) -> Transcription:
         logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
         return Transcription(
@@ -376,7 +384,7 @@ class Transcriber:
 
     def _forward(self, utterance: Utterance, heard: Transcription) -> Utterance:
         return dataclasses.replace(
-            texts.after_hearing(utterance, heard.hypothesis, self._asr.chinese_script),
+            texts.with_hypothesis(utterance, heard.hypothesis, self._asr.chinese_script),
             hypothesis=heard.hypothesis,
             decoding="packed" if heard.packed else "solo",
             scores=dataclasses.replace(
@@ -393,7 +401,7 @@ class Transcriber:
     def _align_untold(self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]) -> None:
         """Align what is given; nothing is transcribed."""
         for i in clips:
-            results[i] = no_language_token.marked(texts.after_hearing(results[i], None))
+            results[i] = no_language_token.marked(texts.with_hypothesis(results[i], None))
 
         def work(windows: list[Window]) -> None:
             states = self._encode(windows, audio).windows
@@ -452,7 +460,7 @@ def needs_redecoding(utterance: Utterance) -> bool:
     return (llr is not None and llr < 0.0) or cer(utterance.text, heard, utterance.language) > _MAX_CER
 
 
-def _doubtful(heard: Transcription, part: Part, samples: int) -> bool:
+def _doubtful(heard: Transcription, part: TokenSpan, samples: int) -> bool:
     if not heard.hypothesis or heard.avg_logprob is None or heard.min_token_logprob is None:
         return True
     count, seconds = letters(heard.hypothesis), samples / SAMPLE_RATE_HZ

@@ -34,7 +34,7 @@ def quotas(sizes: Sequence[int], items: int) -> list[int]:
     return shares
 
 
-def dealt(sizes: Sequence[int], items: int, start: int) -> list[int]:
+def distributed(sizes: Sequence[int], items: int, start: int) -> list[int]:
     """As :func:`quotas`, but every member of every stratum has the same chance: systematic sampling.
 
     The strata lie side by side and every ``sum(sizes) / items``-th place of the row, from one that `start` decides, is
@@ -61,7 +61,7 @@ def draw(
     """
     rows = np.flatnonzero(eligible)
     start = int(ticket(np.zeros((1, 2), np.uint64), seed)[0])
-    quota = np.array(dealt(np.bincount(strata[rows], minlength=count).tolist(), items, start), np.int64)
+    quota = np.array(distributed(np.bincount(strata[rows], minlength=count).tolist(), items, start), np.int64)
     tickets = ticket(ids[rows], seed)
     order = np.lexsort((ids[rows, 1], ids[rows, 0], tickets, strata[rows]))
     sorted_strata = strata[rows][order]

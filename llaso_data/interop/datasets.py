@@ -9,7 +9,7 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.interop.shard_reader import OnBad, Shards, described, needed, text_of
 from llaso_data.shards import layout
 from llaso_data.shards.layout import JSON_PART
-from llaso_data.stream.batch import Sample, audio_names, content_of, sound
+from llaso_data.stream.batch import StreamSample, audio_names, content_of, sound
 
 if TYPE_CHECKING:
     from datasets import Features, IterableDataset
@@ -71,7 +71,7 @@ def _features(library: Any) -> Features:
     )
 
 
-def _row(sample: Sample) -> dict[str, Any]:
+def _row(sample: StreamSample) -> dict[str, Any]:
     content = content_of(sample)
     names = audio_names(sample, content)
     audios = [_audio(sample, content, name, len(names) == 1) for name in names]
@@ -88,7 +88,7 @@ def _row(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _audio(sample: Sample, content: dict[str, Any], part: str, alone: bool) -> dict[str, Any]:
+def _audio(sample: StreamSample, content: dict[str, Any], part: str, alone: bool) -> dict[str, Any]:
     language = described(content, part).get("language")
     return {
         "part": part,

@@ -11,7 +11,7 @@ from llaso_data import audio
 from llaso_data.interop.shard_reader import OnBad, Shards, described, needed, reader_of, text_of
 from llaso_data.io.prng import shuffled
 from llaso_data.records import UNKNOWN
-from llaso_data.stream.batch import Sample, audio_names, content_of, plain_frames
+from llaso_data.stream.batch import StreamSample, audio_names, content_of, plain_frames
 from llaso_data.stream.batching import key_of
 from llaso_data.stream.loader import placed
 
@@ -78,7 +78,7 @@ class _LazyShards:
         self._epoch += 1
 
 
-def _cuts(sample: Sample) -> list[MonoCut]:
+def _cuts(sample: StreamSample) -> list[MonoCut]:
     from lhotse import MonoCut
 
     content = content_of(sample)

@@ -14,11 +14,11 @@ import numpy as np
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.foreign_rows import TEXT_FIELDS, TEXT_PARTS
 from llaso_data.shards.tar import ShardError
-from llaso_data.stream.batch import Sample, objects, samples_of, tried
-from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.index_columns import Columns, Rows
+from llaso_data.stream.batch import StreamSample, objects, samples_of, tried
+from llaso_data.stream.fetch import BadSample, Fetcher
+from llaso_data.stream.index_columns import IndexColumns, Rows
 
-OnBad = Callable[[Bad], None]
+OnBad = Callable[[BadSample], None]
 """What is told of a sample that cannot be used, which is then left out."""
 
 AT_ONCE = 32
@@ -31,13 +31,13 @@ T = TypeVar("T")
 class Shards:
     """A folder of shards, open for reading. Another process that gets it maps the index itself."""
 
-    columns: Columns
+    columns: IndexColumns
     on_bad: OnBad | None
 
     @classmethod
     def open(cls, uri: str, on_bad: OnBad | None) -> Shards:
         """Of a folder or URI; raises LLaSOError where it has no index, or a damaged one."""
-        return cls(Columns.open(uri), on_bad)
+        return cls(IndexColumns.open(uri), on_bad)
 
     def __len__(self) -> int:
         return len(self.columns.index.shards)
@@ -47,7 +47,7 @@ class Shards:
         first, last = self.columns.first_rows[shard : shard + 2].tolist()
         return np.arange(first, last, dtype=np.int64)
 
-    def read(self, rows: Rows, use: Callable[[Sample], T]) -> Iterator[T]:
+    def read(self, rows: Rows, use: Callable[[StreamSample], T]) -> Iterator[T]:
         """What ``use`` makes of each of these samples, in order; it gets their parts as bytes.
 
         A sample with other bytes than the index says, or of which ``use`` makes nothing, goes to ``on_bad``. Raises
@@ -56,8 +56,8 @@ class Shards:
         with closing(Fetcher()) as fetch:
             for start in range(0, len(rows), AT_ONCE):
                 for sample in samples_of(self.columns, rows[start : start + AT_ONCE], fetch):
-                    made = sample if isinstance(sample, Bad) else tried(sample, use)
-                    if not isinstance(made, Bad):
+                    made = sample if isinstance(sample, BadSample) else tried(sample, use)
+                    if not isinstance(made, BadSample):
                         yield made
                     elif self.on_bad is not None:
                         self.on_bad(made)
@@ -82,7 +82,7 @@ def described(content: Mapping[str, Any], part: str) -> dict[str, Any]:
     return next((one for one in objects(content.get("audios")) if one.get("part") == part), {})
 
 
-def text_of(sample: Sample, content: Mapping[str, Any], part: str, alone: bool) -> str | None:
+def text_of(sample: StreamSample, content: Mapping[str, Any], part: str, alone: bool) -> str | None:
     """What is said in one audio of an undecoded sample; None where nobody says it.
 
     ``content`` is the sample's JSON. In tars made elsewhere it is a text or a JSON with the audio's own name, or, where

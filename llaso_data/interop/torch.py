@@ -12,13 +12,13 @@ from torch.utils.data import IterableDataset
 from llaso_data.errors import LLaSOError
 from llaso_data.interop.shard_reader import AT_ONCE, OnBad, Shards, reader_of
 from llaso_data.shards.layout import JSON_PART
-from llaso_data.stream.batch import Sample, decoded
+from llaso_data.stream.batch import StreamSample, decoded
 from llaso_data.stream.batching import key_of
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.fetch import Bad
+from llaso_data.stream.fetch import BadSample
 from llaso_data.stream.index_columns import Rows
 from llaso_data.stream.loader import placed
-from llaso_data.stream.source_sampler import Leaf, surveys
+from llaso_data.stream.source_sampler import SourceSampler, source_statistics
 
 
 def dataset(
@@ -52,14 +52,14 @@ def dataset(
     return SampleDataset(shards, _order(shards, seed, window) if shuffle else None, own_rank, ranks)
 
 
-class SampleDataset(IterableDataset[Sample]):
-    """The samples of one rank, each :class:`~llaso_data.stream.batch.Sample` decoded.
+class SampleDataset(IterableDataset[StreamSample]):
+    """The samples of one rank, each :class:`~llaso_data.stream.batch.StreamSample` decoded.
 
     ``sounds`` are its audios, 16 kHz mono float32 in -1 to 1, shape (samples,); ``content`` is its JSON. ``parts`` has
     the bytes of what is neither. Without shuffling there is no ``order``.
     """
 
-    def __init__(self, shards: Shards, order: Leaf | None, rank: int, world_size: int) -> None:
+    def __init__(self, shards: Shards, order: SourceSampler | None, rank: int, world_size: int) -> None:
         super().__init__()
         self._shards = shards
         self._order = order
@@ -73,7 +73,7 @@ class SampleDataset(IterableDataset[Sample]):
             raise LLaSOError(f"epoch {epoch}: epochs are counted from 0")
         self._epoch.fill_(epoch)
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[StreamSample]:
         reader, readers = reader_of(self._rank, self._world_size)
         for rows in self._stretches(AT_ONCE * readers):
             yield from self._shards.read(rows[reader::readers], _opened)
@@ -87,15 +87,15 @@ class SampleDataset(IterableDataset[Sample]):
             yield np.arange(start, stop) if self._order is None else self._order.rows(first + start, first + stop)
 
 
-def _order(shards: Shards, seed: int, window: int) -> Leaf:
-    found = surveys(shards.columns, {}, Budget.of(1))[None]
-    return Leaf("", shards.columns, {}, found, key_of("interop", seed), window)
+def _order(shards: Shards, seed: int, window: int) -> SourceSampler:
+    found = source_statistics(shards.columns, {}, Budget.of(1))[None]
+    return SourceSampler("", shards.columns, {}, found, key_of("interop", seed), window)
 
 
-def _opened(sample: Sample) -> Sample:
+def _opened(sample: StreamSample) -> StreamSample:
     """The sample decoded, with what is neither audio nor JSON as it is."""
     made = decoded(sample)
-    if isinstance(made, Bad):
+    if isinstance(made, BadSample):
         raise LLaSOError(made.reason)
     rest = {name: data for name, data in sample.parts.items() if name not in {*made.audio_parts, JSON_PART}}
     return replace(made, parts=rest)

@@ -11,7 +11,7 @@ from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.interop.shard_reader import OnBad, Shards
 from llaso_data.shards.foreign_rows import TEXT_PARTS
 from llaso_data.shards.layout import JSON_PART
-from llaso_data.stream.batch import Sample, content_of, sound
+from llaso_data.stream.batch import StreamSample, content_of, sound
 
 if TYPE_CHECKING:
     from webdataset import FluidWrapper
@@ -58,18 +58,18 @@ def _samples(shards: Shards, use: Any, tars: Iterable[dict[str, Any]]) -> Iterat
         yield from shards.read(shards.rows(tar["number"]), use)
 
 
-def _bytes(sample: Sample) -> dict[str, Any]:
+def _bytes(sample: StreamSample) -> dict[str, Any]:
     return {**_named(sample), **sample.parts}
 
 
-def _decoded(sample: Sample) -> dict[str, Any]:
+def _decoded(sample: StreamSample) -> dict[str, Any]:
     content = content_of(sample)
     parts = {name: _value(f"{sample.key}.{name}", data) for name, data in sample.parts.items() if name != JSON_PART}
     own = {JSON_PART: content} if JSON_PART in sample.parts else {}
     return {**_named(sample), **parts, **own}
 
 
-def _named(sample: Sample) -> dict[str, Any]:
+def _named(sample: StreamSample) -> dict[str, Any]:
     return {
         "__key__": sample.key,
         "__url__": sample.shard,

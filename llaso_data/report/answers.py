@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.io import storage
 from llaso_data.report import worklog
-from llaso_data.report.worklog import Entry, Log
+from llaso_data.report.worklog import Entry, WorkLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ def _checked(entry: Entry) -> Entry:
     return {**found, "at": str(found["at"])}
 
 
-KIND = worklog.Kind("llaso-answers", 1, "auditor", "audit", "answers", _checked)
+KIND = worklog.WorkKind("llaso-answers", 1, "auditor", "audit", "answers", _checked)
 
 
 class Auditor:
     """An auditor at work: holds the log, and adds to it. Made by :func:`at_work`."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: WorkLog) -> None:
         self._log = log
 
     @property

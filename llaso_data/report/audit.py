@@ -21,7 +21,7 @@ from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED, UNKNOWN, Utterance, digest
 from llaso_data.report import answers
 from llaso_data.report.answers import Answer
-from llaso_data.report.clips import Place, read_rows
+from llaso_data.report.clips import RowLocation, read_rows
 from llaso_data.shards import certificate, layout
 
 RULE = (
@@ -83,12 +83,12 @@ def sample(align: str) -> Sample:
     align = storage.absolute(align)
     stated = commit.manifest(align)
     strata: Counter[Stratum] = Counter()
-    places: list[Place] = []
+    places: list[RowLocation] = []
     for block, (said, seen) in enumerate(commit.judged(align, stated, ("id", "language", "source.corpus"))):
         accepted = pc.equal(said["verdict"], ACCEPTED)
         strata.update(_strata(seen.filter(accepted)))
         drawn = np.flatnonzero(columns.flags(pc.and_(accepted, said["audited"])))
-        places += [Place(block, row) for row in drawn.tolist()]
+        places += [RowLocation(block, row) for row in drawn.tolist()]
     if not places:
         why = "judge.audit.items is 0" if strata else "nothing was accepted"
         raise LLaSOError(f"{align}: nothing was drawn for the audit, because {why}")

@@ -19,7 +19,7 @@ from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import REPEATED_ID, rules
 from llaso_data.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
-from llaso_data.report.clips import Choice, Place
+from llaso_data.report.clips import Choice, RowLocation
 from llaso_data.report.effect import Curve, Effects, Threshold, shared
 from llaso_data.report.reasons import MEASURES
 
@@ -93,8 +93,8 @@ class Survey:
     histograms: dict[str, Histogram] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     examples: Choice = field(default_factory=Choice)
-    failures: dict[str, list[Place]] = field(default_factory=dict)  # by rule, the first places in order
-    duplicates: list[tuple[Place, str]] = field(default_factory=list)  # a copy, and the id of what stays
+    failures: dict[str, list[RowLocation]] = field(default_factory=dict)  # by rule, the first places in order
+    duplicates: list[tuple[RowLocation, str]] = field(default_factory=list)  # a copy, and the id of what stays
 
 
 def survey(align: str, examples: int) -> Survey:
@@ -259,11 +259,11 @@ def _choose(found: Survey, batch: _Batch) -> None:
     for row in np.flatnonzero(columns.flags(pc.equal(verdict["verdict"], FAILED))).tolist():
         places = found.failures.setdefault(verdict["rule"][row].as_py(), [])
         if len(places) < _FIRST_PLACES:
-            places.append(Place(int(batch.block[row]), int(batch.row[row])))
+            places.append(RowLocation(int(batch.block[row]), int(batch.row[row])))
     for row in np.flatnonzero(columns.flags(pc.equal(verdict["verdict"], DUPLICATE))).tolist():
         if len(found.duplicates) >= _FIRST_PLACES:
             break
-        place = Place(int(batch.block[row]), int(batch.row[row]))
+        place = RowLocation(int(batch.block[row]), int(batch.row[row]))
         found.duplicates.append((place, verdict["duplicate_of"][row].as_py()))
 
 

@@ -13,7 +13,7 @@ from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import rules
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
 from llaso_data.report.card_data import Survey, numbers_of
-from llaso_data.report.clips import HEARD_S, Place, Sound, find, pieces, read_rows, sound
+from llaso_data.report.clips import HEARD_S, RowLocation, Sound, find, pieces, read_rows, sound
 from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
 from llaso_data.report.sections import span
@@ -112,7 +112,9 @@ def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[
     ]
 
 
-def _verdicts(align: str, found: Survey, records: dict[Place, Utterance]) -> Callable[[Utterance], tuple[float, float]]:
+def _verdicts(
+    align: str, found: Survey, records: dict[RowLocation, Utterance]
+) -> Callable[[Utterance], tuple[float, float]]:
     """(value, threshold) that the verdict table has for an utterance; NaN where it has none."""
     ids = {utterance.id for utterance in records.values()}
     numbers = numbers_of(commit.verdicts_uri(align, found.manifest["verdicts"]), ids)

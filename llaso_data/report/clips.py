@@ -27,7 +27,7 @@ _QUIETEST = 0.02  # of full scale: what is quieter is not blown up to full heigh
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class RowLocation:
     """The n-th block of the manifest, and the row in it."""
 
     block: int
@@ -39,7 +39,7 @@ class Choice:
     """For every group and language the candidates of smallest ticket, which depends on the id and nothing else."""
 
     count: int = 0
-    candidates: dict[str, dict[str, list[tuple[int, Place]]]] = field(default_factory=dict)
+    candidates: dict[str, dict[str, list[tuple[int, RowLocation]]]] = field(default_factory=dict)
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def offer(
@@ -60,11 +60,11 @@ class Choice:
             sizes[language] = sizes.get(language, 0) + len(here)
             smallest = here[np.argsort(tickets[here], kind="stable")[: self.count]]
             known = self.candidates.setdefault(group, {}).setdefault(language, [])
-            known += [(int(tickets[i]), Place(int(blocks[i]), int(rows[i]))) for i in smallest]
+            known += [(int(tickets[i]), RowLocation(int(blocks[i]), int(rows[i]))) for i in smallest]
             known.sort()
             del known[self.count :]
 
-    def chosen(self) -> dict[str, list[Place]]:
+    def chosen(self) -> dict[str, list[RowLocation]]:
         """Of each group up to `count`, its languages in proportion, in the order of their tickets."""
         result = {}
         for group, by_language in sorted(self.candidates.items()):
@@ -75,9 +75,9 @@ class Choice:
         return result
 
 
-def read_rows(align: str, blocks: Sequence[str], places: Sequence[Place]) -> dict[Place, Utterance]:
+def read_rows(align: str, blocks: Sequence[str], places: Sequence[RowLocation]) -> dict[RowLocation, Utterance]:
     """The records at those places; each block is read once."""
-    found: dict[Place, Utterance] = {}
+    found: dict[RowLocation, Utterance] = {}
     for block in sorted({place.block for place in places}):
         here = sorted({place for place in places if place.block == block})
         with columns.reading(commit.part_uri(align, blocks[block])) as file:
@@ -87,17 +87,17 @@ def read_rows(align: str, blocks: Sequence[str], places: Sequence[Place]) -> dic
     return found
 
 
-def find(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, Place]:
+def find(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, RowLocation]:
     """Where the utterances of those ids lie; reads ids only, and stops when all are found."""
     wanted = pa.array(sorted(set(ids)), pa.string())
-    found: dict[str, Place] = {}
+    found: dict[str, RowLocation] = {}
     for number, block in enumerate(blocks):
         if len(found) == len(wanted):
             break
         with columns.reading(commit.part_uri(align, block)) as file:
             column = pq.ParquetFile(file).read(["id"], use_threads=False)["id"]
         for row in np.flatnonzero(np.asarray(pc.is_in(column, value_set=wanted))).tolist():
-            found.setdefault(column[row].as_py(), Place(number, row))
+            found.setdefault(column[row].as_py(), RowLocation(number, row))
     return found
 
 

@@ -25,7 +25,7 @@ _ATTRIBUTE_NAMES = dict(
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One line of a table: ``share`` of the longest bar, 0 to 1; ``code`` is said beside the name."""
 
     name: str
@@ -37,11 +37,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class FoldedTable:
     """A table's rows, those in its fold, and what is not even there."""
 
-    rows: list[Row]
-    folded: list[Row]
+    rows: list[TableRow]
+    folded: list[TableRow]
     left: int = 0
     left_s: float = 0.0
 
@@ -65,36 +65,36 @@ def name_of(align: str, title: str | None) -> str:
     return parts[-2] if len(parts) > 1 and parts[-1] in _UNSPECIFIC else parts[-1]
 
 
-def listed(rows: Iterable[Row]) -> Listed:
+def listed(rows: Iterable[TableRow]) -> FoldedTable:
     """Longest first; names decide between equals."""
     ordered = sorted(rows, key=lambda row: (-row.seconds, -row.number, row.name, row.code))
     longest = max((row.seconds for row in ordered), default=0.0) or 1.0
-    scaled = [Row(r.name, r.seconds, r.number, r.seconds / longest, r.code, r.unknown) for r in ordered]
+    scaled = [TableRow(r.name, r.seconds, r.number, r.seconds / longest, r.code, r.unknown) for r in ordered]
     shown = len(scaled) if len(scaled) <= SHOWN + 2 else SHOWN
     rest = scaled[shown + _FOLDED :]
-    return Listed(scaled[:shown], scaled[shown : shown + _FOLDED], len(rest), sum(row.seconds for row in rest))
+    return FoldedTable(scaled[:shown], scaled[shown : shown + _FOLDED], len(rest), sum(row.seconds for row in rest))
 
 
-def languages(found: Survey) -> Listed:
+def languages(found: Survey) -> FoldedTable:
     names = {code: language_name(code) for code in found.languages}
     return listed(
-        Row(names[code], s.accepted_s, s.accepted, 0, code if names[code] != code else "", code == UNKNOWN)
+        TableRow(names[code], s.accepted_s, s.accepted, 0, code if names[code] != code else "", code == UNKNOWN)
         for code, s in found.languages.items()
         if s.accepted
     )
 
 
-def corpora(found: Survey) -> Listed:
-    return listed(Row(name, s.accepted_s, s.accepted, 0) for name, s in found.corpora.items() if s.accepted)
+def corpora(found: Survey) -> FoldedTable:
+    return listed(TableRow(name, s.accepted_s, s.accepted, 0) for name, s in found.corpora.items() if s.accepted)
 
 
-def speakers(found: Survey) -> tuple[Listed, str]:
+def speakers(found: Survey) -> tuple[FoldedTable, str]:
     """The speakers with the most speech, and a sentence on how it is spread."""
     known = {key: s for key, s in found.speakers.items() if key[1]}
     unknown = found.speakers.get(("", ""))
     several = len({corpus for corpus, _ in known}) > 1
     rows = listed(
-        Row(name, s.accepted_s, s.accepted, 0, corpus if several else "") for (corpus, name), s in known.items()
+        TableRow(name, s.accepted_s, s.accepted, 0, corpus if several else "") for (corpus, name), s in known.items()
     )
     sentences = []
     if known:

@@ -31,7 +31,7 @@ W = TypeVar("W")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class WorkKind:
     """A kind of log. ``who`` is what its people are called, ``work`` what they do, ``entries`` what the file holds.
 
     ``check`` gives an entry as it was written; it raises ValueError, KeyError or TypeError for one that is none.
@@ -49,10 +49,10 @@ class Kind:
         return f"{self.entries}.json"
 
 
-class Log:
+class WorkLog:
     """A person's log while it is this process's. Made by :func:`at_work`."""
 
-    def __init__(self, kind: Kind, uri: str, name: str, head: Mapping[str, Any], held: lock.Held) -> None:
+    def __init__(self, kind: WorkKind, uri: str, name: str, head: Mapping[str, Any], held: lock.Held) -> None:
         self.name = name
         self._kind, self._uri, self._held = kind, uri, held
         self._head = {"format": kind.format, "format_version": kind.version, kind.who: name, **head}
@@ -71,7 +71,7 @@ class Log:
 
 
 @contextmanager
-def at_work(folder: str, kind: Kind, name: str, head: Mapping[str, Any]) -> Iterator[Log]:
+def at_work(folder: str, kind: WorkKind, name: str, head: Mapping[str, Any]) -> Iterator[WorkLog]:
     """The log of that person below ``folder``, with what they said before; ``head`` is said at the file's top.
 
     Raises LockedError where the name is in use.
@@ -79,10 +79,10 @@ def at_work(folder: str, kind: Kind, name: str, head: Mapping[str, Any]) -> Iter
     name = clean_name(name, kind)
     own = storage.join(storage.absolute(folder), _slug(name, kind))
     with lock.exclusive(own, f"{kind.work} by {name}") as held:
-        yield Log(kind, storage.join(own, kind.file), name, head, held)
+        yield WorkLog(kind, storage.join(own, kind.file), name, head, held)
 
 
-def everyone(folder: str, kind: Kind) -> dict[str, list[Entry]]:
+def everyone(folder: str, kind: WorkKind) -> dict[str, list[Entry]]:
     """Every person's log, in the order of names. Raises LLaSOError for a damaged file.
 
     Where several files say that they are one person's, because a folder was copied, their entries count in the order
@@ -111,7 +111,7 @@ def last(log: Sequence[Entry], key: str) -> list[Entry]:
     return list(found.values())
 
 
-def load(uri: str, kind: Kind) -> tuple[str, list[Entry]]:
+def load(uri: str, kind: WorkKind) -> tuple[str, list[Entry]]:
     """(person, log) of a file. Raises LLaSOError with the file, and the line or the entry."""
     try:
         said = storage.read_json(uri)
@@ -125,7 +125,7 @@ def load(uri: str, kind: Kind) -> tuple[str, list[Entry]]:
         ) from error
 
 
-def _checked(entry: Any, number: int, kind: Kind) -> Entry:
+def _checked(entry: Any, number: int, kind: WorkKind) -> Entry:
     try:
         return kind.check(entry)
     except (ValueError, KeyError, TypeError, AttributeError, LLaSOError) as error:
@@ -137,7 +137,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def clean_name(name: str, kind: Kind) -> str:
+def clean_name(name: str, kind: WorkKind) -> str:
     """A name as it is stored: without spaces around, one between words. Raises LLaSOError for what is no name."""
     clean = " ".join(unicodedata.normalize("NFC", name).split())
     if not clean or len(clean) > LONGEST_NAME or not clean.isprintable():
@@ -149,7 +149,7 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _slug(name: str, kind: Kind) -> str:
+def _slug(name: str, kind: WorkKind) -> str:
     """A folder for a name: legible, and another one for every name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     legible = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:32]
@@ -159,7 +159,7 @@ def _slug(name: str, kind: Kind) -> str:
 class Roster(Generic[W]):
     """Who works on a server's page: a person's log is the server's from their first request until it is closed."""
 
-    def __init__(self, kind: Kind, opened: Callable[[str], AbstractContextManager[W]]) -> None:
+    def __init__(self, kind: WorkKind, opened: Callable[[str], AbstractContextManager[W]]) -> None:
         self._kind, self._opened = kind, opened
         self._work: dict[str, W] = {}
         self._open = ExitStack()

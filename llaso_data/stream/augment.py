@@ -9,7 +9,7 @@ import numpy as np
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
-from llaso_data.stream.batch import Sample, Samples
+from llaso_data.stream.batch import Samples, StreamSample
 
 SLOPE = 0.5  # of noise: amplitude falls with the root of the frequency, as pink noise's does
 SPEEDS = 41  # different speeds in a range: a resampler's filter is made for each
@@ -40,7 +40,7 @@ class Augment:
         """How many times longer a sample may become."""
         return 1.0 if self.speed is None else max(1.0, 1 / self.speed[0])
 
-    def __call__(self, sample: Sample, key: int) -> Sample:
+    def __call__(self, sample: StreamSample, key: int) -> StreamSample:
         """The sample with other sound; ``key`` names the draw."""
         rng = np.random.Generator(np.random.Philox(key))
         speed = 1.0

@@ -17,9 +17,9 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.io.storage import StoreError
 from llaso_data.shards.layout import JSON_PART
-from llaso_data.stream.fetch import Bad, Fetcher, Parts
-from llaso_data.stream.index_columns import Columns, Rows
-from llaso_data.stream.planner import Cursor
+from llaso_data.stream.fetch import BadSample, Fetcher, Parts
+from llaso_data.stream.index_columns import IndexColumns, Rows
+from llaso_data.stream.planner import StreamPosition
 
 Samples = npt.NDArray[np.float32]
 
@@ -31,7 +31,7 @@ _SMALL = ("lengths", "audio_of")  # fields of a batch
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StreamSample:
     """One sample as it was read. ``content`` is its JSON, ``sounds`` its audios, 16 kHz mono in -1 to 1.
 
     ``audio_parts`` are the names of the parts that the audios were. Undecoded samples have ``parts``, the bytes by
@@ -50,19 +50,19 @@ class Sample:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As it is made, which takes half as long as what frozen dataclasses do by themselves."""
-        return Sample, tuple(getattr(self, name) for name in Sample.__slots__)
+        return StreamSample, tuple(getattr(self, name) for name in StreamSample.__slots__)
 
 
-def with_parts(sample: Sample, parts: Parts) -> Sample:
+def with_parts(sample: StreamSample, parts: Parts) -> StreamSample:
     """The undecoded sample with these parts in place of its own."""
-    return Sample(sample.key, sample.shard, sample.source, sample.task, sample.language, parts)
+    return StreamSample(sample.key, sample.shard, sample.source, sample.task, sample.language, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
     """A sample that could not be used, and which one stands in its place."""
 
-    bad: Bad
+    bad: BadSample
     by: str
 
 
@@ -77,12 +77,12 @@ class Batch:
 
     step: int
     micro_batch: int
-    samples: tuple[Sample, ...]
+    samples: tuple[StreamSample, ...]
     audio: torch.Tensor | None = None
     lengths: torch.Tensor | None = None
     audio_of: torch.Tensor | None = None
     replaced: tuple[Replaced, ...] = ()
-    after: Cursor | None = None  # where the stream stands when this was the step's last for its rank
+    after: StreamPosition | None = None  # where the stream stands when this was the step's last for its rank
     made: Any = None
 
     def __len__(self) -> int:
@@ -141,14 +141,14 @@ def _received(values: dict[str, Any]) -> Batch:
     return Batch(**values)
 
 
-def samples_of(columns: Columns, rows: Rows, fetch: Fetcher, source: str = "") -> list[Sample | Bad]:
+def samples_of(columns: IndexColumns, rows: Rows, fetch: Fetcher, source: str = "") -> list[StreamSample | BadSample]:
     """The samples of these rows as bytes, or what is wrong with them; raises as :meth:`Fetcher.read` does."""
     places = columns.places(rows)
     shards = [columns.index.shards[place.shard] for place in places]
     read = fetch.read(list(zip(shards, places, strict=True)), columns.index.digest)
     tasks, languages = columns.texts("task", rows), columns.texts("language", rows)
     return [
-        parts if isinstance(parts, Bad) else Sample(place.key, shard, source, task, language, parts)
+        parts if isinstance(parts, BadSample) else StreamSample(place.key, shard, source, task, language, parts)
         for place, shard, parts, task, language in zip(places, shards, read, tasks, languages, strict=True)
     ]
 
@@ -156,7 +156,7 @@ def samples_of(columns: Columns, rows: Rows, fetch: Fetcher, source: str = "") -
 T = TypeVar("T")
 
 
-def tried(sample: Sample, use: Callable[[Sample], T]) -> T | Bad:
+def tried(sample: StreamSample, use: Callable[[StreamSample], T]) -> T | BadSample:
     """What ``use`` makes of the sample, or why it could not. What is no sample's fault is raised."""
     try:
         return use(sample)
@@ -164,27 +164,27 @@ def tried(sample: Sample, use: Callable[[Sample], T]) -> T | Bad:
         raise
     except Exception as error:  # a sample may hold anything, and what is made of it is the user's own function
         said = str(error) if isinstance(error, LLaSOError) else f"{type(error).__name__}: {error}"
-        return Bad(sample.key, sample.shard, said)
+        return BadSample(sample.key, sample.shard, said)
 
 
-def decoded(sample: Sample) -> Sample | Bad:
+def decoded(sample: StreamSample) -> StreamSample | BadSample:
     """The sample with its JSON parsed and its audios decoded, or why it cannot be.
 
     The audios are in the order in which the JSON describes them, then in that in which its messages name them; others
     come by their names, ``10.flac`` before ``2``.
     """
     found = tried(sample, _decoded)
-    return replace(found, reason=f"cannot be decoded ({found.reason})") if isinstance(found, Bad) else found
+    return replace(found, reason=f"cannot be decoded ({found.reason})") if isinstance(found, BadSample) else found
 
 
-def _decoded(sample: Sample) -> Sample:
+def _decoded(sample: StreamSample) -> StreamSample:
     content = content_of(sample)
     names = audio_names(sample, content)
     sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}") for name in names)
     return replace(sample, parts={}, content=content, sounds=sounds, audio_parts=tuple(names))
 
 
-def content_of(sample: Sample) -> dict[str, Any]:
+def content_of(sample: StreamSample) -> dict[str, Any]:
     """The JSON of an undecoded sample; empty where it has none.
 
     Raises LLaSOError where it is no object, ValueError where it is no JSON.
@@ -195,7 +195,7 @@ def content_of(sample: Sample) -> dict[str, Any]:
     return content
 
 
-def audio_names(sample: Sample, content: dict[str, Any]) -> list[str]:
+def audio_names(sample: StreamSample, content: dict[str, Any]) -> list[str]:
     """The parts of an undecoded sample that are audio, in the order in which its JSON has them; see :func:`decoded`."""
     names = [name for name in sample.parts if name.rpartition(".")[2] in audio.AUDIO_EXTENSIONS]
     named = _named(content)
@@ -269,7 +269,9 @@ def new_samples(count: int) -> Samples:
     return np.empty(count, np.float32)
 
 
-def collate(samples: Sequence[Sample], packed: bool, new: Callable[[int], Samples] = new_samples) -> dict[str, Any]:
+def collate(
+    samples: Sequence[StreamSample], packed: bool, new: Callable[[int], Samples] = new_samples
+) -> dict[str, Any]:
     """The fields of a batch of decoded samples: their audios lie in one tensor and no longer in the samples.
 
     ``new`` gives the memory for them.

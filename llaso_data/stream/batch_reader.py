@@ -14,8 +14,8 @@ from llaso_data.stream.batch import (
     NO_SAMPLES_FAULT,
     Batch,
     Replaced,
-    Sample,
     Samples,
+    StreamSample,
     collate,
     decoded,
     new_samples,
@@ -23,14 +23,14 @@ from llaso_data.stream.batch import (
     tried,
 )
 from llaso_data.stream.batching import key_of
-from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.planner import Cursor, Plan, Step, Window
+from llaso_data.stream.fetch import BadSample, Fetcher
+from llaso_data.stream.planner import Planner, PlanningBlock, Step, StreamPosition
 from llaso_data.stream.shard_cache import FileCache, Prefetch
 from llaso_data.stream.shared_memory import keep_pages
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadSettings:
     """How samples are read: decoded or as bytes, with what other sound, through which cache; what is made of them.
 
     ``max_bad`` is how many samples may be bad.
@@ -43,10 +43,10 @@ class Reading:
     transform: Callable[[Batch], Any] | None = None
 
 
-class Reader:
+class BatchReader:
     """Reads micro-batches of a plan, in one process. ``new`` gives the memory for a batch's sound."""
 
-    def __init__(self, plan: Plan, reading: Reading, new: Callable[[int], Samples]) -> None:
+    def __init__(self, plan: Planner, reading: ReadSettings, new: Callable[[int], Samples]) -> None:
         keep_pages()
         self._plan = plan
         self._reading = reading
@@ -60,7 +60,7 @@ class Reader:
         if self._prefetch is not None:
             self._prefetch.close()
 
-    def batch(self, step: Step, turn: int, after: Cursor | None) -> Batch:
+    def batch(self, step: Step, turn: int, after: StreamPosition | None) -> Batch:
         """Micro-batch number ``turn`` of a step; ``after`` is passed on in it.
 
         Raises LLaSOError where more than ``max_bad`` samples in turn cannot stand in for a bad one.
@@ -69,11 +69,11 @@ class Reader:
             self._window = step.window.number
             self._prefetch.want(self._plan.shards(step.cursor))
         numbers = step.batches[turn].tolist()
-        samples: list[Sample] = []
-        bad: dict[int, Bad] = {}
+        samples: list[StreamSample] = []
+        bad: dict[int, BadSample] = {}
         for place, (number, found) in enumerate(zip(numbers, self._read(step.window, numbers), strict=True)):
             one = self._augmented(found, step.window, number)
-            if isinstance(one, Bad):
+            if isinstance(one, BadSample):
                 bad[place] = one
                 one = self._instead(step.window, number, one)
             samples.append(one)
@@ -85,7 +85,12 @@ class Reader:
         return replace(batch, replaced=replaced, after=after)
 
     def _made(
-        self, step: Step, turn: int, samples: list[Sample], bad: dict[int, Bad], transform: Callable[[Batch], Any]
+        self,
+        step: Step,
+        turn: int,
+        samples: list[StreamSample],
+        bad: dict[int, BadSample],
+        transform: Callable[[Batch], Any],
     ) -> Batch:
         """What the transform makes of these samples; those of which it makes nothing are replaced, and join ``bad``."""
         try:
@@ -94,33 +99,35 @@ class Reader:
             raise
         except Exception:  # of a user's own function, perhaps: whose sample it was is found out below
             alone = [self._alone(step, turn, sample, transform) for sample in samples]
-            if not any(isinstance(one, Bad) for one in alone):
+            if not any(isinstance(one, BadSample) for one in alone):
                 raise
         numbers = step.batches[turn].tolist()
         for place, one in enumerate(alone):
-            if isinstance(one, Bad):
+            if isinstance(one, BadSample):
                 bad.setdefault(place, one)
                 samples[place] = self._instead(
                     step.window, numbers[place], one, lambda other: self._alone(step, turn, other, transform)
                 )
         return self._collated(step, turn, samples).transformed(transform)
 
-    def _alone(self, step: Step, turn: int, sample: Sample, transform: Callable[[Batch], Any]) -> Sample | Bad:
+    def _alone(
+        self, step: Step, turn: int, sample: StreamSample, transform: Callable[[Batch], Any]
+    ) -> StreamSample | BadSample:
         """The sample, if the transform makes something of a batch of it alone."""
         made = tried(sample, lambda one: transform(self._collated(step, turn, [one], new_samples)))
-        return made if isinstance(made, Bad) else sample
+        return made if isinstance(made, BadSample) else sample
 
     def _collated(
-        self, step: Step, turn: int, samples: Sequence[Sample], new: Callable[[int], Samples] | None = None
+        self, step: Step, turn: int, samples: Sequence[StreamSample], new: Callable[[int], Samples] | None = None
     ) -> Batch:
         if not self._reading.decode:
             return Batch(step.number, turn, tuple(samples))
         return Batch(step.number, turn, **collate(samples, self._plan.pack, new or self._new))
 
-    def _read(self, window: Window, numbers: Sequence[int]) -> list[Sample | Bad]:
+    def _read(self, window: PlanningBlock, numbers: Sequence[int]) -> list[StreamSample | BadSample]:
         """The samples with these numbers in the window, or what is wrong with them."""
         chosen = np.asarray(numbers, np.int64)
-        found: list[Sample | Bad | None] = [None] * len(chosen)
+        found: list[StreamSample | BadSample | None] = [None] * len(chosen)
         of = window.leaf[chosen]
         for leaf in sorted(set(of.tolist())):
             here = np.flatnonzero(of == leaf)
@@ -128,24 +135,26 @@ class Reader:
             source, columns = self._plan.leaves[leaf].name, self._plan.leaves[leaf].columns
             read = samples_of(columns, rows, self._fetch, source)
             for position, one in zip(here.tolist(), read, strict=True):
-                found[position] = decoded(one) if self._reading.decode and isinstance(one, Sample) else one
+                found[position] = decoded(one) if self._reading.decode and isinstance(one, StreamSample) else one
         return [one for one in found if one is not None]
 
-    def _augmented(self, sample: Sample | Bad, window: Window, number: int) -> Sample | Bad:
+    def _augmented(
+        self, sample: StreamSample | BadSample, window: PlanningBlock, number: int
+    ) -> StreamSample | BadSample:
         """The sample with the other sound that place ``number`` of the window has."""
         augment = self._reading.augment
-        if isinstance(sample, Bad) or not self._reading.decode or augment is None:
+        if isinstance(sample, BadSample) or not self._reading.decode or augment is None:
             return sample
         key = key_of("augment", self._plan.digest, window.number, number)
         return tried(sample, lambda one: augment(one, key))
 
     def _instead(
         self,
-        window: Window,
+        window: PlanningBlock,
         number: int,
-        bad: Bad,
-        usable: Callable[[Sample], Sample | Bad] = lambda sample: sample,
-    ) -> Sample:
+        bad: BadSample,
+        usable: Callable[[StreamSample], StreamSample | BadSample] = lambda sample: sample,
+    ) -> StreamSample:
         """The sample that stands in for a bad one: the next cheaper of the window that is usable, else a dearer one.
 
         Raises LLaSOError where there is none among the next ``max_bad`` and one: then the fault lies elsewhere.
@@ -155,8 +164,8 @@ class Reader:
         for other in _neighbours(window, number):
             (found,) = self._read(window, [other])
             found = self._augmented(found, window, number)
-            found = found if isinstance(found, Bad) else usable(found)
-            if not isinstance(found, Bad):
+            found = found if isinstance(found, BadSample) else usable(found)
+            if not isinstance(found, BadSample):
                 return found
             tries, last = tries + 1, found
             if tries > self._reading.max_bad:
@@ -168,7 +177,7 @@ class Reader:
         )
 
 
-def _neighbours(window: Window, number: int) -> Iterator[int]:
+def _neighbours(window: PlanningBlock, number: int) -> Iterator[int]:
     """The other samples of the window: the cheaper ones, dearest first, then the dearer ones."""
     by_cost = np.argsort(window.cost, kind="stable")
     place = int(np.flatnonzero(by_cost == number)[0])

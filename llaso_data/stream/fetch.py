@@ -14,7 +14,7 @@ from llaso_data.io import storage
 from llaso_data.io.storage import StoreError
 from llaso_data.shards.reader import fault, pread
 from llaso_data.shards.tar import ShardError
-from llaso_data.stream.index_columns import NEAR_BYTES, Place
+from llaso_data.stream.index_columns import NEAR_BYTES, SampleLocation
 from llaso_data.stream.shard_cache import FileCache
 
 ATTEMPTS = 6
@@ -25,7 +25,7 @@ Parts = dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadSample:
     """A sample whose bytes are not what the index says, or that cannot be decoded."""
 
     key: str
@@ -43,13 +43,13 @@ class Fetcher:
         self._cache = cache
         self._files: OrderedDict[str, int] = OrderedDict()
 
-    def read(self, wanted: Sequence[tuple[str, Place]], version: str) -> list[Parts | Bad]:
+    def read(self, wanted: Sequence[tuple[str, SampleLocation]], version: str) -> list[Parts | BadSample]:
         """For each (tar, place) of one dataset the parts by name, or why they cannot be used.
 
         ``version`` is the dataset's digest. Raises LLaSOError where a tar is missing, and StoreError where a store
         stays down.
         """
-        found: list[Parts | Bad | None] = [None] * len(wanted)
+        found: list[Parts | BadSample | None] = [None] * len(wanted)
         far = []
         for number, (shard, place) in enumerate(wanted):
             descriptor = self._open(shard, version)
@@ -61,7 +61,7 @@ class Fetcher:
             except OSError as error:
                 raise StoreError(f"{shard}: cannot be read ({storage.reason(error)})") from error
             found[number] = _checked(shard, place, pieces)
-            if isinstance(found[number], Bad) and not storage.is_local(shard):
+            if isinstance(found[number], BadSample) and not storage.is_local(shard):
                 self._forget(shard, version)  # the copy may be what is damaged
                 far.append(number)
         if far:
@@ -135,7 +135,7 @@ class Fetcher:
         return got
 
 
-def _stretches(place: Place) -> list[tuple[int, int]]:
+def _stretches(place: SampleLocation) -> list[tuple[int, int]]:
     """The bytes to ask for: one stretch of neighbours, more where a tar made elsewhere has the parts far apart."""
     found: list[tuple[int, int]] = []
     for start, stop in sorted((offset, offset + size) for _, offset, size, _ in place.parts):
@@ -161,12 +161,12 @@ def _opened(shard: str) -> int:
         raise StoreError(f"{shard}: cannot be opened ({storage.reason(error)})") from error
 
 
-def _checked(shard: str, place: Place, pieces: Sequence[bytes]) -> Parts | Bad:
+def _checked(shard: str, place: SampleLocation, pieces: Sequence[bytes]) -> Parts | BadSample:
     """The parts by name, each compared with its size and its CRC-32."""
     parts: Parts = {}
     for (name, _, size, crc), data in zip(place.parts, pieces, strict=True):
         if (said := fault(data, size, crc)) is not None:
-            return Bad(place.key, shard, f"{name} {said}")
+            return BadSample(place.key, shard, f"{name} {said}")
         parts[name] = data
     return parts
 

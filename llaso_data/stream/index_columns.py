@@ -36,7 +36,7 @@ Filter = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SampleLocation:
     """Where one sample lies: bytes ``start`` to ``stop`` of its tar hold all its parts.
 
     ``parts`` are (name, offset, size, CRC-32), offsets from the start of the tar.
@@ -49,7 +49,7 @@ class Place:
     stop: int
 
 
-class Columns:
+class IndexColumns:
     """The columns of one dataset's index, gathered by row numbers."""
 
     def __init__(self, index: Index, cache: FileCache | None = None) -> None:
@@ -63,7 +63,7 @@ class Columns:
         self.first_rows = np.asarray(index.first_rows, np.int64)
 
     @classmethod
-    def open(cls, uri: str, cache: FileCache | None = None, trusted: bool = False) -> Columns:
+    def open(cls, uri: str, cache: FileCache | None = None, trusted: bool = False) -> IndexColumns:
         """Of a folder of shards; with a cache the index of a store is mapped there, once for all processes of a node.
 
         A copy that is damaged is fetched again. An index that another process has checked is ``trusted``. Raises
@@ -82,7 +82,7 @@ class Columns:
             return cls(open_index(uri, whole=False, copy=cache.copy(index_uri(uri), anew=True)), cache)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Columns.open, (self.index.uri, self._cache, True)  # a worker maps the file itself
+        return IndexColumns.open, (self.index.uri, self._cache, True)  # a worker maps the file itself
 
     def __len__(self) -> int:
         return len(self.index)
@@ -120,9 +120,9 @@ class Columns:
             found[here] = self._part_chunk(chunk).sizes(local)
         return found
 
-    def places(self, rows: Rows) -> list[Place]:
+    def places(self, rows: Rows) -> list[SampleLocation]:
         """Where these rows' samples lie. Raises ShardError where the index says what cannot be."""
-        found: list[Place | None] = [None] * len(rows)
+        found: list[SampleLocation | None] = [None] * len(rows)
         shards = np.searchsorted(self.first_rows, rows, side="right") - 1
         for chunk, here, local in self._by_chunk(rows):
             keys = self._text_chunks("key")[chunk].get(local)
@@ -254,7 +254,7 @@ class _Parts:
         far = (found < alone) | (found > alone + (last - first) * NEAR_BYTES)
         return np.where(far, alone, found)
 
-    def places(self, rows: Rows, keys: Sequence[str | None], shards: Sequence[int]) -> list[Place]:
+    def places(self, rows: Rows, keys: Sequence[str | None], shards: Sequence[int]) -> list[SampleLocation]:
         first, last = self._spans(rows)
         borders = np.cumsum([0, *(last - first)])
         parts = _ranges_of(first, last)
@@ -268,7 +268,7 @@ class _Parts:
             own = tuple(flat[a:b])
             start = min((offset for _, offset, _, _ in own), default=0)
             stop = max((offset + size for _, offset, size, _ in own), default=0)
-            found.append(Place(key or "", shard, own, start, stop))
+            found.append(SampleLocation(key or "", shard, own, start, stop))
         return found
 
     def _spans(self, rows: Rows) -> tuple[Rows, Rows]:

@@ -22,13 +22,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.augment import Augment
 from llaso_data.stream.batch import Batch, Replaced, new_samples
-from llaso_data.stream.batch_reader import Reader, Reading
+from llaso_data.stream.batch_reader import BatchReader, ReadSettings
 from llaso_data.stream.budget import FRAMES_PER_S, Budget
 from llaso_data.stream.mixture import Mixture
-from llaso_data.stream.planner import Plan, turns
+from llaso_data.stream.planner import Planner, rank_schedule
 from llaso_data.stream.shard_cache import FileCache
-from llaso_data.stream.shared_memory import Parcel, Receiver, Sender
-from llaso_data.stream.state import Changes, Position, check_weights, opened, state_of
+from llaso_data.stream.shared_memory import BatchHandle, Receiver, Sender
+from llaso_data.stream.state import Changes, RankPosition, check_weights, opened, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class StreamDataset(IterableDataset[Any]):
 
     def __init__(
         self,
-        plan: Plan,
-        turns: range,
-        position: Position,
+        plan: Planner,
+        rank_schedule: range,
+        position: RankPosition,
         changes: Mapping[int, Mapping[str, float]],
-        reading: Reading,
+        reading: ReadSettings,
         end: int | None = None,
         receiver: Receiver | None = None,
         share: tuple[int, int] = (0, 1),
@@ -61,13 +61,13 @@ class StreamDataset(IterableDataset[Any]):
         self.plan = plan
         self.position = position
         self.changes = dict(changes)
-        self._turns = turns
+        self._turns = rank_schedule
         self._reading = reading
         self._end = end
         self._returned = None if receiver is None else receiver.returned
         self._share = share
 
-    def __iter__(self) -> Iterator[Batch | Parcel | _Failed]:
+    def __iter__(self) -> Iterator[Batch | BatchHandle | _Failed]:
         if self._returned is None:
             yield from self._batches(None)
             return
@@ -87,7 +87,7 @@ class StreamDataset(IterableDataset[Any]):
         number = 0  # of the micro-batch among those of this rank, since the position
         skip = self.position.delivered
         first, ranks = self._share
-        with closing(Reader(self.plan, self._reading, new_samples if sender is None else sender.new)) as reader:
+        with closing(BatchReader(self.plan, self._reading, new_samples if sender is None else sender.new)) as reader:
             for step, after in self.plan.steps(self.position.cursor, self.changes, self._end):
                 if step.number % ranks != first:
                     continue
@@ -143,17 +143,17 @@ class StreamingLoader:
     ) -> None:
         self.rank, self.world_size = placed(rank, world_size)
         self._share = (self.rank, self.world_size) if by_steps else (0, 1)
-        self._turns = range(micro_batches) if by_steps else turns(micro_batches, self.rank, self.world_size)
+        self._turns = range(micro_batches) if by_steps else rank_schedule(micro_batches, self.rank, self.world_size)
         kept = None if cache is None else FileCache(cache, cache_bytes)
         cost = Budget.of(budget, frames_per_s, tokens, 1.0 if augment is None else augment.longest)
-        self.plan = Plan(mixture, cost, seed, micro_batches, window, pack, kept)
+        self.plan = Planner(mixture, cost, seed, micro_batches, window, pack, kept)
         self.replaced: list[Replaced] = []
         self._workers = num_workers
-        self._reading = Reading(decode, augment, kept, max_bad)
+        self._reading = ReadSettings(decode, augment, kept, max_bad)
         self.transform: Callable[[Batch], Any] | None = None
         self._prefetch = prefetch
         self._pin_memory = pin_memory
-        self._position = Position()
+        self._position = RankPosition()
         self._changes: Changes = {}
         self._bad: set[tuple[str, str]] = set()
         self._end = self.plan.end(self._position.cursor)
@@ -231,9 +231,9 @@ class StreamingLoader:
     def _count(self, batch: Batch) -> None:
         """Notes a delivered micro-batch; raises LLaSOError where too many samples were bad."""
         if batch.after is not None:
-            self._position = Position(batch.after)
+            self._position = RankPosition(batch.after)
         else:
-            self._position = Position(self._position.cursor, self._position.delivered + 1)
+            self._position = RankPosition(self._position.cursor, self._position.delivered + 1)
         for one in batch.replaced:
             self.replaced.append(one)
             self._bad.add((one.bad.shard, one.bad.key))
@@ -245,13 +245,13 @@ class StreamingLoader:
             )
 
 
-def _from_workers(batches: DataLoader[Batch | Parcel | _Failed], receiver: Receiver) -> Iterator[Batch]:
+def _from_workers(batches: DataLoader[Batch | BatchHandle | _Failed], receiver: Receiver) -> Iterator[Batch]:
     """What the workers read; raises what they raised, and RuntimeError, as torch does, where one of them ended."""
     try:
         for found in batches:
             if isinstance(found, _Failed):
                 raise found.error
-            yield receiver.open(found) if isinstance(found, Parcel) else found
+            yield receiver.open(found) if isinstance(found, BatchHandle) else found
             del found
     except (ConnectionError, EOFError, FileNotFoundError) as error:  # it cannot hand over its memory any more
         time.sleep(1.0)  # torch soon says which one it was, and how it ended

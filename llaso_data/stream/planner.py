@@ -18,10 +18,10 @@ from llaso_data.records import digest
 from llaso_data.stream import mixture as mixing
 from llaso_data.stream.batching import PLAN_VERSION, Ints, MicroBatches, key_of, packed, padded
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.index_columns import Columns, Filter, Rows
+from llaso_data.stream.index_columns import Filter, IndexColumns, Rows
 from llaso_data.stream.mixture import SHARE, Mixture, Node, Source
 from llaso_data.stream.shard_cache import FileCache
-from llaso_data.stream.source_sampler import Leaf, Survey, surveys
+from llaso_data.stream.source_sampler import SourceSampler, SourceStatistics, source_statistics
 
 STEPS_IN_WINDOW = 32  # at least, where there are samples enough: the last step of a window is seldom full
 
@@ -31,7 +31,7 @@ Phases = tuple[tuple[int, tuple[tuple[str, float], ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class StreamPosition:
     """The next step: ``step`` of all, and ``offset`` steps into window number ``window``."""
 
     step: int = 0
@@ -41,7 +41,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PlanningBlock:
     """Samples that are planned together: leaf and row of each (N,), their costs, and how they are dealt."""
 
     number: int
@@ -59,8 +59,8 @@ class Window:
 class Step:
     """One global step: the samples (numbers within ``window``) of each of its micro-batches."""
 
-    cursor: Cursor
-    window: Window
+    cursor: StreamPosition
+    window: PlanningBlock
     batches: tuple[Ints, ...]
 
     @property
@@ -68,7 +68,7 @@ class Step:
         return self.cursor.step
 
 
-class Plan:
+class Planner:
     """What is streamed, in which order: a pure function of the datasets, the mixture and the settings."""
 
     def __init__(
@@ -90,8 +90,8 @@ class Plan:
         self.pack = pack
         self._shards = window
         self._cache = cache
-        indices: dict[str, Columns] = {}
-        self.leaves: list[Leaf] = []
+        indices: dict[str, IndexColumns] = {}
+        self.leaves: list[SourceSampler] = []
         self._tree = self._grown(mixture, indices)
         self._weights = {name: source.weight for source, name, _ in mixing.walk(mixture.sources)}
         self.size = sum(leaf.size for leaf in self.leaves)
@@ -114,7 +114,7 @@ class Plan:
         }
         self.digest = digest("plan", *(f"{name}={value}" for name, value in self.settings.items()))
 
-    def end(self, cursor: Cursor) -> int | None:
+    def end(self, cursor: StreamPosition) -> int | None:
         """The window that ends the pass in which the cursor stands; None where it is endless.
 
         A pass is the mixture's ``epochs``; at the end of one the next begins.
@@ -124,7 +124,7 @@ class Plan:
         windows = self.mixture.epochs * self.windows_per_epoch
         return (cursor.window // windows + 1) * windows
 
-    def window(self, cursor: Cursor) -> Window:
+    def window(self, cursor: StreamPosition) -> PlanningBlock:
         """The window that the cursor stands in."""
         ranges = self.ranges(cursor)
         pieces = [leaf.rows(start, stop) for leaf, (start, stop) in zip(self.leaves, ranges, strict=True)]
@@ -139,9 +139,9 @@ class Plan:
             dealt = deal(cost, self.budget.limit, key_of("window", self._seed, cursor.window), self.micro_batches)
         except ValueError as error:
             raise LLaSOError(f"{error}: the mixture has {self.size} samples; lower micro_batches") from error
-        return Window(cursor.window, number, np.concatenate(pieces), cost, dealt)
+        return PlanningBlock(cursor.window, number, np.concatenate(pieces), cost, dealt)
 
-    def shards(self, cursor: Cursor, ahead: int = 1, stores: bool = True) -> list[tuple[str, str]]:
+    def shards(self, cursor: StreamPosition, ahead: int = 1, stores: bool = True) -> list[tuple[str, str]]:
         """(URI, dataset's digest) of every shard that the cursor's window and those ``ahead`` of it read.
 
         With ``stores`` only of those that lie on a store.
@@ -157,7 +157,7 @@ class Plan:
                     found |= {(index.shards[shard], index.digest): None for shard in shards.tolist()}
         return [shard for shard in found if not (stores and storage.is_local(shard[0]))]
 
-    def ranges(self, cursor: Cursor) -> list[tuple[int, int]]:
+    def ranges(self, cursor: StreamPosition) -> list[tuple[int, int]]:
         """For each leaf the positions, counted over all epochs, of the window that the cursor stands in."""
         if not self.mixture.weighted:
             epoch, place = divmod(cursor.window, self.windows_per_epoch)
@@ -194,14 +194,14 @@ class Plan:
         return cuts
 
     def steps(
-        self, cursor: Cursor, changes: Mapping[int, Mapping[str, float]], end: int | None = None
-    ) -> Iterator[tuple[Step, Cursor]]:
+        self, cursor: StreamPosition, changes: Mapping[int, Mapping[str, float]], end: int | None = None
+    ) -> Iterator[tuple[Step, StreamPosition]]:
         """Every step from the cursor on, with the cursor after it.
 
         ``changes`` are weights by the step from which they hold, beside the mixture's own. ``end`` is the window to
         stop before; default: that of the cursor's pass.
         """
-        planned: Window | None = None
+        planned: PlanningBlock | None = None
         due = self.due(changes)
         end = self.end(cursor) if end is None else end
         while True:
@@ -220,8 +220,8 @@ class Plan:
             after = replace(cursor, step=cursor.step + 1, offset=cursor.offset + 1)
             if after.offset == planned.steps:
                 after = replace(after, window=cursor.window + 1, offset=0)
-            turns = planned.dealt.turns[cursor.offset].tolist()
-            yield Step(cursor, planned, tuple(planned.dealt.samples(turn) for turn in turns)), after
+            rank_schedule = planned.dealt.turns[cursor.offset].tolist()
+            yield Step(cursor, planned, tuple(planned.dealt.samples(turn) for turn in rank_schedule)), after
             cursor = after
 
     def due(self, changes: Mapping[int, Mapping[str, float]]) -> list[tuple[int, dict[str, float]]]:
@@ -237,7 +237,7 @@ class Plan:
             if (wrong := mixing.unchangeable(self._weights, name)) is not None:
                 raise LLaSOError(f"{name}: {wrong}")
 
-    def _grown(self, mixture: Mixture, indices: dict[str, Columns]) -> Node:
+    def _grown(self, mixture: Mixture, indices: dict[str, IndexColumns]) -> Node:
         found = {name: source for source, name, _ in mixing.walk(mixture.sources)}
 
         def grow(source: Source, name: str) -> Node:
@@ -246,9 +246,9 @@ class Plan:
                 return Node(name, source.weight, sum(child.size for child in children), children)
             uri = storage.absolute(source.path)
             if uri not in indices:
-                indices[uri] = Columns.open(uri, self._cache)
+                indices[uri] = IndexColumns.open(uri, self._cache)
             columns, wanted, by = indices[uri], dict(source.filter), mixture.balance
-            seen = surveys(columns, wanted, self.budget, by)
+            seen = source_statistics(columns, wanted, self.budget, by)
             if by is None:
                 return self._leaf(name, source.weight, columns, wanted, seen[None])
             children = tuple(
@@ -260,9 +260,11 @@ class Plan:
         children = tuple(grow(found[source.label], source.label) for source in mixture.sources)
         return Node("", None, sum(child.size for child in children), children)
 
-    def _leaf(self, name: str, weight: float | None, columns: Columns, wanted: Filter, seen: Survey) -> Node:
+    def _leaf(
+        self, name: str, weight: float | None, columns: IndexColumns, wanted: Filter, seen: SourceStatistics
+    ) -> Node:
         key = key_of("leaf", self._seed, len(self.leaves))
-        self.leaves.append(Leaf(name, columns, wanted, seen, key, self._shards))
+        self.leaves.append(SourceSampler(name, columns, wanted, seen, key, self._shards))
         return Node(name, weight, seen.size)
 
     def _check_costs(self) -> None:
@@ -282,7 +284,7 @@ class Plan:
         return max(1, round(max(self._shards * self.size / shards, steps)))
 
 
-def turns(micro_batches: int, rank: int, world_size: int) -> range:
+def rank_schedule(micro_batches: int, rank: int, world_size: int) -> range:
     """The micro-batches of a step that are a rank's; raises LLaSOError where the ranks' would not be equally many."""
     if micro_batches % world_size:
         raise LLaSOError(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llaso_data.stream.batch import Batch, Sample, Samples, new_samples, with_parts
+from llaso_data.stream.batch import Batch, Samples, StreamSample, new_samples, with_parts
 
 _LEAST_BYTES = 1 << 20
 _ROOM = 1.25  # of a new block to what it is made for: the next batch may be a little larger
@@ -25,7 +25,7 @@ _SPARE = 4  # blocks that a worker keeps beside those in use
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class BatchHandle:
     """A batch without its sound, or without its samples' parts, which lie in a block. ``memory``: where it is new."""
 
     worker: int
@@ -57,7 +57,7 @@ class Sender:
         self._current = self._take(4 * count)
         return self._blocks[self._current][: 4 * count].numpy().view(np.float32)
 
-    def parcel(self, batch: Batch) -> Parcel | Batch:
+    def parcel(self, batch: Batch) -> BatchHandle | Batch:
         """The batch as it goes to the loader; its sound, if it has some, lies in what :meth:`new` gave."""
         block, self._current = self._current, None
         shape: tuple[int, ...] = ()
@@ -78,7 +78,7 @@ class Sender:
         memory = None if block in self._known else self._blocks[block]
         self._known.add(block)
         dropped, self._dropped = tuple(self._dropped), []
-        return Parcel(self._worker, block, memory, dropped, bare, shape, sizes)
+        return BatchHandle(self._worker, block, memory, dropped, bare, shape, sizes)
 
     def _take(self, size: int) -> int:
         """The smallest free block that is large enough, or a new one."""
@@ -108,7 +108,7 @@ class Receiver:
         self._blocks: dict[tuple[int, int], torch.Tensor] = {}
         self._unused: deque[tuple[int, int]] = deque()  # filled by finalizers, which must not wait for a lock
 
-    def open(self, parcel: Parcel) -> Batch:
+    def open(self, parcel: BatchHandle) -> Batch:
         """The batch. Its sound stays in the block for as long as any tensor of it lives."""
         for block in parcel.dropped:
             del self._blocks[parcel.worker, block]
@@ -120,7 +120,7 @@ class Receiver:
             batch = replace(batch, samples=_with_bytes(batch.samples, parcel.sizes, memory.numpy()))
             self._unused.append(key)
         else:
-            lease = _Lease(memory, parcel.shape)
+            lease = _MemoryLease(memory, parcel.shape)
             weakref.finalize(lease, self._unused.append, key).atexit = False
             batch = replace(batch, audio=torch.from_numpy(np.asarray(lease)))
             del lease
@@ -134,7 +134,7 @@ class Receiver:
             self.returned[worker].put(block)
 
 
-class _Lease:
+class _MemoryLease:
     """What an array of float32 in a block keeps alive; its end says that the block is free."""
 
     def __init__(self, memory: torch.Tensor, shape: tuple[int, ...]) -> None:
@@ -148,8 +148,8 @@ class _Lease:
 
 
 def _with_bytes(
-    samples: Sequence[Sample], sizes: Sequence[dict[str, int]], memory: npt.NDArray[np.uint8]
-) -> tuple[Sample, ...]:
+    samples: Sequence[StreamSample], sizes: Sequence[dict[str, int]], memory: npt.NDArray[np.uint8]
+) -> tuple[StreamSample, ...]:
     at, found = 0, []
     for sample, own in zip(samples, sizes, strict=True):
         parts = {}

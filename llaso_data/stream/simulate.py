@@ -14,7 +14,7 @@ from llaso_data.shards.reader import locate, read_manifest
 from llaso_data.stream.batching import Ints
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.mixture import Mixture
-from llaso_data.stream.planner import Cursor, Plan, Window, turns
+from llaso_data.stream.planner import Planner, PlanningBlock, StreamPosition, rank_schedule
 
 BY = "llaso-data plan"
 """What the picture names as its maker."""
@@ -60,12 +60,12 @@ class Simulation:
         return {name: value for name, value in asdict(self).items() if not name.startswith("batch_")}
 
 
-def simulate(plan: Plan, world_size: int, cache_bytes: int | None = None) -> Simulation:
+def simulate(plan: Planner, world_size: int, cache_bytes: int | None = None) -> Simulation:
     """Plans a whole epoch. ``cache_bytes`` is a node's cache of whole shards; without it ranges are read.
 
     Raises LLaSOError where the world size does not divide the micro-batches of a step.
     """
-    turns(plan.micro_batches, 0, world_size)
+    rank_schedule(plan.micro_batches, 0, world_size)
     found = Simulation(
         windows=plan.windows_per_epoch,
         micro_batches=plan.micro_batches,
@@ -79,7 +79,7 @@ def simulate(plan: Plan, world_size: int, cache_bytes: int | None = None) -> Sim
     sources = np.zeros(len(plan.leaves), np.int64)
     read_bytes = 0
     for number in range(found.windows):
-        window = plan.window(Cursor(window=number))
+        window = plan.window(StreamPosition(window=number))
         sizes, largest = _batches(window)
         area += int((sizes * largest).sum())
         cost += int(window.cost.sum())
@@ -127,7 +127,7 @@ def of(
     """The simulation of a YAML file's mixture, or of a folder of shards."""
     yaml = mixture.endswith((".yaml", ".yml"))
     chosen = Mixture.from_yaml(mixture, overrides) if yaml else Mixture.of(mixture)
-    plan = Plan(chosen, Budget.of(budget), seed, micro_batches or world_size, window, pack)
+    plan = Planner(chosen, Budget.of(budget), seed, micro_batches or world_size, window, pack)
     return simulate(plan, world_size, None if cache_gb is None else round(cache_gb * 1e9))
 
 
@@ -169,13 +169,13 @@ def draw(found: Simulation, path: str) -> None:
     pictures.save(figure, path, BY, dpi=110)
 
 
-def _batches(window: Window) -> tuple[Ints, Ints]:
+def _batches(window: PlanningBlock) -> tuple[Ints, Ints]:
     """Members and largest cost of each micro-batch."""
     borders = window.dealt.borders
     return np.diff(borders), np.maximum.reduceat(window.cost[window.dealt.order], borders[:-1])
 
 
-def _shards(plan: Plan, window: Window) -> Ints:
+def _shards(plan: Planner, window: PlanningBlock) -> Ints:
     """For each sample of a window a number that its shard alone has."""
     found = np.zeros(len(window.row), np.int64)
     first = 0
@@ -196,19 +196,19 @@ def _distinct(shards: Ints) -> list[float]:
     return distinct
 
 
-def _bytes(plan: Plan, window: Window) -> int:
+def _bytes(plan: Planner, window: PlanningBlock) -> int:
     return sum(
         int(leaf.columns.sizes(window.row[window.leaf == number]).sum()) for number, leaf in enumerate(plan.leaves)
     )
 
 
-def _count_tasks(plan: Plan, window: Window, counts: dict[str, int]) -> None:
+def _count_tasks(plan: Planner, window: PlanningBlock, counts: dict[str, int]) -> None:
     for number, leaf in enumerate(plan.leaves):
         for task in leaf.columns.texts("task", window.row[window.leaf == number]):
             counts[task or "unknown"] = counts.get(task or "unknown", 0) + 1
 
 
-def _cached(plan: Plan, cache_bytes: int) -> tuple[int, float]:
+def _cached(plan: Planner, cache_bytes: int) -> tuple[int, float]:
     """(bytes that a node brings, share of its windows' shards that are there already) with a cache of that size."""
     sizes: dict[str, int] = {}
     for uri in {leaf.columns.index.uri for leaf in plan.leaves}:
@@ -217,7 +217,7 @@ def _cached(plan: Plan, cache_bytes: int) -> tuple[int, float]:
     kept: OrderedDict[str, int] = OrderedDict()
     total = brought = hits = asked = 0
     for number in range(plan.windows_per_epoch):
-        for uri, _ in plan.shards(Cursor(window=number), ahead=0, stores=False):
+        for uri, _ in plan.shards(StreamPosition(window=number), ahead=0, stores=False):
             asked += 1
             if uri in kept:
                 hits += 1

@@ -10,13 +10,13 @@ import numpy as np
 from llaso_data.io.prng import shuffled
 from llaso_data.stream.batching import Ints, key_of
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.index_columns import Columns, Filter, Rows
+from llaso_data.stream.index_columns import Filter, IndexColumns, Rows
 
 SURVEY_ROWS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class SourceStatistics:
     """What one pass over the index says of a leaf: samples by shard, their cost, and the row that costs most."""
 
     counts: Ints
@@ -29,7 +29,9 @@ class Survey:
         return int(self.counts.sum())
 
 
-def surveys(columns: Columns, wanted: Filter, budget: Budget, by: str | None = None) -> dict[str | None, Survey]:
+def source_statistics(
+    columns: IndexColumns, wanted: Filter, budget: Budget, by: str | None = None
+) -> dict[str | None, SourceStatistics]:
     """Looks at every row that a filter takes, a quarter of a million at a time: one survey for each value of ``by``.
 
     Without ``by`` there is one, under None.
@@ -55,7 +57,7 @@ def surveys(columns: Columns, wanted: Filter, budget: Budget, by: str | None = N
             at = int(own.argmax())
             if own[at] > largest[number]:
                 largest[number], largest_row[number] = int(own[at]), start + int(rows[at])
-    found = map(Survey, counts, cost, largest, largest_row)
+    found = map(SourceStatistics, counts, cost, largest, largest_row)
     return dict(zip(values, found, strict=True))
 
 
@@ -65,14 +67,16 @@ def _by_shard(borders: Ints, start: int, rows: Ints) -> Ints:
     return found
 
 
-class Leaf:
+class SourceSampler:
     """The order of one leaf's samples.
 
     An epoch takes the shards in a random order, ``window`` of them at a time, and the samples of these in a random
     order. Position ``p`` is sample ``p % size`` of epoch ``p // size``.
     """
 
-    def __init__(self, name: str, columns: Columns, wanted: Filter, found: Survey, key: int, window: int) -> None:
+    def __init__(
+        self, name: str, columns: IndexColumns, wanted: Filter, found: SourceStatistics, key: int, window: int
+    ) -> None:
         self.name = name
         self.columns = columns
         self.found = found

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums
-from llaso_data.stream.planner import Cursor, Plan, frozen
+from llaso_data.stream.planner import Planner, StreamPosition, frozen
 
 STATE_VERSION = 2
 _READ = (1, 2)  # 1 had the bad samples that one of the ranks met, too
@@ -19,14 +19,14 @@ Changes = dict[int, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class RankPosition:
     """Where a rank stands: the next step, and how many of its micro-batches of it are delivered."""
 
-    cursor: Cursor = field(default_factory=Cursor)
+    cursor: StreamPosition = field(default_factory=StreamPosition)
     delivered: int = 0
 
 
-def state_of(plan: Plan, position: Position, changes: Changes, world_size: int) -> dict[str, Any]:
+def state_of(plan: Planner, position: RankPosition, changes: Changes, world_size: int) -> dict[str, Any]:
     """The state of a stream: numbers and text only, as JSON has them."""
     cursor = position.cursor
     state = {
@@ -43,7 +43,7 @@ def state_of(plan: Plan, position: Position, changes: Changes, world_size: int) 
     return checksums.sealed(state)
 
 
-def opened(state: Mapping[str, Any], plan: Plan, world_size: int) -> tuple[Position, Changes]:
+def opened(state: Mapping[str, Any], plan: Planner, world_size: int) -> tuple[RankPosition, Changes]:
     """The position and the changes of weights that a state holds, for one of ``world_size`` ranks.
 
     Every value is compared with the plan. Raises LLaSOError where it is no state, or one of another stream.
@@ -66,16 +66,16 @@ def opened(state: Mapping[str, Any], plan: Plan, world_size: int) -> tuple[Posit
             "between two steps"
         )
     changes = _changes(state.get("changes"), plan)
-    cursor = Cursor(step, window, offset, _phases(state.get("phases"), step, window, plan, changes))
+    cursor = StreamPosition(step, window, offset, _phases(state.get("phases"), step, window, plan, changes))
     if not window + offset <= step <= (window + 1) * plan.most_steps:
         raise _none(f"step {step} cannot lie {offset} steps into window {window}")
     if offset and offset >= (steps := plan.window(cursor).steps):
         raise _none(f"offset is {offset}, and window {window} has {steps} steps")
     checksums.opened(state, "the stream's state", "; go on from another one")  # what can be, and was not saved
-    return Position(cursor, delivered), changes
+    return RankPosition(cursor, delivered), changes
 
 
-def check_weights(weights: Any, plan: Plan) -> dict[str, float]:
+def check_weights(weights: Any, plan: Planner) -> dict[str, float]:
     """Weights of sources that the plan has; raises LLaSOError where one cannot be."""
     if not isinstance(weights, Mapping):
         raise LLaSOError(f"weights are numbers by the names of sources, not {weights!r}")
@@ -86,7 +86,7 @@ def check_weights(weights: Any, plan: Plan) -> dict[str, float]:
     return dict(weights)
 
 
-def _check_plan(stated: Any, plan: Plan) -> None:
+def _check_plan(stated: Any, plan: Planner) -> None:
     if not isinstance(stated, Mapping):
         raise _none("it has no plan")
     names = [*plan.settings, *sorted(set(stated) - set(plan.settings))]
@@ -95,7 +95,7 @@ def _check_plan(stated: Any, plan: Plan) -> None:
         raise LLaSOError(f"the state is of another stream: {', '.join(map(str, other))} differ")
 
 
-def _changes(stated: Any, plan: Plan) -> Changes:
+def _changes(stated: Any, plan: Planner) -> Changes:
     if not isinstance(stated, Mapping):
         raise _none("it has no changes of weights")
     for step in stated:
@@ -105,7 +105,7 @@ def _changes(stated: Any, plan: Plan) -> Changes:
 
 
 def _phases(
-    stated: Any, step: int, window: int, plan: Plan, changes: Changes
+    stated: Any, step: int, window: int, plan: Planner, changes: Changes
 ) -> tuple[tuple[int, tuple[tuple[str, float], ...]], ...]:
     """The changes of weights that were made before the step, each with the first window that it holds for."""
     if not isinstance(stated, list | tuple) or not all(_whole(first) for first in stated):

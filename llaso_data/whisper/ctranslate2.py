@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.whisper.engine import MAX_NEW_TOKENS, Decoded, Statistics
-from llaso_data.whisper.tokenizer import Vocabulary
+from llaso_data.whisper.tokenizer import WhisperTokenizer
 from llaso_data.whisper.torch import Features
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class CTranslate2Engine:
         self,
         folder: str,
         source: str,
-        vocabulary: Vocabulary,
+        vocabulary: WhisperTokenizer,
         statistics: Statistics,
         *,
         device: str,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from llaso_data.recipe import Asr, Run
-    from llaso_data.whisper.tokenizer import Vocabulary
+    from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 
 _COUNTING = threading.Lock()
@@ -56,7 +56,7 @@ class Decoded:
 class Engine(Protocol):
     """One loaded Whisper. ``states`` are (windows, 1500, width) on the engine's torch device."""
 
-    vocabulary: Vocabulary
+    vocabulary: WhisperTokenizer
     statistics: Statistics
 
     def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor: ...

@@ -12,7 +12,7 @@ from llaso_data.io.hub import checkpoint, loading, pretrained, weights_digest
 from llaso_data.recipe import Asr, Run
 from llaso_data.whisper.engine import Engine, Statistics, compute_type, device
 from llaso_data.whisper.teacher_forcing import Decoder
-from llaso_data.whisper.tokenizer import Vocabulary
+from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 CONVERSION = 1  # raised when the way of converting changes
 
@@ -23,7 +23,7 @@ class Whisper:
 
     engine: Engine
     decoder: Decoder
-    vocabulary: Vocabulary
+    vocabulary: WhisperTokenizer
     statistics: Statistics
     device: str = "cpu"
     threads: int = 1  # that may call it at once
@@ -49,7 +49,7 @@ def load(asr: Asr, run: Run) -> Whisper:
     torch.set_num_threads(run.threads)  # of what comes after listening, which has its own
     folder = resolve(asr.model, asr.revision)
     with loading("asr.model", asr.model):
-        vocabulary = Vocabulary.load(folder)
+        vocabulary = WhisperTokenizer.load(folder)
     vocabulary = replace(vocabulary, relatives=vocabulary.relatives_of(asr.whisper_language))
     precise = on == "cpu" or asr.compute_type == "float32"
     options: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "eager"}

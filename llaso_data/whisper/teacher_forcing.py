@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.engine import Statistics
-from llaso_data.whisper.tokenizer import MAX_POSITIONS, Vocabulary
+from llaso_data.whisper.tokenizer import MAX_POSITIONS, WhisperTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ _KEPT_BYTES = 2 << 30  # keys and values of one batch of windows; what needs mor
 
 
 @dataclass(frozen=True, slots=True)
-class Forced:
+class ForcedScores:
     """One sequence: ``logprobs[i]`` of the i-th target, which row ``i`` of ``attention_HTS`` predicts."""
 
     logprobs: NDArray[np.float32]  # (targets,), or (0,) where only the attention was asked for
@@ -49,7 +49,7 @@ class Forced:
     heads: tuple[int, ...] = ()  # which they are, counted through the layers
 
 
-def borders(lengths: Sequence[int], besides: int) -> list[int]:
+def batch_boundaries(lengths: Sequence[int], besides: int) -> list[int]:
     """Where to cut sequences, ``lengths`` ascending, into passes: with the fewest positions, padding included.
 
     A pass counts ``besides`` positions more and holds at most :data:`BATCH` sequences. The last bits of a score depend
@@ -70,7 +70,7 @@ def borders(lengths: Sequence[int], besides: int) -> list[int]:
 class Decoder:
     """The decoder of one Whisper checkpoint in torch."""
 
-    def __init__(self, model: Any, vocabulary: Vocabulary, statistics: Statistics) -> None:
+    def __init__(self, model: Any, vocabulary: WhisperTokenizer, statistics: Statistics) -> None:
         self.vocabulary = vocabulary
         self.statistics = statistics
         self._decoder = model.model.decoder
@@ -120,7 +120,7 @@ class Decoder:
         heads: int = 0,
         reading: bool = False,
         scored: bool = True,
-    ) -> list[Forced]:
+    ) -> list[ForcedScores]:
         """Score ``targets[i]`` after ``prompts[i]`` over ``states[i]``.
 
         With ``heads`` > 0 the cross-attention of that many heads of largest norm comes with it; with ``reading`` that
@@ -131,8 +131,8 @@ class Decoder:
         lengths = [len(p) + len(t) - 1 for p, t in zip(prompts, targets, strict=True)]  # the last target is not read
         order = sorted(range(len(targets)), key=lambda i: (lengths[i], states[i].frames, i))
         besides = _PASS_CPU if self._device.type == "cpu" else _PASS_GPU
-        results: dict[int, Forced] = {}
-        for first, last in pairwise(borders([lengths[i] for i in order], besides)):
+        results: dict[int, ForcedScores] = {}
+        for first, last in pairwise(batch_boundaries([lengths[i] for i in order], besides)):
             chosen = order[first:last]
             batch = self._force_batch(
                 [prompts[i] for i in chosen],
@@ -153,7 +153,7 @@ class Decoder:
         heads: int,
         reading: bool,
         scored: bool,
-    ) -> list[Forced]:
+    ) -> list[ForcedScores]:
         import torch
 
         # The last target is predicted and never read, so it takes no position.
@@ -171,13 +171,14 @@ class Decoder:
         )
         if not scored:
             nothing = np.zeros(0, dtype=np.float32)
-            return [Forced(nothing, nothing, *each) for each in kept]
+            return [ForcedScores(nothing, nothing, *each) for each in kept]
         logprobs, end_logprobs = self._logprobs(
             torch.cat([hidden[i, span] for i, span in enumerate(spans)]), [t for target in targets for t in target]
         )
         ends = np.cumsum([0, *map(len, targets)])
         return [
-            Forced(logprobs[a:b], end_logprobs[a:b], *each) for (a, b), each in zip(pairwise(ends), kept, strict=True)
+            ForcedScores(logprobs[a:b], end_logprobs[a:b], *each)
+            for (a, b), each in zip(pairwise(ends), kept, strict=True)
         ]
 
     def _logprobs(

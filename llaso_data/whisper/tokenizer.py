@@ -15,7 +15,7 @@ NONE = "none"  # said of a language for which no other's token shall stand
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class WhisperTokenizer:
     """The tokenizer of one Whisper checkpoint; an English-only one has no language tokens."""
 
     tokenizer: Any
@@ -25,7 +25,7 @@ class Vocabulary:
     _characters: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, folder: str) -> Vocabulary:
+    def load(cls, folder: str) -> WhisperTokenizer:
         from transformers import GenerationConfig, WhisperTokenizerFast
 
         tokenizer = WhisperTokenizerFast.from_pretrained(folder)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.whisper.engine import MAX_NEW_TOKENS, Decoded, Statistics
-from llaso_data.whisper.tokenizer import Vocabulary
+from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,9 @@ class Features:
 class TorchEngine:
     """Encoding and greedy or beam decoding through transformers."""
 
-    def __init__(self, model: Any, folder: str, vocabulary: Vocabulary, statistics: Statistics, beam_size: int) -> None:
+    def __init__(
+        self, model: Any, folder: str, vocabulary: WhisperTokenizer, statistics: Statistics, beam_size: int
+    ) -> None:
         self.vocabulary = vocabulary
         self.statistics = statistics
         self._model = model

@@ -19,7 +19,7 @@ from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction, Sources
 from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.llm_judge.judges import Recorded
-from llaso_model.evaluate.llm_judge.scoring import Judge, Question, judged, prompts_digest
+from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, LLMJudge, judged, prompts_digest
 from llaso_model.evaluate.metrics.text_generation import signatures
 from llaso_model.evaluate.rows import Row, score_rows
 from llaso_model.evaluate.statistics import intervals, summary
@@ -39,7 +39,7 @@ def score(
     tasks_path: str | None = None,
     seed: int = 0,
     workers: int | None = None,
-    judge: Judge | None = None,
+    judge: LLMJudge | None = None,
     votes: int = 1,
     say: Say = lambda line: None,
     skipped: Sequence[str] = (),
@@ -91,12 +91,12 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[Question]]:
+def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
     """The open answers that are to be judged, by system and set."""
-    found: dict[tuple[str, str], list[Question]] = {}
+    found: dict[tuple[str, str], list[JudgeQuestion]] = {}
     for one in read.predictions:
         if declared.sets[one.set].kind == "open" and one.expected != "refusal":
-            question = Question(one.id, one.prompt, one.reference, one.answer)
+            question = JudgeQuestion(one.id, one.prompt, one.reference, one.answer)
             found.setdefault((one.system, one.set), []).append(question)
     return found
 

@@ -26,7 +26,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, checksums, outputs
 from llaso_data.io.checksums import DamagedError
 from llaso_model.train.build import trained
-from llaso_model.train.distributed import Place
+from llaso_model.train.distributed import RankContext
 
 CHECKPOINTS_FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d{8})")
@@ -37,7 +37,7 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainProgress:
     """How far a run has come: after ``step`` steps, with the stream's state.
 
     ``value`` is what validation said there, in checkpoints of earlier versions, which validated before they saved.
@@ -51,7 +51,7 @@ class Progress:
     bad: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, said: Any) -> Progress:
+    def of(cls, said: Any) -> TrainProgress:
         """Of what was saved; raises ValueError or TypeError where it is no progress."""
         if not isinstance(said, dict):
             raise TypeError("it is no object")
@@ -68,7 +68,7 @@ class Progress:
 class Checkpoints:
     """The checkpoints in a folder that all ranks see. The last ``keep`` and the best one stay."""
 
-    def __init__(self, folder: Path, place: Place, keep: int) -> None:
+    def __init__(self, folder: Path, place: RankContext, keep: int) -> None:
         self.folder = folder
         self._place = place
         self._keep = keep
@@ -94,7 +94,7 @@ class Checkpoints:
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(one[1]) for one in found if one)
 
-    def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainProgress) -> None:
         """Copies the state and writes it in the background; waits for the one before."""
         self.finish()
         final = self._path(progress.step)
@@ -143,7 +143,7 @@ class Checkpoints:
         atomic.publish(part, final)
         self._forget()
 
-    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainProgress) -> None:
         """The state of that progress into module and optimizer, for any number of ranks; nothing for a fresh start.
 
         Raises LLaSOError where it is of another model.
@@ -165,7 +165,7 @@ class Checkpoints:
             options=StateDictOptions(ignore_frozen_params=True, strict=False),
         )
 
-    def last(self) -> Progress:
+    def last(self) -> TrainProgress:
         """How far the run has come by the last checkpoint that is not damaged, for all ranks alike.
 
         Damaged ones after it are set aside, which is said. Raises DamagedError where there is no other.
@@ -181,13 +181,13 @@ class Checkpoints:
                 f"{self.folder}: no checkpoint can be used: {'; '.join(wrong.values())}. Put back a copy, or remove "
                 "the folder to begin anew"
             )
-        return Progress()
+        return TrainProgress()
 
-    def progress(self, step: int) -> Progress:
+    def progress(self, step: int) -> TrainProgress:
         """Raises DamagedError."""
         path = str(self._path(step) / _PROGRESS)
         try:
-            found = Progress.of(checksums.read_json(path))
+            found = TrainProgress.of(checksums.read_json(path))
         except (ValueError, TypeError) as error:
             raise DamagedError(f"{path} is damaged ({error})") from error
         if found.step != step:

@@ -12,7 +12,7 @@ import torch
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
-from llaso_data.stream.batch import Batch, Replaced, Sample, Samples
+from llaso_data.stream.batch import Batch, Replaced, Samples, StreamSample
 from llaso_data.text import normalize
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, MEL_HOP, LLaSOConfig, audio_tokens, states_of
 from llaso_model.conversations import audios_of, conversation, records_of, text_of
@@ -21,7 +21,7 @@ from llaso_model.processing import LLaSOProcessor, Message
 
 
 @dataclass(frozen=True, slots=True)
-class Spans:
+class SpanTargets:
     """Stretches of speech and what is said in them: S spans over the speech embeddings of a micro-batch.
 
     Embedding ``place[i]`` counts with ``share[i]`` for span ``span[i]``; a span's shares add up to 1. ``texts`` (S,).
@@ -33,7 +33,7 @@ class Spans:
     share: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @classmethod
-    def of(cls, rows: list[tuple[str, int, np.ndarray[Any, Any]]]) -> Spans:
+    def of(cls, rows: list[tuple[str, int, np.ndarray[Any, Any]]]) -> SpanTargets:
         """From (text, first place, weight of each place from there on)."""
         if not rows:
             return cls()
@@ -46,7 +46,7 @@ class Spans:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class ReconstructionTargets:
     """Texts whose sound is to be rebuilt: R clips of one window each that have word times.
 
     ``ids`` (R, T), padded on the right; ``slots`` and ``frames`` (R, S) as the speech decoder takes them, covering all
@@ -59,7 +59,7 @@ class Readings:
     windows: torch.Tensor
 
     @classmethod
-    def of(cls, rows: list[tuple[int, list[list[int]], list[int]]]) -> Readings:
+    def of(cls, rows: list[tuple[int, list[list[int]], list[int]]]) -> ReconstructionTargets:
         """From (window, tokens of each word, frames of each slot), at least one."""
         return cls(
             ids=_padded([[one for word in words for one in word] for _, words, _ in rows], 0),
@@ -68,8 +68,8 @@ class Readings:
             windows=torch.tensor([window for window, _, _ in rows]),
         )
 
-    def to(self, device: torch.device) -> Readings:
-        return Readings(*(getattr(self, name).to(device) for name in self.__slots__))
+    def to(self, device: torch.device) -> ReconstructionTargets:
+        return ReconstructionTargets(*(getattr(self, name).to(device) for name in self.__slots__))
 
 
 def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
@@ -80,7 +80,7 @@ def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainBatch:
     """What one micro-batch's forward needs. ``inputs`` are the model's; ``tasks`` and ``keys`` are of its B samples.
 
     ``rows`` (B, T) or (1, T) says which sample a position belongs to. ``words`` and ``utterances`` lie over the
@@ -93,13 +93,13 @@ class Example:
     tasks: tuple[str, ...]
     inputs: Mapping[str, torch.Tensor]
     rows: torch.Tensor
-    words: Spans
-    utterances: Spans
-    readings: Readings | None
+    words: SpanTargets
+    utterances: SpanTargets
+    readings: ReconstructionTargets | None
     audio_s: float
     replaced: tuple[Replaced, ...] = ()  # samples of the micro-batch that could not be used
 
-    def to(self, device: torch.device) -> Example:
+    def to(self, device: torch.device) -> TrainBatch:
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         readings = None if self.readings is None else self.readings.to(device)
         return replace(self, inputs=moved, rows=self.rows.to(device), readings=readings)
@@ -111,7 +111,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class Collator:
     """Makes examples of decoded micro-batches, in the stream's workers: features, tokens, labels and spans.
 
     ``pack`` lays a micro-batch's texts end to end; with ``read`` it has what the reconstruction objective needs, with
@@ -126,7 +126,7 @@ class Maker:
     contrast: bool = True
     answers: bool = True
 
-    def __call__(self, batch: Batch) -> Example:
+    def __call__(self, batch: Batch) -> TrainBatch:
         words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         readings: list[tuple[int, list[list[int]], list[int]]] = []
@@ -154,16 +154,16 @@ class Maker:
         rows = torch.arange(len(batch))[:, None].expand_as(inputs["input_ids"])
         if self.pack:
             inputs, rows = packed(inputs, rows)
-        return Example(
+        return TrainBatch(
             step=batch.step,
             micro_batch=batch.micro_batch,
             keys=tuple(batch.ids),
             tasks=tuple(sample.task or "none" for sample in batch.samples),
             inputs=inputs,
             rows=rows,
-            words=Spans.of(words),
-            utterances=Spans.of(utterances),
-            readings=Readings.of(readings) if readings else None,
+            words=SpanTargets.of(words),
+            utterances=SpanTargets.of(utterances),
+            readings=ReconstructionTargets.of(readings) if readings else None,
             audio_s=samples / SAMPLE_RATE_HZ,
         )
 
@@ -204,7 +204,7 @@ def _described(batch: Batch) -> Iterator[tuple[Mapping[str, Any], Samples]]:
         yield from ((records.get(part, {}), sounds[part]) for part in audios_of(sample.content))
 
 
-def _parted(batch: Batch) -> Iterator[tuple[Sample, dict[str, Samples]]]:
+def _parted(batch: Batch) -> Iterator[tuple[StreamSample, dict[str, Samples]]]:
     """Each sample with its sounds by the names of their parts."""
     found: list[list[Samples]] = [[] for _ in batch.samples]
     of = [] if batch.audio_of is None else batch.audio_of.tolist()

@@ -117,7 +117,7 @@ def fit(
 ) -> None:
     """Find the largest budget of a micro-batch that fits in memory, by trying."""
     from llaso_model.train.config import load
-    from llaso_model.train.find_batch_size import fit as tries
+    from llaso_model.train.find_batch_size import find_batch_size as tries
     from llaso_model.train.find_batch_size import with_room
 
     options = {"data.sources": [{"path": one} for one in data] or None, **_start(pretrained_model)}

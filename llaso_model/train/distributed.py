@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankContext:
     """Where this process stands. ``sharded``: FSDP2 spreads the parameters, else each rank has all of them."""
 
     rank: int
@@ -60,14 +60,14 @@ class Place:
 
 
 @contextmanager
-def started(parallel: str) -> Iterator[Place]:
+def started(parallel: str) -> Iterator[RankContext]:
     """The process group of what torchrun or Ray Train started, else of this process alone."""
     rank, world_size = placed(None, None)
     device = own_device()
     one_machine = world_size == int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     with environment(torch_on_loopback() if one_machine else {}), _group(device, world_size):
         sharded = parallel == "fsdp" or (parallel == "auto" and device.type == "cuda" and world_size > 1)
-        yield Place(rank, world_size, device, sharded, *(dist.new_group(backend="gloo") for _ in range(2)))
+        yield RankContext(rank, world_size, device, sharded, *(dist.new_group(backend="gloo") for _ in range(2)))
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def _group(device: torch.device, world_size: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def spread(module: Any, place: Place, blocks: Sequence[nn.Module], compute: torch.dtype) -> None:
+def spread(module: Any, place: RankContext, blocks: Sequence[nn.Module], compute: torch.dtype) -> None:
     """FSDP2 over all ranks: each block's parameters are gathered when it is used. In place."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -102,7 +102,7 @@ def spread(module: Any, place: Place, blocks: Sequence[nn.Module], compute: torc
             part.set_force_sum_reduction_for_comms(True)  # gloo knows no other
 
 
-def sum_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:
+def sum_gradients(parameters: Sequence[nn.Parameter], place: RankContext) -> None:
     """Adds up the gradients of all ranks, of a model that every rank has whole."""
     if place.sharded or place.world_size == 1:
         return

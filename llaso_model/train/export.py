@@ -13,11 +13,11 @@ from llaso_data.io.hub import loading
 from llaso_model.train import run_folder
 from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
 from llaso_model.train.log import read_recipe
-from llaso_model.train.run import Run
+from llaso_model.train.run import TrainingRun
 from llaso_model.train.run_folder import MODEL_FOLDER, TRAINED_FILE
 
 
-def finished(run: Run, folder: Path) -> None:
+def export(run: TrainingRun, folder: Path) -> None:
     """Writes ``trained.safetensors``, and ``model/`` where the recipe asks for the full model."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     state: dict[str, Any] = get_model_state_dict(run.trainee, options=options)

@@ -22,7 +22,7 @@ _SHARE = 0.85  # of a CPU machine's free memory
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Trial:
     """A budget, and what it took; no memory where it did not fit."""
 
     budget: str
@@ -31,7 +31,7 @@ class Tried:
     audio_s: float = 0.0
 
 
-def fit(recipe: TrainRecipe, memory_gb: float | None = None) -> Iterator[Tried]:
+def find_batch_size(recipe: TrainRecipe, memory_gb: float | None = None) -> Iterator[Trial]:
     """Budgets from the recipe's own, doubled while they fit and halved until one does, then closed in on.
 
     On a GPU the limit is its memory, on a CPU ``memory_gb`` or most of what is free. The last one that fitted is the
@@ -68,7 +68,7 @@ def _parts(budget: str | int) -> tuple[float, str]:
     return float(found[1]), found[2]
 
 
-def _try(recipe: TrainRecipe, budget: str, limit_mib: float) -> Tried:
+def _try(recipe: TrainRecipe, budget: str, limit_mib: float) -> Trial:
     data = recipe.data.model_copy(update={"budget": budget, "num_workers": 0})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
@@ -77,10 +77,10 @@ def _try(recipe: TrainRecipe, budget: str, limit_mib: float) -> Tried:
     if done.returncode == 0:
         found = json.loads(done.stdout.splitlines()[-1])
         if found["device"] == "cuda" or found["peak_mib"] <= limit_mib:
-            return Tried(budget, found["peak_mib"], found["audio_s_per_s"], found["audio_s"])
-        return Tried(budget, None, found["audio_s_per_s"])
+            return Trial(budget, found["peak_mib"], found["audio_s_per_s"], found["audio_s"])
+        return Trial(budget, None, found["audio_s_per_s"])
     if done.returncode == -9 or "OutOfMemory" in done.stderr or "not enough memory" in done.stderr:
-        return Tried(budget, None, None)
+        return Trial(budget, None, None)
     last = done.stderr.strip().splitlines()[-1]
     raise LLaSOError(f"at a budget of {budget}: {re.sub('.*LLaSOError: ', '', last)}")
 

@@ -20,9 +20,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage
 from llaso_data.stream.batch import Replaced
-from llaso_model.train.collate import Example
+from llaso_model.train.collate import TrainBatch
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.distributed import Place
+from llaso_model.train.distributed import RankContext
 
 METRICS_FILE = "metrics.jsonl"
 RECIPE_FILE = "recipe.json"
@@ -32,13 +32,13 @@ ORIGIN_FILE = "origin.json"
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}  # bf16, dense
 
 
-class Log:
+class TrainLog:
     """Of a run that goes on after ``done`` steps: what was told of later ones is told again."""
 
     def __init__(
         self,
         folder: Path,
-        place: Place,
+        place: RankContext,
         recipe: TrainRecipe,
         done: int,
         steps: int,
@@ -81,7 +81,7 @@ class Log:
             self._bar.add_task("", total=steps, completed=done)
             self._bar.start()
 
-    def step(self, record: dict[str, Any], examples: Sequence[Example], waited_s: float) -> None:
+    def step(self, record: dict[str, Any], examples: Sequence[TrainBatch], waited_s: float) -> None:
         """Adds speeds to a step's record and writes it, each ``logging_steps``."""
         inputs = [example.inputs for example in examples]
         for name, value in (

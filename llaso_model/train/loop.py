@@ -24,19 +24,19 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs
 from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.batching import key_of
-from llaso_data.stream.planner import Cursor, Plan
+from llaso_data.stream.planner import Planner, StreamPosition
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
 from llaso_model.device import computes_bf16
 from llaso_model.train import run_folder
 from llaso_model.train.build import scheduled, trained
-from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, Progress
-from llaso_model.train.collate import Example
+from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, TrainProgress
+from llaso_model.train.collate import TrainBatch
 from llaso_model.train.config import DataPart, TrainRecipe, identity
 from llaso_model.train.distributed import started, sum_gradients
-from llaso_model.train.export import finished
-from llaso_model.train.log import BAD_FILE, Log
+from llaso_model.train.export import export
+from llaso_model.train.log import BAD_FILE, TrainLog
 from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, counts_of
-from llaso_model.train.run import Run, prepared
+from llaso_model.train.run import TrainingRun, prepared
 from llaso_model.train.validate import Validation
 
 
@@ -61,7 +61,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         record: dict[str, Any] = {}
         bad = set(progress.bad)
         flops = flops_of(run.trainee, recipe)
-        with closing(Log(folder, place, recipe, progress.step, run.steps, flops)) as log:
+        with closing(TrainLog(folder, place, recipe, progress.step, run.steps, flops)) as log:
             if progress.step and validation.due(progress.step, recipe.run.validation_steps, True):
                 # The run may have been stopped after it saved, and before it had validated or noted that.
                 told = log.validation_of(progress.step)
@@ -77,7 +77,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
                 done = number + 1
                 saves = done % recipe.run.save_steps == 0 or done == run.steps
                 if saves:  # first: validation takes long, and what was trained is not to be lost in it
-                    reached = Progress(done, stream, None, identity(recipe), tuple(sorted(bad)))
+                    reached = TrainProgress(done, stream, None, identity(recipe), tuple(sorted(bad)))
                     checkpoints.save(run.trainee, run.optimizer, reached)
                 if validation.due(done, recipe.run.validation_steps, saves):
                     value = _validate(run, validation, log, done)
@@ -85,11 +85,11 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
                         checkpoints.note(done, value)
                 waiting = time.perf_counter()
             checkpoints.finish()
-        finished(run, folder)
+        export(run, folder)
     return record
 
 
-def _validate(run: Run, validation: Validation, log: Log, done: int) -> float | None:
+def _validate(run: TrainingRun, validation: Validation, log: TrainLog, done: int) -> float | None:
     """What the held-out samples say after so many steps, in the log; the value that checkpoints are compared by."""
     found = validation(run)
     log.bad(done, validation.replaced)
@@ -104,7 +104,7 @@ def validated(recipe: TrainRecipe) -> dict[str, float]:
         return Validation(recipe.data, run.processor, place)(run)
 
 
-def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:
+def step(run: TrainingRun, number: int, examples: list[TrainBatch]) -> dict[str, Any]:
     """One step of the optimizer with this rank's micro-batches of it; the step's record. Raises LLaSOError."""
     run.optimizer.zero_grad(set_to_none=True)
     sums, targets = gradients(run, number, examples)
@@ -128,7 +128,7 @@ def step(run: Run, number: int, examples: list[Example]) -> dict[str, Any]:
     }
 
 
-def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str, float], Targets]:
+def gradients(run: TrainingRun, number: int, examples: list[TrainBatch]) -> tuple[dict[str, float], Targets]:
     """The gradient of a whole step, summed over ranks, in the parameters; and the sums that its losses are made of."""
     targets = targets_of(run, number, examples)
     sums: dict[str, torch.Tensor] = {}
@@ -144,7 +144,7 @@ def gradients(run: Run, number: int, examples: list[Example]) -> tuple[dict[str,
     return run.place.total({name: float(value) for name, value in sums.items()}), targets
 
 
-def targets_of(run: Run, number: int, examples: list[Example]) -> Targets:
+def targets_of(run: TrainingRun, number: int, examples: list[TrainBatch]) -> Targets:
     """The texts of the whole step, and how much it has of everything."""
     objectives, tokenizer = run.recipe.objectives, run.processor.tokenizer
     banks: dict[str, Bank] = {}
@@ -159,7 +159,7 @@ def targets_of(run: Run, number: int, examples: list[Example]) -> Targets:
     return Targets(banks, run.place.total(counts_of(examples, objectives)))
 
 
-def losses_of(run: Run, sums: dict[str, float], targets: Targets) -> dict[str, float]:
+def losses_of(run: TrainingRun, sums: dict[str, float], targets: Targets) -> dict[str, float]:
     """Means over the step: of each loss, of completion by task, and how often speech found its text."""
     found: dict[str, float] = {}
     for name, total in sums.items():
@@ -207,18 +207,18 @@ def loader_of(data: DataPart, seed: int, rank: int, world_size: int) -> Streamin
     )
 
 
-def steps_of(recipe: TrainRecipe, plan: Plan) -> int:
+def steps_of(recipe: TrainRecipe, plan: Planner) -> int:
     """How many global steps the run has: epochs times the steps of the first one, or what the recipe says."""
     if recipe.run.max_steps is not None:
         return recipe.run.max_steps
-    once = sum(plan.window(Cursor(window=number)).steps for number in range(plan.windows_per_epoch))
+    once = sum(plan.window(StreamPosition(window=number)).steps for number in range(plan.windows_per_epoch))
     return max(1, round(recipe.run.num_epochs * once))
 
 
-_Step = tuple[int, list[Example], dict[str, Any]]
+_Step = tuple[int, list[TrainBatch], dict[str, Any]]
 
 
-def upcoming(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
+def upcoming(loader: StreamingLoader, run: TrainingRun, first: int) -> Iterator[_Step]:
     """The rest of the run's steps, each with this rank's micro-batches and where the stream stands after it.
 
     The next one is made ready while one is taken.
@@ -232,10 +232,10 @@ def upcoming(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
             yield step
 
 
-def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
+def _steps(loader: StreamingLoader, run: TrainingRun, first: int) -> Iterator[_Step]:
     if first >= run.steps:
         return
-    examples: list[Example] = []
+    examples: list[TrainBatch] = []
     for batch in loader:
         examples.append(replace(batch.made, replaced=batch.replaced))
         if batch.after is not None:
@@ -245,7 +245,9 @@ def _steps(loader: StreamingLoader, run: Run, first: int) -> Iterator[_Step]:
                 return
 
 
-def _note_bad(bad: set[str], record: dict[str, Any], examples: list[Example], run: Run, log: Log) -> None:
+def _note_bad(
+    bad: set[str], record: dict[str, Any], examples: list[TrainBatch], run: TrainingRun, log: TrainLog
+) -> None:
     """Names the step's bad samples and adds them to those of the run so far, which all ranks know.
 
     Raises LLaSOError, on all ranks, where they are more than the recipe's ``max_bad``.
@@ -266,7 +268,7 @@ def _note_bad(bad: set[str], record: dict[str, Any], examples: list[Example], ru
     record["bad_samples"] = len(bad)
 
 
-def _check(progress: Progress, recipe: TrainRecipe) -> None:
+def _check(progress: TrainProgress, recipe: TrainRecipe) -> None:
     if progress.recipe and progress.recipe != identity(recipe):
         raise LLaSOError(
             "the output folder has checkpoints of another recipe (model, objectives, optimizer, seed or precision "
@@ -274,7 +276,9 @@ def _check(progress: Progress, recipe: TrainRecipe) -> None:
         )
 
 
-def _refuse_infinite(run: Run, number: int, examples: list[Example], sums: dict[str, float], norm: float) -> None:
+def _refuse_infinite(
+    run: TrainingRun, number: int, examples: list[TrainBatch], sums: dict[str, float], norm: float
+) -> None:
     """Raises LLaSOError, on all ranks, where the step's loss or gradient is no number, naming the samples."""
     total = torch.tensor([*sums.values(), norm])
     if bool(torch.isfinite(total).all()):

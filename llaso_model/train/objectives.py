@@ -19,14 +19,14 @@ from llaso_data.io.prng import shuffled
 from llaso_data.stream.batching import key_of
 from llaso_model.configuration import IGNORED
 from llaso_model.modeling.speech_decoder import SpeechDecoder
-from llaso_model.train.collate import Example, Readings, Spans
+from llaso_model.train.collate import ReconstructionTargets, SpanTargets, TrainBatch
 from llaso_model.train.config import Objectives
 
 CONTRASTIVE = ("utterance", "word")
 _TEMPERATURE = 0.07
 _COLDEST = 0.01
 _SILENT_FRAMES = 100
-_UNREAD = Readings.of([(0, [[0]], [0, 1, 0])])  # a word of one frame
+_UNREAD = ReconstructionTargets.of([(0, [[0]], [0, 1, 0])])  # a word of one frame
 
 Sums = dict[str, torch.Tensor]
 
@@ -46,7 +46,7 @@ class Bank:
         both = {**own, **{text: ids for text, ids in (more or {}).items() if text not in own}}
         return cls(tuple(both), tuple(both.values()), {text: place for place, text in enumerate(both)})
 
-    def numbers(self, spans: Spans) -> torch.Tensor:
+    def numbers(self, spans: SpanTargets) -> torch.Tensor:
         return torch.tensor([self.number[text] for text in spans.texts], dtype=torch.int64)
 
 
@@ -102,7 +102,7 @@ class Trainee(nn.Module):
         self.weights = weights
         self._kept: torch.Tensor | None = None
 
-    def forward(self, example: Example, targets: Targets) -> tuple[torch.Tensor, Sums]:
+    def forward(self, example: TrainBatch, targets: Targets) -> tuple[torch.Tensor, Sums]:
         """The example's part of the step's loss, and the sums of what it is made of (detached)."""
         features, lengths = example.inputs.get("input_features"), example.inputs.get("feature_lengths")
         device, total = example.rows.device, torch.zeros(())
@@ -140,7 +140,7 @@ class Trainee(nn.Module):
         sums = {name: value.detach().double() for name, value in (losses | told).items()}
         return total, sums
 
-    def _reconstruction(self, readings: Readings, features: Any) -> torch.Tensor:
+    def _reconstruction(self, readings: ReconstructionTargets, features: Any) -> torch.Tensor:
         """The clips' log-mel from their texts alone."""
         assert self.decoder is not None
         decoder = self.model.language_model.get_decoder()
@@ -151,7 +151,7 @@ class Trainee(nn.Module):
             found: torch.Tensor = self.decoder.loss(states.float(), readings.slots, readings.frames, wanted)
         return found
 
-    def speech_vectors(self, speech: torch.Tensor, spans: Spans, name: str) -> torch.Tensor:
+    def speech_vectors(self, speech: torch.Tensor, spans: SpanTargets, name: str) -> torch.Tensor:
         """One vector of unit length for each span, (S, width)."""
         share = spans.share.to(speech.device)
         place, span = spans.place.to(speech.device), spans.span.to(speech.device)
@@ -181,7 +181,9 @@ class Trainee(nn.Module):
             self._kept = table.detach().float().mean(dim=0)
         return self._kept
 
-    def _contrast(self, name: str, speech: torch.Tensor, spans: Spans, bank: Bank) -> tuple[torch.Tensor, torch.Tensor]:
+    def _contrast(
+        self, name: str, speech: torch.Tensor, spans: SpanTargets, bank: Bank
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         own = bank.numbers(spans).to(speech.device)
         scale = self.heads.scale[name].exp().clamp(max=1 / _COLDEST)
         with torch.autocast(speech.device.type, enabled=False):
@@ -189,7 +191,7 @@ class Trainee(nn.Module):
             loss = nn.functional.cross_entropy(scores, own, reduction="sum")
         return loss, (scores.argmax(dim=1) == own).sum()
 
-    def _completion(self, example: Example, speech: torch.Tensor | None) -> torch.Tensor:
+    def _completion(self, example: TrainBatch, speech: torch.Tensor | None) -> torch.Tensor:
         """Cross-entropy of what is to be said, summed for each sample (B,)."""
         inputs = example.inputs
         if speech is not None and self.weights.state_noise and self.training:
@@ -212,7 +214,7 @@ class Trainee(nn.Module):
         return by_row.index_add(0, example.rows[:, 1:][said], losses)
 
 
-def counts_of(examples: Sequence[Example], weights: Objectives) -> dict[str, float]:
+def counts_of(examples: Sequence[TrainBatch], weights: Objectives) -> dict[str, float]:
     """How many tokens, words, clips there are to divide by, tokens by task, and how many samples were replaced."""
     found: dict[str, float] = {"replaced": sum(len(example.replaced) for example in examples)}
     for example in examples:

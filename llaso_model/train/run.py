@@ -10,20 +10,20 @@ import torch
 from llaso_data.errors import LLaSOError
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.build import blocks_of, load_model, optimizer_of, trainee_of
-from llaso_model.train.collate import Maker
+from llaso_model.train.collate import Collator
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.distributed import Place, spread
+from llaso_model.train.distributed import RankContext, spread
 from llaso_model.train.objectives import CONTRASTIVE, Trainee, Vocabulary
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(slots=True)
-class Run:
+class TrainingRun:
     """What a run is made of once it stands."""
 
     recipe: TrainRecipe
-    place: Place
+    place: RankContext
     processor: LLaSOProcessor
     trainee: Trainee
     optimizer: torch.optim.AdamW
@@ -38,10 +38,10 @@ class Run:
         return torch.autocast(self.place.device.type, dtype, enabled=on)
 
     @property
-    def maker(self) -> Maker:
+    def maker(self) -> Collator:
         """What makes of micro-batches what the recipe's objectives take."""
         objectives = self.recipe.objectives
-        return Maker(
+        return Collator(
             self.processor,
             self.trainee.model.config,
             self.recipe.data.pack,
@@ -51,12 +51,12 @@ class Run:
         )
 
 
-def prepared(recipe: TrainRecipe, place: Place, steps: int) -> Run:
+def prepared(recipe: TrainRecipe, place: RankContext, steps: int) -> TrainingRun:
     """Model, objectives and optimizer on this rank's device."""
     return run_of(recipe, place, steps, *load_model(recipe.model, recipe.run.seed))
 
 
-def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor: LLaSOProcessor) -> Run:
+def run_of(recipe: TrainRecipe, place: RankContext, steps: int, model: Any, processor: LLaSOProcessor) -> TrainingRun:
     """A run of that model, which is float32 as :func:`load_model` gives it."""
     if model.config.fusion != "splice":
         if recipe.data.pack:
@@ -83,7 +83,7 @@ def run_of(recipe: TrainRecipe, place: Place, steps: int, model: Any, processor:
     if place.sharded:
         spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
     contrasts = recipe.objectives.negatives and any(getattr(recipe.objectives, name) for name in CONTRASTIVE)
-    return Run(
+    return TrainingRun(
         recipe,
         place,
         processor,

@@ -21,7 +21,7 @@ from llaso_model.modeling.speech_decoder import CONFIG_FILE, WEIGHTS_FILE
 from llaso_model.train.build import HEADS_FILE, TRAINING_FILE
 from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints
 from llaso_model.train.config import TrainRecipe, identity
-from llaso_model.train.distributed import Place
+from llaso_model.train.distributed import RankContext
 from llaso_model.train.log import BAD_FILE, METRICS_FILE, RECIPE_FILE
 
 TRAINED_FILE = "trained.safetensors"
@@ -37,7 +37,7 @@ _MODEL_FILE = re.compile(
 
 
 @contextmanager
-def held(folder: Path, recipe: TrainRecipe, place: Place) -> Iterator[None]:
+def held(folder: Path, recipe: TrainRecipe, place: RankContext) -> Iterator[None]:
     """The folder for this run alone, on all ranks; it is made where it is not there.
 
     Raises:

@@ -12,17 +12,17 @@ import torch
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.shards.layout import asr_messages
 from llaso_data.stream import Mixture, StreamingLoader
-from llaso_data.stream.batch import Batch, Replaced, Sample, collate
-from llaso_data.stream.planner import Cursor
+from llaso_data.stream.batch import Batch, Replaced, StreamSample, collate
+from llaso_data.stream.planner import StreamPosition
 from llaso_model.conversations import question_of
 from llaso_model.evaluate.metrics.error_rates import counted
 from llaso_model.generation import answers
 from llaso_model.processing import LLaSOProcessor, Message
-from llaso_model.train.collate import Example, Maker, Spans, conversations_of
+from llaso_model.train.collate import Collator, SpanTargets, TrainBatch, conversations_of
 from llaso_model.train.config import DataPart
-from llaso_model.train.distributed import Place
+from llaso_model.train.distributed import RankContext
 from llaso_model.train.objectives import Bank, Targets, counts_of
-from llaso_model.train.run import Run
+from llaso_model.train.run import TrainingRun
 
 _MOST_TOKENS_PER_S = 10  # of an answer to speech
 _LEAST_TOKENS = 32
@@ -32,7 +32,7 @@ _LEAST_TOKENS = 32
 class _HeldOut:
     """A micro-batch of held-out samples: what its losses need, and its conversations in their languages."""
 
-    example: Example
+    example: TrainBatch
     conversations: list[list[Message]]
     languages: list[str | None]
     longest_s: float
@@ -74,7 +74,7 @@ class Validation:
     not counted.
     """
 
-    def __init__(self, data: DataPart, processor: LLaSOProcessor, place: Place) -> None:
+    def __init__(self, data: DataPart, processor: LLaSOProcessor, place: RankContext) -> None:
         self._data, self._processor, self._place = data, processor, place
         self.replaced: list[Replaced] = []
 
@@ -84,7 +84,7 @@ class Validation:
             return False
         return saves if every is None else done % every == 0
 
-    def __call__(self, run: Run) -> dict[str, float]:
+    def __call__(self, run: TrainingRun) -> dict[str, float]:
         """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best.
 
         To be called on all ranks. A sample that cannot be used is replaced as in training; ``replaced`` then has those
@@ -99,7 +99,7 @@ class Validation:
         finally:
             run.trainee.train()
 
-    def _measured(self, run: Run) -> dict[str, float]:
+    def _measured(self, run: TrainingRun) -> dict[str, float]:
         objectives = run.recipe.objectives
         sums: dict[str, float] = {}
         speech: list[torch.Tensor] = []
@@ -131,7 +131,7 @@ class Validation:
         return self._means(run, self._place.total(sums), speech, texts)
 
     def _means(
-        self, run: Run, sums: dict[str, float], speech: list[torch.Tensor], texts: list[str]
+        self, run: TrainingRun, sums: dict[str, float], speech: list[torch.Tensor], texts: list[str]
     ) -> dict[str, float]:
         found: dict[str, float] = {}
         if run.recipe.objectives.completion:
@@ -144,7 +144,7 @@ class Validation:
         values += [1 - found["rank1"]] if "rank1" in found else []
         return {**found, "value": values[0]} if values else found
 
-    def _loader(self, run: Run) -> StreamingLoader:
+    def _loader(self, run: TrainingRun) -> StreamingLoader:
         assert self._data.validation is not None
         loader = StreamingLoader(
             Mixture.of(self._data.validation),
@@ -157,10 +157,10 @@ class Validation:
         loader.transform = lambda batch: self._held_out(run, batch)
         return loader
 
-    def _held_out(self, run: Run, batch: Batch) -> _HeldOut:
+    def _held_out(self, run: TrainingRun, batch: Batch) -> _HeldOut:
         completion = bool(run.recipe.objectives.completion)
         return _HeldOut(
-            Maker(self._processor, run.trainee.model.config, answers=completion)(batch),
+            Collator(self._processor, run.trainee.model.config, answers=completion)(batch),
             conversations_of(batch),
             [sample.language for sample in batch.samples],
             0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / SAMPLE_RATE_HZ,
@@ -173,7 +173,7 @@ class Validation:
         """
         before: dict[int, int] = {}  # how many samples come before a step
         count = 0
-        for step, _ in loader.plan.steps(Cursor(), {}):
+        for step, _ in loader.plan.steps(StreamPosition(), {}):
             if count >= self._data.validation_samples:
                 break
             before[step.number] = count
@@ -185,7 +185,7 @@ class Validation:
         while True:
             yield None, []
 
-    def _losses(self, run: Run, held_out: _HeldOut) -> dict[str, float]:
+    def _losses(self, run: TrainingRun, held_out: _HeldOut) -> dict[str, float]:
         own = counts_of([held_out.example], run.recipe.objectives)
         bank = {name: Bank.of([], self._processor.tokenizer) for name in ("word", "utterance")}
         targets = Targets(bank, {**_ONES, **own})
@@ -194,7 +194,7 @@ class Validation:
         return {**own, **{f"sum/{name}": float(value) for name, value in losses.items()}}
 
     def _word_errors(
-        self, run: Run, questions: Sequence[_Question], with_audio: bool, longest_s: float
+        self, run: TrainingRun, questions: Sequence[_Question], with_audio: bool, longest_s: float
     ) -> dict[str, float]:
         """Word errors of greedy answers to this rank's questions.
 
@@ -223,7 +223,7 @@ class Validation:
             errors, words = errors + wrong, words + count
         return {"word_errors": errors, "words": words}
 
-    def _speech_vectors(self, run: Run, held_out: _HeldOut) -> torch.Tensor:
+    def _speech_vectors(self, run: TrainingRun, held_out: _HeldOut) -> torch.Tensor:
         moved = held_out.example.to(self._place.device)
         with run.compute, whole(run):
             embeds = run.trainee.model.get_audio_features(
@@ -232,7 +232,7 @@ class Validation:
             found: torch.Tensor = run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu()
         return found
 
-    def _rank1(self, run: Run, speech: list[torch.Tensor], said: list[str]) -> float | None:
+    def _rank1(self, run: TrainingRun, speech: list[torch.Tensor], said: list[str]) -> float | None:
         """How often a clip is nearest to its own text among all that are held out; None where no clip has a text."""
         texts = [text for own in self._place.gathered(said) for text in own]
         if not texts:
@@ -249,7 +249,7 @@ class Validation:
 
 
 @contextmanager
-def whole(run: Run) -> Iterator[None]:
+def whole(run: TrainingRun) -> Iterator[None]:
     """What lies in no block is gathered for uses outside of the root module's forward."""
     if run.place.sharded:
         run.trainee.unshard()  # type: ignore[operator]
@@ -269,7 +269,7 @@ def _user(part: Message) -> Message:
 
 def _silence() -> Batch:
     """A micro-batch of one conversation about a second of silence."""
-    sample = Sample("", "", "", None, None, {}, content=_ABOUT_SILENCE, sounds=(_QUIET,), audio_parts=("flac",))
+    sample = StreamSample("", "", "", None, None, {}, content=_ABOUT_SILENCE, sounds=(_QUIET,), audio_parts=("flac",))
     return Batch(step=0, micro_batch=0, **collate((sample,), packed=False))
 
 
@@ -277,8 +277,8 @@ _ABOUT_SILENCE = {"messages": asr_messages("", "flac", "."), "audios": [{"part":
 _ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
 
 
-def _without_spans(example: Example) -> Example:
-    return replace(example, words=Spans(), utterances=Spans(), readings=None)
+def _without_spans(example: TrainBatch) -> TrainBatch:
+    return replace(example, words=SpanTargets(), utterances=SpanTargets(), readings=None)
 
 
 def _questions(held_out: _HeldOut, most: int) -> list[_Question]:

@@ -1,7 +1,7 @@
 """What a model is asked: evaluation shards, a corpus with transcripts, or the published LLaSO-Eval files.
 
 Each is a list of questions in a fixed order, read a few at a time, sound included. A sample that cannot be asked is a
-:class:`~llaso_data.stream.fetch.Bad` with its reason; none stands in for it.
+:class:`~llaso_data.stream.fetch.BadSample` with its reason; none stands in for it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from llaso_data.io.storage import StoreError
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import UNKNOWN, Input, Source, digest
 from llaso_data.shards import layout
-from llaso_data.stream.batch import Sample, decoded, samples_of, tried
+from llaso_data.stream.batch import StreamSample, decoded, samples_of, tried
 from llaso_data.stream.batching import Ints
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.fetch import Bad, Fetcher
-from llaso_data.stream.index_columns import Columns
+from llaso_data.stream.fetch import BadSample, Fetcher
+from llaso_data.stream.index_columns import IndexColumns
 from llaso_model.conversations import conversation, question_of, records_of, text_of
 from llaso_model.evaluate.datasets import files as files_of
 from llaso_model.evaluate.datasets import layouts
@@ -45,7 +45,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EvalSample:
     """One sample as it is asked.
 
     ``messages`` are the conversation before the answer, with the sound in place: samples, or a pointer
@@ -57,7 +57,7 @@ class Question:
     line: dict[str, Any]
 
 
-class Questions(Protocol):
+class EvalSamples(Protocol):
     """Questions in a fixed order; ``digest`` names them and what they are read from."""
 
     digest: str
@@ -67,7 +67,7 @@ class Questions(Protocol):
     def costs(self, budget: Budget) -> Ints:
         """What each costs of a batch's budget, in thousandths, (N,)."""
 
-    def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
+    def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
         """The questions with these numbers, sound included, or why one cannot be asked."""
 
 
@@ -77,7 +77,7 @@ def opened(
     only: Sequence[str] = (),
     language: str | None = None,
     audio_root: str | None = None,
-) -> Questions:
+) -> EvalSamples:
     """The questions of shards, of a corpus as ``llaso-data`` reads it, or of files in the published layout.
 
     ``data`` is a path, a URI or a dataset's id on the Hugging Face hub. ``only`` names tasks or sets. ``language`` is
@@ -88,7 +88,7 @@ def opened(
     if not os.path.exists(data) and _HUB_ID.fullmatch(data):
         data = _of_hub(data)
     if storage.exists(storage.join(data, layout.INDEX)):
-        return Shards(data, declared, only)
+        return ShardSamples(data, declared, only)
     files = _published_files(data)
     if files:
         return _published(files, declared, only, audio_root)
@@ -119,11 +119,11 @@ def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str])
     return {task: set_ for task, set_ in chosen.items() if set_ is not None}
 
 
-class Shards:
+class ShardSamples:
     """The samples of a folder of shards, in the order of its index."""
 
     def __init__(self, uri: str, declared: Tasks, only: Sequence[str]) -> None:
-        self._columns = Columns.open(storage.absolute(uri))
+        self._columns = IndexColumns.open(storage.absolute(uri))
         self._fetch = Fetcher()
         self._sets = sets_of(self._columns.values("task"), declared, only)
         wanted = self._columns.matching(0, len(self._columns), {"task": tuple(self._sets)})
@@ -136,14 +136,14 @@ class Shards:
     def costs(self, budget: Budget) -> Ints:
         return budget.costs(lambda name: self._columns.numbers(name, self._rows), len(self))
 
-    def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
+    def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
         read = samples_of(self._columns, self._rows[np.asarray(numbers)], self._fetch)
-        return [self._question(decoded(one) if isinstance(one, Sample) else one) for one in read]
+        return [self._question(decoded(one) if isinstance(one, StreamSample) else one) for one in read]
 
-    def _question(self, sample: Sample | Bad) -> Question | Bad:
-        return sample if isinstance(sample, Bad) else tried(sample, self._asked)
+    def _question(self, sample: StreamSample | BadSample) -> EvalSample | BadSample:
+        return sample if isinstance(sample, BadSample) else tried(sample, self._asked)
 
-    def _asked(self, sample: Sample) -> Question:
+    def _asked(self, sample: StreamSample) -> EvalSample:
         parts, records = sample.audio_parts, records_of(sample)
         asked = question_of(conversation(sample.content, dict(zip(parts, sample.sounds, strict=True))))
         if asked is None:
@@ -157,29 +157,29 @@ class Shards:
             "modality": layout.modality(asked[0]),
             **_speaker(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
         }
-        return Question(sample.key, asked[0], line)
+        return EvalSample(sample.key, asked[0], line)
 
 
-class Listed:
+class ListedSamples:
     """Questions that are in memory but for their sound."""
 
-    def __init__(self, questions: Sequence[Question | Bad], *stated: str) -> None:
+    def __init__(self, questions: Sequence[EvalSample | BadSample], *stated: str) -> None:
         self._questions = questions
-        said = (repr(one) if isinstance(one, Bad) else f"{one.id} {_stated(one.line)}" for one in questions)
+        said = (repr(one) if isinstance(one, BadSample) else f"{one.id} {_stated(one.line)}" for one in questions)
         self.digest = digest("listed", *stated, *said)  # not where it lies: that may change
 
     def __len__(self) -> int:
         return len(self._questions)
 
     def costs(self, budget: Budget) -> Ints:
-        measures: dict[str, Callable[[Question], float]] = {"duration_s": _duration_s, "text_bytes": _text_bytes}
+        measures: dict[str, Callable[[EvalSample], float]] = {"duration_s": _duration_s, "text_bytes": _text_bytes}
 
         def column(name: str) -> Any:
-            return np.asarray([0.0 if isinstance(one, Bad) else measures[name](one) for one in self._questions])
+            return np.asarray([0.0 if isinstance(one, BadSample) else measures[name](one) for one in self._questions])
 
         return budget.costs(column, len(self))
 
-    def read(self, numbers: Sequence[int]) -> list[Question | Bad]:
+    def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
         return [_heard(self._questions[number]) for number in numbers]
 
 
@@ -202,25 +202,25 @@ def with_sounds(messages: Sequence[Message], change: Callable[[Any], Any]) -> li
     ]
 
 
-def _sounds(question: Question) -> Iterator[Source]:
+def _sounds(question: EvalSample) -> Iterator[Source]:
     parts = (part for message in question.messages for part in message["content"])
     return (part["audio"] for part in parts if part["type"] == "audio")
 
 
-def _heard(question: Question | Bad) -> Question | Bad:
-    if isinstance(question, Bad):
+def _heard(question: EvalSample | BadSample) -> EvalSample | BadSample:
+    if isinstance(question, BadSample):
         return question
     try:
         return replace(question, messages=with_sounds(question.messages, _samples))
     except AudioError as error:
-        return Bad(question.id, question.line["audio"][0], str(error))
+        return BadSample(question.id, question.line["audio"][0], str(error))
 
 
 def _samples(source: Source) -> Any:
     return audio.scaled(limited.decode_source(source, limited.MOST_S))
 
 
-def _duration_s(question: Question) -> float:
+def _duration_s(question: EvalSample) -> float:
     """As the files say; what cannot be read costs nothing."""
     total = 0.0
     for source in _sounds(question):
@@ -234,7 +234,7 @@ def _duration_s(question: Question) -> float:
     return total
 
 
-def _text_bytes(question: Question) -> float:
+def _text_bytes(question: EvalSample) -> float:
     return sum(len(text_of(message).encode()) for message in question.messages)
 
 
@@ -252,13 +252,13 @@ def _speaker(said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | None) -> Listed:
+def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | None) -> ListedSamples:
     """Transcriptions of a folder, a manifest, LibriSpeech, Common Voice or other tars."""
     sets = sets_of([TRANSCRIPTION], declared, only)
     root = storage.absolute(data)
     if extension(root) in TABLE_EXTENSIONS:
         root = root.rpartition("/")[0]
-    questions: list[Question | Bad] = []
+    questions: list[EvalSample | BadSample] = []
     versions = []
     for one in _inputs(data, language):
         said, source = one.utterance, one.utterance.source
@@ -266,7 +266,7 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
         versions.append(one.version)
         if said.failure is not None or not said.text:
             why = said.failure.detail if said.failure else "no transcript; a folder has it in NAME.txt beside the audio"
-            questions.append(Bad(said.id, name, why))
+            questions.append(BadSample(said.id, name, why))
             continue
         content = [layout.text_part(declared.instruction(sets[TRANSCRIPTION])), {"type": "audio", "audio": source}]
         line = {
@@ -279,8 +279,8 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
             **({"channels": list(source.chosen)} if source.chosen else {}),
             **_speaker(asdict(said.speaker)),
         }
-        questions.append(Question(said.id, [{"role": "user", "content": content}], line))
-    return Listed(questions, *versions)
+        questions.append(EvalSample(said.id, [{"role": "user", "content": content}], line))
+    return ListedSamples(questions, *versions)
 
 
 def _span(source: Source) -> list[float]:
@@ -330,10 +330,10 @@ def _has_conversations(path: str) -> bool:
         return b'"conversations"' in file.read(1 << 16)
 
 
-def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio_root: str | None) -> Listed:
+def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio_root: str | None) -> ListedSamples:
     """LLaSO-Eval as it is published: the set by the file's name, ``voice`` and ``conversations``."""
     sets = sets_of([PurePosixPath(path).stem for path in files], declared, only)
-    questions: list[Question | Bad] = []
+    questions: list[EvalSample | BadSample] = []
     digests = []
     for path in files:
         set_ = sets.get(PurePosixPath(path).stem)
@@ -348,17 +348,19 @@ def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio
             root = audio_root or os.path.dirname(path)
             asked = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
             questions.append(_published_question(said, str(asked), root))
-    return Listed(questions, *digests)
+    return ListedSamples(questions, *digests)
 
 
-def _published_question(said: Prediction, asked: str, root: str) -> Question | Bad:
+def _published_question(said: Prediction, asked: str, root: str) -> EvalSample | BadSample:
     pieces = asked.split(AUDIO_TOKEN)
     if len(pieces) - 1 != len(said.audio):
-        return Bad(said.id, said.place, f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(said.audio)} in voice")
+        return BadSample(
+            said.id, said.place, f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(said.audio)} in voice"
+        )
     content: list[dict[str, Any]] = [layout.text_part(pieces[0].strip())]
     for path, piece in zip(said.audio, pieces[1:], strict=True):
         if (why := uris.refused(path, storage.scheme(root))) is not None:
-            return Bad(said.id, said.place, f"{uris.shown(path)}: {why}")
+            return BadSample(said.id, said.place, f"{uris.shown(path)}: {why}")
         sound = Source(corpus="", uri=path if uris.scheme(path) else storage.join(root, path))
         content += [{"type": "audio", "audio": sound}, layout.text_part(piece.strip())]
     content = [part for part in content if part["type"] == "audio" or part["text"]]
@@ -371,4 +373,4 @@ def _published_question(said: Prediction, asked: str, root: str) -> Question | B
         "speaker": said.speaker,
         "groups": dict(said.groups),
     }
-    return Question(said.id, [{"role": "user", "content": content}], line)
+    return EvalSample(said.id, [{"role": "user", "content": content}], line)

@@ -34,7 +34,7 @@ class File(NamedTuple):
 
 
 @dataclass
-class Source:
+class RowSource:
     """What a user named: ``system`` where they named it too. ``skipped`` says what below it is not read, and why."""
 
     path: str
@@ -75,12 +75,12 @@ class Source:
         return escaped(name) or "/"
 
 
-def source_of(said: str) -> Source:
+def source_of(said: str) -> RowSource:
     """``PATH`` or ``NAME=PATH``; a path that exists is never taken apart, and neither is an address."""
     name, equals, path = said.partition("=")
     if not equals or os.path.exists(said) or "://" in name:
-        return Source(said)
-    return Source(path, name or None)
+        return RowSource(said)
+    return RowSource(path, name or None)
 
 
 def _below(root: str, skipped: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io.journal import Journal, Line
 from llaso_data.records import digest
 from llaso_model.evaluate.llm_judge import pool
-from llaso_model.evaluate.llm_judge.scoring import Ask, Judge, Keep, Reply, Unanswered, unkept
+from llaso_model.evaluate.llm_judge.scoring import Ask, Keep, LLMJudge, Reply, Unanswered, unkept
 
 REQUESTS = 8
 """How many requests to an endpoint are under way at once."""
@@ -168,7 +168,7 @@ class Recorded:
     def __init__(
         self,
         path: str,
-        judge: Judge | None = None,
+        judge: LLMJudge | None = None,
         name: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -200,7 +200,7 @@ class Recorded:
         said = self._said()
         return [unanswered[ask] if ask in unanswered else said[self.key(ask)] for ask in asks]
 
-    def _ask(self, judge: Judge, todo: Sequence[Ask], add: Callable[[Line], None]) -> dict[Ask, Reply]:
+    def _ask(self, judge: LLMJudge, todo: Sequence[Ask], add: Callable[[Line], None]) -> dict[Ask, Reply]:
         """Asks for what is missing and records what comes; what did not come, and why."""
         done, told = 0, time.monotonic()
 
@@ -230,7 +230,7 @@ def _fault(line: Line) -> str | None:
     return None if there else "no judgement: it has digest and said"
 
 
-def judge_of(at: str, model: str | None, votes: int = 1, requests: int = REQUESTS) -> Judge:
+def judge_of(at: str, model: str | None, votes: int = 1, requests: int = REQUESTS) -> LLMJudge:
     """The judge that a command names: an address with a model's name, or a Hugging Face model.
 
     Several votes are drawn at temperature 0.7, for at 0 they would be one. Raises LLaSOError for an address alone.

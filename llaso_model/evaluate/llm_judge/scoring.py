@@ -77,7 +77,7 @@ def unkept(number: int, words: str) -> None:
     """Keeps nothing."""
 
 
-class Judge(Protocol):
+class LLMJudge(Protocol):
     """Answers prompts. ``name`` stands for the model and its settings: it is part of what is cached."""
 
     name: str
@@ -87,7 +87,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JudgeQuestion:
     """What is judged: the request, what a good answer is, and the answer."""
 
     id: str
@@ -110,7 +110,7 @@ def choice_of(said: str) -> str | None:
     return "tie" if found[1].lower() in ("tie", "equal") else found[1].upper()
 
 
-def replies(judge: Judge, asks: Sequence[Ask], read: Callable[[str], T | None]) -> dict[Ask, T | Unanswered]:
+def replies(judge: LLMJudge, asks: Sequence[Ask], read: Callable[[str], T | None]) -> dict[Ask, T | Unanswered]:
     """What ``read`` finds in the judge's words, by ask; equal ones are asked once.
 
     Where it finds nothing the judge is asked again, :data:`ATTEMPTS` times in all.
@@ -150,7 +150,7 @@ class Judged:
         return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.lacking}
 
 
-def judged(judge: Judge, questions: Mapping[tuple[str, str], Sequence[Question]], votes: int = 1) -> Judged:
+def judged(judge: LLMJudge, questions: Mapping[tuple[str, str], Sequence[JudgeQuestion]], votes: int = 1) -> Judged:
     """Rates the answers of systems to sets: the mean score of `votes` judgements, of those that can be read."""
     of = {
         one: RATE.format(prompt=one.prompt, reference=one.reference, answer=one.answer)
@@ -172,7 +172,7 @@ def judged(judge: Judge, questions: Mapping[tuple[str, str], Sequence[Question]]
     return made
 
 
-def rate(judge: Judge, questions: Sequence[Question], votes: int = 1) -> dict[str, float]:
+def rate(judge: LLMJudge, questions: Sequence[JudgeQuestion], votes: int = 1) -> dict[str, float]:
     """The mean score of `votes` judgements by question id; questions whose every judgement gives none are left out."""
     return judged(judge, {("", ""): questions}, votes).scores["", ""]
 
@@ -189,7 +189,7 @@ class Preference:
 
 
 def compare(
-    judge: Judge, first: Sequence[Question], second: Sequence[Question], votes: int = 1
+    judge: LLMJudge, first: Sequence[JudgeQuestion], second: Sequence[JudgeQuestion], votes: int = 1
 ) -> dict[str, Preference]:
     """By question id which of two systems' answers is preferred; each vote is asked for in both orders.
 
@@ -218,7 +218,7 @@ def compare(
     return made
 
 
-def _compared(question: Question, first: str, second: str) -> str:
+def _compared(question: JudgeQuestion, first: str, second: str) -> str:
     return COMPARE.format(prompt=question.prompt, reference=question.reference, first=first, second=second)
 
 

@@ -26,7 +26,7 @@ from llaso_data.records import digest
 from llaso_data.shards.layout import canonical
 from llaso_data.stream.batching import key_of, padded
 from llaso_data.stream.budget import Budget
-from llaso_data.stream.fetch import Bad
+from llaso_data.stream.fetch import BadSample
 from llaso_data.stream.loader import placed
 from llaso_model import generation
 from llaso_model.conversations import text_of
@@ -34,7 +34,7 @@ from llaso_model.device import own_device
 from llaso_model.evaluate import score
 from llaso_model.evaluate.conditions import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
 from llaso_model.evaluate.datasets import fields, files, tasks
-from llaso_model.evaluate.datasets.eval_samples import Question, Questions, opened, with_sounds
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, EvalSamples, opened, with_sounds
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
@@ -123,7 +123,7 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
             say(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
 
 
-def planned(questions: Questions, budget: Budget, conditions: dict[str, Condition]) -> list[Work]:
+def planned(questions: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[Work]:
     """Every question once in batches of like cost, and all of them again under each condition.
 
     What costs more than the budget is asked alone.
@@ -186,42 +186,42 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 def _answered(
-    work: Work, questions: Questions, system: str, answer: Callable[[list[Question]], list[str | Bad]]
+    work: Work, questions: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
     read = questions.read(work.numbers)
-    broken = [_broken(one) for one in read if isinstance(one, Question) and _is_broken(one)]
-    whole = [one for one in read if isinstance(one, Question) and not _is_broken(one)]
-    asked = [heard(work.condition, one) for one in whole]
+    broken = [_broken(one) for one in read if isinstance(one, EvalSample) and _is_broken(one)]
+    whole = [one for one in read if isinstance(one, EvalSample) and not _is_broken(one)]
+    asked = [apply_condition(work.condition, one) for one in whole]
     found = answer(asked) if asked else []
     lines = [
         {**_line(one), "system": system, "answer": fields.mended(said)}
         for one, said in zip(asked, found, strict=True)
         if isinstance(said, str)
     ]
-    unasked = [one for one in (*read, *broken, *found) if isinstance(one, Bad)]
+    unasked = [one for one in (*read, *broken, *found) if isinstance(one, BadSample)]
     bad = [{"id": one.key, "skipped": f"{one.shard}: {one.reason}"} for one in unasked]
     return lines + (bad if work.condition is None else [])
 
 
-def _is_broken(question: Question) -> bool:
+def _is_broken(question: EvalSample) -> bool:
     """Whether it has text that no tokenizer and no file takes."""
     texts = [text_of(message) for message in question.messages]
     return fields.is_broken_anywhere([question.id, question.line, texts])
 
 
-def _broken(question: Question) -> Bad:
+def _broken(question: EvalSample) -> BadSample:
     why = "half of a surrogate pair in its text or reference; write them from whole characters"
-    return Bad(escaped(question.id), escaped((question.line["audio"] or [question.id])[0]), why)
+    return BadSample(escaped(question.id), escaped((question.line["audio"] or [question.id])[0]), why)
 
 
-def _line(question: Question) -> dict[str, Any]:
+def _line(question: EvalSample) -> dict[str, Any]:
     prompt = "\n".join(text for message in question.messages if (text := text_of(message)))
     line = {"id": question.id, "prompt": prompt, **question.line}
     return {name: value for name, value in line.items() if value not in (None, [], {})}
 
 
-def heard(condition: Condition | None, question: Question) -> Question:
+def apply_condition(condition: Condition | None, question: EvalSample) -> EvalSample:
     """The question as it is heard in a condition: what is drawn depends on its id, not on its batch."""
     if condition is None:
         return question
@@ -262,17 +262,17 @@ def _identity(said: Evaluation, folder: str) -> dict[str, Any]:
     }
 
 
-def _answerer(folder: str, said: Evaluation) -> Callable[[list[Question]], list[str | Bad]]:
+def _answerer(folder: str, said: Evaluation) -> Callable[[list[EvalSample]], list[str | BadSample]]:
     """What asks the model some questions: its answers, and for those that it cannot be asked why."""
     loaded = generation.load(folder, precision=said.computed)
 
-    def answer(questions: Sequence[Question]) -> list[str | Bad]:
+    def answer(questions: Sequence[EvalSample]) -> list[str | BadSample]:
         refused = [loaded.refusal(one.messages) for one in questions]
         taken = [one.messages for one, why in zip(questions, refused, strict=True) if why is None]
         settings = {"max_new_tokens": said.max_new_tokens, "num_beams": said.num_beams}
         answered = iter(loaded.answer(taken, **settings) if taken else ())
         return [
-            next(answered) if why is None else Bad(one.id, (one.line["audio"] or [one.id])[0], why)
+            next(answered) if why is None else BadSample(one.id, (one.line["audio"] or [one.id])[0], why)
             for one, why in zip(questions, refused, strict=True)
         ]
 

@@ -18,7 +18,7 @@ from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.rows import Row
 
 
-class Heard(NamedTuple):
+class ConditionedClip(NamedTuple):
     """16 kHz mono samples, and whether they are the beginning of something longer."""
 
     pcm: Pcm
@@ -48,7 +48,9 @@ def place(root: str, name: str) -> tuple[str, str | None] | None:
     return None
 
 
-def heard(root: str, row: Prediction, most_s: float, recordings: Recordings | None = None) -> Heard | None:
+def conditioned(
+    root: str, row: Prediction, most_s: float, recordings: Recordings | None = None
+) -> ConditionedClip | None:
     """The first ``most_s`` of what the system heard; None where the row's audio is not below ``root``.
 
     It is without the row's condition where that cannot be made again (:func:`unmade`). ``recordings`` are those of the
@@ -59,7 +61,7 @@ def heard(root: str, row: Prediction, most_s: float, recordings: Recordings | No
         return None
     made = _made(row, recordings)
     if made is None and not row.span_s and not row.channels:
-        return Heard(*limited.beginning(*found, most_s))
+        return ConditionedClip(*limited.beginning(*found, most_s))
     start_s, end_s, *_ = (*(row.span_s or ()), None, None)
     pcm, _ = limited.decode(*found, start_s, end_s, limited.MOST_S, row.channels)
     if made is not None:  # of all of it: how loud the noise is depends on it
@@ -67,7 +69,7 @@ def heard(root: str, row: Prediction, most_s: float, recordings: Recordings | No
             made.apply(audio.scaled(pcm), conditions.key_of_question(row.id.removesuffix(f"@{made.tag}")))
         )
     most = round(most_s * audio.SAMPLE_RATE_HZ)
-    return Heard(pcm[:most], len(pcm) > most)
+    return ConditionedClip(pcm[:most], len(pcm) > most)
 
 
 def recordings_of(path: str, rows: Sequence[Row]) -> Recordings:

@@ -19,7 +19,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.report import worklog
-from llaso_data.report.worklog import Entry, Log
+from llaso_data.report.worklog import Entry, WorkLog
 from llaso_model.evaluate.datasets.fields import is_broken, kind_of
 from llaso_model.evaluate.metrics.base import ratio
 from llaso_model.evaluate.rows import Row
@@ -67,12 +67,12 @@ def _ticket(row: Row, seed: int) -> str:
     return digest("rate", seed, item_id(row))
 
 
-def at_work(folder: str, rater: str) -> AbstractContextManager[Log]:
+def at_work(folder: str, rater: str) -> AbstractContextManager[WorkLog]:
     """The rater's log, for :func:`say`. Raises LockedError where the name is in use, LLaSOError where it is none."""
     return worklog.at_work(storage.join(folder, _FOLDER), KIND, rater, {})
 
 
-def say(log: Log, item: str, system: str, rating: Mapping[str, int]) -> None:
+def say(log: WorkLog, item: str, system: str, rating: Mapping[str, int]) -> None:
     """Adds a rating; without aspects it takes the item's rating back. It is on the disk when this returns."""
     log.add([{"item": item, "system": system, "rating": dict(rating) or None, "at": worklog.now()}])
 
@@ -195,5 +195,5 @@ def _early_entry(entry: Entry) -> Entry:
     return _entry({**entry, "rating": rating, "at": ""})
 
 
-KIND = worklog.Kind("llaso-ratings", 2, "rater", "ratings", "ratings", _entry)
+KIND = worklog.WorkKind("llaso-ratings", 2, "rater", "ratings", "ratings", _entry)
 _EARLY = replace(KIND, version=1, check=_early_entry)

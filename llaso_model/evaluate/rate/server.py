@@ -11,7 +11,7 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
 from llaso_data.report.served import Json, Served
-from llaso_data.report.worklog import Log, Roster
+from llaso_data.report.worklog import Roster, WorkLog
 from llaso_model.evaluate.predict import recordings as sounds
 from llaso_model.evaluate.predict.recordings import Recordings
 from llaso_model.evaluate.rate import ratings as rate
@@ -75,7 +75,7 @@ class RateServer(Served):
         ratings = rate.read(self.folder, name)
         return {"rater": name, "ratings": {item: given for item, given in ratings.items() if item in self._rows}}
 
-    def _rater(self, request: Mapping[str, Any]) -> Log:
+    def _rater(self, request: Mapping[str, Any]) -> WorkLog:
         name = request.get("rater")
         if not isinstance(name, str):
             raise LLaSOError("a rater has a name")
@@ -101,7 +101,7 @@ class RateServer(Served):
         if row is None or self.audio_root is None or not row.prediction.audio:
             raise LLaSOError("no such sound")
         one = row.prediction
-        found = self.decoder.submit(sounds.heard, self.audio_root, one, MOST_S, self.recordings).result()
+        found = self.decoder.submit(sounds.conditioned, self.audio_root, one, MOST_S, self.recordings).result()
         if found is None:
             raise LLaSOError(f"{one.audio[0]}: no such file below {self.audio_root}")
         opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")

@@ -12,7 +12,7 @@ from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.predict import recordings as sounds_of
 from llaso_model.evaluate.rows import Row
-from llaso_model.evaluate.statistics.subgroups import as_they_are
+from llaso_model.evaluate.statistics.subgroups import clean_rows
 
 LONGEST = 700  # characters of a text that are shown
 SOUND_BYTES = 6_000_000  # of a report, as base64; a page should stay easy to mail
@@ -33,15 +33,15 @@ def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, l
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
     return {
         name: {
-            system: sorted(some, key=lambda row: (-badness(row), row.prediction.id))[:each]
-            for system, some in as_they_are(grouped[name]).items()
+            system: sorted(some, key=lambda row: (-row_error(row), row.prediction.id))[:each]
+            for system, some in clean_rows(grouped[name]).items()
         }
         for name in tasks.sets
         if name in grouped
     }
 
 
-def badness(row: Row) -> float:
+def row_error(row: Row) -> float:
     """How bad a row is: by the judge where there is one, else as it was scored."""
     judged = row.stats.get("judge")
     return row.badness if judged is None or "rouge_l" not in row.stats else 5 - judged[0] + row.badness / 10
@@ -116,7 +116,7 @@ def _opus(root: str, row: Prediction) -> str | None:
     if sounds_of.unmade(row) is not None:
         return None
     try:
-        found = sounds_of.heard(root, row, SOUND_S)
+        found = sounds_of.conditioned(root, row, SOUND_S)
     except (LLaSOError, OSError):
         return None
     return None if found is None else base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")

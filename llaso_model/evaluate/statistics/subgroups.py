@@ -18,7 +18,7 @@ from llaso_model.evaluate.statistics.measure import as_json, clusters_of, measur
 LEAST_IN_SLICE = 20  # rows; fewer say nothing of a group
 
 
-def as_they_are(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
+def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """A set's rows that no condition changed; all of them where there are no such."""
     found = {
         system: kept
@@ -41,7 +41,7 @@ def _is_condition(tag: str) -> bool:
     return tag.partition(":")[0] in conditions.KINDS
 
 
-def slices(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:
+def by_subgroup(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:
     """The primary metric by language and by the speaker's properties, and the gap between the best and worst group."""
     found = []
     for group in ("language", "gender", "age", "accent"):

@@ -30,7 +30,7 @@ from llaso_model.evaluate.statistics.measure import (
     primary_of,
 )
 from llaso_model.evaluate.statistics.pairs import pairs
-from llaso_model.evaluate.statistics.subgroups import as_they_are, in_common, slices, tagged
+from llaso_model.evaluate.statistics.subgroups import by_subgroup, clean_rows, in_common, tagged
 
 _NAMED = 3  # sets that a note names
 
@@ -53,7 +53,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
-    answered = {name: as_they_are(grouped[name]) for name in tasks.sets if name in grouped}
+    answered = {name: clean_rows(grouped[name]) for name in tasks.sets if name in grouped}
     plain = {name: by for name, all_ in answered.items() if any((by := in_common(all_)).values())}
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
@@ -69,7 +69,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
         "rows": len(rows),
         "missing": missing,
         "notes": [*_lacking(systems, missing), *_undefined(sets, plain), *_unsure(sets)],
-        "unjudged": unjudged.found(rows, sets, asked),
+        "unjudged": unjudged.unjudged_rows(rows, sets, asked),
         "sets": sets,
         "tasks": task_scores,
         "overall": overall,
@@ -159,7 +159,7 @@ def _set(
                 found[system] = _scored(name, rows, metric, one[0], normal)
     if len(found) < len(by_system) or not all(np.isfinite(one.normal.value) for one in found.values()):
         found = {}  # of nothing there is no score: neither 0 nor that of some systems alone
-    groups = slices(by_system, primary, name, seed)
+    groups = by_subgroup(by_system, primary, name, seed)
     labels = class_names(declared, tasks)
     return {
         "name": name,

@@ -9,7 +9,7 @@ from typing import Any
 from llaso_model.evaluate.rows import JUDGED, Row
 
 
-def found(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked: bool) -> dict[str, Any] | None:
+def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked: bool) -> dict[str, Any] | None:
     """The open answers without a score of the judge's, by set and system; None where no judge was asked.
 
     Of judgements that came with the data, only sets count of which some were judged. ``sets`` are those of the summary.
@@ -31,17 +31,17 @@ def found(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked: bool) -
 
 def lines(said: Mapping[str, Any]) -> list[str]:
     """What ``scores.json`` says of answers without a judgement, for people; nothing where all are judged."""
-    found = said.get("unjudged")
+    unjudged = said.get("unjudged")
     by = said["made"].get("judged_by") or {}
     told = []
-    if found and found["rows"]:
+    if unjudged and unjudged["rows"]:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in (by.get("unjudged") or {}).items())
-        where = ", ".join(f"{one['set']} of {one['system']} ({one['rows']:,})" for one in found["sets"])
+        where = ", ".join(f"{one['set']} of {one['system']} ({one['rows']:,})" for one in unjudged["sets"])
         told.append(
-            f"Not judged: {found['rows']:,} of {found['of']:,} open answers{f' ({reasons})' if reasons else ''}. The "
-            f"judge's figures are of the others. Without a judgement: {where}."
+            f"Not judged: {unjudged['rows']:,} of {unjudged['of']:,} open answers{f' ({reasons})' if reasons else ''}. "
+            f"The judge's figures are of the others. Without a judgement: {where}."
         )
-        other = sorted({one["set"] for one in found["sets"] if one["figure"] != JUDGED.name})
+        other = sorted({one["set"] for one in unjudged["sets"] if one["figure"] != JUDGED.name})
         if other:
             told.append(f"Scored by ROUGE-L, because nothing of some system was judged: {', '.join(other)}.")
     if by.get("fewer_votes"):
