@@ -57,7 +57,7 @@ def test_a_sample_of_which_nothing_can_be_made_is_replaced_and_named(plain, work
 
 
 def test_all_numbers_of_ranks_replace_alike_and_their_states_are_the_same(plain):
-    def dealt(ranks: int) -> tuple[list[Any], list[Any]]:
+    def read_by(ranks: int) -> tuple[list[Any], list[Any]]:
         loaders = [loader(plain, rank=rank, world_size=ranks) for rank in range(ranks)]
         for one in loaders:
             one.transform = refuse_odd
@@ -65,7 +65,7 @@ def test_all_numbers_of_ranks_replace_alike_and_their_states_are_the_same(plain)
         assert len({json.dumps({**one.state_dict(), "world_size": 0}) for one in loaders}) == 1
         return batches, [replaced for one in loaders for replaced in one.replaced]
 
-    assert dealt(1) == dealt(2)
+    assert read_by(1) == read_by(2)
 
 
 def test_a_resumed_stream_replaces_alike(plain):

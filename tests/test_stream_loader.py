@@ -153,7 +153,7 @@ def test_ranks_come_from_the_launcher_and_must_divide_the_step(folder, monkeypat
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert (loader(folder).rank, loader(folder).world_size) == (1, 4)
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(LLaSOError, match="8 micro-batches a step cannot be dealt to 3 ranks"):
+    with pytest.raises(LLaSOError, match="8 micro-batches a step cannot be shared by 3 ranks"):
         loader(folder)
     with pytest.raises(LLaSOError, match="rank 2 of 2 ranks"):
         loader(folder, rank=2, world_size=2)
@@ -406,8 +406,8 @@ def test_a_worker_uses_memory_again_when_nobody_looks_at_it(sounds):
         sound = sender.new(batch.audio.numel())
         sound[:] = batch.audio.numpy().ravel()
         shaped = torch.from_numpy(sound).reshape(batch.audio.shape)
-        parcel = pickle.loads(ForkingPickler.dumps(sender.parcel(dataclasses.replace(batch, audio=shaped))))
-        return parcel, receiver.open(parcel)
+        handle = pickle.loads(ForkingPickler.dumps(sender.handle(dataclasses.replace(batch, audio=shaped))))
+        return handle, receiver.open(handle)
 
     batches = list(itertools.islice(loader(sounds, decode=True, budget="6s"), 8))
     first, kept = handed(batches[0])

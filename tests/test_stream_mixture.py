@@ -58,11 +58,12 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def streamed(mixture: Mixture, steps: int, changes: dict[int, dict[str, float]]) -> list[list[str]]:
-    """The names of the leaves that each step's samples come from."""
+    """The names of the sources that each step's samples come from."""
     plan = Planner(mixture, Budget.of("60s"), seed=1, micro_batches=2, window=4)
     found = zip(range(steps), plan.steps(StreamPosition(), changes), strict=False)
     return [
-        [plan.leaves[int(step.window.leaf[n])].name for batch in step.batches for n in batch] for _, (step, _) in found
+        [plan.samplers[int(step.window.source[n])].name for batch in step.batches for n in batch]
+        for _, (step, _) in found
     ]
 
 
@@ -94,5 +95,5 @@ epochs: null
     plan = Planner(Mixture.from_yaml(str(tmp_path / "m.yaml")), Budget.of("60s"), seed=1, micro_batches=2, window=4)
     drawn = [stop - start for start, stop in plan.ranges(StreamPosition(window=0))]
     assert [count / plan.window_samples for count in drawn] == pytest.approx([0.375, 0.125, 0.5], abs=0.01)
-    assert [leaf.name for leaf in plan.leaves] == ["pair/a", "pair/b", "c"]
-    assert plan.leaves[1].size < 100
+    assert [sampler.name for sampler in plan.samplers] == ["pair/a", "pair/b", "c"]
+    assert plan.samplers[1].size < 100

@@ -22,20 +22,20 @@ BUDGET = 30_000
 costs = st.lists(st.integers(0, BUDGET), min_size=8, max_size=300).map(lambda values: np.asarray(values, np.int64))
 
 
-def members(dealt: MicroBatches) -> list[list[int]]:
-    return [dealt.samples(turn).tolist() for turn in dealt.turns.ravel().tolist()]
+def members(assignment: MicroBatches) -> list[list[int]]:
+    return [assignment.samples(turn).tolist() for turn in assignment.schedule.ravel().tolist()]
 
 
-@pytest.mark.parametrize("deal", [padded, packed])
+@pytest.mark.parametrize("assign", [padded, packed])
 @given(costs=costs, key=st.integers(0, 2**64 - 1), groups=st.integers(1, 8))
-def test_every_sample_is_dealt_once_and_every_step_is_whole(deal, costs, key, groups):  # type: ignore[no-untyped-def]
-    dealt = deal(costs, BUDGET, key, groups)
-    batches = members(dealt)
-    once = dealt.order[: len(dealt.order) - dealt.repeated].tolist()
+def test_every_sample_is_assigned_once_and_every_step_is_whole(assign, costs, key, groups):  # type: ignore[no-untyped-def]
+    assignment = assign(costs, BUDGET, key, groups)
+    batches = members(assignment)
+    once = assignment.order[: len(assignment.order) - assignment.repeated].tolist()
     assert sorted(once) == list(range(len(costs)))
-    assert sorted(sample for batch in batches for sample in batch) == sorted(dealt.order.tolist())
-    assert dealt.turns.shape[1] == groups and all(batches)
-    assert dealt.repeated < groups and (not dealt.repeated or max(map(len, batches)) == 1)
+    assert sorted(sample for batch in batches for sample in batch) == sorted(assignment.order.tolist())
+    assert assignment.schedule.shape[1] == groups and all(batches)
+    assert assignment.repeated < groups and (not assignment.repeated or max(map(len, batches)) == 1)
 
 
 @given(costs=costs, key=st.integers(0, 2**64 - 1), groups=st.integers(1, 8))
@@ -51,9 +51,9 @@ def test_a_packed_batch_stays_within_the_budget(costs, key, groups):  # type: ig
 
 
 def test_full_steps_of_single_samples_take_some_twice():
-    dealt = padded(np.full(10, 25_000), BUDGET, 0, 4)
-    assert dealt.repeated == 2 and all(len(batch) == 1 for batch in members(dealt))
-    assert set(dealt.order.tolist()) == set(range(10)) and dealt.turns.shape == (3, 4)
+    assignment = padded(np.full(10, 25_000), BUDGET, 0, 4)
+    assert assignment.repeated == 2 and all(len(batch) == 1 for batch in members(assignment))
+    assert set(assignment.order.tolist()) == set(range(10)) and assignment.schedule.shape == (3, 4)
 
 
 def test_samples_that_are_fewer_than_the_micro_batches_are_an_error():
@@ -105,9 +105,9 @@ def plan(mixture: Mixture, **options) -> Planner:  # type: ignore[no-untyped-def
 
 
 def rows_of(steps) -> list[list[tuple[int, int]]]:  # type: ignore[no-untyped-def]
-    """(leaf, row) of every sample, step by step."""
+    """(source, row) of every sample, step by step."""
     return [
-        [(int(step.window.leaf[n]), int(step.window.row[n])) for batch in step.batches for n in batch]
+        [(int(step.window.source[n]), int(step.window.row[n])) for batch in step.batches for n in batch]
         for step, _ in steps
     ]
 
@@ -129,7 +129,7 @@ def test_two_folders_are_mixed_throughout_and_each_sample_comes_once(set_of_2000
     found = plan(Mixture.of(str(set_of_2000[0]), str(tmp_path / "b")))
     samples = [row for step in rows_of(found.steps(StreamPosition(), {})) for row in step]
     assert sorted(samples) == [(0, row) for row in range(2000)] + [(1, row) for row in range(600)]
-    second_half = [leaf for leaf, _ in samples[1300:]]
+    second_half = [source for source, _ in samples[1300:]]
     assert 0.15 < np.mean(second_half) < 0.31  # 600 of 2600
 
 
@@ -147,7 +147,7 @@ def test_filters_take_what_they_say(set_of_2000):
     source = {"path": str(set_of_2000[0]), "filter": {"task": ("emotion",), "duration_s": (2.0, 6.0)}}
     found = plan(Mixture(sources=(source,)))
     rows = np.asarray([row for step in rows_of(found.steps(StreamPosition(), {})) for _, row in step])
-    table = found.leaves[0].columns.index.table.select(["task", "duration_s"]).to_pylist()
+    table = found.samplers[0].columns.index.table.select(["task", "duration_s"]).to_pylist()
     wanted = [i for i, row in enumerate(table) if row["task"] == "emotion" and 2.0 <= row["duration_s"] <= 6.0]
     assert sorted(rows.tolist()) == wanted and len(wanted) > 50
 
@@ -168,11 +168,11 @@ def test_a_filter_that_cannot_be_is_told(set_of_2000, wanted, said):
 
 def test_balance_gives_every_task_the_same_share(set_of_2000):
     found = plan(Mixture.of(str(set_of_2000[0])).model_copy(update={"balance": "task"}))
-    assert [leaf.name for leaf in found.leaves] == ["set/asr", "set/emotion"]
+    assert [source.name for source in found.samplers] == ["set/asr", "set/emotion"]
     counts = np.zeros(2, int)
     for step in rows_of(found.steps(StreamPosition(), {})):
-        for leaf, _ in step:
-            counts[leaf] += 1
+        for source, _ in step:
+            counts[source] += 1
     assert abs(counts[0] - counts[1]) <= 2 and counts.sum() == pytest.approx(2000, abs=4)
 
 

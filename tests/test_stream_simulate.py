@@ -63,7 +63,7 @@ def test_it_is_told_in_words_and_drawn(folder, tmp_path):
 
 
 def test_what_cannot_be_is_refused(folder, tmp_path):
-    assert "3 micro-batches a step cannot be dealt to 2 ranks" in told(
+    assert "3 micro-batches a step cannot be shared by 2 ranks" in told(
         folder, "--micro-batches", 3, "--world-size", 2, code=2
     )
     (tmp_path / "m.yaml").write_text("sources: []\n")

@@ -128,12 +128,12 @@ class BatchReader:
         """The samples with these numbers in the window, or what is wrong with them."""
         chosen = np.asarray(numbers, np.int64)
         found: list[StreamSample | BadSample | None] = [None] * len(chosen)
-        of = window.leaf[chosen]
-        for leaf in sorted(set(of.tolist())):
-            here = np.flatnonzero(of == leaf)
+        of = window.source[chosen]
+        for source in sorted(set(of.tolist())):
+            here = np.flatnonzero(of == source)
             rows = window.row[chosen[here]]
-            source, columns = self._plan.leaves[leaf].name, self._plan.leaves[leaf].columns
-            read = samples_of(columns, rows, self._fetch, source)
+            name, columns = self._plan.samplers[source].name, self._plan.samplers[source].columns
+            read = samples_of(columns, rows, self._fetch, name)
             for position, one in zip(here.tolist(), read, strict=True):
                 found[position] = decoded(one) if self._reading.decode and isinstance(one, StreamSample) else one
         return [one for one in found if one is not None]

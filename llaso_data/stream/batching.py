@@ -27,19 +27,22 @@ SPREAD_PERCENT = 2
 
 @dataclass(frozen=True, slots=True)
 class MicroBatches:
-    """How the samples of one window are dealt.
+    """How the samples of one planning block are assigned to micro-batches.
 
-    ``order`` (N,): samples in the order of their costs. Micro-batch ``b`` holds ``order[borders[b]:borders[b + 1]]``.
-    ``turns`` (steps, G): which micro-batch comes when. The last ``repeated`` samples of ``order`` stand in it twice.
+    Attributes:
+        order: (N,) the samples in the order of their costs.
+        boundaries: (B + 1,) micro-batch ``b`` holds ``order[boundaries[b]:boundaries[b + 1]]``.
+        schedule: (steps, G) which micro-batch comes when.
+        repeated: So many samples at the end of ``order`` stand in it twice, to fill the last step.
     """
 
     order: Ints
-    borders: Ints
-    turns: Ints
+    boundaries: Ints
+    schedule: Ints
     repeated: int = 0
 
     def samples(self, batch: int) -> Ints:
-        return self.order[self.borders[batch] : self.borders[batch + 1]]
+        return self.order[self.boundaries[batch] : self.boundaries[batch + 1]]
 
 
 def key_of(*parts: Any) -> int:
@@ -49,11 +52,11 @@ def key_of(*parts: Any) -> int:
 
 def buckets(costs: Ints) -> Ints:
     """For each cost the number of its bucket; a bucket's costs differ by less than :data:`SPREAD_PERCENT`."""
-    borders = [0, 1]
+    boundaries = [0, 1]
     most = int(costs.max(initial=0))
-    while borders[-1] <= most:
-        borders.append(max(borders[-1] + 1, borders[-1] * (100 + SPREAD_PERCENT) // 100))
-    return np.searchsorted(np.asarray(borders), costs, side="right").astype(np.int64)
+    while boundaries[-1] <= most:
+        boundaries.append(max(boundaries[-1] + 1, boundaries[-1] * (100 + SPREAD_PERCENT) // 100))
+    return np.searchsorted(np.asarray(boundaries), costs, side="right").astype(np.int64)
 
 
 def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
@@ -66,7 +69,7 @@ def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
     """
     order = _by_cost(costs, key)
     largest = np.maximum.accumulate(costs[order]).tolist()
-    borders, first = [0], 0
+    boundaries, first = [0], 0
     while first < len(largest):
         count = budget // max(largest[first], 1)
         while True:  # the batch's largest is its last: fewer fit than of the first
@@ -76,8 +79,8 @@ def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
                 break
             count = fit
         first += count
-        borders.append(first)
-    return _dealt(order, np.asarray(borders, np.int64), key, groups)
+        boundaries.append(first)
+    return _scheduled(order, np.asarray(boundaries, np.int64), key, groups)
 
 
 def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
@@ -95,7 +98,7 @@ def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
         members[batch].append(sample)
         bisect.insort(free, (room - cost, batch))
     order = np.asarray([sample for batch in members for sample in batch], np.int64)
-    return _dealt(order, np.cumsum([0, *map(len, members)], dtype=np.int64), key, groups)
+    return _scheduled(order, np.cumsum([0, *map(len, members)], dtype=np.int64), key, groups)
 
 
 def _by_cost(costs: Ints, key: int) -> Ints:
@@ -104,25 +107,25 @@ def _by_cost(costs: Ints, key: int) -> Ints:
     return np.argsort(sort, kind="stable").astype(np.int64)
 
 
-def _dealt(order: Ints, borders: Ints, key: int, groups: int) -> MicroBatches:
+def _scheduled(order: Ints, boundaries: Ints, key: int, groups: int) -> MicroBatches:
     """The batches in a random order, G a step."""
-    borders = _filled(borders, groups)
-    repeated = -(len(borders) - 1) % groups
+    boundaries = _filled(boundaries, groups)
+    repeated = -(len(boundaries) - 1) % groups
     order = np.concatenate([order, order[:repeated]])
-    borders = np.concatenate([borders, borders[-1] + np.arange(1, repeated + 1)])
-    turns = shuffled(key_of("turns", key), len(borders) - 1)
-    return MicroBatches(order, borders, turns.reshape(-1, groups), repeated)
+    boundaries = np.concatenate([boundaries, boundaries[-1] + np.arange(1, repeated + 1)])
+    schedule = shuffled(key_of("turns", key), len(boundaries) - 1)
+    return MicroBatches(order, boundaries, schedule.reshape(-1, groups), repeated)
 
 
-def _filled(borders: Ints, groups: int) -> Ints:
+def _filled(boundaries: Ints, groups: int) -> Ints:
     """Borders of as many more batches, by halving the largest, as fill whole steps of G; fewer where all have one."""
-    if borders[-1] < groups:
-        raise ValueError(f"{borders[-1]} samples cannot fill {groups} micro-batches")
-    while lacking := -(len(borders) - 1) % groups:
-        sizes = np.diff(borders)
+    if boundaries[-1] < groups:
+        raise ValueError(f"{boundaries[-1]} samples cannot fill {groups} micro-batches")
+    while lacking := -(len(boundaries) - 1) % groups:
+        sizes = np.diff(boundaries)
         halved = np.argsort(-sizes, kind="stable")[:lacking]
         halved = halved[sizes[halved] > 1]
         if not len(halved):
             break
-        borders = np.sort(np.concatenate([borders, borders[halved] + (sizes[halved] + 1) // 2]))
-    return borders
+        boundaries = np.sort(np.concatenate([boundaries, boundaries[halved] + (sizes[halved] + 1) // 2]))
+    return boundaries

@@ -41,9 +41,17 @@ class _Failed:
 class StreamDataset(IterableDataset[Any]):
     """The micro-batches of one rank, from a position to the end of its pass; each of torch's workers reads its share.
 
-    Every iteration of it begins at that position. ``turns`` are those micro-batches of a step that are the rank's.
-    ``share`` (r, n) leaves out all steps but each n-th from the r-th on. ``end`` is the window to stop before, where it
-    is not the pass's. With a receiver, which a loader has, workers hand over parcels and errors.
+    Every iteration of it begins at that position.
+
+    Args:
+        plan: What is streamed.
+        rank_schedule: The numbers of those micro-batches of a step that are this rank's.
+        position: Where to begin.
+        changes: Weights of sources by the step from which they hold.
+        reading: How samples are read.
+        end: The window to stop before; None: the end of the pass.
+        receiver: The loader's, if there is one: workers then hand over handles and errors instead of batches.
+        share: (r, n) leaves out all steps but each n-th from the r-th on.
     """
 
     def __init__(
@@ -61,7 +69,7 @@ class StreamDataset(IterableDataset[Any]):
         self.plan = plan
         self.position = position
         self.changes = dict(changes)
-        self._turns = rank_schedule
+        self._micro_batches = rank_schedule
         self._reading = reading
         self._end = end
         self._returned = None if receiver is None else receiver.returned
@@ -77,7 +85,7 @@ class StreamDataset(IterableDataset[Any]):
         whole = self._reading.transform is not None
         try:
             for batch in self._batches(None if whole else sender):
-                yield batch if whole else sender.parcel(batch)
+                yield batch if whole else sender.handle(batch)
         except LLaSOError as error:
             yield _Failed(error)
 
@@ -91,9 +99,9 @@ class StreamDataset(IterableDataset[Any]):
             for step, after in self.plan.steps(self.position.cursor, self.changes, self._end):
                 if step.number % ranks != first:
                     continue
-                for turn in self._turns[skip:]:
+                for turn in self._micro_batches[skip:]:
                     if number % workers == worker:
-                        yield reader.batch(step, turn, after if turn == self._turns[-1] else None)
+                        yield reader.batch(step, turn, after if turn == self._micro_batches[-1] else None)
                     number += 1
                 skip = 0
 
@@ -113,7 +121,7 @@ class StreamingLoader:
     set as ``transform`` makes of each batch what is wanted of it where it was read, in the workers: ``batch.made``.
     A sample of which it makes nothing is a bad one; to find it, it is called with batches of one.
 
-    ``by_steps`` deals whole steps to the ranks, in turn, instead of each step's micro-batches. Then the micro-batches
+    ``by_steps`` gives whole steps to the ranks, in turn, instead of each step's micro-batches. Then the micro-batches
     do not depend on the number of ranks, and no sample comes twice to fill a step; but a rank may have a step less
     than another, and there is no state of it. It is for reading a set once.
     """
@@ -143,7 +151,9 @@ class StreamingLoader:
     ) -> None:
         self.rank, self.world_size = placed(rank, world_size)
         self._share = (self.rank, self.world_size) if by_steps else (0, 1)
-        self._turns = range(micro_batches) if by_steps else rank_schedule(micro_batches, self.rank, self.world_size)
+        self._micro_batches = (
+            range(micro_batches) if by_steps else rank_schedule(micro_batches, self.rank, self.world_size)
+        )
         kept = None if cache is None else FileCache(cache, cache_bytes)
         cost = Budget.of(budget, frames_per_s, tokens, 1.0 if augment is None else augment.longest)
         self.plan = Planner(mixture, cost, seed, micro_batches, window, pack, kept)
@@ -170,7 +180,9 @@ class StreamingLoader:
 
     def _dataset(self, end: int | None, receiver: Receiver | None = None) -> StreamDataset:
         reading = replace(self._reading, transform=self.transform)
-        return StreamDataset(self.plan, self._turns, self._position, self._changes, reading, end, receiver, self._share)
+        return StreamDataset(
+            self.plan, self._micro_batches, self._position, self._changes, reading, end, receiver, self._share
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         self._iteration += 1
@@ -194,7 +206,7 @@ class StreamingLoader:
         Bad samples are no part of it: each rank's are in ``replaced``. Raises LLaSOError for a loader ``by_steps``.
         """
         if self._share != (0, 1):
-            raise LLaSOError("a loader that deals whole steps to the ranks has no state that all of them share")
+            raise LLaSOError("a loader that gives whole steps to the ranks has no state that all of them share")
         return state_of(self.plan, self._position, self._changes, self.world_size)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

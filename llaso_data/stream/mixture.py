@@ -116,7 +116,7 @@ def reweighted(node: Node, weights: Mapping[str, float]) -> Node:
 
 
 def shares(node: Node, temperature: float | None) -> list[int]:
-    """For each leaf its share as parts of :data:`SHARE`; empty sources get none."""
+    """For each source that has samples of its own, its share as parts of :data:`SHARE`; empty sources get none."""
     found = _shares(node, 1.0, temperature or 1.0)
     total = sum(found)
     if not total:

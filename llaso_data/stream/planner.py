@@ -1,4 +1,4 @@
-"""The global plan: window after window of samples, each dealt into steps of micro-batches.
+"""The global plan: window after window of samples, each assigned to steps of micro-batches.
 
 A window is planned by itself, so any step is found by planning the one window that holds it, and nothing but the
 number of that window has to be remembered.
@@ -42,17 +42,25 @@ class StreamPosition:
 
 @dataclass(frozen=True, slots=True)
 class PlanningBlock:
-    """Samples that are planned together: leaf and row of each (N,), their costs, and how they are dealt."""
+    """Samples that are planned together, N of them.
+
+    Attributes:
+        number: Which window of the stream this is, from 0.
+        source: (N,) the number of the source of each, in :attr:`Planner.samplers`.
+        row: (N,) its row of that source's index.
+        cost: (N,) its cost in thousandths of the budget's unit.
+        assignment: Which micro-batch holds which of them, and the steps of the micro-batches.
+    """
 
     number: int
-    leaf: Ints
+    source: Ints
     row: Rows
     cost: Ints
-    dealt: MicroBatches
+    assignment: MicroBatches
 
     @property
     def steps(self) -> int:
-        return len(self.dealt.turns)
+        return len(self.assignment.schedule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +99,20 @@ class Planner:
         self._shards = window
         self._cache = cache
         indices: dict[str, IndexColumns] = {}
-        self.leaves: list[SourceSampler] = []
+        self.samplers: list[SourceSampler] = []
         self._tree = self._grown(mixture, indices)
         self._weights = {name: source.weight for source, name, _ in mixing.walk(mixture.sources)}
-        self.size = sum(leaf.size for leaf in self.leaves)
+        self.size = sum(sampler.size for sampler in self.samplers)
         if not self.size:
             raise LLaSOError("the mixture has no samples: its filters take none")
         self._check_costs()
         self.windows_per_epoch = max(1, self.size // self._samples_in_window())
         self.window_samples = -(-self.size // self.windows_per_epoch)
-        # Of a window: each leaf's share is rounded, and no micro-batch is empty.
-        self.most_steps = -(-(self.window_samples + 2 * len(self.leaves)) // micro_batches) + 1
+        # Of a window: each source's share is rounded, and no micro-batch is empty.
+        self.most_steps = -(-(self.window_samples + 2 * len(self.samplers)) // micro_batches) + 1
         self.settings = {
             "version": PLAN_VERSION,
-            "data": digest(*(part for leaf in self.leaves for part in leaf.names), length=16),
+            "data": digest(*(part for sampler in self.samplers for part in sampler.names), length=16),
             "mixture": digest(json.dumps(mixing.outline(mixture), sort_keys=True), length=16),
             "budget": str(budget),
             "seed": seed,
@@ -127,19 +135,21 @@ class Planner:
     def window(self, cursor: StreamPosition) -> PlanningBlock:
         """The window that the cursor stands in."""
         ranges = self.ranges(cursor)
-        pieces = [leaf.rows(start, stop) for leaf, (start, stop) in zip(self.leaves, ranges, strict=True)]
+        pieces = [sampler.rows(start, stop) for sampler, (start, stop) in zip(self.samplers, ranges, strict=True)]
         number = np.repeat(np.arange(len(pieces)), [len(rows) for rows in pieces])
         costs = [
-            self.budget.costs(lambda name, leaf=leaf, rows=rows: leaf.columns.numbers(name, rows), len(rows))  # type: ignore[misc]
-            for leaf, rows in zip(self.leaves, pieces, strict=True)
+            self.budget.costs(lambda name, sampler=sampler, rows=rows: sampler.columns.numbers(name, rows), len(rows))  # type: ignore[misc]
+            for sampler, rows in zip(self.samplers, pieces, strict=True)
         ]
         cost = np.concatenate(costs)
-        deal = packed if self.pack else padded
+        assign = packed if self.pack else padded
         try:
-            dealt = deal(cost, self.budget.limit, key_of("window", self._seed, cursor.window), self.micro_batches)
+            assignment = assign(
+                cost, self.budget.limit, key_of("window", self._seed, cursor.window), self.micro_batches
+            )
         except ValueError as error:
             raise LLaSOError(f"{error}: the mixture has {self.size} samples; lower micro_batches") from error
-        return PlanningBlock(cursor.window, number, np.concatenate(pieces), cost, dealt)
+        return PlanningBlock(cursor.window, number, np.concatenate(pieces), cost, assignment)
 
     def shards(self, cursor: StreamPosition, ahead: int = 1, stores: bool = True) -> list[tuple[str, str]]:
         """(URI, dataset's digest) of every shard that the cursor's window and those ``ahead`` of it read.
@@ -151,19 +161,19 @@ class Planner:
         for window in range(cursor.window, cursor.window + 1 + ahead):
             if last is not None and window >= last:
                 break
-            for leaf, (start, stop) in zip(self.leaves, self.ranges(replace(cursor, window=window)), strict=True):
-                index = leaf.columns.index
-                for shards in leaf.groups(start, stop):
+            for sampler, (start, stop) in zip(self.samplers, self.ranges(replace(cursor, window=window)), strict=True):
+                index = sampler.columns.index
+                for shards in sampler.groups(start, stop):
                     found |= {(index.shards[shard], index.digest): None for shard in shards.tolist()}
         return [shard for shard in found if not (stores and storage.is_local(shard[0]))]
 
     def ranges(self, cursor: StreamPosition) -> list[tuple[int, int]]:
-        """For each leaf the positions, counted over all epochs, of the window that the cursor stands in."""
+        """For each source the positions, counted over all epochs, of the window that the cursor stands in."""
         if not self.mixture.weighted:
             epoch, place = divmod(cursor.window, self.windows_per_epoch)
-            cuts = zip(self.leaves, self._cut(place), self._cut(place + 1), strict=True)
-            return [(leaf.size * epoch + start, leaf.size * epoch + stop) for leaf, start, stop in cuts]
-        drawn = [0] * len(self.leaves)
+            cuts = zip(self.samplers, self._cut(place), self._cut(place + 1), strict=True)
+            return [(sampler.size * epoch + start, sampler.size * epoch + stop) for sampler, start, stop in cuts]
+        drawn = [0] * len(self.samplers)
         starts = [first for first, _ in cursor.phases]
         weights: dict[str, float] = {}
         shares = mixing.shares(self._tree, self.mixture.temperature)
@@ -186,8 +196,8 @@ class Planner:
         ]
 
     def _cut(self, place: int) -> list[int]:
-        """For each leaf its position where window `place` of an epoch starts; together they are a multiple of G."""
-        cuts = [leaf.size * place // self.windows_per_epoch for leaf in self.leaves]
+        """For each source its position where window `place` of an epoch starts; together they are a multiple of G."""
+        cuts = [sampler.size * place // self.windows_per_epoch for sampler in self.samplers]
         if place < self.windows_per_epoch:
             largest = max(range(len(cuts)), key=cuts.__getitem__)
             cuts[largest] -= sum(cuts) % self.micro_batches
@@ -220,8 +230,8 @@ class Planner:
             after = replace(cursor, step=cursor.step + 1, offset=cursor.offset + 1)
             if after.offset == planned.steps:
                 after = replace(after, window=cursor.window + 1, offset=0)
-            rank_schedule = planned.dealt.turns[cursor.offset].tolist()
-            yield Step(cursor, planned, tuple(planned.dealt.samples(turn) for turn in rank_schedule)), after
+            micro_batches = planned.assignment.schedule[cursor.offset].tolist()
+            yield Step(cursor, planned, tuple(planned.assignment.samples(turn) for turn in micro_batches)), after
             cursor = after
 
     def due(self, changes: Mapping[int, Mapping[str, float]]) -> list[tuple[int, dict[str, float]]]:
@@ -250,9 +260,9 @@ class Planner:
             columns, wanted, by = indices[uri], dict(source.filter), mixture.balance
             seen = source_statistics(columns, wanted, self.budget, by)
             if by is None:
-                return self._leaf(name, source.weight, columns, wanted, seen[None])
+                return self._sampler(name, source.weight, columns, wanted, seen[None])
             children = tuple(
-                self._leaf(f"{name}/{value}", 1.0, columns, {**wanted, by: (value,)}, of_value)
+                self._sampler(f"{name}/{value}", 1.0, columns, {**wanted, by: (value,)}, of_value)
                 for value, of_value in seen.items()
             )
             return Node(name, source.weight, sum(child.size for child in children), children)
@@ -260,26 +270,27 @@ class Planner:
         children = tuple(grow(found[source.label], source.label) for source in mixture.sources)
         return Node("", None, sum(child.size for child in children), children)
 
-    def _leaf(
+    def _sampler(
         self, name: str, weight: float | None, columns: IndexColumns, wanted: Filter, seen: SourceStatistics
     ) -> Node:
-        key = key_of("leaf", self._seed, len(self.leaves))
-        self.leaves.append(SourceSampler(name, columns, wanted, seen, key, self._shards))
+        key = key_of("leaf", self._seed, len(self.samplers))
+        self.samplers.append(SourceSampler(name, columns, wanted, seen, key, self._shards))
         return Node(name, weight, seen.size)
 
     def _check_costs(self) -> None:
-        for leaf in self.leaves:
-            if leaf.found.largest > self.budget.limit:
-                (place,) = leaf.columns.places(np.asarray([leaf.found.largest_row]))
+        for sampler in self.samplers:
+            if sampler.statistics.largest > self.budget.limit:
+                (place,) = sampler.columns.places(np.asarray([sampler.statistics.largest_row]))
                 raise LLaSOError(
-                    f"{leaf.name}: the sample {place.key} in {leaf.columns.index.shards[place.shard]} costs "
-                    f"{leaf.found.largest / 1000:g} {self.budget.unit}, more than the budget {self.budget}; raise the "
-                    "budget, or leave such samples out with a filter, such as duration_s: [0, 30]"
+                    f"{sampler.name}: the sample {place.key} in {sampler.columns.index.shards[place.shard]} costs "
+                    f"{sampler.statistics.largest / 1000:g} {self.budget.unit}, more than the budget "
+                    f"{self.budget}; raise the budget, or leave such samples out with a filter, such as "
+                    "duration_s: [0, 30]"
                 )
 
     def _samples_in_window(self) -> int:
-        shards = sum(int(np.count_nonzero(leaf.found.counts)) for leaf in self.leaves)
-        cost = sum(leaf.found.cost for leaf in self.leaves) / self.size
+        shards = sum(int(np.count_nonzero(sampler.statistics.counts)) for sampler in self.samplers)
+        cost = sum(sampler.statistics.cost for sampler in self.samplers) / self.size
         steps = STEPS_IN_WINDOW * self.micro_batches * self.budget.limit / max(cost, 1.0)
         return max(1, round(max(self._shards * self.size / shards, steps)))
 
@@ -288,7 +299,7 @@ def rank_schedule(micro_batches: int, rank: int, world_size: int) -> range:
     """The micro-batches of a step that are a rank's; raises LLaSOError where the ranks' would not be equally many."""
     if micro_batches % world_size:
         raise LLaSOError(
-            f"{micro_batches} micro-batches a step cannot be dealt to {world_size} ranks: "
+            f"{micro_batches} micro-batches a step cannot be shared by {world_size} ranks: "
             "make micro_batches a multiple of the world size"
         )
     return range(rank, micro_batches, world_size)

@@ -57,7 +57,7 @@ class Sender:
         self._current = self._take(4 * count)
         return self._blocks[self._current][: 4 * count].numpy().view(np.float32)
 
-    def parcel(self, batch: Batch) -> BatchHandle | Batch:
+    def handle(self, batch: Batch) -> BatchHandle | Batch:
         """The batch as it goes to the loader; its sound, if it has some, lies in what :meth:`new` gave."""
         block, self._current = self._current, None
         shape: tuple[int, ...] = ()
@@ -100,7 +100,7 @@ class Sender:
 
 
 class Receiver:
-    """The loader's end for all its workers: opens parcels, and gives blocks back when nothing uses them any more."""
+    """The loader's end for all its workers: opens handles, and gives blocks back when nothing uses them any more."""
 
     def __init__(self, workers: int) -> None:
         keep_pages()
@@ -108,19 +108,19 @@ class Receiver:
         self._blocks: dict[tuple[int, int], torch.Tensor] = {}
         self._unused: deque[tuple[int, int]] = deque()  # filled by finalizers, which must not wait for a lock
 
-    def open(self, parcel: BatchHandle) -> Batch:
+    def open(self, handle: BatchHandle) -> Batch:
         """The batch. Its sound stays in the block for as long as any tensor of it lives."""
-        for block in parcel.dropped:
-            del self._blocks[parcel.worker, block]
-        key = (parcel.worker, parcel.block)
-        if parcel.memory is not None:
-            self._blocks[key] = parcel.memory
-        memory, batch = self._blocks[key], parcel.batch
-        if not parcel.shape:
-            batch = replace(batch, samples=_with_bytes(batch.samples, parcel.sizes, memory.numpy()))
+        for block in handle.dropped:
+            del self._blocks[handle.worker, block]
+        key = (handle.worker, handle.block)
+        if handle.memory is not None:
+            self._blocks[key] = handle.memory
+        memory, batch = self._blocks[key], handle.batch
+        if not handle.shape:
+            batch = replace(batch, samples=_with_bytes(batch.samples, handle.sizes, memory.numpy()))
             self._unused.append(key)
         else:
-            lease = _MemoryLease(memory, parcel.shape)
+            lease = _MemoryLease(memory, handle.shape)
             weakref.finalize(lease, self._unused.append, key).atexit = False
             batch = replace(batch, audio=torch.from_numpy(np.asarray(lease)))
             del lease

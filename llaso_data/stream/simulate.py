@@ -71,12 +71,12 @@ def simulate(plan: Planner, world_size: int, cache_bytes: int | None = None) -> 
         micro_batches=plan.micro_batches,
         world_size=world_size,
         budget=str(plan.budget),
-        shards=sum(int(np.count_nonzero(leaf.found.counts)) for leaf in plan.leaves),
+        shards=sum(int(np.count_nonzero(sampler.statistics.counts)) for sampler in plan.samplers),
     )
     looked_at = set(np.linspace(0, found.windows - 1, min(LOOKED_AT, found.windows)).round().astype(int).tolist())
     area = cost = batches = shards = 0
     stretches: list[float] = []
-    sources = np.zeros(len(plan.leaves), np.int64)
+    sources = np.zeros(len(plan.samplers), np.int64)
     read_bytes = 0
     for number in range(found.windows):
         window = plan.window(StreamPosition(window=number))
@@ -85,20 +85,20 @@ def simulate(plan: Planner, world_size: int, cache_bytes: int | None = None) -> 
         cost += int(window.cost.sum())
         batches += len(sizes)
         found.steps += window.steps
-        found.repeated += window.dealt.repeated
-        sources += np.bincount(window.leaf, minlength=len(sources))
+        found.repeated += window.assignment.repeated
+        sources += np.bincount(window.source, minlength=len(sources))
         if number in looked_at:
             found.batch_sizes += sizes.tolist()
             found.batch_area += (sizes * largest / plan.budget.limit).tolist()
             where = _shards(plan, window)
             shards += len(np.unique(where))
-            in_turn = [window.dealt.samples(turn) for turn in window.dealt.turns.ravel().tolist()]
+            in_turn = [window.assignment.samples(turn) for turn in window.assignment.schedule.ravel().tolist()]
             stretches += _distinct(where[np.concatenate(in_turn)])
             read_bytes += _bytes(plan, window)
             _count_tasks(plan, window, found.by_task)
     found.samples = int(sources.sum())
     found.looked_at = len(looked_at)
-    found.by_source = {leaf.name: int(count) for leaf, count in zip(plan.leaves, sources, strict=True)}
+    found.by_source = {sampler.name: int(count) for sampler, count in zip(plan.samplers, sources, strict=True)}
     scale = found.windows / found.looked_at
     found.by_task = {task: round(count * scale) for task, count in sorted(found.by_task.items())}
     found.cost = cost / 1000
@@ -171,19 +171,19 @@ def draw(found: Simulation, path: str) -> None:
 
 def _batches(window: PlanningBlock) -> tuple[Ints, Ints]:
     """Members and largest cost of each micro-batch."""
-    borders = window.dealt.borders
-    return np.diff(borders), np.maximum.reduceat(window.cost[window.dealt.order], borders[:-1])
+    boundaries = window.assignment.boundaries
+    return np.diff(boundaries), np.maximum.reduceat(window.cost[window.assignment.order], boundaries[:-1])
 
 
 def _shards(plan: Planner, window: PlanningBlock) -> Ints:
     """For each sample of a window a number that its shard alone has."""
     found = np.zeros(len(window.row), np.int64)
     first = 0
-    for number, leaf in enumerate(plan.leaves):
-        here = window.leaf == number
-        borders = leaf.columns.first_rows
-        found[here] = first + np.searchsorted(borders, window.row[here], side="right") - 1
-        first += len(borders)
+    for number, sampler in enumerate(plan.samplers):
+        here = window.source == number
+        boundaries = sampler.columns.first_rows
+        found[here] = first + np.searchsorted(boundaries, window.row[here], side="right") - 1
+        first += len(boundaries)
     return found
 
 
@@ -198,20 +198,21 @@ def _distinct(shards: Ints) -> list[float]:
 
 def _bytes(plan: Planner, window: PlanningBlock) -> int:
     return sum(
-        int(leaf.columns.sizes(window.row[window.leaf == number]).sum()) for number, leaf in enumerate(plan.leaves)
+        int(sampler.columns.sizes(window.row[window.source == number]).sum())
+        for number, sampler in enumerate(plan.samplers)
     )
 
 
 def _count_tasks(plan: Planner, window: PlanningBlock, counts: dict[str, int]) -> None:
-    for number, leaf in enumerate(plan.leaves):
-        for task in leaf.columns.texts("task", window.row[window.leaf == number]):
+    for number, sampler in enumerate(plan.samplers):
+        for task in sampler.columns.texts("task", window.row[window.source == number]):
             counts[task or "unknown"] = counts.get(task or "unknown", 0) + 1
 
 
 def _cached(plan: Planner, cache_bytes: int) -> tuple[int, float]:
     """(bytes that a node brings, share of its windows' shards that are there already) with a cache of that size."""
     sizes: dict[str, int] = {}
-    for uri in {leaf.columns.index.uri for leaf in plan.leaves}:
+    for uri in {sampler.columns.index.uri for sampler in plan.samplers}:
         for shard in read_manifest(uri)["shards"]:
             sizes[locate(uri, shard["path"])] = shard["bytes"]
     kept: OrderedDict[str, int] = OrderedDict()

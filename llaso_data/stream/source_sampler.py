@@ -1,4 +1,4 @@
-"""A leaf: the samples of one dataset that a filter takes, in an order that is shuffled anew every epoch."""
+"""The samples of one dataset that a filter takes, in an order that is shuffled anew every epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SURVEY_ROWS = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """What one pass over the index says of a leaf: samples by shard, their cost, and the row that costs most."""
+    """What one pass over the index says of a source: samples by shard, their cost, and the row that costs most."""
 
     counts: Ints
     cost: int
@@ -37,8 +37,8 @@ def source_statistics(
     Without ``by`` there is one, under None.
     """
     values = [None] if by is None else [one for one in columns.values(by) if one in wanted.get(by, (one,))]
-    borders = columns.first_rows
-    counts = np.zeros((len(values), len(borders) - 1), np.int64)
+    boundaries = columns.first_rows
+    counts = np.zeros((len(values), len(boundaries) - 1), np.int64)
     cost, largest, largest_row = ([0] * len(values) for _ in range(3))
     for start in range(0, len(columns), SURVEY_ROWS):
         stop = min(start + SURVEY_ROWS, len(columns))
@@ -52,7 +52,7 @@ def source_statistics(
             if not len(rows):
                 continue
             own = costs if mask is None else costs[rows]
-            counts[number] += _by_shard(borders, start, rows)
+            counts[number] += _by_shard(boundaries, start, rows)
             cost[number] += int(own.sum())
             at = int(own.argmax())
             if own[at] > largest[number]:
@@ -61,30 +61,30 @@ def source_statistics(
     return dict(zip(values, found, strict=True))
 
 
-def _by_shard(borders: Ints, start: int, rows: Ints) -> Ints:
+def _by_shard(boundaries: Ints, start: int, rows: Ints) -> Ints:
     """How many of the rows, ascending from `start` on, lie in each shard."""
-    found: Ints = np.diff(np.searchsorted(rows, borders - start))
+    found: Ints = np.diff(np.searchsorted(rows, boundaries - start))
     return found
 
 
 class SourceSampler:
-    """The order of one leaf's samples.
+    """The order of one source's samples.
 
     An epoch takes the shards in a random order, ``window`` of them at a time, and the samples of these in a random
     order. Position ``p`` is sample ``p % size`` of epoch ``p // size``.
     """
 
     def __init__(
-        self, name: str, columns: IndexColumns, wanted: Filter, found: SourceStatistics, key: int, window: int
+        self, name: str, columns: IndexColumns, wanted: Filter, statistics: SourceStatistics, key: int, window: int
     ) -> None:
         self.name = name
         self.columns = columns
-        self.found = found
-        self.size = found.size
+        self.statistics = statistics
+        self.size = statistics.size
         self._wanted = wanted
         self._key = key
         self._window = window
-        self._filled = np.flatnonzero(found.counts)
+        self._filled = np.flatnonzero(statistics.counts)
         self._epoch: tuple[int, Ints, Ints] | None = None
         self._groups: dict[tuple[int, int], Rows] = {}
 
@@ -107,10 +107,10 @@ class SourceSampler:
         while start < stop:
             epoch, first = divmod(start, self.size)
             last = min(self.size, first + stop - start)
-            _, borders = self._order(epoch)
-            low, high = np.searchsorted(borders, [first, last - 1], side="right").tolist()
+            _, boundaries = self._order(epoch)
+            low, high = np.searchsorted(boundaries, [first, last - 1], side="right").tolist()
             for group in range(low - 1, high):
-                begin = int(borders[group])
+                begin = int(boundaries[group])
                 yield epoch, group, max(0, first - begin), last - begin
             start += last - first
 
@@ -121,10 +121,10 @@ class SourceSampler:
         """The epoch's shards in their order, and the position at which each group starts, the end last."""
         if self._epoch is None or self._epoch[0] != epoch:
             shards = self._filled[shuffled(key_of("shards", self._key, epoch), len(self._filled))]
-            ends = np.cumsum(self.found.counts[shards])
+            ends = np.cumsum(self.statistics.counts[shards])
             starts = np.concatenate([[0], ends])[:: self._window]
-            borders = starts if starts[-1] == self.size else np.append(starts, self.size)
-            self._epoch = (epoch, shards, borders)
+            boundaries = starts if starts[-1] == self.size else np.append(starts, self.size)
+            self._epoch = (epoch, shards, boundaries)
         return self._epoch[1:]
 
     def _group(self, epoch: int, group: int) -> Rows:

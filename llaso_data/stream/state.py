@@ -57,7 +57,7 @@ def opened(state: Mapping[str, Any], plan: Planner, world_size: int) -> tuple[Ra
         _count(state, name) for name in ("step", "window", "offset", "delivered", "world_size")
     )
     if ranks < 1 or plan.micro_batches % ranks:
-        raise _none(f"{plan.micro_batches} micro-batches cannot be dealt to its world_size of {ranks}")
+        raise _none(f"{plan.micro_batches} micro-batches cannot be shared by its world_size of {ranks}")
     if delivered >= plan.micro_batches // ranks:
         raise _none(f"delivered is {delivered}, and a rank has {plan.micro_batches // ranks} micro-batches of a step")
     if delivered and ranks != world_size:

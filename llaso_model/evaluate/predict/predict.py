@@ -4,8 +4,8 @@
     predict    each batch's answers become one immutable part; what is there is not made again
     join       all parts, in the plan's order, are predictions.jsonl
 
-Parts are dealt to ranks by number, and a batch is the same whoever computes it: so runs that were killed, and runs of
-any number of ranks, end with the same bytes.
+Parts are assigned to ranks by number, and a batch is the same whoever computes it: so runs that were killed, and
+runs of any number of ranks, end with the same bytes.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def planned(questions: EvalSamples, budget: Budget, conditions: dict[str, Condit
     if not len(questions):
         raise LLaSOError("there is nothing to ask: the data has no samples of these tasks")
     costs = np.minimum(questions.costs(budget), budget.limit)
-    dealt = padded(costs, budget.limit, key_of("evaluation"), 1)
-    batches = [tuple(dealt.samples(turn).tolist()) for turn in dealt.turns[:, 0].tolist()]
+    assignment = padded(costs, budget.limit, key_of("evaluation"), 1)
+    batches = [tuple(assignment.samples(turn).tolist()) for turn in assignment.schedule[:, 0].tolist()]
     return [Work(condition, batch) for condition in (None, *conditions.values()) for batch in batches]
 
 
