@@ -19,9 +19,14 @@ SPEEDS = 41  # different speeds in a range: a resampler's filter is made for eac
 class Augment:
     """What is done to each audio.
 
-    ``noise_snr_db``: pink noise at a signal-to-noise ratio drawn evenly from this range, over the whole audio, for
-    a share ``noise_share`` of the samples. ``speed``: played so many times faster, drawn evenly; the words' times in
-    the sample's JSON follow. Where the speed may be below 1 the plan reckons with the longest that comes of it.
+    Attributes:
+        noise_snr_db: Range of signal-to-noise ratios in dB, drawn evenly, of pink noise over the whole audio.
+        noise_share: The share of the samples that get noise.
+        speed: Range of speeds, drawn evenly; the words' times in the sample's JSON follow. Where it may be below 1 the
+            plan reckons with the longest audio that comes of it.
+
+    Raises:
+        LLaSOError: A range is not lowest first, or a speed is below 0.25.
     """
 
     noise_snr_db: tuple[float, float] | None = None
@@ -55,7 +60,15 @@ class Augment:
 
 
 def faster(sound: Samples, speed: float) -> Samples:
-    """The sound played ``speed`` times faster, pitch and all."""
+    """Plays a sound faster, pitch and all.
+
+    Args:
+        sound: (T,) float32 at 16 kHz.
+        speed: How many times faster.
+
+    Returns:
+        (about T / speed,) float32 at 16 kHz.
+    """
     if speed == 1.0 or not len(sound):
         return sound
     import soxr
@@ -65,7 +78,16 @@ def faster(sound: Samples, speed: float) -> Samples:
 
 
 def noisy(sound: Samples, snr_db: float, rng: np.random.Generator) -> Samples:
-    """The sound with pink noise of this level against it; silence stays as it is."""
+    """Adds pink noise to a sound; silence stays as it is.
+
+    Args:
+        sound: (T,) float32 at 16 kHz.
+        snr_db: Signal-to-noise ratio in dB of mean powers over the whole sound.
+        rng: Draws the noise.
+
+    Returns:
+        (T,) float32, clipped to -1 to 1.
+    """
     power = float(np.mean(sound.astype(np.float64) ** 2)) if len(sound) else 0.0
     if not power:
         return sound

@@ -32,10 +32,18 @@ _SMALL = ("lengths", "audio_of")  # fields of a batch
 
 @dataclass(frozen=True, slots=True)
 class StreamSample:
-    """One sample as it was read. ``content`` is its JSON, ``sounds`` its audios, 16 kHz mono in -1 to 1.
+    """One sample as it was read.
 
-    ``audio_parts`` are the names of the parts that the audios were. Undecoded samples have ``parts``, the bytes by
-    name, and nothing else of their content.
+    Attributes:
+        key: The sample's key.
+        shard: URI of its tar.
+        source: Full name of the mixture's source.
+        task: As the index says.
+        language: As the index says.
+        parts: The bytes of an undecoded sample by the name of the part; empty once it is decoded.
+        content: The decoded sample's JSON.
+        sounds: Its audios, each (T,) float32, 16 kHz mono in -1 to 1.
+        audio_parts: The names of the parts that the audios were.
     """
 
     key: str
@@ -68,11 +76,20 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One micro-batch of a global step: B samples with A audios of up to T samples.
+    """One micro-batch of a global step: B samples with A audios of up to T samples at 16 kHz.
 
-    ``audio`` (A, T) float32, zero beyond ``lengths`` (A,); packed, the audios end to end, (sum of lengths,).
-    ``audio_of`` (A,) says which sample each belongs to. Without decoding these are None, and ``samples`` hold bytes.
-    ``made`` is what the loader's ``transform`` made of it, which then has no samples and no audio any more.
+    Without decoding ``audio``, ``lengths`` and ``audio_of`` are None, and ``samples`` hold bytes.
+
+    Attributes:
+        step: Number of the global step.
+        micro_batch: Number of the micro-batch within it.
+        samples: The B samples.
+        audio: (A, T) float32, zero beyond ``lengths``; packed, the audios end to end, (sum of lengths,).
+        lengths: (A,) int64, samples of each audio.
+        audio_of: (A,) int64, which of the B samples each audio belongs to.
+        replaced: Bad samples, and what stands in their places.
+        after: Where the stream stands after the step, if this was the step's last micro-batch for its rank.
+        made: What the loader's ``transform`` made of the batch, which then has no samples and no audio any more.
     """
 
     step: int
@@ -142,7 +159,20 @@ def _received(values: dict[str, Any]) -> Batch:
 
 
 def samples_of(columns: IndexColumns, rows: Rows, fetch: Fetcher, source: str = "") -> list[StreamSample | BadSample]:
-    """The samples of these rows as bytes, or what is wrong with them; raises as :meth:`Fetcher.read` does."""
+    """Reads the samples of some rows of an index.
+
+    Args:
+        columns: The columns of the index.
+        rows: (N,) numbers of rows.
+        fetch: Reads the bytes.
+        source: Name of the mixture's source, which the samples then carry.
+
+    Returns:
+        Undecoded samples, or what is wrong with them, in the order of the rows.
+
+    Raises:
+        LLaSOError: As :meth:`Fetcher.read` raises.
+    """
     places = columns.places(rows)
     shards = [columns.index.shards[place.shard] for place in places]
     read = fetch.read(list(zip(shards, places, strict=True)), columns.index.digest)
@@ -215,7 +245,18 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 
 def sound(data: bytes, name: str) -> Samples:
-    """16 kHz mono float32 of an audio file in memory; raises AudioError."""
+    """Decodes an audio file in memory.
+
+    Args:
+        data: The bytes of the file.
+        name: How an error calls it.
+
+    Returns:
+        (T,) float32, 16 kHz mono in -1 to 1.
+
+    Raises:
+        AudioError: The bytes are no audio that can be decoded.
+    """
     if (file := _plain(data)) is not None:  # what shards usually hold takes the short way
         import soundfile
 
@@ -252,7 +293,16 @@ def _plain(data: bytes) -> Any:
 
 
 def joined(sounds: Sequence[Samples], packed: bool, new: Callable[[int], Samples]) -> torch.Tensor:
-    """The sounds below each other, padded with zeros, shape (A, T); or packed end to end, shape (sum of lengths,)."""
+    """Puts sounds into one tensor.
+
+    Args:
+        sounds: A sounds, each (T_a,) float32.
+        packed: Lays them end to end instead of below each other.
+        new: Gives the memory for so many samples.
+
+    Returns:
+        (A, T) float32, zero beyond each sound's end; packed, (sum of T_a,).
+    """
     longest = max(map(len, sounds), default=0)
     rows = new(sum(map(len, sounds)) if packed else len(sounds) * longest)
     at = 0
@@ -274,7 +324,13 @@ def collate(
 ) -> dict[str, Any]:
     """The fields of a batch of decoded samples: their audios lie in one tensor and no longer in the samples.
 
-    ``new`` gives the memory for them.
+    Args:
+        samples: B decoded samples.
+        packed: Lays the audios end to end instead of padding them.
+        new: Gives the memory for so many samples.
+
+    Returns:
+        ``samples``, ``audio``, ``lengths`` and ``audio_of`` of a :class:`Batch`.
     """
     sounds = [sound for sample in samples for sound in sample.sounds]
     return {

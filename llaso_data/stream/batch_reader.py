@@ -56,14 +56,25 @@ class BatchReader:
         self._window = -1
 
     def close(self) -> None:
+        """Closes the files and ends the threads that fetch shards."""
         self._fetch.close()
         if self._prefetch is not None:
             self._prefetch.close()
 
     def batch(self, step: Step, turn: int, after: StreamPosition | None) -> Batch:
-        """Micro-batch number ``turn`` of a step; ``after`` is passed on in it.
+        """Reads one micro-batch of a step.
 
-        Raises LLaSOError where more than ``max_bad`` samples in turn cannot stand in for a bad one.
+        Args:
+            step: The step.
+            turn: The number of the micro-batch within the step.
+            after: Where the stream stands when this was the rank's last of the step; it is passed on in the batch.
+
+        Returns:
+            The batch, in which a bad sample is replaced by a function of its place, and named in ``replaced``.
+
+        Raises:
+            LLaSOError: More than ``max_bad`` samples in a row cannot stand in for a bad one, or a tar is missing.
+            StoreError: A store stays down.
         """
         if self._prefetch is not None and self._window != step.window.number:
             self._window = step.window.number

@@ -42,6 +42,7 @@ class MicroBatches:
     repeated: int = 0
 
     def samples(self, batch: int) -> Ints:
+        """The numbers of the samples of a micro-batch, shape (members,)."""
         return self.order[self.boundaries[batch] : self.boundaries[batch + 1]]
 
 
@@ -60,12 +61,23 @@ def buckets(costs: Ints) -> Ints:
 
 
 def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
-    """Micro-batches of like cost: members times the largest stays within the budget.
+    """Forms micro-batches of like cost: members times the largest cost stays within the budget.
 
-    costs (N,), each at most ``budget``; ``groups`` is G, the micro-batches of a step. Samples of one bucket are
-    shuffled and the rest sorted, so that little is padded; the batches then come in any order. There are as many as
-    fill the last step: the largest ones are halved for it, and where every batch has one sample, up to G - 1 samples
-    come twice. Raises ValueError for fewer samples than G.
+    Samples of one bucket are shuffled and the rest sorted, so that little is padded; the micro-batches then come in any
+    order. There are as many as fill the last step: the largest ones are halved for it, and where every micro-batch has
+    one sample, up to G - 1 samples come twice.
+
+    Args:
+        costs: (N,) cost of each sample in thousandths, each at most ``budget``.
+        budget: What a micro-batch may cost, in thousandths.
+        key: Names the draw, see :func:`key_of`.
+        groups: G, the micro-batches of a step.
+
+    Returns:
+        The assignment of all N samples.
+
+    Raises:
+        ValueError: There are fewer samples than G.
     """
     order = _by_cost(costs, key)
     largest = np.maximum.accumulate(costs[order]).tolist()
@@ -84,7 +96,22 @@ def padded(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
 
 
 def packed(costs: Ints, budget: int, key: int, groups: int) -> MicroBatches:
-    """Micro-batches to be laid end to end: the sum of the members stays within the budget (best fit, decreasing)."""
+    """Forms micro-batches to be laid end to end: the sum of their costs stays within the budget.
+
+    Bins are filled by best fit decreasing (Johnson, 1973).
+
+    Args:
+        costs: (N,) cost of each sample in thousandths, each at most ``budget``.
+        budget: What a micro-batch may cost, in thousandths.
+        key: Names the draw, see :func:`key_of`.
+        groups: G, the micro-batches of a step.
+
+    Returns:
+        The assignment of all N samples; the last step is filled as by :func:`padded`.
+
+    Raises:
+        ValueError: There are fewer samples than G.
+    """
     free: list[tuple[int, int]] = []  # (room, batch), ascending
     members: list[list[int]] = []
     for sample in _by_cost(costs, key)[::-1].tolist():

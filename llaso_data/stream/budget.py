@@ -29,11 +29,15 @@ _UNITS: dict[str, Literal["seconds", "frames", "tokens", "samples"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit for each micro-batch, padding included.
+    """What a micro-batch may cost, padding included.
 
-    ``seconds`` of audio; ``frames`` after the encoder, ``per_second`` of them; ``tokens``: those frames and the tokens
-    of the text, which the index's column ``tokens`` counts where one is named, else a quarter of the text's bytes;
-    or ``samples``. ``longest`` is how many times longer augmentation may make an audio.
+    Attributes:
+        unit: ``seconds`` of audio; ``frames`` after the encoder; ``tokens``: those frames and the tokens of the text;
+            or ``samples``.
+        amount: How many of them.
+        per_second: Frames of a second of audio.
+        tokens: The column of the index that counts a text's tokens; None: a quarter of the text's bytes.
+        longest: How many times longer augmentation may make an audio.
     """
 
     unit: Literal["seconds", "frames", "tokens", "samples"]
@@ -46,7 +50,17 @@ class Budget:
     def of(
         cls, text: str | int, per_second: float = FRAMES_PER_S, tokens: str | None = None, longest: float = 1.0
     ) -> Budget:
-        """From ``300s``, ``15000f`` (frames), ``8000t`` (tokens) or ``64`` (samples); raises LLaSOError otherwise."""
+        """Reads a budget as people write it.
+
+        Args:
+            text: ``300s``, ``15000f`` (frames), ``8000t`` (tokens) or ``64`` (samples).
+            per_second: Frames of a second of audio.
+            tokens: The column of the index that counts a text's tokens.
+            longest: How many times longer augmentation may make an audio.
+
+        Raises:
+            LLaSOError: The text is none of these.
+        """
         found = _FORM.fullmatch(str(text).strip())
         if not found or not float(found[1]) or not per_second > 0:
             raise LLaSOError(f"budget {text!r}: write 300s, 15000f (frames), 8000t (tokens) or 64 (samples)")
@@ -64,7 +78,15 @@ class Budget:
         return round(self.amount * SCALE)
 
     def costs(self, column: Callable[[str], Floats], count: int) -> Ints:
-        """Cost (N,) of samples in thousandths, rounded up; ``column`` gives a column of the index for them."""
+        """The cost of samples.
+
+        Args:
+            column: Gives a column of the index for them, (N,) float64.
+            count: N.
+
+        Returns:
+            (N,) thousandths of the unit, rounded up.
+        """
         if self.unit == "samples":
             return np.full(count, SCALE, np.int64)
         found: npt.NDArray[np.float64] = column("duration_s") * self.longest

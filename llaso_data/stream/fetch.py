@@ -44,10 +44,18 @@ class Fetcher:
         self._files: OrderedDict[str, int] = OrderedDict()
 
     def read(self, wanted: Sequence[tuple[str, SampleLocation]], version: str) -> list[Parts | BadSample]:
-        """For each (tar, place) of one dataset the parts by name, or why they cannot be used.
+        """Reads the parts of samples of one dataset.
 
-        ``version`` is the dataset's digest. Raises LLaSOError where a tar is missing, and StoreError where a store
-        stays down.
+        Args:
+            wanted: (URI of the tar, location in it) of each sample.
+            version: The dataset's digest, which names copies in the cache.
+
+        Returns:
+            For each sample its parts by name, or why they cannot be used.
+
+        Raises:
+            LLaSOError: A tar is missing.
+            StoreError: A store stays down.
         """
         found: list[Parts | BadSample | None] = [None] * len(wanted)
         far = []
@@ -77,6 +85,7 @@ class Fetcher:
         return [one for one in found if one is not None]
 
     def close(self) -> None:
+        """Closes all files."""
         while self._files:
             os.close(self._files.popitem()[1])
 

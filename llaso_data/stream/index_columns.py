@@ -64,10 +64,18 @@ class IndexColumns:
 
     @classmethod
     def open(cls, uri: str, cache: FileCache | None = None, trusted: bool = False) -> IndexColumns:
-        """Of a folder of shards; with a cache the index of a store is mapped there, once for all processes of a node.
+        """Opens the index of a folder of shards.
 
-        A copy that is damaged is fetched again. An index that another process has checked is ``trusted``. Raises
-        LLaSOError where it has no index, or a damaged one.
+        With a cache the index of a store is mapped there, once for all processes of a node; a copy that is damaged is
+        fetched again.
+
+        Args:
+            uri: The folder.
+            cache: Where the index of a store is kept.
+            trusted: Another process has compared the checksum.
+
+        Raises:
+            LLaSOError: The folder has no index, or a damaged one.
         """
         if cache is None or storage.is_local(uri):
             return cls(open_index(uri, whole=False, trusted=trusted), cache)
@@ -88,7 +96,18 @@ class IndexColumns:
         return len(self.index)
 
     def numbers(self, name: str, rows: Rows) -> Floats:
-        """A numeric column of these rows as float64. Raises ShardError where there is no such column."""
+        """Reads a numeric column of some rows.
+
+        Args:
+            name: The column.
+            rows: (N,) numbers of rows.
+
+        Returns:
+            (N,) float64.
+
+        Raises:
+            ShardError: There is no such column, or it has no numbers.
+        """
         found = np.empty(len(rows), np.float64)
         for chunk, here, local in self._by_chunk(rows):
             found[here] = self._number_chunks(name)[chunk][local]
@@ -113,8 +132,15 @@ class IndexColumns:
         return found
 
     def sizes(self, rows: Rows) -> Rows:
-        """Bytes from the first to the last of each row's parts, as they lie in the tar; those of the parts alone where
-        a tar made elsewhere has them far apart."""
+        """How many bytes are read for each row.
+
+        Args:
+            rows: (N,) numbers of rows.
+
+        Returns:
+            (N,) bytes from the first to the last of each row's parts, as they lie in the tar; those of the parts
+            alone where a tar made elsewhere has them far apart.
+        """
         found = np.zeros(len(rows), np.int64)
         for chunk, here, local in self._by_chunk(rows):
             found[here] = self._part_chunk(chunk).sizes(local)

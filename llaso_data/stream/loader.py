@@ -109,21 +109,42 @@ class StreamDataset(IterableDataset[Any]):
 class StreamingLoader:
     """Streams a mixture; see the module. Each iteration is one pass: the mixture's ``epochs``, shuffled anew.
 
-    An iteration that was broken off is gone on with by the next one, as a state is; after the last batch of a pass,
-    and with a state of there, the next pass begins. One iteration at a time: an older one raises LLaSOError.
+    The next iteration goes on where one was broken off, as a state does. After the last batch of a pass, and with a
+    state of there, the next pass begins. There is one iteration at a time: an older one raises LLaSOError.
 
-    ``rank`` and ``world_size`` are what torchrun or Ray Train say where they are not given. ``window`` is how many
-    shards of a source are shuffled together. ``pack`` lays samples end to end instead of padding them: batches then
-    hold the budget as a sum. ``max_bad`` is how many samples of this rank may be bad before the loader stops; a
-    sample that is met again in another epoch is counted once. ``cache`` is a folder for whole shards of a store, at
-    most ``cache_bytes`` for all processes of the node; without it only the bytes that are wanted are read. ``tokens``
-    names the column of the index that counts a text's tokens. ``augment`` is for decoded samples. A function that is
-    set as ``transform`` makes of each batch what is wanted of it where it was read, in the workers: ``batch.made``.
-    A sample of which it makes nothing is a bad one; to find it, it is called with batches of one.
+    A function that is set as ``transform`` makes of each batch what is wanted of it where it was read, in the workers:
+    ``batch.made``. A sample of which it makes nothing is a bad one; to find it, it is called with batches of one.
 
-    ``by_steps`` gives whole steps to the ranks, in turn, instead of each step's micro-batches. Then the micro-batches
-    do not depend on the number of ranks, and no sample comes twice to fill a step; but a rank may have a step less
-    than another, and there is no state of it. It is for reading a set once.
+    Args:
+        mixture: The datasets and their shares.
+        budget: What a micro-batch may cost: ``300s``, ``15000f`` (frames), ``8000t`` (tokens) or ``64`` (samples).
+        seed: Of all draws.
+        micro_batches: Micro-batches of a global step, over all ranks.
+        rank: Of this process; None: what torchrun or Ray Train say, else 0.
+        world_size: The number of ranks, to be given with ``rank``.
+        num_workers: Processes that read; 0: this one.
+        decode: Decodes audio; False: batches hold bytes.
+        window: How many shards of a source are shuffled together.
+        pack: Lays samples end to end instead of padding them: batches then hold the budget as a sum.
+        max_bad: How many samples of this rank may be bad before the loader stops. A sample that is met again in another
+            epoch is counted once.
+        prefetch: Batches that each worker reads ahead.
+        pin_memory: Copies batches to pinned memory.
+        cache: A folder for whole shards of a store; None: only the bytes that are wanted are read.
+        cache_bytes: The most that the folder holds, for all processes of the node together.
+        frames_per_s: Frames of a second of audio, for budgets in frames and tokens.
+        tokens: The column of the index that counts a text's tokens.
+        augment: Other sound of decoded samples.
+        by_steps: Gives whole steps to the ranks, in turn, instead of each step's micro-batches. Then the
+            micro-batches do not depend on the number of ranks, and no sample comes twice to fill a step; but a rank
+            may have a step less than another, and there is no state of it. It is for reading a set once.
+
+    Attributes:
+        plan: The global plan.
+        replaced: The bad samples that this rank met, and what stood in their places.
+
+    Raises:
+        LLaSOError: A dataset has no index, the mixture has no samples, or a setting does not fit another.
     """
 
     def __init__(
@@ -271,7 +292,18 @@ def _from_workers(batches: DataLoader[Batch | BatchHandle | _Failed], receiver: 
 
 
 def placed(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and world size: as given, else those of torchrun's environment or of Ray Train, else one rank."""
+    """The rank and the number of ranks of this process.
+
+    Args:
+        rank: As it is given, or None.
+        world_size: As it is given, or None.
+
+    Returns:
+        Both as given, else those of torchrun's environment or of Ray Train, else (0, 1).
+
+    Raises:
+        LLaSOError: Only one is given, or the rank is not below the world size.
+    """
     if rank is None and world_size is None:
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -34,6 +34,7 @@ class Source(Part):
 
     @property
     def label(self) -> str:
+        """The source's name, by default the last part of its path."""
         return self.name or (self.path or "group").rstrip("/").rpartition("/")[2]
 
 
@@ -92,7 +93,16 @@ class Node:
 
 
 def walk(sources: Sequence[Source], above: str = "", at: tuple[str | int, ...] = ("sources",)) -> Iterator[Any]:
-    """Every source of a tree with its full name and its place in the file."""
+    """Walks a tree of sources from the top down.
+
+    Args:
+        sources: The sources of one level.
+        above: The full name of the group that they are in.
+        at: Where the level stands in the YAML file.
+
+    Yields:
+        (source, full name such as ``group/en``, place in the file) of every source.
+    """
     for number, source in enumerate(sources):
         name = f"{above}/{source.label}" if above else source.label
         yield source, name, (*at, number)
@@ -116,7 +126,18 @@ def reweighted(node: Node, weights: Mapping[str, float]) -> Node:
 
 
 def shares(node: Node, temperature: float | None) -> list[int]:
-    """For each source that has samples of its own, its share as parts of :data:`SHARE`; empty sources get none."""
+    """The share of each source that has samples of its own, in the order of :meth:`Node.leaves`.
+
+    Args:
+        node: The tree of sources.
+        temperature: T of shares size^(1/T) where weights are not given; None: 1.
+
+    Returns:
+        Parts of :data:`SHARE`; empty sources get none.
+
+    Raises:
+        LLaSOError: No source with samples has a weight.
+    """
     found = _shares(node, 1.0, temperature or 1.0)
     total = sum(found)
     if not total:

@@ -60,6 +60,7 @@ class PlanningBlock:
 
     @property
     def steps(self) -> int:
+        """The number of steps that these samples fill."""
         return len(self.assignment.schedule)
 
 
@@ -73,11 +74,33 @@ class Step:
 
     @property
     def number(self) -> int:
+        """The number of the step, counted over all epochs from 0."""
         return self.cursor.step
 
 
 class Planner:
-    """What is streamed, in which order: a pure function of the datasets, the mixture and the settings."""
+    """What is streamed, in which order: a pure function of the datasets, the mixture and the settings.
+
+    Args:
+        mixture: The datasets and their shares.
+        budget: What a micro-batch may cost.
+        seed: Of all draws.
+        micro_batches: Micro-batches of a global step, over all ranks.
+        window: How many shards of a source are shuffled together.
+        pack: Samples are laid end to end instead of padded.
+        cache: Where the indices of stores are kept.
+
+    Attributes:
+        samplers: The sources that have samples of their own.
+        size: Samples of an epoch.
+        windows_per_epoch: Planning blocks of an epoch.
+        window_samples: Samples of a planning block, before those that fill its last step.
+        settings: What names the plan, by name; part of a stream's state.
+        digest: The digest of the settings.
+
+    Raises:
+        LLaSOError: A dataset has no index, the mixture has no samples, or one of them costs more than the budget.
+    """
 
     def __init__(
         self,
@@ -123,7 +146,7 @@ class Planner:
         self.digest = digest("plan", *(f"{name}={value}" for name, value in self.settings.items()))
 
     def end(self, cursor: StreamPosition) -> int | None:
-        """The window that ends the pass in which the cursor stands; None where it is endless.
+        """The window that ends the pass in which a position stands; None where the pass is endless.
 
         A pass is the mixture's ``epochs``; at the end of one the next begins.
         """
@@ -133,7 +156,11 @@ class Planner:
         return (cursor.window // windows + 1) * windows
 
     def window(self, cursor: StreamPosition) -> PlanningBlock:
-        """The window that the cursor stands in."""
+        """Plans the window that a position stands in.
+
+        Raises:
+            LLaSOError: The mixture has fewer samples than a step has micro-batches.
+        """
         ranges = self.ranges(cursor)
         pieces = [sampler.rows(start, stop) for sampler, (start, stop) in zip(self.samplers, ranges, strict=True)]
         number = np.repeat(np.arange(len(pieces)), [len(rows) for rows in pieces])
@@ -152,9 +179,15 @@ class Planner:
         return PlanningBlock(cursor.window, number, np.concatenate(pieces), cost, assignment)
 
     def shards(self, cursor: StreamPosition, ahead: int = 1, stores: bool = True) -> list[tuple[str, str]]:
-        """(URI, dataset's digest) of every shard that the cursor's window and those ``ahead`` of it read.
+        """The shards that the window of a position reads, and those after it.
 
-        With ``stores`` only of those that lie on a store.
+        Args:
+            cursor: The position.
+            ahead: How many more windows are looked at.
+            stores: Only shards that lie on a store.
+
+        Returns:
+            (URI, digest of the dataset) of every shard.
         """
         found: dict[tuple[str, str], None] = {}
         last = self.end(cursor)
@@ -296,7 +329,19 @@ class Planner:
 
 
 def rank_schedule(micro_batches: int, rank: int, world_size: int) -> range:
-    """The micro-batches of a step that are a rank's; raises LLaSOError where the ranks' would not be equally many."""
+    """The micro-batches of a step that are a rank's.
+
+    Args:
+        micro_batches: Micro-batches of a step, over all ranks.
+        rank: The rank.
+        world_size: The number of ranks.
+
+    Returns:
+        Their numbers: ``rank``, ``rank + world_size``, and so on.
+
+    Raises:
+        LLaSOError: Ranks would not have equally many.
+    """
     if micro_batches % world_size:
         raise LLaSOError(
             f"{micro_batches} micro-batches a step cannot be shared by {world_size} ranks: "

@@ -50,9 +50,18 @@ class FileCache:
         return descriptor
 
     def copy(self, uri: str, anew: bool = False) -> str | None:
-        """The path of a copy of a file, brought here if need be or ``anew``; None where it is larger than the limit.
+        """Gives the path of a copy of a file, and brings it here if need be.
 
-        Raises FileNotFoundError, and StoreError where the store fails.
+        Args:
+            uri: The file.
+            anew: Fetches it again even if it is here.
+
+        Returns:
+            The path of the copy; None where the file is larger than the limit.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            StoreError: The store fails.
         """
         version = storage.stat(uri)["version"]
         if anew:
@@ -66,9 +75,16 @@ class FileCache:
         self.path(uri, version).unlink(missing_ok=True)
 
     def fill(self, uri: str, version: str, wait: bool = False) -> bool:
-        """Bring a file here, unless it is, another process is at it, or it is larger than the limit: False then.
+        """Brings a file here.
 
-        With ``wait`` another process is waited for. Raises what the store raises.
+        Args:
+            uri: The file.
+            version: What tells this state of the file from others, such as its dataset's digest.
+            wait: Waits for another process that is at it.
+
+        Returns:
+            Whether this call brought it: False where it is here, another process is at it, or it is larger than the
+            limit.
         """
         path = self.path(uri, version)
         if path.exists():
@@ -156,6 +172,7 @@ class Prefetch:
                 thread.start()
 
     def close(self) -> None:
+        """Ends the threads; what they are at is still finished."""
         with self._changed:
             self._closed = True
             self._waiting.clear()

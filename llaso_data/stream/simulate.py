@@ -61,9 +61,15 @@ class Simulation:
 
 
 def simulate(plan: Planner, world_size: int, cache_bytes: int | None = None) -> Simulation:
-    """Plans a whole epoch. ``cache_bytes`` is a node's cache of whole shards; without it ranges are read.
+    """Plans a whole epoch, and reads nothing but the index.
 
-    Raises LLaSOError where the world size does not divide the micro-batches of a step.
+    Args:
+        plan: The plan.
+        world_size: The number of ranks.
+        cache_bytes: Size of a node's cache of whole shards; None: ranges are read.
+
+    Raises:
+        LLaSOError: The world size does not divide the micro-batches of a step.
     """
     rank_schedule(plan.micro_batches, 0, world_size)
     found = Simulation(

@@ -26,15 +26,23 @@ class SourceStatistics:
 
     @property
     def size(self) -> int:
+        """The number of samples."""
         return int(self.counts.sum())
 
 
 def source_statistics(
     columns: IndexColumns, wanted: Filter, budget: Budget, by: str | None = None
 ) -> dict[str | None, SourceStatistics]:
-    """Looks at every row that a filter takes, a quarter of a million at a time: one survey for each value of ``by``.
+    """Looks at every row that a filter takes, a quarter of a million at a time.
 
-    Without ``by`` there is one, under None.
+    Args:
+        columns: The columns of the index.
+        wanted: The filter.
+        budget: Says what a sample costs.
+        by: A column of text that divides the rows; None: one source.
+
+    Returns:
+        Statistics by value of ``by``, in the order of the values; without ``by`` one, under None.
     """
     values = [None] if by is None else [one for one in columns.values(by) if one in wanted.get(by, (one,))]
     boundaries = columns.first_rows
@@ -68,10 +76,18 @@ def _by_shard(boundaries: Ints, start: int, rows: Ints) -> Ints:
 
 
 class SourceSampler:
-    """The order of one source's samples.
+    """The order of one source's samples, shuffled anew every epoch.
 
     An epoch takes the shards in a random order, ``window`` of them at a time, and the samples of these in a random
     order. Position ``p`` is sample ``p % size`` of epoch ``p // size``.
+
+    Args:
+        name: The source's full name.
+        columns: The columns of its index.
+        wanted: The filter that takes its samples.
+        statistics: What one pass over the index said.
+        key: Names the draws.
+        window: How many shards are shuffled together.
     """
 
     def __init__(
