@@ -21,10 +21,16 @@ ANSWERS = (GOOD, BAD_TEXT, BAD_BOUNDARY, UNSURE)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `items` answers with `defects` among them say of a population; see :func:`find`.
+    """What the answers on a sample say of a population; see :func:`find`.
 
-    `rate` is the share of defects in the sample, `upper` the bound that the true rate stays below with 95 % confidence,
-    or where all of the population was heard the true rate itself.
+    Attributes:
+        population: Utterances of the population.
+        items: Utterances of it that were heard.
+        defects: Those of them that were not good.
+        rate: The share of defects in the sample.
+        upper: The bound that the true rate stays below with 95 % confidence, or where all was heard the true rate
+            itself.
+        passed: Whether that bound is below :data:`LIMIT`.
     """
 
     population: int
@@ -36,20 +42,41 @@ class Finding:
 
     @property
     def census(self) -> bool:
+        """Whether all of the population was heard."""
         return self.items == self.population
 
 
 def find(population: int, items: int, defects: int) -> Finding:
-    """The finding on `population` utterances of which `items` were heard. Raises ValueError for impossible counts."""
+    """What a sample says of a population.
+
+    Args:
+        population: Utterances of the population.
+        items: Utterances of it that were heard.
+        defects: Those of them that were not good.
+
+    Raises:
+        ValueError: The counts are impossible.
+    """
     upper = bound(population, items, defects)
     rate = defects / items if items else 0.0
     return Finding(population, items, defects, rate, upper, items > 0 and upper < LIMIT)
 
 
 def bound(population: int, items: int, defects: int) -> float:
-    """The rate of defects in the population that is not exceeded, with 95 % confidence; exact where all was heard.
+    """The rate of defects in the population that is not exceeded, with 95 % confidence.
 
-    1 where nothing was heard, or where all that was heard was bad. Raises ValueError for impossible counts.
+    The bound is the upper one of Clopper and Pearson (1934), a quantile of the beta distribution.
+
+    Args:
+        population: Utterances of the population.
+        items: Utterances of it that were heard.
+        defects: Those of them that were not good.
+
+    Returns:
+        The rate, exact where all was heard; 1 where nothing was heard, or where all that was heard was bad.
+
+    Raises:
+        ValueError: The counts are impossible.
     """
     from scipy.special import betaincinv
 
@@ -64,9 +91,16 @@ def bound(population: int, items: int, defects: int) -> float:
 
 
 def allowed(population: int, items: int) -> int | None:
-    """The largest number of defects with which the set still passes; None where even none would not do.
+    """The largest number of defects with which a set still passes.
 
     208 items of a large set allow 5, 59 items none, fewer can never pass.
+
+    Args:
+        population: Utterances of the population.
+        items: Utterances of it that are heard.
+
+    Returns:
+        The number; None where even no defect would do.
     """
     if not find(population, items, 0).passed:
         return None
@@ -92,10 +126,16 @@ def counted(answers: Collection[str]) -> str | None:
 
 
 def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
-    """Agreement of two auditors beyond chance on the same items, each said to be good or not.
+    """Cohen's kappa: the agreement of two auditors on the same items, beyond chance.
 
-    Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20 (1960). None
-    where chance explains everything: no common items, or both gave one and the same answer throughout.
+    Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20 (1960).
+
+    Args:
+        pairs: For each item whether the first and the second auditor said that it is good.
+
+    Returns:
+        Kappa, at most 1; None where chance explains everything: no common items, or both gave one and the same answer
+        throughout.
     """
     if not pairs:
         return None

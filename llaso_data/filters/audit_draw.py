@@ -19,10 +19,15 @@ _MASK = (1 << 64) - 1
 
 
 def quotas(sizes: Sequence[int], items: int) -> list[int]:
-    """How many of `items` each stratum gives: proportional to its size, by largest remainder.
+    """How many items each stratum gives: proportional to its size, by largest remainder.
 
-    Integers throughout. Equal remainders go to the earlier stratum. The quotas add up to ``min(items, sum(sizes))``
-    and none is larger than its stratum.
+    Args:
+        sizes: Members of each stratum.
+        items: How many are wanted.
+
+    Returns:
+        A number for each stratum. Together they are ``min(items, sum(sizes))``, and none is larger than its stratum.
+        Equal remainders go to the earlier stratum.
     """
     total = sum(sizes)
     if items >= total:
@@ -35,12 +40,20 @@ def quotas(sizes: Sequence[int], items: int) -> list[int]:
 
 
 def distributed(sizes: Sequence[int], items: int, start: int) -> list[int]:
-    """As :func:`quotas`, but every member of every stratum has the same chance: systematic sampling.
+    """How many items each stratum gives, so that every member of every stratum has the same chance: systematic
+    sampling.
 
-    The strata lie side by side and every ``sum(sizes) / items``-th place of the row, from one that `start` decides, is
-    taken. So a stratum gets its exact share rounded up or down, up as often as the share says; by largest remainder
-    small strata would never be heard, whatever is wrong with them. `start` is any integer; the strata's order matters
-    in so far as neighbours share what is left over.
+    The strata lie side by side, and every ``sum(sizes) / items``-th place of the row is taken, from one on that
+    ``start`` decides. So a stratum gets its exact share rounded up or down, up as often as the share says; by largest
+    remainder small strata would never be heard, whatever is wrong with them.
+
+    Args:
+        sizes: Members of each stratum. Their order matters in so far as neighbours share what is left over.
+        items: How many are wanted.
+        start: Any integer.
+
+    Returns:
+        A number for each stratum.
     """
     total = sum(sizes)
     if items >= total:
@@ -54,10 +67,20 @@ def distributed(sizes: Sequence[int], items: int, start: int) -> list[int]:
 def draw(
     ids: Hashes, strata: npt.NDArray[np.int64], count: int, eligible: npt.NDArray[np.bool_], items: int, seed: int
 ) -> npt.NDArray[np.bool_]:
-    """Mask of the rows drawn, shape (rows,).
+    """Draws the utterances that a person will hear.
 
-    `strata` numbers each row's stratum, 0 to count - 1; neighbours should be alike. Within a stratum the rows of
-    smallest :func:`ticket` are drawn, so removing one utterance changes the sample by few.
+    Within a stratum the rows of smallest :func:`ticket` are drawn, so removing one utterance changes the sample by few.
+
+    Args:
+        ids: (rows, 2) uint64, the ids.
+        strata: (rows,) number of each row's stratum, 0 to ``count`` - 1; neighbours should be alike.
+        count: Strata.
+        eligible: (rows,) which rows may be drawn.
+        items: How many are wanted.
+        seed: Names the draw.
+
+    Returns:
+        (rows,) bool, which rows were drawn.
     """
     rows = np.flatnonzero(eligible)
     start = int(ticket(np.zeros((1, 2), np.uint64), seed)[0])

@@ -36,11 +36,11 @@ RISE_DB, RISE_COST = 12.0, 1.23  # what starts from near silence was trimmed, no
 def border_level(pcm: Pcm) -> float | None:
     """The level of the speech at the first or last 20 ms, the louder of the two, in dB against the clip's loud speech.
 
-    In a quiet room a cut vowel is near 0, a whole word under -50; noise takes from both, so that one limit does for
-    all rooms.
+    In a quiet room a cut vowel is near 0 and a whole word under -50. Noise lowers both, so that one limit does for all
+    rooms.
 
     Args:
-        pcm: Samples at 16 kHz.
+        pcm: (T,) int16 at 16 kHz.
 
     Returns:
         dB, not below -120; None for less than 0.1 s.
@@ -60,11 +60,16 @@ def border_level(pcm: Pcm) -> float | None:
 
 
 def evidence(pcm: Pcm) -> Floats:
-    """What the level is made of, for the first border and the last, shape (2, 6), all in dB.
+    """What the level is made of.
 
-    The level of 20 ms against the loud speech; the most by which a band of it stands above the band's floor; how far
-    the loud speech stands above the floor, and how much less far it does in the mean of the bands; the loudest level
-    within 150 ms, against the loud speech; and how much louder the second 20 ms are than the first 5 ms.
+    Args:
+        pcm: (T,) int16 at 16 kHz, at least 0.1 s.
+
+    Returns:
+        (2, 6) float64 in dB, for the first border and the last: the level of 20 ms against the loud speech; the most by
+        which a band of it stands above the band's floor; how far the loud speech stands above the floor, and how much
+        less far it does in the mean of the bands; the loudest level within 150 ms, against the loud speech; and how
+        much louder the second 20 ms are than the first 5 ms.
     """
     samples = pcm.astype(np.float64) / FULL_SCALE
     power = _band_power(samples)

@@ -22,10 +22,16 @@ Limits = Mapping[tuple[str, str], float]
 def limits(
     border_db: npt.NDArray[np.float64], strata: npt.NDArray[np.int64], count: int, margin_db: float | None
 ) -> npt.NDArray[np.float64]:
-    """For each of ``count`` strata the level that stands out: ``margin_db`` above what is usual.
+    """The border level that stands out in each corpus and language: ``margin_db`` above what is usual there.
 
-    border_db (rows,), NaN where there is none; ``strata`` numbers each row's stratum. -inf, so that every border
-    stands out, for strata of fewer than :data:`LEAST_CLIPS` clips, and where the margin is None.
+    Args:
+        border_db: (rows,) levels, NaN where there is none.
+        strata: (rows,) number of each row's corpus and language.
+        count: Strata.
+        margin_db: dB; None: every border stands out.
+
+    Returns:
+        (count,) dB; -inf, so that every border stands out, for strata of fewer than :data:`LEAST_CLIPS` clips.
     """
     found = np.full(count, -np.inf)
     if margin_db is None:

@@ -50,7 +50,18 @@ def stored(needed: Collection[str]) -> list[str]:
 
 
 def read(uri: str, columns: Sequence[str]) -> pa.Table:
-    """Those columns of one observation file, nested ones flattened to dotted names. Raises LLaSOError."""
+    """Reads columns of one observation file.
+
+    Args:
+        uri: The file.
+        columns: Names of columns; dots lead into records.
+
+    Returns:
+        A table of these columns, nested ones flattened to dotted names.
+
+    Raises:
+        LLaSOError: The file is missing, damaged, or another program's.
+    """
     return nested(uri, columns).flatten().select(list(columns))
 
 
@@ -129,10 +140,16 @@ def reading(uri: str) -> Iterator[Any]:
 def derive(
     table: pa.Table, needed: Collection[str], phrases: Mapping[str, Sequence[str]], limits: Limits | None = None
 ) -> Columns:
-    """The arrays that the rules look at, from a table of :func:`read`.
+    """The arrays that the rules look at.
 
-    `phrases` are texts to reject, by language; they add to what the observer found. `limits` say which borders stand
-    out; without them all do.
+    Args:
+        table: What :func:`read` gave.
+        needed: Scores and flags that rules need.
+        phrases: Texts to reject, by language; they add to what the observer found.
+        limits: Which borders stand out; None: all do.
+
+    Returns:
+        Arrays (rows,) by name: scores as float64, NaN for null, and flags as bool.
     """
     scores = [name for name in needed if name not in FLAGS and name not in EXTRA]
     columns: dict[str, npt.NDArray[Any]] = {name: floats(table[_stored_name(name)]) for name in scores}
@@ -206,7 +223,16 @@ def extra(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
 def is_phrase(
     text: pa.ChunkedArray, language: pa.ChunkedArray, phrases: Mapping[str, Sequence[str]]
 ) -> npt.NDArray[np.bool_]:
-    """Rows whose whole text is one of its language's phrases, but for case, punctuation and spaces."""
+    """Finds rows whose whole text is one of its language's phrases, but for case, punctuation and spaces.
+
+    Args:
+        text: (rows,) strings.
+        language: (rows,) strings.
+        phrases: Texts by language.
+
+    Returns:
+        (rows,) bool.
+    """
     plain = _letters_only(text)
     mask = np.zeros(len(text), bool)
     for name, listed in phrases.items():
@@ -221,7 +247,18 @@ def _letters_only(text: Any) -> Any:
 
 
 def hashes(column: pa.ChunkedArray, name: str) -> Hashes:
-    """Ids of 32 hex digits as pairs of uint64, shape (rows, 2); null becomes zeros. Raises LLaSOError."""
+    """Reads ids.
+
+    Args:
+        column: (rows,) strings of 32 hexadecimal digits, or null.
+        name: How an error calls the column.
+
+    Returns:
+        (rows, 2) uint64, the high half and the low half; zeros for null.
+
+    Raises:
+        LLaSOError: A value is something else.
+    """
     strings = pc.fill_null(column, "0" * 32).cast(pa.binary())
     sized = pc.equal(pc.binary_length(strings), 32)
     if not pc.all(sized).as_py() and len(strings):

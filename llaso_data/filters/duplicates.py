@@ -22,10 +22,19 @@ def repeated(ids: Hashes, eligible: npt.NDArray[np.bool_]) -> npt.NDArray[np.boo
 def exact(
     audio_ids: Hashes, ids: Hashes, corpus_rank: npt.NDArray[np.int32], eligible: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """For every row, the row that it duplicates, or -1.
+    """Finds the original of every exact duplicate.
 
-    Among the eligible rows with one audio id the one with the smallest (corpus, id) stays, whatever the order of
-    the rows. Rows that are not eligible are never a duplicate nor an original.
+    Among the eligible rows with one audio id the one with the smallest (corpus, id) stays, whatever the order of the
+    rows.
+
+    Args:
+        audio_ids: (rows, 2) uint64, digests of the decoded audio.
+        ids: (rows, 2) uint64.
+        corpus_rank: (rows,) place of each row's corpus in alphabetical order.
+        eligible: (rows,) bool. Other rows are never a duplicate nor an original.
+
+    Returns:
+        (rows,) the row that each duplicates, or -1.
     """
     rows = np.flatnonzero(eligible)
     shared = np.lexsort((audio_ids[rows, 1], audio_ids[rows, 0]))

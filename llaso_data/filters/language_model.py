@@ -32,7 +32,13 @@ TRUNCATED = "lm_truncated"
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """`mean_logprob` is the mean natural log-probability of the text's tokens; None where there is no token."""
+    """What a language model says of a text.
+
+    Attributes:
+        mean_logprob: Mean natural log-probability of the text's tokens; None where there is no token.
+        tokens: Tokens that were scored.
+        truncated: Whether the text was cut at the model's context.
+    """
 
     mean_logprob: float | None
     tokens: int
@@ -40,10 +46,19 @@ class TextScore:
 
 
 class LanguageModel:
-    """A causal language model in Hugging Face format, loaded once."""
+    """A causal language model in Hugging Face format, loaded once.
+
+    Args:
+        model: Folder or hub id.
+        revision: Commit of a hub id.
+        device: ``cpu`` or ``cuda``.
+        batch_size: Texts that are scored together at most.
+
+    Raises:
+        LLaSOError: The model cannot be had, or is no causal language model.
+    """
 
     def __init__(self, model: str, revision: str | None = None, device: str = "cpu", batch_size: int = 16) -> None:
-        """Raises LLaSOError where the model cannot be had or is no causal language model."""
         import torch
         import transformers
 
@@ -120,6 +135,7 @@ class LanguageModelStage:
         self._model = LanguageModel(settings.model, settings.revision, device(run), settings.batch_size)
 
     def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[object]) -> list[Utterance]:
+        """The utterances with ``lm_logprob``, and with ``lm_delta`` where given text has a hypothesis."""
         pairs = [_comparable(utterance) for utterance in utterances]
         texts = sorted({text for pair in pairs for text in pair if text})
         scores = dict(zip(texts, self._model.measure(texts), strict=True))

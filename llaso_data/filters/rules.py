@@ -21,10 +21,15 @@ FLAGS = frozenset({"packed", "cjk", "given", "no_text", "unscored", "not_a_numbe
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An utterance violates the rule where its score lies strictly beyond the threshold on `side`.
+    """A limit on one score. An utterance violates it where its score lies strictly beyond the threshold.
 
-    A null score does not violate, unless `null_violates`. `only` names a flag: the rule looks at the rows where
-    the flag is set, or, written ``!flag``, at the rows where it is not.
+    Attributes:
+        name: The rule's stored name, such as ``confidence.avg_logprob``.
+        column: The score, or a flag.
+        threshold: In the score's unit.
+        side: The side of the threshold that violates.
+        only: A flag: the rule looks at the rows where it is set, or, written ``!flag``, at those where it is not.
+        null_violates: Whether a null score violates.
     """
 
     name: str
@@ -35,7 +40,14 @@ class Rule:
     null_violates: bool = False
 
     def violations(self, columns: Columns) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-        """(mask of the rows that violate, values that were looked at), both of shape (rows,)."""
+        """Finds the rows that violate the rule.
+
+        Args:
+            columns: Arrays (rows,) by name.
+
+        Returns:
+            (rows,) bool, and the (rows,) float64 values that were looked at.
+        """
         values = columns[self.column].astype(np.float64, copy=False)
         # A comparison with NaN is false: null passes here.
         mask = values < self.threshold if self.side == "below" else values > self.threshold
@@ -52,16 +64,25 @@ class Rule:
 
 
 def below(name: str, column: str, threshold: float | None, only: str | None = None) -> list[Rule]:
-    """The rule as a list of one; empty where the threshold is null, which switches it off."""
+    """The rule that a score is not below a threshold, as a list of one; empty where the threshold is null."""
     return [] if threshold is None else [Rule(name, column, threshold, "below", only)]
 
 
 def above(name: str, column: str, threshold: float | None, only: str | None = None) -> list[Rule]:
+    """The rule that a score is not above a threshold, as a list of one; empty where the threshold is null."""
     return [] if threshold is None else [Rule(name, column, threshold, "above", only)]
 
 
 def apart(name: str, column: str, threshold: float | None, flag: str, special: float | None) -> list[Rule]:
-    """One rule for the rows with the flag, which take `threshold` too where `special` is null, and one for the rest."""
+    """The rule that a score is not below a threshold, with another threshold for the rows that have a flag.
+
+    Args:
+        name: The rule's name.
+        column: The score.
+        threshold: Of the rows without the flag; None: they have no rule.
+        flag: The flag.
+        special: The threshold of the rows with the flag; None: ``threshold`` holds for all.
+    """
     if special is None:
         return below(name, column, threshold)
     return [*below(name, column, threshold, only=f"!{flag}"), *below(name, column, special, only=flag)]

@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 
 from llaso_data import recipe
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit_draw, columns, confidence, consistency, duplicates
-from llaso_data.filters import border_limits as borders
+from llaso_data.filters import audit_draw, border_limits, columns, confidence, consistency, duplicates
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
 from llaso_data.io import storage
@@ -38,14 +37,17 @@ _ACCEPTED, _REJECTED, _DUPLICATE, _FAILED = range(4)
 
 @dataclass(frozen=True, slots=True)
 class JudgeResult:
-    """The verdict table, rows in the order of the observations, and what it adds up to.
+    """The verdict table and what it adds up to.
 
-    counts: inputs (= accepted + rejected + duplicates + failed), recordings that they were cut from, audited.
-    rules: how many utterances each rule kept out, failures under ``failed.<reason>``.
-    hours: observed (everything decoded), and of it accepted, rejected and duplicates.
-    languages: accepted utterances and hours, by language.
-    border_limits: the level, dB, above which a border stands out: [corpus, language, level].
-    notes: what else is to be said of the utterances, and of how many.
+    Attributes:
+        table: One row per utterance, in the order of the observations.
+        counts: ``inputs`` (accepted + rejected + duplicates + failed), ``recordings`` that they were cut from,
+            ``audited``.
+        rules: How many utterances each rule kept out, failures under ``failed.REASON``.
+        hours: ``observed`` (everything decoded), and of it ``accepted``, ``rejected`` and ``duplicates``.
+        languages: Accepted utterances and hours, by language.
+        border_limits: The level in dB above which a border stands out: (corpus, language, level).
+        notes: What else is to be said of the utterances, and of how many.
     """
 
     table: pa.Table
@@ -79,16 +81,21 @@ def rules(section: recipe.Judge) -> list[Rule]:
 
 
 def judge(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], None] | None = None) -> JudgeResult:
-    """The verdicts on the utterances of observation files (URIs, in order).
+    """Judges the utterances of observation files.
 
-    `on_part` is called with the number of files read so far. Raises LLaSOError where a file is missing or foreign,
-    or where the counts do not add up.
+    Args:
+        parts: URIs of the files, in order.
+        section: The recipe's thresholds.
+        on_part: Is called with the number of files read so far.
+
+    Raises:
+        LLaSOError: A file is missing or foreign, or the counts do not add up.
     """
     state = _observed(parts, section, on_part or (lambda _: None))
     corpus_rank = _ranks(state.corpora)[state.corpus]
     strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
     count = len(state.corpora) * len(state.languages)
-    limits = borders.limits(state.border_db, strata, count, section.confidence.border_margin_db)
+    limits = border_limits.limits(state.border_db, strata, count, section.confidence.border_margin_db)
     _judge_borders(state, limits[strata])
     verdict, rule = state.verdicts, state.rules
     open_rows = verdict != _FAILED
@@ -121,6 +128,7 @@ class Codes:
     numbers: dict[str, int] = field(default_factory=dict)
 
     def code(self, name: str) -> int:
+        """The number of a name; a name that is new gets the next one."""
         return self.numbers.setdefault(name, len(self.numbers))
 
     def encode(self, column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
