@@ -118,7 +118,7 @@ def ours(whisper: Whisper, packed: bool) -> Aligner:
         pcm = {i: truth.pcm for i, truth in enumerate(truths)}
         states: dict[int, EncoderStates] = {}
         for window in pack([len(pcm[i]) for i in pcm], [truth.language for truth in truths], 0.6, packed):
-            (encoded,) = whisper.decoder.read(whisper.engine.encode([assemble(window, pcm)]))
+            (encoded,) = whisper.decoder.cache_cross_attention(whisper.engine.encode([assemble(window, pcm)]))
             states.update({slot.clip: encoded[slot.frames] for slot in window.slots})
         clips = [Clip(truth.pcm, states[i], states[i], truth.text, truth.language) for i, truth in enumerate(truths)]
         found: list[Times] = []

@@ -20,8 +20,8 @@ from matplotlib import pyplot
 
 from llaso_data import audio
 from llaso_data.align import attention, dtw
-from llaso_data.align.word_states import states_of
-from llaso_data.asr.split import looked_at, split
+from llaso_data.align.word_states import build_states
+from llaso_data.asr.split import split, token_attention
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import assets, weights
 from llaso_data.demo.exact import Truth, joined_words
@@ -59,13 +59,13 @@ def draw_window(whisper: Whisper, path: Path) -> None:
     (heard,) = whisper.engine.decode(encoded, ["en"])
     targets = [[*heard.tokens, whisper.vocabulary.end]]
     (scored,) = whisper.decoder.force(
-        [whisper.vocabulary.prompt("en")], targets, whisper.decoder.read(encoded), heads=Align().heads
+        [whisper.vocabulary.prompt("en")], targets, whisper.decoder.cache_cross_attention(encoded), heads=Align().heads
     )
     assert scored.attention_HTS is not None
     starts = whisper.vocabulary.word_starts(heard.tokens, "en")
     parts = split(scored.attention_HTS, starts, window.slots)
     bounds = [*starts, len(heard.tokens)]
-    tokens_TS = looked_at(scored.attention_HTS)
+    tokens_TS = token_attention(scored.attention_HTS)
     rows = np.stack([tokens_TS[a:b].mean(axis=0) for a, b in pairwise(bounds)])
     figure, (above, below) = pyplot.subplots(
         2,
@@ -101,18 +101,18 @@ def draw_path(whisper: Whisper, truth: Truth, path: Path) -> None:
     """Shares of the attention, states down and time across, with the best path on it; the level below."""
     settings = Align()
     (window,) = pack([len(truth.pcm)], ["en"], 0.6, False)
-    (encoded,) = whisper.decoder.read(whisper.engine.encode([assemble(window, {0: truth.pcm})]))
-    tokens, places = whisper.vocabulary.characters(truth.text)
+    (encoded,) = whisper.decoder.cache_cross_attention(whisper.engine.encode([assemble(window, {0: truth.pcm})]))
+    tokens, places = whisper.vocabulary.character_tokens(truth.text)
     prompt = whisper.vocabulary.prompt("en")
     (forced,) = whisper.decoder.force(
-        [prompt], [[*tokens, whisper.vocabulary.end]], [encoded[window.slots[0].frames]], heads=32, reading=True
+        [prompt], [[*tokens, whisper.vocabulary.end]], [encoded[window.slots[0].frames]], heads=32, alignment_heads=True
     )
     assert forced.attention_HTS is not None
-    maps = attention.reading(forced.attention_HTS, last=True)
-    found = states_of(truth.text, places, word_spans(truth.text, "en"))
-    energy = attention.energy(truth.pcm, maps.shape[2])
-    score = attention.score(maps, found, energy, settings.energy, settings.median)
-    starts = dtw.path(score, found.pause_N)
+    maps = attention.input_rows(forced.attention_HTS, last=True)
+    found = build_states(truth.text, places, word_spans(truth.text, "en"))
+    energy = attention.frame_energy(truth.pcm, maps.shape[2])
+    score = attention.state_scores(maps, found, energy, settings.energy, settings.median)
+    starts = dtw.best_path(score, found.pause_N)
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(10, 6.4), sharex=True, height_ratios=(5, 1), layout="constrained"
     )

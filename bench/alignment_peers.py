@@ -19,8 +19,8 @@ from rapidfuzz.distance import Levenshtein
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo.exact import Truth
 from llaso_data.text import is_spaced, normalize, word_spans
-from llaso_data.whisper.load import Whisper, converted
-from llaso_data.whisper.torch import Features
+from llaso_data.whisper.load import Whisper, ctranslate2_folder
+from llaso_data.whisper.torch import LogMel
 from llaso_data.whisper.windows import WINDOW_SAMPLES
 
 Times = list[tuple[float, float] | None]
@@ -46,13 +46,15 @@ def ctranslate2_align(folder: str, whisper: Whisper, threads: int) -> Aligner:
     import ctranslate2
 
     kind = "int8"
-    model = ctranslate2.models.Whisper(converted(folder, kind), device="cpu", compute_type=kind, intra_threads=threads)
-    features = Features(folder, "cpu")
+    model = ctranslate2.models.Whisper(
+        ctranslate2_folder(folder, kind), device="cpu", compute_type=kind, intra_threads=threads
+    )
+    features = LogMel(folder, "cpu")
 
     def align(truths: Sequence[Truth]) -> list[Times]:
         found = []
         for truth in truths:
-            tokens, places = whisper.vocabulary.pieces(truth.text)
+            tokens, places = whisper.vocabulary.bpe_tokens(truth.text)
             mel = ctranslate2.StorageView.from_array(np.ascontiguousarray(features([padded(truth.pcm)])))
             start = whisper.vocabulary.prompt(truth.language)[:-1]  # it adds <|notimestamps|> itself
             frames = -(-len(truth.pcm) // 160)

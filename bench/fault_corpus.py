@@ -171,7 +171,7 @@ class _Keep(Transcriber):
     def _backward(
         self, results: list[Utterance], indices: Sequence[int], audio: dict[int, Pcm], heard: dict[int, Transcription]
     ) -> None:
-        self._contexts.update({i: heard[i].context.bare() for i in indices})
+        self._contexts.update({i: heard[i].context.without_projections() for i in indices})
         if self._words:
             super()._backward(results, indices, audio, heard)
 

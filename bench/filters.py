@@ -28,7 +28,7 @@ from fault_corpus import CLEAN, FOREIGN, Case, english, hear_all
 from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
 from llaso_data.align.bidirectional import backward
-from llaso_data.align.likelihood import ratios
+from llaso_data.align.likelihood import log_likelihood_ratios
 from llaso_data.asr.transcribe import needs_redecoding
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_limits, columns
@@ -210,11 +210,14 @@ def score_language(folder: Path) -> None:
 def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]:
     """The case's utterance with each of the texts and its scores."""
     hypothesis = case.utterance.hypothesis
-    (states,) = decoder.read(case.context.hidden_SW[None])  # projected once for all texts
+    (states,) = decoder.cache_cross_attention(case.context.hidden_SW[None])  # projected once for all texts
     clips = [Clip(case.pair.pcm, states, states, text, "en") for text in texts]
     scored = []
     for text, found, llr in zip(
-        texts, backward(decoder, clips, None), ratios(decoder, clips, [hypothesis] * len(texts)), strict=True
+        texts,
+        backward(decoder, clips, None),
+        log_likelihood_ratios(decoder, clips, [hypothesis] * len(texts)),
+        strict=True,
     ):
         scores = dataclasses.replace(
             case.utterance.scores,

@@ -138,10 +138,10 @@ def _faster(model: str) -> Any:
     """faster-whisper over our own conversion, beside which it wants the tokenizer."""
     from faster_whisper import WhisperModel
 
-    from llaso_data.whisper.load import converted
+    from llaso_data.whisper.load import ctranslate2_folder
 
     with tempfile.TemporaryDirectory() as folder:
-        for path in (*Path(converted(model, "int8")).iterdir(), Path(model, "tokenizer.json")):
+        for path in (*Path(ctranslate2_folder(model, "int8")).iterdir(), Path(model, "tokenizer.json")):
             Path(folder, path.name).symlink_to(path.resolve())
         return WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=THREADS)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llaso_data.align.bidirectional import as_spoken, word_logprobs
+from llaso_data.align.bidirectional import as_whisper_writes, word_logprobs
 from llaso_data.errors import LLaSOError
 from llaso_data.text import is_spaced, word_spans
 from llaso_data.whisper.tokenizer import MAX_POSITIONS, WhisperTokenizer
@@ -44,7 +44,7 @@ def vocabulary(folder: Path) -> WhisperTokenizer:
 @SIXTEEN
 def test_pieces_are_the_text_and_their_places_its_characters(whisper_base: Path, language: str) -> None:
     text = SENTENCES[language]
-    tokens, places = vocabulary(whisper_base).pieces(text)
+    tokens, places = vocabulary(whisper_base).bpe_tokens(text)
     assert vocabulary(whisper_base).text(tokens) == " " + text
     assert len(tokens) == len(places)
     assert places == sorted(places) and places[0] >= -1 and places[-1] == len(text) - 1
@@ -53,7 +53,7 @@ def test_pieces_are_the_text_and_their_places_its_characters(whisper_base: Path,
 @SIXTEEN
 def test_every_word_has_a_log_probability_from_its_own_tokens(whisper_base: Path, language: str) -> None:
     text = SENTENCES[language]
-    tokens, places = vocabulary(whisper_base).pieces(text)
+    tokens, places = vocabulary(whisper_base).bpe_tokens(text)
     spans = word_spans(text, language)
     # Each token's "log-probability" is the place of its last character, so a word's mean lies in the word.
     means = word_logprobs(np.array(places, dtype=np.float32), places, spans)
@@ -68,7 +68,7 @@ def test_every_word_has_a_log_probability_from_its_own_tokens(whisper_base: Path
 @SIXTEEN
 def test_every_character_has_tokens_and_they_spell_it(whisper_base: Path, language: str) -> None:
     text = SENTENCES[language]
-    tokens, places = vocabulary(whisper_base).characters(text)
+    tokens, places = vocabulary(whisper_base).character_tokens(text)
     assert vocabulary(whisper_base).text(tokens) == " " + text
     assert sorted(set(places)) == list(range(-1, len(text)))
     assert places == sorted(places)
@@ -81,7 +81,7 @@ def test_every_character_has_tokens_and_they_spell_it(whisper_base: Path, langua
 def test_words_begin_where_a_space_or_a_whole_character_does(whisper_base: Path, language: str) -> None:
     text = SENTENCES[language]
     words = vocabulary(whisper_base)
-    tokens, _ = words.pieces(text)
+    tokens, _ = words.bpe_tokens(text)
     starts = words.word_starts(tokens, language)
     assert starts[0] == 0 and starts == sorted(set(starts))
     parts = [words.text(tokens[a:b]) for a, b in zip(starts, [*starts[1:], len(tokens)], strict=True)]
@@ -103,13 +103,13 @@ def test_the_prompt_names_the_language(whisper_base: Path, language: str) -> Non
 @SIXTEEN
 def test_a_sentence_keeps_its_length_when_its_case_is_mended(language: str) -> None:
     for text in (SENTENCES[language], SENTENCES[language].upper(), SENTENCES[language].lower()):
-        assert len(as_spoken(text)) == len(text)
+        assert len(as_whisper_writes(text)) == len(text)
 
 
 def test_the_wheels_missing_merge_is_there(whisper_base: Path, tiny_en: Path) -> None:
     for folder in (whisper_base, tiny_en):
         words = vocabulary(folder)
-        assert words.tokenizer.convert_ids_to_tokens(words.pieces("the cat")[0]) == ["Ġthe", "Ġcat"]
+        assert words.tokenizer.convert_ids_to_tokens(words.bpe_tokens("the cat")[0]) == ["Ġthe", "Ġcat"]
 
 
 def test_an_english_only_model_has_english_alone(tiny_en: Path) -> None:
@@ -126,7 +126,7 @@ def test_no_token_stands_for_a_language_that_has_none(whisper_base: Path) -> Non
     assert not words.supports("hsb") and len(words.languages) == 99
     spoken = words.prompt("de")
     assert spoken[1] == words.languages["de"] and words.prompt("hsb") == [spoken[0], *spoken[2:]]
-    with pytest.raises(LLaSOError, match=r"is told a language; this one knows en, zh, de"):
+    with pytest.raises(LLaSOError, match=r"needs a language; it knows en, zh, de"):
         words.prompt(None)
 
 
@@ -141,7 +141,7 @@ def test_special_tokens_differ_and_an_unknown_one_is_an_error(whisper_base: Path
 
 def test_special_tokens_are_no_text(whisper_base: Path) -> None:
     words = vocabulary(whisper_base)
-    assert words.text([*words.prompt("en"), *words.pieces("yes")[0], words.end]) == " yes"
+    assert words.text([*words.prompt("en"), *words.bpe_tokens("yes")[0], words.end]) == " yes"
     assert words.text([]) == "" and words.word_starts([], "en") == []
 
 
@@ -157,8 +157,8 @@ def test_a_multilingual_checkpoint_without_its_languages_is_refused(whisper_base
 
 @pytest.mark.parametrize("text", ["", " ", "a", "😀", "naïve café", "e\u0301", "\u200f", "a  b\n\tc", "<|endoftext|>"])
 def test_odd_texts_keep_their_places(whisper_base: Path, text: str) -> None:
-    tokens, places = vocabulary(whisper_base).pieces(text)
+    tokens, places = vocabulary(whisper_base).bpe_tokens(text)
     assert len(tokens) == len(places) and all(-1 <= place < max(1, len(text)) for place in places)
-    tokens, places = vocabulary(whisper_base).characters(text)
+    tokens, places = vocabulary(whisper_base).character_tokens(text)
     assert sorted(set(places)) == list(range(-1, len(text)))
     assert len(tokens) < MAX_POSITIONS

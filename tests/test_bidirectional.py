@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import as_spoken, backward, word_logprobs
+from llaso_data.align.bidirectional import as_whisper_writes, backward, word_logprobs
 from llaso_data.recipe import Align
-from llaso_data.whisper.clips import Backward, Clip
+from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.load import Whisper
 from tests import conftest
 from tests.whispers import named, own_frames, pcm, states, whisper
@@ -23,7 +23,7 @@ def heard(model: Whisper, samples: NDArray[np.int16], text: str, language: str =
     return Clip(samples, whole[: own_frames(samples)], whole, text, language)
 
 
-def only(model: Whisper, clip: Clip, text: str, settings: Align | None = None) -> Backward:
+def only(model: Whisper, clip: Clip, text: str, settings: Align | None = None) -> BackwardScores:
     (found,) = backward(model.decoder, [dataclasses.replace(clip, text=text)], settings or Align())
     return found
 
@@ -34,7 +34,7 @@ def fox(tiny_en: Path, clips: list[conftest.Clip]) -> tuple[Whisper, Clip]:
     return whisper(tiny_en), heard(whisper(tiny_en), pcm(clip.path), clip.text)
 
 
-def assert_words_lie_in(found: Backward, clip: Clip, between: str = " ") -> None:
+def assert_words_lie_in(found: BackwardScores, clip: Clip, between: str = " ") -> None:
     assert between.join(word.text for word in found.words) == clip.text
     duration_s = len(clip.pcm) / 16_000
     for word in found.words:
@@ -173,7 +173,7 @@ def test_clips_come_back_in_their_order(fox: tuple[Whisper, Clip]) -> None:
     texts = ["The quick brown fox jumps over the lazy dog.", "", "dog", "The quick brown fox"]
     found = backward(model.decoder, [dataclasses.replace(clip, text=text) for text in texts], Align())
     assert [" ".join(word.text for word in one.words) for one in found] == texts
-    assert found[1] == Backward((), None, None, None)
+    assert found[1] == BackwardScores((), None, None, None)
 
 
 def spoken(clip: conftest.Clip) -> NDArray[np.int16]:
@@ -191,7 +191,7 @@ def test_a_text_of_more_characters_than_positions_gives_every_word_its_time(
     parts = [spoken(clip) for clip in chosen]
     text = " ".join(clip.text for clip in chosen)
     model = whisper(whisper_base)
-    assert len(model.vocabulary.characters(text)[0]) > 448
+    assert len(model.vocabulary.character_tokens(text)[0]) > 448
     clip = heard(model, np.concatenate(parts), text)
     found = only(model, clip, text)
     assert_words_lie_in(found, clip)
@@ -214,7 +214,7 @@ def test_a_long_text_of_several_tokens_per_character(whisper_base: Path, clips: 
     chosen = [*named(clips, "hi/pangrama") * 6, *named(clips, "hi/ginti")]
     samples, text = np.concatenate([spoken(clip) for clip in chosen]), " ".join(clip.text for clip in chosen)
     model = whisper(whisper_base)
-    assert len(model.vocabulary.characters(text)[0]) > 440
+    assert len(model.vocabulary.character_tokens(text)[0]) > 440
     clip = heard(model, samples, text, "hi")
     assert_words_lie_in(only(model, clip, text), clip)
 
@@ -235,7 +235,7 @@ def test_a_clip_of_fewer_frames_than_sounds(fox: tuple[Whisper, Clip], samples: 
 
 def test_a_text_that_passes_whispers_positions_has_neither(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
-    assert only(model, clip, "word " * 500) == Backward((), None, None, None)
+    assert only(model, clip, "word " * 500) == BackwardScores((), None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_text_that_passes_whispers_positions_has_neither(fox: tuple[Whisper, C
     ],
 )
 def test_a_text_in_one_case_is_written_as_whisper_writes(text: str, written: str) -> None:
-    assert as_spoken(text) == written
+    assert as_whisper_writes(text) == written
 
 
 def test_a_word_without_a_token_of_its_own_shares_that_of_the_word_it_is_in() -> None:

@@ -44,7 +44,7 @@ def test_a_difference_stays_the_texts_own(
     assert found.text == written
     if own is not None:
         assert [found.text[a:] for a, _ in found.starts] == own
-        assert [found.heard[b:] for _, b in found.starts] == heard
+        assert [found.hypothesis[b:] for _, b in found.starts] == heard
 
 
 def test_a_symbol_that_was_heard_as_a_word_stays_in_its_place() -> None:

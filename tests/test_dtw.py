@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llaso_data.align.dtw import path, path_score, posterior
+from llaso_data.align.dtw import best_path, mean_path, path_score
 
 Case = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -44,7 +44,7 @@ def all_paths(states: int, frames: int, pause: NDArray[np.bool_]) -> Iterator[li
 
 def assert_equals_reference(seed: int) -> None:
     score, pause = random_case(seed)
-    ours, theirs = path(score, pause), path(score, pause, "dtw-python")
+    ours, theirs = best_path(score, pause), best_path(score, pause, "dtw-python")
     assert path_score(score, ours) == pytest.approx(path_score(score, theirs), abs=1e-3)
     assert np.array_equal(ours, theirs)  # of real numbers no two paths are equally good
 
@@ -58,7 +58,7 @@ def test_equals_dtw_python_on_a_thousand(block: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_nothing_beats_it_and_every_sound_has_a_frame(seed: int) -> None:
     score, pause = random_case(seed, most_states=6, most_frames=9)
-    starts = path(score, pause)
+    starts = best_path(score, pause)
     assert starts[0] == 0 and starts[-1] == score.shape[1] and len(starts) == len(score) + 1
     assert (np.diff(starts) >= np.where(pause, 0, 1)).all()
     best = max(path_score(score, np.array(one)) for one in all_paths(*score.shape, pause))
@@ -70,13 +70,13 @@ def test_the_posterior_is_the_mean_over_all_paths(seed: int) -> None:
     score, pause = random_case(seed, most_states=6, most_frames=9)
     paths = np.array(list(all_paths(*score.shape, pause)))
     weights = np.exp([path_score(score, one) for one in paths])
-    assert posterior(score, pause) == pytest.approx((weights[:, None] * paths).sum(axis=0) / weights.sum(), abs=1e-4)
+    assert mean_path(score, pause) == pytest.approx((weights[:, None] * paths).sum(axis=0) / weights.sum(), abs=1e-4)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_posterior_ascends_within_its_bounds(seed: int) -> None:
     score, pause = random_case(seed)
-    mean, frames = posterior(score, pause), score.shape[1]
+    mean, frames = mean_path(score, pause), score.shape[1]
     assert (np.diff(mean) >= 0).all()
     # As many frames as the sounds before need are before a state, as many as those after need are after it.
     needed = np.concatenate([[0], np.cumsum(~pause)])
@@ -86,17 +86,17 @@ def test_the_posterior_ascends_within_its_bounds(seed: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_where_one_path_is_far_better_the_posterior_is_that_path(seed: int) -> None:
     score, pause = random_case(seed)
-    starts = path(score, pause)
+    starts = best_path(score, pause)
     clear = np.full(score.shape, -1e3)
     for n, (a, b) in enumerate(pairwise(starts)):
         clear[n, a:b] = 0.0
-    assert np.abs(posterior(clear, pause) - starts).max() < 1e-6
+    assert np.abs(mean_path(clear, pause) - starts).max() < 1e-6
 
 
 def test_follows_a_clear_diagonal() -> None:
     score = np.zeros((3, 10), dtype=np.float32)
     score[0, :4], score[1, 4:5], score[2, 5:] = 1.0, 1.0, 1.0
-    assert path(score).tolist() == [0, 4, 5, 10]
+    assert best_path(score).tolist() == [0, 4, 5, 10]
 
 
 @pytest.mark.parametrize("method", ["builtin", "dtw-python"])
@@ -104,9 +104,9 @@ def test_a_pause_takes_the_frames_that_are_its_own_and_none_where_there_are_none
     score = np.full((5, 8), -1.0, dtype=np.float32)
     pause = np.array([True, False, True, False, True])
     score[1, :4], score[3, 4:] = 1.0, 1.0
-    assert path(score, pause, method).tolist() == [0, 0, 4, 4, 8, 8]  # type: ignore[arg-type]
+    assert best_path(score, pause, method).tolist() == [0, 0, 4, 4, 8, 8]  # type: ignore[arg-type]
     score[:, 2:5], score[2, 2:5] = -1.0, 1.0
-    assert path(score, pause, method).tolist() == [0, 0, 2, 5, 8, 8]  # type: ignore[arg-type]
+    assert best_path(score, pause, method).tolist() == [0, 0, 2, 5, 8, 8]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["builtin", "dtw-python"])
@@ -119,23 +119,23 @@ def test_a_pause_takes_the_frames_that_are_its_own_and_none_where_there_are_none
     ],
 )
 def test_where_only_one_path_exists(method: str, score: NDArray[np.float32], starts: list[int]) -> None:
-    assert path(score, None, "builtin" if method == "builtin" else "dtw-python").tolist() == starts
-    assert posterior(score).tolist() == pytest.approx(starts)
+    assert best_path(score, None, "builtin" if method == "builtin" else "dtw-python").tolist() == starts
+    assert mean_path(score).tolist() == pytest.approx(starts)
 
 
 def test_the_same_on_a_tie_every_time() -> None:
     flat = np.zeros((3, 7), dtype=np.float32)
-    assert path(flat).tolist() == path(flat).tolist()
-    assert path(flat)[-1] == 7
+    assert best_path(flat).tolist() == best_path(flat).tolist()
+    assert best_path(flat)[-1] == 7
 
 
 @pytest.mark.parametrize(("tokens", "frames"), [(3, 2), (0, 4), (1, 0)])
 def test_fewer_frames_than_tokens_is_an_error(tokens: int, frames: int) -> None:
-    for function in (path, posterior):
+    for function in (best_path, mean_path):
         with pytest.raises(ValueError, match=f"{tokens} tokens cannot share {frames} frames"):
             function(np.zeros((tokens, frames), dtype=np.float32))
 
 
 def test_two_pauses_side_by_side_are_an_error() -> None:
     with pytest.raises(ValueError, match="two pauses stand side by side"):
-        path(np.zeros((3, 5), dtype=np.float32), np.array([False, True, True]))
+        best_path(np.zeros((3, 5), dtype=np.float32), np.array([False, True, True]))

@@ -22,7 +22,7 @@ from llaso_data.recipe import Align, Asr, Run
 from llaso_data.text import wer
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.engine import MAX_NEW_TOKENS
-from llaso_data.whisper.load import Whisper, converted, load, resolve
+from llaso_data.whisper.load import Whisper, checkpoint_folder, ctranslate2_folder, load
 from tests import conftest
 from tests.whispers import encoded, named, pcm, whisper
 
@@ -111,7 +111,7 @@ def test_shapes_of_large_v3_and_turbo(
     (decoded,) = model.engine.decode(states_BSW, ["yue"])
     assert decoded.tokens and all(token < model.vocabulary.end for token in decoded.tokens)
     assert 0.0 <= decoded.no_speech_prob <= 1.0
-    (state,) = model.decoder.read(states_BSW)
+    (state,) = model.decoder.cache_cross_attention(states_BSW)
     assert model.decoder.language_probs([state[:150], state]).shape == (2, 100)
     (found,) = backward(model.decoder, [Clip(chirp(3.0), state[:150], state, "你好，世界。", "yue")], Align())
     assert "".join(word.text for word in found.words) == "你好，世界。"
@@ -155,11 +155,11 @@ def test_silence_is_no_speech_to_either_engine(whisper_base: Path) -> None:
 
 def test_a_conversion_is_made_once_and_kept(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LLASO_CACHE", str(tmp_path))
-    first = converted(str(small), "float32")
+    first = ctranslate2_folder(str(small), "float32")
     assert Path(first).is_relative_to(tmp_path)
     made = os.stat(f"{first}/model.bin").st_mtime_ns
-    assert converted(str(small), "float32") == first and os.stat(f"{first}/model.bin").st_mtime_ns == made
-    assert converted(str(small), "int8") != first
+    assert ctranslate2_folder(str(small), "float32") == first and os.stat(f"{first}/model.bin").st_mtime_ns == made
+    assert ctranslate2_folder(str(small), "int8") != first
     assert not [name for name in os.listdir(tmp_path / "ctranslate2") if name.endswith(".tmp")]  # locks stay
 
 
@@ -200,22 +200,22 @@ def test_weights_in_pickle_files_are_refused(whisper_base: Path, tmp_path: Path)
     shutil.copy(whisper_base / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
     with pytest.raises(LLaSOError, match=r"no \*\.safetensors; weights in pickle files are not loaded"):
-        resolve(str(tmp_path), None)
+        checkpoint_folder(str(tmp_path), None)
 
 
 def test_a_folder_that_is_no_whisper_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LLaSOError, match=r"asr\.model: .* has no config\.json; it must be in Hugging Face format"):
-        resolve(str(tmp_path), None)
+        checkpoint_folder(str(tmp_path), None)
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
     with pytest.raises(LLaSOError, match="model_type is 'wav2vec2', not 'whisper'"):
-        resolve(str(tmp_path), None)
+        checkpoint_folder(str(tmp_path), None)
 
 
 @pytest.mark.parametrize("model", ["openai/whisper-large-v3", "no/such/place"])
 def test_offline_an_id_is_an_error_that_says_what_to_do(model: str, tmp_path: Path) -> None:
     code = (
-        "from llaso_data.whisper.load import resolve; from llaso_data.errors import LLaSOError\n"
-        f"try: resolve({model!r}, None)\n"
+        "from llaso_data.whisper.load import checkpoint_folder; from llaso_data.errors import LLaSOError\n"
+        f"try: checkpoint_folder({model!r}, None)\n"
         "except LLaSOError as error: print(error)"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.whisper.encoder_states import EncoderStates, joined
-from llaso_data.whisper.teacher_forcing import BATCH, READING_HEADS, batch_boundaries
+from llaso_data.whisper.encoder_states import EncoderStates, concatenate
+from llaso_data.whisper.teacher_forcing import CHARACTER_HEADS, MAX_SEQUENCES, batch_boundaries
 from tests.conftest import Clip
 from tests.whispers import named, own_frames, pcm, states, whisper
 
@@ -26,7 +26,7 @@ def test_scores_and_attention_do_not_depend_on_what_shares_the_batch(tiny_en: Pa
     slices = [
         s[: own_frames(pcm(c.path))] for s, c in zip(states(model, [pcm(c.path) for c in chosen]), chosen, strict=True)
     ]
-    targets = [[*vocabulary.pieces(clip.text)[0], vocabulary.end] for clip in chosen]
+    targets = [[*vocabulary.bpe_tokens(clip.text)[0], vocabulary.end] for clip in chosen]
     prompts = [vocabulary.prompt("en")] * len(chosen)
     together = decoder.force(prompts, targets, slices, heads=6)
     for i, shared in enumerate(together):
@@ -48,14 +48,14 @@ def test_passes_are_cut_where_they_have_the_fewest_positions(lengths: list[int],
     ways = [(0, *some, len(lengths)) for count in range(len(lengths)) for some in combinations(inner, count)]
     assert cost(found) == min(map(cost, ways), default=0)
     many = batch_boundaries(sorted(lengths * 9), 10**6)
-    assert many == sorted(set(many)) and all(b - a <= BATCH for a, b in pairwise(many))
+    assert many == sorted(set(many)) and all(b - a <= MAX_SEQUENCES for a, b in pairwise(many))
 
 
 def test_results_come_in_the_order_asked_for_however_many_there_are(tiny_en: Path, clips: list[Clip]) -> None:
     model = whisper(tiny_en)
     (clip,) = named(clips, "en/quick_brown_fox")
     (whole,) = states(model, [pcm(clip.path)])
-    tokens = model.vocabulary.pieces(clip.text)[0]
+    tokens = model.vocabulary.bpe_tokens(clip.text)[0]
     lengths = [1 + (7 * n) % len(tokens) for n in range(18)]  # more than one batch, unordered
     slices = [whole[: 40 + 5 * n] for n in range(18)]
     forced = model.decoder.force([model.vocabulary.prompt("en")] * 18, [tokens[:n] for n in lengths], slices)
@@ -74,7 +74,7 @@ def test_log_probabilities_are_those_of_transformers(
     model = whisper(folder)
     (clip,) = named(clips, "en/quick_brown_fox")
     (whole,) = states(model, [pcm(clip.path)])
-    prompt, tokens = model.vocabulary.prompt("en"), [*model.vocabulary.pieces(clip.text)[0], model.vocabulary.end]
+    prompt, tokens = model.vocabulary.prompt("en"), [*model.vocabulary.bpe_tokens(clip.text)[0], model.vocabulary.end]
     (forced,) = model.decoder.force([prompt], [tokens], [whole], heads=4)
     reference = WhisperForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
     with torch.inference_mode():
@@ -92,10 +92,10 @@ def test_log_probabilities_are_those_of_transformers(
     assert forced.attention_HTS is not None
     assert np.abs(forced.attention_HTS - maps[best].numpy()).max() <= 1e-4
     assert list(forced.heads) == best
-    (read,) = model.decoder.force([prompt], [tokens], [whole], heads=4, reading=True)
+    (read,) = model.decoder.force([prompt], [tokens], [whole], heads=4, alignment_heads=True)
     own = frozenset(map(tuple, reference.generation_config.alignment_heads))
     chosen = torch.stack(
-        [output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in READING_HEADS[own]]
+        [output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in CHARACTER_HEADS[own]]
     )
     assert read.attention_HTS is not None
     assert np.abs(read.attention_HTS - chosen.numpy()).max() <= 1e-4
@@ -113,15 +113,15 @@ def test_keys_and_values_of_the_window_are_those_of_the_slice(tiny_en: Path, cli
     model = whisper(tiny_en)
     chosen = named(clips, *NAMES)
     whole = states(model, [pcm(clip.path) for clip in chosen])
-    slices = [joined([s[: own_frames(pcm(c.path))], s[-100:]]) for s, c in zip(whole, chosen, strict=True)]
+    slices = [concatenate([s[: own_frames(pcm(c.path))], s[-100:]]) for s, c in zip(whole, chosen, strict=True)]
     assert all(s.keys_LSW is not None and s.keys_LSW.shape[1] == s.frames for s in slices)
-    anew = [s.bare() for s in slices]
+    anew = [s.without_projections() for s in slices]
     assert all(s.keys_LSW is None for s in anew)
-    targets = [[*model.vocabulary.pieces(clip.text)[0], model.vocabulary.end] for clip in chosen]
+    targets = [[*model.vocabulary.bpe_tokens(clip.text)[0], model.vocabulary.end] for clip in chosen]
     prompts = [model.vocabulary.prompt("en")] * len(chosen)
-    ready = model.decoder.force(prompts, targets, slices, heads=6, reading=True)
-    made = model.decoder.force(prompts, targets, anew, heads=6, reading=True)
-    alone = model.decoder.force(prompts, targets, slices, heads=6, reading=True, scored=False)
+    ready = model.decoder.force(prompts, targets, slices, heads=6, alignment_heads=True)
+    made = model.decoder.force(prompts, targets, anew, heads=6, alignment_heads=True)
+    alone = model.decoder.force(prompts, targets, slices, heads=6, alignment_heads=True, score=False)
     for a, b, c in zip(ready, made, alone, strict=True):
         assert np.abs(a.logprobs - b.logprobs).max() <= 1e-4 and len(c.logprobs) == 0
         assert a.attention_HTS is not None and b.attention_HTS is not None and c.attention_HTS is not None

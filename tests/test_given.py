@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.asr.given import spans_of
+from llaso_data.asr.given import segment_spans
 
 STORY = (
     "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: "
@@ -18,7 +18,7 @@ STORY = (
 
 def deal(text: str, heard: Sequence[str], language: str, min_matched: float = 0.5) -> list[str | None]:
     """The parts of a text as text."""
-    spans = spans_of(text, heard, language, min_matched)
+    spans = segment_spans(text, heard, language, min_matched)
     return [None if span is None else text[span[0] : span[1]] for span in spans]
 
 

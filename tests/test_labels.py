@@ -48,14 +48,14 @@ def test_what_is_heard_is_no_label() -> None:
     text = "Note: we went home. Remember: it rained."
     assert speaker_turns(text, ["note we went home", "remember it rained"], "en").cleaned.text == text
     assert speaker_turns("他说：你好。", ["他说你好"], "zh").cleaned.text == "他说：你好。"
-    assert speaker_turns("At 9:30 EU:n kokous: alkoi.", ["at 9:30 eu:n kokous alkoi"], "fi").begins == ()
+    assert speaker_turns("At 9:30 EU:n kokous: alkoi.", ["at 9:30 eu:n kokous alkoi"], "fi").starts == ()
 
 
 def test_a_name_that_was_misheard_stays_unless_the_others_are_labels() -> None:
-    assert speaker_turns("Shivon: we went home.", ["siobhan we went home"], "en").begins == ()
-    assert speaker_turns("ANN: ... we went home.", ["we went home"], "en").begins == ((0, "ANN"),)
+    assert speaker_turns("Shivon: we went home.", ["siobhan we went home"], "en").starts == ()
+    assert speaker_turns("ANN: ... we went home.", ["we went home"], "en").starts == ((0, "ANN"),)
     many = "ANN: we went home. BOB: nobody came. ANN: it rained."
-    assert len(speaker_turns(many, ["um we went home", "nobody came", "it rained"], "en").begins) == 3
+    assert len(speaker_turns(many, ["um we went home", "nobody came", "it rained"], "en").starts) == 3
 
 
 def test_without_hearing_only_the_form_tells() -> None:

@@ -109,9 +109,11 @@ def test_a_relatives_token_stands_for_a_language(whisper_base: Path, clips: list
 
 def test_one_relative_for_all_is_for_those_without_a_token(whisper_base: Path) -> None:
     vocabulary = WhisperTokenizer.load(str(whisper_base))
-    told = dataclasses.replace(vocabulary, relatives=vocabulary.relatives_of("fr"))
+    told = dataclasses.replace(vocabulary, related_languages=vocabulary.parse_related_languages("fr"))
     assert (told.token_language("hsb"), told.token_language("de")) == ("fr", "de")
-    told = dataclasses.replace(vocabulary, relatives=vocabulary.relatives_of({"nan": "zh", "nn": "da", "de": "none"}))
+    told = dataclasses.replace(
+        vocabulary, related_languages=vocabulary.parse_related_languages({"nan": "zh", "nn": "da", "de": "none"})
+    )
     assert [told.token_language(code) for code in ("nan-TW", "nn", "de", "hsb")] == ["zh", "da", None, None]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llaso_data.align.likelihood import ratios
+from llaso_data.align.likelihood import log_likelihood_ratios
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.load import Whisper
 from tests import conftest
@@ -26,7 +26,10 @@ def fox(tiny_en: Path, clips: list[conftest.Clip]) -> tuple[Whisper, Clip]:
 def test_the_same_words_have_no_ratio_to_speak_of(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
     texts = [HEARD, "the quick brown fox jumps over the lazy dog", "THE QUICK, BROWN FOX - JUMPS OVER THE LAZY DOG!"]
-    assert ratios(model.decoder, [dataclasses.replace(clip, text=t) for t in texts], [HEARD] * 3) == [0.0] * 3
+    assert (
+        log_likelihood_ratios(model.decoder, [dataclasses.replace(clip, text=t) for t in texts], [HEARD] * 3)
+        == [0.0] * 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,34 +46,36 @@ def test_the_same_words_have_no_ratio_to_speak_of(fox: tuple[Whisper, Clip]) -> 
 )
 def test_a_wrong_text_is_far_less_likely_than_what_was_heard(fox: tuple[Whisper, Clip], wrong: str) -> None:
     model, clip = fox
-    (ratio,) = ratios(model.decoder, [dataclasses.replace(clip, text=wrong)], [HEARD])
+    (ratio,) = log_likelihood_ratios(model.decoder, [dataclasses.replace(clip, text=wrong)], [HEARD])
     assert ratio is not None and ratio < -5.0
 
 
 def test_a_wrong_hypothesis_speaks_for_the_text(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
-    (ratio,) = ratios(model.decoder, [clip], ["The quick brown fox jumps over the crazy dog."])
+    (ratio,) = log_likelihood_ratios(model.decoder, [clip], ["The quick brown fox jumps over the crazy dog."])
     assert ratio is not None and ratio > 2.0
 
 
 def test_one_difference_makes_up_for_no_other(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
     one = dataclasses.replace(clip, text="The quick brown fox jumps over the crazy dog.")
-    alone, both = ratios(model.decoder, [one, one], [HEARD, "The slow brown fox jumps over the lazy dog."])
+    alone, both = log_likelihood_ratios(
+        model.decoder, [one, one], [HEARD, "The slow brown fox jumps over the lazy dog."]
+    )
     assert alone is not None and both is not None and both < -3.0
 
 
 def test_nothing_to_compare_with_is_null(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
     blank, endless = dataclasses.replace(clip, text=" "), dataclasses.replace(clip, text="word " * 500)
-    assert ratios(model.decoder, [clip, blank, endless], [None, HEARD, HEARD]) == [None, None, None]
-    (silent,) = ratios(model.decoder, [clip], [""])
+    assert log_likelihood_ratios(model.decoder, [clip, blank, endless], [None, HEARD, HEARD]) == [None, None, None]
+    (silent,) = log_likelihood_ratios(model.decoder, [clip], [""])
     assert silent is not None and silent > 0.0
 
 
 def test_clips_come_back_in_their_order(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
     texts = ["Hello.", HEARD, "The quick brown fox jumps over the crazy dog."]
-    together = ratios(model.decoder, [dataclasses.replace(clip, text=t) for t in texts], [HEARD] * 3)
-    alone = [ratios(model.decoder, [dataclasses.replace(clip, text=t)], [HEARD])[0] for t in texts]
+    together = log_likelihood_ratios(model.decoder, [dataclasses.replace(clip, text=t) for t in texts], [HEARD] * 3)
+    alone = [log_likelihood_ratios(model.decoder, [dataclasses.replace(clip, text=t)], [HEARD])[0] for t in texts]
     assert together == pytest.approx(alone, abs=1e-3)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llaso_data import records
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.records import Verdict
-from llaso_data.text.markup import clean, unknown
+from llaso_data.text.markup import clean, unknown_markup
 from tests.conftest import Clip
 from tests.corpora import louder, observed, recipe
 
@@ -63,18 +63,18 @@ UNKNOWN = [
 @pytest.mark.parametrize(("written", "said"), KNOWN)
 def test_known_markup_is_taken_off(written: str, said: str) -> None:
     found = clean(written)
-    assert found.text == said and unknown(said) == ()
-    assert len(found.places) == len(said) and list(found.places) == sorted(found.places)
+    assert found.text == said and unknown_markup(said) == ()
+    assert len(found.offsets) == len(said) and list(found.offsets) == sorted(found.offsets)
 
 
 @pytest.mark.parametrize("written", ORDINARY)
 def test_ordinary_text_stays(written: str) -> None:
-    assert clean(written).text == written and unknown(written) == ()
+    assert clean(written).text == written and unknown_markup(written) == ()
 
 
 @pytest.mark.parametrize("written", UNKNOWN)
 def test_what_no_scheme_knows_stays_and_is_named(written: str) -> None:
-    assert clean(written).text == written and len(unknown(written)) == 1
+    assert clean(written).text == written and len(unknown_markup(written)) == 1
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_transcript_that_is_all_markup_says_nothing(written: str) -> None:
 @given(st.text(st.sampled_from("ab <>[]{}()*|&;#♪\\N\u00ad:>-/iCOMA"), max_size=30))
 def test_cleaning_is_a_shortening_of_what_stands_there(written: str) -> None:
     found = clean(written)
-    assert list(found.places) == sorted(found.places) and len(found.places) == len(found.text)
-    assert all(0 <= place < len(written) for place in found.places)
+    assert list(found.offsets) == sorted(found.offsets) and len(found.offsets) == len(found.text)
+    assert all(0 <= place < len(written) for place in found.offsets)
 
 
 def test_a_run_trains_on_what_is_said(tiny_en: Path, clips: list[Clip], tmp_path: Path) -> None:

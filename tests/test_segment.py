@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from llaso_data import audio
-from llaso_data.asr.segment import probabilities, segment, speech
+from llaso_data.asr.segment import segment, speech_probabilities, speech_spans
 from llaso_data.recipe import Segment
 from llaso_data.records import GIVEN, Source, Utterance, utterance_id
 from tests.conftest import Clip
@@ -49,7 +49,7 @@ def test_segments_hold_the_speech_and_not_the_silence(
     long: tuple[NDArray[np.int16], list[tuple[int, int]]],
 ) -> None:
     pcm, spans = long
-    found = speech(probabilities(pcm), len(pcm), Segment())
+    found = speech_spans(speech_probabilities(pcm), len(pcm), Segment())
     for first, last in spans:  # the middle of every clip is in a segment
         assert any(a <= (first + last) // 2 < b for a, b in found)
     for (_, before), (after, _) in itertools.pairwise(spans):  # the middle of every pause is in none
@@ -62,7 +62,7 @@ def test_segments_are_ordered_disjoint_and_not_too_long(
     long: tuple[NDArray[np.int16], list[tuple[int, int]]], max_s: float
 ) -> None:
     pcm, _ = long
-    found = speech(probabilities(pcm), len(pcm), Segment(max_s=max_s))
+    found = speech_spans(speech_probabilities(pcm), len(pcm), Segment(max_s=max_s))
     assert found and all(0 <= a < b <= len(pcm) and b - a <= max_s * 16_000 for a, b in found)
     assert all(a % 16 == 0 and b % 16 == 0 for a, b in found)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))

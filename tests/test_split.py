@@ -31,7 +31,7 @@ SLOTS = pack([32_000, 32_000, 32_000], ["en"] * 3, 0.6)[0].slots  # frames 0-100
 def test_words_go_to_the_clip_that_they_were_heard_in() -> None:
     parts = split(looks([20, 50, 80, 150, 200, 300, 300]), [0, 1, 2, 3, 4, 5], SLOTS)
     assert [(part.first, part.last) for part in parts] == [(0, 3), (3, 5), (5, 6)]
-    assert all(part.inside > 0.6 for part in parts)
+    assert all(part.attention_share > 0.6 for part in parts)
 
 
 def test_a_word_of_several_tokens_is_never_divided() -> None:
@@ -43,7 +43,7 @@ def test_a_word_of_several_tokens_is_never_divided() -> None:
 def test_a_clip_that_was_not_heard_has_an_empty_part_in_its_place() -> None:
     parts = split(looks([20, 80, 290, 320, 350]), [0, 1, 2, 3], SLOTS)
     assert [(part.first, part.last) for part in parts] == [(0, 2), (2, 2), (2, 4)]
-    assert parts[1].inside == 0.0
+    assert parts[1].attention_share == 0.0
 
 
 def test_words_never_go_back() -> None:
@@ -77,4 +77,4 @@ def test_parts_are_ordered_disjoint_and_hold_every_token(
         assert before.last == after.first
     for part in parts:
         assert part.first in {*starts, attention.shape[1] - 1} and part.first <= part.last
-        assert 0.0 <= part.inside <= 1.0 + 1e-5
+        assert 0.0 <= part.attention_share <= 1.0 + 1e-5

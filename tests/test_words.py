@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llaso_data.align.word_states import sounding, sounds_of, states_of, written
+from llaso_data.align.word_states import build_states, group_words, is_sounded, word_state_spans
 from llaso_data.text import word_spans
 
 
@@ -19,8 +19,8 @@ def places(text: str) -> list[int]:
 
 def drawn(text: str, language: str = "en") -> str:
     """The states as one string: the character of each sound, ``_`` for a pause."""
-    found = states_of(text, places(text), word_spans(text, language))
-    return "".join("_" if place < 0 else text[place] for place in found.places)
+    found = build_states(text, places(text), word_spans(text, language))
+    return "".join("_" if place < 0 else text[place] for place in found.offsets)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ texts = st.text(st.sampled_from("ab1%$ .,-'\"—你好。คำनि\u0301"), m
 
 @given(texts, st.sampled_from(["en", "zh", "th"]))
 def test_every_token_is_of_one_state_and_pauses_stand_alone(text: str, language: str) -> None:
-    found = states_of(text, places(text), word_spans(text, language))
+    found = build_states(text, places(text), word_spans(text, language))
     assert found.pause_N[0] and found.pause_N[-1]
     assert not (found.pause_N[1:] & found.pause_N[:-1]).any()
     covered = [t for tokens in found.tokens for t in range(tokens.start, tokens.stop)]
     assert covered == list(range(len(text) + 2))  # the space before the text, the text, end of text
-    for place, tokens in zip(found.places, found.tokens, strict=True):
+    for place, tokens in zip(found.offsets, found.tokens, strict=True):
         if place >= 0:
-            assert sounding(text[place])
+            assert is_sounded(text[place])
             marks = [text[t - 1] for t in range(tokens.start + 1, tokens.stop)]
             assert all(unicodedata.category(mark)[0] == "M" for mark in marks)
 
@@ -61,20 +61,20 @@ def test_every_token_is_of_one_state_and_pauses_stand_alone(text: str, language:
 @given(texts, st.sampled_from(["en", "zh", "th"]))
 def test_every_word_finds_its_own_sounds_in_order(text: str, language: str) -> None:
     spans = word_spans(text, language)
-    found = states_of(text, places(text), spans)
-    words = sounds_of(found, spans)
+    found = build_states(text, places(text), spans)
+    words = word_state_spans(found, spans)
     assert len(words) == len(spans)
     last = 0
     for (start, end), word in zip(spans, words, strict=True):
-        assert (word is None) == (not any(sounding(character) for character in text[start:end]))
+        assert (word is None) == (not any(is_sounded(character) for character in text[start:end]))
         if word is not None:
-            assert last <= word[0] < word[1] <= len(found.places)
-            assert start <= found.places[word[0]] < end and start <= found.places[word[1] - 1] < end
+            assert last <= word[0] < word[1] <= len(found.offsets)
+            assert start <= found.offsets[word[0]] < end and start <= found.offsets[word[1] - 1] < end
             last = word[1]
 
 
 def test_bytes_of_one_character_are_one_state() -> None:
-    found = states_of("你", [-1, 0, 0, 0], [(0, 1)])  # a character of three byte tokens
+    found = build_states("你", [-1, 0, 0, 0], [(0, 1)])  # a character of three byte tokens
     assert [(tokens.start, tokens.stop) for tokens in found.tokens] == [(0, 1), (1, 4), (4, 5)]
 
 
@@ -91,5 +91,5 @@ def test_bytes_of_one_character_are_one_state() -> None:
 )
 def test_words_are_grouped_where_the_text_parts_them(text: str, language: str, words: list[str]) -> None:
     spans = word_spans(text, language)
-    grouped = [text[spans[a][0] : spans[b - 1][1]] for a, b in written(text, spans, language)]
+    grouped = [text[spans[a][0] : spans[b - 1][1]] for a, b in group_words(text, spans, language)]
     assert grouped == words

@@ -58,7 +58,7 @@ def encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tens
 
 def states(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> list[EncoderStates]:
     """The same as text is forced over them."""
-    return model.decoder.read(encoded(model, audio_of))
+    return model.decoder.cache_cross_attention(encoded(model, audio_of))
 
 
 def own_frames(samples: NDArray[np.int16]) -> int:

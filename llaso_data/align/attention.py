@@ -16,20 +16,20 @@ from llaso_data.align import dtw
 from llaso_data.align.word_states import WordStates
 from llaso_data.whisper.windows import FRAME_SAMPLES
 
-CANDIDATES = 32  # heads of largest norm among which `best_heads` chooses
+CANDIDATE_HEADS = 32  # heads of largest norm among which `best_heads` chooses
 
 _LEAST_SHARE = 1e-4
 _UNWRITTEN_SHARE = 0.05  # of a pause that the text has no token for
 _LEAST_RANGE_DB, _MOST_RANGE_DB = 10.0, 60.0  # between the loud and the quiet frames of a clip
 
 
-def reading(attention_HTS: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+def input_rows(attention_HTS: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
     """Rows in which each token is read instead of predicted; ``last``: with one for end of text, which never is."""
     rows = attention_HTS[:, 1:]
     return np.concatenate([rows, attention_HTS[:, -1:]], axis=1) if last else rows
 
 
-def score(
+def state_scores(
     attention_HTS: NDArray[np.float32],
     states: WordStates,
     energy_S: NDArray[np.float32],
@@ -52,7 +52,7 @@ def score(
     return total
 
 
-def best_heads(
+def select_heads(
     attention_HTS: NDArray[np.float32], states: WordStates, energy_S: NDArray[np.float32], weight: float, count: int
 ) -> NDArray[np.float32]:
     """The ``count`` heads that follow the audio best: those of which most lies on their own best path.
@@ -63,7 +63,7 @@ def best_heads(
     frames = np.arange(attention_HTS.shape[2])
     merits = []
     for head_TS in attention_HTS:
-        own = dtw.path(score(head_TS[None], states, energy_S, weight, 1), states.pause_N)
+        own = dtw.best_path(state_scores(head_TS[None], states, energy_S, weight, 1), states.pause_N)
         share_NS = _shares(head_TS, states)
         of_frames = share_NS[np.repeat(np.arange(len(own) - 1), np.diff(own)), frames].mean()
         row_TS = head_TS / np.maximum(head_TS.sum(axis=1, keepdims=True), 1e-9)
@@ -86,7 +86,7 @@ def _shares(attention_TS: NDArray[np.float32], states: WordStates) -> NDArray[np
     return shares
 
 
-def energy(pcm: NDArray[np.int16], frames: int) -> NDArray[np.float32]:
+def frame_energy(pcm: NDArray[np.int16], frames: int) -> NDArray[np.float32]:
     """The level of each 20 ms frame, from the clip's 5th percentile in dB (0) to its 95th (1), shape (frames,)."""
     level_db = levels_db(pcm, frames, FRAME_SAMPLES, FRAME_SAMPLES)
     low, high = np.percentile(level_db, [5, 95]) if frames else (0.0, 0.0)

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
 from llaso_data.align import edges as edges_of
-from llaso_data.align.word_states import WordStates, sounds_of, written
-from llaso_data.align.word_states import states_of as states_of
+from llaso_data.align.word_states import WordStates, build_states, group_words, word_state_spans
 from llaso_data.records import Word
 from llaso_data.text import word_spans
 from llaso_data.text.characters import plain_apostrophes
-from llaso_data.whisper.clips import Backward, Clip
+from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 from llaso_data.whisper.tokenizer import MAX_POSITIONS, WhisperTokenizer
 from llaso_data.whisper.windows import FRAME_S
@@ -48,16 +47,16 @@ class _Piece:
     places: list[int]  # of each token's character in the text, -1 for the space before it
 
 
-def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[Backward]:
+def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[BackwardScores]:
     """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters.
 
     Without settings the text is scored and not aligned, in one pass.
     """
-    spoken = [as_spoken(clip.text) for clip in clips]
-    pieces = [decoder.vocabulary.pieces(to_the_end(text)) for text in spoken]
+    spoken = [as_whisper_writes(clip.text) for clip in clips]
+    pieces = [decoder.vocabulary.bpe_tokens(trim_end(text)) for text in spoken]
     prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
     room = [MAX_POSITIONS - len(prompt) for prompt in prompts]
-    targets = [with_end(decoder.vocabulary, *each) for each in zip(clips, spoken, pieces, strict=True)]
+    targets = [target_tokens(decoder.vocabulary, *each) for each in zip(clips, spoken, pieces, strict=True)]
     usable = [i for i, clip in enumerate(clips) if clip.text.strip() and len(targets[i]) <= room[i]]
     forced = decoder.force(
         [prompts[i] for i in usable], [targets[i] for i in usable], [clips[i].context for i in usable]
@@ -68,7 +67,7 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) ->
     results = []
     for i, clip in enumerate(clips):
         if i not in scored:
-            results.append(Backward((), None, None, None))
+            results.append(BackwardScores((), None, None, None))
             continue
         by_word = word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
         words = tuple(
@@ -78,10 +77,10 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) ->
                 times[i][b - 1][1],
                 float(np.mean(by_word[a:b])),
             )
-            for a, b in (written(clip.text, spans[i], clip.language) if times.get(i) else ())
+            for a, b in (group_words(clip.text, spans[i], clip.language) if times.get(i) else ())
         )
         results.append(
-            Backward(
+            BackwardScores(
                 words,
                 min(by_word, default=None),
                 float(np.mean(by_word)) if by_word else None,
@@ -91,7 +90,7 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) ->
     return results
 
 
-def as_spoken(text: str) -> str:
+def as_whisper_writes(text: str) -> str:
     """The text as Whisper writes: plain apostrophes, and one that is in a single case with a capital in front.
 
     So neither letter case nor the kind of apostrophe costs it anything. The result has as many characters as the text;
@@ -109,7 +108,7 @@ def as_spoken(text: str) -> str:
     return lowered[:first] + lowered[first].upper() + lowered[first + 1 :]
 
 
-def to_the_end(text: str) -> str:
+def trim_end(text: str) -> str:
     """The text without the commas, quotes and brackets after its last word or full stop: the speech ends there."""
     end = len(text)
     while end and unicodedata.category(text[end - 1])[0] in "PSZ" and text[end - 1] not in FINAL_PUNCTUATION:
@@ -117,9 +116,11 @@ def to_the_end(text: str) -> str:
     return text[:end] or text
 
 
-def with_end(vocabulary: WhisperTokenizer, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]) -> list[int]:
+def target_tokens(
+    vocabulary: WhisperTokenizer, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]
+) -> list[int]:
     """The tokens, a full stop where the text has none, end of text."""
-    if to_the_end(spoken).endswith(FINAL_PUNCTUATION):
+    if trim_end(spoken).endswith(FINAL_PUNCTUATION):
         return [*pieces[0], vocabulary.end]
     stop = vocabulary.tokenizer(_FULL_STOPS.get(clip.language, "."), add_special_tokens=False)["input_ids"]
     return [*pieces[0], *stop, vocabulary.end]
@@ -164,16 +165,16 @@ def _align(
     for i, clip in clips.items():
         cut = _pieces(decoder.vocabulary, i, clip.language, spoken[i], pieces[i], spans[i])
         places = [place for piece in cut for place in piece.places]
-        states[i] = states_of(spoken[i], places, spans[i])
+        states[i] = build_states(spoken[i], places, spans[i])
         if 0 < int((~states[i].pause_N).sum()) < clip.states.frames:
             jobs += cut
     forced = decoder.force(
         [job.prompt for job in jobs],
         [[*job.tokens, decoder.vocabulary.end] for job in jobs],
         [clips[job.clip].states for job in jobs],
-        heads=attention.CANDIDATES,
-        reading=True,
-        scored=False,
+        heads=attention.CANDIDATE_HEADS,
+        alignment_heads=True,
+        score=False,
     )
     times: dict[int, list[tuple[float, float]]] = {i: [] for i in clips}
     for i, group in groupby(zip(jobs, forced, strict=True), key=lambda pair: pair[0].clip):
@@ -189,7 +190,7 @@ def _over_pieces(pieces: list[ForcedScores]) -> NDArray[np.float32]:
     for n, piece in enumerate(pieces):
         assert piece.attention_HTS is not None
         chosen = piece.attention_HTS[[piece.heads.index(head) for head in shared]]
-        rows.append(attention.reading(chosen, last=n == len(pieces) - 1))
+        rows.append(attention.input_rows(chosen, last=n == len(pieces) - 1))
     return np.concatenate(rows, axis=1)
 
 
@@ -201,17 +202,17 @@ def _word_times(
     settings: Align,
 ) -> list[tuple[float, float]]:
     """Where the path through the attention puts the words; ``attention_HTS`` has a row for every token and the end."""
-    energy = attention.energy(pcm, attention_HTS.shape[2])
+    energy = attention.frame_energy(pcm, attention_HTS.shape[2])
     if len(attention_HTS) > _BEST_HEADS:
-        attention_HTS = attention.best_heads(attention_HTS, states, energy, settings.energy, _BEST_HEADS)
-    score = attention.score(attention_HTS, states, energy, settings.energy, settings.median)
-    best = dtw.path(score, states.pause_N, settings.dtw)
-    mean = dtw.posterior(score * _SHARPNESS, states.pause_N)
+        attention_HTS = attention.select_heads(attention_HTS, states, energy, settings.energy, _BEST_HEADS)
+    score = attention.state_scores(attention_HTS, states, energy, settings.energy, settings.median)
+    best = dtw.best_path(score, states.pause_N, settings.dtw)
+    mean = dtw.mean_path(score * _SHARPNESS, states.pause_N)
     frames = np.clip(mean, best - _MEAN_FROM_BEST, best + _MEAN_FROM_BEST)
     at_s = frames * FRAME_S - _LATE_S
-    words = sounds_of(states, spans)
+    words = word_state_spans(states, spans)
     spoken = [word for word in words if word is not None]
-    edges = iter(edges_of.refined(np.array([(at_s[a], at_s[b]) for a, b in spoken]), pcm).tolist())
+    edges = iter(edges_of.refine_edges(np.array([(at_s[a], at_s[b]) for a, b in spoken]), pcm).tolist())
     times: list[tuple[float, float]] = []
     for word in words:
         # A word that is not said, a dash for one, has its place and no length.
@@ -235,7 +236,7 @@ def _pieces(
     """
     prompt = vocabulary.prompt(language)
     room = MAX_POSITIONS - len(prompt)
-    tokens, places = vocabulary.characters(spoken)
+    tokens, places = vocabulary.character_tokens(spoken)
     if len(tokens) <= room:
         return [_Piece(clip, prompt, tokens, places)]
     starts = np.searchsorted(places, [a for a, _ in spans])
@@ -248,7 +249,7 @@ def _pieces(
     for first, last in pairwise(sorted(borders)):
         a, b = spans[first][0], spans[last - 1][1]
         before = [t for t, place in zip(*bpe, strict=True) if place < a and (place < 0 or not spoken[place].isspace())]
-        ids, own = vocabulary.characters(spoken[a:b])
+        ids, own = vocabulary.character_tokens(spoken[a:b])
         context = before[-(room - len(ids)) :] if a and room > len(ids) else []
         found.append(_Piece(clip, [*prompt, *context], ids, [p + a if p >= 0 else -1 for p in own]))
     return found

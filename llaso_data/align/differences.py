@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llaso_data.text import compared, is_spaced, normalize
+from llaso_data.text import comparable_words, is_spaced, normalize
 from llaso_data.text.spoken import spoken_words
 
 # Rows of full stops and dashes that stand apart are how a writer marks a pause; a symbol may be what is said.
@@ -24,7 +24,7 @@ class Rewritten:
     """The text in the hypothesis's spelling, and where each difference starts: places in ``text`` and in ``heard``."""
 
     text: str
-    heard: str
+    hypothesis: str
     starts: tuple[tuple[int, int], ...]
 
 
@@ -61,7 +61,7 @@ def rewrite(text: str, hypothesis: str, language: str) -> Rewritten:
 
 def _alike(text: str, heard: str, language: str) -> bool:
     """Whether both say something, and the same. Spaces are not heard, and numbers may be in figures or in words."""
-    own, other = ("".join(side).replace(" ", "") for side in compared(text, heard, language))
+    own, other = ("".join(side).replace(" ", "") for side in comparable_words(text, heard, language))
     return own == other != ""
 
 

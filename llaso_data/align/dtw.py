@@ -21,7 +21,7 @@ Method = Literal["builtin", "dtw-python"]
 Compiled = Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[Any]]
 
 
-def path(
+def best_path(
     score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None = None, method: Method = "builtin"
 ) -> NDArray[np.int64]:
     """First frame of every state on the best path, and the number of frames as a last element: shape (N + 1,).
@@ -37,7 +37,7 @@ def path(
     return _dtw_python(np.asarray(score_NS, dtype=np.float64), pause_N)
 
 
-def posterior(score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def mean_path(score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """The mean over all paths of what :func:`path` gives of the best one: in frames, not whole, ascending.
 
     A path weighs the exponential of its summed score (the forward-backward algorithm of hidden Markov models; Rabiner,

@@ -18,7 +18,7 @@ ABOVE_NOISE_DB = 6.0
 BELOW_PEAK_DB = 30.0
 
 
-def refined(times_W2: NDArray[np.float64], pcm: NDArray[np.int16]) -> NDArray[np.float64]:
+def refine_edges(times_W2: NDArray[np.float64], pcm: NDArray[np.int16]) -> NDArray[np.float64]:
     """Starts and ends of words, ascending, in seconds: inside the clip, without short pauses, at the sound's edges.
 
     Between words less than 0.1 s apart the border is in the middle. Everywhere else an edge moves to where the level

@@ -12,14 +12,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from llaso_data.align.bidirectional import as_spoken, end_logprob, to_the_end, with_end
+from llaso_data.align.bidirectional import as_whisper_writes, end_logprob, target_tokens, trim_end
 from llaso_data.align.differences import Rewritten, rewrite
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 from llaso_data.whisper.tokenizer import MAX_POSITIONS
 
 
-def ratios(decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:
+def log_likelihood_ratios(
+    decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | None]
+) -> list[float | None]:
     """For each clip the log-likelihood ratio of its text to its hypothesis where they differ most; 0.0 where nowhere.
 
     Each difference counts from where it starts to where the next one does, so one that the audio speaks for makes up
@@ -30,12 +32,12 @@ def ratios(decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | N
     for i, (clip, hypothesis) in enumerate(zip(clips, hypotheses, strict=True)):
         if hypothesis is None or not clip.text.strip():
             continue
-        rewritten = rewrite(as_spoken(clip.text), hypothesis, clip.language)
+        rewritten = rewrite(as_whisper_writes(clip.text), hypothesis, clip.language)
         if rewritten.starts:
             compared.append((i, rewritten))
         else:
             found[i] = 0.0
-    sides = [_tokens(decoder, clips[i], side) for i, pair in compared for side in (pair.text, pair.heard)]
+    sides = [_tokens(decoder, clips[i], side) for i, pair in compared for side in (pair.text, pair.hypothesis)]
     prompts = [decoder.vocabulary.prompt(clips[i].language) for i, _ in compared for _ in range(2)]
     fits = [len(p) + len(t) <= MAX_POSITIONS for p, (t, _) in zip(prompts, sides, strict=True)]
     usable = [n for n in range(len(compared)) if fits[2 * n] and fits[2 * n + 1]]
@@ -55,8 +57,8 @@ def ratios(decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | N
 
 def _tokens(decoder: Decoder, clip: Clip, text: str) -> tuple[list[int], list[int]]:
     """The tokens of a text to its end, and the places of those that are its own."""
-    pieces = decoder.vocabulary.pieces(to_the_end(text)) if text else ([], [])
-    return with_end(decoder.vocabulary, clip, text, pieces), pieces[1]
+    pieces = decoder.vocabulary.bpe_tokens(trim_end(text)) if text else ([], [])
+    return target_tokens(decoder.vocabulary, clip, text, pieces), pieces[1]
 
 
 def _stretches(scored: ForcedScores, places: list[int], starts: list[int]) -> np.ndarray:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llaso_data.align.bidirectional import backward
-from llaso_data.align.likelihood import ratios
-from llaso_data.whisper.clips import Backward, Clip
+from llaso_data.align.likelihood import log_likelihood_ratios
+from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.teacher_forcing import Decoder
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class Scorer:
         self._settings = settings
         self.heads = settings.heads
 
-    def align(self, clips: Sequence[Clip]) -> list[Backward]:
+    def align(self, clips: Sequence[Clip]) -> list[BackwardScores]:
         return backward(self._decoder, clips, self._settings)
 
     def compare(self, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:
-        return ratios(self._decoder, clips, hypotheses)
+        return log_likelihood_ratios(self._decoder, clips, hypotheses)

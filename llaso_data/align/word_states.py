@@ -28,10 +28,10 @@ class WordStates:
 
     tokens: tuple[slice, ...]
     pause_N: NDArray[np.bool_]
-    places: NDArray[np.int64]
+    offsets: NDArray[np.int64]
 
 
-def states_of(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]) -> WordStates:
+def build_states(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]) -> WordStates:
     """``places[t]``: the place in the text of token t's character, ascending, -1 for a space before the text.
 
     Spaces and punctuation become pauses; so does a border between words that has neither (``spans``).
@@ -40,7 +40,7 @@ def states_of(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]
     tokens: list[slice] = []
     sounds: list[int] = []
     for t, place in enumerate(places):
-        sound = place >= 0 and sounding(text[place])
+        sound = place >= 0 and is_sounded(text[place])
         last = sounds[-1] if sounds else None
         if last is not None and (place == last if sound else last < 0):
             tokens[-1] = slice(tokens[-1].start, t + 1)
@@ -62,13 +62,13 @@ def states_of(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]
     return WordStates(tuple(tokens), where < 0, where)
 
 
-def sounding(character: str) -> bool:
+def is_sounded(character: str) -> bool:
     """Whether the character is said: letters, digits, symbols; not spaces, punctuation and marks on their own."""
     category = unicodedata.category(character)
     return category[0] in "LN" or category in ("Sc", "Sm", "So") or character in _SPOKEN
 
 
-def written(text: str, spans: Sequence[tuple[int, int]], language: str | None) -> list[tuple[int, int]]:
+def group_words(text: str, spans: Sequence[tuple[int, int]], language: str | None) -> list[tuple[int, int]]:
     """The words among ``spans`` as ranges of them: one each, or where the text itself parts words that spaces do not.
 
     Chinese, Japanese and Thai are aligned by character. Corpora of them are often written with a space after every
@@ -87,10 +87,10 @@ def written(text: str, spans: Sequence[tuple[int, int]], language: str | None) -
     return chunks if len(chunks) > 1 and len(spans) / len(chunks) <= most else each
 
 
-def sounds_of(states_of: WordStates, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+def word_state_spans(states: WordStates, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
     """Of every word its first state and the state after its last sound; None where nothing of it is said."""
-    sounds = np.flatnonzero(~states_of.pause_N)
-    places = states_of.places[sounds]
+    sounds = np.flatnonzero(~states.pause_N)
+    places = states.offsets[sounds]
     found: list[tuple[int, int] | None] = []
     for start, end in spans:
         first, after = np.searchsorted(places, [start, end])

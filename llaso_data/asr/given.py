@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from llaso_data.text.number_words import equal_runs
+from llaso_data.text.number_words import equal_numbers
 from llaso_data.text.spoken import spoken_words
 
 
@@ -28,7 +28,7 @@ class _Stretch:
         return self.matched >= least * max(self.heard, self.last - self.first + more)
 
 
-def spans_of(
+def segment_spans(
     text: str, hypotheses: Sequence[str], language: str, min_matched: float = 0.5
 ) -> list[tuple[int, int] | None]:
     """The part of ``text`` that belongs to each segment, as its first character and the one after its last.
@@ -47,7 +47,7 @@ def spans_of(
         words = spoken_words(hypothesis, language)[1]
         heard += words
         owner += [segment] * len(words)
-    for start, end, first, last in reversed(equal_runs(given, heard, language)):  # 25 was heard as veinticinco
+    for start, end, first, last in reversed(equal_numbers(given, heard, language)):  # 25 was heard as veinticinco
         if owner[first] == owner[last - 1]:
             heard[first:last] = given[start:end]
             owner[first:last] = [owner[first]] * (end - start)

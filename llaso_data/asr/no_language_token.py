@@ -22,7 +22,7 @@ UNJUDGED = "unjudged"
 """``scores.extra``: 1 where Whisper has no token of the clip's language and the recipe names no relative."""
 
 
-def marked(utterance: Utterance) -> Utterance:
+def mark_unjudged(utterance: Utterance) -> Utterance:
     """The utterance as one that nobody judges. A segment loses the text of its recording: only transcribing could say
     which part of it belongs there.
     """
@@ -33,7 +33,7 @@ def marked(utterance: Utterance) -> Utterance:
     return dataclasses.replace(utterance, text=text, scores=dataclasses.replace(utterance.scores, extra=extra))
 
 
-def words(
+def align_words(
     scorer: TextScorer,
     utterances: Sequence[Utterance],
     windows: Sequence[Window],

@@ -29,13 +29,13 @@ def segment(
     time = ``source.start_s`` + time in the segment), its ``recording`` the id of what it was cut from. Given text
     stays with the recording; the caller deals it to the segments. Each has its ``speech_ratio``.
     """
-    probs = probabilities(pcm)
+    probs = speech_probabilities(pcm)
     if len(pcm) <= settings.longer_than_s * SAMPLE_RATE_HZ:
         return [(_with_ratio(utterance, probs, settings), pcm)]
     offset = round((utterance.source.start_s or 0.0) * SAMPLE_RATE_HZ)
     shift = -offset % _GRID_SAMPLES  # the grid is the file's, wherever in it the utterance begins
     pieces = []
-    for first, last in ((a + shift, b + shift) for a, b in speech(probs, len(pcm) - shift, settings)):
+    for first, last in ((a + shift, b + shift) for a, b in speech_spans(probs, len(pcm) - shift, settings)):
         start_s, end_s = (offset + first) / SAMPLE_RATE_HZ, (offset + last) / SAMPLE_RATE_HZ
         piece = dataclasses.replace(
             utterance,
@@ -49,7 +49,7 @@ def segment(
     return pieces
 
 
-def speech(probs: NDArray[np.float32], length: int, settings: Segment) -> list[tuple[int, int]]:
+def speech_spans(probs: NDArray[np.float32], length: int, settings: Segment) -> list[tuple[int, int]]:
     """Spans of speech in samples, none longer than ``max_s``, on a grid of one millisecond, not overlapping.
 
     ``probs`` as :func:`probabilities` gives them; ``length`` in samples, before which every span ends.
@@ -79,7 +79,7 @@ def speech(probs: NDArray[np.float32], length: int, settings: Segment) -> list[t
     return spans
 
 
-def probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+def speech_probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     """Probability of speech for every 32 ms."""
     frames = -(-len(pcm) // _FRAME_SAMPLES)
     # The runtime plans its memory for every length anew and keeps the plan, so lengths are whole seconds or so: silence

@@ -13,7 +13,7 @@ from functools import cache
 
 import regex
 
-from llaso_data.text.markup import Cleaned, Editing
+from llaso_data.text.markup import CleanedText, TextEditor
 from llaso_data.text.spoken import spoken_words
 
 _MOST_CHARACTERS = 40
@@ -23,16 +23,16 @@ _MOST_CHARACTERS = 40
 class SpeakerTurns:
     """A transcript without its labels, and at which of its characters which speaker's turn begins."""
 
-    cleaned: Cleaned
-    begins: tuple[tuple[int, str], ...] = ()
+    cleaned: CleanedText
+    starts: tuple[tuple[int, str], ...] = ()
 
     def speaker(self, start: int, end: int) -> str | None:
         """Who says the characters ``[start, end)``; None where that is not known, or several do."""
-        places = [place for place, _ in self.begins]
+        places = [place for place, _ in self.starts]
         first = bisect_right(places, start) - 1
         if first < 0:
             return None
-        found = {name for place, name in self.begins[first:] if place < end}
+        found = {name for place, name in self.starts[first:] if place < end}
         return found.pop() if len(found) == 1 else None
 
 
@@ -45,7 +45,7 @@ def speaker_turns(text: str, heard: Sequence[str] | None, language: str) -> Spea
             by its form is taken off.
         language: Of both.
     """
-    edited = Editing(text)
+    edited = TextEditor(text)
     if not regex.search("[:：]", text):
         return SpeakerTurns(edited.done())
     by_form, by_place = _patterns()
@@ -56,7 +56,7 @@ def speaker_turns(text: str, heard: Sequence[str] | None, language: str) -> Spea
     edited.put([(*match.span(), " ") for match in labels])
     cleaned = edited.done()
     return SpeakerTurns(
-        cleaned, tuple((bisect_left(cleaned.places, m.end()), " ".join(m["name"].split())) for m in labels)
+        cleaned, tuple((bisect_left(cleaned.offsets, m.end()), " ".join(m["name"].split())) for m in labels)
     )
 
 

@@ -22,7 +22,7 @@ class TokenSpan:
 
     first: int
     last: int
-    inside: float
+    attention_share: float
 
 
 def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots: Sequence[Slot]) -> list[TokenSpan]:
@@ -34,7 +34,7 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     tokens = attention_HTS.shape[1] - 1
     if tokens <= 0:
         return [TokenSpan(0, 0, 0.0) for _ in slots]
-    mean_TS = looked_at(attention_HTS)
+    mean_TS = token_attention(attention_HTS)
     mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
     token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)
     bounds = [*word_starts, tokens]
@@ -52,7 +52,7 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     return parts
 
 
-def looked_at(attention_HTS: NDArray[np.float32]) -> NDArray[np.float32]:
+def token_attention(attention_HTS: NDArray[np.float32]) -> NDArray[np.float32]:
     """Where each token is heard, of all tokens but end of text.
 
     Where a token is predicted some heads still look at the one before it; where it is read back they look at it. Both

@@ -6,11 +6,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from llaso_data.asr.given import spans_of
+from llaso_data.asr.given import segment_spans
 from llaso_data.asr.speaker_labels import SpeakerTurns, speaker_turns
 from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
 from llaso_data.text import chinese
-from llaso_data.text.markup import Cleaned, clean
+from llaso_data.text.markup import CleanedText, clean
 
 _GENERIC = re.compile(
     r"(?:speaker|spkr?|voice|person|participant|student|teacher|interviewer|interviewee|host|guest|caller|agent|"
@@ -21,7 +21,7 @@ _GENERIC = re.compile(
 
 
 def with_hypothesis(utterance: Utterance, hypothesis: str | None, script: chinese.Script | None = None) -> Utterance:
-    """The utterance with its text; that of a segment stays with its recording (:func:`deal_given`).
+    """The utterance with its text; that of a segment stays with its recording (:func:`assign_given`).
 
     Where the corpus gives none, it is the hypothesis without markup, Chinese in the script that is wanted; where it
     gives nothing but markup, there is none.
@@ -29,7 +29,7 @@ def with_hypothesis(utterance: Utterance, hypothesis: str | None, script: chines
     if utterance.text_origin != GIVEN:
         text = utterance.text or clean(hypothesis or "").text or None
         if text and script and chinese.is_chinese(utterance.language):
-            text = chinese.written_in(text, script)
+            text = chinese.convert_script(text, script)
         return dataclasses.replace(utterance, text=text, text_origin=ASR if text else utterance.text_origin)
     if not utterance.text or utterance.recording != utterance.id:
         return utterance
@@ -43,7 +43,7 @@ def assign_given(results: list[Utterance], segments: Sequence[int]) -> None:
     language = whole.language or "en"
     hypotheses = [results[i].hypothesis or "" for i in segments]
     found = speaker_turns(whole.text or "", hypotheses, language)
-    spans = spans_of(found.cleaned.text, hypotheses, language)
+    spans = segment_spans(found.cleaned.text, hypotheses, language)
     said = _said(whole)
     for i, span in zip(segments, spans, strict=True):
         if span is None:
@@ -54,18 +54,18 @@ def assign_given(results: list[Utterance], segments: Sequence[int]) -> None:
             results[i] = _with_part(results[i], found, said, *span)
 
 
-def _said(utterance: Utterance) -> Cleaned:
+def _said(utterance: Utterance) -> CleanedText:
     """The corpus's text, cleaned of markup, and where in it that stands."""
     return clean(utterance.text_given if utterance.text_given is not None else utterance.text or "")
 
 
-def _with_part(utterance: Utterance, found: SpeakerTurns, said: Cleaned, start: int, end: int) -> Utterance:
+def _with_part(utterance: Utterance, found: SpeakerTurns, said: CleanedText, start: int, end: int) -> Utterance:
     text = found.cleaned.text[start:end]
     if not text:
         return dataclasses.replace(utterance, text=None, text_given=utterance.text_given or utterance.text)
-    places = found.cleaned.places
+    offsets = found.cleaned.offsets
     given = utterance.text_given or utterance.text or ""
-    first, last = said.places[places[start]], said.places[places[end - 1]]
+    first, last = said.offsets[offsets[start]], said.offsets[offsets[end - 1]]
     whole = end - start == len(found.cleaned.text)
     before = given if whole else given[first : last + 1]
     speaker, name = utterance.speaker, found.speaker(start, end)

@@ -28,8 +28,8 @@ from llaso_data.languages import language
 from llaso_data.records import ASR, GIVEN, Utterance, failed
 from llaso_data.text import cer, compression_ratio, letters, normalize
 from llaso_data.whisper.clips import Clip, TextScorer
-from llaso_data.whisper.encoder_states import EncoderStates, joined
-from llaso_data.whisper.engine import Decoded
+from llaso_data.whisper.encoder_states import EncoderStates, concatenate
+from llaso_data.whisper.engine import DecodingResult
 from llaso_data.whisper.load import Whisper
 from llaso_data.whisper.teacher_forcing import ForcedScores
 from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
@@ -78,14 +78,14 @@ class Transcription:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedWindows:
     """A batch of windows: the states that the engine decodes from, and the same for teacher forcing."""
 
     states_BSW: torch.Tensor
     windows: list[EncoderStates]
 
-    def only(self, chosen: list[int]) -> Encoded:
-        return Encoded(self.states_BSW[chosen], [self.windows[w] for w in chosen])
+    def select(self, chosen: list[int]) -> EncodedWindows:
+        return EncodedWindows(self.states_BSW[chosen], [self.windows[w] for w in chosen])
 
 
 OnTranscribed = Callable[[list[int], list[Transcription]], None]
@@ -133,7 +133,9 @@ class Transcriber:
             for i, one in zip(indices, heard, strict=True):
                 results[i] = self._forward(results[i], one)
                 if i in waiting:
-                    heard_of[i] = dataclasses.replace(one, states=one.states.bare(), context=one.context.bare())
+                    heard_of[i] = dataclasses.replace(
+                        one, states=one.states.without_projections(), context=one.context.without_projections()
+                    )
                 else:
                     ready[i] = one
             self._backward(results, list(ready), audio, ready)
@@ -235,7 +237,7 @@ class Transcriber:
                     unsure.extend(asked_again)
                     mixed.extend(i for i in inside if i not in asked_again)
             if pure:
-                finish(*self._decode(results, [windows[w] for w in pure], encoded.only(pure), doubtful))
+                finish(*self._decode(results, [windows[w] for w in pure], encoded.select(pure), doubtful))
 
         def identify_alone(windows: list[Window]) -> None:
             encoded = self._encode(windows, audio)
@@ -284,7 +286,7 @@ class Transcriber:
         borders = [len(windows) * number // count for number in range(count + 1)] if count else []
         return [windows[a:b] for a, b in pairwise(borders)]
 
-    def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> Encoded:
+    def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> EncodedWindows:
         """On a CPU one window after the other: what is worked on stays in its cache, and takes half of the time."""
         import torch
 
@@ -293,13 +295,13 @@ class Transcriber:
         states_BSW = torch.cat(
             [self._whisper.engine.encode([assemble(window, audio) for window in group]) for group in groups]
         )
-        return Encoded(states_BSW, self._whisper.decoder.read(states_BSW))
+        return EncodedWindows(states_BSW, self._whisper.decoder.cache_cross_attention(states_BSW))
 
     def _decode(
         self,
         results: list[Utterance],
         windows: list[Window],
-        encoded: Encoded,
+        encoded: EncodedWindows,
         doubtful: dict[int, str] | None,
         before: Mapping[int, str] = MappingProxyType({}),
     ) -> tuple[list[int], list[Transcription]]:
@@ -328,7 +330,7 @@ class Transcriber:
         return indices, heard
 
     def _score(
-        self, decoded: list[Decoded], languages: list[str], states: list[EncoderStates]
+        self, decoded: list[DecodingResult], languages: list[str], states: list[EncoderStates]
     ) -> dict[int, ForcedScores]:
         """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
         spoken = [w for w, one in enumerate(decoded) if one.tokens]
@@ -340,7 +342,9 @@ class Transcriber:
         )
         return dict(zip(spoken, forced, strict=True))
 
-    def _parts(self, decoded: Decoded, scored: ForcedScores | None, window: Window, language: str) -> list[TokenSpan]:
+    def _parts(
+        self, decoded: DecodingResult, scored: ForcedScores | None, window: Window, language: str
+    ) -> list[TokenSpan]:
         if window.solo:
             return [TokenSpan(0, len(decoded.tokens), 1.0)]
         if scored is None or scored.attention_HTS is None:
@@ -350,7 +354,7 @@ class Transcriber:
 
     def _heard(
         self,
-        decoded: Decoded,
+        decoded: DecodingResult,
         scored: ForcedScores | None,
         part: TokenSpan,
         states: EncoderStates,
@@ -380,7 +384,7 @@ class Transcriber:
         after = window.slots[place + 1].frames.start if place + 1 < len(window.slots) else WINDOW_FRAMES
         first = max(slot.frames.start - self._margin_frames, (before + slot.frames.start + 1) // 2, 0)
         last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
-        return joined([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
+        return concatenate([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
     def _forward(self, utterance: Utterance, heard: Transcription) -> Utterance:
         return dataclasses.replace(
@@ -401,11 +405,11 @@ class Transcriber:
     def _align_untold(self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]) -> None:
         """Align what is given; nothing is transcribed."""
         for i in clips:
-            results[i] = no_language_token.marked(texts.with_hypothesis(results[i], None))
+            results[i] = no_language_token.mark_unjudged(texts.with_hypothesis(results[i], None))
 
         def work(windows: list[Window]) -> None:
             states = self._encode(windows, audio).windows
-            for i, words in no_language_token.words(self._scorer, results, windows, states, audio):
+            for i, words in no_language_token.align_words(self._scorer, results, windows, states, audio):
                 results[i] = dataclasses.replace(results[i], words=words)
 
         spoken = [i for i in clips if results[i].text]
@@ -465,7 +469,7 @@ def _doubtful(heard: Transcription, part: TokenSpan, samples: int) -> bool:
         return True
     count, seconds = letters(heard.hypothesis), samples / SAMPLE_RATE_HZ
     return (
-        part.inside < _MIN_INSIDE
+        part.attention_share < _MIN_INSIDE
         or heard.avg_logprob < _MIN_AVG_LOGPROB
         or heard.min_token_logprob < _MIN_TOKEN_LOGPROB
         or count > _MAX_LETTERS_PER_S * seconds

@@ -128,11 +128,11 @@ class LanguageModelStage:
     """The stage that gives ``lm_logprob`` to every text, and ``lm_delta`` to given text that has a hypothesis."""
 
     def __init__(self, settings: Settings, run: Run) -> None:
-        from llaso_data.whisper.engine import device
+        from llaso_data.whisper.engine import resolve_device
 
         if settings.model is None:
             raise LLaSOError("observe.language_model.model: must be given for this stage")
-        self._model = LanguageModel(settings.model, settings.revision, device(run), settings.batch_size)
+        self._model = LanguageModel(settings.model, settings.revision, resolve_device(run), settings.batch_size)
 
     def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[object]) -> list[Utterance]:
         """The utterances with ``lm_logprob``, and with ``lm_delta`` where given text has a hypothesis."""

@@ -26,7 +26,7 @@ def _score_text(utterance: Utterance) -> Utterance:
         "script_mismatch": 0.0 if scripts_match(text, language) else 1.0,
         "phrase": 1.0 if normalize(text, language) in _phrases(language) else 0.0,
     }
-    if markup.unknown(text):
+    if markup.unknown_markup(text):
         extra["markup"] = 1.0
     scores = dataclasses.replace(
         utterance.scores,

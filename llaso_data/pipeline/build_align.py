@@ -27,7 +27,7 @@ from llaso_data.pipeline.observe import observing_digest
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input
 from llaso_data.whisper.engine import Statistics
-from llaso_data.whisper.load import resolve
+from llaso_data.whisper.load import checkpoint_folder
 
 _AHEAD_INPUTS = 100_000  # about 100 MB of planned inputs
 
@@ -209,7 +209,7 @@ def _counted(inputs: Iterator[Input], transcripts: Counter[bool]) -> Iterator[In
 def _weights(recipe: Recipe) -> list[str]:
     """Digests of the models that observe: what they are called does not matter, what they weigh does."""
     asr, model = recipe.observe.asr, recipe.observe.language_model
-    found = [weights_digest(resolve(asr.model, asr.revision))]
+    found = [weights_digest(checkpoint_folder(asr.model, asr.revision))]
     if model.model is not None:
         from llaso_data.filters.language_model import language_model_digest
 

@@ -16,22 +16,22 @@ from functools import cache
 
 import regex
 
-from llaso_data.text.characters import comparable
-from llaso_data.text.chinese import folded, is_chinese
-from llaso_data.text.language_rules import LANGUAGES, Language, base, is_spaced
-from llaso_data.text.number_words import levelled, signs_as_words
+from llaso_data.text.characters import canonical_characters
+from llaso_data.text.chinese import is_chinese, to_simplified
+from llaso_data.text.language_rules import LANGUAGES, Language, base_code, is_spaced
+from llaso_data.text.number_words import signs_as_words, unify_numbers
 from llaso_data.text.phrases import HALLUCINATIONS
-from llaso_data.text.word_spans import UNSPACED, word_spans
+from llaso_data.text.word_spans import UNSPACED_SCRIPTS, word_spans
 
 __all__ = [
     "HALLUCINATIONS",
     "LANGUAGES",
     "Language",
-    "base",
+    "base_code",
+    "canonical_characters",
     "cer",
-    "comparable",
-    "compared",
-    "compared_texts",
+    "comparable_texts",
+    "comparable_words",
     "compression_ratio",
     "is_spaced",
     "letters",
@@ -52,7 +52,7 @@ _APOSTROPHES = regex.compile(r"(?<=[\w\p{M}])'(?=\w)")
 _GERSHAYIM = re.compile('(?<=[\u05d0-\u05ea])["\u05f4\u201d\u201c\u2033](?=[\u05d0-\u05ea])')
 _TASHKEEL = re.compile("[\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed]")
 _ELIDING = frozenset({"fr", "it", "ca", "pt"})  # l'homme: two words; elsewhere (foto's, Ankara'da) one
-_SPACE_BY_UNSPACED = regex.compile(rf"(?<=[{UNSPACED}]\p{{M}}*)\s+|\s+(?=[{UNSPACED}])")
+_SPACE_BY_UNSPACED = regex.compile(rf"(?<=[{UNSPACED_SCRIPTS}]\p{{M}}*)\s+|\s+(?=[{UNSPACED_SCRIPTS}])")
 
 _VI_OLD = ("oà oá oả oã oạ oè oé oẻ oẽ oẹ uỳ uý uỷ uỹ uỵ", "òa óa ỏa õa ọa òe óe ỏe õe ọe ùy úy ủy ũy ụy")
 _VI_TONES = dict(zip(_VI_OLD[0].split(), _VI_OLD[1].split(), strict=True))
@@ -68,9 +68,11 @@ def normalize(text: str, language: str | None) -> str:
     ASCII digits, and the language's own rules. Letters, digits and combining marks stay. Normalising twice changes
     nothing, English numbers excepted.
     """
-    code = base(language)
+    code = base_code(language)
     if code == "en":
-        text = _TELEPHONE.sub(lambda match: re.sub(r"\D", "", match[0]), _CLOCK.sub(r"\1\2", comparable(text)))
+        text = _TELEPHONE.sub(
+            lambda match: re.sub(r"\D", "", match[0]), _CLOCK.sub(r"\1\2", canonical_characters(text))
+        )
         return str(_english()(_ELLIPSIS.sub(" ", text))).strip()
     for _ in range(4):  # folding can open a compatibility form that folds again; two rounds are the rule
         once = _normalize_once(text, code)
@@ -86,15 +88,15 @@ def tokens(text: str, language: str | None) -> list[str]:
     return [normal[start:end] for start, end in word_spans(normal, language)]
 
 
-def compared(reference: str, hypothesis: str, language: str | None) -> tuple[list[str], list[str]]:
+def comparable_words(reference: str, hypothesis: str, language: str | None) -> tuple[list[str], list[str]]:
     """The normalised words of both, with equal numbers ("25", "veinticinco") written alike, as the reference does."""
-    return levelled(tokens(reference, language), tokens(hypothesis, language), language)
+    return unify_numbers(tokens(reference, language), tokens(hypothesis, language), language)
 
 
-def compared_texts(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
+def comparable_texts(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
     """The same as two normalised texts."""
     gap = " ".join if is_spaced(language) else _without_gaps
-    own, heard = compared(reference, hypothesis, language)
+    own, heard = comparable_words(reference, hypothesis, language)
     return gap(own), gap(heard)
 
 
@@ -104,12 +106,12 @@ def _without_gaps(words: Sequence[str]) -> str:
 
 def cer(reference: str, hypothesis: str, language: str | None) -> float:
     """Character error rate of normalised texts; 0.0 where both are empty, 1.0 where only the reference is."""
-    return _error_rate(*compared_texts(reference, hypothesis, language))
+    return _error_rate(*comparable_texts(reference, hypothesis, language))
 
 
 def wer(reference: str, hypothesis: str, language: str | None) -> float:
     """Word error rate of normalised texts; 0.0 where both are empty, 1.0 where only the reference is."""
-    return _error_rate(*compared(reference, hypothesis, language))
+    return _error_rate(*comparable_words(reference, hypothesis, language))
 
 
 def surplus(reference: str, hypothesis: str, language: str | None) -> float:
@@ -117,7 +119,7 @@ def surplus(reference: str, hypothesis: str, language: str | None) -> float:
 
     A word that was heard as a shorter one, or as two, is no surplus; a text that is there twice is one of 0.5.
     """
-    own, heard = compared(reference, hypothesis, language)
+    own, heard = comparable_words(reference, hypothesis, language)
     if not own:
         return 0.0
     said = [letters("".join(side)) for side in (own, heard)]
@@ -131,7 +133,7 @@ def letters(text: str) -> int:
 
 def scripts_match(text: str, language: str | None) -> bool:
     """Whether at least half of the letters are of the language's scripts; true where there are no letters."""
-    known = LANGUAGES.get(base(language))
+    known = LANGUAGES.get(base_code(language))
     total = len(_scripted().findall(text))
     if known is None or total == 0:
         return True
@@ -165,7 +167,7 @@ def repetition(text: str, language: str | None, max_words: int = 10) -> float:
 
 
 def _normalize_once(text: str, code: str) -> str:
-    text = comparable(unicodedata.normalize("NFKC", comparable(text)))
+    text = canonical_characters(unicodedata.normalize("NFKC", canonical_characters(text)))
     text = _NOT_SPOKEN.sub(" ", text)
     if code in ("tr", "az"):  # I is the capital of ı, İ of i
         text = text.replace("I", "ı").replace("İ", "i")
@@ -174,7 +176,7 @@ def _normalize_once(text: str, code: str) -> str:
     if code in ("he", "yi"):
         text = _GERSHAYIM.sub("", text)
     text = _APOSTROPHES.sub(" " if code in _ELIDING else "", text)
-    text = "".join(map(_plain_character, comparable(text)))
+    text = "".join(map(_plain_character, canonical_characters(text)))
     text = " ".join(_own_rules(text, code).split())
     return text if is_spaced(code) else _SPACE_BY_UNSPACED.sub("", text)
 
@@ -184,7 +186,7 @@ def _own_rules(text: str, code: str) -> str:
     if code == "ar":
         return re.sub("[آأإٱ]", "ا", _TASHKEEL.sub("", text))
     if is_chinese(code):
-        return folded(text)
+        return to_simplified(text)
     if code == "fr":
         return text.replace("œ", "oe").replace("æ", "ae")
     if code == "ru":

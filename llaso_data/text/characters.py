@@ -24,22 +24,22 @@ _JOINERS = "\u200c\u200d\u180b-\u180f"
 @cache
 def _patterns() -> tuple[regex.Pattern[str], regex.Pattern[str], regex.Pattern[str], regex.Pattern[str]]:
     """What is not seen, the same without what shapes letters, apostrophes, and quotes that open before a word."""
-    unseen = r"[[\p{Default_Ignorable_Code_Point}\p{Cc}\ufff9-\ufffc]--[\s\u0091\u0092\u0096\u0097]]"
+    invisible = r"[[\p{Default_Ignorable_Code_Point}\p{Cc}\ufff9-\ufffc]--[\s\u0091\u0092\u0096\u0097]]"
     shaping = rf"(?<={_SHAPED}[{_JOINERS}]?)[{_JOINERS}]"
     return (
-        regex.compile(unseen, regex.V1),
-        regex.compile(rf"(?!{shaping}){unseen}", regex.V1),
+        regex.compile(invisible, regex.V1),
+        regex.compile(rf"(?!{shaping}){invisible}", regex.V1),
         regex.compile(f"[{APOSTROPHES[1:]}]"),
         regex.compile(rf"(?<!\w)[{_OPENING}](?=\w+[{_CLOSING}])"),
     )
 
 
-def comparable(text: str) -> str:
+def canonical_characters(text: str) -> str:
     """The text without what is not seen, and with the plain apostrophe for every character that stands for one."""
     if text.isascii() and text.isprintable() and "`" not in text:
         return text
-    unseen, _, apostrophe, opening = _patterns()
-    text = opening.sub(" ", unseen.sub("", text))
+    invisible, _, apostrophe, opening = _patterns()
+    text = opening.sub(" ", invisible.sub("", text))
     return apostrophe.sub("'", text).replace("\u0149", "'n")
 
 
@@ -48,7 +48,7 @@ def plain_apostrophes(text: str) -> str:
     return text if text.isascii() and "`" not in text else _in_words().sub("'", text)
 
 
-def unseen() -> regex.Pattern[str]:
+def invisible_characters() -> regex.Pattern[str]:
     """One character that is not seen and means nothing: joiners that shape the letters of a script are none."""
     return _patterns()[1]
 

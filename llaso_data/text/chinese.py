@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from llaso_data.text.language_rules import base
+from llaso_data.text.language_rules import base_code
 
 Script = Literal["simplified", "traditional"]
 
@@ -14,15 +14,15 @@ _VARIANTS = str.maketrans("著爲裏麽妳祂牠", "着为里么你他它")  # t
 
 
 def is_chinese(language: str | None) -> bool:
-    return base(language) in _CHINESE
+    return base_code(language) in _CHINESE
 
 
-def folded(text: str) -> str:
+def to_simplified(text: str) -> str:
     """The text as it is compared: character by character in Simplified, so that its places stay."""
     return text if text.isascii() else "".join(map(_simplified, text.translate(_VARIANTS)))
 
 
-def written_in(text: str, script: Script) -> str:
+def convert_script(text: str, script: Script) -> str:
     """The text in one of the scripts, by phrases where one character stands for several."""
     return str(_converter("t2s" if script == "simplified" else "s2t").convert(text))
 

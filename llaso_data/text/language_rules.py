@@ -65,12 +65,12 @@ LANGUAGES: dict[str, Language] = {
 """By ISO 639-1 code (``yue`` has none). A code that is not here is treated as spaced and of any script."""
 
 
-def base(language: str | None) -> str:
+def base_code(language: str | None) -> str:
     """``pt`` of ``pt-BR`` or ``PT_br``; empty where there is none."""
     return re.split(r"[-_]", language, maxsplit=1)[0].lower() if language else ""
 
 
 def is_spaced(language: str | None) -> bool:
     """Whether spaces part the language's words; true where the language is not in :data:`LANGUAGES`."""
-    code = base(language)
+    code = base_code(language)
     return LANGUAGES[code].spaced if code in LANGUAGES else True

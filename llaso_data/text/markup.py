@@ -13,7 +13,7 @@ from functools import cache
 
 import regex
 
-from llaso_data.text.characters import unseen
+from llaso_data.text.characters import invisible_characters
 
 _EVENTS = frozenset(
     """
@@ -114,14 +114,14 @@ _MARKED = frozenset("<>[]{}()&*\\|#%♩♪♫♬［］（）【】")
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
+class CleanedText:
     """A text after cleaning; ``places[n]`` is where its character n stood in the text before, ascending."""
 
     text: str
-    places: tuple[int, ...]
+    offsets: tuple[int, ...]
 
 
-class Editing:
+class TextEditor:
     """A text that is edited, and where each of its characters came from."""
 
     def __init__(self, text: str) -> None:
@@ -148,19 +148,19 @@ class Editing:
         self.text = "".join([*parts, self.text[at:]])
         self._places = [*places, *self._places[at:]]
 
-    def done(self) -> Cleaned:
+    def done(self) -> CleanedText:
         """With single spaces, none at either end."""
         self.sub(_spaces(), lambda match: " ")
         self.sub(_ends(), lambda match: "")
-        return Cleaned(self.text, tuple(self._places))
+        return CleanedText(self.text, tuple(self._places))
 
 
-def clean(text: str) -> Cleaned:
+def clean(text: str) -> CleanedText:
     """The text that is said: without what is not seen, the markup of known schemes and pictures, on one line.
 
     Tags that stand for punctuation become punctuation. Cleaning twice changes nothing.
     """
-    edited = Editing(text)
+    edited = TextEditor(text)
     for _ in range(4):  # what is taken off may lay bare what looks like markup
         before = edited.text
         _once(edited)
@@ -169,7 +169,7 @@ def clean(text: str) -> Cleaned:
     return edited.done()
 
 
-def unknown(text: str) -> tuple[str, ...]:
+def unknown_markup(text: str) -> tuple[str, ...]:
     """What stands in brackets of a cleaned text, ``[…]``, ``<…>``, ``{…}`` or ``*…*``, and no scheme knows.
 
     Round brackets are ordinary text; so are symbols and figures in brackets, addresses, and what is less than what.
@@ -177,8 +177,8 @@ def unknown(text: str) -> tuple[str, ...]:
     return tuple(match[0] for match in _UNKNOWN.finditer(text)) if _MARKED.intersection(text) else ()
 
 
-def _once(edited: Editing) -> None:
-    edited.sub(unseen(), lambda match: "")
+def _once(edited: TextEditor) -> None:
+    edited.sub(invisible_characters(), lambda match: "")
     if not edited.text.isascii():
         edited.sub(_PICTURES, lambda match: " ")
     if not _MARKED.intersection(edited.text) and ">>" not in edited.text:

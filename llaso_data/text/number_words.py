@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
-from llaso_data.text.language_rules import base
-from llaso_data.text.numerals import CODES, Numerals, numerals
+from llaso_data.text.language_rules import base_code
+from llaso_data.text.numerals import NUMERAL_LANGUAGES, Numerals, numerals
 
 POINT = "."
 _ARABIC = str.maketrans("٫٬٪", ".,%")
@@ -35,7 +35,7 @@ _ENDLESS = 24  # number words in a run that are looked at
 
 def signs_as_words(text: str, code: str) -> str:
     """Case-folded text with figures as they are compared: thousands without marks, signs as the words said for them."""
-    if code not in CODES or not any(map(str.isdecimal, text)):
+    if code not in NUMERAL_LANGUAGES or not any(map(str.isdecimal, text)):
         return text
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(c, c)) for c in text.translate(_ARABIC))
@@ -60,14 +60,14 @@ def signs_as_words(text: str, code: str) -> str:
     return text
 
 
-def equal_runs(
+def equal_numbers(
     reference: Sequence[str], hypothesis: Sequence[str], language: str | None
 ) -> list[tuple[int, int, int, int]]:
     """Where two lists of normalised words have the same number, one in figures: ``(start, end, start, end)``."""
     from rapidfuzz.distance import Levenshtein
 
-    code = base(language)
-    if code not in CODES or not any(any(map(str.isdecimal, word)) for word in (*reference, *hypothesis)):
+    code = base_code(language)
+    if code not in NUMERAL_LANGUAGES or not any(any(map(str.isdecimal, word)) for word in (*reference, *hypothesis)):
         return []
     sides = [list(_runs(words, code)) for words in (reference, hypothesis)]
     if not all(sides):
@@ -85,10 +85,12 @@ def equal_runs(
     return found
 
 
-def levelled(reference: Sequence[str], hypothesis: Sequence[str], language: str | None) -> tuple[list[str], list[str]]:
+def unify_numbers(
+    reference: Sequence[str], hypothesis: Sequence[str], language: str | None
+) -> tuple[list[str], list[str]]:
     """Both lists of normalised words, with numbers that are equal written in the hypothesis as in the reference."""
     own, heard = ([part for word in words for part in parts(word, language)] for words in (reference, hypothesis))
-    equal = equal_runs(own, heard, language)
+    equal = equal_numbers(own, heard, language)
     if not equal:
         return list(reference), list(hypothesis)
     words: list[str] = []
@@ -101,8 +103,8 @@ def levelled(reference: Sequence[str], hypothesis: Sequence[str], language: str 
 
 def parts(word: str, language: str | None) -> list[str]:
     """A normalised word with its figures apart (25km), in Korean its number words too (이십오명)."""
-    code = base(language)
-    if code not in CODES or word.isdecimal():
+    code = base_code(language)
+    if code not in NUMERAL_LANGUAGES or word.isdecimal():
         return [word]
     if any(map(str.isdecimal, word)):
         return re.findall(r"\d+|\D+", word)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 
-CODES = frozenset({"ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "vi", "yue", "zh"})
+NUMERAL_LANGUAGES = frozenset(
+    {"ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "vi", "yue", "zh"}
+)
 """The languages that have a table."""
 
 

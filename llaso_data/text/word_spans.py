@@ -10,9 +10,9 @@ from itertools import pairwise
 import regex
 
 from llaso_data.text.characters import APOSTROPHES
-from llaso_data.text.language_rules import base, is_spaced
+from llaso_data.text.language_rules import base_code, is_spaced
 
-UNSPACED = (
+UNSPACED_SCRIPTS = (
     r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"
     r"\p{Script=Myanmar}\u30fc\uff70"  # the prolonged sound marks belong to no one script
 )
@@ -46,7 +46,7 @@ def word_spans(text: str, language: str | None) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     for chunk in re.finditer(r"\S+", text):
         for start, end in [chunk.span()] if spaced else _unspaced_spans(text, *chunk.span()):
-            borders = [start, *(start + cut for cut in _cuts(text[start:end], base(language))), end]
+            borders = [start, *(start + cut for cut in _cuts(text[start:end], base_code(language))), end]
             spans += pairwise(borders)
     return spans
 
@@ -116,10 +116,10 @@ def _unspaced_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
 @cache
 def _pieces() -> dict[str, regex.Pattern[str]]:
     word = rf"[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}]"
-    other = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED}]]\p{{M}}*"
+    other = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED_SCRIPTS}]]\p{{M}}*"
     return {
         "between": regex.compile(r"(?<=[\p{L}\p{M}\p{N}])[^\p{L}\p{M}\p{N}\s]+(?=[\p{L}\p{N}])"),
-        "syllable": regex.compile(rf"[\p{{Script=Hangul}}{UNSPACED}]"),
+        "syllable": regex.compile(rf"[\p{{Script=Hangul}}{UNSPACED_SCRIPTS}]"),
         "word": regex.compile(rf"{word}+"),
         "word_before": regex.compile(rf"{word}+$"),
         "opening": regex.compile(r"[\p{Ps}\p{Pi}„¿¡]+$"),
@@ -128,7 +128,7 @@ def _pieces() -> dict[str, regex.Pattern[str]]:
             rf"(?:[\w-]+\.)+(?:{'|'.join(sorted(_SUFFIXES))})(?:[/?:]|[\p{{P}}]*$))"
         ),
         "atom": regex.compile(
-            rf"(?P<one>[{UNSPACED}]\p{{M}}*)|(?P<run>{other}(?:[.,{APOSTROPHES}\-]?{other})*)"
+            rf"(?P<one>[{UNSPACED_SCRIPTS}]\p{{M}}*)|(?P<run>{other}(?:[.,{APOSTROPHES}\-]?{other})*)"
             r"|(?P<opening>[\p{Ps}\p{Pi}]\p{M}*)|(?P<other>.)",
             regex.V1 | regex.DOTALL,
         ),

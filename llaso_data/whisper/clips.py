@@ -1,4 +1,4 @@
-"""What texts are scored over, and what scoring says: transcription asks for it, alignment does it."""
+"""What the backward direction takes and gives. Transcription asks for it, and alignment does it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,33 @@ from llaso_data.whisper.encoder_states import EncoderStates
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What the backward passes need of one utterance."""
+    """What scoring and alignment need of one utterance.
+
+    Attributes:
+        pcm: 16 kHz mono samples, shape (samples,).
+        states: The clip's own slice of its window's encoder states. Words are aligned to it.
+        context: The same slice with silence around it. The text is scored over it.
+        text: The text that is scored and aligned.
+        language: Code of the text's language.
+    """
 
     pcm: NDArray[np.int16]
-    states: EncoderStates  # the clip's own slice, which words are aligned to
-    context: EncoderStates  # the same with silence around it, which the text is scored over
+    states: EncoderStates
+    context: EncoderStates
     text: str
     language: str
 
 
 @dataclass(frozen=True, slots=True)
-class Backward:
-    """Scores and words of one clip; ``words`` is empty where the text cannot be laid over the audio."""
+class BackwardScores:
+    """Scores and word times of one clip's text; log-probabilities are natural logarithms.
+
+    Attributes:
+        words: The words with their times; empty where the text does not fit the audio's frames.
+        min_word_logprob: The lowest of the words' mean log-probabilities per token.
+        mean_word_logprob: The mean of the same.
+        eot_logprob: Log-probability that the text ends where it does.
+    """
 
     words: tuple[Word, ...]
     min_word_logprob: float | None
@@ -35,14 +50,14 @@ class Backward:
 
 
 class TextScorer(Protocol):
-    """Scores texts of clips, and lays their words over the audio."""
+    """Scores the texts of clips and aligns their words to the audio."""
 
     @property
     def heads(self) -> int:
-        """How many of the decoder's cross-attention heads are looked at."""
+        """How many of the decoder's cross-attention heads locate the tokens of a packed window."""
 
-    def align(self, clips: Sequence[Clip]) -> list[Backward]:
-        """Scores and words of every clip's text."""
+    def align(self, clips: Sequence[Clip]) -> list[BackwardScores]:
+        """Scores and word times of every clip's text, in the order of the clips."""
 
     def compare(self, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:
-        """The log-likelihood ratio of every clip's text to what was heard; None where there is no hypothesis."""
+        """The log-likelihood ratio of every clip's text to its hypothesis; None where there is no hypothesis."""

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.whisper.engine import MAX_NEW_TOKENS, Decoded, Statistics
+from llaso_data.whisper.engine import MAX_NEW_TOKENS, DecodingResult, Statistics
 from llaso_data.whisper.tokenizer import WhisperTokenizer
-from llaso_data.whisper.torch import Features
+from llaso_data.whisper.torch import LogMel
 
 if TYPE_CHECKING:
     import torch
 
 
 class CTranslate2Engine:
-    """``folder`` holds the converted weights, ``source`` the Hugging Face ones (tokenizer, feature settings)."""
+    """Encoding and greedy or beam decoding through CTranslate2."""
 
     def __init__(
         self,
@@ -31,18 +31,31 @@ class CTranslate2Engine:
         threads: int,
         beam_size: int,
     ) -> None:
+        """Load the converted weights.
+
+        Args:
+            folder: The CTranslate2 form of the checkpoint.
+            source: Its Hugging Face form, of which the feature settings are read.
+            vocabulary: The checkpoint's tokenizer.
+            statistics: Where calls are counted.
+            device: ``cpu`` or ``cuda``.
+            compute_type: CTranslate2's, such as ``int8``.
+            threads: Threads that may call the engine at once.
+            beam_size: 1 is greedy decoding.
+        """
         import ctranslate2
 
         self.vocabulary = vocabulary
         self.statistics = statistics
         self._beam_size = beam_size
         self._device = device
-        self._features = Features(source, device)
+        self._features = LogMel(source, device)
         self._model: Any = ctranslate2.models.Whisper(
             folder, device=device, compute_type=compute_type, intra_threads=1, inter_threads=threads
         )
 
     def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+        """See :meth:`llaso_data.whisper.engine.Engine.encode`; the states are float32."""
         import ctranslate2
         import torch
 
@@ -53,11 +66,12 @@ class CTranslate2Engine:
             return torch.from_numpy(np.array(states, dtype=np.float32))
         return torch.as_tensor(states, device=self._device).float()
 
-    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[Decoded]:
+    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[DecodingResult]:
+        """See :meth:`llaso_data.whisper.engine.Engine.decode`."""
         import ctranslate2
 
         array: Any = states_BSD.numpy() if self._device == "cpu" else states_BSD.contiguous()
-        found = self._model.generate(
+        results = self._model.generate(
             ctranslate2.StorageView.from_array(array),
             [self.vocabulary.prompt(language) for language in languages],
             beam_size=self._beam_size,
@@ -67,9 +81,11 @@ class CTranslate2Engine:
             return_no_speech_prob=True,
             suppress_blank=True,
         )
-        tokens = sum(len(result.sequences_ids[0]) for result in found)
-        self.statistics.count(windows_decoded=len(found), tokens_decoded=tokens)
+        tokens = sum(len(result.sequences_ids[0]) for result in results)
+        self.statistics.count(windows_decoded=len(results), tokens_decoded=tokens)
         return [
-            Decoded(tuple(t for t in result.sequences_ids[0] if t != self.vocabulary.end), float(result.no_speech_prob))
-            for result in found
+            DecodingResult(
+                tuple(t for t in result.sequences_ids[0] if t != self.vocabulary.end), float(result.no_speech_prob)
+            )
+            for result in results
         ]

@@ -1,4 +1,4 @@
-"""What an engine of Whisper is to the rest: encode windows, decode them freely, and count both.
+"""The interface of a Whisper engine: it encodes windows, decodes them freely, and counts both.
 
 The teacher-forced passes (:mod:`llaso_data.whisper.teacher_forcing`) work on the states of either engine.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 
-_COUNTING = threading.Lock()
+_STATISTICS_LOCK = threading.Lock()
 MAX_NEW_TOKENS = 440  # of one window's free decoding: what Whisper's 448 positions leave beside the prompt
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Model calls since loading: a rerun that transcribes nothing has zeros here."""
+    """Model calls since loading. A run that transcribes nothing anew has zeros here."""
 
     models_loaded: int = 0
     windows_encoded: int = 0
@@ -37,35 +37,51 @@ class Statistics:
     passes_forced: int = 0
 
     def add(self, other: Statistics) -> None:
+        """Add another's counts."""
         self.count(**asdict(other))
 
-    def count(self, **more: int) -> None:
-        with _COUNTING:  # batches are many at once
-            for name, value in more.items():
-                setattr(self, name, getattr(self, name) + value)
+    def count(self, **increments: int) -> None:
+        """Add to the fields of these names; threads may call it at once."""
+        with _STATISTICS_LOCK:
+            for name, increment in increments.items():
+                setattr(self, name, getattr(self, name) + increment)
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """What free decoding heard in one window: text tokens without the prompt and without end of text."""
+class DecodingResult:
+    """What free decoding gives for one window.
+
+    Attributes:
+        tokens: Text tokens, without the prompt and without end of text.
+        no_speech_prob: Whisper's probability that nobody speaks, 0-1.
+    """
 
     tokens: tuple[int, ...]
     no_speech_prob: float
 
 
 class Engine(Protocol):
-    """One loaded Whisper. ``states`` are (windows, 1500, width) on the engine's torch device."""
+    """One loaded Whisper: its encoder and free decoding."""
 
     vocabulary: WhisperTokenizer
     statistics: Statistics
 
-    def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor: ...
+    def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+        """Encoder states of windows of 480,000 samples: shape (windows, 1500, width), on the engine's torch device."""
+        ...
 
-    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[Decoded]: ...
+    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[DecodingResult]:
+        """Transcribe encoded windows without timestamps.
+
+        Args:
+            states_BSD: As :meth:`encode` gives them.
+            languages: The language of each window; the tokenizer may put another language's token in its place.
+        """
+        ...
 
 
-def device(run: Run) -> str:
-    """``cpu`` or ``cuda`` for what the recipe asks; an error where cuda is asked for and absent."""
+def resolve_device(run: Run) -> str:
+    """``cpu`` or ``cuda``, as the recipe says. Raises LLaSOError where it says cuda and there is none."""
     import torch
 
     if run.device == "cuda" and not torch.cuda.is_available():
@@ -75,7 +91,8 @@ def device(run: Run) -> str:
     return run.device
 
 
-def compute_type(asr: Asr, on: str) -> str:
+def resolve_compute_type(asr: Asr, device: str) -> str:
+    """CTranslate2's compute type, as the recipe says; for ``auto`` int8 on a CPU and float16 on a GPU."""
     if asr.compute_type != "auto":
         return asr.compute_type
-    return "int8" if on == "cpu" else "float16"
+    return "int8" if device == "cpu" else "float16"

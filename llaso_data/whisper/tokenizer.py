@@ -1,4 +1,4 @@
-"""Whisper's vocabulary as the pipeline needs it: prompts, languages, text tokens with their places in the text."""
+"""Whisper's tokenizer as the pipeline needs it: prompts, languages, and text tokens with their offsets in the text."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ from llaso_data import languages
 from llaso_data.errors import LLaSOError
 from llaso_data.text import is_spaced
 
-MAX_POSITIONS = 448  # Whisper's decoder
-NONE = "none"  # said of a language for which no other's token shall stand
+MAX_POSITIONS = 448  # of Whisper's decoder, prompt included
+NO_TOKEN = "none"  # in a recipe, the "related language" of a language that no language's token shall stand for
 
 
 @dataclass(frozen=True)
 class WhisperTokenizer:
-    """The tokenizer of one Whisper checkpoint; an English-only one has no language tokens."""
+    """The tokenizer of one Whisper checkpoint.
+
+    Attributes:
+        tokenizer: transformers' WhisperTokenizerFast.
+        multilingual: Whether the checkpoint has language tokens; an English-only one has none.
+        languages: Token id of each language code; empty for an English-only checkpoint.
+        related_languages: The recipe's ``whisper_language``, as :meth:`parse_related_languages` gives it.
+    """
 
     tokenizer: Any
     multilingual: bool
-    languages: dict[str, int]  # code -> token, empty for an English-only checkpoint
-    relatives: str | Mapping[str, str] = field(default_factory=dict)  # of the recipe, as :func:`relatives_of` gives it
+    languages: dict[str, int]
+    related_languages: str | Mapping[str, str] = field(default_factory=dict)
     _characters: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, folder: str) -> WhisperTokenizer:
+        """Read the tokenizer of the checkpoint in ``folder``. Raises LLaSOError where it names no languages."""
         from transformers import GenerationConfig, WhisperTokenizerFast
 
         tokenizer = WhisperTokenizerFast.from_pretrained(folder)
@@ -40,6 +48,7 @@ class WhisperTokenizer:
         return cls(tokenizer, multilingual, codes if multilingual else {})
 
     def special(self, name: str) -> int:
+        """Id of a special token, such as ``<|notimestamps|>``. Raises LLaSOError where there is none."""
         number = self.tokenizer.convert_tokens_to_ids(name)
         if number is None or (number == self.tokenizer.unk_token_id and name != self.tokenizer.unk_token):
             raise LLaSOError(f"this Whisper tokenizer has no {name} token")
@@ -47,14 +56,17 @@ class WhisperTokenizer:
 
     @property
     def end(self) -> int:
+        """Id of end of text."""
         return self.special("<|endoftext|>")
 
     @property
     def start(self) -> int:
+        """Id of start of transcript."""
         return self.special("<|startoftranscript|>")
 
     @property
     def no_speech(self) -> int | None:
+        """Id of the token whose probability says that nobody speaks; None where there is none."""
         for name in ("<|nospeech|>", "<|nocaptions|>"):
             number = self.tokenizer.convert_tokens_to_ids(name)
             if number is not None and number != self.end:
@@ -62,64 +74,80 @@ class WhisperTokenizer:
         return None
 
     def prompt(self, language: str | None) -> list[int]:
-        """Start, language and task, without timestamps. No language's token stands in it where none does for this."""
+        """The tokens before the text: start, language, task (transcribe), no timestamps.
+
+        The language's token is left out where :meth:`token_language` gives none. Raises LLaSOError where a multilingual
+        checkpoint is given no language.
+        """
         if not self.multilingual:
             return [self.start, self.special("<|notimestamps|>")]
         if language is None:
-            raise LLaSOError(f"a Whisper model is told a language; this one knows {', '.join(self.languages)}")
+            raise LLaSOError(f"this Whisper model needs a language; it knows {', '.join(self.languages)}")
         code = self.token_language(language)
-        spoken = [] if code is None else [self.languages[code]]
-        return [self.start, *spoken, self.special("<|transcribe|>"), self.special("<|notimestamps|>")]
+        language_tokens = [] if code is None else [self.languages[code]]
+        return [self.start, *language_tokens, self.special("<|transcribe|>"), self.special("<|notimestamps|>")]
 
     def supports(self, language: str) -> bool:
         """Whether the model itself has a token of the language."""
         return language in self.languages if self.multilingual else language == "en"
 
     def token_language(self, language: str) -> str | None:
-        """The language whose token stands for this one: its relative's where the recipe names one, else its own.
+        """The language whose token is used: the related one where the recipe names one, else the language itself.
 
         None where there is neither, or the recipe says ``none``.
         """
         own = language if self.supports(language) else None
-        if isinstance(self.relatives, str):
-            found = own or self.relatives
+        related = self.related_languages
+        if isinstance(related, str):
+            code = own or related
         else:
-            found = self.relatives.get(language) or self.relatives.get(language.partition("-")[0]) or own or NONE
-        return None if found == NONE else found
+            code = related.get(language) or related.get(language.partition("-")[0]) or own or NO_TOKEN
+        return None if code == NO_TOKEN else code
 
     def is_foreign(self, language: str) -> bool:
-        """Whether a model that knows English alone is asked for a language that others of its family know."""
+        """Whether this is an English-only model and the language one that multilingual Whispers know."""
         from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
         known = {languages.language(code) for code in LANGUAGES}
         return not self.multilingual and self.token_language(language) is None and language in known
 
-    def relatives_of(self, said: str | Mapping[str, str] | None) -> str | dict[str, str]:
-        """A recipe's ``whisper_language`` with languages by their names here. Raises LLaSOError for what is none."""
-        if said is None:
-            return {}
-        if isinstance(said, str):
-            return self._relative(said)
-        found = {}
-        for language, relative in said.items():
-            name = languages.language(language)
-            if name is None:
-                raise LLaSOError(f"observe.asr.whisper_language: {language!r} is no language")
-            found[name] = self._relative(relative)
-        return found
+    def parse_related_languages(self, setting: str | Mapping[str, str] | None) -> str | dict[str, str]:
+        """A recipe's ``whisper_language`` with every language by its code.
 
-    def _relative(self, said: str) -> str:
-        code = NONE if said == NONE else languages.language(said)
-        if code is None or (code != NONE and not self.supports(code)):
+        Args:
+            setting: One language for all that the model has no token of, or a language for each; ``none`` for no token.
+
+        Raises:
+            LLaSOError: Something is no language, or the model has no token of what shall stand for one.
+        """
+        if setting is None:
+            return {}
+        if isinstance(setting, str):
+            return self._related_code(setting)
+        codes = {}
+        for language, related in setting.items():
+            code = languages.language(language)
+            if code is None:
+                raise LLaSOError(f"observe.asr.whisper_language: {language!r} is no language")
+            codes[code] = self._related_code(related)
+        return codes
+
+    def _related_code(self, name: str) -> str:
+        code = NO_TOKEN if name == NO_TOKEN else languages.language(name)
+        if code is None or (code != NO_TOKEN and not self.supports(code)):
             known = ", ".join(self.languages) or "en"
-            raise LLaSOError(f"observe.asr.whisper_language: the model has no token of {said!r}; it knows {known}")
+            raise LLaSOError(f"observe.asr.whisper_language: the model has no token of {name!r}; it knows {known}")
         return code
 
     def text(self, tokens: Sequence[int]) -> str:
+        """The text that tokens stand for, special tokens left out; incomplete UTF-8 gives U+FFFD."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def word_starts(self, tokens: Sequence[int], language: str | None) -> list[int]:
-        """The tokens at which a word begins: after a space, or at a whole character where no spaces part words."""
+        """Indices of the tokens that begin a word, ascending.
+
+        A word begins after a space or, in a language that writes none, at every whole character.
+        """
         if not tokens:
             return []
         if is_spaced(language):
@@ -132,19 +160,22 @@ class WhisperTokenizer:
                 first = i
         return starts
 
-    def pieces(self, text: str) -> tuple[list[int], list[int]]:
-        """BPE tokens of ``" " + text`` and, for each, the place in ``text`` of its last character (-1: the space)."""
+    def bpe_tokens(self, text: str) -> tuple[list[int], list[int]]:
+        """BPE tokens of ``" " + text``, and for each the offset in ``text`` of its last character (-1: the space)."""
         encoded = self.tokenizer(" " + text, add_special_tokens=False, return_offsets_mapping=True)
         return list(encoded["input_ids"]), [int(end) - 2 for _, end in encoded["offset_mapping"]]
 
-    def characters(self, text: str) -> tuple[list[int], list[int]]:
-        """One token (or a few byte tokens) per character of ``" " + text``, and each one's place in ``text``."""
-        tokens, places = [], []
-        for place, character in enumerate(" " + text):
+    def character_tokens(self, text: str) -> tuple[list[int], list[int]]:
+        """Tokens of the characters of ``" " + text``, and for each its character's offset in ``text`` (-1: the space).
+
+        A character is one token, or a few byte tokens.
+        """
+        tokens, offsets = [], []
+        for offset, character in enumerate(" " + text, start=-1):
             if character not in self._characters:
                 ids = self.tokenizer(character, add_special_tokens=False)["input_ids"]
                 self._characters[character] = tuple(ids)
             for token in self._characters[character]:
                 tokens.append(token)
-                places.append(place - 1)
-        return tokens, places
+                offsets.append(offset)
+        return tokens, offsets

@@ -1,4 +1,4 @@
-"""Whisper in torch (transformers): a full engine, and the features that both engines share."""
+"""Whisper in torch (transformers): an engine, and the log-mel features that both engines use."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.audio import SAMPLE_RATE_HZ
-from llaso_data.whisper.engine import MAX_NEW_TOKENS, Decoded, Statistics
+from llaso_data.whisper.engine import MAX_NEW_TOKENS, DecodingResult, Statistics
 from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 if TYPE_CHECKING:
     import torch
 
 
-class Features:
-    """16 kHz windows to Whisper's log-mel (80 or 128 bins), computed on the given device."""
+class LogMel:
+    """Computes Whisper's log-mel features (80 or 128 bins) on a device."""
 
     def __init__(self, folder: str, device: str) -> None:
+        """``folder`` holds the checkpoint in Hugging Face format; ``device`` is torch's name of one."""
         from transformers import WhisperFeatureExtractor
 
         self._extract = WhisperFeatureExtractor.from_pretrained(folder)
         self._device = device
 
     def __call__(self, windows: Sequence[NDArray[np.int16]]) -> NDArray[np.float32]:
-        """Shape (windows, mel bins, 3000)."""
+        """Features of 16 kHz windows of up to 30 s: shape (windows, mel bins, 3000), one frame for each 10 ms."""
         samples = [window.astype(np.float32) / 32768.0 for window in windows]
         mel: Any = self._extract(
             samples, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np", device=self._device, padding="max_length"
@@ -41,13 +42,23 @@ class TorchEngine:
     def __init__(
         self, model: Any, folder: str, vocabulary: WhisperTokenizer, statistics: Statistics, beam_size: int
     ) -> None:
+        """Use a loaded model.
+
+        Args:
+            model: transformers' WhisperForConditionalGeneration, in evaluation mode.
+            folder: The checkpoint, of which the feature settings are read.
+            vocabulary: Its tokenizer.
+            statistics: Where calls are counted.
+            beam_size: 1 is greedy decoding.
+        """
         self.vocabulary = vocabulary
         self.statistics = statistics
         self._model = model
         self._beam_size = beam_size
-        self._features = Features(folder, str(model.device))
+        self._features = LogMel(folder, str(model.device))
 
     def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+        """See :meth:`llaso_data.whisper.engine.Engine.encode`; the states have the model's dtype."""
         import torch
 
         self.statistics.count(windows_encoded=len(windows))
@@ -56,7 +67,8 @@ class TorchEngine:
             states: torch.Tensor = self._model.model.encoder(mel).last_hidden_state
         return states
 
-    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[Decoded]:
+    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[DecodingResult]:
+        """See :meth:`llaso_data.whisper.engine.Engine.decode`."""
         import torch
         from transformers import GenerationMixin, LogitsProcessorList
         from transformers.generation.logits_process import (
@@ -69,7 +81,7 @@ class TorchEngine:
         prompts = torch.tensor([self.vocabulary.prompt(language) for language in languages], device=device)
         config = self._model.generation_config
         length = prompts.shape[1]
-        # Timestamp tokens come after <|notimestamps|>; without timestamps none may be chosen.
+        # Timestamp tokens come after <|notimestamps|>. Decoding is without timestamps, so none may be chosen.
         timestamps = range(self.vocabulary.special("<|notimestamps|>") + 1, self._model.config.vocab_size)
         processors = LogitsProcessorList(
             [
@@ -78,7 +90,7 @@ class TorchEngine:
             ]
         )
         with torch.inference_mode():
-            # Whisper's own `generate` wants features; the general one takes the states that are already there.
+            # Whisper's own `generate` takes features; the general one takes encoder states.
             tokens = GenerationMixin.generate(
                 self._model,
                 encoder_outputs=BaseModelOutput(last_hidden_state=states_BSD),
@@ -86,12 +98,12 @@ class TorchEngine:
                 generation_config=self._plain_config(config, length),
                 logits_processor=processors,
             )
-            no_speech = self._no_speech(states_BSD)
+            no_speech_probs = self._no_speech_probs(states_BSD)
         results = []
-        for row, silent in zip(tokens[:, length:].tolist(), no_speech, strict=True):
+        for row, no_speech_prob in zip(tokens[:, length:].tolist(), no_speech_probs, strict=True):
             text = tuple(row[: row.index(self.vocabulary.end)] if self.vocabulary.end in row else row)
-            results.append(Decoded(text, silent))
-        tokens_decoded = sum(len(one.tokens) for one in results)
+            results.append(DecodingResult(text, no_speech_prob))
+        tokens_decoded = sum(len(result.tokens) for result in results)
         self.statistics.count(windows_decoded=len(results), tokens_decoded=tokens_decoded)
         return results
 
@@ -108,7 +120,7 @@ class TorchEngine:
             decoder_start_token_id=self.vocabulary.start,
         )
 
-    def _no_speech(self, states_BSD: torch.Tensor) -> list[float]:
+    def _no_speech_probs(self, states_BSD: torch.Tensor) -> list[float]:
         import torch
 
         if self.vocabulary.no_speech is None:

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from llaso_data import languages, text
-from llaso_data.text.number_words import levelled
+from llaso_data.text.number_words import unify_numbers
 from llaso_model.evaluate.metrics.base import Array, Metric, from_error_rate
 
 # Rules that the package whisper-normalizer 0.1.15 adds to openai-whisper's ("cause" is not always "because").
@@ -102,10 +102,10 @@ def whisper(transcript: str, language: str | None) -> str:
     that their WER is one of characters. Training's WER, the demo's and evaluation's are all of these words.
     """
     language = languages.language(language or "") or language
-    if text.base(language) in ("en", ""):
+    if text.base_code(language) in ("en", ""):
         normaliser = _openai_english()
         assert callable(normaliser)
-        return str(normaliser(text.comparable(transcript))).strip()
+        return str(normaliser(text.canonical_characters(transcript))).strip()
     return " ".join(text.tokens(transcript, language))
 
 
@@ -116,7 +116,7 @@ def compared(reference: str, hypothesis: str, language: str | None) -> tuple[str
     """
     pair = whisper(reference, language), whisper(hypothesis, language)
     code = languages.language(language or "") or language
-    own, heard = levelled(pair[0].split(), pair[1].split(), code)
+    own, heard = unify_numbers(pair[0].split(), pair[1].split(), code)
     return " ".join(own), " ".join(heard)
 
 

@@ -80,7 +80,7 @@ def bleu_stats(
 
 def _tokeniser(reference: str, language: str | None) -> str:
     """By the language, or by the reference's script where the language is not said or is another's."""
-    if text.base(language) == "zh":
+    if text.base_code(language) == "zh":
         return "zh"
     if not text.is_spaced(language):
         return "char"
@@ -177,7 +177,7 @@ def _ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
 
 
 def _words(written: str, language: str | None) -> list[str]:
-    if text.base(language) in ("en", ""):
+    if text.base_code(language) in ("en", ""):
         found = re.findall(r"[a-z0-9]+", written.lower())
         if found or not any(map(str.isalnum, written)):
             return found
