@@ -1,19 +1,18 @@
-"""What a run shows while it works: a live bar on a terminal, else a plain log line every 30 s."""
+"""What build-align and shard count and show while they work: a bar on a terminal, else a plain line every 30 s."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
+from llaso_data.io.live import LiveLine
 from llaso_data.pipeline.summary_tables import print_report, print_shards, print_stats, print_summary, summary_table
 
 if TYPE_CHECKING:
@@ -91,55 +90,6 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-class _Live:
-    """Shows a line that changes, beside a bar of (done, total), from ``start`` to ``stop``."""
-
-    def __init__(
-        self,
-        line: Callable[[], str],
-        done: Callable[[], tuple[int, int | None]],
-        console: Console | None,
-        every_s: float,
-    ) -> None:
-        self._line, self._done, self._every_s = line, done, every_s
-        self._console = console or Console(stderr=True)
-        self._bar: Bar | None = None
-        self._ended = threading.Event()
-        self._logger: threading.Thread | None = None
-
-    def start(self) -> None:
-        if self._console.is_terminal:
-            columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-            self._bar = Bar(*columns, console=self._console, transient=True)
-            self._bar.add_task(self._line(), total=self._done()[1])
-            self._bar.start()
-        else:
-            self._logger = threading.Thread(target=self._log, name="progress", daemon=True)
-            self._logger.start()
-
-    def update(self) -> None:
-        if self._bar is not None:
-            done, total = self._done()
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
-
-    def stop(self, show: bool) -> None:
-        """Ends it; with `show` the last line stays to be read."""
-        self._ended.set()
-        if self._bar is not None:
-            self._bar.stop()
-        if self._logger is not None:
-            self._logger.join()
-        if show:
-            self._print()
-
-    def _log(self) -> None:
-        while not self._ended.wait(self._every_s):
-            self._print()
-
-    def _print(self) -> None:
-        self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
-
-
 class Progress:
     """Progress of build-align as :func:`describe` puts it. A context manager.
 
@@ -157,7 +107,7 @@ class Progress:
         self._counts = Counts()
         self._started_s = time.monotonic()
         self._lock = threading.Lock()
-        self._live = _Live(self.line, lambda: (self._counts.blocks, self._totals[0]), console, log_every_s)
+        self._live = LiveLine(self.line, lambda: (self._counts.blocks, self._totals[0]), console, log_every_s)
 
     def planned(self, blocks: int, inputs: int) -> None:
         """The totals, where they become known only after the start."""
@@ -207,7 +157,7 @@ class ShardProgress:
     def __init__(self, console: Console | None = None, log_every_s: float = LOG_EVERY_S) -> None:
         self._done, self._total = 0, 0
         self._samples, self._skipped = 0, 0
-        self._live = _Live(self.line, lambda: (self._done, self._total or None), console, log_every_s)
+        self._live = LiveLine(self.line, lambda: (self._done, self._total or None), console, log_every_s)
 
     def shard_done(self, done: int, total: int, result: ShardResult) -> None:
         """`done` of `total` shards, of which `result` is the last."""

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage
+from llaso_data.io.live import LiveLine
 from llaso_data.stream.batch import Replaced
 from llaso_model.train.collate import TrainBatch
 from llaso_model.train.config import TrainRecipe
@@ -53,8 +53,13 @@ class TrainLog:
         self._file: Any = None
         self._board: Any = None
         self._wandb: Any = None
-        self._console = console or Console(stderr=True, quiet=not place.leads)
-        self._bar: Progress | None = None
+        self._done, self._line = done, ""
+        self._live = LiveLine(
+            lambda: self._line,
+            lambda: (self._done, steps),
+            console or Console(stderr=True, quiet=not place.leads),
+            remaining=True,
+        )
         self._folder = folder
         self._bad: set[tuple[str, str]] = set()
         if not place.leads:
@@ -74,12 +79,7 @@ class TrainLog:
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         if recipe.run.wandb is not None:
             self._wandb = _wandb(recipe.run.wandb, folder)
-        if self._console.is_terminal:
-            words = TextColumn("{task.description}", markup=False)
-            columns = (BarColumn(20), TimeElapsedColumn(), TimeRemainingColumn(), words)
-            self._bar = Progress(*columns, console=self._console)
-            self._bar.add_task("", total=steps, completed=done)
-            self._bar.start()
+        self._live.start()
 
     def step(self, record: dict[str, Any], examples: Sequence[TrainBatch], waited_s: float) -> None:
         """Adds speeds to a step's record and writes it, each ``logging_steps``."""
@@ -93,8 +93,8 @@ class TrainLog:
             ("data_wait_s", waited_s),
         ):
             self._totals[name] = self._totals.get(name, 0.0) + value
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=record["step"])
+        self._done = record["step"]
+        self._live.update()
         if record["step"] % self._every and record["step"] != self._steps:
             return
         totals = self._place.total(self._totals)
@@ -114,19 +114,18 @@ class TrainLog:
         self._totals, self._since = {}, time.perf_counter()
         self._write(record)
         told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if name in _SHOWN)
-        line = (
+        self._line = (
             f"step {record['step']}/{self._steps}: {told}; {record['audio_s_per_s']:.1f} s of audio a second, "
             f"{record['tokens_per_s']:,.0f} tokens"
         )
-        if self._bar is None:
-            self._say(line)
-        else:
-            self._bar.update(self._bar.task_ids[0], description=line)
+        self._live.update()
+        if not self._live.has_bar:
+            self._live.say(self._line)
 
     def validation(self, step: int, found: Mapping[str, float]) -> None:
         self._write({"step": step, **{f"validation/{name}": value for name, value in found.items()}})
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
-        self._say(f"step {step}/{self._steps}: validation: {told}")
+        self._live.say(f"step {step}/{self._steps}: validation: {told}")
 
     def validation_of(self, step: int) -> dict[str, float] | None:
         """What validation said after that step, for all ranks alike; None where it did not come to that."""
@@ -145,22 +144,18 @@ class TrainLog:
         new = [one for one in replaced if (one.bad.shard, one.bad.key) not in self._bad]
         for one in new:
             self._bad.add((one.bad.shard, one.bad.key))
-            self._say(f"step {step}/{self._steps}: {one.bad.key} in {one.bad.shard} is left out: {one.bad.reason}")
+            self._live.say(f"step {step}/{self._steps}: {one.bad.key} in {one.bad.shard} is left out: {one.bad.reason}")
         if new and self._place.leads:
             with (self._folder / BAD_FILE).open("a") as file:
                 file.writelines(_line({"step": step, **asdict(one.bad), "by": one.by}) for one in new)
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._live.stop(show=self._live.has_bar and bool(self._line))
         for one in (self._file, self._board):
             if one is not None:
                 one.close()
         if self._wandb is not None:
             self._wandb.finish()
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if not self._place.leads:
