@@ -1,13 +1,12 @@
 """The dataset card: how large it is, how long it takes to write, and how soon a browser shows it.
 
-    .venv/bin/python bench/card.py demo-out/align --repeats 5 --whole
+    .venv/bin/python bench/card.py demo-out/align --repeats 5
     .venv/bin/python bench/card.py --rows 1000000
 
 Writes the card of a finished run, or of synthetic records without sound, into a temporary folder; prints seconds and
 peak memory of writing, the page's bytes, and the medians of what a headless Chromium with an empty cache reports from
-the start of the navigation: first paint, page loaded (everything but the charts works), all charts drawn; and the CPU
-time of the page's thread, which a busy machine hardly changes. `--whole` compares, interleaved, with the page drawn
-by the whole of Plotly, as its Python package carries it.
+the start of the navigation: first paint, page loaded, all charts drawn; and the CPU time of the page's thread, which a
+busy machine hardly changes.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Scores, Source, Utterance, digest, to_table
 from llaso_data.report import card
-from llaso_data.report.page import asset
 from tests.browser import ARGUMENTS, chromium
 
 BLOCK_ROWS = 8192
@@ -50,7 +48,6 @@ def main() -> None:
     parser.add_argument("align", nargs="?", default="demo-out/align", help="a finished run")
     parser.add_argument("--rows", type=int, default=0, help="synthetic records instead")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--whole", action="store_true", help="also a page with the whole of Plotly")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         align = synthetic(folder, args.rows) if args.rows else args.align
@@ -60,28 +57,13 @@ def main() -> None:
         print(f"written in                    {time.perf_counter() - started:8.2f} s")
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"peak memory                   {peak_mib:8.0f} MiB ({before_mib:.0f} before)")
-        pages = [page, whole(page)] if args.whole else [page]
-        times: dict[Path, list[list[float]]] = {each: [] for each in pages}
-        for _ in range(args.repeats):
-            for each in pages:
-                times[each].append(opened(each))
-        for each in pages:
-            print(f"{each.name:<30}{each.stat().st_size / 1e6:8.2f} MB")
-            names = ("first paint", "loaded", "all charts drawn", "CPU of the page's thread")
-            for name, values in zip(names, zip(*times[each], strict=True), strict=True):
-                spread = f"{min(values):.0f}-{max(values):.0f}"
-                print(f"  {name:<28}{statistics.median(values):8.0f} ms  (of {args.repeats}: {spread})")
+        times = [opened(page) for _ in range(args.repeats)]
+        print(f"{page.name:<30}{page.stat().st_size / 1e6:8.2f} MB")
+        names = ("first paint", "loaded", "all charts drawn", "CPU of the page's thread")
+        for name, values in zip(names, zip(*times, strict=True), strict=True):
+            spread = f"{min(values):.0f}-{max(values):.0f}"
+            print(f"  {name:<28}{statistics.median(values):8.0f} ms  (of {args.repeats}: {spread})")
     print(f"CPU cores {os.cpu_count()}, load average {os.getloadavg()[0]:.1f}")
-
-
-def whole(page: Path) -> Path:
-    """The same page with all of Plotly in the place of its basic bundle, and without a policy that would refuse it."""
-    from plotly.offline import get_plotlyjs
-
-    text = page.read_text("utf-8").replace(asset("plotly-basic.min.js"), get_plotlyjs())
-    target = page.with_name("card-whole-plotly.html")
-    target.write_text(text.replace('http-equiv="Content-Security-Policy"', 'name="policy"'), "utf-8")
-    return target
 
 
 def opened(page: Path) -> list[float]:

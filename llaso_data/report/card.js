@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { root, all, one, onTheme, soundOf, playable, paint, mark, words } = shared;
+  const { root, all, one, soundOf, playable, paint, mark, words } = shared;
 
   // Examples: groups behind tabs.
   const tabs = all("[role=tab]");
@@ -184,15 +184,14 @@
 
   class Chart {
     constructor(element, said) {
-      Object.assign(this, { element, said, lines: one(".lines", element), canvas: one(".canvas", element), drawn: false });
+      Object.assign(this, { element, said, lines: one(".lines", element), canvas: one(".canvas", element), tip: one(".tip", element) });
       this.cuts = said.thresholds.map((threshold, i) => new Line(this, threshold, all(".threshold", element)[i]));
-      new ResizeObserver(() => this.resize()).observe(this.lines);
+      new ResizeObserver(() => this.draw()).observe(this.lines);
+      one(".plot", element).addEventListener("pointermove", (event) => this.say(event));
+      one(".plot", element).addEventListener("pointerleave", () => { this.tip.hidden = true; });
     }
     pixel(value) {
-      const scale = this.said.log ? Math.log : (x) => x;
-      const { low, high } = this.said;
-      const share = (scale(value) - scale(low)) / (scale(high) - scale(low));
-      return margin.l + Math.max(0, Math.min(1, share)) * (this.lines.clientWidth - margin.l - margin.r);
+      return Math.max(margin.l, Math.min(this.lines.clientWidth - margin.r, this.x(value)));
     }
     place() {
       const width = this.lines.clientWidth;
@@ -209,41 +208,38 @@
         label.classList.toggle("left", x + room > width - 2 || (leftmost && x - room > 2));
       }
     }
-    async draw() {
-      if (this.drawn) return;
-      this.drawn = true;
-      const { data, layout } = this.coloured();
-      await Plotly.newPlot(this.canvas, data, layout, { displayModeBar: false, showTips: false, doubleClick: false });
+    draw() {
+      const { figure } = this.said, width = this.lines.clientWidth;
+      if (!width || width === this.width) return;
+      this.width = width;
+      const frame = charts.frame({ width, height: this.lines.clientHeight, margin, label: figure.label, x: figure.x, y: figure.y });
+      charts.bars(frame, figure.edges, figure.layers, figure.y.high);
+      for (const [bar, text] of figure.cut) {
+        const middle = (frame.x(figure.edges[bar]) + frame.x(figure.edges[bar + 1])) / 2;
+        frame.svg.append(charts.draw("text", { x: middle, y: margin.t - 4, "text-anchor": "middle" }, text));
+      }
+      this.canvas.replaceChildren(frame.svg);
+      this.x = frame.x;
       this.place();
     }
-    coloured() {
-      const style = getComputedStyle(root);
-      const roles = { accepted: "accent" };
-      const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-      const data = this.said.figure.data.map((trace) => ({ ...trace, marker: { color: colour(roles[trace.meta] ?? trace.meta), line: { width: 0 } } }));
-      const font = { family: style.getPropertyValue("--sans").trim(), size: 12, color: colour("quiet") };
-      const { layout } = this.said.figure;
-      return { data, layout: { ...layout, font, width: this.lines.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: false,
-        xaxis: { ...layout.xaxis, linecolor: colour("quiet"), showline: true, ticks: "outside", ticklen: 4, tickcolor: colour("line") },
-        yaxis: { ...layout.yaxis, gridcolor: colour("line") },
-        hoverlabel: { ...layout.hoverlabel, bgcolor: colour("ink"), bordercolor: colour("ink"), font: { family: font.family, size: 12, color: colour("paper") } } } };
-    }
-    recolour() {
-      if (!this.drawn) return;
-      const { data, layout } = this.coloured();
-      Plotly.react(this.canvas, data, layout);
-    }
-    resize() {
-      this.place();
-      if (this.drawn && this.lines.clientWidth) Plotly.relayout(this.canvas, { width: this.lines.clientWidth });
+    // What the bar below the pointer counts.
+    say(event) {
+      const { edges, says } = this.said.figure, box = this.lines.getBoundingClientRect();
+      const at = event.clientX - box.left, below = event.clientY - box.top;
+      const bar = edges.findIndex((edge, i) => i < says.length && this.x(edge) <= at && at < this.x(edges[i + 1]));
+      const said = event.target.closest(".cut") || below < margin.t || below > box.height - margin.b ? "" : says[bar];
+      this.tip.hidden = !said;
+      if (!said) return;
+      this.tip.textContent = said;
+      const room = this.tip.offsetWidth;
+      this.tip.style.left = `${Math.max(0, Math.min(box.width - room, at - room / 2))}px`;
+      this.tip.style.top = `${below - this.tip.offsetHeight - 12}px`;
     }
   }
-  const charts = all("[data-chart]").map((element) => new Chart(element, payload.charts[Number(element.dataset.chart)]));
-  function recolour() { charts.forEach((chart) => chart.recolour()); }
-  onTheme(recolour);
+  const drawn = all("[data-chart]").map((element) => new Chart(element, payload.charts[Number(element.dataset.chart)]));
 
   function writeCommand() {
-    const moved = charts.flatMap((chart) => chart.cuts).filter((cut) => cut.moved);
+    const moved = drawn.flatMap((chart) => chart.cuts).filter((cut) => cut.moved);
     one(".command").classList.toggle("on", moved.length > 0);
     one("#command").textContent = [payload.command, ...moved.map((cut) => cut.setting)].join(" \\\n  ");
   }
@@ -264,29 +260,16 @@
     }
   }
 
-  // Charts are drawn when they come near the screen, the others while nothing else is to be done.
-  async function drawAll() {
-    for (const chart of charts) {
-      await new Promise((idle) => (window.requestIdleCallback ? requestIdleCallback(idle, { timeout: 500 }) : setTimeout(idle)));
-      await chart.draw();
-    }
-    performance.mark("charts-drawn");
-  }
-  document.addEventListener("DOMContentLoaded", () => {
-    const near = new IntersectionObserver((entries) => {
-      for (const entry of entries) if (entry.isIntersecting) charts.find((chart) => chart.element === entry.target).draw();
-    }, { rootMargin: "400px" });
-    charts.forEach((chart) => near.observe(chart.element));
-    drawAll();
-  });
+  drawn.forEach((chart) => chart.draw());
+  performance.mark("charts-drawn");
+
+  // Print is light.
   let before;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
-    recolour();
   });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before; else delete root.dataset.theme;
-    recolour();
   });
 })();

@@ -15,12 +15,7 @@ const shared = (() => {
   one("#theme").addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
     remembered.set(root.dataset.theme);
-    changed();
   });
-  const listeners = [];
-  const changed = () => listeners.forEach((listener) => listener());
-  const onTheme = (listener) => listeners.push(listener);
-  system.addEventListener("change", changed);
 
   // A sound as the page carries it, as an address that a player takes.
   function soundOf(base64) {
@@ -68,5 +63,5 @@ const shared = (() => {
 
   const forget = (example) => known.delete(example);
 
-  return { root, all, one, onTheme, soundOf, playable, paint, mark, words, forget };
+  return { root, all, one, soundOf, playable, paint, mark, words, forget };
 })();

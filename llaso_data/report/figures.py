@@ -1,10 +1,11 @@
-"""The card's charts as Plotly figures without colours: the page gives each trace the colour of its role, light or dark.
+"""The card's charts as numbers: bars, ends and ticks of the axes. The page's script draws them (``charts.js``).
 
-A trace says its role in ``meta``: accepted, beyond (a threshold on this score) or others.
+A layer of bars says its role: accepted, beyond (a threshold on this score) or others. The page gives it its colour.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from llaso_data.report.reasons import Measure
 MARGIN = {"l": 40, "r": 14, "t": 28, "b": 28}  # pixels; the page places the threshold lines by them
 HEIGHT = 210
 _MOST_BARS = 48
+_MOST_TICKS = {"x": 8, "y": 4}
 _LOG_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
-_FILLED = 0.9  # of a bar's stretch; the rest parts it from its neighbour
 _TALL = 3.0  # a bar so many times higher than the next is cut off and says its count
 ROLES = (("accepted", "accepted"), ("beyond", "beyond a threshold here"), ("others", "left out for another reason"))
 
@@ -39,65 +40,48 @@ def view(histogram: Histogram, measure: Measure, marks: Sequence[float]) -> tupl
 
 
 def histogram_figure(histogram: Histogram, measure: Measure, low: float, high: float) -> dict[str, Any]:
-    """Stacked bars of one score between `low` and `high`, as JSON."""
-    import plotly.graph_objects as go
+    """Stacked bars of one score between ``low`` and ``high``, as JSON.
 
-    borders, bars = _coarse(histogram, low, high)
-    width = np.diff(borders)
-    total = sum(bars.values(), np.zeros(len(width), np.int64))
-    ranges = [_range(a, b, measure) for a, b in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True)]
-    figure = go.Figure(
-        [
-            go.Bar(
-                x=_numbers((borders[:-1] + borders[1:]) / 2),
-                y=bars[role].tolist(),
-                width=_numbers(width * _FILLED),
-                name=name,
-                meta=role,
-                customdata=ranges,
-                hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
-            )
-            for role, name in ROLES
-            if bars[role].any()
-        ]
-    )
-    top, cut = _top(total)
-    figure.update_layout(
-        template=None,
-        barmode="stack",
-        bargap=0,
-        showlegend=False,
-        height=HEIGHT,
-        margin=MARGIN,
-        hoverlabel={"align": "left"},
-        yaxis={"range": [0, top], "nticks": 4, "tickformat": ",d", "fixedrange": True, "zeroline": False},
-    )
-    if measure.axis == "log":
-        ticks = [tick for tick in _LOG_TICKS if low <= tick <= high]
-        limits = [float(np.log10(low)), float(np.log10(high))]
-        figure.update_xaxes(type="log", range=limits, tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    else:
-        figure.update_xaxes(range=[low, high], nticks=8)
-    figure.update_xaxes(fixedrange=True, zeroline=False, showgrid=False, ticksuffix="")
-    for bar in np.flatnonzero(total > top) if cut else ():
-        middle = float((borders[bar] + borders[bar + 1]) / 2)
-        figure.add_annotation(
-            x=float(np.log10(middle)) if measure.axis == "log" else middle,
-            y=top,
-            text=f"{int(total[bar]):,}",
-            showarrow=False,
-            yanchor="bottom",
-            yshift=1,
-        )
-    plain: dict[str, Any] = figure.to_plotly_json()
-    plain["layout"].pop("template", None)
-    return plain
+    Returns:
+        ``label``, the chart in words; ``edges`` of the bars, in the score's unit; ``layers`` of counts, each with its
+        role, lowest first; ``says``, the words for each bar; ``cut``, the bars that are higher than the axis, as
+        [number, count]; and the axes ``x`` and ``y`` with their ends and ticks.
+    """
+    edges, bars = _coarse(histogram, low, high)
+    total = sum(bars.values(), np.zeros(len(edges) - 1, np.int64))
+    top, is_cut = _top(total)
+    cut = np.flatnonzero(total > top) if is_cut else np.zeros(0, np.int64)
+    is_log = measure.axis == "log"
+    ticks = [tick for tick in _LOG_TICKS if low <= tick <= high] if is_log else _ticks(low, high, _MOST_TICKS["x"])
+    return {
+        "label": f"{measure.title}: {int(total.sum()):,} utterances, {_range(low, high, measure)}",
+        "edges": [float(f"{edge:.6g}") for edge in np.clip(edges, low, high).tolist()],
+        "layers": [{"role": role, "counts": bars[role].tolist()} for role, _ in ROLES if bars[role].any()],
+        "says": [_says(edges, bars, bar, measure) for bar in range(len(total))],
+        "cut": [[int(bar), f"{int(total[bar]):,}"] for bar in cut],
+        "x": {"low": low, "high": high, "log": is_log, "ticks": [[tick, _minus(f"{tick:g}")] for tick in ticks]},
+        "y": {"low": 0, "high": top, "ticks": [[int(t), _short(int(t))] for t in _ticks(0, top, _MOST_TICKS["y"], 1)]},
+    }
+
+
+def _ticks(low: float, high: float, most: int, least_step: float = 0.0) -> list[float]:
+    """Round numbers from ``low`` to ``high``, at most so many: multiples of 1, 2 or 5 times a power of ten."""
+    power = math.floor(math.log10((high - low) / most))
+    steps = (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 5))
+    step = next(step for step in steps if step >= least_step and (high - low) / step <= most)
+    return [round(number * step, 10) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _says(edges: npt.NDArray[np.float64], bars: dict[str, npt.NDArray[np.int64]], bar: int, measure: Measure) -> str:
+    """A bar in words: from where to where, and how many of each role."""
+    counts = ", ".join(f"{int(bars[role][bar]):,} {name}" for role, name in ROLES if bars[role][bar])
+    return f"{_range(float(edges[bar]), float(edges[bar + 1]), measure)}: {counts}" if counts else ""
 
 
 def _coarse(
     histogram: Histogram, low: float, high: float
 ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.int64]]]:
-    """Borders and counts within the view, neighbours joined so that the bars stay wide enough to be seen."""
+    """Edges of bars and counts within the view, neighbours joined so that the bars stay wide enough to be seen."""
     borders = histogram.borders
     first = max(int(np.searchsorted(borders, low, side="right")) - 1, 0)
     last = min(int(np.searchsorted(borders, high)), len(borders) - 1)
@@ -120,8 +104,16 @@ def _top(total: npt.NDArray[np.int64]) -> tuple[float, bool]:
 
 def _range(low: float, high: float, measure: Measure) -> str:
     unit = f" {measure.unit}" if measure.unit and measure.unit != "/s" else measure.unit
-    return f"{low:.3g} to {high:.3g}{unit}".replace("-", "−")
+    return _minus(f"{low:.3g} to {high:.3g}{unit}")
 
 
-def _numbers(values: npt.NDArray[np.float64]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values.tolist()]
+def _short(count: int) -> str:
+    """At most five characters: 9,500, then 10k, 250k, 1.5M."""
+    for unit, name in ((1_000_000, "M"), (1000, "k")):
+        if count >= 10 * unit or (unit > 1000 and count >= unit):
+            return f"{count / unit:g}{name}"
+    return f"{count:,}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")

@@ -2,7 +2,6 @@
 (() => {
   const { all, one, soundOf, playable } = shared;
   const said = JSON.parse(one("#payload").textContent);
-  const SVG = "http://www.w3.org/2000/svg";
   const colour = (system) => `s${said.systems.indexOf(system) % 8}`;
 
   // Elements: text is always set as text, so nothing in the data can be markup.
@@ -10,12 +9,6 @@
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) if (value !== null) element.setAttribute(name, value);
     element.append(...children.filter((child) => child !== null && child !== undefined));
-    return element;
-  }
-  function draw(tag, attributes, text) {
-    const element = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    if (text !== undefined) element.textContent = text;
     return element;
   }
   const named = (system) => make("span", { class: "name" }, make("i", { class: `dot ${colour(system)}` }), make("bdi", { title: system }, system));
@@ -30,35 +23,33 @@
   }
   const range = (figure, metric) => (figure.low === null ? "" : `${shown(figure.low, metric).replace(" %", "")} to ${shown(figure.high, metric).replace(" %", "")}`);
 
-  // A chart of two shares, with its grid.
-  function axes(height, label, below) {
-    const [width, left, bottom] = [460, 40, 34];
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-    const x = (share) => left + share * (width - left - 14);
-    const y = (share) => 10 + (1 - share) * (height - bottom - 10);
-    for (let i = 0; i <= 4; i += 1) {
-      svg.append(draw("line", { class: "gridline", x1: left, x2: width - 14, y1: y(i / 4), y2: y(i / 4) }));
-      svg.append(draw("text", { x: left - 8, y: y(i / 4) + 4, "text-anchor": "end" }, `${25 * i}`));
-      svg.append(draw("text", { x: x(i / 4), y: height - bottom + 18, "text-anchor": "middle" }, `${25 * i}`));
-    }
-    svg.append(draw("text", { x: width - 14, y: height - 2, "text-anchor": "end" }, below));
-    return { svg, x, y, width };
+  // An empty chart of two shares.
+  const MARGIN = { l: 44, r: 14, t: 10, b: 34 };
+  const WIDTH = 460;
+  const quarters = [0, 25, 50, 75, 100].map((percent) => [percent / 100, `${percent}`]);
+  function shares(height, label, below) {
+    const axis = { low: 0, high: 1, ticks: quarters };
+    return titled(charts.frame({ width: WIDTH, height, margin: MARGIN, label, x: axis, y: axis }), height, below);
+  }
+  function titled(frame, height, below) {
+    frame.svg.append(charts.draw("text", { x: WIDTH - MARGIN.r, y: height - 2, "text-anchor": "end" }, below));
+    return frame;
   }
 
   // Risk and coverage: one point for each system.
   const risk = one("#risk");
   if (risk) {
-    const { svg, x, y, width } = axes(280, "Risk against coverage", "coverage, % →");
-    svg.append(draw("text", { x: 46, y: 8 }, "↑ wrong of answered, %"));
+    const { svg, x, y } = shares(280, "Risk against coverage", "coverage, % →");
+    svg.append(charts.draw("text", { x: 46, y: 8 }, "↑ wrong of answered, %"));
     const placed = [];
     for (const row of all(".risk-row")) {
       const at = { x: x(Number(row.dataset.coverage)), y: y(1 - Number(row.dataset.answered)) };
-      svg.append(draw("circle", { class: `mark ${colour(row.dataset.system)}`, cx: at.x, cy: at.y, r: 6 }));
-      const end = at.x > width - 130;
+      svg.append(charts.draw("circle", { class: `mark ${colour(row.dataset.system)}`, cx: at.x, cy: at.y, r: 6 }));
+      const end = at.x > WIDTH - 130;
       let label = at.y + 4;
       while (placed.some((other) => Math.abs(other.y - label) < 13 && Math.abs(other.x - at.x) < 110)) label += 13;
       placed.push({ x: at.x, y: label });
-      svg.append(draw("text", { class: "mark-name", x: at.x + (end ? -11 : 11), y: label, "text-anchor": end ? "end" : "start" }, row.dataset.system));
+      svg.append(charts.draw("text", { class: "mark-name", x: at.x + (end ? -11 : 11), y: label, "text-anchor": end ? "end" : "start" }, row.dataset.system));
     }
     risk.append(svg);
   }
@@ -69,30 +60,28 @@
     for (const curve of said.curves) one("#curves").append(noiseChart(curve));
   }
   function noiseChart(curve) {
-    const [width, height, left, bottom] = [460, 260, 44, 34];
     const points = [...curve.points].sort((a, b) => a.snr_db - b.snr_db);
     const values = points.flatMap((point) => Object.values(point.figures).flatMap((figure) => [figure.high ?? figure.value, figure.value]));
     const most = Math.max(...values, 0.01);
     const top = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 10, 20, 40, 100, 200].find((end) => end >= most) ?? most;
     const [low, high] = [points[0].snr_db, points[points.length - 1].snr_db];
-    const x = (level) => left + ((level - low) / (high - low || 1)) * (width - left - 14);
-    const y = (value) => 10 + (1 - value / top) * (height - bottom - 10);
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${curve.metric} against noise` });
-    for (let i = 0; i <= 4; i += 1) {
-      svg.append(draw("line", { class: "gridline", x1: left, x2: width - 14, y1: y((top * i) / 4), y2: y((top * i) / 4) }));
-      svg.append(draw("text", { x: left - 8, y: y((top * i) / 4) + 4, "text-anchor": "end" }, shown((top * i) / 4, curve.metric).replace(" %", "")));
-    }
-    for (const point of points) svg.append(draw("text", { x: x(point.snr_db), y: height - bottom + 18, "text-anchor": "middle" }, minus(String(point.snr_db))));
-    svg.append(draw("text", { x: width - 14, y: height - 2, "text-anchor": "end" }, "signal to noise, dB →"));
+    const frame = titled(charts.frame({
+      width: WIDTH,
+      height: 260,
+      margin: MARGIN,
+      label: `${curve.metric} against noise`,
+      x: { low, high, ticks: points.map((point) => [point.snr_db, minus(String(point.snr_db))]) },
+      y: { low: 0, high: top, ticks: [0, 1, 2, 3, 4].map((i) => [(top * i) / 4, shown((top * i) / 4, curve.metric).replace(" %", "")]) },
+    }), 260, "signal to noise, dB →");
+    const { x, y } = frame;
     for (const system of said.systems) {
       const own = points.filter((point) => point.figures[system]?.value !== undefined && point.figures[system].value !== null);
       if (!own.length) continue;
       const side = (key) => own.map((point) => [x(point.snr_db), y(point.figures[system][key] ?? point.figures[system].value)]);
-      const path = (list) => list.map(([a, b]) => `${a.toFixed(1)},${b.toFixed(1)}`).join(" ");
-      svg.append(draw("polygon", { class: `band ${colour(system)}`, points: path([...side("high"), ...side("low").reverse()]) }));
-      svg.append(draw("polyline", { class: `curve ${colour(system)}`, points: path(side("value")) }));
+      charts.band(frame, colour(system), [...side("high"), ...side("low").reverse()]);
+      charts.curve(frame, colour(system), side("value"));
     }
-    return make("figure", {}, make("h3", {}, `${curve.set}: ${said.metrics[curve.metric].title}`), svg, make("p", { class: "legend" }, ...said.order.map(named)));
+    return make("figure", {}, make("h3", {}, `${curve.set}: ${said.metrics[curve.metric].title}`), frame.svg, make("p", { class: "legend" }, ...said.order.map(named)));
   }
 
   // Sets: everything of one set, drawn when it is chosen.
@@ -126,11 +115,11 @@
   function riskCurves(set, systems) {
     const curved = systems.filter((name) => (set.risk_coverage[name] ?? []).length > 1);
     if (!curved.length) return [];
-    const { svg, x, y } = axes(240, "Risk against coverage by confidence", "coverage, surest first, % →");
+    const frame = shares(240, "Risk against coverage by confidence", "coverage, surest first, % →");
     for (const name of curved) {
-      svg.append(draw("polyline", { class: `curve ${colour(name)}`, points: set.risk_coverage[name].map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }));
+      charts.curve(frame, colour(name), set.risk_coverage[name].map(([a, b]) => [frame.x(a), frame.y(b)]));
     }
-    return [make("h3", { class: "apart" }, "Risk by confidence, wrong of answered, %"), make("div", { class: "curves" }, svg), make("p", { class: "legend" }, ...curved.map(named))];
+    return [make("h3", { class: "apart" }, "Risk by confidence, wrong of answered, %"), make("div", { class: "curves" }, frame.svg), make("p", { class: "legend" }, ...curved.map(named))];
   }
 
   function metricsTable(set, systems) {

@@ -103,7 +103,7 @@ def render(
     """The page as text: a pure function of the scores and the options."""
     shown = worst_examples.worst(rows, declared, each)
     own = __package__
-    scripts = [page.asset("common.js") + page.asset("report.js", own)]
+    scripts = [page.joined("js", "charts") + page.asset("report.js", own)]
     systems = said["systems"]
     return page.render(
         "report.html.j2",
