@@ -21,6 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python bench/dead_code.py
 	$(BIN)/mypy --strict
 
 # The stamps make a second call free: only a change of the versions installs again.

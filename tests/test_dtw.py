@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llaso_data.align.dtw import best_path, mean_path, path_score
+from llaso_data.align.dtw import best_path, mean_path
 
 Case = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def path_score(score_NS: NDArray[np.floating], starts: NDArray[np.int64]) -> float:
+    """The summed score of a path that ``best_path`` gave."""
+    return float(sum(score_NS[n, a:b].sum() for n, (a, b) in enumerate(pairwise(starts))))
 
 
 def random_case(seed: int, most_states: int = 30, most_frames: int = 90) -> Case:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
@@ -15,6 +18,17 @@ def references(name: str) -> list[str]:
     spelled = {"vctk_accent_classification": {"south african": "South Africa."}, "common-voice_age_classification": {}}
     labels = TASKS.labels[TASKS.sets[name].labels or ""]
     return [spelled.get(name, {}).get(label, f"{label.capitalize()}.") for label in labels]
+
+
+def abstains(answer: str, references: Iterable[str]) -> bool:
+    """The published ``abstention_rate_cal.py``: not exactly one of the references' labels is found as a word.
+
+    The mistake: a refusal, a synonym, several labels and an empty answer are one.
+    """
+    labels = {reference.strip().lower().rstrip(". ").strip() for reference in references}
+    said = answer.strip().lower()
+    found = [label for label in labels if re.search(rf"(?<![a-z0-9]){re.escape(label)}(?![a-z0-9])", said)]
+    return len(found) != 1
 
 
 def test_fault_1_case_and_full_stops_are_no_word_errors() -> None:
@@ -63,7 +77,7 @@ def test_fault_4_overlapping_labels_are_one() -> None:
     assert found.labels == ("scottish", "british", "northern irish")  # and not Irish
     alone = extractor(TASKS.sets[mixed.set], TASKS)("Northern Irish.")
     assert alone.label == "northern irish"
-    assert legacy_metrics.abstains("Northern Irish.", references(mixed.set))
+    assert abstains("Northern Irish.", references(mixed.set))
 
 
 def test_fault_4_typos_of_labels_are_the_label() -> None:
@@ -77,7 +91,7 @@ def test_fault_4_typos_of_labels_are_the_label() -> None:
             assert row.badness == 0 and not legacy_metrics.is_right(
                 one.reference, one.answer, legacy_metrics.label_set(names)
             )
-        assert legacy_metrics.abstains(one.answer, names)
+        assert abstains(one.answer, names)
 
 
 def test_fault_5_a_refusal_costs() -> None:
@@ -101,7 +115,7 @@ def test_fault_6_abstention_has_four_causes() -> None:
     rows = scored(fault_rows("abstention"))
     assert [row.said for row in rows] == ["several", "empty", "refusal", "none", "one"]
     for row in rows:
-        assert legacy_metrics.abstains(row.prediction.answer, references(row.prediction.set))
+        assert abstains(row.prediction.answer, references(row.prediction.set))
     assert rows[-1].badness == 0  # "Happy" is "Happiness"
 
 
@@ -127,6 +141,6 @@ def test_the_published_abstention_rates_are_what_their_rule_gives() -> None:
     read = shared_outputs()
     rows = [p for p in read.predictions if p.set == "accentdb_AI_classification" and p.system == "Qwen2-Audio"]
     names = [row.reference for row in rows]
-    assert sum(legacy_metrics.abstains(row.answer, names) for row in rows) == 57
+    assert sum(abstains(row.answer, names) for row in rows) == 57
     said = [row.said for row in score_rows("accentdb_AI_classification", rows, TASKS)]
     assert (said.count("several"), said.count("none"), said.count("one")) == (56, 1, 43)

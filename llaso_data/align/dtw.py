@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -46,11 +45,6 @@ def mean_path(score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None 
     pause_N = _checked(score_NS, pause_N)
     frames_N = _compiled()[1](np.ascontiguousarray(score_NS, dtype=np.float64), pause_N)
     return np.concatenate([[0.0], np.cumsum(frames_N)])
-
-
-def path_score(score_NS: NDArray[np.floating], starts: NDArray[np.int64]) -> float:
-    """The summed score of a path that :func:`path` gave."""
-    return float(sum(score_NS[n, a:b].sum() for n, (a, b) in enumerate(pairwise(starts))))
 
 
 def _checked(score_NS: NDArray[np.floating], pause_N: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ stay two, unless the second one takes the first back.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -140,10 +140,6 @@ class Mention:
     value: Hashable
     start: int
     end: int
-
-
-Marked = Callable[[int, int], "Mention | None"]
-"""What the letter or number of an option means that stands between two places of the text."""
 
 
 def distinct(mentions: Iterable[Mention]) -> list[Hashable]:

@@ -29,17 +29,6 @@ def is_right(reference: str, answer: str, labels: set[str]) -> bool:
     return truth == said or (truth in said and not any(label in said for label in labels - {truth}))
 
 
-def abstains(answer: str, references: Iterable[str]) -> bool:
-    """``abstention_rate_cal.py``: not exactly one label of the references' is found, between letters and digits.
-
-    The mistake: a refusal, a synonym, several labels and an empty answer are one.
-    """
-    labels = {reference.strip().lower().rstrip(". ").strip() for reference in references}
-    said = answer.strip().lower()
-    found = [label for label in labels if re.search(rf"(?<![a-z0-9]){re.escape(label)}(?![a-z0-9])", said)]
-    return len(found) != 1
-
-
 def number(answer: str, adult: bool = False) -> float | None:
     """``age_L1.py`` and ``pitch_L1.py``: the first number, the middle of two where there is a hyphen; None where none.
 
