@@ -11,12 +11,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from llaso_data.audio.decoders import Block, Track, open_track
+from llaso_data.audio.encoding import SILENCE_DBFS as SILENCE_DBFS
+from llaso_data.audio.encoding import encode as encode
+from llaso_data.audio.encoding import level as level
 from llaso_data.audio.mixing import FULL_SCALE as FULL_SCALE
 from llaso_data.audio.mixing import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
 from llaso_data.audio.mixing import Balance, Channels, Lane, named
@@ -27,8 +30,6 @@ from llaso_data.io import archive, storage
 from llaso_data.records import digest
 
 SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there
-SILENCE_DBFS = -120.0  # what `level` says of digital silence
-OPUS_BITS_PER_S = 32_000
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
@@ -45,10 +46,14 @@ Span = tuple[float | None, float | None] | tuple[float | None, float | None, Cha
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a file says of itself. ``duration_s`` is None where it does not say; ``codec`` is like ``wav/pcm_16``.
+    """What a file states of itself.
 
-    ``taken`` has for each span the channel that was taken in the place of an average that cancels, or None; it is empty
-    where no span has one.
+    Attributes:
+        duration_s: None where the file does not state it.
+        sampling_rate_hz: the file's own.
+        channels: how many.
+        codec: container and codec, such as ``wav/pcm_16``.
+        taken: for each span the channel that stands for an average that cancels, or None; empty where no span has one.
     """
 
     duration_s: float | None
@@ -60,10 +65,15 @@ class Probe:
 
 @contextmanager
 def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
-    """A file, or one member of a plain tar, open for reading and seekable; through fsspec, so remote works alike.
+    """Open a file, or one member of a plain tar, for reading; seekable, on a disk or on a store.
 
-    Raises AudioError ``missing`` or ``unreadable`` (permissions, a folder), and LLaSOError where a remote store
-    fails: that says nothing of the audio and must not be recorded against it.
+    Args:
+        uri: the file, or the tar.
+        member: the member's name as stored; None for the file itself.
+
+    Raises:
+        AudioError: ``missing`` or ``unreadable`` (permissions, a folder).
+        LLaSOError: where a remote store fails: that says nothing of the audio and must not be recorded against it.
     """
     label = name_of(uri, member)
     try:
@@ -91,7 +101,11 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
 
 
 def probe(uri: str, member: str | None = None) -> Probe:
-    """Rate, channels, codec and stated duration, without decoding. Raises AudioError."""
+    """Read rate, channels, codec and stated duration of a file, or of a tar's ``member``, without decoding it.
+
+    Raises:
+        AudioError: as :func:`decode` does.
+    """
     label = name_of(uri, member)
     with open_audio(uri, member) as file, open_track(file, label) as track:
         return _probe(track)
@@ -105,20 +119,32 @@ def decode(
     max_duration_s: float | None = None,
     channels: Channels | None = None,
 ) -> tuple[Pcm, Probe]:
-    """16 kHz mono PCM, shape (samples,), of a file or of ``start_s``–``end_s`` of it.
+    """Decode a file, or a span of it, to 16 kHz mono PCM.
 
-    Channels are averaged, all or those of ``channels``, counted from 0. Where they cancel, as two in antiphase do, the
-    louder is taken, else the first, and ``Probe.taken`` says which.
+    Channels are averaged. Where they cancel, as two in antiphase do, the louder is taken, else the first, and
+    ``Probe.taken`` says which.
 
-    The span is ``[round(start_s * 16000):round(end_s * 16000)]`` of the whole file's PCM. Raises AudioError:
-    ``missing``, ``unreadable``, ``empty``, ``truncated`` (less came out than the file states), ``not_finite``
-    (NaN or infinite samples), ``span_outside``, ``too_long`` (the result would exceed ``max_duration_s``),
-    ``bad_channel`` (the file has no such channel).
+    Args:
+        uri: the file, or the tar that it lies in.
+        member: the tar's member; None for the file itself.
+        start_s: where the span begins; None for the beginning.
+        end_s: where it ends; None for the end. The span is ``[round(start_s * 16000):round(end_s * 16000)]`` of the
+            whole file's PCM.
+        max_duration_s: the most that may come out.
+        channels: which channels are averaged, counted from 0; None for all.
+
+    Returns:
+        int16 samples of shape (samples,), and what the file states of itself.
+
+    Raises:
+        AudioError: ``missing``, ``unreadable``, ``empty``, ``truncated`` (less came out than the file states),
+            ``not_finite`` (NaN or infinite samples), ``span_outside``, ``too_long`` (longer than ``max_duration_s``)
+            or ``bad_channel`` (the file has no such channel).
     """
-    pieces, found = decode_spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
+    pieces, probed = decode_spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
     if isinstance(pieces[0], AudioError):
         raise pieces[0]
-    return pieces[0], found
+    return pieces[0], probed
 
 
 def decode_spans(
@@ -129,14 +155,22 @@ def decode_spans(
     *,
     as_mixed: bool = False,
 ) -> tuple[list[Pcm | AudioError], Probe]:
-    """Many spans of one file in one decoding pass; each gives its PCM or its own AudioError.
+    """Decode many spans of one file in one pass. A span that ends before a fault in the file is not hurt by it.
 
-    Spans whose channels cancel are decoded in a second pass, but with ``as_mixed``: then they are averaged all the
-    same, as what was once decoded so.
+    Args:
+        uri: the file, or the tar that it lies in.
+        member: the tar's member; None for the file itself.
+        spans: start and end in seconds and channels, as :func:`decode` takes them.
+        max_duration_s: the most that may come out of a span.
+        as_mixed: average channels that cancel all the same, as older versions did. Without it such spans are decoded
+            in a second pass, of one channel.
 
-    A span that ends before a fault in the file is not hurt by it. Raises AudioError where the file cannot
-    be opened at all. ``Probe.duration_s`` is what was decoded when the pass reached the end, else what the
-    file states.
+    Returns:
+        For each span its PCM, int16 of shape (samples,), or its own AudioError; and what the file states of itself.
+        Its ``duration_s`` is what was decoded, where the pass reached the end.
+
+    Raises:
+        AudioError: where the file cannot be opened at all.
     """
     label = name_of(uri, member)
 
@@ -150,20 +184,36 @@ def decode_spans(
 def uncancelled(
     once: Callable[[Sequence[Span]], tuple[list[Pcm | AudioError], Probe]], spans: Sequence[Span]
 ) -> tuple[list[Pcm | AudioError], Probe]:
-    """What ``once`` decodes of the spans; those whose channels cancel once more, of one channel."""
-    pieces, found = once(spans)
-    taken = [(number, channel) for number, channel in enumerate(found.taken) if channel is not None]
+    """Decode spans with ``once``, and those whose channels cancel a second time, of one channel.
+
+    Args:
+        once: decodes spans in one pass, with results as those of :func:`decode_spans`.
+        spans: what to decode.
+
+    Returns:
+        As :func:`decode_spans`.
+    """
+    pieces, probed = once(spans)
+    taken = [(number, channel) for number, channel in enumerate(probed.taken) if channel is not None]
     if taken:
         again, _ = once([(spans[number][0], spans[number][1], (channel,)) for number, channel in taken])
         for (number, _), piece in zip(taken, again, strict=True):
             pieces[number] = piece
-    return pieces, found
+    return pieces, probed
 
 
 def decode_bytes(data: bytes, name: str = "") -> Pcm:
-    """16 kHz mono PCM of an audio file in memory, such as a shard's part; ``name`` is for messages.
+    """Decode an audio file in memory, such as a shard's part, to 16 kHz mono PCM.
 
-    Raises AudioError as :func:`decode` does.
+    Args:
+        data: the file's bytes.
+        name: what messages call it.
+
+    Returns:
+        int16 samples of shape (samples,).
+
+    Raises:
+        AudioError: as :func:`decode` does.
     """
     label = name or "audio"
 
@@ -178,35 +228,8 @@ def decode_bytes(data: bytes, name: str = "") -> Pcm:
 
 
 def audio_id(pcm: Pcm) -> str:
-    """32 hex digits that equal PCM shares: the digest of its little-endian bytes."""
+    """The digest of PCM: 32 hexadecimal digits of its little-endian bytes, alike for equal samples."""
     return digest(pcm.astype("<i2", copy=False).tobytes())
-
-
-def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"]) -> bytes:
-    """A 16 kHz mono audio file of the PCM; the same PCM gives the same bytes.
-
-    wav and flac are lossless. opus is lossy (32 kbit/s) but keeps the exact number of samples.
-    """
-    if format == "opus":
-        return _encode_opus(pcm)
-    import soundfile
-
-    file = io.BytesIO()
-    soundfile.write(file, pcm, SAMPLE_RATE_HZ, format=format.upper(), subtype="PCM_16")
-    return file.getvalue()
-
-
-def level(pcm: Pcm) -> tuple[float, float]:
-    """(RMS in dB of full scale, not below −120; share of samples at full scale)."""
-    if not len(pcm):
-        return SILENCE_DBFS, 0.0
-    energy = clipped = 0
-    for start in range(0, len(pcm), 1 << 20):
-        block = pcm[start : start + (1 << 20)].astype(np.int64)
-        energy += int(block @ block)
-        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE - 1))
-    rms = math.sqrt(energy / len(pcm)) / FULL_SCALE
-    return max(SILENCE_DBFS, 20 * math.log10(rms)) if rms else SILENCE_DBFS, clipped / len(pcm)
 
 
 def name_of(uri: str, member: str | None) -> str:
@@ -223,8 +246,8 @@ def _decode(
     track: Track, label: str, spans: Sequence[Span], max_duration_s: float | None
 ) -> tuple[list[Pcm | AudioError], Probe]:
     parts: list[list[Pcm]] = [[] for _ in spans]
-    faults, found = pass_spans(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
-    return [np.concatenate(parts[span]) if fault is None else fault for span, fault in enumerate(faults)], found
+    faults, probed = pass_spans(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
+    return [np.concatenate(parts[span]) if fault is None else fault for span, fault in enumerate(faults)], probed
 
 
 def pass_spans(
@@ -234,14 +257,22 @@ def pass_spans(
     max_duration_s: float | None,
     take: Callable[[int, Pcm], None],
 ) -> tuple[list[AudioError | None], Probe]:
-    """Decode once and hand out what lies in each span, as it comes: ``take(number of the span, samples)``.
+    """Decode once and hand out what lies in each span, as it comes. Without spans nothing is decoded.
 
-    A span with an AudioError in the result is to be forgotten, whatever was handed out of it. So is one with a channel
-    in ``Probe.taken``: the average that was handed out cancels. Without spans nothing is decoded.
+    Args:
+        track: the open file.
+        label: what messages call it.
+        spans: what to decode.
+        max_duration_s: the most that may come out of a span.
+        take: called with the number of a span and its next samples.
+
+    Returns:
+        For each span its AudioError or None, and what the file states of itself. What was handed out of a span with an
+        error counts for nothing. So does that of a span with a channel in ``Probe.taken``: its average cancels.
     """
-    found = _probe(track)
+    probed = _probe(track)
     if not spans:
-        return [], found
+        return [], probed
     slices = [_Slice.of(*span[:2], max_duration_s, label) for span in spans]
     lanes: dict[Channels | None, tuple[Lane, list[int]]] = {}
     for number, span in enumerate(spans):
@@ -281,7 +312,7 @@ def pass_spans(
         else:
             for lane, numbers in lanes.values():
                 hand_out(lane, numbers, [] if lane.fault is not None else lane.rest())
-            found = replace(found, duration_s=track.decoded_s)
+            probed = replace(probed, duration_s=track.decoded_s)
             if not track.decoded_s:
                 fault = AudioError("empty", f"{label}: no audio in it")
     except AudioError as error:
@@ -292,11 +323,11 @@ def pass_spans(
         for number in numbers:
             faults[number] = slices[number].verdict(lane.position, lane.fault or fault, label)
             taken[number] = named(channels, slices[number].balance.taken()) if faults[number] is None else None
-    return faults, found if all(channel is None for channel in taken) else replace(found, taken=tuple(taken))
+    return faults, probed if all(channel is None for channel in taken) else replace(probed, taken=tuple(taken))
 
 
 def scaled(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """16-bit samples as float32 from -1 to 1, exact."""
+    """16-bit samples, of any shape, as float32 from -1 to 1, exact."""
     return cast("npt.NDArray[np.float32]", pcm.astype(np.float32) / np.float32(FULL_SCALE))
 
 
@@ -363,21 +394,3 @@ class _Slice:
 def _too_long(label: str, max_duration_s: float) -> AudioError:
     detail = f"{label}: longer than {max_duration_s:g} s; cut it or raise observe.decode.max_duration_s"
     return AudioError("too_long", detail)
-
-
-def _encode_opus(pcm: Pcm) -> bytes:
-    """Ogg Opus through FFmpeg: libsndfile's muxer puts a random serial number into every file."""
-    import av
-    from av.codec.context import Flags
-
-    file = io.BytesIO()
-    with av.open(file, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")
-        stream.codec_context.flags |= Flags.bitexact
-        stream.bit_rate = OPUS_BITS_PER_S
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE_HZ
-        frame.pts = 0
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
-    return file.getvalue()

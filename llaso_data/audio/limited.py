@@ -25,35 +25,70 @@ def decode(
     max_duration_s: float | None = None,
     channels: Channels | None = None,
 ) -> tuple[Pcm, Probe]:
-    """As :func:`llaso_data.audio.decode`. Raises AudioError, also ``stuck``, ``too_much_memory`` and ``crashed``."""
-    (found,), probe = _spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
-    return _whole(found), probe
+    """Decode as :func:`llaso_data.audio.decode` does, within limits.
+
+    Raises:
+        AudioError: as there, and ``stuck``, ``too_much_memory`` and ``crashed``.
+    """
+    (piece,), probe = _spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
+    return _pcm(piece), probe
 
 
 def decode_source(source: Source, max_duration_s: float | None = None) -> Pcm:
-    """The very sound that a record points to: its file, span and channels. Raises AudioError as :func:`decode` does."""
+    """Decode the very sound that a record points to: its file, span and channels.
+
+    Args:
+        source: of the record.
+        max_duration_s: the most that may come out.
+
+    Returns:
+        int16 samples at 16 kHz, shape (samples,).
+
+    Raises:
+        AudioError: as :func:`decode` does.
+    """
     span = (source.start_s, source.end_s, source.chosen)
-    (found,), _ = _spans(source.uri, source.member, [span], max_duration_s, as_mixed=source.is_probed)
-    return _whole(found)
+    (piece,), _ = _spans(source.uri, source.member, [span], max_duration_s, as_mixed=source.is_probed)
+    return _pcm(piece)
 
 
 def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MOST_S) -> Pcm:
-    """As :func:`llaso_data.audio.decode_bytes`. Raises AudioError as :func:`decode` does."""
-    (found,), _ = _spans(name or "audio", None, [(None, None)], max_duration_s, data)
-    return _whole(found)
+    """Decode a file in memory as :func:`llaso_data.audio.decode_bytes` does, within limits.
+
+    Raises:
+        AudioError: as :func:`decode` does.
+    """
+    (piece,), _ = _spans(name or "audio", None, [(None, None)], max_duration_s, data)
+    return _pcm(piece)
 
 
 def probe(uri: str, member: str | None = None, data: bytes | None = None) -> Probe:
-    """As :func:`llaso_data.audio.probe`, also of a file in memory. Raises AudioError as :func:`decode` does."""
+    """Read what a file states of itself as :func:`llaso_data.audio.probe` does, within limits.
+
+    Args:
+        uri: the file, or the tar that it lies in.
+        member: the tar's member; None for the file itself.
+        data: the bytes of a file in memory, which ``uri`` then only names.
+
+    Raises:
+        AudioError: as :func:`decode` does.
+    """
     return _spans(uri, member, [], None, data)[1]
 
 
 def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
-    """A file's first ``most_s``, and whether it is longer. Raises AudioError."""
+    """Decode the first ``most_s`` seconds of a file.
+
+    Returns:
+        int16 samples at 16 kHz, shape (samples,), and whether the file is longer.
+
+    Raises:
+        AudioError: as :func:`decode` does.
+    """
     (whole, first), _ = _spans(uri, member, [(None, None), (0.0, most_s)], most_s)
     if isinstance(whole, AudioError) and whole.reason == "too_long":
-        return _whole(first), True
-    return _whole(whole), False
+        return _pcm(first), True
+    return _pcm(whole), False
 
 
 def _spans(
@@ -69,7 +104,7 @@ def _spans(
     )
 
 
-def _whole(found: Pcm | AudioError) -> Pcm:
-    if isinstance(found, AudioError):
-        raise found
-    return found
+def _pcm(piece: Pcm | AudioError) -> Pcm:
+    if isinstance(piece, AudioError):
+        raise piece
+    return piece

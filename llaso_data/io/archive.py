@@ -31,10 +31,13 @@ class ArchiveError(LLaSOError):
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """``members``: name → (offset of its bytes, size), in the order of the archive; the first of equal names stands.
+    """The files of a tar. A link stands for the file that it names.
 
-    A link stands for the file that it names. ``repeated`` names the members that came again; ``broken`` says
-    of members why their content cannot be had; ``problem`` says why the archive could not be read to its end.
+    Attributes:
+        members: name → (offset of its bytes, size in bytes), in the order of the archive; of equal names the first.
+        repeated: the names that came again.
+        broken: name → why its content cannot be had.
+        problem: why the archive could not be read to its end; None where it could.
     """
 
     members: MappingProxyType[str, tuple[int, int]]
@@ -44,10 +47,12 @@ class Directory:
 
 
 def directory(uri: str) -> Directory:
-    """The files of a plain tar, also of joined ones; a tar that is cut short gives its whole members and a ``problem``.
+    """List the files of a plain tar, be it several joined ones. One that is cut short gives its whole members.
 
-    Raises FileNotFoundError, and ArchiveError where the file is not a plain tar at all (a compressed one is not:
-    its members cannot be reached without unpacking all before them).
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ArchiveError: where the file is no plain tar. A compressed one is none: its members cannot be reached without
+            unpacking all before them.
     """
     version = storage.stat(uri)["version"] if storage.is_local(uri) else ""
     return _directory(uri, version)
@@ -87,8 +92,8 @@ def _directory(uri: str, version: str) -> Directory:
             problem = f"the archive breaks off{f' after {last}' if last else ''} ({error})"
     if members.trailing is not None:
         problem = f"after the archive's end, from byte {members.trailing} on, comes what is no tar"
-    found = _followed(files, links, folders, order, broken) if links else files
-    return Directory(MappingProxyType(found), tuple(repeated), MappingProxyType(broken), problem)
+    places = _followed(files, links, folders, order, broken) if links else files
+    return Directory(MappingProxyType(places), tuple(repeated), MappingProxyType(broken), problem)
 
 
 def _followed(
@@ -99,7 +104,7 @@ def _followed(
     broken: dict[str, str],
 ) -> dict[str, tuple[int, int]]:
     """Files and links in their ``order``; links that lead to nothing are added to ``broken``."""
-    known, found = Links(files, links, folders), {}
+    known, places = Links(files, links, folders), {}
     for name in order:
         try:
             place = known.place(links[name]) if name in links else files.get(name)
@@ -107,21 +112,23 @@ def _followed(
             broken[name] = str(error)
             continue
         if place is not None:
-            found[name] = place
-    return found
+            places[name] = place
+    return places
 
 
 @contextmanager
 def open_member(uri: str, member: str) -> Iterator[BinaryIO]:
-    """The bytes of one member, seekable, read in place; of a link those of the file that it names.
+    """Open one member, seekable and in place; of a link the file that it names.
 
-    Raises FileNotFoundError for an unknown member, and for a link that leads to nothing.
+    Raises:
+        FileNotFoundError: for an unknown member, and for a link that leads to nothing.
+        ArchiveError: where the file is no plain tar.
     """
     known = directory(uri)
-    found = known.members.get(member)
-    if found is None:
+    place = known.members.get(member)
+    if place is None:
         raise FileNotFoundError(f"{uri}!{member}: {known.broken.get(member, 'no such file')}")
-    offset, size = found
+    offset, size = place
     if not storage.is_local(uri) and size <= WHOLE_READ_BYTES:
         fs, path = storage.filesystem(uri)
         data = fs.cat_file(path, start=offset, end=offset + size)

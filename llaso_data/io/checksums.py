@@ -38,11 +38,11 @@ def of_bytes(data: bytes) -> str:
 
 def of_file(path: str | os.PathLike[str]) -> str:
     """The checksum of a local file."""
-    found, buffer = 0, memoryview(bytearray(_CHUNK_BYTES))
+    crc, buffer = 0, memoryview(bytearray(_CHUNK_BYTES))
     with open(path, "rb", buffering=0) as file:
         while length := file.readinto(buffer):
-            found = crc32(buffer[:length], found)
-    return written(found)
+            crc = crc32(buffer[:length], crc)
+    return written(crc)
 
 
 def written(crc: int) -> str:
@@ -51,7 +51,12 @@ def written(crc: int) -> str:
 
 
 def sha256(uri: str) -> tuple[str, int]:
-    """The SHA-256 of a file, here or on a store, and how many bytes it has."""
+    """The SHA-256 of a file, here or on a store, in hexadecimal digits, and how many bytes it has.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        StoreError: where the store fails.
+    """
     state, size_bytes = hashlib.sha256(), 0
     with storage.open_read(uri) as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -70,9 +75,18 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def opened(value: Mapping[str, Any], place: str, remedy: str = "") -> dict[str, Any]:
-    """The object without its checksum, which is compared; as it is where it has none.
+    """Compare the checksum of an object of JSON.
 
-    Raises DamagedError, which names the place and ends with the remedy.
+    Args:
+        value: the object, with or without a checksum.
+        place: where it was read, for the message.
+        remedy: what to do where it is damaged, for the end of the message.
+
+    Returns:
+        The object without its checksum.
+
+    Raises:
+        DamagedError: where the content has another checksum.
     """
     bare = {name: one for name, one in value.items() if name != KEY}
     # One flipped bit cannot change both the name of the field and the beginning of its value.
@@ -85,14 +99,24 @@ def opened(value: Mapping[str, Any], place: str, remedy: str = "") -> dict[str, 
 
 
 def write_json(uri: str, value: Mapping[str, Any]) -> None:
-    """Writes an object as :func:`llaso_data.io.storage.write_json` does, with its checksum."""
+    """Write an object as :func:`llaso_data.io.storage.write_json` does, with its checksum."""
     storage.write_json(uri, sealed(value))
 
 
 def read_json(uri: str, remedy: str = "") -> Any:
-    """What :func:`write_json` wrote, without the checksum. What is no object is given as it is.
+    """Read what :func:`write_json` wrote.
 
-    Raises what :func:`llaso_data.io.storage.read_json` raises, and DamagedError.
+    Args:
+        uri: the file.
+        remedy: what to do where it is damaged, for the end of the message.
+
+    Returns:
+        The object without its checksum; other JSON as it is.
+
+    Raises:
+        DamagedError: where the content has another checksum than it states.
+        FileNotFoundError: where there is no file.
+        ValueError: where it is not JSON.
     """
     value = storage.read_json(uri)
     return opened(value, uri, remedy) if isinstance(value, dict) else value
@@ -109,7 +133,10 @@ def _canonical(value: Mapping[str, Any]) -> bytes:
 
 
 def note_folder(folder: Path, name: str = FOLDER_FILE) -> None:
-    """Writes the checksums of all files of a local folder into it. To be called before the folder gets its name."""
+    """Write the checksums of all files of a local folder into it, as the file ``name``.
+
+    Call it before the folder gets its name.
+    """
     files = {path.relative_to(folder).as_posix(): of_file(path) for path in _files(folder) if path.name != name}
     write_json(str(folder / name), {"files": files})
 
@@ -120,9 +147,16 @@ def is_noted(folder: str | os.PathLike[str], name: str = FOLDER_FILE) -> bool:
 
 
 def faults(folder: str | os.PathLike[str], name: str = FOLDER_FILE, share: int = 0, shares: int = 1) -> list[str]:
-    """What is wrong with the files that a folder's checksums name; nothing where it has none.
+    """Compare the files of a local folder with its checksums. Files that these do not name are not looked at.
 
-    Of several processes each may look at its share of the files. Files that are not named are not looked at.
+    Args:
+        folder: which :func:`note_folder` may have noted.
+        name: of the file of checksums.
+        share: the number of this process, from 0, where several look at a share of the files each.
+        shares: how many processes there are.
+
+    Returns:
+        What is wrong, a sentence for each file; empty where nothing is, and where the folder has no checksums.
     """
     if not is_noted(folder, name):
         return []
@@ -131,7 +165,8 @@ def faults(folder: str | os.PathLike[str], name: str = FOLDER_FILE, share: int =
         files = sorted(listed.items())
     except (DamagedError, ValueError, KeyError, TypeError, AttributeError):
         return [f"{name} is damaged"]
-    return [said for file, value in files[share::shares] if (said := _fault(os.path.join(folder, file), file, value))]
+    checked = (_fault(os.path.join(folder, file), file, value) for file, value in files[share::shares])
+    return [fault for fault in checked if fault]
 
 
 def _fault(path: str, file: str, value: str) -> str | None:

@@ -29,10 +29,21 @@ _unchecked: set[str] = set()  # folders of which that was said
 
 
 def checkpoint(key: str, model: str, revision: str | None, kind: str | None = None, name_it: str = "name") -> str:
-    """The local folder of a model, downloaded from the hub where ``model`` is an id. Safetensors only.
+    """Find a model of safetensors; one of the hub is downloaded. Files that it has checksums of are compared.
 
-    ``kind`` is the ``model_type`` that it must have. ``key`` is the recipe's and ``name_it`` how to give a folder, for
-    the message. Files that the folder has checksums of are compared. Raises LLaSOError.
+    Args:
+        key: the recipe's key that names the model, for messages.
+        model: a local folder in Hugging Face format, or an id on the hub.
+        revision: of a model on the hub; None for its main branch.
+        kind: the ``model_type`` that it must have; None for any.
+        name_it: how the user names a folder, for messages.
+
+    Returns:
+        The model's local folder.
+
+    Raises:
+        LLaSOError: where there is no such model, it is of another kind, or its weights are no safetensors.
+        DamagedError: where a file has another checksum than its folder states.
     """
     folder = model if os.path.isdir(model) else _download(key, model, revision, name_it)
     if wrong := checksums.faults(folder):
@@ -45,24 +56,28 @@ def checkpoint(key: str, model: str, revision: str | None, kind: str | None = No
     if not os.path.exists(config):
         raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
     with loading(key, model), open(config, encoding="utf-8") as file:
-        found = json.load(file).get("model_type")
-    if kind is not None and found != kind:
-        raise LLaSOError(f"{key}: {model}: model_type is {found!r}, not {kind!r}")
+        model_type = json.load(file).get("model_type")
+    if kind is not None and model_type != kind:
+        raise LLaSOError(f"{key}: {model}: model_type is {model_type!r}, not {kind!r}")
     if not weights(folder):
         raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
-    if found == _OURS and not checksums.is_noted(folder) and folder not in _unchecked:
+    if model_type == _OURS and not checksums.is_noted(folder) and folder not in _unchecked:
         _unchecked.add(folder)
-        said = f"{folder} has no {checksums.FOLDER_FILE}: an earlier version wrote it, and its files are not compared"
-        print(said, file=sys.stderr, flush=True)
+        note = f"{folder} has no {checksums.FOLDER_FILE}: an earlier version wrote it, and its files are not compared"
+        print(note, file=sys.stderr, flush=True)
     return folder
 
 
 @contextmanager
 def loading(key: str, model: str, wrong: str = DAMAGED) -> Iterator[None]:
-    """Whatever libraries make of a model's files that are damaged or missing comes out as one LLaSOError.
+    """Turn whatever libraries raise for a model's files that are damaged or missing into one LLaSOError.
 
-    ``key`` is the recipe's, or the option's, for the message. What is not the files' fault passes: memory, a device, a
-    package that is not there.
+    What is not the files' fault passes: memory, a device, a package that is not there.
+
+    Args:
+        key: the recipe's key, or the option, that names the model.
+        model: its name, for the message.
+        wrong: what to say of it.
     """
     try:
         yield
@@ -71,22 +86,30 @@ def loading(key: str, model: str, wrong: str = DAMAGED) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ in _OF_DEVICES or getattr(error, "errno", None) in OF_THE_MACHINE:
             raise
-        said = " ".join(str(error).split())[:_MESSAGE_CHARACTERS] or type(error).__name__
-        raise LLaSOError(f"{key}: {model} {wrong} ({said}); fetch it again") from error
+        detail = " ".join(str(error).split())[:_MESSAGE_CHARACTERS] or type(error).__name__
+        raise LLaSOError(f"{key}: {model} {wrong} ({detail}); fetch it again") from error
 
 
 def pretrained(kind: Any, key: str, model: str, folder: str, wrong: str = DAMAGED, **options: Any) -> Any:
-    """``kind.from_pretrained(folder)``; raises LLaSOError where it is damaged, or lacks weights.
+    """Load a model whose weights are all there: transformers would draw missing ones at random.
 
-    transformers draws weights that are not there at random.
+    Args:
+        kind: the class, whose ``from_pretrained`` is called with ``options``.
+        key: the recipe's key, or the option, that names the model.
+        model: its name, for messages.
+        folder: where it lies.
+        wrong: what to say of a damaged one.
+
+    Raises:
+        LLaSOError: where it is damaged, or lacks weights.
     """
     with loading(key, model, wrong):
-        found, info = kind.from_pretrained(folder, output_loading_info=True, **options)
+        loaded, info = kind.from_pretrained(folder, output_loading_info=True, **options)
         lacking = sorted(info["missing_keys"])
         if lacking:
             named = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
             raise LLaSOError(f"{key}: {model} is damaged (it lacks {named}); fetch it again")
-    return found
+    return loaded
 
 
 def weights(folder: str) -> list[str]:
@@ -133,12 +156,12 @@ def _file_digest(path: str) -> str:
         known = note.read_bytes().split()
         if len(known) == 3 and known[0] == stamp.encode() and known[2] == _sealed_note(*known[:2]):
             return known[1].decode()
-    found, _ = checksums.sha256(real)
-    words = stamp.encode(), found.encode()
+    digest, _ = checksums.sha256(real)
+    words = stamp.encode(), digest.encode()
     storage.write_bytes(str(note), b" ".join((*words, _sealed_note(*words))))
-    return found
+    return digest
 
 
-def _sealed_note(stamp: bytes, found: bytes) -> bytes:
+def _sealed_note(stamp: bytes, digest: bytes) -> bytes:
     """The checksum of a note, which stands at its end; a note without the right one is not believed."""
-    return checksums.of_bytes(stamp + b" " + found).encode()
+    return checksums.of_bytes(stamp + b" " + digest).encode()

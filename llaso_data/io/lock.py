@@ -73,8 +73,8 @@ class Holder:
     def read(cls, data: bytes) -> Holder | None:
         """None where the data is not (or not yet) a holder's."""
         try:
-            said = json.loads(data)
-            return cls(**{field.name: said[field.name] for field in fields(cls)})
+            values = json.loads(data)
+            return cls(**{field.name: values[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -107,10 +107,17 @@ class Held:
 
 @contextmanager
 def exclusive(uri: str, what: str) -> Iterator[Held]:
-    """Hold the output ``uri`` for the command ``what``; a local folder is made where it is not there.
+    """Hold the lock of an output for as long as the context is open.
 
-    Raises LockedError where another run holds it, StoreError where it cannot be written to. A folder that was made
-    and stayed empty is removed again.
+    A local folder is made where it is not there; one that was made and stayed empty is removed again.
+
+    Args:
+        uri: the output's folder, on a disk or on a store.
+        what: the command, for the messages of others.
+
+    Raises:
+        LockedError: where another run holds it.
+        StoreError: where it cannot be written to.
     """
     uri = storage.absolute(uri)
     if (scheme := storage.scheme(uri)) in _READ_ONLY:
@@ -122,7 +129,15 @@ def exclusive(uri: str, what: str) -> Iterator[Held]:
 
 
 def refuse_orphans(uri: str, token: str | None) -> None:
-    """Raises LockedError where the output's lock is no longer that of ``token``: this worker's run was given up."""
+    """Stop a worker whose run was given up.
+
+    Args:
+        uri: the output's folder.
+        token: that of the worker's run (:attr:`Held.token`); None asks for nothing.
+
+    Raises:
+        LockedError: where another run holds the lock, or none does.
+    """
     if token is None:
         return
     try:

@@ -15,12 +15,16 @@ Nameless = Literal["metadata", "hidden", "no_ending"]
 
 
 def split(name: str) -> tuple[str, str] | Nameless:
-    """(key, part) as WebDataset divides a name: at the first dot after the folder; the part is in lower case."""
+    """Divide a name as WebDataset does: at the first dot after the folder.
+
+    Returns:
+        (key, part), the part in lower case; or why the name belongs to no sample.
+    """
     if _META.match(name):
         return "metadata"
-    found = _NAME.fullmatch(name)
-    if found is not None:
-        return found[1], found[2].lower()
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        return match[1], match[2].lower()
     return "hidden" if name.rpartition("/")[2].startswith(".") else "no_ending"
 
 
@@ -44,15 +48,15 @@ def divide(names: Sequence[str]) -> Divided:
     between key and ending is not 0, 1, 2 … (several audios of one sample), the keys end at the last dot:
     ``utt.0001.wav``, ``utt.0001.txt``, ``utt.0002.wav`` are two samples.
     """
-    found = Divided(at_last_dot=_ends_late(names))
+    divided = Divided(at_last_dot=_ends_late(names))
     for position, name in enumerate(names):
-        key, part = _at_last_dot(name) if found.at_last_dot else _at_first_dot(name)
-        parts = found.samples.setdefault(key, {})
+        key, part = _at_last_dot(name) if divided.at_last_dot else _at_first_dot(name)
+        parts = divided.samples.setdefault(key, {})
         if part in parts:
-            found.repeated.append((key, position))
+            divided.repeated.append((key, position))
         else:
             parts[part] = position
-    return found
+    return divided
 
 
 def _ends_late(names: Sequence[str]) -> bool:
@@ -95,18 +99,18 @@ class Grouped:
 def group(names: Iterable[str]) -> Grouped:
     """The samples of a tar's members, wherever in the tar they lie; every name comes out once."""
     by_key: dict[str, list[str]] = {}
-    found = Grouped()
+    grouped = Grouped()
     for name in names:
         halves = split(name)
         if isinstance(halves, str):
-            found.left_out.setdefault(halves, []).append(name)
+            grouped.left_out.setdefault(halves, []).append(name)
         else:
             by_key.setdefault(halves[0], []).append(name)
     for members in by_key.values():
         divided = divide(members)
         for key, parts in divided.samples.items():
-            found.samples[key] = [members[position] for position in parts.values()]
+            grouped.samples[key] = [members[position] for position in parts.values()]
         for key, position in divided.repeated:
-            found.samples[key].append(members[position])
-        found.at_last_dot += len(divided.samples) if divided.at_last_dot else 0
-    return found
+            grouped.samples[key].append(members[position])
+        grouped.at_last_dot += len(divided.samples) if divided.at_last_dot else 0
+    return grouped

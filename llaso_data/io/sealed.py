@@ -48,7 +48,7 @@ class Kind:
 
 
 def seal(path: str, kind: Kind) -> None:
-    """Fill in the checksum of a local file that was written with :data:`BLANK`."""
+    """Fill in the checksum of a local file that was written with :data:`BLANK` as the value of :data:`FIELD`."""
     with open(path, "r+b") as file:
         places = _places(file, path, kind)
         assert places is not None, f"{path} was written without {FIELD}"
@@ -59,9 +59,18 @@ def seal(path: str, kind: Kind) -> None:
 
 
 def check(file: IO[bytes], place: str, kind: Kind) -> bool:
-    """Whether an open file carries a checksum; what an earlier version wrote has none. The position is 0 afterwards.
+    """Compare the checksum of an open file, all of which is read; its position is 0 afterwards.
 
-    Reads all of it. Raises DamagedError, which names the place, where the checksum is not that of the file.
+    Args:
+        file: open for reading, seekable.
+        place: what messages call it.
+        kind: its format.
+
+    Returns:
+        Whether it carries a checksum; what an earlier version wrote has none.
+
+    Raises:
+        DamagedError: where the checksum is not that of the file.
     """
     places = _places(file, place, kind)
     if places is None:
@@ -93,9 +102,13 @@ def write_parquet(uri: str, table: pa.Table, **options: Any) -> None:
 
 @contextmanager
 def read_parquet(uri: str) -> Iterator[Any]:
-    """A Parquet file open for pyarrow, its checksum compared where it has one. Raises DamagedError, FileNotFoundError.
+    """Open a Parquet file for pyarrow, and compare its checksum where it has one.
 
-    A small one is read once; what is larger is read to its end, and then again where it is wanted.
+    A small file is read once; a larger one is read to its end, and then again where it is wanted.
+
+    Raises:
+        DamagedError: where its bytes have another checksum.
+        FileNotFoundError: where there is none.
     """
     import pyarrow as pa
 
@@ -124,14 +137,14 @@ def _places(file: IO[bytes], place: str, kind: Kind) -> list[int] | None:
         places.append([start + match.start(1) for match in kind.pattern.finditer(data)])
     if not hints:
         return None
-    if not all(len(found) == 1 for found in places):
+    if not all(len(starts) == 1 for starts in places):
         raise DamagedError(f"{place} is damaged where its checksum stands")
-    return [found[0] for found in places]
+    return [starts[0] for starts in places]
 
 
 def _crc(file: IO[bytes], places: list[int]) -> int:
     """CRC-32 of the whole file with zeros in these places."""
-    found = at = 0
+    crc = at = 0
     file.seek(0)
     read: Callable[[int], Any] = getattr(file, "read_buffer", file.read)  # Arrow's own files give memory without a copy
     while len(chunk := read(_CHUNK_BYTES)):
@@ -142,9 +155,9 @@ def _crc(file: IO[bytes], places: list[int]) -> int:
                 first, last = max(place - at, 0), min(place - at + _DIGITS, len(chunk))
                 blanked[first:last] = b"0" * (last - first)
             chunk = bytes(blanked)
-        found = crc32(chunk, found)
+        crc = crc32(chunk, crc)
         at += len(chunk)
-    return found
+    return crc
 
 
 def _number(file: IO[bytes], at: int, width: int = 4) -> int:

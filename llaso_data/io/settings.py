@@ -59,12 +59,23 @@ def load(
     options: Mapping[str, Any] | None = None,
     more: Callable[[Settings], Iterable[Problem]] = lambda settings: (),
 ) -> Settings:
-    """The checked settings of a YAML file (path or URI); None gives the defaults.
+    """Read and check settings. A key may be set in several places.
 
-    Later wins: `base` (nested values under everything else), the file, `options` (dotted key to value, from named
-    command-line options; None is "not given"), `overrides` (``a.b=c``, c read as YAML; list items by number).
-    `more` says what is wrong with settings that the model itself accepts.
-    Raises LLaSOError with every problem on a line of its own.
+    Args:
+        model: what the settings are, such as ``Recipe``.
+        path: a YAML file, here or on a store; None gives the defaults.
+        overrides: ``a.b=c`` each, where c is read as YAML; the items of a list have their numbers as keys. They count
+            more than everything else.
+        base: nested values that count less than the file.
+        options: dotted keys and values of named command-line options, which count more than the file; None is an
+            option that was not given.
+        more: finds what is wrong with settings that the model itself accepts.
+
+    Returns:
+        The checked settings.
+
+    Raises:
+        LLaSOError: with every problem on a line of its own: file and line, or option; key; what is allowed.
     """
     document = _Document(values=_copy(base or {}))
     if path is not None:
@@ -81,7 +92,7 @@ def load(
 
 
 def dump(settings: Part) -> str:
-    """The settings as YAML with every key; :func:`load` of it gives the same ones."""
+    """Write settings as YAML with every key; :func:`load` of it gives the same ones."""
     return _text(settings.model_dump(mode="json"))
 
 
@@ -166,8 +177,8 @@ def _parse(path: str, text: str, noun: str) -> Any:
         problem = str(error.problem).split(" with value")[0]
         raise LLaSOError(f"{path}:{_line(error)}: {problem}") from error
     except MarkedYAMLError as error:
-        said = "; ".join(part for part in (error.context, error.problem) if part)
-        raise LLaSOError(f"{path}:{_line(error)}: not YAML: {said}") from error
+        detail = "; ".join(part for part in (error.context, error.problem) if part)
+        raise LLaSOError(f"{path}:{_line(error)}: not YAML: {detail}") from error
     except YAMLError as error:
         raise LLaSOError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except (ValueError, KeyError, OverflowError) as error:  # numbers and dates that are none, such as 2001-99-99

@@ -80,18 +80,20 @@ def _options(kind: str, attempts: int) -> dict[str, Any]:
         "mode": os.environ.get("AWS_RETRY_MODE", "standard"),
         "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", attempts)),
     }
-    said = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-    return {"use_listings_cache": False, "config_kwargs": {"retries": retries, **said}}
+    configured = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+    return {"use_listings_cache": False, "config_kwargs": {"retries": retries, **configured}}
 
 
 def is_local(uri: str) -> bool:
+    """Whether an address is a path on a disk, plain or as ``file://``."""
     return scheme(uri) == "file"
 
 
 def absolute(uri: str) -> str:
-    """A path made absolute; a URI as it is.
+    """A path made absolute; a URI as it is, without a slash at its end.
 
-    Raises LLaSOError for one that holds a password or a signature, that leads nowhere, or that is a chain.
+    Raises:
+        LLaSOError: for one that holds a password or a signature, that leads nowhere, or that is a chain.
     """
     if "\0" in uri:
         raise AddressError(f"{uri!r}: a path without NUL characters is expected")
@@ -107,33 +109,40 @@ def absolute(uri: str) -> str:
 
 
 def join(uri: str, *names: str) -> str:
+    """The address of what lies below ``uri`` under these names."""
     return "/".join([uri.rstrip("/"), *names])
 
 
 def exists(uri: str) -> bool:
+    """Whether there is a file or a folder. Raises StoreError where the store fails."""
     fs, path = filesystem(uri)
     with reading(uri, is_local(uri)):
         return bool(fs.exists(path))
 
 
 def is_file(uri: str) -> bool:
+    """Whether there is a file. Raises StoreError where the store fails."""
     fs, path = filesystem(uri)
     with reading(uri, is_local(uri)):
         return bool(fs.isfile(path))
 
 
 def listing(uri: str) -> list[dict[str, Any]]:
-    """Every file below a folder: ``{"name", "path", "size", "version"}`` sorted by ``path``, which is relative.
+    """List every file below a folder, without those whose names begin with a dot.
 
     On a disk links to folders are followed, unless what they lead to is listed already.
+
+    Returns:
+        ``{"name", "path", "size", "version"}`` of each: its name on the file system, its path relative to the folder,
+        its size in bytes and what :func:`version` gives; sorted by ``path``. Empty where there is no such folder.
     """
     fs, root = filesystem(uri)
     root = root.rstrip("/")
     with reading(uri, is_local(uri)):
         fs.invalidate_cache(root)  # other processes write here too
-        found = fs.find(root, detail=True) if fs.exists(root) else {}
+        infos = fs.find(root, detail=True) if fs.exists(root) else {}
     if is_local(uri):
-        found = _followed(fs, root, found)
+        infos = _followed(fs, root, infos)
     rows = [
         {
             "name": name,
@@ -141,29 +150,29 @@ def listing(uri: str) -> list[dict[str, Any]]:
             "size": int(info.get("size") or 0),
             "version": version(info),
         }
-        for name, info in found.items()
+        for name, info in infos.items()
         if not os.path.basename(name).startswith(".") and not name.endswith("/")  # the mark of an empty folder
     ]
     return sorted(rows, key=lambda row: row["path"])
 
 
-def _followed(fs: fsspec.AbstractFileSystem, root: str, found: dict[str, Any]) -> dict[str, Any]:
+def _followed(fs: fsspec.AbstractFileSystem, root: str, infos: dict[str, Any]) -> dict[str, Any]:
     """The files of a folder with those behind links to other folders, each folder once: links may form loops."""
     listed = [os.path.realpath(root)]
-    links = [name for name, info in found.items() if info.get("islink")]
+    links = [name for name, info in infos.items() if info.get("islink")]
     while links:
         link = links.pop(0)
         if not os.path.isdir(link):
             continue  # to a file, or to nothing, which reading it will say
-        del found[link]
+        del infos[link]
         real = os.path.realpath(link)
         if any(os.path.commonpath((real, above)) == above for above in listed):
             continue
         listed.append(real)
         behind = fs.find(link, detail=True)
-        found.update(behind)
+        infos.update(behind)
         links += [name for name, info in behind.items() if info.get("islink")]
-    return found
+    return infos
 
 
 def version(info: dict[str, Any]) -> str:
@@ -176,26 +185,31 @@ def version(info: dict[str, Any]) -> str:
 
 
 def stat(uri: str) -> dict[str, Any]:
-    """``{"size", "version"}`` of one file; raises FileNotFoundError."""
-    (found,) = stat_many([uri])
-    if found is None:
+    """``{"size", "version"}`` of one file: bytes, and what :func:`version` gives.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        StoreError: where the store fails.
+    """
+    (status,) = stat_many([uri])
+    if status is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-    return found
+    return status
 
 
 def stat_many(names: Sequence[str]) -> list[dict[str, Any] | None]:
-    """``{"size", "version"}`` of files of one file system, None where there is none; of a store many at once."""
-    found: list[dict[str, Any] | None] = []
+    """:func:`stat` of files of one file system, None where there is none; a store is asked for many at once."""
+    statuses: list[dict[str, Any] | None] = []
     for start in range(0, len(names), _AT_ONCE):
         for uri, info in zip(names[start:], _infos(names[start : start + _AT_ONCE]), strict=False):
             if isinstance(info, FileNotFoundError):
-                found.append(None)
+                statuses.append(None)
                 continue
             with reading(uri, is_local(uri)):
                 if isinstance(info, BaseException):
                     raise info
-            found.append({"size": int(info.get("size") or 0), "version": version(info)})
-    return found
+            statuses.append({"size": int(info.get("size") or 0), "version": version(info)})
+    return statuses
 
 
 def _infos(names: Sequence[str]) -> list[Any]:
@@ -220,6 +234,12 @@ def _answer(info: Callable[[str], Any], path: str) -> Any:
 
 
 def read_bytes(uri: str) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        StoreError: where the store fails.
+    """
     fs, path = filesystem(uri)
     with reading(uri, is_local(uri)):
         data: bytes = fs.cat_file(path)
@@ -227,20 +247,20 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_many(names: Sequence[str]) -> list[bytes | None]:
-    """Files of one store, fetched at once, None where there is none; whatever their names contain."""
+    """All bytes of each of several files of one store, fetched at once; None where there is none."""
     if not names:
         return []
     fs, _ = filesystem(names[0])
     every = [None] * len(names)
-    found: list[bytes | None] = []
+    contents: list[bytes | None] = []
     # Not `cat`, which takes names for patterns.
     answers = fs.cat_ranges([filesystem(name)[1] for name in names], every, every, on_error="return")
     for name, answer in zip(names, answers, strict=True):
         with reading(name, is_local(name)):
             if isinstance(answer, BaseException) and not isinstance(answer, FileNotFoundError):
                 raise answer
-        found.append(answer if isinstance(answer, bytes) else None)
-    return found
+        contents.append(answer if isinstance(answer, bytes) else None)
+    return contents
 
 
 def read_json(uri: str) -> Any:
@@ -270,9 +290,11 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
 def whole(uri: str) -> Iterator[str]:
     """A local path to write to; on leaving without an error it appears under ``uri`` at once and complete.
 
-    Locally: temporary file in the same folder, fsync, rename. On an object store: a local temporary file, one PUT
-    (or one multipart upload, which appears when it is completed). Raises StoreError where the disk is full, or the
-    place cannot be written to.
+    On a disk this is :func:`llaso_data.io.atomic.whole_file`. On an object store: a local temporary file, then one PUT
+    (or one multipart upload, which appears when it is completed). What had the name is replaced.
+
+    Raises:
+        StoreError: where the disk is full, or the place cannot be written to.
     """
     fs, path = filesystem(uri)
     if not is_local(uri):
@@ -288,6 +310,7 @@ def whole(uri: str) -> Iterator[str]:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
+    """Write a file as :func:`whole` does."""
     with whole(uri) as path, open(path, "wb") as file:
         file.write(data)
 
@@ -339,8 +362,8 @@ def sweep(uri: str) -> None:
 
 def sweep_scratch() -> None:
     """Remove the folders of :func:`scratch` whose owner was killed: the kernel gave their locks back."""
-    with os.scandir(tempfile.gettempdir()) as found:
-        folders = [entry.path for entry in found if entry.name.startswith(_SCRATCH)]
+    with os.scandir(tempfile.gettempdir()) as entries:
+        folders = [entry.path for entry in entries if entry.name.startswith(_SCRATCH)]
     for folder in folders:
         try:
             if time.time() - os.stat(folder).st_mtime < _SCRATCH_YOUNG_S:
