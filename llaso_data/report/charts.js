@@ -28,7 +28,7 @@ const charts = (() => {
     const x = scale(across, left, right), y = scale(up, bottom, margin.t);
     for (const [value, text] of up.ticks) {
       svg.append(draw("line", { class: "gridline", x1: left, x2: right, y1: y(value), y2: y(value) }));
-      svg.append(draw("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, text));
+      svg.append(draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text));
     }
     let free = -Infinity;
     for (const [value, text] of across.ticks) {
