@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from llaso_data import __version__
-from llaso_data.commands import Commands
+from llaso_data.commands import Commands, TableChoice
 from llaso_data.errors import LLaSOError
 from llaso_data.shipped import listing, recipe_path, text_of
 
@@ -49,6 +49,12 @@ def main(debug: bool) -> None:
         sys.path.insert(0, os.getcwd())
 
 
+def _layouts() -> list[str]:
+    from llaso_data.formats import LAYOUTS
+
+    return LAYOUTS.choices()
+
+
 @main.command("build-align")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--out", metavar="URI", help="Folder or URI to write to; what is there already is kept.")
@@ -58,7 +64,7 @@ def main(debug: bool) -> None:
 @click.option(
     "--type",
     "layout",
-    type=click.Choice(["auto", "folder", "librispeech", "common_voice", "manifest", "webdataset"]),
+    type=TableChoice(_layouts),
     help="Layout of the sources; default: auto.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: auto.")

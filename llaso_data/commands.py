@@ -1,8 +1,9 @@
-"""What the commands ``llaso-data`` and ``llaso-model`` have in common: how they end."""
+"""What the commands ``llaso-data`` and ``llaso-model`` share: how they end, and options that name entries of tables."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -10,6 +11,24 @@ import click
 from llaso_data.errors import LLaSOError
 from llaso_data.io import interrupts
 from llaso_data.uris import masked
+
+
+class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """An option that names an entry of a table. The table is asked when the option is used or explained, not before."""
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        """``names`` gives the names that may be chosen; it may import what is heavy."""
+        self._names = names
+        super().__init__([])
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names of the table."""
+        return tuple(self._names())
+
+    @choices.setter
+    def choices(self, choices: object) -> None:
+        """Click sets what it was made with; the table decides."""
 
 
 class Commands(click.Group):

@@ -22,9 +22,7 @@ class SourceSpec(Part):
     """One corpus. `type: auto` looks at the layout."""
 
     path: str = Field(description="folder, file or URI (s3://, gs://, hf://, https://)")
-    type: Literal["auto", "folder", "librispeech", "common_voice", "manifest", "webdataset"] = Field(
-        "auto", description="layout of the corpus"
-    )
+    type: str = Field("auto", description="layout of the corpus")
     corpus: str | None = Field(None, description="name stored in every record; default: the path's last part")
     language: str | None = Field(
         None, description="where the whole source speaks one: its code (en, hsb, nan-TW) or its English name"

@@ -58,6 +58,19 @@ def scheme(uri: str) -> str:
     return found[1] if found else ""
 
 
+def extension(path: str) -> str:
+    """``txt`` of ``a/b.TXT``; empty where there is none, also for a name that begins with its only dot."""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[2].lower() if "." in name[1:] else ""
+
+
+def escaped(name: str) -> str:
+    """A name or message as UTF-8 can hold it: lone surrogates (bytes of a name that is not UTF-8) and NUL visible."""
+    if name.isascii() and "\x00" not in name:
+        return name
+    return name.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
 def chained(uri: str) -> bool:
     """Whether an address begins with a chain, as ``simplecache::s3://`` does, which is no protocol."""
     return not scheme(uri) and _CHAIN.match(uri) is not None

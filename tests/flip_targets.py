@@ -255,7 +255,9 @@ def cache_targets(folder: Path) -> Iterator[tuple[str, Target]]:
 
     def unpacked() -> Any:
         with own_cache(folder / "cache"):
-            found = Path(embedded_audio.unpacked(embedded_audio.tables_of(str(folder / "test.parquet")))).parent
+            found = Path(
+                embedded_audio.unpack_audio(embedded_audio.tables_with_audio(str(folder / "test.parquet")))
+            ).parent
         return {path: path.read_bytes() for path in sorted(found.iterdir())}
 
     def weighed() -> Any:

@@ -28,8 +28,8 @@ from llaso_data import formats, languages, records
 from llaso_data.audio import containers, joined
 from llaso_data.errors import LLaSOError
 from llaso_data.formats import webdataset
+from llaso_data.formats.files.file_tree import compile_glob
 from llaso_data.formats.rows import vocabulary
-from llaso_data.formats.rows.source_row import matcher
 from llaso_data.io import archive, checksums, sealed
 from llaso_data.pipeline import commit, load_recipe, shard_plan
 from llaso_data.pipeline.judge import judge
@@ -154,7 +154,7 @@ def words(data: bytes, folder: Path) -> None:
     assert vocabulary.slug(vocabulary.slug(text)) == vocabulary.slug(text)
     languages.language(text), vocabulary.accent(text), vocabulary.environment(text)
     if len(text) < 40:  # these two are the user's own words, who only harms himself
-        each(lambda: webdataset.expand(text), lambda: matcher(text).fullmatch("a/b/c.wav"))
+        each(lambda: webdataset.expand_braces(text), lambda: compile_glob(text).fullmatch("a/b/c.wav"))
 
 
 def container(data: bytes, folder: Path) -> None:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from llaso_data import audio, records
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.formats import detect, read, webdataset
-from llaso_data.formats.rows.source_row import matcher
+from llaso_data.formats import read, recognise, webdataset
+from llaso_data.formats.files.file_tree import compile_glob
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Attribute, Input, Utterance
 
@@ -53,7 +53,7 @@ def failures(found: list[Utterance]) -> list[tuple[str, str]]:
 def test_a_folder_of_real_clips(clips: list) -> None:
     root = clips[0].path.parents[1]
     found = utterances(root)
-    assert detect(SourceSpec(path=str(root))) == "folder"
+    assert recognise(SourceSpec(path=str(root))).layout.name == "folder"
     assert [u.source.uri for u in found] == [str(clip.path) for clip in clips]
     assert [u.text for u in found] == [" ".join(clip.text.split()) for clip in clips]
     assert {u.text_origin for u in found} == {GIVEN}
@@ -189,7 +189,7 @@ def test_librispeech(tmp_path: Path) -> None:
     (tmp_path / "LibriSpeech" / "SPEAKERS.TXT").write_text(
         "; comment | x | y\n84   | F | dev-clean  | 8.0 | A Reader\n1272 | M | dev-clean | 8.1 | Another\n"
     )
-    assert detect(SourceSpec(path=str(root))) == "librispeech"
+    assert recognise(SourceSpec(path=str(root))).layout.name == "librispeech"
     found = utterances(root)
     said = [(u.source.uri.rpartition("/")[2], u.text, u.speaker.id.value, u.speaker.gender.value) for u in found]
     assert said == [
@@ -232,7 +232,7 @@ def test_common_voice(tmp_path: Path) -> None:
         + "broken\trow\n"
     )
     (root / "other.tsv").write_text(HEADER + "ef\tcommon_voice_en_3.mp3\tUnchecked.\t\t\t\ten\n")
-    assert detect(SourceSpec(path=str(root))) == "common_voice"
+    assert recognise(SourceSpec(path=str(root))).layout.name == "common_voice"
     first, second, broken = utterances(root)
     assert (first.text, first.language, first.speaker.id.value) == ("Go on.", "en", "cd")
     assert first.speaker.gender == Attribute()
@@ -293,7 +293,7 @@ def test_every_kind_of_manifest_says_the_same(tmp_path: Path, kind: str) -> None
     speak(tmp_path / "a.wav")
     speak(tmp_path / "b" / "long.wav", 3)
     manifest = write_manifest(tmp_path / f"m.{kind}", ROWS)
-    assert detect(SourceSpec(path=str(manifest))) == "manifest"
+    assert recognise(SourceSpec(path=str(manifest))).layout.name == "manifest"
     found = inputs(manifest)
     said = [i.utterance for i in found]
     assert [(u.text, u.source.start_s, u.source.end_s) for u in said] == [
@@ -400,7 +400,7 @@ def test_a_tar_of_webdataset(tmp_path: Path) -> None:
             "x/0005.json": b'{"text": "of both"}',
         },
     )
-    assert detect(SourceSpec(path=str(tar))) == "webdataset"
+    assert recognise(SourceSpec(path=str(tar))).layout.name == "webdataset"
     found = utterances(tar)
     fine = [(u.source.member, u.text, u.language) for u in found if not u.failure]
     assert fine == [
@@ -456,12 +456,12 @@ def test_sources_are_read_from_an_object_store(tmp_path: Path) -> None:
 
 @given(st.integers(0, 999), st.integers(0, 30))
 def test_brace_ranges_keep_their_zeros(first: int, count: int) -> None:
-    names = webdataset.expand(f"a-{{{first:05d}..{first + count:05d}}}.tar")
+    names = webdataset.expand_braces(f"a-{{{first:05d}..{first + count:05d}}}.tar")
     assert names == [f"a-{number:05d}.tar" for number in range(first, first + count + 1)]
 
 
 def test_brace_lists_multiply() -> None:
-    assert webdataset.expand("{a,b}/{8..10}.tar") == [f"{x}/{n}.tar" for x in "ab" for n in (8, 9, 10)]
+    assert webdataset.expand_braces("{a,b}/{8..10}.tar") == [f"{x}/{n}.tar" for x in "ab" for n in (8, 9, 10)]
 
 
 @pytest.mark.parametrize(
@@ -479,4 +479,4 @@ def test_brace_lists_multiply() -> None:
     ],
 )
 def test_patterns(pattern: str, path: str, fits: bool) -> None:
-    assert bool(matcher(pattern).fullmatch(path)) == fits
+    assert bool(compile_glob(pattern).fullmatch(path)) == fits

@@ -19,7 +19,7 @@ from tests.test_sources import failures, utterances
 
 def read(path: Path, data: bytes | str) -> list[tuple[int, Any]]:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return list(table_rows.rows(str(path)))
+    return list(table_rows.table_rows(str(path)))
 
 
 def told(found: list[tuple[int, Any]]) -> list[tuple[int, str | None]]:
@@ -117,7 +117,7 @@ def test_a_value_that_python_has_not_is_its_rows_failure(tmp_path: Path) -> None
     names = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"aa\xff\xfecc")])
     when = pa.array([1, 1 << 62, 3], pa.int64()).cast(pa.timestamp("ms"))
     pq.write_table(pa.table({"audio": names}), path)
-    assert told(list(table_rows.rows(str(path)))) == [(1, "aa"), (2, "\udcff\udcfe"), (3, "cc")]
+    assert told(list(table_rows.table_rows(str(path)))) == [(1, "aa"), (2, "\udcff\udcfe"), (3, "cc")]
     pq.write_table(pa.table({"audio": ["a", "b", "c"], "start": when}), path)
     found = utterances(path)
     assert len(found) == len(failures(found)) == 3  # times of day are no seconds

@@ -1,70 +1,101 @@
-"""Corpora: one reader per layout, each yielding the same :class:`~llaso_data.records.Input`.
+"""Layouts of corpora, a module each: how it is recognised, read and written.
 
+:data:`LAYOUTS` is the table of them, :func:`read` the way in. Every module of this package that has a ``LAYOUT`` is in
+the table. What their readers share lies in rooms: ``files`` (the tree of a source, text of any encoding), ``rows``
+(what a reader yields), ``tables`` (JSON, CSV, TSV, Parquet, and what columns mean), ``beside_audio`` (transcripts).
 ``docs/sources.md`` describes the layouts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from llaso_data.formats import common_voice, folder, librispeech, manifest, webdataset
-from llaso_data.formats.registry import Layout, corpus_name, layout_of, open_tree
-from llaso_data.formats.rows.source_row import Entry, Tree, bad_row, check_given, fault, to_input
+from llaso_data.errors import LLaSOError
+from llaso_data.formats.files.file_tree import FileTree, file_ending, open_tree
+from llaso_data.formats.registry import AUTO, LAYOUTS, Layout, LayoutTable, Recognition
+from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
+from llaso_data.formats.rows.to_input import check_spec, to_input
+from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input
 
-READERS: dict[Layout, Callable[[SourceSpec, Tree], Iterator[Entry]]] = {
-    "folder": folder.entries,
-    "librispeech": librispeech.entries,
-    "common_voice": common_voice.entries,
-    "manifest": manifest.entries,
-    "webdataset": webdataset.entries,
-}
+__all__ = ["AUTO", "LAYOUTS", "Layout", "LayoutTable", "Recognition", "read", "recognise"]
 
 
 def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]:
-    """Every input of a source in the order of its path, at most ``spec.limit``.
+    """Every input of a source.
 
-    What cannot be used yields an Input too, with a ``failure``: ``bad_row`` (file and line in its detail),
-    ``bad_text``, ``bad_name``, or a broken archive's ``truncated`` and ``unreadable``. ``notes`` counts, while it is
-    read, what is to be said of the source besides its inputs. Raises LLaSOError at the call
-    where the path does not exist or holds no audio, or the recipe's values for it are not understood.
+    Args:
+        spec: The source, as a recipe names it.
+        notes: Counts, while the inputs are read, what is to be said of the source besides them: columns that are not
+            used, transcripts that are not read.
+
+    Returns:
+        The inputs, in the order of their paths, at most ``spec.limit``. What cannot be used is an input too, with a
+        ``failure``: ``bad_row`` (file and line in its detail), ``bad_text``, ``bad_name``, ``bad_language``, or a
+        broken archive's ``truncated``, ``unreadable`` and ``empty``.
+
+    Raises:
+        LLaSOError: At the call, where the path does not exist or holds no audio, and where the recipe's values for
+            the source are not understood.
     """
-    check_given(spec)
-    tree = open_tree(spec)
+    check_spec(spec)
+    tree = open_tree(spec.path, LAYOUTS.endings())
     if notes is not None:
         tree = replace(tree, notes=notes)
-    found = READERS[layout_of(spec, tree)](spec, tree)
-    corpus = spec.corpus or corpus_name(spec.path)
-    return (_input(entry, spec, corpus) for entry in islice(_no_repeats(found), spec.limit))
+    rows = _recognised(spec, tree).layout.read(spec, tree)
+    corpus = spec.corpus or _corpus_name(spec.path)
+    return (_input(row, spec, corpus) for row in islice(_without_repeats(rows), spec.limit))
 
 
-def _input(entry: Entry, spec: SourceSpec, corpus: str) -> Input:
-    """The entry as an input; one that cannot be made into a record is an input that failed."""
+def recognise(spec: SourceSpec) -> Recognition:
+    """The layout that a source is read as, and why.
+
+    Raises:
+        LLaSOError: The path does not exist, or is a file that no layout reads.
+    """
+    return _recognised(spec, open_tree(spec.path, LAYOUTS.endings()))
+
+
+def _recognised(spec: SourceSpec, tree: FileTree) -> Recognition:
+    if spec.type != AUTO:
+        return Recognition(LAYOUTS.named(spec.type), "its `type` says so")
+    recognition = LAYOUTS.recognise(tree)
+    if recognition is None:
+        kinds = ", ".join(sorted(LAYOUTS.endings() - LAYOUTS["folder"].endings))
+        raise LLaSOError(
+            f"{tree.root}: not a folder, a manifest, a tar ({kinds}) or audio; give `type` if it is one of them"
+        )
+    return recognition
+
+
+def _corpus_name(path: str) -> str:
+    """The name of a corpus where the recipe gives none: the path's last part, of a file without its extension."""
+    name = storage.absolute(path).rpartition("/")[2]
+    ending = file_ending(name, LAYOUTS.endings())
+    return name[: -len(ending) - 1] if ending else name
+
+
+def _input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
+    """The row as an input; one that cannot be made into a record is an input that failed."""
     try:
-        return to_input(entry, spec, corpus)
+        return to_input(row, spec, corpus)
     except Exception as error:
-        where = entry.where or entry.path
-        return to_input(bad_row(entry.root, entry.container, where, fault(error)), spec, corpus)
+        where = row.where or row.path
+        return to_input(failed_row(row.root, row.container, where, describe_error(error)), spec, corpus)
 
 
-def detect(spec: SourceSpec) -> Layout:
-    """The layout that a source is read as. Raises LLaSOError where the path does not exist."""
-    return layout_of(spec, open_tree(spec))
-
-
-def _no_repeats(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """Entries come sorted, so what would have an id twice stands side by side; the second is a bad row."""
-    last: Entry | None = None
-    for entry in entries:
-        broken = entry.failure is not None and entry.failure.reason == "bad_row"
-        if last is not None and not broken and entry.audio() == last.audio():
-            detail = f"{entry.place}: the same audio and span as {last.where}; take one out"
-            yield replace(entry, failure=Failure("bad_row", detail))
+def _without_repeats(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
+    """Rows come sorted, so rows of the same audio follow each other; all but the first are bad rows."""
+    last: SourceRow | None = None
+    for row in rows:
+        if last is not None and not row.is_bad_row and row.audio_key() == last.audio_key():
+            detail = f"{row.location}: the same audio and span as {last.where}; take one out"
+            yield replace(row, failure=Failure(BAD_ROW, detail))
             continue
-        yield entry
-        if not broken:
-            last = entry
+        yield row
+        if not row.is_bad_row:
+            last = row

@@ -7,84 +7,115 @@ from functools import partial
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.manifest import by_our_names, described, text_of
-from llaso_data.formats.rows.source_row import Entry, RowError, Tree, bad_row, extension, guarded
-from llaso_data.formats.tables.table_rows import Row, header, rows
+from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.registry import Layout
+from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, row_or_failure
+from llaso_data.formats.tables.columns import canonical_values, cell_text, metadata_of
+from llaso_data.formats.tables.table_rows import Row, header, table_rows
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
+from llaso_data.uris import extension
 
 CLIPS = "clips"
 COLUMNS = frozenset(("client_id", "path"))
 VALIDATED = "validated.tsv"
 
 
-def is_release_table(uri: str) -> bool:
-    """Whether a TSV has a release's columns and a ``clips`` folder beside it."""
-    folder = uri.rpartition("/")[0]
-    return set(header(uri)) >= COLUMNS and storage.exists(storage.join(folder, CLIPS))
+def recognises(tree: FileTree) -> str | None:
+    """A release's TSV with a folder ``clips`` beside it: the source itself, or in the source or a folder of it."""
+    if not tree.is_file:
+        tables = _release_tables(tree)
+        return f"{tables[0]} has the columns client_id and path, and {CLIPS} is beside it" if tables else None
+    if "{" in tree.root or extension(tree.root) != "tsv" or not _has_columns(tree.root):
+        return None
+    beside = storage.join(tree.root.rpartition("/")[0], CLIPS)
+    return f"it has the columns client_id and path, and {CLIPS} is beside it" if storage.exists(beside) else None
 
 
-def release_tables(tree: Tree) -> list[str]:
-    """The tables to read, relative to the root: of the release, or of each language's release one folder below it.
+def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
+    """Every row of the tables, in the order of its clip.
 
-    ``validated.tsv`` where it is there, because it contains train, dev and test; else every table of such rows.
+    ``validated.tsv`` is read where it is there, because it contains train, dev and test; else every table.
+
+    Raises:
+        LLaSOError: There is no table of a release, or no row in any.
     """
-    with_clips = {path.rpartition(f"{CLIPS}/")[0] for path, _, _ in tree.rows if f"/{CLIPS}/" in f"/{path}"}
+    if tree.is_file:
+        root, _, name = tree.root.rpartition("/")
+        tables = [name] if _has_columns(tree.root) else []
+        tree = FileTree(root)
+    else:
+        tables = _release_tables(tree)
+    if not tables:
+        raise LLaSOError(f"{spec.path}: no TSV with the columns client_id and path, with a folder {CLIPS} beside it")
+    rows = sorted((row for table in tables for row in _rows(tree, table)), key=SourceRow.sort_key)
+    if not rows:
+        raise LLaSOError(f"{spec.path}: {', '.join(tables)} hold no row; take it out of the sources, or fetch it again")
+    return iter(rows)
+
+
+def _has_columns(uri: str) -> bool:
+    return set(header(uri)) >= COLUMNS
+
+
+def _release_tables(tree: FileTree) -> list[str]:
+    """The tables to read, relative to the root: of the release, or of each language's release one folder below it."""
+    above_clips = {file.path.rpartition(f"{CLIPS}/")[0] for file in tree.files if f"/{CLIPS}/" in f"/{file.path}"}
     tables: list[str] = []
-    for folder in sorted(prefix for prefix in with_clips if prefix.count("/") < 2):
+    for prefix in sorted(prefix for prefix in above_clips if prefix.count("/") < 2):
         names = [
-            path for path, _, _ in tree.rows if path.rpartition("/")[0] == folder.rstrip("/") and path.endswith(".tsv")
+            file.path
+            for file in tree.files
+            if file.path.rpartition("/")[0] == prefix.rstrip("/") and file.path.endswith(".tsv")
         ]
-        names = [f"{folder}{VALIDATED}"] if f"{folder}{VALIDATED}" in names else names
-        tables += [name for name in names if set(header(tree.uri(name))) >= COLUMNS]
+        names = [f"{prefix}{VALIDATED}"] if f"{prefix}{VALIDATED}" in names else names
+        tables += [name for name in names if _has_columns(tree.uri(name))]
     return tables
 
 
-def entries(spec: SourceSpec, tree: Tree) -> Iterator[Entry]:
-    """Every row of the tables, in the order of its clip; raises LLaSOError where there is no such table."""
-    if tree.is_file:
-        root, _, name = tree.root.rpartition("/")
-        tables = [name] if set(header(tree.root)) >= COLUMNS else []
-        tree = Tree(root)
-    else:
-        tables = release_tables(tree)
-    if not tables:
-        raise LLaSOError(f"{spec.path}: no TSV with the columns client_id and path, with a folder {CLIPS} beside it")
-    found = sorted((entry for table in tables for entry in _entries(tree, table)), key=Entry.order)
-    if not found:
-        raise LLaSOError(f"{spec.path}: {', '.join(tables)} hold no row; take it out of the sources, or fetch it again")
-    return iter(found)
-
-
-def _entries(tree: Tree, table: str) -> Iterator[Entry]:
+def _rows(tree: FileTree, table: str) -> Iterator[SourceRow]:
     prefix = table[: table.rfind("/") + 1]
     container = tree.uri(prefix).rstrip("/") if prefix else tree.root
     clips = {row["path"]: (row["size"], row["version"]) for row in storage.listing(storage.join(container, CLIPS))}
-    for number, row in rows(tree.uri(table)):
+    for number, row in table_rows(tree.uri(table)):
         where = f"{table}:{number}"
         if isinstance(row, str):
-            yield bad_row(tree.root, container, where, row)
+            yield failed_row(tree.root, container, where, row)
         else:
-            yield guarded(partial(_entry, row, tree, prefix, container, where, clips), tree.root, container, where)
+            make = partial(_source_row, row, tree, prefix, container, where, clips)
+            yield row_or_failure(make, tree.root, container, where)
 
 
-def _entry(
-    row: Row, tree: Tree, prefix: str, container: str, where: str, clips: Mapping[str, tuple[int, str]]
-) -> Entry:
-    name = text_of(row["path"])
+def _source_row(
+    row: Row, tree: FileTree, prefix: str, container: str, where: str, clips: Mapping[str, tuple[int, str]]
+) -> SourceRow:
+    name = cell_text(row["path"])
     if name is None:
         raise RowError("`path` is empty")
     if extension(name) not in AUDIO_EXTENSIONS:
         name += ".mp3"  # early releases leave it out
     size_bytes, version = clips.get(name, (0, ""))
     path = f"{prefix}{CLIPS}/{name}"
-    return Entry(
+    return SourceRow(
         path=path,
         uri=tree.uri(path),
         root=tree.root,
         container=container,
-        said=described(by_our_names(row)),
+        metadata=metadata_of(canonical_values(row)),
         size_bytes=size_bytes,
         version=version,
         where=where,
     )
+
+
+LAYOUT = Layout(
+    name="common_voice",
+    title="Common Voice",
+    recognised_by="a TSV with `client_id` and `path`, and a folder `clips` beside it",
+    unit="a row",
+    container="the release's folder",
+    endings=frozenset(("tsv",)),
+    before=("librispeech", "manifest", "webdataset", "folder"),
+    recognises=recognises,
+    read=read,
+)

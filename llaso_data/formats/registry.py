@@ -1,74 +1,178 @@
-"""Which corpus layout a path has, from its name and the names below it."""
+"""The table of layouts: what a layout is, which there are, and in which order a source is compared with them."""
 
 from __future__ import annotations
 
-from typing import Literal
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
 
-from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.common_voice import is_release_table, release_tables
-from llaso_data.formats.rows.source_row import Tree, extension
-from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS
-from llaso_data.io import storage
+from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.recipe import SourceSpec
+from llaso_data.records import Input
 
-Layout = Literal["folder", "librispeech", "common_voice", "manifest", "webdataset"]
-
-
-def open_tree(spec: SourceSpec) -> Tree:
-    """The files of a folder, or a single file or tar pattern as it is. Raises LLaSOError where nothing is there."""
-    root = storage.absolute(spec.path)
-    if "{" in root and not storage.exists(root):
-        return Tree(root, is_file=True)
-    if _is_file(root):
-        return Tree(root, is_file=True)
-    rows = storage.listing(root)
-    kept = [
-        (row["path"], row["size"], row["version"])
-        for row in rows
-        if not any(part.startswith(".") for part in row["path"].split("/"))
-    ]
-    if not rows and not storage.exists(root):
-        raise LLaSOError(f"{spec.path}: no such file or folder; check the path of this source")
-    return Tree(root, rows=tuple(kept))
+AUTO = "auto"
+"""The `type` of a source whose layout is to be recognised."""
+ENTRY_POINTS = "llaso_data.layouts"
+"""The group of entry points under which other packages name their layouts."""
+_FALLBACK = "folder"
 
 
-def _is_file(uri: str) -> bool:
-    """Of a store the name decides first: asking HTTP for the folder of a tar would fetch the tar."""
-    named = extension(uri) in TABLE_EXTENSIONS | AUDIO_EXTENSIONS | {"tar"}
-    return (not storage.is_local(uri) and named and storage.exists(uri)) or storage.is_file(uri)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One layout of a corpus on disk.
+
+    Attributes:
+        name: What a recipe's `type` and ``--type`` call it.
+        title: What a sentence calls such sources: "LibriSpeech", "manifests".
+        recognised_by: How ``recognises`` tells it, for the list in ``docs/sources.md``.
+        unit: What one input is, for that list: "a row".
+        container: What blocks of work never cross, for that list: "the manifest".
+        recognises: Why a source has this layout, in words that follow its name (":data:`its name ends in .tar`"); None
+            where it has not. It looks at names first, and opens files only where names are not enough.
+        read: The rows of a source, in the order of :meth:`SourceRow.sort_key`. It is lazy. What is broken is a failed
+            row with file and line (:func:`~llaso_data.formats.rows.source_row.failed_row`); what the reader does not
+            use is a note of the tree. It raises LLaSOError where the source is not of this layout, or holds nothing.
+        write: Writes inputs to a folder or URI in this layout; None: the layout is only read.
+        endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
+        before: Layouts that are compared with a source later than this one, because they recognise some of the same
+            sources. Every layout is compared before `folder`.
+    """
+
+    name: str
+    title: str
+    recognised_by: str
+    unit: str
+    container: str
+    recognises: Callable[[FileTree], str | None]
+    read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]]
+    write: Callable[[Iterable[Input], str], None] | None = None
+    endings: frozenset[str] = frozenset()
+    before: tuple[str, ...] = (_FALLBACK,)
 
 
-def layout_of(spec: SourceSpec, tree: Tree) -> Layout:
-    """The layout, as the recipe says or as the names do. Raises LLaSOError where a file is nothing that is read."""
-    if spec.type != "auto":
-        return spec.type
-    if tree.is_file:
-        return _layout_of_file(tree.root)
-    if release_tables(tree):
-        return "common_voice"
-    if any(path.endswith(".trans.txt") for path, _, _ in tree.rows):
-        return "librispeech"
-    extensions = {extension(path) for path, _, _ in tree.rows}
-    if "tar" in extensions and not extensions & AUDIO_EXTENSIONS:
-        return "webdataset"
-    return "folder"
+class Recognition(NamedTuple):
+    """The layout of a source, and why it is taken for that."""
+
+    layout: Layout
+    evidence: str
 
 
-def _layout_of_file(uri: str) -> Layout:
-    kind = extension(uri)
-    if "{" in uri or kind == "tar":
-        return "webdataset"
-    if kind in TABLE_EXTENSIONS:
-        return "common_voice" if kind == "tsv" and is_release_table(uri) else "manifest"
-    if kind in AUDIO_EXTENSIONS:
-        return "folder"
-    kinds = ", ".join(sorted(TABLE_EXTENSIONS | {"tar"}))
-    raise LLaSOError(f"{uri}: not a folder, a manifest, a tar ({kinds}) or audio; give `type` if it is one of them")
+class LayoutTable(Mapping[str, Layout]):
+    """Name → layout, in the order in which a source is compared with them.
+
+    The table is filled when it is first asked: with ``LAYOUT`` of every module of ``llaso_data.formats`` that has one,
+    then with the entry points of the group ``llaso_data.layouts`` that installed packages have. :meth:`register` adds
+    one by hand.
+    """
+
+    def __init__(self) -> None:
+        self._layouts: dict[str, Layout] | None = None
+
+    def register(self, layout: Layout) -> Layout:
+        """Add a layout of your own; it is recognised, read, listed and checked as ours are.
+
+        A package that is installed names its layouts under ``[project.entry-points."llaso_data.layouts"]`` instead,
+        and ``llaso-data`` then knows them by itself.
+
+        Returns:
+            The layout.
+
+        Raises:
+            LLaSOError: Another layout has the name, or the order of recognition has a circle.
+        """
+        self._layouts = _in_order([*self.values(), layout])
+        return layout
+
+    def choices(self) -> list[str]:
+        """What a recipe's `type` may be: ``auto``, and the names in the order of the alphabet."""
+        return [AUTO, *sorted(self)]
+
+    def named(self, name: str) -> Layout:
+        """The layout of a name.
+
+        Raises:
+            LLaSOError: There is none; the message lists the names.
+        """
+        if name not in self:
+            raise LLaSOError(f"{name!r} is no layout; give one of {', '.join(self.choices())}")
+        return self[name]
+
+    def endings(self) -> frozenset[str]:
+        """The extensions of files that are a source of their own."""
+        return frozenset(ending for layout in self.values() for ending in layout.endings)
+
+    def recognise(self, tree: FileTree) -> Recognition | None:
+        """The first layout that recognises a source, and why; None where none does."""
+        for layout in self.values():
+            if (evidence := layout.recognises(tree)) is not None:
+                return Recognition(layout, evidence)
+        return None
+
+    def __getitem__(self, name: str) -> Layout:
+        return self._loaded()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        return len(self._loaded())
+
+    def _loaded(self) -> dict[str, Layout]:
+        if self._layouts is None:
+            self._layouts = _in_order([*_own_layouts(), *_installed_layouts()])
+        return self._layouts
 
 
-def corpus_name(path: str) -> str:
-    """The name of a corpus where the recipe gives none: the path's last part, of a file without its extension."""
-    name = storage.absolute(path).rpartition("/")[2]
-    kind = extension(name)
-    return name[: -len(kind) - 1] if kind in TABLE_EXTENSIONS | AUDIO_EXTENSIONS | {"tar"} else name
+LAYOUTS = LayoutTable()
+"""Every layout that is read."""
+
+
+def _own_layouts() -> Iterator[Layout]:
+    package = importlib.import_module("llaso_data.formats")
+    for module in pkgutil.iter_modules(package.__path__):
+        layout = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "LAYOUT", None)
+        if layout is not None:
+            yield layout
+
+
+def _installed_layouts() -> Iterator[Layout]:
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            layout = entry.load()
+        except Exception as error:
+            package = entry.dist.name if entry.dist else "a package"
+            raise LLaSOError(f"{package}: its layout {entry.value} cannot be loaded ({error}); remove it") from error
+        if not isinstance(layout, Layout):
+            raise LLaSOError(f"{entry.value}: an entry point of {ENTRY_POINTS} names a Layout, this is none")
+        yield layout
+
+
+def _in_order(layouts: Iterable[Layout]) -> dict[str, Layout]:
+    """By name, each before those that its ``before`` names; else in the order of the alphabet."""
+    by_name: dict[str, Layout] = {}
+    for layout in layouts:
+        if by_name.setdefault(layout.name, layout) is not layout or layout.name == AUTO:
+            raise LLaSOError(f"the layout {layout.name!r} is there already; give yours another name")
+    sorter = TopologicalSorter[str](dict.fromkeys(by_name, ()))
+    for layout in by_name.values():
+        for later in {*layout.before, _FALLBACK} - {layout.name}:
+            if later not in by_name:
+                raise LLaSOError(f"the layout {layout.name!r} is compared before {later!r}, which is none")
+            if layout.name != _FALLBACK:
+                sorter.add(later, layout.name)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise LLaSOError(f"layouts are compared each before the other: {', '.join(error.args[1])}") from error
+    ordered: dict[str, Layout] = {}
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        ordered.update((name, by_name[name]) for name in ready)
+        sorter.done(*ready)
+    return ordered

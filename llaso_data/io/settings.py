@@ -91,6 +91,18 @@ def load(
     return _check(document, model, more)
 
 
+def not_among(value: object, names: Sequence[str]) -> str:
+    """The problem of a value that must be the name of a table's entry, in the words that other wrong choices get.
+
+    Args:
+        value: What was given.
+        names: The names that the table has.
+    """
+    *most, last = map(repr, names)
+    choices = f"{', '.join(most)} or {last}" if most else last
+    return f"must be {choices}, got {value!r}"
+
+
 def dump(settings: Part) -> str:
     """Write settings as YAML with every key; :func:`load` of it gives the same ones."""
     return _text(settings.model_dump(mode="json"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from llaso_data.formats import LAYOUTS
 from llaso_data.io import settings
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
@@ -21,7 +22,7 @@ def load(
     options: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The checked recipe of a YAML file, as :func:`llaso_data.io.settings.load` reads it; None gives the defaults."""
-    return settings.load(Recipe, path, overrides, base, options, _lacking)
+    return settings.load(Recipe, path, overrides, base, options, _problems)
 
 
 def dump(recipe: Recipe) -> str:
@@ -40,7 +41,11 @@ def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
     return digest("verdicts", FORMAT_VERSION, JUDGING_VERSION, canonical, *blocks)
 
 
-def _lacking(recipe: Recipe) -> Iterator[settings.Problem]:
-    """Without a model every lm_delta is null, and null would pass the rule unseen."""
+def _problems(recipe: Recipe) -> Iterator[settings.Problem]:
+    """What is wrong with a recipe besides its types."""
+    for number, source in enumerate(recipe.sources):
+        if source.type not in LAYOUTS.choices():
+            yield ("sources", number, "type"), settings.not_among(source.type, LAYOUTS.choices())
+    # Without a model every lm_delta is null, and null would pass the rule unseen.
     if recipe.judge.consistency.lm_delta_min is not None and recipe.observe.language_model.model is None:
         yield ("judge", "consistency", "lm_delta_min"), "needs a model in observe.language_model.model"

@@ -1,12 +1,18 @@
-"""``docs/recipe.md`` from the recipe's classes: ``python -m llaso_data.pipeline.reference > docs/recipe.md``."""
+"""Pages of the documentation that are made from the code.
+
+``python -m llaso_data.pipeline.reference > docs/recipe.md`` writes the recipe's reference from its classes.
+``python -m llaso_data.pipeline.reference docs/sources.md`` writes the list of layouts in that page anew.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
+import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import annotated_types
@@ -14,7 +20,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from llaso_data.errors import LLaSOError
+from llaso_data.formats import LAYOUTS
 from llaso_data.recipe import Recipe
+
+CHOICES: dict[str, Callable[[], list[str]]] = {"sources[].type": LAYOUTS.choices}
+"""Keys of the recipe that name an entry of a table → the names that the table has."""
+_BEGIN, _END = "<!-- layouts: written by llaso_data.pipeline.reference -->\n", "<!-- end of layouts -->\n"
 
 INTRODUCTION = """\
 # The recipe
@@ -38,7 +50,7 @@ def recipe_reference() -> str:
     """The page, in Markdown: one table for each section."""
     pages = [INTRODUCTION]
     for path, model in sections(Recipe, ""):
-        rows = [_row(name, info) for name, info in model.model_fields.items() if not _is_section(info.annotation)]
+        rows = [_row(path, name, info) for name, info in model.model_fields.items() if not _is_section(info.annotation)]
         if not rows:
             continue
         pages.append(f"## {f'`{path}`' if path else 'Top level'}\n")
@@ -58,9 +70,29 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
             yield from sections(kind, below + "[]" * (kind is not info.annotation))
 
 
-def _row(name: str, info: FieldInfo) -> str:
+def with_layouts(page: str) -> str:
+    """A page with its list of layouts, between two comments, made anew from the table.
+
+    Raises:
+        LLaSOError: The page has no such comments.
+    """
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise LLaSOError(f"the page has no lines {_BEGIN.strip()} and {_END.strip()}")
+    rows = "".join(
+        f"| `{layout.name}` | {layout.recognised_by} | {layout.unit} | {layout.container} |\n"
+        for layout in LAYOUTS.values()
+    )
+    table = f"| `type` | recognised by | one input is | container |\n|---|---|---|---|\n{rows}"
+    return f"{before}{begin}{table}{end}{after}"
+
+
+def _row(path: str, name: str, info: FieldInfo) -> str:
+    choices = CHOICES.get(f"{path}.{name}")
     default = "*required*" if info.default is PydanticUndefined and info.default_factory is None else _default(info)
-    kind = _type(info.annotation) + "".join(_limits(info))
+    kind = ", ".join(f"`{choice}`" for choice in choices()) if choices else _type(info.annotation)
+    kind += "".join(_limits(info))
     return f"| `{name}` | {kind} | {default} | {info.description or ''} |"
 
 
@@ -101,4 +133,8 @@ def _is_section(kind: Any) -> bool:
 
 
 if __name__ == "__main__":
-    print(recipe_reference(), end="")
+    if len(sys.argv) > 1:
+        page = Path(sys.argv[1])
+        page.write_text(with_layouts(page.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(recipe_reference(), end="")

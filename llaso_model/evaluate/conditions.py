@@ -17,11 +17,11 @@ import numpy.typing as npt
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, limited
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.rows.source_row import extension
 from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.stream.augment import faster
 from llaso_data.stream.batching import key_of
+from llaso_data.uris import extension
 
 Samples = npt.NDArray[np.float32]
 Shape = Literal["white", "pink", "speech"]

@@ -1,4 +1,4 @@
-"""Which channels of its file a row names: ``channel`` selects, ``channels`` selects by a list and counts by a number.
+"""Which channels of its file a row selects: ``channel`` selects, ``channels`` selects by a list and counts by a number.
 
 Channels are counted from 0, and letters from A, as telephone corpora name the two sides of a call.
 """
@@ -12,29 +12,38 @@ from typing import Any
 
 from llaso_data.formats.rows.source_row import RowError, is_empty
 
-_MOST = 1024  # channels of a file
-_NAMES = {"left": 0, "right": 1, **{letter: number for number, letter in enumerate("abcdefgh")}}
+_MOST_CHANNELS = 1024  # of a file
+_NUMBERS = {"left": 0, "right": 1, **{letter: number for number, letter in enumerate("abcdefgh")}}
 _COUNTS = {"mono": 1, "stereo": 2}
 _ALL = frozenset(("", "nan", "null", "none", "all", "both", "mix", "mixed", *_COUNTS))
 
 
-def selection(values: Mapping[str, Any]) -> tuple[tuple[int, ...] | None, int | None]:
-    """(the channels to average, None for all; how many the file is said to have, None where nothing is said).
+def selected_channels(values: Mapping[str, Any]) -> tuple[tuple[int, ...] | None, int | None]:
+    """The channels that a row selects, and how many its file is said to have.
 
-    Raises RowError for what is no channel, and where ``channel`` and ``channels`` select different ones.
+    Args:
+        values: The row's values for ``channel`` and ``channels``: numbers, letters, words, or lists of them, also as
+            JSON or with commas.
+
+    Returns:
+        The channels to average, counted from 0, None for all of them; and the stated number of channels, None where
+        the row states none.
+
+    Raises:
+        RowError: A value is no channel, or ``channel`` and ``channels`` select different ones.
     """
-    one, many = _parsed(values.get("channel")), _parsed(values.get("channels"))
+    channel, channels = _parsed(values.get("channel")), _parsed(values.get("channels"))
     count = None
-    if isinstance(many, str) and many in _COUNTS:
-        count, many = _COUNTS[many], None
-    elif _is_number(many):
-        count, many = _number(many, "channels"), None
+    if isinstance(channels, str) and channels in _COUNTS:
+        count, channels = _COUNTS[channels], None
+    elif _is_number(channels):
+        count, channels = _number(channels, "channels"), None
         if not count:
             raise RowError("channels is the number of channels, or a list of those to average; 0 is neither")
-    chosen, listed = _chosen(one, "channel"), _chosen(many, "channels")
-    if chosen is not None and listed is not None and chosen != listed:
-        raise RowError(f"channel selects {_said(chosen)}, and channels {_said(listed)}; leave one out")
-    return listed if chosen is None else chosen, count
+    selected, listed = _selected(channel, "channel"), _selected(channels, "channels")
+    if selected is not None and listed is not None and selected != listed:
+        raise RowError(f"channel selects {_text(selected)}, and channels {_text(listed)}; leave one out")
+    return listed if selected is None else selected, count
 
 
 def _parsed(value: Any) -> Any:
@@ -59,7 +68,7 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _chosen(value: Any, name: str) -> tuple[int, ...] | None:
+def _selected(value: Any, name: str) -> tuple[int, ...] | None:
     if value is None or (isinstance(value, str) and value in _ALL):
         return None
     items = value if isinstance(value, (list, tuple)) else [value]
@@ -67,14 +76,14 @@ def _chosen(value: Any, name: str) -> tuple[int, ...] | None:
 
 
 def _number(value: Any, name: str) -> int:
-    known = _NAMES.get(value.strip().lower()) if isinstance(value, str) else None
+    known = _NUMBERS.get(value.strip().lower()) if isinstance(value, str) else None
     if known is not None:
         return known
     number = float(value) if _is_number(value) else -1.0
-    if not (number.is_integer() and 0 <= number < _MOST):
+    if not (number.is_integer() and 0 <= number < _MOST_CHANNELS):
         raise RowError(f"{name} is counted from 0, or A, B …; got {str(value)[:40]!r}")
     return int(number)
 
 
-def _said(channels: tuple[int, ...]) -> str:
+def _text(channels: tuple[int, ...]) -> str:
     return ", ".join(map(str, channels))

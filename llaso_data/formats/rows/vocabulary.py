@@ -1,4 +1,4 @@
-"""One vocabulary for what corpora say of speakers and recordings. Pure functions from any spelling to it.
+"""The values that records use for what corpora say of speakers and recordings, and functions from any spelling to them.
 
 ``docs/sources.md`` lists the values.
 """
@@ -14,7 +14,7 @@ GENDERS = ("male", "female", "other", UNKNOWN)
 AGE_RANGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80-89", "90-99", "100+", UNKNOWN)
 ENVIRONMENTS = ("studio", "quiet", "indoor", "outdoor", "vehicle", "telephone", "broadcast", "noisy", UNKNOWN)
 
-_UNSAID = frozenset(
+_SAYS_NOTHING = frozenset(
     {"", "unknown", "unk", "none", "null", "nan", "na", "n-a", "not-available", "unspecified", "undefined"}
     | {"not-specified", "do-not-wish-to-say", "prefer-not-to-say", "prefer-not-to-answer", "undisclosed"}
 )
@@ -100,7 +100,10 @@ _GENDER_OF, _ENVIRONMENT_OF, _ACCENT_OF = _by_alias(_GENDER), _by_alias(_ENVIRON
 
 
 def slug(value: str) -> str:
-    """Lower case, letters and digits of any script, everything else one hyphen; ``slug`` of a slug is itself."""
+    """The value in lower case, with one hyphen for whatever is no letter or digit of any script.
+
+    The slug of a slug is itself.
+    """
     lower = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
     # Combining marks belong to the letters of Indic scripts.
     kept = "".join(c if c.isalnum() or unicodedata.category(c).startswith("M") else " " for c in lower)
@@ -108,14 +111,15 @@ def slug(value: str) -> str:
 
 
 def gender(value: str) -> str:
-    """One of :data:`GENDERS`; ``unknown`` for what is not understood."""
+    """The gender as one of :data:`GENDERS`; ``unknown`` for what is not understood."""
     return _GENDER_OF.get(slug(value), UNKNOWN)
 
 
 def age_range(value: str) -> str:
-    """One of :data:`AGE_RANGES` for years ("34"), decades ("twenties", "20s") and ranges inside one decade.
+    """The age as one of :data:`AGE_RANGES`.
 
-    A range over two decades ("18-25") is ``unknown``: either half would be an invention.
+    Years ("34"), decades ("twenties", "20s") and ranges inside one decade are understood. A range over two decades
+    ("18-25") is ``unknown``: either half would be an invention.
     """
     name = slug(value)
     if name in _DECADES:
@@ -142,12 +146,15 @@ def _decade(years: int) -> str:
 
 
 def accent(value: str) -> str:
-    """A slug, with the common names of the larger English accents made one; ``unknown`` for nothing said."""
+    """The accent as a slug; ``unknown`` where the value says nothing.
+
+    The common names of each of the larger English accents give the same slug.
+    """
     name = slug(value)
-    return UNKNOWN if name in _UNSAID else _ACCENT_OF.get(name, name)
+    return UNKNOWN if name in _SAYS_NOTHING else _ACCENT_OF.get(name, name)
 
 
 def environment(value: str) -> str:
-    """One of :data:`ENVIRONMENTS`, or the slug of what is none of them."""
+    """The environment as one of :data:`ENVIRONMENTS`, or the slug of what is none of them."""
     name = slug(value)
-    return UNKNOWN if name in _UNSAID else _ENVIRONMENT_OF.get(name, name)
+    return UNKNOWN if name in _SAYS_NOTHING else _ENVIRONMENT_OF.get(name, name)

@@ -1,0 +1,1 @@
+"""Tables of rows: JSON lines and lists, CSV, TSV and Parquet, and what their columns mean."""

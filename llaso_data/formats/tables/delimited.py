@@ -8,20 +8,24 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 
-from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, lines
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, numbered_lines
 
-Cells = tuple[int, list[str] | str]
+NumberedCells = tuple[int, list[str] | str]
 """The line that a row begins on, and its cells, or what is wrong with it."""
 
 
-def cells(file: io.TextIOWrapper, kind: str) -> Iterator[Cells]:
-    """The rows of a ``csv`` or ``tsv``, the header first, each with as many cells as the header.
+def delimited_rows(file: io.TextIOWrapper, kind: str) -> Iterator[NumberedCells]:
+    """The rows of a CSV or TSV, the header first, each with as many cells as the header.
 
     A TSV has no quotes. In a CSV a quoted cell may span lines. A quote that nothing closes, or after whose end a
     cell goes on, fails the row in which it opens: reading goes on with the line after that one. So does a row of
     many lines that has too few or too many cells: its quote was closed by another row's.
+
+    Args:
+        file: The text, from its beginning, with its line ends (``newline=""``).
+        kind: ``csv`` or ``tsv``.
     """
-    feed = _Feed(lines(file))
+    feed = _Feed(numbered_lines(file))
     csv.field_size_limit(min(sys.maxsize, MAX_TEXT_BYTES))
     if kind == "tsv":
         reader = csv.reader(feed, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -60,8 +64,8 @@ def _explained(error: csv.Error, count: int) -> str:
 
 
 def _unclosed(count: int) -> str:
-    looked = f" in the {count - 1:,} lines that follow" if count > 1 else ""
-    return f'a quote opens a cell and is not closed{looked}; close it, or write the cell as """…"'
+    lines_read = f" in the {count - 1:,} lines that follow" if count > 1 else ""
+    return f'a quote opens a cell and is not closed{lines_read}; close it, or write the cell as """…"'
 
 
 class _TooLongError(Exception):

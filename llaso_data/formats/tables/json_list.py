@@ -15,12 +15,18 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _INDENT_CHARACTERS = 4096  # of a line before an item that are kept
 
 
-def items(file: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(number from 1, object or what is wrong) of a file that begins with ``[``, or holds several such lists.
+def json_list_items(file: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The objects of a file that begins with ``[``, or holds several such lists.
 
-    After an item that is not JSON reading goes on with the next object that begins as it does: on a line of its own,
-    indented alike, or after ``},``. Commas that are missing lose nothing and are not missed; nor do objects that
+    After an item that is not JSON, reading goes on with the next object that begins as the item does: on a line of
+    its own, indented alike, or after ``},``. Missing commas lose nothing and are not reported; nor do objects that
     follow a list.
+
+    Args:
+        file: The text, from its beginning.
+
+    Yields:
+        The number of an item, from 1, and the object, or what is wrong with it.
     """
     window = _Window(file)
     number, inside = 0, False
@@ -54,8 +60,8 @@ class _Window:
     def is_at_end(self) -> bool:
         """Whether only white space is left, which is passed over."""
         while True:
-            found = _SPACE.match(self._text, self._at)
-            self._at = self._at if found is None else found.end()
+            space = _SPACE.match(self._text, self._at)
+            self._at = self._at if space is None else space.end()
             if self._at < len(self._text) or self._ended:
                 return self._at == len(self._text)
             self._more()
@@ -101,9 +107,9 @@ class _Window:
         following = re.compile(rf"\n{before}(?=\{{)" if own_line else r"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
         self._at += 1
         while True:
-            found = following.search(self._text, self._at)
-            if found is not None or self._ended:
-                self._at = len(self._text) if found is None else found.end()
+            match = following.search(self._text, self._at)
+            if match is not None or self._ended:
+                self._at = len(self._text) if match is None else match.end()
                 return
             self._at = max(self._at, len(self._text) - _INDENT_CHARACTERS)
             self._more()
@@ -114,6 +120,6 @@ class _Window:
         start = self._at if start < 0 else start
         self._lines += self._text.count("\n", 0, start)
         kept = self._text[start:]
-        read = self._file.read(max(_CHUNK, len(kept)))
-        self._ended = not read
-        self._text, self._at = kept + read, self._at - start
+        chunk = self._file.read(max(_CHUNK, len(kept)))
+        self._ended = not chunk
+        self._text, self._at = kept + chunk, self._at - start

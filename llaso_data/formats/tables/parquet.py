@@ -14,10 +14,19 @@ MAX_LOST_ROWS = 50_000_000  # that a row group may state and not have
 def parquet_rows(
     file: IO[bytes], name: str, columns: frozenset[str] | None, at_once: int
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(row number from 1, row or what is wrong with it); only ``columns`` where given, ``at_once`` in memory.
+    """The rows of a Parquet file. A row group that cannot be read is as many failures as it says it has rows.
 
-    A row group that cannot be read is as many failures as it says it has rows. Raises LLaSOError where the file is
-    no Parquet.
+    Args:
+        file: The file, open for reading; it can seek.
+        name: What messages call it.
+        columns: Names in lower case of the columns to read; None: all.
+        at_once: The most rows in memory; fewer where rows are large.
+
+    Yields:
+        The number of a row, from 1, and the row, or what is wrong with it.
+
+    Raises:
+        LLaSOError: The file is no Parquet file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -30,7 +39,7 @@ def parquet_rows(
         groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
     except damaged as error:
         watched.check()
-        raise LLaSOError(f"{name}: not a readable Parquet file ({_said(error)})") from error
+        raise LLaSOError(f"{name}: not a readable Parquet file ({_message(error)})") from error
     number = end = 0
     for index, group in enumerate(groups):
         end, wrong = end + group.num_rows, "it states more rows than came"
@@ -41,7 +50,7 @@ def parquet_rows(
                     yield number, row
         except damaged as error:
             watched.check()
-            wrong = _said(error)
+            wrong = _message(error)
         if not 0 <= end - number <= MAX_LOST_ROWS:
             raise LLaSOError(f"{name}: row group {index + 1} states {group.num_rows:,} rows ({wrong}); write it again")
         while number < end:
@@ -89,13 +98,13 @@ def _rows(batch: Any) -> Iterator[dict[str, Any] | str]:
 
 
 def _row(batch: Any) -> dict[str, Any] | str:
-    found: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
-            found[name] = _value(column)
+            row[name] = _value(column)
         except (ValueError, OverflowError, TypeError, ArithmeticError) as error:
-            return f"{name} cannot be read ({_said(error)})"
-    return found
+            return f"{name} cannot be read ({_message(error)})"
+    return row
 
 
 def _value(column: Any) -> Any:
@@ -108,5 +117,5 @@ def _value(column: Any) -> Any:
     return column[0].as_py()
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Tables of rows (JSONL, CSV, TSV, Parquet): each row as name → value with its line, broken ones as what is wrong."""
+"""Rows of tables (JSON lines and lists, CSV, TSV, Parquet), each with its line; a broken row says what is wrong."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.files.text import TOO_LONG, lines, open_text
-from llaso_data.formats.rows.source_row import extension
-from llaso_data.formats.tables.delimited import cells
-from llaso_data.formats.tables.json_list import items
+from llaso_data.formats.files.text import TOO_LONG, numbered_lines, open_text
+from llaso_data.formats.tables.delimited import delimited_rows
+from llaso_data.formats.tables.json_list import json_list_items
 from llaso_data.formats.tables.parquet import parquet_rows
 from llaso_data.io import storage
+from llaso_data.uris import extension
 
 TABLE_EXTENSIONS = frozenset(("jsonl", "ndjson", "json", "csv", "tsv", "parquet"))
 
 Row = dict[str, Any]
-Line = tuple[int, Row | str]
-"""Line number from 1 (of Parquet and of a JSON list: row number) and the row, or what is wrong with it."""
+"""Column name → value."""
+NumberedRow = tuple[int, Row | str]
+"""Line number from 1 (of Parquet and of a JSON list: row number), and the row, or what is wrong with it."""
 
 
-def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -> Iterator[Line]:
-    """The rows of a table by its extension; of a Parquet file only ``columns``, where given, ``at_once`` in memory.
+def table_rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -> Iterator[NumberedRow]:
+    """The rows of a table, which its extension names (:data:`TABLE_EXTENSIONS`).
 
-    Text is UTF-8; stray bytes come as lone surrogates, to be found in the value that they are in. A TSV has no
-    quotes (Common Voice's sentences contain them), a CSV has. Raises LLaSOError where the table cannot be opened.
+    Text is read by its byte-order mark, else as UTF-8; stray bytes come as lone surrogates in the value that they are
+    in. A TSV has no quotes (Common Voice's sentences contain them), a CSV has.
+
+    Args:
+        uri: The table.
+        columns: Of a Parquet file, the names in lower case of the columns to read; None: all.
+        at_once: Of a Parquet file, the most rows in memory.
+
+    Raises:
+        LLaSOError: The table cannot be opened, or is not what its extension says.
     """
     kind = extension(uri)
     try:
@@ -35,9 +44,9 @@ def rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -
             if kind == "parquet":
                 yield from parquet_rows(file, uri, columns, at_once)
             elif kind in ("csv", "tsv"):
-                yield from _named(cells(_text(file, uri), kind))
+                yield from _by_column(delimited_rows(_text(file, uri), kind))
             else:
-                yield from _json(_text(file, uri))
+                yield from _json_rows(_text(file, uri))
     except OSError as error:
         raise LLaSOError(f"{uri}: cannot be read ({error.strerror or error})") from error
 
@@ -54,12 +63,12 @@ def _decoding(uri: str) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        said = f"not {error.encoding.upper()}, as its byte-order mark says; save it as UTF-8"
-        raise LLaSOError(f"{uri}: {said}") from error
+        message = f"not {error.encoding.upper()}, as its byte-order mark says; save it as UTF-8"
+        raise LLaSOError(f"{uri}: {message}") from error
 
 
 def columns_of(uri: str) -> list[str]:
-    """The columns of a table that says them itself: CSV, TSV, Parquet; empty for JSON and for what cannot be read."""
+    """The columns that a CSV, TSV or Parquet file states; empty for JSON, and for what cannot be read."""
     kind = extension(uri)
     if kind in ("csv", "tsv"):
         return header(uri)
@@ -76,9 +85,14 @@ def columns_of(uri: str) -> list[str]:
 
 
 def header(uri: str) -> list[str]:
-    """The column names of a CSV or TSV; empty for what has none."""
+    """The column names of a CSV or TSV, without white space around them; empty where its first row is broken.
+
+    Raises:
+        LLaSOError: The file is not text.
+    """
     with storage.open_read(uri) as file, _decoding(uri):
-        _, names = next(cells(_text(file, uri), "tsv" if extension(uri) == "tsv" else "csv"), (1, []))
+        rows = delimited_rows(_text(file, uri), "tsv" if extension(uri) == "tsv" else "csv")
+        _, names = next(rows, (1, []))
     return [] if isinstance(names, str) else _stripped(names)
 
 
@@ -86,25 +100,25 @@ def _stripped(names: list[str]) -> list[str]:
     return [name.strip() for name in names]
 
 
-def _named(found: Iterator[tuple[int, list[str] | str]]) -> Iterator[Line]:
-    number, first = next(found, (1, []))
+def _by_column(rows: Iterator[tuple[int, list[str] | str]]) -> Iterator[NumberedRow]:
+    number, first = next(rows, (1, []))
     if isinstance(first, str):
         yield number, first
         return
     names = _stripped(first)
-    for number, row in found:
+    for number, row in rows:
         yield number, row if isinstance(row, str) else dict(zip(names, row, strict=True))
 
 
-def _json(text: io.TextIOWrapper) -> Iterator[Line]:
+def _json_rows(text: io.TextIOWrapper) -> Iterator[NumberedRow]:
     start = text.read(1 << 16).lstrip()
-    while not start and (read := text.read(1 << 16)):
-        start = read.lstrip()
+    while not start and (chunk := text.read(1 << 16)):
+        start = chunk.lstrip()
     text.seek(0)
     if start.startswith("["):
-        yield from items(text)
+        yield from json_list_items(text)
         return
-    for number, line in lines(text):
+    for number, line in numbered_lines(text):
         if line is None:
             yield number, f"a line {TOO_LONG}"
         elif line.strip("\ufeff \t\r\n"):

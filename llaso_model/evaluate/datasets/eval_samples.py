@@ -19,8 +19,7 @@ import numpy as np
 from llaso_data import audio, formats, uris
 from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.formats.rows.source_row import extension
-from llaso_data.formats.tables.embedded_audio import tables_of, unpacked
+from llaso_data.formats.tables.embedded_audio import tables_with_audio, unpack_audio
 from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS
 from llaso_data.io import storage
 from llaso_data.io.storage import StoreError
@@ -32,6 +31,7 @@ from llaso_data.stream.batching import Ints
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import BadSample, Fetcher
 from llaso_data.stream.index_columns import IndexColumns
+from llaso_data.uris import extension
 from llaso_model.conversations import conversation, question_of, records_of, text_of
 from llaso_model.evaluate.datasets import files as files_of
 from llaso_model.evaluate.datasets import layouts
@@ -92,8 +92,8 @@ def opened(
     files = _published_files(data)
     if files:
         return _published(files, declared, only, audio_root)
-    tables = tables_of(data)
-    return _corpus(unpacked(tables) if tables else data, declared, only, language)
+    tables = tables_with_audio(data)
+    return _corpus(unpack_audio(tables) if tables else data, declared, only, language)
 
 
 def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
@@ -307,8 +307,7 @@ def _inputs(data: str, language: str | None) -> Iterator[Input]:
     except LLaSOError as error:
         raise LLaSOError(
             f"{error}. Evaluated are shards with {layout.INDEX}, JSON of the published layout, and transcribed speech: "
-            "folders of audio with NAME.txt, manifests, Parquet with its audio inside, LibriSpeech, Common Voice, "
-            "WebDataset tars"
+            f"Parquet with its audio inside, {', '.join(one.title for one in formats.LAYOUTS.values())}"
         ) from error
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.rows.source_row import escaped
 from llaso_data.io import archive, checksums, storage
-from llaso_data.uris import shown
+from llaso_data.uris import escaped, shown
 from llaso_model.evaluate.datasets.tasks import Tasks
 
 ENDINGS = (".json", ".jsonl")

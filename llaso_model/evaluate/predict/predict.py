@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.rows.source_row import escaped
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.io.hub import checkpoint, weights_digest
 from llaso_data.records import digest
@@ -28,6 +27,7 @@ from llaso_data.stream.batching import key_of, padded
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import BadSample
 from llaso_data.stream.loader import placed
+from llaso_data.uris import escaped
 from llaso_model import generation
 from llaso_model.conversations import text_of
 from llaso_model.device import own_device

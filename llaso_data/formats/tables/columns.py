@@ -1,0 +1,206 @@
+"""What the columns of tables mean: our names for them, and a row's values as metadata, a span and an audio file."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+from llaso_data import uris
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.formats.rows.channels import selected_channels
+from llaso_data.formats.rows.source_row import RowError, SourceMetadata, is_empty
+from llaso_data.io import storage
+from llaso_data.records import TIME_DECIMALS
+
+COLUMN_NAMES: dict[str, tuple[str, ...]] = {
+    "audio": ("audio", "audio_filepath", "audio_path", "audio_file", "path", "file", "file_name", "filename", "wav"),
+    "member": ("member",),
+    "text": (
+        *("text", "sentence", "transcript", "transcription", "raw_transcription", "raw_text", "normalized_text"),
+        *("text_normalized", "normalized_transcription", "transcript_text", "txt", "wrd", "target"),
+    ),
+    "language": ("language", "lang", "locale"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk"),
+    "gender": ("gender", "sex"),
+    "age": ("age", "age_range"),
+    "accent": ("accent", "accents", "dialect"),
+    "environment": ("environment", "recording_environment"),
+    "start": ("start", "start_s", "start_time", "offset", "begin"),
+    "end": ("end", "end_s", "end_time"),
+    "duration": ("duration", "duration_s"),
+    "channel": ("channel",),
+    "channels": ("channels", "num_channels"),
+}
+"""Our name of a column → the names that tables have for it (NeMo, Hugging Face), ours first. Of several columns the
+first that has a value counts."""
+
+KNOWN_COLUMNS = frozenset(name for names in COLUMN_NAMES.values() for name in names)
+_NO_TIME = frozenset(("", "nan", "null", "none"))
+_LONGEST_S = 1e9  # thirty years; beyond, samples and bytes are no numbers that anything can hold
+
+
+def canonical_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's values under our names for its columns (:data:`COLUMN_NAMES`); None for columns that say nothing.
+
+    Args:
+        row: Column name, in any case, → value.
+    """
+    values = _by_lower_name(row)
+    return {name: _first_value(values, names) for name, names in COLUMN_NAMES.items()}
+
+
+def used_columns(row: Mapping[str, Any]) -> set[str]:
+    """The columns, in lower case, that :func:`canonical_values` takes a row's values from."""
+    filled = {name for name, value in _by_lower_name(row).items() if not is_empty(value)}
+    first_filled = (next((name for name in names if name in filled), None) for names in COLUMN_NAMES.values())
+    return {name for name in first_filled if name is not None}
+
+
+def _by_lower_name(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name).strip().lower(): value for name, value in row.items()}
+
+
+def _first_value(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((row[name] for name in names if not is_empty(row.get(name))), None)
+
+
+def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:
+    """The text and attributes among a row's values.
+
+    Args:
+        values: The values under our names, as :func:`canonical_values` gives them.
+
+    Raises:
+        RowError: A value is no text and no number, or no channel.
+    """
+    names = ("text", "language", "speaker", "gender", "age", "accent", "environment")
+    channels, channel_count = selected_channels(values)
+    return SourceMetadata(
+        **{name: cell_text(values.get(name)) for name in names},
+        channels=channels,
+        channel_count=channel_count,
+    )
+
+
+def cell_text(value: Any) -> str | None:
+    """A cell as text with white space made single spaces; None where the cell says nothing.
+
+    Raises:
+        RowError: The cell is a list or an object, or longer than a transcript may be.
+    """
+    if is_empty(value):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, (str, int, float)):
+        raise RowError(f"text or a number expected, got {type(value).__name__}")
+    if isinstance(value, str) and len(value) > MAX_TEXT_BYTES:
+        raise RowError(f"a value {TOO_LONG}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # tables with gaps turn whole numbers into floats
+    return " ".join(str(value).split()) or None
+
+
+def audio_name(value: Any) -> str:
+    """The path or URI in an ``audio`` cell: a text, or Hugging Face's ``{"path", "bytes"}``.
+
+    Raises:
+        RowError: The cell names no file, or holds the audio itself.
+    """
+    if isinstance(value, Mapping):
+        if value.get("bytes"):
+            raise RowError("the audio is inside the table; export it to files or a WebDataset tar")
+        value = value.get("path")
+    if not isinstance(value, str) or not value.strip():
+        raise RowError("`audio` is missing")
+    if "\x00" in value:
+        raise RowError("`audio` is not a path")
+    return value.strip()
+
+
+def audio_location(name: str, root: str) -> tuple[str, str]:
+    """Where the audio is that a row names.
+
+    Args:
+        name: A path relative to ``root``, an absolute path, or a URI (``docs/storage.md`` says which).
+        root: URI of the folder that holds the table.
+
+    Returns:
+        The path for the id, relative to ``root`` where it lies below it, and the URI.
+
+    Raises:
+        RowError: Data may not name such an address, or it leads out of the store's bucket.
+    """
+    scheme = uris.scheme(name)
+    if (why := uris.refused(name, storage.scheme(root))) is not None:
+        raise RowError(f"{uris.shown(name)}: {why}")
+    if scheme not in ("", "file"):
+        return (name[len(root) + 1 :] if name.startswith(f"{root}/") else name), name
+    if scheme and not storage.is_local(root):
+        raise RowError(f"{name}: a manifest on a store names no files of this machine")
+    name = name.removeprefix("file://")
+    if name.startswith("/") and storage.is_local(root):
+        uri = posixpath.normpath(name)
+        return (uri[len(root) + 1 :] if uri.startswith(f"{root}/") else uri), uri
+    path = posixpath.normpath(name)
+    if storage.is_local(root):
+        return path, posixpath.normpath(f"{root}/{path}")
+    store, _, rest = root.partition("://")
+    whole = posixpath.normpath(f"{rest}/{path}")
+    if whole.partition("/")[0] != rest.partition("/")[0]:
+        raise RowError(f"{name}: leads out of {store}://{rest.partition('/')[0]}; write the whole address")
+    return path, f"{store}://{whole}"
+
+
+def audio_stat(uri: str) -> tuple[int, str]:
+    """Size in bytes and version of an audio file; (0, "") where it is not there, for decoding will say so.
+
+    Raises:
+        RowError: The URI is no address of anything, or needs a package that is not installed.
+        StoreError: The store failed, which ends the run.
+    """
+    try:
+        stat = storage.stat(uri)
+    except (OSError, ValueError):
+        return 0, ""
+    except storage.AddressError as error:
+        raise RowError(str(error)) from error
+    return stat["size"], stat["version"]
+
+
+def time_span(values: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Start and end of the utterance in its audio, seconds; None for the audio's own.
+
+    Args:
+        values: The values under our names, with ``start``, ``end`` and ``duration``. A duration counts only beside a
+            start; alone it describes the file.
+
+    Raises:
+        RowError: A value is no time, or the end is not after the start.
+    """
+    start_s, end_s, duration_s = (_seconds(values[name], name) for name in ("start", "end", "duration"))
+    if end_s is None and start_s is not None and duration_s is not None:
+        end_s = round(start_s + duration_s, TIME_DECIMALS)
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise RowError(f"it ends at {end_s:g} s, before or where it starts ({start_s or 0.0:g} s)")
+    return start_s, end_s
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    if value is None or str(value).strip().lower() in _NO_TIME:
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise RowError(f"{name} is not a number of seconds: {_quoted(value)}") from None
+    if not 0 <= seconds < _LONGEST_S:
+        raise RowError(f"{name} is not a time: {_quoted(value)}")
+    return round(seconds, TIME_DECIMALS)
+
+
+def _quoted(value: Any) -> str:
+    """A cell for a message, cut where it is long; masked first, for half a password is not recognised."""
+    return reprlib.repr(uris.masked(value) if isinstance(value, str) else value)
