@@ -86,7 +86,7 @@ class LayoutTable(Mapping[str, Layout]):
         Raises:
             LLaSOError: Another layout has the name, or the order of recognition has a circle.
         """
-        self._layouts = _in_order([*self.values(), layout])
+        self._layouts = in_order([*self.values(), layout])
         return layout
 
     def choices(self) -> list[str]:
@@ -125,7 +125,7 @@ class LayoutTable(Mapping[str, Layout]):
 
     def _loaded(self) -> dict[str, Layout]:
         if self._layouts is None:
-            self._layouts = _in_order([*_own_layouts(), *_installed_layouts()])
+            self._layouts = in_order([*_own_layouts(), *_installed_layouts()])
         return self._layouts
 
 
@@ -153,8 +153,12 @@ def _installed_layouts() -> Iterator[Layout]:
         yield layout
 
 
-def _in_order(layouts: Iterable[Layout]) -> dict[str, Layout]:
-    """By name, each before those that its ``before`` names; else in the order of the alphabet."""
+def in_order(layouts: Iterable[Layout]) -> dict[str, Layout]:
+    """Layouts by name, each before those that its ``before`` names, and else in the order of the alphabet.
+
+    Raises:
+        LLaSOError: Two have one name, a ``before`` names none of them, or two are each before the other.
+    """
     by_name: dict[str, Layout] = {}
     for layout in layouts:
         if by_name.setdefault(layout.name, layout) is not layout or layout.name == AUTO:
