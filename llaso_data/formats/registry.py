@@ -14,7 +14,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Input
+from llaso_data.records import Sample
 
 AUTO = "auto"
 """The `type` of a source whose layout is to be recognised."""
@@ -38,7 +38,7 @@ class Layout:
         read: The rows of a source, in the order of :meth:`SourceRow.sort_key`. It is lazy. What is broken is a failed
             row with file and line (:func:`~llaso_data.formats.rows.source_row.failed_row`); what the reader does not
             use is a note of the tree. It raises LLaSOError where the source is not of this layout, or holds nothing.
-        write: Writes inputs to a folder or URI in this layout; None: the layout is only read.
+        write: Writes samples to a folder or URI in this layout; None: the layout is only read.
         endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
         before: Layouts that are compared with a source later than this one, because they recognise some of the same
             sources. Every layout is compared before `folder`.
@@ -51,7 +51,7 @@ class Layout:
     container: str
     recognises: Callable[[FileTree], str | None]
     read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]]
-    write: Callable[[Iterable[Input], str], None] | None = None
+    write: Callable[[Iterable[Sample], str], None] | None = None
     endings: frozenset[str] = frozenset()
     before: tuple[str, ...] = (_FALLBACK,)
 
