@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from llaso_data.pipeline.load import load
 
 from llaso_data import audio, formats
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS, LayoutTable, folder
 from llaso_data.formats.registry import in_order
+from llaso_data.pipeline.load_recipe import load
 from llaso_data.pipeline.reference import recipe_reference, with_layouts
 from llaso_data.recipe import SourceSpec
 
