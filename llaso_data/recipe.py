@@ -1,8 +1,9 @@
 """The recipe: what to read, how to observe it, how to judge it, what to write.
 
-A recipe is a YAML file checked by pydantic. ``docs/recipe.md`` is generated from these classes.
-Only ``observe`` and what a source says of its records enter a block's digest; ``judge`` enters the
-verdict table's; ``run`` (machines) enters neither.
+A recipe is a YAML file, which pydantic checks against these classes. ``docs/recipe.md`` is made from them.
+A block's digest depends on ``observe`` and on what a source says of its records, that of the table of verdicts on
+``judge``; neither depends on ``run``. A field that names an entry of a table (``SourceSpec.type``) is a plain ``str``:
+``pipeline/load_recipe.py``, which knows the tables, checks it.
 """
 
 from __future__ import annotations
@@ -13,224 +14,264 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Part(BaseModel):
-    """A section of settings: unknown keys are errors, values do not change after loading."""
+    """A section of settings. Unknown keys are errors, and values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SourceSpec(Part):
-    """One corpus. `type: auto` looks at the layout."""
+    """One corpus. `type: auto` recognises its layout (`docs/sources.md` says how).
 
-    path: str = Field(description="folder, file or URI (s3://, gs://, hf://, https://)")
-    type: str = Field("auto", description="layout of the corpus")
-    corpus: str | None = Field(None, description="name stored in every record; default: the path's last part")
-    language: str | None = Field(
-        None, description="where the whole source speaks one: its code (en, hsb, nan-TW) or its English name"
-    )
-    pattern: str = Field("**/*", description="which files below the folder, as a glob")
-    limit: int | None = Field(None, ge=1, description="take only the first N inputs (in path order)")
-    speaker: str | None = Field(None, description="speaker id, where the whole source has one voice")
-    gender: str | None = Field(None, description="of the whole source, in any common spelling")
-    age: str | None = Field(None, description="of the whole source: years, a decade or a range")
-    accent: str | None = Field(None, description="of the whole source")
-    environment: str | None = Field(None, description="where the whole source was recorded")
+    `language`, `speaker`, `gender`, `age`, `accent` and `environment` fill what the corpus does not say of an input.
+    """
+
+    path: str = Field(description="The folder, file or URI (s3://, gs://, hf://, https://) to read.")
+    type: str = Field("auto", description="The layout of the corpus.")
+    corpus: str | None = Field(None, description="The name stored in every record. Default: the path's last part.")
+    language: str | None = Field(None, description="The language, as its code (en, hsb, nan-TW) or its English name.")
+    pattern: str = Field("**/*", description="Which files below the folder are read, as a glob.")
+    limit: int | None = Field(None, ge=1, description="Only the first N inputs are read, in the order of their paths.")
+    speaker: str | None = Field(None, description="The id of the speaker.")
+    gender: str | None = Field(None, description="The gender of the speaker, in any common spelling.")
+    age: str | None = Field(None, description="The age of the speaker: years, a decade or a range.")
+    accent: str | None = Field(None, description="The accent of the speaker.")
+    environment: str | None = Field(None, description="Where the source was recorded: studio, outdoor, telephone …")
 
 
 class Blocks(Part):
-    """How inputs are cut into blocks, the unit of work and of commit."""
+    """How inputs are grouped into blocks. A block is observed, and stored, as a whole."""
 
-    clips: int = Field(256, ge=1, description="expected number of inputs in a block")
-    max_clips: int = Field(1024, ge=1, description="never more inputs than this")
-    megabytes: float = Field(64.0, gt=0, description="expected size of a block's audio files")
+    clips: int = Field(256, ge=1, description="The expected number of inputs in a block.")
+    max_clips: int = Field(1024, ge=1, description="The most inputs in a block.")
+    megabytes: float = Field(64.0, gt=0, description="The expected size of a block's audio files.")
 
 
 class Decode(Part):
-    """Audio to 16 kHz mono, in a process of its own.
+    """Decoding of audio to 16 kHz mono, in a process of its own.
 
-    A file that passes `stall_s` or `memory_mb` fails as `stuck` or `too_much_memory`. Changing these two observes
-    nothing again; to try such a file once more, touch it.
+    A file that exceeds `stall_s` or `memory_mb` fails as `stuck` or `too_much_memory`. A change of these two observes
+    nothing again. To try such a file once more, touch it.
     """
 
-    max_duration_s: float = Field(6 * 3600.0, gt=0, description="longer recordings are rejected by name")
-    stall_s: float = Field(120.0, gt=0, description="a decoder that makes no progress for so long is killed")
-    memory_mb: int = Field(2048, ge=1, description="MiB that the decoder may use; the decoded audio does not count")
+    max_duration_s: float = Field(6 * 3600.0, gt=0, description="Longer recordings fail as `too_long`.")
+    stall_s: float = Field(120.0, gt=0, description="A decoder that makes no progress for this time is killed.")
+    memory_mb: int = Field(2048, ge=1, description="Memory in MiB that the decoder may use, without the decoded audio.")
 
 
 class Segment(Part):
-    """Voice activity detection (Silero) for what is longer than a Whisper window."""
+    """Voice activity detection (Silero) for recordings that are longer than a window of Whisper."""
 
-    longer_than_s: float = Field(30.0, gt=0, le=30, description="what is not longer stays whole")
-    max_s: float = Field(28.0, gt=1, le=30, description="longest segment")
-    min_silence_s: float = Field(0.3, gt=0, description="pauses shorter than this do not cut")
-    pad_s: float = Field(0.2, ge=0, description="kept around speech")
-    threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a frame is speech")
+    longer_than_s: float = Field(30.0, gt=0, le=30, description="Shorter clips stay whole.")
+    max_s: float = Field(28.0, gt=1, le=30, description="The longest segment.")
+    min_silence_s: float = Field(0.3, gt=0, description="Shorter pauses are not cut at.")
+    pad_s: float = Field(0.2, ge=0, description="Time kept before and after speech.")
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="The probability of speech from which a frame counts as speech."
+    )
 
 
 class Asr(Part):
     """Whisper. `model` is a Hugging Face id or a local folder in Hugging Face format."""
 
-    model: str = Field("openai/whisper-large-v3", description="any checkpoint of the Whisper family")
-    revision: str | None = Field(None, description="commit, tag or branch on the hub; null: its main branch")
-    engine: Literal["ctranslate2", "torch"] = Field("ctranslate2", description="what encodes and decodes freely")
+    model: str = Field("openai/whisper-large-v3", description="Any checkpoint of the Whisper family.")
+    revision: str | None = Field(None, description="A commit, tag or branch on the hub. Null: the main branch.")
+    engine: Literal["ctranslate2", "torch"] = Field(
+        "ctranslate2", description="The program that encodes audio and transcribes it."
+    )
     compute_type: Literal["auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
-        "auto", description="auto: int8 on a CPU, float16 on a GPU"
+        "auto", description="The precision. auto: int8 on a CPU, float16 on a GPU."
     )
-    pack: bool = Field(True, description="pack short clips into one 30 s window")
-    gap_s: float = Field(0.6, ge=0, description="silence between packed clips")
+    pack: bool = Field(True, description="Several short clips share one window of 30 s.")
+    gap_s: float = Field(0.6, ge=0, description="The silence between the clips of a window.")
     disputed_alone: bool = Field(
-        True, description="hear a packed clip once more, alone, where what was heard speaks against its given text"
+        True, description="A packed clip whose transcription contradicts its given text is transcribed again, alone."
     )
-    beam_size: int = Field(1, ge=1, description="of free decoding; 1 is greedy")
+    beam_size: int = Field(1, ge=1, description="The number of beams of transcription. 1 is greedy.")
     batch_size: int | None = Field(
-        None, ge=1, description="windows decoded at once; null: 8 on a GPU, 4 on a CPU, which are many batches at once"
+        None,
+        ge=1,
+        description="The windows in a batch. Null: 8 on a GPU, 4 on a CPU (where several batches run at once).",
     )
-    languages: tuple[str, ...] = Field((), description="candidates where a clip's language is unknown; empty: all")
+    languages: tuple[str, ...] = Field(
+        (), description="The languages that a clip of unknown language may have. Empty: all."
+    )
     whisper_language: str | dict[str, str] | None = Field(
         None,
-        description="whose token stands for a language that Whisper has none of, such as {hsb: cs, kab: none}, or one "
-        "for all of them; none: its transcripts are aligned and not judged by Whisper; null: none for each",
+        description="The language whose token stands for one that Whisper does not know: {hsb: cs, kab: none}, or one "
+        "for all of them. none: given transcripts are aligned, and Whisper does not judge them. Null: none for each.",
     )
     chinese_script: Literal["simplified", "traditional"] | None = Field(
-        None, description="what the texts that Whisper writes in Chinese are in; null: as it writes; given texts stay"
+        None, description="The script of Whisper's Chinese transcriptions. Null: as Whisper writes. Given texts stay."
     )
 
 
 class Align(Part):
-    """Word times: character-level cross-attention and monotone DTW."""
+    """Word times, by character-level cross-attention and monotone DTW."""
 
-    dtw: Literal["builtin", "dtw-python"] = Field("builtin", description="dtw-python needs the extra `[dtw]` (GPL-3)")
-    heads: int = Field(6, ge=1, description="heads of largest norm by which a packed window's words are dealt to clips")
-    median: int = Field(3, ge=1, description="width of the median filter, frames")
-    energy: float = Field(0.6, ge=0, description="weight of the frames' energy in the path's score")
+    dtw: Literal["builtin", "dtw-python"] = Field(
+        "builtin", description="The aligner. dtw-python needs the extra `[dtw]` (GPL-3)."
+    )
+    heads: int = Field(
+        6,
+        ge=1,
+        description="The attention heads, largest norm first, that assign a packed window's words to its clips.",
+    )
+    median: int = Field(3, ge=1, description="The width of the median filter, in frames.")
+    energy: float = Field(0.6, ge=0, description="The weight of the frames' energy in the path's score.")
 
 
 class LanguageModel(Part):
-    """Tier 2's causal language model; off while `model` is null."""
+    """The causal language model of tier 2. It is off while `model` is null."""
 
-    model: str | None = Field(None, description="Hugging Face id or local folder of any causal language model")
-    revision: str | None = Field(None, description="commit, tag or branch on the hub; null: its main branch")
-    batch_size: int = Field(16, ge=1, description="texts scored at once")
+    model: str | None = Field(None, description="The Hugging Face id or local folder of any causal language model.")
+    revision: str | None = Field(None, description="A commit, tag or branch on the hub. Null: the main branch.")
+    batch_size: int = Field(16, ge=1, description="The texts in a batch.")
 
 
 class UserStage(Part):
-    """A stage of the user's own: `stage: package.module:Stage`, called on every block."""
+    """A stage of your own, which is called on every block."""
 
-    stage: str = Field(pattern=r"^[\w.]+:\w+$", description="where it is, as package.module:Stage")
-    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments that it is made with")
+    stage: str = Field(pattern=r"^[\w.]+:\w+$", description="The class of the stage, as package.module:Stage.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The keyword arguments of the class.")
 
 
 class Observe(Part):
-    """Expensive and pure per block; any change here observes again."""
+    """What is observed of each clip: transcription, alignment, scores. After a change clips are observed again."""
 
     decode: Decode = Decode()
     segment: Segment = Segment()
     asr: Asr = Asr()
     align: Align = Align()
     language_model: LanguageModel = LanguageModel()
-    stages: tuple[UserStage, ...] = Field((), description="run last, in this order")
+    stages: tuple[UserStage, ...] = Field((), description="Stages of your own. They run last, in this order.")
 
 
 class Confidence(Part):
-    """Tier 1. A threshold that is null is off."""
+    """Tier 1: rules on Whisper's confidence and on the audio. A threshold that is null is off."""
 
-    avg_logprob_min: float | None = Field(-1.0, description="mean token log-probability of the hypothesis")
+    avg_logprob_min: float | None = Field(-1.0, description="The mean token log-probability of the hypothesis.")
     given_avg_logprob_min: float | None = Field(
-        -1.5, description="the same where the text is given, and need not be what was heard; null: as for the others"
+        -1.5, description="The same for clips with a given text. Null: as for the others."
     )
     no_speech_prob_max: float | None = Field(
-        0.6, description="Whisper's probability that nobody speaks; of clips decoded alone"
+        0.6, description="Whisper's probability that nobody speaks, of clips that were transcribed alone."
     )
-    compression_ratio_max: float | None = Field(2.4, description="of the hypothesis; loops compress well")
-    language_prob_min: float | None = Field(0.5, description="probability of the identified language")
-    duration_min_s: float | None = Field(0.3, description="length of the utterance")
-    duration_max_s: float | None = Field(30.0, description="length of the utterance")
-    chars_per_s_min: float | None = Field(1.0, description="letters and digits of the text per second")
-    chars_per_s_max: float | None = Field(30.0, description="the same; not for Chinese, Japanese and Korean")
-    cjk_chars_per_s_max: float | None = Field(15.0, description="Chinese, Japanese and Korean apart")
-    rms_dbfs_min: float | None = Field(-60.0, description="level")
-    clipped_ratio_max: float | None = Field(0.05, description="share of samples at full scale")
+    compression_ratio_max: float | None = Field(
+        2.4, description="The compression ratio of the hypothesis. Repetitions compress well."
+    )
+    language_prob_min: float | None = Field(0.5, description="The probability of the identified language.")
+    duration_min_s: float | None = Field(0.3, description="The shortest utterance.")
+    duration_max_s: float | None = Field(30.0, description="The longest utterance.")
+    chars_per_s_min: float | None = Field(1.0, description="The letters and digits of the text per second.")
+    chars_per_s_max: float | None = Field(
+        30.0, description="The same. It does not count for Chinese, Japanese and Korean."
+    )
+    cjk_chars_per_s_max: float | None = Field(15.0, description="The same for Chinese, Japanese and Korean.")
+    rms_dbfs_min: float | None = Field(-60.0, description="The level of the clip.")
+    clipped_ratio_max: float | None = Field(0.05, description="The share of samples at full scale.")
     border_db_max: float | None = Field(
         -35.0,
-        description="level of the speech at the first or last 20 ms, dB, less what noise takes; louder is a cut word",
+        description="The level of the speech in the first or last 20 ms, in dB, without the noise. Louder speech there "
+        "is a word that was cut.",
     )
     border_margin_db: float | None = Field(
         None,
-        description="but only what is so many dB louder than three quarters of its corpus and language; null: "
-        "whatever is usual there",
+        description="A word counts as cut only where it is also this many dB louder than three quarters of the clips "
+        "of its corpus and language. Null: `border_db_max` decides alone.",
     )
 
 
 class Consistency(Part):
-    """Tier 2. Packed windows have thresholds of their own, where given."""
+    """Tier 2: rules on text and audio together. Clips in packed windows may have thresholds of their own."""
 
-    min_word_logprob_min: float | None = Field(-7.0, description="the least likely word of the text, teacher-forced")
-    eot_logprob_min: float | None = Field(-5.0, description="that the text ends where it ends")
-    packed_min_word_logprob_min: float | None = Field(-10.0, description="for packed clips; null: as for the others")
-    packed_eot_logprob_min: float | None = Field(-5.0, description="for packed clips; null: as for the others")
+    min_word_logprob_min: float | None = Field(
+        -7.0, description="The log-probability of the text's least likely word, by teacher forcing."
+    )
+    eot_logprob_min: float | None = Field(-5.0, description="The log-probability that the text ends where it does.")
+    packed_min_word_logprob_min: float | None = Field(
+        -10.0, description="The same for packed clips. Null: as for the others."
+    )
+    packed_eot_logprob_min: float | None = Field(
+        -5.0, description="The same for packed clips. Null: as for the others."
+    )
     llr_min: float | None = Field(
-        -3.75, description="log-likelihood ratio of the text to the hypothesis where they differ most"
+        -3.75, description="The log-likelihood ratio of the text to the hypothesis, where they differ most."
     )
-    packed_llr_min: float | None = Field(-1.75, description="for packed clips; null: as for the others")
-    cer_max: float | None = Field(None, description="given text against the hypothesis")
-    surplus_max: float | None = Field(0.2, description="share of the given text that is more than was heard")
-    repetition_max: float | None = Field(0.6, description="share of the text that its most repeated n-gram covers")
-    lm_delta_min: float | None = Field(None, description="text minus hypothesis, mean token log-probability")
+    packed_llr_min: float | None = Field(-1.75, description="The same for packed clips. Null: as for the others.")
+    cer_max: float | None = Field(
+        None, description="The character error rate of the given text against the hypothesis."
+    )
+    surplus_max: float | None = Field(0.2, description="The share of the given text that the hypothesis does not have.")
+    repetition_max: float | None = Field(0.6, description="The share of the text that its most repeated n-gram covers.")
+    lm_delta_min: float | None = Field(
+        None, description="The mean token log-probability of the text minus that of the hypothesis."
+    )
     markup: bool = Field(
-        True, description="nothing in `[…]`, `<…>`, `{…}` or `*…*` may stay in the text that no known scheme explains"
+        True, description="Texts with `[…]`, `<…>`, `{…}` or `*…*` that no known scheme explains are rejected."
     )
-    script_match: bool = Field(True, description="the text's script must be one of the language's")
+    script_match: bool = Field(True, description="Texts in a script that the language is not written in are rejected.")
     phrases: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="by language: texts that Whisper invents; adds to the built-in list"
+        default_factory=dict, description="Texts that Whisper invents, by language. They add to the built-in list."
     )
 
 
 class Duplicates(Part):
-    """The same audio more than once: the record of the smallest (corpus, id) stays."""
+    """The same audio more than once. The record with the smallest (corpus, id) is accepted."""
 
-    exact: bool = Field(True, description="one accepted record per audio_id, the others are counted as duplicates")
+    exact: bool = Field(
+        True, description="Of the records with one audio_id one is accepted. The others are counted as duplicates."
+    )
 
 
 class Audit(Part):
-    """Tier 3: a seeded, score-blind draw for a person to hear."""
+    """Tier 3: a random draw, blind to scores, for a person to listen to."""
 
-    items: int = Field(208, ge=0, description="how many are drawn, proportional over language and corpus")
-    seed: int = Field(0, description="another seed draws another sample")
+    items: int = Field(
+        208, ge=0, description="The number of clips that are drawn, in proportion to languages and corpora."
+    )
+    seed: int = Field(0, description="Another seed draws other clips.")
 
 
 class Judge(Part):
-    """Cheap and global; any change here judges again and transcribes nothing."""
+    """What is accepted. After a change here everything is judged again, in seconds, and nothing is transcribed."""
 
     confidence: Confidence = Confidence()
     consistency: Consistency = Consistency()
     duplicates: Duplicates = Duplicates()
     audit: Audit = Audit()
-    max_failures: float = Field(0.1, ge=0, le=1, description="share of failed inputs above which the exit code is 1")
+    max_failures: float = Field(
+        0.1, ge=0, le=1, description="The share of failed inputs above which the exit code is 1."
+    )
 
 
 class Shard(Part):
     """Training shards: WebDataset tars with an index."""
 
-    audio: Literal["flac", "opus", "wav"] = Field("flac", description="flac and wav are lossless, 16 kHz 16-bit")
-    samples_per_shard: int = Field(1000, ge=1, description="the last shard may have fewer")
-    seed: int = Field(0, description="of the order of the samples and of the drawn instructions")
+    audio: Literal["flac", "opus", "wav"] = Field(
+        "flac", description="The format of the audio. flac and wav are lossless, 16 kHz, 16 bits."
+    )
+    samples_per_shard: int = Field(1000, ge=1, description="The samples of a shard. The last shard may have fewer.")
+    seed: int = Field(0, description="Decides the order of the samples and their instructions.")
 
 
 class Run(Part):
-    """Machines; changes no result but for floating-point differences between devices."""
+    """Where a run works. It changes no result, but for floating-point differences between devices."""
 
-    engine: Literal["ray", "local"] = Field("ray", description="local: in this process, one block after the other")
-    address: str | None = Field(None, description="a Ray cluster to join; null starts a local one")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
-    num_workers: int | None = Field(None, ge=1, description="listening actors; null: one per GPU, or per CPU core")
-    num_gpus: float | None = Field(None, ge=0, description="GPUs per listening actor; null: 1 with cuda, else 0")
-    threads: int = Field(1, ge=1, description="batches that a listening actor works on at once, each on a CPU core")
+    engine: Literal["ray", "local"] = Field(
+        "ray", description="ray: many processes and machines. local: this process, one block after the other."
+    )
+    address: str | None = Field(None, description="The Ray cluster to join. Null: a local one is started.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU.")
+    num_workers: int | None = Field(None, ge=1, description="The worker processes. Null: one per GPU, or per CPU core.")
+    num_gpus: float | None = Field(None, ge=0, description="The GPUs of each worker. Null: 1 with cuda, else 0.")
+    threads: int = Field(1, ge=1, description="The batches that a worker processes at once, each on a CPU core.")
 
 
 class Recipe(Part):
     """Everything that a run needs."""
 
-    sources: tuple[SourceSpec, ...] = Field((), description="what to read; sources on the command line replace it")
-    out: str | None = Field(None, description="folder or URI to write to; `--out` replaces it")
+    sources: tuple[SourceSpec, ...] = Field((), description="What to read. Sources on the command line replace it.")
+    out: str | None = Field(None, description="The folder or URI to write to. `--out` replaces it.")
     blocks: Blocks = Blocks()
     observe: Observe = Observe()
     judge: Judge = Judge()
