@@ -1,7 +1,7 @@
 """Languages: which one a code, a name or a locale means, as BCP 47 names it.
 
-The table has the spellings that are common and what ISO 639 does not say of them; ``python-iso639`` has the other seven
-thousand.
+The table here has the common languages in their common spellings, and what ISO 639 does not say of them.
+``python-iso639`` has the other seven thousand languages.
 """
 
 from __future__ import annotations
@@ -251,49 +251,60 @@ LANGUAGES, ALIASES = _read()
 
 
 def is_unsaid(value: str) -> bool:
-    """Whether a cell says that nothing is said of the language: empty, ``unknown``, ``und`` …"""
+    """Whether a value names no language on purpose: it is empty, ``unknown``, ``und`` …"""
     return not value.strip() or "-".join(re.split(r"[\s_/-]+", value.strip().casefold())) in _UNSAID
 
 
 @lru_cache(maxsize=4096)
 def language(value: str) -> str | None:
-    """The language that a code, an English name or a locale means, as BCP 47 names it; None where it is none.
+    """The language that a code, an English name or a locale means, as BCP 47 names it.
 
-    Two letters where ISO 639-1 has them, and ``haw`` and ``yue`` as Whisper has: ``eng``, ``English`` and ``en_US`` are
-    ``en``, ``zh-Hant`` is ``zh``. Else the three letters of ISO 639-3, with the script and the region that were given:
-    ``hsb``, ``nan-TW``. Codes of countries that people write for a language (``jp``) are understood where they are no
-    language's own. Several languages at once ("en,fr") are none.
+    Args:
+        value: What a corpus or a user wrote: ``eng``, ``English``, ``en_US``. A country's code that people write for a
+            language (``jp``) is understood where it is no language's own.
+
+    Returns:
+        The two letters of ISO 639-1 where it has the language, and ``haw`` and ``yue`` as Whisper has: ``en`` for the
+        examples above, ``zh`` for ``zh-Hant``. Else the three letters of ISO 639-3, with the script and the region
+        that were given: ``hsb``, ``nan-TW``. None where the value is no language, or several ("en,fr").
     """
     text = " ".join(unicodedata.normalize("NFKC", value).split()).casefold()
-    for spelled in (text, _ENCODING.sub("", text.partition("@")[0]), _IN_BRACKETS.sub("", text)):
-        found = ALIASES.get("-".join(re.split(r"[\s_-]+", spelled))) or _of_tag(spelled) or _of_name(spelled)
-        if found is not None:
-            return found
+    for spelling in (text, _ENCODING.sub("", text.partition("@")[0]), _IN_BRACKETS.sub("", text)):
+        code = ALIASES.get("-".join(re.split(r"[\s_-]+", spelling))) or _of_tag(spelling) or _of_name(spelling)
+        if code is not None:
+            return code
     return None
 
 
 def language_name(code: str) -> str:
-    """The English name of a language as :func:`language` names it; the code itself where there is none."""
+    """The English name of a language.
+
+    Args:
+        code: The language as :func:`language` gives it.
+
+    Returns:
+        The name, with script and region in brackets where the code has them; the code itself where there is no name.
+    """
     primary, _, rest = code.partition("-")
     name = LANGUAGES.get(primary) or _registered_name(primary)
     return code if name is None else f"{name} ({rest})" if rest else name
 
 
 def _of_tag(text: str) -> str | None:
-    found = _TAG.fullmatch(text.replace("_", "-"))
-    if found is None:
+    tag = _TAG.fullmatch(text.replace("_", "-"))
+    if tag is None:
         return None
-    primary = _of_code(found["extended"] or found["language"])
-    region = (found["region"] or "").upper()
+    primary = _of_code(tag["extended"] or tag["language"])
+    region = (tag["region"] or "").upper()
     if primary is None or (region.isalpha() and region not in _REGIONS):
         return None
     if primary in LANGUAGES and primary not in _SHORT:
         return primary
-    return "-".join(filter(None, (primary, (found["script"] or "").title(), region))) + found["rest"]
+    return "-".join(filter(None, (primary, (tag["script"] or "").title(), region))) + tag["rest"]
 
 
 def _of_code(code: str) -> str | None:
-    """The language of two or three letters, by the table, else by ISO 639-3."""
+    """Our code for two or three letters, by the table, else by ISO 639-3."""
     if code in ALIASES:
         return ALIASES[code]
     if code in _NO_LANGUAGES or len(code) != 3:
@@ -303,7 +314,7 @@ def _of_code(code: str) -> str | None:
     import iso639
 
     try:
-        return _named(iso639.Language.from_part3(code))
+        return _code_of(iso639.Language.from_part3(code))
     except iso639.LanguageNotFoundError:
         return None
 
@@ -313,16 +324,16 @@ def _of_name(text: str) -> str | None:
 
     if len(text) <= 3:  # few languages have such names, and most such words are mistakes
         return None
-    for spelled in (text, re.sub(r"[-_]", " ", text)):
+    for spelling in (text, re.sub(r"[-_]", " ", text)):
         try:
-            return _named(iso639.Language.match(spelled, strict_case=False))
+            return _code_of(iso639.Language.match(spelling, strict_case=False))
         except iso639.LanguageNotFoundError:
             pass
     return None
 
 
-def _named(language: object) -> str | None:
-    """What we call a language of ISO 639-3; a code that was given up counts as the one that replaced it."""
+def _code_of(language: object) -> str | None:
+    """Our code of a language of ISO 639-3; a code that was given up counts as the one that replaced it."""
     code = str(getattr(language, "retire_change_to", None) or getattr(language, "part3", ""))
     return None if code in _NO_LANGUAGES else ALIASES.get(code, code)
 

@@ -1,9 +1,9 @@
-"""What an address may be, by who says it, and what of it is never written down.
+"""Which addresses are taken, by who names them, and what of an address is never written down.
 
-A user names any store that fsspec knows. Data (a manifest's row, an index of shards, a question's sound) may come from
-anybody: it names files on disks and on the stores of :data:`ALLOWED`, plainly. Addresses are never chained (``a::b``)
-and never of a kind that reads other addresses out of what it is given, whoever says them: such a kind may run what it
-finds there. Nothing here asks a disk or a store.
+A user may name any store that fsspec knows. Data (a manifest's row, an index of shards, a question's audio) may come
+from anybody. It may name files on disks and on the stores of :data:`ALLOWED`, by plain addresses. Nobody may chain
+addresses (``a::b``), nor use a protocol that reads further addresses from what it opens: such a protocol may run what
+it finds there. No function here asks a disk or a store.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _PLACES = frozenset(("http", "https", "s3", "s3a", "gs", "gcs", "hf"))  # begin 
 
 
 def scheme(uri: str) -> str:
-    """``s3`` of ``s3://bucket/x``; empty for a path, whatever it contains after its first name."""
-    found = _SCHEME.match(uri)
-    return found[1] if found else ""
+    """The protocol of an address: ``s3`` of ``s3://bucket/x``; empty for a path."""
+    match = _SCHEME.match(uri)
+    return match[1] if match else ""
 
 
 def extension(path: str) -> str:
@@ -72,14 +72,19 @@ def escaped(name: str) -> str:
 
 
 def chained(uri: str) -> bool:
-    """Whether an address begins with a chain, as ``simplecache::s3://`` does, which is no protocol."""
+    """Whether an address begins with a chain of protocols, as ``simplecache::s3://`` does."""
     return not scheme(uri) and _CHAIN.match(uri) is not None
 
 
 def refused(uri: str, home: str = "") -> str | None:
-    """Why an address that stands in data is not taken, or None; a plain path always is.
+    """Why an address that data names is not taken.
 
-    ``home`` is the protocol of what the data was read from.
+    Args:
+        uri: The address. A plain path is always taken.
+        home: The protocol of the file that names the address. The user named that file, so its protocol is allowed.
+
+    Returns:
+        The reason, as the end of a sentence that begins with the address; None where the address is taken.
     """
     kind = scheme(uri)
     if not kind:
@@ -97,7 +102,7 @@ def refused(uri: str, home: str = "") -> str | None:
 
 
 def closed(uri: str) -> str | None:
-    """Why an address is opened for nobody, or None."""
+    """Why an address is not opened, whoever names it; None where it is."""
     kind = scheme(uri)
     if kind in CLOSED:
         return f"begins with {kind}://, which is no place where files lie; name the file, or unpack the archive"
@@ -111,7 +116,7 @@ def closed(uri: str) -> str | None:
 
 
 def placeless(uri: str) -> str | None:
-    """Why what a user names is no place at all, or None: without its slashes `s3://` would be the name of a folder."""
+    """Why an address that a user names is no place (``s3://`` alone would become a folder of that name); else None."""
     kind = scheme(uri)
     rest = uri[len(kind) + 3 :]
     if not rest.strip("/") or (kind in _PLACES and rest.startswith("/")):
@@ -120,7 +125,10 @@ def placeless(uri: str) -> str | None:
 
 
 def credentials(uri: str) -> str | None:
-    """What in an address gives access to it, in words that do not repeat it; None where nothing does."""
+    """Why an address with a password or permission in it is refused; None where it has none.
+
+    The reason names the kind of secret, and does not repeat it.
+    """
     if shown(uri) == uri:
         return None
     users, queries = _ALONE
@@ -135,12 +143,17 @@ def credentials(uri: str) -> str | None:
 
 
 def shown(uri: str) -> str:
-    """An address without what gives access to it: ``https://***@host/x?token=***``; a path as it is."""
+    """An address with passwords and permissions masked: ``https://***@host/x?token=***``. A path stays as it is."""
     return uri if scheme(uri) in ("", "file") else masked(uri, alone=True)
 
 
 def masked(text: str, alone: bool = False) -> str:
-    """A text with every address in it as :func:`shown` has it; ``alone``: one word, in which a space ends nothing."""
+    """A text with passwords and permissions masked in every address, as :func:`shown` masks them.
+
+    Args:
+        text: Any text, such as an error of a library.
+        alone: The text is one address, in which a space ends nothing.
+    """
     if "=" not in text and "@" not in text:
         return text
     users, queries = _ALONE if alone else _IN_TEXT
