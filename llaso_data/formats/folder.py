@@ -63,7 +63,7 @@ def _folder_of(tree: FileTree) -> tuple[FileTree, list[ListedFile]]:
 
 def _rows(tree: FileTree, audio: list[ListedFile]) -> Iterator[SourceRow]:
     transcripts = transcript_files(tree)
-    read = {found.path for file in audio if (found := transcript_of(file.path, transcripts))}
+    read = {beside.path for file in audio if (beside := transcript_of(file.path, transcripts))}
     note_unread(tree, [file.path for file in audio], read)
     for start in range(0, len(audio), BATCH_FILES):
         batch = audio[start : start + BATCH_FILES]

@@ -35,7 +35,7 @@ def parquet_rows(
     damaged = (pa.ArrowException, ValueError, OSError, OverflowError)
     try:
         table = pq.ParquetFile(watched, page_checksum_verification=True)
-        wanted = [one for one in table.schema_arrow.names if columns is None or one.lower() in columns]
+        names = [one for one in table.schema_arrow.names if columns is None or one.lower() in columns]
         groups = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
     except damaged as error:
         watched.check()
@@ -44,7 +44,7 @@ def parquet_rows(
     for index, group in enumerate(groups):
         end, wrong = end + group.num_rows, "it states more rows than came"
         try:
-            for batch in table.iter_batches(_rows_at_once(group, at_once), row_groups=[index], columns=wanted):
+            for batch in table.iter_batches(_rows_at_once(group, at_once), row_groups=[index], columns=names):
                 for row in _rows(batch):
                     number += 1
                     yield number, row
