@@ -29,7 +29,7 @@ TOY = '''
 from functools import partial
 
 from llaso_data.formats import Layout
-from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, row_or_failure
+from llaso_data.formats.rows.source_row import RowError, SourceMetadata, file_row, row_or_failure
 from llaso_data.io import storage
 
 LIST = "rhymes.txt"
@@ -41,17 +41,17 @@ def recognises(tree):
 
 def read(spec, tree):
     lines = storage.read_bytes(tree.uri(LIST)).decode().splitlines()
+    files = {file.path: file for file in tree.files}
     for number, line in enumerate(lines, 1):
         where = f"{LIST}:{number}"
-        yield row_or_failure(partial(row, line, tree, where), tree.root, tree.root, where)
+        yield row_or_failure(partial(row, line, tree, files, where), tree.root, tree.root, where)
 
 
-def row(line, tree, where):
+def row(line, tree, files, where):
     name, colon, text = line.partition(": ")
     if not colon:
         raise RowError("a line is `FILE: TEXT`")
-    return SourceRow(path=name, uri=tree.uri(name), root=tree.root, container=tree.root, where=where,
-                     metadata=SourceMetadata(text=text, gender="F"))
+    return file_row(tree, files[name], SourceMetadata(text=text, gender="F"), where=where)
 
 
 LAYOUT = Layout(name="rhymes", title="rhymes", recognised_by="`rhymes.txt`", unit="a line", container="the folder",

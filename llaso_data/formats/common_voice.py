@@ -7,9 +7,9 @@ from functools import partial
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import Layout
-from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, row_or_failure
+from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, file_row, row_or_failure
 from llaso_data.formats.tables.columns import canonical_values, cell_text, metadata_of
 from llaso_data.formats.tables.table_rows import Row, header, table_rows
 from llaso_data.io import storage
@@ -94,18 +94,8 @@ def _source_row(
         raise RowError("`path` is empty")
     if extension(name) not in AUDIO_EXTENSIONS:
         name += ".mp3"  # early releases leave it out
-    size_bytes, version = clips.get(name, (0, ""))
-    path = f"{prefix}{CLIPS}/{name}"
-    return SourceRow(
-        path=path,
-        uri=tree.uri(path),
-        root=tree.root,
-        container=container,
-        metadata=metadata_of(canonical_values(row)),
-        size_bytes=size_bytes,
-        version=version,
-        where=where,
-    )
+    file = ListedFile(f"{prefix}{CLIPS}/{name}", *clips.get(name, (0, "")))
+    return file_row(tree, file, metadata_of(canonical_values(row)), container=container, where=where)
 
 
 LAYOUT = Layout(

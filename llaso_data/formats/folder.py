@@ -16,7 +16,7 @@ from llaso_data.formats.beside_audio.transcripts import (
 from llaso_data.formats.beside_audio.unread import note_unread
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import Layout
-from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow
+from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow, file_row
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.uris import extension
@@ -63,8 +63,8 @@ def _folder_of(tree: FileTree) -> tuple[FileTree, list[ListedFile]]:
 
 def _rows(tree: FileTree, audio: list[ListedFile]) -> Iterator[SourceRow]:
     transcripts = transcript_files(tree)
-    read = {beside.path for file in audio if (beside := transcript_of(file.path, transcripts))}
-    note_unread(tree, [file.path for file in audio], read)
+    beside_audio = (transcript_of(file.path, transcripts) for file in audio)
+    note_unread(tree, [file.path for file in audio], {file.path for file in beside_audio if file})
     for start in range(0, len(audio), BATCH_FILES):
         batch = audio[start : start + BATCH_FILES]
         beside = [transcript_of(file.path, transcripts) for file in batch]
@@ -73,16 +73,7 @@ def _rows(tree: FileTree, audio: list[ListedFile]) -> Iterator[SourceRow]:
             transcript = contents[transcript_file.path] if transcript_file else Transcript()
             if transcript.has_times and transcript_file:
                 tree.note_example("not read: labels with times", transcript_file.path)
-            yield SourceRow(
-                path=file.path,
-                uri=tree.uri(file.path),
-                root=tree.root,
-                container=tree.root,
-                metadata=SourceMetadata(text=transcript.text),
-                size_bytes=file.size_bytes,
-                version=file.version,
-                failure=transcript.failure,
-            )
+            yield file_row(tree, file, SourceMetadata(text=transcript.text), failure=transcript.failure)
 
 
 LAYOUT = Layout(

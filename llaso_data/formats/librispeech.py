@@ -9,7 +9,14 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, decode_transcript, numbered_lines, open_text
 from llaso_data.formats.registry import Layout
-from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row, row_or_failure
+from llaso_data.formats.rows.source_row import (
+    RowError,
+    SourceMetadata,
+    SourceRow,
+    failed_row,
+    file_row,
+    row_or_failure,
+)
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
@@ -62,15 +69,8 @@ def _rows(
                 transcribed.add("/".join(filter(None, (folder, name.decode("ascii")))))
     for stem, file in audio_by_stem.items():
         if stem not in transcribed:
-            yield SourceRow(
-                path=file.path,
-                uri=tree.uri(file.path),
-                root=tree.root,
-                container=tree.root,
-                metadata=SourceMetadata(speaker=_speaker(file.path), gender=genders.get(_speaker(file.path))),
-                size_bytes=file.size_bytes,
-                version=file.version,
-            )
+            speaker = _speaker(file.path)
+            yield file_row(tree, file, SourceMetadata(speaker=speaker, gender=genders.get(speaker)))
 
 
 def _lines(tree: FileTree, transcript: str) -> Iterator[tuple[int, bytes | Failure]]:
@@ -105,17 +105,8 @@ def _line_row(
     transcript, failure = decode_transcript(text, tree.uri(where))
     file = audio_by_stem.get(stem) or ListedFile(f"{stem}.flac", 0, "")
     speaker = _speaker(file.path)
-    return SourceRow(
-        path=file.path,
-        uri=tree.uri(file.path),
-        root=tree.root,
-        container=tree.root,
-        metadata=SourceMetadata(text=transcript, speaker=speaker, gender=genders.get(speaker)),
-        size_bytes=file.size_bytes,
-        version=file.version,
-        failure=failure,
-        where=where,
-    )
+    metadata = SourceMetadata(text=transcript, speaker=speaker, gender=genders.get(speaker))
+    return file_row(tree, file, metadata, failure=failure, where=where)
 
 
 def _speaker(path: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
+from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.io import storage
 from llaso_data.records import Failure
 from llaso_data.uris import masked
@@ -94,6 +95,38 @@ class SourceRow:
 
 class RowError(Exception):
     """What is wrong with a row, in words for the user. :func:`row_or_failure` makes a failed row of it."""
+
+
+def file_row(
+    tree: FileTree,
+    file: ListedFile,
+    metadata: SourceMetadata,
+    *,
+    container: str | None = None,
+    failure: Failure | None = None,
+    where: str = "",
+) -> SourceRow:
+    """The row of a whole audio file of a folder.
+
+    Args:
+        tree: The folder.
+        file: The audio file; one that is not there has size 0 and no version.
+        metadata: What the corpus says of it.
+        container: URI of the folder, table or tar that the row belongs to; None: the folder.
+        failure: Why it cannot be used.
+        where: The place that says all this, relative to the folder.
+    """
+    return SourceRow(
+        path=file.path,
+        uri=tree.uri(file.path),
+        root=tree.root,
+        container=tree.root if container is None else container,
+        metadata=metadata,
+        size_bytes=file.size_bytes,
+        version=file.version,
+        failure=failure,
+        where=where,
+    )
 
 
 def failed_row(root: str, container: str, where: str, detail: str, reason: str = BAD_ROW) -> SourceRow:
