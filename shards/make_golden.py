@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from llaso_data import audio, records
-from llaso_data.records import GIVEN, Attribute, Scores, Source, Speaker, Utterance, Word
+from llaso_data.instruct import asr
+from llaso_data.records import GIVEN, Attribute, Message, Sample, Scores, Source, Speaker, Utterance, Word
 from llaso_data.shards import index, layout, manifest, reader, schemas, writer
 from llaso_data.shards.layout import EncodedSample
 
@@ -191,22 +192,21 @@ def golden_samples() -> list[EncodedSample]:
     chinese = speak("nihao.wav", "cmn", "zh", ["你", "好"], "unknown")
     request = speak("request.wav", "en-us", "en", ["Write", "this", "down."], "male")
     answer = speak("sun.wav", "en-us", "en", ["The", "sun", "shone."], "female")
-    spoken = [
-        {"role": "user", "content": [layout.audio_part("0.flac"), layout.audio_part("1.flac")]},
-        {"role": "assistant", "content": [layout.text_part("The sun shone.")]},
-    ]
+    messages = (Message.of("user", 0, 1), Message.of("assistant", "The sun shone."))
+    spoken = Sample(task="asr", messages=messages, audios=(request[0], answer[0]), language="en")
     sounds = {"0.flac": audio.encode(request[1], "flac"), "1.flac": audio.encode(answer[1], "flac")}
     return [
         transcription("Transcribe the speech in this recording.", *english),
         transcription("What does the speaker say?", *spanish),
         transcription("Write down what is said in the audio.", *chinese),
-        layout.build("asr", "en", spoken, [request[0], answer[0]], sounds),
+        layout.encode_sample(spoken, sounds),
     ]
 
 
 def transcription(instruction: str, utterance: Utterance, pcm: audio.Pcm) -> EncodedSample:
-    messages = layout.asr_messages(instruction, "flac", utterance.text or "")
-    return layout.build("asr", utterance.language, messages, [utterance], {"flac": audio.encode(pcm, "flac")})
+    messages = asr.conversation(instruction, utterance.text or "")
+    sample = Sample(task=asr.TASK, messages=messages, audios=(utterance,), language=utterance.language)
+    return layout.encode_sample(sample, {"flac": audio.encode(pcm, "flac")})
 
 
 def speak(name: str, voice: str, language: str, words: list[str], gender: str) -> tuple[Utterance, audio.Pcm]:

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.instruct import asr
 from llaso_data.records import digest
 from llaso_data.shards import layout, manifest, writer
 from llaso_data.shards.layout import EncodedSample
@@ -62,7 +63,7 @@ def flac(length_s: float, seed: int) -> bytes:
 
 def _sample(number: int, length_s: float, task: str, language: str, sound: bool) -> EncodedSample:
     data = flac(length_s, number) if sound else digest(number).encode()
-    messages = layout.asr_messages("Transcribe.", "flac", f"text {number}")
+    messages = layout.messages_json(asr.conversation("Transcribe.", f"text {number}"), ["flac"])
     key = layout.sample_key([str(number)], task, messages)
     content = {"key": key, "task": task, "messages": messages, "number": number}
     return EncodedSample(

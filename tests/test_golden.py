@@ -11,7 +11,6 @@ import pytest
 
 from llaso_data import records
 from llaso_data.io import sealed
-from llaso_data.records import Utterance
 from llaso_data.shards import foreign, layout, manifest, reader, schemas, writer
 from llaso_data.shards.index import open_arrow
 from llaso_data.shards.layout import EncodedSample
@@ -58,9 +57,8 @@ def sample_from_records(shard: str, row: dict[str, object]) -> EncodedSample:
     """The sample built again from its records, not copied: its JSON must come out as it is stored."""
     parts = reader.read_sample(shard, row)
     said = json.loads(parts[layout.JSON_PART])
-    utterances = [records.from_dict(entry, Utterance) for entry in said["audios"]]
     sounds = {entry["part"]: parts[entry["part"]] for entry in said["audios"]}
-    return layout.build(said["task"], said["language"], said["messages"], utterances, sounds)
+    return layout.encode_sample(layout.decode_sample(said), sounds)
 
 
 def test_golden_holds_a_conversation_with_two_audios() -> None:

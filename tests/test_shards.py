@@ -413,8 +413,7 @@ def test_a_sample_whose_json_lies_is_found(tmp_path: Path) -> None:
 
     pcm = chirp(0.5, 1)
     utterance = dataclasses.replace(observed(tmp_path, "x.wav", pcm, None, None), duration_s=2.0)
-    messages = layout.asr_messages("Transcribe.", "flac", "chirp")
-    sample = layout.build("asr", "en", messages, [utterance], {"flac": audio.encode(pcm, "flac")})
+    sample = layout.encode_sample(asr.make(utterance), {"flac": audio.encode(pcm, "flac")})
     forged = dataclasses.replace(sample, parts={**sample.parts, "txt": b"unnamed"})
     info = writer.write(str(tmp_path / "out"), "shard-000000.tar", [forged], digest="0" * 32, dataset="0" * 32)
     sidecar = str(tmp_path / "out" / "shard-000000.arrow")

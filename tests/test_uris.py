@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -18,11 +19,12 @@ from click.testing import CliRunner
 from llaso_data import audio, formats, uris
 from llaso_data.cli import main
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.instruct import asr
 from llaso_data.io import checksums, lock, storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Failure, Source, Utterance
+from llaso_data.records import Failure, Provenance, Source, Utterance
 from llaso_data.shards import index, layout
 from llaso_data.shards.reader import open_index
 from llaso_data.shards.validate import validate
@@ -381,8 +383,8 @@ def test_the_lock_says_which_command_without_its_passwords(tmp_path: Path, monke
 @pytest.mark.parametrize("uri", SECRET)
 def test_records_of_earlier_versions_are_given_away_without_passwords(uri: str) -> None:
     utterance = Utterance(id="0", recording="0", source=Source(corpus="c", uri=uri), duration_s=1.0, text="a")
-    messages = layout.asr_messages("Transcribe.", "flac", "a")
-    sample = layout.build("asr", "en", messages, [utterance], {"flac": FLAC})
+    said = dataclasses.replace(asr.make(utterance), provenance=Provenance(file=uri))
+    sample = layout.encode_sample(said, {"flac": FLAC})
     assert PASSWORD.encode() not in sample.parts["json"]
 
 

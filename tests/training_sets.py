@@ -14,6 +14,7 @@ from transformers import LlamaConfig, WhisperConfig, WhisperFeatureExtractor
 
 from llaso_data import audio
 from llaso_data.demo import weights
+from llaso_data.instruct import asr
 from llaso_data.records import digest
 from llaso_data.shards import layout, manifest, writer
 from llaso_data.shards.layout import EncodedSample
@@ -129,7 +130,7 @@ def _sample(clip: Clip, number: int, longest_s: float) -> EncodedSample:
         for word, first, last in zip(words, edges[:-1], edges[1:], strict=True)
     ]
     task = ("asr", "dictation")[number % 2]
-    messages = layout.asr_messages("Transcribe.", "flac", " ".join(words))
+    messages = layout.messages_json(asr.conversation("Transcribe.", " ".join(words)), ["flac"])
     key = layout.sample_key([str(number)], task, messages)
     described = {"part": "flac", "text": " ".join(words), "language": clip.language, "words": spoken}
     content = {"key": key, "task": task, "messages": messages, "audios": [described]}

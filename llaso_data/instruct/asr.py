@@ -1,8 +1,11 @@
-"""Instructions that ask for a transcription, and the draw that gives each sample one of them."""
+"""The task `asr`: transcribe what is said. One utterance gives one sample."""
 
 from __future__ import annotations
 
 from llaso_data import records
+from llaso_data.errors import LLaSOError
+from llaso_data.instruct.utterance_task import UtteranceTask
+from llaso_data.records import Message, Sample, Utterance
 
 TASK = "asr"
 
@@ -34,11 +37,38 @@ TEMPLATES: tuple[str, ...] = (
 )
 
 
+def make(utterance: Utterance, seed: int = 0) -> Sample:
+    """The transcription of an utterance.
+
+    Args:
+        utterance: With its text.
+        seed: Decides the instruction.
+
+    Returns:
+        A pure function of the two: an instruction and the audio by the user, the utterance's text as the answer.
+
+    Raises:
+        LLaSOError: The utterance has no text.
+    """
+    if utterance.text is None:
+        raise LLaSOError("an utterance without a text cannot be transcribed")
+    return Sample(
+        task=TASK,
+        messages=conversation(instruction(utterance.id, seed), utterance.text),
+        audios=(utterance,),
+        language=utterance.language,
+    )
+
+
+def conversation(asked: str, text: str) -> tuple[Message, ...]:
+    """A transcription: the user asks and lets audio 0 be heard, the text is the answer."""
+    return Message.of("user", asked, 0), Message.of("assistant", text)
+
+
 def instruction(utterance_id: str, seed: int = 0) -> str:
-    """The instruction of one sample: a pure, uniform draw from (seed, utterance id)."""
+    """The instruction of one sample: a uniform draw from :data:`TEMPLATES`, a pure function of its arguments."""
     return TEMPLATES[int(records.digest(TASK, seed, utterance_id), 16) % len(TEMPLATES)]
 
 
-def templates_digest() -> str:
-    """Changes when a template does; part of a shard set's digest."""
-    return records.digest(TASK, *TEMPLATES)
+TRANSCRIPTION = UtteranceTask(name=TASK, make=make, templates_digest=records.digest(TASK, *TEMPLATES))
+"""The task as what makes samples of utterances."""

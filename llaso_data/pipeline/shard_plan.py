@@ -37,7 +37,7 @@ F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ShardPlan:
     """Samples in the order of the shards: sample ``i`` is row ``row[i]`` of observation file ``names[part[i]]``.
 
     ``dataset`` is the digest of what was accepted, ``provenance`` what the manifest says of it.
@@ -69,7 +69,7 @@ class Plan:
         return tuple((self.names[int(parts[0])], tuple(rows.tolist())) for parts, rows in groups)
 
 
-def plan(source: str, spec: recipe.Shard) -> Plan:
+def plan(source: str, spec: recipe.Shard) -> ShardPlan:
     """Read the manifest, the verdicts and the columns that decide. Raises LLaSOError where they do not fit."""
     stated = commit.manifest(source)
     names = tuple(stated["blocks"])
@@ -79,7 +79,7 @@ def plan(source: str, spec: recipe.Shard) -> Plan:
     found = _accepted(source, names, ids, verdicts)
     del ids, verdicts
     chosen = order(found.ids, file_hashes(found.recordings, found.files), found.start_s, spec.seed)
-    return Plan(
+    return ShardPlan(
         names=names,
         part=found.part[chosen],
         row=found.row[chosen],

@@ -16,6 +16,7 @@ from isal.isal_zlib import crc32  # a tenth of the time of zlib's, which would b
 from llaso_data import uris
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage
+from llaso_data.records import Sample
 from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
 from llaso_data.shards.tar import ShardError
@@ -161,6 +162,41 @@ def iterate(uri: str) -> Iterator[tuple[str, dict[str, bytes]]]:
         with open_shard(shard) as file:
             for row in index.rows_of(number):
                 yield row["key"], read_parts(file, shard, row)
+
+
+def samples(uri: str) -> Iterator[tuple[Sample, dict[str, bytes]]]:
+    """Every sample of a dataset as a record, in the order of the index, with its encoded sound.
+
+    Args:
+        uri: A folder of shards that ``llaso-data`` wrote. Tars made elsewhere have other JSON, or none: those are for
+            :func:`iterate`.
+
+    Yields:
+        The sample, and the bytes of its audios by part name, in the order of ``sample.audios``.
+
+    Raises:
+        LLaSOError: There is no index, a part is damaged, or a JSON is not of the form of ``shards/SPEC.md``.
+    """
+    for key, parts in iterate(uri):
+        try:
+            sample, names = _described(parts)
+            sounds = {name: parts[name] for name in names}
+        except (KeyError, LLaSOError) as error:
+            why = f"it has no part {error}" if isinstance(error, KeyError) else str(error)
+            raise ShardError(f"{uri}: sample {key}: {why}; `llaso-data validate` says more") from error
+        yield sample, sounds
+
+
+def _described(parts: Mapping[str, bytes]) -> tuple[Sample, list[str]]:
+    """The sample that a JSON part describes, and the names of its audio parts."""
+    try:
+        content = json.loads(parts[layout.JSON_PART])
+    except (ValueError, RecursionError) as error:
+        raise LLaSOError(f"its JSON cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise LLaSOError(f"its JSON is of type {type(content).__name__}, not an object")
+    check_version(content.get("format_version"), "its JSON")
+    return layout.decode_sample(content), [entry["part"] for entry in content["audios"]]
 
 
 def _read(file: IO[bytes], shard: str, key: str, part: Mapping[str, Any]) -> bytes:

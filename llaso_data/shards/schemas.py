@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.records import ROLES, SPLITS
 from llaso_data.shards.layout import CERTIFICATE_FORMAT, CERTIFICATE_VERSION, FORMAT, FORMAT_VERSION
 
 Schema = dict[str, Any]
@@ -43,7 +44,7 @@ _CONTENT: Schema = {
     ]
 }
 
-_MESSAGE = _object({"role": {"enum": ["system", "user", "assistant"]}, "content": _list(_CONTENT, 1)})
+_MESSAGE = _object({"role": {"enum": list(ROLES)}, "content": _list(_CONTENT, 1)})
 
 _AUDIO = _object(
     {
@@ -83,6 +84,19 @@ _AUDIO = _object(
     },
 )
 
+_PROVENANCE = _object(
+    {},
+    {
+        "layout": _TEXT,
+        "file": _TEXT,
+        "row": _COUNT,
+        "template": _TEXT,
+        "voice": _TEXT,
+        "seed": {"type": "integer"},
+        "kept": {"type": "object"},
+    },
+)
+
 SAMPLE: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "One sample of a LLaSO shard",
@@ -95,7 +109,8 @@ SAMPLE: Schema = {
             "duration_s": _SECONDS,
             "messages": _list(_MESSAGE, 1),
             "audios": _list(_AUDIO),
-        }
+        },
+        {"split": {"enum": list(SPLITS)}, "provenance": _PROVENANCE},
     ),
 }
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from llaso_data.audio import SAMPLE_RATE_HZ
-from llaso_data.shards.layout import asr_messages
+from llaso_data.instruct import asr
+from llaso_data.shards import layout
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch, Replaced, StreamSample, collate
 from llaso_data.stream.planner import StreamPosition
@@ -273,7 +274,10 @@ def _silence() -> Batch:
     return Batch(step=0, micro_batch=0, **collate((sample,), packed=False))
 
 
-_ABOUT_SILENCE = {"messages": asr_messages("", "flac", "."), "audios": [{"part": "flac", "text": "."}]}
+_ABOUT_SILENCE = {
+    "messages": layout.messages_json(asr.conversation("", "."), ["flac"]),
+    "audios": [{"part": "flac", "text": "."}],
+}
 _ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
 
 
