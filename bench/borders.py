@@ -51,7 +51,7 @@ def words(folder: Path) -> dict[str, tuple[Word, ...]]:
     }
     build_align(Recipe.model_validate(recipe))
     return {
-        one.source.uri: one.words for block in commit.manifest(out)["blocks"] for one in commit.read_part(out, block)
+        one.source.uri: one.words for block in commit.manifest(out)["blocks"] for one in commit.read_block(out, block)
     }
 
 

@@ -92,9 +92,9 @@ def synthetic(folder: str, rows: int) -> str:
     for start in range(0, rows, BLOCK_ROWS):
         count = min(BLOCK_ROWS, rows - start)
         names.append(digest("block", start))
-        commit.write_table(commit.part_uri(align, names[-1]), _block(template, count, random))
+        commit.write_table(commit.block_uri(align, names[-1]), _block(template, count, random))
     recipe = Recipe()
-    result = judge([commit.part_uri(align, name) for name in names], recipe.judge)
+    result = judge([commit.block_uri(align, name) for name in names], recipe.judge)
     verdicts = judging_digest(recipe, names)
     commit.write_table(commit.verdicts_uri(align, verdicts), result.table)
     storage.write_bytes(storage.join(align, "recipe.yaml"), dump(recipe).encode())

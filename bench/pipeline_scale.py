@@ -108,7 +108,7 @@ def commits(out: str, rows: int) -> None:
 
 def judging(out: str, rows: int) -> None:
     """Verdicts on everything, with duplicates and the audit's draw, and their table written."""
-    found = judge.judge([commit.part_uri(out, name) for name in names(rows)], Judge())
+    found = judge.judge([commit.block_uri(out, name) for name in names(rows)], Judge())
     commit.write_table(commit.verdicts_uri(out, VERDICTS), found.table)
     counts = found.counts
     assert counts["inputs"] == rows, counts
@@ -165,7 +165,7 @@ def make(folder: Path, rows: int) -> str:
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(os.path.join(out, "observations"))
     for block in names(rows):
-        os.link(commit.part_uri(str(folder), block), commit.part_uri(out, block))
+        os.link(commit.block_uri(str(folder), block), commit.block_uri(out, block))
     storage.write_json(storage.join(out, "size.json"), rows)
     return out
 
@@ -175,7 +175,7 @@ def _write_parts(folder: str, numbers: list[int]) -> None:
 
     for number in numbers:
         table = part(template(number % TEMPLATES), number)
-        pq.write_table(table, commit.part_uri(folder, name(number)), compression="zstd", compression_level=3)
+        pq.write_table(table, commit.block_uri(folder, name(number)), compression="zstd", compression_level=3)
 
 
 @cache

@@ -45,7 +45,7 @@ def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transc
         result = observer(load_block(block, settings))
         heard: dict[str, list[tuple[float, str]]] = {path: [] for path in paths}
         alone = 0
-        for one in commit.read_part(out, block.name):
+        for one in commit.read_block(out, block.name):
             heard[one.source.uri].append((one.source.start_s or 0.0, one.hypothesis or ""))
             alone += one.decoding == "solo"
         windows = result.statistics.windows_encoded

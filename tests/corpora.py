@@ -59,7 +59,7 @@ def recipe(model: Path, out: Path | str, *sources: Path | dict[str, Any], **opti
 def observed(out: Path | str) -> list[Utterance]:
     """All records of a run in the manifest's order."""
     manifest = storage.read_json(commit.manifest_uri(str(out)))
-    return [utterance for name in manifest["blocks"] for utterance in commit.read_part(str(out), name)]
+    return [utterance for name in manifest["blocks"] for utterance in commit.read_block(str(out), name)]
 
 
 def files(out: Path | str, *besides: str) -> dict[str, bytes]:

@@ -76,7 +76,7 @@ def align_targets(folder: Path) -> Iterator[tuple[str, Target]]:
 
     def judged() -> Any:
         shard_plan.plan(out, Shard())
-        return judge([commit.part_uri(out, "block")], Judge()).table.to_pylist(), table_of(block)
+        return judge([commit.block_uri(out, "block")], Judge()).table.to_pylist(), table_of(block)
 
     def planned() -> Any:
         plan = shard_plan.plan(out, Shard())

@@ -200,8 +200,8 @@ def make_align(folder: Path) -> None:
     ]
     found[3] = records.failed(found[3], "missing", "/c/3.wav: no such file")
     out = str(folder)
-    commit.write_part(out, "block", found)
-    judged = judge([commit.part_uri(out, "block")], Judge())
+    commit.write_block(out, "block", found)
+    judged = judge([commit.block_uri(out, "block")], Judge())
     commit.write_table(commit.verdicts_uri(out, "verdicts"), judged.table)
     stated = {"format_version": 1, "blocks": ["block"], "verdicts": "verdicts", **judged.summary()}
     checksums.write_json(commit.manifest_uri(out), stated)
@@ -215,7 +215,7 @@ def align(name: str, made: Path, data: bytes, folder: Path) -> None:
     each(
         lambda: list(lines(rejections(out))),
         lambda: shard_plan.plan(out, Shard()),
-        lambda: judge([commit.part_uri(out, "block")], Judge()),
+        lambda: judge([commit.block_uri(out, "block")], Judge()),
     )
 
 

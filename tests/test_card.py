@@ -51,8 +51,8 @@ def finished(align: str, parts: Sequence[Sequence[Utterance]], judging: Judge | 
     made = Recipe(judge=judging or Judge())
     names = [digest("block", number) for number in range(len(parts))]
     for name, utterances in zip(names, parts, strict=True):
-        commit.write_part(align, name, utterances)
-    result = judge([commit.part_uri(align, name) for name in names], made.judge)
+        commit.write_block(align, name, utterances)
+    result = judge([commit.block_uri(align, name) for name in names], made.judge)
     verdicts = judging_digest(made, names)
     commit.write_table(commit.verdicts_uri(align, verdicts), result.table)
     storage.write_bytes(storage.join(align, "recipe.yaml"), dump(made).encode())
@@ -126,7 +126,7 @@ def moved(section: Judge, key: str, value: float) -> Judge:
 def test_the_effect_of_a_threshold_is_what_judging_again_gives(tmp_path: Path, section: Judge) -> None:
     align = finished(str(tmp_path), varied(), section)
     found = survey(align, 0)
-    uris = [commit.part_uri(align, block) for block in found.manifest["blocks"]]
+    uris = [commit.block_uri(align, block) for block in found.manifest["blocks"]]
     assert len(found.curves) >= 14
     differing = 0
     for curve in found.curves:
@@ -199,7 +199,7 @@ def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> No
         blocks_of = [items[::-1][:9], items[::-1][9:]] if backwards else [items]
         align = finished(str(tmp_path / folder), blocks_of, WITH_CER)
         found = survey(align, 8)
-        blocks = {n: commit.read_part(align, name) for n, name in enumerate(found.manifest["blocks"])}
+        blocks = {n: commit.read_block(align, name) for n, name in enumerate(found.manifest["blocks"])}
         return {r: {blocks[p.block][p.row].id for p in places} for r, places in found.examples.chosen().items()}
 
     first = chosen("a", 0.01, False)
@@ -341,7 +341,7 @@ def test_a_run_that_is_not_finished_or_not_its_own_is_an_error(tmp_path: Path) -
     with pytest.raises(LLaSOError, match="no finished run"):
         card.render(str(tmp_path))
     align = finished(str(tmp_path), [[utterance(1), utterance(2)]])
-    commit.write_part(align, survey(align, 0).manifest["blocks"][0], [utterance(1), utterance(3)])
+    commit.write_block(align, survey(align, 0).manifest["blocks"][0], [utterance(1), utterance(3)])
     with pytest.raises(LLaSOError, match="do not belong"):
         card.render(align)
 
@@ -418,7 +418,7 @@ def test_moving_a_line_says_what_judging_again_would_accept(
     bar = page.locator(".layer.accepted").first.bounding_box()
     page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
     assert re.fullmatch(r".+ to .+ s: .*\b\d+ accepted.*", page.locator(".tip:visible").inner_text())
-    uris = [commit.part_uri(align, block) for block in found.manifest["blocks"]]
+    uris = [commit.block_uri(align, block) for block in found.manifest["blocks"]]
     for key, press in {"judge.consistency.llr_min": "PageUp", "judge.consistency.cer_max": "PageDown"}.items():
         line = page.locator(f'[aria-label="{key}"]')
         line.focus()

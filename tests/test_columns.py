@@ -51,7 +51,7 @@ def test_a_column_that_is_not_what_it_must_be_is_named(made: Path, change, file:
 
 
 def test_judging_names_it_too(made: Path) -> None:
-    part = commit.part_uri(str(made), "block")
+    part = commit.block_uri(str(made), "block")
     assert judge([part], Judge()).counts["inputs"] == 4
     table = pq.read_table(made / PART)
     scores = table["scores"].combine_chunks()

@@ -45,7 +45,7 @@ def test_an_output_of_build_align_gives_the_same_verdicts_and_a_card(stored: Pat
     recipe = load_recipe.load("align/recipe.yaml")
     manifest = commit.manifest("align")
     verdicts = columns.nested(commit.verdicts_uri("align", manifest["verdicts"]), ["id"])
-    judged = judge([commit.part_uri("align", name) for name in manifest["blocks"]], recipe.judge)
+    judged = judge([commit.block_uri("align", name) for name in manifest["blocks"]], recipe.judge)
     assert judged.table["id"].equals(verdicts["id"]) and judged.counts == manifest["counts"]
     assert judged.rules == manifest["rules"] == {"consistency.llr": 3, "consistency.script": 1}
     assert "consistency.llr" in render("align")

@@ -18,7 +18,7 @@ from llaso_data.records import FORMAT_VERSION, Input, canonical, digest
 
 @dataclass(frozen=True, slots=True)
 class PlannedBlock:
-    """A block before it is observed. ``name`` is the digest that its part is stored under."""
+    """A block before it is observed. ``name`` is the digest that its file is stored under."""
 
     name: str
     inputs: tuple[Input, ...]

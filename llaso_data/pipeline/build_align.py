@@ -189,7 +189,7 @@ def _look_ahead(planned: Iterator[PlannedBlock]) -> tuple[Iterator[PlannedBlock]
 
 def _provisional(recipe: Recipe, out: str, block: str) -> dict[str, int]:
     """Accepted, and rejected by rule, of one block: the verdicts but for duplicates, which need all blocks."""
-    found = judge([commit.part_uri(out, block)], recipe.judge)
+    found = judge([commit.block_uri(out, block)], recipe.judge)
     return {"accepted": found.counts["accepted"], **found.rules}
 
 
@@ -225,7 +225,7 @@ def _judge(recipe: Recipe, out: str, names: list[str], verdicts: str) -> tuple[d
     if storage.exists(uri):
         with columns.reading(uri) as file:
             return json.loads((pq.read_schema(file).metadata or {})[b"llaso.summary"]), False
-    result: JudgeResult = judge([commit.part_uri(out, name) for name in names], recipe.judge)
+    result: JudgeResult = judge([commit.block_uri(out, name) for name in names], recipe.judge)
     summary = result.summary()
     table: pa.Table = result.table.replace_schema_metadata({"llaso.summary": json.dumps(summary, sort_keys=True)})
     commit.write_table(uri, table)

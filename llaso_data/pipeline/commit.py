@@ -1,6 +1,6 @@
-"""A block's part: one immutable Parquet object named by the block's digest. Its existence is the commit.
+"""A block's file: one immutable Parquet object named by the block's digest. Its existence is the commit.
 
-Parts and verdict tables carry a checksum of their bytes, which whoever reads one compares.
+Block files and verdict tables carry a checksum of their bytes, which whoever reads one compares.
 """
 
 from __future__ import annotations
@@ -20,20 +20,27 @@ from llaso_data.records import FORMAT_VERSION, Utterance, Verdict, completed, fr
 _ROWS_AT_ONCE = 1 << 16
 
 
-def part_uri(out: str, block: str) -> str:
+def block_uri(out: str, block: str) -> str:
+    """Where the utterances of a block lie."""
     return storage.join(out, "observations", f"{block}.parquet")
 
 
 def verdicts_uri(out: str, name: str) -> str:
+    """Where the verdicts of this name lie."""
     return storage.join(out, "verdicts", f"{name}.parquet")
 
 
 def manifest_uri(out: str) -> str:
+    """Where the summary of a run lies."""
     return storage.join(out, "manifest.json")
 
 
 def manifest(out: str) -> dict[str, Any]:
-    """The summary of a finished run. Raises LLaSOError where there is none, or it is of another format."""
+    """The summary of a finished run.
+
+    Raises:
+        LLaSOError: There is none, it is damaged, or it is of another format.
+    """
     path = manifest_uri(out)
     try:
         stated: dict[str, Any] = checksums.read_json(path, "; remove it and run `llaso-data build-align` again")
@@ -67,26 +74,40 @@ def committed(out: str) -> set[str]:
     return {row["path"].removesuffix(".parquet") for row in rows if row["path"].endswith(".parquet")}
 
 
-def write_part(out: str, block: str, utterances: Sequence[Utterance]) -> None:
-    write_table(part_uri(out, block), to_table(utterances, Utterance))
+def write_block(out: str, block: str, utterances: Sequence[Utterance]) -> None:
+    """Commit the utterances of a block."""
+    write_table(block_uri(out, block), to_table(utterances, Utterance))
 
 
-def read_part(out: str, block: str) -> list[Utterance]:
-    """The utterances of a block. Raises LLaSOError where its part is damaged."""
-    with columns.reading(part_uri(out, block)) as file:
+def read_block(out: str, block: str) -> list[Utterance]:
+    """The utterances of a block.
+
+    Raises:
+        LLaSOError: Its file is damaged or missing.
+    """
+    with columns.reading(block_uri(out, block)) as file:
         return from_table(pq.read_table(file), Utterance)
 
 
 def observed(out: str) -> Iterator[Utterance]:
     """All utterances of a finished run, in the order of the manifest's blocks; one block in memory at a time."""
     for block in manifest(out)["blocks"]:
-        yield from read_part(out, block)
+        yield from read_block(out, block)
 
 
 def judged(out: str, stated: Mapping[str, Any], wanted: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Of every block of the manifest `stated` its verdicts, and beside them those columns of its observations.
+    """The verdicts of every block, and beside them columns of its observations.
 
-    `wanted` includes ``id``. Raises LLaSOError where verdicts and observations do not belong together.
+    Args:
+        out: The run's output.
+        stated: Its manifest.
+        wanted: Which columns; ``id`` is among them.
+
+    Yields:
+        (verdicts, observations) of a block, row by row of the same utterances.
+
+    Raises:
+        LLaSOError: Verdicts and observations do not belong together.
     """
     table = verdicts_uri(out, stated["verdicts"])
     with columns.reading(table) as file:
@@ -94,11 +115,11 @@ def judged(out: str, stated: Mapping[str, Any], wanted: Sequence[str]) -> Iterat
         columns.check(table, parquet.schema_arrow, Verdict, schema(Verdict).names)
         verdicts = _Rows(parquet)
         for block in stated["blocks"]:
-            seen = columns.nested(part_uri(out, block), wanted)
-            said = completed(verdicts.take(len(seen)), Verdict, schema(Verdict).names)
-            if not said["id"].equals(seen["id"]):
+            observations = columns.nested(block_uri(out, block), wanted)
+            judgements = completed(verdicts.take(len(observations)), Verdict, schema(Verdict).names)
+            if not judgements["id"].equals(observations["id"]):
                 raise LLaSOError(f"{out}: the verdicts do not belong to the observations; run build-align again")
-            yield said, seen
+            yield judgements, observations
 
 
 class _Rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +29,7 @@ from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, V
 REPEATED_ID = "repeated_id"
 DUPLICATES_AUDIO = "duplicates.audio"
 
-_PARTS_AT_ONCE = 32
+_FILES_AT_ONCE = 32
 _ROWS_AT_ONCE = 1 << 20
 _VERDICTS = (ACCEPTED, REJECTED, DUPLICATE, FAILED)
 _ACCEPTED, _REJECTED, _DUPLICATE, _FAILED = range(4)
@@ -80,18 +80,17 @@ def rules(section: recipe.Judge) -> list[Rule]:
     return [*confidence.rules(section.confidence), *consistency.rules(section.consistency)]
 
 
-def judge(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], None] | None = None) -> JudgeResult:
+def judge(block_files: Sequence[str], section: recipe.Judge) -> JudgeResult:
     """Judges the utterances of observation files.
 
     Args:
-        parts: URIs of the files, in order.
+        block_files: URIs of the files, in order.
         section: The recipe's thresholds.
-        on_part: Is called with the number of files read so far.
 
     Raises:
         LLaSOError: A file is missing or foreign, or the counts do not add up.
     """
-    state = _observed(parts, section, on_part or (lambda _: None))
+    state = _observed(block_files, section)
     corpus_rank = _ranks(state.corpora)[state.corpus]
     strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
     count = len(state.corpora) * len(state.languages)
@@ -169,7 +168,7 @@ class _State:
     notes: Counter[str]
 
 
-def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[int], None]) -> _State:
+def _observed(block_files: Sequence[str], section: recipe.Judge) -> _State:
     """Reads everything once and tries the rules that need no other utterance."""
     tried = rules(section)
     needed = sorted({"duration_s", *(name for rule in tried for name in rule.needs())})
@@ -177,10 +176,10 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
     corpora, languages, names = Codes(), Codes(), Codes()
     groups: list[tuple[npt.NDArray[Any], ...]] = []
     notes: Counter[str] = Counter()
-    remote = any(not storage.is_local(part) for part in parts)
+    remote = any(not storage.is_local(uri) for uri in block_files)
     with ThreadPoolExecutor(16 if remote else min(4, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(parts), _PARTS_AT_ONCE):
-            group = parts[start : start + _PARTS_AT_ONCE]
+        for start in range(0, len(block_files), _FILES_AT_ONCE):
+            group = block_files[start : start + _FILES_AT_ONCE]
             table = pa.concat_tables(list(pool.map(lambda uri: columns.read(uri, wanted), group)))
             found = columns.derive(table, needed, section.consistency.phrases)
             groups.append(
@@ -196,7 +195,6 @@ def _observed(parts: Sequence[str], section: recipe.Judge, on_part: Callable[[in
                 )
             )
             notes.update(columns.notes(table, found))
-            on_part(start + len(group))
     if not groups:
         groups.append(_nothing())
     pieces = list(zip(*groups, strict=True))
@@ -354,10 +352,10 @@ def _hours(seconds: float) -> float:
 def _check(result: JudgeResult) -> None:
     """Nothing is dropped silently. Raises LLaSOError."""
     counts = result.counts
-    parts = counts["accepted"] + counts["rejected"] + counts["duplicates"] + counts["failed"]
+    total = counts["accepted"] + counts["rejected"] + counts["duplicates"] + counts["failed"]
     named = sum(result.rules.values()) + counts["accepted"]
-    if not counts["inputs"] == parts == named == len(result.table):
+    if not counts["inputs"] == total == named == len(result.table):
         raise LLaSOError(
-            f"the counts do not add up: {counts['inputs']} inputs, but {parts} verdicts, {named} of them accepted or "
+            f"the counts do not add up: {counts['inputs']} inputs, but {total} verdicts, {named} of them accepted or "
             f"named by a rule, and {len(result.table)} rows; please report this with the recipe"
         )

@@ -22,7 +22,7 @@ from llaso_data.filters.border_level import border_level
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
-from llaso_data.pipeline.commit import write_part
+from llaso_data.pipeline.commit import write_block
 from llaso_data.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
 from llaso_data.text.markup import clean
@@ -50,7 +50,7 @@ class LoadedBlock:
 
 @dataclass(frozen=True, slots=True)
 class BlockResult:
-    """What the driver learns of an observed block; the records themselves are in its part."""
+    """What the driver learns of an observed block; the records themselves are in its file."""
 
     name: str
     inputs: int
@@ -177,7 +177,7 @@ class Observer:
         self._stages += [(user.stage, _storable(user.stage, user_stage(user))) for user in settings.stages]
 
     def __call__(self, block: LoadedBlock) -> BlockResult:
-        """Observe a loaded block and commit its part."""
+        """Observe a loaded block and commit its file."""
         utterances: list[Utterance] = list(block.utterances)
         for name, stage in self._stages:
             before = utterances
@@ -186,7 +186,7 @@ class Observer:
             if [u.id for u in utterances] != [u.id for u in before]:
                 raise LLaSOError(f"stage {name}: it must return the same utterances (same ids) in the same order")
         utterances = [rounded(utterance) for utterance in utterances]
-        write_part(self._out, block.name, utterances)
+        write_block(self._out, block.name, utterances)
         memory.release()
         return BlockResult(
             block.name,

@@ -3,7 +3,7 @@
 The driver deals the blocks out itself, from a window of bounded size that moves on with every block that is done: no
 block waits for a slow one, the models stay loaded from the first block to the last, and workers may come and go. What
 dies with its worker is done again by another; a block that every worker dies of is set aside and named at the end.
-An actor sees the blocks that the ``local`` engine sees, so the parts are the same bytes.
+An actor sees the blocks that the ``local`` engine sees, so their files are the same bytes.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ def _load(job: ShardJob) -> list[Utterance]:
     """The records of a shard; of each observation file only the rows that it needs become objects."""
     utterances: list[Utterance] = []
     for name, rows in job.rows:
-        with columns.reading(commit.part_uri(job.source, name)) as file:
+        with columns.reading(commit.block_uri(job.source, name)) as file:
             table = pq.ParquetFile(file).read().take(pa.array(rows, pa.int64()))
         utterances += records.from_table(table, Utterance)
     return utterances

@@ -25,7 +25,7 @@ from llaso_data.pipeline import commit
 from llaso_data.shards import layout
 
 _THREADS = 8
-_PARTS_AT_ONCE = 32
+_FILES_AT_ONCE = 32
 _COLUMNS = ("id", "recording", "source.uri", "source.member", "source.start_s", "source.end_s")
 
 _FOREIGN = "{}: the verdicts do not belong to the observations; run `llaso-data build-align` again"
@@ -38,13 +38,13 @@ F64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """Samples in the order of the shards: sample ``i`` is row ``row[i]`` of observation file ``names[part[i]]``.
+    """Samples in the order of the shards: sample ``i`` is row ``row[i]`` of observation file ``names[block[i]]``.
 
     ``dataset`` is the digest of what was accepted, ``provenance`` what the manifest says of it.
     """
 
     names: tuple[str, ...]
-    part: I32
+    block: I32
     row: I32
     samples_per_shard: int
     dataset: str
@@ -52,37 +52,47 @@ class ShardPlan:
 
     @property
     def samples(self) -> int:
+        """How many there are."""
         return len(self.row)
 
     @property
     def shards(self) -> int:
+        """How many the samples fill; the last may have fewer samples than the others."""
         return -(-self.samples // self.samples_per_shard)
 
     def rows(self, shard: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """The shard's rows by observation file: files in the order of the manifest, rows ascending."""
         cut = slice(shard * self.samples_per_shard, (shard + 1) * self.samples_per_shard)
-        part, row = self.part[cut], self.row[cut]
-        order = np.lexsort((row, part))
-        part, row = part[order], row[order]
-        borders = np.flatnonzero(np.diff(part)) + 1
-        groups = zip(np.split(part, borders), np.split(row, borders), strict=True)
-        return tuple((self.names[int(parts[0])], tuple(rows.tolist())) for parts, rows in groups)
+        block, row = self.block[cut], self.row[cut]
+        order = np.lexsort((row, block))
+        block, row = block[order], row[order]
+        boundaries = np.flatnonzero(np.diff(block)) + 1
+        groups = zip(np.split(block, boundaries), np.split(row, boundaries), strict=True)
+        return tuple((self.names[int(blocks[0])], tuple(rows.tolist())) for blocks, rows in groups)
 
 
 def plan(source: str, spec: recipe.Shard) -> ShardPlan:
-    """Read the manifest, the verdicts and the columns that decide. Raises LLaSOError where they do not fit."""
+    """Read the manifest, the verdicts and the columns that decide.
+
+    Args:
+        source: The output of ``build-align``.
+        spec: Samples per shard, and the seed of the order.
+
+    Raises:
+        LLaSOError: Nothing was accepted, or verdicts and observations do not belong together.
+    """
     stated = commit.manifest(source)
     names = tuple(stated["blocks"])
     ids, verdicts = _verdicts(source, stated["verdicts"])
     if not verdicts.any():
         raise LLaSOError(f"{source}: none of {len(ids)} records was accepted, so there is nothing to write")
-    found = _accepted(source, names, ids, verdicts)
+    accepted = _accepted(source, names, ids, verdicts)
     del ids, verdicts
-    chosen = order(found.ids, file_hashes(found.recordings, found.files), found.start_s, spec.seed)
+    chosen = order(accepted.ids, file_hashes(accepted.recordings, accepted.files), accepted.start_s, spec.seed)
     return ShardPlan(
         names=names,
-        part=found.part[chosen],
-        row=found.row[chosen],
+        block=accepted.block[chosen],
+        row=accepted.row[chosen],
         samples_per_shard=spec.samples_per_shard,
         dataset=records.digest("dataset", stated["format_version"], stated["verdicts"], *names),
         provenance={
@@ -96,8 +106,15 @@ def plan(source: str, spec: recipe.Shard) -> ShardPlan:
 def order(ids: Hashes, files: U64, start_s: F64, seed: int) -> I64:
     """The permutation that puts samples into shard order.
 
-    ``ids`` has shape (n, 2) (the 128-bit ids), ``files`` (n,) one hash per audio file, ``start_s`` (n,). Files come
-    in the order of their hash mixed with the seed, samples of one file by start and id.
+    Args:
+        ids: The 128-bit ids, shape (n, 2).
+        files: One hash per audio file, shape (n,).
+        start_s: Where each sample begins in its file, seconds, shape (n,).
+        seed: Decides the order of the files.
+
+    Returns:
+        Row numbers, shape (n,): files in the order of their hash mixed with the seed, samples of one file by start and
+        id.
     """
     return np.lexsort((ids[:, 1], ids[:, 0], start_s, seeded(files, seed))).astype(np.int64)
 
@@ -110,9 +127,13 @@ def seeded(values: U64, seed: int) -> U64:
 def file_hashes(recordings: U64, files: U64) -> U64:
     """One number per row, equal where the audio lies in the same file, whatever folder the corpus stands in.
 
-    ``recordings`` (n,) is the first word of the recording's id and the answer for a whole file. ``files`` (n,) is a
-    key of the file where a row is a span of one, zero elsewhere: spans that a manifest gave are recordings of their
-    own, so the smallest number of the file stands for all.
+    Args:
+        recordings: The first word of each recording's id, shape (n,): the result for a whole file.
+        files: A key of the file where a row is a span of one, zero elsewhere, shape (n,). Spans that a manifest gave
+            are recordings of their own, so the smallest number of the file stands for all.
+
+    Returns:
+        Shape (n,).
     """
     hashes: U64 = recordings.copy()
     spans = np.flatnonzero(files)
@@ -133,7 +154,7 @@ class _Accepted:
     recordings: U64
     files: U64
     start_s: F64
-    part: I32
+    block: I32
     row: I32
 
 
@@ -153,15 +174,15 @@ def _verdicts(source: str, digest: str) -> tuple[Hashes, npt.NDArray[np.bool_]]:
 def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.NDArray[np.bool_]) -> _Accepted:
     """The accepted rows of the observations, which must have these ids in this order.
 
-    Parts are read a group at a time: what a rejected row says, and every text, is gone before the next group.
+    Files are read a group at a time: what a rejected row says, and every text, is gone before the next group.
     """
     if not names:
         raise LLaSOError(f"{source}: the manifest names no blocks, so there is nothing to write")
     groups: list[_Accepted] = []
     rows = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(names), _PARTS_AT_ONCE):
-            uris = [commit.part_uri(source, name) for name in names[start : start + _PARTS_AT_ONCE]]
+        for start in range(0, len(names), _FILES_AT_ONCE):
+            uris = [commit.block_uri(source, name) for name in names[start : start + _FILES_AT_ONCE]]
             tables = list(pool.map(lambda uri: columns.read(uri, _COLUMNS), uris))
             sizes = [len(table) for table in tables]
             table = pa.concat_tables(tables)
@@ -169,7 +190,7 @@ def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.ND
             rows += len(table)
             if not np.array_equal(columns.hashes(table["id"], "id"), ids[cut]):
                 raise LLaSOError(_FOREIGN.format(source))
-            part = np.repeat(np.arange(start, start + len(tables), dtype=np.int32), sizes)
+            block = np.repeat(np.arange(start, start + len(tables), dtype=np.int32), sizes)
             row = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
             kept = np.flatnonzero(accepted[cut])
             table = table.take(pa.array(kept))
@@ -179,7 +200,7 @@ def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.ND
                     recordings=columns.hashes(table["recording"], "recording")[:, 0].copy(),
                     files=_file_keys(table),
                     start_s=pc.fill_null(table["source.start_s"], 0.0).to_numpy(),
-                    part=part[kept],
+                    block=block[kept],
                     row=row[kept],
                 )
             )

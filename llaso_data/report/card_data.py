@@ -23,7 +23,7 @@ from llaso_data.report.clips import Choice, RowLocation
 from llaso_data.report.effect import Curve, Effects, Threshold, shared
 from llaso_data.report.reasons import MEASURES
 
-_PARTS_AT_ONCE = 32
+_BLOCKS_AT_ONCE = 32
 _FIRST_PLACES = 3
 ATTRIBUTES = ("speaker.id", "speaker.gender", "speaker.age_range", "speaker.accent", "environment")
 
@@ -98,7 +98,7 @@ class Survey:
 
 
 def survey(align: str, examples: int) -> Survey:
-    """Counts a finished run. Raises LLaSOError where there is none, or where its parts do not belong together."""
+    """Counts a finished run. Raises LLaSOError where there is none, or where its files do not belong together."""
     manifest = commit.manifest(align)
     recipe = Recipe.model_validate(manifest["recipe"])
     found = Survey(recipe, manifest, examples=Choice(examples))
@@ -128,7 +128,7 @@ class _Batch:
 def _shared_audio(align: str, blocks: list[str]) -> npt.NDArray[np.uint64]:
     halves = []
     for block in blocks:
-        ids = columns.read(commit.part_uri(align, block), ["audio_id"])["audio_id"]
+        ids = columns.read(commit.block_uri(align, block), ["audio_id"])["audio_id"]
         halves.append(columns.hashes(ids, "audio_id")[:, 0].copy())
     return shared(halves)
 
@@ -144,8 +144,8 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, moving: li
             1 << 16, columns=["id", "verdict", "rule", "duplicate_of"], use_threads=False
         )
         rest = pa.table({})
-        for start in range(0, len(blocks), _PARTS_AT_ONCE):
-            tables = [columns.read(commit.part_uri(align, b), wanted) for b in blocks[start : start + _PARTS_AT_ONCE]]
+        for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
+            tables = [columns.read(commit.block_uri(align, b), wanted) for b in blocks[start : start + _BLOCKS_AT_ONCE]]
             table = pa.concat_tables(tables)
             while len(rest) < len(table):
                 more = next(verdicts, None)

@@ -80,7 +80,7 @@ def read_rows(align: str, blocks: Sequence[str], places: Sequence[RowLocation]) 
     found: dict[RowLocation, Utterance] = {}
     for block in sorted({place.block for place in places}):
         here = sorted({place for place in places if place.block == block})
-        with columns.reading(commit.part_uri(align, blocks[block])) as file:
+        with columns.reading(commit.block_uri(align, blocks[block])) as file:
             table = pq.read_table(file, use_threads=False)
         rows = from_table(table.take([place.row for place in here]), Utterance)
         found.update(zip(here, rows, strict=True))
@@ -94,7 +94,7 @@ def find(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, Row
     for number, block in enumerate(blocks):
         if len(found) == len(wanted):
             break
-        with columns.reading(commit.part_uri(align, block)) as file:
+        with columns.reading(commit.block_uri(align, block)) as file:
             column = pq.ParquetFile(file).read(["id"], use_threads=False)["id"]
         for row in np.flatnonzero(np.asarray(pc.is_in(column, value_set=wanted))).tolist():
             found.setdefault(column[row].as_py(), RowLocation(number, row))
