@@ -94,6 +94,7 @@ class IndexRow:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The row as plain Python, as a table of :data:`SCHEMA` gives it."""
         parts = [{"ext": p.ext, "offset": p.offset, "size": p.size, "crc32": p.crc32} for p in self.parts]
         return {
             "key": self.key,
@@ -109,7 +110,14 @@ class IndexRow:
 def write_sidecar(
     uri: str, rows: Sequence[IndexRow] | pa.Table, info: ShardInfo, more: Mapping[str, str] | None = None
 ) -> None:
-    """Write one shard's index, whole or not at all; ``more`` goes into the schema's metadata."""
+    """Write one shard's index, whole or not at all.
+
+    Args:
+        uri: Where.
+        rows: In the order of the tar.
+        info: What the schema's metadata says of the tar.
+        more: What else goes into the metadata.
+    """
     values = {
         **(more or {}),
         "llaso.format_version": str(FORMAT_VERSION),
@@ -155,8 +163,11 @@ def sidecar_info(uri: str) -> ShardInfo | None:
 def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> None:
     """Join sidecars into one index.
 
-    ``sidecars`` are (URI of the sidecar, path of its tar) in the order of the manifest; ``shard`` of a row is the
-    position in that order, and the schema's metadata repeats the paths.
+    Args:
+        uri: Where.
+        sidecars: (URI of the sidecar, path of its tar) in the order of the manifest. The column ``shard`` is the place
+            in that order, and the schema's metadata repeats the paths.
+        digest: Of the set of shards.
     """
     sidecars = list(sidecars)
     values = {
@@ -177,11 +188,17 @@ def is_index(uri: str) -> bool:
 
 
 def open_arrow(uri: str, whole: bool = True, trusted: bool = False) -> pa.Table:
-    """The table of an index: mapped where it is local, else read. Its checksum is compared, unless it is ``trusted``.
+    """The table of an index: mapped where it is local, else read.
 
-    Unchecked, a wrong offset would be read wherever it points, which ends the process. Without ``whole`` only the
-    structure of the table is looked at: for who checks every row that it reads. Raises FileNotFoundError, or
-    :class:`ShardError` where it is not a complete Arrow file with the columns of an index.
+    Args:
+        uri: An ``index.arrow`` or a sidecar.
+        whole: Look at every value. Unchecked, a wrong offset would be read wherever it points, which ends the process.
+            Without it only the structure of the table is looked at, for those who check every row that they read.
+        trusted: Do not compare its checksum; it was compared before.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ShardError: It is damaged, or not a complete Arrow file with the columns of an index.
     """
     try:
         source = _source(uri)
@@ -222,7 +239,8 @@ def _lacks(parts: pa.StructArray, name: str) -> bool:
 def numbers(array: pa.Array) -> npt.NDArray[Any]:
     """An array of numbers without nulls as NumPy sees its buffer; pyarrow's own way imports pandas where there is one.
 
-    Raises pa.ArrowInvalid for anything else.
+    Raises:
+        pa.ArrowInvalid: It is anything else.
     """
     kind = _KINDS.get(str(array.type), str(array.type))
     if array.null_count or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
@@ -233,7 +251,11 @@ def numbers(array: pa.Array) -> npt.NDArray[Any]:
 
 
 def stated(table: pa.Table, uri: str) -> dict[str, str]:
-    """What the schema's metadata says. Raises ShardError where it is not text."""
+    """What the schema's metadata says, as text.
+
+    Raises:
+        ShardError: It is not text.
+    """
     try:
         return {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
     except UnicodeDecodeError as error:

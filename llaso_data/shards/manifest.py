@@ -31,8 +31,13 @@ def finish(
 ) -> dict[str, Any]:
     """Write ``index.arrow`` from the sidecars and then ``manifest.json``; returns the manifest.
 
-    ``shards`` are (URI of the sidecar, what it says) in the order that gives the shards their numbers; ``plan`` is the
-    digest of what they were made from, by which a rerun knows its own.
+    Args:
+        out: The dataset's folder.
+        shards: (URI of the sidecar, what it says) in the order that gives the shards their numbers.
+        profile: :data:`LLASO` or :data:`FOREIGN`.
+        plan: The digest of what they were made from, by which a rerun knows its own.
+        options: What they were made with.
+        source: What they were made from.
     """
     index_uri = storage.join(out, layout.INDEX)
     index.write_index(index_uri, [(uri, info.path) for uri, info in shards], plan)
@@ -72,6 +77,7 @@ def content_digest(shards: Iterable[tuple[str, str]]) -> str:
 
 
 def hours(seconds: float) -> float:
+    """Seconds as hours, to 6 decimals."""
     return round(seconds / 3600, 6)
 
 

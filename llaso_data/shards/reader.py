@@ -42,8 +42,8 @@ class Index:
 
     def row(self, number: int) -> dict[str, Any]:
         """One row as plain Python."""
-        found: dict[str, Any] = self.table.slice(number, 1).to_pylist()[0]
-        return found
+        row: dict[str, Any] = self.table.slice(number, 1).to_pylist()[0]
+        return row
 
     def rows_of(self, shard: int) -> list[dict[str, Any]]:
         """The rows of one tar, in its order."""
@@ -60,8 +60,14 @@ def index_uri(uri: str) -> str:
 def open_index(uri: str, whole: bool = True, copy: str | None = None, trusted: bool = False) -> Index:
     """The index of a folder of shards, checked as :func:`~llaso_data.shards.index.open_arrow` does.
 
-    ``copy`` is a local copy of it, to be mapped; ``trusted`` is one whose checksum was compared before. Raises
-    LLaSOError where there is none or it cannot be read.
+    Args:
+        uri: The folder.
+        whole: Look at every value; without it only at the structure of the table.
+        copy: A local copy of the index, to be mapped instead.
+        trusted: Its checksum was compared before.
+
+    Raises:
+        LLaSOError: There is none, or it cannot be read.
     """
     path = copy or index_uri(uri)
     try:
@@ -76,18 +82,23 @@ def open_index(uri: str, whole: bool = True, copy: str | None = None, trusted: b
         names = json.loads(metadata["llaso.shards"])
         shards = tuple(locate(uri, name) for name in names)
         column = table["shard"].cast(SHARD_COLUMN.type)
-        found = np.concatenate([np.zeros(0, np.int32), *map(numbers, column.chunks)])
+        shard_of = np.concatenate([np.zeros(0, np.int32), *map(numbers, column.chunks)])
         digest = metadata["llaso.dataset"]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
         raise ShardError(f"{path} does not list its shards; build the index again") from error
-    if len(found) and (np.any(found[1:] < found[:-1]) or found[0] < 0 or found[-1] >= len(shards)):
+    disordered = np.any(shard_of[1:] < shard_of[:-1])
+    if len(shard_of) and (disordered or shard_of[0] < 0 or shard_of[-1] >= len(shards)):
         raise ShardError(f"{path} names shards that it does not list, or in no order; build the index again")
-    first_rows = np.searchsorted(found, np.arange(len(shards) + 1)).tolist()
+    first_rows = np.searchsorted(shard_of, np.arange(len(shards) + 1)).tolist()
     return Index(storage.absolute(uri), table, shards, tuple(first_rows), digest)
 
 
 def read_manifest(uri: str) -> dict[str, Any]:
-    """The manifest of a folder of shards; raises LLaSOError where there is none or it is of another format."""
+    """The manifest of a folder of shards.
+
+    Raises:
+        LLaSOError: There is none, it is damaged, or it is of another format.
+    """
     path = storage.join(storage.absolute(uri), layout.MANIFEST)
     try:
         manifest = storage.read_json(path)
@@ -102,15 +113,28 @@ def read_manifest(uri: str) -> dict[str, Any]:
 
 
 def check_version(version: object, path: str) -> None:
-    """Refuse what a newer LLaSO wrote; raises LLaSOError."""
+    """Refuse what a newer LLaSO wrote.
+
+    Args:
+        version: The format version that is stated.
+        path: Where, for the error.
+
+    Raises:
+        LLaSOError: It is higher than this version knows, or no version.
+    """
     if str(version) not in map(str, range(layout.FORMAT_VERSION + 1)):
         raise LLaSOError(f"{path} has format version {version}; this LLaSO reads up to {layout.FORMAT_VERSION}")
 
 
 def locate(uri: str, path: str) -> str:
-    """The URI of a tar that a manifest or an index names: relative to the dataset's folder, or as it is.
+    """The URI of a tar that a manifest or an index names.
 
-    Raises :class:`ShardError` for a path that no index of ours has: a set that was fetched says what is read here.
+    Args:
+        uri: The dataset's folder.
+        path: Relative to it, or in full.
+
+    Raises:
+        ShardError: No index of ours has such a path. A set that was fetched could name any file here.
     """
     if (why := _misplaced(path, storage.scheme(uri))) is not None:
         raise ShardError(f"{uri} names {uris.shown(path)!r} as a shard, which {why}; do not trust it, or index it anew")
@@ -132,9 +156,17 @@ def _misplaced(path: str, home: str) -> str | None:
 
 
 def read_sample(shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:
-    """The parts of one sample by name. ``row`` is its row of the index, ``shard`` the tar's path or URI.
+    """The parts of one sample.
 
-    Raises :class:`ShardError` where bytes are missing or do not have the CRC-32 of the index.
+    Args:
+        shard: The tar's path or URI.
+        row: The sample's row of the index.
+
+    Returns:
+        The bytes of each part by name.
+
+    Raises:
+        ShardError: The tar or bytes of it are missing, or they do not have the CRC-32 of the index.
     """
     with open_shard(shard) as file:
         return read_parts(file, shard, row)
@@ -142,7 +174,11 @@ def read_sample(shard: str, row: Mapping[str, Any]) -> dict[str, bytes]:
 
 @contextmanager
 def open_shard(shard: str) -> Iterator[IO[bytes]]:
-    """A tar open for reading. Raises :class:`ShardError` where it is not there."""
+    """A tar open for reading.
+
+    Raises:
+        ShardError: It is not there.
+    """
     try:
         with storage.open_read(shard) as file:
             yield file

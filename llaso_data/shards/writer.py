@@ -14,10 +14,21 @@ from llaso_data.shards.layout import EncodedSample
 
 
 def write(out: str, name: str, samples: Iterable[EncodedSample], *, digest: str, dataset: str) -> ShardInfo:
-    """Write the samples as ``out/name`` and its sidecar; both appear complete, the sidecar last.
+    """Write samples as a shard and its sidecar; both appear complete, the sidecar last.
 
-    ``samples`` come with ascending keys. The same samples give the same bytes. Raises LLaSOError where a key
-    comes twice or out of order, ValueError where a key or a part cannot be a name.
+    Args:
+        out: The folder or URI of the dataset.
+        name: Of the tar (:func:`~llaso_data.shards.layout.shard_name`).
+        samples: With ascending keys. The same samples give the same bytes.
+        digest: Of what the shard is made from; a rerun knows its own by it.
+        dataset: Digest of the set of shards that it belongs to.
+
+    Returns:
+        What the sidecar says.
+
+    Raises:
+        LLaSOError: A key comes twice or out of order.
+        ValueError: A key or a part cannot be a name.
     """
     rows: list[IndexRow] = []
     with storage.whole(storage.join(out, name)) as path:
