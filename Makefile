@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/llaso-model demo
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(VENV)/.dev
 	LLASO_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q
@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python bench/dead_code.py
-	$(BIN)/mypy --strict
+	$(BIN)/mypy --strict --num-workers 2
 
 # The stamps make a second call free: only a change of the versions installs again.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python

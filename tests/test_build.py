@@ -284,6 +284,7 @@ def test_corpora_bring_what_they_know_of_speakers(clips: list[Clip], tiny_en: Pa
     assert libri.text == clips[2].text.upper() and libri.scores.cer is not None and libri.scores.cer < 0.1
 
 
+@pytest.mark.slow
 def test_languages_that_nobody_gave_are_heard(clips: list[Clip], whisper_base: Path, tmp_path: Path) -> None:
     chosen = {"en": clips[2]} | {code: next(c for c in clips if c.language == code) for code in ("es", "fr")}
     for code, clip in chosen.items():

@@ -9,20 +9,15 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from llaso import LLaSOModel, LLaSOProcessor
-from llaso_data.demo import weights
 from llaso_model.configuration import IGNORED, LLaSOConfig
-from tests.conftest import obtained
 from tests.test_model import WHISPER, open_gates, sound
-from tests.training_sets import small_llama
+from tests.training_sets import small_llama, small_tokenizer
 
 
 @pytest.fixture(scope="module")
 def processor() -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(obtained(weights.smollm2))
     return LLaSOProcessor(
-        WhisperFeatureExtractor(), tokenizer, stack=4, encoder=WHISPER.to_dict(), fusion="cross_attention"
+        WhisperFeatureExtractor(), small_tokenizer(), stack=4, encoder=WHISPER.to_dict(), fusion="cross_attention"
     )
 
 

@@ -32,7 +32,7 @@ WIDTH = 64
 YUE = 50_358  # large-v3's id of its hundredth language; what follows is one further on than in base
 
 
-@pytest.fixture(scope="module", params=["large-v3", "turbo"])
+@pytest.fixture(scope="module", params=["large-v3", pytest.param("turbo", marks=pytest.mark.slow)])
 def small(request: pytest.FixtureRequest, whisper_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights: 128 mel bins, 100 languages; turbo's decoder has fewer layers."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration

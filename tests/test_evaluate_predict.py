@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.report.scores_page import _curves
 from llaso_model.generation import answers
+from tests import processes
 from tests.bad_sample_sets import write_tar
 from tests.conftest import Clip
 from tests.stores import BUCKET
@@ -88,15 +87,6 @@ def parts(out: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (out / "predictions").glob("part-*.jsonl")}
 
 
-def command(*words: Any, ranks: int = 1) -> list[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    return [sys.executable, *launch, "-m", "llaso_model.cli", "evaluate", *map(str, words)]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
 def test_every_sample_is_answered_once_and_as_if_it_were_asked_alone(model, speech, undisturbed):
     found = {line["id"]: line for line in lines(undisturbed)}
     assert len(lines(undisturbed)) == len(found) == COUNT
@@ -148,13 +138,12 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(model, speech, tmp_pa
     asked = ("--data", speech, "--task", "asr", "--batch-size", 1, "--max-new-tokens", 48)
     evaluated(model, *asked, "--out", tmp_path / "whole")
     out = tmp_path / "killed"
-    process = subprocess.Popen(command(model, *asked, "--out", out), env=environment(), stderr=subprocess.DEVNULL)
+    run = processes.llaso_model("evaluate", model, *asked, "--out", out, log=tmp_path / "log")
     deadline = time.monotonic() + 120
     while len(parts(out)) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
+        assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    run.kill()
     there = parts(out)
     assert 3 <= len(there) < COUNT and not (out / "predictions.jsonl").exists()
     evaluated(model, *asked, "--out", out)
@@ -163,21 +152,16 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(model, speech, tmp_pa
 
 
 def test_two_ranks_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_path):
-    ran = subprocess.run(
-        command(model, "--data", speech, "--out", tmp_path / "out", *ASKED, ranks=2),
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    words = ("evaluate", model, "--data", speech, "--out", tmp_path / "out", *ASKED)
+    processes.llaso_model(*words, log=tmp_path / "log", ranks=2).succeed()
     assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (undisturbed / "predictions.jsonl").read_bytes()
     assert (tmp_path / "out" / "scores.json").exists()
 
 
 @pytest.mark.slow
 def test_ray_workers_end_with_the_bytes_of_one(model, speech, undisturbed, tmp_path):
-    words = ("--data", speech, "--out", tmp_path / "out", *ASKED, "--launcher", "ray", "--num-workers", 2)
-    subprocess.run(command(model, *words), env=environment(), capture_output=True, check=True)
+    words = ("evaluate", model, "--data", speech, "--out", tmp_path / "out", *ASKED, "--launcher", "ray")
+    processes.llaso_model(*words, "--num-workers", 2, log=tmp_path / "log").succeed()
     assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (undisturbed / "predictions.jsonl").read_bytes()
 
 

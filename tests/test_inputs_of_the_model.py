@@ -12,22 +12,20 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import AutoTokenizer, WhisperFeatureExtractor
+from transformers import WhisperFeatureExtractor
 
 from llaso import LLaSOModel, LLaSOProcessor
-from llaso_data.demo import weights
 from llaso_model.configuration import IGNORED, LLaSOConfig
 from llaso_model.processing import PLAIN_TEMPLATE
 from llaso_model.sounds import InputError, samples
-from tests.conftest import obtained
-from tests.training_sets import WHISPER, small_llama
+from tests.training_sets import WHISPER, small_llama, small_tokenizer
 
 QUESTION = [{"role": "user", "content": [{"type": "audio", "audio": None}, {"type": "text", "text": "Which?"}]}]
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return AutoTokenizer.from_pretrained(obtained(weights.smollm2))
+    return small_tokenizer()
 
 
 @pytest.fixture(scope="module")

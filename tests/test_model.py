@@ -24,14 +24,12 @@ from llaso_model.configuration import IGNORED, LLaSOConfig, audio_tokens, states
 from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
 from llaso_model.processing import TRANSCRIBE, samples
 from tests.conftest import Clip, obtained
-from tests.training_sets import ENCODERS, WHISPER, small_llama
+from tests.training_sets import ENCODERS, WHISPER, small_llama, small_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(obtained(weights.smollm2))
+    return small_tokenizer()
 
 
 @pytest.fixture(scope="module", params=["whisper", "resnet", "cross_attention"])
@@ -310,10 +308,11 @@ def test_a_configuration_that_cannot_be_is_refused():
 
 
 @pytest.mark.slow
-def test_real_weights_give_whispers_states_and_the_language_models_words(tiny_en: Path, tokenizer: Any, tmp_path):
-    from transformers import AutoConfig
+def test_real_weights_give_whispers_states_and_the_language_models_words(tiny_en: Path, tmp_path):
+    from transformers import AutoConfig, AutoTokenizer
 
     folder = str(obtained(weights.smollm2))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     processor = LLaSOProcessor(WhisperFeatureExtractor.from_pretrained(tiny_en), tokenizer)
     config = LLaSOConfig(
         audio_config=AutoConfig.from_pretrained(tiny_en),

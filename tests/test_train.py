@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
@@ -28,6 +27,7 @@ from llaso_model.train.find_batch_size import find_batch_size
 from llaso_model.train.log import RECIPE_FILE, read_metrics
 from llaso_model.train.loop import gradients, loader_of, step, train, validated
 from llaso_model.train.run import TrainingRun, prepared
+from tests import processes
 from tests.conftest import Clip
 from tests.test_run_folder import put
 from tests.training_sets import made_model, write_speech, write_texts
@@ -165,39 +165,23 @@ def held_out(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-ON_RANKS = """
-import json, sys
-import torch.distributed as dist
-from llaso_model.train.config import load
-from llaso_model.train.loop import train, validated
-dist.init_process_group("gloo")  # once for all: starting a process takes longer than what it does here
-for path in sys.argv[2:]:
-    if sys.argv[1] == "train":
-        train(load(path), path.removesuffix(".json"))
-    else:
-        found = validated(load(path))
-        with open(f"{path}.found", "w") as file:  # of both ranks alike
-            json.dump(found, file)
-"""
+def on_ranks(what: str, paths: Sequence[str]) -> None:
+    """What each of two ranks does with the recipes: train, or validate into ``PATH.found``."""
+    dist.init_process_group("gloo")  # once for all recipes
+    for path in paths:
+        if what == "train":
+            train(load(path), path.removesuffix(".json"))
+        else:
+            found = validated(load(path))
+            Path(f"{path}.found").write_text(json.dumps(found))  # of both ranks alike
 
 
 def _on_two_ranks(what: str, recipes: dict[str, TrainRecipe], folder: Path) -> None:
     """``what``: train, into ``folder/NAME``, or validate, into ``folder/NAME.json.found``."""
-    script = folder / "on_ranks.py"
-    script.write_text(ON_RANKS)
     for name, recipe in recipes.items():
         (folder / f"{name}.json").write_text(recipe.model_dump_json())
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(script),
-        what,
-    ]
-    _succeeds([*command, *(str(folder / f"{name}.json") for name in recipes)])
+    paths = [str(folder / f"{name}.json") for name in recipes]
+    processes.start(on_ranks, what, paths, log=folder / "ranks.log", ranks=2).succeed()
 
 
 def _compare_one_rank_and_two(recipes: dict[str, TrainRecipe], folder: Path) -> None:
@@ -428,7 +412,9 @@ def test_ray_starts_a_killed_worker_again_and_the_losses_are_the_same(start, spe
     whole = _run(recipe, tmp_path / "whole", 2)
     words = ["train", str(tmp_path / "whole.json"), "--out", str(tmp_path / "ray" / "out"), "--launcher", "ray"]
     command = [sys.executable, "-m", "llaso_model.cli", "--debug", *words, "--num-workers", "2"]
-    process = subprocess.Popen(command, env=_environment(), start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True, stderr=subprocess.DEVNULL
+    )
     metrics = tmp_path / "ray" / "out" / "metrics.jsonl"
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
         assert process.poll() is None, "the run ended before a worker was killed"
@@ -480,48 +466,27 @@ def _losses(record: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in record.items() if name.startswith(told)}
 
 
-def _command(recipe: TrainRecipe, out: Path, ranks: int) -> list[str]:
+def _started(recipe: TrainRecipe, out: Path, ranks: int) -> processes.Started:
     path = out.with_suffix(".json")
     path.write_text(recipe.model_dump_json())
-    launch = [sys.executable]
-    if ranks > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return [*launch, "-m", "llaso_model.cli", "--debug", "train", str(path), "--out", str(out)]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    return processes.llaso_model("--debug", "train", path, "--out", out, log=out.with_suffix(".log"), ranks=ranks)
 
 
 def _run(recipe: TrainRecipe, out: Path, ranks: int) -> list[dict[str, Any]]:
-    _succeeds(_command(recipe, out, ranks))
+    _started(recipe, out, ranks).succeed()
     return read_metrics(out)
-
-
-def _succeeds(command: Sequence[str], within_s: float = 300) -> None:
-    """Ranks that wait for each other for ever are killed, all of them."""
-    process = subprocess.Popen(command, env=_environment(), start_new_session=True, stderr=subprocess.PIPE, text=True)
-    try:
-        _, said = process.communicate(timeout=within_s)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said[-3000:]
 
 
 def _killed_and_resumed(recipe: TrainRecipe, out: Path, ranks: int, after: int = 3) -> list[dict[str, Any]]:
     """SIGKILL of all processes once so many steps are told, then the same command."""
-    process = subprocess.Popen(
-        _command(recipe, out, ranks), env=_environment(), start_new_session=True, stderr=subprocess.DEVNULL
-    )
+    run = _started(recipe, out, ranks)
     metrics = out / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not metrics.exists() or len(metrics.read_text().splitlines()) < after:
-        assert process.poll() is None, "the run ended before it was killed"
+        assert run.poll() is None, f"the run ended before it was killed: {run.said[-3000:]}"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    run.kill()
     last = json.loads(metrics.read_text().splitlines()[after - 1])["step"]
     assert last < (recipe.run.max_steps or 0)
     return _run(recipe, out, ranks)

@@ -105,16 +105,15 @@ def test_the_same_block_gives_the_same_records(tiny_en: Path, clips: list[Clip])
         assert one.scores.llr is not None and one.scores.llr > -1.0
 
 
-def test_more_threads_give_the_same_records(tiny_en: Path, clips: list[Clip]) -> None:
+@pytest.mark.parametrize("pack", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_more_threads_give_the_same_records(tiny_en: Path, clips: list[Clip], pack: bool) -> None:
     chosen = [clip for clip in clips if clip.language == "en"]
     utterances, audio_of = [utterance(clip) for clip in chosen], [pcm(clip.path) for clip in chosen]
-    packed = Asr(model=str(tiny_en), batch_size=1)
-    alone = packed.model_copy(update={"pack": False})
-    one, three = (load(packed, Run(device="cpu", threads=threads)) for threads in (1, 3))
-    for asr in (packed, alone):
-        assert [rounded(u) for u in listen(one, utterances, audio_of, asr)] == [
-            rounded(u) for u in listen(three, utterances, audio_of, asr)
-        ]
+    asr = Asr(model=str(tiny_en), batch_size=1, pack=pack)
+    one, three = (load(asr, Run(device="cpu", threads=threads)) for threads in (1, 3))
+    assert [rounded(u) for u in listen(one, utterances, audio_of, asr)] == [
+        rounded(u) for u in listen(three, utterances, audio_of, asr)
+    ]
     assert one.statistics == three.statistics
 
 
@@ -141,22 +140,25 @@ def test_a_doubtful_clip_is_packed_again_and_then_heard_alone(
         assert all(one.hypothesis and one.words for one in found)
 
 
-def test_a_clip_that_speaks_against_its_given_text_is_heard_alone(tiny_en: Path, clips: list[Clip]) -> None:
+@pytest.mark.parametrize(
+    "wrong",  # nearly what is said, and nothing like it
+    ["Hello word.", pytest.param("Good morning, all of you.", marks=pytest.mark.slow)],
+)
+def test_a_clip_that_speaks_against_its_given_text_is_heard_alone(tiny_en: Path, clips: list[Clip], wrong: str) -> None:
     model, chosen = whisper(tiny_en), named(clips, *ENGLISH)
     audio_of = [pcm(clip.path) for clip in chosen]
     second, third = (utterance(clip, text=clip.text) for clip in chosen[1:])
-    for wrong in ("Hello word.", "Good morning, all of you."):  # nearly what is said, and nothing like it
-        utterances = [utterance(chosen[0]), dataclasses.replace(second, text=wrong), third]
-        before = model.statistics.windows_decoded
-        found = listen(model, utterances, audio_of)
-        assert model.statistics.windows_decoded == before + 2
-        assert [one.decoding for one in found] == ["packed", "solo", "packed"]
-        (alone,) = listen(model, utterances[1:2], audio_of[1:2], Asr(pack=False))
-        assert rounded(found[1]) == rounded(alone) and found[1].text == wrong
-        unheard = listen(model, utterances, audio_of, Asr(disputed_alone=False))
-        assert [one.decoding for one in unheard] == ["packed"] * 3
-        assert found[::2] == unheard[::2]
-        assert (unheard[1].scores.llr or 0.0) < 0.0 or cer(wrong, unheard[1].hypothesis or "", "en") > 0.5
+    utterances = [utterance(chosen[0]), dataclasses.replace(second, text=wrong), third]
+    before = model.statistics.windows_decoded
+    found = listen(model, utterances, audio_of)
+    assert model.statistics.windows_decoded == before + 2
+    assert [one.decoding for one in found] == ["packed", "solo", "packed"]
+    (alone,) = listen(model, utterances[1:2], audio_of[1:2], Asr(pack=False))
+    assert rounded(found[1]) == rounded(alone) and found[1].text == wrong
+    unheard = listen(model, utterances, audio_of, Asr(disputed_alone=False))
+    assert [one.decoding for one in unheard] == ["packed"] * 3
+    assert found[::2] == unheard[::2]
+    assert (unheard[1].scores.llr or 0.0) < 0.0 or cer(wrong, unheard[1].hypothesis or "", "en") > 0.5
 
 
 def test_unknown_languages_are_identified_and_mixed_windows_repacked(whisper_base: Path, clips: list[Clip]) -> None:
@@ -220,7 +222,7 @@ def test_what_cannot_be_heard_says_why_and_costs_the_others_nothing(tiny_en: Pat
     assert listen(model, [], []) == []
 
 
-@pytest.mark.parametrize("text", [None, "Hello world, how are you today?"])
+@pytest.mark.parametrize("text", [pytest.param(None, marks=pytest.mark.slow), "Hello world, how are you today?"])
 def test_clips_too_short_to_say_anything_come_back(tiny_en: Path, clips: list[Clip], text: str | None) -> None:
     model, (clip,) = whisper(tiny_en), named(clips, "en/hello_world")
     audio_of = [pcm(clip.path)[:1], pcm(clip.path)[:319], pcm(clip.path)[2_000:4_000], pcm(clip.path)]

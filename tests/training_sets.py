@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import json
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ WHISPER = WhisperConfig(
 )
 RESNET = ResNetEncoderConfig(widths=[32, 32, 48, 48], groups=4, pool_heads=4, pool=3)
 ENCODERS = {"whisper": WHISPER, "resnet": RESNET}
+TOKENS = 4096
 
 
 def write_speech(out: Path, clips: Sequence[Clip], per_shard: int = 4, longest_s: float = 6.0, texts: int = 0) -> None:
@@ -98,11 +103,34 @@ def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", fusion: 
 
 
 def made_model(folder: Path, fusion: str = "splice") -> Path:
-    """A small model with random weights and SmolLM2's tokenizer, in a folder of its own."""
+    """A small model with random weights and the small tokenizer, in a folder of its own."""
+    write_model(folder / "model", small_tokenizer(), fusion=fusion)
+    return folder / "model"
+
+
+def small_tokenizer() -> Any:
+    """SmolLM2's tokenizer with its first tokens only; the 45,000 others would take most of a small model's time."""
     from transformers import AutoTokenizer
 
-    write_model(folder / "model", AutoTokenizer.from_pretrained(obtained(weights.smollm2)), fusion=fusion)
-    return folder / "model"
+    with tempfile.TemporaryDirectory() as folder:
+        _write_small_tokenizer(Path(folder))
+        return AutoTokenizer.from_pretrained(folder)
+
+
+def _write_small_tokenizer(folder: Path) -> None:
+    source = obtained(weights.smollm2)
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(source / name, folder / name)
+    whole = _tokenizer_file(source)
+    vocabulary = {token: number for token, number in whole["model"]["vocab"].items() if number < TOKENS}
+    merges = [pair for pair in whole["model"]["merges"] if "".join(pair) in vocabulary]
+    small = {**whole, "model": {**whole["model"], "vocab": vocabulary, "merges": merges}}
+    (folder / "tokenizer.json").write_text(json.dumps(small), encoding="utf-8")
+
+
+@functools.cache
+def _tokenizer_file(folder: Path) -> Any:
+    return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
 
 
 def small_llama(tokenizer: Any, layers: int = 2) -> LlamaConfig:

@@ -51,7 +51,17 @@ def utterance(clip: Clip, *, language: str | None = "", text: str | None = None)
 
 
 def encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tensor:
-    """The encoder states (clips, 1500, width) of each clip alone in its window."""
+    """The encoder states (clips, 1500, width) of each clip alone in its window, kept for who asks again."""
+    key = (id(model), *(samples.tobytes() for samples in audio_of))
+    if key not in _ENCODED:
+        _ENCODED[key] = (model, _encoded(model, audio_of))
+    return _ENCODED[key][1]
+
+
+_ENCODED: dict[tuple[int | bytes, ...], tuple[Whisper, torch.Tensor]] = {}  # with the model, or its id is another's
+
+
+def _encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tensor:
     windows = pack([len(samples) for samples in audio_of], [None] * len(audio_of), 0.6, packed=False)
     return model.engine.encode([assemble(window, dict(enumerate(audio_of))) for window in windows])
 
