@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from faults import AUDIO_FAULTS, cut, seeded
 
 from llaso_data import audio
 from llaso_data.align.scorer import Scorer
-from llaso_data.asr.transcribe import Transcriber, Transcription
+from llaso_data.asr.transcribe import Transcriber
+from llaso_data.asr.window_decoder import Transcription
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
 from llaso_data.filters.border_level import border_level
@@ -154,7 +155,7 @@ def _cut(case: Case, at_end: bool) -> Pcm | None:
 
 
 class _Keep(Transcriber):
-    """Listens, and keeps each clip's states instead of scoring a text over them."""
+    """Transcribes, and keeps each clip's states instead of scoring a text over them."""
 
     def __init__(self, whisper: Whisper, asr: Asr, align: Align, words: bool) -> None:
         super().__init__(whisper, asr, Scorer(whisper.decoder, align))
@@ -169,11 +170,15 @@ class _Keep(Transcriber):
         ]
 
     def _backward(
-        self, results: list[Utterance], indices: Sequence[int], audio: dict[int, Pcm], heard: dict[int, Transcription]
+        self,
+        results: list[Utterance],
+        clips: Sequence[int],
+        audio: Mapping[int, Pcm],
+        transcriptions: Mapping[int, Transcription],
     ) -> None:
-        self._contexts.update({i: heard[i].context.without_projections() for i in indices})
+        self._contexts.update({i: transcriptions[i].context.without_projections() for i in clips})
         if self._words:
-            super()._backward(results, indices, audio, heard)
+            super()._backward(results, clips, audio, transcriptions)
 
 
 def _utterance(pair: Pair) -> Utterance:

@@ -29,7 +29,7 @@ from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
 from llaso_data.align.bidirectional import backward
 from llaso_data.align.likelihood import log_likelihood_ratios
-from llaso_data.asr.transcribe import needs_redecoding
+from llaso_data.asr.doubt import needs_redecoding
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_limits, columns
 from llaso_data.filters.language_model import LanguageModelStage

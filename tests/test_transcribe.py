@@ -131,7 +131,7 @@ def test_a_doubtful_clip_is_packed_again_and_then_heard_alone(
         (2, False, 2 + len(chosen), "solo"),
     ):
         calls, texts = iter(range(100)), map(str, range(100))
-        monkeypatch.setattr(module, "_doubtful", lambda *_, n=doubts * 3, c=calls: next(c) < n)
+        monkeypatch.setattr(module, "is_doubtful", lambda *_, n=doubts * 3, c=calls: next(c) < n)
         monkeypatch.setattr(module, "normalize", (lambda *_: "the same") if alike else (lambda *_, t=texts: next(t)))
         before = model.statistics.windows_decoded
         found = listen(model, utterances, audio_of)

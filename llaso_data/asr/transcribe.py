@@ -1,9 +1,10 @@
-"""Everything Whisper does to a block: identify languages, transcribe forward, score backward, align words.
+"""The transcription of a block: identify languages, transcribe (forward), score texts and align words (backward).
 
 One encoder pass serves all of it. Windows are packed by :mod:`~llaso_data.whisper.windows`, encoded and decoded in
-fixed batches, taken apart by :mod:`~llaso_data.asr.split`; a clip whose share is doubtful is decoded again, and so is
-one that speaks against its given text. Batches do not see each other, and as many as there are threads are worked on at
-once: cores do more so than as threads in one batch.
+fixed batches, and divided among their clips by :mod:`~llaso_data.asr.window_decoder`. A clip whose share is in doubt is
+decoded again, and so is one whose given text disagrees with its hypothesis. As many batches are processed at once as
+there are threads: that uses cores better than threads within a batch. Batches share no state, so the result does not
+depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
@@ -21,149 +21,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.asr import no_language_token, texts
-from llaso_data.asr.split import TokenSpan, split
-from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.asr.doubt import is_doubtful, needs_redecoding
+from llaso_data.asr.language_id import clip_states, identify_languages, uncertain_clips, with_language
+from llaso_data.asr.window_decoder import EncodedWindows, Transcription, WindowDecoder
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language
-from llaso_data.records import ASR, GIVEN, Utterance, failed
-from llaso_data.text import cer, compression_ratio, letters, normalize
+from llaso_data.records import GIVEN, Utterance, failed
+from llaso_data.text import compression_ratio, normalize
 from llaso_data.whisper.clips import Clip, TextScorer
-from llaso_data.whisper.encoder_states import EncoderStates, concatenate
-from llaso_data.whisper.engine import DecodingResult
 from llaso_data.whisper.load import Whisper
-from llaso_data.whisper.teacher_forcing import ForcedScores
-from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble, pack
+from llaso_data.whisper.windows import Window, pack
 
 if TYPE_CHECKING:
-    import torch
-
     from llaso_data.recipe import Asr, Segment
 
-# A share of a packed window is doubtful, and its clip decoded again, beyond any of these: once more packed, in other
-# company and with more silence between, which settles nine of ten, and then alone.
-_MIN_INSIDE = 0.35  # of its tokens' attention lies in its own slot
-_MIN_AVG_LOGPROB = -1.0
-_MIN_TOKEN_LOGPROB = -6.0
-_MAX_COMPRESSION = 2.4  # of the window's text: beyond, Whisper went in a loop
-_WIDER_GAP_S = 1.0
-_MAX_LETTERS_PER_S = 30.0
-_MIN_LETTERS_PER_S = 1.0
-_SLOW_S = 1.0  # a letter or figure may take as long, with the silence around it
-
-_MAX_CER = 0.5  # of a given text to what was heard in a packed window; beyond, the clip is decoded alone
-
-# A packed clip's language is doubtful under these and asked again of the clip alone: one language leaks into another
-# in the same window.
-_MIN_LANGUAGE_PROB = 0.5
-_MIN_LANGUAGE_PROB_MIXED = 0.9  # in a window that seems to hold several
-
+_WIDER_GAP_S = 1.0  # between clips that are packed again
 _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
-_LEAST_BATCHES_CPU = 4  # where there are as many windows; however many threads, so that all give the same
-_CLIPS_LATER = 32  # of a batch of those that had to wait for all of their recording
+_MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
+_SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
 
-_SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of text is as likely as with 16 s
-
-
-@dataclass(frozen=True, slots=True)
-class Transcription:
-    """One clip after free decoding; ``states`` is its own slice (frames, width), ``context`` what scoring reads."""
-
-    hypothesis: str
-    avg_logprob: float | None
-    min_token_logprob: float | None
-    no_speech_prob: float | None  # of a whole window: it says nothing of one clip among several
-    packed: bool
-    states: EncoderStates
-    context: EncoderStates
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedWindows:
-    """A batch of windows: the states that the engine decodes from, and the same for teacher forcing."""
-
-    states_BSW: torch.Tensor
-    windows: list[EncoderStates]
-
-    def select(self, chosen: list[int]) -> EncodedWindows:
-        return EncodedWindows(self.states_BSW[chosen], [self.windows[w] for w in chosen])
-
-
-OnTranscribed = Callable[[list[int], list[Transcription]], None]
+_Audio = Mapping[int, NDArray[np.int16]]  # 16 kHz samples by the clip's number
+OnTranscribed = Callable[[list[Transcription]], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Transcriber:
-    """A stage: utterances and their PCM in, the same utterances with what Whisper says of them out."""
+    """A stage of the pipeline: utterances and their samples in, the same utterances out with hypotheses and words."""
 
     def __init__(self, whisper: Whisper, asr: Asr, scorer: TextScorer, segment: Segment | None = None) -> None:
-        """``segment``: how recordings were cut, where any were; the silence that was kept around segments counts."""
+        """Use a loaded model.
+
+        Args:
+            whisper: The model.
+            asr: The recipe's section.
+            scorer: Scores and aligns texts with the same model.
+            segment: How recordings were cut, where any were; the silence kept around segments is part of the gap.
+
+        Raises:
+            LLaSOError: ``asr.languages`` names a language that the model does not know.
+        """
         self._whisper = whisper
         self._asr = asr
         self._scorer = scorer
-        self._silence: EncoderStates | None = None
-        self._pool = ThreadPoolExecutor(whisper.threads, initializer=_one_thread) if whisper.threads > 1 else None
+        self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s)
+        self._pool = ThreadPoolExecutor(whisper.threads, initializer=_use_one_thread) if whisper.threads > 1 else None
         self._batch_size = asr.batch_size or (_BATCH_CPU if whisper.device == "cpu" else _BATCH_GPU)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
-        self._margin_frames = round(asr.gap_s / FRAME_S) // 2  # of the silence beside a packed clip, what belongs to it
-        self._candidates = {code: language(code) or code for code in asr.languages}
-        unknown = [code for code, name in self._candidates.items() if not whisper.vocabulary.supports(name)]
+        candidates = {code: language(code) or code for code in asr.languages}
+        self._candidates = set(candidates.values())
+        unknown = [code for code, name in candidates.items() if not whisper.vocabulary.supports(name)]
         if unknown:
             known = ", ".join(whisper.vocabulary.languages) or "en"
             raise LLaSOError(f"asr.languages: the Whisper model knows no {', '.join(unknown)}; it knows {known}")
 
     def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[NDArray[np.int16] | None]) -> list[Utterance]:
-        """``pcm[i]`` is None for an utterance that failed; it passes through."""
-        results = [self._check(utterance, samples) for utterance, samples in zip(utterances, pcm, strict=True)]
-        heard_of: dict[int, Transcription] = {}
-        clips = [i for i, u in enumerate(results) if u.failure is None and pcm[i] is not None]
-        audio = {i: array for i in clips if (array := pcm[i]) is not None}
-        token_of = self._whisper.vocabulary.token_language
-        without = [i for i in clips if (code := results[i].language) and not token_of(code)]
-        clips = sorted(set(clips) - set(without))
-        waiting = self._long_given(results, clips)
-        if self._asr.pack and self._silence is None:
-            silent = Window((Slot(0, 0, WINDOW_SAMPLES),), None)
-            nothing = {0: np.zeros(WINDOW_SAMPLES, dtype=np.int16)}
-            (encoded,) = self._each([[silent]], lambda windows: self._encode(windows, nothing))
-            (self._silence,) = encoded.windows
+        """Transcribe, score and align a block.
 
-        def finish(indices: list[int], heard: list[Transcription]) -> None:
+        Args:
+            utterances: The block's utterances.
+            pcm: 16 kHz mono samples of each; None where it failed, and then it passes through.
+
+        Returns:
+            The same utterances in the same order, with language, hypothesis, text, words and scores.
+        """
+        results = [self._check(utterance, samples) for utterance, samples in zip(utterances, pcm, strict=True)]
+        audio = {i: samples for i, samples in enumerate(pcm) if samples is not None and results[i].failure is None}
+        token_language = self._whisper.vocabulary.token_language
+        without_token = [i for i in audio if (code := results[i].language) and not token_language(code)]
+        clips = sorted(set(audio) - set(without_token))
+        # Segments of a recording with a given text get their part of it once all of them are transcribed.
+        awaiting_text = {i for i in clips if results[i].text_origin == GIVEN and results[i].recording != results[i].id}
+        kept: dict[int, Transcription] = {}
+        if self._asr.pack:
+            self._map([None], lambda _: self._windows.encode_silence())
+
+        def finish(transcriptions: list[Transcription]) -> None:
             ready: dict[int, Transcription] = {}
-            for i, one in zip(indices, heard, strict=True):
-                results[i] = self._forward(results[i], one)
-                if i in waiting:
-                    heard_of[i] = dataclasses.replace(
-                        one, states=one.states.without_projections(), context=one.context.without_projections()
+            for transcription in transcriptions:
+                i = transcription.clip
+                results[i] = self._with_transcription(results[i], transcription)
+                if i in awaiting_text:
+                    kept[i] = dataclasses.replace(
+                        transcription,
+                        states=transcription.states.without_projections(),
+                        context=transcription.context.without_projections(),
                     )
                 else:
-                    ready[i] = one
+                    ready[i] = transcription
             self._backward(results, list(ready), audio, ready)
 
-        self._hear(results, clips, audio, finish)
-        self._align_untold(results, without, audio)
-        segments: dict[str, list[int]] = defaultdict(list)
-        for i in sorted(waiting):
-            segments[results[i].recording].append(i)
-        for group in segments.values():
-            texts.assign_given(results, group)
-        later = sorted(waiting)
-        chunks = [later[first : first + _CLIPS_LATER] for first in range(0, len(later), _CLIPS_LATER)]
-        self._each(chunks, lambda chunk: self._backward(results, chunk, audio, heard_of))
+        self._transcribe(results, clips, audio, finish)
+        self._align_without_token(results, without_token, audio)
+        self._score_segments(results, sorted(awaiting_text), audio, kept)
         if self._asr.disputed_alone:
-            waiting.clear()  # each has its own text now
-            again = self._plan(results, [i for i in clips if needs_redecoding(results[i])], audio, packed=False)
-            self._each(
-                self._batches(again),
-                lambda windows: finish(*self._decode(results, windows, self._encode(windows, audio), None)),
-            )
+            awaiting_text.clear()  # each segment has its own text now
+            disputed = [i for i in clips if needs_redecoding(results[i])]
+            self._decode(results, self._plan(results, disputed, audio, packed=False), audio, finish)
         return results
 
-    def _each(self, tasks: Sequence[T], work: Callable[[T], R]) -> list[R]:
-        """What comes of every task; as many are worked on at once as there are threads."""
-        return list((self._pool.map if self._pool else map)(work, tasks))
-
-    # -- languages ------------------------------------------------------------------------------------------------
+    def _map(self, work_items: Sequence[T], work: Callable[[T], R]) -> list[R]:
+        """The result of every item; as many are processed at once as there are threads."""
+        return list((self._pool.map if self._pool else map)(work, work_items))
 
     def _check(self, utterance: Utterance, samples: NDArray[np.int16] | None) -> Utterance:
         code = utterance.language
@@ -175,303 +134,193 @@ class Transcriber:
             return failed(utterance, "language_unsupported", f"the Whisper model knows English alone, not {code!r}")
         return utterance
 
-    def _identify(self, results: list[Utterance], windows: list[Window], states: list[EncoderStates]) -> None:
-        """Set language and its probability of every clip."""
-        vocabulary = self._whisper.vocabulary
-        slices = {
-            slot.clip: states[w] if window.solo else self._context(states[w], window, slot)
-            for w, window in enumerate(windows)
-            for slot in window.slots
-        }
-        if not vocabulary.multilingual:
-            for i in slices:
-                results[i] = dataclasses.replace(results[i], language="en", language_origin=ASR)
-            return
-        codes = list(vocabulary.languages)
-        wanted = set(self._candidates.values())
-        allowed = np.array([not wanted or code in wanted for code in codes])
-        order = sorted(slices)
-        probs = self._whisper.decoder.language_probs([slices[i] for i in order]) * allowed
-        for i, row in zip(order, probs / np.maximum(probs.sum(axis=1, keepdims=True), 1e-9), strict=True):
-            best = int(np.argmax(row))
-            results[i] = dataclasses.replace(
-                results[i],
-                language=codes[best],
-                language_origin=ASR,
-                scores=dataclasses.replace(results[i].scores, language_prob=float(row[best])),
-            )
+    # -- forward ------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _unsure(results: list[Utterance], window: Window) -> set[int]:
-        """The clips of a window whose identified language is doubtful."""
-        if window.solo:
-            return set()
-        inside = [slot.clip for slot in window.slots]
-        mixed = len({results[i].language for i in inside}) > 1
-        least = _MIN_LANGUAGE_PROB_MIXED if mixed else _MIN_LANGUAGE_PROB
-        return {i for i in inside if (results[i].scores.language_prob or 0.0) < least}
-
-    # -- forward --------------------------------------------------------------------------------------------------
-
-    def _hear(
-        self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]], finish: OnTranscribed
-    ) -> None:
-        """Hear every clip; once in all, it comes to ``finish`` with what was heard, in batches and from any thread."""
+    def _transcribe(self, results: list[Utterance], clips: list[int], audio: _Audio, finish: OnTranscribed) -> None:
+        """Transcribe every clip; ``finish`` gets each once, in batches and from any thread."""
         unknown = [i for i in clips if not results[i].language]
         known = [i for i in clips if results[i].language]
-        unsure: list[int] = []
-        mixed: list[int] = []
+        uncertain: list[int] = []  # their language, which is then identified without neighbours
+        repack: list[int] = []  # from windows whose clips are of several languages
         doubtful: dict[int, str] = {}
-        still: dict[int, str] = {}
+        still_doubtful: dict[int, str] = {}
 
         def identify(windows: list[Window]) -> None:
-            encoded = self._encode(windows, audio)
-            self._identify(results, windows, encoded.windows)
+            encoded = self._windows.encode(windows, audio)
+            self._identify(results, windows, encoded)
             pure = []
             for w, window in enumerate(windows):
                 inside = [slot.clip for slot in window.slots]
-                asked_again = self._unsure(results, window) if self._whisper.vocabulary.multilingual else set()
-                if not asked_again and len({results[i].language for i in inside}) == 1:
+                unsure = uncertain_clips(results, window) if self._whisper.vocabulary.multilingual else set()
+                if not unsure and len({results[i].language for i in inside}) == 1:
                     pure.append(w)
                 else:
-                    unsure.extend(asked_again)
-                    mixed.extend(i for i in inside if i not in asked_again)
+                    uncertain.extend(unsure)
+                    repack.extend(i for i in inside if i not in unsure)
             if pure:
-                finish(*self._decode(results, [windows[w] for w in pure], encoded.select(pure), doubtful))
+                finish(self._accepted(results, [windows[w] for w in pure], encoded.select(pure), doubtful))
 
         def identify_alone(windows: list[Window]) -> None:
-            encoded = self._encode(windows, audio)
-            self._identify(results, windows, encoded.windows)
-            finish(*self._decode(results, windows, encoded, None))
+            encoded = self._windows.encode(windows, audio)
+            self._identify(results, windows, encoded)
+            finish(self._accepted(results, windows, encoded))
 
-        def decode(
-            planned: list[Window], into: dict[int, str] | None, before: Mapping[int, str] = MappingProxyType({})
-        ) -> None:
-            def work(windows: list[Window]) -> None:
-                finish(*self._decode(results, windows, self._encode(windows, audio), into, before))
+        self._map(self._batches(self._plan(results, unknown, audio)), identify)
+        self._map(self._batches(self._plan(results, sorted(uncertain), audio, packed=False)), identify_alone)
+        self._decode(results, self._plan(results, sorted(known + repack), audio), audio, finish, doubtful)
+        wider = self._plan(results, sorted(doubtful), audio, wider=True)
+        self._decode(results, wider, audio, finish, still_doubtful, doubtful)
+        self._decode(results, self._plan(results, sorted(still_doubtful), audio, packed=False), audio, finish)
 
-            self._each(self._batches(planned), work)
+    def _identify(self, results: list[Utterance], windows: list[Window], encoded: EncodedWindows) -> None:
+        """Set the language of every clip, and its probability."""
+        states = clip_states(self._windows, windows, encoded.windows)
+        for i, (code, prob) in identify_languages(self._whisper, states, self._candidates).items():
+            results[i] = with_language(results[i], code, prob)
 
-        self._each(self._batches(self._plan(results, unknown, audio)), identify)
-        self._each(self._batches(self._plan(results, sorted(unsure), audio, packed=False)), identify_alone)
-        decode(self._plan(results, sorted(known + mixed), audio), doubtful)
-        decode(self._plan(results, sorted(doubtful), audio, wider=True), still, doubtful)
-        decode(self._plan(results, sorted(still), audio, packed=False), None)
-
-    def _plan(
+    def _decode(
         self,
         results: list[Utterance],
-        clips: list[int],
-        audio: dict[int, NDArray[np.int16]],
-        packed: bool = True,
-        wider: bool = False,
+        windows: list[Window],
+        audio: _Audio,
+        finish: OnTranscribed,
+        doubtful: dict[int, str] | None = None,
+        earlier: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        """Encode and decode windows in batches; see :meth:`_accepted` for ``doubtful`` and ``earlier``."""
+
+        def work(batch: list[Window]) -> None:
+            finish(self._accepted(results, batch, self._windows.encode(batch, audio), doubtful, earlier))
+
+        self._map(self._batches(windows), work)
+
+    def _accepted(
+        self,
+        results: list[Utterance],
+        windows: list[Window],
+        encoded: EncodedWindows,
+        doubtful: dict[int, str] | None = None,
+        earlier: Mapping[int, str] = MappingProxyType({}),
+    ) -> list[Transcription]:
+        """Decode windows, and return the transcriptions that are accepted.
+
+        A clip that gets the same text in two different windows is accepted as it is, unless the text repeats itself.
+
+        Args:
+            results: The block's utterances.
+            windows: Windows of its clips.
+            encoded: The same encoded.
+            doubtful: Gets the normalised text of every packed clip that is in doubt; None accepts all.
+            earlier: What doubtful clips got in another window.
+        """
+        languages = [results[window.slots[0].clip].language or "en" for window in windows]
+        transcriptions = self._windows.decode(windows, encoded, languages)
+        slots = [(slot, code) for window, code in zip(windows, languages, strict=True) for slot in window.slots]
+        accepted = []
+        for transcription, (slot, code) in zip(transcriptions, slots, strict=True):
+            looped = transcription.looped
+            if doubtful is not None and transcription.packed and (looped or is_doubtful(transcription, slot.length)):
+                text = normalize(transcription.hypothesis, code)
+                if looped or not text or text != earlier.get(slot.clip):
+                    doubtful[slot.clip] = text
+                    continue
+            accepted.append(transcription)
+        return accepted
+
+    def _plan(
+        self, results: list[Utterance], clips: list[int], audio: _Audio, packed: bool = True, wider: bool = False
     ) -> list[Window]:
+        """Windows of the clips; segments, which bring some silence of their own, lie closer together."""
         gap_s = self._asr.gap_s
         if wider:
             gap_s = max(gap_s, _WIDER_GAP_S)
         elif all(results[i].recording != results[i].id for i in clips):
             gap_s = self._segment_gap_s
         lengths, languages = [len(audio[i]) for i in clips], [results[i].language for i in clips]
-        planned = pack(lengths, languages, gap_s, self._asr.pack and packed)
         return [
-            Window(tuple(dataclasses.replace(s, clip=clips[s.clip]) for s in window.slots), window.language)
-            for window in planned
+            Window(tuple(dataclasses.replace(slot, clip=clips[slot.clip]) for slot in window.slots), window.language)
+            for window in pack(lengths, languages, gap_s, self._asr.pack and packed)
         ]
 
     def _batches(self, windows: list[Window]) -> list[list[Window]]:
-        """What is worked on at once; on a CPU an even number of about the same size, so that few cores have to wait."""
+        """The windows in batches; on a CPU an even number of about the same size, so that no core idles for long."""
         count = -(-len(windows) // self._batch_size)
         if self._whisper.device == "cpu":
-            count = min(max(count + count % 2, _LEAST_BATCHES_CPU), len(windows))
-        borders = [len(windows) * number // count for number in range(count + 1)] if count else []
-        return [windows[a:b] for a, b in pairwise(borders)]
+            count = min(max(count + count % 2, _MIN_BATCHES_CPU), len(windows))
+        boundaries = [len(windows) * number // count for number in range(count + 1)] if count else []
+        return [windows[a:b] for a, b in pairwise(boundaries)]
 
-    def _encode(self, windows: list[Window], audio: dict[int, NDArray[np.int16]]) -> EncodedWindows:
-        """On a CPU one window after the other: what is worked on stays in its cache, and takes half of the time."""
-        import torch
-
-        at_once = 1 if self._whisper.device == "cpu" else len(windows)
-        groups = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
-        states_BSW = torch.cat(
-            [self._whisper.engine.encode([assemble(window, audio) for window in group]) for group in groups]
-        )
-        return EncodedWindows(states_BSW, self._whisper.decoder.cache_cross_attention(states_BSW))
-
-    def _decode(
-        self,
-        results: list[Utterance],
-        windows: list[Window],
-        encoded: EncodedWindows,
-        doubtful: dict[int, str] | None,
-        before: Mapping[int, str] = MappingProxyType({}),
-    ) -> tuple[list[int], list[Transcription]]:
-        """Decode windows and take them apart. Doubtful clips, and what was heard of them, go into the dict instead.
-
-        ``before`` has what doubtful clips got in another window. A clip that gets the same text again is accepted.
-        """
-        languages = [results[window.slots[0].clip].language or "en" for window in windows]
-        states = encoded.windows
-        decoded = self._whisper.engine.decode(encoded.states_BSW, languages)
-        scored = self._score(decoded, languages, states)
-        indices: list[int] = []
-        heard: list[Transcription] = []
-        for w, window in enumerate(windows):
-            parts = self._parts(decoded[w], scored.get(w), window, languages[w])
-            loop = compression_ratio(self._whisper.vocabulary.text(decoded[w].tokens)) > _MAX_COMPRESSION
-            for slot, part in zip(window.slots, parts, strict=True):
-                one = self._heard(decoded[w], scored.get(w), part, states[w], window, slot)
-                if doubtful is not None and not window.solo and (loop or _doubtful(one, part, slot.length)):
-                    text = normalize(one.hypothesis, languages[w])
-                    if loop or not text or text != before.get(slot.clip):
-                        doubtful[slot.clip] = text
-                        continue
-                indices.append(slot.clip)
-                heard.append(one)
-        return indices, heard
-
-    def _score(
-        self, decoded: list[DecodingResult], languages: list[str], states: list[EncoderStates]
-    ) -> dict[int, ForcedScores]:
-        """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
-        spoken = [w for w, one in enumerate(decoded) if one.tokens]
-        forced = self._whisper.decoder.force(
-            [self._whisper.vocabulary.prompt(languages[w]) for w in spoken],
-            [[*decoded[w].tokens, self._whisper.vocabulary.end] for w in spoken],
-            [states[w] for w in spoken],
-            heads=self._scorer.heads,
-        )
-        return dict(zip(spoken, forced, strict=True))
-
-    def _parts(
-        self, decoded: DecodingResult, scored: ForcedScores | None, window: Window, language: str
-    ) -> list[TokenSpan]:
-        if window.solo:
-            return [TokenSpan(0, len(decoded.tokens), 1.0)]
-        if scored is None or scored.attention_HTS is None:
-            return [TokenSpan(0, 0, 0.0) for _ in window.slots]
-        starts = self._whisper.vocabulary.word_starts(decoded.tokens, language)
-        return split(scored.attention_HTS, starts, window.slots)
-
-    def _heard(
-        self,
-        decoded: DecodingResult,
-        scored: ForcedScores | None,
-        part: TokenSpan,
-        states: EncoderStates,
-        window: Window,
-        slot: Slot,
-    ) -> Transcription:
-        logprobs = scored.logprobs[part.first : part.last] if scored else np.zeros(0, dtype=np.float32)
-        return Transcription(
-            self._whisper.vocabulary.text(decoded.tokens[part.first : part.last]).strip(),
-            float(logprobs.mean()) if len(logprobs) else None,
-            float(logprobs.min()) if len(logprobs) else None,
-            decoded.no_speech_prob if window.solo else None,
-            not window.solo,
-            states[slot.frames],
-            states if window.solo else self._context(states, window, slot),
-        )
-
-    def _context(self, states: EncoderStates, window: Window, slot: Slot) -> EncoderStates:
-        """A packed clip's states with silence after them: without, Whisper cannot tell that the speech is over.
-
-        The states beside the slot are those of the gap; what follows comes from a window of pure silence, encoded
-        once, at the same positions.
-        """
-        assert self._silence is not None
-        place = window.slots.index(slot)
-        before = window.slots[place - 1].frames.stop if place else 0
-        after = window.slots[place + 1].frames.start if place + 1 < len(window.slots) else WINDOW_FRAMES
-        first = max(slot.frames.start - self._margin_frames, (before + slot.frames.start + 1) // 2, 0)
-        last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
-        return concatenate([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
-
-    def _forward(self, utterance: Utterance, heard: Transcription) -> Utterance:
+    def _with_transcription(self, utterance: Utterance, transcription: Transcription) -> Utterance:
+        hypothesis = transcription.hypothesis
         return dataclasses.replace(
-            texts.with_hypothesis(utterance, heard.hypothesis, self._asr.chinese_script),
-            hypothesis=heard.hypothesis,
-            decoding="packed" if heard.packed else "solo",
+            texts.with_hypothesis(utterance, hypothesis, self._asr.chinese_script),
+            hypothesis=hypothesis,
+            decoding="packed" if transcription.packed else "solo",
             scores=dataclasses.replace(
                 utterance.scores,
-                avg_logprob=heard.avg_logprob,
-                min_token_logprob=heard.min_token_logprob,
-                no_speech_prob=heard.no_speech_prob,
-                compression_ratio=compression_ratio(heard.hypothesis) if heard.hypothesis else None,
+                avg_logprob=transcription.avg_logprob,
+                min_token_logprob=transcription.min_token_logprob,
+                no_speech_prob=transcription.no_speech_prob,
+                compression_ratio=compression_ratio(hypothesis) if hypothesis else None,
             ),
         )
 
-    # -- languages that Whisper has no token of -----------------------------------------------------------------------
+    # -- backward -----------------------------------------------------------------------------------------------------
 
-    def _align_untold(self, results: list[Utterance], clips: list[int], audio: dict[int, NDArray[np.int16]]) -> None:
-        """Align what is given; nothing is transcribed."""
+    def _backward(
+        self, results: list[Utterance], clips: Sequence[int], audio: _Audio, transcriptions: Mapping[int, Transcription]
+    ) -> None:
+        """Score and align the texts of transcribed clips; a given text is compared with the hypothesis."""
+        with_text = [i for i in clips if results[i].text]
+        inputs = [
+            Clip(
+                audio[i],
+                transcriptions[i].states,
+                transcriptions[i].context,
+                results[i].text or "",
+                results[i].language or "en",
+            )
+            for i in with_text
+        ]
+        hypotheses = [results[i].hypothesis if results[i].text_origin == GIVEN else None for i in with_text]
+        llrs = self._scorer.compare(inputs, hypotheses)
+        for i, backward, llr in zip(with_text, self._scorer.align(inputs), llrs, strict=True):
+            scores = dataclasses.replace(
+                results[i].scores,
+                min_word_logprob=backward.min_word_logprob,
+                mean_word_logprob=backward.mean_word_logprob,
+                eot_logprob=backward.eot_logprob,
+                llr=llr,
+            )
+            results[i] = dataclasses.replace(results[i], words=backward.words, scores=scores)
+
+    def _score_segments(
+        self, results: list[Utterance], segments: list[int], audio: _Audio, transcriptions: Mapping[int, Transcription]
+    ) -> None:
+        """Give each segment its part of its recording's text, then score and align it."""
+        by_recording: dict[str, list[int]] = defaultdict(list)
+        for i in segments:
+            by_recording[results[i].recording].append(i)
+        for members in by_recording.values():
+            texts.assign_given(results, members)
+        batches = [segments[first : first + _SCORING_BATCH] for first in range(0, len(segments), _SCORING_BATCH)]
+        self._map(batches, lambda batch: self._backward(results, batch, audio, transcriptions))
+
+    def _align_without_token(self, results: list[Utterance], clips: list[int], audio: _Audio) -> None:
+        """Align the given texts of clips in languages that Whisper has no token of; nothing is transcribed."""
         for i in clips:
             results[i] = no_language_token.mark_unjudged(texts.with_hypothesis(results[i], None))
 
         def work(windows: list[Window]) -> None:
-            states = self._encode(windows, audio).windows
+            states = self._windows.encode(windows, audio).windows
             for i, words in no_language_token.align_words(self._scorer, results, windows, states, audio):
                 results[i] = dataclasses.replace(results[i], words=words)
 
-        spoken = [i for i in clips if results[i].text]
-        self._each(self._batches(self._plan(results, spoken, audio, packed=False)), work)
-
-    # -- backward -------------------------------------------------------------------------------------------------
-
-    def _backward(
-        self,
-        results: list[Utterance],
-        indices: Sequence[int],
-        audio: dict[int, NDArray[np.int16]],
-        heard: dict[int, Transcription],
-    ) -> None:
-        spoken = [i for i in indices if results[i].text]
-        clips = [
-            Clip(audio[i], heard[i].states, heard[i].context, results[i].text or "", results[i].language or "en")
-            for i in spoken
-        ]
-        heard_texts = [results[i].hypothesis if results[i].text_origin == GIVEN else None for i in spoken]
-        compared = self._scorer.compare(clips, heard_texts)
-        for i, found, llr in zip(spoken, self._scorer.align(clips), compared, strict=True):
-            scores = dataclasses.replace(
-                results[i].scores,
-                min_word_logprob=found.min_word_logprob,
-                mean_word_logprob=found.mean_word_logprob,
-                eot_logprob=found.eot_logprob,
-                llr=llr,
-            )
-            results[i] = dataclasses.replace(results[i], words=found.words, scores=scores)
-
-    @staticmethod
-    def _long_given(results: list[Utterance], clips: list[int]) -> set[int]:
-        """Segments of recordings whose given text must be dealt to them first."""
-        return {i for i in clips if results[i].text_origin == GIVEN and results[i].recording != results[i].id}
+        with_text = [i for i in clips if results[i].text]
+        self._map(self._batches(self._plan(results, with_text, audio, packed=False)), work)
 
 
-def _one_thread() -> None:
+def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)  # of the thread that this runs in
-
-
-def needs_redecoding(utterance: Utterance) -> bool:
-    """Whether a clip's given text is unlike what was heard among other clips, or less likely.
-
-    Alone Whisper hears better, and a text that it contradicts there is wrong more often than not.
-    """
-    if utterance.text_origin != GIVEN or not utterance.text or utterance.decoding != "packed":
-        return False
-    llr, heard = utterance.scores.llr, utterance.hypothesis or ""
-    return (llr is not None and llr < 0.0) or cer(utterance.text, heard, utterance.language) > _MAX_CER
-
-
-def _doubtful(heard: Transcription, part: TokenSpan, samples: int) -> bool:
-    if not heard.hypothesis or heard.avg_logprob is None or heard.min_token_logprob is None:
-        return True
-    count, seconds = letters(heard.hypothesis), samples / SAMPLE_RATE_HZ
-    return (
-        part.attention_share < _MIN_INSIDE
-        or heard.avg_logprob < _MIN_AVG_LOGPROB
-        or heard.min_token_logprob < _MIN_TOKEN_LOGPROB
-        or count > _MAX_LETTERS_PER_S * seconds
-        or count < _MIN_LETTERS_PER_S * (seconds - _SLOW_S)
-    )

@@ -1,0 +1,174 @@
+"""Encoding windows of clips, decoding them freely, and dividing what comes of it among the clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llaso_data.asr.split import TokenSpan, split
+from llaso_data.text import compression_ratio
+from llaso_data.whisper.encoder_states import EncoderStates, concatenate
+from llaso_data.whisper.engine import DecodingResult
+from llaso_data.whisper.load import Whisper
+from llaso_data.whisper.teacher_forcing import ForcedScores
+from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble
+
+if TYPE_CHECKING:
+    import torch
+
+_MAX_COMPRESSION = 2.4  # of a window's text: beyond, Whisper repeats itself (Radford et al. 2022, section 4.5)
+_SILENCE_FRAMES = 200  # appended to a packed clip's states: with 4 s the end of text is as likely as with 16 s
+_NO_LOGPROBS = np.zeros(0, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What free decoding gives for one clip.
+
+    Attributes:
+        clip: The clip's number.
+        hypothesis: Its text.
+        avg_logprob: Mean log-probability of its tokens; None where it got none.
+        min_token_logprob: The lowest of them.
+        no_speech_prob: Of a clip alone; of a packed window the probability says nothing of one clip.
+        packed: Whether other clips were in the window.
+        attention_share: Of its tokens' attention, the share that lies in its own slot, 0-1.
+        looped: Whether the window's text repeats itself.
+        states: The clip's own slice of the encoder states.
+        context: The states that its text is scored over: the window, or its slice with silence around it.
+    """
+
+    clip: int
+    hypothesis: str
+    avg_logprob: float | None
+    min_token_logprob: float | None
+    no_speech_prob: float | None
+    packed: bool
+    attention_share: float
+    looped: bool
+    states: EncoderStates
+    context: EncoderStates
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedWindows:
+    """A batch of encoded windows: the states that the engine decodes, and each window's for teacher forcing."""
+
+    states_BSW: torch.Tensor
+    windows: list[EncoderStates]
+
+    def select(self, chosen: list[int]) -> EncodedWindows:
+        """The windows of these numbers."""
+        return EncodedWindows(self.states_BSW[chosen], [self.windows[w] for w in chosen])
+
+
+class WindowDecoder:
+    """Encodes and decodes windows of clips with one Whisper; threads may use it at once."""
+
+    def __init__(self, whisper: Whisper, heads: int, gap_s: float) -> None:
+        """Use a loaded model.
+
+        Args:
+            whisper: The model.
+            heads: How many cross-attention heads locate the tokens of a packed window.
+            gap_s: Seconds of silence between packed clips; half of it belongs to the clip on either side.
+        """
+        self._whisper = whisper
+        self._heads = heads
+        self._margin_frames = round(gap_s / FRAME_S) // 2
+        self._silence: EncoderStates | None = None
+
+    def encode_silence(self) -> None:
+        """Encode a window of silence, once, which the context of packed clips takes frames of."""
+        if self._silence is None:
+            window = Window((Slot(0, 0, WINDOW_SAMPLES),), None)
+            (self._silence,) = self.encode([window], {0: np.zeros(WINDOW_SAMPLES, dtype=np.int16)}).windows
+
+    def encode(self, windows: Sequence[Window], audio: Mapping[int, NDArray[np.int16]]) -> EncodedWindows:
+        """Encode windows of the clips in ``audio`` (16 kHz samples, by the clips' numbers)."""
+        import torch
+
+        # On a CPU one window at a time: its activations stay in the cache, and it takes half of the time.
+        at_once = 1 if self._whisper.device == "cpu" else len(windows)
+        groups = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
+        states_BSW = torch.cat(
+            [self._whisper.engine.encode([assemble(window, audio) for window in group]) for group in groups]
+        )
+        return EncodedWindows(states_BSW, self._whisper.decoder.cache_cross_attention(states_BSW))
+
+    def decode(
+        self, windows: Sequence[Window], encoded: EncodedWindows, languages: Sequence[str]
+    ) -> list[Transcription]:
+        """Decode windows freely, and divide each window's text among its clips.
+
+        Args:
+            windows: The windows.
+            encoded: The same windows encoded.
+            languages: The language of each window.
+
+        Returns:
+            A transcription of every clip, window by window, slot by slot.
+        """
+        results = self._whisper.engine.decode(encoded.states_BSW, languages)
+        scores = self._score(results, languages, encoded.windows)
+        transcriptions = []
+        for w, window in enumerate(windows):
+            spans = self._token_spans(results[w], scores.get(w), window, languages[w])
+            looped = compression_ratio(self._whisper.vocabulary.text(results[w].tokens)) > _MAX_COMPRESSION
+            for slot, span in zip(window.slots, spans, strict=True):
+                logprobs = scores[w].logprobs[span.first : span.last] if w in scores else _NO_LOGPROBS
+                transcription = Transcription(
+                    slot.clip,
+                    self._whisper.vocabulary.text(results[w].tokens[span.first : span.last]).strip(),
+                    float(logprobs.mean()) if len(logprobs) else None,
+                    float(logprobs.min()) if len(logprobs) else None,
+                    results[w].no_speech_prob if window.solo else None,
+                    not window.solo,
+                    span.attention_share,
+                    looped,
+                    encoded.windows[w][slot.frames],
+                    encoded.windows[w] if window.solo else self.context(encoded.windows[w], window, slot),
+                )
+                transcriptions.append(transcription)
+        return transcriptions
+
+    def context(self, states: EncoderStates, window: Window, slot: Slot) -> EncoderStates:
+        """A packed clip's states with silence around them; without it Whisper cannot tell that the speech is over.
+
+        The states beside the slot are those of the gap. What follows them comes from a window of silence, at the same
+        positions; :meth:`encode_silence` comes first.
+        """
+        assert self._silence is not None
+        position = window.slots.index(slot)
+        before = window.slots[position - 1].frames.stop if position else 0
+        after = window.slots[position + 1].frames.start if position + 1 < len(window.slots) else WINDOW_FRAMES
+        first = max(slot.frames.start - self._margin_frames, (before + slot.frames.start + 1) // 2, 0)
+        last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
+        return concatenate([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
+
+    def _score(
+        self, results: list[DecodingResult], languages: Sequence[str], states: list[EncoderStates]
+    ) -> dict[int, ForcedScores]:
+        """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
+        spoken = [w for w, result in enumerate(results) if result.tokens]
+        forced = self._whisper.decoder.force(
+            [self._whisper.vocabulary.prompt(languages[w]) for w in spoken],
+            [[*results[w].tokens, self._whisper.vocabulary.end] for w in spoken],
+            [states[w] for w in spoken],
+            heads=self._heads,
+        )
+        return dict(zip(spoken, forced, strict=True))
+
+    def _token_spans(
+        self, result: DecodingResult, scores: ForcedScores | None, window: Window, language: str
+    ) -> list[TokenSpan]:
+        if window.solo:
+            return [TokenSpan(0, len(result.tokens), 1.0)]
+        if scores is None or scores.attention_HTS is None:
+            return [TokenSpan(0, 0, 0.0) for _ in window.slots]
+        starts = self._whisper.vocabulary.word_starts(result.tokens, language)
+        return split(scores.attention_HTS, starts, window.slots)
