@@ -1,8 +1,7 @@
-"""Clips in a language that Whisper is told by no token: their given texts are aligned, and judged by nobody.
+"""Clips in a language that Whisper has no token of: their given texts are aligned and not scored.
 
-Characters teacher-forced without a language's token find their places all the same (5 ms from where the own language's
-token puts them, in the mean of clips in six languages). What the model makes of their likelihood means little in a
-language that it was not told, so no score is kept.
+Characters that are teacher-forced without a language token are aligned nearly as well as with one. Their likelihood
+means little, because the model does not know the language, so no score is kept.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ UNJUDGED = "unjudged"
 
 
 def mark_unjudged(utterance: Utterance) -> Utterance:
-    """The utterance as one that nobody judges. A segment loses the text of its recording: only transcribing could say
-    which part of it belongs there.
+    """The utterance marked as one that the judge does not score.
+
+    A segment loses the text of its recording, because only a transcription could say which part of it is the segment's.
     """
     extra = {**utterance.scores.extra, UNJUDGED: 1.0}
     text, origin = utterance.text, utterance.text_origin
@@ -40,19 +40,24 @@ def align_words(
     states: Sequence[EncoderStates],
     audio: Mapping[int, NDArray[np.int16]],
 ) -> Iterator[tuple[int, tuple[Word, ...]]]:
-    """(number of the clip, its words with their times) of windows with one clip each.
+    """Align the texts of windows with one clip each.
 
     Args:
-        scorer: With the decoder of the Whisper whose ``states`` these are.
+        scorer: Aligns with the Whisper that ``states`` are of.
         utterances: All of the block; windows name them by number.
         windows: Each with one slot.
-        states: The encoder's, of each window.
-        audio: 16 kHz mono samples by number.
+        states: Encoder states of each window.
+        audio: 16 kHz mono samples by the clip's number.
+
+    Yields:
+        The clip's number and its words with their times, without log-probabilities.
     """
     slots = [window.slots[0] for window in windows]
     clips = [
-        Clip(audio[s.clip], own[s.frames], own, utterances[s.clip].text or "", utterances[s.clip].language or "")
-        for s, own in zip(slots, states, strict=True)
+        Clip(
+            audio[s.clip], context[s.frames], context, utterances[s.clip].text or "", utterances[s.clip].language or ""
+        )
+        for s, context in zip(slots, states, strict=True)
     ]
-    for slot, found in zip(slots, scorer.align(clips), strict=True):
-        yield slot.clip, tuple(dataclasses.replace(word, logprob=None) for word in found.words)
+    for slot, backward in zip(slots, scorer.align(clips), strict=True):
+        yield slot.clip, tuple(dataclasses.replace(word, logprob=None) for word in backward.words)

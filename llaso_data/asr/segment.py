@@ -15,48 +15,60 @@ from llaso_data.records import Utterance, digest
 if TYPE_CHECKING:
     from llaso_data.recipe import Segment
 
-_FRAME_SAMPLES = 512  # Silero's step at 16 kHz
+_FRAME_SAMPLES = 512  # Silero's step at 16 kHz, 32 ms
 _FRAMES_AT_ONCE = 32
-_GRID_SAMPLES = 16  # borders fall on whole milliseconds, so that seconds with 3 decimals name samples exactly
+_GRID_SAMPLES = 16  # edges fall on whole milliseconds, so that seconds with 3 decimals name samples exactly
 
 
 def segment(
     utterance: Utterance, pcm: NDArray[np.int16], settings: Segment
 ) -> list[tuple[Utterance, NDArray[np.int16]]]:
-    """The utterance whole where it fits a window, else its segments of speech in order; none where none speaks.
+    """Cut a recording that is longer than ``settings.longer_than_s`` into segments of speech.
 
-    A segment is an utterance of its own: its ``source`` carries the span in the original (the time map: original
-    time = ``source.start_s`` + time in the segment), its ``recording`` the id of what it was cut from. Given text
-    stays with the recording; the caller deals it to the segments. Each has its ``speech_ratio``.
+    A segment is an utterance of its own. Its ``source`` has the span in the original: a time in the original is
+    ``source.start_s`` plus the time in the segment. Its ``recording`` is the id of what it was cut from. It keeps the
+    whole given text; :func:`llaso_data.asr.texts.assign_given` divides that.
+
+    Args:
+        utterance: The recording.
+        pcm: Its 16 kHz mono samples.
+        settings: The recipe's section.
+
+    Returns:
+        The segments in order with their samples, each with its ``speech_ratio``; the utterance itself where it is not
+        longer; nothing where a longer one has no speech.
     """
     probs = speech_probabilities(pcm)
     if len(pcm) <= settings.longer_than_s * SAMPLE_RATE_HZ:
-        return [(_with_ratio(utterance, probs, settings), pcm)]
+        return [(_with_speech_ratio(utterance, probs, settings), pcm)]
     offset = round((utterance.source.start_s or 0.0) * SAMPLE_RATE_HZ)
     shift = -offset % _GRID_SAMPLES  # the grid is the file's, wherever in it the utterance begins
-    pieces = []
+    segments = []
     for first, last in ((a + shift, b + shift) for a, b in speech_spans(probs, len(pcm) - shift, settings)):
         start_s, end_s = (offset + first) / SAMPLE_RATE_HZ, (offset + last) / SAMPLE_RATE_HZ
-        piece = dataclasses.replace(
+        part = dataclasses.replace(
             utterance,
             id=digest(utterance.id, f"{start_s:.3f}", f"{end_s:.3f}"),
             recording=utterance.id,
             source=dataclasses.replace(utterance.source, start_s=round(start_s, 3), end_s=round(end_s, 3)),
             duration_s=(last - first) / SAMPLE_RATE_HZ,
         )
-        inside = probs[first // _FRAME_SAMPLES : -(-last // _FRAME_SAMPLES)]
-        pieces.append((_with_ratio(piece, inside, settings), pcm[first:last]))
-    return pieces
+        part_probs = probs[first // _FRAME_SAMPLES : -(-last // _FRAME_SAMPLES)]
+        segments.append((_with_speech_ratio(part, part_probs, settings), pcm[first:last]))
+    return segments
 
 
 def speech_spans(probs: NDArray[np.float32], length: int, settings: Segment) -> list[tuple[int, int]]:
-    """Spans of speech in samples, none longer than ``max_s``, on a grid of one millisecond, not overlapping.
+    """Spans of speech in samples: in order, disjoint, on a grid of one millisecond, none longer than ``max_s``.
 
-    ``probs`` as :func:`probabilities` gives them; ``length`` in samples, before which every span ends.
+    Args:
+        probs: As :func:`speech_probabilities` gives them.
+        length: Samples at 16 kHz; no span ends after them.
+        settings: The recipe's section.
     """
     from silero_vad import get_speech_timestamps_from_probs
 
-    found = get_speech_timestamps_from_probs(
+    timestamps = get_speech_timestamps_from_probs(
         probs.tolist(),
         sampling_rate=SAMPLE_RATE_HZ,
         threshold=settings.threshold,
@@ -67,11 +79,11 @@ def speech_spans(probs: NDArray[np.float32], length: int, settings: Segment) -> 
     )
     limit = round(settings.max_s * SAMPLE_RATE_HZ)
     spans: list[tuple[int, int]] = []
-    for item in found:
+    for item in timestamps:
         first = int(item["start"]) // _GRID_SAMPLES * _GRID_SAMPLES
         last = int(item["end"]) // _GRID_SAMPLES * _GRID_SAMPLES
         first = max(first, spans[-1][1] if spans else 0)
-        while last - first > limit:  # speech without a pause
+        while last - first > limit:  # speech without a pause is cut anywhere
             spans.append((first, first + limit))
             first += limit
         if last > first:
@@ -80,18 +92,18 @@ def speech_spans(probs: NDArray[np.float32], length: int, settings: Segment) -> 
 
 
 def speech_probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Probability of speech for every 32 ms."""
+    """Probability of speech in every 32 ms of 16 kHz samples: shape (frames,); the last frame may be shorter."""
     frames = -(-len(pcm) // _FRAME_SAMPLES)
-    # The runtime plans its memory for every length anew and keeps the plan, so lengths are whole seconds or so: silence
-    # that follows changes nothing of what was before.
+    # The runtime plans its memory for every length and keeps the plans, so samples are padded to a multiple of about a
+    # second. Silence that follows does not change the probabilities before it.
     padded = np.zeros(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE * _FRAME_SAMPLES, dtype=np.float32)
     padded[: len(pcm)] = pcm / np.float32(32768.0)
     probs: NDArray[np.float32] = _silero().audio_forward(padded)[:frames]
     return probs
 
 
-def _with_ratio(utterance: Utterance, probs: NDArray[np.float32], settings: Segment) -> Utterance:
-    """With the share of its 32 ms frames that hold speech."""
+def _with_speech_ratio(utterance: Utterance, probs: NDArray[np.float32], settings: Segment) -> Utterance:
+    """The utterance with the share (0-1) of its 32 ms frames that hold speech."""
     ratio = float((probs >= settings.threshold).mean()) if len(probs) else 0.0
     return dataclasses.replace(utterance, scores=dataclasses.replace(utterance.scores, speech_ratio=ratio))
 
@@ -105,6 +117,6 @@ def _silero() -> Any:
 
     torch.set_num_threads(threads)
     model = silero_vad.load_silero_vad(sequence=True)
-    # Its runtime keeps the memory of the longest sound so far: the longest that it takes at once, now.
+    # The runtime keeps the memory of its longest input. Give it the longest it takes at once, so that memory is steady.
     model.audio_forward(np.zeros(model.max_frames * _FRAME_SAMPLES, dtype=np.float32))
     return model

@@ -1,7 +1,7 @@
-"""Names of speakers in a transcript, ``NAME:`` before what each says.
+"""Speaker labels in a transcript: ``NAME:`` before what each speaker says.
 
-Nobody says them, and yet "Note: this" may be said. So a name before a colon is a label where it was not heard; in
-brackets (``[Ann]:``) or after ``>>`` it is one whatever was heard.
+A label is not spoken, but "Note: this" may be. So a name before a colon is a label where the hypothesis lacks it. In
+brackets (``[Ann]:``) or after ``>>`` it is a label in any case.
 """
 
 from __future__ import annotations
@@ -16,83 +16,86 @@ import regex
 from llaso_data.text.markup import CleanedText, TextEditor
 from llaso_data.text.spoken import spoken_words
 
-_MOST_CHARACTERS = 40
+_MAX_CHARACTERS = 40  # of a name
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTurns:
-    """A transcript without its labels, and at which of its characters which speaker's turn begins."""
+    """A transcript without its labels.
+
+    Attributes:
+        cleaned: The text, with its characters' offsets in the transcript.
+        starts: For each label the character of ``cleaned.text`` at which the speaker's turn starts, and the name.
+    """
 
     cleaned: CleanedText
     starts: tuple[tuple[int, str], ...] = ()
 
     def speaker(self, start: int, end: int) -> str | None:
-        """Who says the characters ``[start, end)``; None where that is not known, or several do."""
-        places = [place for place, _ in self.starts]
-        first = bisect_right(places, start) - 1
+        """Who says the characters ``[start, end)`` of the text; None where that is not known, or several do."""
+        first = bisect_right([turn_start for turn_start, _ in self.starts], start) - 1
         if first < 0:
             return None
-        found = {name for place, name in self.starts[first:] if place < end}
-        return found.pop() if len(found) == 1 else None
+        names = {name for turn_start, name in self.starts[first:] if turn_start < end}
+        return names.pop() if len(names) == 1 else None
 
 
-def speaker_turns(text: str, heard: Sequence[str] | None, language: str) -> SpeakerTurns:
-    """The transcript's labels taken off.
+def speaker_turns(text: str, hypotheses: Sequence[str] | None, language: str) -> SpeakerTurns:
+    """Take the labels off a transcript.
 
     Args:
         text: The transcript of a recording, cleaned of markup.
-        heard: What was heard in the recording, in order; None where it was not listened to: then only what is a label
-            by its form is taken off.
+        hypotheses: What Whisper transcribed of the recording, in order. None where it transcribed nothing: then only
+            labels in brackets are taken off.
         language: Of both.
     """
-    edited = TextEditor(text)
+    editor = TextEditor(text)
     if not regex.search("[:：]", text):
-        return SpeakerTurns(edited.done())
-    by_form, by_place = _patterns()
-    candidates = [match for match in by_place.finditer(text) if len(match["name"]) <= _MOST_CHARACTERS]
-    unheard = _unheard(text, [match.span() for match in candidates], heard, language)
-    labels = [*by_form.finditer(text), *(match for match in candidates if match.span() in unheard)]
+        return SpeakerTurns(editor.result())
+    bracketed, named = _patterns()
+    candidates = [match for match in named.finditer(text) if len(match["name"]) <= _MAX_CHARACTERS]
+    unspoken = _unspoken(text, [match.span() for match in candidates], hypotheses, language)
+    labels = [*bracketed.finditer(text), *(match for match in candidates if match.span() in unspoken)]
     labels.sort(key=lambda match: match.start())
-    edited.put([(*match.span(), " ") for match in labels])
-    cleaned = edited.done()
-    return SpeakerTurns(
-        cleaned, tuple((bisect_left(cleaned.offsets, m.end()), " ".join(m["name"].split())) for m in labels)
-    )
+    editor.replace([(*match.span(), " ") for match in labels])
+    cleaned = editor.result()
+    starts = ((bisect_left(cleaned.offsets, label.end()), " ".join(label["name"].split())) for label in labels)
+    return SpeakerTurns(cleaned, tuple(starts))
 
 
-def _unheard(
-    text: str, candidates: list[tuple[int, int]], heard: Sequence[str] | None, language: str
+def _unspoken(
+    text: str, candidates: list[tuple[int, int]], hypotheses: Sequence[str] | None, language: str
 ) -> list[tuple[int, int]]:
-    """Those of the candidates over which nothing was heard; where several were not, also those misheard as something.
+    """The candidates that the hypotheses have no words for; none where the hypotheses have no words at all.
 
-    None where nothing was heard at all.
+    Where these are at least two and half of the candidates, those transcribed as other words are labels, too.
     """
     from rapidfuzz.distance import Levenshtein
 
-    forms = [form for one in heard or () for form in spoken_words(one, language)[1]]
-    if not candidates or not forms:
+    transcribed = [word for hypothesis in hypotheses or () for word in spoken_words(hypothesis, language)[1]]
+    if not candidates or not transcribed:
         return []
     spans, words = spoken_words(text, language)
-    fate = ["delete"] * len(words)
-    for op in Levenshtein.opcodes(words, forms):
-        fate[op.src_start : op.src_end] = [op.tag] * (op.src_end - op.src_start)
-    inside = [
-        {fate[n] for n, (a, b) in enumerate(spans) if start <= a < end and not any(map(str.isalnum, text[end:b]))}
+    word_tags = ["delete"] * len(words)  # equal, replace or delete
+    for op in Levenshtein.opcodes(words, transcribed):
+        word_tags[op.src_start : op.src_end] = [op.tag] * (op.src_end - op.src_start)
+    candidate_tags = [
+        {word_tags[n] for n, (a, b) in enumerate(spans) if start <= a < end and not any(map(str.isalnum, text[end:b]))}
         or {"equal"}
         for start, end in candidates
     ]
-    clearly = sum(tags == {"delete"} for tags in inside)
-    several = clearly >= 2 and 2 * clearly >= len(candidates)
+    deleted = sum(tags == {"delete"} for tags in candidate_tags)
+    several = deleted >= 2 and 2 * deleted >= len(candidates)
     return [
         candidate
-        for candidate, tags in zip(candidates, inside, strict=True)
+        for candidate, tags in zip(candidates, candidate_tags, strict=True)
         if tags == {"delete"} or (several and "equal" not in tags)
     ]
 
 
 @cache
 def _patterns() -> tuple[regex.Pattern[str], regex.Pattern[str]]:
-    """What is a label by its form, and what may be one: a name at the start, or after the end of a sentence."""
+    """Labels in brackets, and names that may be labels: at the start, after the end of a sentence or after a dash."""
     inside = r"[^\s.,;:：!?¿¡()\[\]{}<>\"“”„«»。！？，、/]"
     name = rf"(?:\p{{Lu}}\p{{L}}{{0,4}}\.\s)?[\p{{Lu}}\p{{Lt}}\p{{Lo}}]{inside}*(?:[ _]{inside}+){{0,3}}"
     return (

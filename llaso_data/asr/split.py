@@ -1,7 +1,7 @@
-"""Taking the text of a packed window apart: which words belong to which clip.
+"""Dividing the tokens of a packed window among its clips.
 
-Every token's cross-attention says in which slot of the window it was heard. Words are dealt to the slots in order,
-by the one monotone division that keeps the most attention inside the slots.
+Every token's cross-attention says in which slot of the window it was heard. Words are assigned to the slots in order,
+by the monotone assignment that keeps the most attention inside the slots.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llaso_data.whisper.windows import WINDOW_FRAMES, Slot
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
-    """One slot's share of a window's tokens: ``[first, last)``, and the share of their attention that lies in it."""
+    """One slot's tokens of a window, ``[first, last)``, and the share of their attention that lies in it (0-1)."""
 
     first: int
     last: int
@@ -26,10 +26,15 @@ class TokenSpan:
 
 
 def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots: Sequence[Slot]) -> list[TokenSpan]:
-    """The tokens of each slot, in order; a slot that was not heard has an empty part.
+    """The tokens of each slot.
 
-    ``attention_HTS``: the chosen heads over all tokens of the window and end of text; ``word_starts``: the tokens at
-    which a word begins (a word is never divided), ascending, the first of them 0.
+    Args:
+        attention_HTS: Cross-attention, (heads, tokens and end of text, frames).
+        word_starts: Indices of the tokens that begin a word, ascending from 0. Words are never divided.
+        slots: The slots of the window, in order.
+
+    Returns:
+        A span for each slot, in order; an empty one where a slot got no word.
     """
     tokens = attention_HTS.shape[1] - 1
     if tokens <= 0:
@@ -37,52 +42,55 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     mean_TS = token_attention(attention_HTS)
     mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
     token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)
-    bounds = [*word_starts, tokens]
-    word_mass_WK = np.stack([token_mass_TK[a:b].sum(axis=0) for a, b in pairwise(bounds)], axis=0)
-    owner = _monotone(word_mass_WK)
-    parts = []
+    boundaries = [*word_starts, tokens]
+    word_mass_WK = np.stack([token_mass_TK[a:b].sum(axis=0) for a, b in pairwise(boundaries)], axis=0)
+    slot_W = _monotone_assignment(word_mass_WK)
+    spans = []
     for k in range(len(slots)):
-        words = np.flatnonzero(owner == k)
+        words = np.flatnonzero(slot_W == k)
         if len(words) == 0:
-            place = bounds[int(np.searchsorted(owner, k))]
-            parts.append(TokenSpan(place, place, 0.0))
+            boundary = boundaries[int(np.searchsorted(slot_W, k))]
+            spans.append(TokenSpan(boundary, boundary, 0.0))
             continue
-        first, last = bounds[words[0]], bounds[words[-1] + 1]
-        parts.append(TokenSpan(first, last, float(token_mass_TK[first:last, k].mean())))
-    return parts
+        first, last = boundaries[words[0]], boundaries[words[-1] + 1]
+        spans.append(TokenSpan(first, last, float(token_mass_TK[first:last, k].mean())))
+    return spans
 
 
 def token_attention(attention_HTS: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where each token is heard, of all tokens but end of text.
+    """Where in the window each token is heard: (tokens, frames), end of text left out.
 
-    Where a token is predicted some heads still look at the one before it; where it is read back they look at it. Both
-    together put borders right more often than either.
+    Each token gets the mean of two rows. In the step that predicts a token some heads still look at the one before it;
+    in the step that takes it as input they look at it. Both together divide windows right more often than either.
+
+    Args:
+        attention_HTS: (heads, tokens and end of text, frames); row ``t`` is of the step that predicts token ``t``.
     """
     mean_TS: NDArray[np.float32] = (attention_HTS[:, :-1] + attention_HTS[:, 1:]).mean(axis=0)
     return mean_TS
 
 
 def _territory(slots: Sequence[Slot], k: int) -> slice:
-    """A slot's frames and half of the silence on either side, because attention leans over borders."""
+    """A slot's frames and half of the silence on either side, because attention leaks over a clip's edges."""
     own = slots[k].frames
     first = 0 if k == 0 else (slots[k - 1].frames.stop + own.start) // 2
     last = WINDOW_FRAMES if k == len(slots) - 1 else (own.stop + slots[k + 1].frames.start) // 2
     return slice(first, last)
 
 
-def _monotone(mass_WK: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The slot of each word, never going back, with the largest summed mass."""
+def _monotone_assignment(mass_WK: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The slot of each word, never descending, with the largest summed mass (dynamic programming)."""
     words, slots = mass_WK.shape
-    best = np.full((words, slots), -np.inf)
-    came = np.zeros((words, slots), dtype=np.int64)
-    best[0] = mass_WK[0]
+    best_WK = np.full((words, slots), -np.inf)
+    previous_WK = np.zeros((words, slots), dtype=np.int64)  # the slot of the word before
+    best_WK[0] = mass_WK[0]
     for w in range(1, words):
-        reach = np.maximum.accumulate(best[w - 1])
-        # The first slot that reaches the maximum, so that ties are settled the same way everywhere.
-        came[w] = [int(np.argmax(best[w - 1][: k + 1])) for k in range(slots)]
-        best[w] = reach + mass_WK[w]
-    owner = np.zeros(words, dtype=np.int64)
-    owner[-1] = int(np.argmax(best[-1]))
+        reachable_K = np.maximum.accumulate(best_WK[w - 1])
+        # The first slot that reaches the maximum, so that ties are resolved the same way everywhere.
+        previous_WK[w] = [int(np.argmax(best_WK[w - 1][: k + 1])) for k in range(slots)]
+        best_WK[w] = reachable_K + mass_WK[w]
+    slot_W = np.zeros(words, dtype=np.int64)
+    slot_W[-1] = int(np.argmax(best_WK[-1]))
     for w in range(words - 1, 0, -1):
-        owner[w - 1] = came[w, owner[w]]
-    return owner
+        slot_W[w - 1] = previous_WK[w, slot_W[w]]
+    return slot_W

@@ -1,4 +1,4 @@
-"""The text of an utterance once it was heard: the corpus's without its labels, else the hypothesis without markup."""
+"""The text of a transcribed utterance: the corpus's without speaker labels, else the hypothesis without markup."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ _GENERIC = re.compile(
     r"customer|man|woman|male|female|doctor|patient|question|answer|[a-z])?[ _#-]*(?:\d{1,3}|[a-z])?",
     re.IGNORECASE,
 )
-"""Labels that are others in each recording, so that one of them in two recordings is not one speaker."""
+"""Labels that name another speaker in each recording, so that the same label in two recordings is two speakers."""
 
 
 def with_hypothesis(utterance: Utterance, hypothesis: str | None, script: chinese.Script | None = None) -> Utterance:
-    """The utterance with its text; that of a segment stays with its recording (:func:`assign_given`).
+    """The utterance with its text.
 
-    Where the corpus gives none, it is the hypothesis without markup, Chinese in the script that is wanted; where it
-    gives nothing but markup, there is none.
+    A given text loses its speaker labels; that of a segment stays as it is until :func:`assign_given` divides it. Where
+    the corpus gives no text, it is the hypothesis without markup; there is none where the corpus gives only markup.
+
+    Args:
+        utterance: The utterance, with the text that the corpus gives.
+        hypothesis: What Whisper transcribed; None where it did not.
+        script: The script that a Chinese hypothesis is converted to.
     """
     if utterance.text_origin != GIVEN:
         text = utterance.text or clean(hypothesis or "").text or None
@@ -33,43 +38,50 @@ def with_hypothesis(utterance: Utterance, hypothesis: str | None, script: chines
         return dataclasses.replace(utterance, text=text, text_origin=ASR if text else utterance.text_origin)
     if not utterance.text or utterance.recording != utterance.id:
         return utterance
-    found = speaker_turns(utterance.text, None if hypothesis is None else [hypothesis], utterance.language or "en")
-    return _with_part(utterance, found, _said(utterance), 0, len(found.cleaned.text))
+    turns = speaker_turns(utterance.text, None if hypothesis is None else [hypothesis], utterance.language or "en")
+    return _with_part(utterance, turns, _cleaned_given(utterance), 0, len(turns.cleaned.text))
 
 
 def assign_given(results: list[Utterance], segments: Sequence[int]) -> None:
-    """Give each of a recording's segments its part of the given text, and the speaker that the text names there."""
-    whole = results[segments[0]]
-    language = whole.language or "en"
+    """Give each segment of one recording its part of the given text, and the speaker that the text names there.
+
+    Args:
+        results: The block's utterances; the segments among them are replaced.
+        segments: Numbers of the recording's segments, in order, all transcribed.
+    """
+    first = results[segments[0]]  # every segment has the whole text
+    language = first.language or "en"
     hypotheses = [results[i].hypothesis or "" for i in segments]
-    found = speaker_turns(whole.text or "", hypotheses, language)
-    spans = segment_spans(found.cleaned.text, hypotheses, language)
-    said = _said(whole)
+    turns = speaker_turns(first.text or "", hypotheses, language)
+    spans = segment_spans(turns.cleaned.text, hypotheses, language)
+    given = _cleaned_given(first)
     for i, span in zip(segments, spans, strict=True):
         if span is None:
             scores = results[i].scores
             scores = dataclasses.replace(scores, extra={**scores.extra, "given_unmatched": 1.0})
             results[i] = dataclasses.replace(results[i], text=None, text_given=None, scores=scores)
         else:
-            results[i] = _with_part(results[i], found, said, *span)
+            results[i] = _with_part(results[i], turns, given, *span)
 
 
-def _said(utterance: Utterance) -> CleanedText:
-    """The corpus's text, cleaned of markup, and where in it that stands."""
+def _cleaned_given(utterance: Utterance) -> CleanedText:
+    """The corpus's text cleaned of markup, with its characters' offsets in the text as it was given."""
     return clean(utterance.text_given if utterance.text_given is not None else utterance.text or "")
 
 
-def _with_part(utterance: Utterance, found: SpeakerTurns, said: CleanedText, start: int, end: int) -> Utterance:
-    text = found.cleaned.text[start:end]
+def _with_part(utterance: Utterance, turns: SpeakerTurns, cleaned: CleanedText, start: int, end: int) -> Utterance:
+    """The utterance with characters ``[start, end)`` of the text without labels, and what was given there."""
+    text = turns.cleaned.text[start:end]
     if not text:
         return dataclasses.replace(utterance, text=None, text_given=utterance.text_given or utterance.text)
-    offsets = found.cleaned.offsets
+    offsets = turns.cleaned.offsets
     given = utterance.text_given or utterance.text or ""
-    first, last = said.offsets[offsets[start]], said.offsets[offsets[end - 1]]
-    whole = end - start == len(found.cleaned.text)
-    before = given if whole else given[first : last + 1]
-    speaker, name = utterance.speaker, found.speaker(start, end)
+    first, last = cleaned.offsets[offsets[start]], cleaned.offsets[offsets[end - 1]]
+    whole = end - start == len(turns.cleaned.text)
+    given_part = given if whole else given[first : last + 1]
+    speaker, name = utterance.speaker, turns.speaker(start, end)
     if name and speaker.id.origin == UNKNOWN:
-        own = f"{utterance.recording}/{name}" if _GENERIC.fullmatch(name) else name
-        speaker = dataclasses.replace(speaker, id=Attribute(own, GIVEN))
-    return dataclasses.replace(utterance, text=text, text_given=None if before == text else before, speaker=speaker)
+        speaker_id = f"{utterance.recording}/{name}" if _GENERIC.fullmatch(name) else name
+        speaker = dataclasses.replace(speaker, id=Attribute(speaker_id, GIVEN))
+    text_given = None if given_part == text else given_part
+    return dataclasses.replace(utterance, text=text, text_given=text_given, speaker=speaker)

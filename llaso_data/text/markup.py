@@ -130,9 +130,9 @@ class TextEditor:
 
     def sub(self, pattern: regex.Pattern[str], replace: Callable[[regex.Match[str]], str]) -> None:
         """Every match by its replacement."""
-        self.put([(*match.span(), replace(match)) for match in pattern.finditer(self.text)])
+        self.replace([(*match.span(), replace(match)) for match in pattern.finditer(self.text)])
 
-    def put(self, pieces: Sequence[tuple[int, int, str]]) -> None:
+    def replace(self, pieces: Sequence[tuple[int, int, str]]) -> None:
         """New text for stretches ``(start, end, new)``, in order. What of it stood inside has the place that it had,
         all else the stretch's first.
         """
@@ -148,7 +148,7 @@ class TextEditor:
         self.text = "".join([*parts, self.text[at:]])
         self._places = [*places, *self._places[at:]]
 
-    def done(self) -> CleanedText:
+    def result(self) -> CleanedText:
         """With single spaces, none at either end."""
         self.sub(_spaces(), lambda match: " ")
         self.sub(_ends(), lambda match: "")
@@ -166,7 +166,7 @@ def clean(text: str) -> CleanedText:
         _once(edited)
         if edited.text == before:
             break
-    return edited.done()
+    return edited.result()
 
 
 def unknown_markup(text: str) -> tuple[str, ...]:
