@@ -1,7 +1,7 @@
-"""The backward direction: a text teacher-forced over its clip's own encoder states, in words and in characters.
+"""The backward direction: a text teacher-forced over its clip's own encoder states, in BPE tokens and in characters.
 
-Forward is free decoding; the two directions agree where the text that is given (or was heard) is also the text that
-the audio makes likely, to its end.
+BPE tokens give the scores, characters the word times. The forward direction is free decoding. The two agree where the
+text, given or transcribed, is also the text that the audio makes likely, to its end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.align import attention, dtw
-from llaso_data.align import edges as edges_of
+from llaso_data.align.edges import refine_edges
 from llaso_data.align.word_states import WordStates, build_states, group_words, word_state_spans
 from llaso_data.records import Word
 from llaso_data.text import word_spans
@@ -30,71 +30,87 @@ if TYPE_CHECKING:
     from llaso_data.recipe import Align
 
 _FULL_STOPS = {"zh": "。", "ja": "。", "yue": "。", "hi": "।", "bn": "।", "ne": "।", "mr": "।", "pa": "।"}
-_BEST_HEADS = 4  # chosen for each clip where those of the checkpoint are not known
-_SHARPNESS = 4.0  # of the weights that the mean over paths is taken with
-_MEAN_FROM_BEST = 3  # frames that the mean may lie from the best path
-_LATE_S = 0.025  # how much later than labelled by hand the path's borders are
+_SELECTED_HEADS = 4  # for each clip, where the checkpoint's heads for characters are not known
+_SHARPNESS = 4.0  # factor on the scores before the mean over paths is taken
+_MAX_FROM_BEST = 3  # frames that the mean path may lie from the best one
+_PATH_DELAY_S = 0.025  # how much later the path's boundaries are than those that people label
 FINAL_PUNCTUATION = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
+
+_Tokens = tuple[list[int], list[int]]  # BPE tokens of a text, and the offset of each one's last character
+_Spans = list[tuple[int, int]]  # words in characters: [start, end)
+_Times = list[tuple[float, float]]  # words in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A stretch of a clip's text in characters, and the BPE tokens before it that still fit Whisper's positions."""
+    """A stretch of a clip's text that is teacher-forced in characters in one sequence."""
 
     clip: int
-    prompt: list[int]
+    prompt: list[int]  # with as many BPE tokens of the text before the stretch as fit
     tokens: list[int]
-    places: list[int]  # of each token's character in the text, -1 for the space before it
+    offsets: list[int]  # of each token's character in the text, -1 for the space before it
 
 
 def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[BackwardScores]:
-    """Score and align every clip's text. Two decoder passes over each: BPE tokens, then characters.
+    """Score every clip's text and align its words, in two decoder passes: BPE tokens, then characters.
 
-    Without settings the text is scored and not aligned, in one pass.
+    Args:
+        decoder: Teacher-forces the texts.
+        clips: The clips with their texts.
+        settings: The recipe's section; None scores without aligning, in one pass.
+
+    Returns:
+        Scores and words of each clip. All are empty where there is no text, or a text that is longer than Whisper's
+        positions; the words are empty where the audio has fewer frames than the text has sounds.
     """
-    spoken = [as_whisper_writes(clip.text) for clip in clips]
-    pieces = [decoder.vocabulary.bpe_tokens(trim_end(text)) for text in spoken]
+    texts = [as_whisper_writes(clip.text) for clip in clips]
+    bpe = [decoder.vocabulary.bpe_tokens(trim_end(text)) for text in texts]
     prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
-    room = [MAX_POSITIONS - len(prompt) for prompt in prompts]
-    targets = [target_tokens(decoder.vocabulary, *each) for each in zip(clips, spoken, pieces, strict=True)]
-    usable = [i for i, clip in enumerate(clips) if clip.text.strip() and len(targets[i]) <= room[i]]
+    targets = [
+        target_tokens(decoder.vocabulary, clip.language, text, tokens)
+        for clip, text, (tokens, _) in zip(clips, texts, bpe, strict=True)
+    ]
+    usable = [
+        i for i, clip in enumerate(clips) if clip.text.strip() and len(prompts[i]) + len(targets[i]) <= MAX_POSITIONS
+    ]
     forced = decoder.force(
         [prompts[i] for i in usable], [targets[i] for i in usable], [clips[i].context for i in usable]
     )
-    scored = dict(zip(usable, forced, strict=True))
+    scores = dict(zip(usable, forced, strict=True))
     spans = {i: word_spans(clips[i].text, clips[i].language) for i in usable}
-    times = _align(decoder, {i: clips[i] for i in usable}, spoken, pieces, spans, settings) if settings else {}
+    times = _align(decoder, {i: clips[i] for i in usable}, texts, bpe, spans, settings) if settings else {}
     results = []
     for i, clip in enumerate(clips):
-        if i not in scored:
+        if i not in scores:
             results.append(BackwardScores((), None, None, None))
             continue
-        by_word = word_logprobs(scored[i].logprobs, pieces[i][1], spans[i])
+        tokens, offsets = bpe[i]
+        logprobs = word_logprobs(scores[i].logprobs, offsets, spans[i])
         words = tuple(
             Word(
                 clip.text[spans[i][a][0] : spans[i][b - 1][1]],
                 times[i][a][0],
                 times[i][b - 1][1],
-                float(np.mean(by_word[a:b])),
+                float(np.mean(logprobs[a:b])),
             )
             for a, b in (group_words(clip.text, spans[i], clip.language) if times.get(i) else ())
         )
         results.append(
             BackwardScores(
                 words,
-                min(by_word, default=None),
-                float(np.mean(by_word)) if by_word else None,
-                end_logprob(scored[i], len(pieces[i][0])),
+                min(logprobs, default=None),
+                float(np.mean(logprobs)) if logprobs else None,
+                end_logprob(scores[i], len(tokens)),
             )
         )
     return results
 
 
 def as_whisper_writes(text: str) -> str:
-    """The text as Whisper writes: plain apostrophes, and one that is in a single case with a capital in front.
+    """The text in Whisper's style, so that letter case and the kind of apostrophe do not cost likelihood.
 
-    So neither letter case nor the kind of apostrophe costs it anything. The result has as many characters as the text;
-    where lowering would change that, the case stays.
+    Apostrophes become the plain one. A text in a single case becomes lower case with a capital in front. The result has
+    as many characters as the text; where lower case would change that, the case stays.
     """
     text = plain_apostrophes(text)
     if text != text.upper() and text != text.lower():
@@ -109,39 +125,46 @@ def as_whisper_writes(text: str) -> str:
 
 
 def trim_end(text: str) -> str:
-    """The text without the commas, quotes and brackets after its last word or full stop: the speech ends there."""
+    """The text without commas, quotes and brackets after its last word or full stop, because the speech ends there."""
     end = len(text)
     while end and unicodedata.category(text[end - 1])[0] in "PSZ" and text[end - 1] not in FINAL_PUNCTUATION:
         end -= 1
     return text[:end] or text
 
 
-def target_tokens(
-    vocabulary: WhisperTokenizer, clip: Clip, spoken: str, pieces: tuple[list[int], list[int]]
-) -> list[int]:
-    """The tokens, a full stop where the text has none, end of text."""
-    if trim_end(spoken).endswith(FINAL_PUNCTUATION):
-        return [*pieces[0], vocabulary.end]
-    stop = vocabulary.tokenizer(_FULL_STOPS.get(clip.language, "."), add_special_tokens=False)["input_ids"]
-    return [*pieces[0], *stop, vocabulary.end]
+def target_tokens(vocabulary: WhisperTokenizer, language: str, text: str, tokens: list[int]) -> list[int]:
+    """What is teacher-forced for a text: its BPE ``tokens``, a full stop where the text has none, end of text."""
+    if trim_end(text).endswith(FINAL_PUNCTUATION):
+        return [*tokens, vocabulary.end]
+    full_stop = vocabulary.tokenizer(_FULL_STOPS.get(language, "."), add_special_tokens=False)["input_ids"]
+    return [*tokens, *full_stop, vocabulary.end]
 
 
-def end_logprob(scored: ForcedScores, tokens: int) -> float:
-    """log P(the text ends here): end of text at once or, where the text brought no full stop of its own, after one."""
-    after = float(scored.logprobs[tokens:].sum())
-    return after if len(scored.logprobs) == tokens + 1 else float(np.logaddexp(scored.end_logprobs[tokens], after))
+def end_logprob(scores: ForcedScores, tokens: int) -> float:
+    """Log-probability that a text ends after its ``tokens``: at once or, where a full stop was added, after that."""
+    after = float(scores.logprobs[tokens:].sum())
+    return after if len(scores.logprobs) == tokens + 1 else float(np.logaddexp(scores.end_logprobs[tokens], after))
 
 
-def word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[tuple[int, int]]) -> list[float]:
-    """Mean log-probability of each word's tokens. A token that ends in a space belongs to the word after it."""
+def word_logprobs(logprobs: NDArray[np.float32], offsets: list[int], spans: list[tuple[int, int]]) -> list[float]:
+    """Mean log-probability of each word's tokens.
+
+    Args:
+        logprobs: Of the text's BPE tokens, and of more after them.
+        offsets: For each token the offset in the text of its last character. One that is a space belongs to the word
+            after it.
+        spans: ``(start, end)`` of the words in the text.
+
+    Returns:
+        A value for each word. Where no token ends in a word, as in scripts without spaces, it has that of the next.
+    """
     if not spans:
         return []
     ends = np.array([end for _, end in spans])
-    owner = np.minimum(np.searchsorted(ends, np.array(places), side="right"), len(spans) - 1)
-    values = logprobs[: len(places)].astype(np.float64)
-    sums = np.bincount(owner, weights=values, minlength=len(spans))
-    counts = np.bincount(owner, minlength=len(spans))
-    # One token may cover several words in scripts without spaces: they share its value.
+    word_of_token = np.minimum(np.searchsorted(ends, np.array(offsets), side="right"), len(spans) - 1)
+    values = logprobs[: len(offsets)].astype(np.float64)
+    sums = np.bincount(word_of_token, weights=values, minlength=len(spans))
+    counts = np.bincount(word_of_token, minlength=len(spans))
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     filled = []
     following = float(values[-1]) if len(values) else 0.0
@@ -154,102 +177,96 @@ def word_logprobs(logprobs: NDArray[np.float32], places: list[int], spans: list[
 def _align(
     decoder: Decoder,
     clips: dict[int, Clip],
-    spoken: list[str],
-    pieces: list[tuple[list[int], list[int]]],
-    spans: dict[int, list[tuple[int, int]]],
+    texts: list[str],
+    bpe: list[_Tokens],
+    spans: dict[int, _Spans],
     settings: Align,
-) -> dict[int, list[tuple[float, float]]]:
-    """Start and end of every word in seconds; none for a clip whose text cannot be laid over its frames."""
-    jobs: list[_Piece] = []
+) -> dict[int, _Times]:
+    """Start and end of every word in seconds; none for a clip whose text has too many sounds for its frames."""
+    pieces: list[_Piece] = []
     states: dict[int, WordStates] = {}
     for i, clip in clips.items():
-        cut = _pieces(decoder.vocabulary, i, clip.language, spoken[i], pieces[i], spans[i])
-        places = [place for piece in cut for place in piece.places]
-        states[i] = build_states(spoken[i], places, spans[i])
+        own_pieces = _pieces(decoder.vocabulary, i, clip.language, texts[i], bpe[i], spans[i])
+        states[i] = build_states(texts[i], [offset for piece in own_pieces for offset in piece.offsets], spans[i])
         if 0 < int((~states[i].pause_N).sum()) < clip.states.frames:
-            jobs += cut
+            pieces += own_pieces
     forced = decoder.force(
-        [job.prompt for job in jobs],
-        [[*job.tokens, decoder.vocabulary.end] for job in jobs],
-        [clips[job.clip].states for job in jobs],
+        [piece.prompt for piece in pieces],
+        [[*piece.tokens, decoder.vocabulary.end] for piece in pieces],
+        [clips[piece.clip].states for piece in pieces],
         heads=attention.CANDIDATE_HEADS,
         alignment_heads=True,
         score=False,
     )
-    times: dict[int, list[tuple[float, float]]] = {i: [] for i in clips}
-    for i, group in groupby(zip(jobs, forced, strict=True), key=lambda pair: pair[0].clip):
-        attention_HTS = _over_pieces([result for _, result in group])
+    times: dict[int, _Times] = {i: [] for i in clips}
+    for i, group in groupby(zip(pieces, forced, strict=True), key=lambda pair: pair[0].clip):
+        attention_HTS = _join_pieces([scores for _, scores in group])
         times[i] = _word_times(attention_HTS, states[i], spans[i], clips[i].pcm, settings)
     return times
 
 
-def _over_pieces(pieces: list[ForcedScores]) -> NDArray[np.float32]:
+def _join_pieces(pieces: list[ForcedScores]) -> NDArray[np.float32]:
     """The rows of all pieces of one text, of the heads that every piece has, and one row for end of text."""
-    shared = sorted(set(pieces[0].heads).intersection(*(piece.heads for piece in pieces)))
+    shared_heads = sorted(set(pieces[0].heads).intersection(*(piece.heads for piece in pieces)))
     rows = []
     for n, piece in enumerate(pieces):
         assert piece.attention_HTS is not None
-        chosen = piece.attention_HTS[[piece.heads.index(head) for head in shared]]
-        rows.append(attention.input_rows(chosen, last=n == len(pieces) - 1))
+        chosen_HTS = piece.attention_HTS[[piece.heads.index(head) for head in shared_heads]]
+        rows.append(attention.input_rows(chosen_HTS, last=n == len(pieces) - 1))
     return np.concatenate(rows, axis=1)
 
 
 def _word_times(
-    attention_HTS: NDArray[np.float32],
-    states: WordStates,
-    spans: list[tuple[int, int]],
-    pcm: NDArray[np.int16],
-    settings: Align,
-) -> list[tuple[float, float]]:
-    """Where the path through the attention puts the words; ``attention_HTS`` has a row for every token and the end."""
-    energy = attention.frame_energy(pcm, attention_HTS.shape[2])
-    if len(attention_HTS) > _BEST_HEADS:
-        attention_HTS = attention.select_heads(attention_HTS, states, energy, settings.energy, _BEST_HEADS)
-    score = attention.state_scores(attention_HTS, states, energy, settings.energy, settings.median)
-    best = dtw.best_path(score, states.pause_N, settings.dtw)
-    mean = dtw.mean_path(score * _SHARPNESS, states.pause_N)
-    frames = np.clip(mean, best - _MEAN_FROM_BEST, best + _MEAN_FROM_BEST)
-    at_s = frames * FRAME_S - _LATE_S
-    words = word_state_spans(states, spans)
-    spoken = [word for word in words if word is not None]
-    edges = iter(edges_of.refine_edges(np.array([(at_s[a], at_s[b]) for a, b in spoken]), pcm).tolist())
-    times: list[tuple[float, float]] = []
-    for word in words:
-        # A word that is not said, a dash for one, has its place and no length.
-        before = times[-1][1] if times else 0.0
-        times.append(tuple(next(edges)) if word is not None else (before, before))
+    attention_HTS: NDArray[np.float32], states: WordStates, spans: _Spans, pcm: NDArray[np.int16], settings: Align
+) -> _Times:
+    """Start and end of every word, from the path through the attention; it has a row for every token and the end."""
+    energy_S = attention.frame_energy(pcm, attention_HTS.shape[2])
+    if len(attention_HTS) > _SELECTED_HEADS:
+        attention_HTS = attention.select_heads(attention_HTS, states, energy_S, settings.energy, _SELECTED_HEADS)
+    score_NS = attention.state_scores(attention_HTS, states, energy_S, settings.energy, settings.median)
+    best = dtw.best_path(score_NS, states.pause_N, settings.dtw)
+    mean = dtw.mean_path(score_NS * _SHARPNESS, states.pause_N)
+    start_s = np.clip(mean, best - _MAX_FROM_BEST, best + _MAX_FROM_BEST) * FRAME_S - _PATH_DELAY_S
+    word_states = word_state_spans(states, spans)
+    path_times = np.array([(start_s[span[0]], start_s[span[1]]) for span in word_states if span is not None])
+    edges = iter(refine_edges(path_times, pcm).tolist())
+    times: _Times = []
+    for span in word_states:
+        # A word without a sound, such as a dash, has no length and lies at the end of the word before.
+        previous_end = times[-1][1] if times else 0.0
+        times.append(tuple(next(edges)) if span is not None else (previous_end, previous_end))
     return times
 
 
 def _pieces(
-    vocabulary: WhisperTokenizer,
-    clip: int,
-    language: str,
-    spoken: str,
-    bpe: tuple[list[int], list[int]],
-    spans: list[tuple[int, int]],
+    vocabulary: WhisperTokenizer, clip: int, language: str, text: str, bpe: _Tokens, spans: _Spans
 ) -> list[_Piece]:
     """The text in as few pieces of whole words as fit Whisper's positions in characters; nearly always one.
 
-    Each is read over all frames, after as many of the BPE tokens before it as there is room for: Whisper then looks
-    where it would go on reading. None where one word alone does not fit.
+    Every piece is forced over all frames, after as many of the BPE tokens before it as fit, so that Whisper looks where
+    it would continue. There is no piece where one word alone does not fit.
     """
     prompt = vocabulary.prompt(language)
-    room = MAX_POSITIONS - len(prompt)
-    tokens, places = vocabulary.character_tokens(spoken)
-    if len(tokens) <= room:
-        return [_Piece(clip, prompt, tokens, places)]
-    starts = np.searchsorted(places, [a for a, _ in spans])
-    longest = int(np.diff([*starts, len(tokens)]).max()) + 1  # and the space before the piece
-    if longest >= room:
+    free = MAX_POSITIONS - len(prompt)
+    tokens, offsets = vocabulary.character_tokens(text)
+    if len(tokens) <= free:
+        return [_Piece(clip, prompt, tokens, offsets)]
+    word_starts = np.searchsorted(offsets, [start for start, _ in spans])
+    longest = int(np.diff([*word_starts, len(tokens)]).max()) + 1  # and the space before the piece
+    if longest >= free:
         return []
-    parts = -(-len(tokens) // (room - longest))
-    borders = {int(np.searchsorted(starts, len(tokens) * k / parts)) for k in range(parts)} | {len(spans)}
-    found = []
-    for first, last in pairwise(sorted(borders)):
-        a, b = spans[first][0], spans[last - 1][1]
-        before = [t for t, place in zip(*bpe, strict=True) if place < a and (place < 0 or not spoken[place].isspace())]
-        ids, own = vocabulary.character_tokens(spoken[a:b])
-        context = before[-(room - len(ids)) :] if a and room > len(ids) else []
-        found.append(_Piece(clip, [*prompt, *context], ids, [p + a if p >= 0 else -1 for p in own]))
-    return found
+    count = -(-len(tokens) // (free - longest))
+    boundaries = {int(np.searchsorted(word_starts, len(tokens) * k / count)) for k in range(count)} | {len(spans)}
+    pieces = []
+    for first, last in pairwise(sorted(boundaries)):
+        start, end = spans[first][0], spans[last - 1][1]
+        before = [
+            token
+            for token, offset in zip(*bpe, strict=True)
+            if offset < start and (offset < 0 or not text[offset].isspace())
+        ]
+        piece_tokens, piece_offsets = vocabulary.character_tokens(text[start:end])
+        context = before[-(free - len(piece_tokens)) :] if start and free > len(piece_tokens) else []
+        in_text = [offset + start if offset >= 0 else -1 for offset in piece_offsets]
+        pieces.append(_Piece(clip, [*prompt, *context], piece_tokens, in_text))
+    return pieces

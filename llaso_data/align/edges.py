@@ -1,6 +1,4 @@
-"""Word edges in seconds: pauses too short to be any are closed, and edges at a pause moved to where sound begins or
-ends.
-"""
+"""Word edges in seconds: short pauses are closed, and edges beside other pauses move to where sound begins or ends."""
 
 from __future__ import annotations
 
@@ -10,19 +8,26 @@ from numpy.typing import NDArray
 from llaso_data.align.attention import levels_db
 from llaso_data.audio import SAMPLE_RATE_HZ
 
-HOP_SAMPLES = 80  # 5 ms
-WIDTH_SAMPLES = 160
-MIN_PAUSE_S = 0.1  # shorter ones are the closure of a stop, more often than not
-REACH_S = 0.08  # how far an edge is moved at most
+HOP_SAMPLES = 80  # 5 ms between levels
+WIDTH_SAMPLES = 160  # 10 ms, what each level is of
+MIN_PAUSE_S = 0.1  # a shorter one is more often the closure of a stop consonant
+REACH_S = 0.08  # how far an edge moves at most
 ABOVE_NOISE_DB = 6.0
 BELOW_PEAK_DB = 30.0
 
 
 def refine_edges(times_W2: NDArray[np.float64], pcm: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Starts and ends of words, ascending, in seconds: inside the clip, without short pauses, at the sound's edges.
+    """Move word edges to where the sound begins and ends.
 
-    Between words less than 0.1 s apart the border is in the middle. Everywhere else an edge moves to where the level
-    crosses 30 dB below the word's loudest 10 ms, or 6 dB above the clip's quietest if that is more, within 80 ms.
+    Words less than 0.1 s apart meet in the middle. Every other edge moves, by at most 80 ms, to where the level crosses
+    a threshold: 30 dB below the word's loudest 10 ms, or 6 dB above the clip's noise (5th percentile) if that is more.
+
+    Args:
+        times_W2: Start and end of each word in seconds, ascending, (words, 2).
+        pcm: The clip's 16 kHz mono samples.
+
+    Returns:
+        The same inside the clip, ascending.
     """
     duration_s = len(pcm) / SAMPLE_RATE_HZ
     edges = np.clip(times_W2, 0.0, duration_s)
@@ -43,15 +48,15 @@ def refine_edges(times_W2: NDArray[np.float64], pcm: NDArray[np.int16]) -> NDArr
         if word == len(edges) - 1 or not joined[word]:
             after = edges[word + 1, 0] if word + 1 < len(edges) else duration_s
             low, high = max(edges[word, 0], end - REACH_S), min(after, end + REACH_S)
-            # The offset is the onset of the same thing run backwards.
+            # The end of a sound is its onset in reversed time.
             edges[word, 1] = -_onset(loud[::-1], -high, -low, hop_s, -end, origin=-(len(loud) - 1) * hop_s)
     return edges
 
 
 def _onset(
-    loud: NDArray[np.bool_], low: float, high: float, hop_s: float, otherwise: float, origin: float = 0.0
+    loud: NDArray[np.bool_], low: float, high: float, hop_s: float, default: float, origin: float = 0.0
 ) -> float:
-    """The first time in ``low``-``high`` at which ``loud`` becomes true; ``otherwise`` where it never does."""
+    """The first time from ``low`` to ``high`` at which ``loud`` becomes true; ``default`` where it never does."""
     first, last = max(0, int((low - origin) / hop_s)), int((high - origin) / hop_s)
     rising = np.flatnonzero(~loud[first:last] & loud[first + 1 : last + 1])
-    return origin + (first + int(rising[0]) + 1) * hop_s if len(rising) else otherwise
+    return origin + (first + int(rising[0]) + 1) * hop_s if len(rising) else default

@@ -1,8 +1,8 @@
-"""The likelihood ratio of a text and of what was heard, both forced over the same encoder states.
+"""The likelihood ratio of a text to a hypothesis, both teacher-forced over the same encoder states.
 
-Whisper's free hypothesis is close to the likeliest text there is. Where a transcript says something else, one of the
-two is wrong, and the audio says which: log P(text | audio) - log P(hypothesis | audio) is near zero where Whisper
-misheard something like it, and far below where the text has a word too many, too few or another one.
+Whisper's free hypothesis is close to the likeliest text. Where a transcript says something else, one of the two is
+wrong, and the audio tells which: log P(text | audio) - log P(hypothesis | audio) is near zero where Whisper took a word
+for a similar one, and far below zero where the text has a word too many, too few or another one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,21 @@ from llaso_data.whisper.tokenizer import MAX_POSITIONS
 def log_likelihood_ratios(
     decoder: Decoder, clips: Sequence[Clip], hypotheses: Sequence[str | None]
 ) -> list[float | None]:
-    """For each clip the log-likelihood ratio of its text to its hypothesis where they differ most; 0.0 where nowhere.
+    """For each clip the lowest log-likelihood ratio of its text to its hypothesis, over their differences.
 
-    Each difference counts from where it starts to where the next one does, so one that the audio speaks for makes up
-    for none that it speaks against. None where there is no hypothesis, or a text passes Whisper's positions.
+    Each difference is scored from its start to the start of the next one. So a difference that the audio confirms does
+    not make up for one that it contradicts.
+
+    Args:
+        decoder: Teacher-forces both texts.
+        clips: The clips with their texts.
+        hypotheses: What Whisper transcribed of each clip.
+
+    Returns:
+        Natural logarithms; 0.0 where the words are the same, None where there is no hypothesis or no text, or where one
+        is longer than Whisper's positions.
     """
-    found: list[float | None] = [None] * len(clips)
+    llrs: list[float | None] = [None] * len(clips)
     compared: list[tuple[int, Rewritten]] = []
     for i, (clip, hypothesis) in enumerate(zip(clips, hypotheses, strict=True)):
         if hypothesis is None or not clip.text.strip():
@@ -36,7 +45,7 @@ def log_likelihood_ratios(
         if rewritten.starts:
             compared.append((i, rewritten))
         else:
-            found[i] = 0.0
+            llrs[i] = 0.0
     sides = [_tokens(decoder, clips[i], side) for i, pair in compared for side in (pair.text, pair.hypothesis)]
     prompts = [decoder.vocabulary.prompt(clips[i].language) for i, _ in compared for _ in range(2)]
     fits = [len(p) + len(t) <= MAX_POSITIONS for p, (t, _) in zip(prompts, sides, strict=True)]
@@ -47,24 +56,24 @@ def log_likelihood_ratios(
         [sides[row][0] for row in rows],
         [clips[compared[row // 2][0]].context for row in rows],
     )
-    for n, text, heard in zip(usable, forced[::2], forced[1::2], strict=True):
+    for n, text_scores, hypothesis_scores in zip(usable, forced[::2], forced[1::2], strict=True):
         i, pair = compared[n]
-        own = _stretches(text, sides[2 * n][1], [a for a, _ in pair.starts])
-        other = _stretches(heard, sides[2 * n + 1][1], [b for _, b in pair.starts])
-        found[i] = float(np.min(own - other))
-    return found
+        text_logprobs = _stretch_logprobs(text_scores, sides[2 * n][1], [a for a, _ in pair.starts])
+        hypothesis_logprobs = _stretch_logprobs(hypothesis_scores, sides[2 * n + 1][1], [b for _, b in pair.starts])
+        llrs[i] = float(np.min(text_logprobs - hypothesis_logprobs))
+    return llrs
 
 
 def _tokens(decoder: Decoder, clip: Clip, text: str) -> tuple[list[int], list[int]]:
-    """The tokens of a text to its end, and the places of those that are its own."""
-    pieces = decoder.vocabulary.bpe_tokens(trim_end(text)) if text else ([], [])
-    return target_tokens(decoder.vocabulary, clip, text, pieces), pieces[1]
+    """The target tokens of a text, and the offsets in it of those that are its own."""
+    tokens, offsets = decoder.vocabulary.bpe_tokens(trim_end(text)) if text else ([], [])
+    return target_tokens(decoder.vocabulary, clip.language, text, tokens), offsets
 
 
-def _stretches(scored: ForcedScores, places: list[int], starts: list[int]) -> np.ndarray:
+def _stretch_logprobs(scores: ForcedScores, offsets: list[int], starts: list[int]) -> np.ndarray:
     """Log-probability of each stretch from one start to the next; the last goes to the end of text."""
-    values = scored.logprobs[: len(places)].astype(np.float64)
-    borders = [int(np.searchsorted(places, start)) for start in starts] + [len(places)]
-    sums = np.array([values[a:b].sum() for a, b in pairwise(borders)])
-    sums[-1] += end_logprob(scored, len(places))
+    logprobs = scores.logprobs[: len(offsets)].astype(np.float64)
+    boundaries = [int(np.searchsorted(offsets, start)) for start in starts] + [len(offsets)]
+    sums = np.array([logprobs[a:b].sum() for a, b in pairwise(boundaries)])
+    sums[-1] += end_logprob(scores, len(offsets))
     return sums

@@ -1,4 +1,4 @@
-"""The scorer of texts that transcription is given: backward passes, likelihood ratios and word times."""
+"""The scorer of texts that transcription is given: backward scores, word times and likelihood ratios."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ class Scorer:
     """Scores and aligns with one decoder; see :class:`llaso_data.whisper.clips.TextScorer`."""
 
     def __init__(self, decoder: Decoder, settings: Align) -> None:
+        """``settings``: the recipe's section."""
         self._decoder = decoder
         self._settings = settings
         self.heads = settings.heads
 
     def align(self, clips: Sequence[Clip]) -> list[BackwardScores]:
+        """See :func:`llaso_data.align.bidirectional.backward`."""
         return backward(self._decoder, clips, self._settings)
 
     def compare(self, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:
+        """See :func:`llaso_data.align.likelihood.log_likelihood_ratios`."""
         return log_likelihood_ratios(self._decoder, clips, hypotheses)

@@ -1,4 +1,4 @@
-"""A text as the states of an alignment, sounds and the pauses between them, and words from where the states lie."""
+"""A text as the states of an alignment, sounds and the pauses between them, and the states of its words."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from numpy.typing import NDArray
 
 from llaso_data.text import is_spaced
 
-_SPOKEN = frozenset("%&@#*/\\‰§¶†‡")  # punctuation by Unicode's book, and yet read aloud
+_SPOKEN = frozenset("%&@#*/\\‰§¶†‡")  # punctuation in Unicode, but read aloud
 
-# Where no spaces part words and a text has them all the same, they part words if so few characters stand between them.
-_MOST_CHARACTERS_A_WORD = {"zh": 2.5, "yue": 2.5, "ja": 3.0}
-_MOST_LETTERS_A_WORD = 5.0  # Thai, Lao, Khmer, Burmese
+# In a language without spaces, the spaces of a text part words if on average at most so many characters stand between.
+_MAX_CHARACTERS_PER_WORD = {"zh": 2.5, "yue": 2.5, "ja": 3.0}
+_MAX_LETTERS_PER_WORD = 5.0  # Thai, Lao, Khmer, Burmese
 
 
 @dataclass(frozen=True, slots=True)
 class WordStates:
-    """``tokens[n]``: the tokens of state n, a character (with its marks) or a pause; the last is end of text.
+    """The states of a text: sounds (a character with its marks) and pauses.
 
-    The first and the last state are pauses, and no two stand side by side. ``places[n]`` is a sound's place in the
-    text, -1 for a pause.
+    The first and the last state are pauses, and no two pauses stand side by side.
+
+    Attributes:
+        tokens: The tokens of each state; empty for a pause without one. The last token is end of text.
+        pause_N: Which states are pauses, (states,).
+        offsets: Each sound's offset in the text, (states,); -1 for a pause.
     """
 
     tokens: tuple[slice, ...]
@@ -31,68 +35,86 @@ class WordStates:
     offsets: NDArray[np.int64]
 
 
-def build_states(text: str, places: Sequence[int], spans: Sequence[tuple[int, int]]) -> WordStates:
-    """``places[t]``: the place in the text of token t's character, ascending, -1 for a space before the text.
+def build_states(text: str, offsets: Sequence[int], spans: Sequence[tuple[int, int]]) -> WordStates:
+    """The states of a text that is teacher-forced in characters.
 
-    Spaces and punctuation become pauses; so does a border between words that has neither (``spans``).
+    Spaces and punctuation become pauses. Between words that have neither, a pause without a token is inserted.
+
+    Args:
+        text: The text.
+        offsets: For each token the offset in the text of its character, ascending; -1 for the space before the text.
+        spans: ``(start, end)`` of the words in the text.
     """
-    borders = {start for start, _ in spans}
+    word_starts = {start for start, _ in spans}
     tokens: list[slice] = []
-    sounds: list[int] = []
-    for t, place in enumerate(places):
-        sound = place >= 0 and is_sounded(text[place])
-        last = sounds[-1] if sounds else None
-        if last is not None and (place == last if sound else last < 0):
+    state_offsets: list[int] = []
+    for t, offset in enumerate(offsets):
+        sound = offset >= 0 and is_sounded(text[offset])
+        last = state_offsets[-1] if state_offsets else None
+        if last is not None and (offset == last if sound else last < 0):
             tokens[-1] = slice(tokens[-1].start, t + 1)
-        elif last is not None and last >= 0 and place >= 0 and unicodedata.category(text[place])[0] == "M":
+        elif last is not None and last >= 0 and offset >= 0 and unicodedata.category(text[offset])[0] == "M":
             tokens[-1] = slice(tokens[-1].start, t + 1)  # a mark sounds with its letter
         else:
-            if sound and last is not None and last >= 0 and place in borders:
+            if sound and last is not None and last >= 0 and offset in word_starts:
                 tokens.append(slice(t, t))
-                sounds.append(-1)
+                state_offsets.append(-1)
             tokens.append(slice(t, t + 1))
-            sounds.append(place if sound else -1)
-    end = len(places)
-    if sounds and sounds[-1] < 0:
+            state_offsets.append(offset if sound else -1)
+    end = len(offsets)
+    if state_offsets and state_offsets[-1] < 0:
         tokens[-1] = slice(tokens[-1].start, end + 1)
     else:
         tokens.append(slice(end, end + 1))
-        sounds.append(-1)
-    where = np.array(sounds, dtype=np.int64)
-    return WordStates(tuple(tokens), where < 0, where)
+        state_offsets.append(-1)
+    offsets_N = np.array(state_offsets, dtype=np.int64)
+    return WordStates(tuple(tokens), offsets_N < 0, offsets_N)
 
 
 def is_sounded(character: str) -> bool:
-    """Whether the character is said: letters, digits, symbols; not spaces, punctuation and marks on their own."""
+    """Whether the character is spoken: letters, digits and symbols are; spaces, punctuation and marks are not."""
     category = unicodedata.category(character)
     return category[0] in "LN" or category in ("Sc", "Sm", "So") or character in _SPOKEN
 
 
 def group_words(text: str, spans: Sequence[tuple[int, int]], language: str | None) -> list[tuple[int, int]]:
-    """The words among ``spans`` as ranges of them: one each, or where the text itself parts words that spaces do not.
+    """Group aligned spans into words.
 
     Chinese, Japanese and Thai are aligned by character. Corpora of them are often written with a space after every
-    word; where so few characters stand between spaces that they must be words, their characters are one word.
+    word. Where so few characters stand between spaces that these must be words, the characters between become one.
+
+    Args:
+        text: The text.
+        spans: ``(start, end)`` of what was aligned.
+        language: Of the text.
+
+    Returns:
+        Ranges of ``spans``: ``(first, last + 1)`` for each word; one span each where the text parts no words.
     """
-    each = [(n, n + 1) for n in range(len(spans))]
+    one_each = [(n, n + 1) for n in range(len(spans))]
     if is_spaced(language):
-        return each
+        return one_each
     chunks: list[tuple[int, int]] = []
     for n, (start, _) in enumerate(spans):
         if chunks and start == spans[n - 1][1]:
             chunks[-1] = (chunks[-1][0], n + 1)
         else:
             chunks.append((n, n + 1))
-    most = _MOST_CHARACTERS_A_WORD.get(language or "", _MOST_LETTERS_A_WORD)
-    return chunks if len(chunks) > 1 and len(spans) / len(chunks) <= most else each
+    max_characters = _MAX_CHARACTERS_PER_WORD.get(language or "", _MAX_LETTERS_PER_WORD)
+    return chunks if len(chunks) > 1 and len(spans) / len(chunks) <= max_characters else one_each
 
 
 def word_state_spans(states: WordStates, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
-    """Of every word its first state and the state after its last sound; None where nothing of it is said."""
+    """The states of every word: ``(first, last + 1)``; None for a word that has no sound.
+
+    Args:
+        states: The text's states.
+        spans: ``(start, end)`` of the words in the text.
+    """
     sounds = np.flatnonzero(~states.pause_N)
-    places = states.offsets[sounds]
-    found: list[tuple[int, int] | None] = []
+    offsets = states.offsets[sounds]
+    ranges: list[tuple[int, int] | None] = []
     for start, end in spans:
-        first, after = np.searchsorted(places, [start, end])
-        found.append((int(sounds[first]), int(sounds[after - 1]) + 1) if after > first else None)
-    return found
+        first, after = np.searchsorted(offsets, [start, end])
+        ranges.append((int(sounds[first]), int(sounds[after - 1]) + 1) if after > first else None)
+    return ranges
