@@ -1,4 +1,4 @@
-"""Chinese is written in two scripts and said in one: Traditional and Simplified (OpenCC)."""
+"""Chinese in its two scripts, Simplified and Traditional (OpenCC)."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from llaso_data.text.language_rules import base_code
 Script = Literal["simplified", "traditional"]
 
 _CHINESE = frozenset({"zh", "yue", "cmn", "nan", "hak", "wuu", "gan", "hsn", "lzh"})
-_VARIANTS = str.maketrans("著爲裏麽妳祂牠", "着为里么你他它")  # that OpenCC keeps apart, as words, and few writers do
+# OpenCC keeps these apart as different words; few writers do.
+_VARIANTS = str.maketrans("著爲裏麽妳祂牠", "着为里么你他它")
 
 
 def is_chinese(language: str | None) -> bool:
+    """Whether the language is a Chinese one."""
     return base_code(language) in _CHINESE
 
 
 def to_simplified(text: str) -> str:
-    """The text as it is compared: character by character in Simplified, so that its places stay."""
+    """The text in Simplified, converted character by character, so that its length does not change; for comparisons."""
     return text if text.isascii() else "".join(map(_simplified, text.translate(_VARIANTS)))
 
 
 def convert_script(text: str, script: Script) -> str:
-    """The text in one of the scripts, by phrases where one character stands for several."""
+    """The text in one of the scripts, converted by phrases, because one character may stand for several."""
     return str(_converter("t2s" if script == "simplified" else "s2t").convert(text))
 
 
 @cache
 def _simplified(character: str) -> str:
-    found = character if character < "\u2e80" else str(_converter("t2s").convert(character))
-    return found if len(found) == 1 else character
+    converted = character if character < "\u2e80" else str(_converter("t2s").convert(character))
+    return converted if len(converted) == 1 else character
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The languages that text is handled in: scripts, and whether spaces part words."""
+"""The languages that texts are processed in: their scripts, and whether they write spaces between words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language: its English name, the Unicode scripts that it is written in, and whether spaces part its words."""
+    """A language: its English name, its Unicode scripts, and whether it writes spaces between words."""
 
     name: str
     scripts: tuple[str, ...]
@@ -62,15 +62,15 @@ LANGUAGES: dict[str, Language] = {
     "yue": Language("Cantonese", ("Han",), spaced=False),
     "zh": Language("Chinese", ("Han",), spaced=False),
 }
-"""By ISO 639-1 code (``yue`` has none). A code that is not here is treated as spaced and of any script."""
+"""Languages by ISO 639-1 code (``yue`` has none). A code that is not here is treated as spaced and of any script."""
 
 
 def base_code(language: str | None) -> str:
-    """``pt`` of ``pt-BR`` or ``PT_br``; empty where there is none."""
+    """The language of a code without its region: ``pt`` of ``pt-BR`` or ``PT_br``; empty for None."""
     return re.split(r"[-_]", language, maxsplit=1)[0].lower() if language else ""
 
 
 def is_spaced(language: str | None) -> bool:
-    """Whether spaces part the language's words; true where the language is not in :data:`LANGUAGES`."""
+    """Whether the language writes spaces between words; true where it is not in :data:`LANGUAGES`."""
     code = base_code(language)
     return LANGUAGES[code].spaced if code in LANGUAGES else True

@@ -1,7 +1,7 @@
-"""Markup in transcripts: what is written there and nobody says.
+"""Markup in transcripts: what is written and not spoken.
 
-:func:`clean` takes off what one of the schemes knows. What stands in brackets and no scheme knows is left where it is,
-and :func:`unknown` names it: somebody may say it.
+:func:`clean` removes the markup of known schemes. Brackets that no scheme knows stay, because they may be spoken, and
+:func:`unknown_markup` lists them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _EVENTS = frozenset(
     音楽 拍手 笑い 咳 웃음 박수 음악 기침
     """.split()  # noqa: SIM905
 )
-"""What is heard beside speech, as transcripts name it in brackets."""
+"""Names of sounds other than speech, as transcripts write them in brackets."""
 
-_BESIDE = frozenset(
+_EVENT_MODIFIERS = frozenset(
     """
     a an the and in of off on no at soft softly loud loudly light slight slightly heavy heavily deep deeply nervous
     nervously background foreground audience crowd phone telephone door clears clearing throat playing plays continues
@@ -42,7 +42,7 @@ _BESIDE = frozenset(
     unknown other instrumental theme human vocalized spoken end begin
     """.split()  # noqa: SIM905
 )
-"""Words that stand beside the name of an event: "soft music playing"."""
+"""Words that stand beside the name of a sound: "soft music playing"."""
 
 _PICTURES = regex.compile(
     r"[[\p{Extended_Pictographic}\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]--[\x00-\u25ff]]|\u20e3", regex.V1
@@ -97,7 +97,7 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "editors": ((r"\[sic!?\]", " "),),
 }
-"""What is taken off by which scheme: a pattern and what takes its place, in this order, case does not matter."""
+"""Each scheme's patterns and their replacements, applied in this order. Case counts for Switchboard only."""
 
 _ENTITY = regex.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
 _BRACKETED = regex.compile(
@@ -115,91 +115,94 @@ _MARKED = frozenset("<>[]{}()&*\\|#%♩♪♫♬［］（）【】")
 
 @dataclass(frozen=True, slots=True)
 class CleanedText:
-    """A text after cleaning; ``places[n]`` is where its character n stood in the text before, ascending."""
+    """A text after cleaning; ``offsets[n]`` is the offset of its n-th character in the text before, ascending."""
 
     text: str
     offsets: tuple[int, ...]
 
 
 class TextEditor:
-    """A text that is edited, and where each of its characters came from."""
+    """Edits a text, and keeps the offset that each of its characters had in the original."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._places = list(range(len(text)))
+        self._offsets = list(range(len(text)))
 
     def sub(self, pattern: regex.Pattern[str], replace: Callable[[regex.Match[str]], str]) -> None:
-        """Every match by its replacement."""
+        """Replace every match of the pattern."""
         self.replace([(*match.span(), replace(match)) for match in pattern.finditer(self.text)])
 
-    def replace(self, pieces: Sequence[tuple[int, int, str]]) -> None:
-        """New text for stretches ``(start, end, new)``, in order. What of it stood inside has the place that it had,
-        all else the stretch's first.
+    def replace(self, edits: Sequence[tuple[int, int, str]]) -> None:
+        """Replace stretches of the text.
+
+        Args:
+            edits: ``(start, end, new)``, in order and disjoint. Where the stretch contains the new text, its characters
+                keep their offsets; else they get the offset of the stretch.
         """
         parts: list[str] = []
-        places: list[int] = []
-        at = 0
-        for start, end, new in pieces:
-            inside = self.text.find(new, start, end) if new else -1
-            places += self._places[at:start]
-            places += self._places[inside : inside + len(new)] if inside >= 0 else [self._places[start]] * len(new)
-            parts += [self.text[at:start], new]
-            at = end
-        self.text = "".join([*parts, self.text[at:]])
-        self._places = [*places, *self._places[at:]]
+        offsets: list[int] = []
+        position = 0
+        for start, end, new in edits:
+            kept = self.text.find(new, start, end) if new else -1
+            offsets += self._offsets[position:start]
+            offsets += self._offsets[kept : kept + len(new)] if kept >= 0 else [self._offsets[start]] * len(new)
+            parts += [self.text[position:start], new]
+            position = end
+        self.text = "".join([*parts, self.text[position:]])
+        self._offsets = [*offsets, *self._offsets[position:]]
 
     def result(self) -> CleanedText:
-        """With single spaces, none at either end."""
+        """The edited text with single spaces, and none at either end."""
         self.sub(_spaces(), lambda match: " ")
         self.sub(_ends(), lambda match: "")
-        return CleanedText(self.text, tuple(self._places))
+        return CleanedText(self.text, tuple(self._offsets))
 
 
 def clean(text: str) -> CleanedText:
-    """The text that is said: without what is not seen, the markup of known schemes and pictures, on one line.
+    """The text as it is spoken: without invisible characters, known markup and pictures, on one line.
 
     Tags that stand for punctuation become punctuation. Cleaning twice changes nothing.
     """
-    edited = TextEditor(text)
-    for _ in range(4):  # what is taken off may lay bare what looks like markup
-        before = edited.text
-        _once(edited)
-        if edited.text == before:
+    editor = TextEditor(text)
+    for _ in range(4):  # what is left after a removal may look like markup
+        before = editor.text
+        _clean_once(editor)
+        if editor.text == before:
             break
-    return edited.result()
+    return editor.result()
 
 
 def unknown_markup(text: str) -> tuple[str, ...]:
-    """What stands in brackets of a cleaned text, ``[…]``, ``<…>``, ``{…}`` or ``*…*``, and no scheme knows.
+    """The brackets of a cleaned text that no scheme knows: ``[…]``, ``<…>``, ``{…}`` or ``*…*`` with letters in them.
 
-    Round brackets are ordinary text; so are symbols and figures in brackets, addresses, and what is less than what.
+    Round brackets are ordinary text. So are symbols and figures in brackets, addresses, and signs of comparison.
     """
     return tuple(match[0] for match in _UNKNOWN.finditer(text)) if _MARKED.intersection(text) else ()
 
 
-def _once(edited: TextEditor) -> None:
-    edited.sub(invisible_characters(), lambda match: "")
-    if not edited.text.isascii():
-        edited.sub(_PICTURES, lambda match: " ")
-    if not _MARKED.intersection(edited.text) and ">>" not in edited.text:
+def _clean_once(editor: TextEditor) -> None:
+    editor.sub(invisible_characters(), lambda match: "")
+    if not editor.text.isascii():
+        editor.sub(_PICTURES, lambda match: " ")
+    if not _MARKED.intersection(editor.text) and ">>" not in editor.text:
         return
-    edited.sub(_ENTITY, lambda match: html.unescape(match[0]))
+    editor.sub(_ENTITY, lambda match: html.unescape(match[0]))
     for pattern, replacement in _patterns():
-        edited.sub(pattern, _expanded(replacement))
-    edited.sub(_BRACKETED, lambda match: " " if _event(match[0], least=False) else match[0])
-    edited.sub(_PARENTHESES, lambda match: " " if _event(match[0], least=True) else match[0])
+        editor.sub(pattern, _expanded(replacement))
+    editor.sub(_BRACKETED, lambda match: " " if _is_event(match[0], strict=False) else match[0])
+    editor.sub(_PARENTHESES, lambda match: " " if _is_event(match[0], strict=True) else match[0])
 
 
 def _expanded(replacement: str) -> Callable[[regex.Match[str]], str]:
     return lambda match: str(match.expand(replacement))
 
 
-def _event(bracketed: str, least: bool) -> bool:
-    """Whether brackets hold the name of a sound; ``least``: and nothing else, for brackets that may hold speech."""
+def _is_event(bracketed: str, strict: bool) -> bool:
+    """Whether brackets hold the name of a sound; ``strict``: and nothing else, for brackets that may hold speech."""
     words = regex.findall(r"[\p{L}\p{M}]+", bracketed.casefold().replace("_", " "))
-    known = [word in _EVENTS for word in words]
-    others = all(event or word in _BESIDE for word, event in zip(words, known, strict=True))
-    return (any(known) or "throat" in words) and (others if least else others or len(words) <= 3)
+    events = [word in _EVENTS for word in words]
+    only_event = all(event or word in _EVENT_MODIFIERS for word, event in zip(words, events, strict=True))
+    return (any(events) or "throat" in words) and (only_event or (not strict and len(words) <= 3))
 
 
 @cache

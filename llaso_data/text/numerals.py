@@ -1,4 +1,4 @@
-"""Number words by language: ``numerals.yaml``, whose head says how it is read."""
+"""Tables of number words by language, from ``numerals.yaml``, whose head describes its fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ NUMERAL_LANGUAGES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Numerals:
-    """The number words of one language, and what is said for the signs that belong to figures."""
+    """The number words of one language; ``numerals.yaml`` says how they are written.
+
+    Attributes:
+        words: Forms by value, parted by spaces; ``x100`` multiplies what stands before it.
+        signs: The words that are spoken for the signs that belong to figures.
+        fillers: Words inside a number that mean nothing.
+        points: Words for the decimal sign.
+        whole_words: Whether numbers are never written together.
+        tens_last: Whether units come before tens: five and twenty.
+        ten_adds: Whether a unit after ten is added to it: ten five is fifteen.
+    """
 
     words: Mapping[str | int, str]
     signs: Mapping[str, str]
@@ -27,7 +37,7 @@ class Numerals:
 
 
 def numerals(code: str) -> Numerals:
-    """The table of a language of :data:`CODES`."""
+    """The table of a language of :data:`NUMERAL_LANGUAGES`. Raises KeyError for another."""
     return _tables()["zh" if code == "yue" else code]
 
 

@@ -1,4 +1,4 @@
-"""What Whisper writes where nobody speaks."""
+"""Phrases that Whisper writes where nobody speaks."""
 
 from __future__ import annotations
 
@@ -79,4 +79,4 @@ HALLUCINATIONS: dict[str, tuple[str, ...]] = {
     ),
     "zh": ("请不吝点赞 订阅 转发 打赏支持明镜与点点栏目", "字幕由Amara.org社区提供", "字幕by索兰娅", "谢谢观看"),
 }
-"""Closing phrases that Whisper invents over silence and music, by language; compare them after :func:`normalize`."""
+"""Closing phrases that Whisper invents over silence and music, by language code; normalise them to compare them."""

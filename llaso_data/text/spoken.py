@@ -1,4 +1,4 @@
-"""The words of a text that can be heard."""
+"""The words of a text that are spoken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ _CLOSING = "!?;:.,…»)]”"  # may stand apart from the word that it closes, a
 
 
 def spoken_words(text: str, language: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """Spans and normalised forms of the words that can be heard; punctuation that stands apart joins its word."""
+    """The words that are spoken; closing punctuation that stands apart is part of the word before it.
+
+    Args:
+        text: A text as somebody wrote it.
+        language: Its code.
+
+    Returns:
+        ``(start, end)`` of each word in characters, and its normalised form.
+    """
     spans: list[tuple[int, int]] = []
     forms: list[str] = []
     for a, b in word_spans(text, language):

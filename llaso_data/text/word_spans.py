@@ -1,4 +1,4 @@
-"""Words: where they begin and end in a text as somebody wrote it."""
+"""Where words start and end in a text as somebody wrote it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ UNSPACED_SCRIPTS = (
     r"\p{Script=Myanmar}\u30fc\uff70"  # the prolonged sound marks belong to no one script
 )
 _DASHES = "\u2012-\u2015\u2e3a\u2e3b\u0096\u0097"
-# Of punctuation without a space: what always stands between words, and what does not between digits.
-_ALWAYS = re.compile(r"\.{3}|[…;!?¡¿|•~〜～“”„«»‹›。！？；，、।॥؛؟۔።፣፤։\u061f]")
-_NOT_IN_NUMBERS = re.compile(rf"[{_DASHES},،]|--|\.\.")
+# Of punctuation without a space beside it: what always parts words, and what does so except between digits.
+_SEPARATORS = re.compile(r"\.{3}|[…;!?¡¿|•~〜～“”„«»‹›。！？；，、।॥؛؟۔።፣፤։\u061f]")
+_SEPARATORS_OUTSIDE_NUMBERS = re.compile(rf"[{_DASHES},،]|--|\.\.")
 _HYPHENS = frozenset("-\u2010\u2011" + APOSTROPHES)
 _ENDINGS_WITH_COLON = frozenset({"fi", "sv"})  # EU:n, YK:ssa: one word
-# Names of computers and files: "example.com" is one word, "home.then" is two.
+# Ends of host and file names: "example.com" is one word, "home.then" is two.
 _SUFFIXES = frozenset(
     re.findall(
         r"\w+",
@@ -30,91 +30,99 @@ _SUFFIXES = frozenset(
         "jpeg png gif mp3 mp4 wav doc docx xls xlsx zip csv json xml yaml tv",
     )
 )
-_COUNTRIES = frozenset({"de", "it", "nl", "pt", "ro", "sk", "tr", "hu", "fi", "hr"})  # of their own language
+# The same in texts of that language; in others these may be words.
+_COUNTRIES = frozenset({"de", "it", "nl", "pt", "ro", "sk", "tr", "hu", "fi", "hr"})
 
 
 def word_spans(text: str, language: str | None) -> list[tuple[int, int]]:
-    """Character spans ``(start, end)`` of the words of the text as given, in order.
+    """The words of a text.
 
-    Every character that is not white space lies in exactly one span. Where spaces part words, a word is what stands
-    between spaces, or between punctuation that has none beside it: a dash, an ellipsis, a slash, a full stop and the
-    like. Hyphens, apostrophes, numbers (3.5, 9:30, 10–12), abbreviations (U.S.) and addresses stay whole. In languages
-    without spaces (Chinese, Japanese, Thai, ...) a word is one character with its marks, a run of other letters or
-    digits is one word, and punctuation joins the word before it (opening brackets the one after).
+    Words are parted by spaces, and by punctuation without a space beside it: a dash, an ellipsis, a slash, a full stop
+    and the like. Hyphens, apostrophes, numbers (3.5, 9:30, 10–12), abbreviations (U.S.) and addresses stay whole. In
+    languages without spaces (Chinese, Japanese, Thai, ...) a word is one character with its marks; a run of other
+    letters or digits is one word, and punctuation joins the word before it (opening brackets the one after).
+
+    Args:
+        text: The text as it is given.
+        language: Its code; None is treated as a language with spaces.
+
+    Returns:
+        ``(start, end)`` in characters, in order. Every character that is not white space lies in exactly one span.
     """
     spaced = is_spaced(language)
     spans: list[tuple[int, int]] = []
     for chunk in re.finditer(r"\S+", text):
         for start, end in [chunk.span()] if spaced else _unspaced_spans(text, *chunk.span()):
-            borders = [start, *(start + cut for cut in _cuts(text[start:end], base_code(language))), end]
-            spans += pairwise(borders)
+            boundaries = [start, *(start + split for split in _split_points(text[start:end], base_code(language))), end]
+            spans += pairwise(boundaries)
     return spans
 
 
-def _cuts(chunk: str, code: str) -> Iterator[int]:
-    """Where words begin inside of what stands between spaces."""
+def _split_points(chunk: str, code: str) -> Iterator[int]:
+    """Where words start inside a chunk without spaces."""
     if chunk.isalnum():
         return
-    pieces = _pieces()
-    if pieces["address"].match(chunk):
+    patterns = _patterns()
+    if patterns["address"].match(chunk):
         return
-    for found in pieces["between"].finditer(chunk):
-        before, after = pieces["word_before"].search(chunk, 0, found.start()), pieces["word"].match(chunk, found.end())
+    for match in patterns["between"].finditer(chunk):
+        before = patterns["word_before"].search(chunk, 0, match.start())
+        after = patterns["word"].match(chunk, match.end())
         assert before is not None and after is not None
         rest = chunk[after.end() :]
-        if _parts(before[0], found[0], after[0], rest, code):
-            yield found.start() + len(pieces["opening"].sub("", found[0]))
+        if _parts_words(before[0], match[0], after[0], rest, code):
+            yield match.start() + len(patterns["opening"].sub("", match[0]))
 
 
-def _parts(before: str, between: str, after: str, rest: str, code: str) -> bool:
-    """Whether the punctuation ``between`` two pieces of words, no space beside it, stands between two words."""
-    numbers = before[-1].isdecimal() and after[0].isdecimal()
-    if _ALWAYS.search(between):
+def _parts_words(before: str, between: str, after: str, rest: str, code: str) -> bool:
+    """Whether the punctuation ``between``, without a space beside it, parts two words."""
+    in_number = before[-1].isdecimal() and after[0].isdecimal()
+    if _SEPARATORS.search(between):
         return not (between[-1] in APOSTROPHES and len(after) < 3)  # Yahoo!'s
-    if _NOT_IN_NUMBERS.search(between):
-        return not numbers
-    if numbers or _HYPHENS.intersection(between):
+    if _SEPARATORS_OUTSIDE_NUMBERS.search(between):
+        return not in_number
+    if in_number or _HYPHENS.intersection(between):
         return False
     if "/" in between:
-        return not (_letter(before) and _letter(after))
+        return not (_is_letter(before) and _is_letter(after))
     if ":" in between:
         return code not in _ENDINGS_WITH_COLON and len(after) > 1
-    return "." in between and _full_stop(before, after, rest, code)
+    return "." in between and _ends_sentence(before, after, rest, code)
 
 
-def _full_stop(before: str, after: str, rest: str, code: str) -> bool:
-    """Whether a full stop without a space ends a sentence or an abbreviation that a word of its own follows."""
+def _ends_sentence(before: str, after: str, rest: str, code: str) -> bool:
+    """Whether a full stop without a space after it ends a word; else it is part of an abbreviation, number or name."""
     if after in _SUFFIXES or (after == code and code in _COUNTRIES):
         return False
     if before[-1].isdecimal():
-        return not _letter(after)
-    if _letter(after):  # a.m., Ph.D., and "home.I"
+        return not _is_letter(after)
+    if _is_letter(after):  # a.m., Ph.D., and "home.I"
         return len(before) > 2 and not rest.startswith(".")
-    return not _letter(before)
+    return not _is_letter(before)
 
 
-def _letter(piece: str) -> bool:
-    """Whether it is one letter; a syllable (Korean) is none."""
-    return len(piece) == 1 and piece.isalpha() and not _pieces()["syllable"].match(piece)
+def _is_letter(piece: str) -> bool:
+    """Whether a piece is one letter; a syllable (Korean) is none."""
+    return len(piece) == 1 and piece.isalpha() and not _patterns()["syllable"].match(piece)
 
 
 def _unspaced_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
-    opened = start  # where the next word begins: before the opening brackets that stand in front of it
-    for atom in _pieces()["atom"].finditer(text, start, end):
+    word_start = start  # of the next word, with the opening brackets in front of it
+    for atom in _patterns()["atom"].finditer(text, start, end):
         if atom.lastgroup in ("one", "run"):
-            spans.append((opened, atom.end()))
-            opened = atom.end()
-        elif atom.lastgroup == "other" and spans and opened == spans[-1][1]:
+            spans.append((word_start, atom.end()))
+            word_start = atom.end()
+        elif atom.lastgroup == "other" and spans and word_start == spans[-1][1]:
             spans[-1] = (spans[-1][0], atom.end())
-            opened = atom.end()
-    if opened < end:
+            word_start = atom.end()
+    if word_start < end:
         spans = [*spans[:-1], (spans[-1][0], end)] if spans else [(start, end)]
     return spans
 
 
 @cache
-def _pieces() -> dict[str, regex.Pattern[str]]:
+def _patterns() -> dict[str, regex.Pattern[str]]:
     word = rf"[\p{{L}}\p{{M}}\p{{N}}{APOSTROPHES}]"
     other = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED_SCRIPTS}]]\p{{M}}*"
     return {
