@@ -102,17 +102,17 @@ def draw_path(whisper: Whisper, truth: Truth, path: Path) -> None:
     settings = Align()
     (window,) = pack([len(truth.pcm)], ["en"], 0.6, False)
     (encoded,) = whisper.decoder.cache_cross_attention(whisper.engine.encode([assemble(window, {0: truth.pcm})]))
-    tokens, places = whisper.vocabulary.character_tokens(truth.text)
+    tokens, offsets = whisper.vocabulary.character_tokens(truth.text)
     prompt = whisper.vocabulary.prompt("en")
     (forced,) = whisper.decoder.force(
         [prompt], [[*tokens, whisper.vocabulary.end]], [encoded[window.slots[0].frames]], heads=32, alignment_heads=True
     )
     assert forced.attention_HTS is not None
     maps = attention.input_rows(forced.attention_HTS, last=True)
-    found = build_states(truth.text, places, word_spans(truth.text, "en"))
+    states = build_states(truth.text, offsets, word_spans(truth.text, "en"))
     energy = attention.frame_energy(truth.pcm, maps.shape[2])
-    score = attention.state_scores(maps, found, energy, settings.energy, settings.median)
-    starts = dtw.best_path(score, found.pause_N)
+    score = attention.state_scores(maps, states, energy, settings.energy, settings.median)
+    starts = dtw.best_path(score, states.pause_N)
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(10, 6.4), sharex=True, height_ratios=(5, 1), layout="constrained"
     )
@@ -120,7 +120,7 @@ def draw_path(whisper: Whisper, truth: Truth, path: Path) -> None:
     above.imshow(score, aspect="auto", cmap="Greys", extent=(0, end_s, len(score) - 0.5, -0.5), interpolation="none")
     step = np.repeat(np.arange(len(score)), 2)
     above.plot(np.column_stack([starts[:-1], starts[1:]]).ravel() * FRAME_S, step, color=COLOURS[1])
-    labels = ["–" if place < 0 else truth.text[place] for place in found.places]
+    labels = ["–" if offset < 0 else truth.text[offset] for offset in states.offsets]
     above.set_yticks(range(len(labels)), labels, fontsize=6)
     above.set_ylabel("characters, and – for pauses")
     below.plot(np.arange(len(energy)) * FRAME_S, energy, color=COLOURS[0])
