@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from llaso_data import extras
 from llaso_data.errors import LLaSOError
 from llaso_data.io import interrupts
 from llaso_data.uris import masked
@@ -64,6 +65,12 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             click.echo(f"{self.name}: {error}", err=True)
+            ctx.exit(2)
+        except ImportError as error:
+            told = extras.missing(error)
+            if told is None or ctx.params.get("debug"):
+                raise
+            click.echo(f"{self.name}: {told}", err=True)
             ctx.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):

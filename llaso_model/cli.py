@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
 
 import click
 
@@ -49,15 +48,6 @@ class _Table(Commands):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            if ctx.params.get("debug") or str(error.name).startswith("llaso"):
-                raise
-            click.echo(f"llaso-model: {error.name} is not installed; pip install 'llaso[evaluate]' brings it", err=True)
-            ctx.exit(2)
 
 
 @click.group(

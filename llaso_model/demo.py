@@ -14,6 +14,7 @@ import click
 
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import require
 from llaso_data.io import outputs
 from llaso_data.text import tokens
 from llaso_model import generation
@@ -41,6 +42,7 @@ def run_demo(shards: str, out: str, english: int) -> None:
     from llaso_model.train.loop import train
     from llaso_model.train.run_folder import MODEL_FOLDER
 
+    require("llaso-model demo", "gguf")
     folder = outputs.on_disk(out, "the demo's training")
     if not (Path(shards) / "manifest.json").exists():
         raise LLaSOError(f"{shards} has no shards: run `llaso-data demo` first")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for, require
 
 KEPT = ["audio_tower", "aligner", "lm_head"]
 _GROUP = 32  # weights that share a scale, of 4 bits
@@ -26,6 +27,7 @@ def weight_only(bits: int) -> Any:
     if bits not in (4, 8):
         raise LLaSOError(f"weights of {bits} bits: there are 4 and 8")
     if torch.cuda.is_available():
+        require("quantisation on a GPU", "bitsandbytes")
         from transformers import BitsAndBytesConfig
 
         return BitsAndBytesConfig(
@@ -35,11 +37,9 @@ def weight_only(bits: int) -> Any:
             bnb_4bit_compute_dtype=torch.bfloat16,
             llm_int8_skip_modules=KEPT,
         )
-    try:
+    with needed_for("quantisation on a CPU"):
         from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
         from torchao.quantization.granularity import PerGroup
-    except ImportError as error:
-        raise LLaSOError("quantised weights need torchao: pip install 'llaso[quant]'") from error
     from transformers import TorchAoConfig
 
     four = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(_GROUP))  # type: ignore[attr-defined]

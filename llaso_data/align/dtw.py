@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 
 Method = Literal["builtin", "dtw-python"]
 _Compiled = Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[Any]]
@@ -161,10 +162,8 @@ def _dtw_python(score: NDArray[np.float64], pause: NDArray[np.bool_]) -> NDArray
     sound. A step from frame to frame stays, advances by one state, or advances by two through the skip column of the
     state between. Extra rows and columns at both ends let the first and the last pause be skipped.
     """
-    try:
+    with needed_for("align.dtw: dtw-python"):
         import dtw
-    except ImportError:
-        raise LLaSOError("align.dtw: dtw-python needs the extra: pip install 'llaso[dtw]' (GPL-3)") from None
     states, frames = score.shape
     prohibitive = 1e6 + float(np.abs(score).sum())
     cost = np.full((frames + 2, 2 * states + 3), prohibitive)

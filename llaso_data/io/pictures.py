@@ -1,4 +1,4 @@
-"""Matplotlib, drawing into files and not on a screen; it comes with the extra ``demo``."""
+"""Matplotlib, drawing into files and not on a screen; it comes with the extra ``report``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 from llaso_data.io import outputs, storage
 
 _MARKABLE = ("png", "svg", "pdf", "eps", "ps")  # formats whose files say what drew them
@@ -13,14 +14,12 @@ _MARKABLE = ("png", "svg", "pdf", "eps", "ps")  # formats whose files say what d
 
 def pyplot() -> Any:
     """``matplotlib.pyplot``; raises LLaSOError where it is not installed."""
-    try:
+    with needed_for("a picture"):
         import matplotlib
 
         matplotlib.use("agg")
-        from matplotlib import pyplot as found
-    except ImportError:
-        raise LLaSOError("pictures need matplotlib: pip install 'llaso[demo]'") from None
-    return found
+        from matplotlib import pyplot
+    return pyplot
 
 
 def refuse(uri: str, by: str, option: str) -> None:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import fsspec
 
-from llaso_data import uris
+from llaso_data import extras, uris
 from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, flock
 from llaso_data.io.store_errors import AddressError as AddressError
@@ -58,6 +58,9 @@ def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileS
     except Exception as error:  # the store's package is not installed; no such protocol; no address for it
         if isinstance(error, OSError) and not is_clients(error):
             raise
+        unknown = isinstance(error, ImportError) or (isinstance(error, ValueError) and "not known" in str(error))
+        if unknown and (line := extras.store_line(kind)) is not None:
+            raise AddressError(f"{uri}: {kind}:// needs a package that is not installed: {line}") from error
         raise (StoreError if is_clients(error) else AddressError)(f"{uri}: {reason(error)}") from error
     if kind in ("s3", "s3a"):
         fs.retries = _S3FS_TRIES

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from llaso_data import audio
 from llaso_data.audio import Pcm, decode_worker
 from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.extras import require
 from llaso_data.filters.border_level import border_level
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline import memory
@@ -161,6 +162,8 @@ class Observer:
         from llaso_data.pipeline.transcription import transcriber
         from llaso_data.whisper.load import load
 
+        if settings.align.dtw == "dtw-python":
+            require("align.dtw: dtw-python", "dtw")
         memory.keep()
         whisper = load(settings.asr, run)
         self._statistics = whisper.statistics

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 from llaso_data.io.loopback import LOOPBACK, is_loopback
 
 S = TypeVar("S", bound="Served")
@@ -36,6 +37,9 @@ class Served:
     most_threads = 16  # that read, and as many that save: a save does not wait behind sounds that are decoded
 
     def __init__(self, host: str = LOOPBACK, port: int = 0) -> None:
+        with needed_for(f"the page of {self.command}"):
+            from llaso_data.report.web import Server
+
         self.token = secrets.token_urlsafe(16)
         self._once: list[str] = []
         self._socket = _listening(host, port)
@@ -44,11 +48,6 @@ class Served:
         self.reading = ThreadPoolExecutor(self.most_threads, "page-get")
         self.saving = ThreadPoolExecutor(self.most_threads, "page-post")
         self.decoder = ThreadPoolExecutor(1, "decoder")  # a thread that stays: the decoding process ends with it
-        try:
-            from llaso_data.report.web import Server
-        except ModuleNotFoundError as error:
-            self._socket.close()
-            raise LLaSOError(f"pages need {error.name}: pip install 'llaso[serve]'") from error
         self._server = Server(self)
 
     @property

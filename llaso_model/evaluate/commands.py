@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import click
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import require
 
 
 @click.command()
@@ -59,8 +59,7 @@ def evaluate(
     from llaso_model.evaluate.predict import predict
     from llaso_model.evaluate.report.table import print_scores
 
-    for name in ("jiwer", "sacrebleu"):  # scoring needs them: better missed now than after hours of answers
-        import_module(name)
+    require("scoring", "jiwer", "sacrebleu")  # better missed now than after hours of answers
     if (model is None) == (model_path is None):
         raise LLaSOError("name the model once, as MODEL or as --model-path")
     said = predict.Evaluation(

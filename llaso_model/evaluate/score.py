@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import require
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.records import digest
 from llaso_model.evaluate import store
@@ -53,6 +54,7 @@ def score(
     Raises LLaSOError for what cannot be read, and before any work where `out` has files of these names that are not
     scores.
     """
+    require("scoring", "jiwer", "sacrebleu")
     record = storage.join(out, "judgements.jsonl")
     if judge is not None:
         os.makedirs(outputs.on_disk(out, "a judge's record"), exist_ok=True)

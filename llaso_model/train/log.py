@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 from llaso_data.io import checksums, storage
 from llaso_data.io.live import LiveLine
 from llaso_data.stream.batch import Replaced
@@ -263,10 +264,8 @@ def _area(features: torch.Tensor) -> int:
 
 
 def _wandb(project: str, folder: Path) -> Any:
-    try:
+    with needed_for("run.wandb"):
         import wandb
-    except ImportError as error:
-        raise LLaSOError("run.wandb: pip install 'llaso[wandb]' first") from error
     return wandb.init(project=project, name=folder.name, dir=str(folder), id=wandb_id(folder), resume="allow")
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import require
 from llaso_data.io import outputs
 from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.batching import key_of
@@ -46,6 +47,8 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
     Raises LLaSOError where the folder is not the run's to write to, and where training cannot go on.
     """
     folder = outputs.on_disk(out, "a run of training")
+    if recipe.run.wandb is not None:
+        require("run.wandb", "wandb")
     with started(recipe.run.parallel) as place, run_folder.held(folder, recipe, place):
         if recipe.run.precision == "bf16" and place.leads and not computes_bf16(place.device):
             print("This CPU has no bfloat16: run.precision=fp32 is several times as fast", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 from llaso_data.io.journal import Journal, Line
 from llaso_data.records import digest
 from llaso_model.evaluate.llm_judge import pool
@@ -46,7 +47,8 @@ class Endpoint:
         tries: int = _TRIES,
     ) -> None:
         """``key`` is sent as a bearer token; without it the variable LLASO_JUDGE_KEY is, where it is set."""
-        import openai
+        with needed_for("--judge with a URL"):
+            import openai
 
         self.url = url.rstrip("/")
         self.model = model

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from llaso_data import languages, text
+from llaso_data.extras import needed_for
 from llaso_data.text.number_words import unify_numbers
 from llaso_model.evaluate.metrics.base import Array, Metric, from_error_rate
 
@@ -138,7 +139,8 @@ def _as_words(parts: Sequence[str]) -> str:
 
 
 def _errors(references: Sequence[str], hypotheses: Sequence[str], characters: bool) -> Array:
-    import jiwer
+    with needed_for("an error rate"):
+        import jiwer
 
     counts = np.zeros((len(references), 4))
     full = [i for i, reference in enumerate(references) if reference.strip()]

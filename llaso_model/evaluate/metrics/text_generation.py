@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import text
+from llaso_data.extras import needed_for
 from llaso_model.evaluate.metrics.base import Array, Metric, as_is, ratio
 
 _UNSPACED = (
@@ -23,7 +24,8 @@ _CHARS, _BETA = 6, 2.0  # chrF's longest character n-gram and weight of recall, 
 
 def _bleu(sums: Array) -> Array:
     """Corpus BLEU (Papineni et al. 2002) with sacrebleu's exponential smoothing, of summed statistics."""
-    from sacrebleu.metrics.bleu import BLEU as Sacre
+    with needed_for("BLEU"):
+        from sacrebleu.metrics.bleu import BLEU as Sacre
 
     flat = sums.reshape(-1, 2 * _N + 2)
     scores = [
@@ -187,9 +189,10 @@ def _words(written: str, language: str | None) -> list[str]:
 
 @cache
 def _sacre(name: str, tokeniser: str | None = None) -> Any:
-    from sacrebleu.metrics.bleu import BLEU as Bleu
-    from sacrebleu.metrics.chrf import CHRF as Chrf
-    from sacrebleu.metrics.ter import TER as Ter
+    with needed_for("a score of generated text"):
+        from sacrebleu.metrics.bleu import BLEU as Bleu
+        from sacrebleu.metrics.chrf import CHRF as Chrf
+        from sacrebleu.metrics.ter import TER as Ter
 
     made: dict[str, Callable[[], Any]] = {
         "bleu": lambda: Bleu(tokenize=tokeniser),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import needed_for
 from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.report import worklog
@@ -165,7 +166,8 @@ def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
 
     1 is full agreement, 0 what chance would give.
     """
-    import krippendorff
+    with needed_for("the raters' agreement"):
+        import krippendorff
 
     items = sorted({item for ratings in said for item in ratings if aspect in ratings[item]})
     table = np.asarray([[float(ratings.get(item, {}).get(aspect, np.nan)) for item in items] for ratings in said])
