@@ -14,7 +14,6 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.errors import LLaSOError
 from llaso_data.extras import needed_for
 
 Method = Literal["builtin", "dtw-python"]

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from llaso_data.errors import LLaSOError
 from llaso_data.extras import needed_for
 from llaso_data.shards.foreign_rows import TEXT_FIELDS, TEXT_PARTS
 from llaso_data.shards.tar import ShardError
