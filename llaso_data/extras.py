@@ -34,6 +34,10 @@ _STORES = {
 """Protocol: what pip installs for it."""
 
 
+_PACKAGE_OF = {"dtw": "dtw-python"}
+"""Module: its package, where that has another name."""
+
+
 def install_line(extra: str) -> str:
     """The command that installs an extra."""
     return f"pip install 'llaso[{extra}]'"
@@ -59,7 +63,7 @@ def missing(error: BaseException, purpose: str = "this command") -> LLaSOError |
     if module not in _EXTRA_OF:
         return None
     found = "" if isinstance(error, ModuleNotFoundError) else f" in another version ({error})"
-    return LLaSOError(f"{purpose} needs {module}{found}: {install_line(_EXTRA_OF[module])}")
+    return LLaSOError(f"{purpose} needs {_PACKAGE_OF.get(module, module)}{found}: {install_line(_EXTRA_OF[module])}")
 
 
 @contextmanager
@@ -73,16 +77,18 @@ def needed_for(purpose: str) -> Iterator[None]:
         raise told from error
 
 
-def require(purpose: str, *modules: str) -> None:
+def require(purpose: str, *modules: str, extra: str | None = None) -> None:
     """Look for modules before work begins whose end needs them, without importing them.
 
     Args:
         purpose: what they are needed for; the subject of the message.
         modules: names of :data:`EXTRAS`.
+        extra: what to install instead of the extra of the missing module.
 
     Raises:
         LLaSOError: where one is not installed. Its text ends with the command that installs it.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            raise LLaSOError(f"{purpose} needs {module}: {install_line(_EXTRA_OF[module])}")
+            line = install_line(extra or _EXTRA_OF[module])
+            raise LLaSOError(f"{purpose} needs {_PACKAGE_OF.get(module, module)}: {line}")

@@ -280,7 +280,7 @@ def test_loopback_has_two_addresses() -> None:
 def test_without_its_packages_it_says_which_extra_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "llaso_data.report.web", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(LLaSOError, match=r"pages need uvicorn: pip install 'llaso\[serve\]'"):
+    with pytest.raises(LLaSOError, match=r"needs uvicorn: pip install 'llaso\[serve\]'"):
         Desk()
 
 

@@ -161,7 +161,7 @@ def _dtw_python(score: NDArray[np.float64], pause: NDArray[np.bool_]) -> NDArray
     sound. A step from frame to frame stays, advances by one state, or advances by two through the skip column of the
     state between. Extra rows and columns at both ends let the first and the last pause be skipped.
     """
-    with needed_for("align.dtw: dtw-python"):
+    with needed_for("observe.align.dtw"):
         import dtw
     states, frames = score.shape
     prohibitive = 1e6 + float(np.abs(score).sum())

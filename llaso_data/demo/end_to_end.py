@@ -36,7 +36,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    require("llaso-data demo", "plotly")
+    require("llaso-data demo", "plotly", extra="demo")
     _say("1/6  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()

@@ -163,7 +163,7 @@ class Observer:
         from llaso_data.whisper.load import load
 
         if settings.align.dtw == "dtw-python":
-            require("align.dtw: dtw-python", "dtw")
+            require("observe.align.dtw", "dtw")
         memory.keep()
         whisper = load(settings.asr, run)
         self._statistics = whisper.statistics
