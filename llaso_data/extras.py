@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from llaso_data.errors import LLaSOError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "report": ("matplotlib", "plotly"),
+    "report": ("matplotlib",),
     "evaluate": ("jiwer", "krippendorff", "openai", "sacrebleu"),
     "serve": ("starlette", "uvicorn"),
     "interop": ("datasets", "lhotse"),
@@ -77,18 +77,17 @@ def needed_for(purpose: str) -> Iterator[None]:
         raise told from error
 
 
-def require(purpose: str, *modules: str, extra: str | None = None) -> None:
+def require(purpose: str, *modules: str) -> None:
     """Look for modules before work begins whose end needs them, without importing them.
 
     Args:
         purpose: what they are needed for; the subject of the message.
         modules: names of :data:`EXTRAS`.
-        extra: what to install instead of the extra of the missing module.
 
     Raises:
         LLaSOError: where one is not installed. Its text ends with the command that installs it.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            line = install_line(extra or _EXTRA_OF[module])
+            line = install_line(_EXTRA_OF[module])
             raise LLaSOError(f"{purpose} needs {_PACKAGE_OF.get(module, module)}: {line}")

@@ -108,12 +108,11 @@ def test_a_package_in_another_version_is_told_and_what_else_fails_is_not_hidden(
 
 COMMANDS = {
     "report": [
-        ("plotly", "llaso-data card {out}"),
         ("matplotlib", "llaso-data words {out}"),
         ("matplotlib", "llaso-data plan {out} --figure {out}/x.svg"),
         ("matplotlib", "llaso-model plot {out} --figure {out}/x.pdf"),
     ],
-    "demo": [("plotly", "llaso-data demo --out {out}"), ("gguf", "llaso-model demo --out {out}")],
+    "demo": [("gguf", "llaso-model demo --out {out}")],
     "evaluate": [
         ("jiwer", "llaso-model evaluate m --data d --out {out}"),
         ("sacrebleu", "llaso-model score {out} --out {out}/scores"),

@@ -10,7 +10,6 @@ import click
 
 from llaso_data.demo import assets, weights
 from llaso_data.errors import LLaSOError
-from llaso_data.extras import require
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.commit import observed
@@ -36,7 +35,6 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    require("llaso-data demo", "plotly", extra="demo")
     _say("1/6  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()

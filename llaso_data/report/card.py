@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from llaso_data.extras import require
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.commit import manifest_uri
@@ -54,7 +53,6 @@ def write_card(align: str, target: str | None = None, *, examples: int = 10, tit
 
 def render(align: str, *, examples: int = 10, title: str | None = None) -> str:
     """The page as text; see :func:`write_card`."""
-    require("a dataset card", "plotly")
     found = survey(align, max(0, examples))
     scripts = [page.joined("js", "charts", "card")]
     return page.render(
