@@ -21,7 +21,7 @@ from transformers import WhisperFeatureExtractor, WhisperModel
 
 from llaso_data import audio
 from llaso_data.demo import assets, weights
-from llaso_model.modeling.encoder import WhisperStates
+from llaso_model.encoders.whisper import WhisperStates
 
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
 LENGTHS_S = (1, 3, 10)

@@ -31,7 +31,7 @@ from torch import nn
 
 from llaso_data.demo import weights
 from llaso_model.configuration import TAIL_S, states_of
-from llaso_model.modeling.encoder import WhisperStates
+from llaso_model.encoders.whisper import WhisperStates
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.log import read_metrics
 from llaso_model.train.loop import train, validated

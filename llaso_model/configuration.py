@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
+from llaso_model.encoders import ENCODERS, FROM_SCRATCH, PRETRAINED
+from llaso_model.fusion import FUSIONS
+
 MEL_HOP = 160  # samples at 16 kHz between two mel frames
 MEL_FRAMES_PER_S = 100
-FUSIONS = ("splice", "cross_attention")
 IGNORED = -100  # labels that no loss is taken of
 TAIL_S = 0.5  # bench/encoder_states.py shows what it is worth
 
@@ -51,38 +52,20 @@ _LLAMA_3B = {
 }
 
 
-class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
-    """The convolutional speech encoder, trained from scratch.
-
-    ``widths`` are the channels of each of its ``len(widths)`` blocks; a block whose width differs from the one before
-    halves the frames. ``pool`` frames after that become one state.
-    """
-
-    model_type = "llaso_resnet"
-
-    num_mel_bins: int = 80
-    widths: tuple[int, ...] | list[int] = (256,) * 4 + (512,) * 4 + (768,) * 4
-    kernel_size: int = 9
-    groups: int = 8
-    pool: int = 1
-    pool_heads: int = 8
-    dropout: float = 0.1
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the states."""
-        return int(self.widths[-1])
-
-
 class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     """A speech encoder, how its states reach the language model, and the language model.
 
-    ``audio_config`` is Whisper's (its encoder is used) or a :class:`ResNetEncoderConfig`; ``text_config`` any causal
-    language model's. ``stack`` states at a time go through an MLP of two layers. With the ``fusion`` ``splice`` they
-    stand in the text where its audio tokens are; with ``cross_attention`` the text has one audio token for each
-    window of audio, and text and speech attend to each other before every ``cross_attention_every``-th layer. Audio
-    longer than ``max_audio_length`` seconds is read in windows of that. Whisper's encoder hears ``tail_s`` of silence
-    after each, of which no states come: it was trained on no other clips.
+    Attributes:
+        audio_config: The encoder's; its ``model_type`` names an entry of :data:`ENCODERS`. A Whisper checkpoint's does:
+            its encoder is used.
+        text_config: Of any causal language model.
+        fusion: Name in :data:`FUSIONS`. With ``splice`` speech stands in the text where its audio tokens are; with
+            ``cross_attention`` the text has one audio token for each window of audio, and text and speech attend to
+            each other before every ``cross_attention_every``-th layer.
+        stack: So many states at a time go through an MLP of two layers.
+        max_audio_length: Seconds; longer audio is read in windows of that.
+        tail_s: Seconds of silence that Whisper's encoder hears after each window, and of which no states come: it was
+            trained on no other clips.
     """
 
     model_type = "llaso"
@@ -100,12 +83,14 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     tail_s: float = TAIL_S
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.audio_config = _made(self.audio_config, "whisper")
-        self.text_config = _made(self.text_config, "llama")
-        if self.fusion not in FUSIONS:
-            raise ValueError(f"fusion: there are {' and '.join(FUSIONS)}, not {self.fusion}")
-        if self.audio_config.model_type not in ("whisper", ResNetEncoderConfig.model_type):
-            raise ValueError(f"audio_config: an encoder is whisper or llaso_resnet, not {self.audio_config.model_type}")
+        self.audio_config = _encoder_config(self.audio_config)
+        self.text_config = _language_model_config(self.text_config)
+        for key, problem in (
+            ("fusion", FUSIONS.problem(self.fusion)),
+            ("audio_config", ENCODERS.problem(self.audio_config.model_type)),
+        ):
+            if problem is not None:
+                raise ValueError(f"{key}: {problem}")
         if self.stack < 1:
             raise ValueError(f"stack: at least one state, not {self.stack}")
         super().__post_init__(**kwargs)
@@ -114,7 +99,7 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     def named(cls, name: str) -> LLaSOConfig:
         """``mission`` or ``published``, around the shape of Llama-3.2-3B-Instruct; raises ValueError for others."""
         if name == "mission":
-            encoder = ResNetEncoderConfig()
+            encoder = {"model_type": FROM_SCRATCH}
             return cls(audio_config=encoder, text_config=dict(_LLAMA_3B), fusion="cross_attention", stack=1)
         if name == "published":
             return cls(audio_config=dict(_WHISPER_LARGE_V3), text_config=dict(_LLAMA_3B), stack=1)
@@ -126,22 +111,32 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
         return int(self.text_config.hidden_size)
 
 
-def _made(config: Any, model_type: str) -> Any:
-    if config is None:
-        return CONFIG_MAPPING[model_type]()
-    if isinstance(config, dict):
-        return CONFIG_MAPPING[config.get("model_type", model_type)](**config)
-    return config
+def _encoder_config(config: Any) -> Any:
+    """The configuration of an encoder from its values; raises ValueError where these name none of the table."""
+    if config is not None and not isinstance(config, dict):
+        return config
+    values = config or {}
+    name = values.get("model_type", PRETRAINED)
+    if (problem := ENCODERS.problem(name)) is not None:
+        raise ValueError(f"audio_config: {problem}")
+    return ENCODERS[name].config_class(**values)
+
+
+def _language_model_config(config: Any) -> Any:
+    if config is not None and not isinstance(config, dict):
+        return config
+    values = config or {}
+    return CONFIG_MAPPING[values.get("model_type", "llama")](**values)
 
 
 def states_of(frames: Any, config: Any) -> Any:
-    """How many states an encoder gives for so many mel frames; of ints or of tensors of them."""
-    if config.model_type == "whisper":
-        return (frames + 1) // 2
-    frames = (frames + 1) // 2
-    for before, after in pairwise(config.widths):
-        frames = (frames + 1) // 2 if before != after else frames
-    return -(-frames // config.pool)
+    """How many states an encoder gives.
+
+    Args:
+        frames: Log-mel frames, 100 a second; an int or a tensor of them.
+        config: Configuration of the encoder.
+    """
+    return ENCODERS[config.model_type].states_of(frames, config)
 
 
 def audio_tokens(samples: int, config: LLaSOConfig) -> int:

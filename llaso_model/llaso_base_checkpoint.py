@@ -14,8 +14,9 @@ import torch
 from transformers import AutoConfig
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io.hub import loading, pretrained, weights
+from llaso_data.io.hub import loading, weights
 from llaso_model.configuration import LLaSOConfig
+from llaso_model.encoders import encoder_weights
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 
 _PREFIXES = (
@@ -43,9 +44,7 @@ def load_published(folder: str, encoder: str, dtype: torch.dtype = torch.bfloat1
         raise LLaSOError(f"{folder} has no *.safetensors; weights in pickle files are not loaded")
     model: LLaSOForConditionalGeneration = LLaSOForConditionalGeneration(config).to(dtype)
     if not any(name.startswith("audio_tower.") for name in state):
-        from transformers import WhisperModel
-
-        own = pretrained(WhisperModel, "encoder", encoder, encoder, dtype=dtype).encoder.state_dict()
+        own = encoder_weights("encoder", encoder, encoder, config.audio_config, dtype)
         state |= {f"audio_tower.{name}": value for name, value in own.items()}
     wanted = model.state_dict()
     if config.text_config.tie_word_embeddings:

@@ -13,6 +13,8 @@ from transformers import BatchFeature, ProcessorMixin
 
 from llaso_data import audio as audio_files
 from llaso_model.configuration import IGNORED, MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
+from llaso_model.encoders import PRETRAINED
+from llaso_model.fusion import FUSIONS
 from llaso_model.sounds import InputError, Samples, samples
 
 AUDIO_TOKEN = "<audio>"
@@ -80,7 +82,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         self.stack = stack
         self.max_audio_length = max_audio_length
         self.tail_s = tail_s
-        self.encoder = encoder or {"model_type": "whisper"}
+        self.encoder = encoder or {"model_type": PRETRAINED}
         self.fusion = fusion
         self._lengths = LLaSOConfig(audio_config=dict(self.encoder), stack=stack)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
@@ -225,7 +227,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         (A,), whose each is. With ``output_labels`` also ``labels``: what an assistant says, to the end of its turn,
         else :data:`IGNORED`. Without, for cross-attention, ``answered`` (B, T): the same of earlier turns, as a mask.
         """
-        parted = output_labels or (self.fusion != "splice" and any(map(_answers, conversations)))
+        parted = output_labels or (FUSIONS[self.fusion].token_per_window and any(map(_answers, conversations)))
         rows: list[Row] = []
         of_rows: list[list[list[Samples]]] = []
         for messages in conversations:
@@ -302,7 +304,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def _places(self, windows: Sequence[Samples]) -> int:
         """How many audio tokens stand for an audio of these windows."""
-        if self.fusion != "splice":
+        if FUSIONS[self.fusion].token_per_window:
             return len(windows)
         return sum(audio_tokens(len(window), self._lengths) for window in windows)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 
 def register() -> None:
+    """Registers the model, and the configurations of the encoders that transformers does not have."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 
-    from llaso_model.configuration import LLaSOConfig, ResNetEncoderConfig
+    from llaso_model.configuration import LLaSOConfig
+    from llaso_model.encoders import ENCODERS
     from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
     from llaso_model.processing import LLaSOProcessor
 
     AutoConfig.register("llaso", LLaSOConfig, exist_ok=True)
-    AutoConfig.register("llaso_resnet", ResNetEncoderConfig, exist_ok=True)
+    for name, encoder in ENCODERS.items():
+        if not encoder.config_class.__module__.startswith("transformers."):
+            AutoConfig.register(name, encoder.config_class, exist_ok=True)
     AutoModelForCausalLM.register(LLaSOConfig, LLaSOForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(LLaSOConfig, LLaSOProcessor, exist_ok=True)

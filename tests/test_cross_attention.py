@@ -188,4 +188,4 @@ def test_several_answers_of_a_prompt_are_sampled(model, processor):
     inputs = processor(audio=[sound(0.5, 1), sound(1.5, 2)])
     out = model.generate(**inputs, max_new_tokens=4, do_sample=True, num_return_sequences=3)
     assert out.shape == (6, 4)
-    assert model._generated is None
+    assert model.aligner._generated is None

@@ -21,7 +21,8 @@ from llaso_data import audio as audio_files
 from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
 from llaso_model.configuration import IGNORED, LLaSOConfig, audio_tokens, states_of
-from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
+from llaso_model.encoders.resnet import ResNetEncoder
+from llaso_model.encoders.whisper import WhisperStates
 from llaso_model.processing import TRANSCRIBE, samples
 from tests.conftest import Clip, obtained
 from tests.training_sets import ENCODERS, WHISPER, small_llama, small_tokenizer
@@ -301,9 +302,9 @@ def test_text_alone_is_the_language_model(parts):
 
 
 def test_a_configuration_that_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="an encoder is whisper or llaso_resnet, not llama"):
+    with pytest.raises(ValueError, match="no encoder 'llama'; there are llaso_resnet, whisper"):
         LLaSOConfig(audio_config=LlamaConfig())
-    with pytest.raises(ValueError, match="fusion: there are splice and cross_attention"):
+    with pytest.raises(ValueError, match="no fusion 'glue'; there are cross_attention, splice"):
         LLaSOConfig(fusion="glue")
 
 

@@ -22,7 +22,8 @@ from llaso_data.instruct import asr
 from llaso_data.records import digest
 from llaso_data.shards import layout, manifest, writer
 from llaso_data.shards.layout import EncodedSample
-from llaso_model.configuration import LLaSOConfig, ResNetEncoderConfig
+from llaso_model.configuration import LLaSOConfig
+from llaso_model.encoders.resnet import ResNetEncoderConfig
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.build import save_model

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,14 +28,16 @@ _OURS = "llaso"
 _unchecked: set[str] = set()  # folders of which that was said
 
 
-def checkpoint(key: str, model: str, revision: str | None, kind: str | None = None, name_it: str = "name") -> str:
+def checkpoint(
+    key: str, model: str, revision: str | None, kind: str | Sequence[str] | None = None, name_it: str = "name"
+) -> str:
     """Find a model of safetensors; one of the hub is downloaded. Files that it has checksums of are compared.
 
     Args:
         key: the recipe's key that names the model, for messages.
         model: a local folder in Hugging Face format, or an id on the hub.
         revision: of a model on the hub; None for its main branch.
-        kind: the ``model_type`` that it must have; None for any.
+        kind: the ``model_type`` that it must have, or several of which it must have one; None for any.
         name_it: how the user names a folder, for messages.
 
     Returns:
@@ -57,8 +59,9 @@ def checkpoint(key: str, model: str, revision: str | None, kind: str | None = No
         raise LLaSOError(f"{key}: {model} has no config.json; it must be in Hugging Face format")
     with loading(key, model), open(config, encoding="utf-8") as file:
         model_type = json.load(file).get("model_type")
-    if kind is not None and model_type != kind:
-        raise LLaSOError(f"{key}: {model}: model_type is {model_type!r}, not {kind!r}")
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if kinds is not None and model_type not in kinds:
+        raise LLaSOError(f"{key}: {model}: model_type is {model_type!r}, not {' or '.join(map(repr, kinds))}")
     if not weights(folder):
         raise LLaSOError(f"{key}: {model} has no *.safetensors; weights in pickle files are not loaded")
     if model_type == _OURS and not checksums.is_noted(folder) and folder not in _unchecked:

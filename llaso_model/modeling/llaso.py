@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -11,9 +10,9 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 
 from llaso_data.io.hub import pretrained
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
-from llaso_model.modeling.cross_attention import NOWHERE, CrossAttention, Heard
-from llaso_model.modeling.encoder import ResNetEncoder, WhisperStates
-from llaso_model.modeling.fusion import Splice
+from llaso_model.encoders import ENCODERS, encoder_weights
+from llaso_model.fusion import FUSIONS
+from llaso_model.fusion.cross_attention import Heard
 
 
 class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -29,37 +28,40 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules: ClassVar[list[str]] = ["WhisperEncoderLayer"]
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
 
     def __init__(self, config: LLaSOConfig) -> None:
         super().__init__(config)
-        encoder = WhisperStates if config.audio_config.model_type == "whisper" else ResNetEncoder
-        self.audio_tower = encoder(config.audio_config)
-        self.aligner = CrossAttention(config) if config.fusion == "cross_attention" else Splice(config)
+        self.audio_tower = ENCODERS[config.audio_config.model_type].build(config.audio_config)
+        self.aligner = FUSIONS[config.fusion].build(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self._attach()
-        self._generated: Heard | None = None
+        self.aligner.attach(self.language_model)
         self.post_init()
 
     @classmethod
     def from_parts(cls, config: LLaSOConfig, encoder: str | None, language_model: str, **kwargs: Any) -> Any:
-        """A model with the weights of a Whisper checkpoint (None: as initialised) and of a causal language model.
+        """A model with the weights of an encoder and of a causal language model; its fusion is new.
 
         Where ``config.audio_token_id`` is new to the language model, its vocabulary grows by it.
+
+        Args:
+            config: The model's; its ``audio_config`` is the encoder checkpoint's.
+            encoder: Folder of the encoder's checkpoint, such as Whisper's; None: as initialised.
+            language_model: Folder of the language model's checkpoint.
+            **kwargs: As ``from_pretrained`` of the language model takes them.
+
+        Raises:
+            LLaSOError: A checkpoint is damaged, or the kind of encoder has none.
         """
         model = cls(config)
         if encoder is not None:
-            from transformers import WhisperModel
-
-            source = pretrained(WhisperModel, "model.encoder", encoder, encoder).encoder
-            model.audio_tower.load_state_dict(source.state_dict())
+            model.audio_tower.load_state_dict(encoder_weights("model.encoder", encoder, encoder, config.audio_config))
         model.language_model = pretrained(
             AutoModelForCausalLM, "model.language_model", language_model, language_model, **kwargs
         )
         if config.audio_token_id is not None and config.audio_token_id >= model.language_model.config.vocab_size:
             model.language_model.resize_token_embeddings(config.audio_token_id + 1, mean_resizing=False)
-        model._attach()
+        model.aligner.attach(model.language_model)
         config.text_config = model.language_model.config
         model.generation_config = model.language_model.generation_config
         if config.audio_token_id is not None:
@@ -116,7 +118,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         if speech is not None:
             said = None if labels is None else labels != IGNORED
             heard = self._heard(speech, input_ids, feature_lengths, audio_rows, attention_mask, said)
-        with self._hearing(heard):
+        with self.aligner.hearing(heard):
             found: torch.Tensor = self.language_model.get_decoder()(
                 inputs_embeds=self._placed(input_ids, speech),
                 position_ids=position_ids,
@@ -155,10 +157,9 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             inputs_embeds = self._placed(input_ids, read)
         assert inputs_embeds is not None
         if speech is not None and speech_places is not None:
-            heard = self._heard_again(
-                inputs_embeds, speech, speech_places, attention_mask, said, kwargs.get("past_key_values")
-            )
-        with self._hearing(heard):
+            past = kwargs.get("past_key_values")
+            heard = self.aligner.heard_again(speech, speech_places, inputs_embeds, attention_mask, said, past)
+        with self.aligner.hearing(heard):
             return self.language_model(
                 inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs
             )
@@ -189,14 +190,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         try:
             return super().generate(**kwargs)
         finally:
-            self._generated = None
-
-    def _attach(self) -> None:
-        if isinstance(self.aligner, CrossAttention):
-            self.aligner.attach(self.language_model)
-
-    def _hearing(self, heard: Heard | None) -> Any:
-        return self.aligner.hearing(heard) if isinstance(self.aligner, CrossAttention) else nullcontext()
+            self.aligner.end_generation()
 
     def _placed(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
         """The embeddings of the text, with the speech in its places where it is spliced in."""
@@ -206,12 +200,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         token = self.config.audio_token_id
         if speech is None and token is not None and bool((input_ids == token).any()):
             raise ValueError("the text has audio tokens, but there is no speech: give input_features, too")
-        if speech is None or isinstance(self.aligner, CrossAttention):
-            return embeds
-        places = input_ids == self.config.audio_token_id
-        if int(places.sum()) != len(speech):
-            raise ValueError(f"{int(places.sum())} audio tokens in the text, but {len(speech)} of speech")
-        return embeds.masked_scatter(places[..., None], speech.to(embeds.dtype))
+        return self.aligner.placed(embeds, input_ids == token, speech)
 
     def _heard(
         self,
@@ -222,35 +211,11 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         attention_mask: torch.Tensor | None,
         said: torch.Tensor | None,
     ) -> Heard | None:
-        """What the bridges hear: each row's speech, and which of its text is heard by it; None without bridges."""
-        if not isinstance(self.aligner, CrossAttention):
-            return None
+        """What the fusion has the language model's layers hear; None where speech stands in the text alone."""
         assert feature_lengths is not None
-        if audio_rows is None:
-            raise ValueError("audio_rows is needed: whose each window of speech is, as the processor gives it")
-        counts = self.aligner.counts(states_of(feature_lengths, self.config.audio_config))
-        padded, places = self.aligner.rows(speech, counts, audio_rows, input_ids == self.config.audio_token_id)
-        text = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        return _heard(padded, places, text, said)
-
-    def _heard_again(
-        self,
-        inputs_embeds: torch.Tensor,
-        speech: torch.Tensor,
-        speech_places: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        said: torch.Tensor | None,
-        past: Any,
-    ) -> Heard:
-        """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
-        if past is not None and past.get_seq_length() and self._generated is not None:
-            self._generated.by_speech, self._generated.by_text = None, self._generated.there[:, None, :]
-            return self._generated
-        text = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
-        if attention_mask is not None and attention_mask.dim() == 2:
-            text = attention_mask.bool()
-        self._generated = _heard(speech, speech_places, text, said)
-        return self._generated
+        counts = states_of(feature_lengths, self.config.audio_config)
+        text = None if attention_mask is None else attention_mask.bool()
+        return self.aligner.heard(speech, counts, audio_rows, input_ids == self.config.audio_token_id, text, said)
 
 
 def _check_inputs(
@@ -273,14 +238,3 @@ def _check_inputs(
             f"input_features {tuple(input_features.shape)} are (A, mels, frames), and feature_lengths "
             f"{tuple(feature_lengths.shape)} one number for each of A"
         )
-
-
-def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, said: torch.Tensor | None) -> Heard:
-    """Speech hears the text up to the first answer after its place (``said``); all of it where there is none."""
-    there, at = places != NOWHERE, torch.arange(text.shape[1], device=text.device)
-    by_speech = text[:, None, :] & there[..., None]
-    if said is not None:
-        count = text.shape[1]
-        following = torch.where(said, at, count).flip(1).cummin(dim=1).values.flip(1)
-        by_speech = by_speech & (at < following.gather(1, places.clamp(max=count - 1))[..., None])
-    return Heard(speech, places, text, places[:, None, :] <= at[:, None], by_speech)

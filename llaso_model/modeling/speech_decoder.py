@@ -20,7 +20,7 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.io.hub import loading
 from llaso_model.configuration import MEL_HOP
-from llaso_model.modeling.encoder import valid
+from llaso_model.masks import valid
 
 PAUSE = -1  # a slot that is no token
 WEIGHTS_FILE, CONFIG_FILE = "speech_decoder.safetensors", "speech_decoder.json"

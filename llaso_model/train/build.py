@@ -16,6 +16,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, outputs
 from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.configuration import LLaSOConfig
+from llaso_model.encoders import ENCODERS, FROM_SCRATCH, loadable_encoders
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.modeling.speech_decoder import CONFIG_FILE, SpeechDecoder, SpeechDecoderConfig
 from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
@@ -41,7 +42,7 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
             processor.chat_template = _template(part.chat_template)
         model.stop_at(processor.stop_tokens())
         return model, processor
-    from transformers import AutoConfig, AutoTokenizer, WhisperFeatureExtractor
+    from transformers import AutoConfig, AutoTokenizer
 
     assert part.language_model is not None
     language_model = checkpoint("model.language_model", part.language_model, None)
@@ -50,12 +51,12 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     values = {"max_audio_length": part.max_audio_length, **part.config}
     encoder = None
     if part.encoder is not None:
-        encoder = checkpoint("model.encoder", part.encoder, None, kind="whisper")
+        encoder = checkpoint("model.encoder", part.encoder, None, kind=loadable_encoders())
         values["audio_config"] = AutoConfig.from_pretrained(encoder)
     elif "audio_config" not in values:
-        values["audio_config"] = {"model_type": "llaso_resnet"}
+        values["audio_config"] = {"model_type": FROM_SCRATCH}
     config = LLaSOConfig(**values, text_config=AutoConfig.from_pretrained(language_model))
-    features = WhisperFeatureExtractor(feature_size=config.audio_config.num_mel_bins)
+    features = ENCODERS[config.audio_config.model_type].features(config.audio_config)
     processor = LLaSOProcessor(
         features,
         tokenizer,
@@ -140,7 +141,7 @@ def fold_lora(model: Any) -> None:
 
 def blocks_of(model: Any) -> list[nn.Module]:
     """The repeated blocks of encoder and language model: what is sharded, one at a time."""
-    encoder = getattr(model.audio_tower, "layers", None) or model.audio_tower.blocks
+    encoder = ENCODERS[model.config.audio_config.model_type].blocks(model.audio_tower)
     return [*encoder, *model.language_model.get_decoder().layers]
 
 

@@ -12,6 +12,8 @@ from llaso_data.io.settings import Problem
 from llaso_data.recipe import Part
 from llaso_data.records import digest
 from llaso_data.stream.mixture import Change, Mixture, Source, problems
+from llaso_model.encoders import ENCODERS, PRETRAINED
+from llaso_model.fusion import FUSIONS
 
 
 class Lora(Part):
@@ -36,7 +38,9 @@ class ModelPart(Part):
 
     start: str | None = Field(None, description="folder of a LLaSO model to go on from, such as stage 1's; or parts:")
     language_model: str | None = Field(None, description="folder or hub id of a causal language model")
-    encoder: str | None = Field(None, description="folder or hub id of a Whisper checkpoint; null: from scratch")
+    encoder: str | None = Field(
+        None, description="folder or hub id of an encoder's checkpoint, such as Whisper's; null: from scratch"
+    )
     config: dict[str, Any] = Field(
         default_factory=dict, description="other values of LLaSOConfig: fusion, stack, audio_config of a new encoder"
     )
@@ -180,6 +184,12 @@ def _problems(recipe: TrainRecipe) -> Iterator[Problem]:
         yield ("model",), "give either start, a LLaSO model, or language_model (and encoder)"
     if model.start is not None and model.encoder is not None:
         yield ("model", "encoder"), "start has an encoder already"
+    if (problem := FUSIONS.problem(model.config.get("fusion", "splice"))) is not None:
+        yield ("model", "config", "fusion"), problem
+    encoder = model.config.get("audio_config")
+    kind = encoder.get("model_type", PRETRAINED) if isinstance(encoder, dict) else PRETRAINED
+    if (problem := ENCODERS.problem(kind)) is not None:
+        yield ("model", "config", "audio_config", "model_type"), problem
     if model.lora is not None and "language_model" in model.train:
         yield ("model", "lora"), "adapters are for a frozen language model; leave language_model out of train"
     if not model.train and model.lora is None:

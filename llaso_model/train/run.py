@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from llaso_data.errors import LLaSOError
+from llaso_model.fusion import FUSIONS
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.build import blocks_of, load_model, optimizer_of, trainee_of
 from llaso_model.train.collate import Collator
@@ -58,15 +59,16 @@ def prepared(recipe: TrainRecipe, place: RankContext, steps: int) -> TrainingRun
 
 def run_of(recipe: TrainRecipe, place: RankContext, steps: int, model: Any, processor: LLaSOProcessor) -> TrainingRun:
     """A run of that model, which is float32 as :func:`load_model` gives it."""
-    if model.config.fusion != "splice":
-        if recipe.data.pack:
-            raise LLaSOError(
-                "data.pack: only with the fusion splice; rows that are packed would hear each other's speech"
-            )
-        if recipe.model.compile:
-            raise LLaSOError(
-                "model.compile: only with the fusion splice; torch.compile does not see through the bridges"
-            )
+    fusion = FUSIONS[model.config.fusion]
+    if recipe.data.pack and not fusion.packs:
+        fit = " or ".join(name for name, one in FUSIONS.items() if one.packs)
+        raise LLaSOError(f"data.pack: only with the fusion {fit}; rows that are packed would hear each other's speech")
+    if recipe.model.compile and not fusion.compiles:
+        fit = " or ".join(name for name, one in FUSIONS.items() if one.compiles)
+        raise LLaSOError(
+            f"model.compile: only with the fusion {fit}; torch.compile does not see through what "
+            f"{model.config.fusion} adds to the language model's layers"
+        )
     trainee = trainee_of(recipe, model)
     if place.sharded:
         trainee.together = True

@@ -13,13 +13,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from llaso_model.configuration import LLaSOConfig
-from llaso_model.modeling.fusion import Splice
+from llaso_model.fusion import FUSIONS, Fusion
+from llaso_model.fusion.splice import Splice
+
+if TYPE_CHECKING:
+    from llaso_model.configuration import LLaSOConfig
 
 NOWHERE = 2**31 - 1
 
@@ -55,7 +58,8 @@ class CrossAttention(Splice):
         self.layers = [number for number in range(count) if (number + 1) % every == 0] or [count - 1]
         heads = config.text_config.num_attention_heads
         self.bridges = nn.ModuleList(_Bridge(config.hidden_size, heads) for _ in self.layers)
-        self.heard: Heard | None = None
+        self._heard_now: Heard | None = None
+        self._generated: Heard | None = None
 
     def attach(self, language_model: Any) -> None:
         """Has the bridges work before their layers of the language model."""
@@ -63,14 +67,57 @@ class CrossAttention(Splice):
         for order, number in enumerate(self.layers):
             decoder_layers[number].register_forward_pre_hook(_Before(self, order), with_kwargs=True)
 
+    def placed(self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
+        """The text as it is: speech stands beside it."""
+        return embeds_BTW
+
+    def heard(
+        self,
+        speech: torch.Tensor,
+        state_counts: torch.Tensor,
+        audio_rows: torch.Tensor | None,
+        is_audio_BT: torch.Tensor,
+        text_BT: torch.Tensor | None,
+        said_BT: torch.Tensor | None,
+    ) -> Heard:
+        """Each row's speech, and which of its text is heard by it; arguments as :meth:`Splice.heard` has them."""
+        if audio_rows is None:
+            raise ValueError("audio_rows is needed: whose each window of speech is, as the processor gives it")
+        padded, places = self.rows(speech, self.counts(state_counts), audio_rows, is_audio_BT)
+        text = torch.ones_like(is_audio_BT) if text_BT is None else text_BT
+        return _heard(padded, places, text, said_BT)
+
+    def heard_again(
+        self,
+        speech_BSW: torch.Tensor,
+        places_BS: torch.Tensor,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        said_BT: torch.Tensor | None,
+        past: Any,
+    ) -> Heard:
+        """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
+        if past is not None and past.get_seq_length() and self._generated is not None:
+            self._generated.by_speech, self._generated.by_text = None, self._generated.there[:, None, :]
+            return self._generated
+        text = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+        if attention_mask is not None and attention_mask.dim() == 2:
+            text = attention_mask.bool()
+        self._generated = _heard(speech_BSW, places_BS, text, said_BT)
+        return self._generated
+
     @contextmanager
     def hearing(self, heard: Heard | None) -> Iterator[None]:
         """The language model hears this speech while the context lasts."""
-        before, self.heard = self.heard, heard
+        before, self._heard_now = self._heard_now, heard
         try:
             yield
         finally:
-            self.heard = before
+            self._heard_now = before
+
+    def end_generation(self) -> None:
+        """Forgets the speech of the prompt."""
+        self._generated = None
 
     def rows(self, speech: torch.Tensor, counts: torch.Tensor, audio_rows: torch.Tensor, is_audio: torch.Tensor) -> Any:
         """Speech one after the other (N, W), so many of each window (A,), as (B, S, W) and its places (B, S).
@@ -97,7 +144,7 @@ class CrossAttention(Splice):
 
     def bridged(self, order: int, text_BTW: torch.Tensor) -> torch.Tensor:
         """The text as it enters the bridge's layer."""
-        heard = self.heard
+        heard = self._heard_now
         if heard is None:
             return text_BTW
         bridge = self.bridges[order]
@@ -188,3 +235,17 @@ def _sines(place_BS: torch.Tensor, width: int) -> torch.Tensor:
     rate = torch.exp(-steps / width * math.log(10_000.0))
     angle = place_BS[..., None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :width]
+
+
+def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, said: torch.Tensor | None) -> Heard:
+    """Speech hears the text up to the first answer after its place (``said``); all of it where there is none."""
+    there, at = places != NOWHERE, torch.arange(text.shape[1], device=text.device)
+    by_speech = text[:, None, :] & there[..., None]
+    if said is not None:
+        count = text.shape[1]
+        following = torch.where(said, at, count).flip(1).cummin(dim=1).values.flip(1)
+        by_speech = by_speech & (at < following.gather(1, places.clamp(max=count - 1))[..., None])
+    return Heard(speech, places, text, places[:, None, :] <= at[:, None], by_speech)
+
+
+FUSIONS.register("cross_attention", Fusion(CrossAttention, token_per_window=True, packs=False, compiles=False))

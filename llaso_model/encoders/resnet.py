@@ -1,4 +1,4 @@
-"""Speech encoders: log-mel frames of any length to states, under a mask.
+"""A convolutional speech encoder, trained from scratch.
 
 What a clip's states are does not depend on what it shares a batch with: frames beyond its length are zero wherever a
 convolution or a mean would see them, as they are at the end of a batch of one.
@@ -11,34 +11,34 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, WhisperFeatureExtractor
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from llaso_model.configuration import ResNetEncoderConfig, states_of
+from llaso_model.encoders import ENCODERS, Encoder
+from llaso_model.masks import valid, within
 
 
-class WhisperStates(WhisperEncoder):  # type: ignore[misc]
-    """Whisper's encoder without the padding to 30 s: a clip of 2 s costs 2 s."""
+class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
+    """The convolutional speech encoder, trained from scratch.
 
-    def forward(
-        self, input_features: torch.Tensor, feature_lengths: torch.Tensor, tail: int = 0, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """States (B, S, width) of mel frames (B, mels, T) and how many of each are valid (B,).
+    ``widths`` are the channels of each of its ``len(widths)`` blocks; a block whose width differs from the one before
+    halves the frames. ``pool`` frames after that become one state.
+    """
 
-        ``tail`` frames after each clip's own, as far as there are some, are heard with it.
-        """
-        heard = (feature_lengths + tail).clamp(max=2 * self.max_source_positions)
-        lengths = states_of(heard, self.config)
-        x_BCT = input_features[:, :, : int(heard.max())].to(self.conv1.weight.dtype)
-        x_BCT = _within(nn.functional.gelu(self.conv1(_within(x_BCT, heard))), heard)
-        x_BST = nn.functional.gelu(self.conv2(x_BCT)).transpose(1, 2)
-        hidden_BSW = x_BST + self.embed_positions.weight[: x_BST.shape[1]]
-        hidden_BSW = nn.functional.dropout(hidden_BSW, p=self.dropout, training=self.training)
-        mask = _attention_mask(lengths, hidden_BSW)
-        for layer in self.layers:
-            hidden_BSW = layer(hidden_BSW, mask)
-        return self.layer_norm(hidden_BSW), states_of(feature_lengths, self.config)
+    model_type = "llaso_resnet"
+
+    num_mel_bins: int = 80
+    widths: tuple[int, ...] | list[int] = (256,) * 4 + (512,) * 4 + (768,) * 4
+    kernel_size: int = 9
+    groups: int = 8
+    pool: int = 1
+    pool_heads: int = 8
+    dropout: float = 0.1
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
+        return int(self.widths[-1])
 
 
 class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
@@ -60,11 +60,11 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
     def forward(
         self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As :meth:`WhisperStates.forward`."""
+        """As :meth:`llaso_model.encoders.whisper.WhisperStates.forward`; no tail is heard."""
         input_features = input_features[:, :, : int(feature_lengths.max())]
-        x_BCT = _within(input_features.to(self.stem.weight.dtype), feature_lengths)
+        x_BCT = within(input_features.to(self.stem.weight.dtype), feature_lengths)
         lengths = (feature_lengths + 1) // 2
-        x_BCT = _within(nn.functional.gelu(self.stem(x_BCT)), lengths)
+        x_BCT = within(nn.functional.gelu(self.stem(x_BCT)), lengths)
         for block in self.blocks:
             x_BCT, lengths = block(x_BCT, lengths)
         states_BSW, lengths = self.pool(x_BCT.transpose(1, 2), lengths)
@@ -91,7 +91,7 @@ class _Block(GradientCheckpointingLayer):  # type: ignore[misc]
         if self.stride == 2:
             lengths = (lengths + 1) // 2
             x_BCT = nn.functional.pad(x_BCT, (0, x_BCT.shape[2] % 2))
-        return _within(self.shortcut(x_BCT) + y_BCT, lengths), lengths
+        return within(self.shortcut(x_BCT) + y_BCT, lengths), lengths
 
 
 class _GroupNorm(nn.GroupNorm):
@@ -106,7 +106,7 @@ class _GroupNorm(nn.GroupNorm):
         variance = ((x - mean).square() * inside).sum(dim=(2, 3), keepdim=True) / count
         scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * inside).reshape(batch, channels, frames)
         found = scaled * self.weight[:, None].float() + self.bias[:, None].float()
-        return _within(found.to(x_BCT.dtype), lengths)
+        return within(found.to(x_BCT.dtype), lengths)
 
 
 class _AttentionPool(nn.Module):
@@ -129,18 +129,21 @@ class _AttentionPool(nn.Module):
         return (weight[..., None] * value).sum(dim=2).reshape(batch, pooled, width), -(-lengths // self.size)
 
 
-def valid(lengths: torch.Tensor, frames: int) -> torch.Tensor:
-    """(B, frames) bool, true within each length."""
-    return torch.arange(frames, device=lengths.device)[None] < lengths[:, None]
+def states_of(frames: Any, config: Any) -> Any:
+    """How many states so many mel frames give: the stem and each block that widens halve them, then they are pooled."""
+    frames = (frames + 1) // 2
+    for before, after in pairwise(config.widths):
+        frames = (frames + 1) // 2 if before != after else frames
+    return -(-frames // config.pool)
 
 
-def _within(x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Zero beyond each clip's length."""
-    return x_BCT * valid(lengths, x_BCT.shape[2])[:, None].to(x_BCT.dtype)
-
-
-def _attention_mask(lengths: torch.Tensor, hidden_BSW: torch.Tensor) -> torch.Tensor:
-    """What is added to attention scores: nothing within a clip, the lowest number beyond, (B, 1, 1, S)."""
-    outside = ~valid(lengths, hidden_BSW.shape[1])
-    mask = torch.zeros(outside.shape, dtype=hidden_BSW.dtype, device=hidden_BSW.device)
-    return mask.masked_fill(outside, torch.finfo(hidden_BSW.dtype).min)[:, None, None]
+ENCODERS.register(
+    ResNetEncoderConfig.model_type,
+    Encoder(
+        config_class=ResNetEncoderConfig,
+        build=ResNetEncoder,
+        states_of=states_of,
+        features=lambda config: WhisperFeatureExtractor(feature_size=config.num_mel_bins),
+        blocks=lambda module: module.blocks,
+    ),
+)
