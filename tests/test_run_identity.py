@@ -17,7 +17,7 @@ from llaso_model.train.collate import Collator
 from llaso_model.train.config import ModelPart, TrainRecipe, identity, load
 from llaso_model.train.distributed import RankContext
 from llaso_model.train.log import TrainLog, read_recipe, wandb_id
-from llaso_model.train.objectives import Targets, counts_of
+from llaso_model.train.losses import Targets, counts_of
 from tests.conftest import obtained
 from tests.training_sets import made_model, write_texts
 

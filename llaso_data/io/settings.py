@@ -388,10 +388,7 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
     """One problem of pydantic's in a user's words."""
     kind, location, got = item["type"], item["loc"], item["input"]
     if kind == "extra_forbidden":
-        names = allowed(model, location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), names, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"unknown key; {hint}allowed: {', '.join(names)}"
+        return unknown_key(str(location[-1]), allowed(model, location[:-1]))
     if kind == "missing":
         return "must be given"
     if kind == "string_pattern_mismatch":
@@ -403,6 +400,13 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
     text = text.replace("Input should be", "must be").replace("a valid integer", "an integer")
     text = text.replace("a valid ", "a ").split(", unable to")[0]
     return f"{text}, got {got!r}"
+
+
+def unknown_key(key: str, names: Sequence[str]) -> str:
+    """What is said of a key that is none of the names that may stand there."""
+    close = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"unknown key; {hint}allowed: {', '.join(names)}"
 
 
 def allowed(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

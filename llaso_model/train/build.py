@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.encoders import ENCODERS, FROM_SCRATCH, loadable_encoders
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
-from llaso_model.modeling.speech_decoder import CONFIG_FILE, SpeechDecoder, SpeechDecoderConfig
 from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
 from llaso_model.registration import register
 from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
-from llaso_model.train.objectives import Trainee
+from llaso_model.train.losses import LOSSES
+from llaso_model.train.module import TrainingModule
 
-HEADS_FILE = "heads.safetensors"
 TRAINING_FILE = "training.json"
 
 
@@ -77,7 +75,7 @@ def _template(text: str) -> str | None:
     return PLAIN_TEMPLATE if text == "plain" else text or None
 
 
-def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
+def trainee_of(recipe: TrainRecipe, model: Any) -> TrainingModule:
     """The model with its objectives, in which what the recipe does not train is frozen."""
     part = recipe.model
     model.requires_grad_(False)
@@ -85,29 +83,11 @@ def trainee_of(recipe: TrainRecipe, model: Any) -> Trainee:
         module.requires_grad_(name in part.train)
     if part.lora is not None:
         add_lora(model, part.lora)
-    trainee = Trainee(
-        model, recipe.objectives, _decoder_of(recipe, model) if recipe.objectives.reconstruction else None
-    )
     # Where the model was loaded from: `start` may be an id of the hub.
-    if part.start is not None and os.path.exists(heads := os.path.join(model.name_or_path, HEADS_FILE)):
-        from safetensors.torch import load_file
-
-        with loading("model.start", heads):
-            trainee.heads.load_state_dict(load_file(heads))
-    for name, scale in trainee.heads.scale.items():  # what nothing uses has no gradient, and no place in a checkpoint
-        scale.requires_grad_(bool(getattr(recipe.objectives, name)))
-    trainee.heads.attend.requires_grad_(bool(recipe.objectives.utterance))
+    trainee = TrainingModule(model, recipe, None if part.start is None else model.name_or_path)
     if part.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return trainee
-
-
-def _decoder_of(recipe: TrainRecipe, model: Any) -> SpeechDecoder:
-    """That of the model to start from, else a new one."""
-    if recipe.model.start is not None and (Path(model.name_or_path) / CONFIG_FILE).exists():
-        return SpeechDecoder.load(Path(model.name_or_path))
-    mels, sizes = model.config.audio_config.num_mel_bins, recipe.model.speech_decoder.model_dump()
-    return SpeechDecoder(SpeechDecoderConfig(model.config.hidden_size, mels, **sizes))
 
 
 def parts_of(model: Any) -> dict[str, nn.Module]:
@@ -199,7 +179,7 @@ def save_model(
     folder: Path,
     model: Any,
     processor: LLaSOProcessor,
-    trainee: Trainee | None = None,
+    trainee: TrainingModule | None = None,
     recipe: TrainRecipe | None = None,
 ) -> None:
     """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole.
@@ -207,17 +187,13 @@ def save_model(
     Its ``generate`` ends where the chat template ends a turn, as it was taught. It has the recipe that it was trained
     by, and the checksums of all its files. What has its name before is removed: ask first whether it may be.
     """
-    from safetensors.torch import save_file
-
     model.stop_at(processor.stop_tokens())
     with outputs.whole_folder(folder) as part:
         model.save_pretrained(part)
         processor.save_pretrained(part)
         if trainee is not None:
-            heads = trainee.heads.state_dict()
-            save_file({name: value.detach().contiguous() for name, value in heads.items()}, part / HEADS_FILE)
-            if trainee.decoder is not None:
-                trainee.decoder.save(part)
+            for name, loss in trainee.loss_modules.items():
+                LOSSES[loss].save(getattr(trainee, name), part)
         if recipe is not None:
             (part / TRAINING_FILE).write_text(recipe.model_dump_json(indent=1))
         checksums.note_folder(part)

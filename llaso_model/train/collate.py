@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -98,11 +98,13 @@ class TrainBatch:
     readings: ReconstructionTargets | None
     audio_s: float
     replaced: tuple[Replaced, ...] = ()  # samples of the micro-batch that could not be used
+    more: Mapping[str, torch.Tensor] = field(default_factory=dict)  # what losses collate, as LOSS.NAME
 
     def to(self, device: torch.device) -> TrainBatch:
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         readings = None if self.readings is None else self.readings.to(device)
-        return replace(self, inputs=moved, rows=self.rows.to(device), readings=readings)
+        more = {name: value.to(device, non_blocking=True) for name, value in self.more.items()}
+        return replace(self, inputs=moved, rows=self.rows.to(device), readings=readings, more=more)
 
     @property
     def targets(self) -> int:
@@ -110,13 +112,18 @@ class TrainBatch:
         return int((self.inputs["labels"] != IGNORED).sum())
 
 
+Collate = Callable[[Batch, LLaSOProcessor, LLaSOConfig], Mapping[str, torch.Tensor]]
+"""What a loss makes of a micro-batch: tensors by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collator:
     """Makes examples of decoded micro-batches, in the stream's workers: features, tokens, labels and spans.
 
     ``pack`` lays a micro-batch's texts end to end; with ``read`` it has what the reconstruction objective needs, with
-    ``contrast`` what the contrastive ones need. With ``answers``, for completion, each sample has an answer. Raises
-    LLaSOError, or what else befits, where a sample is not what training takes; the loader finds out which.
+    ``contrast`` what the contrastive ones need. With ``answers``, for completion, each sample has an answer.
+    ``collates`` are the :meth:`Loss.collate` of losses by name. Raises LLaSOError, or what else befits, where a sample
+    is not what training takes; the loader finds out which.
     """
 
     processor: LLaSOProcessor
@@ -125,6 +132,7 @@ class Collator:
     read: bool = False
     contrast: bool = True
     answers: bool = True
+    collates: tuple[tuple[str, Collate], ...] = ()
 
     def __call__(self, batch: Batch) -> TrainBatch:
         words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
@@ -165,6 +173,11 @@ class Collator:
             utterances=SpanTargets.of(utterances),
             readings=ReconstructionTargets.of(readings) if readings else None,
             audio_s=samples / SAMPLE_RATE_HZ,
+            more={
+                f"{loss}.{name}": value
+                for loss, collate in self.collates
+                for name, value in collate(batch, self.processor, self.config).items()
+            },
         )
 
     def _check(self, conversations: Sequence[Sequence[Message]], inputs: Mapping[str, torch.Tensor]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from llaso_data.io import settings
 from llaso_data.io.settings import Problem
@@ -14,6 +14,7 @@ from llaso_data.records import digest
 from llaso_data.stream.mixture import Change, Mixture, Source, problems
 from llaso_model.encoders import ENCODERS, PRETRAINED
 from llaso_model.fusion import FUSIONS
+from llaso_model.train.losses import LOSSES, in_use
 
 
 class Lora(Part):
@@ -99,7 +100,10 @@ class DataPart(Part):
 
 
 class Objectives(Part):
-    """Weights of the losses in their sum; 0 switches one off."""
+    """Weights of the losses in their sum; 0 switches one off. Losses of other packages are weighted by their names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)  # keys that are no loss are refused by `load`
+    __pydantic_extra__: dict[str, Annotated[float, Field(ge=0)]]
 
     completion: float = Field(1.0, ge=0, description="what the assistant says, given speech and the text before")
     utterance: float = Field(0.0, ge=0, description="contrastive: a clip finds its text among those of the step")
@@ -107,6 +111,10 @@ class Objectives(Part):
     reconstruction: float = Field(0.0, ge=0, description="log-mel frames from the states of the text")
     negatives: int = Field(1024, ge=0, description="words of the vocabulary that the contrastive objectives add")
     state_noise: float = Field(0.0, ge=0, description="Gaussian noise on speech embeddings, relative to their size")
+
+    def weight(self, loss: str) -> float:
+        """The weight of a loss by its name in the table; 0 where nothing is said of it."""
+        return float(getattr(self, loss, 0.0))
 
 
 class Optimizer(Part):
@@ -179,7 +187,7 @@ def load(path: str | None, overrides: Sequence[str] = (), options: Mapping[str, 
 def _problems(recipe: TrainRecipe) -> Iterator[Problem]:
     for at, text in problems(recipe.data.mixture()):
         yield ("data", *at), text
-    model, objectives = recipe.model, recipe.objectives
+    model = recipe.model
     if (model.start is None) == (model.language_model is None):
         yield ("model",), "give either start, a LLaSO model, or language_model (and encoder)"
     if model.start is not None and model.encoder is not None:
@@ -194,9 +202,17 @@ def _problems(recipe: TrainRecipe) -> Iterator[Problem]:
         yield ("model", "lora"), "adapters are for a frozen language model; leave language_model out of train"
     if not model.train and model.lora is None:
         yield ("model", "train"), "nothing is trained"
-    weights = (objectives.completion, objectives.utterance, objectives.word, objectives.reconstruction)
-    if not any(weights):
+    yield from _problems_of_objectives(recipe)
+
+
+def _problems_of_objectives(recipe: TrainRecipe) -> Iterator[Problem]:
+    model, objectives = recipe.model, recipe.objectives
+    known = list(dict.fromkeys([*Objectives.model_fields, *LOSSES]))
+    for name in objectives.model_extra or {}:
+        if name not in known:
+            yield ("objectives", name), settings.unknown_key(name, known)
+    used = in_use(objectives).values()
+    if not used:
         yield ("objectives",), "all weights are 0"
-    speech = objectives.utterance or objectives.word or objectives.completion
-    if not speech and set(model.train) & {"encoder", "aligner"}:
+    if not any(loss.reaches_speech for loss in used) and set(model.train) & {"encoder", "aligner"}:
         yield ("model", "train"), "no objective of the recipe reaches encoder or aligner"

@@ -24,6 +24,7 @@ from llaso_data.stream.batch import Replaced
 from llaso_model.train.collate import TrainBatch
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import RankContext
+from llaso_model.train.losses import LOSSES
 
 METRICS_FILE = "metrics.jsonl"
 RECIPE_FILE = "recipe.json"
@@ -114,7 +115,7 @@ class TrainLog:
             record["mfu"] = done / wall_s / self._place.world_size / peak
         self._totals, self._since = {}, time.perf_counter()
         self._write(record)
-        told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if name in _SHOWN)
+        told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if _is_shown(name))
         self._line = (
             f"step {record['step']}/{self._steps}: {told}; {record['audio_s_per_s']:.1f} s of audio a second, "
             f"{record['tokens_per_s']:,.0f} tokens"
@@ -170,7 +171,10 @@ class TrainLog:
             self._wandb.log(dict(record), step=record["step"])
 
 
-_SHOWN = ("loss", "completion", "utterance", "word", "word_found", "utterance_found", "reconstruction", "grad_norm")
+def _is_shown(name: str) -> bool:
+    """Whether the terminal shows a number of a step's record."""
+    measures = (measure for loss in LOSSES.values() for measure in loss.measures)
+    return name in ("loss", "grad_norm") or name in LOSSES or name in measures
 
 
 def _peak_flops(device: torch.device) -> float | None:

@@ -36,7 +36,8 @@ from llaso_model.train.config import DataPart, TrainRecipe, identity
 from llaso_model.train.distributed import started, sum_gradients
 from llaso_model.train.export import export
 from llaso_model.train.log import BAD_FILE, TrainLog
-from llaso_model.train.objectives import CONTRASTIVE, Bank, Targets, Trainee, counts_of
+from llaso_model.train.losses import LOSSES, Step, Targets, counts_of
+from llaso_model.train.module import TrainingModule
 from llaso_model.train.run import TrainingRun, prepared
 from llaso_model.train.validate import Validation
 
@@ -149,31 +150,20 @@ def gradients(run: TrainingRun, number: int, examples: list[TrainBatch]) -> tupl
 
 def targets_of(run: TrainingRun, number: int, examples: list[TrainBatch]) -> Targets:
     """The texts of the whole step, and how much it has of everything."""
-    objectives, tokenizer = run.recipe.objectives, run.processor.tokenizer
-    banks: dict[str, Bank] = {}
-    for name in CONTRASTIVE:
-        if getattr(objectives, name):
-            spans = [example.words if name == "word" else example.utterances for example in examples]
-            texts = [text for own in run.place.gathered([one.texts for one in spans]) for some in own for text in some]
-            more = None
-            if name == "word" and run.vocabulary is not None:
-                more = run.vocabulary.draw(objectives.negatives, run.recipe.run.seed, number)
-            banks[name] = Bank.of(texts, tokenizer, more)
-    return Targets(banks, run.place.total(counts_of(examples, objectives)))
+    objectives = run.recipe.objectives
+    step = Step(number, run.recipe.run.seed, run.processor.tokenizer, objectives, run.vocabulary, run.place.gathered)
+    of = {name: loss.targets(examples, step) for name, loss in run.trainee.losses.items()}
+    return Targets(of, run.place.total(counts_of(examples, objectives)))
 
 
 def losses_of(run: TrainingRun, sums: dict[str, float], targets: Targets) -> dict[str, float]:
-    """Means over the step: of each loss, of completion by task, and how often speech found its text."""
-    found: dict[str, float] = {}
-    for name, total in sums.items():
-        count = targets.counts[name.removesuffix("_found")]
-        found[name] = total / count if count else 0.0
+    """Means over the step: of each loss and each measure of one, by name, and the weighted sum ``loss``."""
+    means = {name: total / count if (count := targets.counts[name]) else 0.0 for name, total in sums.items()}
     weights = run.recipe.objectives
-    found["loss"] = sum(getattr(weights, name, 0) * value for name, value in found.items() if "_" not in name)
-    return found
+    return {**means, "loss": sum(weights.weight(name) * value for name, value in means.items() if name in LOSSES)}
 
 
-def flops_of(trainee: Trainee, recipe: TrainRecipe) -> tuple[float, float]:
+def flops_of(trainee: TrainingModule, recipe: TrainRecipe) -> tuple[float, float]:
     """Operations for a mel frame in the encoder and a token in the language model, attention's own left out.
 
     2 for each multiplication of a weight: once forward, once for the gradient of what goes in where one is wanted,

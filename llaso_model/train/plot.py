@@ -8,9 +8,9 @@ from typing import Any
 
 from llaso_data.io import pictures
 from llaso_model.train.log import read_metrics
+from llaso_model.train.losses import in_order
 
 BY = "llaso-model plot"
-_FIRST = ("loss", "completion", "word", "utterance", "reconstruction", "grad_norm", "lr", "audio_s_per_s")
 _COLUMNS = 3
 _MANY = 100  # points, from which on a mean is drawn
 _SMOOTH = 0.1  # weight of the next value in the drawn mean
@@ -24,7 +24,8 @@ def draw(runs: Sequence[Path], figure: str) -> list[str]:
     pictures.refuse(figure, BY, "--figure")
     told = {run.name if len({one.name for one in runs}) == len(runs) else str(run): read_metrics(run) for run in runs}
     known = {name for lines in told.values() for line in lines for name in line}
-    panels = [name for name in _FIRST if name in known]
+    losses = dict.fromkeys(("completion", *in_order()))
+    panels = [name for name in ("loss", *losses, "grad_norm", "lr", "audio_s_per_s") if name in known]
     panels += sorted(name for name in known if name.startswith("validation/") and name != "validation/value")
     pyplot = pictures.pyplot()
     rows = -(-len(panels) // _COLUMNS)

@@ -14,7 +14,9 @@ from llaso_model.train.build import blocks_of, load_model, optimizer_of, trainee
 from llaso_model.train.collate import Collator
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.distributed import RankContext, spread
-from llaso_model.train.objectives import CONTRASTIVE, Trainee, Vocabulary
+from llaso_model.train.losses import needed
+from llaso_model.train.losses.contrastive import Vocabulary
+from llaso_model.train.module import TrainingModule
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -26,7 +28,7 @@ class TrainingRun:
     recipe: TrainRecipe
     place: RankContext
     processor: LLaSOProcessor
-    trainee: Trainee
+    trainee: TrainingModule
     optimizer: torch.optim.AdamW
     vocabulary: Vocabulary | None
     steps: int  # of the whole run
@@ -41,14 +43,15 @@ class TrainingRun:
     @property
     def maker(self) -> Collator:
         """What makes of micro-batches what the recipe's objectives take."""
-        objectives = self.recipe.objectives
+        needs = needed(self.recipe.objectives)
         return Collator(
             self.processor,
             self.trainee.model.config,
             self.recipe.data.pack,
-            read=bool(objectives.reconstruction),
-            contrast=any(getattr(objectives, name) for name in CONTRASTIVE),
-            answers=bool(objectives.completion),
+            read="readings" in needs,
+            contrast="spans" in needs,
+            answers="answers" in needs,
+            collates=tuple((name, loss.collate) for name, loss in self.trainee.losses.items()),
         )
 
 
@@ -84,7 +87,7 @@ def run_of(recipe: TrainRecipe, place: RankContext, steps: int, model: Any, proc
             block.forward = torch.compile(block.forward, dynamic=True)
     if place.sharded:
         spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
-    contrasts = recipe.objectives.negatives and any(getattr(recipe.objectives, name) for name in CONTRASTIVE)
+    contrasts = recipe.objectives.negatives and "vocabulary" in needed(recipe.objectives)
     return TrainingRun(
         recipe,
         place,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from pydantic import ValidationError
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, lock, outputs, storage
-from llaso_model.modeling.speech_decoder import CONFIG_FILE, WEIGHTS_FILE
-from llaso_model.train.build import HEADS_FILE, TRAINING_FILE
+from llaso_model.train.build import TRAINING_FILE
 from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints
 from llaso_model.train.config import TrainRecipe, identity
 from llaso_model.train.distributed import RankContext
 from llaso_model.train.log import BAD_FILE, METRICS_FILE, RECIPE_FILE
+from llaso_model.train.losses import LOSSES
 
 TRAINED_FILE = "trained.safetensors"
 MODEL_FOLDER = "model"
@@ -32,8 +32,8 @@ _MODEL_FILE = re.compile(
     r"config\.json|generation_config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|"
     r"(pre)?processor_config\.json|chat_template\.(jinja|json)|tokenizer(_config)?\.json|tokenizer\.model|"
     r"special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|spiece\.model|sentencepiece\.bpe\.model|"
-    rf"checksums\.json|{re.escape(HEADS_FILE)}|{re.escape(TRAINING_FILE)}|{re.escape(CONFIG_FILE)}|{re.escape(WEIGHTS_FILE)}"
-)  # what transformers, its tokenizers and we write
+    rf"checksums\.json|{re.escape(TRAINING_FILE)}"
+)  # what transformers, its tokenizers and we write; beside it, what losses learn
 
 
 @contextmanager
@@ -130,7 +130,12 @@ def stranger(folder: Path) -> str | None:
     if not isinstance(config, dict) or config.get("model_type") != "llaso" or not (folder / TRAINING_FILE).is_file():
         return min(os.listdir(folder))
     names = sorted(os.listdir(folder))
-    return next((name for name in names if not (_MODEL_FILE.fullmatch(name) and (folder / name).is_file())), None)
+    of_losses = {name for loss in LOSSES.values() for name in loss.files}
+    return next((name for name in names if not (_is_ours(name, of_losses) and (folder / name).is_file())), None)
+
+
+def _is_ours(name: str, of_losses: Collection[str]) -> bool:
+    return name in of_losses or _MODEL_FILE.fullmatch(name) is not None
 
 
 def _is_or_holds(out: Path, folder: Path) -> bool:

@@ -22,7 +22,8 @@ from llaso_model.processing import LLaSOProcessor, Message
 from llaso_model.train.collate import Collator, SpanTargets, TrainBatch, conversations_of
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import RankContext
-from llaso_model.train.objectives import Bank, Targets, counts_of
+from llaso_model.train.losses import LOSSES, Targets, counts_of
+from llaso_model.train.losses.contrastive import CandidateTexts, ContrastiveHeads
 from llaso_model.train.run import TrainingRun
 
 _MOST_TOKENS_PER_S = 10  # of an answer to speech
@@ -188,8 +189,7 @@ class Validation:
 
     def _losses(self, run: TrainingRun, held_out: _HeldOut) -> dict[str, float]:
         own = counts_of([held_out.example], run.recipe.objectives)
-        bank = {name: Bank.of([], self._processor.tokenizer) for name in ("word", "utterance")}
-        targets = Targets(bank, {**_ONES, **own})
+        targets = Targets({}, {**dict.fromkeys(LOSSES, 1.0), **own})
         with run.compute:
             _, losses = run.trainee(_without_spans(held_out.example).to(self._place.device), targets)
         return {**own, **{f"sum/{name}": float(value) for name, value in losses.items()}}
@@ -227,10 +227,9 @@ class Validation:
     def _speech_vectors(self, run: TrainingRun, held_out: _HeldOut) -> torch.Tensor:
         moved = held_out.example.to(self._place.device)
         with run.compute, whole(run):
-            embeds = run.trainee.model.get_audio_features(
-                moved.inputs["input_features"], moved.inputs["feature_lengths"]
-            )
-            found: torch.Tensor = run.trainee.speech_vectors(embeds, moved.utterances, "utterance").float().cpu()
+            model = run.trainee.model
+            embeds = model.get_audio_features(moved.inputs["input_features"], moved.inputs["feature_lengths"])
+            found: torch.Tensor = _heads(run).speech_vectors(model, embeds, moved.utterances, "utterance").float().cpu()
         return found
 
     def _rank1(self, run: TrainingRun, speech: list[torch.Tensor], said: list[str]) -> float | None:
@@ -238,15 +237,21 @@ class Validation:
         texts = [text for own in self._place.gathered(said) for text in own]
         if not texts:
             return None
-        bank = Bank.of(texts, self._processor.tokenizer)
-        own = torch.tensor([bank.number[text] for text in said], dtype=torch.int64)
+        candidates = CandidateTexts.of(texts, self._processor.tokenizer)
+        own = torch.tensor([candidates.number[text] for text in said], dtype=torch.int64)
         with whole(run):
-            wanted = run.trainee.text_vectors(bank).float().cpu()
+            wanted = _heads(run).text_vectors(run.trainee.model, candidates).float().cpu()
         right = 0.0
         if speech:
             nearest = (torch.cat(speech) @ wanted.T).argmax(dim=1)
             right = float((nearest == own).sum())
         return self._place.total({"right": right})["right"] / len(texts)
+
+
+def _heads(run: TrainingRun) -> ContrastiveHeads:
+    heads = run.trainee.heads
+    assert isinstance(heads, ContrastiveHeads)
+    return heads
 
 
 @contextmanager
@@ -278,7 +283,6 @@ _ABOUT_SILENCE = {
     "messages": layout.messages_json(asr.conversation("", "."), ["flac"]),
     "audios": [{"part": "flac", "text": "."}],
 }
-_ONES = {"completion": 1.0, "word": 1.0, "utterance": 1.0, "reconstruction": 1.0}
 
 
 def _without_spans(example: TrainBatch) -> TrainBatch:

@@ -1,0 +1,70 @@
+"""What the assistant says, given speech and the text before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from llaso_model.configuration import IGNORED
+from llaso_model.train.losses import LOSSES, Loss, LossSums
+
+if TYPE_CHECKING:
+    from llaso_model.train.collate import TrainBatch
+    from llaso_model.train.module import TrainingModule
+
+
+class Completion(Loss):
+    """Cross-entropy of the assistant's tokens, also by task: the measures ``completion/TASK``."""
+
+    name = "completion"
+    order = 30
+    needs = frozenset(("answers",))
+
+    def counts(self, example: TrainBatch) -> dict[str, float]:
+        """Tokens that are to be said, and the same by task, of which the first of a row has no loss."""
+        counts: dict[str, float] = {self.name: example.targets}
+        labels = example.inputs["labels"][:, 1:]
+        by_row = torch.zeros(len(example.keys)).index_add(
+            0, example.rows[:, 1:].reshape(-1), (labels != IGNORED).float().reshape(-1)
+        )
+        for task, count in zip(example.tasks, by_row.tolist(), strict=True):
+            counts[f"{self.name}/{task}"] = counts.get(f"{self.name}/{task}", 0) + count
+        return counts
+
+    def sums(self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any) -> LossSums:
+        """See :meth:`Loss.sums`."""
+        by_row = _by_row(module, example, speech)
+        total = by_row.sum()
+        measures = {}
+        for task in sorted(set(example.tasks)):
+            own = torch.tensor([task == one for one in example.tasks], device=by_row.device)
+            measures[f"{self.name}/{task}"] = (by_row * own).sum()
+        return LossSums(total, measures)
+
+
+def _by_row(module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None) -> torch.Tensor:
+    """Cross-entropy of what is to be said, summed for each sample (B,)."""
+    inputs = example.inputs
+    if speech is not None and module.weights.state_noise and module.training:
+        size = speech.detach().float().square().mean().sqrt()
+        speech = speech + module.weights.state_noise * size * torch.randn_like(speech)
+    hidden = module.model.hidden_states(
+        inputs["input_ids"],
+        speech,
+        inputs.get("feature_lengths"),
+        inputs.get("audio_rows"),
+        inputs.get("attention_mask"),
+        inputs.get("position_ids"),
+        inputs["labels"],
+    )
+    labels = inputs["labels"][:, 1:]
+    is_said = labels != IGNORED  # logits are made where they are wanted only
+    logits = module.model.get_output_embeddings()(hidden[:, :-1][is_said]).float()
+    losses = nn.functional.cross_entropy(logits, labels[is_said], reduction="none")
+    by_row = torch.zeros(len(example.keys), device=losses.device)
+    return by_row.index_add(0, example.rows[:, 1:][is_said], losses)
+
+
+LOSSES.register(Completion.name, Completion())

@@ -1,0 +1,208 @@
+"""Speech finds its text among those of the whole step: a clip its transcript, the sound of a word the word.
+
+No gradient flows into the texts, so the losses are sums over samples (InfoNCE, van den Oord et al. 2018, in the
+direction from speech to text).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from llaso_data.io.prng import shuffled
+from llaso_data.stream.batching import key_of
+from llaso_model.train.losses import LOSSES, Loss, LossSums, Step
+
+if TYPE_CHECKING:
+    from llaso_model.train.collate import SpanTargets, TrainBatch
+    from llaso_model.train.config import TrainRecipe
+    from llaso_model.train.module import TrainingModule
+
+CONTRASTIVE = ("utterance", "word")
+_TEMPERATURE = 0.07
+_COLDEST = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTexts:
+    """The different texts of a global step, that speech is to find its own among. ``tokens`` are a text's ids."""
+
+    texts: tuple[str, ...] = ()
+    tokens: tuple[tuple[int, ...], ...] = ()
+    number: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], tokenizer: Any, more: Mapping[str, tuple[int, ...]] | None = None
+    ) -> CandidateTexts:
+        """Equal texts are one entry, so no text is its own wrong answer; ``more`` are texts that nobody says."""
+        own = {text: tuple(tokenizer(" " + text, add_special_tokens=False)["input_ids"]) for text in sorted(set(texts))}
+        both = {**own, **{text: ids for text, ids in (more or {}).items() if text not in own}}
+        return cls(tuple(both), tuple(both.values()), {text: place for place, text in enumerate(both)})
+
+    def numbers(self, spans: SpanTargets) -> torch.Tensor:
+        """The number of each span's text (S,)."""
+        return torch.tensor([self.number[text] for text in spans.texts], dtype=torch.int64)
+
+
+class Vocabulary:
+    """The words of a language model's vocabulary, of which each step takes some as further wrong answers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        words: dict[str, tuple[int, ...]] = {}
+        for number in range(len(tokenizer)):
+            text = tokenizer.decode([number])
+            if text[:1] == " " and text[1:].isalpha() and len(text) > 2:
+                words.setdefault(text[1:].lower(), (number,))
+        self._words = sorted(words.items())
+
+    def draw(self, count: int, seed: int, step: int) -> dict[str, tuple[int, ...]]:
+        """So many words with their tokens: a function of seed and step."""
+        order = shuffled(key_of("negatives", seed, step), len(self._words))[:count]
+        return dict(self._words[place] for place in order.tolist())
+
+
+class ContrastiveHeads(nn.Module):
+    """What both losses learn beside the model: temperatures, and which speech counts for a whole clip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.ParameterDict(
+            {name: nn.Parameter(torch.full((1,), -np.log(_TEMPERATURE))) for name in CONTRASTIVE}
+        )
+        self.attend = nn.utils.skip_init(nn.Linear, width, 1)
+        nn.init.zeros_(self.attend.weight)
+        nn.init.zeros_(self.attend.bias)
+        self._mean: torch.Tensor | None = None
+
+    def speech_vectors(self, model: Any, speech: torch.Tensor, spans: SpanTargets, name: str) -> torch.Tensor:
+        """One vector of unit length for each span of speech.
+
+        Args:
+            model: The speech-language model.
+            speech: Embeddings of all speech of a micro-batch (N, width).
+            spans: Stretches of it.
+            name: Of the loss: an ``utterance`` is its embeddings' mean under learnt weights.
+
+        Returns:
+            Vectors (S, width).
+        """
+        share = spans.share.to(speech.device)
+        place, span = spans.place.to(speech.device), spans.span.to(speech.device)
+        count = len(spans.texts)
+        if name == "utterance":
+            score = self.attend(speech.float())[place, 0].float()  # a GPU computes it in lower precision
+            most = torch.full((count,), -torch.inf, device=score.device).scatter_reduce(0, span, score.detach(), "amax")
+            share = share * torch.exp(score - most[span])
+            share = share / torch.zeros(count, device=share.device).index_add(0, span, share)[span]
+        summed = torch.zeros(count, speech.shape[1], device=speech.device)
+        summed = summed.index_add(0, span, speech.float()[place] * share[:, None])
+        return nn.functional.normalize(summed - self._middle(model), dim=1)
+
+    def text_vectors(self, model: Any, candidates: CandidateTexts) -> torch.Tensor:
+        """One vector of unit length for each text: the mean of its tokens' embeddings in the language model."""
+        table = model.get_input_embeddings().weight.detach()
+        tokens = candidates.tokens
+        ids = torch.tensor([one for text in tokens for one in text], device=table.device)
+        of = torch.tensor(np.repeat(np.arange(len(tokens)), [len(text) for text in tokens])).to(table.device)
+        size = torch.bincount(of, minlength=len(tokens))[:, None]
+        summed = torch.zeros(len(tokens), table.shape[1], device=table.device).index_add(0, of, table[ids].float())
+        return nn.functional.normalize(summed / size - self._middle(model), dim=1)
+
+    def _middle(self, model: Any) -> torch.Tensor:
+        """The mean of all embeddings: what they have in common tells nothing apart."""
+        table = model.get_input_embeddings().weight
+        if self._mean is None or table.requires_grad:
+            self._mean = table.detach().float().mean(dim=0)
+        return self._mean
+
+
+class Contrastive(Loss):
+    """Cross-entropy over the step's texts, summed over spans of speech; and how many spans found their text."""
+
+    module_name = "heads"
+    keeps_module = True
+
+    def module(self, model: Any, recipe: TrainRecipe) -> ContrastiveHeads:
+        """Temperatures and attention, of which what no loss uses is frozen: it has no place in a checkpoint."""
+        heads = ContrastiveHeads(model.config.hidden_size)
+        for name, scale in heads.scale.items():
+            scale.requires_grad_(bool(recipe.objectives.weight(name)))
+        heads.attend.requires_grad_(bool(recipe.objectives.utterance))
+        return heads
+
+    def spans(self, example: TrainBatch) -> SpanTargets:
+        """The stretches of speech that the loss compares."""
+        raise NotImplementedError
+
+    def counts(self, example: TrainBatch) -> dict[str, float]:
+        """SpanTargets."""
+        return {self.name: len(self.spans(example).texts)}
+
+    def targets(self, examples: Sequence[TrainBatch], step: Step) -> CandidateTexts:
+        """The texts of all ranks."""
+        texts = [
+            text for own in step.gathered([self.spans(one).texts for one in examples]) for some in own for text in some
+        ]
+        return CandidateTexts.of(texts, step.tokenizer, self.further(step))
+
+    def further(self, step: Step) -> dict[str, tuple[int, ...]] | None:
+        """Texts that nobody says, as further wrong answers."""
+        return None
+
+    def sums(
+        self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any
+    ) -> LossSums | None:
+        """See :meth:`Loss.sums`."""
+        spans = self.spans(example)
+        if speech is None or not spans.texts:
+            return None
+        heads: Any = module.heads
+        own = targets.numbers(spans).to(speech.device)
+        scale = heads.scale[self.name].exp().clamp(max=1 / _COLDEST)
+        with torch.autocast(speech.device.type, enabled=False):
+            vectors = heads.speech_vectors(module.model, speech, spans, self.name)
+            scores = scale * vectors @ heads.text_vectors(module.model, targets).T
+            loss = nn.functional.cross_entropy(scores, own, reduction="sum")
+        return LossSums(loss, {self.measures[0]: (scores.argmax(dim=1) == own).sum()})
+
+
+class Word(Contrastive):
+    """The sound of a word finds the word."""
+
+    name = "word"
+    order = 10
+    needs = frozenset(("spans", "vocabulary"))
+    measures = ("word_found",)
+
+    def spans(self, example: TrainBatch) -> SpanTargets:
+        """Words with times."""
+        return example.words
+
+    def further(self, step: Step) -> dict[str, tuple[int, ...]] | None:
+        """Words of the language model's vocabulary."""
+        if step.vocabulary is None:
+            return None
+        return step.vocabulary.draw(step.objectives.negatives, step.seed, step.number)
+
+
+class Utterance(Contrastive):
+    """A clip finds its text."""
+
+    name = "utterance"
+    order = 20
+    needs = frozenset(("spans", "vocabulary"))
+    measures = ("utterance_found",)
+
+    def spans(self, example: TrainBatch) -> SpanTargets:
+        """Whole clips."""
+        return example.utterances
+
+
+LOSSES.register(Word.name, Word())
+LOSSES.register(Utterance.name, Utterance())

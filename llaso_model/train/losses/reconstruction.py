@@ -1,0 +1,82 @@
+"""The clips' log-mel frames, rebuilt from the states of their texts alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from llaso_model.modeling.speech_decoder import CONFIG_FILE, WEIGHTS_FILE, SpeechDecoder, SpeechDecoderConfig
+from llaso_model.train.collate import ReconstructionTargets
+from llaso_model.train.losses import LOSSES, Loss, LossSums
+
+if TYPE_CHECKING:
+    from llaso_model.train.collate import TrainBatch
+    from llaso_model.train.config import TrainRecipe
+    from llaso_model.train.module import TrainingModule
+
+_UNREAD = ReconstructionTargets.of([(0, [[0]], [0, 1, 0])])  # a word of one frame
+
+
+class Reconstruction(Loss):
+    """The speech decoder's loss, summed over frames and mels."""
+
+    name = "reconstruction"
+    order = 40
+    needs = frozenset(("readings",))
+    reaches_speech = False
+    module_name = "decoder"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its weights and its sizes."""
+        return WEIGHTS_FILE, CONFIG_FILE
+
+    def module(self, model: Any, recipe: TrainRecipe) -> SpeechDecoder:
+        """The speech decoder of the model to start from, else a new one."""
+        if recipe.model.start is not None and (Path(model.name_or_path) / CONFIG_FILE).exists():
+            return SpeechDecoder.load(Path(model.name_or_path))
+        mels, sizes = model.config.audio_config.num_mel_bins, recipe.model.speech_decoder.model_dump()
+        return SpeechDecoder(SpeechDecoderConfig(model.config.hidden_size, mels, **sizes))
+
+    def save(self, module: nn.Module, folder: Path) -> None:
+        """Weights and sizes."""
+        assert isinstance(module, SpeechDecoder)
+        module.save(folder)
+
+    def restore(self, module: nn.Module, folder: str) -> None:
+        """Nothing: :meth:`module` has read it, with its sizes."""
+
+    def counts(self, example: TrainBatch) -> dict[str, float]:
+        """Frames times mels."""
+        if example.readings is None:
+            return {}
+        return {self.name: int(example.readings.frames.sum()) * example.inputs["input_features"].shape[1]}
+
+    def sums(
+        self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any
+    ) -> LossSums | None:
+        """See :meth:`Loss.sums`."""
+        if example.readings is None:
+            return None
+        return LossSums(_rebuilt(module, example.readings, example.inputs["input_features"]))
+
+    def idle(self, module: TrainingModule, silence: torch.Tensor) -> torch.Tensor:
+        """The loss of a word of one frame."""
+        return _rebuilt(module, _UNREAD.to(silence.device), silence)
+
+
+def _rebuilt(module: TrainingModule, readings: ReconstructionTargets, features: torch.Tensor) -> torch.Tensor:
+    decoder = module.model.language_model.get_decoder()
+    with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in decoder.parameters())):
+        states = decoder(input_ids=readings.ids, use_cache=False).last_hidden_state
+    speech_decoder: Any = module.decoder
+    with torch.autocast(states.device.type, enabled=False):
+        mels = features[readings.windows].float()
+        loss: torch.Tensor = speech_decoder.loss(states.float(), readings.slots, readings.frames, mels)
+    return loss
+
+
+LOSSES.register(Reconstruction.name, Reconstruction())
