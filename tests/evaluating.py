@@ -12,7 +12,8 @@ import pytest
 
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction, Sources
-from llaso_model.evaluate.rows import Row, score_rows
+from llaso_model.evaluate.kinds import Row
+from llaso_model.evaluate.rows import score_rows
 
 DATA = Path(__file__).parent / "data" / "evaluate"
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "llaso_eval_outputs.tar.xz"

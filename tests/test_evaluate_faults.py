@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from llaso_model.evaluate.metrics import error_rates, legacy_metrics
-from llaso_model.evaluate.rows import extractor, score_rows
+from llaso_model.evaluate.rows import score_rows
+from llaso_model.evaluate.scorers.label import extractor
 from tests.evaluating import TASKS, fault_rows, scored, shared_outputs
 
 

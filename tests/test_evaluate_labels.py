@@ -11,7 +11,7 @@ from llaso_model.evaluate.extract.labels import Extraction
 from llaso_model.evaluate.extract.numbers import extract
 from llaso_model.evaluate.extract.refusals import is_refusal
 from llaso_model.evaluate.extract.replies import is_empty
-from llaso_model.evaluate.rows import extractor
+from llaso_model.evaluate.scorers.label import extractor
 from tests.evaluating import DATA, TASKS, prediction, scored, shared_outputs
 
 GENDER = extractor(TASKS.sets["vctk_gender_classification"], TASKS)

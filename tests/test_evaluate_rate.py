@@ -26,10 +26,10 @@ import llaso_model
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions, store
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.rate import ratings
 from llaso_model.evaluate.rate.server import RateServer
 from llaso_model.evaluate.report import scores_page as report
-from llaso_model.evaluate.rows import Row
 from tests.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.conftest import Clip
 from tests.test_evaluate_report import lines, scored

@@ -16,10 +16,11 @@ from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
 from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.predict import recordings as sounds
 from llaso_model.evaluate.rate.server import MOST_S
-from llaso_model.evaluate.rows import Row, score_rows
+from llaso_model.evaluate.rows import score_rows
 from tests.conftest import Clip
 from tests.evaluating import TASKS
 from tests.training_sets import write_speech

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from llaso_model.evaluate.datasets import layouts
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.report.scores_page import leaders
 from llaso_model.evaluate.report.table import print_scores
-from llaso_model.evaluate.rows import Row, score_rows
+from llaso_model.evaluate.rows import score_rows
 from llaso_model.evaluate.statistics.summary import summarise
 from tests.evaluating import TASKS, prediction
 

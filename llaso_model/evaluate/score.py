@@ -19,10 +19,11 @@ from llaso_model.evaluate import store
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction, Sources
 from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.llm_judge.judges import Recorded
 from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, LLMJudge, judged, prompts_digest
 from llaso_model.evaluate.metrics.text_generation import signatures
-from llaso_model.evaluate.rows import Row, score_rows
+from llaso_model.evaluate.rows import score_rows
 from llaso_model.evaluate.statistics import intervals, summary
 
 FORMAT, FORMAT_VERSION = "llaso-scores", 1
@@ -97,7 +98,7 @@ def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[Jud
     """The open answers that are to be judged, by system and set."""
     found: dict[tuple[str, str], list[JudgeQuestion]] = {}
     for one in read.predictions:
-        if declared.sets[one.set].kind == "open" and one.expected != "refusal":
+        if KINDS[declared.sets[one.set].kind].is_judged and one.expected != "refusal":
             question = JudgeQuestion(one.id, one.prompt, one.reference, one.answer)
             found.setdefault((one.system, one.set), []).append(question)
     return found
@@ -149,7 +150,7 @@ def _score_job(job: Job, tasks_path: str | None) -> list[Row]:
 
 
 def _cost(job: Job, declared: Tasks) -> float:
-    return len(job[1]) * {"transcript": 1.0, "open": 3.0}.get(declared.sets[job[0]].kind, 0.3)
+    return len(job[1]) * KINDS[declared.sets[job[0]].kind].cost
 
 
 def made(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import sealed, storage
 from llaso_data.io.checksums import DamagedError
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.kinds import Row
 
 _PREDICTION = tuple(one.name for one in fields(Prediction))
 _ROW = ("said", "given", "wanted", "badness")

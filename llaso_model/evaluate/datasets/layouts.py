@@ -22,12 +22,12 @@ from llaso_data.uris import shown
 from llaso_model.evaluate.datasets.fields import Fields, as_text, is_broken, kind_of, mended
 from llaso_model.evaluate.datasets.files import File, rows, source_of
 from llaso_model.evaluate.datasets.tasks import Set, Tasks
+from llaso_model.evaluate.kinds import KINDS
 
 ANSWER_KEYS = ("answer", "result", "prediction")
 _GROUPS = {"gender": ("gender",), "age": ("age", "speaker_age"), "accent": ("accents", "accent", "native_language")}
 _SPEAKERS = ("speaker_id", "usrid", "spk_id", "Name", "speaker")
 _NOT_PREDICTIONS = ("abstention", "gpt_result")
-_NUMERIC = ("label", "number")  # kinds of sets in which a number may stand for its text
 _EXPECTED = ("answer", "refusal")
 
 
@@ -280,7 +280,7 @@ def _reference(row: Fields, key: str, declared: Set) -> str:
     """What is right. It must be said: silence is an empty text, and null is no reference."""
     if key not in row:
         raise LLaSOError(f"{row.place}: {key} is missing")
-    found = row.text(key, numbers=declared.kind in _NUMERIC)
+    found = row.text(key, numbers=KINDS[declared.kind].is_closed)
     if found is None:
         raise LLaSOError(f'{row.place}: {key} is null; it should be text, of silence ""; or take the row out')
     return found
@@ -299,7 +299,7 @@ def _answer(row: Fields, system: str, declared: Set, changed: _Changed) -> str:
     if isinstance(said, str) and is_broken(said):
         changed.halves[system] += 1
         return mended(said)
-    numeric = declared.kind in _NUMERIC
+    numeric = KINDS[declared.kind].is_closed
     found = as_text(said) if numeric or isinstance(said, str) else None
     if found is None:
         raise row.fault(key, "text or a number" if numeric else "text")

@@ -14,8 +14,8 @@ from pydantic import Field
 from llaso_data.errors import LLaSOError
 from llaso_data.io import settings
 from llaso_data.recipe import Part
+from llaso_model.evaluate.kinds import KINDS
 
-Kind = Literal["transcript", "phonemes", "label", "number", "entities", "sentence_scores", "word_scores", "open"]
 Layer = Literal["basic", "tasks", "generalisation", "robustness"]
 
 
@@ -33,7 +33,7 @@ class Set(Part):
     """Rows that are scored alike: a file of LLaSO-Eval. The keys are explained in ``tasks.yaml``."""
 
     task: str
-    kind: Kind
+    kind: str
     labels: str | None = None
     match: Literal["anywhere", "named"] = "anywhere"
     others: tuple[str, ...] = ()
@@ -42,6 +42,12 @@ class Set(Part):
     unit: str = ""
     language: str | None = None
     speaker: str | None = None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest number that an answer can be, of a set that declares them."""
+        assert self.range is not None
+        return self.range
 
 
 class Tasks(Part):
@@ -86,11 +92,15 @@ def _problems(tasks: Tasks) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for name, one in tasks.sets.items():
         if one.task not in tasks.tasks:
             yield ("sets", name, "task"), f"no task {one.task}; tasks has {', '.join(tasks.tasks)}"
-        if one.kind == "label" and one.labels not in tasks.labels:
-            yield ("sets", name), f"kind label needs labels, one of {', '.join(tasks.labels)}"
+        if (problem := KINDS.problem(one.kind)) is not None:
+            yield ("sets", name, "kind"), problem
+            continue
+        needs = KINDS[one.kind].needs
+        if "labels" in needs and one.labels not in tasks.labels:
+            yield ("sets", name), f"kind {one.kind} needs labels, one of {', '.join(tasks.labels)}"
         if one.labels is not None and not tasks.labels.get(one.labels, "?"):
             yield ("labels", one.labels), "no label; name each with the list of its other forms, which may be empty"
-        if one.kind in ("number", "sentence_scores", "word_scores") and one.range is None:
+        if "range" in needs and one.range is None:
             yield ("sets", name), f"kind {one.kind} needs range: [lowest, highest]"
         if one.range is not None and not (all(map(math.isfinite, one.range)) and one.range[0] < one.range[1]):
             yield ("sets", name, "range"), "two numbers, the lowest possible before the highest"

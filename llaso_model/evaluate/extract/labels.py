@@ -29,8 +29,9 @@ from llaso_model.evaluate.extract.refusals import PATTERN as REFUSAL
 from llaso_model.evaluate.extract.relevance import LETTER
 from llaso_model.evaluate.extract.replies import folded, is_empty
 
-Kind = Literal["one", "several", "none", "refusal", "empty"]
-KINDS: tuple[Kind, ...] = ("one", "several", "none", "refusal", "empty")
+AnswerKind = Literal["one", "several", "none", "refusal", "empty"]
+"""What an answer to a question is: one answer, several, none, a refusal, nothing at all."""
+ANSWER_KINDS: tuple[AnswerKind, ...] = ("one", "several", "none", "refusal", "empty")
 
 _OTHERWISE = re.compile(
     r"\bbut (?:it|this) (?:could|might|may) be (?:an?|the|that|about|related) |\bbut it (?:seems|sounds|"
@@ -61,7 +62,7 @@ _CUE = re.compile(
 class Extraction:
     """What an answer names: the kind, and the distinct labels in the order in which they appear."""
 
-    kind: Kind
+    kind: AnswerKind
     labels: tuple[str, ...] = ()
 
     @property

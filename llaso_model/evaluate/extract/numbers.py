@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llaso_model.evaluate.extract import choice, negation, relevance, replies
 from llaso_model.evaluate.extract.choice import Mention, clauses, distinct
-from llaso_model.evaluate.extract.labels import Kind, without_echo
+from llaso_model.evaluate.extract.labels import AnswerKind, without_echo
 from llaso_model.evaluate.extract.refusals import PATTERN as REFUSAL
 from llaso_model.evaluate.extract.replies import is_empty
 
@@ -123,7 +123,7 @@ _CUED = (
 class Number:
     """What an answer gives: the value where the kind is *one*."""
 
-    kind: Kind
+    kind: AnswerKind
     value: float | None = None
 
 

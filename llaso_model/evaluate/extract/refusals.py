@@ -7,8 +7,12 @@ English and Chinese are known well, of eight more languages the usual phrases.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from llaso_model.evaluate.extract.replies import folded
+from llaso_model.evaluate.extract.replies import folded, is_empty
+
+if TYPE_CHECKING:
+    from llaso_model.evaluate.extract.labels import AnswerKind
 
 _VERBS = (
     r"hear|heard|listen|play|process|analy[sz]e|access|identif(?:y|ied)|determine|classif(?:y|ied)|detect|recogni[sz]e|"
@@ -162,3 +166,8 @@ def is_refusal(answer: str) -> bool:
     text = folded(answer)
     head = " ".join(text.split()[:25])[:400]
     return PATTERN.search(head) is not None
+
+
+def free_answer_kind(answer: str) -> AnswerKind:
+    """What an answer in free words is: it may be empty or refuse, else it is one answer."""
+    return "empty" if is_empty(answer) else "refusal" if is_refusal(answer) else "one"

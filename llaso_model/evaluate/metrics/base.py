@@ -12,8 +12,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Value = Callable[[Array], Array]
 """Sums of statistics (…, k) to values (…)."""
-
-
+Range = tuple[float, float] | None
+"""The lowest and the highest number that an answer can be."""
 Better = Literal["higher", "lower"]
 Unit = Literal["share", "number", "score"]
 
@@ -22,9 +22,18 @@ Unit = Literal["share", "number", "score"]
 class Metric:
     """A metric's name, how it reads, and its value of summed statistics (…, k) → (…).
 
-    ``unit``: a share is shown in percent, a score out of 100 already, a number as it is. ``normalised`` maps the value
-    to 0 (worst) to 1 for the overall score; the formula in words is ``formula``. ``limits`` are the lowest and highest
-    value that a row can have, None where there are none (of an error rate that is 0, 1 stands for the worst).
+    Attributes:
+        name: In scores, and of a row's statistics.
+        title: For people.
+        value: Sums of statistics (…, k) to values (…).
+        better: Which values are.
+        unit: A share is shown in percent, a score out of 100 already, a number as it is.
+        formula: How ``normalised`` maps, in words; ``{low:g}``, ``{high:g}`` and ``{width:g}`` are the set's range.
+        normalised: Maps values to 0 (worst) to 1 for the overall score; (values, range of the set's numbers or None).
+            None: the metric makes no score.
+        limits: The lowest and highest value that a row can have, None where there are none (of an error rate that is 0,
+            1 stands for the worst).
+        statistics: Name of the metric whose statistics it is a value of; empty: it has its own.
     """
 
     name: str
@@ -33,8 +42,9 @@ class Metric:
     better: Better = "higher"
     unit: Unit = "share"
     formula: str = ""
-    normalised: Callable[[Array], Array] | None = None
+    normalised: Callable[[Array, Range], Array] | None = None
     limits: tuple[float, float] | None = None
+    statistics: str = ""
 
 
 def ratio(sums: Array) -> Array:
@@ -43,11 +53,23 @@ def ratio(sums: Array) -> Array:
         return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
 
 
-def as_is(value: Array) -> Array:
+def as_is(value: Array, limits: Range = None) -> Array:
     """A share that is normalised already."""
     return value
 
 
-def from_error_rate(value: Array) -> Array:
+def from_error_rate(value: Array, limits: Range = None) -> Array:
     """max(0, 1 - rate): an error rate of 1 and above is worth nothing."""
     return np.maximum(0.0, 1.0 - value)
+
+
+JUDGED = Metric(
+    "judge",
+    "Judge",
+    ratio,
+    unit="number",
+    formula="(judge's score − 1) / 4",
+    normalised=lambda value, limits: (value - 1.0) / 4.0,
+    limits=(1, 5),
+)
+"""A judge's score, where there is one."""

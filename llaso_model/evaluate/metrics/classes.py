@@ -48,8 +48,8 @@ ACCURACY = Metric(
     normalised=as_is,
     limits=(0, 1),
 )
-BALANCED = Metric("balanced_accuracy", "Balanced accuracy", _balanced, limits=(0, 1))
-MACRO_F1 = Metric("macro_f1", "Macro F1", _macro_f1, limits=(0, 1))
+BALANCED = Metric("balanced_accuracy", "Balanced accuracy", _balanced, limits=(0, 1), statistics="accuracy")
+MACRO_F1 = Metric("macro_f1", "Macro F1", _macro_f1, limits=(0, 1), statistics="accuracy")
 ANSWERED = Metric("accuracy_answered", "Accuracy on answered", ratio, limits=(0, 1))
 COVERAGE = Metric("coverage", "Coverage", ratio, limits=(0, 1))
 REFUSED_RIGHTLY = Metric(

@@ -129,6 +129,11 @@ def counted(reference: str, hypothesis: str, language: str | None) -> tuple[int,
     return int(Levenshtein.distance(own, heard)), len(own)
 
 
+def row_rate(counts: Array) -> float:
+    """Errors of a row over its reference's length; of an empty reference, the number of errors."""
+    return float(counts[:3].sum() / max(1.0, counts[3]))
+
+
 def plain(transcript: str) -> str:
     """The transcript with single spaces: what a raw rate compares."""
     return " ".join(transcript.split())

@@ -6,9 +6,27 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from llaso_model.evaluate.metrics.base import Array, Metric, ratio
+import numpy as np
 
-MAE = Metric("mae", "MAE", ratio, "lower", "number")
+from llaso_model.evaluate.metrics.base import Array, Metric, Range, ratio
+
+
+def normalised_mae(value: Array, limits: Range) -> Array:
+    """1 - MAE over the width of the limits."""
+    low, high = limits or (0.0, 1.0)
+    normal: Array = 1.0 - np.asarray(value) / (high - low)
+    return normal.clip(0.0, 1.0)
+
+
+MAE = Metric(
+    "mae",
+    "MAE",
+    ratio,
+    "lower",
+    "number",
+    formula="1 − MAE / {width:g}; no number is charged the worst error within {low:g} … {high:g}",
+    normalised=normalised_mae,
+)
 MAE_ANSWERED = Metric("mae_answered", "MAE on answered", ratio, "lower", "number")
 EXACT = Metric("exact", "Exact scores", ratio, limits=(0, 1))
 
@@ -34,12 +52,6 @@ def charged_error(value: float | None, wanted: float, limits: tuple[float, float
     if value is None:
         return worst, 0.0
     return min(abs(value - wanted), worst), 1.0
-
-
-def normalised_mae(value: Array, limits: tuple[float, float]) -> Array:
-    """1 - MAE over the width of the limits."""
-    normal: Array = 1.0 - value / (limits[1] - limits[0])
-    return normal.clip(0.0, 1.0)
 
 
 def sentence_scores(text: str) -> dict[str, float]:

@@ -15,7 +15,7 @@ from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions
 from llaso_model.evaluate.conditions import Condition, Samples
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.rows import Row
+from llaso_model.evaluate.kinds import Row
 
 
 class ConditionedClip(NamedTuple):

@@ -22,8 +22,8 @@ from llaso_data.records import digest
 from llaso_data.report import worklog
 from llaso_data.report.worklog import Entry, WorkLog
 from llaso_model.evaluate.datasets.fields import is_broken, kind_of
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.metrics.base import ratio
-from llaso_model.evaluate.rows import Row
 from llaso_model.evaluate.statistics import intervals
 
 ASPECTS = {

@@ -12,10 +12,10 @@ from llaso_data.errors import LLaSOError
 from llaso_data.report import page as pages
 from llaso_data.report.served import Json, Served
 from llaso_data.report.worklog import Roster, WorkLog
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.predict import recordings as sounds
 from llaso_model.evaluate.predict.recordings import Recordings
 from llaso_model.evaluate.rate import ratings as rate
-from llaso_model.evaluate.rows import Row
 
 MOST_S = 600.0
 """How much of a clip is sent; of a longer one the page says that it is the beginning."""

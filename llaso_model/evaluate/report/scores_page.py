@@ -12,10 +12,11 @@ from llaso_data.report import page
 from llaso_model.evaluate import score, store
 from llaso_model.evaluate.datasets import tasks
 from llaso_model.evaluate.datasets.tasks import Tasks
-from llaso_model.evaluate.extract.labels import KINDS
+from llaso_model.evaluate.extract.labels import ANSWER_KINDS
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.rate.ratings import results
 from llaso_model.evaluate.report import worst_examples
-from llaso_model.evaluate.rows import METRICS, Row
+from llaso_model.evaluate.rows import all_metrics
 from llaso_model.evaluate.statistics import summary, unjudged
 
 EACH = 6  # worst rows of a set and system that are shown
@@ -123,7 +124,7 @@ def render(
             for name, task in declared.tasks.items()
         ],
         transcripts=[one for one in said["sets"] if one["kind"] == "transcript"],
-        kinds=[(kind, _KIND_TITLES[kind]) for kind in KINDS],
+        kinds=[(kind, _KIND_TITLES[kind]) for kind in ANSWER_KINDS],
         closed=_closed(said),
         scale=_scale(said),
         ratings=ratings,
@@ -174,7 +175,7 @@ def _closed(said: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         asked = answered = right = 0.0
         for one in said["sets"]:
             metrics = one["metrics"].get(system, {})
-            if one["kind"] != "label" or "coverage" not in metrics or metrics["accuracy"]["value"] is None:
+            if "coverage" not in metrics or metrics.get("accuracy", {}).get("value") is None:
                 continue
             rows = metrics["coverage"]["rows"]
             asked += rows
@@ -231,7 +232,7 @@ def _mean(some: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> dict[st
 
 def _payload(said: Mapping[str, Any], declared: Tasks) -> dict[str, Any]:
     """What the page's script draws from."""
-    titles = {one.name: (one.title, one.unit, one.better) for group in METRICS.values() for one in group}
+    titles = {name: (one.title, one.unit, one.better) for name, one in all_metrics().items()}
     titles["judge"] = ("Judge, 1–5", "number", "higher")
     return {
         "systems": said["systems"],

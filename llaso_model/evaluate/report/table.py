@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llaso_model.evaluate.extract.labels import KINDS
+from llaso_model.evaluate.extract.labels import ANSWER_KINDS
 from llaso_model.evaluate.statistics import unjudged
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def _sections(said: dict[str, Any]) -> list[list[Line]]:
         in_all.append((name, [_cell(overall["all"].get(system)) for system in systems]))
     counts = [said["abstention"][system] for system in systems]
     closed = [
-        (f"closed answers: {kind}", [_share(count[kind], sum(count.values())) for count in counts]) for kind in KINDS
+        (f"closed answers: {kind}", [_share(count[kind], sum(count.values())) for count in counts])
+        for kind in ANSWER_KINDS
     ]
     return [by_task, in_all, closed]
 

@@ -10,14 +10,13 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.predict import recordings as sounds_of
-from llaso_model.evaluate.rows import Row
 from llaso_model.evaluate.statistics.subgroups import clean_rows
 
 LONGEST = 700  # characters of a text that are shown
 SOUND_BYTES = 6_000_000  # of a report, as base64; a page should stay easy to mail
 SOUND_S = 30.0
-_COMPARED = ("transcript", "phonemes")
 
 Piece = tuple[str, str]
 """(operation, words): "=" in both, "-" in the reference only, "+" in the answer only."""
@@ -50,18 +49,18 @@ def row_error(row: Row) -> float:
 def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
     """A row as the report's page has it; empty values are left out."""
     one = row.prediction
-    kind = tasks.sets[one.set].kind
+    kind = KINDS[tasks.sets[one.set].kind]
     said: dict[str, Any] = {
         "id": one.id,
         "prompt": cut(one.prompt, 240),
         "reference": cut(one.reference),
         "answer": cut(one.answer),
         "said": row.said,
-        "given": cut(row.given, 240) if kind != "open" else "",
-        "wanted": cut(row.wanted, 240) if kind != "open" else "",
+        "given": cut(row.given, 240) if not kind.is_judged else "",
+        "wanted": cut(row.wanted, 240) if not kind.is_judged else "",
         "audio": sounds_of.name(one) if one.audio else "",
         "judge": row.stats["judge"][0] if "judge" in row.stats else None,
-        "diff": list(differences(row.wanted, row.given)) if kind in _COMPARED else [],
+        "diff": list(differences(row.wanted, row.given)) if kind.marks_differences else [],
     }
     return {name: value for name, value in said.items() if value not in ("", None, [])}
 

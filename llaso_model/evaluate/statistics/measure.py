@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from llaso_model.evaluate.datasets.tasks import Set
-from llaso_model.evaluate.metrics import quantities
-from llaso_model.evaluate.metrics.base import Array, Metric, Value
-from llaso_model.evaluate.rows import JUDGED, METRICS, Row, stats_of
+from llaso_model.evaluate.kinds import KINDS, Row
+from llaso_model.evaluate.metrics.base import JUDGED, Array, Metric, Value
+from llaso_model.evaluate.metrics.classes import REFUSED_RIGHTLY
+from llaso_model.evaluate.rows import stats_of
 from llaso_model.evaluate.statistics import intervals
 from llaso_model.evaluate.statistics.intervals import Figure
 
@@ -41,33 +42,31 @@ def primary_of(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
 
     ROUGE-L stands in where nothing of some system was judged: it has what all systems have.
     """
-    if declared.kind == "open" and all(any("judge" in row.stats for row in rows) for rows in by_system.values()):
+    kind = KINDS[declared.kind]
+    if kind.is_judged and all(any(JUDGED.name in row.stats for row in rows) for rows in by_system.values()):
         return JUDGED
-    usual = METRICS[declared.kind][0]
     wants_refusal = all(row.prediction.expected == "refusal" for rows in by_system.values() for row in rows)
-    return METRICS["refusal"][0] if wants_refusal else usual
+    return REFUSED_RIGHTLY if wants_refusal else kind.metrics[0]
 
 
 def normaliser(metric: Metric, declared: Set) -> Normal:
     """The function that takes a metric's value to 0 … 1."""
-    if metric is quantities.MAE:
-        limits = declared.range or (0.0, 1.0)
-        return lambda value: quantities.normalised_mae(np.asarray(value), limits)
-    assert metric.normalised is not None
-    return metric.normalised
+    normalised = metric.normalised
+    assert normalised is not None
+    return lambda value: normalised(value, declared.range)
 
 
 def formula(metric: Metric, declared: Set) -> str:
     """How a set's normalised score comes of its primary metric, in words."""
-    if metric is quantities.MAE and declared.range is not None:
-        low, high = declared.range
-        return f"1 − MAE / {high - low:g}; no number is charged the worst error within {low:g} … {high:g}"
-    return metric.formula
+    if declared.range is None:
+        return metric.formula
+    low, high = declared.range
+    return metric.formula.format(low=low, high=high, width=high - low)
 
 
 def measured(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple[Figure, Array] | None:
     """A metric of rows with its interval and replicates; None where no row has its statistics."""
-    stats, there = stats_of(rows, metric.name)
+    stats, there = stats_of(rows, metric)
     if not there:
         return None
     clusters = clusters_of([rows[i] for i in there])

@@ -86,7 +86,7 @@ def _pair(
 
 def _units(one: Scored, other: Scored) -> tuple[Array, Array, int]:
     """Statistics by unit of both systems, and of how many rows: those that have them in both."""
-    (stats, there), (other_stats, other_there) = (stats_of(scored.rows, scored.metric.name) for scored in (one, other))
+    (stats, there), (other_stats, other_there) = (stats_of(scored.rows, scored.metric) for scored in (one, other))
     both = sorted(set(there) & set(other_there))
     clusters = clusters_of([one.rows[i] for i in both])
     first = intervals.units(stats[np.isin(there, both)], clusters)[0]

@@ -10,8 +10,9 @@ import numpy as np
 
 from llaso_model.evaluate import conditions
 from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.metrics.base import Array, Metric
-from llaso_model.evaluate.rows import Row, stats_of
+from llaso_model.evaluate.rows import stats_of
 from llaso_model.evaluate.statistics import intervals
 from llaso_model.evaluate.statistics.measure import as_json, clusters_of, measured, number, primary_of
 
@@ -78,7 +79,7 @@ def _gap(groups: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) 
     parts: list[Array] = []
     clusters: list[tuple[str, str]] = []
     for value, rows in groups.items():
-        stats, there = stats_of(rows, metric.name)
+        stats, there = stats_of(rows, metric)
         parts.append(stats)
         clusters += [(value, cluster) for cluster in clusters_of([rows[i] for i in there])]
     sums, found = intervals.units(np.concatenate(parts), clusters)

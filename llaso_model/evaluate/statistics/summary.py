@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from llaso_model.evaluate.datasets.tasks import Tasks
-from llaso_model.evaluate.extract.labels import KINDS
-from llaso_model.evaluate.metrics import classes
-from llaso_model.evaluate.metrics.base import Metric, Value
-from llaso_model.evaluate.rows import JUDGED, METRICS, Row, class_names, stats_of
+from llaso_model.evaluate.extract.labels import ANSWER_KINDS
+from llaso_model.evaluate.kinds import KINDS, Row
+from llaso_model.evaluate.metrics import classes, error_rates
+from llaso_model.evaluate.metrics.base import JUDGED, Metric, Value
+from llaso_model.evaluate.rows import all_metrics, class_names, stats_of
 from llaso_model.evaluate.statistics import intervals, unjudged
 from llaso_model.evaluate.statistics.intervals import Figure
 from llaso_model.evaluate.statistics.measure import (
@@ -126,7 +127,7 @@ def _without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
 
 def _title(metric: str) -> str:
     """How a metric is called."""
-    return next(one.title for group in (*METRICS.values(), (JUDGED,)) for one in group if one.name == metric)
+    return all_metrics()[metric].title
 
 
 def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -147,7 +148,7 @@ def _set(
     normal = normaliser(primary, declared)
     found: dict[str, Scored] = {}
     metrics: dict[str, dict[str, Any]] = {}
-    listed = dict.fromkeys((primary, *METRICS[declared.kind], JUDGED, *METRICS["refusal"]))
+    listed = dict.fromkeys((primary, *KINDS[declared.kind].metrics, JUDGED, classes.REFUSED_RIGHTLY))
     for system, rows in by_system.items():
         metrics[system] = {}
         for metric in listed:
@@ -244,13 +245,13 @@ def _as_figure(parts: list[tuple[Figure, float]]) -> dict[str, Any]:
 
 def _said(rows: Sequence[Row]) -> dict[str, int]:
     counts = Counter(row.said for row in rows)
-    return {kind: counts[kind] for kind in KINDS}
+    return {kind: counts[kind] for kind in ANSWER_KINDS}
 
 
 def _error_kinds(rows: Sequence[Row]) -> dict[str, int]:
     """Substitutions, deletions, insertions and length in words or segments, where the set has such errors."""
-    for name in ("wer", "per"):
-        stats, there = stats_of(rows, name)
+    for metric in (error_rates.WER, error_rates.PER):
+        stats, there = stats_of(rows, metric)
         if there and stats.shape[1] == 4:
             return dict(zip(("sub", "del", "ins", "length"), map(int, stats.sum(axis=0)), strict=True))
     return {}
@@ -281,9 +282,9 @@ def _abstention(
     systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]]
 ) -> dict[str, dict[str, int]]:
     """How the answers to all closed questions split, by system."""
-    found: dict[str, dict[str, int]] = {system: dict.fromkeys(KINDS, 0) for system in systems}
+    found: dict[str, dict[str, int]] = {system: dict.fromkeys(ANSWER_KINDS, 0) for system in systems}
     for name, by in grouped.items():
-        if tasks.sets[name].kind in ("label", "number"):
+        if KINDS[tasks.sets[name].kind].is_closed:
             for system, rows in by.items():
                 for row in rows:
                     if row.prediction.expected != "refusal":

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llaso_model.evaluate.rows import JUDGED, Row
+from llaso_model.evaluate.kinds import KINDS, Row
+from llaso_model.evaluate.metrics.base import JUDGED
 
 
 def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked: bool) -> dict[str, Any] | None:
@@ -14,7 +15,7 @@ def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked:
 
     Of judgements that came with the data, only sets count of which some were judged. ``sets`` are those of the summary.
     """
-    named = {one["name"]: one for one in sets if one["kind"] == "open"}
+    named = {one["name"]: one for one in sets if KINDS[one["kind"]].is_judged}
     open_ = [row for row in rows if row.prediction.set in named and row.prediction.expected != "refusal"]
     judged_sets = {row.prediction.set for row in open_ if JUDGED.name in row.stats}
     counted = [row for row in open_ if asked or row.prediction.set in judged_sets]

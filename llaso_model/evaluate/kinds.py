@@ -1,0 +1,63 @@
+"""The kinds of score that a set of rows can have. A kind is a module of ``scorers`` that registers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from llaso_data.registry import Registry
+
+if TYPE_CHECKING:
+    from llaso_model.evaluate.datasets.layouts import Prediction
+    from llaso_model.evaluate.datasets.tasks import Set, Tasks
+    from llaso_model.evaluate.extract.labels import AnswerKind
+    from llaso_model.evaluate.metrics.base import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A scored row. ``said`` is the kind of answer; ``given`` and ``wanted`` are what was extracted and asked for.
+
+    ``badness`` orders rows within a set, 0 being right; ``stats`` are the metrics' statistics by name.
+    """
+
+    prediction: Prediction
+    said: AnswerKind
+    given: str
+    wanted: str
+    badness: float
+    stats: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of score: how answers are read and compared with references, and what the rows add up to.
+
+    Attributes:
+        title: What is scored, in words.
+        score: Gives a row for each prediction of a set, in their order; (the set, all tasks, predictions). Answers
+            come without what a model thought before it answered. Raises LLaSOError for a reference that cannot be.
+        metrics: The figures of a set, that which its score is made of first.
+        needs: What a set of the kind has to declare: its ``labels``, or the ``range`` of its numbers.
+        is_closed: The answer is one of given labels or numbers. Data may then have it as a number; abstention is
+            counted; and :attr:`score` gets whole answers, for one that only thinks is not empty.
+        is_judged: A judge scores the answers, and the judge's score comes before the metrics.
+        marks_differences: A report marks the words in which reference and answer differ.
+        answer_kind: What an answer to a question that should be refused is; (prediction, the set, all tasks). None: a
+            refusal where it says so, else an answer.
+        cost: Time that a row takes, of a transcript's.
+    """
+
+    title: str
+    score: Callable[[Set, Tasks, Sequence[Prediction]], Iterable[Row]]
+    metrics: tuple[Metric, ...]
+    needs: frozenset[Literal["labels", "range"]] = frozenset()
+    is_closed: bool = False
+    is_judged: bool = False
+    marks_differences: bool = False
+    answer_kind: Callable[[Prediction, Set, Tasks], AnswerKind] | None = None
+    cost: float = 0.3
+
+
+KINDS: Registry[Kind] = Registry("kind of score", f"{__package__}.scorers", "llaso.kinds")

@@ -1,0 +1,42 @@
+"""A number within limits: its mean absolute error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llaso_data.errors import LLaSOError
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.tasks import Set, Tasks
+from llaso_model.evaluate.extract import numbers
+from llaso_model.evaluate.kinds import KINDS, Kind, Row
+from llaso_model.evaluate.metrics import classes, quantities
+
+
+def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    limits = declared.limits
+    for one in predictions:
+        wanted = numbers.extract(one.reference)
+        if wanted.value is None:
+            raise LLaSOError(f"{one.place}: the reference {one.reference!r} is no number")
+        found = numbers.extract(one.answer, declared.ignore, one.prompt, limits)
+        error, answered = quantities.charged_error(found.value, wanted.value, limits)
+        yield Row(
+            one,
+            found.kind,
+            "" if found.value is None else f"{found.value:g}",
+            f"{wanted.value:g}",
+            error,
+            {"mae": (error, 1.0), "mae_answered": (error * answered, answered), "coverage": (answered, 1.0)},
+        )
+
+
+KINDS.register(
+    "number",
+    Kind(
+        "Number",
+        _rows,
+        (quantities.MAE, quantities.MAE_ANSWERED, classes.COVERAGE),
+        needs=frozenset(("range",)),
+        is_closed=True,
+    ),
+)

@@ -1,0 +1,24 @@
+"""What was said, in phonemes of the IPA: their error rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.tasks import Set, Tasks
+from llaso_model.evaluate.extract.refusals import free_answer_kind
+from llaso_model.evaluate.kinds import KINDS, Kind, Row
+from llaso_model.evaluate.metrics import error_rates
+
+
+def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    counts = error_rates.phoneme_errors([one.reference for one in predictions], [one.answer for one in predictions])
+    for one, row in zip(predictions, counts, strict=True):
+        given = " ".join(error_rates.segments(error_rates.phonetic_part(one.answer)))
+        wanted = " ".join(error_rates.segments(one.reference))
+        yield Row(
+            one, free_answer_kind(one.answer), given, wanted, error_rates.row_rate(row), {"per": tuple(row.tolist())}
+        )
+
+
+KINDS.register("phonemes", Kind("Phonemes", _rows, (error_rates.PER,), marks_differences=True))

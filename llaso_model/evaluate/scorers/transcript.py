@@ -1,0 +1,52 @@
+"""What was said, in words: error rates of words and characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llaso_model.evaluate.datasets.layouts import Prediction, language_of
+from llaso_model.evaluate.datasets.tasks import Set, Tasks
+from llaso_model.evaluate.extract.refusals import free_answer_kind
+from llaso_model.evaluate.extract.replies import is_empty
+from llaso_model.evaluate.kinds import KINDS, Kind, Row
+from llaso_model.evaluate.metrics import error_rates
+
+
+def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
+    raw = (
+        [error_rates.plain(one.reference) for one in predictions],
+        [error_rates.plain(one.answer) for one in predictions],
+    )
+    language = [language_of(one.language or declared.language) for one in predictions]
+    pairs = [
+        error_rates.compared(one.reference, one.answer, code) for one, code in zip(predictions, language, strict=True)
+    ]
+    normal = [own for own, _ in pairs], [heard for _, heard in pairs]
+    counts = {
+        "wer": error_rates.word_errors(*normal),
+        "wer_raw": error_rates.word_errors(*raw),
+        "cer": error_rates.character_errors(*normal),
+        "cer_raw": error_rates.character_errors(*raw),
+        "wer_swapped": error_rates.word_errors(raw[1], raw[0]),
+    }
+    for i, one in enumerate(predictions):
+        yield Row(
+            one,
+            free_answer_kind(one.answer) if is_empty(one.answer) else "one",
+            normal[1][i],
+            normal[0][i],
+            error_rates.row_rate(counts["wer"][i]),
+            {metric: tuple(rows[i].tolist()) for metric, rows in counts.items()},
+        )
+
+
+KINDS.register(
+    "transcript",
+    Kind(
+        "Transcript",
+        _rows,
+        (error_rates.WER, error_rates.WER_RAW, error_rates.CER, error_rates.CER_RAW, error_rates.WER_SWAPPED),
+        marks_differences=True,
+        cost=1.0,
+    ),
+)
