@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from threading import RLock
 from typing import Generic, TypeVar
@@ -26,10 +26,20 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         kind: What an entry is called in messages, such as ``encoder``.
         package: Name of the package whose modules hold the project's own entries; None: there is none.
         group: Entry point group of other packages, such as ``llaso.encoders``; None: there is none.
+        register_own: Registers the project's own entries where they are no modules, at the first look.
+
+    What a program registers itself is not there in processes that it starts anew; what ``package`` and ``group`` name
+    is.
     """
 
-    def __init__(self, kind: str, package: str | None = None, group: str | None = None) -> None:
-        self._kind, self._package, self._group = kind, package, group
+    def __init__(
+        self,
+        kind: str,
+        package: str | None = None,
+        group: str | None = None,
+        register_own: Callable[[], None] | None = None,
+    ) -> None:
+        self._kind, self._package, self._group, self._register_own = kind, package, group, register_own
         self._entries: dict[str, Entry] = {}
         self._is_loaded = False
         self._loading = RLock()
@@ -77,6 +87,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             path = importlib.import_module(self._package).__path__
             for name in sorted(module.name for module in pkgutil.iter_modules(path)):
                 importlib.import_module(f"{self._package}.{name}")
+        if self._register_own is not None:
+            self._register_own()
         if self._group is not None:
             for point in sorted(entry_points(group=self._group), key=lambda one: one.name):
                 point.load()

@@ -183,7 +183,7 @@ def test_groups_of_any_spelling_and_tags_of_no_level_do_not_stop_a_report(tmp_pa
     [
         (b"", "it is empty"),
         (b" \n\n", "it is empty"),
-        (b"[]", "no set of tasks.yaml|it is empty"),
+        (b"[]", "no declared set|it is empty"),
         (json.dumps(ROW).encode("utf-16"), r"mine\.jsonl:1: not UTF-8 .*it looks like UTF-16; save the file as UTF-8"),
         (json.dumps(ROW).encode() + '\n{"a": "é"}'.encode("latin-1"), r"mine\.jsonl:2: not UTF-8"),
         (json.dumps(ROW).encode() + b"\n" + json.dumps(ROW).encode()[:-9], r"mine\.jsonl:2: not JSON"),

@@ -40,7 +40,7 @@ from tests.training_sets import made_model, write_speech
 
 TASKS = tasks.load()
 ASKED = ("--task", "asr", "--budget", "12s", "--max-new-tokens", "6")
-COUNT = 14  # of the shards' 27 clips; the others are of a task that tasks.yaml does not have
+COUNT = 14  # of the shards' 27 clips; the others are of a task that is not declared
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -283,7 +283,7 @@ def test_tasks_are_chosen_by_name_and_unknown_ones_refused(model, speech, tmp_pa
     said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "gender", code=2)
     assert "--task gender: the data has none of it; it has ASR, asr, dictation" in said.output
     said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "all", code=2)
-    assert "dictation is no set of tasks.yaml" in said.output and "--task" in said.output
+    assert "dictation is no declared set" in said.output and "--task" in said.output
     assert len(opened(str(speech), TASKS, ["ASR"])) == COUNT
 
 

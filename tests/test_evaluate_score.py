@@ -130,7 +130,7 @@ def test_a_tar_a_folder_and_a_named_source_are_one(tmp_path: Path) -> None:
         ('[{"set": "other", "answer": "a"}]', "row 1: set is 'other'; it is one of ASR"),
         ('[{"set": "ASR", "answer": "a"}]', "row 1: reference is missing"),
         ('["text"]', "row 1 is str, not an object"),
-        ("[]", "no set of tasks.yaml|no predictions"),
+        ("[]", "no declared set|no predictions"),
     ],
 )
 def test_bad_input_is_said_with_its_place(tmp_path: Path, text: str, message: str) -> None:

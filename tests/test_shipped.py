@@ -65,7 +65,7 @@ def test_the_wheel_has_them(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"llaso_data/recipes/{file}" for names in shipped.RECIPES.values() for file in names.values()}
-    wanted |= {"llaso_model/evaluate/datasets/tasks.yaml", "llaso_data/text/numerals.yaml"}
+    wanted |= {"llaso_data/instruct/tasks/asr.yaml", "llaso_data/text/numerals.yaml"}
     wanted |= {f"llaso_model/evaluate/{page}.{kind}" for page in ("rate/rate", "report/report") for kind in PAGE}
     wanted |= {f"llaso_data/report/{page}.{kind}" for page in ("audit", "card") for kind in PAGE}
     assert wanted <= names

@@ -31,7 +31,7 @@ from llaso_data.extras import require
 @click.option("--system", metavar="NAME", help="The system's name; default: the model's.")
 @click.option("--language", metavar="xx", help="Of a folder that does not say it.")
 @click.option("--audio", metavar="DIR", help="Folder that a published file's paths are relative to.")
-@click.option("--tasks", metavar="FILE", help="Another tasks.yaml; default: LLaSO's own.")
+@click.option("--tasks", metavar="FILE", help="A file of tasks; default: LLaSO's own.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of noise and rooms, and of the bootstrap.")
 @click.option("--launcher", type=click.Choice(["none", "ray"]), default="none", help="torchrun needs none.")
 @click.option("--num-workers", type=int, default=1, help="Processes of --launcher ray; one per GPU.")
@@ -87,7 +87,7 @@ def _say(line: str) -> None:
 @click.command()
 @click.argument("predictions", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
 @click.option("--out", required=True, metavar="DIR", help="Folder for scores.json and rows.parquet.")
-@click.option("--tasks", "tasks_path", metavar="FILE", help="Another tasks.yaml; default: LLaSO's own.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks; default: LLaSO's own.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and the tests.")
 @click.option("--workers", type=int, help="Processes; default: one for each CPU.")
 @click.option(
@@ -133,7 +133,7 @@ def score(
 @click.option("--title", metavar="TEXT", help="The page's heading.")
 @click.option("--audio", "audio_root", metavar="DIR", help="Folder that the rows' audio paths are relative to.")
 @click.option("--samples", "each", type=click.IntRange(0, 50), default=6, show_default=True, help="Worst rows of each.")
-@click.option("--tasks", "tasks_path", metavar="FILE", help="Another tasks.yaml; default: LLaSO's own.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks; default: LLaSO's own.")
 def report(
     folders: tuple[str, ...],
     out: str | None,

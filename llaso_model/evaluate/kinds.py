@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from llaso_data.registry import Registry
 
 if TYPE_CHECKING:
+    from llaso_data.instruct.tasks import Set, Tasks
     from llaso_model.evaluate.datasets.layouts import Prediction
-    from llaso_model.evaluate.datasets.tasks import Set, Tasks
     from llaso_model.evaluate.extract.labels import AnswerKind
     from llaso_model.evaluate.metrics.base import Metric
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from llaso_data.instruct.tasks import Set, Tasks
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.tasks import Set, Tasks
 from llaso_model.evaluate.extract import replies
 from llaso_model.evaluate.extract.labels import AnswerKind
 from llaso_model.evaluate.extract.refusals import free_answer_kind

@@ -13,12 +13,11 @@ from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.extras import require
+from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import checksums, outputs, storage
-from llaso_data.records import digest
 from llaso_model.evaluate import store
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction, Sources
-from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.llm_judge.judges import Recorded
 from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, LLMJudge, judged, prompts_digest
@@ -158,7 +157,7 @@ def made(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "tasks": digest(declared.model_dump_json()),
+        "tasks": tasks.digest_of(declared),
         "files": files,
         "seed": seed,
         "resamples": intervals.RESAMPLES,

@@ -21,6 +21,7 @@ from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats.tables.embedded_audio import tables_with_audio, unpack_audio
 from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS
+from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import storage
 from llaso_data.io.storage import StoreError
 from llaso_data.recipe import SourceSpec
@@ -36,7 +37,6 @@ from llaso_model.conversations import conversation, question_of, records_of, tex
 from llaso_model.evaluate.datasets import files as files_of
 from llaso_model.evaluate.datasets import layouts
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.processing import AUDIO_TOKEN, Message
 
 TRANSCRIPTION = "asr"
@@ -97,9 +97,9 @@ def opened(
 
 
 def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
-    """The set of tasks.yaml that each chosen task of the data is scored as.
+    """The declared set that each chosen task of the data is scored as.
 
-    ``only`` names tasks of the data, sets, or tasks of tasks.yaml; nothing means all. Raises LLaSOError for a name that
+    ``only`` names tasks of the data, sets, or declared tasks; nothing means all. Raises LLaSOError for a name that
     the data does not have, and for a task that is no set.
     """
     found = {task: declared.set_of(task or "") for task in present}
@@ -113,7 +113,7 @@ def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str])
     chosen = {task: set_ for task, set_ in found.items() if not only or names[task] & set(only)}
     if unset := sorted(str(task) for task, set_ in chosen.items() if set_ is None):
         raise LLaSOError(
-            f"the data's task {unset[0]} is no set of tasks.yaml, nor a task with a single set: leave it out with "
+            f"the data's task {unset[0]} is no declared set, nor a task with a single set: leave it out with "
             "--task, or declare it in a file of your own (--tasks FILE)"
         )
     return {task: set_ for task, set_ in chosen.items() if set_ is not None}

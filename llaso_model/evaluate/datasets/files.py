@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import archive, checksums, storage
 from llaso_data.uris import escaped, shown
-from llaso_model.evaluate.datasets.tasks import Tasks
 
 ENDINGS = (".json", ".jsonl")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -60,7 +60,7 @@ class RowSource:
         """The system of a file in these folders of the source.
 
         As the user named it; else the innermost folder; else the source's own name. A single file has its own name,
-        and its folder's where its own is that of a set of tasks.yaml, or the one that all runs' predictions have.
+        and its folder's where its own is that of a declared set, or the one that all runs' predictions have.
         """
         if self.system or folders:
             return self.system or folders[-1]

@@ -17,11 +17,11 @@ from typing import Any
 
 from llaso_data import languages
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks import Set, Tasks
 from llaso_data.records import digest
 from llaso_data.uris import shown
 from llaso_model.evaluate.datasets.fields import Fields, as_text, is_broken, kind_of, mended
 from llaso_model.evaluate.datasets.files import File, rows, source_of
-from llaso_model.evaluate.datasets.tasks import Set, Tasks
 from llaso_model.evaluate.kinds import KINDS
 
 ANSWER_KEYS = ("answer", "result", "prediction")
@@ -109,7 +109,7 @@ def read(sources: Iterable[str], tasks: Tasks) -> Sources:
                 found = list(_predictions(own, set_, file, tasks, changed, source.system is not None))
                 predictions += found
                 if not found:
-                    empty = "it is empty" if not file.data.strip() else "no set of tasks.yaml has this name"
+                    empty = "it is empty" if not file.data.strip() else "no declared set has this name"
                     skipped.append(f"{file.place}: {empty}")
         skipped += source.skipped
     if not predictions:
@@ -148,7 +148,7 @@ def _predictions(
         if "conversations" in row and set_ is None:
             if number == 1:
                 return
-            raise LLaSOError(f"{said.place}: its file's name says no set of tasks.yaml, and conversations need one")
+            raise LLaSOError(f"{said.place}: its file's name says no declared set, and conversations need one")
         if "conversations" in row:
             yield _published(system, set_ or "", place, said, tasks.sets[set_ or ""], seen, changed)
             continue

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import outputs, storage
 from llaso_data.report import page
 from llaso_model.evaluate import score, store
 from llaso_model.evaluate.datasets import tasks
-from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.extract.labels import ANSWER_KINDS
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.rate.ratings import results

@@ -8,8 +8,8 @@ from typing import Any
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks import Tasks
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.predict import recordings as sounds_of
 from llaso_model.evaluate.statistics.subgroups import clean_rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks import Set, Tasks
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.tasks import Set, Tasks
 from llaso_model.evaluate.extract.labels import AnswerKind, Extraction, Extractor
 from llaso_model.evaluate.kinds import KINDS, Kind, Row
 from llaso_model.evaluate.metrics import classes

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks import Set, Tasks
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.evaluate.datasets.tasks import Set, Tasks
 from llaso_model.evaluate.extract.labels import AnswerKind
 from llaso_model.evaluate.extract.refusals import is_refusal
 from llaso_model.evaluate.extract.replies import is_empty

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llaso_model.evaluate.datasets.tasks import Set
+from llaso_data.instruct.tasks import Set
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.metrics.base import JUDGED, Array, Metric, Value
 from llaso_model.evaluate.metrics.classes import REFUSED_RIGHTLY

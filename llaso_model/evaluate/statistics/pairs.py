@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_data.instruct.tasks import Tasks
 from llaso_model.evaluate.metrics.base import Array
 from llaso_model.evaluate.rows import stats_of
 from llaso_model.evaluate.statistics import intervals

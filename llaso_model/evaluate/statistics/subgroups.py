@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from llaso_data.instruct.tasks import Tasks
 from llaso_model.evaluate import conditions
-from llaso_model.evaluate.datasets.tasks import Tasks
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.metrics.base import Array, Metric
 from llaso_model.evaluate.rows import stats_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from llaso_model.evaluate.datasets.tasks import Tasks
+from llaso_data.instruct.tasks import Tasks
 from llaso_model.evaluate.extract.labels import ANSWER_KINDS
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.metrics import classes, error_rates

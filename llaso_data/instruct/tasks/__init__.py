@@ -1,0 +1,124 @@
+"""The tasks of speech-language models: one registry, for building instructions and for evaluation.
+
+A task is a YAML file here. It declares what is asked and how answers are scored; there is no code of a task::
+
+    tasks:    the task: title, the paper's short name, group (linguistic, semantic, speaker, content), layer (basic or
+              tasks), its place in reports, and the instruction of samples that have none of their own; {labels} and
+              {answer} are the set's.
+    labels:   label sets; a label and the other forms in which answers and references name it (synonyms, inflections,
+              known typos, other scripts). Matching ignores case and is word-bounded; the longest form wins.
+    sets:     rows that are scored alike, such as a file of LLaSO-Eval, by its name without "_test": the task, the kind
+              of score, and by kind
+      labels      the label set
+      match       anywhere (default), or named: only where the answer is or quotes the label, or says "the command is"
+      others      forms that name something outside of the label set: they compete with a label, and alone are none
+      ignore      regular expressions of stretches that name no answer, such as the range that the prompt allows
+      range       [lowest, highest] number that may be an answer
+      speaker     a regular expression whose groups are the speaker in the audio's path; where it finds none, the row
+                  says it
+
+A file of one's own (``--tasks FILE``) has the same keys, for any number of tasks.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from llaso_data.errors import LLaSOError
+from llaso_data.io import settings
+from llaso_data.recipe import Part
+from llaso_data.registry import Registry
+
+Layer = Literal["basic", "tasks", "generalisation", "robustness"]
+
+
+class Task(Part):
+    """One of the tasks: its names, and where it stands in a report. Those of equal place stand as they are named."""
+
+    place: int = 1000
+    title: str
+    short: str
+    group: Literal["linguistic", "semantic", "speaker", "content"]
+    layer: Layer = "tasks"
+    instruction: str = ""
+
+
+class Set(Part):
+    """Rows that are scored alike. ``kind`` names a kind of score; who scores checks it."""
+
+    task: str
+    kind: str
+    labels: str | None = None
+    match: Literal["anywhere", "named"] = "anywhere"
+    others: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    unit: str = ""
+    language: str | None = None
+    speaker: str | None = None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest number that an answer can be, of a set that declares them."""
+        assert self.range is not None
+        return self.range
+
+
+class Tasks(Part):
+    """Tasks with their label sets and their sets of rows: what a file of them says, or several together."""
+
+    tasks: dict[str, Task] = Field(default_factory=dict)
+    labels: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
+    sets: dict[str, Set] = Field(default_factory=dict)
+
+    def instruction(self, name: str) -> str:
+        """What a sample of a set is asked that has no instruction of its own; its labels or limits are named in it."""
+        one = self.sets[name]
+        labels = ", ".join(self.labels[one.labels]) if one.labels else ""
+        limits = "" if one.range is None else f"a whole number from {one.range[0]:g} to {one.range[1]:g}"
+        asked = self.tasks[one.task].instruction
+        return asked.replace("{labels}", labels).replace("{answer}", limits or f"one of: {labels}")
+
+    def set_of(self, name: str) -> str | None:
+        """The set that a file's stem, a set's or a task's own name means; None where there is none.
+
+        A task that has a single set may be named instead of it.
+        """
+        stem = re.sub(r"_test$", "", name)
+        if stem in self.sets:
+            return stem
+        of_task = [key for key, one in self.sets.items() if one.task == name]
+        return of_task[0] if len(of_task) == 1 else None
+
+
+def _register_files() -> None:
+    for file in importlib.resources.files(__name__).iterdir():
+        name, _, extension = file.name.rpartition(".")
+        if extension == "yaml":
+            with importlib.resources.as_file(file) as path:
+                TASKS.register(name, settings.load(Tasks, str(path)))
+
+
+TASKS: Registry[Tasks] = Registry("task", group="llaso.tasks", register_own=_register_files)
+"""What each task declares, by the task's name."""
+
+
+def all_tasks() -> Tasks:
+    """All tasks of the registry together, by their places.
+
+    Raises:
+        LLaSOError: Two of them declare a task, a label set or a set under one name.
+    """
+    declared = sorted(TASKS.items(), key=lambda item: min((one.place for one in item[1].tasks.values()), default=1000))
+    together = Tasks()
+    for name, one in declared:
+        for section in ("tasks", "labels", "sets"):
+            known, more = getattr(together, section), getattr(one, section)
+            if twice := sorted(known.keys() & more.keys()):
+                raise LLaSOError(f"task {name}: {section}: {twice[0]} is declared by another task, too")
+            known.update(more)
+    return together
