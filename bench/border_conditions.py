@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from faults import seeded, speech
 
-from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, scaled
+from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
 from llaso_data.records import Word
 from llaso_model.evaluate.conditions import band_limited, mixed, reverberant, shaped, stretch
 
@@ -65,7 +65,7 @@ def pieces(condition: str, name: str, pcm: Pcm, words: Sequence[Word], others: S
 
 def in_condition(condition: str, pcm: Pcm, rng: np.random.Generator, others: Sequence[Pcm]) -> Pcm:
     kind, _, level = condition.partition(" ")
-    clean = scaled(pcm)
+    clean = to_float32(pcm)
     if kind == "telephone":
         return _pcm(band_limited(clean, 300, 3400))
     if kind == "room":

@@ -44,7 +44,7 @@ def samples(audio: Any, sampling_rate: int | None = None) -> Samples:
     if isinstance(audio, Mapping):
         return _of_mapping(audio, sampling_rate)
     if isinstance(audio, str) or hasattr(audio, "__fspath__"):
-        return audio_files.scaled(audio_files.decode(str(audio))[0])
+        return audio_files.to_float32(audio_files.decode(str(audio))[0])
     if isinstance(audio, bytes | bytearray | memoryview):
         return sound_of(bytes(audio), "audio")
     rate = audio_files.SAMPLE_RATE_HZ if sampling_rate is None else sampling_rate
@@ -81,7 +81,7 @@ def _floats(audio: Any) -> npt.NDArray[Any]:
         raise InputError(f"an audio's samples are no array ({error})") from error
     kind = found.dtype
     if kind == np.int16:
-        return audio_files.scaled(found)
+        return audio_files.to_float32(found)
     if kind in (np.int8, np.int32):
         return (found / -float(np.iinfo(kind).min)).astype(np.float32)
     if kind == np.uint8:  # as 8-bit files have it: silence is 128

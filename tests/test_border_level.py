@@ -24,7 +24,7 @@ def _pcm(samples: np.ndarray) -> Pcm:
 
 def noisy(kind: str, snr_db: float) -> Room:
     def room(pcm: Pcm) -> Pcm:
-        clean, rng = audio.scaled(pcm), np.random.default_rng(7)
+        clean, rng = audio.to_float32(pcm), np.random.default_rng(7)
         noise = shaped(clean, "pink", rng) if kind == "pink" else np.cumsum(rng.standard_normal(len(clean)))
         return _pcm(mixed(clean, noise - noise.mean(), snr_db))
 
@@ -34,7 +34,7 @@ def noisy(kind: str, snr_db: float) -> Room:
 ROOMS: dict[str, Room] = {
     "clean": lambda pcm: pcm,
     **{f"{kind} {snr}": noisy(kind, snr) for kind in ("pink", "brown") for snr in (30, 20, 15, 10)},
-    "reverberation": lambda pcm: _pcm(reverberant(audio.scaled(pcm), 0.3, np.random.default_rng(7))),
+    "reverberation": lambda pcm: _pcm(reverberant(audio.to_float32(pcm), 0.3, np.random.default_rng(7))),
     "opus": lambda pcm: audio.decode_bytes(audio.encode(pcm, "opus")),
 }
 

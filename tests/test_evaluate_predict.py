@@ -348,7 +348,9 @@ def test_a_dataset_that_holds_its_audio_in_parquet_is_a_transcription(clips, tmp
     assert len(bad) == 1 and "`audio` is missing" in bad[0].reason
     assert set(asked) == {clip.text for number, clip in enumerate(some) if number != 1}
     first = asked[some[0].text]
-    assert np.array_equal(first.messages[0]["content"][1]["audio"], audio.scaled(audio.decode(str(some[0].path))[0]))
+    assert np.array_equal(
+        first.messages[0]["content"][1]["audio"], audio.to_float32(audio.decode(str(some[0].path))[0])
+    )
     assert first.line["speaker"] == "speaker 0" and first.line["groups"] == {"gender": "female"}
     assert first.line["audio"] == ["audio.tar!00000000.wav"]
 

@@ -356,7 +356,7 @@ def test_sounds_are_decoded_within_limits_and_what_is_cut_or_cannot_be_heard_is_
             audio.decode_bytes(base64.b64decode(sound(id_)[1]["opus"])) for id_ in ("q0", "q0@snr:5", "q0@snr:0")
         )
         assert np.array_equal(clean, unmade)
-        speech = audio.scaled(audio.decode(str(root / "clip.flac"))[0])
+        speech = audio.to_float32(audio.decode(str(root / "clip.flac"))[0])
         wanted = conditions.noise_sweep("5", "white", 3)[0].apply(speech, conditions.key_of_question("q0"))
         assert np.corrcoef(noisy, wanted)[0, 1] > 0.9 > np.corrcoef(noisy, clean)[0, 1]  # Opus loses some of a hiss
     with served(scores, 10) as silent:

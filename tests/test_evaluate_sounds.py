@@ -45,7 +45,7 @@ def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Predi
 
 @pytest.fixture(scope="module")
 def recordings(clips: list[Clip]) -> list[noise.Samples]:
-    return [audio.scaled(audio.decode(str(clip.path))[0])[:8000] for clip in clips[5:7]]
+    return [audio.to_float32(audio.decode(str(clip.path))[0])[:8000] for clip in clips[5:7]]
 
 
 def test_shards_sound_as_they_were_heard_in_every_condition(

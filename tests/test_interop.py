@@ -128,7 +128,7 @@ def stored(uri: str) -> list[tuple[str, list[bytes]]]:
         (
             key,
             [
-                audio.scaled(audio.decode_bytes(data)).tobytes()
+                audio.to_float32(audio.decode_bytes(data)).tobytes()
                 for name, data in sorted(parts.items())
                 if name.rpartition(".")[2] in ("wav", "flac")
             ],

@@ -306,7 +306,7 @@ def test_a_server_that_stops_half_way_is_not_held_against_the_audio(
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(decode_worker, "_STORE_S", 2.0)
+    monkeypatch.setattr(decode_worker, "_STORE_TIMEOUT_S", 2.0)
     try:
         with pytest.raises(storage.StoreError, match="the store has sent nothing for 2 s"):
             decode(f"http://127.0.0.1:{server.server_port}/a.flac", stall_s=0.5)

@@ -7,7 +7,6 @@ clipped, so memory is about twice that of the result. A 16 kHz mono 16-bit sourc
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,20 +15,20 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.audio.decoders import Block, Track, open_track
+from llaso_data.audio.decoders import Track, open_track
 from llaso_data.audio.encoding import SILENCE_DBFS as SILENCE_DBFS
 from llaso_data.audio.encoding import encode as encode
 from llaso_data.audio.encoding import level as level
 from llaso_data.audio.mixing import FULL_SCALE as FULL_SCALE
 from llaso_data.audio.mixing import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ
-from llaso_data.audio.mixing import Balance, Channels, Lane, named
+from llaso_data.audio.mixing import ChannelMixer, Channels, file_channel
 from llaso_data.audio.mixing import Pcm as Pcm
 from llaso_data.audio.mixing import to_int16 as to_int16
+from llaso_data.audio.spans import Span as Span
+from llaso_data.audio.spans import SpanSlice
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import archive, storage
 from llaso_data.records import digest
-
-SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
@@ -39,9 +38,6 @@ AUDIO_EXTENSIONS = frozenset((
 ))
 """Extensions, lower case and without dot, of what a folder is searched for; content decides how a file is read."""
 # fmt: on
-
-Span = tuple[float | None, float | None] | tuple[float | None, float | None, Channels | None]
-"""Start and end in seconds, None for the file's own; and which of its channels are averaged, None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +84,8 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
             with archive.open_member(uri, member) as file:
                 yield file
     except FileNotFoundError as error:
-        why = f"{label}: no such file" if member is None or error.errno else str(error)
-        raise AudioError("missing", f"{why}; correct the path or remove the entry") from error
+        reason = f"{label}: no such file" if member is None or error.errno else str(error)
+        raise AudioError("missing", f"{reason}; correct the path or remove the entry") from error
     except archive.ArchiveError as error:
         raise AudioError("unreadable", f"{label}: {str(error).removeprefix(f'{uri}: ')}") from error
     except storage.AddressError as error:
@@ -108,7 +104,7 @@ def probe(uri: str, member: str | None = None) -> Probe:
     """
     label = name_of(uri, member)
     with open_audio(uri, member) as file, open_track(file, label) as track:
-        return _probe(track)
+        return _probe_of(track)
 
 
 def decode(
@@ -174,14 +170,14 @@ def decode_spans(
     """
     label = name_of(uri, member)
 
-    def once(some: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
+    def once(chosen: Sequence[Span]) -> tuple[list[Pcm | AudioError], Probe]:
         with open_audio(uri, member) as file, open_track(file, label) as track:
-            return _decode(track, label, some, max_duration_s)
+            return _decode(track, label, chosen, max_duration_s)
 
-    return once(spans) if as_mixed else uncancelled(once, spans)
+    return once(spans) if as_mixed else decode_uncancelled(once, spans)
 
 
-def uncancelled(
+def decode_uncancelled(
     once: Callable[[Sequence[Span]], tuple[list[Pcm | AudioError], Probe]], spans: Sequence[Span]
 ) -> tuple[list[Pcm | AudioError], Probe]:
     """Decode spans with ``once``, and those whose channels cancel a second time, of one channel.
@@ -194,10 +190,10 @@ def uncancelled(
         As :func:`decode_spans`.
     """
     pieces, probed = once(spans)
-    taken = [(number, channel) for number, channel in enumerate(probed.taken) if channel is not None]
-    if taken:
-        again, _ = once([(spans[number][0], spans[number][1], (channel,)) for number, channel in taken])
-        for (number, _), piece in zip(taken, again, strict=True):
+    cancelled = [(number, channel) for number, channel in enumerate(probed.taken) if channel is not None]
+    if cancelled:
+        again, _ = once([(spans[number][0], spans[number][1], (channel,)) for number, channel in cancelled])
+        for (number, _), piece in zip(cancelled, again, strict=True):
             pieces[number] = piece
     return pieces, probed
 
@@ -221,7 +217,7 @@ def decode_bytes(data: bytes, name: str = "") -> Pcm:
         with open_track(io.BytesIO(data), label) as track:
             return _decode(track, label, spans, None)
 
-    piece = uncancelled(once, [(None, None)])[0][0]
+    piece = decode_uncancelled(once, [(None, None)])[0][0]
     if isinstance(piece, AudioError):
         raise piece
     return piece
@@ -237,7 +233,7 @@ def name_of(uri: str, member: str | None) -> str:
     return uri if member is None else f"{uri}!{member}"
 
 
-def _probe(track: Track) -> Probe:
+def _probe_of(track: Track) -> Probe:
     stated = None if track.stated_frames is None else track.stated_frames / track.rate_hz
     return Probe(stated, track.rate_hz, track.channels, track.codec)
 
@@ -246,11 +242,11 @@ def _decode(
     track: Track, label: str, spans: Sequence[Span], max_duration_s: float | None
 ) -> tuple[list[Pcm | AudioError], Probe]:
     parts: list[list[Pcm]] = [[] for _ in spans]
-    faults, probed = pass_spans(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
+    faults, probed = decode_pass(track, label, spans, max_duration_s, lambda span, part: parts[span].append(part))
     return [np.concatenate(parts[span]) if fault is None else fault for span, fault in enumerate(faults)], probed
 
 
-def pass_spans(
+def decode_pass(
     track: Track,
     label: str,
     spans: Sequence[Span],
@@ -270,127 +266,64 @@ def pass_spans(
         For each span its AudioError or None, and what the file states of itself. What was handed out of a span with an
         error counts for nothing. So does that of a span with a channel in ``Probe.taken``: its average cancels.
     """
-    probed = _probe(track)
+    probed = _probe_of(track)
     if not spans:
         return [], probed
-    slices = [_Slice.of(*span[:2], max_duration_s, label) for span in spans]
-    lanes: dict[Channels | None, tuple[Lane, list[int]]] = {}
+    slices = [SpanSlice.of(*span[:2], max_duration_s, label) for span in spans]
+    mixers: dict[Channels | None, tuple[ChannelMixer, list[int]]] = {}
     for number, span in enumerate(spans):
         channels = tuple(span[2]) if len(span) > 2 and span[2] is not None else None
-        lanes.setdefault(channels, (Lane(track, channels, label), []))[1].append(number)
+        mixers.setdefault(channels, (ChannelMixer(track, channels, label), []))[1].append(number)
 
-    def hand_out(lane: Lane, numbers: Sequence[int], came: Sequence[Pcm]) -> None:
-        for block in came:
+    def hand_out(mixer: ChannelMixer, numbers: Sequence[int], pcm: Sequence[Pcm]) -> None:
+        for block in pcm:
             for number in numbers:
-                part = slices[number].part(lane.position, block, max_duration_s, label)
+                part = slices[number].part(mixer.position, block, max_duration_s, label)
                 if part is not None:
                     take(number, part)
-            lane.position += len(block)
+            mixer.position += len(block)
 
-    fault: AudioError | None = None
+    pass_fault: AudioError | None = None
     try:
         for block in track.blocks:
-            before_s = track.decoded_s - len(block) / track.rate_hz
-            for lane, numbers in lanes.values():
-                if lane.fault is not None or all(slices[number].done(lane.position) for number in numbers):
+            start_s = track.decoded_s - len(block) / track.rate_hz
+            for mixer, numbers in mixers.values():
+                if mixer.fault is not None or all(slices[number].done(mixer.position) for number in numbers):
                     continue
                 try:
-                    chosen, mono, came = lane.take(track, block)
+                    chosen, mono, pcm = mixer.mix(track, block)
                 except AudioError as error:
-                    lane.fault = error
+                    mixer.fault = error
                     continue
                 if chosen.shape[1] > 1:
                     for number in numbers:
-                        slices[number].weigh(before_s, track.rate_hz, chosen, mono)
-                hand_out(lane, numbers, came)
+                        slices[number].add_energies(start_s, track.rate_hz, chosen, mono)
+                hand_out(mixer, numbers, pcm)
             if all(
-                lane.fault is not None or slices[number].done(lane.position)
-                for lane, numbers in lanes.values()
+                mixer.fault is not None or slices[number].done(mixer.position)
+                for mixer, numbers in mixers.values()
                 for number in numbers
             ):
                 break
         else:
-            for lane, numbers in lanes.values():
-                hand_out(lane, numbers, [] if lane.fault is not None else lane.rest())
+            for mixer, numbers in mixers.values():
+                hand_out(mixer, numbers, [] if mixer.fault is not None else mixer.flush())
             probed = replace(probed, duration_s=track.decoded_s)
             if not track.decoded_s:
-                fault = AudioError("empty", f"{label}: no audio in it")
+                pass_fault = AudioError("empty", f"{label}: no audio in it")
     except AudioError as error:
-        fault = error
+        pass_fault = error
     faults: list[AudioError | None] = [None] * len(spans)
     taken: list[int | None] = [None] * len(spans)
-    for channels, (lane, numbers) in lanes.items():
+    for channels, (mixer, numbers) in mixers.items():
         for number in numbers:
-            faults[number] = slices[number].verdict(lane.position, lane.fault or fault, label)
-            taken[number] = named(channels, slices[number].balance.taken()) if faults[number] is None else None
+            faults[number] = slices[number].verdict(mixer.position, mixer.fault or pass_fault, label)
+            taken[number] = (
+                file_channel(channels, slices[number].energies.substitute()) if faults[number] is None else None
+            )
     return faults, probed if all(channel is None for channel in taken) else replace(probed, taken=tuple(taken))
 
 
-def scaled(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+def to_float32(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     """16-bit samples, of any shape, as float32 from -1 to 1, exact."""
     return cast("npt.NDArray[np.float32]", pcm.astype(np.float32) / np.float32(FULL_SCALE))
-
-
-class _Slice:
-    """One span while the file goes by: samples ``start``–``end`` at 16 kHz."""
-
-    def __init__(self, start: int, end: int | None, fault: AudioError | None) -> None:
-        self.start = start
-        self.end = end
-        self.fault = fault
-        self.samples = 0
-        self.balance = Balance()
-
-    @classmethod
-    def of(cls, start_s: float | None, end_s: float | None, max_duration_s: float | None, label: str) -> _Slice:
-        start_s = 0.0 if start_s is None else start_s
-        fault = None
-        if not (0 <= start_s < math.inf) or (end_s is not None and not (start_s < end_s < math.inf)):
-            fault = AudioError("span_outside", f"{label}: {start_s}–{end_s} s is not a span")
-            return cls(0, 0, fault)
-        start, end = round(start_s * SAMPLE_RATE_HZ), None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
-        if end is not None and max_duration_s is not None and end - start > max_duration_s * SAMPLE_RATE_HZ:
-            fault = _too_long(label, max_duration_s)
-        elif end == start:
-            fault = AudioError("span_outside", f"{label}: {start_s}–{end_s} s is shorter than one sample")
-        return cls(start, end, fault)
-
-    def done(self, position: int) -> bool:
-        return self.fault is not None or (self.end is not None and self.end <= position)
-
-    def weigh(self, before_s: float, rate_hz: int, block: Block, mono: npt.NDArray[np.float32]) -> None:
-        """Count the energies of what belongs to the span of (frames, channels) that begin at ``before_s``."""
-        first = max(0, round((self.start / SAMPLE_RATE_HZ - before_s) * rate_hz))
-        last = len(block) if self.end is None else round((self.end / SAMPLE_RATE_HZ - before_s) * rate_hz)
-        if first < last and self.fault is None:
-            self.balance.add(block[first:last], mono[first:last])
-
-    def part(self, position: int, block: Pcm, max_duration_s: float | None, label: str) -> Pcm | None:
-        """What of a block at ``position`` belongs to the span."""
-        if self.done(position) or position + len(block) <= self.start:
-            return None
-        part = block[max(0, self.start - position) : None if self.end is None else self.end - position]
-        self.samples += len(part)
-        if max_duration_s is not None and self.samples > max_duration_s * SAMPLE_RATE_HZ:
-            self.fault = _too_long(label, max_duration_s)
-            return None
-        return part
-
-    def verdict(self, position: int, fault: AudioError | None, label: str) -> AudioError | None:
-        """``position`` is how much came out, ``fault`` what ended the decoding early."""
-        if self.fault is not None:
-            return self.fault
-        if fault is not None and not self.done(position):
-            return fault
-        beyond = (self.end or 0) - position
-        if self.start >= position or beyond > SPAN_TOLERANCE_S * SAMPLE_RATE_HZ:
-            start_s, end_s = self.start / SAMPLE_RATE_HZ, None if self.end is None else self.end / SAMPLE_RATE_HZ
-            length_s = position / SAMPLE_RATE_HZ
-            detail = f"{label}: {start_s:.3f}–{'end' if end_s is None else f'{end_s:.3f}'} s lies outside its "
-            return AudioError("span_outside", f"{detail}{length_s:.3f} s; correct start and end in the manifest")
-        return None
-
-
-def _too_long(label: str, max_duration_s: float) -> AudioError:
-    detail = f"{label}: longer than {max_duration_s:g} s; cut it or raise observe.decode.max_duration_s"
-    return AudioError("too_long", detail)

@@ -1,4 +1,4 @@
-"""Is a container all there? What the decoders pass over in silence, read from the headers themselves."""
+"""What the headers of containers say that decoders do not report: a missing end, a codec, a stated length."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal
 
 from llaso_data.io.views import SeekableFile
 
-PLACEHOLDER_BYTES = 0x7FFF0000  # 32-bit sizes from here on are what programs write that could not seek back
+PLACEHOLDER_BYTES = 0x7FFF0000  # from here on a 32-bit size is a placeholder of a program that could not seek back
 OGG_PAGE_BYTES = 65_307  # largest possible
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # GUID of the file properties object
 ASF_HEADER_BYTES = 65_536
 
 
-# What the first bytes of files say that are no raw stream of samples.
-_NAMES = {
+# The first bytes of files that are no raw streams of samples.
+_CONTAINER_NAMES = {
     b"RIFF": "RIFF (wav, avi)", b"RF64": "RF64", b"OggS": "Ogg", b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF",
     b".snd": "AU", b"caff": "CAF", b"#!AMR": "AMR", b"\x1a\x45\xdf\xa3": "Matroska or WebM",
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "ASF (wma)", b"riff.\x91\xcf\x11": "W64", b"PK\x03\x04": "zip",
@@ -25,14 +25,21 @@ _NAMES = {
 _WAVE_KINDS = {1: "integers", 3: "floats"}
 _TEXT_BYTES = 4096
 _TEXT_SHARE = 0.95  # of printable characters …
-_PLAIN_SHARE = 0.85  # … or of ASCII's; of coded sound a third to a half of the bytes are
+_PLAIN_SHARE = 0.85  # … or of ASCII's; of coded audio, a third to a half of the bytes are in ASCII
 
 
-def cut_share(file: SeekableFile, size_bytes: int) -> float | None:
-    """Which share of the audio data is there, in 0…1, of a file that ends before its header says; None: whole.
+def present_share(file: SeekableFile, size_bytes: int) -> float | None:
+    """Compare the length of a file with what its header states.
 
-    0 means that something is missing, unknown how much. Knows RIFF and RF64 WAVE, AVI, W64, AIFF, AU, CAF, Ogg and ASF;
-    of every other format it says None.
+    Knows RIFF and RF64 WAVE, AVI, W64, AIFF, AU, CAF, Ogg and ASF.
+
+    Args:
+        file: seekable.
+        size_bytes: of all of it.
+
+    Returns:
+        The share of the audio data that is present, from 0 to 1, of a file that ends too early; 0 where that share is
+        not known. None for a whole file, and for every other format.
     """
     file.seek(0)
     head = file.read(28)
@@ -56,31 +63,31 @@ def cut_share(file: SeekableFile, size_bytes: int) -> float | None:
     return None
 
 
-def _share(there: int, stated: int, placeholder: int) -> float | None:
-    return there / stated if there < stated < placeholder else None
+def _share(present: int, stated: int, placeholder: int) -> float | None:
+    return present / stated if present < stated < placeholder else None
 
 
 def _chunks_share(
     file: SeekableFile, size_bytes: int, position: int, endian: Literal["little", "big"], width: int
 ) -> float | None:
-    """Of a file of chunks (name, size, content) the share of the chunk ``data`` that is there."""
-    wide: int | None = None  # RF64 keeps the true size in its chunk ds64
+    """Of a file of chunks (name, size, content) the share of the chunk ``data`` that is present."""
+    data_bytes: int | None = None  # RF64 keeps the true size in its chunk ds64
     while position + 4 + width <= size_bytes:
         file.seek(position)
         head = file.read(4 + width)
         stated = int.from_bytes(head[4:], endian)
         position += 4 + width
         if head[:4] == b"ds64":
-            wide = int.from_bytes(file.read(16)[8:], "little")
+            data_bytes = int.from_bytes(file.read(16)[8:], "little")
         if head[:4] == b"data":
-            limit = 1 << 62 if wide is not None or width == 8 else PLACEHOLDER_BYTES
-            return _share(size_bytes - position, stated if wide is None else wide, limit)
+            limit = 1 << 62 if data_bytes is not None or width == 8 else PLACEHOLDER_BYTES
+            return _share(size_bytes - position, stated if data_bytes is None else data_bytes, limit)
         position += stated + (stated % 2 if width == 4 else 0)
     return None
 
 
 def _last_page_whole(file: SeekableFile, size_bytes: int) -> bool:
-    """Whether the last Ogg page is all there (RFC 3533, section 6)."""
+    """Whether the last Ogg page is whole (RFC 3533, section 6)."""
     file.seek(max(0, size_bytes - OGG_PAGE_BYTES))
     tail = file.read(OGG_PAGE_BYTES)
     at = tail.rfind(b"OggS")
@@ -100,20 +107,20 @@ def _asf_share(file: SeekableFile, size_bytes: int) -> float | None:
     return _share(size_bytes, int.from_bytes(head[at + 40 : at + 48], "little"), 1 << 62)
 
 
-def no_raw_stream(file: SeekableFile) -> str | None:
-    """What a file is that begins like a container, or is text; None for what may be a raw stream of samples."""
+def container_name(file: SeekableFile) -> str | None:
+    """The name of the format of a file that begins like a container or is text; None for a possible raw stream."""
     file.seek(0)
     head = file.read(_TEXT_BYTES)
-    named = next((name for magic, name in _NAMES.items() if head.startswith(magic)), None)
-    if named is None and head[4:8] == b"ftyp":
-        named = "MP4"
-    if named is None and head[257:262] == b"ustar":
-        named = "tar"
-    return named or ("text" if _is_text(head) else None)
+    known = next((name for magic, name in _CONTAINER_NAMES.items() if head.startswith(magic)), None)
+    if known is None and head[4:8] == b"ftyp":
+        known = "MP4"
+    if known is None and head[257:262] == b"ustar":
+        known = "tar"
+    return known or ("text" if _is_text(head) else None)
 
 
 def _is_text(head: bytes) -> bool:
-    """Text in UTF-8, or mostly of ASCII's letters."""
+    """Whether the bytes are text in UTF-8, or mostly ASCII."""
     text = head.decode("utf-8", "replace")
     printable = sum(character != "\ufffd" and (character.isprintable() or character.isspace()) for character in text)
     plain = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
@@ -121,7 +128,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def wave_format(file: SeekableFile) -> str | None:
-    """What a RIFF WAVE says that it is; None for another file."""
+    """The sample format that a RIFF WAVE states, in words; None for another file."""
     file.seek(0)
     head = file.read(4096)
     at = head.find(b"fmt ", 12)
@@ -134,10 +141,10 @@ def wave_format(file: SeekableFile) -> str | None:
 
 
 def mp3_states_length(file: SeekableFile) -> bool:
-    """Whether an mp3's first frame is a Xing or Info tag with the number of frames.
+    """Whether the first frame of an mp3 is a Xing or Info tag with the number of frames.
 
-    Without one libsndfile guesses the length from the first frame's bit rate and stops there. The file stays at
-    its position: a decoder may be reading it.
+    Without such a tag libsndfile estimates the length from the bit rate of the first frame, and stops there.
+    The position of the file does not change, because a decoder may be reading it.
     """
     before = file.tell()
     position = after_id3(file, 0)
@@ -149,7 +156,7 @@ def mp3_states_length(file: SeekableFile) -> bool:
 
 
 def after_id3(file: SeekableFile, position: int) -> int:
-    """The place after the ID3v2 tags that begin at a position; the position where there are none."""
+    """The position after the ID3v2 tags that begin at ``position``; ``position`` where there are none."""
     while True:
         file.seek(position)
         head = file.read(10)

@@ -1,4 +1,4 @@
-"""The process that the decode worker starts: reads requests, decodes, writes frames, until its parent is gone.
+"""The process that the decode worker starts. It reads requests, decodes, and writes frames until its parent is gone.
 
     python -m llaso_data.audio.decode_child PARENT_PID MEMORY_MB
 
@@ -37,46 +37,57 @@ _READ_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
-class Pipe:
-    """Frames to the parent. PCM is gathered into large ones, unless the parent waits for a sign of life."""
+class FrameWriter:
+    """Writes frames to the parent: many at once, unless the parent waits for a sign of life.
+
+    Attributes:
+        tick_s: seconds of work after which the parent gets a tick.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._waiting: list[bytes] = []
+        self._pending: list[bytes] = []
         self._bytes = 0
         self.tick_s = 1.0
-        self._said_s = 0.0
+        self._written_s = 0.0
 
     def begin(self, tick_s: float) -> None:
+        """Begin the answer to a request, with a tick every ``tick_s`` seconds."""
         self.tick_s = tick_s
-        self._said_s = time.monotonic()
+        self._written_s = time.monotonic()
 
     def add(self, kind: bytes, *data: bytes) -> None:
+        """Add a frame whose content is ``data``, one piece after the other."""
         size = sum(map(len, data))
-        self._waiting += [FRAME.pack(kind, size), *data]
+        self._pending += [FRAME.pack(kind, size), *data]
         self._bytes += FRAME.size + size
         if self._bytes > _FLUSH_BYTES:
             self.flush()
 
     def progress(self) -> None:
-        """To be called whenever there is some; says so from time to time."""
-        if time.monotonic() - self._said_s > self.tick_s:
+        """Take note of progress; once in ``tick_s`` seconds the parent is told."""
+        if time.monotonic() - self._written_s > self.tick_s:
             self.add(TICK)
             self.flush()
 
     def flush(self) -> None:
-        data = memoryview(b"".join(self._waiting))
-        self._waiting.clear()
+        """Write all frames that wait.
+
+        Raises:
+            BrokenPipeError: where the parent is gone.
+        """
+        data = memoryview(b"".join(self._pending))
+        self._pending.clear()
         self._bytes = 0
         while data:
             data = data[os.write(self._descriptor, data) :]
-        self._said_s = time.monotonic()
+        self._written_s = time.monotonic()
 
 
-class Watched:
-    """A file whose reading is seen: progress is what was not read before, so a decoder that reads in circles hangs."""
+class ProgressFile:
+    """A file that reports its reading. Only what was not read before is progress: a decoder may read in circles."""
 
-    def __init__(self, file: BinaryIO, pipe: Pipe, remote: bool) -> None:
+    def __init__(self, file: BinaryIO, pipe: FrameWriter, remote: bool) -> None:
         self._file = file
         self._pipe = pipe
         self._remote = remote
@@ -85,6 +96,7 @@ class Watched:
         self.tell = file.tell
 
     def read(self, count: int = -1) -> bytes:
+        """Read as a file does; of a remote file the parent learns when the store is asked and when it has answered."""
         if self._remote:
             self._pipe.add(STORE)
             self._pipe.flush()
@@ -102,26 +114,39 @@ class Watched:
 
 
 def main() -> None:
+    """Answer requests on standard input with frames on standard output, until the parent is gone."""
     parent, memory_mb = int(sys.argv[1]), int(sys.argv[2])
     requests, answers = _own_pipes()
-    _end_with(parent, requests)
-    pipe = Pipe(answers)
+    _exit_with_parent(parent, requests)
+    pipe = FrameWriter(answers)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _import_decoders()
-    _limit(memory_mb)
+    _limit_memory(memory_mb)
     pipe.add(READY)
     with suppress(BrokenPipeError):
         pipe.flush()
-        while request := _request(requests):
-            told = answer(request, pipe)
-            pipe.add(RESULT, json.dumps(told).encode())
+        while request := _read_request(requests):
+            result = answer(request, pipe)
+            pipe.add(RESULT, json.dumps(result).encode())
             pipe.flush()
-            if told.get("memory") or "crash" in told:  # nobody knows what it left behind
+            if result.get("memory") or "crash" in result:  # what such a decoder left behind is unknown
                 break
 
 
-def answer(request: list[Any], pipe: Pipe) -> dict[str, Any]:
-    """What the parent is told at the end; the PCM has gone before."""
+def answer(request: list[Any], pipe: FrameWriter) -> dict[str, Any]:
+    """Decode what a request asks for, and send the PCM.
+
+    Args:
+        request: uri, member, spans, ``max_duration_s``, seconds between ticks, and the file's bytes or None.
+        pipe: to the parent.
+
+    Returns:
+        What the parent gets last: ``faults`` (span to reason and detail) and ``probe``; or why nothing came out:
+        ``memory``, ``audio``, ``store``, ``error`` or ``crash``.
+
+    Raises:
+        BrokenPipeError: where the parent is gone.
+    """
     uri, member, spans, max_duration_s, tick_s, data = request
     pipe.begin(tick_s)
     try:
@@ -129,12 +154,12 @@ def answer(request: list[Any], pipe: Pipe) -> dict[str, Any]:
     except BrokenPipeError:
         raise
     except Exception as error:
-        return _told(error)
-    if any(fault is not None and _lacked_memory(fault) for fault in faults):
+        return _error_result(error)
+    if any(fault is not None and _out_of_memory(fault) for fault in faults):
         return {"memory": True}
-    named = {str(span): [fault.reason, fault.detail] for span, fault in enumerate(faults) if fault is not None}
-    said = [probe.duration_s, probe.sampling_rate_hz, probe.channels, probe.codec, probe.taken]
-    return {"faults": named, "probe": said}
+    fault_fields = {str(span): [fault.reason, fault.detail] for span, fault in enumerate(faults) if fault is not None}
+    probe_fields = [probe.duration_s, probe.sampling_rate_hz, probe.channels, probe.codec, probe.taken]
+    return {"faults": fault_fields, "probe": probe_fields}
 
 
 def _decode(
@@ -143,44 +168,44 @@ def _decode(
     spans: list[audio.Span],
     max_duration_s: float | None,
     data: bytes | None,
-    pipe: Pipe,
+    pipe: FrameWriter,
 ) -> tuple[list[AudioError | None], audio.Probe]:
     label = audio.name_of(uri, member)
     remote = data is None and not storage.is_local(uri)
-    opened = audio.open_audio(uri, member) if data is None else nullcontext(cast(BinaryIO, io.BytesIO(data)))
+    opening = audio.open_audio(uri, member) if data is None else nullcontext(cast(BinaryIO, io.BytesIO(data)))
 
     def take(span: int, part: Pcm) -> None:
         pipe.add(PCM, SPAN.pack(span), part.astype("<i2", copy=False).tobytes())
 
-    def seen(blocks: Iterator[Block]) -> Iterator[Block]:
+    def with_progress(blocks: Iterator[Block]) -> Iterator[Block]:
         for block in blocks:
             if len(block):
                 pipe.progress()
             yield block
 
-    with opened as file:
+    with opening as file:
         if remote:
             pipe.add(DECODER)
             pipe.flush()
-        with open_track(cast(BinaryIO, Watched(file, pipe, remote)), label) as track:
-            track.blocks = seen(track.blocks)
-            return audio.pass_spans(track, label, spans, max_duration_s, take)
+        with open_track(cast(BinaryIO, ProgressFile(file, pipe, remote)), label) as track:
+            track.blocks = with_progress(track.blocks)
+            return audio.decode_pass(track, label, spans, max_duration_s, take)
 
 
-def _told(error: Exception) -> dict[str, Any]:
-    if _lacked_memory(error):
+def _error_result(error: Exception) -> dict[str, Any]:
+    if _out_of_memory(error):
         return {"memory": True}
     if isinstance(error, AudioError):
         return {"audio": [error.reason, error.detail]}
     if isinstance(error, storage.StoreError):
         return {"store": str(error)}
-    if isinstance(error, LLaSOError | OSError | ImportError):  # nothing of the file's
+    if isinstance(error, LLaSOError | OSError | ImportError):  # not the file's fault
         return {"error": str(error)}
     return {"crash": f"{type(error).__name__}: {error}"[:1000]}
 
 
-def _lacked_memory(error: BaseException | None) -> bool:
-    """Whether memory is at the bottom of it: decoders say so in many ways."""
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error comes from a lack of memory, which decoders report in many ways."""
     while error is not None:
         lacked = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
         if lacked or getattr(error, "code", None) == SNDFILE_MALLOC_FAILED:
@@ -189,7 +214,7 @@ def _lacked_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _request(requests: int) -> list[Any] | None:
+def _read_request(requests: int) -> list[Any] | None:
     size = _read(requests, SPAN.size)
     text = b"" if size is None else _read(requests, SPAN.unpack(size)[0])
     if not text:
@@ -201,7 +226,7 @@ def _request(requests: int) -> list[Any] | None:
 
 
 def _read(descriptor: int, count: int) -> bytes | None:
-    """So many bytes; None where the parent is gone."""
+    """Read ``count`` bytes; None where the parent is gone."""
     data = bytearray()
     while len(data) < count:
         more = os.read(descriptor, min(count - len(data), _READ_BYTES))
@@ -212,23 +237,23 @@ def _read(descriptor: int, count: int) -> bytes | None:
 
 
 def _own_pipes() -> tuple[int, int]:
-    """Standard input and output for us alone: what a library prints goes to standard error."""
+    """Move standard input and output to descriptors of our own: what a library prints goes to standard error."""
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     return requests, answers
 
 
-def _end_with(parent: int, requests: int) -> None:
-    """Die when the parent does, at whatever we are: Linux sends a signal; elsewhere a thread sees the pipe close."""
+def _exit_with_parent(parent: int, requests: int) -> None:
+    """End when the parent ends, even within a decoder: Linux sends a signal; elsewhere a thread sees the pipe close."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it was faster
+        if os.getppid() != parent:  # it ended before we asked for the signal
             os._exit(1)
-    threading.Thread(target=_watch, args=(requests,), daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(requests,), daemon=True).start()
 
 
-def _watch(requests: int) -> None:
+def _watch_parent(requests: int) -> None:
     poll = select.poll()
     poll.register(requests, select.POLLHUP)
     while not any(event & select.POLLHUP for _, event in poll.poll()):
@@ -245,8 +270,8 @@ def _import_decoders() -> None:
     np.zeros(1)
 
 
-def _limit(memory_mb: int) -> None:
-    """What may be written to, beyond what we have now. Libraries and reserved addresses do not count."""
+def _limit_memory(memory_mb: int) -> None:
+    """Limit the memory that can be written, beyond what we have now. Libraries and reserved addresses do not count."""
     used = 0
     with suppress(FileNotFoundError):  # not Linux
         status = Path("/proc/self/status").read_text()

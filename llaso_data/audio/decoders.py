@@ -1,7 +1,7 @@
-"""The two decoders behind ``audio.py``: libsndfile first, FFmpeg (through PyAV) for what it does not read.
+"""The two decoders of :mod:`llaso_data.audio`: libsndfile, and FFmpeg (through PyAV) for what libsndfile cannot read.
 
-Both give a :class:`Track`: float32 blocks of (frames, channels) at the file's own rate. A decoder is chosen by
-what opens the file, once; a fault later in the file is an error, never a reason to try the other one.
+Both give a :class:`Track`: float32 blocks of (frames, channels) at the file's own rate. The first decoder that opens
+the file decodes it. A fault later in the file is an error, never a reason to try the other one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.audio import unclosed
-from llaso_data.audio.containers import cut_share, mp3_states_length, no_raw_stream, wave_format
-from llaso_data.audio.joined import links
+from llaso_data.audio.containers import container_name, mp3_states_length, present_share, wave_format
+from llaso_data.audio.joined import file_ranges
 from llaso_data.errors import AudioError
 from llaso_data.io.views import View
 
@@ -28,7 +28,7 @@ LOSSY_TOLERANCE_S = 0.25  # … or this many seconds may be missing before a fil
 RATES_HZ = range(1_000, 768_001)
 SNDFILE_MALLOC_FAILED = 17  # libsndfile, common.h: SFE_MALLOC_FAILED
 
-RAW = frozenset(("g722",))  # nothing in such a file says what it is: the ending does
+RAW = frozenset(("g722",))  # extensions of raw streams, which have no header
 
 # fmt: off
 FFMPEG_ONLY = frozenset((
@@ -36,7 +36,7 @@ FFMPEG_ONLY = frozenset((
     "amr", "awb", "ac3", "mpg", "mpeg", "ts",
 ))
 # fmt: on
-# FFmpeg also knows playlists, which name other files and addresses to read. Audio never is one of these.
+# Without this list FFmpeg also opens playlists, which name other files and addresses to read.
 FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,g722,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,"
     "mpegts,ogg,rm,tta,voc,w64,wav,wv,ape"
@@ -51,7 +51,22 @@ Block = npt.NDArray[np.float32]
 
 @dataclass
 class Track:
-    """The audio of one open file. ``stated_frames``: what its header says; ``decoded_frames``: what came so far."""
+    """The audio of one open file.
+
+    Where files lie one after another in the file (links, as Ogg calls them), ``rate_hz``, ``stated_frames`` and
+    ``decoded_frames`` are of the link that blocks come from.
+
+    Attributes:
+        rate_hz: the file's own.
+        channels: how many.
+        codec: container and codec, such as ``wav/pcm_16``.
+        stated_frames: the length that the header states; None where it states none.
+        blocks: float32 from -1 to 1, shape (frames, channels).
+        decoded_frames: how many came so far.
+        present_share: as :func:`llaso_data.audio.containers.present_share` gives it.
+        link: the number of the link, from 0.
+        earlier_links_s: seconds of audio in the links before.
+    """
 
     rate_hz: int
     channels: int
@@ -59,23 +74,23 @@ class Track:
     stated_frames: int | None
     blocks: Iterator[Block] = field(default_factory=lambda: iter(()))
     decoded_frames: int = 0
-    cut: float | None = None  # see containers.cut_share
+    present_share: float | None = None
     link: int = 0
-    """The number of the file in the file that blocks come from; ``rate_hz`` and ``decoded_frames`` are of that one."""
-    before_s: float = 0.0
+    earlier_links_s: float = 0.0
 
     @property
     def decoded_s(self) -> float:
-        return self.before_s + self.decoded_frames / self.rate_hz
+        """Seconds that came so far, of all links."""
+        return self.earlier_links_s + self.decoded_frames / self.rate_hz
 
-    def turn(self, rate_hz: int) -> None:
-        """What comes from now on is another file's, at a rate of its own."""
-        self.before_s, self.decoded_frames, self.stated_frames = self.decoded_s, 0, None
+    def begin_link(self, rate_hz: int) -> None:
+        """Begin the next link, at its own rate."""
+        self.earlier_links_s, self.decoded_frames, self.stated_frames = self.decoded_s, 0, None
         self.rate_hz, self.link = rate_hz, self.link + 1
 
 
 class GuardedFile:
-    """A file for C callbacks, which cannot raise: it keeps the first error instead and reads as if at its end."""
+    """A file for C callbacks, which cannot raise. After its first error, which it keeps, it reads as if at its end."""
 
     def __init__(self, file: BinaryIO, size_bytes: int) -> None:
         self._file = file
@@ -83,27 +98,34 @@ class GuardedFile:
         self.error: Exception | None = None
 
     def read(self, count: int = -1) -> bytes:
+        """Read as a file does; nothing after an error."""
         if self.error is not None:
-            return b""  # a store that failed once took its time: decoders would ask again and again
+            return b""  # decoders would ask a failed store again and again, and it takes its time each time
         try:
             return self._file.read(count)
-        except Exception as error:  # stores raise their clients' own kinds
+        except Exception as error:  # the clients of stores have exceptions of their own
             self.error = self.error or error
             return b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, not before the start. Returns the position."""
         try:
             base = {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size_bytes}[whence]
-            return self._file.seek(max(0, base + offset))  # damaged headers ask for places before the start
+            return self._file.seek(max(0, base + offset))  # damaged headers lead before the start
         except Exception as error:
             self.error = self.error or error
             return self._file.tell()
 
     def tell(self) -> int:
+        """The position in bytes."""
         return self._file.tell()
 
     def check(self) -> None:
-        """Raises the kept error as an OSError."""
+        """Raise the kept error, if any.
+
+        Raises:
+            OSError: also for an error of another kind, which is then its cause.
+        """
         if isinstance(self.error, OSError):
             raise self.error
         if self.error is not None:
@@ -112,121 +134,125 @@ class GuardedFile:
 
 @contextmanager
 def open_track(file: BinaryIO, label: str) -> Iterator[Track]:
-    """The audio of a seekable file; the extension at the end of ``label`` matters only for raw formats.
+    """Open the audio of a file. Files that lie one after another in it are one track, without a stated length.
 
-    Files that lie one after another in the file are one track, without a stated length. Raises AudioError ``empty``
-    or ``unreadable`` here, and those and ``truncated`` while blocks are taken; OSError where the file itself could
-    not be read.
+    Args:
+        file: seekable.
+        label: what messages call it. Only of raw formats its extension matters.
+
+    Raises:
+        AudioError: ``empty`` or ``unreadable``; while blocks are taken also ``truncated``.
+        OSError: where the file itself cannot be read.
     """
     size_bytes = file.seek(0, os.SEEK_END)
     if size_bytes == 0:
         raise AudioError("empty", f"{label}: the file has no bytes")
     guarded = GuardedFile(file, size_bytes)
-    places = [(0, size_bytes)] if label.rpartition(".")[2].lower() in RAW else links(guarded, size_bytes)
+    ranges = [(0, size_bytes)] if label.rpartition(".")[2].lower() in RAW else file_ranges(guarded, size_bytes)
     guarded.check()
-    if len(places) == 1:
-        with _one(file, size_bytes, label) as track:
+    if len(ranges) == 1:
+        with _open_single(file, size_bytes, label) as track:
             yield track
         return
-    with _linked(file, places, 0, label) as first:
+    with _open_link(file, ranges, 0, label) as first:
         track = replace(first, stated_frames=None)
-    track.blocks = _chained(track, file, places, label)
+    track.blocks = _chained_blocks(track, file, ranges, label)
     yield track
 
 
 @contextmanager
-def _linked(file: BinaryIO, places: list[tuple[int, int]], number: int, label: str) -> Iterator[Track]:
-    """One of the files in a file; its errors say which."""
-    start, end = places[number]
+def _open_link(file: BinaryIO, ranges: list[tuple[int, int]], number: int, label: str) -> Iterator[Track]:
+    """Open one of the files in a file; its errors say which."""
+    start, end = ranges[number]
     try:
-        with _one(cast(BinaryIO, View(file, start, end - start)), end - start, label) as track:
+        with _open_single(cast(BinaryIO, View(file, start, end - start)), end - start, label) as track:
             yield track
     except AudioError as error:
-        which = f"{number + 1} of {len(places)} files in it, which begins at byte {start:,}"
-        raise AudioError(error.reason, f"{error.detail} ({which})") from error
+        position = f"{number + 1} of {len(ranges)} files in it, which begins at byte {start:,}"
+        raise AudioError(error.reason, f"{error.detail} ({position})") from error
 
 
-def _chained(track: Track, file: BinaryIO, places: list[tuple[int, int]], label: str) -> Iterator[Block]:
-    """The blocks of all files in the file; ``track`` goes along."""
-    last = (0, 0)
-    for number in range(len(places)):
-        with _linked(file, places, number, label) as link:
+def _chained_blocks(track: Track, file: BinaryIO, ranges: list[tuple[int, int]], label: str) -> Iterator[Block]:
+    """The blocks of all files in a file; ``track`` follows."""
+    current = (0, 0)
+    for number in range(len(ranges)):
+        with _open_link(file, ranges, number, label) as link:
             for block in link.blocks:
-                if (number, link.link) != last:
-                    last = (number, link.link)
-                    track.turn(link.rate_hz)
+                if (number, link.link) != current:
+                    current = (number, link.link)
+                    track.begin_link(link.rate_hz)
                 track.decoded_frames += len(block)
                 yield block
 
 
 @contextmanager
-def _one(file: BinaryIO, size_bytes: int, label: str) -> Iterator[Track]:
+def _open_single(file: BinaryIO, size_bytes: int, label: str) -> Iterator[Track]:
     guarded = GuardedFile(file, size_bytes)
     extension = label.rpartition(".")[2].lower()
-    cut = None
+    share = None
     try:
         if extension not in RAW and (stated := unclosed.patches(guarded, size_bytes)):
-            guarded = GuardedFile(cast(BinaryIO, unclosed.Patched(file, stated)), size_bytes)
-        cut = None if extension in RAW else cut_share(guarded, size_bytes)
-        opened = _opened(guarded, label, size_bytes, extension)
+            guarded = GuardedFile(cast(BinaryIO, unclosed.PatchedFile(file, stated)), size_bytes)
+        share = None if extension in RAW else present_share(guarded, size_bytes)
+        opened = _open_decoder(guarded, label, size_bytes, extension)
     except Exception as error:
         guarded.check()
-        if isinstance(error, AudioError) and cut is not None:
+        if isinstance(error, AudioError) and share is not None:
             raise AudioError("truncated", f"{label}: cut short, nothing came out; fetch the file again") from error
-        failed = _failed(error, guarded, label)
-        if failed is error:
+        audio_error = _as_audio_error(error, guarded, label)
+        if audio_error is error:
             raise
-        raise failed from error
+        raise audio_error from error
     guarded.check()
     track, handle = opened
-    track.cut = cut
+    track.present_share = share
     with handle:
         if track.rate_hz not in RATES_HZ or track.channels < 1:
             detail = f"{label}: {track.rate_hz} Hz with {track.channels} channels is not audio"
             raise AudioError("unreadable", detail)
-        track.blocks = _counted(track, track.blocks, guarded, label)
+        track.blocks = _checked_blocks(track, track.blocks, guarded, label)
         yield track
 
 
-def _opened(guarded: GuardedFile, label: str, size_bytes: int, extension: str) -> tuple[Track, Any]:
+def _open_decoder(guarded: GuardedFile, label: str, size_bytes: int, extension: str) -> tuple[Track, Any]:
     if extension in RAW:
-        named = no_raw_stream(guarded)
-        if named is not None:
-            detail = f"{label}: it is {named}, and its ending stands for a raw stream; rename it or take it out"
+        name = container_name(guarded)
+        if name is not None:
+            detail = f"{label}: it is {name}, and its ending stands for a raw stream; rename it or take it out"
             raise AudioError("unreadable", detail)
         return _open_ffmpeg(guarded, label, extension)
-    known = None if extension in FFMPEG_ONLY else _open_sndfile(guarded, label, size_bytes)
-    return known or _open_ffmpeg(guarded, label, None)
+    track = None if extension in FFMPEG_ONLY else _open_sndfile(guarded, label, size_bytes)
+    return track or _open_ffmpeg(guarded, label, None)
 
 
-def _failed(error: Exception, guarded: GuardedFile, label: str) -> Exception:
-    """A decoder's own exception as the file's failure; what is none of the file's as it is."""
+def _as_audio_error(error: Exception, guarded: GuardedFile, label: str) -> Exception:
+    """A decoder's exception as the file's AudioError; errors of memory and of the system stay as they are."""
     if isinstance(error, (AudioError, MemoryError, OSError)):
         return error
-    what = wave_format(guarded) or "its audio"
-    said = f"{type(error).__name__}: {_said(error)}"
-    return AudioError("unreadable", f"{label}: {what} cannot be decoded ({said}); convert it or take it out")
+    format_name = wave_format(guarded) or "its audio"
+    cause = f"{type(error).__name__}: {_error_text(error)}"
+    return AudioError("unreadable", f"{label}: {format_name} cannot be decoded ({cause}); convert it or take it out")
 
 
-def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label: str) -> Iterator[Block]:
-    """The blocks, counted, with the store's own error before the decoder's and a check at the end."""
+def _checked_blocks(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label: str) -> Iterator[Block]:
+    """Count blocks, and check at the end that all came. A store's error is raised before the decoder's."""
     try:
         for block in blocks:
             track.decoded_frames += len(block)
             yield block
     except Exception as error:
         guarded.check()
-        failed = _failed(error, guarded, label)
-        if failed is error:
+        audio_error = _as_audio_error(error, guarded, label)
+        if audio_error is error:
             raise
-        raise failed from error
+        raise audio_error from error
     guarded.check()
     stated = track.stated_frames or 0
     exact = _states_exactly(track.codec)
-    if track.cut is not None and exact:
-        stated = round(track.decoded_frames / track.cut) if track.cut else stated
+    if track.present_share is not None and exact:
+        stated = round(track.decoded_frames / track.present_share) if track.present_share else stated
         track.stated_frames = stated
-    elif track.cut is not None:
+    elif track.present_share is not None:
         raise _truncated(track, label)
     allowed = 0.0 if exact else max(LOSSY_TOLERANCE_S * track.rate_hz, LOSSY_TOLERANCE * stated)
     if stated - track.decoded_frames > allowed:
@@ -234,19 +260,20 @@ def _counted(track: Track, blocks: Iterator[Block], guarded: GuardedFile, label:
 
 
 def _states_exactly(codec: str) -> bool:
-    """Whether as many samples come out as the header states: a container that counts them, and a codec with no others.
+    """Whether exactly as many samples come out as the header states.
 
-    MP3 in a WAV has the delay of its encoder, ADPCM and GSM fill a last block.
+    That needs a container that counts samples and a codec that adds none. MP3 in a WAV adds its encoder's delay; ADPCM
+    and GSM fill their last block.
     """
     container, _, inside = codec.partition("/")
     return container in _COUNTING and (inside or container).startswith(_LOSSLESS)
 
 
 def _truncated(track: Track, label: str, why: str = "") -> AudioError:
-    came = f"{track.decoded_frames / track.rate_hz:.2f} s came out"
+    decoded = f"{track.decoded_frames / track.rate_hz:.2f} s came out"
     if track.stated_frames:
-        came += f" of the {track.stated_frames / track.rate_hz:.2f} s that it states"
-    return AudioError("truncated", f"{label}: cut short or damaged: {came}{why}; fetch the file again")
+        decoded += f" of the {track.stated_frames / track.rate_hz:.2f} s that it states"
+    return AudioError("truncated", f"{label}: cut short or damaged: {decoded}{why}; fetch the file again")
 
 
 # libsndfile
@@ -257,7 +284,7 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
     import soundfile
 
     class Sequential(soundfile.SoundFile):  # type: ignore[misc]
-        """soundfile seeks after every read of a seekable file, and a seek changes what Opus and mp3 decode to."""
+        """A file that soundfile never seeks in after a read: a seek changes what Opus and mp3 decode to."""
 
         def seekable(self) -> bool:
             return False
@@ -267,7 +294,7 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
         handle = Sequential(cast(Any, guarded))
     except (soundfile.LibsndfileError, TypeError) as error:
         if getattr(error, "code", None) == SNDFILE_MALLOC_FAILED:
-            raise MemoryError(_said(error)) from error
+            raise MemoryError(_error_text(error)) from error
         return None
     if handle.format == "MP3" and not mp3_states_length(guarded):
         handle.close()
@@ -281,8 +308,9 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
                 block = handle.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 if guarded.tell() >= size_bytes:
-                    raise _truncated(track, label, f" ({_said(error)})") from error
-                raise AudioError("unreadable", f"{label}: damaged ({_said(error)}); fetch the file again") from error
+                    raise _truncated(track, label, f" ({_error_text(error)})") from error
+                detail = f"{label}: damaged ({_error_text(error)}); fetch the file again"
+                raise AudioError("unreadable", detail) from error
             if not len(block):
                 break
             yield block
@@ -291,7 +319,7 @@ def _open_sndfile(guarded: GuardedFile, label: str, size_bytes: int) -> tuple[Tr
     return track, handle
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return str(text).strip().rstrip(".")
 
@@ -306,8 +334,8 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
     try:
         container = av.open(cast(Any, guarded), format=format, options={"format_whitelist": FORMATS})
     except (av.error.FFmpegError, ValueError) as error:
-        known = "neither libsndfile nor FFmpeg reads it as audio"
-        detail = f"{label}: {known} ({_said(error)}); convert it or take it out"
+        cause = f"neither libsndfile nor FFmpeg reads it as audio ({_error_text(error)})"
+        detail = f"{label}: {cause}; convert it or take it out"
         raise AudioError("unreadable", detail) from error
     if not container.streams.audio:
         container.close()
@@ -315,8 +343,8 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         container.close()
-        what = wave_format(guarded) or "its audio"
-        raise AudioError("unreadable", f"{label}: FFmpeg has no decoder for {what}; convert it or take it out")
+        format_name = wave_format(guarded) or "its audio"
+        raise AudioError("unreadable", f"{label}: FFmpeg has no decoder for {format_name}; convert it or take it out")
     rate_hz, channels = stream.codec_context.sample_rate or 0, stream.codec_context.channels
     name = stream.codec_context.name
     codec = name if container.format.name == name else f"{container.format.name.split(',')[0]}/{name}"
@@ -326,22 +354,24 @@ def _open_ffmpeg(guarded: GuardedFile, label: str, format: str | None) -> tuple[
         try:
             for frame in container.decode(stream):
                 if frame.sample_rate != track.rate_hz:
-                    if container.format.name != "mp3" or frame.sample_rate not in RATES_HZ:  # MP3 without tags, joined
+                    if (
+                        container.format.name != "mp3" or frame.sample_rate not in RATES_HZ
+                    ):  # in joined MP3s without tags it may
                         detail = f"{label}: its rate changes from {rate_hz} to {frame.sample_rate} Hz; convert it first"
                         raise AudioError("unreadable", detail)
-                    track.turn(frame.sample_rate)
+                    track.begin_link(frame.sample_rate)
                 yield _frame_block(frame)
         except av.error.FFmpegError as error:
-            raise _truncated(track, label, f" ({_said(error)})") from error
+            raise _truncated(track, label, f" ({_error_text(error)})") from error
 
     track.blocks = blocks()
     return track, container
 
 
 def _stated_frames(container: Any, stream: Any, guarded: GuardedFile) -> int | None:
-    """What the container says of the audio track's own length, in frames; None where that is a guess.
+    """The length of the audio track that the container states, in frames; None where it states none.
 
-    A raw AAC stream has no length, an mp3 without a Xing tag neither: FFmpeg estimates it from the bit rate.
+    A raw AAC stream and an mp3 without a Xing tag state none: FFmpeg estimates it from the bit rate.
     """
     rate_hz: int = stream.codec_context.sample_rate or 0
     if container.format.name == "aac":
@@ -360,7 +390,7 @@ def _stated_frames(container: Any, stream: Any, guarded: GuardedFile) -> int | N
 
 
 def _frame_block(frame: Any) -> Block:
-    """(samples, channels) float32 in −1…1 of a frame of any sample format."""
+    """A frame of any sample format as float32 from −1 to 1, shape (samples, channels)."""
     data = frame.to_ndarray()
     channels = frame.layout.nb_channels
     data = data.T if frame.format.is_planar else data.reshape(-1, channels)

@@ -1,5 +1,5 @@
-"""Where files lie one after another in one file: chained Ogg (RFC 3533, section 4), MP3, FLAC, WAV … put together
-by ``cat``. Decoders stop at the end of the first, and say nothing.
+"""Find the files that lie one after another in one file: chained Ogg (RFC 3533, section 4), or MP3, FLAC, WAV … that
+``cat`` joined. Decoders stop at the end of the first one without an error.
 """
 
 from __future__ import annotations
@@ -22,38 +22,48 @@ _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _LONGEST_PATTERN = 16
 
 
-def links(file: SeekableFile, size_bytes: int) -> list[tuple[int, int]]:
-    """(first byte, byte after the last) of each file in the file, in order; mostly there is one."""
-    starts = [0, *(start for start in _later(file, size_bytes) if 0 < start < size_bytes)]
+def file_ranges(file: SeekableFile, size_bytes: int) -> list[tuple[int, int]]:
+    """Find the files in a file; mostly there is one.
+
+    Args:
+        file: seekable.
+        size_bytes: of all of it.
+
+    Returns:
+        For each file in it its first byte and the byte after its last, in order.
+    """
+    starts = [0, *(start for start in _later_starts(file, size_bytes) if 0 < start < size_bytes)]
     return list(zip(starts, [*starts[1:], size_bytes], strict=True))
 
 
-def _later(file: SeekableFile, size_bytes: int) -> Iterator[int]:
+def _later_starts(file: SeekableFile, size_bytes: int) -> Iterator[int]:
     begin = after_id3(file, 0)
-    head = _at(file, begin, 32)
+    head = _read_at(file, begin, 32)
     if head[:4] == b"OggS":
         return _ogg(file, begin)
     if head[:4] == b"fLaC":
-        return _found(file, begin + 4, _FLAC)
+        return _matches(file, begin + 4, _FLAC)
     if head[:5] == b"#!AMR":
-        return _found(file, begin + 5, _AMR)
+        return _matches(file, begin + 5, _AMR)
     if _mpeg_frame(head):
         return _mp3(file, size_bytes)
     length = next((length for begins, length in _SIZED if begins(head)), None)
     return iter(()) if length is None else _sized(file, size_bytes, length)
 
 
-def _at(file: SeekableFile, position: int, count: int) -> bytes:
+def _read_at(file: SeekableFile, position: int, count: int) -> bytes:
     file.seek(position)
     return file.read(count)
 
 
-def _found(file: SeekableFile, position: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
-    """Where a pattern is from ``position`` on."""
-    while len(data := _at(file, position, _CHUNK_BYTES)) >= _LONGEST_PATTERN:
+def _matches(file: SeekableFile, position: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Where a pattern matches from ``position`` on."""
+    while len(data := _read_at(file, position, _CHUNK_BYTES)) >= _LONGEST_PATTERN:
         last = len(data) < _CHUNK_BYTES
-        limit = len(data) if last else len(data) - _LONGEST_PATTERN  # what begins later is seen whole in the next
-        for at in _places(data, pattern):
+        limit = (
+            len(data) if last else len(data) - _LONGEST_PATTERN
+        )  # a later match may be cut; the next chunk has it whole
+        for at in _match_offsets(data, pattern):
             if at < limit:
                 yield position + at
         if last:
@@ -61,8 +71,8 @@ def _found(file: SeekableFile, position: int, pattern: re.Pattern[bytes]) -> Ite
         position += limit
 
 
-def _places(data: bytes, pattern: re.Pattern[bytes]) -> Iterator[int]:
-    """Looks for the first letters alone: that is ten times as fast."""
+def _match_offsets(data: bytes, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Where a pattern matches in ``data``. To look for its first four letters first is much faster."""
     if pattern is _XING:
         yield from (match.start() for match in pattern.finditer(data))
         return
@@ -77,9 +87,9 @@ def _places(data: bytes, pattern: re.Pattern[bytes]) -> Iterator[int]:
 
 
 def _ogg(file: SeekableFile, position: int) -> Iterator[int]:
-    """First pages that do not follow another first page: those of streams side by side do."""
+    """Where a link begins: at a first page that does not follow another one, as those of parallel streams do."""
     expected: int | None = None
-    for at in _found(file, position, _OGG_FIRST_PAGE):
+    for at in _matches(file, position, _OGG_FIRST_PAGE):
         page = _ogg_page(file, at)
         if page is None:
             continue
@@ -89,8 +99,8 @@ def _ogg(file: SeekableFile, position: int) -> Iterator[int]:
 
 
 def _ogg_page(file: SeekableFile, position: int) -> bytes | None:
-    """The page that begins here, where its checksum says so."""
-    page = _at(file, position, 27 + 255 + 255 * 255)
+    """The page that begins at ``position``; None where its checksum does not match."""
+    page = _read_at(file, position, 27 + 255 + 255 * 255)
     table = page[27 : 27 + page[26]] if len(page) > 26 else b""
     page = page[: 27 + len(table) + sum(table)]
     if len(page) < 27 or int.from_bytes(page[22:26], "little") != _ogg_crc(page[:22] + bytes(4) + page[26:]):
@@ -126,7 +136,7 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 
 
 def _mpeg_frame(head: bytes) -> int:
-    """The bytes of the layer III frame whose header this is; 0 where it is none."""
+    """The size in bytes of the layer III frame that ``head`` begins; 0 where it begins none."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[1] & 0x18 == 0x08:
         return 0
     version = head[1] >> 3 & 3  # 3: MPEG-1, 2: MPEG-2, 0: MPEG-2.5
@@ -138,7 +148,7 @@ def _mpeg_frame(head: bytes) -> int:
 
 
 def _xing_at(head: bytes) -> int:
-    """Where a frame that is a tag has its name: after the header and the side information."""
+    """Where the name of a tag stands in the frame that holds it: after the header and the side information."""
     mono, first = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
     return 4 + ((17 if mono else 32) if first else (9 if mono else 17)) + (0 if head[1] & 1 else 2)
 
@@ -152,11 +162,11 @@ def _mp3(file: SeekableFile, size_bytes: int) -> Iterator[int]:
 
 
 def _next_mp3(file: SeekableFile, frame: int, size_bytes: int) -> int | None:
-    """Where the file that begins with this frame ends and another begins.
+    """Where the file that begins with this frame ends and another begins; None where no other begins.
 
-    A decoder stops after as many frames as the tag in the first one states. Tags are off by a frame, or stale.
+    A decoder stops after as many frames as the tag in the first frame states. Tags may be wrong by a frame, or stale.
     """
-    frames, stated_bytes = _stated(file, frame)
+    frames, stated_bytes = _tag_counts(file, frame)
     if stated_bytes:
         following = _after_tags(file, frame + stated_bytes)
         if _is_tag(file, following):
@@ -170,11 +180,11 @@ def _next_mp3(file: SeekableFile, frame: int, size_bytes: int) -> int | None:
     return tag
 
 
-def _stated(file: SeekableFile, frame: int) -> tuple[int, int]:
-    """(frames, bytes) that the tag in a first frame states, 0 where it does not."""
+def _tag_counts(file: SeekableFile, frame: int) -> tuple[int, int]:
+    """The numbers of frames and of bytes that the tag in a first frame states; 0 where it states none."""
     if not _is_tag(file, frame):
         return 0, 0
-    head = _at(file, frame, 64)
+    head = _read_at(file, frame, 64)
     tag = head[_xing_at(head) :]
     flags = int.from_bytes(tag[4:8], "big")
     numbers = [int.from_bytes(tag[at : at + 4], "big") for at in (8, 12)]
@@ -183,19 +193,19 @@ def _stated(file: SeekableFile, frame: int) -> tuple[int, int]:
 
 
 def _is_tag(file: SeekableFile, position: int) -> bool:
-    head = _at(file, position, 64)
+    head = _read_at(file, position, 64)
     return _mpeg_frame(head) > 0 and _XING.match(head, _xing_at(head)) is not None
 
 
 def _two_frames(file: SeekableFile, position: int) -> bool:
-    size = _mpeg_frame(_at(file, position, 4))
-    return size > 0 and _mpeg_frame(_at(file, position + size, 4)) > 0
+    size = _mpeg_frame(_read_at(file, position, 4))
+    return size > 0 and _mpeg_frame(_read_at(file, position + size, 4)) > 0
 
 
 def _after_frames(file: SeekableFile, position: int, count: int) -> int | None:
     """The place after so many frames; None where there are fewer."""
     for _ in range(count):
-        size = _mpeg_frame(_at(file, position, 4))
+        size = _mpeg_frame(_read_at(file, position, 4))
         if not size:
             return None
         position += size
@@ -205,7 +215,7 @@ def _after_frames(file: SeekableFile, position: int, count: int) -> int | None:
 def _after_tags(file: SeekableFile, position: int) -> int:
     """The place after the tags that end a file (ID3v1, APE) and those that begin the next (ID3v2)."""
     while True:
-        head = _at(file, position, 32)
+        head = _read_at(file, position, 32)
         if head[:3] == b"TAG":
             position += 128
         elif head[:8] == b"APETAGEX":
@@ -219,40 +229,40 @@ def _after_tags(file: SeekableFile, position: int) -> int:
 
 
 def _before_id3(file: SeekableFile, frame: int) -> int:
-    """The place before the ID3v2 tags that end where the frame begins: they are its own."""
+    """Where the ID3v2 tags begin that end at the frame: they belong to its file."""
     start = max(0, frame - _CHUNK_BYTES)
-    before = _at(file, start, frame - start)
-    found = before.rfind(b"ID3")
-    while found >= 0 and after_id3(file, start + found) != frame:
-        found = before.rfind(b"ID3", 0, found)
-    return frame if found < 0 else start + found
+    before = _read_at(file, start, frame - start)
+    tag = before.rfind(b"ID3")
+    while tag >= 0 and after_id3(file, start + tag) != frame:
+        tag = before.rfind(b"ID3", 0, tag)
+    return frame if tag < 0 else start + tag
 
 
 def _next_tag(file: SeekableFile, frame: int) -> int | None:
     """The first later frame that is a tag."""
-    for at in _found(file, frame, _XING):
+    for at in _matches(file, frame, _XING):
         for back in (36, 21, 13, 38, 23, 15):
-            if at - back > frame and _is_tag(file, at - back) and _xing_at(_at(file, at - back, 4)) == back:
+            if at - back > frame and _is_tag(file, at - back) and _xing_at(_read_at(file, at - back, 4)) == back:
                 return at - back
     return None
 
 
-# Containers that say how long they are
+# Containers that state their length
 
 _Length = Callable[[bytes], "int | None"]
 
 
 def _sized(file: SeekableFile, size_bytes: int, length_of: _Length) -> Iterator[int]:
-    """Where such a container begins again after parts whose lengths are known."""
+    """Where another container begins after the parts of one, whose headers state their lengths."""
     at, first = 0, True
     while at < size_bytes:
-        head = _at(file, at, 32)
+        head = _read_at(file, at, 32)
         if not first and any(begins(head) for begins, _ in _SIZED):
             yield at
             length_of = next(length for begins, length in _SIZED if begins(head))
         length, first = length_of(head), False
         if length is None and length_of is _ebml_length:
-            yield from (found for found in _found(file, at + 4, _EBML) if _is_ebml(_at(file, found, 64)))
+            yield from (start for start in _matches(file, at + 4, _EBML) if _is_ebml(_read_at(file, start, 64)))
         if not length or length < 0:
             return
         at += length
@@ -288,7 +298,7 @@ def _caf_length(head: bytes) -> int | None:
 
 
 def _box_length(head: bytes) -> int | None:
-    """Of a box of MP4 (ISO/IEC 14496-12, section 4.2)."""
+    """The length of a box of MP4 (ISO/IEC 14496-12, section 4.2)."""
     size = int.from_bytes(head[:4], "big")
     if size == 1:
         size = int.from_bytes(head[8:16], "big")
@@ -300,7 +310,7 @@ def _asf_length(head: bytes) -> int | None:
 
 
 def _ebml_length(head: bytes) -> int | None:
-    """Of an element with an identity of four bytes (RFC 8794, section 4); None where its size is not known."""
+    """The length of an element with an identity of four bytes (RFC 8794, section 4); None where it is not known."""
     if head[:4] not in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67") or len(head) < 12 or not head[4]:
         return None
     width = 9 - head[4].bit_length()
@@ -309,7 +319,7 @@ def _ebml_length(head: bytes) -> int | None:
 
 
 def _is_ebml(head: bytes) -> bool:
-    return head[:4] == b"\x1a\x45\xdf\xa3" and (b"\x42\x82" in head)  # the element that names the kind of document
+    return head[:4] == b"\x1a\x45\xdf\xa3" and (b"\x42\x82" in head)  # the element DocType
 
 
 _SIZED: tuple[tuple[Callable[[bytes], bool], _Length], ...] = (

@@ -1,7 +1,7 @@
-"""What :mod:`llaso_data.audio` gives of a file, decoded within limits of time and memory: for the files of strangers.
+"""The functions of :mod:`llaso_data.audio` within limits of time and memory, for files that nobody has checked.
 
-All of it goes through the process of :mod:`llaso_data.audio.decode_worker`, which ends with the thread that asked
-first: decode many files in one thread.
+They decode in the process of :mod:`llaso_data.audio.decode_worker`. That process ends with the thread that started it:
+decode many files in one thread.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from llaso_data.records import Source
 
 STALL_S = 120.0
 MEMORY_MB = 2048
-MOST_S = 6 * 3600.0
-"""The limits where no recipe says others; the last is of one sound."""
+MAX_DURATION_S = 6 * 3600.0
+"""The limits where no recipe sets others: seconds without progress, memory in MiB, seconds of one file."""
 
 
 def decode(
@@ -30,8 +30,8 @@ def decode(
     Raises:
         AudioError: as there, and ``stuck``, ``too_much_memory`` and ``crashed``.
     """
-    (piece,), probe = _spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
-    return _pcm(piece), probe
+    (decoded,), probe = _spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
+    return _pcm(decoded), probe
 
 
 def decode_source(source: Source, max_duration_s: float | None = None) -> Pcm:
@@ -48,18 +48,18 @@ def decode_source(source: Source, max_duration_s: float | None = None) -> Pcm:
         AudioError: as :func:`decode` does.
     """
     span = (source.start_s, source.end_s, source.chosen)
-    (piece,), _ = _spans(source.uri, source.member, [span], max_duration_s, as_mixed=source.is_probed)
-    return _pcm(piece)
+    (decoded,), _ = _spans(source.uri, source.member, [span], max_duration_s, as_mixed=source.is_probed)
+    return _pcm(decoded)
 
 
-def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MOST_S) -> Pcm:
+def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MAX_DURATION_S) -> Pcm:
     """Decode a file in memory as :func:`llaso_data.audio.decode_bytes` does, within limits.
 
     Raises:
         AudioError: as :func:`decode` does.
     """
-    (piece,), _ = _spans(name or "audio", None, [(None, None)], max_duration_s, data)
-    return _pcm(piece)
+    (decoded,), _ = _spans(name or "audio", None, [(None, None)], max_duration_s, data)
+    return _pcm(decoded)
 
 
 def probe(uri: str, member: str | None = None, data: bytes | None = None) -> Probe:
@@ -76,8 +76,8 @@ def probe(uri: str, member: str | None = None, data: bytes | None = None) -> Pro
     return _spans(uri, member, [], None, data)[1]
 
 
-def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
-    """Decode the first ``most_s`` seconds of a file.
+def decode_beginning(uri: str, member: str | None, max_s: float) -> tuple[Pcm, bool]:
+    """Decode the first ``max_s`` seconds of a file.
 
     Returns:
         int16 samples at 16 kHz, shape (samples,), and whether the file is longer.
@@ -85,7 +85,7 @@ def beginning(uri: str, member: str | None, most_s: float) -> tuple[Pcm, bool]:
     Raises:
         AudioError: as :func:`decode` does.
     """
-    (whole, first), _ = _spans(uri, member, [(None, None), (0.0, most_s)], most_s)
+    (whole, first), _ = _spans(uri, member, [(None, None), (0.0, max_s)], max_s)
     if isinstance(whole, AudioError) and whole.reason == "too_long":
         return _pcm(first), True
     return _pcm(whole), False
@@ -104,7 +104,7 @@ def _spans(
     )
 
 
-def _pcm(piece: Pcm | AudioError) -> Pcm:
-    if isinstance(piece, AudioError):
-        raise piece
-    return piece
+def _pcm(decoded: Pcm | AudioError) -> Pcm:
+    if isinstance(decoded, AudioError):
+        raise decoded
+    return decoded

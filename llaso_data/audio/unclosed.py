@@ -1,7 +1,7 @@
-"""Headers of streams that nobody closed: a program that writes into a pipe cannot come back to say how much it wrote.
+"""Headers of unclosed streams: a program that writes into a pipe cannot go back and write the length.
 
-What such headers state is 0, or all ones; the samples follow to the end of the file. libsndfile knows some of these and
-finds "no samples" in the others.
+Such a header states 0 or all ones as the length, and the samples follow to the end of the file. libsndfile reads some
+of these files, and finds no samples in the others.
 """
 
 from __future__ import annotations
@@ -16,33 +16,41 @@ from llaso_data.io.views import SeekableFile
 _HEAD_BYTES = 1 << 16  # where the headers lie
 
 
-class Patched:
-    """A file some of whose bytes are others. ``patches``: place → the bytes there."""
+class PatchedFile:
+    """A file that reads with some bytes replaced. ``patches``: the offset in the file → the bytes there."""
 
     def __init__(self, file: SeekableFile, patches: Mapping[int, bytes]) -> None:
         self._file = file
         self._patches = patches
 
     def read(self, count: int = -1) -> bytes:
+        """Read as a file does, with the patches."""
         start = self._file.tell()
         data = bytearray(self._file.read(count))
-        for place, right in self._patches.items():
-            first, last = max(place, start), min(place + len(right), start + len(data))
+        for offset, patch in self._patches.items():
+            first, last = max(offset, start), min(offset + len(patch), start + len(data))
             if first < last:
-                data[first - start : last - start] = right[first - place : last - place]
+                data[first - start : last - start] = patch[first - offset : last - offset]
         return bytes(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place. Returns the position."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
+        """The position in bytes."""
         return self._file.tell()
 
 
 def patches(file: SeekableFile, size_bytes: int) -> dict[int, bytes]:
-    """What a closed file of the same samples would have in its header; empty where nothing is to be changed.
+    """The changes that make the header of an unclosed WAV, RF64, AIFF or AU that of a closed one.
 
-    Knows WAV, RF64, AIFF and AU.
+    Args:
+        file: seekable.
+        size_bytes: of all of it.
+
+    Returns:
+        The offset in the file → the bytes there; empty where nothing has to change.
     """
     file.seek(0)
     head = file.read(min(_HEAD_BYTES, size_bytes))
@@ -57,70 +65,72 @@ def patches(file: SeekableFile, size_bytes: int) -> dict[int, bytes]:
 
 
 def _wave(head: bytes, size_bytes: int) -> dict[int, bytes]:
-    found = _chunks(head, "little")
-    data = found.get(b"data")
-    if data is None:
+    chunks = _chunks(head, "little")
+    data_at = chunks.get(b"data")
+    if data_at is None:
         return {}
-    there = size_bytes - data - 8
-    wide = found.get(b"ds64")
-    stated = int.from_bytes(head[data + 4 : data + 8], "little")
-    if head[:4] == b"RF64" and wide is not None:
-        stated = int.from_bytes(head[wide + 16 : wide + 24], "little")
-        unsaid = stated in (0, (1 << 64) - 1)
+    data_bytes = size_bytes - data_at - 8
+    ds64_at = chunks.get(b"ds64")
+    stated = int.from_bytes(head[data_at + 4 : data_at + 8], "little")
+    if head[:4] == b"RF64" and ds64_at is not None:
+        stated = int.from_bytes(head[ds64_at + 16 : ds64_at + 24], "little")
+        unstated = stated in (0, (1 << 64) - 1)
     else:
-        unsaid = stated == 0
-    if there <= 0 or not unsaid or _only_chunks(head[data + 8 :], there):
+        unstated = stated == 0
+    if data_bytes <= 0 or not unstated or _only_chunks(head[data_at + 8 :], data_bytes):
         return {}
-    if wide is not None and head[:4] == b"RF64":
-        sizes = (size_bytes - 8, there, 0)
+    if ds64_at is not None and head[:4] == b"RF64":
+        sizes = (size_bytes - 8, data_bytes, 0)
         return {
-            data + 4: b"\xff" * 4,
-            wide + 8: b"".join(size.to_bytes(8, "little") for size in sizes),
+            data_at + 4: b"\xff" * 4,
+            ds64_at + 8: b"".join(size.to_bytes(8, "little") for size in sizes),
         }
-    whole = int.from_bytes(head[4:8], "little")
-    if size_bytes - 8 < whole < PLACEHOLDER_BYTES:  # closed, and cut later
-        there, size_bytes = whole - data, whole + 8
+    closed_bytes = int.from_bytes(head[4:8], "little")
+    if size_bytes - 8 < closed_bytes < PLACEHOLDER_BYTES:  # a file that was closed and lost its end later
+        data_bytes, size_bytes = closed_bytes - data_at, closed_bytes + 8
     return {
         4: min(size_bytes - 8, PLACEHOLDER_BYTES).to_bytes(4, "little"),
-        data + 4: min(there, PLACEHOLDER_BYTES).to_bytes(4, "little"),
+        data_at + 4: min(data_bytes, PLACEHOLDER_BYTES).to_bytes(4, "little"),
     }
 
 
 def _aiff(head: bytes, size_bytes: int) -> dict[int, bytes]:
-    found = _chunks(head, "big")
-    sound, common = found.get(b"SSND"), found.get(b"COMM")
-    if sound is None or common is None:
+    chunks = _chunks(head, "big")
+    sound_at, common_at = chunks.get(b"SSND"), chunks.get(b"COMM")
+    if sound_at is None or common_at is None:
         return {}
-    stated, there = int.from_bytes(head[sound + 4 : sound + 8], "big"), size_bytes - sound - 8
-    frames = int.from_bytes(head[common + 10 : common + 14], "big")
-    frame_bytes = int.from_bytes(head[common + 8 : common + 10], "big") * -(-int.from_bytes(
-        head[common + 14 : common + 16], "big"
+    stated, sound_bytes = int.from_bytes(head[sound_at + 4 : sound_at + 8], "big"), size_bytes - sound_at - 8
+    frames = int.from_bytes(head[common_at + 10 : common_at + 14], "big")
+    frame_bytes = int.from_bytes(head[common_at + 8 : common_at + 10], "big") * -(-int.from_bytes(
+        head[common_at + 14 : common_at + 16], "big"
     ) // 8)  # fmt: skip
-    if frames or stated not in (0, 8) or there <= 8 or not frame_bytes or _only_chunks(head[sound + 16 :], there - 8):
+    if frames or stated not in (0, 8) or sound_bytes <= 8 or not frame_bytes:
+        return {}
+    if _only_chunks(head[sound_at + 16 :], sound_bytes - 8):
         return {}
     return {
         4: (size_bytes - 8).to_bytes(4, "big"),
-        sound + 4: there.to_bytes(4, "big"),
-        common + 10: ((there - 8) // frame_bytes).to_bytes(4, "big"),
+        sound_at + 4: sound_bytes.to_bytes(4, "big"),
+        common_at + 10: ((sound_bytes - 8) // frame_bytes).to_bytes(4, "big"),
     }
 
 
 def _chunks(head: bytes, endian: Literal["little", "big"]) -> dict[bytes, int]:
-    """Where the chunks of a file begin, to the one with the samples."""
-    found: dict[bytes, int] = {}
+    """Where the chunks of a file begin, by their names, up to the one with the samples."""
+    offsets: dict[bytes, int] = {}
     at = 12
     while at + 8 <= len(head):
         name = head[at : at + 4]
-        found.setdefault(name, at)
+        offsets.setdefault(name, at)
         if name in (b"data", b"SSND"):
             break
         size = int.from_bytes(head[at + 4 : at + 8], endian)
         at += 8 + size + size % 2
-    return found
+    return offsets
 
 
 def _only_chunks(rest: bytes, size_bytes: int) -> bool:
-    """Whether what follows an empty chunk of samples is other chunks to the end: then it is empty indeed."""
+    """Whether other chunks follow to the end: then the chunk of samples before them is really empty."""
     for endian in ("little", "big"):
         at = 0
         while at + 8 <= min(len(rest), size_bytes):

@@ -264,7 +264,7 @@ def sound(data: bytes, name: str) -> Samples:
             found: Samples = file.read(dtype="float32")
             if len(found) == file.frames:
                 return found
-    return audio.scaled(audio.decode_bytes(data, name))
+    return audio.to_float32(audio.decode_bytes(data, name))
 
 
 def plain_frames(data: bytes) -> int | None:

@@ -231,8 +231,8 @@ def stretch(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray
 
 def read_noise(path: str) -> Samples:
     """A noise recording as samples. Raises AudioError."""
-    pcm, _ = limited.decode(path, max_duration_s=limited.MOST_S)
-    return audio.scaled(pcm)
+    pcm, _ = limited.decode(path, max_duration_s=limited.MAX_DURATION_S)
+    return audio.to_float32(pcm)
 
 
 def noise_of(said: str) -> Shape | list[Samples]:

@@ -217,7 +217,7 @@ def _heard(question: EvalSample | BadSample) -> EvalSample | BadSample:
 
 
 def _samples(source: Source) -> Any:
-    return audio.scaled(limited.decode_source(source, limited.MOST_S))
+    return audio.to_float32(limited.decode_source(source, limited.MAX_DURATION_S))
 
 
 def _duration_s(question: EvalSample) -> float:

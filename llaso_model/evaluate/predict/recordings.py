@@ -61,12 +61,12 @@ def conditioned(
         return None
     made = _made(row, recordings)
     if made is None and not row.span_s and not row.channels:
-        return ConditionedClip(*limited.beginning(*found, most_s))
+        return ConditionedClip(*limited.decode_beginning(*found, most_s))
     start_s, end_s, *_ = (*(row.span_s or ()), None, None)
-    pcm, _ = limited.decode(*found, start_s, end_s, limited.MOST_S, row.channels)
+    pcm, _ = limited.decode(*found, start_s, end_s, limited.MAX_DURATION_S, row.channels)
     if made is not None:  # of all of it: how loud the noise is depends on it
         pcm = audio.to_int16(
-            made.apply(audio.scaled(pcm), conditions.key_of_question(row.id.removesuffix(f"@{made.tag}")))
+            made.apply(audio.to_float32(pcm), conditions.key_of_question(row.id.removesuffix(f"@{made.tag}")))
         )
     most = round(most_s * audio.SAMPLE_RATE_HZ)
     return ConditionedClip(pcm[:most], len(pcm) > most)
