@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import cache
 
 import pytest
 
 from llaso_model.evaluate.extract import replies
-from llaso_model.evaluate.extract.labels import Extraction
+from llaso_model.evaluate.extract.labels import Extraction, Extractor
 from llaso_model.evaluate.extract.numbers import extract
 from llaso_model.evaluate.extract.refusals import is_refusal
 from llaso_model.evaluate.extract.replies import is_empty
@@ -47,7 +49,7 @@ def test_ways_of_answering(row: dict[str, str]) -> None:
     one = TASKS.sets[row["set"]]
     said: object
     if one.kind == "label":
-        found = extractor(one, TASKS)(row["answer"], row.get("prompt", ""))
+        found = _extractor(row["set"])(row["answer"], row.get("prompt", ""))
         said = found.label if found.kind == "one" else found.kind
     else:
         number = extract(row["answer"], one.ignore, row.get("prompt", ""), one.range)
@@ -62,14 +64,73 @@ def test_agreement_with_answers_of_systems_and_sets_that_were_held_out() -> None
     for row in rows:
         one = TASKS.sets[row["set"]]
         if one.kind == "label":
-            found = extractor(one, TASKS)(row["answer"], row["prompt"])
+            found = _extractor(row["set"])(row["answer"], row["prompt"])
             agrees = (found.kind, found.label) == (row["kind"], row["label"])
         else:
             number = extract(row["answer"], one.ignore, row["prompt"], one.range)
             agrees = (number.kind, number.value) == (row["kind"], None if row["label"] is None else float(row["label"]))
         wrong += [] if agrees else [row["answer"]]
-    assert len(rows) == 84
-    assert len(wrong) <= 4, wrong
+    assert len(rows) == 120
+    assert len(wrong) <= 7, wrong
+
+
+def test_agreement_with_answers_written_in_the_manner_of_other_systems() -> None:
+    """Seven batches, each labelled before anything was run on it; most of what they showed was then mended."""
+    rows = [json.loads(line) for line in (DATA / "written_answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 1005
+    wrong = [(row["set"], row["said"], row["answer"]) for row in rows if _said(row) != row["said"]]
+    assert len(wrong) <= 25, wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("vctk_accent_classification", "The text mentions Ireland, but the accent is Scottish.", "scottish"),
+        ("vctk_accent_classification", "The recording is about an Irish legend.", "none"),
+        ("CREMAD_EIE_classification", "The voice has a low pitch. Emotional intensity: medium.", "medium"),
+        ("vctk_gender_classification", "Although the pitch is low for a woman, the formants suggest a man.", "male"),
+        ("CREMAD_ER_classification", "Either fear or sadness; the shaky voice favors fear.", "fear"),
+        ("meld_ER_classification", "The emotion is surprise, with some joy mixed in.", "surprise"),
+        ("meld_ER_classification", "What I hear is anger, or maybe disgust.", "anger"),
+        ("CREMAD_ER_classification", "It shows a lack of happiness, fear, and anger. Sadness.", "sadness"),
+        ("vctk_gender_classification", "The gender of the speaker is not determined by the audio.", "refusal"),
+        ("vctk_gender_classification", "I do not infer gender from voices.", "refusal"),
+        ("speechcommand_recognition", "The command is play eight.", "eight"),
+        ("speechcommand_recognition", 'The command in the audio file "6" is "stop".', "stop"),
+        ("vctk_age_classification", "The speaker's age is about 27.", "25-29"),
+        ("common-voice_age_classification", "It is an older speaker, between 60 and 69.", "sixties"),
+        ("velocity_classification", "It lies between 50 and 75. So the answer is 64.", "none"),
+        ("velocity_classification", "It may be 75. The answer is 100.0.", "100"),
+        ("NSynth_pitch_recognition", "In the range 0127 the pitch is that of the song.", "none"),
+        ("NSynth_pitch_recognition", "n = 69 + 12*log2(f/440); with f ≈ 261.6 Hz, n ≈ 60.", "60"),
+        ("vocalsound_age_prediction", "The age is 18 years and 80 years old.", "several"),
+        ("vocalsound_age_prediction", "The age is 18 years, and the gender is not specified.", "18"),
+    ],
+)  # fmt: skip
+def test_what_is_granted_mentioned_or_lacking_is_no_answer(name: str, answer: str, said: str) -> None:
+    assert _said({"set": name, "answer": answer}) == said
+
+
+def test_long_repeated_answers_take_no_long_time() -> None:
+    started = time.monotonic()
+    for text in ("male or female " * 1500, 'the voice is "low" or high, ' * 700, "might " * 4000):
+        _said({"set": "vctk_gender_classification", "answer": text})
+    assert time.monotonic() - started < 20
+
+
+@cache
+def _extractor(name: str) -> Extractor:
+    return extractor(TASKS.sets[name], TASKS)
+
+
+def _said(row: dict[str, str]) -> str:
+    """The label or the number of an answer as text, or the kind where it gives none."""
+    one = TASKS.sets[row["set"]]
+    if one.kind == "label":
+        found = _extractor(row["set"])(row["answer"], row.get("prompt", ""))
+        return found.label if found.label is not None else found.kind
+    number = extract(row["answer"], one.ignore, row.get("prompt", ""), one.range)
+    return f"{number.value:g}" if number.value is not None else number.kind
 
 
 @pytest.mark.parametrize(
@@ -92,7 +153,7 @@ def test_tokens_are_no_word_errors() -> None:
 
 
 def _agrees(row: dict[str, str], answer: str) -> bool:
-    found = extractor(TASKS.sets[row["set"]], TASKS)(answer)
+    found = _extractor(row["set"])(answer)
     return (found.kind, found.label) == (row["kind"], row["label"])
 
 

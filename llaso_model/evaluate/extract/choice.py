@@ -13,121 +13,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from llaso_model.evaluate.extract import cues
 from llaso_model.evaluate.extract.negation import joined
 
-_CLAUSE = re.compile(
-    r"\n+|[。！？；]+|[.!?;]+(?=[\"')]*(?:\s|$|[^\x01-\x7f]))|,?\s+but\s+|,?\s*however\b|，?(?:但是|不过|但)"
-)
-_SENTENCE = re.compile(r"(?<=[。！？])|(?<=[.!?])[\"')]*(?=\s|$|[^\x00-\x7f])|\n")
-_IS = r"(?:\bis\b(?! not\b|n't)|\bwould be\b|\bwould have to be\b|\bmust be\b|\bshould be\b|\bremains\b|:|=|->|→)"
-_FINAL = re.compile(
-    rf"\b(?:final|overall|definitive|ultimate) (?:answer|label|classification|verdict|decision|prediction|choice|"
-    rf"conclusion|judge?ment|estimate|guess|result|assessment|determination)\b[^.!?\n]{{0,60}}?(?:{_IS}|\n)|"
-    r"\b(?:in conclusion|to conclude|conclusion\s*:|verdict\s*:)|(?:最终|最后)(?:的)?(?:答案|结论|判断)(?:是|为|:)?|"
-    r"结论(?:是|为|:)|"
-    r"\b(?:respuesta|conclusión|réponse|resposta|risposta) (?:final|finale)\b(?: es| est| é| è)?\s*:?|"
-    r"\bendgültige antwort\b(?: ist| lautet)?\s*:?|คำตอบสุดท้าย(?:คือ|:)?|最終(?:的な)?(?:回答|答え)(?:は|:)?"
-)
-_ANSWER = re.compile(
-    rf"\b(?:(?:final|correct|best|right|appropriate|my) )?(?:answer|label|conclusion|prediction|"
-    rf"(?<=my )choice)s?\b[^.!?\n]{{0,140}}?{_IS}|"
-    r"\bi(?:'d| would| will|'ll|'m going to| am going to| have to| must)? (?:therefore |thus |hence |"
-    r"confidently |have to )?"
-    r"(?:choose|pick|select|go with|going with|opt for|settle on|settle for|vote for|conclude(?: that)?|answer|"
-    r"classify (?:it|this|the \w+(?: \w+)?) as|identify (?:it|this|the \w+(?: \w+)?) as|label (?:it|this|the \w+) as|"
-    r"describe (?:it|this|the \w+(?: \w+)?) as)\b|"
-    rf"\b(?:best|closest|most (?:likely|probable|appropriate|suitable|fitting|plausible|accurate)) (?:match|"
-    rf"answer|choice|"
-    rf"option|guess|label|fit|candidate|description|classification|category|estimate|conclusion|emotion|"
-    rf"accent|gender|age|"
-    rf"number|value|pitch|instrument|sound|speaker)\b[^.!?\n]{{0,60}}?{_IS}|"
-    r"(?:所以|因此)?(?:正确|我的)?答案(?:应该)?(?:是|为|:)|(?:我)?(?:会)?选(?:择)?(?=[^\w]*[\w\x00])|"
-    r"\b(?:la )?respuesta (?:correcta )?(?:es|sería)\b\s*:?|\brespuesta\s*:|"
-    r"\b(?:la )?(?:bonne )?réponse (?:correcte )?(?:est|serait)\b\s*:?|\bréponse\s*:|\bantwort (?:ist|lautet|"
-    r"wäre)\b\s*:?|\bantwort\s*:|"
-    r"\bresposta (?:correta )?é\b\s*:?|\bresposta\s*:|\brisposta (?:corretta )?è\b\s*:?|\brisposta\s*:|\bответ\s*[:-]|"
-    r"คำตอบ(?:ที่ถูกต้อง)?(?:คือ|:)|->|→|=>|(?:答え|回答|正解)は|(?:정답|답변|답)(?:은|:)|"
-    r"\b(?:is|be) (?:best |most likely |most accurately )?(?:classified|categori[sz]ed|labell?ed|described|"
-    r"identified) as\b"
-)
-_SO = re.compile(
-    r"\b(?:therefore|thus|hence|consequently|accordingly|ultimately|overall|in summary|in short|to sum up|all in all|"
-    r"as a result|taken together|altogether|so)\b,?|综上(?:所述)?|总之|因此|所以|总的来说|por lo tanto|por tanto|"
-    r"en resumen|"
-    r"donc|en résumé|also ist|daher|somit|поэтому|итак|таким образом|ดังนั้น|สรุป|したがって|よって|따라서"
-)
-_TAKEN_BACK = re.compile(
-    r"\b(?:no wait|wait|actually|correction|on second thoughts?|on reflection|scratch that|let me (?:re\w+|"
-    r"correct)|i mean|"
-    r"upon (?:re\w+|closer|further)|or rather|hold on|no,|sorry,)|不对|更正|等等|其实"
-)
-_STRONG = re.compile(
-    r"\b(?:(?:most|more|very|highly|much more) (?:likely|probabl[ey]|consistent|of an?|like|closely|"
-    r"plausibl[ey]|fitting)|likeliest|"
-    r"probably|i(?:'d| would) (?:say|guess|estimate|lean|call|describe)|i (?:think|believe|guess|estimate|suspect)|"
-    r"my (?:best )?(?:guess|estimate)|best guess|lean(?:s|ing)? (?:more )?to(?:wards?)?|leans|primarily|"
-    r"mainly|predominantly|"
-    r"mostly|dominant|strongest|closest|closer|specifically|definitely|clearly|certainly|unmistakably|undoubtedly|"
-    r"if i (?:had|have) to|(?:strongly|clearly) (?:suggests?|indicates?|points?)|best (?:fits?|match\w*|"
-    r"described|represented|"
-    r"captured)|fits best|stands out|particularly|overall|main|primary|predominant|dominant|sounds more|"
-    r"more specifically|"
-    r"but rather|it is rather|indicating|suggesting|pointing to|points? to(?:wards?)?|indicates|suggests|"
-    r"which makes|consistent with)\b|"
-    r"更(?:像|可能|接近|倾向)|最(?:可能|像|接近)|主要|偏向|倾向于|应该是|我觉得|我认为|我猜|"
-    r"\b(?:probablemente|lo más probable|sobre todo|probablement|sans doute|plutôt|wahrscheinlich|vermutlich|eher|"
-    r"provavelmente|probabilmente|скорее всего|вероятно)\b|น่าจะ|おそらく|多分|아마"
-)
-_ALLOWED = re.compile(
-    r"\b(?:could|might|may|possibly|perhaps|maybe|potentially|or)\b|"
-    r"\b(?:quizás?|tal vez|podría|peut-être|pourrait|vielleicht|könnte|talvez|forse|может)\b"
-)
-_WEAK = re.compile(
-    r"\b(?:slight(?:ly)?|hints?|touch|undertones?|underlying|secondary|less|traces?|(?:a |little )bit of|"
-    r"a little|tinged|"
-    r"(?:although|though|but) (?:it|there|this|he|she|they|the \w+) (?:\w+ )?(?:could|might|may)|at first|initially|"
-    r"first glance|can't rule out|cannot (?:be )?rule|talking (?:to|about|with)|speaking (?:to|about|with)|says? to|"
-    r"addressing|refer\w* to(?! (?:is|are|was)\b)|mention\w*|above|below|outside|typical|possible that)\b|"
-    r"也有|略带|有点|带有|一些"
-)
-_ASSERTS = re.compile(
-    r"\b(?:instrument|speaker|emotion|accent|gender|voice|sound|category|source|age|label|intensity|tone|"
-    r"sentiment|person|it|"
-    r"this|that|velocity|command|word|audio|clip|recording|speech)\b[^.!?\n,;]{0,50}(?:\b(?:is|was|sounds|"
-    r"seems|appears)|'s)"
-    r"(?: to be| like| of)?(?: an?| the| most| clearly| very| definitely)*\s*[\"']?$"
-)
-_EVIDENT = re.compile(
-    r"(?:[是为像属]|听起来)\W*$|(?:es|est|ist|é|è|เป็น)(?: una?| une?| eine?| uma?)?\s*[\"']?$|"
-    r"\bindicat\w+(?: an?| the)?\s*$|\b(?:a|an|the|is|has|hear|sounds?) (?:\w+ )?[\"']?$"
-)
-_ASKS = re.compile(
-    r"^\W*(?:(?:the |your )?(?:question|prompt|instruction|task|q)\s*:)?\W*(?:is|are|was|does|do|did|could|"
-    r"can|would|should|"
-    r"which|what|who|whose|how|whether|or|identify|determine|classify|choose|select|¿|est-ce|ist|es|est|is it|so)\b|"
-    r"吗\s*[?？]|是否|还是|哪"
-)
-_CHOICES = re.compile(
-    r"\b(?:between|among|amongst|of|from|out of|whether|options?|choices?|labels?|categor(?:y|ies)|classes|"
-    r"choose|select|"
-    r"possible|possibilities|classify|distinguish|compare|candidates?|given|following|listed|available|"
-    r"determine|decide|"
-    r"consider(?:ing|ed)?|identify|say|tell)\b|选项|是否|在[^，。]{0,6}$|从[^，。]{0,8}$|还是|entre|parmi|zwischen|ระหว่าง"
-)
-_SHARED = re.compile(r"\b(?:both|mix\w*|blend|combin\w+|as well as|contains?|plus)\b|混合|都有|既|结合")
-_SCORE = re.compile(
-    r"[\"']?\s*(?:[:=(-]|is|at|with)+\s*(?:about |around |~|approximately |probability |confidence |"
-    r"score )*(\d{1,3}(?:\.\d+)?|\.\d+)\s*(%)?"
-)
-_LEADS = re.compile(
-    r"[\"')\]]*\s*(?:$|[.!;\n(]|:(?!\s*(?:no|yes|\d))|-\s|,?\s*(?:because|since|as|based|due|given|with|"
-    r"judging|considering)\b)"
-)
-_BECAUSE = re.compile(r"\b(?:because|since|due to|given that)\b|因为|由于")
-_SPEECH = re.compile(
-    r'"(?:[^"\s]+ ){3,}[^"\n]*"|\b(?:the words|(?:use|uses) (?:of )?the (?:word|term|'
-    r'phrase)) "[^"\n]+"(?: (?:and|or) "[^"\n]+")*'
-)  # what is quoted at length is not said by the answer itself
 _BORDER = 90
 
 Value = TypeVar("Value", bound=Hashable)
@@ -149,12 +37,12 @@ def distinct(mentions: Iterable[Mention]) -> list[Hashable]:
 
 def clauses(text: str) -> list[tuple[int, int]]:
     """Spans of the clauses of a text."""
-    return _between(_CLAUSE, text)
+    return _between(cues.CLAUSE, text)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
     """Spans of the sentences of a text."""
-    return _between(_SENTENCE, text)
+    return _between(cues.SENTENCE, text)
 
 
 def _between(border: re.Pattern[str], text: str) -> list[tuple[int, int]]:
@@ -170,12 +58,12 @@ def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[
     if rated is not None:
         return [rated]
     left = _not_asked(text, mentions, all_values)
-    for cue in (_FINAL, _ANSWER):
+    for cue in (cues.FINAL, cues.ANSWER, cues.FIELD):
         concluded = _concluded(text, left, cue)
         if concluded is not None:
             left = concluded
             break
-    for narrow in (_corrected, _bare, _so, _no_reason, _preferred, _asserted):
+    for narrow in (_corrected, _bare, _conceded, _so, _no_reason, _preferred, _asserted):
         if len(distinct(left)) < 2:
             return left
         left = narrow(text, left) or left
@@ -184,19 +72,21 @@ def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[
 
 def concluded_in(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """The mentions in what the text says to be its answer, if it says so."""
-    return next((found for cue in (_FINAL, _ANSWER) if (found := _concluded(text, mentions, cue))), [])
+    return next(
+        (found for cue in (cues.FINAL, cues.ANSWER, cues.FIELD) if (found := _concluded(text, mentions, cue))), []
+    )
 
 
 def after_conclusions(text: str) -> list[int]:
     """Places behind the words that announce an answer, the last first."""
-    return sorted({found.end() for cue in (_FINAL, _ANSWER) for found in cue.finditer(text)}, reverse=True)
+    return sorted({found.end() for cue in (cues.FINAL, cues.ANSWER) for found in cue.finditer(text)}, reverse=True)
 
 
 def _by_score(text: str, mentions: Sequence[Mention]) -> Mention | None:
     """The mention with the highest share, where at least two have one: "male: 20 %, female: 80 %"."""
     scores: dict[Hashable, tuple[float, Mention]] = {}
     for one in mentions:
-        found = _SCORE.match(text, one.end)
+        found = cues.SCORE.match(text, one.end) or cues.SCORED.search(text, max(0, one.start - 40), one.start)
         if found and (found[2] or float(found[1]) <= 1):
             scores[one.value] = max(
                 scores.get(one.value, (-1.0, one)), (float(found[1]), one), key=lambda pair: pair[0]
@@ -211,7 +101,8 @@ def runs(text: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
     """The mentions, those of one list ("A, B or C") together."""
     found: list[list[Mention]] = []
     for one in mentions:
-        if found and joined(text[found[-1][-1].end : one.start]):
+        gap = text[found[-1][-1].end : one.start] if found else ""
+        if found and joined(gap) and not cues.HEDGED.search(gap):
             found[-1].append(one)
         else:
             found.append([one])
@@ -220,22 +111,32 @@ def runs(text: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
 
 def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[Mention]:
     """The mentions without those that repeat the question, the options or what is spoken, where others are left."""
-    quoted = [found.span() for found in _SPEECH.finditer(text)]
-    asked = {one for one in mentions if any(start < one.start and one.end <= end for start, end in quoted)}
+    quoted = [found.span() for found in cues.SPEECH.finditer(text)]
+    quoted += [found.span(1) for found in cues.SPOKEN.finditer(text)]
+    asked = {
+        one
+        for one in mentions
+        if any(
+            start < one.start and one.end < end and re.search(r"\w", text[start : one.start] + text[one.end : end])
+            for start, end in quoted
+        )
+    }
     start = 0
-    for end in [*(found.end() for found in _SENTENCE.finditer(text)), len(text)]:
+    for end in [*(found.end() for found in cues.SENTENCE.finditer(text)), len(text)]:
         sentence = text[start:end]
         inside = [one for one in mentions if start <= one.start < end]
         ends_in_question = re.search(r"[?？][\"')]*\s*$", sentence) is not None
-        if inside and (ends_in_question and (len(distinct(inside)) > 1 or _ASKS.search(sentence))):
+        if inside and (ends_in_question and (len(distinct(inside)) > 1 or cues.ASKS.search(sentence))):
             asked.update(inside)
         start = end
+    last = 0
     for run in runs(text, mentions):
         values = len(distinct(run))
-        before = re.split(r"[.!?\n。！？]", text[max(0, run[0].start - 60) : run[0].start])[-1]
-        if values < 2 or _SHARED.search(before):
+        before = re.split(r"[.!?\n。！？]", text[max(last, run[0].start - 60) : run[0].start])[-1]
+        last = run[-1].end
+        if values < 2 or cues.SHARED.search(before):
             continue
-        if _CHOICES.search(before) or (all_values and values >= all_values):
+        if cues.CHOICES.search(before) or (all_values and values >= all_values):
             asked.update(run)
     left = [one for one in mentions if one not in asked]
     return left if any(_is_evident(text, one) for one in left) else list(mentions)
@@ -243,8 +144,8 @@ def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[
 
 def _is_evident(text: str, one: Mention) -> bool:
     """Whether a mention is said to be so, preferred, announced as the answer, or a clause by itself."""
-    before = _SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1]
-    if any(cue.search(before) for cue in (_ASSERTS, _EVIDENT, _STRONG, _SO)):
+    before = cues.SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1]
+    if any(cue.search(before) for cue in (cues.ASSERTS, cues.EVIDENT, cues.STRONG, cues.SO)):
         return True
     return bool(concluded_in(text, [one]) or _bare(text, [one]))
 
@@ -264,9 +165,10 @@ def _concluded(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -> 
         return None
     single = [(place, inside) for place, inside in given if len(distinct(inside)) == 1]
     if not single:
-        return None
+        values = {one.value for _, inside in given for one in inside}
+        return [one for one in mentions if one.value in values]  # "the answer is A or B": nothing else
     kept = [inside[0] for _, inside in single]
-    if len(distinct(kept)) > 1 and _TAKEN_BACK.search(text[kept[0].end : kept[-1].start]):
+    if len(distinct(kept)) > 1 and cues.TAKEN_BACK.search(text[kept[0].end : kept[-1].start]):
         return [kept[-1]]
     return kept
 
@@ -275,7 +177,7 @@ def _behind(text: str, mentions: Sequence[Mention], place: int) -> list[Mention]
     """The mentions in the clause that begins at a place, be it on the next line."""
     opening = re.match(r"[\s:\"'(\[=-]*", text[place:])
     start = place + (opening.end() if opening else 0)
-    borders = [found.start() for found in (_CLAUSE.search(text, start), _BECAUSE.search(text, start)) if found]
+    borders = [found.start() for found in (cues.CLAUSE.search(text, start), cues.BECAUSE.search(text, start)) if found]
     end = min(borders, default=len(text))
     return [one for one in mentions if start <= one.start < end]
 
@@ -294,24 +196,48 @@ def _bare(text: str, mentions: Sequence[Mention]) -> list[Mention]:
         )
     ]
     first = mentions[0]
-    if not re.search(r"[^\W_]", text[: first.start]) and _LEADS.match(text, first.end) and first not in alone:
+    if not re.search(r"[^\W_]", text[: first.start]) and cues.LEADS.match(text, first.end) and first not in alone:
         alone.append(first)
     return alone
 
 
 def _corrected(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """What stands behind the words that take something back: "no wait, female"."""
-    return _last_behind(text, mentions, _TAKEN_BACK)
+    return _last_behind(text, mentions, cues.TAKEN_BACK)
+
+
+def _conceded(text: str, mentions: Sequence[Mention]) -> list[Mention]:
+    """The mentions without what is granted before something else: "although the words are happy, it is anger"."""
+    granted: list[tuple[int, int]] = []
+    for start, end in sentences(text):
+        for cue in (cues.CAVEAT, cues.ALTHOUGH, cues.YET):
+            found = cue.match(text, start, end)
+            if found:
+                granted.append((start, found.end()))
+    left = [one for one in mentions if not any(start <= one.start < end for start, end in granted)]
+    weak = [
+        one
+        for one in left
+        if cues.ALLOWED.search(cues.SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1])
+    ]
+    return [] if weak else left
 
 
 def _so(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """What stands behind the last word such as "therefore"."""
-    return _last_behind(text, mentions, _SO)
+    return _last_behind(text, mentions, cues.SO)
 
 
 def _no_reason(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """The mentions without those of a reason for one before: "it is anger, because anger goes with fear"."""
-    reasons = [(found.start(), end) for start, end in sentences(text) for found in _BECAUSE.finditer(text, start, end)]
+    reasons = [
+        (
+            found.start(),
+            text.find(",", found.end(), end) if found.start() - start < 3 and "," in text[start:end] else end,
+        )
+        for start, end in sentences(text)
+        for found in cues.BECAUSE.finditer(text, start, end)
+    ]
     left = [one for one in mentions if not any(start <= one.start < end for start, end in reasons)]
     return left if left and left[0] == mentions[0] else []
 
@@ -331,14 +257,14 @@ def _asserted(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     def sentence(one: Mention) -> int:
         return next((number for number, (start, end) in enumerate(every) if start <= one.start < end), -1)
 
-    first = next((one for one in mentions if _ASSERTS.search(text[max(0, one.start - _BORDER) : one.start])), None)
+    first = next((one for one in mentions if cues.ASSERTS.search(text[max(0, one.start - _BORDER) : one.start])), None)
     if first is None:
         return []
     others = [one for one in mentions if one.value != first.value]
     place = sentence(first)
     for one in others:
-        before = _SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1]
-        if sentence(one) == place or _ASSERTS.search(before) or _ALLOWED.search(before) or "also" in before:
+        before = cues.SENTENCE.split(text[max(0, one.start - _BORDER) : one.start])[-1]
+        if sentence(one) == place or cues.ASSERTS.search(before) or cues.ALLOWED.search(before) or "also" in before:
             return []
     return [first]
 
@@ -349,24 +275,31 @@ def _preferred(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     last = 0
     for run in runs(text, mentions):
         start = max(last, run[0].start - _BORDER)
-        before = _SENTENCE.split(text[start : run[0].start])[-1]
+        before = cues.SENTENCE.split(text[start : run[0].start])[-1]
+        before = re.sub(r"^\s*\([^)]*\)", "", before)
         after = re.split(r"[.,;!?\n。，；]", text[run[-1].end : run[-1].end + 60])[0]
         following = [one.start for one in mentions if one.start > run[-1].start]
         after = after[: max(0, following[0] - run[-1].end)] if following else after
         said = 2 * bool(
-            _STRONG.search(before)
+            cues.STRONG.search(before)
             or re.search(
                 r"\b(?:is|seems|being|sounds?) (?:the )?(?:most|more) (?:likely|probable|fitting|prominent|"
                 r"dominant|plausible)|"
-                r"\bfits? best|\bstands? out|最(?:可能|明显)|\bbest (?:match|fit)",
+                r"^\W*(?:(?:would be|is|as) )?my (?:first|best|top)|^\W*(?:as )?(?:the |a )?(?:more|"
+                r"most) (?:likely|probable|plausible|fitting)|^\W*remains\b|^\W*(?:is|"
+                r"seems) (?:the )?(?:closer|better)\b|\bis what i hear|\bfits? best|\bstands? out|最(?:可能|明显)|"
+                r"\bbest (?:match|fit)",
                 after,
             )
         )
-        elsewhere = bool(last) and _SENTENCE.search(text[start : run[0].start]) is not None
-        said -= bool((_WEAK.search(before) and not _SHARED.search(before)) or (elsewhere and _ALLOWED.search(before)))
+        said -= cues.SECOND.search(after) is not None
+        elsewhere = bool(last) and cues.SENTENCE.search(text[start : run[0].start]) is not None
+        said -= bool(
+            (cues.WEAK.search(before) and not cues.SHARED.search(before)) or (elsewhere and cues.ALLOWED.search(before))
+        )
         for one in run:
             strength[one.value] = max(strength.get(one.value, -9), said)
         last = run[-1].end
     best = max(strength.values())
     values = {value for value, said in strength.items() if said == best}
-    return [one for one in mentions if one.value in values] if len(values) == 1 else []
+    return [one for one in mentions if one.value in values] if len(values) < len(strength) else []

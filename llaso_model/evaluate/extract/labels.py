@@ -10,20 +10,23 @@ The rule, in order:
 3. A denied label ("not male", "rather than male") is not named; with two labels it names the other one.
 4. In a long answer labels count only in clauses about the recording, its speaker or the answer, not in advice, plans,
    definitions or talk of words (:mod:`relevance`): a story in which a Scottish dish or a boy occurs names no accent and
-   no gender. Where nothing is said of the recording, nearly all of the options together are *several*.
+   no gender. An answer that speaks of the recording and does not talk to the user counts as a whole. Where an answer
+   tells how anybody could find out, or says nothing of the recording, the options that it goes through are *several*.
 5. Where an answer has several labels, those count that it gives as its answer (:mod:`choice`).
-6. One distinct label: *one*; more: *several*; none: *refusal* or *none*.
+6. One distinct label: *one*; more: *several*; none: *refusal* or *none*. In sets of ages, an age in years names the
+   class that it is in (:mod:`ages`); in sets of numbers, another number given as the answer is *none*.
 """
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from llaso_model.evaluate.extract import choice, negation, relevance, replies
+from llaso_model.evaluate.extract import ages, choice, negation, relevance, replies
 from llaso_model.evaluate.extract.choice import Mention, distinct
 from llaso_model.evaluate.extract.refusals import PATTERN as REFUSAL
 from llaso_model.evaluate.extract.relevance import LETTER
@@ -47,15 +50,22 @@ _GIVEN = re.compile(
     r"[\s:\"'(\[]*(?:(?:option|choice|letter|number)\s+)?[(\[\"']*([a-z]|"
     r"\d{1,2})(?:[)\].,:;\"'!。，]|\s*$|\s*\n|\s+(?:-|because|since|as|is (?:the )?(?:correct|right|best|most))\b)"
 )
+_BETWEEN = re.compile(r"[,.;:!?\n]")
+_FIGURE = re.compile(r"[\s:\"'(]*(?:about |around |大约|大概)?(\d+(?:\.\d+)?)")
 _ECHO = 15
 _INTERJECTIONS = ("yes", "no", "right", "wow", "go", "不", "on", "one")  # "Right. How can I help?"
 _CUE = re.compile(
     r"(?:\b(?:command|word|commands)\b[^.!?]{0,40}?\b(?:is|was|are)\b(?: only| simply)?\s*:?|"
-    r"\b(?:command|text|speech|word|audio)s? (?:recogni[sz]ed|detected|spoken|heard)\s*:|"
+    r"\bi (?:heard|hear)\s*:|\b(?:command|text|speech|word|audio)s? (?:recogni[sz]ed|detected|spoken|heard)\s*:|"
     r"\b(?:command|spoken text|spoken command|spoken word|text|recogni[sz]ed speech|speech|transcription|answer|"
     r"says?|said|saying|return|speaker says|the word|keyword)\b\s*[:=]?|"
-    r"指令是|命令是|说的是|是)\s*[\"'“「]?\s*(?:to )?$"
+    r"指令是|命令是|说的是|是)\s*(?:the (?:number|word|digit|command|name) )?[\"'“「]?\s*(?:to )?$"
 )
+
+_FEW = re.compile(
+    r"\bcommands?\b[^.!?\"'\n]{0,30}?\b(?:is|was):? (?!not\b|to\b|in\b|for\b|an?\b|the\b|that\b)(?:[a-z]+ ){1,2}$|"
+    r"这是[您你]要的\s*$"
+)  # "the command is play eight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ class Extractor:
         for form in others:
             self._forms.setdefault(folded(form), "")
         self._written = {_squeezed(form): label for form, label in self._forms.items()}
+        self._numbers = all(label.isdigit() for label in self.labels)
+        self._years = ages.years(self.labels)
         self._ignored = [re.compile(pattern) for pattern in ignore]
 
     @cached_property
@@ -124,12 +136,12 @@ class Extractor:
         refuses = REFUSAL.search(_QUOTED.sub(" ", _blanked(text, named))) is not None
         named = _with_options(text, named, options)
         if refuses or (not self._named_only and not relevance.is_short(text)):
-            words = relevance.mentioned_words(text)
-            named = [one for one in named if not any(start <= one.start < end for start, end in words)]
-            kept = self._relevant(text, named, every, refuses)
-            if not kept and not refuses and self._restated(text, named):
-                return Extraction("several", tuple(str(value) for value in distinct(named) if value))
-            named = kept
+            counted = self._counted(text, named, every, refuses)
+            if isinstance(counted, Extraction):
+                return counted
+            named = counted
+        if self._numbers and _gives_another_number(text, named):
+            return Extraction("none")
         named = choice.chosen(text, named, len(self.labels))
         found = [str(value) for value in distinct(named)]
         labels = tuple(label for label in found if label)
@@ -137,7 +149,25 @@ class Extractor:
             return Extraction("one", labels)
         if len(found) > 1 and not (refuses and len(labels) == len(self.labels)):
             return Extraction("several", labels)
+        if self._years and not refuses and len(aged := ages.classes(text, self._years)) == 1:
+            return Extraction("one", (aged[0],))
         return Extraction("refusal" if refuses and not _OTHERWISE.search(text) else "none")
+
+    def _counted(
+        self, text: str, named: list[Mention], every: Sequence[Mention], refuses: bool
+    ) -> list[Mention] | Extraction:
+        """The mentions of a long answer that are said of the recording, or what the answer is where there are none."""
+        words = relevance.mentioned_words(text)
+        named = [one for one in named if not any(start <= one.start < end for start, end in words)]
+        named = _said_of_it(text, named)
+        if relevance.tells_how(text) and not choice.after_conclusions(text):
+            listed = tuple(str(value) for value in distinct(every) if value)
+            several = not refuses and len(listed) > 1
+            return Extraction("several", listed) if several else Extraction("refusal" if refuses else "none")
+        kept = self._relevant(text, named, every, refuses)
+        if not kept and not refuses and self._restated(text, named):
+            return Extraction("several", tuple(str(value) for value in distinct(named) if value))
+        return kept
 
     def _found(self, text: str) -> list[Mention]:
         """Every mention of a label; "" for what is outside of the set."""
@@ -147,8 +177,8 @@ class Extractor:
         for found in self._pattern.finditer(text):
             one = Mention(self._written[_squeezed(found[0])], found.start(), found.end())
             last = mentions[-1] if mentions else None
-            if last and last.value == one.value and not text[last.end : one.start].strip(" -"):
-                mentions[-1] = Mention(one.value, last.start, one.end)  # "a real human voice"
+            if last and one.value in (last.value, "") and not text[last.end : one.start].strip(" -"):
+                mentions[-1] = Mention(last.value, last.start, one.end)  # "a real human voice", "mallet percussion"
             else:
                 mentions.append(one)
         return mentions
@@ -168,14 +198,21 @@ class Extractor:
 
     def _relevant(self, text: str, named: list[Mention], every: Sequence[Mention], refuses: bool) -> list[Mention]:
         """The mentions in clauses about the recording, or those that the answer announces, or all the options."""
-        spans = list(relevance.about_recording(_blanked(text, named if refuses else every), refuses))
+        blanked = _blanked(text, named if refuses else every)
+        spans = list(relevance.about_recording(blanked, refuses))
         kept = [one for one in named if any(start <= one.start < end for start, end in spans)]
         if refuses:
             spans = list(relevance.ventured(_blanked(text, named)))
-            return kept or [one for one in named if any(start <= one.start < end for start, end in spans)]
+            kept = kept or [one for one in named if any(start <= one.start < end for start, end in spans)]
+            return kept or choice.concluded_in(text, named)
+        if kept:
+            beside = [span for span in choice.clauses(blanked) if relevance.is_beside(blanked[slice(*span)])]
+            about = set(kept)
+            kept = [one for one in named if one in about or not any(start <= one.start < end for start, end in beside)]
         if kept and len(self.labels) > 2 and self._are_options(named):
             return named  # the choice among the options may lie in any of its clauses
-        return kept or choice.concluded_in(text, named)
+        kept = kept or choice.concluded_in(text, named)
+        return kept or (named if relevance.answers(blanked) else [])
 
     def _restated(self, text: str, named: Sequence[Mention]) -> bool:
         """Whether an answer that says nothing of the recording goes through the options."""
@@ -197,9 +234,17 @@ class Extractor:
             and text[start:end] not in _INTERJECTIONS
             and not re.search(r"(?:^|\s)2[.)]\s", after)
         )
-        quoted = re.search(r"[\"'“「《]\s*$", before) and re.match(r"\s*[.,!?。！]?\s*[\"'”」》]", after)
+        names_file = re.search(r"\b(?:file|clip|recording|track|audio)(?: named| called)? [\"'“「《]\s*$", before)
+        quoted = (
+            not names_file and re.search(r"[\"'“「《]\s*$", before) and re.match(r"\s*[.,!?。！]?\s*[\"'”」》]", after)
+        )
         cued = _CUE.search(before) and re.match(r"\s*[\"'”」]?\s*(?:[.,!?。！，\n]|$)", after)
-        return bool(alone or leads or quoted or cued or self._is_quoted_command(text, start, end))
+        few = (
+            _FEW.search(before)
+            and re.match(r"(?: [a-z]+)?[.!]?\s*(?:$|\n)", after)
+            and text[start:end] not in _INTERJECTIONS
+        )
+        return bool(alone or leads or quoted or cued or few or self._is_quoted_command(text, start, end))
 
     def _is_quoted_command(self, text: str, start: int, end: int) -> bool:
         """Whether the stretch stands among few words in quotes behind words such as "the command is"."""
@@ -222,16 +267,16 @@ class Extractor:
 
 
 def _squeezed(form: str) -> str:
-    return re.sub(r"[\s-]+", "", form)
+    return re.sub(r"[\s/:.-]+", "", form)
 
 
 def _bounded(form: str) -> str:
     """A form as a pattern: spaces and hyphens between words are alike, and word characters do not go on."""
     parts = [re.escape(part) for part in re.split(r"[\s-]+", form) if part]
     is_range = re.fullmatch(r"\d+-\d+", form) is not None
-    body = (r"\s*-\s*" if is_range else r"[\s-]+").join(parts)
+    body = (r"\s*-\s*" if is_range else r"(?:[\s-]+|[/:.](?=\w))").join(parts)
     left = rf"(?<![{LETTER}])(?<!\d[.,])" if re.match(rf"[{LETTER}]", form) else ""
-    right = rf"(?![{LETTER}])(?![.,]\d*[1-9])(?![.,]0\d)" if re.search(rf"[{LETTER}+]$", form) else ""
+    right = rf"(?![{LETTER}])(?![.,]\d*[1-9])(?![.,]0\d)(?![.,]\d+[.,]\d)" if re.search(rf"[{LETTER}+]$", form) else ""
     return f"{left}{body}{right}"
 
 
@@ -272,6 +317,25 @@ def _with_options(text: str, named: list[Mention], options: Mapping[str, str]) -
             continue  # "B) male": the label itself stands there
         added.append(Mention(options[found[1]], found.start(1), found.end(1)))
     return sorted({*named, *added}, key=lambda one: one.start)
+
+
+def _said_of_it(text: str, named: list[Mention]) -> list[Mention]:
+    """The mentions that are not talked of, nor say which other thing is meant, unless all labels only do that."""
+    kept = [one for one in named if not relevance.is_talked_of(text, one.start)]
+    left = [one for one in kept if not relevance.names_another(text, one.start, one.end)]
+    if len(distinct(named)) < 2:
+        return left
+    ends = [found.start() for found in _BETWEEN.finditer(text)]
+    part = {one: bisect.bisect(ends, one.start) for one in kept}
+    apart = not {part[one] for one in left} & {part[one] for one in set(kept) - set(left)}
+    return left if left and apart else kept
+
+
+def _gives_another_number(text: str, named: Sequence[Mention]) -> bool:
+    """Whether the last thing that the text says to be its answer is a number that is none of the mentions."""
+    places = choice.after_conclusions(text)
+    number = _FIGURE.match(text, places[0]) if places else None
+    return number is not None and not any(one.start <= number.start(1) < one.end for one in named)
 
 
 def _blanked(text: str, named: Sequence[Mention]) -> str:

@@ -12,8 +12,9 @@ _FILL = (
     r"consistent|indicative|suggestive|with|match(?:es|ing)?|fits?|have|has|shows?|exhibits?|conveys?|express(?:es)?|"
     r"suggests?|indicates?|points|"
     r"contain|belong|correspond|spoken|by|in|for|what|you'd|expect|voice of|accent of|speaker's|speaker is|"
-    r"speaker|voice|option|"
-    r"emotion of|emotion is|label|answer is|answer|tone|truly|just right|category"
+    r"speaker|voice|option|full|usual|maximum|"
+    r"about|hear|detect|sense|find|notice|perceive|anything|emotion of|emotion is|emotions|label|answer is|"
+    r"answer|tone|truly|just right|category"
 )
 _SIGN = (
     r"(?:\w+ )?(?:sign|signs|indication|indications|evidence|trace|traces|hint|"
@@ -22,7 +23,8 @@ _SIGN = (
 _DENIES = (
     rf"(?:\b(?:not|cannot|never|neither|nor|without|no longer|rather than|instead of|as opposed to|"
     rf"opposed to|unlike|versus|"
-    rf"non|nothing|no {_SIGN}|no(?= \w)|free of|absence of|lack(?:s|ing)?(?: of)?|far from|anything but|"
+    rf"non|nothing|outside(?: of)?|no {_SIGN}|no(?= \w)|free of|absence of|lack(?:s|ing)?(?: of)?|far from|"
+    rf"anything but|"
     rf"nothing like|hardly|"
     rf"too \w+ to be|too \w+ for|different from|differs from|distinct from|(?:confused|mistaken) (?:with|"
     rf"for)|compared (?:to|with)|"
@@ -30,7 +32,8 @@ _DENIES = (
     rf"(?:rul(?:e|ed|es|ing) out|exclud(?:e|ed|es|ing)|eliminat(?:e|ed|es|ing)|discard(?:ed|s|ing)?|"
     rf"reject(?:ed|s|ing)?|"
     rf"dismiss(?:ed|es|ing)?)(?: the)?(?: possibility| option| options| idea)?(?: of| that)?|"
-    rf"(?:less|least|un)[\s-]?likely|(?:do not|don't|wouldn't|would not) (?:think|believe|say|call)(?: that)?)\b|n't\b)"
+    rf"(?:less|least|un)[\s-]?likely|(?:do not|don't|wouldn't|would not) (?:think|believe|say|call|classify|"
+    rf"describe|label|consider|identify)(?: that)?)\b|n't\b)"
 )
 _BEFORE = re.compile(
     rf"(?<!not ){_DENIES}(?! only| just| merely| simply| solely)[\s-]*(?:(?:{_FILL})[\s-]+){{0,6}}[\"'(]*$|"
@@ -71,10 +74,12 @@ _STANDS = re.compile(
     r"exclude[d]?|eliminate[d]?)"
 )
 _JOIN = re.compile(
-    r"[\s\"'/|),(]*(?:岁|歳)?[\s\"'/),(]*(?:(?:or|nor|and|to|到|至|或|或者|和|与|也不是|ou|o|ni|oder|"
-    r"noch)[\s\"'(]*(?:(?:a|an|the|even|un|una|une|early|mid|late|their|perhaps|possibly|maybe)[\s-]+)*(?:[\"'(]*))?"
+    r"[\s\"'/|),(-]*(?:岁|歳|years?(?: old)?)?[\s\"'/),(]*(?:(?:or|nor|and|to|到|至|或|或者|和|与|也不是|ou|o|ni|oder|"
+    r"noch)[\s\"'(]*(?:(?:a|an|the|even|un|una|une|early|mid|late|their|perhaps|possibly|maybe)[\s-]+|-)*(?:[\"'(]*))?"
 )
 _ALTERNATIVE = re.compile(r"\b(?:or|nor|ni|oder|noch|ou)\b|或")
+
+_LACKS = re.compile(r"\b(?:lack(?:s|ing)? of|absence of|without|free of|no \w+ of)\b[^.;,\n]{0,40}$")  # "A and B" alike
 
 REACH = 80
 
@@ -82,6 +87,7 @@ REACH = 80
 def denied(text: str, spans: list[tuple[int, int]]) -> list[bool]:
     """Whether each stretch of the text is denied. A denial before "A, B or C" denies all of them."""
     found: list[bool] = []
+    lacks = False
     for number, (start, end) in enumerate(spans):
         before = text[max(0, start - REACH) : start]
         before = before[max(before.rfind(mark) for mark in "\n;") + 1 :]
@@ -91,7 +97,8 @@ def denied(text: str, spans: list[tuple[int, int]]) -> list[bool]:
         found.append(here and not open_still)
         if number and found[-2] and not found[-1] and not open_still:
             run = _run_until(text, spans, number)
-            found[-1] = run is not None and _ALTERNATIVE.search(run) is not None
+            found[-1] = run is not None and (lacks or _ALTERNATIVE.search(run) is not None)
+        lacks = found[-1] and (lacks or _LACKS.search(before) is not None)
     return found
 
 
@@ -111,4 +118,6 @@ def _run_until(text: str, spans: list[tuple[int, int]], number: int) -> str | No
 
 def joined(gap: str) -> bool:
     """Whether what stands between two stretches makes them parts of one list."""
-    return len(gap) < 30 and _JOIN.fullmatch(gap) is not None and gap != ""
+    if gap == " ":
+        return True
+    return len(gap) < 30 and _JOIN.fullmatch(gap) is not None and gap.strip() not in ("", "(", "),", ")", ").")

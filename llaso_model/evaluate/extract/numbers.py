@@ -90,7 +90,8 @@ _OF_OTHER_THINGS = re.compile(
     rf"speakers?\b|out of \d+|千?赫兹|分贝|秒|分钟|个人|次)|"
     rf"(?<![a-z0-9])[a-g](?:[#♯♭b]|\s?sharp|\s?flat)?-?\d(?![\d.]\d|\d)|[a-g](?:#|♯|♭)|"
     rf"\b(?:channel|track|step|option|octave|example|figure|part|version|gpt|chapter|question)\s*(?:-|#|"
-    rf"no\.?|is|number)?\s*\d+(?:\.\d+)?|\d\s*/\s*\d+|(?:±|\+/-)\s*\d+"
+    rf"no\.?|is|number)?\s*\d+(?:\.\d+)?|\d\s*/\s*\d+|{_NUMBER}\s*[*×+]\s*(?=[\d(a-z])|[*×/^]\s*\(?{_NUMBER}|"
+    rf"(?:±|\+/-)\s*\d+"
 )
 _SHORT = 12  # words
 _GENERAL_FACT = re.compile(
@@ -100,7 +101,7 @@ _GENERAL_FACT = re.compile(
     re.DOTALL,
 )
 _NEIGHBOURS = 10  # "20 or 30" is a range, "20 or 60" are two answers
-_BETWEEN = re.compile(r"\b(?:between|from|ages?|aged|range|ranging)\b")
+_BETWEEN = re.compile(r"\b(?:between|from|ages|aged|range|ranging)\b")
 _COMPARED = re.compile(
     r"\b(?:more|less|older|younger|higher|lower|greater|fewer|not over|no) than(?: about|"
     r" around)?\s*$"
@@ -151,6 +152,7 @@ def extract(
         parts = [text[start:end] for start, end in clauses(text)]
         kept = [part for part in parts if not REFUSAL.search(part) and not relevance.GENERAL.search(part)]
         kept += [part[a:b] for part in parts if REFUSAL.search(part) for a, b in relevance.ventured(part)]
+        kept += [said for part in parts if REFUSAL.search(part) and (said := relevance.before_concession(part))]
         text = " . ".join(kept)
     values = _values(text, limits)
     if len(values) == 1:
@@ -224,7 +226,7 @@ def _mentions(text: str) -> list[Mention]:
             found.append(Mention(f"{(low + high) / 2:g}", match.start(), match.end()))
             taken.append(match.span())
     for match in _SINGLE.finditer(text):
-        if _free(match, taken):
+        if _free(match, taken) and not re.match(r"0\d", match[0]):
             found.append(Mention(f"{float(match[1] or match[2]):g}", match.start(), match.end()))
     return sorted(found, key=lambda one: one.start)
 

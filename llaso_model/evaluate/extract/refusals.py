@@ -31,7 +31,8 @@ _FOUND = (
     r"determined|inferred|identified|classified|told|heard|detected|recogni[sz]ed|estimated|established|ascertained|"
     r"distinguished|concluded|verified|confirmed|assessed|known|given|provided|answered|made out|pinpointed|discerned|"
     r"deduced|derived|judged|guessed|predicted|evaluated|decided|analy[sz]ed|processed|specified|said|seen|accessed|"
-    r"played|transcribed|understood|completed|labell?ed|categori[sz]ed|made|drawn|gauged|measured"
+    r"played|transcribed|understood|completed|labell?ed|categori[sz]ed|made|drawn|gauged|measured|rated|"
+    r"scored|quantified"
 )
 _ADVERBS = (
     r"(?:[\s,]+(?:\w+ly|or|and|even|just|able|to|at all|ever|always|quite|with (?:\w+ )?(?:certainty|confidence|"
@@ -110,7 +111,8 @@ _ENGLISH = (
     rf"\b(?:i(?:'d|'ll| would| will)?|without|lack of)\s+(?:need |require |want )?(?:to (?:know|hear|see) )?(?:some |"
     rf"a bit |a little |much )?(?:more|additional|further|the|your)\s+(?:\w+\s+)?(?:{_INPUT})\b",
     r"(?<!that )(?<!which )\b(?:is|are|was|were|been|it's|be)\s+(?:not\s+(?:\w+ly )?|un)(?:specified|provided|"
-    r"mentioned|given|stated|available|disclosed|known|clear|indicated|possible|determined(?! by)|identified|"
+    r"mentioned|given|stated|available|disclosed|known|clear|indicated|possible|determined(?! by(?! (?:the|"
+    r"this|your) (?:audio|recording|clip|sample|file|sound)\b))|identified|"
     r"recorded)\b",
     r"\b(?:isn't|aren't|wasn't) (?:specified|provided|mentioned|given|stated|available|clear|indicated|possible|"
     r"enough)\b",
@@ -124,12 +126,15 @@ _ENGLISH = (
     r"\bi (?:\w+ )?do(?:n't| not) (?:\w+ly )?know\b",
     r"\bi can only (?:respond|provide|process|answer|communicate|help with)\b",
     r"\bi(?:'m| am) not (?:aware of|familiar with)\b",
+    r"\bi (?:do not|don't|never|will not|won't) (?:\w+ly )?(?:infer|guess|identify|classify|judge|estimate|determine|"
+    r"speculate|assume|analy[sz]e|label)\b",
+    r"\btell me more about what you(?:'re| are)? (?:trying|referring|mean|need|looking|asking|want)",
     r"\bi(?:'d| would) (?:need|have to (?:hear|listen|know|see))\b",
 )
 _CHINESE = (
     r"无法|没办法|没法|未能|不能(?:直接|够|真正|准确)?(?:听|判断|识别|处理|分析|确定|回答|提供|访问|播放|完成|做|理解|给)",
     r"需要知道[^。]{0,30}才能|[你您]需要(?:提供|告诉)",
-    r"不(?:太)?(?:确定|知道|清楚)(?!或|和|、|的)",
+    r"(?<!或)(?<!和)不(?:太)?(?:确定|知道|清楚)(?!或|和|、|的)",
     r"你?能(?:不能)?(?:再)?(?:提供|告诉我)[^。！]{0,20}吗",
     r"请(?:你|您)?(?:再)?(?:提供|告诉|描述|分享|上传|给|重复|说)",
     r"(?<!如果)(?<!如果你)(?<!你)(?<!可以)(?:提供|需要|告诉我)(?:一些|我)?更多(?!\w{0,4}(?:吗|的话))|"
