@@ -33,7 +33,7 @@ from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Scores, Source, Utterance, digest, to_table
 from llaso_data.report import card
-from tests.browser import ARGUMENTS, chromium
+from tests.support.browser import ARGUMENTS, chromium
 
 BLOCK_ROWS = 8192
 COPIES = 0.02  # share of rows with the audio of another

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/flips.py --flips 500
 
-One small real instance of each kind is made (tests/flip_targets.py); the flips are spread evenly over the kinds and,
+One small real instance of each kind is made (tests/support/flip_targets.py); flips are spread evenly over kinds and,
 within a kind, over its files by their size. After each the kind's own readers run. *Noticed*: they refuse with a
 message, or say that something is made again. *Identical*: what they give is the very same, bit for bit. *Silent*: they
 give something else and say nothing. *Crashed*: an exception that does not speak to the user. Exit code 1 where a flip
@@ -18,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # for tests.flip_targets
+sys.path.insert(0, str(ROOT))  # for tests.support.flip_targets
 
-from tests.flip_targets import OUTCOMES, flipped  # noqa: E402
+from tests.support.flip_targets import OUTCOMES, flipped  # noqa: E402
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/fuzz.py --minutes 10
 
-Every target of tests/fuzz_targets.py gets its share of the time in a process of its own, on two cores. With atheris
+Every target of tests/support/fuzz_targets.py gets its share of time in its own process, on two cores. With atheris
 (Linux; an extra of ours) inputs are led by coverage; without, real files are changed at random. Prints for every target
 its runs, the lines of our code that were reached together with their branches (libFuzzer's edges), and what was found:
 exceptions that do not speak to the user, inputs that take 5 s of the processor, 30 s in all or 3 GB, crashes of the
@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # for tests.fuzz_targets
+sys.path.insert(0, str(ROOT))  # for tests.support.fuzz_targets
 
 SLOW_S = 5.0  # of the processor
 STUCK_S = 30.0
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def parent(args: argparse.Namespace) -> int:
-    from tests import fuzz_targets
+    from tests.support import fuzz_targets
 
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in fuzz_targets.targets(Path(folder)) if (args.target or "") in name]
@@ -107,10 +107,10 @@ def child(name: str, seconds: float, seed: int, findings: Path) -> None:
     except ImportError:
         atheris = None
     if atheris is None:
-        from tests import fuzz_targets
+        from tests.support import fuzz_targets
     else:
         with atheris.instrument_imports(include=["llaso_data"]):
-            from tests import fuzz_targets
+            from tests.support import fuzz_targets
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         for part in ("made", "run", "corpus"):
@@ -157,7 +157,7 @@ def child(name: str, seconds: float, seed: int, findings: Path) -> None:
 
 
 def changed_at_random(throw, target, seconds: float, seed: int) -> None:  # type: ignore[no-untyped-def]
-    from tests import fuzz_targets
+    from tests.support import fuzz_targets
 
     draw, until, runs = random.Random(seed), time.monotonic() + seconds, 0
     for data in target.seeds:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # for tests.stores
+sys.path.insert(0, str(ROOT))  # for tests.support.object_stores
 
 from llaso_data import audio  # noqa: E402
 from llaso_data.demo import assets, weights  # noqa: E402
@@ -25,7 +25,7 @@ from llaso_data.pipeline import commit  # noqa: E402
 from llaso_data.pipeline.build_align import build_align  # noqa: E402
 from llaso_data.pipeline.shard import shard_dataset  # noqa: E402
 from llaso_data.recipe import Asr, Blocks, Observe, Recipe, Run, Shard, SourceSpec  # noqa: E402
-from tests.stores import BUCKET, gateway, s3_server, upload  # noqa: E402
+from tests.support.object_stores import BUCKET, gateway, s3_server, upload  # noqa: E402
 
 
 def main() -> None:

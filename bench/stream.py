@@ -31,8 +31,8 @@ ROOT = Path(__file__).parent.parent
 
 def write_set(out: Path, samples: int, shards: int) -> None:
     sys.path.insert(0, str(ROOT))
-    from tests.stream_sets import durations
-    from tests.stream_sets import write_set as write
+    from tests.support.shard_sets import durations
+    from tests.support.shard_sets import write_set as write
 
     write(out, durations(samples), -(-samples // shards), sound=True)
 

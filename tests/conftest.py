@@ -15,7 +15,7 @@ from hypothesis import settings
 from llaso_data.demo import assets, weights
 from llaso_data.demo.wheels import NO_DOWNLOAD
 from llaso_data.errors import LLaSOError
-from tests.stores import s3_server
+from tests.support.object_stores import s3_server
 
 # A shell that starts the tests in the background would have them, and every process they start, ignore Ctrl-C.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

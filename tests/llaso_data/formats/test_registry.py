@@ -1,0 +1,171 @@
+"""The table of layouts: one module adds a layout, and everything that names layouts knows it."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from llaso_data import audio, formats
+from llaso_data.cli import main
+from llaso_data.errors import LLaSOError
+from llaso_data.formats import LAYOUTS, LayoutTable, folder
+from llaso_data.formats.registry import in_order
+from llaso_data.pipeline.load_recipe import load
+from llaso_data.pipeline.reference import recipe_reference, with_layouts
+from llaso_data.recipe import SourceSpec
+from tests.support.paths import REPOSITORY
+
+OURS = ["common_voice", "librispeech", "webdataset", "manifest", "folder"]
+
+TOY = '''
+"""Rhymes: ``rhymes.txt`` with lines ``FILE: TEXT``."""
+
+from functools import partial
+
+from llaso_data.formats import Layout
+from llaso_data.formats.rows.source_row import RowError, SourceMetadata, file_row, row_or_failure
+from llaso_data.io import storage
+
+LIST = "rhymes.txt"
+
+
+def recognises(tree):
+    return f"it has {LIST}" if any(file.path == LIST for file in tree.files) else None
+
+
+def read(spec, tree):
+    lines = storage.read_bytes(tree.uri(LIST)).decode().splitlines()
+    files = {file.path: file for file in tree.files}
+    for number, line in enumerate(lines, 1):
+        where = f"{LIST}:{number}"
+        yield row_or_failure(partial(row, line, tree, files, where), tree.root, tree.root, where)
+
+
+def row(line, tree, files, where):
+    name, colon, text = line.partition(": ")
+    if not colon:
+        raise RowError("a line is `FILE: TEXT`")
+    return file_row(tree, files[name], SourceMetadata(text=text, gender="F"), where=where)
+
+
+LAYOUT = Layout(name="rhymes", title="rhymes", recognised_by="`rhymes.txt`", unit="a line", container="the folder",
+                recognises=recognises, read=read)
+'''
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A corpus, and its layout in a package that is installed beside ours."""
+    site = tmp_path / "site-packages"
+    (site / "rhymes-1.0.dist-info").mkdir(parents=True)
+    (site / "toy_rhymes.py").write_text(TOY)
+    (site / "rhymes-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: rhymes\nVersion: 1.0\n")
+    (site / "rhymes-1.0.dist-info" / "entry_points.txt").write_text("[llaso_data.layouts]\nx = toy_rhymes:LAYOUT\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(LAYOUTS, "_layouts", None)  # as in a new process
+    monkeypatch.delitem(sys.modules, "toy_rhymes", raising=False)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "a.wav").write_bytes(audio.encode(np.full(800, 50, np.int16), "wav"))
+    (corpus / "rhymes.txt").write_text("a.wav: one two\nbuckle my shoe\n")
+    return corpus
+
+
+def test_a_layout_in_one_module_of_another_package_is_recognised_and_read(toy: Path) -> None:
+    layout, evidence = formats.recognise(SourceSpec(path=str(toy)))
+    assert (layout.name, evidence) == ("rhymes", "it has rhymes.txt")
+    good, bad = (item.utterance for item in formats.read(SourceSpec(path=str(toy))))
+    assert (good.source.corpus, good.text, good.speaker.gender.value) == ("corpus", "one two", "female")
+    assert bad.failure is not None
+    assert (bad.failure.reason, bad.failure.detail) == ("bad_row", f"{toy}/rhymes.txt:2: a line is `FILE: TEXT`")
+    assert [item.utterance.text for item in formats.read(SourceSpec(path=str(toy), type="folder"))] == [None]
+
+
+def test_the_command_the_recipe_and_the_documents_know_it(toy: Path, tmp_path: Path) -> None:
+    assert "|rhymes|" in CliRunner().invoke(main, ["build-align", "--help"]).output
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"sources:\n- path: {toy}\n  type: rhymes\n")
+    assert load(str(recipe)).sources[0].type == "rhymes"
+    recipe.write_text(f"sources:\n- path: {toy}\n  type: rhyme\n")
+    with pytest.raises(LLaSOError, match=r"recipe.yaml:3: sources.0.type: must be .*'rhymes'.* got 'rhyme'"):
+        load(str(recipe))
+    assert "`rhymes`" in recipe_reference()
+    page = (REPOSITORY / "docs" / "sources.md").read_text(encoding="utf-8")
+    assert "| `rhymes` | `rhymes.txt` | a line | the folder |" in with_layouts(page)
+
+
+def test_a_package_whose_layout_cannot_be_loaded_is_named(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "site-packages" / "toy_rhymes.py").write_text("import nothing_of_that_name")
+    with pytest.raises(LLaSOError, match=r"rhymes: its layout toy_rhymes:LAYOUT cannot be loaded \(No module named"):
+        formats.recognise(SourceSpec(path=str(toy)))
+
+
+def test_every_module_of_the_package_is_a_layout_of_its_name() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(formats.__path__) if not module.ispkg}
+    assert modules - {"registry"} == set(OURS) <= set(LAYOUTS)
+    assert all(LAYOUTS[name].name == name for name in OURS)
+
+
+def test_the_page_of_sources_lists_the_layouts() -> None:
+    page = (REPOSITORY / "docs" / "sources.md").read_text(encoding="utf-8")
+    assert page == with_layouts(page), "run: python -m llaso_data.pipeline.reference docs/sources.md"
+
+
+def test_a_source_is_compared_with_layouts_in_a_fixed_order() -> None:
+    assert [name for name in LAYOUTS if name in OURS] == OURS
+    assert LAYOUTS.choices() == ["auto", *sorted(LAYOUTS)]
+
+
+def test_a_program_registers_a_layout_of_its_own() -> None:
+    table = LayoutTable()
+    table.register(replace(folder.LAYOUT, name="cuts", before=("manifest", "folder")))
+    names = list(table)
+    assert names.index("cuts") < names.index("manifest") < names.index("folder")
+    with pytest.raises(LLaSOError, match="the layout 'cuts' is there already"):
+        table.register(replace(folder.LAYOUT, name="cuts", before=()))
+    with pytest.raises(LLaSOError, match="'auto' is there already"):
+        table.register(replace(folder.LAYOUT, name="auto", before=()))
+    with pytest.raises(LLaSOError, match="compared before 'kaldi', which is none"):
+        table.register(replace(folder.LAYOUT, name="espnet", before=("kaldi",)))
+    assert list(table) == names
+    with pytest.raises(LLaSOError, match="each before the other"):
+        in_order([folder.LAYOUT, *(replace(folder.LAYOUT, name=a, before=(b,)) for a, b in ("xy", "yx"))])
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "name", "evidence"),
+    [
+        (["clips/a.mp3"], "", "common_voice", "de.tsv has the columns client_id and path, and clips is beside it"),
+        (["1/2/1-2.trans.txt"], "", "librispeech", "it has 1/2/1-2.trans.txt"),
+        (["x.tar", "y.tar"], "", "webdataset", "it has 2 tars and no audio outside them"),
+        (["x.tar"], "x.tar", "webdataset", "its name ends in .tar"),
+        ([], "x-{0..3}.tar", "webdataset", "it is a pattern of tars"),
+        (["m.jsonl"], "m.jsonl", "manifest", "its name ends in .jsonl"),
+        (["a.wav"], "a.wav", "folder", "its name ends in .wav"),
+        (["x.tar", "a.wav"], "", "folder", "it is a folder, and no other layout"),
+    ],
+)
+def test_it_is_said_why_a_source_has_its_layout(
+    tmp_path: Path, files: list[str], source: str, name: str, evidence: str
+) -> None:
+    for path in files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    if name == "common_voice":
+        (tmp_path / "de.tsv").write_text("client_id\tpath\n")
+    layout, why = formats.recognise(SourceSpec(path=str(tmp_path / source)))
+    assert (layout.name, why) == (name, evidence)
+
+
+def test_a_name_that_is_no_layout_is_refused_with_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(LLaSOError, match="'wav' is no layout; give one of auto, common_voice, folder"):
+        formats.read(SourceSpec(path=str(tmp_path), type="wav"))
+    done = CliRunner().invoke(main, ["build-align", str(tmp_path), "--type", "wav"])
+    assert done.exit_code == 2
+    assert "'wav' is not one of 'auto', 'common_voice', 'folder'" in done.output

@@ -1,0 +1,143 @@
+"""Teacher forcing: what a text scores does not depend on its neighbours, and is what transformers says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llaso_data.whisper.encoder_states import EncoderStates, concatenate
+from llaso_data.whisper.teacher_forcing import CHARACTER_HEADS, MAX_SEQUENCES, batch_boundaries
+from tests.conftest import Clip
+from tests.support.asr_fixtures import named, own_frames, pcm, states, whisper
+
+NAMES = ("en/counting", "en/hello_world", "en/quick_brown_fox")
+
+
+def test_scores_and_attention_do_not_depend_on_what_shares_the_batch(tiny_en: Path, clips: list[Clip]) -> None:
+    model, chosen = whisper(tiny_en), named(clips, *NAMES)
+    decoder, vocabulary = model.decoder, model.vocabulary
+    slices = [
+        s[: own_frames(pcm(c.path))] for s, c in zip(states(model, [pcm(c.path) for c in chosen]), chosen, strict=True)
+    ]
+    targets = [[*vocabulary.bpe_tokens(clip.text)[0], vocabulary.end] for clip in chosen]
+    prompts = [vocabulary.prompt("en")] * len(chosen)
+    together = decoder.force(prompts, targets, slices, heads=6)
+    for i, shared in enumerate(together):
+        (alone,) = decoder.force(prompts[:1], [targets[i]], [slices[i]], heads=6)
+        assert shared.logprobs.shape == (len(targets[i]),)
+        assert np.abs(shared.logprobs - alone.logprobs).max() <= 1e-4
+        assert shared.attention_HTS is not None and alone.attention_HTS is not None
+        assert shared.attention_HTS.shape == (6, len(targets[i]), own_frames(pcm(chosen[i].path)))
+        assert np.abs(shared.attention_HTS - alone.attention_HTS).max() <= 1e-4
+
+
+@given(st.lists(st.integers(1, 400), max_size=9).map(sorted), st.integers(0, 500))
+def test_passes_are_cut_where_they_have_the_fewest_positions(lengths: list[int], besides: int) -> None:
+    def cost(cuts: Sequence[int]) -> int:
+        return sum(besides + lengths[b - 1] * (b - a) for a, b in pairwise(cuts))
+
+    found = batch_boundaries(lengths, besides)
+    inner = range(1, len(lengths))
+    ways = [(0, *some, len(lengths)) for count in range(len(lengths)) for some in combinations(inner, count)]
+    assert cost(found) == min(map(cost, ways), default=0)
+    many = batch_boundaries(sorted(lengths * 9), 10**6)
+    assert many == sorted(set(many)) and all(b - a <= MAX_SEQUENCES for a, b in pairwise(many))
+
+
+def test_results_come_in_the_order_asked_for_however_many_there_are(tiny_en: Path, clips: list[Clip]) -> None:
+    model = whisper(tiny_en)
+    (clip,) = named(clips, "en/quick_brown_fox")
+    (whole,) = states(model, [pcm(clip.path)])
+    tokens = model.vocabulary.bpe_tokens(clip.text)[0]
+    lengths = [1 + (7 * n) % len(tokens) for n in range(18)]  # more than one batch, unordered
+    slices = [whole[: 40 + 5 * n] for n in range(18)]
+    forced = model.decoder.force([model.vocabulary.prompt("en")] * 18, [tokens[:n] for n in lengths], slices)
+    assert [len(one.logprobs) for one in forced] == lengths
+    assert all(one.attention_HTS is None for one in forced)
+
+
+@pytest.mark.parametrize("weights", ["tiny_en", "whisper_base"])
+def test_log_probabilities_are_those_of_transformers(
+    weights: str, clips: list[Clip], request: pytest.FixtureRequest
+) -> None:
+    from transformers import WhisperForConditionalGeneration
+    from transformers.modeling_outputs import BaseModelOutput
+
+    folder: Path = request.getfixturevalue(weights)
+    model = whisper(folder)
+    (clip,) = named(clips, "en/quick_brown_fox")
+    (whole,) = states(model, [pcm(clip.path)])
+    prompt, tokens = model.vocabulary.prompt("en"), [*model.vocabulary.bpe_tokens(clip.text)[0], model.vocabulary.end]
+    (forced,) = model.decoder.force([prompt], [tokens], [whole], heads=4)
+    reference = WhisperForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        output = reference(
+            encoder_outputs=BaseModelOutput(last_hidden_state=whole.hidden_SW[None]),
+            decoder_input_ids=torch.tensor([[*prompt, *tokens[:-1]]]),
+            output_attentions=True,
+        )
+    wanted = torch.log_softmax(output.logits[0, len(prompt) - 1 :], dim=-1)[range(len(tokens)), tokens].numpy()
+    assert np.abs(forced.logprobs - wanted).max() <= 1e-4
+    ends = torch.log_softmax(output.logits[0, len(prompt) - 1 :], dim=-1)[:, model.vocabulary.end].numpy()
+    assert np.abs(forced.end_logprobs - ends).max() <= 1e-3
+    maps = torch.cat([layer[0, :, len(prompt) - 1 :] for layer in output.cross_attentions])
+    best = sorted(range(len(maps)), key=lambda h: -float(torch.linalg.vector_norm(maps[h])))[:4]
+    assert forced.attention_HTS is not None
+    assert np.abs(forced.attention_HTS - maps[best].numpy()).max() <= 1e-4
+    assert list(forced.heads) == best
+    (read,) = model.decoder.force([prompt], [tokens], [whole], heads=4, alignment_heads=True)
+    own = frozenset(map(tuple, reference.generation_config.alignment_heads))
+    chosen = torch.stack(
+        [output.cross_attentions[layer][0, head, len(prompt) - 1 :] for layer, head in CHARACTER_HEADS[own]]
+    )
+    assert read.attention_HTS is not None
+    assert np.abs(read.attention_HTS - chosen.numpy()).max() <= 1e-4
+
+
+def test_a_sequence_longer_than_whispers_positions_is_an_error(tiny_en: Path) -> None:
+    model = whisper(tiny_en)
+    state = EncoderStates(torch.zeros((10, 384)))
+    with pytest.raises(ValueError, match="449 tokens are more than Whisper's 448 positions"):
+        model.decoder.force([model.vocabulary.prompt("en")], [[13] * 448], [state])
+
+
+def test_keys_and_values_of_the_window_are_those_of_the_slice(tiny_en: Path, clips: list[Clip]) -> None:
+    """Sliced, joined or made anew: the same scores and attention; attention alone costs no scores."""
+    model = whisper(tiny_en)
+    chosen = named(clips, *NAMES)
+    whole = states(model, [pcm(clip.path) for clip in chosen])
+    slices = [concatenate([s[: own_frames(pcm(c.path))], s[-100:]]) for s, c in zip(whole, chosen, strict=True)]
+    assert all(s.keys_LSW is not None and s.keys_LSW.shape[1] == s.frames for s in slices)
+    anew = [s.without_projections() for s in slices]
+    assert all(s.keys_LSW is None for s in anew)
+    targets = [[*model.vocabulary.bpe_tokens(clip.text)[0], model.vocabulary.end] for clip in chosen]
+    prompts = [model.vocabulary.prompt("en")] * len(chosen)
+    ready = model.decoder.force(prompts, targets, slices, heads=6, alignment_heads=True)
+    made = model.decoder.force(prompts, targets, anew, heads=6, alignment_heads=True)
+    alone = model.decoder.force(prompts, targets, slices, heads=6, alignment_heads=True, score=False)
+    for a, b, c in zip(ready, made, alone, strict=True):
+        assert np.abs(a.logprobs - b.logprobs).max() <= 1e-4 and len(c.logprobs) == 0
+        assert a.attention_HTS is not None and b.attention_HTS is not None and c.attention_HTS is not None
+        assert np.abs(a.attention_HTS - b.attention_HTS).max() <= 1e-4
+        assert np.array_equal(a.attention_HTS, c.attention_HTS)
+
+
+def test_nothing_to_score(tiny_en: Path) -> None:
+    assert whisper(tiny_en).decoder.force([], [], []) == []
+
+
+def test_language_probabilities_find_the_language(whisper_base: Path, clips: list[Clip]) -> None:
+    model = whisper(whisper_base)
+    chosen = named(clips, "en/quick_brown_fox", "ja/konnichiwa_sekai", "zh/pangrama")
+    probs = model.decoder.language_probs(states(model, [pcm(clip.path) for clip in chosen]))
+    codes = list(model.vocabulary.languages)
+    assert probs.shape == (len(chosen), len(codes)) == (3, 99)
+    assert np.allclose(probs.sum(axis=1), 1.0, atol=1e-4)
+    assert [codes[int(best)] for best in probs.argmax(axis=1)] == [clip.language for clip in chosen]
