@@ -91,5 +91,11 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             self._register_own()
         if self._group is not None:
             for point in sorted(entry_points(group=self._group), key=lambda one: one.name):
-                point.load()
+                try:
+                    point.load()
+                except Exception as error:  # of another package's code
+                    package = point.dist.name if point.dist else "a package"
+                    raise LLaSOError(
+                        f"{package}: its {self._kind} {point.value} cannot be loaded ({error}); remove it"
+                    ) from error
         self._is_loaded = True

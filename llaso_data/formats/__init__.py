@@ -1,7 +1,7 @@
 """Layouts of corpora, a module each: how it is recognised, read and written.
 
-:data:`LAYOUTS` is the table of them, :func:`read` the way in. Every module of this package that has a ``LAYOUT`` is in
-the table. What their readers share lies in rooms: ``files`` (the tree of a source, text of any encoding), ``rows``
+:data:`LAYOUTS` is the table of them, :func:`read` the way in. Every module of this package registers its layout
+there. What their readers share lies in rooms: ``files`` (the tree of a source, text of any encoding), ``rows``
 (what a reader yields), ``tables`` (JSON, CSV, TSV, Parquet, and what columns mean), ``beside_audio`` (transcripts).
 ``docs/sources.md`` describes the layouts.
 """
@@ -62,7 +62,7 @@ def recognise(spec: SourceSpec) -> Recognition:
 
 def _recognised(spec: SourceSpec, tree: FileTree) -> Recognition:
     if spec.type != AUTO:
-        return Recognition(LAYOUTS.named(spec.type), "its `type` says so")
+        return Recognition(LAYOUTS[spec.type], "its `type` says so")
     recognition = LAYOUTS.recognise(tree)
     if recognition is None:
         kinds = ", ".join(sorted(LAYOUTS.endings() - LAYOUTS["folder"].endings))

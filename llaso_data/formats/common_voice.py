@@ -8,7 +8,7 @@ from functools import partial
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
-from llaso_data.formats.registry import Layout
+from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, file_row, row_or_failure
 from llaso_data.formats.tables.columns import canonical_values, cell_text, metadata_of
 from llaso_data.formats.tables.table_rows import Row, header, table_rows
@@ -109,3 +109,4 @@ LAYOUT = Layout(
     recognises=recognises,
     read=read,
 )
+LAYOUTS.register(LAYOUT.name, LAYOUT)

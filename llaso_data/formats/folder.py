@@ -15,7 +15,7 @@ from llaso_data.formats.beside_audio.transcripts import (
 )
 from llaso_data.formats.beside_audio.unread import note_unread
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
-from llaso_data.formats.registry import Layout
+from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow, file_row
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
@@ -87,3 +87,4 @@ LAYOUT = Layout(
     recognises=recognises,
     read=read,
 )
+LAYOUTS.register(LAYOUT.name, LAYOUT)

@@ -8,7 +8,7 @@ from functools import partial
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, decode_transcript, numbered_lines, open_text
-from llaso_data.formats.registry import Layout
+from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import (
     RowError,
     SourceMetadata,
@@ -139,3 +139,4 @@ LAYOUT = Layout(
     recognises=recognises,
     read=read,
 )
+LAYOUTS.register(LAYOUT.name, LAYOUT)

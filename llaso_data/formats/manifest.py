@@ -8,7 +8,7 @@ from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
-from llaso_data.formats.registry import Layout
+from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import SourceRow, failed_row, row_or_failure
 from llaso_data.formats.tables.columns import (
     COLUMN_NAMES,
@@ -112,3 +112,4 @@ LAYOUT = Layout(
     recognises=recognises,
     read=read,
 )
+LAYOUTS.register(LAYOUT.name, LAYOUT)

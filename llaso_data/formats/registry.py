@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
@@ -15,11 +12,12 @@ from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Sample
+from llaso_data.registry import Registry
 
 AUTO = "auto"
 """The `type` of a source whose layout is to be recognised."""
-ENTRY_POINTS = "llaso_data.layouts"
-"""The group of entry points under which other packages name their layouts."""
+ENTRY_POINTS = "llaso.layouts"
+"""The group of entry points under which other packages name the modules of their layouts."""
 _FALLBACK = "folder"
 
 
@@ -63,45 +61,18 @@ class Recognition(NamedTuple):
     evidence: str
 
 
-class LayoutTable(Mapping[str, Layout]):
+class LayoutTable(Registry[Layout]):
     """Name → layout, in the order in which a source is compared with them.
 
-    The table is filled when it is first asked: with ``LAYOUT`` of every module of ``llaso_data.formats`` that has one,
-    then with the entry points of the group ``llaso_data.layouts`` that installed packages have. :meth:`register` adds
-    one by hand.
+    Modules of ``llaso_data.formats`` and of other packages' entry points register theirs, as a :class:`Registry` says.
     """
 
     def __init__(self) -> None:
-        self._layouts: dict[str, Layout] | None = None
-
-    def register(self, layout: Layout) -> Layout:
-        """Add a layout of your own; it is recognised, read, listed and checked as ours are.
-
-        A package that is installed names its layouts under ``[project.entry-points."llaso_data.layouts"]`` instead,
-        and ``llaso-data`` then knows them by itself.
-
-        Returns:
-            The layout.
-
-        Raises:
-            LLaSOError: Another layout has the name, or the order of recognition has a circle.
-        """
-        self._layouts = in_order([*self.values(), layout])
-        return layout
+        super().__init__("layout", "llaso_data.formats", ENTRY_POINTS)
 
     def choices(self) -> list[str]:
         """What a recipe's `type` may be: ``auto``, and the names in the order of the alphabet."""
         return [AUTO, *sorted(self)]
-
-    def named(self, name: str) -> Layout:
-        """The layout of a name.
-
-        Raises:
-            LLaSOError: There is none; the message lists the names.
-        """
-        if name not in self:
-            raise LLaSOError(f"{name!r} is no layout; give one of {', '.join(self.choices())}")
-        return self[name]
 
     def endings(self) -> frozenset[str]:
         """The extensions of files that are a source of their own."""
@@ -114,43 +85,13 @@ class LayoutTable(Mapping[str, Layout]):
                 return Recognition(layout, evidence)
         return None
 
-    def __getitem__(self, name: str) -> Layout:
-        return self._loaded()[name]
-
     def __iter__(self) -> Iterator[str]:
-        return iter(self._loaded())
-
-    def __len__(self) -> int:
-        return len(self._loaded())
-
-    def _loaded(self) -> dict[str, Layout]:
-        if self._layouts is None:
-            self._layouts = in_order([*_own_layouts(), *_installed_layouts()])
-        return self._layouts
+        """The names, in the order in which a source is compared with the layouts."""
+        return iter(in_order(self._loaded().values()))
 
 
 LAYOUTS = LayoutTable()
 """Every layout that is read."""
-
-
-def _own_layouts() -> Iterator[Layout]:
-    package = importlib.import_module("llaso_data.formats")
-    for module in pkgutil.iter_modules(package.__path__):
-        layout = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "LAYOUT", None)
-        if layout is not None:
-            yield layout
-
-
-def _installed_layouts() -> Iterator[Layout]:
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            layout = entry.load()
-        except Exception as error:
-            package = entry.dist.name if entry.dist else "a package"
-            raise LLaSOError(f"{package}: its layout {entry.value} cannot be loaded ({error}); remove it") from error
-        if not isinstance(layout, Layout):
-            raise LLaSOError(f"{entry.value}: an entry point of {ENTRY_POINTS} names a Layout, this is none")
-        yield layout
 
 
 def in_order(layouts: Iterable[Layout]) -> dict[str, Layout]:
@@ -162,7 +103,7 @@ def in_order(layouts: Iterable[Layout]) -> dict[str, Layout]:
     by_name: dict[str, Layout] = {}
     for layout in layouts:
         if by_name.setdefault(layout.name, layout) is not layout or layout.name == AUTO:
-            raise LLaSOError(f"the layout {layout.name!r} is there already; give yours another name")
+            raise LLaSOError(f"there is a layout {layout.name!r} already; give yours another name")
     sorter = TopologicalSorter[str](dict.fromkeys(by_name, ()))
     for layout in by_name.values():
         for later in {*layout.before, _FALLBACK} - {layout.name}:

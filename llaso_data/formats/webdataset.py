@@ -16,7 +16,7 @@ from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, compile_glob
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, decode_transcript, transcript_too_long
-from llaso_data.formats.registry import Layout
+from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row
 from llaso_data.formats.tables.columns import canonical_values, metadata_of
 from llaso_data.io import archive, sample_names, storage
@@ -223,3 +223,4 @@ LAYOUT = Layout(
     recognises=recognises,
     read=read,
 )
+LAYOUTS.register(LAYOUT.name, LAYOUT)

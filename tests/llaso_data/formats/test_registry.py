@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from llaso_data import audio, formats
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
-from llaso_data.formats import LAYOUTS, LayoutTable, folder
+from llaso_data.formats import LAYOUTS, folder
 from llaso_data.formats.registry import in_order
 from llaso_data.pipeline.load_recipe import load
 from llaso_data.pipeline.reference import recipe_reference, with_layouts
@@ -28,7 +28,7 @@ TOY = '''
 
 from functools import partial
 
-from llaso_data.formats import Layout
+from llaso_data.formats import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, file_row, row_or_failure
 from llaso_data.io import storage
 
@@ -54,21 +54,24 @@ def row(line, tree, files, where):
     return file_row(tree, files[name], SourceMetadata(text=text, gender="F"), where=where)
 
 
-LAYOUT = Layout(name="rhymes", title="rhymes", recognised_by="`rhymes.txt`", unit="a line", container="the folder",
-                recognises=recognises, read=read)
+LAYOUTS.register("rhymes", Layout(
+    name="rhymes", title="rhymes", recognised_by="`rhymes.txt`", unit="a line", container="the folder",
+    recognises=recognises, read=read,
+))
 '''
 
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A corpus, and its layout in a package that is installed beside ours."""
+    monkeypatch.setattr(LAYOUTS, "_entries", dict(LAYOUTS))
+    monkeypatch.setattr(LAYOUTS, "_is_loaded", False)  # as in a new process
     site = tmp_path / "site-packages"
     (site / "rhymes-1.0.dist-info").mkdir(parents=True)
     (site / "toy_rhymes.py").write_text(TOY)
     (site / "rhymes-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: rhymes\nVersion: 1.0\n")
-    (site / "rhymes-1.0.dist-info" / "entry_points.txt").write_text("[llaso_data.layouts]\nx = toy_rhymes:LAYOUT\n")
+    (site / "rhymes-1.0.dist-info" / "entry_points.txt").write_text("[llaso.layouts]\nx = toy_rhymes\n")
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(LAYOUTS, "_layouts", None)  # as in a new process
     monkeypatch.delitem(sys.modules, "toy_rhymes", raising=False)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -102,7 +105,7 @@ def test_the_command_the_recipe_and_the_documents_know_it(toy: Path, tmp_path: P
 
 def test_a_package_whose_layout_cannot_be_loaded_is_named(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "site-packages" / "toy_rhymes.py").write_text("import nothing_of_that_name")
-    with pytest.raises(LLaSOError, match=r"rhymes: its layout toy_rhymes:LAYOUT cannot be loaded \(No module named"):
+    with pytest.raises(LLaSOError, match=r"rhymes: its layout toy_rhymes cannot be loaded \(No module named"):
         formats.recognise(SourceSpec(path=str(toy)))
 
 
@@ -122,18 +125,19 @@ def test_a_source_is_compared_with_layouts_in_a_fixed_order() -> None:
     assert LAYOUTS.choices() == ["auto", *sorted(LAYOUTS)]
 
 
-def test_a_program_registers_a_layout_of_its_own() -> None:
-    table = LayoutTable()
-    table.register(replace(folder.LAYOUT, name="cuts", before=("manifest", "folder")))
-    names = list(table)
+def test_a_program_registers_a_layout_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LAYOUTS, "_entries", dict(LAYOUTS))
+    LAYOUTS.register("cuts", replace(folder.LAYOUT, name="cuts", before=("manifest", "folder")))
+    names = list(LAYOUTS)
     assert names.index("cuts") < names.index("manifest") < names.index("folder")
-    with pytest.raises(LLaSOError, match="the layout 'cuts' is there already"):
-        table.register(replace(folder.LAYOUT, name="cuts", before=()))
-    with pytest.raises(LLaSOError, match="'auto' is there already"):
-        table.register(replace(folder.LAYOUT, name="auto", before=()))
-    with pytest.raises(LLaSOError, match="compared before 'kaldi', which is none"):
-        table.register(replace(folder.LAYOUT, name="espnet", before=("kaldi",)))
-    assert list(table) == names
+    with pytest.raises(ValueError, match="there is another layout 'cuts' already"):
+        LAYOUTS.register("cuts", replace(folder.LAYOUT, name="cuts", before=()))
+    for wrong, message in (
+        (replace(folder.LAYOUT, name="auto", before=()), "there is a layout 'auto' already"),
+        (replace(folder.LAYOUT, name="espnet", before=("kaldi",)), "compared before 'kaldi', which is none"),
+    ):
+        with pytest.raises(LLaSOError, match=message):
+            in_order([*LAYOUTS.values(), wrong])
     with pytest.raises(LLaSOError, match="each before the other"):
         in_order([folder.LAYOUT, *(replace(folder.LAYOUT, name=a, before=(b,)) for a, b in ("xy", "yx"))])
 
@@ -164,7 +168,7 @@ def test_it_is_said_why_a_source_has_its_layout(
 
 
 def test_a_name_that_is_no_layout_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(LLaSOError, match="'wav' is no layout; give one of auto, common_voice, folder"):
+    with pytest.raises(LLaSOError, match="there is no layout 'wav'; there are common_voice, librispeech"):
         formats.read(SourceSpec(path=str(tmp_path), type="wav"))
     done = CliRunner().invoke(main, ["build-align", str(tmp_path), "--type", "wav"])
     assert done.exit_code == 2
