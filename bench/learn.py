@@ -34,7 +34,7 @@ from llaso_model.configuration import TAIL_S, states_of
 from llaso_model.encoders.whisper import WhisperStates
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.log import read_metrics
-from llaso_model.train.loop import train, validated
+from llaso_model.train.loop import initial_validation, train
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 NO_REPEAT = 5  # tokens: what keeps an answer out of a loop
@@ -114,15 +114,17 @@ def main() -> None:
     out = args.folder / (args.name or args.encoder)
     told: dict[str, dict[str, float]] = {}
     stages = recipes(sets, out, args)
-    told["before"] = validated(_asked(stages[0], {}))
+    told["before"] = initial_validation(_asked(stages[0], {}))
     for number, recipe in enumerate(stages, 1):
         folder = out / f"stage{number}"
         started = time.monotonic()
         train(recipe, str(folder))
         print(f"stage {number}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
         changed = {"start": str(folder / MODEL_FOLDER), "encoder": None, "language_model": None, "lora": None}
-        told[f"after stage {number}"] = validated(_asked(recipe, changed, says=number == 2))
-    told[f"after stage 2, no {NO_REPEAT} tokens twice"] = validated(_asked(recipe, changed, no_repeat=NO_REPEAT))
+        told[f"after stage {number}"] = initial_validation(_asked(recipe, changed, says=number == 2))
+    told[f"after stage 2, no {NO_REPEAT} tokens twice"] = initial_validation(
+        _asked(recipe, changed, no_repeat=NO_REPEAT)
+    )
     print("| | WER of 60 held-out prompts | finds its text among them |\n|---|---|---|")
     for name, found in told.items():
         print(f"| {name} | {found.get('wer', math.nan):.3f} | {found['rank1']:.0%} |")

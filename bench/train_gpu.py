@@ -54,7 +54,7 @@ def measure(recipe: Any, out: Path) -> None:
     from llaso_model.configuration import LLaSOConfig
     from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
     from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
-    from llaso_model.train.distributed import started
+    from llaso_model.train.distributed import rank_context
     from llaso_model.train.log import TrainLog
     from llaso_model.train.loop import flops_of, loader_of, step, upcoming
     from llaso_model.train.run import run_of
@@ -69,14 +69,14 @@ def measure(recipe: Any, out: Path) -> None:
     )
     config.audio_token_id = processor.audio_token_id
     out.mkdir(parents=True, exist_ok=True)
-    with started(recipe.run.parallel) as place:
-        with torch.device(place.device):
+    with rank_context(recipe.run.parallel) as context:
+        with torch.device(context.device):
             model = LLaSOForConditionalGeneration(config)
-        loader = loader_of(recipe.data, 0, place.rank, place.world_size)
-        run = run_of(recipe, place, recipe.run.max_steps, model, processor)
-        log = TrainLog(out, place, recipe, 0, run.steps, flops_of(run.trainee, recipe))
-        for number, examples, _ in upcoming(loader, run, 0):
-            log.step(step(run, number, examples), examples, 0.0)
+        loader = loader_of(recipe.data, 0, context.rank, context.world_size)
+        run = run_of(recipe, context, recipe.run.max_steps, model, processor)
+        log = TrainLog(out, context, recipe, 0, run.steps, flops_of(run.module, recipe))
+        for number, batches, _ in upcoming(loader, run, 0):
+            log.step(step(run, number, batches), batches, 0.0)
         log.close()
 
 

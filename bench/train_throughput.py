@@ -76,17 +76,17 @@ def measured(way: str, encoder: str, shards: Path, steps: int) -> dict[str, floa
 
 
 def _model(encoder: str, shards: Path) -> tuple[Any, Any, Any]:
-    """The trainee with frozen parts in bfloat16, as the loop has it."""
+    """The training module with frozen parts in bfloat16, as the loop has it."""
     import torch
 
-    from llaso_model.train.build import load_model, trainee_of
+    from llaso_model.train.build import load_model, training_module
 
     recipe = recipe_of(encoder, shards, "30s", 1)
     model, processor = load_model(recipe.model, 0)
-    trainee = trainee_of(recipe, model)
-    for value in trainee.parameters():
+    module = training_module(recipe, model)
+    for value in module.parameters():
         value.data = value.data if value.requires_grad else value.data.to(torch.bfloat16)
-    return model, processor, trainee
+    return model, processor, module
 
 
 def _padded(encoder: str, shards: Path, steps: int) -> dict[str, float]:
@@ -173,9 +173,9 @@ def _ours(encoder: str, shards: Path, steps: int, compiled: bool = False) -> dic
     timed = _Timer(WARM["compiled" if compiled else "ours"])
     plain = loop.step
 
-    def watched(run: Any, number: int, examples: Any) -> Any:
-        record = plain(run, number, examples)
-        timed.step(number, sum(len(example.keys) for example in examples))
+    def watched(run: Any, number: int, batches: Any) -> Any:
+        record = plain(run, number, batches)
+        timed.step(number, sum(len(batch.keys) for batch in batches))
         return record
 
     loop.step = watched

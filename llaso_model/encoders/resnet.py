@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, WhisperFeatureExtrac
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llaso_model.encoders import ENCODERS, Encoder
-from llaso_model.masks import valid, within
+from llaso_model.masks import valid_positions, zero_padding
 
 
 class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -62,9 +62,9 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As :meth:`llaso_model.encoders.whisper.WhisperStates.forward`; no tail is heard."""
         input_features = input_features[:, :, : int(feature_lengths.max())]
-        x_BCT = within(input_features.to(self.stem.weight.dtype), feature_lengths)
+        x_BCT = zero_padding(input_features.to(self.stem.weight.dtype), feature_lengths)
         lengths = (feature_lengths + 1) // 2
-        x_BCT = within(nn.functional.gelu(self.stem(x_BCT)), lengths)
+        x_BCT = zero_padding(nn.functional.gelu(self.stem(x_BCT)), lengths)
         for block in self.blocks:
             x_BCT, lengths = block(x_BCT, lengths)
         states_BSW, lengths = self.pool(x_BCT.transpose(1, 2), lengths)
@@ -91,7 +91,7 @@ class _Block(GradientCheckpointingLayer):  # type: ignore[misc]
         if self.stride == 2:
             lengths = (lengths + 1) // 2
             x_BCT = nn.functional.pad(x_BCT, (0, x_BCT.shape[2] % 2))
-        return within(self.shortcut(x_BCT) + y_BCT, lengths), lengths
+        return zero_padding(self.shortcut(x_BCT) + y_BCT, lengths), lengths
 
 
 class _GroupNorm(nn.GroupNorm):
@@ -100,13 +100,13 @@ class _GroupNorm(nn.GroupNorm):
     def forward(self, x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         batch, channels, frames = x_BCT.shape
         x = x_BCT.float().reshape(batch, self.num_groups, -1, frames)
-        inside = valid(lengths, frames)[:, None, None].float()
+        inside = valid_positions(lengths, frames)[:, None, None].float()
         count = (lengths.clamp(min=1) * (channels // self.num_groups)).float()[:, None, None, None]
         mean = (x * inside).sum(dim=(2, 3), keepdim=True) / count
         variance = ((x - mean).square() * inside).sum(dim=(2, 3), keepdim=True) / count
         scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * inside).reshape(batch, channels, frames)
         found = scaled * self.weight[:, None].float() + self.bias[:, None].float()
-        return within(found.to(x_BCT.dtype), lengths)
+        return zero_padding(found.to(x_BCT.dtype), lengths)
 
 
 class _AttentionPool(nn.Module):
@@ -122,7 +122,7 @@ class _AttentionPool(nn.Module):
         batch, frames, width = x_BTW.shape
         x_BTW = nn.functional.pad(x_BTW, (0, 0, 0, -frames % self.size))
         pooled = x_BTW.shape[1] // self.size
-        inside = valid(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
+        inside = valid_positions(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
         score = self.score(x_BTW).view(batch, pooled, self.size, self.heads)
         weight = torch.softmax(score.masked_fill(~inside, torch.finfo(score.dtype).min), dim=2)
         value = self.value(x_BTW).view(batch, pooled, self.size, self.heads, -1)

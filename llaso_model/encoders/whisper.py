@@ -15,7 +15,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from llaso_data.io.hub import pretrained
 from llaso_model.encoders import ENCODERS, Encoder
-from llaso_model.masks import attention_mask, within
+from llaso_model.masks import attention_mask, zero_padding
 
 
 class WhisperStates(WhisperEncoder):  # type: ignore[misc]
@@ -38,7 +38,7 @@ class WhisperStates(WhisperEncoder):  # type: ignore[misc]
         heard = (feature_lengths + tail).clamp(max=2 * self.max_source_positions)
         lengths = states_of(heard, self.config)
         x_BCT = input_features[:, :, : int(heard.max())].to(self.conv1.weight.dtype)
-        x_BCT = within(nn.functional.gelu(self.conv1(within(x_BCT, heard))), heard)
+        x_BCT = zero_padding(nn.functional.gelu(self.conv1(zero_padding(x_BCT, heard))), heard)
         x_BST = nn.functional.gelu(self.conv2(x_BCT)).transpose(1, 2)
         hidden_BSW = x_BST + self.embed_positions.weight[: x_BST.shape[1]]
         hidden_BSW = nn.functional.dropout(hidden_BSW, p=self.dropout, training=self.training)

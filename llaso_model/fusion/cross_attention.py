@@ -24,11 +24,11 @@ from llaso_model.fusion.splice import Splice
 if TYPE_CHECKING:
     from llaso_model.configuration import LLaSOConfig
 
-NOWHERE = 2**31 - 1
+NO_POSITION = 2**31 - 1
 
 
 @dataclass(slots=True)
-class Heard:
+class EncodedAudio:
     """The speech of one forward, or of all forwards of one ``generate``.
 
     ``speech`` (B, S, W) with the place of its audio token in the text, ``places`` (B, S), :data:`NOWHERE` for padding;
@@ -37,16 +37,16 @@ class Heard:
     """
 
     speech: torch.Tensor
-    places: torch.Tensor
+    positions: torch.Tensor
     text: torch.Tensor
-    by_text: torch.Tensor
-    by_speech: torch.Tensor | None
+    text_sees: torch.Tensor
+    speech_sees: torch.Tensor | None
     layers: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @property
-    def there(self) -> torch.Tensor:
+    def is_speech(self) -> torch.Tensor:
         """Where there is speech (B, S)."""
-        return self.places != NOWHERE
+        return self.positions != NO_POSITION
 
 
 class CrossAttention(Splice):
@@ -58,68 +58,72 @@ class CrossAttention(Splice):
         self.layers = [number for number in range(count) if (number + 1) % every == 0] or [count - 1]
         heads = config.text_config.num_attention_heads
         self.bridges = nn.ModuleList(_Bridge(config.hidden_size, heads) for _ in self.layers)
-        self._heard_now: Heard | None = None
-        self._generated: Heard | None = None
+        self._attended: EncodedAudio | None = None
+        self._generated: EncodedAudio | None = None
 
     def attach(self, language_model: Any) -> None:
         """Has the bridges work before their layers of the language model."""
         decoder_layers = language_model.get_decoder().layers
         for order, number in enumerate(self.layers):
-            decoder_layers[number].register_forward_pre_hook(_Before(self, order), with_kwargs=True)
+            decoder_layers[number].register_forward_pre_hook(_BridgeHook(self, order), with_kwargs=True)
 
-    def placed(self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
+    def merge_embeddings(
+        self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None
+    ) -> torch.Tensor:
         """The text as it is: speech stands beside it."""
         return embeds_BTW
 
-    def heard(
+    def encode_audio(
         self,
         speech: torch.Tensor,
         state_counts: torch.Tensor,
         audio_rows: torch.Tensor | None,
         is_audio_BT: torch.Tensor,
         text_BT: torch.Tensor | None,
-        said_BT: torch.Tensor | None,
-    ) -> Heard:
+        is_answer_BT: torch.Tensor | None,
+    ) -> EncodedAudio:
         """Each row's speech, and which of its text is heard by it; arguments as :meth:`Splice.heard` has them."""
         if audio_rows is None:
             raise ValueError("audio_rows is needed: whose each window of speech is, as the processor gives it")
-        padded, places = self.rows(speech, self.counts(state_counts), audio_rows, is_audio_BT)
+        padded, positions = self.pad_rows(speech, self.counts(state_counts), audio_rows, is_audio_BT)
         text = torch.ones_like(is_audio_BT) if text_BT is None else text_BT
-        return _heard(padded, places, text, said_BT)
+        return _encode_audio(padded, positions, text, is_answer_BT)
 
-    def heard_again(
+    def encode_audio_in_generate(
         self,
         speech_BSW: torch.Tensor,
-        places_BS: torch.Tensor,
+        positions_BS: torch.Tensor,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        said_BT: torch.Tensor | None,
+        is_answer_BT: torch.Tensor | None,
         past: Any,
-    ) -> Heard:
+    ) -> EncodedAudio:
         """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
         if past is not None and past.get_seq_length() and self._generated is not None:
-            self._generated.by_speech, self._generated.by_text = None, self._generated.there[:, None, :]
+            self._generated.speech_sees, self._generated.text_sees = None, self._generated.is_speech[:, None, :]
             return self._generated
         text = torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
         if attention_mask is not None and attention_mask.dim() == 2:
             text = attention_mask.bool()
-        self._generated = _heard(speech_BSW, places_BS, text, said_BT)
+        self._generated = _encode_audio(speech_BSW, positions_BS, text, is_answer_BT)
         return self._generated
 
     @contextmanager
-    def hearing(self, heard: Heard | None) -> Iterator[None]:
+    def attending_to(self, encoded: EncodedAudio | None) -> Iterator[None]:
         """The language model hears this speech while the context lasts."""
-        before, self._heard_now = self._heard_now, heard
+        before, self._attended = self._attended, encoded
         try:
             yield
         finally:
-            self._heard_now = before
+            self._attended = before
 
     def end_generation(self) -> None:
         """Forgets the speech of the prompt."""
         self._generated = None
 
-    def rows(self, speech: torch.Tensor, counts: torch.Tensor, audio_rows: torch.Tensor, is_audio: torch.Tensor) -> Any:
+    def pad_rows(
+        self, speech: torch.Tensor, counts: torch.Tensor, audio_rows: torch.Tensor, is_audio: torch.Tensor
+    ) -> Any:
         """Speech one after the other (N, W), so many of each window (A,), as (B, S, W) and its places (B, S).
 
         ``is_audio`` (B, T) is true at the audio tokens, one for each window. Raises ValueError.
@@ -138,25 +142,25 @@ class CrossAttention(Splice):
         longest = max(1, int(sizes.max()) if len(of) else 1)
         padded = speech.new_zeros(len(is_audio), longest, speech.shape[1])
         padded = padded.index_put((of[order], column), speech[order])
-        places = torch.full((len(is_audio), longest), NOWHERE, device=of.device)
-        places[of[order], column] = torch.repeat_interleave(token, counts)[order]
-        return padded, places
+        positions = torch.full((len(is_audio), longest), NO_POSITION, device=of.device)
+        positions[of[order], column] = torch.repeat_interleave(token, counts)[order]
+        return padded, positions
 
-    def bridged(self, order: int, text_BTW: torch.Tensor) -> torch.Tensor:
+    def bridge_text(self, order: int, text_BTW: torch.Tensor) -> torch.Tensor:
         """The text as it enters the bridge's layer."""
-        heard = self._heard_now
-        if heard is None:
+        encoded = self._attended
+        if encoded is None:
             return text_BTW
         bridge = self.bridges[order]
         assert isinstance(bridge, _Bridge)
-        if heard.by_speech is not None:
-            speech = heard.layers[order - 1] if order else heard.speech
-            heard.layers[order] = bridge.listen(speech, text_BTW, heard.text, heard.by_speech)
-        found: torch.Tensor = bridge.speak(text_BTW, heard.layers[order], heard.there, heard.by_text)
+        if encoded.speech_sees is not None:
+            speech = encoded.layers[order - 1] if order else encoded.speech
+            encoded.layers[order] = bridge.update_speech(speech, text_BTW, encoded.text, encoded.speech_sees)
+        found: torch.Tensor = bridge.update_text(text_BTW, encoded.layers[order], encoded.is_speech, encoded.text_sees)
         return found
 
 
-class _Before:
+class _BridgeHook:
     """A hook before a layer; it holds the fusion without making it a part of the layer."""
 
     def __init__(self, fusion: CrossAttention, order: int) -> None:
@@ -164,8 +168,8 @@ class _Before:
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
-            return (self._fusion.bridged(self._order, args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": self._fusion.bridged(self._order, kwargs["hidden_states"])}
+            return (self._fusion.bridge_text(self._order, args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": self._fusion.bridge_text(self._order, kwargs["hidden_states"])}
 
 
 class _Bridge(nn.Module):
@@ -178,17 +182,17 @@ class _Bridge(nn.Module):
         self.speech_gate = nn.Parameter(torch.zeros(1))
         self.text_gate = nn.Parameter(torch.zeros(1))
 
-    def listen(
-        self, speech_BSW: torch.Tensor, text_BTW: torch.Tensor, there_BT: torch.Tensor, seen_BST: torch.Tensor
+    def update_speech(
+        self, speech_BSW: torch.Tensor, text_BTW: torch.Tensor, is_text_BT: torch.Tensor, sees_BST: torch.Tensor
     ) -> torch.Tensor:
-        found = self.to_speech(speech_BSW, text_BTW, there_BT, seen_BST)
+        found = self.to_speech(speech_BSW, text_BTW, is_text_BT, sees_BST)
         heard: torch.Tensor = speech_BSW + torch.tanh(self.speech_gate).to(found.dtype) * found
         return heard
 
-    def speak(
-        self, text_BTW: torch.Tensor, speech_BSW: torch.Tensor, there_BS: torch.Tensor, seen_BTS: torch.Tensor
+    def update_text(
+        self, text_BTW: torch.Tensor, speech_BSW: torch.Tensor, is_speech_BS: torch.Tensor, sees_BTS: torch.Tensor
     ) -> torch.Tensor:
-        found = self.to_text(text_BTW, speech_BSW, there_BS, seen_BTS)
+        found = self.to_text(text_BTW, speech_BSW, is_speech_BS, sees_BTS)
         told: torch.Tensor = text_BTW + (torch.tanh(self.text_gate) * found).to(text_BTW.dtype)
         return told
 
@@ -207,18 +211,19 @@ class _Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(
-        self, x_BTW: torch.Tensor, other_BSW: torch.Tensor, there_BS: torch.Tensor, seen_BTS: torch.Tensor
+        self, x_BTW: torch.Tensor, other_BSW: torch.Tensor, is_other_BS: torch.Tensor, sees_BTS: torch.Tensor
     ) -> torch.Tensor:
         x_BTW = x_BTW.to(self.query.weight.dtype)
         other_BSW = self.other_norm(other_BSW.to(self.query.weight.dtype))
-        placed = other_BSW + _sines(there_BS.cumsum(dim=1), other_BSW.shape[2]).to(other_BSW)
-        query, key = self._split(self.query(self.norm(x_BTW))), self._split(self.key(placed))
-        sees_BT1 = seen_BTS.any(dim=2, keepdim=True)
+        position_vectors = _sinusoidal_positions(is_other_BS.cumsum(dim=1), other_BSW.shape[2])
+        positioned = other_BSW + position_vectors.to(other_BSW)
+        query, key = self._split(self.query(self.norm(x_BTW))), self._split(self.key(positioned))
+        sees_BT1 = sees_BTS.any(dim=2, keepdim=True)
         found = nn.functional.scaled_dot_product_attention(
             query,
             key,
             self._split(self.value(other_BSW)),
-            attn_mask=(seen_BTS | ~sees_BT1)[:, None],  # a place without anything to see would be no number
+            attn_mask=(sees_BTS | ~sees_BT1)[:, None],  # a place without anything to see would be no number
         )
         joined = found.transpose(1, 2).reshape(x_BTW.shape)
         out: torch.Tensor = self.out(joined) * sees_BT1
@@ -229,23 +234,25 @@ class _Attention(nn.Module):
         return x_BTW.view(batch, count, self.heads, -1).transpose(1, 2)
 
 
-def _sines(place_BS: torch.Tensor, width: int) -> torch.Tensor:
+def _sinusoidal_positions(position_BS: torch.Tensor, width: int) -> torch.Tensor:
     """Sinusoidal places (Vaswani et al. 2017), (B, S, width)."""
-    steps = torch.arange(0, width, 2, device=place_BS.device)
+    steps = torch.arange(0, width, 2, device=position_BS.device)
     rate = torch.exp(-steps / width * math.log(10_000.0))
-    angle = place_BS[..., None] * rate
+    angle = position_BS[..., None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :width]
 
 
-def _heard(speech: torch.Tensor, places: torch.Tensor, text: torch.Tensor, said: torch.Tensor | None) -> Heard:
+def _encode_audio(
+    speech: torch.Tensor, positions: torch.Tensor, text: torch.Tensor, is_answer: torch.Tensor | None
+) -> EncodedAudio:
     """Speech hears the text up to the first answer after its place (``said``); all of it where there is none."""
-    there, at = places != NOWHERE, torch.arange(text.shape[1], device=text.device)
-    by_speech = text[:, None, :] & there[..., None]
-    if said is not None:
+    is_speech, at = positions != NO_POSITION, torch.arange(text.shape[1], device=text.device)
+    speech_sees = text[:, None, :] & is_speech[..., None]
+    if is_answer is not None:
         count = text.shape[1]
-        following = torch.where(said, at, count).flip(1).cummin(dim=1).values.flip(1)
-        by_speech = by_speech & (at < following.gather(1, places.clamp(max=count - 1))[..., None])
-    return Heard(speech, places, text, places[:, None, :] <= at[:, None], by_speech)
+        following = torch.where(is_answer, at, count).flip(1).cummin(dim=1).values.flip(1)
+        speech_sees = speech_sees & (at < following.gather(1, positions.clamp(max=count - 1))[..., None])
+    return EncodedAudio(speech, positions, text, positions[:, None, :] <= at[:, None], speech_sees)
 
 
 FUSIONS.register("cross_attention", Fusion(CrossAttention, token_per_window=True, packs=False, compiles=False))

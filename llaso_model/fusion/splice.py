@@ -10,11 +10,11 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from llaso_model.fusion import FUSIONS, Fusion
-from llaso_model.masks import valid
+from llaso_model.masks import valid_positions
 
 if TYPE_CHECKING:
     from llaso_model.configuration import LLaSOConfig
-    from llaso_model.fusion.cross_attention import Heard
+    from llaso_model.fusion.cross_attention import EncodedAudio
 
 
 class Splice(nn.Module):
@@ -34,9 +34,9 @@ class Splice(nn.Module):
         """The embeddings of all clips, one after the other: (sum of their tokens, width of the language model)."""
         states_BSW = states_BSW[:, : int(lengths.max())]
         batch, count, width = states_BSW.shape
-        states_BSW = states_BSW * valid(lengths, count)[..., None].to(states_BSW.dtype)
+        states_BSW = states_BSW * valid_positions(lengths, count)[..., None].to(states_BSW.dtype)
         stacked = nn.functional.pad(states_BSW, (0, 0, 0, -count % self.stack)).reshape(batch, -1, self.stack * width)
-        own = valid(self.counts(lengths), stacked.shape[1])
+        own = valid_positions(self.counts(lengths), stacked.shape[1])
         found: torch.Tensor = self.projector(stacked[own])
         return found
 
@@ -44,7 +44,9 @@ class Splice(nn.Module):
         """How many embeddings windows of so many states give."""
         return -(-lengths // self.stack)
 
-    def placed(self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
+    def merge_embeddings(
+        self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None
+    ) -> torch.Tensor:
         """What enters the language model.
 
         Args:
@@ -64,15 +66,15 @@ class Splice(nn.Module):
     def attach(self, language_model: Any) -> None:
         """To be called whenever the model gets another language model: a fusion may have a part in its layers."""
 
-    def heard(
+    def encode_audio(
         self,
         speech: torch.Tensor,
         state_counts: torch.Tensor,
         audio_rows: torch.Tensor | None,
         is_audio_BT: torch.Tensor,
         text_BT: torch.Tensor | None,
-        said_BT: torch.Tensor | None,
-    ) -> Heard | None:
+        is_answer_BT: torch.Tensor | None,
+    ) -> EncodedAudio | None:
         """The speech beside the text, where the language model's layers read it there; None where they do not.
 
         Args:
@@ -88,19 +90,19 @@ class Splice(nn.Module):
         """
         return None
 
-    def heard_again(
+    def encode_audio_in_generate(
         self,
         speech_BSW: torch.Tensor,
-        places_BS: torch.Tensor,
+        positions_BS: torch.Tensor,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        said_BT: torch.Tensor | None,
+        is_answer_BT: torch.Tensor | None,
         past: Any,
-    ) -> Heard | None:
+    ) -> EncodedAudio | None:
         """The same within ``generate``, which has read the speech already; see :meth:`heard`."""
         return None
 
-    def hearing(self, heard: Heard | None) -> AbstractContextManager[None]:
+    def attending_to(self, encoded: EncodedAudio | None) -> AbstractContextManager[None]:
         """While the context lasts, the language model's layers read this speech."""
         return nullcontext()
 

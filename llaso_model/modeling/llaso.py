@@ -12,7 +12,7 @@ from llaso_data.io.hub import pretrained
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
 from llaso_model.encoders import ENCODERS, encoder_weights
 from llaso_model.fusion import FUSIONS
-from llaso_model.fusion.cross_attention import Heard
+from llaso_model.fusion.cross_attention import EncodedAudio
 
 
 class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -114,13 +114,13 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         ``audio_rows`` (A,) says whose each window is; ``labels`` where the instruction ends. Padding is on the right,
         where nothing that counts comes after it: the language model needs no mask, which costs the faster attention.
         """
-        heard = None
+        encoded = None
         if speech is not None:
-            said = None if labels is None else labels != IGNORED
-            heard = self._heard(speech, input_ids, feature_lengths, audio_rows, attention_mask, said)
-        with self.aligner.hearing(heard):
+            is_answer = None if labels is None else labels != IGNORED
+            encoded = self._encode_audio(speech, input_ids, feature_lengths, audio_rows, attention_mask, is_answer)
+        with self.aligner.attending_to(encoded):
             found: torch.Tensor = self.language_model.get_decoder()(
-                inputs_embeds=self._placed(input_ids, speech),
+                inputs_embeds=self._merged_embeddings(input_ids, speech),
                 position_ids=position_ids,
                 use_cache=False,
             ).last_hidden_state
@@ -135,7 +135,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         inputs_embeds: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         speech: torch.Tensor | None = None,
-        speech_places: torch.Tensor | None = None,
+        speech_positions: torch.Tensor | None = None,
         answered: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Any,
@@ -144,22 +144,26 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
 
         Raises ValueError where the audio tokens of the text and the speech do not belong together: no audio is ignored.
         ``answered`` (B, T): what assistants said in earlier turns, which speech before it does not hear. ``speech``
-        (B, S, W) with ``speech_places`` is for :meth:`generate`, which has read the features already.
+        (B, S, W) with ``speech_positions`` is for :meth:`generate`, which has read the features already.
         """
-        said = answered if labels is None else labels != IGNORED
-        heard = None
+        is_answer = answered if labels is None else labels != IGNORED
+        encoded = None
         _check_inputs(input_ids, inputs_embeds, input_features, feature_lengths)
         if input_ids is not None:
-            read = None
+            audio_features = None
             if input_features is not None and feature_lengths is not None:
-                read = self.get_audio_features(input_features, feature_lengths)
-                heard = self._heard(read, input_ids, feature_lengths, audio_rows, attention_mask, said)
-            inputs_embeds = self._placed(input_ids, read)
+                audio_features = self.get_audio_features(input_features, feature_lengths)
+                encoded = self._encode_audio(
+                    audio_features, input_ids, feature_lengths, audio_rows, attention_mask, is_answer
+                )
+            inputs_embeds = self._merged_embeddings(input_ids, audio_features)
         assert inputs_embeds is not None
-        if speech is not None and speech_places is not None:
+        if speech is not None and speech_positions is not None:
             past = kwargs.get("past_key_values")
-            heard = self.aligner.heard_again(speech, speech_places, inputs_embeds, attention_mask, said, past)
-        with self.aligner.hearing(heard):
+            encoded = self.aligner.encode_audio_in_generate(
+                speech, speech_positions, inputs_embeds, attention_mask, is_answer, past
+            )
+        with self.aligner.attending_to(encoded):
             return self.language_model(
                 inputs_embeds=inputs_embeds, attention_mask=attention_mask, labels=labels, **kwargs
             )
@@ -184,15 +188,15 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             speech = None
             if input_features is not None and feature_lengths is not None:
                 speech = self.get_audio_features(input_features, feature_lengths)
-                if heard := self._heard(speech, input_ids, feature_lengths, audio_rows, None, None):
-                    kwargs |= {"speech": heard.speech, "speech_places": heard.places}
-            kwargs["inputs_embeds"] = self._placed(input_ids, speech)
+                if encoded := self._encode_audio(speech, input_ids, feature_lengths, audio_rows, None, None):
+                    kwargs |= {"speech": encoded.speech, "speech_positions": encoded.positions}
+            kwargs["inputs_embeds"] = self._merged_embeddings(input_ids, speech)
         try:
             return super().generate(**kwargs)
         finally:
             self.aligner.end_generation()
 
-    def _placed(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
+    def _merged_embeddings(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
         """The embeddings of the text, with the speech in its places where it is spliced in."""
         embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
         if torch.is_autocast_enabled(embeds.device.type):  # else all that is added to them stays float32
@@ -200,22 +204,24 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         token = self.config.audio_token_id
         if speech is None and token is not None and bool((input_ids == token).any()):
             raise ValueError("the text has audio tokens, but there is no speech: give input_features, too")
-        return self.aligner.placed(embeds, input_ids == token, speech)
+        return self.aligner.merge_embeddings(embeds, input_ids == token, speech)
 
-    def _heard(
+    def _encode_audio(
         self,
         speech: torch.Tensor,
         input_ids: torch.Tensor,
         feature_lengths: torch.Tensor | None,
         audio_rows: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        said: torch.Tensor | None,
-    ) -> Heard | None:
+        is_answer: torch.Tensor | None,
+    ) -> EncodedAudio | None:
         """What the fusion has the language model's layers hear; None where speech stands in the text alone."""
         assert feature_lengths is not None
         counts = states_of(feature_lengths, self.config.audio_config)
         text = None if attention_mask is None else attention_mask.bool()
-        return self.aligner.heard(speech, counts, audio_rows, input_ids == self.config.audio_token_id, text, said)
+        return self.aligner.encode_audio(
+            speech, counts, audio_rows, input_ids == self.config.audio_token_id, text, is_answer
+        )
 
 
 def _check_inputs(

@@ -20,7 +20,7 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.io.hub import loading
 from llaso_model.configuration import MEL_HOP
-from llaso_model.masks import valid
+from llaso_model.masks import valid_positions
 
 PAUSE = -1  # a slot that is no token
 WEIGHTS_FILE, CONFIG_FILE = "speech_decoder.safetensors", "speech_decoder.json"
@@ -67,7 +67,7 @@ class SpeechDecoder(nn.Module):
         longest = int(lengths.max())
         of_BF, place_BF2 = _laid_out(frames_BS, longest)
         x_BFD = x_BSD.gather(1, of_BF[..., None].expand(-1, -1, x_BSD.shape[2])) + self.place(place_BF2)
-        inside = valid(lengths, longest)
+        inside = valid_positions(lengths, longest)
         for block in self.blocks:
             x_BFD = block(x_BFD, inside)
         mel = self.out(x_BFD).transpose(1, 2) * inside[:, None]
@@ -87,7 +87,7 @@ class SpeechDecoder(nn.Module):
         Both are sums, so that a step may divide them by how many frames and mels all its clips have.
         """
         mel, lengths, log_frames = self(states_BTW, slots_BS, frames_BS)
-        inside = valid(lengths, mel.shape[2])[:, None]
+        inside = valid_positions(lengths, mel.shape[2])[:, None]
         spectrum = ((mel - mel_BMF[:, :, : mel.shape[2]]).abs() * inside).sum()
         wrong = (log_frames - torch.log1p(frames_BS.float())).square() * (frames_BS > 0)
         found: torch.Tensor = spectrum + self.config.num_mel_bins * wrong.sum()

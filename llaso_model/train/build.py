@@ -75,19 +75,19 @@ def _template(text: str) -> str | None:
     return PLAIN_TEMPLATE if text == "plain" else text or None
 
 
-def trainee_of(recipe: TrainRecipe, model: Any) -> TrainingModule:
+def training_module(recipe: TrainRecipe, model: Any) -> TrainingModule:
     """The model with its objectives, in which what the recipe does not train is frozen."""
     part = recipe.model
     model.requires_grad_(False)
-    for name, module in parts_of(model).items():
-        module.requires_grad_(name in part.train)
+    for name, own in parts_of(model).items():
+        own.requires_grad_(name in part.train)
     if part.lora is not None:
         add_lora(model, part.lora)
     # Where the model was loaded from: `start` may be an id of the hub.
-    trainee = TrainingModule(model, recipe, None if part.start is None else model.name_or_path)
+    module = TrainingModule(model, recipe, None if part.start is None else model.name_or_path)
     if part.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    return trainee
+    return module
 
 
 def parts_of(model: Any) -> dict[str, nn.Module]:
@@ -126,7 +126,7 @@ def blocks_of(model: Any) -> list[nn.Module]:
 
 
 def part_of(name: str) -> str:
-    """Which of a recipe's parts a parameter of the trainee belongs to."""
+    """Which of a recipe's parts a parameter of the training module belongs to."""
     for part, prefix in (
         ("encoder", "model.audio_tower."),
         ("aligner", "model.aligner."),
@@ -137,10 +137,10 @@ def part_of(name: str) -> str:
     return "heads"
 
 
-def optimizer_of(trainee: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+def optimizer_of(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     """AdamW with a group for each part's learning rate; vectors and scalars do not decay."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for name, value in trained(trainee):
+    for name, value in trainable_parameters(module):
         groups.setdefault((part_of(name), value.ndim > 1), []).append(value)
     on_gpu = all(value.is_cuda for values in groups.values() for value in values)
     return torch.optim.AdamW(
@@ -158,7 +158,7 @@ def optimizer_of(trainee: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     )
 
 
-def scheduled(settings: Optimizer, step: int, steps: int) -> float:
+def learning_rate_factor(settings: Optimizer, step: int, steps: int) -> float:
     """The share of the learning rate that step number ``step`` (from 0) of ``steps`` is taken with."""
     warmup = round(settings.warmup * steps)
     if step < warmup:
@@ -170,7 +170,7 @@ def scheduled(settings: Optimizer, step: int, steps: int) -> float:
     return settings.final + (1 - settings.final) * falling
 
 
-def trained(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that move, by name."""
     return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
 
@@ -179,7 +179,7 @@ def save_model(
     folder: Path,
     model: Any,
     processor: LLaSOProcessor,
-    trainee: TrainingModule | None = None,
+    module: TrainingModule | None = None,
     recipe: TrainRecipe | None = None,
 ) -> None:
     """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole.
@@ -191,9 +191,9 @@ def save_model(
     with outputs.whole_folder(folder) as part:
         model.save_pretrained(part)
         processor.save_pretrained(part)
-        if trainee is not None:
-            for name, loss in trainee.loss_modules.items():
-                LOSSES[loss].save(getattr(trainee, name), part)
+        if module is not None:
+            for name, loss in module.loss_modules.items():
+                LOSSES[loss].save(getattr(module, name), part)
         if recipe is not None:
             (part / TRAINING_FILE).write_text(recipe.model_dump_json(indent=1))
         checksums.note_folder(part)

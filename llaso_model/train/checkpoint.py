@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, checksums, outputs
 from llaso_data.io.checksums import DamagedError
-from llaso_model.train.build import trained
+from llaso_model.train.build import trainable_parameters
 from llaso_model.train.distributed import RankContext
 
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -68,19 +68,19 @@ class TrainProgress:
 class Checkpoints:
     """The checkpoints in a folder that all ranks see. The last ``keep`` and the best one stay."""
 
-    def __init__(self, folder: Path, place: RankContext, keep: int) -> None:
+    def __init__(self, folder: Path, context: RankContext, keep: int) -> None:
         self.folder = folder
-        self._place = place
+        self._context = context
         self._keep = keep
         self._writing: tuple[Any, Path] | None = None
         self._noting = ThreadPoolExecutor(1)
         folder.mkdir(parents=True, exist_ok=True)
-        place.wait()
-        if place.leads:
+        context.barrier()
+        if context.is_leader:
             for left in folder.iterdir():
                 if _UNFINISHED.fullmatch(left.name):
                     shutil.rmtree(left)
-        place.wait()
+        context.barrier()
 
     @staticmethod
     def are_in(folder: Path) -> bool:
@@ -99,38 +99,40 @@ class Checkpoints:
         self.finish()
         final = self._path(progress.step)
         part = final.with_suffix(".part")
-        if self._place.leads:
+        if self._context.is_leader:
             part.mkdir()
             checksums.write_json(str(part / _PROGRESS), asdict(progress))
-        self._place.wait()
+        self._context.barrier()
         model, optim = _state(module, optimizer)
-        done = async_save({"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._place.files)
+        done = async_save(
+            {"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._context.checkpoint_group
+        )
         assert isinstance(done, Future)
-        self._writing = (self._noting.submit(_noted, done, part) if self._place.leads else done, final)
+        self._writing = (self._noting.submit(_noted, done, part) if self._context.is_leader else done, final)
 
     def note(self, step: int, value: float | None) -> None:
         """Writes what validation said, lower is better, beside the checkpoint of that step, which is finished first."""
         self.finish()
-        if self._place.leads and value is not None:
+        if self._context.is_leader and value is not None:
             checksums.write_json(str(self._path(step) / _VALIDATION), {"value": value})
             self._forget()
 
-    def settle(self) -> None:
+    def poll(self) -> None:
         """Lets what was written in the meantime count; to be called now and then.
 
         The leader's part is done once those of all ranks are: it writes the list of them.
         """
-        if self._place.leads and self._writing is not None and self._writing[0].done():
+        if self._context.is_leader and self._writing is not None and self._writing[0].done():
             self._commit()
 
     def finish(self) -> None:
         """Waits for what is being written, on all ranks, and makes it count."""
         if self._writing is not None:
             self._writing[0].result()
-            if self._place.leads:
+            if self._context.is_leader:
                 self._commit()
             self._writing = None
-        self._place.wait()
+        self._context.barrier()
 
     def _commit(self) -> None:
         assert self._writing is not None
@@ -154,7 +156,7 @@ class Checkpoints:
         model, optim = _state(module, optimizer)
         state: dict[str, Any] = {"model": model, "optim": optim}
         try:
-            load(state, checkpoint_id=str(folder), process_group=self._place.files)
+            load(state, checkpoint_id=str(folder), process_group=self._context.checkpoint_group)
         except (RuntimeError, ValueError, CheckpointException) as error:
             raise LLaSOError(f"{folder} is of another model or optimizer: {str(error)[:300]}") from error
         set_state_dict(
@@ -171,7 +173,7 @@ class Checkpoints:
         Damaged ones after it are set aside, which is said. Raises DamagedError where there is no other.
         """
         wrong: dict[int, str] = {}
-        for step in reversed(self._place.gathered(self.steps())[0]):
+        for step in reversed(self._context.all_gather(self.steps())[0]):
             if (fault := self._fault(step)) is None:
                 self._set_aside(wrong, step)
                 return self.progress(step)
@@ -210,24 +212,24 @@ class Checkpoints:
     def _fault(self, step: int) -> str | None:
         """What is wrong with a checkpoint, for all ranks alike: each looks at its share of the files."""
         folder = self._path(step)
-        wrong = checksums.faults(folder, share=self._place.rank, shares=self._place.world_size)
+        wrong = checksums.faults(folder, share=self._context.rank, shares=self._context.world_size)
         try:
             self.progress(step)
         except (DamagedError, FileNotFoundError) as error:
             wrong.append(str(error))
-        said = [one for own in self._place.gathered(wrong) for one in own]
+        said = [one for own in self._context.all_gather(wrong) for one in own]
         return f"{folder.name}: {said[0]}" if said else None
 
     def _set_aside(self, wrong: dict[int, str], step: int) -> None:
         """Damaged checkpoints get another name, so that none is taken for a whole one or counted among the last."""
-        if self._place.leads:
+        if self._context.is_leader:
             for damaged, fault in sorted(wrong.items()):
                 aside = _free(self._path(damaged).with_suffix(".damaged"))
                 self._path(damaged).rename(aside)
                 _say(f"{fault}. It is kept as {aside}; the run goes on from step {step}")
             if not checksums.is_noted(self._path(step)):
                 _say(f"{self._path(step)} has no {checksums.FOLDER_FILE}: an earlier version wrote it; not compared")
-        self._place.wait()
+        self._context.barrier()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
@@ -260,4 +262,4 @@ def _say(line: str) -> None:
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of what is trained: torch takes the second name of a tied weight for another one, which is not frozen."""
     model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
-    return {name: model[name] for name, _ in trained(module)}, optim
+    return {name: model[name] for name, _ in trainable_parameters(module)}, optim

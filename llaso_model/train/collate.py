@@ -28,9 +28,9 @@ class SpanTargets:
     """
 
     texts: tuple[str, ...] = ()
-    span: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    place: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    share: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    span_index: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    embedding_index: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    weight: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @classmethod
     def of(cls, rows: list[tuple[str, int, np.ndarray[Any, Any]]]) -> SpanTargets:
@@ -95,16 +95,16 @@ class TrainBatch:
     rows: torch.Tensor
     words: SpanTargets
     utterances: SpanTargets
-    readings: ReconstructionTargets | None
+    reconstruction: ReconstructionTargets | None
     audio_s: float
     replaced: tuple[Replaced, ...] = ()  # samples of the micro-batch that could not be used
-    more: Mapping[str, torch.Tensor] = field(default_factory=dict)  # what losses collate, as LOSS.NAME
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)  # what losses collate, as LOSS.NAME
 
     def to(self, device: torch.device) -> TrainBatch:
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        readings = None if self.readings is None else self.readings.to(device)
-        more = {name: value.to(device, non_blocking=True) for name, value in self.more.items()}
-        return replace(self, inputs=moved, rows=self.rows.to(device), readings=readings, more=more)
+        reconstruction = None if self.reconstruction is None else self.reconstruction.to(device)
+        extra = {name: value.to(device, non_blocking=True) for name, value in self.extra.items()}
+        return replace(self, inputs=moved, rows=self.rows.to(device), reconstruction=reconstruction, extra=extra)
 
     @property
     def targets(self) -> int:
@@ -129,7 +129,7 @@ class Collator:
     processor: LLaSOProcessor
     config: LLaSOConfig
     pack: bool = False
-    read: bool = False
+    reconstruct: bool = False
     contrast: bool = True
     answers: bool = True
     collates: tuple[tuple[str, Collate], ...] = ()
@@ -137,14 +137,18 @@ class Collator:
     def __call__(self, batch: Batch) -> TrainBatch:
         words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
-        readings: list[tuple[int, list[list[int]], list[int]]] = []
+        reconstruction: list[tuple[int, list[list[int]], list[int]]] = []
         at, samples, window = 0, 0, 0
         conversations = conversations_of(batch)
         for described, sound in _described(batch):
             samples += len(sound)
             windows = self.processor.windows(sound)
-            if self.read and len(windows) == 1 and (reading := _reading(described, len(windows[0]), self.processor)):
-                readings.append((window, *reading))
+            if (
+                self.reconstruct
+                and len(windows) == 1
+                and (reading := _reading(described, len(windows[0]), self.processor))
+            ):
+                reconstruction.append((window, *reading))
             window += len(windows)
             if not self.contrast:
                 continue
@@ -171,9 +175,9 @@ class Collator:
             rows=rows,
             words=SpanTargets.of(words),
             utterances=SpanTargets.of(utterances),
-            readings=ReconstructionTargets.of(readings) if readings else None,
+            reconstruction=ReconstructionTargets.of(reconstruction) if reconstruction else None,
             audio_s=samples / SAMPLE_RATE_HZ,
-            more={
+            extra={
                 f"{loss}.{name}": value
                 for loss, collate in self.collates
                 for name, value in collate(batch, self.processor, self.config).items()

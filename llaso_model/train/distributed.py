@@ -30,37 +30,37 @@ class RankContext:
     world_size: int
     device: torch.device
     sharded: bool
-    told: Any  # the group, on CPUs, of what ranks tell each other
-    files: Any  # that of checkpoints, which are written in a thread beside
+    control_group: Any  # the group, on CPUs, of what ranks tell each other
+    checkpoint_group: Any  # that of checkpoints, which are written in a thread beside
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         return self.rank == 0
 
-    def total(self, values: Mapping[str, float]) -> dict[str, float]:
+    def all_reduce_sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Sums over ranks by name; ranks may have different names."""
         if self.world_size == 1:
             return dict(values)
-        names = sorted({name for own in self.gathered(sorted(values)) for name in own})
+        names = sorted({name for own in self.all_gather(sorted(values)) for name in own})
         sums = torch.tensor([values.get(name, 0.0) for name in names], dtype=torch.float64)
-        dist.all_reduce(sums, group=self.told)
+        dist.all_reduce(sums, group=self.control_group)
         return dict(zip(names, sums.tolist(), strict=True))
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every rank's value, by rank."""
         if self.world_size == 1:
             return [value]
         found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, value, group=self.told)
+        dist.all_gather_object(found, value, group=self.control_group)
         return found
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         if self.world_size > 1:
-            dist.barrier(group=self.told)
+            dist.barrier(group=self.control_group)
 
 
 @contextmanager
-def started(parallel: str) -> Iterator[RankContext]:
+def rank_context(parallel: str) -> Iterator[RankContext]:
     """The process group of what torchrun or Ray Train started, else of this process alone."""
     rank, world_size = placed(None, None)
     device = own_device()
@@ -87,12 +87,12 @@ def _group(device: torch.device, world_size: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def spread(module: Any, place: RankContext, blocks: Sequence[nn.Module], compute: torch.dtype) -> None:
+def shard_parameters(module: Any, context: RankContext, blocks: Sequence[nn.Module], compute: torch.dtype) -> None:
     """FSDP2 over all ranks: each block's parameters are gathered when it is used. In place."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(place.device.type, (place.world_size,))
+    mesh = init_device_mesh(context.device.type, (context.world_size,))
     policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
     for block in [*blocks, module]:
         fully_shard(block, mesh=mesh, mp_policy=policy)
@@ -102,9 +102,9 @@ def spread(module: Any, place: RankContext, blocks: Sequence[nn.Module], compute
             part.set_force_sum_reduction_for_comms(True)  # gloo knows no other
 
 
-def sum_gradients(parameters: Sequence[nn.Parameter], place: RankContext) -> None:
+def sum_gradients(parameters: Sequence[nn.Parameter], context: RankContext) -> None:
     """Adds up the gradients of all ranks, of a model that every rank has whole."""
-    if place.sharded or place.world_size == 1:
+    if context.sharded or context.world_size == 1:
         return
     for one in parameters:
         if one.grad is None:

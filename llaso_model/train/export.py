@@ -11,7 +11,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import sealed, storage
 from llaso_data.io.hub import loading
 from llaso_model.train import run_folder
-from llaso_model.train.build import fold_lora, load_model, save_model, trained, trainee_of
+from llaso_model.train.build import fold_lora, load_model, save_model, trainable_parameters, training_module
 from llaso_model.train.log import read_recipe
 from llaso_model.train.run import TrainingRun
 from llaso_model.train.run_folder import MODEL_FOLDER, TRAINED_FILE
@@ -20,17 +20,17 @@ from llaso_model.train.run_folder import MODEL_FOLDER, TRAINED_FILE
 def export(run: TrainingRun, folder: Path) -> None:
     """Writes ``trained.safetensors``, and ``model/`` where the recipe asks for the full model."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    state: dict[str, Any] = get_model_state_dict(run.trainee, options=options)
-    if run.place.leads:
+    state: dict[str, Any] = get_model_state_dict(run.module, options=options)
+    if run.context.is_leader:
         from safetensors.torch import save_file
 
-        weights = {name: state[name].contiguous() for name, _ in trained(run.trainee)}
+        weights = {name: state[name].contiguous() for name, _ in trainable_parameters(run.module)}
         with storage.whole(str(folder / TRAINED_FILE)) as part:
             save_file(weights, part, metadata={sealed.FIELD: sealed.BLANK})
             sealed.seal(part, sealed.SAFETENSORS)
         if run.recipe.run.save == "full":
             _merge(folder, folder / MODEL_FOLDER)
-    run.place.wait()
+    run.context.barrier()
 
 
 def merge(run: Path, out: Path, overwrite: bool = False) -> None:
@@ -58,14 +58,14 @@ def _merge(run: Path, out: Path) -> None:
         sealed.check(file, f"{run / TRAINED_FILE}", sealed.SAFETENSORS)
     recipe = read_recipe(run)
     model, processor = load_model(recipe.model, recipe.run.seed)
-    trainee = trainee_of(recipe, model)
+    module = training_module(recipe, model)
     with loading("merge", str(run / TRAINED_FILE)):
         state: dict[str, Any] = load_file(run / TRAINED_FILE)
-    wanted = {name for name, _ in trained(trainee)}
+    wanted = {name for name, _ in trainable_parameters(module)}
     if wanted != set(state):
         other = sorted(wanted ^ set(state))[:3]
         raise LLaSOError(f"{run / TRAINED_FILE} is not of the run's recipe: {', '.join(other)}")
-    trainee.load_state_dict(state, strict=False)
+    module.load_state_dict(state, strict=False)
     fold_lora(model)
     model.requires_grad_(True)
-    save_model(out, model, processor, trainee, recipe)
+    save_model(out, model, processor, module, recipe)

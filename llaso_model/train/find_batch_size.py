@@ -93,23 +93,23 @@ def _child(path: str) -> dict[str, Any]:
     """Some steps of a recipe, and what they took."""
     import time
 
-    from llaso_model.train.distributed import started
+    from llaso_model.train.distributed import rank_context
     from llaso_model.train.log import peak_memory_mib
     from llaso_model.train.loop import loader_of, step, upcoming
-    from llaso_model.train.run import prepared
+    from llaso_model.train.run import prepare_run
 
     recipe = TrainRecipe.model_validate_json(Path(path).read_text())
-    with started(recipe.run.parallel) as place:
-        loader = loader_of(recipe.data, recipe.run.seed, place.rank, place.world_size)
-        run = prepared(recipe, place, _STEPS)
+    with rank_context(recipe.run.parallel) as context:
+        loader = loader_of(recipe.data, recipe.run.seed, context.rank, context.world_size)
+        run = prepare_run(recipe, context, _STEPS)
         audio_s, started_s = 0.0, time.perf_counter()
-        for number, examples, _ in upcoming(loader, run, 0):
-            step(run, number, examples)
-            audio_s += sum(one.audio_s for one in examples)
+        for number, batches, _ in upcoming(loader, run, 0):
+            step(run, number, batches)
+            audio_s += sum(one.audio_s for one in batches)
         wall_s = time.perf_counter() - started_s
-        peak_mib = peak_memory_mib(place.device)
+        peak_mib = peak_memory_mib(context.device)
         found = {"peak_mib": peak_mib, "audio_s_per_s": audio_s / wall_s, "audio_s": audio_s}
-        return {**found, "device": place.device.type}
+        return {**found, "device": context.device.type}
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class TrainLog:
     def __init__(
         self,
         folder: Path,
-        place: RankContext,
+        context: RankContext,
         recipe: TrainRecipe,
         done: int,
         steps: int,
@@ -49,7 +49,7 @@ class TrainLog:
     ) -> None:
         """``flops`` are those that a mel frame and a token of text cost, for the share of a GPU's that is used."""
         self._flops = flops
-        self._place, self._every, self._steps = place, recipe.run.logging_steps, steps
+        self._context, self._every, self._steps = context, recipe.run.logging_steps, steps
         self._since = time.perf_counter()
         self._totals: dict[str, float] = {}
         self._file: Any = None
@@ -59,12 +59,12 @@ class TrainLog:
         self._live = LiveLine(
             lambda: self._line,
             lambda: (self._done, steps),
-            console or Console(stderr=True, quiet=not place.leads),
+            console or Console(stderr=True, quiet=not context.is_leader),
             remaining=True,
         )
         self._folder = folder
         self._bad: set[tuple[str, str]] = set()
-        if not place.leads:
+        if not context.is_leader:
             return
         path = folder / METRICS_FILE
         # The recipe comes first: by it the rest is known as a run's.
@@ -83,13 +83,13 @@ class TrainLog:
             self._wandb = _wandb(recipe.run.wandb, folder)
         self._live.start()
 
-    def step(self, record: dict[str, Any], examples: Sequence[TrainBatch], waited_s: float) -> None:
+    def step(self, record: dict[str, Any], batches: Sequence[TrainBatch], waited_s: float) -> None:
         """Adds speeds to a step's record and writes it, each ``logging_steps``."""
-        inputs = [example.inputs for example in examples]
+        inputs = [batch.inputs for batch in batches]
         for name, value in (
             ("tokens", sum(_held(one) for one in inputs)),
             ("places", sum(one["input_ids"].numel() for one in inputs)),
-            ("audio_s", sum(example.audio_s for example in examples)),
+            ("audio_s", sum(batch.audio_s for batch in batches)),
             ("frames", sum(int(one["feature_lengths"].sum()) for one in inputs if "feature_lengths" in one)),
             ("mels", sum(_area(one["input_features"]) for one in inputs if "input_features" in one)),
             ("data_wait_s", waited_s),
@@ -99,7 +99,7 @@ class TrainLog:
         self._live.update()
         if record["step"] % self._every and record["step"] != self._steps:
             return
-        totals = self._place.total(self._totals)
+        totals = self._context.all_reduce_sum(self._totals)
         wall_s = time.perf_counter() - self._since
         record |= {
             "wall_s": wall_s,
@@ -107,12 +107,12 @@ class TrainLog:
             "audio_s_per_s": totals["audio_s"] / wall_s,
             "text_padding": 1 - totals["tokens"] / max(totals["places"], 1),
             "audio_padding": 1 - totals["frames"] / max(totals["mels"], 1),
-            "data_wait": totals["data_wait_s"] / self._place.world_size / wall_s,
-            "peak_memory_mib": peak_memory_mib(self._place.device),
+            "data_wait": totals["data_wait_s"] / self._context.world_size / wall_s,
+            "peak_memory_mib": peak_memory_mib(self._context.device),
         }
-        if (peak := _peak_flops(self._place.device)) is not None:
+        if (peak := _peak_flops(self._context.device)) is not None:
             done = self._flops[0] * totals["frames"] + self._flops[1] * totals["tokens"]
-            record["mfu"] = done / wall_s / self._place.world_size / peak
+            record["mfu"] = done / wall_s / self._context.world_size / peak
         self._totals, self._since = {}, time.perf_counter()
         self._write(record)
         told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if _is_shown(name))
@@ -131,7 +131,7 @@ class TrainLog:
 
     def validation_of(self, step: int) -> dict[str, float] | None:
         """What validation said after that step, for all ranks alike; None where it did not come to that."""
-        lines = _lines(self._folder / METRICS_FILE) if self._place.leads else []
+        lines = _lines(self._folder / METRICS_FILE) if self._context.is_leader else []
         prefix = "validation/"
         own = [line for line in lines if line["step"] == step and any(name.startswith(prefix) for name in line)]
         told = (
@@ -139,7 +139,7 @@ class TrainLog:
             if own
             else None
         )
-        return self._place.gathered(told)[0]
+        return self._context.all_gather(told)[0]
 
     def bad(self, step: int, replaced: Sequence[Replaced]) -> None:
         """Names samples of all ranks that could not be used, and what stood in for them: each once."""
@@ -147,7 +147,7 @@ class TrainLog:
         for one in new:
             self._bad.add((one.bad.shard, one.bad.key))
             self._live.say(f"step {step}/{self._steps}: {one.bad.key} in {one.bad.shard} is left out: {one.bad.reason}")
-        if new and self._place.leads:
+        if new and self._context.is_leader:
             with (self._folder / BAD_FILE).open("a") as file:
                 file.writelines(_line({"step": step, **asdict(one.bad), "by": one.by}) for one in new)
 
@@ -160,7 +160,7 @@ class TrainLog:
             self._wandb.finish()
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        if not self._place.leads:
+        if not self._context.is_leader:
             return
         self._file.write(_line(record))
         self._file.flush()

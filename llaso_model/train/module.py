@@ -9,7 +9,7 @@ from torch import nn
 
 from llaso_model.train.collate import TrainBatch
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.losses import LossSums, Targets, in_order, in_use
+from llaso_model.train.losses import LossSums, StepTargets, in_order, in_use
 
 _SILENT_FRAMES = 100
 
@@ -25,7 +25,7 @@ class TrainingModule(nn.Module):
 
     def __init__(self, model: Any, recipe: TrainRecipe, restored: str | None = None) -> None:
         super().__init__()
-        self.model, self.together = model, False
+        self.model, self.uses_all_parts = model, False
         self.weights = recipe.objectives
         self.losses = in_use(recipe.objectives)
         self.loss_modules: dict[str, str] = {}
@@ -39,24 +39,24 @@ class TrainingModule(nn.Module):
                 if restored is not None:
                     loss.restore(module, restored)
 
-    def forward(self, example: TrainBatch, targets: Targets) -> tuple[torch.Tensor, Sums]:
+    def forward(self, batch: TrainBatch, targets: StepTargets) -> tuple[torch.Tensor, Sums]:
         """The example's part of the step's loss, and the sums of losses and measures by name (detached)."""
-        features, lengths = example.inputs.get("input_features"), example.inputs.get("feature_lengths")
-        device, total = example.rows.device, torch.zeros(())
+        features, lengths = batch.inputs.get("input_features"), batch.inputs.get("feature_lengths")
+        device, total = batch.rows.device, torch.zeros(())
         silence = torch.zeros(1, self.model.config.audio_config.num_mel_bins, _SILENT_FRAMES, device=device)
         speech = None
         if features is not None:
             speech = self.model.get_audio_features(features, lengths)
             total = speech.float().sum() * 0  # every rank has a gradient
-        elif self.together:
+        elif self.uses_all_parts:
             unheard = self.model.get_audio_features(silence, torch.tensor([_SILENT_FRAMES], device=device))
             total = unheard.float().sum() * 0
         found: dict[str, LossSums] = {}
         for name, loss in self.losses.items():
-            sums = loss.sums(self, example, speech, targets.of.get(name))
+            sums = loss.sums(self, batch, speech, targets.by_loss.get(name))
             if sums is not None:
                 found[name] = sums
-        if self.together:
+        if self.uses_all_parts:
             total = total + self._idle(found, silence) * 0
         for name, sums in found.items():
             # A whole step may have nothing to learn of a kind: its sum is 0 then, on every rank.

@@ -10,12 +10,12 @@ import torch
 from llaso_data.errors import LLaSOError
 from llaso_model.fusion import FUSIONS
 from llaso_model.processing import LLaSOProcessor
-from llaso_model.train.build import blocks_of, load_model, optimizer_of, trainee_of
+from llaso_model.train.build import blocks_of, load_model, optimizer_of, training_module
 from llaso_model.train.collate import Collator
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.distributed import RankContext, spread
+from llaso_model.train.distributed import RankContext, shard_parameters
 from llaso_model.train.losses import needed
-from llaso_model.train.losses.contrastive import Vocabulary
+from llaso_model.train.losses.contrastive import NegativeWords
 from llaso_model.train.module import TrainingModule
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -26,41 +26,41 @@ class TrainingRun:
     """What a run is made of once it stands."""
 
     recipe: TrainRecipe
-    place: RankContext
+    context: RankContext
     processor: LLaSOProcessor
-    trainee: TrainingModule
+    module: TrainingModule
     optimizer: torch.optim.AdamW
-    vocabulary: Vocabulary | None
+    negative_words: NegativeWords | None
     steps: int  # of the whole run
 
     @property
     def compute(self) -> Any:
         """Where forwards run in lower precision; FSDP sees to that itself."""
         dtype = DTYPES[self.recipe.run.precision]
-        on = dtype != torch.float32 and not self.place.sharded
-        return torch.autocast(self.place.device.type, dtype, enabled=on)
+        on = dtype != torch.float32 and not self.context.sharded
+        return torch.autocast(self.context.device.type, dtype, enabled=on)
 
     @property
-    def maker(self) -> Collator:
+    def collator(self) -> Collator:
         """What makes of micro-batches what the recipe's objectives take."""
         needs = needed(self.recipe.objectives)
         return Collator(
             self.processor,
-            self.trainee.model.config,
+            self.module.model.config,
             self.recipe.data.pack,
-            read="readings" in needs,
+            reconstruct="reconstruction" in needs,
             contrast="spans" in needs,
             answers="answers" in needs,
-            collates=tuple((name, loss.collate) for name, loss in self.trainee.losses.items()),
+            collates=tuple((name, loss.collate) for name, loss in self.module.losses.items()),
         )
 
 
-def prepared(recipe: TrainRecipe, place: RankContext, steps: int) -> TrainingRun:
+def prepare_run(recipe: TrainRecipe, context: RankContext, steps: int) -> TrainingRun:
     """Model, objectives and optimizer on this rank's device."""
-    return run_of(recipe, place, steps, *load_model(recipe.model, recipe.run.seed))
+    return run_of(recipe, context, steps, *load_model(recipe.model, recipe.run.seed))
 
 
-def run_of(recipe: TrainRecipe, place: RankContext, steps: int, model: Any, processor: LLaSOProcessor) -> TrainingRun:
+def run_of(recipe: TrainRecipe, context: RankContext, steps: int, model: Any, processor: LLaSOProcessor) -> TrainingRun:
     """A run of that model, which is float32 as :func:`load_model` gives it."""
     fusion = FUSIONS[model.config.fusion]
     if recipe.data.pack and not fusion.packs:
@@ -72,28 +72,28 @@ def run_of(recipe: TrainRecipe, place: RankContext, steps: int, model: Any, proc
             f"model.compile: only with the fusion {fit}; torch.compile does not see through what "
             f"{model.config.fusion} adds to the language model's layers"
         )
-    trainee = trainee_of(recipe, model)
-    if place.sharded:
-        trainee.together = True
+    module = training_module(recipe, model)
+    if context.sharded:
+        module.uses_all_parts = True
         model.enable_input_require_grads()  # else the first block's gradients come at another time without speech
     if DTYPES[recipe.run.precision] == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # else convolutions on a GPU keep 10 bits
-    elif not place.sharded:
-        for value in trainee.parameters():  # weights that never change need no float32 copy
+    elif not context.sharded:
+        for value in module.parameters():  # weights that never change need no float32 copy
             value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
-    trainee.to(place.device)
+    module.to(context.device)
     if recipe.model.compile:
         for block in blocks_of(model):  # all of a kind share what is compiled once; masks and hooks stay outside
             block.forward = torch.compile(block.forward, dynamic=True)
-    if place.sharded:
-        spread(trainee, place, blocks_of(model), DTYPES[recipe.run.precision])
-    contrasts = recipe.objectives.negatives and "vocabulary" in needed(recipe.objectives)
+    if context.sharded:
+        shard_parameters(module, context, blocks_of(model), DTYPES[recipe.run.precision])
+    contrasts = recipe.objectives.negatives and "negative_words" in needed(recipe.objectives)
     return TrainingRun(
         recipe,
-        place,
+        context,
         processor,
-        trainee.train(),
-        optimizer_of(trainee, recipe.optimizer),
-        Vocabulary(processor.tokenizer) if contrasts else None,
+        module.train(),
+        optimizer_of(module, recipe.optimizer),
+        NegativeWords(processor.tokenizer) if contrasts else None,
         steps,
     )

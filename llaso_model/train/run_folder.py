@@ -37,7 +37,7 @@ _MODEL_FILE = re.compile(
 
 
 @contextmanager
-def held(folder: Path, recipe: TrainRecipe, place: RankContext) -> Iterator[None]:
+def locked(folder: Path, recipe: TrainRecipe, context: RankContext) -> Iterator[None]:
     """The folder for this run alone, on all ranks; it is made where it is not there.
 
     Raises:
@@ -45,14 +45,14 @@ def held(folder: Path, recipe: TrainRecipe, place: RankContext) -> Iterator[None
     """
     with ExitStack() as stack:
         trouble: LLaSOError | None = None
-        if place.leads:
+        if context.is_leader:
             try:
                 stack.enter_context(lock.exclusive(str(folder), "train"))
                 refuse_foreign(folder, recipe)
                 storage.sweep(str(folder))
             except LLaSOError as error:
                 trouble = error
-        said = place.gathered(None if trouble is None else str(trouble))[0]
+        said = context.all_gather(None if trouble is None else str(trouble))[0]
         if said is not None:
             raise trouble or LLaSOError(said)
         yield

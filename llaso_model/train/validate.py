@@ -22,7 +22,7 @@ from llaso_model.processing import LLaSOProcessor, Message
 from llaso_model.train.collate import Collator, SpanTargets, TrainBatch, conversations_of
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import RankContext
-from llaso_model.train.losses import LOSSES, Targets, counts_of
+from llaso_model.train.losses import LOSSES, StepTargets, counts_of
 from llaso_model.train.losses.contrastive import CandidateTexts, ContrastiveHeads
 from llaso_model.train.run import TrainingRun
 
@@ -34,7 +34,7 @@ _LEAST_TOKENS = 32
 class _HeldOut:
     """A micro-batch of held-out samples: what its losses need, and its conversations in their languages."""
 
-    example: TrainBatch
+    batch: TrainBatch
     conversations: list[list[Message]]
     languages: list[str | None]
     longest_s: float
@@ -76,8 +76,8 @@ class Validation:
     not counted.
     """
 
-    def __init__(self, data: DataPart, processor: LLaSOProcessor, place: RankContext) -> None:
-        self._data, self._processor, self._place = data, processor, place
+    def __init__(self, data: DataPart, processor: LLaSOProcessor, context: RankContext) -> None:
+        self._data, self._processor, self._context = data, processor, context
         self.replaced: list[Replaced] = []
 
     def due(self, done: int, every: int | None, saves: bool) -> bool:
@@ -92,14 +92,14 @@ class Validation:
         To be called on all ranks. A sample that cannot be used is replaced as in training; ``replaced`` then has those
         of all ranks.
         """
-        run.trainee.eval()
+        run.module.eval()
         # Compiled blocks would be compiled again for each layer's cache of an answer.
         compiled = torch.compiler.set_stance("force_eager") if run.recipe.model.compile else nullcontext()
         try:
             with torch.no_grad(), compiled:
                 return self._measured(run)
         finally:
-            run.trainee.train()
+            run.module.train()
 
     def _measured(self, run: TrainingRun) -> dict[str, float]:
         objectives = run.recipe.objectives
@@ -108,14 +108,14 @@ class Validation:
         texts: list[str] = []
         loader = self._loader(run)
         silence = self._held_out(run, _silence())
-        for held_out, questions in self._dealt(loader):
+        for held_out, questions in self._assigned(loader):
             own = _Round(
                 there=held_out is not None,
                 asks=bool(questions),
                 asks_audio=any(one.has_audio for one in questions),
-                finds=bool(objectives.utterance) and held_out is not None and bool(held_out.example.utterances.texts),
+                finds=bool(objectives.utterance) and held_out is not None and bool(held_out.batch.utterances.texts),
             )
-            joint = _Round.joint(self._place.gathered(own))
+            joint = _Round.joint(self._context.all_gather(own))
             if not joint.there:
                 break
             if objectives.completion:
@@ -128,9 +128,9 @@ class Validation:
                 vectors = self._speech_vectors(run, heard)
                 if own.finds:
                     speech.append(vectors)
-                    texts += heard.example.utterances.texts
-        self.replaced = [one for ranks_own in self._place.gathered(loader.replaced) for one in ranks_own]
-        return self._means(run, self._place.total(sums), speech, texts)
+                    texts += heard.batch.utterances.texts
+        self.replaced = [one for ranks_own in self._context.all_gather(loader.replaced) for one in ranks_own]
+        return self._means(run, self._context.all_reduce_sum(sums), speech, texts)
 
     def _means(
         self, run: TrainingRun, sums: dict[str, float], speech: list[torch.Tensor], texts: list[str]
@@ -151,8 +151,8 @@ class Validation:
         loader = StreamingLoader(
             Mixture.of(self._data.validation),
             self._data.budget,
-            rank=self._place.rank,
-            world_size=self._place.world_size,
+            rank=self._context.rank,
+            world_size=self._context.world_size,
             max_bad=self._data.max_bad,
             by_steps=True,
         )
@@ -162,13 +162,13 @@ class Validation:
     def _held_out(self, run: TrainingRun, batch: Batch) -> _HeldOut:
         completion = bool(run.recipe.objectives.completion)
         return _HeldOut(
-            Collator(self._processor, run.trainee.model.config, answers=completion)(batch),
+            Collator(self._processor, run.module.model.config, answers=completion)(batch),
             conversations_of(batch),
             [sample.language for sample in batch.samples],
             0.0 if batch.lengths is None or not len(batch.lengths) else float(batch.lengths.max()) / SAMPLE_RATE_HZ,
         )
 
-    def _dealt(self, loader: StreamingLoader) -> Iterator[tuple[_HeldOut | None, list[_Question]]]:
+    def _assigned(self, loader: StreamingLoader) -> Iterator[tuple[_HeldOut | None, list[_Question]]]:
         """This rank's micro-batches, each with what is asked of it; then none, without end.
 
         The first samples of the plan are asked, whoever reads them.
@@ -188,10 +188,10 @@ class Validation:
             yield None, []
 
     def _losses(self, run: TrainingRun, held_out: _HeldOut) -> dict[str, float]:
-        own = counts_of([held_out.example], run.recipe.objectives)
-        targets = Targets({}, {**dict.fromkeys(LOSSES, 1.0), **own})
+        own = counts_of([held_out.batch], run.recipe.objectives)
+        targets = StepTargets({}, {**dict.fromkeys(LOSSES, 1.0), **own})
         with run.compute:
-            _, losses = run.trainee(_without_spans(held_out.example).to(self._place.device), targets)
+            _, losses = run.module(_without_spans(held_out.batch).to(self._context.device), targets)
         return {**own, **{f"sum/{name}": float(value) for name, value in losses.items()}}
 
     def _word_errors(
@@ -202,21 +202,21 @@ class Validation:
         Sharded ranks all speak where one does, and all hear where one does.
         """
         asked = [one.messages for one in questions]
-        if self._place.sharded and with_audio and not any(one.has_audio for one in questions):
+        if self._context.sharded and with_audio and not any(one.has_audio for one in questions):
             asked.append([_user({"type": "audio", "audio": _QUIET})])
-        elif self._place.sharded and not asked:
+        elif self._context.sharded and not asked:
             asked.append([_user({"type": "text", "text": "?"})])
         if not asked:
             return {}
-        with run.compute, whole(run):
+        with run.compute, gathered_parameters(run):
             said = answers(
-                run.trainee.model,
+                run.module.model,
                 self._processor,
                 asked,
                 num_beams=1,
                 max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s),
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
-                synced_gpus=self._place.sharded,  # ranks gather each block together, as long as one still speaks
+                synced_gpus=self._context.sharded,  # ranks gather each block together, as long as one still speaks
             )
         errors = words = 0
         for question, answer in zip(questions, said, strict=False):  # more is said where one was added
@@ -225,45 +225,45 @@ class Validation:
         return {"word_errors": errors, "words": words}
 
     def _speech_vectors(self, run: TrainingRun, held_out: _HeldOut) -> torch.Tensor:
-        moved = held_out.example.to(self._place.device)
-        with run.compute, whole(run):
-            model = run.trainee.model
+        moved = held_out.batch.to(self._context.device)
+        with run.compute, gathered_parameters(run):
+            model = run.module.model
             embeds = model.get_audio_features(moved.inputs["input_features"], moved.inputs["feature_lengths"])
             found: torch.Tensor = _heads(run).speech_vectors(model, embeds, moved.utterances, "utterance").float().cpu()
         return found
 
     def _rank1(self, run: TrainingRun, speech: list[torch.Tensor], said: list[str]) -> float | None:
         """How often a clip is nearest to its own text among all that are held out; None where no clip has a text."""
-        texts = [text for own in self._place.gathered(said) for text in own]
+        texts = [text for own in self._context.all_gather(said) for text in own]
         if not texts:
             return None
         candidates = CandidateTexts.of(texts, self._processor.tokenizer)
         own = torch.tensor([candidates.number[text] for text in said], dtype=torch.int64)
-        with whole(run):
-            wanted = _heads(run).text_vectors(run.trainee.model, candidates).float().cpu()
+        with gathered_parameters(run):
+            wanted = _heads(run).text_vectors(run.module.model, candidates).float().cpu()
         right = 0.0
         if speech:
             nearest = (torch.cat(speech) @ wanted.T).argmax(dim=1)
             right = float((nearest == own).sum())
-        return self._place.total({"right": right})["right"] / len(texts)
+        return self._context.all_reduce_sum({"right": right})["right"] / len(texts)
 
 
 def _heads(run: TrainingRun) -> ContrastiveHeads:
-    heads = run.trainee.heads
+    heads = run.module.heads
     assert isinstance(heads, ContrastiveHeads)
     return heads
 
 
 @contextmanager
-def whole(run: TrainingRun) -> Iterator[None]:
+def gathered_parameters(run: TrainingRun) -> Iterator[None]:
     """What lies in no block is gathered for uses outside of the root module's forward."""
-    if run.place.sharded:
-        run.trainee.unshard()  # type: ignore[operator]
+    if run.context.sharded:
+        run.module.unshard()  # type: ignore[operator]
     try:
         yield
     finally:
-        if run.place.sharded:
-            run.trainee.reshard()  # type: ignore[operator]
+        if run.context.sharded:
+            run.module.reshard()  # type: ignore[operator]
 
 
 _QUIET = np.zeros(SAMPLE_RATE_HZ, np.float32)
@@ -285,8 +285,8 @@ _ABOUT_SILENCE = {
 }
 
 
-def _without_spans(example: TrainBatch) -> TrainBatch:
-    return replace(example, words=SpanTargets(), utterances=SpanTargets(), readings=None)
+def _without_spans(batch: TrainBatch) -> TrainBatch:
+    return replace(batch, words=SpanTargets(), utterances=SpanTargets(), reconstruction=None)
 
 
 def _questions(held_out: _HeldOut, most: int) -> list[_Question]:

@@ -43,7 +43,7 @@ from llaso_model.evaluate.predict import predict as predict
 from llaso_model.train import checkpoint as train_checkpoint
 from llaso_model.train import log
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.distributed import started
+from llaso_model.train.distributed import rank_context
 from tests.support.evaluation import TASKS, prediction, scored
 from tests.support.fuzz_targets import GOLDEN, make_align
 
@@ -188,7 +188,7 @@ def run_targets(folder: Path) -> Iterator[tuple[str, Target]]:
 
 @contextmanager
 def alone() -> Iterator[Any]:
-    with started("ddp") as place:
+    with rank_context("ddp") as place:
         yield place
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from llaso_model.processing import LLaSOProcessor
     from llaso_model.train.collate import TrainBatch
     from llaso_model.train.config import Objectives, TrainRecipe
-    from llaso_model.train.losses.contrastive import Vocabulary
+    from llaso_model.train.losses.contrastive import NegativeWords
     from llaso_model.train.module import TrainingModule
 
 T = TypeVar("T")
 
-Need = Literal["answers", "spans", "readings", "vocabulary"]
+Need = Literal["answers", "spans", "reconstruction", "negative_words"]
 """What a loss has prepared: each sample's answer, the stretches of speech of words and clips, the texts whose sound is
 rebuilt, the words of the language model's vocabulary."""
 
@@ -46,7 +46,7 @@ class LossSums:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepContext:
     """A global step, as a loss's targets are made of it.
 
     Attributes:
@@ -62,15 +62,15 @@ class Step:
     seed: int
     tokenizer: Any
     objectives: Objectives
-    vocabulary: Vocabulary | None
-    gathered: Callable[[Any], list[Any]]
+    negative_words: NegativeWords | None
+    all_gather: Callable[[Any], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class StepTargets:
     """What a global step is compared with, by loss, and how much it has of everything, over all ranks."""
 
-    of: Mapping[str, Any]
+    by_loss: Mapping[str, Any]
     counts: Mapping[str, float]
 
 
@@ -131,16 +131,16 @@ class Loss:
         """
         return {}
 
-    def counts(self, example: TrainBatch) -> dict[str, float]:
+    def counts(self, batch: TrainBatch) -> dict[str, float]:
         """How much of it a micro-batch has: under its own name, and under that of each measure which is not so many."""
         raise NotImplementedError
 
-    def targets(self, examples: Sequence[TrainBatch], step: Step) -> Any:
+    def targets(self, batches: Sequence[TrainBatch], step: StepContext) -> Any:
         """What the examples of all ranks are compared with. Called on all ranks."""
         return None
 
     def sums(
-        self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any
+        self, module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | None, targets: Any
     ) -> LossSums | None:
         """Its sum over a micro-batch; None where the micro-batch has nothing for it.
 
@@ -184,12 +184,12 @@ def needed(objectives: Objectives) -> frozenset[Need]:
     return frozenset(need for loss in in_use(objectives).values() for need in loss.needs)
 
 
-def counts_of(examples: Sequence[TrainBatch], objectives: Objectives) -> dict[str, float]:
+def counts_of(batches: Sequence[TrainBatch], objectives: Objectives) -> dict[str, float]:
     """What the sums of losses and measures are divided by, and how many samples were replaced (``replaced``)."""
-    total: dict[str, float] = {"replaced": sum(len(example.replaced) for example in examples)}
-    for example in examples:
+    total: dict[str, float] = {"replaced": sum(len(batch.replaced) for batch in batches)}
+    for batch in batches:
         for name, loss in in_use(objectives).items():
-            counts = loss.counts(example)
+            counts = loss.counts(batch)
             counts |= {measure: counts[name] for measure in loss.measures if measure not in counts and name in counts}
             for key, count in counts.items():
                 total[key] = total.get(key, 0) + count

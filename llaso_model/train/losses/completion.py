@@ -22,31 +22,31 @@ class Completion(Loss):
     order = 30
     needs = frozenset(("answers",))
 
-    def counts(self, example: TrainBatch) -> dict[str, float]:
+    def counts(self, batch: TrainBatch) -> dict[str, float]:
         """Tokens that are to be said, and the same by task, of which the first of a row has no loss."""
-        counts: dict[str, float] = {self.name: example.targets}
-        labels = example.inputs["labels"][:, 1:]
-        by_row = torch.zeros(len(example.keys)).index_add(
-            0, example.rows[:, 1:].reshape(-1), (labels != IGNORED).float().reshape(-1)
+        counts: dict[str, float] = {self.name: batch.targets}
+        labels = batch.inputs["labels"][:, 1:]
+        by_row = torch.zeros(len(batch.keys)).index_add(
+            0, batch.rows[:, 1:].reshape(-1), (labels != IGNORED).float().reshape(-1)
         )
-        for task, count in zip(example.tasks, by_row.tolist(), strict=True):
+        for task, count in zip(batch.tasks, by_row.tolist(), strict=True):
             counts[f"{self.name}/{task}"] = counts.get(f"{self.name}/{task}", 0) + count
         return counts
 
-    def sums(self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any) -> LossSums:
+    def sums(self, module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | None, targets: Any) -> LossSums:
         """See :meth:`Loss.sums`."""
-        by_row = _by_row(module, example, speech)
+        by_row = _by_row(module, batch, speech)
         total = by_row.sum()
         measures = {}
-        for task in sorted(set(example.tasks)):
-            own = torch.tensor([task == one for one in example.tasks], device=by_row.device)
+        for task in sorted(set(batch.tasks)):
+            own = torch.tensor([task == one for one in batch.tasks], device=by_row.device)
             measures[f"{self.name}/{task}"] = (by_row * own).sum()
         return LossSums(total, measures)
 
 
-def _by_row(module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None) -> torch.Tensor:
+def _by_row(module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | None) -> torch.Tensor:
     """Cross-entropy of what is to be said, summed for each sample (B,)."""
-    inputs = example.inputs
+    inputs = batch.inputs
     if speech is not None and module.weights.state_noise and module.training:
         size = speech.detach().float().square().mean().sqrt()
         speech = speech + module.weights.state_noise * size * torch.randn_like(speech)
@@ -63,8 +63,8 @@ def _by_row(module: TrainingModule, example: TrainBatch, speech: torch.Tensor | 
     is_said = labels != IGNORED  # logits are made where they are wanted only
     logits = module.model.get_output_embeddings()(hidden[:, :-1][is_said]).float()
     losses = nn.functional.cross_entropy(logits, labels[is_said], reduction="none")
-    by_row = torch.zeros(len(example.keys), device=losses.device)
-    return by_row.index_add(0, example.rows[:, 1:][is_said], losses)
+    by_row = torch.zeros(len(batch.keys), device=losses.device)
+    return by_row.index_add(0, batch.rows[:, 1:][is_said], losses)
 
 
 LOSSES.register(Completion.name, Completion())

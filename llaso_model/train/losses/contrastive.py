@@ -16,7 +16,7 @@ from torch import nn
 
 from llaso_data.io.prng import shuffled
 from llaso_data.stream.batching import key_of
-from llaso_model.train.losses import LOSSES, Loss, LossSums, Step
+from llaso_model.train.losses import LOSSES, Loss, LossSums, StepContext
 
 if TYPE_CHECKING:
     from llaso_model.train.collate import SpanTargets, TrainBatch
@@ -50,7 +50,7 @@ class CandidateTexts:
         return torch.tensor([self.number[text] for text in spans.texts], dtype=torch.int64)
 
 
-class Vocabulary:
+class NegativeWords:
     """The words of a language model's vocabulary, of which each step takes some as further wrong answers."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -92,8 +92,8 @@ class ContrastiveHeads(nn.Module):
         Returns:
             Vectors (S, width).
         """
-        share = spans.share.to(speech.device)
-        place, span = spans.place.to(speech.device), spans.span.to(speech.device)
+        share = spans.weight.to(speech.device)
+        place, span = spans.embedding_index.to(speech.device), spans.span_index.to(speech.device)
         count = len(spans.texts)
         if name == "utterance":
             score = self.attend(speech.float())[place, 0].float()  # a GPU computes it in lower precision
@@ -136,30 +136,30 @@ class Contrastive(Loss):
         heads.attend.requires_grad_(bool(recipe.objectives.utterance))
         return heads
 
-    def spans(self, example: TrainBatch) -> SpanTargets:
+    def spans(self, batch: TrainBatch) -> SpanTargets:
         """The stretches of speech that the loss compares."""
         raise NotImplementedError
 
-    def counts(self, example: TrainBatch) -> dict[str, float]:
+    def counts(self, batch: TrainBatch) -> dict[str, float]:
         """SpanTargets."""
-        return {self.name: len(self.spans(example).texts)}
+        return {self.name: len(self.spans(batch).texts)}
 
-    def targets(self, examples: Sequence[TrainBatch], step: Step) -> CandidateTexts:
+    def targets(self, batches: Sequence[TrainBatch], step: StepContext) -> CandidateTexts:
         """The texts of all ranks."""
         texts = [
-            text for own in step.gathered([self.spans(one).texts for one in examples]) for some in own for text in some
+            text for own in step.all_gather([self.spans(one).texts for one in batches]) for some in own for text in some
         ]
         return CandidateTexts.of(texts, step.tokenizer, self.further(step))
 
-    def further(self, step: Step) -> dict[str, tuple[int, ...]] | None:
+    def further(self, step: StepContext) -> dict[str, tuple[int, ...]] | None:
         """Texts that nobody says, as further wrong answers."""
         return None
 
     def sums(
-        self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any
+        self, module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | None, targets: Any
     ) -> LossSums | None:
         """See :meth:`Loss.sums`."""
-        spans = self.spans(example)
+        spans = self.spans(batch)
         if speech is None or not spans.texts:
             return None
         heads: Any = module.heads
@@ -177,18 +177,18 @@ class Word(Contrastive):
 
     name = "word"
     order = 10
-    needs = frozenset(("spans", "vocabulary"))
+    needs = frozenset(("spans", "negative_words"))
     measures = ("word_found",)
 
-    def spans(self, example: TrainBatch) -> SpanTargets:
+    def spans(self, batch: TrainBatch) -> SpanTargets:
         """Words with times."""
-        return example.words
+        return batch.words
 
-    def further(self, step: Step) -> dict[str, tuple[int, ...]] | None:
+    def further(self, step: StepContext) -> dict[str, tuple[int, ...]] | None:
         """Words of the language model's vocabulary."""
-        if step.vocabulary is None:
+        if step.negative_words is None:
             return None
-        return step.vocabulary.draw(step.objectives.negatives, step.seed, step.number)
+        return step.negative_words.draw(step.objectives.negatives, step.seed, step.number)
 
 
 class Utterance(Contrastive):
@@ -196,12 +196,12 @@ class Utterance(Contrastive):
 
     name = "utterance"
     order = 20
-    needs = frozenset(("spans", "vocabulary"))
+    needs = frozenset(("spans", "negative_words"))
     measures = ("utterance_found",)
 
-    def spans(self, example: TrainBatch) -> SpanTargets:
+    def spans(self, batch: TrainBatch) -> SpanTargets:
         """Whole clips."""
-        return example.utterances
+        return batch.utterances
 
 
 LOSSES.register(Word.name, Word())

@@ -25,7 +25,7 @@ class Reconstruction(Loss):
 
     name = "reconstruction"
     order = 40
-    needs = frozenset(("readings",))
+    needs = frozenset(("reconstruction",))
     reaches_speech = False
     module_name = "decoder"
 
@@ -49,33 +49,33 @@ class Reconstruction(Loss):
     def restore(self, module: nn.Module, folder: str) -> None:
         """Nothing: :meth:`module` has read it, with its sizes."""
 
-    def counts(self, example: TrainBatch) -> dict[str, float]:
+    def counts(self, batch: TrainBatch) -> dict[str, float]:
         """Frames times mels."""
-        if example.readings is None:
+        if batch.reconstruction is None:
             return {}
-        return {self.name: int(example.readings.frames.sum()) * example.inputs["input_features"].shape[1]}
+        return {self.name: int(batch.reconstruction.frames.sum()) * batch.inputs["input_features"].shape[1]}
 
     def sums(
-        self, module: TrainingModule, example: TrainBatch, speech: torch.Tensor | None, targets: Any
+        self, module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | None, targets: Any
     ) -> LossSums | None:
         """See :meth:`Loss.sums`."""
-        if example.readings is None:
+        if batch.reconstruction is None:
             return None
-        return LossSums(_rebuilt(module, example.readings, example.inputs["input_features"]))
+        return LossSums(_rebuilt(module, batch.reconstruction, batch.inputs["input_features"]))
 
     def idle(self, module: TrainingModule, silence: torch.Tensor) -> torch.Tensor:
         """The loss of a word of one frame."""
         return _rebuilt(module, _UNREAD.to(silence.device), silence)
 
 
-def _rebuilt(module: TrainingModule, readings: ReconstructionTargets, features: torch.Tensor) -> torch.Tensor:
+def _rebuilt(module: TrainingModule, reconstruction: ReconstructionTargets, features: torch.Tensor) -> torch.Tensor:
     decoder = module.model.language_model.get_decoder()
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in decoder.parameters())):
-        states = decoder(input_ids=readings.ids, use_cache=False).last_hidden_state
+        states = decoder(input_ids=reconstruction.ids, use_cache=False).last_hidden_state
     speech_decoder: Any = module.decoder
     with torch.autocast(states.device.type, enabled=False):
-        mels = features[readings.windows].float()
-        loss: torch.Tensor = speech_decoder.loss(states.float(), readings.slots, readings.frames, mels)
+        mels = features[reconstruction.windows].float()
+        loss: torch.Tensor = speech_decoder.loss(states.float(), reconstruction.slots, reconstruction.frames, mels)
     return loss
 
 

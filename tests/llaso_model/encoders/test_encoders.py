@@ -20,7 +20,7 @@ from llaso_data.registry import Registry
 from llaso_model.encoders import ENCODERS, Encoder
 from llaso_model.fusion import FUSIONS, Fusion
 from llaso_model.fusion.splice import Splice
-from llaso_model.masks import within
+from llaso_model.masks import zero_padding
 from llaso_model.train.config import TrainRecipe, load
 from llaso_model.train.loop import train
 from tests.conftest import Clip, obtained
@@ -44,7 +44,7 @@ class ToyEncoder(PreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def forward(self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **_: Any) -> Any:
-        x_BCT = nn.functional.pad(within(input_features, feature_lengths), (0, -input_features.shape[2] % 4))
+        x_BCT = nn.functional.pad(zero_padding(input_features, feature_lengths), (0, -input_features.shape[2] % 4))
         states_BCS = self.layers[0](x_BCT.to(self.layers[0].weight.dtype))
         return states_BCS.transpose(1, 2), -(-feature_lengths // 4)
 

@@ -33,15 +33,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def maker(start: Path) -> Collator:
+def collator(start: Path) -> Collator:
     config = LLaSOConfig.from_pretrained(start)
     config.text_config.max_position_embeddings = 200
-    return Collator(LLaSOProcessor.from_pretrained(start), config, read=True)
+    return Collator(LLaSOProcessor.from_pretrained(start), config, reconstruct=True)
 
 
-def loaded(folder: Path, maker: Collator, **options: Any) -> tuple[list[TrainBatch], StreamingLoader]:
+def loaded(folder: Path, collator: Collator, **options: Any) -> tuple[list[TrainBatch], StreamingLoader]:
     one = StreamingLoader(Mixture.of(str(folder)), "4s", seed=3, micro_batches=2, **options)
-    one.transform = maker
+    one.transform = collator
     return [batch.made for batch in one], one
 
 
@@ -121,7 +121,7 @@ ODD_SAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def reasons(maker: Collator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def reasons(collator: Collator, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A set with every odd sample among as many good ones, streamed: what is said of each that is replaced."""
     changes = [change for change, _ in ODD_SAMPLES.values()]
 
@@ -130,7 +130,7 @@ def reasons(maker: Collator, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         return changes[number](short) if number < len(changes) else short
 
     folder = write_tar(tmp_path_factory.mktemp("odd") / "set", parts, 2 * len(changes))
-    examples, one = loaded(folder, maker)
+    examples, one = loaded(folder, collator)
     keys = [key for example in examples for key in example.keys]
     assert len(keys) == 2 * len(changes) and set(keys) == {f"k{len(changes) + n:03d}" for n in range(len(changes))}
     assert all(replaced.bad.shard.endswith("a.tar") for replaced in one.replaced)
@@ -144,7 +144,7 @@ def test_a_sample_that_training_cannot_take_is_replaced_and_named(reasons, name)
     assert ODD_SAMPLES[name][1] in reasons[f"k{number:03d}"]
 
 
-def test_conversations_without_records_and_contents_that_are_texts_are_trained_on(maker, tmp_path):
+def test_conversations_without_records_and_contents_that_are_texts_are_trained_on(collator, tmp_path):
     def parts(number: int) -> dict[str, bytes]:
         if number % 2:
             said = [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": f"{number}!"}]
@@ -153,16 +153,16 @@ def test_conversations_without_records_and_contents_that_are_texts_are_trained_o
         asked = [messages[0], {"role": "assistant", "content": f"said {number}"}]
         return {"flac": good(number)["flac"], "json": json.dumps({"messages": asked}).encode()}
 
-    examples, one = loaded(write_tar(tmp_path / "set", parts), maker)
+    examples, one = loaded(write_tar(tmp_path / "set", parts), collator)
     assert not one.replaced and sum(len(example.keys) for example in examples) == 24
-    described, _ = loaded(write_tar(tmp_path / "described", lambda number: {**good(number), **parts(number)}), maker)
+    described, _ = loaded(write_tar(tmp_path / "described", lambda number: {**good(number), **parts(number)}), collator)
     assert sum(example.audio_s for example in examples) == pytest.approx(
         sum(0.4 + number / 40 for number in range(0, 24, 2)), abs=0.01
     )
     assert sum(example.targets for example in examples) > 24 and len(described) > 0
 
 
-def test_records_belong_to_their_audio_whatever_their_order(maker, tmp_path):
+def test_records_belong_to_their_audio_whatever_their_order(collator, tmp_path):
     words = {part: [{"text": part, "start_s": 0.1, "end_s": 0.3}] for part in ("one", "two")}
     records = [{"part": f"{number}.flac", "text": name, "words": words[name]} for number, name in enumerate(words)]
     named = [{"type": "audio", "audio": f"{number}.flac"} for number in range(2)]
@@ -171,17 +171,17 @@ def test_records_belong_to_their_audio_whatever_their_order(maker, tmp_path):
         content = {"messages": [{"role": "user", "content": named}, ASSISTANT], "audios": audios}
         sounds = {f"{number}.flac": flac(0.5 + number, number) for number in range(2)}
         folder = write_tar(tmp_path / name, lambda number: {**sounds, "json": json.dumps(content).encode()}, 2)
-        return loaded(folder, maker)[0]
+        return loaded(folder, collator)[0]
 
     for one, other in zip(made("same", records), made("turned", records[::-1]), strict=True):
         assert one.words.texts == other.words.texts and one.utterances.texts == other.utterances.texts
-        assert one.words.place.tolist() == other.words.place.tolist()
+        assert one.words.embedding_index.tolist() == other.words.embedding_index.tolist()
         assert one.inputs["feature_lengths"].tolist() == other.inputs["feature_lengths"].tolist()
 
 
-def test_without_completion_a_sample_needs_no_answer(maker, tmp_path):
+def test_without_completion_a_sample_needs_no_answer(collator, tmp_path):
     folder = with_odd(tmp_path / "set", with_messages(USER))
-    examples, one = loaded(folder, Collator(maker.processor, maker.config, answers=False))
+    examples, one = loaded(folder, Collator(collator.processor, collator.config, answers=False))
     assert not one.replaced and ODD in {key for example in examples for key in example.keys}
 
 

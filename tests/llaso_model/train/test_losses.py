@@ -36,16 +36,16 @@ class Loudness(Loss):
         sounds = zip(batch.audio, batch.lengths, strict=True)
         return {"levels": torch.stack([row[:length].abs().mean() for row, length in sounds])}
 
-    def counts(self, example: Any) -> dict[str, float]:
-        return {self.name: len(example.keys)}
+    def counts(self, batch: Any) -> dict[str, float]:
+        return {self.name: len(batch.keys)}
 
-    def targets(self, examples: Sequence[Any], step: Any) -> float:
-        levels = [one.more["loud_ness.levels"].mean().item() for one in examples]
-        return max(level for own in step.gathered(levels) for level in own)
+    def targets(self, batches: Sequence[Any], step: Any) -> float:
+        levels = [one.extra["loud_ness.levels"].mean().item() for one in batches]
+        return max(level for own in step.all_gather(levels) for level in own)
 
-    def sums(self, module: Any, example: Any, speech: torch.Tensor | None, targets: float) -> LossSums:
+    def sums(self, module: Any, batch: Any, speech: torch.Tensor | None, targets: float) -> LossSums:
         assert speech is not None
-        off = module.meter(speech.float().mean(dim=0)) - example.more["loud_ness.levels"] / targets
+        off = module.meter(speech.float().mean(dim=0)) - batch.extra["loud_ness.levels"] / targets
         return LossSums(off.square().sum(), {"loud_ness_off": off.abs().sum()})
 
 

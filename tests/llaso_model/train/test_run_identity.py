@@ -12,12 +12,12 @@ from llaso_data.demo import weights
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_model.configuration import IGNORED
 from llaso_model.train import commands
-from llaso_model.train.build import load_model, trainee_of
+from llaso_model.train.build import load_model, training_module
 from llaso_model.train.collate import Collator
 from llaso_model.train.config import ModelPart, TrainRecipe, identity, load
 from llaso_model.train.distributed import RankContext
 from llaso_model.train.log import TrainLog, read_recipe, wandb_id
-from llaso_model.train.losses import Targets, counts_of
+from llaso_model.train.losses import StepTargets, counts_of
 from tests.conftest import obtained
 from tests.support.training_fixtures import made_model, write_texts
 
@@ -74,15 +74,15 @@ def test_a_step_without_anything_to_learn_is_one_without_a_loss(tmp_path: Path) 
     settings = {"model.start": str(made_model(tmp_path)), "model.train": ["aligner", "language_model"]}
     recipe = load(None, (), {"data.sources": [{"path": str(tmp_path / "texts")}], **settings})
     model, processor = load_model(recipe.model, 0)
-    trainee = trainee_of(recipe, model)
+    module = training_module(recipe, model)
     batch = next(iter(StreamingLoader(Mixture.of(str(tmp_path / "texts")), "60s")))
     example = Collator(processor, model.config)(batch)
     assert example.targets > 0
     silent = replace(example, inputs={**example.inputs, "labels": torch.full_like(example.inputs["labels"], IGNORED)})
-    loss, sums = trainee(silent, Targets({}, counts_of([silent], recipe.objectives)))
+    loss, sums = module(silent, StepTargets({}, counts_of([silent], recipe.objectives)))
     loss.backward()
     assert float(loss.detach()) == 0.0 and float(sums["completion"]) == 0.0
-    assert all(value.grad is None or not value.grad.any() for value in trainee.parameters())
+    assert all(value.grad is None or not value.grad.any() for value in module.parameters())
 
 
 def test_a_setting_that_came_later_and_is_null_refuses_no_checkpoint() -> None:

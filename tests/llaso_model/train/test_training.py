@@ -22,11 +22,11 @@ from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
 from llaso_model.train.collate import Collator, TrainBatch
 from llaso_model.train.config import TrainRecipe, load
-from llaso_model.train.distributed import started
+from llaso_model.train.distributed import rank_context
 from llaso_model.train.find_batch_size import find_batch_size
 from llaso_model.train.log import RECIPE_FILE, read_metrics
-from llaso_model.train.loop import gradients, loader_of, step, train, validated
-from llaso_model.train.run import TrainingRun, prepared
+from llaso_model.train.loop import gradients, initial_validation, loader_of, step, train
+from llaso_model.train.run import TrainingRun, prepare_run
 from tests.conftest import Clip
 from tests.llaso_model.train.test_run_folder import put
 from tests.support import processes
@@ -95,14 +95,14 @@ def eight(start: Path, crossed: Path, speech: Path) -> Iterator[Any]:
         recipe = recipe_of(start, speech, data={"micro_batches": 1, "budget": "48s"}, **part)
         batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
         assert len(batch) >= 8
-        with started("ddp") as place:
-            run = prepared(recipe, place, 8)
+        with rank_context("ddp") as place:
+            run = prepare_run(recipe, place, 8)
             _open_adapters(run)
             reads = bool(recipe.objectives.reconstruction)
-            config = run.trainee.model.config
+            config = run.module.model.config
             examples = [Collator(run.processor, config, pack, reads)(one) for one in _cut(batch, sizes)]
             sums, _ = gradients(run, 0, examples)
-            flat = [value.grad.reshape(-1) for value in run.trainee.parameters() if value.grad is not None]
+            flat = [value.grad.reshape(-1) for value in run.module.parameters() if value.grad is not None]
             return torch.cat(flat), sums
 
     yield gradient
@@ -173,7 +173,7 @@ def on_ranks(what: str, paths: Sequence[str]) -> None:
         if what == "train":
             train(load(path), path.removesuffix(".json"))
         else:
-            found = validated(load(path))
+            found = initial_validation(load(path))
             Path(f"{path}.found").write_text(json.dumps(found))  # of both ranks alike
 
 
@@ -210,7 +210,7 @@ def test_ranks_whose_micro_batches_differ_validate_together(start, held_out, spe
         data = {"validation": str(held_out), **parts["data"]}
         made[name] = recipe_of(start, speech, **{**parts, "data": data}, run={"parallel": "fsdp"})
     _on_two_ranks("validate", made, tmp_path)
-    one = {name: validated(recipe) for name, recipe in made.items()}
+    one = {name: initial_validation(recipe) for name, recipe in made.items()}
     for name, found in one.items():
         assert json.loads((tmp_path / f"{name}.json.found").read_text()) == pytest.approx(found, rel=1e-5), name
     assert set(one["one"]) == set(one["many"]) == {"completion", "wer", "rank1", "value"}
@@ -292,7 +292,7 @@ def test_a_run_goes_on_with_fewer_ranks(start, speech, tmp_path):
 
 def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path):
     from llaso import LLaSOModel
-    from llaso_model.train.build import load_model, trainee_of
+    from llaso_model.train.build import load_model, training_module
     from llaso_model.train.export import merge
     from llaso_model.train.run_folder import TRAINED_FILE, stranger
 
@@ -307,8 +307,8 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
     from safetensors.torch import load_file
 
     model, processor = load_model(recipe.model, 0)
-    trainee = trainee_of(recipe, model).eval()
-    trainee.load_state_dict(load_file(tmp_path / TRAINED_FILE), strict=False)
+    module = training_module(recipe, model).eval()
+    module.load_state_dict(load_file(tmp_path / TRAINED_FILE), strict=False)
     batch = next(iter(loader_of(recipe.data, 0, 0, 1)))
     inputs = dict(Collator(processor, model.config)(batch).inputs)
     folded, plain = LLaSOModel.from_pretrained(tmp_path / "whole").eval(), LLaSOModel.from_pretrained(start).eval()
@@ -322,9 +322,9 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
 def begun(start: Path, speech: Path) -> Iterator[tuple[TrainingRun, TrainBatch]]:
     """A run before its first step, and a micro-batch of it."""
     recipe = recipe_of(start, speech)
-    with started("ddp") as place:
-        run = prepared(recipe, place, 8)
-        yield run, Collator(run.processor, run.trainee.model.config)(next(iter(loader_of(recipe.data, 0, 0, 1))))
+    with rank_context("ddp") as place:
+        run = prepare_run(recipe, place, 8)
+        yield run, Collator(run.processor, run.module.model.config)(next(iter(loader_of(recipe.data, 0, 0, 1))))
 
 
 def test_a_loss_that_is_no_number_names_the_samples(begun):
@@ -457,7 +457,7 @@ def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
 def _open_adapters(run: TrainingRun) -> None:
     """Adapters and gates as they are once something was learnt: they begin as zeros."""
     torch.manual_seed(1)
-    for name, value in run.trainee.named_parameters():
+    for name, value in run.module.named_parameters():
         if "lora_B" in name or name.endswith("_gate"):
             torch.nn.init.normal_(value, std=0.1)
 
