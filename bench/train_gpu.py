@@ -51,9 +51,10 @@ def measure(recipe: Any, out: Path) -> None:
     import torch
     from transformers import AutoTokenizer, WhisperFeatureExtractor
 
+    from llaso_model.chat_format import PLAIN_TEMPLATE
     from llaso_model.configuration import LLaSOConfig
     from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
-    from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
+    from llaso_model.processing import LLaSOProcessor
     from llaso_model.train.distributed import rank_context
     from llaso_model.train.log import TrainLog
     from llaso_model.train.loop import flops_of, loader_of, step, upcoming

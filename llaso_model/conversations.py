@@ -8,7 +8,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.layout import content_parts
 from llaso_data.stream.batch import StreamSample
-from llaso_model.processing import Message
+from llaso_model.chat_format import Message
 
 ROLES = ("system", "user", "assistant")
 

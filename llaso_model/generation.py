@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llaso_data.io.hub import checkpoint, loading, pretrained
-from llaso_model.processing import LLaSOProcessor, Message
+from llaso_model.chat_format import Message
+from llaso_model.processing import LLaSOProcessor
 
 if TYPE_CHECKING:
     import torch

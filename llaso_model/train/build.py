@@ -14,10 +14,11 @@ from torch import nn
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, outputs
 from llaso_data.io.hub import checkpoint, loading, pretrained
+from llaso_model.chat_format import PLAIN_TEMPLATE
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.encoders import ENCODERS, FROM_SCRATCH, loadable_encoders
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
-from llaso_model.processing import PLAIN_TEMPLATE, LLaSOProcessor
+from llaso_model.processing import LLaSOProcessor
 from llaso_model.registration import register
 from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
 from llaso_model.train.losses import LOSSES

@@ -14,10 +14,11 @@ from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, Replaced, Samples, StreamSample
 from llaso_data.text import normalize
+from llaso_model.chat_format import Message
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, MEL_HOP, LLaSOConfig, audio_tokens, states_of
 from llaso_model.conversations import audios_of, conversation, records_of, text_of
 from llaso_model.modeling.speech_decoder import PAUSE, slots_of
-from llaso_model.processing import LLaSOProcessor, Message
+from llaso_model.processing import LLaSOProcessor
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from llaso_data.shards import layout
 from llaso_data.stream import Mixture, StreamingLoader
 from llaso_data.stream.batch import Batch, Replaced, StreamSample, collate
 from llaso_data.stream.planner import StreamPosition
+from llaso_model.chat_format import Message
 from llaso_model.conversations import question_of
 from llaso_model.evaluate.metrics.error_rates import counted
 from llaso_model.generation import answers
-from llaso_model.processing import LLaSOProcessor, Message
+from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.collate import Collator, SpanTargets, TrainBatch, conversations_of
 from llaso_model.train.config import DataPart
 from llaso_model.train.distributed import RankContext

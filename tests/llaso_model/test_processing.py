@@ -15,8 +15,8 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from llaso import LLaSOModel, LLaSOProcessor
+from llaso_model.chat_format import PLAIN_TEMPLATE
 from llaso_model.configuration import IGNORED, LLaSOConfig
-from llaso_model.processing import PLAIN_TEMPLATE
 from llaso_model.sounds import InputError, samples
 from tests.support.training_fixtures import WHISPER, small_llama, small_tokenizer
 

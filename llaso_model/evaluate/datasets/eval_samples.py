@@ -33,11 +33,12 @@ from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import BadSample, Fetcher
 from llaso_data.stream.index_columns import IndexColumns
 from llaso_data.uris import extension
+from llaso_model.chat_format import Message
 from llaso_model.conversations import conversation, question_of, records_of, text_of
 from llaso_model.evaluate.datasets import files as files_of
 from llaso_model.evaluate.datasets import layouts
 from llaso_model.evaluate.datasets.layouts import Prediction
-from llaso_model.processing import AUDIO_TOKEN, Message
+from llaso_model.processing import AUDIO_TOKEN
 
 TRANSCRIPTION = "asr"
 _UNSAID_S = 30.0  # what a file that does not say its length counts as
