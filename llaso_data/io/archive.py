@@ -107,7 +107,7 @@ def _followed(
     known, places = Links(files, links, folders), {}
     for name in order:
         try:
-            place = known.place(links[name]) if name in links else files.get(name)
+            place = known.find_content(links[name]) if name in links else files.get(name)
         except BrokenLink as error:
             broken[name] = str(error)
             continue

@@ -10,26 +10,40 @@ from pathlib import Path
 from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, checksums, flock
 
-_NOTE = f".{checksums.FOLDER_FILE}"  # which no reader of a corpus takes for a part of it
-_found_whole: set[Path] = set()
+_NOTE = f".{checksums.FOLDER_FILE}"  # hidden, so that no reader of a corpus takes it for a part
+_known_whole: set[Path] = set()
 
 
 def cache_folder() -> Path:
-    """``$LLASO_CACHE``, else ``$XDG_CACHE_HOME/llaso``, else ``~/.cache/llaso``."""
-    named = os.environ.get("LLASO_CACHE")
-    if named and "://" in named:
-        raise LLaSOError(f"LLASO_CACHE={named}: the cache is a folder on a disk")
-    if named:
-        return Path(named)
+    """``$LLASO_CACHE``, else ``$XDG_CACHE_HOME/llaso``, else ``~/.cache/llaso``.
+
+    Raises:
+        LLaSOError: where ``LLASO_CACHE`` is an address of a store.
+    """
+    variable = os.environ.get("LLASO_CACHE")
+    if variable and "://" in variable:
+        raise LLaSOError(f"LLASO_CACHE={variable}: the cache is a folder on a disk")
+    if variable:
+        return Path(variable)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llaso"
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """The folder ``name`` of the cache, made by ``make(empty folder)`` where it does not exist.
+    """Get a folder of the cache, and make it where it does not exist or is damaged.
 
-    It appears under its name only when ``make`` has finished, so a folder that exists is complete. A second process
-    waits for the first. Each process compares the checksums of a folder when it first asks for it; one that is
-    damaged is made again, which is said.
+    The folder gets its name when ``make`` has finished, so that a folder with the name is complete. A second process
+    waits for the first. Each process compares the checksums of a folder when it first asks for it. A line on standard
+    error tells that a damaged folder is made again.
+
+    Args:
+        name: of the folder within the cache.
+        make: fills the empty folder that it is given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        LLaSOError: as :func:`cache_folder` does, and what ``make`` raises.
     """
     folder = cache_folder() / name
     if _is_whole(folder):
@@ -47,7 +61,7 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the folder is there and not damaged; of an earlier version's nothing can be said."""
-    if folder not in _found_whole and folder.is_dir() and not checksums.faults(folder, _NOTE):
-        _found_whole.add(folder)
-    return folder in _found_whole and folder.is_dir()
+    """Whether the folder exists and is not damaged. One without checksums, of an earlier version, counts as whole."""
+    if folder not in _known_whole and folder.is_dir() and not checksums.faults(folder, _NOTE):
+        _known_whole.add(folder)
+    return folder in _known_whole and folder.is_dir()

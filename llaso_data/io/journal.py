@@ -1,7 +1,7 @@
-"""JSON lines that are added one by one and cannot be made again for nothing: each is on the disk before the next.
+"""A file of JSON lines that are costly to make: each line is on the disk before the next is added.
 
-A kill may cut the last line off in the middle. That piece is dropped when the file is next written to; any other line
-that cannot be read is an error with file and line.
+A kill may cut off the last line. That piece is dropped when the file is next written to. Any other line that cannot be
+read is an error with file and line.
 """
 
 from __future__ import annotations
@@ -20,9 +20,18 @@ Line = dict[str, Any]
 
 
 class Journal:
-    """A file of JSON lines on a disk. ``lines`` are those that are there; ``torn`` is the number of one that is cut.
+    """A file of JSON lines on a disk.
 
-    Raises LLaSOError, with file and line, for a line that is no JSON object or that ``check`` gives a fault of.
+    Args:
+        path: the file, which need not exist.
+        check: gives the fault of a line, or None.
+
+    Attributes:
+        lines: the lines of the file.
+        torn: the number of the line that is cut off, from 1; None where none is.
+
+    Raises:
+        LLaSOError: with file and line, for a line that is no JSON object or has a fault.
     """
 
     def __init__(self, path: str, check: Callable[[Line], str | None] = lambda line: None) -> None:
@@ -30,14 +39,19 @@ class Journal:
         self._check = check
         self.lines: list[Line] = []
         self.torn: int | None = None
-        self._whole = 0  # bytes without the torn end
+        self._whole_bytes = 0  # bytes without the torn end
         self._read()
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[Line], None]]:
-        """What adds a line: it is on the disk when that returns. Lines of others since the last look are there first.
+        """Open the file for adding. What other processes have added since it was read is read first.
 
-        Raises LockedError where another process is adding to the file.
+        Yields:
+            A function that adds a line; the line is on the disk when it returns.
+
+        Raises:
+            LockedError: where another process is adding to the file.
+            StoreError: where the disk is full or fails.
         """
         folder = os.path.dirname(os.path.abspath(self.path))
         with storage.writing(self.path, folder):
@@ -47,14 +61,14 @@ class Journal:
                 raise LockedError(f"{self.path}: another run is adding to it; wait for it, or choose another --out")
             self._read()
             with storage.writing(self.path, folder):
-                os.ftruncate(descriptor, self._whole)
-            ended = not self._whole or os.pread(descriptor, 1, self._whole - 1) == b"\n"
+                os.ftruncate(descriptor, self._whole_bytes)
+            at_line_start = not self._whole_bytes or os.pread(descriptor, 1, self._whole_bytes - 1) == b"\n"
 
             def add(line: Line) -> None:
-                nonlocal ended
+                nonlocal at_line_start
                 with storage.writing(self.path, folder):
-                    _write(descriptor, (b"" if ended else b"\n") + _dump(line))
-                ended = True
+                    _write(descriptor, (b"" if at_line_start else b"\n") + _dump(line))
+                at_line_start = True
                 self.lines.append(line)
 
             yield add
@@ -62,9 +76,9 @@ class Journal:
             os.close(descriptor)
 
     def sort(self, key: Callable[[Line], str]) -> None:
-        """The same lines in the order of a key: what was added in any order, in one go or many, gives the same bytes.
+        """Put the lines in the order of a key, so that the bytes do not depend on the order in which they were added.
 
-        For within :meth:`writing`, at its end.
+        To be called within :meth:`writing`, at its end.
         """
         ordered = sorted(self.lines, key=key)
         data = b"".join(map(_dump, ordered))
@@ -84,13 +98,13 @@ class Journal:
                 line = json.loads(piece)
                 fault = self._check(line) if isinstance(line, dict) else fault
             except (ValueError, RecursionError):
-                if number == len(pieces):  # the only one without its end
+                if number == len(pieces):  # only the last one may be cut off
                     self.torn = number
                     break
             if fault:
                 raise LLaSOError(f"{self.path}:{number}: {fault}; mend the line or take it out")
             self.lines.append(line)
-        self._whole = len(data) - (len(pieces[-1]) if self.torn else 0)
+        self._whole_bytes = len(data) - (len(pieces[-1]) if self.torn else 0)
 
 
 def _dump(line: Line) -> bytes:
@@ -98,12 +112,12 @@ def _dump(line: Line) -> bytes:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """All of it or nothing: a piece would spoil the line that comes after it."""
+    """Add all of ``data``, or nothing: a piece of a line would spoil the line after it."""
     start = os.lseek(descriptor, 0, os.SEEK_END)
-    left = memoryview(data)
+    rest = memoryview(data)
     try:
-        while left:
-            left = left[os.write(descriptor, left) :]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
     except BaseException:
         os.ftruncate(descriptor, start)

@@ -44,6 +44,7 @@ class LiveLine:
         return self._bar is not None
 
     def start(self) -> None:
+        """Show the bar, or begin to write lines."""
         if self._console.is_terminal:
             times = (TimeElapsedColumn(), *([TimeRemainingColumn()] if self._remaining else []))
             words = TextColumn("{task.description}", markup=False)

@@ -59,6 +59,7 @@ class Holder:
 
     @classmethod
     def me(cls, what: str) -> Holder:
+        """This process, as the holder of a lock on ``what``, with a new token."""
         return cls(
             what=what,
             host=socket.gethostname(),
@@ -79,6 +80,7 @@ class Holder:
             return None
 
     def dump(self) -> bytes:
+        """The lock file's content, as :meth:`read` takes it."""
         return (json.dumps(asdict(self), indent=2, sort_keys=True) + "\n").encode()
 
     def is_dead(self) -> bool:

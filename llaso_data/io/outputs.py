@@ -1,7 +1,7 @@
-"""What stands where a command is about to write: it is never replaced or removed unless such a command wrote it.
+"""Protect the user's files: a command replaces or removes only what such a command wrote.
 
-Every command of both programs asks here before any work. How each kind of file is known stands beside the code that
-writes it; docs/storage.md lists them.
+Every command of both programs asks here before any work. The code that writes a kind of file also knows how to
+recognise it; docs/storage.md lists the kinds.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, storage
 
-_ENDS_BYTES = 1 << 16  # a mark stands near the beginning of a file, of a PDF near its end
+_ENDS_BYTES = 1 << 16  # a mark stands near the beginning of a file; in a PDF, near its end
 
 
 def refuse(uri: str, by: str, ours: Callable[[str], bool], option: str = "--out") -> None:
-    """Refuses to replace what the command did not write.
+    """Refuse to replace what the command did not write.
 
     Args:
         uri: the file that would be replaced; nothing happens where there is none.
@@ -39,7 +39,7 @@ def refuse(uri: str, by: str, ours: Callable[[str], bool], option: str = "--out"
 
 
 def foreign(uri: str, by: str, option: str = "--out") -> LLaSOError:
-    """The error that says so of a file."""
+    """The error for a file that the command did not write."""
     return LLaSOError(
         f"{uri} exists and was not written by `{by}`, or was changed since; "
         f"move it away, or write elsewhere with {option}"
@@ -47,7 +47,7 @@ def foreign(uri: str, by: str, option: str = "--out") -> LLaSOError:
 
 
 def is_there(uri: str) -> bool:
-    """Whether a name is taken, by a link that leads nowhere too."""
+    """Whether a name is taken, also by a link that leads nowhere."""
     return os.path.lexists(storage.absolute(uri)) if storage.is_local(uri) else storage.exists(uri)
 
 
@@ -60,19 +60,19 @@ def json_at(uri: str) -> Any:
 
 
 def json_of(format: str) -> Callable[[str], bool]:
-    """Whether a file is a JSON object that says this ``format`` of itself."""
+    """A test for :func:`refuse`: whether a file is a JSON object with this value of ``format``."""
 
-    def ours(uri: str) -> bool:
-        said = json_at(uri)
-        return isinstance(said, dict) and said.get("format") == format
+    def is_ours(uri: str) -> bool:
+        content = json_at(uri)
+        return isinstance(content, dict) and content.get("format") == format
 
-    return ours
+    return is_ours
 
 
 def marked(mark: str) -> Callable[[str], bool]:
-    """Whether a file has these words, as pages name what generated them, in its first or last 64 KiB."""
+    """A test for :func:`refuse`: whether ``mark`` is in the first or last 64 KiB of a file."""
 
-    def ours(uri: str) -> bool:
+    def is_ours(uri: str) -> bool:
         with storage.open_read(uri) as file:
             size_bytes = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -80,13 +80,18 @@ def marked(mark: str) -> Callable[[str], bool]:
             file.seek(max(0, size_bytes - _ENDS_BYTES))
             return mark.encode() in ends or mark.encode() in file.read(_ENDS_BYTES)
 
-    return ours
+    return is_ours
 
 
 def on_disk(out: str, what: str) -> Path:
-    """The absolute path of ``what`` only a disk can hold.
+    """The absolute path of an output that only a disk can hold.
 
-    Raises LLaSOError for a store: as a path it would be a folder ``s3:`` here.
+    Args:
+        out: where the user wants it.
+        what: what messages call it.
+
+    Raises:
+        LLaSOError: for a store; taken as a path, it would be a folder ``s3:`` on this disk.
     """
     path = storage.absolute(out)
     if not storage.is_local(out):
@@ -98,9 +103,9 @@ def on_disk(out: str, what: str) -> Path:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into; on leaving without an error it gets the name ``folder``, whole.
+    """Write a folder aside, and give it its name when the block ends without an error.
 
-    What had the name is removed then: ask before whether it may be. See :func:`llaso_data.io.atomic.whole_folder`.
+    What had the name is removed then: ask :func:`refuse` first. See :func:`llaso_data.io.atomic.whole_folder`.
 
     Raises:
         StoreError: where the disk is full, or the place cannot be written to.

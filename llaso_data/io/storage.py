@@ -23,7 +23,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, flock
 from llaso_data.io.store_errors import AddressError as AddressError
 from llaso_data.io.store_errors import StoreError as StoreError
-from llaso_data.io.store_errors import is_clients, reading
+from llaso_data.io.store_errors import is_client_error, reading
 from llaso_data.io.store_errors import reason as reason
 from llaso_data.io.store_errors import writing as writing
 
@@ -56,12 +56,12 @@ def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileS
         fs = fsspec.filesystem(kind, **{**made._get_kwargs_from_urls(uri), **_options(kind, attempts)})
         path = made._strip_protocol(uri)
     except Exception as error:  # the store's package is not installed; no such protocol; no address for it
-        if isinstance(error, OSError) and not is_clients(error):
+        if isinstance(error, OSError) and not is_client_error(error):
             raise
         unknown = isinstance(error, ImportError) or (isinstance(error, ValueError) and "not known" in str(error))
         if unknown and (line := extras.store_line(kind)) is not None:
             raise AddressError(f"{uri}: {kind}:// needs a package that is not installed: {line}") from error
-        raise (StoreError if is_clients(error) else AddressError)(f"{uri}: {reason(error)}") from error
+        raise (StoreError if is_client_error(error) else AddressError)(f"{uri}: {reason(error)}") from error
     if kind in ("s3", "s3a"):
         fs.retries = _S3FS_TRIES
     return fs, str(path)

@@ -1,4 +1,4 @@
-"""What goes wrong on disks and stores, said in one way: which place, what it says, what to do."""
+"""Errors of disks and stores in one form: the place, the reason, what to do."""
 
 from __future__ import annotations
 
@@ -15,47 +15,60 @@ _CLIENTS = frozenset(
     ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "gcsfs", "google", "httpx", "httpx2", "huggingface_hub",
      "requests", "urllib3")
 )  # fmt: skip
-"""Packages whose exceptions mean that a store could not be asked; many of them are no OSError."""
+"""Packages whose exceptions mean that a store failed; many of them are no OSError."""
 
-_NOT_ASKED = (ValueError, NotImplementedError, ImportError)
-_CLIENTS_OWN = (TypeError, LookupError, AttributeError, RuntimeError)  # a client that did not expect what it got
+_BAD_ADDRESS = (ValueError, NotImplementedError, ImportError)
+_CLIENT_FAULTS = (TypeError, LookupError, AttributeError, RuntimeError)  # of a client that got an unexpected answer
 
 
 class StoreError(LLaSOError):
-    """A disk or store that failed or refuses: it says nothing of what lies on it."""
+    """A disk or store failed or refuses. That says nothing of the data on it."""
 
 
 class AddressError(LLaSOError):
-    """An address that leads to nothing, whoever asks and however often."""
+    """An address can never lead to a file."""
 
 
 @contextmanager
 def writing(place: str, folder: str | None = None) -> Iterator[None]:
-    """Errors of disks and stores inside come out as one StoreError that names ``place``.
+    """Turn errors of disks and stores inside the block into a StoreError that names the place.
 
-    ``folder`` is where the disk is that is written to; None for an object store.
+    Args:
+        place: what is written, for the message.
+        folder: a folder of the disk that is written to; None for an object store.
+
+    Raises:
+        StoreError: with what to do where the disk is full.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL:
-            raise StoreError(_full(place, folder, error)) from error
-        if isinstance(error, OSError) or is_clients(error):
+            raise StoreError(_no_room(place, folder, error)) from error
+        if isinstance(error, OSError) or is_client_error(error):
             raise StoreError(f"{place}: cannot be written ({reason(error)})") from error
         raise
 
 
 def reason(error: BaseException) -> str:
-    """What a disk or a store's client says, on one line."""
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(said).split()).rstrip(".")
+    """The message of an error of a disk or of a store's client, on one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split()).rstrip(".")
 
 
 @contextmanager
 def reading(uri: str, local: bool, asking: bool = True) -> Iterator[None]:
-    """Of a store every failure but a missing file is a StoreError, or an AddressError where no store could answer.
+    """Turn a store's errors inside the block into a StoreError or AddressError. A missing file stays one.
 
-    A disk's errors pass as they are, and without ``asking`` those of whoever works on what was read.
+    Args:
+        uri: what is read, for the message.
+        local: whether it lies on a disk, whose errors pass as they are.
+        asking: whether the block does nothing but ask the store. Otherwise errors that may come from code that works on
+            what was read pass too.
+
+    Raises:
+        AddressError: where no store can have the address.
+        StoreError: for every other failure of the store.
     """
     try:
         yield
@@ -64,8 +77,8 @@ def reading(uri: str, local: bool, asking: bool = True) -> Iterator[None]:
     except Exception as error:
         if asking and not local and _is_address(error):
             raise AddressError(f"{uri}: it leads to no file ({reason(error)}); correct it") from error
-        failed = is_clients(error) or (isinstance(error, OSError) and error.errno not in _FULL)
-        if local or not (failed or (asking and isinstance(error, _CLIENTS_OWN))):
+        store_failed = is_client_error(error) or (isinstance(error, OSError) and error.errno not in _FULL)
+        if local or not (store_failed or (asking and isinstance(error, _CLIENT_FAULTS))):
             raise
         if isinstance(error, PermissionError) or "credential" in reason(error).lower():
             raise StoreError(f"{uri}: access is refused ({reason(error)}); check the credentials") from error
@@ -73,17 +86,18 @@ def reading(uri: str, local: bool, asking: bool = True) -> Iterator[None]:
 
 
 def _is_address(error: Exception) -> bool:
-    """Whether a client says that it was asked for what cannot be: nothing was sent."""
+    """Whether a client refuses an address before it sends anything."""
     if isinstance(error, OSError | json.JSONDecodeError):
         return False
-    return isinstance(error, _NOT_ASKED) or type(error).__name__ == "ParamValidationError"  # botocore's
+    return isinstance(error, _BAD_ADDRESS) or type(error).__name__ == "ParamValidationError"  # botocore's
 
 
-def is_clients(error: Exception) -> bool:
+def is_client_error(error: Exception) -> bool:
+    """Whether an error comes from the client of a store."""
     return type(error).__module__.partition(".")[0] in _CLIENTS or isinstance(error, TimeoutError)
 
 
-def _full(place: str, folder: str | None, error: OSError) -> str:
+def _no_room(place: str, folder: str | None, error: OSError) -> str:
     where = "" if folder is None else f" on the disk of {folder}"
     if error.errno == errno.EFBIG:
         return f"{place}: the file would be larger than is allowed{where} ({reason(error)}); raise the limit"

@@ -1,7 +1,7 @@
-"""Every member of a tar in any dialect (V7, ustar, PAX, GNU), from its headers alone, in the order of the archive.
+"""Read the members of a tar in any dialect (V7, ustar, PAX, GNU) from its headers, in the order of the archive.
 
-:mod:`tarfile` takes a damaged header for the end, stops at the first of joined archives, holds all that it has seen,
-believes sizes that no file has, and needs several times as long, which a tar of a million members shows.
+:mod:`tarfile` does not serve here: it takes a damaged header for the end, stops after the first of joined archives,
+keeps all members in memory, believes impossible sizes, and is slow on a tar of a million members.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import IO, Literal
 
 BLOCK_BYTES = 512
 MAX_HEADER_BYTES = 1 << 20
-"""Of an extended header or a long name; Linux has no path above 4 KiB."""
+"""The longest extended header or long name; Linux has no path above 4 KiB."""
 
 Kind = Literal["file", "hard_link", "symbolic_link", "folder", "sparse", "special"]
 
@@ -33,13 +33,13 @@ _KINDS: dict[int, Kind] = {
 _LONG = {ord("L"): "path", ord("K"): "linkpath"}  # GNU's long names, as PAX calls them
 _PAX = frozenset(b"xX")
 _GLOBAL = ord("g")
-_WITHOUT_CONTENT = frozenset(b"123456")  # whatever their size says
+_WITHOUT_CONTENT = frozenset(b"123456")  # whatever size their header states
 _ZEROS = bytes(BLOCK_BYTES)
 _CHUNK_BYTES = 1 << 20
 
 
 class BrokenTar(Exception):
-    """A tar cannot be read on: it is cut short or damaged. The text says what and where."""
+    """A tar is cut short or damaged, and cannot be read further. The text says what and where."""
 
 
 class NotTar(BrokenTar):
@@ -50,8 +50,12 @@ class NotTar(BrokenTar):
 class Member:
     """One entry of a tar.
 
-    ``name`` and ``target`` (of links) stand as they are stored, without the slash at a folder's end; bytes that are
-    not UTF-8 are lone surrogates. The content of a file is ``size`` bytes from ``offset`` on.
+    Attributes:
+        name: as stored, without the slash at a folder's end. Bytes that are not UTF-8 are lone surrogates.
+        kind: what it is.
+        offset: the first byte of its content in the tar.
+        size: of its content, in bytes.
+        target: what a link names, as stored; else empty.
     """
 
     name: str
@@ -62,11 +66,14 @@ class Member:
 
 
 class TarMembers:
-    """The members of a tar, of all archives where several were joined. Iterate it once.
+    """The members of a tar, or of all archives where several were joined. Iterate it once.
 
-    Afterwards ``joined`` is the number of archives that began after another's end, ``trailing`` the byte at which
-    something begins that is no tar (None: nothing), and ``ended`` says whether the end was marked. Iterating raises
-    :class:`BrokenTar` where a member or a header is damaged or not all there.
+    Iterating raises :class:`BrokenTar` where a member or a header is damaged or incomplete.
+
+    Attributes:
+        joined: after iterating, the number of archives that began after another's end.
+        trailing: the byte after the end at which something begins that is no tar; None where nothing does.
+        ended: whether the end was marked.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -85,22 +92,22 @@ class TarMembers:
         while at < self._size:
             block = self._read(at, BLOCK_BYTES)
             if block == _ZEROS[: len(block)]:
-                at = self._end(at)
+                at = self._skip_end(at)
                 continue
             if not _is_header(block):
-                what = "it is cut short inside a header" if len(block) < BLOCK_BYTES else "no readable tar header"
-                raise (BrokenTar if at else NotTar)(f"{what} (byte {at})")
+                problem = "it is cut short inside a header" if len(block) < BLOCK_BYTES else "no readable tar header"
+                raise (BrokenTar if at else NotTar)(f"{problem} (byte {at})")
             self.ended = False
             kind = block[156]
             if kind in _LONG or kind in _PAX or kind == _GLOBAL:
-                at = self._extend(block, at, kind)
+                at = self._read_extension(block, at, kind)
                 continue
             member, at = self._member(block, at)
             yield member
 
     def _member(self, block: bytes, at: int) -> tuple[Member, int]:
-        """The member of a header at ``at``, and where the next header is."""
-        said = self._extended if not self._global else {**self._global, **self._extended}
+        """The member whose header is at ``at``, and where the next header is."""
+        extension = self._extended if not self._global else {**self._global, **self._extended}
         kind = block[156]
         name, size = _name(block), _number(block[124:136], at)
         offset = at + BLOCK_BYTES
@@ -109,20 +116,20 @@ class TarMembers:
             member = replace(member, target=_text(block[157:257]))
         elif kind == ord("S"):
             member = replace(member, offset=self._after_map(block, offset))
-        if said:
-            member = _extended(member, said, at)
+        if extension:
+            member = _apply_extension(member, extension, at)
             self._extended = {}
         if kind in _WITHOUT_CONTENT:
             member = replace(member, size=0)
         if member.kind == "folder" or (kind == 0 and member.name.endswith("/")):
             member = replace(member, name=member.name.rstrip("/"), kind="folder")
-        stop = member.offset + member.size
-        if stop > self._size:
+        end = member.offset + member.size
+        if end > self._size:
             raise BrokenTar(f"it ends inside {member.name}")
-        return member, stop + -stop % BLOCK_BYTES
+        return member, end + -end % BLOCK_BYTES
 
-    def _extend(self, block: bytes, at: int, kind: int) -> int:
-        """Takes an extended header in; gives where the next header is."""
+    def _read_extension(self, block: bytes, at: int, kind: int) -> int:
+        """Read an extended header; gives where the next header is."""
         size = _number(block[124:136], at)
         if size > MAX_HEADER_BYTES:
             raise BrokenTar(f"a header of {size:,} bytes (byte {at}); {MAX_HEADER_BYTES:,} are read")
@@ -132,14 +139,14 @@ class TarMembers:
         if kind in _LONG:
             self._extended[_LONG[kind]] = _text(data)
         elif kind == _GLOBAL:
-            self._global.update(_records(data, at))
+            self._global.update(_pax_records(data, at))
         else:
-            self._extended.update(_records(data, at))
-        stop = at + BLOCK_BYTES + size
-        return stop + -stop % BLOCK_BYTES
+            self._extended.update(_pax_records(data, at))
+        end = at + BLOCK_BYTES + size
+        return end + -end % BLOCK_BYTES
 
     def _after_map(self, block: bytes, at: int) -> int:
-        """Where the content of a file begins that GNU tar stored sparse: after the rest of its map."""
+        """Where the content of a sparse file of GNU tar begins: after the rest of its map."""
         more = block[482]
         while more:
             block = self._read(at, BLOCK_BYTES)
@@ -148,8 +155,8 @@ class TarMembers:
             more, at = block[504], at + BLOCK_BYTES
         return at
 
-    def _end(self, at: int) -> int:
-        """Passes over an archive's end; gives where another archive begins, or the file's size."""
+    def _skip_end(self, at: int) -> int:
+        """Skip an archive's end; gives where another archive begins, or the file's size."""
         self.ended = True
         self._extended, self._global = {}, {}
         start = at
@@ -175,7 +182,7 @@ class TarMembers:
 
 
 def _is_header(block: bytes) -> bool:
-    """Whether a header is all there and its checksum right; some old programs took bytes for signed."""
+    """Whether a header is whole and its checksum right. Some old programs took the sum of signed bytes."""
     try:
         stated = int(block[148:156].split(b"\0", 1)[0].strip() or b"0", 8)
     except ValueError:
@@ -183,22 +190,23 @@ def _is_header(block: bytes) -> bool:
     if len(block) < BLOCK_BYTES:
         return False
     counted = block[:148] + b" " * 8 + block[156:]
-    if zlib.adler32(counted) & 0xFFFF == (stated + 1) % 65_521:  # it begins with one plus the sum, and is no loop
+    # The low half of Adler-32 is one plus the sum, and zlib computes it without a loop in Python.
+    if zlib.adler32(counted) & 0xFFFF == (stated + 1) % 65_521:
         return True
     return stated == sum(counted) - 256 * sum(byte > 127 for byte in counted)
 
 
 def _number(field: bytes, at: int) -> int:
-    """A size: octal digits, or where they do not suffice the bytes of the number themselves."""
+    """A size: octal digits, or for large ones the number's own bytes."""
     try:
-        found = (
+        number = (
             int.from_bytes(field[1:], "big") if field[0] == 0x80 else int(field.split(b"\0", 1)[0].strip() or b"0", 8)
         )
     except ValueError:
-        found = -1
-    if found < 0:
+        number = -1
+    if number < 0:
         raise BrokenTar(f"a header states an impossible size (byte {at})")
-    return found
+    return number
 
 
 def _name(block: bytes) -> str:
@@ -211,9 +219,9 @@ def _text(field: bytes) -> str:
     return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-def _records(data: bytes, at: int) -> dict[str, str]:
-    """The records ``LENGTH NAME=VALUE`` of a PAX header."""
-    found: dict[str, str] = {}
+def _pax_records(data: bytes, at: int) -> dict[str, str]:
+    """The records ``LENGTH NAME=VALUE`` of a PAX header, by their names."""
+    records: dict[str, str] = {}
     position = 0
     while position < len(data) and data[position]:
         digits, space, _ = data[position : position + 20].partition(b" ")
@@ -222,22 +230,22 @@ def _records(data: bytes, at: int) -> dict[str, str]:
         name, equals, value = record.partition(b"=")
         if not (space and equals and record.endswith(b"\n")):
             raise BrokenTar(f"a damaged PAX header (byte {at})")
-        found[name.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
+        records[name.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
         position += length
-    return found
+    return records
 
 
-def _extended(member: Member, said: dict[str, str], at: int) -> Member:
-    """A member with what its extended headers say of it."""
-    size = said.get("size", "")
+def _apply_extension(member: Member, extension: dict[str, str], at: int) -> Member:
+    """A member with the values of its extended headers."""
+    size = extension.get("size", "")
     if size and not (size.isascii() and size.isdigit() and len(size) < 20):
         raise BrokenTar(f"a header states an impossible size (byte {at})")
-    sparse = any(name.startswith("GNU.sparse.") for name in said)
-    name = said.get("GNU.sparse.name") or said.get("path")
+    sparse = any(name.startswith("GNU.sparse.") for name in extension)
+    name = extension.get("GNU.sparse.name") or extension.get("path")
     return replace(
         member,
         name=member.name if name is None else name.split("\0", 1)[0].rstrip("/"),
         kind="sparse" if sparse and member.kind == "file" else member.kind,
         size=int(size) if size else member.size,
-        target=said.get("linkpath", member.target) if member.target or "linkpath" in said else "",
+        target=extension.get("linkpath", member.target) if member.target or "linkpath" in extension else "",
     )

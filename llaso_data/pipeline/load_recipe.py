@@ -8,6 +8,7 @@ from typing import Any
 
 from llaso_data.formats import LAYOUTS
 from llaso_data.io import settings
+from llaso_data.io.setting_errors import not_among
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
 
@@ -45,7 +46,7 @@ def _problems(recipe: Recipe) -> Iterator[settings.Problem]:
     """What is wrong with a recipe besides its types."""
     for number, source in enumerate(recipe.sources):
         if source.type not in LAYOUTS.choices():
-            yield ("sources", number, "type"), settings.not_among(source.type, LAYOUTS.choices())
+            yield ("sources", number, "type"), not_among(source.type, LAYOUTS.choices())
     # Without a model every lm_delta is null, and null would pass the rule unseen.
     if recipe.judge.consistency.lm_delta_min is not None and recipe.observe.language_model.model is None:
         yield ("judge", "consistency", "lm_delta_min"), "needs a model in observe.language_model.model"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io.loopback import environment, unless_said
+from llaso_data.io.loopback import environment, unless_set
 from llaso_data.pipeline import ray_access
 from llaso_data.recipe import Run
 
@@ -20,7 +20,7 @@ from llaso_data.recipe import Run
 @contextmanager
 def cluster(run: Run) -> Iterator[None]:
     """A connection to Ray: one that is there already is used and left; one that we make is closed."""
-    variables = unless_said(
+    variables = unless_set(
         {
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             # Of every worker that dies Ray prints a page on our standard output. What matters of it comes as an error.

@@ -216,7 +216,7 @@ class _Scan:
             self._found.lose("stored sparse", member.name, archive.SPARSE)
             return None
         try:
-            place = self._links.place(member) if self._links else None
+            place = self._links.find_content(member) if self._links else None
         except BrokenLink as error:
             self._found.lose("links that lead nowhere", member.name, str(error))
             return None

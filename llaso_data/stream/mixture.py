@@ -61,7 +61,7 @@ class Mixture(Part):
     @classmethod
     def from_yaml(cls, path: str, overrides: Sequence[str] = ()) -> Mixture:
         """The checked mixture of a YAML file; raises LLaSOError with file and line of what is wrong."""
-        return settings.load(cls, path, overrides, more=problems)
+        return settings.load(cls, path, overrides, extra_checks=problems)
 
     @classmethod
     def of(cls, *paths: str, epochs: int | None = 1) -> Mixture:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from llaso_data.io import settings
+from llaso_data.io.setting_errors import unknown_key
 from llaso_data.io.settings import Problem
 from llaso_data.recipe import Part
 from llaso_data.records import digest
@@ -181,7 +182,7 @@ _FIRST_NULLABLE = frozenset(("start", "language_model", "encoder", "lora", "chat
 
 def load(path: str | None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> TrainRecipe:
     """The checked recipe; raises LLaSOError with file and line of what is wrong."""
-    return settings.load(TrainRecipe, path, overrides, options=options, more=_problems)
+    return settings.load(TrainRecipe, path, overrides, options=options, extra_checks=_problems)
 
 
 def _problems(recipe: TrainRecipe) -> Iterator[Problem]:
@@ -210,7 +211,7 @@ def _problems_of_objectives(recipe: TrainRecipe) -> Iterator[Problem]:
     known = list(dict.fromkeys([*Objectives.model_fields, *LOSSES]))
     for name in objectives.model_extra or {}:
         if name not in known:
-            yield ("objectives", name), settings.unknown_key(name, known)
+            yield ("objectives", name), unknown_key(name, known)
     used = in_use(objectives).values()
     if not used:
         yield ("objectives",), "all weights are 0"

@@ -24,7 +24,7 @@ def load(path: str | None = None) -> Tasks:
             a set does not declare.
     """
     if path is not None:
-        return settings.load(Tasks, path, more=_problems)
+        return settings.load(Tasks, path, extra_checks=_problems)
     tasks = all_tasks()
     if problems := [f"{'.'.join(map(str, at))}: {text}" for at, text in _problems(tasks)]:
         raise LLaSOError("\n".join(problems))

@@ -125,7 +125,7 @@ FILES = {"./a.wav": (1, 1), "x/y/b.wav": (2, 2), "z.wav": (3, 3)}
 
 def place(*links: tuple[str, str], of: str | None = None) -> tuple[int, int] | None:
     known = {m.name: m for m in members(packed([(name, target) for name, target in links]))}
-    return Links(FILES, known).place(known[of or links[0][0]])
+    return Links(FILES, known).find_content(known[of or links[0][0]])
 
 
 @pytest.mark.parametrize(
