@@ -269,14 +269,14 @@ def audit(
     Serves a page on this machine until Ctrl-C. Every answer is saved at once; the same command goes on.
     """
     from llaso_data.report import audit_sheet
-    from llaso_data.report.audit import describe, sample, settle
+    from llaso_data.report.audit import describe, load_sample, update_certificate
     from llaso_data.shards import certificate
 
     if sum((status, target is not None, filled is not None)) > 1:
         raise click.UsageError("--status, --export and --import exclude each other")
     if filled is not None and auditor is None:
         raise click.UsageError("--import needs --auditor NAME: whose answers are they?")
-    drawn = sample(align)
+    drawn = load_sample(align)
     if target is not None:
         click.echo(audit_sheet.write(drawn, target, auditor, languages))
         return
@@ -284,7 +284,7 @@ def audit(
     if filled is not None:
         click.echo(audit_sheet.read(drawn, filled, auditor or ""))
     if status or filled is not None:
-        for line in describe(settle(drawn)):
+        for line in describe(update_certificate(drawn)):
             click.echo(line)
         return
     _serve_audit(drawn, show, auditor=auditor, languages=languages, host=host, port=port, title=title)

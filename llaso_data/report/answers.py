@@ -1,6 +1,6 @@
-"""What auditors said, kept durably: a log for each, ``audit/<verdicts>/<auditor>/answers.json`` in the output.
+"""Auditors' answers, one log for each auditor: ``audit/<verdicts>/<auditor>/answers.json`` in the output.
 
-:mod:`llaso_data.report.worklog` says how it is kept.
+:mod:`llaso_data.report.worklog` says how logs are kept.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from llaso_data.report.worklog import Entry, WorkLog
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One entry of the log: which item, what was heard (:attr:`llaso_data.report.audit.Item.heard`), what was said.
+    """One entry of the log.
 
-    ``answer`` is None where an earlier one is taken back; ``at`` is UTC to the second, ISO 8601.
+    Attributes:
+        id: of the item.
+        heard: what was judged, as :attr:`llaso_data.report.audit.Item.heard`.
+        answer: one of ``ANSWERS``; None takes an earlier one back.
+        at: UTC to the second, ISO 8601.
     """
 
     id: str
@@ -28,55 +32,75 @@ class Answer:
     at: str
 
 
-def _checked(entry: Entry) -> Entry:
-    found = {name: entry[name] for name in Answer.__slots__}
-    if found["answer"] is not None and found["answer"] not in ANSWERS:
+def _check_entry(entry: Entry) -> Entry:
+    fields = {name: entry[name] for name in Answer.__slots__}
+    if fields["answer"] is not None and fields["answer"] not in ANSWERS:
         raise ValueError("an answer that is none")
-    return {**found, "at": str(found["at"])}
+    return {**fields, "at": str(fields["at"])}
 
 
-KIND = worklog.WorkKind("llaso-answers", 1, "auditor", "audit", "answers", _checked)
+KIND = worklog.WorkKind("llaso-answers", 1, "auditor", "audit", "answers", _check_entry)
 
 
 class Auditor:
-    """An auditor at work: holds the log, and adds to it. Made by :func:`at_work`."""
+    """An auditor whose log is open in this process. Made by :func:`open_answers`."""
 
     def __init__(self, log: WorkLog) -> None:
         self._log = log
 
     @property
     def name(self) -> str:
+        """The auditor's, as it is stored."""
         return self._log.name
 
     @property
     def answers(self) -> dict[str, Answer]:
-        return standing(self._log.entries)
+        """The answers that count, by id of the item."""
+        return current_answers(self._log.entries)
 
-    def say(self, said: Sequence[tuple[str, str, str | None]]) -> None:
-        """Adds (id, heard, answer) entries; raises as :meth:`llaso_data.report.worklog.Log.add` does."""
+    def add(self, new_answers: Sequence[tuple[str, str, str | None]]) -> None:
+        """Add entries (id, heard, answer); raises as :meth:`llaso_data.report.worklog.WorkLog.add` does."""
         now = worklog.now()
-        self._log.add([asdict(Answer(*entry, now)) for entry in said])
+        self._log.add([asdict(Answer(*entry, now)) for entry in new_answers])
 
 
 @contextmanager
-def at_work(align: str, verdicts: str, name: str) -> Iterator[Auditor]:
-    """The auditor of that name, with what was answered before. Raises LockedError where the name is in use."""
-    with worklog.at_work(_folder(align, verdicts), KIND, name, {"verdicts": verdicts}) as log:
+def open_answers(align: str, verdicts: str, name: str) -> Iterator[Auditor]:
+    """Open an auditor's log, with the earlier answers.
+
+    Args:
+        align: build-align's output.
+        verdicts: the name of the verdicts.
+        name: the auditor's.
+
+    Raises:
+        LockedError: where another process has the log open.
+        LLaSOError: for a bad name or a damaged file.
+    """
+    with worklog.open_log(_folder(align, verdicts), KIND, name, {"verdicts": verdicts}) as log:
         yield Auditor(log)
 
 
-def everyone(align: str, verdicts: str) -> dict[str, dict[str, Answer]]:
-    """By auditor, in the order of names, the answers that stand, by item. Raises LLaSOError for a damaged file."""
-    return {name: standing(log) for name, log in worklog.everyone(_folder(align, verdicts), KIND).items()}
+def read_all(align: str, verdicts: str) -> dict[str, dict[str, Answer]]:
+    """The answers that count: auditor → id of the item → answer, in the order of auditors' names.
+
+    Raises:
+        LLaSOError: for a damaged file.
+    """
+    return {name: current_answers(log) for name, log in worklog.read_all(_folder(align, verdicts), KIND).items()}
 
 
-def standing(log: Sequence[Entry]) -> dict[str, Answer]:
-    """The last answer of every item, without what was taken back, in the order in which they were given."""
-    return {entry["id"]: Answer(**entry) for entry in worklog.last(log, "id") if entry["answer"] is not None}
+def current_answers(log: Sequence[Entry]) -> dict[str, Answer]:
+    """The last answer of each item, in the order in which they were given; without those that were taken back."""
+    return {entry["id"]: Answer(**entry) for entry in worklog.last_entries(log, "id") if entry["answer"] is not None}
 
 
 def clean_name(name: str) -> str:
-    """A name as it is stored. Raises LLaSOError for what is no name."""
+    """An auditor's name as it is stored.
+
+    Raises:
+        LLaSOError: for what is no name.
+    """
     return worklog.clean_name(name, KIND)
 
 

@@ -1,4 +1,4 @@
-"""Tier 3: the sample that people hear, and the certificate that follows from what they say."""
+"""The third tier: a sample that people listen to, and the certificate that follows from their answers."""
 
 from __future__ import annotations
 
@@ -35,21 +35,32 @@ Stratum = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One utterance of the sample. ``heard`` names what a person judges: its sound, its text and its word times."""
+    """One utterance of the sample.
+
+    Attributes:
+        utterance: its record.
+        heard: the digest of what a person judges: sound, text and word times (:func:`item_digest`).
+    """
 
     utterance: Utterance
     heard: str
 
     @property
     def stratum(self) -> Stratum:
+        """Its language and corpus."""
         return stratum_of(self.utterance.language, self.utterance.source.corpus)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is to be heard of build-align's output ``align``, and of how many accepted utterances in each stratum.
+    """The utterances that the judge drew for an audit.
 
-    Items come by language, within it in the order of the draw.
+    Attributes:
+        align: build-align's output.
+        verdicts: the name of the verdicts that they were drawn from.
+        seed: of the draw.
+        items: by language, within it in the order of the draw.
+        strata: accepted utterances in each stratum.
     """
 
     align: str
@@ -60,6 +71,7 @@ class Sample:
 
     @property
     def population(self) -> int:
+        """Accepted utterances, of all strata."""
         return sum(self.strata.values())
 
     @property
@@ -70,7 +82,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far an audit is: what each auditor said, by item; the items that none has judged; at the end the result."""
+    """How far an audit is.
+
+    Attributes:
+        sample: what is audited.
+        auditors: name → id of the item → the answer.
+        open: the items that no auditor has judged.
+        certificate: the result as JSON; None while items are open.
+    """
 
     sample: Sample
     auditors: Mapping[str, Mapping[str, Answer]]
@@ -78,165 +97,190 @@ class Status:
     certificate: dict[str, Any] | None
 
 
-def sample(align: str) -> Sample:
-    """The sample that the judge drew. Raises LLaSOError where there is no finished run, or nothing was drawn."""
+def load_sample(align: str) -> Sample:
+    """Read the sample that the judge drew.
+
+    Args:
+        align: build-align's output.
+
+    Raises:
+        LLaSOError: where there is no finished run, or nothing was drawn.
+    """
     align = storage.absolute(align)
     stated = commit.manifest(align)
     strata: Counter[Stratum] = Counter()
-    places: list[RowLocation] = []
-    for block, (said, seen) in enumerate(commit.judged(align, stated, ("id", "language", "source.corpus"))):
-        accepted = pc.equal(said["verdict"], ACCEPTED)
-        strata.update(_strata(seen.filter(accepted)))
-        drawn = np.flatnonzero(columns.flags(pc.and_(accepted, said["audited"])))
-        places += [RowLocation(block, row) for row in drawn.tolist()]
-    if not places:
-        why = "judge.audit.items is 0" if strata else "nothing was accepted"
-        raise LLaSOError(f"{align}: nothing was drawn for the audit, because {why}")
+    drawn_rows: list[RowLocation] = []
+    for block, (verdict_rows, observed_rows) in enumerate(
+        commit.judged(align, stated, ("id", "language", "source.corpus"))
+    ):
+        accepted = pc.equal(verdict_rows["verdict"], ACCEPTED)
+        strata.update(_count_strata(observed_rows.filter(accepted)))
+        drawn = np.flatnonzero(columns.flags(pc.and_(accepted, verdict_rows["audited"])))
+        drawn_rows += [RowLocation(block, row) for row in drawn.tolist()]
+    if not drawn_rows:
+        reason = "judge.audit.items is 0" if strata else "nothing was accepted"
+        raise LLaSOError(f"{align}: nothing was drawn for the audit, because {reason}")
     seed = stated["recipe"]["judge"]["audit"]["seed"]
-    drawn_by_id = {u.id: u for u in read_rows(align, stated["blocks"], places).values()}
+    drawn_by_id = {u.id: u for u in read_rows(align, stated["blocks"], drawn_rows).values()}
     tickets = ticket(columns.hashes(pa.chunked_array([pa.array(list(drawn_by_id))]), "id"), seed).tolist()
-    order = dict(zip(drawn_by_id, tickets, strict=True))
-    ordered = sorted(drawn_by_id.values(), key=lambda u: (u.language or UNKNOWN, order[u.id], u.id))
+    ticket_of = dict(zip(drawn_by_id, tickets, strict=True))
+    ordered = sorted(drawn_by_id.values(), key=lambda u: (u.language or UNKNOWN, ticket_of[u.id], u.id))
     return Sample(
-        align, stated["verdicts"], seed, tuple(Item(u, heard(u)) for u in ordered), dict(sorted(strata.items()))
+        align, stated["verdicts"], seed, tuple(Item(u, item_digest(u)) for u in ordered), dict(sorted(strata.items()))
     )
 
 
 def stratum_of(language: str | None, corpus: str) -> Stratum:
+    """The stratum of an utterance, whose language may be unknown."""
     return language or UNKNOWN, corpus
 
 
-def heard(utterance: Utterance) -> str:
-    """Names what an auditor hears and sees: an answer counts for this and nothing else."""
+def item_digest(utterance: Utterance) -> str:
+    """The digest of what an auditor hears and sees. An answer counts only for the item with this digest."""
     words = (part for word in utterance.words for part in (word.text, word.start_s, word.end_s))
     return digest("heard", utterance.id, utterance.audio_id, utterance.text, *words)
 
 
-def settle(found: Sample) -> Status:
-    """How far the audit is, from all auditors' files; when it is done, its certificate lies in the output afterwards.
+def update_certificate(sample: Sample) -> Status:
+    """Read all auditors' answers, and write the certificate where the audit is done.
 
-    A certificate of this sample that no longer follows from the answers is taken away. Several processes may settle at
-    once: each looks again after it has written, so the last one leaves what follows from all answers. Raises LLaSOError
-    where something else has the certificate's name.
+    A certificate of this sample that no longer follows from the answers is removed. Several processes may do this at
+    once: each reads the answers again after it has written, so that the last one leaves what follows from all of them.
+
+    Returns:
+        How far the audit is.
+
+    Raises:
+        LLaSOError: where something else has the certificate's name.
     """
-    certificate.refuse(found.align, "llaso-data audit")
-    place = storage.join(found.align, layout.CERTIFICATE)
+    certificate.refuse(sample.align, "llaso-data audit")
+    uri = storage.join(sample.align, layout.CERTIFICATE)
     written: Status | None = None
     while True:
-        status = status_of(found, answers.everyone(found.align, found.verdicts))
-        lying = certificate.of_records(found.align, found.verdicts).certificate
-        if lying == status.certificate or (written is not None and written.certificate == status.certificate):
+        status = status_of(sample, answers.read_all(sample.align, sample.verdicts))
+        current = certificate.of_records(sample.align, sample.verdicts).certificate
+        if current == status.certificate or (written is not None and written.certificate == status.certificate):
             return status
         if status.certificate is None:
-            certificate.remove(place)
+            certificate.remove(uri)
         else:
-            checksums.write_json(place, status.certificate)
+            checksums.write_json(uri, status.certificate)
         written = status
 
 
 def describe(status: Status) -> list[str]:
-    """How far the audit is and what came of it, in lines: the first counts, then auditors, agreement, the result."""
-    found, said = status.sample, status.certificate
-    whole, judged = len(found.items), len(found.items) - len(status.open)
-    lines = [f"{found.align}: {whole:,} of {found.population:,} accepted utterances drawn, {judged:,} judged"]
-    lines += [f"  {name}: {len(given):,} judged" for name, given in status.auditors.items()]
-    if said is None:
-        left = Counter(item.stratum[0] for item in status.open)
-        return [*lines, "left: " + ", ".join(f"{n:,} {language}" for language, n in sorted(left.items()))]
-    for row in said["agreement"]:
-        known = "undefined" if row["kappa"] is None else f"{row['kappa']:.2f}"
+    """Describe an audit in lines: counts, auditors, agreement, and the result or what is left."""
+    sample, result = status.sample, status.certificate
+    drawn, judged = len(sample.items), len(sample.items) - len(status.open)
+    lines = [f"{sample.align}: {drawn:,} of {sample.population:,} accepted utterances drawn, {judged:,} judged"]
+    lines += [f"  {name}: {len(answered):,} judged" for name, answered in status.auditors.items()]
+    if result is None:
+        open_items = Counter(item.stratum[0] for item in status.open)
+        return [*lines, "left: " + ", ".join(f"{n:,} {language}" for language, n in sorted(open_items.items()))]
+    for row in result["agreement"]:
+        kappa = "undefined" if row["kappa"] is None else f"{row['kappa']:.2f}"
         both = f"{row['agreed']:,} of {row['items']:,} judged alike"
-        lines.append(f"  {' and '.join(row['auditors'])}: {both}, Cohen's kappa {known}")
-    lines.append(str(certificate.of_records(found.align, found.verdicts)))
-    return [*lines, f"written to {storage.join(found.align, layout.CERTIFICATE)}"]
+        lines.append(f"  {' and '.join(row['auditors'])}: {both}, Cohen's kappa {kappa}")
+    lines.append(str(certificate.of_records(sample.align, sample.verdicts)))
+    return [*lines, f"written to {storage.join(sample.align, layout.CERTIFICATE)}"]
 
 
-def status_of(found: Sample, said: Mapping[str, Mapping[str, Answer]]) -> Status:
-    """A pure function of the sample and the answers. What was said of other sounds or texts does not count."""
-    known = {item.utterance.id: item.heard for item in found.items}
-    kept = {
-        name: {id_: answer for id_, answer in given.items() if known.get(id_) == answer.heard}
-        for name, given in sorted(said.items())
+def status_of(sample: Sample, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> Status:
+    """Compute how far an audit is. Answers to another sound or text of an item do not count.
+
+    Args:
+        sample: what is audited.
+        answers_by_auditor: auditor → id of the item → the answer.
+    """
+    digests = {item.utterance.id: item.heard for item in sample.items}
+    counted = {
+        name: {id_: answer for id_, answer in answered.items() if digests.get(id_) == answer.heard}
+        for name, answered in sorted(answers_by_auditor.items())
     }
-    kept = {name: given for name, given in kept.items() if given}
-    judged = {id_ for given in kept.values() for id_ in given}
-    left = tuple(item for item in found.items if item.utterance.id not in judged)
-    return Status(found, kept, left, None if left else _certificate(found, kept))
+    counted = {name: answered for name, answered in counted.items() if answered}
+    judged = {id_ for answered in counted.values() for id_ in answered}
+    open_items = tuple(item for item in sample.items if item.utterance.id not in judged)
+    return Status(sample, counted, open_items, None if open_items else _certificate(sample, counted))
 
 
-def _certificate(found: Sample, said: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
-    """What the answers prove; every item has at least one. Its form is ``shards/certificate.schema.json``."""
-    counted = [(item, _counted(item, said)) for item in found.items]
-    by_stratum = Counter(item.stratum for item in found.items)
-    bad = Counter(item.stratum for item, answer in counted if answer != GOOD)
-    whole = acceptance.find(found.population, len(found.items), bad.total())
-    tally = Counter(answer for _, answer in counted)
+def _certificate(sample: Sample, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
+    """The certificate as JSON, in the form of ``shards/certificate.schema.json``; every item has an answer."""
+    final_answers = [(item, _final_answer(item, answers_by_auditor)) for item in sample.items]
+    by_stratum = Counter(item.stratum for item in sample.items)
+    defects = Counter(item.stratum for item, answer in final_answers if answer != GOOD)
+    finding = acceptance.find(sample.population, len(sample.items), defects.total())
+    tally = Counter(answer for _, answer in final_answers)
     return {
         "format": layout.CERTIFICATE_FORMAT,
         "format_version": layout.CERTIFICATE_VERSION,
-        "dataset": {"verdicts": found.verdicts, "shards": None},
+        "dataset": {"verdicts": sample.verdicts, "shards": None},
         "plan": {
-            "items": len(found.items),
-            "allowed": found.allowed,
+            "items": len(sample.items),
+            "allowed": sample.allowed,
             "confidence": CONFIDENCE,
             "limit": LIMIT,
-            "seed": found.seed,
+            "seed": sample.seed,
         },
         "rule": RULE,
-        **_numbers(whole),
+        **_finding_fields(finding),
         "answers": {answer: tally[answer] for answer in ANSWERS},
         "strata": [
-            {"language": s[0], "corpus": s[1], **_numbers(acceptance.find(size, by_stratum[s], bad[s]))}
-            for s, size in found.strata.items()
+            {"language": s[0], "corpus": s[1], **_finding_fields(acceptance.find(size, by_stratum[s], defects[s]))}
+            for s, size in sample.strata.items()
         ],
-        "auditors": [_auditor(name, given) for name, given in said.items()],
-        "agreement": [_agreement(a, b, said) for a, b in itertools.combinations(said, 2)],
-        "sample": [{"id": item.utterance.id, "heard": item.heard, "answer": answer} for item, answer in counted],
+        "auditors": [_auditor(name, answered) for name, answered in answers_by_auditor.items()],
+        "agreement": [_agreement(a, b, answers_by_auditor) for a, b in itertools.combinations(answers_by_auditor, 2)],
+        "sample": [{"id": item.utterance.id, "heard": item.heard, "answer": answer} for item, answer in final_answers],
     }
 
 
-def _counted(item: Item, said: Mapping[str, Mapping[str, Answer]]) -> str:
-    given = [answers_[item.utterance.id].answer for answers_ in said.values() if item.utterance.id in answers_]
-    found = acceptance.counted([answer for answer in given if answer])
+def _final_answer(item: Item, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> str:
+    votes = [
+        answers_[item.utterance.id].answer for answers_ in answers_by_auditor.values() if item.utterance.id in answers_
+    ]
+    found = acceptance.counted([answer for answer in votes if answer])
     assert found is not None
     return found
 
 
-def _numbers(found: Finding) -> dict[str, Any]:
+def _finding_fields(finding: Finding) -> dict[str, Any]:
     return {
-        "population": found.population,
-        "items": found.items,
-        "defects": found.defects,
-        "rate": round(found.rate, certificate.DECIMALS),
-        "upper": round(found.upper, certificate.DECIMALS),
-        "passed": found.passed,
+        "population": finding.population,
+        "items": finding.items,
+        "defects": finding.defects,
+        "rate": round(finding.rate, certificate.DECIMALS),
+        "upper": round(finding.upper, certificate.DECIMALS),
+        "passed": finding.passed,
     }
 
 
-def _auditor(name: str, given: Mapping[str, Answer]) -> dict[str, Any]:
-    times = sorted(answer.at for answer in given.values())
-    defects = sum(answer.answer != GOOD for answer in given.values())
-    return {"name": name, "items": len(given), "defects": defects, "first": times[0], "last": times[-1]}
+def _auditor(name: str, answered: Mapping[str, Answer]) -> dict[str, Any]:
+    times = sorted(answer.at for answer in answered.values())
+    defects = sum(answer.answer != GOOD for answer in answered.values())
+    return {"name": name, "items": len(answered), "defects": defects, "first": times[0], "last": times[-1]}
 
 
-def _agreement(first: str, second: str, said: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
-    common = [id_ for id_ in said[first] if id_ in said[second]]
-    pairs = [(said[first][id_].answer == GOOD, said[second][id_].answer == GOOD) for id_ in common]
-    found = acceptance.kappa(pairs)
+def _agreement(first: str, second: str, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
+    common = [id_ for id_ in answers_by_auditor[first] if id_ in answers_by_auditor[second]]
+    pairs = [
+        (answers_by_auditor[first][id_].answer == GOOD, answers_by_auditor[second][id_].answer == GOOD)
+        for id_ in common
+    ]
+    kappa = acceptance.kappa(pairs)
     return {
         "auditors": [first, second],
         "items": len(pairs),
         "agreed": sum(a == b for a, b in pairs),
-        "kappa": None if found is None else round(found, certificate.DECIMALS),
+        "kappa": None if kappa is None else round(kappa, certificate.DECIMALS),
     }
 
 
-def _strata(seen: pa.Table) -> Counter[Stratum]:
+def _count_strata(observed_rows: pa.Table) -> Counter[Stratum]:
     """How many rows each stratum has."""
     rows = pa.table(
         {
-            "language": pc.fill_null(seen["language"], UNKNOWN),
-            "corpus": pc.struct_field(seen["source"], "corpus"),
+            "language": pc.fill_null(observed_rows["language"], UNKNOWN),
+            "corpus": pc.struct_field(observed_rows["source"], "corpus"),
         }
     )
     grouped = rows.group_by(["language", "corpus"], use_threads=False).aggregate([([], "count_all")])

@@ -1,4 +1,4 @@
-"""What the audit's page shows, as HTML and JSON. It never shows a score, a hypothesis or what others answered."""
+"""The content of the audit's page, as HTML and JSON. It has no score, no hypothesis and no answers of others."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llaso_data.languages import language_name
 from llaso_data.records import UNKNOWN
 from llaso_data.report import page as pages
 from llaso_data.report.audit import Item, Sample, Status
-from llaso_data.report.clip_groups import direction, where
-from llaso_data.report.clips import as_sound, pieces, strokes
+from llaso_data.report.clip_groups import direction, place_of_utterance
+from llaso_data.report.clips import encode_sound, text_pieces, waveform_path
 from llaso_data.report.sections import name_of
 from llaso_data.shards.certificate import conclusion, upper
 
@@ -24,10 +24,21 @@ _BARS, _BARS_PER_S = 270, 33  # of a waveform: four pixels each, in a short one 
 def page(
     sample: Sample, items: Sequence[Item], auditor: str | None, title: str | None, status: Status
 ) -> tuple[str, str]:
-    """(the page, its Content-Security-Policy)."""
+    """Render the page.
+
+    Args:
+        sample: what is audited.
+        items: those of it that the page shows.
+        auditor: the name that the page begins with; None where it asks for one.
+        title: the page's heading; None for the name of the output's folder.
+        status: how far the audit is.
+
+    Returns:
+        The HTML and its Content-Security-Policy.
+    """
     scripts = [pages.joined("js", "asking", "audit_result", "audit")]
     policy = pages.policy(scripts, "connect-src 'self'")
-    said = {
+    content = {
         "auditor": auditor,
         "align": sample.align,
         "items": [{"id": item.utterance.id, "language": _language(item), "corpus": item.stratum[1]} for item in items],
@@ -37,7 +48,7 @@ def page(
         scripts,
         css=pages.joined("css", "audit"),
         policy=policy,
-        payload=pages.as_json(said),
+        payload=pages.as_json(content),
         title=name_of(sample.align, title),
         items=len(items),
         drawn=len(sample.items),
@@ -51,55 +62,64 @@ def page(
     return html, policy
 
 
-def item(shown: Item) -> dict[str, Any]:
-    """One item as JSON: text in pieces of (text, start_s, end_s); its sound, or ``trouble`` that says why not."""
-    utterance = shown.utterance
+def item(shown_item: Item) -> dict[str, Any]:
+    """An item as JSON: its text in pieces (text, start_s, end_s); its sound, or in ``trouble`` why there is none."""
+    utterance = shown_item.utterance
     text = utterance.text or ""
-    said = {
+    fields = {
         "id": utterance.id,
         "lang": utterance.language or "",
         "dir": direction(text),
-        "place": where(utterance),
+        "place": place_of_utterance(utterance),
         "text": [
             [part, None, None] if word is None else [part, word.start_s, word.end_s]
-            for part, word in pieces(text, utterance.words)
+            for part, word in text_pieces(text, utterance.words)
         ],
         "trouble": "",
     }
     try:
-        pcm = item_pcm(shown)
+        pcm = item_pcm(shown_item)
     except LLaSOError as error:
-        return {**said, "trouble": str(error)}
-    sound = as_sound(pcm, max(_BARS, round(_BARS_PER_S * len(pcm) / audio.SAMPLE_RATE_HZ)))
-    shape = {"path": strokes(sound.bars), "bars": len(sound.bars)}
-    return {**said, **shape, "opus": sound.opus, "seconds": round(sound.seconds, 3)}
+        return {**fields, "trouble": str(error)}
+    sound = encode_sound(pcm, max(_BARS, round(_BARS_PER_S * len(pcm) / audio.SAMPLE_RATE_HZ)))
+    shape = {"path": waveform_path(sound.bars), "bars": len(sound.bars)}
+    return {**fields, **shape, "opus": sound.opus, "seconds": round(sound.seconds, 3)}
 
 
-def item_pcm(shown: Item) -> Pcm:
-    """All of the item's sound, and the very sound that build-align heard. Raises LLaSOError."""
-    utterance = shown.utterance
-    found = limited.decode_source(utterance.source)
-    if audio.audio_id(found) != utterance.audio_id:
-        raise LLaSOError(f"{where(utterance)}: the sound is not the one that build-align heard; put the file back")
-    return found
+def item_pcm(item: Item) -> Pcm:
+    """Decode all of an item's sound.
+
+    Returns:
+        int16 samples at 16 kHz, shape (samples,).
+
+    Raises:
+        LLaSOError: where it cannot be decoded, or is not the sound that build-align decoded.
+    """
+    utterance = item.utterance
+    pcm = limited.decode_source(utterance.source)
+    if audio.audio_id(pcm) != utterance.audio_id:
+        raise LLaSOError(
+            f"{place_of_utterance(utterance)}: the sound is not the one that build-align heard; put the file back"
+        )
+    return pcm
 
 
 def result(status: Status) -> dict[str, Any]:
-    """Where the audit stands, as JSON; numbers as they are read."""
-    said = status.certificate
-    if said is None:
+    """How far the audit is, as JSON, with numbers as a reader sees them."""
+    certificate = status.certificate
+    if certificate is None:
         return {"open": len(status.open), "languages": sorted({_language(item) for item in status.open})}
     return {
         "open": 0,
-        "passed": said["passed"],
-        "census": said["items"] == said["population"],
-        "conclusion": conclusion(said),
-        "defects": said["defects"],
-        "items": said["items"],
-        "population": said["population"],
-        "allowed": said["plan"]["allowed"],
-        "upper": upper(said),
-        "answers": said["answers"],
+        "passed": certificate["passed"],
+        "census": certificate["items"] == certificate["population"],
+        "conclusion": conclusion(certificate),
+        "defects": certificate["defects"],
+        "items": certificate["items"],
+        "population": certificate["population"],
+        "allowed": certificate["plan"]["allowed"],
+        "upper": upper(certificate),
+        "answers": certificate["answers"],
         "strata": [
             {
                 "name": language_name(row["language"]) if row["language"] != UNKNOWN else "language unknown",
@@ -110,11 +130,11 @@ def result(status: Status) -> dict[str, Any]:
                 "upper": upper(row),
                 "passed": row["passed"],
             }
-            for row in said["strata"]
+            for row in certificate["strata"]
         ],
-        "auditors": said["auditors"],
-        "agreement": said["agreement"],
-        "bad": [row["id"] for row in said["sample"] if row["answer"] != GOOD],
+        "auditors": certificate["auditors"],
+        "agreement": certificate["agreement"],
+        "bad": [row["id"] for row in certificate["sample"] if row["answer"] != GOOD],
         "certificate": f"{status.sample.align}/certificate.json",
         "align": status.sample.align,
     }

@@ -15,34 +15,45 @@ from llaso_data.report import answers
 from llaso_data.report.answers import Answer
 from llaso_data.report.audit import Item, Sample
 from llaso_data.report.audit_page import item_pcm
-from llaso_data.report.clip_groups import where
+from llaso_data.report.clip_groups import place_of_utterance
 
 COLUMNS = ("item", "answer", "text", "sound", "language", "corpus", "place", "words", "id", "heard")
 
 _BY = "llaso-data audit --export"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
 _PROBLEMS_SHOWN = 10
 
 
 def write(sample: Sample, target: str, auditor: str | None = None, languages: tuple[str, ...] = ()) -> str:
-    """Writes the sample as CSV (UTF-8) and each sound as FLAC into a folder of the same name; says what it wrote.
+    """Write the sample as CSV (UTF-8), and each sound as FLAC into a folder of the same name.
 
-    With `auditor` their answers so far are filled in. A sound that cannot be had is said in its cell. Raises
-    LLaSOError where the table is there already and says something else, for somebody may have filled it in, or where
-    a sound would replace another file.
+    Args:
+        sample: what is audited.
+        target: the CSV.
+        auditor: whose answers so far are filled in; None for no answers.
+        languages: those to write, as codes; empty for all.
+
+    Returns:
+        A sentence that says what was written. Where a sound cannot be decoded, its cell says why.
+
+    Raises:
+        LLaSOError: where the table exists and has other rows or answers (somebody may have filled it in), or where a
+            sound would replace another file.
     """
     items = [item for item in sample.items if not languages or item.stratum[0] in languages]
-    given = answers.everyone(sample.align, sample.verdicts)
-    mine = {} if auditor is None else given.get(answers.clean_name(auditor), {})
-    said = [_answer_of(item, mine) for item in items]
-    silent = [_row(number, item, "", answer) for number, (item, answer) in enumerate(zip(items, said, strict=True), 1)]
-    outputs.refuse(target, _BY, lambda uri: _says_no_more(uri, silent), "--export")
+    answers_by_auditor = answers.read_all(sample.align, sample.verdicts)
+    own_answers = {} if auditor is None else answers_by_auditor.get(answers.clean_name(auditor), {})
+    cells = [_answer_of(item, own_answers) for item in items]
+    rows_without_sound = [
+        _row(number, item, "", answer) for number, (item, answer) in enumerate(zip(items, cells, strict=True), 1)
+    ]
+    outputs.refuse(target, _BY, lambda uri: _adds_no_answer(uri, rows_without_sound), "--export")
     folder = target.removesuffix(".csv") + "-sounds"
     sounds = _sounds(items, folder, target)
     rows = io.StringIO(newline="")
     writer = csv.writer(rows)
     writer.writerow(COLUMNS)
-    for number, (item, sound, answer) in enumerate(zip(items, sounds, said, strict=True), 1):
+    for number, (item, sound, answer) in enumerate(zip(items, sounds, cells, strict=True), 1):
         cell = str(sound) if isinstance(sound, LLaSOError) else sound
         writer.writerow(_row(number, item, cell, answer))
     storage.write_bytes(target, rows.getvalue().encode("utf-8-sig"))  # so that spreadsheets see that it is UTF-8
@@ -52,58 +63,67 @@ def write(sample: Sample, target: str, auditor: str | None = None, languages: tu
 
 
 def _sounds(items: list[Item], folder: str, target: str) -> list[str | LLaSOError]:
-    """Each item's sound as the table names it, written into the folder, or why it cannot be had.
+    """Write each item's sound into the folder; gives its name for the table, or why it cannot be decoded.
 
-    A file that is there already must be the very sound; such files are looked at before any is written.
+    A file that exists already must be the same sound. Such files are compared before any is written.
     """
-    there = {row["path"] for row in storage.listing(folder)}
+    existing = {row["path"] for row in storage.listing(folder)}
     names = [f"{number:04d}.flac" for number in range(1, len(items) + 1)]
-    found: dict[str, str | LLaSOError] = {}
-    for name, item in sorted(zip(names, items, strict=True), key=lambda one: one[0] not in there):
+    results: dict[str, str | LLaSOError] = {}
+    for name, item in sorted(zip(names, items, strict=True), key=lambda one: one[0] not in existing):
         uri = storage.join(folder, name)
         try:
             data = audio.encode(item_pcm(item), "flac")
         except storage.StoreError:
             raise
         except LLaSOError as error:
-            found[name] = error
+            results[name] = error
             continue
-        if name not in there:
+        if name not in existing:
             storage.write_bytes(uri, data)
         elif storage.read_bytes(uri) != data:
             raise outputs.foreign(uri, _BY, "--export")
-        found[name] = os.path.relpath(uri, os.path.dirname(target) or ".") if storage.is_local(target) else uri
-    return [found[name] for name in names]
+        results[name] = os.path.relpath(uri, os.path.dirname(target) or ".") if storage.is_local(target) else uri
+    return [results[name] for name in names]
 
 
-def _says_no_more(uri: str, rows: Sequence[tuple[str, ...]]) -> bool:
-    """Whether a table that is there has the rows of the new one, their sounds aside, and no answer besides."""
+def _adds_no_answer(uri: str, rows: Sequence[tuple[str, ...]]) -> bool:
+    """Whether an existing table has the rows of the new one, apart from the sounds, and no other answers."""
     try:
         old = [row for _, row in _rows(uri)]
     except LLaSOError:
         return False
     new = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-    bare = {"answer": "", "sound": ""}
-    return [{**row, **bare} for row in old] == [{**row, **bare} for row in new] and all(
-        _normalized(before["answer"]) in ("", after["answer"]) for before, after in zip(old, new, strict=True)
+    blank = {"answer": "", "sound": ""}
+    return [{**row, **blank} for row in old] == [{**row, **blank} for row in new] and all(
+        _normalize_answer(before["answer"]) in ("", after["answer"]) for before, after in zip(old, new, strict=True)
     )
 
 
-def _answer_of(item: Item, said: Mapping[str, Answer]) -> str:
-    entry = said.get(item.utterance.id)
+def _answer_of(item: Item, own_answers: Mapping[str, Answer]) -> str:
+    entry = own_answers.get(item.utterance.id)
     return entry.answer or "" if entry is not None and entry.heard == item.heard else ""
 
 
 def read(sample: Sample, source: str, auditor: str) -> str:
-    """Saves the answers of a CSV that :func:`write` made as those of `auditor`; says how many.
+    """Save the answers of a CSV that :func:`write` made. All are saved, or none.
 
-    An empty cell is no answer, and takes none back. All is saved or nothing. Raises LLaSOError with every problem.
+    Args:
+        sample: what is audited.
+        source: the CSV. An empty cell is no answer, and takes none back.
+        auditor: whose answers they are.
+
+    Returns:
+        A sentence that says how many were read.
+
+    Raises:
+        LLaSOError: with the file and line of every problem.
     """
     known = {item.utterance.id: item for item in sample.items}
-    said: list[tuple[str, str, str | None]] = []
+    answers_read: list[tuple[str, str, str | None]] = []
     problems = []
     for line, row in _rows(source):
-        answer = _normalized(row.get("answer"))
+        answer = _normalize_answer(row.get("answer"))
         item = known.get(row.get("id") or "")
         if not answer:
             continue
@@ -112,39 +132,48 @@ def read(sample: Sample, source: str, auditor: str) -> str:
         elif item is None or item.heard != row.get("heard"):
             problems.append(f"{source}:{line}: is not of the sample that {sample.align} has now; export it again")
         else:
-            said.append((item.utterance.id, item.heard, answer))
+            answers_read.append((item.utterance.id, item.heard, answer))
     if problems:
         more = len(problems) - _PROBLEMS_SHOWN
         shown = [*problems[:_PROBLEMS_SHOWN], *([f"… and {more} more"] if more > 0 else [])]
         raise LLaSOError("\n".join(shown))
-    with answers.at_work(sample.align, sample.verdicts, auditor) as work:
-        now = work.answers
-        new = [entry for entry in said if entry[0] not in now or now[entry[0]].answer != entry[2]]
+    with answers.open_answers(sample.align, sample.verdicts, auditor) as work:
+        before = work.answers
+        new = [entry for entry in answers_read if entry[0] not in before or before[entry[0]].answer != entry[2]]
         if new:
-            work.say(new)
-    return f"{len(said):,} answers of {work.name} read from {source}, {len(new):,} of them new"
+            work.add(new)
+    return f"{len(answers_read):,} answers of {work.name} read from {source}, {len(new):,} of them new"
 
 
 def _row(number: int, item: Item, sound: str, answer: str) -> tuple[str, ...]:
     utterance = item.utterance
     words = " ".join(f"{word.text}[{word.start_s:.2f}-{word.end_s:.2f}]" for word in utterance.words)
     judged = (utterance.id, item.heard)
-    cells = (str(number), answer, utterance.text or "", sound, *item.stratum, where(utterance), words, *judged)
-    return tuple(map(_inert, cells))
+    cells = (
+        str(number),
+        answer,
+        utterance.text or "",
+        sound,
+        *item.stratum,
+        place_of_utterance(utterance),
+        words,
+        *judged,
+    )
+    return tuple(map(_escape_formula, cells))
 
 
-def _normalized(answer: str | None) -> str:
-    """An answer as people type it, as it is stored."""
+def _normalize_answer(answer: str | None) -> str:
+    """An answer as it is stored, of one as people type it."""
     return "_".join((answer or "").lower().replace("_", " ").split())
 
 
-def _inert(cell: str) -> str:
-    """What a spreadsheet would take for a formula is kept from it by an apostrophe."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+def _escape_formula(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: an apostrophe goes before what looks like one."""
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
 
 def _rows(source: str) -> list[tuple[int, dict[str, str]]]:
-    """(line, cells by column) of a CSV, however a spreadsheet separated it. Raises LLaSOError."""
+    """The line and the cells by column of each row of a CSV, whichever separator a spreadsheet chose."""
     try:
         text = storage.read_bytes(source).decode("utf-8-sig")
     except FileNotFoundError as error:

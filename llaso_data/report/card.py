@@ -1,6 +1,6 @@
-"""``llaso-data card``: one HTML page that shows a dataset and lets one hear it. It needs no network and no server.
+"""``llaso-data card``: one HTML page with a dataset's numbers and sounds, which needs no network and no server.
 
-The page is a pure function of the run's output, the recordings and the options: the same bytes every time.
+The page depends on the run's output, the recordings and the options alone: the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from llaso_data.io import outputs, storage
 from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.commit import manifest_uri
 from llaso_data.report import clip_groups, page, sections
-from llaso_data.report.card_data import Survey, survey
-from llaso_data.report.clips import strokes
+from llaso_data.report.card_data import CardData, collect
+from llaso_data.report.clips import waveform_path
 from llaso_data.report.effect import Curve
 from llaso_data.report.figures import HEIGHT, MARGIN, histogram_figure, view
 from llaso_data.report.reasons import MEASURES
@@ -35,15 +35,23 @@ _LABELS = {
     "packed_eot_logprob_min": "packed",
     "packed_llr_min": "packed",
 }
-"""What a threshold's line is called where its chart has several."""
+"""The labels of threshold lines in charts that have several."""
 
 
 def write_card(align: str, target: str | None = None, *, examples: int = 10, title: str | None = None) -> str:
-    """Writes the card of build-align's output `align` and returns where: `target`, or ``card.html`` in the output.
+    """Write the card of a finished run.
 
-    `examples` are shown of the accepted and of every rule that rejects. `title` is the page's heading; without it the
-    output's folder gives the name. Raises LLaSOError where there is no finished run, or where the page would replace
-    a file that is no card.
+    Args:
+        align: build-align's output.
+        target: the file; None for ``card.html`` in the output.
+        examples: how many to show of the accepted, and of every rule that rejects.
+        title: the page's heading; None for the name of the output's folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        LLaSOError: where there is no finished run, or where the page would replace a file that is no card.
     """
     target = target or storage.join(align, "card.html")
     outputs.refuse(target, _BY, outputs.marked(f'<meta name="generator" content="{_BY}">'))
@@ -52,24 +60,24 @@ def write_card(align: str, target: str | None = None, *, examples: int = 10, tit
 
 
 def render(align: str, *, examples: int = 10, title: str | None = None) -> str:
-    """The page as text; see :func:`write_card`."""
-    found = survey(align, max(0, examples))
+    """Render the page as text; the arguments are those of :func:`write_card`."""
+    data = collect(align, max(0, examples))
     scripts = [page.joined("js", "charts", "card")]
     return page.render(
         "card.html.j2",
         scripts,
-        **_context(align, found, title),
+        **_context(align, data, title),
         css=page.joined("css", "card"),
         policy=page.policy(scripts),
-        filters={"span": sections.span, "bars": strokes, "count": lambda n: f"{n:,}"},
+        filters={"span": sections.duration_text, "bars": waveform_path, "count": lambda n: f"{n:,}"},
     )
 
 
-def _context(align: str, found: Survey, title: str | None) -> dict[str, Any]:
-    manifest = found.manifest
-    rejected, failed = sections.reasons(found)
-    shown = charts(found)
-    said = storage.join(align, recipe_file.NAME)
+def _context(align: str, data: CardData, title: str | None) -> dict[str, Any]:
+    manifest = data.manifest
+    rejected, failed = sections.reasons(data)
+    drawn_charts = charts(data)
+    recipe_uri = storage.join(align, recipe_file.NAME)
     return {
         "title": sections.name_of(align, title),
         "align": align,
@@ -77,48 +85,48 @@ def _context(align: str, found: Survey, title: str | None) -> dict[str, Any]:
         "counts": manifest["counts"],
         "accepted_s": manifest["hours"]["accepted"] * 3600,
         "observed_s": manifest["hours"]["observed"] * 3600,
-        "accounting": sections.accounting(found),
-        "languages": sections.languages(found),
-        "corpora": sections.corpora(found),
-        "speakers": sections.speakers(found),
-        "speaker_count": sum(1 for _, name in found.speakers if name),
-        "coverage": sections.coverage(found),
+        "accounting": sections.accounting(data),
+        "languages": sections.languages(data),
+        "corpora": sections.corpora(data),
+        "speakers": sections.speakers(data),
+        "speaker_count": sum(1 for _, name in data.speakers if name),
+        "coverage": sections.coverage(data),
         "rejected": rejected,
         "failed": failed,
-        "failures": clip_groups.failures(align, found),
-        "duplicates": clip_groups.duplicates(align, found),
-        "groups": clip_groups.groups(align, found),
+        "failures": clip_groups.failures(align, data),
+        "duplicates": clip_groups.duplicates(align, data),
+        "groups": clip_groups.groups(align, data),
         "audit": sections.audit(certificate.of_records(align, manifest["verdicts"])),
-        "charts": shown,
-        "undrawn": _undrawn(found, shown),
+        "charts": drawn_charts,
+        "undrawn": _undrawn(data, drawn_charts),
         "payload": page.as_json(
             {
-                "charts": shown,
+                "charts": drawn_charts,
                 "margin": MARGIN,
                 "accepted": manifest["counts"]["accepted"],
-                "command": f"llaso-data build-align --recipe {shlex.quote(said)}",
+                "command": f"llaso-data build-align --recipe {shlex.quote(recipe_uri)}",
             }
         ),
         "height": HEIGHT,
         "changed": sections.changed(manifest["recipe"]),
         "sources": sections.sources(manifest["recipe"]),
-        "recipe": storage.read_bytes(said).decode("utf-8"),
+        "recipe": storage.read_bytes(recipe_uri).decode("utf-8"),
         "manifest_uri": manifest_uri(align),
     }
 
 
-def charts(found: Survey) -> list[dict[str, Any]]:
-    """Every score that some utterance has, with its bars and what moving its thresholds does."""
-    shown = []
+def charts(data: CardData) -> list[dict[str, Any]]:
+    """The charts as JSON: every score that some utterance has, with its bars and the effect of its thresholds."""
+    drawn = []
     for name, measure in MEASURES.items():
-        histogram = found.histograms.get(name)
-        curves = [c for c in found.curves if c.threshold.rule.column == name and c.looked_at]
+        histogram = data.histograms.get(name)
+        curves = [c for c in data.curves if c.threshold.rule.column == name and c.looked_at]
         marks = [c.threshold.current for c in curves if c.threshold.current is not None]
         ends = None if histogram is None else view(histogram, measure, marks)
         if histogram is None or ends is None:
             continue
         rejected = int(histogram.beyond.sum())
-        shown.append(
+        drawn.append(
             {
                 "id": name,
                 "title": measure.title,
@@ -130,28 +138,28 @@ def charts(found: Survey) -> list[dict[str, Any]]:
                 "thresholds": [_curve(c, *ends, several=len(curves) > 1) for c in curves],
             }
         )
-    return sorted(shown, key=lambda chart: chart["id"] not in ("duration_s", "chars_per_s") and not chart["rejects"])
+    return sorted(drawn, key=lambda chart: chart["id"] not in ("duration_s", "chars_per_s") and not chart["rejects"])
 
 
 def _curve(curve: Curve, low: float, high: float, several: bool) -> dict[str, Any]:
-    """The part of a curve that the axis shows, as JSON; seconds to the millisecond."""
-    moving = curve.threshold
-    name = moving.key.rpartition(".")[2]
-    rows = [i for i, x in enumerate(moving.positions.tolist()) if low <= x <= high or x == moving.current]
+    """The part of a curve between ``low`` and ``high``, as JSON; seconds are rounded to milliseconds."""
+    threshold = curve.threshold
+    name = threshold.key.rpartition(".")[2]
+    rows = [i for i, x in enumerate(threshold.positions.tolist()) if low <= x <= high or x == threshold.current]
     return {
-        "key": moving.key,
+        "key": threshold.key,
         "name": name,
         "label": _LABELS.get(name, "") if several else "",
-        "side": moving.rule.side,
-        "current": moving.current,
+        "side": threshold.rule.side,
+        "current": threshold.current,
         "alone": curve.alone,
-        "positions": [round(float(moving.positions[i]), 6) for i in rows],
+        "positions": [round(float(threshold.positions[i]), 6) for i in rows],
         "accepted": [int(curve.accepted[i]) for i in rows],
         "seconds": [round(float(curve.seconds[i]), 3) for i in rows],
     }
 
 
-def _undrawn(found: Survey, shown: list[dict[str, Any]]) -> list[str]:
+def _undrawn(data: CardData, drawn_charts: list[dict[str, Any]]) -> list[str]:
     """Titles of the scores that no utterance has."""
-    drawn = {chart["id"] for chart in shown}
-    return [MEASURES[name].title for name in found.histograms if name not in drawn]
+    drawn = {chart["id"] for chart in drawn_charts}
+    return [MEASURES[name].title for name in data.histograms if name not in drawn]

@@ -1,4 +1,4 @@
-"""The card's examples as the page shows them: groups to choose from, each example with text, scores and sound."""
+"""The card's examples: groups to choose from, each example with text, scores and sound."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llaso_data.languages import language_name
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.judge import rules
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
-from llaso_data.report.card_data import Survey, numbers_of
-from llaso_data.report.clips import HEARD_S, RowLocation, Sound, find, pieces, read_rows, sound
+from llaso_data.report.card_data import CardData, verdict_numbers
+from llaso_data.report.clips import MAX_SOUND_S, RowLocation, Sound, find_rows, load_sound, read_rows, text_pieces
 from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
-from llaso_data.report.sections import span
+from llaso_data.report.sections import duration_text
 from llaso_data.text import normalize, word_spans
 from llaso_data.uris import shown
 
@@ -36,7 +36,7 @@ _RIGHT_TO_LEFT = ("R", "AL")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of text: a word with its times, or what lies between words."""
+    """A part of a text: a word with its times in seconds, or what stands between words."""
 
     text: str
     start_s: float | None = None
@@ -46,7 +46,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One utterance to hear. ``heard`` has what the hypothesis says otherwise; it is empty where both agree."""
+    """One utterance to listen to.
+
+    ``heard`` is the hypothesis in parts, each with whether it differs from the text; empty where both agree.
+    """
 
     name: str
     place: str
@@ -70,7 +73,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``rule`` is empty for the accepted; ``number`` counts the whole group, ``left_out`` what the page's size cost."""
+    """The examples of one rule.
+
+    Attributes:
+        rule: empty for the accepted.
+        title: for a heading.
+        why: what the rule rejects, in a sentence.
+        number: of all utterances of the group.
+        examples: those that the page shows.
+        left_out: examples that did not fit into the page.
+    """
 
     rule: str
     title: str
@@ -80,24 +92,33 @@ class Group:
     left_out: int
 
 
-def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[Group]:
-    """The accepted first, then the rules that reject most. Examples are added in turns until the budget is spent."""
-    blocks, chosen = found.manifest["blocks"], found.examples.chosen() if found.examples.count else {}
-    sizes = {rule: sum(by_language.values()) for rule, by_language in found.examples.sizes.items()}
+def groups(align: str, data: CardData, budget_bytes: int = BUDGET_BYTES) -> list[Group]:
+    """Choose the card's examples, group by group in turns, until the page is full.
+
+    Args:
+        align: build-align's output.
+        data: what was collected of it.
+        budget_bytes: of the page, for examples.
+
+    Returns:
+        The group of the accepted, then the rules that reject most.
+    """
+    blocks, chosen = data.manifest["blocks"], data.examples.chosen() if data.examples.count else {}
+    sizes = {rule: sum(by_language.values()) for rule, by_language in data.examples.sizes.items()}
     order = sorted(chosen, key=lambda rule: (rule != "", -sizes[rule], rule))
     records = read_rows(align, blocks, [place for places in chosen.values() for place in places])
-    verdicts = _verdicts(align, found, records)
-    columns = {judging.name: judging.column for judging in rules(found.recipe.judge)}
-    shown: dict[str, list[Example]] = {rule: [] for rule in order}
+    verdicts = _verdicts(align, data, records)
+    columns = {judging.name: judging.column for judging in rules(data.recipe.judge)}
+    examples: dict[str, list[Example]] = {rule: [] for rule in order}
     spent, full = 0, False
-    for turn in range(found.examples.count):
+    for turn in range(data.examples.count):
         for rule in order:
             if full or turn >= len(chosen[rule]):
                 continue
             example = _example(records[chosen[rule][turn]], rule, columns.get(rule, ""), verdicts)
             full = spent + example.size_bytes > budget_bytes
             if not full:
-                shown[rule].append(example)
+                examples[rule].append(example)
                 spent += example.size_bytes
     return [
         Group(
@@ -105,26 +126,26 @@ def groups(align: str, found: Survey, budget_bytes: int = BUDGET_BYTES) -> list[
             title(rule) if rule else "Accepted",
             why(rule) if rule else "What passed every rule.",
             sizes[rule],
-            shown[rule],
-            len(chosen[rule]) - len(shown[rule]),
+            examples[rule],
+            len(chosen[rule]) - len(examples[rule]),
         )
         for rule in order
     ]
 
 
 def _verdicts(
-    align: str, found: Survey, records: dict[RowLocation, Utterance]
+    align: str, data: CardData, records: dict[RowLocation, Utterance]
 ) -> Callable[[Utterance], tuple[float, float]]:
     """(value, threshold) that the verdict table has for an utterance; NaN where it has none."""
     ids = {utterance.id for utterance in records.values()}
-    numbers = numbers_of(commit.verdicts_uri(align, found.manifest["verdicts"]), ids)
+    numbers = verdict_numbers(commit.verdicts_uri(align, data.manifest["verdicts"]), ids)
     return lambda utterance: numbers[utterance.id]
 
 
 def _example(
     utterance: Utterance, rule: str, column: str, verdicts: Callable[[Utterance], tuple[float, float]]
 ) -> Example:
-    heard_sound = sound(utterance)
+    heard_sound = load_sound(utterance)
     text = (utterance.text or "")[:_LONGEST_TEXT]
     heard = (utterance.hypothesis or "")[:_LONGEST_TEXT]
     given = utterance.text_origin == GIVEN
@@ -134,22 +155,22 @@ def _example(
     length_s = utterance.duration_s or 0.0
     return Example(
         name=(source.member or shown(source.uri)).rstrip("/").rsplit("/", 1)[-1],
-        place=where(utterance),
+        place=place_of_utterance(utterance),
         language=utterance.language or "",
         language_name=language_name(utterance.language) if utterance.language else "",
         corpus=source.corpus,
         speaker="" if utterance.speaker.id.value == UNKNOWN else utterance.speaker.id.value,
-        duration=span(length_s),
+        duration=duration_text(length_s),
         decoding={"packed": "decoded with others", "solo": "decoded alone"}.get(utterance.decoding or "", ""),
         given=given,
         direction=direction(text or heard),
-        text=tuple(_piece(part, word, weakest) for part, word in pieces(text, utterance.words)),
+        text=tuple(_piece(part, word, weakest) for part, word in text_pieces(text, utterance.words)),
         heard=() if same or not given else tuple(differences(text, heard, utterance.language)),
         same=same and given,
-        verdict=_said(rule, column, *verdicts(utterance)) if rule else "",
+        verdict=_verdict_text(rule, column, *verdicts(utterance)) if rule else "",
         scores=tuple(_scores(utterance, column)),
         sound=heard_sound,
-        cut=length_s > HEARD_S + 0.1,
+        cut=length_s > MAX_SOUND_S + 0.1,
         size_bytes=len(heard_sound.opus) + _MARKUP_BYTES + _MARKUP_PER_CHARACTER * (len(text) + len(heard)),
     )
 
@@ -165,7 +186,7 @@ def _weakest(words: Sequence[Word]) -> Word | None:
     return min(scored, key=lambda word: word.logprob or 0.0, default=None)
 
 
-def _said(rule: str, column: str, value: float, threshold: float) -> str:
+def _verdict_text(rule: str, column: str, value: float, threshold: float) -> str:
     """``Least likely word −5.21, below −5``; nothing for rules on a flag, and where there is no number."""
     if column not in MEASURES or value != value or threshold != threshold:
         return ""
@@ -173,13 +194,13 @@ def _said(rule: str, column: str, value: float, threshold: float) -> str:
     return f"{MEASURES[column].title} {number(value)}, {side} {threshold:g}".replace("-", "−")
 
 
-def _scores(utterance: Utterance, besides: str) -> list[tuple[str, str]]:
-    found = [(name, getattr(utterance.scores, name)) for name in _SHORT if name != besides]
-    return [(_SHORT[name], number(value)) for name, value in found if value is not None]
+def _scores(utterance: Utterance, except_column: str) -> list[tuple[str, str]]:
+    values = [(name, getattr(utterance.scores, name)) for name in _SHORT if name != except_column]
+    return [(_SHORT[name], number(value)) for name, value in values if value is not None]
 
 
 def number(value: float) -> str:
-    """A score as it is read: two decimals where it is small, and a real minus."""
+    """A score for a reader: with two decimals where it is small, and a typographic minus."""
     text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
     return text.replace("-", "−")
 
@@ -190,16 +211,25 @@ def _plain(text: str) -> list[str]:
 
 
 def differences(text: str, heard: str, language: str | None) -> list[tuple[str, bool]]:
-    """What was heard, cut into stretches, each with whether it differs from the text; case and marks do not count."""
+    """Compare a hypothesis with a text; case and punctuation do not count.
+
+    Args:
+        text: the reference.
+        heard: the hypothesis.
+        language: decides what a word is.
+
+    Returns:
+        The hypothesis in parts, each with whether it differs from the text.
+    """
     words, reference = _cut(heard, language), _cut(text, language)
-    plain = [["".join(_plain(word)) for word in side] for side in (reference, words)]
-    matcher = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False)
-    found: list[tuple[str, bool]] = []
-    for what, _, _, start, end in matcher.get_opcodes():
+    normalized = [["".join(_plain(word)) for word in side] for side in (reference, words)]
+    matcher = difflib.SequenceMatcher(None, normalized[0], normalized[1], autojunk=False)
+    stretches: list[tuple[str, bool]] = []
+    for operation, _, _, start, end in matcher.get_opcodes():
         stretch = "".join(words[start:end])
-        found.append((stretch.rstrip(), what != "equal" and any(plain[1][start:end])))
-        found.append((stretch[len(stretch.rstrip()) :], False))
-    return [(stretch, other) for stretch, other in found if stretch]
+        stretches.append((stretch.rstrip(), operation != "equal" and any(normalized[1][start:end])))
+        stretches.append((stretch[len(stretch.rstrip()) :], False))
+    return [(stretch, other) for stretch, other in stretches if stretch]
 
 
 def _cut(text: str, language: str | None) -> list[str]:
@@ -214,24 +244,28 @@ def direction(text: str) -> str:
     return "rtl" if unicodedata.bidirectional(first) in _RIGHT_TO_LEFT else "ltr"
 
 
-def failures(align: str, found: Survey) -> dict[str, list[tuple[str, str]]]:
-    """By rule the first (place, detail)."""
-    records = read_rows(align, found.manifest["blocks"], [p for places in found.failures.values() for p in places])
-    return {
-        rule: [(where(records[p]), records[p].failure.detail if records[p].failure else "") for p in places]  # type: ignore[union-attr]
-        for rule, places in found.failures.items()
-    }
+def failures(align: str, data: CardData) -> dict[str, list[tuple[str, str]]]:
+    """The first failures of each rule, as (place, detail)."""
+    records = read_rows(align, data.manifest["blocks"], [p for places in data.failures.values() for p in places])
+    return {rule: [_place_and_detail(records[place]) for place in places] for rule, places in data.failures.items()}
 
 
-def duplicates(align: str, found: Survey) -> list[tuple[str, str]]:
-    """The first (place of the copy, place of what stays)."""
-    blocks = found.manifest["blocks"]
-    kept = find(align, blocks, [original for _, original in found.duplicates])
-    records = read_rows(align, blocks, [*(place for place, _ in found.duplicates), *kept.values()])
-    return [(where(records[place]), where(records[kept[original]])) for place, original in found.duplicates]
+def _place_and_detail(utterance: Utterance) -> tuple[str, str]:
+    return place_of_utterance(utterance), utterance.failure.detail or "" if utterance.failure else ""
 
 
-def where(utterance: Utterance) -> str:
-    """The place of its sound in a line."""
+def duplicates(align: str, data: CardData) -> list[tuple[str, str]]:
+    """The first duplicates, as (place of the copy, place of the utterance that stays)."""
+    blocks = data.manifest["blocks"]
+    kept = find_rows(align, blocks, [original for _, original in data.duplicates])
+    records = read_rows(align, blocks, [*(place for place, _ in data.duplicates), *kept.values()])
+    return [
+        (place_of_utterance(records[place]), place_of_utterance(records[kept[original]]))
+        for place, original in data.duplicates
+    ]
+
+
+def place_of_utterance(utterance: Utterance) -> str:
+    """Where an utterance's sound lies, in one line."""
     source = utterance.source
     return place_of({name: getattr(source, name) for name in ("uri", "member", "start_s", "end_s")})

@@ -21,22 +21,26 @@ from llaso_data.pipeline import commit
 from llaso_data.records import Utterance, Word, from_table
 
 SEED = 0x6361_7264  # not the audit's: what a person will judge should not be on show before
-HEARD_S = 30.0  # of a longer utterance the beginning is embedded
+MAX_SOUND_S = 30.0  # of a longer utterance the beginning is embedded
 BARS = 110  # of the card's waveforms
-_QUIETEST = 0.02  # of full scale: what is quieter is not blown up to full height
+_MIN_PEAK = 0.02  # of full scale: what is quieter is not blown up to full height
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RowLocation:
-    """The n-th block of the manifest, and the row in it."""
+    """Where a record lies: the number of its block in the manifest, and of its row in the block."""
 
     block: int
     row: int
 
 
 @dataclass(slots=True)
-class Choice:
-    """For every group and language the candidates of smallest ticket, which depends on the id and nothing else."""
+class ExampleSampler:
+    """Draws at most ``count`` examples of each group, its languages in proportion.
+
+    It keeps the candidates with the smallest tickets of each group and language. A ticket depends on the id alone, so
+    that the draw does not depend on the order of the rows.
+    """
 
     count: int = 0
     candidates: dict[str, dict[str, list[tuple[int, RowLocation]]]] = field(default_factory=dict)
@@ -50,22 +54,22 @@ class Choice:
         blocks: npt.NDArray[np.int64],
         rows: npt.NDArray[np.int64],
     ) -> None:
-        """Rows in any order; the result does not depend on it."""
+        """Add rows, in any order: their groups, languages, hashed ids, and where they lie; all of the same length."""
         tickets = audit_draw.ticket(ids, SEED)
         stratum = pc.binary_join_element_wise(groups, languages, "\n")
         for name in pc.unique(stratum).to_pylist():
             group, language = name.split("\n", 1)
-            here = np.flatnonzero(np.asarray(pc.equal(stratum, name)))
+            members = np.flatnonzero(np.asarray(pc.equal(stratum, name)))
             sizes = self.sizes.setdefault(group, {})
-            sizes[language] = sizes.get(language, 0) + len(here)
-            smallest = here[np.argsort(tickets[here], kind="stable")[: self.count]]
-            known = self.candidates.setdefault(group, {}).setdefault(language, [])
-            known += [(int(tickets[i]), RowLocation(int(blocks[i]), int(rows[i]))) for i in smallest]
-            known.sort()
-            del known[self.count :]
+            sizes[language] = sizes.get(language, 0) + len(members)
+            smallest = members[np.argsort(tickets[members], kind="stable")[: self.count]]
+            candidates = self.candidates.setdefault(group, {}).setdefault(language, [])
+            candidates += [(int(tickets[i]), RowLocation(int(blocks[i]), int(rows[i]))) for i in smallest]
+            candidates.sort()
+            del candidates[self.count :]
 
     def chosen(self) -> dict[str, list[RowLocation]]:
-        """Of each group up to `count`, its languages in proportion, in the order of their tickets."""
+        """The examples of each group, in the order of their tickets."""
         result = {}
         for group, by_language in sorted(self.candidates.items()):
             names = sorted(by_language)
@@ -76,34 +80,41 @@ class Choice:
 
 
 def read_rows(align: str, blocks: Sequence[str], places: Sequence[RowLocation]) -> dict[RowLocation, Utterance]:
-    """The records at those places; each block is read once."""
-    found: dict[RowLocation, Utterance] = {}
+    """Read the records at ``places``; each block is read once."""
+    records: dict[RowLocation, Utterance] = {}
     for block in sorted({place.block for place in places}):
-        here = sorted({place for place in places if place.block == block})
+        block_places = sorted({place for place in places if place.block == block})
         with columns.reading(commit.block_uri(align, blocks[block])) as file:
             table = pq.read_table(file, use_threads=False)
-        rows = from_table(table.take([place.row for place in here]), Utterance)
-        found.update(zip(here, rows, strict=True))
-    return found
+        rows = from_table(table.take([place.row for place in block_places]), Utterance)
+        records.update(zip(block_places, rows, strict=True))
+    return records
 
 
-def find(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, RowLocation]:
-    """Where the utterances of those ids lie; reads ids only, and stops when all are found."""
-    wanted = pa.array(sorted(set(ids)), pa.string())
-    found: dict[str, RowLocation] = {}
+def find_rows(align: str, blocks: Sequence[str], ids: Sequence[str]) -> dict[str, RowLocation]:
+    """Find utterances by their ids. Only ids are read, until all are found."""
+    wanted_ids = pa.array(sorted(set(ids)), pa.string())
+    locations: dict[str, RowLocation] = {}
     for number, block in enumerate(blocks):
-        if len(found) == len(wanted):
+        if len(locations) == len(wanted_ids):
             break
         with columns.reading(commit.block_uri(align, block)) as file:
             column = pq.ParquetFile(file).read(["id"], use_threads=False)["id"]
-        for row in np.flatnonzero(np.asarray(pc.is_in(column, value_set=wanted))).tolist():
-            found.setdefault(column[row].as_py(), RowLocation(number, row))
-    return found
+        for row in np.flatnonzero(np.asarray(pc.is_in(column, value_set=wanted_ids))).tolist():
+            locations.setdefault(column[row].as_py(), RowLocation(number, row))
+    return locations
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What one hears and sees: Ogg Opus as base64, bars from 0 to 99, seconds; or why there is none."""
+    """A sound for a page.
+
+    Attributes:
+        opus: Ogg Opus as base64.
+        bars: of the waveform, from 0 to 99.
+        seconds: its length.
+        trouble: why there is no sound; else empty.
+    """
 
     opus: str = ""
     bars: tuple[int, ...] = ()
@@ -111,42 +122,56 @@ class Sound:
     trouble: str = ""
 
 
-def sound(utterance: Utterance) -> Sound:
-    """The utterance's audio, its first 30 s; trouble in reading it is said, not raised."""
+def load_sound(utterance: Utterance) -> Sound:
+    """Load an utterance's sound, its first 30 s. An error is stored in ``trouble``, not raised."""
     source = utterance.source
     start_s = source.start_s or 0.0
-    end_s = None if source.end_s is None else min(source.end_s, start_s + HEARD_S)
-    if end_s is None and (utterance.duration_s or 0.0) > HEARD_S:
-        end_s = start_s + HEARD_S
+    end_s = None if source.end_s is None else min(source.end_s, start_s + MAX_SOUND_S)
+    if end_s is None and (utterance.duration_s or 0.0) > MAX_SOUND_S:
+        end_s = start_s + MAX_SOUND_S
     try:
         pcm = limited.decode_source(replace(source, end_s=end_s))
     except LLaSOError as error:
         return Sound(trouble=str(error))
-    return as_sound(pcm, BARS)
+    return encode_sound(pcm, BARS)
 
 
-def as_sound(pcm: Pcm, bars: int) -> Sound:
+def encode_sound(pcm: Pcm, bars: int) -> Sound:
+    """Encode int16 samples at 16 kHz, shape (samples,), for a page, with a waveform of so many bars."""
     opus = base64.b64encode(audio.encode(pcm, "opus")).decode("ascii")
     return Sound(opus, waveform(pcm, bars), len(pcm) / SAMPLE_RATE_HZ)
 
 
-def strokes(bars: Sequence[int]) -> str:
-    """The waveform as an SVG path in a box of 100 units' height: one upright stroke for each bar."""
+def waveform_path(bars: Sequence[int]) -> str:
+    """The waveform as an SVG path, 100 units high and one unit wide for each bar."""
     return "".join(f"M{i} {50 - max(1, bar // 2)}v{2 * max(1, bar // 2)}" for i, bar in enumerate(bars))
 
 
 def waveform(pcm: Pcm, bars: int) -> tuple[int, ...]:
-    """The loudest sample of each of so many stretches, 0 to 99 of the loudest of all; a hum stays flat."""
+    """The bars of a waveform: the peak of each part, from 0 to 99 of the loudest; noise stays low.
+
+    Args:
+        pcm: int16 samples, shape (samples,).
+        bars: how many, where there are enough samples.
+    """
     if not len(pcm):
         return ()
-    borders = np.linspace(0, len(pcm), min(bars, len(pcm)) + 1).astype(np.int64)
-    peaks = np.maximum.reduceat(np.abs(pcm.astype(np.int32)), borders[:-1])
-    scale = max(int(peaks.max()), round(_QUIETEST * audio.FULL_SCALE))
+    edges = np.linspace(0, len(pcm), min(bars, len(pcm)) + 1).astype(np.int64)
+    peaks = np.maximum.reduceat(np.abs(pcm.astype(np.int32)), edges[:-1])
+    scale = max(int(peaks.max()), round(_MIN_PEAK * audio.FULL_SCALE))
     return tuple((peaks * 99 // scale).tolist())
 
 
-def pieces(text: str, words: Sequence[Word]) -> Iterator[tuple[str, Word | None]]:
-    """The text in order, cut into its words and what lies between them; a word that is not in it is left out."""
+def text_pieces(text: str, words: Sequence[Word]) -> Iterator[tuple[str, Word | None]]:
+    """Cut a text into its words and what stands between them, in order.
+
+    Args:
+        text: all of it.
+        words: with times; a word that the text does not have is left out.
+
+    Yields:
+        A part of the text, and its word or None.
+    """
     at = 0
     for word in words:
         start = text.find(word.text, at) if word.text else -1

@@ -1,6 +1,6 @@
-"""What moving one threshold would do: of the utterances that every other rule passes, which would be kept.
+"""The effect of one threshold: how many of the utterances that pass all other rules each value of it would keep.
 
-The judge's own rules say so. Each is asked at every position of its grid; nothing here compares a score itself.
+The judge's own rules decide, at every position of the grid; nothing here compares a score itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llaso_data.filters.rules import Columns, Rule
 from llaso_data.pipeline.judge import rules
 from llaso_data.report.reasons import MEASURES
 
-_PROBE = -98765.4321  # a threshold that nobody sets: where it turns up is the rule that a key belongs to
+_PROBE = -98765.4321  # a threshold that nobody sets: the rule that gets it is the rule of the key
 _NEVER = np.int16(np.iinfo(np.int16).max)
 
 Mask = npt.NDArray[np.bool_]
@@ -26,7 +26,15 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A key of the recipe, the rule that it sets, and where in the judge's order; ``current`` is None where off."""
+    """A threshold of the recipe.
+
+    Attributes:
+        key: of the recipe.
+        rule: the rule that it sets.
+        current: its value; None where it is off.
+        place: the number of the rule in the judge's order; None where it is off.
+        positions: the values that are tried, ascending.
+    """
 
     key: str
     rule: Rule
@@ -37,35 +45,47 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Accepted utterances and their seconds with the threshold at each of ``positions``, all else unchanged."""
+    """The effect of a threshold, with all other thresholds unchanged.
+
+    Attributes:
+        threshold: which one.
+        accepted: utterances that are accepted at each position.
+        seconds: of these utterances.
+        alone: utterances that only this threshold rejects.
+        looked_at: utterances that have the score and that the rule is for.
+    """
 
     threshold: Threshold
     accepted: npt.NDArray[np.int64]
     seconds: npt.NDArray[np.float64]
-    alone: int  # utterances that this threshold keeps out and no other rule does
-    looked_at: int  # rows that have the score and that the rule is for
+    alone: int
+    looked_at: int
 
 
 def thresholds(section: recipe.Judge) -> list[Threshold]:
-    """Every threshold of the recipe that moves exactly one rule, in the order of the recipe's keys.
+    """The thresholds of a recipe that set exactly one rule, in the order of the recipe's keys.
 
-    A threshold of packed clips that is null moves none: the one for all clips holds.
+    A threshold of packed clips that is null sets none, because the threshold for all clips holds.
     """
     found = []
     base = rules(section)
     for tier in ("confidence", "consistency"):
         part = getattr(section, tier)
-        for name, known in type(part).model_fields.items():
-            if known.annotation != (float | None):
+        for name, info in type(part).model_fields.items():
+            if info.annotation != (float | None):
                 continue
             changed = part.model_copy(update={name: _PROBE})
             probed = rules(section.model_copy(update={tier: changed}))
-            moved = [rule for rule in probed if rule not in base]
-            if len(moved) != 1 or len(probed) - len(base) not in (0, 1):
+            changed_rules = [rule for rule in probed if rule not in base]
+            if len(changed_rules) != 1 or len(probed) - len(base) not in (0, 1):
                 continue
-            place = None if len(probed) > len(base) else probed.index(moved[0])
+            place = None if len(probed) > len(base) else probed.index(changed_rules[0])
             current = getattr(part, name)
-            found.append(Threshold(f"judge.{tier}.{name}", moved[0], current, place, _positions(moved[0], current)))
+            found.append(
+                Threshold(
+                    f"judge.{tier}.{name}", changed_rules[0], current, place, _positions(changed_rules[0], current)
+                )
+            )
     return found
 
 
@@ -77,72 +97,90 @@ def _positions(rule: Rule, current: float | None) -> npt.NDArray[np.float64]:
 class Effects:
     """Counts what each threshold keeps, batch by batch.
 
-    Of the utterances that share their audio the judge keeps one, if any of them passes. Rows whose audio may be
-    shared are therefore held back, a few bytes each, and counted as groups in the end.
+    Of utterances with the same audio the judge keeps one, if any of them passes. Rows whose audio others may have are
+    therefore held back, a few bytes each, and are counted as groups at the end.
     """
 
-    def __init__(self, section: recipe.Judge, shared: npt.NDArray[np.uint64]) -> None:
-        """`shared`: the high halves of the audio ids that more than one row may have, sorted."""
+    def __init__(self, section: recipe.Judge, repeated_audio: npt.NDArray[np.uint64]) -> None:
+        """Prepare the thresholds.
+
+        Args:
+            section: the recipe's.
+            repeated_audio: high halves of the audio ids that more than one row may have, sorted.
+        """
         self.thresholds = thresholds(section)
         self._rules = rules(section)
-        self._shared = shared
+        self._shared = repeated_audio
         self._kept = [np.zeros(len(t.positions) + 1, np.int64) for t in self.thresholds]
         self._seconds = [np.zeros(len(t.positions) + 1) for t in self.thresholds]
         self._looked_at = [0] * len(self.thresholds)
         self._held: list[tuple[Hashes, npt.NDArray[np.float64], npt.NDArray[np.int16]]] = []
 
-    def violations(self, found: Columns) -> tuple[npt.NDArray[np.int16], dict[str, Mask]]:
-        """(rules violated by each row; for each score, whether a rule on it is violated)."""
-        rows = len(found["duration_s"])
+    def violations(self, scores: Columns) -> tuple[npt.NDArray[np.int16], dict[str, Mask]]:
+        """Apply all rules to a batch of rows.
+
+        Returns:
+            The number of rules that each row violates, int16; and for each score whether a rule on it is violated,
+            bool. All arrays have shape (rows,).
+        """
+        rows = len(scores["duration_s"])
         total = np.zeros(rows, np.int16)
         beyond: dict[str, Mask] = {}
         for rule in self._rules:
-            mask = rule.violations(found)[0]
+            mask = rule.violations(scores)[0]
             total += mask
             beyond[rule.column] = beyond[rule.column] | mask if rule.column in beyond else mask
         return total, beyond
 
-    def add(self, found: Columns, audio_ids: Hashes, judged: Mask) -> None:
-        """`judged`: the rows whose verdict depends on rules, so neither failed nor of a repeated id."""
-        total, _ = self.violations(found)
-        seconds = np.nan_to_num(found["duration_s"])
+    def add(self, scores: Columns, audio_ids: Hashes, judged: Mask) -> None:
+        """Add a batch of rows.
+
+        Args:
+            scores: the judge's columns.
+            audio_ids: hashed, uint64 of shape (rows, 2).
+            judged: whether rules decide on the row: it did not fail and its id is not a repeated one.
+        """
+        total, _ = self.violations(scores)
+        seconds = np.nan_to_num(scores["duration_s"])
         alone = ~_within(audio_ids[:, 0], self._shared)
         levels = np.full((len(total), len(self.thresholds)), _NEVER)
-        for number, moving in enumerate(self.thresholds):
-            own = self._rules[moving.place].violations(found)[0] if moving.place is not None else 0
-            self._looked_at[number] += int((judged & _looks_at(moving.rule, found)).sum())
+        for number, threshold in enumerate(self.thresholds):
+            own = self._rules[threshold.place].violations(scores)[0] if threshold.place is not None else 0
+            self._looked_at[number] += int((judged & _looks_at(threshold.rule, scores)).sum())
             rows = np.flatnonzero(judged & (total - own == 0))
-            levels[rows, number] = level = _level(moving, {name: found[name][rows] for name in moving.rule.needs()})
+            levels[rows, number] = level = _level(
+                threshold, {name: scores[name][rows] for name in threshold.rule.needs()}
+            )
             level = level[alone[rows]]
-            self._kept[number] += np.bincount(level, minlength=len(moving.positions) + 1)
+            self._kept[number] += np.bincount(level, minlength=len(threshold.positions) + 1)
             self._seconds[number] += np.bincount(
-                level, weights=seconds[rows][alone[rows]], minlength=len(moving.positions) + 1
+                level, weights=seconds[rows][alone[rows]], minlength=len(threshold.positions) + 1
             )
         held = ~alone & (levels != _NEVER).any(axis=1)
         self._held.append((audio_ids[held], seconds[held], levels[held]))
 
     def curves(self) -> list[Curve]:
-        """The curves of everything added."""
+        """The curves of all rows that were added."""
         seconds, levels = self._groups()
         curves = []
-        for number, moving in enumerate(self.thresholds):
-            size = len(moving.positions)
+        for number, threshold in enumerate(self.thresholds):
+            size = len(threshold.positions)
             level = levels[:, number]
-            some = level != _NEVER
-            kept = self._kept[number] + np.bincount(level[some], minlength=size + 1)
-            span = self._seconds[number] + np.bincount(level[some], weights=seconds[some], minlength=size + 1)
-            # Kept from its own level on, from the strictest position to the laxest.
+            kept_rows = level != _NEVER
+            kept = self._kept[number] + np.bincount(level[kept_rows], minlength=size + 1)
+            span = self._seconds[number] + np.bincount(level[kept_rows], weights=seconds[kept_rows], minlength=size + 1)
+            # A row is kept from its level on, counted from the strictest position to the most lenient.
             accepted, total_s = np.cumsum(kept)[:size], np.cumsum(span)[:size]
-            every = int(kept.sum())
-            if moving.rule.side == "below":
+            total = int(kept.sum())
+            if threshold.rule.side == "below":
                 accepted, total_s = accepted[::-1], total_s[::-1]
-            at = None if moving.current is None else int(np.searchsorted(moving.positions, moving.current))
-            alone = 0 if at is None else every - int(accepted[at])
-            curves.append(Curve(moving, accepted, total_s, alone, self._looked_at[number]))
+            at = None if threshold.current is None else int(np.searchsorted(threshold.positions, threshold.current))
+            alone = 0 if at is None else total - int(accepted[at])
+            curves.append(Curve(threshold, accepted, total_s, alone, self._looked_at[number]))
         return curves
 
     def _groups(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int16]]:
-        """One row per audio of the rows held back: it passes where the first of them passes."""
+        """One row for each audio of the rows held back: it passes where the first of them passes."""
         ids = np.concatenate([np.zeros((0, 2), np.uint64), *(held[0] for held in self._held)])
         seconds = np.concatenate([np.zeros(0), *(held[1] for held in self._held)])
         none = np.zeros((0, len(self.thresholds)), np.int16)
@@ -155,18 +193,18 @@ class Effects:
         return seconds[starts], np.minimum.reduceat(levels, starts, axis=0)
 
 
-def _level(moving: Threshold, found: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int16]:
+def _level(threshold: Threshold, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int16]:
     """At how many positions each row would be rejected, from 0 to all of them."""
-    level = np.zeros(len(found[moving.rule.column]), np.int16)
-    for position in moving.positions.tolist():
-        level += dataclasses.replace(moving.rule, threshold=position).violations(found)[0]
+    level = np.zeros(len(scores[threshold.rule.column]), np.int16)
+    for position in threshold.positions.tolist():
+        level += dataclasses.replace(threshold.rule, threshold=position).violations(scores)[0]
     return level
 
 
-def _looks_at(rule: Rule, found: Columns) -> Mask:
+def _looks_at(rule: Rule, scores: Columns) -> Mask:
     """The rows that some threshold of the rule would reject."""
     everything = np.inf if rule.side == "below" else -np.inf
-    return dataclasses.replace(rule, threshold=everything).violations(found)[0]
+    return dataclasses.replace(rule, threshold=everything).violations(scores)[0]
 
 
 def _within(values: npt.NDArray[np.uint64], ordered: npt.NDArray[np.uint64]) -> Mask:
@@ -177,8 +215,8 @@ def _within(values: npt.NDArray[np.uint64], ordered: npt.NDArray[np.uint64]) -> 
     return mask
 
 
-def shared(high_halves: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
-    """The values that occur more than once, sorted; zero, which stands for no audio, is none of them."""
+def repeated_values(high_halves: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
+    """The values that occur more than once, sorted, without zero, which stands for no audio."""
     values = np.concatenate([np.zeros(0, np.uint64), *high_halves])
     values.sort()
     again = values[1:][values[1:] == values[:-1]]

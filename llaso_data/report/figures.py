@@ -20,18 +20,27 @@ HEIGHT = 210
 _MOST_BARS = 48
 _MOST_TICKS = {"x": 8, "y": 4}
 _LOG_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
-_TALL = 3.0  # a bar so many times higher than the next is cut off and says its count
+_TALL = 3.0  # a bar that is so many times higher than the next is cut off, with its count on it
 ROLES = (("accepted", "accepted"), ("beyond", "beyond a threshold here"), ("others", "left out for another reason"))
 
 
 def view(histogram: Histogram, measure: Measure, marks: Sequence[float]) -> tuple[float, float] | None:
-    """(low, high) of the axis: what holds the values and the thresholds, with some air; None where no value is."""
-    borders = histogram.borders
-    some = np.flatnonzero(histogram.accepted + histogram.beyond + histogram.others)
-    if not len(some):
+    """Choose the ends of an axis.
+
+    Args:
+        histogram: the values.
+        measure: the score.
+        marks: thresholds that must be visible.
+
+    Returns:
+        Low and high, in the score's unit, with a margin; None where there is no value.
+    """
+    edges = histogram.edges
+    used_bars = np.flatnonzero(histogram.accepted + histogram.beyond + histogram.others)
+    if not len(used_bars):
         return None
-    ends = [float(borders[some[0]]), float(borders[some[-1] + 1]), *marks]
-    low, high = max(min(ends), float(borders[0])), min(max(ends), float(borders[-1]))
+    ends = [float(edges[used_bars[0]]), float(edges[used_bars[-1] + 1]), *marks]
+    low, high = max(min(ends), float(edges[0])), min(max(ends), float(edges[-1]))
     if measure.axis == "log":
         air = (high / low) ** 0.04
         return low / air, high * air
@@ -81,21 +90,21 @@ def _says(edges: npt.NDArray[np.float64], bars: dict[str, npt.NDArray[np.int64]]
 def _coarse(
     histogram: Histogram, low: float, high: float
 ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.int64]]]:
-    """Edges of bars and counts within the view, neighbours joined so that the bars stay wide enough to be seen."""
-    borders = histogram.borders
+    """Edges and counts of the bars within the view; neighbours are merged so that bars are wide enough to be seen."""
+    borders = histogram.edges
     first = max(int(np.searchsorted(borders, low, side="right")) - 1, 0)
     last = min(int(np.searchsorted(borders, high)), len(borders) - 1)
-    joined = max(1, -(-(last - first) // _MOST_BARS))
-    first -= first % joined
-    starts = np.arange(first, last, joined)
-    edges = np.append(borders[starts], borders[min(int(starts[-1]) + joined, len(borders) - 1)])
+    merged = max(1, -(-(last - first) // _MOST_BARS))
+    first -= first % merged
+    starts = np.arange(first, last, merged)
+    edges = np.append(borders[starts], borders[min(int(starts[-1]) + merged, len(borders) - 1)])
     counts = {role: getattr(histogram, role) for role, _ in ROLES}
-    end = min(int(starts[-1]) + joined, len(borders) - 1)
+    end = min(int(starts[-1]) + merged, len(borders) - 1)
     return edges, {role: np.add.reduceat(bars[:end], starts) for role, bars in counts.items()}
 
 
 def _top(total: npt.NDArray[np.int64]) -> tuple[float, bool]:
-    """The axis's end, and whether a bar goes beyond it: one that would press all others flat."""
+    """The end of the axis, and whether a bar goes beyond it, because it would make all others flat."""
     ordered = np.sort(total[total > 0])[::-1]
     if len(ordered) > 2 and ordered[0] > _TALL * ordered[1]:
         return float(ordered[1]) * 1.6, True

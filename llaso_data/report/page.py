@@ -1,4 +1,4 @@
-"""What the project's pages share: their files, joined into one document, and the policy that keeps it inert."""
+"""What the project's pages share: their files, joined into one document, and the policy of what it may do."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ SHARED = "common"
 
 
 def render(template: str, scripts: Sequence[str], package: str | None = None, **values: Any) -> str:
-    """A template, filled; what is filled in is escaped. `scripts` are known in it by their number.
+    """Fill a template. Values are escaped.
 
-    `package` holds the template; without it this one.
+    Args:
+        template: its file name.
+        scripts: the texts of scripts, which the template names by their numbers.
+        package: the package that holds the template; None for this one.
+        values: what the template prints; ``filters`` are its filters.
     """
     import jinja2
 
@@ -31,25 +35,29 @@ def render(template: str, scripts: Sequence[str], package: str | None = None, **
 
 
 def joined(kind: str, *names: str) -> str:
-    """A page's own styles or scripts behind the shared one; `kind` is css or js."""
+    """The shared styles or scripts, then a page's own, as one text; ``kind`` is css or js."""
     return "".join(asset(f"{name}.{kind}") for name in (SHARED, *names))
 
 
 def asset(name: str, package: str | None = None) -> str:
-    """A file of a package as text; without `package` of this one."""
+    """A file of a package as text; ``package`` is None for this one."""
     return importlib.resources.files(package or __package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def policy(scripts: Sequence[str], *more: str) -> str:
-    """A Content-Security-Policy that lets exactly these scripts run and nothing reach the network.
+    """A Content-Security-Policy that runs exactly these scripts and allows no request to the network.
 
-    Sounds are ``blob:`` addresses that the page makes of what it carries. `more` are further directives.
+    Sounds are ``blob:`` addresses that the page makes of its own content.
+
+    Args:
+        scripts: their texts.
+        more: further directives.
     """
-    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     return "; ".join(
         [
             "default-src 'none'",
-            f"script-src {allowed}",
+            f"script-src {hashes}",
             "style-src 'unsafe-inline'",
             "img-src data:",
             "media-src blob:",

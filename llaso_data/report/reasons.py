@@ -1,4 +1,4 @@
-"""What the scores and the rules are called for a reader of the dataset card, and the grids that they are drawn on."""
+"""Names and sentences for the scores and rules on the dataset card, and the grids that scores are drawn on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A score as it is drawn: title, a sentence, and a grid of ``low`` to ``high`` in steps.
+    """A score as it is drawn: a title, a sentence, and a grid from ``low`` to ``high`` in steps of ``step``.
 
-    The grid has the bars' borders, and the positions that a threshold can be moved to. On a logarithmic axis the
-    borders are spaced evenly in proportion. Values beyond it are counted in its first and last bar.
+    The grid has the edges of the bars and the positions of thresholds. On a logarithmic axis neighbouring edges have
+    the ratio 1 + ``step``. Values beyond the grid are counted in its first and last bar.
     """
 
     title: str
@@ -25,18 +25,19 @@ class Measure:
     unit: str = ""
     axis: Literal["linear", "log"] = "linear"
 
-    def borders(self) -> npt.NDArray[np.float64]:
+    def edges(self) -> npt.NDArray[np.float64]:
+        """The edges of the bars, ascending."""
         if self.axis == "log":
             count = round(float(np.log(self.high / self.low) / np.log(1 + self.step)))
             return np.geomspace(self.low, self.high, count + 1)
         return np.round(np.linspace(self.low, self.high, round((self.high - self.low) / self.step) + 1), 6)
 
     def positions(self) -> npt.NDArray[np.float64]:
-        """Where a threshold can stand: the borders, rounded to what one would type."""
+        """The positions that a threshold can be moved to: the edges, rounded to what a user would type."""
         if self.axis == "linear":
-            return self.borders()
-        decimals = np.where(self.borders() < 1, 2, 1)
-        return np.unique([round(float(x), int(d)) for x, d in zip(self.borders(), decimals, strict=True)])
+            return self.edges()
+        decimals = np.where(self.edges() < 1, 2, 1)
+        return np.unique([round(float(x), int(d)) for x, d in zip(self.edges(), decimals, strict=True)])
 
 
 MEASURES: dict[str, Measure] = {

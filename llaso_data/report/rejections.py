@@ -1,4 +1,4 @@
-"""What did not become a pair, one line each: where it lies, which rule kept it out, and on which number."""
+"""List what was not accepted, one line each: where it lies, which rule rejected it, and on which number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ _PLACE = ("id", "source", "failure")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """One utterance that was rejected, is a duplicate, or failed; ``detail`` is what its failure said."""
+    """An utterance that was rejected, is a duplicate, or failed.
+
+    Attributes:
+        id: of the utterance.
+        verdict: rejected, duplicate or failed.
+        rule: the rule's name.
+        value: the number that the rule compared; None where it compared none.
+        threshold: with which it was compared.
+        place: where the sound lies.
+        duplicate_of: the id of the utterance that stays.
+        detail: the message of the failure.
+    """
 
     id: str
     verdict: str
@@ -30,14 +41,19 @@ class Rejection:
     detail: str | None
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
         return asdict(self)
 
 
 def rejections(align: str, rule: str | None = None) -> Iterator[Rejection]:
-    """Everything that build-align's output did not accept, in the order of its records; one block in memory.
+    """List everything that a run did not accept, in the order of its records, with one block in memory.
 
-    ``rule`` is a rule's name or the start of it at a dot: ``failed``, ``consistency``, ``failed.missing``.
-    Raises LLaSOError where there is no finished run, or verdicts and observations do not belong together.
+    Args:
+        align: build-align's output.
+        rule: a rule's name, or its beginning up to a dot: ``failed``, ``consistency``; None for all.
+
+    Raises:
+        LLaSOError: where there is no finished run, or verdicts and observations do not belong together.
     """
     for judged, observed in commit.judged(align, commit.manifest(align), _PLACE):
         yield from _of_block(judged, observed, rule)
@@ -45,22 +61,22 @@ def rejections(align: str, rule: str | None = None) -> Iterator[Rejection]:
 
 def _of_block(judged: pa.Table, observed: pa.Table, rule: str | None) -> Iterator[Rejection]:
     pairs = zip(judged["verdict"].to_pylist(), judged["rule"].to_pylist(), strict=True)
-    rows = [row for row, (verdict, name) in enumerate(pairs) if verdict != ACCEPTED and _named(name or "", rule)]
-    wanted = pa.array(rows, pa.int64())
-    for verdict, seen in zip(judged.take(wanted).to_pylist(), observed.take(wanted).to_pylist(), strict=True):
+    rows = [row for row, (verdict, name) in enumerate(pairs) if verdict != ACCEPTED and _matches_rule(name or "", rule)]
+    indices = pa.array(rows, pa.int64())
+    for verdict, record in zip(judged.take(indices).to_pylist(), observed.take(indices).to_pylist(), strict=True):
         yield Rejection(
             id=verdict["id"],
             verdict=verdict["verdict"],
             rule=verdict["rule"] or "",
             value=verdict["value"],
             threshold=verdict["threshold"],
-            place=place(seen["source"]),
+            place=place(record["source"]),
             duplicate_of=verdict["duplicate_of"],
-            detail=None if seen["failure"] is None else masked(seen["failure"]["detail"] or ""),
+            detail=None if record["failure"] is None else masked(record["failure"]["detail"] or ""),
         )
 
 
-def _named(name: str, rule: str | None) -> bool:
+def _matches_rule(name: str, rule: str | None) -> bool:
     return rule is None or name == rule or name.startswith(f"{rule}.")
 
 
@@ -74,10 +90,10 @@ def place(source: dict[str, Any]) -> str:
     return f"{uri}{member} {source['start_s'] or 0:g}-{end}"
 
 
-def lines(found: Iterator[Rejection]) -> Iterator[str]:
-    """Tab-separated lines for people and for ``cut``; control characters in names are escaped."""
+def lines(rejections: Iterator[Rejection]) -> Iterator[str]:
+    """Tab-separated lines with a header; control characters in names are escaped."""
     header = ("verdict", "rule", "value", "threshold", "place", "detail")
-    rows = ((r.verdict, r.rule, _number(r.value), _number(r.threshold), r.place, _detail(r)) for r in found)
+    rows = ((r.verdict, r.rule, _number(r.value), _number(r.threshold), r.place, _detail(r)) for r in rejections)
     for row in chain([header], rows):
         yield "\t".join(_printable(cell) for cell in row)
 

@@ -1,4 +1,4 @@
-"""The parts of the dataset card that are words and tables: plain values that the page's template prints."""
+"""The words and tables of the dataset card, as plain values that the page's template prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llaso_data.io import storage
 from llaso_data.languages import language_name
 from llaso_data.recipe import Recipe
 from llaso_data.records import ASR, GIVEN, UNKNOWN
-from llaso_data.report.card_data import ATTRIBUTES, Survey
+from llaso_data.report.card_data import ATTRIBUTES, CardData
 from llaso_data.report.reasons import FAILURES, why
 from llaso_data.shards.certificate import Standing, upper
 
@@ -26,7 +26,16 @@ _ATTRIBUTE_NAMES = dict(
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of a table: ``share`` of the longest bar, 0 to 1; ``code`` is said beside the name."""
+    """One row of a table.
+
+    Attributes:
+        name: of what is counted.
+        seconds: of audio.
+        number: of utterances.
+        share: of the longest row, from 0 to 1.
+        code: stands beside the name.
+        unknown: whether it counts what has no name.
+    """
 
     name: str
     seconds: float
@@ -38,7 +47,14 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class FoldedTable:
-    """A table's rows, those in its fold, and what is not even there."""
+    """A table.
+
+    Attributes:
+        rows: that are visible.
+        folded: that are folded away.
+        left: how many more there are.
+        left_s: the seconds of those.
+    """
 
     rows: list[TableRow]
     folded: list[TableRow]
@@ -46,8 +62,8 @@ class FoldedTable:
     left_s: float = 0.0
 
 
-def span(seconds: float) -> str:
-    """A stretch of time as one reads it: hours, below one minutes, below one seconds."""
+def duration_text(seconds: float) -> str:
+    """A duration for a reader, in hours, minutes or seconds."""
     size = abs(seconds)
     if size >= 3600:
         decimals = 0 if size >= 360_000 else 1 if size >= 36_000 else 2
@@ -58,15 +74,15 @@ def span(seconds: float) -> str:
 
 
 def name_of(align: str, title: str | None) -> str:
-    """The card's title: the one given, else the output's folder, or the one above where that says nothing."""
+    """The page's title: ``title``, else the name of the output's folder, or of its parent for names such as ``out``."""
     if title:
         return title
     parts = [part for part in storage.absolute(align).split("/") if part]
     return parts[-2] if len(parts) > 1 and parts[-1] in _UNSPECIFIC else parts[-1]
 
 
-def listed(rows: Iterable[TableRow]) -> FoldedTable:
-    """Longest first; names decide between equals."""
+def folded(rows: Iterable[TableRow]) -> FoldedTable:
+    """Make a table of rows: longest first, equal ones by name."""
     ordered = sorted(rows, key=lambda row: (-row.seconds, -row.number, row.name, row.code))
     longest = max((row.seconds for row in ordered), default=0.0) or 1.0
     scaled = [TableRow(r.name, r.seconds, r.number, r.seconds / longest, r.code, r.unknown) for r in ordered]
@@ -75,46 +91,48 @@ def listed(rows: Iterable[TableRow]) -> FoldedTable:
     return FoldedTable(scaled[:shown], scaled[shown : shown + _FOLDED], len(rest), sum(row.seconds for row in rest))
 
 
-def languages(found: Survey) -> FoldedTable:
-    names = {code: language_name(code) for code in found.languages}
-    return listed(
+def languages(data: CardData) -> FoldedTable:
+    """The languages of the accepted utterances."""
+    names = {code: language_name(code) for code in data.languages}
+    return folded(
         TableRow(names[code], s.accepted_s, s.accepted, 0, code if names[code] != code else "", code == UNKNOWN)
-        for code, s in found.languages.items()
+        for code, s in data.languages.items()
         if s.accepted
     )
 
 
-def corpora(found: Survey) -> FoldedTable:
-    return listed(TableRow(name, s.accepted_s, s.accepted, 0) for name, s in found.corpora.items() if s.accepted)
+def corpora(data: CardData) -> FoldedTable:
+    """The corpora of the accepted utterances."""
+    return folded(TableRow(name, s.accepted_s, s.accepted, 0) for name, s in data.corpora.items() if s.accepted)
 
 
-def speakers(found: Survey) -> tuple[FoldedTable, str]:
-    """The speakers with the most speech, and a sentence on how it is spread."""
-    known = {key: s for key, s in found.speakers.items() if key[1]}
-    unknown = found.speakers.get(("", ""))
+def speakers(data: CardData) -> tuple[FoldedTable, str]:
+    """The speakers with the most speech, and sentences on how speech is distributed over speakers."""
+    known = {key: s for key, s in data.speakers.items() if key[1]}
+    unknown = data.speakers.get(("", ""))
     several = len({corpus for corpus, _ in known}) > 1
-    rows = listed(
+    rows = folded(
         TableRow(name, s.accepted_s, s.accepted, 0, corpus if several else "") for (corpus, name), s in known.items()
     )
     sentences = []
     if known:
         spans: list[float] = sorted((s.accepted_s for s in known.values()), reverse=True)
-        middle = f"the one in the middle has {span(statistics.median(spans))}" if len(spans) > 2 else ""
+        median = f"the one in the middle has {duration_text(statistics.median(spans))}" if len(spans) > 2 else ""
         counted = f"{len(spans):,} speaker{'s' if len(spans) > 1 else ''}"
-        sentences.append(f"{counted}; {middle}." if middle else f"{counted}.")
+        sentences.append(f"{counted}; {median}." if median else f"{counted}.")
         if len(spans) > 10 and spans[0] > 0:
             sentences.append(f"The ten with the most speech hold {sum(spans[:10]) / sum(spans):.0%}.")
         if several:
             sentences.append("Speakers are told apart within a corpus.")
     if unknown is not None and unknown.inputs:
-        part = f"{unknown.inputs:,} utterances, {span(unknown.accepted_s)}"
+        part = f"{unknown.inputs:,} utterances, {duration_text(unknown.accepted_s)}"
         sentences.append(f"Of {part}, the speaker is unknown." if known else f"The speaker is unknown ({part}).")
     return rows, " ".join(sentences)
 
 
-def accounting(found: Survey) -> list[dict[str, Any]]:
-    """Every input by what became of it; they add up."""
-    counts, hours = found.manifest["counts"], found.manifest["hours"]
+def accounting(data: CardData) -> list[dict[str, Any]]:
+    """The inputs by their verdicts; the numbers add up."""
+    counts, hours = data.manifest["counts"], data.manifest["hours"]
     whole = max(1, counts["inputs"])
     says = {
         "accepted": "a pair of sound and text",
@@ -128,24 +146,24 @@ def accounting(found: Survey) -> list[dict[str, Any]]:
             "says": says[name],
             "number": counts[name],
             "share": counts[name] / whole,
-            "time": span(hours[name] * 3600) if name in hours else "",
+            "time": duration_text(hours[name] * 3600) if name in hours else "",
         }
         for name in says
     ]
 
 
-def reasons(found: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(rules that rejected, reasons to fail), the most frequent first."""
-    most = max((s.inputs for s in found.by_rule.values()), default=1)
+def reasons(data: CardData) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rules that rejected, and the reasons of failures, the most frequent first."""
+    most = max((s.inputs for s in data.by_rule.values()), default=1)
     rows: list[dict[str, Any]] = [
         {
             "rule": rule,
             "why": why(rule),
             "number": s.inputs,
-            "time": span(s.seconds),
+            "time": duration_text(s.seconds),
             "share": s.inputs / most,
         }
-        for rule, s in sorted(found.by_rule.items(), key=lambda item: (-item[1].inputs, item[0]))
+        for rule, s in sorted(data.by_rule.items(), key=lambda item: (-item[1].inputs, item[0]))
         if not rule.startswith("duplicates.")
     ]
     failed = [row for row in rows if row["rule"].startswith("failed.")]
@@ -154,12 +172,12 @@ def reasons(found: Survey) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return [row for row in rows if row not in failed], failed
 
 
-def coverage(found: Survey) -> list[dict[str, Any]]:
-    """For every attribute: the share of accepted utterances by where it comes from, and the most frequent values."""
-    whole = max(1, found.manifest["counts"]["accepted"])
+def coverage(data: CardData) -> list[dict[str, Any]]:
+    """For every attribute the share of accepted utterances by its origin, and the most frequent values."""
+    whole = max(1, data.manifest["counts"]["accepted"])
     rows = []
     for key, name in _ATTRIBUTE_NAMES.items():
-        origins = dict(found.origins.get(key, {}))
+        origins = dict(data.origins.get(key, {}))
         parts = [
             {"kind": kind, "name": label, "number": origins.pop(origin, 0)}
             for origin, kind, label in (
@@ -176,8 +194,8 @@ def coverage(found: Survey) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "parts": [part for part in parts if part["number"]],
-                "known": 1 - unknown / whole if found.manifest["counts"]["accepted"] else 0.0,
-                "values": _most_frequent(found.values.get(key, {})),
+                "known": 1 - unknown / whole if data.manifest["counts"]["accepted"] else 0.0,
+                "values": _most_frequent(data.values.get(key, {})),
             }
         )
     return rows
@@ -185,49 +203,54 @@ def coverage(found: Survey) -> list[dict[str, Any]]:
 
 def _most_frequent(values: Mapping[str, int]) -> str:
     known = sorted(((n, name) for name, n in values.items() if name != UNKNOWN), key=lambda item: (-item[0], item[1]))
-    said = [f"{name} {n:,}" for n, name in known[:4]]
+    parts = [f"{name} {n:,}" for n, name in known[:4]]
     if len(known) > 4:
-        said.append(f"{len(known) - 4:,} more")
-    return " · ".join(said)
+        parts.append(f"{len(known) - 4:,} more")
+    return " · ".join(parts)
 
 
 def changed(recipe: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(key, value, default) of the recipe's values that are not the defaults; sources are told elsewhere."""
-    mine = dict(_flat({k: v for k, v in recipe.items() if k != "sources"}))
-    usual = dict(_flat(Recipe().model_dump(mode="json")))
-    return [(key, _text(value), _text(usual.get(key))) for key, value in mine.items() if value != usual.get(key)]
-
-
-def sources(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(path, what else the recipe says of it) of the first sources."""
+    """Key, value and default of the recipe's values that differ from the defaults, without its sources."""
+    values = dict(_flat({k: v for k, v in recipe.items() if k != "sources"}))
+    defaults = dict(_flat(Recipe().model_dump(mode="json")))
     return [
-        (source["path"], ", ".join(f"{k}: {v}" for k, v in source.items() if v is not None and k != "path"))
-        for source in [_said(source) for source in recipe["sources"][:_FOLDED]]
+        (key, _text(value), _text(defaults.get(key))) for key, value in values.items() if value != defaults.get(key)
     ]
 
 
-def _said(source: Mapping[str, Any]) -> dict[str, Any]:
-    usual = {"type": "auto", "pattern": "**/*"}
-    return {key: value for key, value in source.items() if usual.get(key) != value}
+def sources(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The first sources: the path, and the other values of the recipe."""
+    return [
+        (source["path"], ", ".join(f"{k}: {v}" for k, v in source.items() if v is not None and k != "path"))
+        for source in [_non_default(source) for source in recipe["sources"][:_FOLDED]]
+    ]
+
+
+def _non_default(source: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {"type": "auto", "pattern": "**/*"}
+    return {key: value for key, value in source.items() if defaults.get(key) != value}
 
 
 def audit(standing: Standing) -> dict[str, Any]:
-    """How the dataset stands, and of its certificate what a page shows: numbers as they are read."""
-    said = standing.certificate
-    shown: dict[str, Any] = {"certified": standing.certified, "why": standing.why, "certificate": said}
-    if said is not None:
-        largest = sorted(said["strata"], key=lambda row: (-row["population"], row["language"], row["corpus"]))
-        shown["strata"] = [
+    """What a page shows of an audit and its certificate."""
+    certificate = standing.certificate
+    fields: dict[str, Any] = {"certified": standing.certified, "why": standing.why, "certificate": certificate}
+    if certificate is not None:
+        largest = sorted(certificate["strata"], key=lambda row: (-row["population"], row["language"], row["corpus"]))
+        fields["strata"] = [
             {**row, "name": language_name(row["language"]), "upper": upper(row)} for row in largest[:_FOLDED]
         ]
-        shown["left"] = len(largest[_FOLDED:])
-        shown["faults"] = ", ".join(
-            f"{said['answers'][answer]:,} {answer.replace('_', ' ')}"
+        fields["left"] = len(largest[_FOLDED:])
+        fields["faults"] = ", ".join(
+            f"{certificate['answers'][answer]:,} {answer.replace('_', ' ')}"
             for answer in ANSWERS[1:]
-            if said["answers"][answer]
+            if certificate["answers"][answer]
         )
-        shown["dates"] = (min(a["first"] for a in said["auditors"])[:10], max(a["last"] for a in said["auditors"])[:10])
-    return shown
+        fields["dates"] = (
+            min(a["first"] for a in certificate["auditors"])[:10],
+            max(a["last"] for a in certificate["auditors"])[:10],
+        )
+    return fields
 
 
 def _flat(section: Mapping[str, Any], above: Sequence[str] = ()) -> Iterable[tuple[str, Any]]:

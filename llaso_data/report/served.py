@@ -1,7 +1,7 @@
-"""Pages that a person works in: a small server for this machine, for as long as the work takes.
+"""A small server on this machine for a page that a person works in, as long as the work takes.
 
-The address has a token that is drawn for every run, and is answered under this machine's names only; so neither another
-user of the machine nor a page of another site can ask for anything. :mod:`llaso_data.report.web` answers the requests.
+The address has a token that is new in every run, and the server answers under this machine's names only. So neither
+another user of the machine nor a page of another site can request anything. :mod:`llaso_data.report.web` answers.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ Json = dict[str, Any]
 
 
 class Served:
-    """What one command serves until it is closed; a context manager. ``url`` is the page's address.
+    """The pages of one command; a context manager.
 
-    Everything that :meth:`page`, :meth:`gets` and :meth:`posts` name is called in threads, several at a time.
-    Raises LLaSOError where the address is taken, or the packages that serve pages are not installed.
+    :meth:`page` and the functions that :meth:`gets` and :meth:`posts` name are called in threads, several at a time.
+
+    Raises:
+        LLaSOError: where the address is taken, or the packages that serve pages are not installed.
     """
 
     command: str  # that printed the address
@@ -42,7 +44,7 @@ class Served:
 
         self.token = secrets.token_urlsafe(16)
         self._once: list[str] = []
-        self._socket = _listening(host, port)
+        self._socket = _listen(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self._names = {"localhost", socket.gethostname().lower(), host.lower()}
         self.reading = ThreadPoolExecutor(self.most_threads, "page-get")
@@ -52,15 +54,16 @@ class Served:
 
     @property
     def url(self) -> str:
+        """The page's address, with its token."""
         return self._url(self.token)
 
     def once(self) -> str:
-        """An address that leads to the page one time: a browser's command line is seen by all users of the machine."""
+        """An address that works once, for a browser's command line, which all users of the machine can see."""
         self._once.append(secrets.token_urlsafe(16))
         return self._url(self._once[-1])
 
     def redeemed(self, token: str) -> bool:
-        """Whether a token is one of :meth:`once` that nobody came with before."""
+        """Whether a token comes from :meth:`once` and was not used before; it is used now."""
         try:
             self._once.remove(token)
         except ValueError:
@@ -69,7 +72,7 @@ class Served:
 
     @property
     def exposure(self) -> str | None:
-        """What it means to listen elsewhere than on loopback; None there."""
+        """A warning where the server listens on more than loopback; else None."""
         if is_loopback(self.host):
             return None
         return (
@@ -82,21 +85,21 @@ class Served:
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/{token}/"
 
     def serve(self) -> None:
-        """Answers requests until :meth:`stop`, or until a signal, which it raises as it would have been raised.
+        """Answer requests until :meth:`stop`, or until a signal, which is raised again afterwards.
 
-        What is being answered then is answered first, for a few seconds at most.
+        Requests in progress are answered first, for ``ending_s`` seconds at most.
         """
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
-        """Lets :meth:`serve` end, from whatever thread."""
+        """Let :meth:`serve` end; from any thread."""
         self._server.should_exit = True
 
     def __enter__(self: S) -> S:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """What is being saved is saved before anybody else may have the files."""
+        """Close the server. Requests that save something are finished before the files are released."""
         self._socket.close()
         for threads in (self.reading, self.saving):
             threads.shutdown(wait=False, cancel_futures=True)
@@ -106,18 +109,18 @@ class Served:
         self.close()
 
     def close(self) -> None:
-        """Gives up what the pages hold, once nobody can ask any more."""
+        """Release what the pages hold, when no more requests can come."""
 
     def page(self) -> tuple[str, str]:
-        """(the page, its policy)."""
+        """The page and its Content-Security-Policy."""
         raise NotImplementedError
 
     def gets(self) -> Mapping[str, Callable[[str], Json]]:
-        """By the first part of a path, what gives an object for the rest of it."""
+        """First part of a path → the function that answers, given the rest of the path."""
         raise NotImplementedError
 
     def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], Json]]:
-        """By path, what takes a JSON object and gives one."""
+        """Path → the function that answers, given the JSON object that was sent."""
         raise NotImplementedError
 
     def is_named(self, host: str) -> bool:
@@ -136,15 +139,15 @@ class Served:
             return name in self._names
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket that takes connections from now on: whoever is told the address may come at once."""
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections at once, before the address is printed."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((host, port))
-        made.listen(128)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
     except (OSError, OverflowError) as error:
-        made.close()
-        why = getattr(error, "strerror", None) or error
-        raise LLaSOError(f"{host}:{port}: cannot be listened at ({why}); pass another --port") from error
-    return made
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise LLaSOError(f"{host}:{port}: cannot be listened at ({reason}); pass another --port") from error
+    return listener

@@ -1,7 +1,7 @@
-"""How pages are served: Starlette tells requests apart, uvicorn reads and writes, threads do what blocks.
+"""Serve pages: Starlette routes requests, uvicorn reads and writes, threads do what blocks.
 
-A request gets through the middleware in this order: the headers of every reply, the name it is asked by, the token in
-its address, the site it comes from. Only then its body is read, with a limit of bytes and of time.
+Middleware, in this order: the headers of every reply, the host name of the request, the token in its address, the site
+that it comes from. Only then the body is read, within limits of bytes and time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from llaso_data.errors import LLaSOError
 if TYPE_CHECKING:
     from llaso_data.report.served import Json, Served
 
-_MOST_BYTES = 1 << 16  # of a request's body
+_MAX_BODY_BYTES = 1 << 16  # of a request's body
 _KEEP_ALIVE_S = 30
 _POLICY = "Content-Security-Policy"
 _HEADERS = {
@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals end it, and are raised again for the command's own handlers; those that are ignored stay so."""
+        """Let signals end the server, and raise them again for the command's handlers; ignored signals stay ignored."""
         ignored = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) == signal.SIG_IGN]
         with super().capture_signals():
             for number in ignored if threading.current_thread() is threading.main_thread() else ():
@@ -81,33 +81,33 @@ class Server(uvicorn.Server):
 
 def _patient(patience_s: float) -> type[H11Protocol]:
     class Patient(H11Protocol):
-        """Closes connections on which nothing goes on: a request that does not come, a reply that is not taken.
+        """Closes idle connections: without a request, or with a reply that the client does not read.
 
-        uvicorn waits without end for the first request of a connection, and for a client that reads nothing.
+        uvicorn alone waits without end for the first request of a connection, and for a client that reads nothing.
         """
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._look((None, -1))
+            self._check_progress((None, -1))
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            self._next_look.cancel()
+            self._next_check.cancel()
 
-        def _look(self, before: tuple[object, int]) -> None:
-            """Each time that the patience is over; a request that is being answered may take its time."""
-            seen = (self.cycle, self.transport.get_write_buffer_size())
+        def _check_progress(self, before: tuple[object, int]) -> None:
+            """Close the connection where nothing changed since the last check and no request is being answered."""
+            state = (self.cycle, self.transport.get_write_buffer_size())
             answering = self.cycle is not None and not self.cycle.response_complete
-            if seen == before and not answering:
+            if state == before and not answering:
                 self.transport.abort()
             else:
-                self._next_look = self.loop.call_later(patience_s, self._look, seen)
+                self._next_check = self.loop.call_later(patience_s, self._check_progress, state)
 
     return Patient
 
 
 def application(served: Served) -> Starlette:
-    """The pages of one command as an ASGI application, with all that guards them."""
+    """The pages of one command as an ASGI application, with the middleware that protects them."""
 
     async def page(_: Request) -> Response:
         return await _in(served.reading, _page, served)
@@ -166,7 +166,7 @@ class _SecurityHeaders:
 
 
 class _OwnNames:
-    """Refuses who asks by another name than this machine's."""
+    """Refuses requests under a host name that is not this machine's."""
 
     def __init__(self, app: ASGIApp, served: Served) -> None:
         self.app, self.served = app, served
@@ -179,7 +179,7 @@ class _OwnNames:
 
 
 class _TokenInAddress:
-    """Lets those through who have the token, which is taken out of the path; one that works once leads to it."""
+    """Lets requests with the token pass, and takes it out of the path. A token that works once redirects to it."""
 
     def __init__(self, app: ASGIApp, served: Served) -> None:
         self.app, self.served = app, served
@@ -197,7 +197,7 @@ class _TokenInAddress:
 
 
 class _SameSite:
-    """Refuses what a page of another site sends."""
+    """Refuses POST requests from pages of other sites."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -218,18 +218,22 @@ def _no_such_page(*_: Any) -> Response:
     return PlainTextResponse("there is no such page", 404)
 
 
-# What is asked, and what is answered.
+# Requests and replies
 
 
 async def _body(request: Request, patience_s: float) -> bytes:
-    """A request's body. Raises HTTPException as soon as it is too much, or has taken too long."""
-    if int(request.headers.get("content-length", 0)) > _MOST_BYTES:
+    """Read a request's body.
+
+    Raises:
+        HTTPException: as soon as it is too long, or has taken too long.
+    """
+    if int(request.headers.get("content-length", 0)) > _MAX_BODY_BYTES:
         raise HTTPException(413, "too much")
     try:
         return await asyncio.wait_for(_read(request), patience_s)
     except asyncio.TimeoutError:
         raise HTTPException(408, "too slow", {"Connection": "close"}) from None
-    except ClientDisconnect:  # which is no news, and nobody reads the answer
+    except ClientDisconnect:  # nobody reads the answer
         raise HTTPException(400, "not all of it came") from None
 
 
@@ -237,7 +241,7 @@ async def _read(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BODY_BYTES:
             raise HTTPException(413, "too much")
     return bytes(body)
 
@@ -262,20 +266,20 @@ def _page(served: Served) -> Response:
 
 
 def _json(answer: Callable[[], Json]) -> Response:
-    """An answer in JSON, or why there is none."""
+    """An answer as JSON, or the error."""
     try:
-        said, status = answer(), 200
+        content, status = answer(), 200
     except LLaSOError as error:
-        said, status = {"error": str(error)}, 409
-    except concurrent.futures.CancelledError:  # of a sound that waited for its turn
-        said, status = {"error": "the program is ending"}, 503
+        content, status = {"error": str(error)}, 409
+    except concurrent.futures.CancelledError:  # of a sound that was not decoded yet
+        content, status = {"error": "the program is ending"}, 503
     except Exception as error:
-        said, status = {"error": _trouble(error)}, 500
-    return Response(json.dumps(said), status, media_type="application/json")
+        content, status = {"error": _trouble(error)}, 500
+    return Response(json.dumps(content), status, media_type="application/json")
 
 
 def _trouble(error: Exception) -> str:
-    """What the page says of an error; one that is not ours is also shown at the terminal."""
+    """The text of an error for the page; the traceback of an unexpected one goes to the terminal."""
     if isinstance(error, LLaSOError):
         return str(error)
     traceback.print_exception(error)
@@ -284,9 +288,9 @@ def _trouble(error: Exception) -> str:
 
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise LLaSOError("not a JSON object")
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""A first look at word times: waveform and words of some utterances as one picture."""
+"""A picture of word times: waveform and words of some utterances."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ _COLOURS = ("#1f77b4", "#d2691e")
 
 
 def choose(align: str, count: int, language: str | None = None) -> list[Utterance]:
-    """``count`` utterances with words from build-align's output, spread evenly over it in order of their ids."""
-    worded = sorted((u for u in observed(align) if u.words and language in (None, u.language)), key=lambda u: u.id)
-    if not worded:
+    """Choose ``count`` utterances with words from build-align's output, at even steps in the order of their ids.
+
+    Raises:
+        LLaSOError: where no utterance has word times.
+    """
+    with_words = sorted((u for u in observed(align) if u.words and language in (None, u.language)), key=lambda u: u.id)
+    if not with_words:
         raise LLaSOError(f"{align}: no utterance with word times" + (f" in {language}" if language else ""))
-    picks = np.linspace(0, len(worded) - 1, min(count, len(worded))).round().astype(int)
-    return [worded[i] for i in picks]
+    indices = np.linspace(0, len(with_words) - 1, min(count, len(with_words))).round().astype(int)
+    return [with_words[i] for i in indices]
 
 
 def draw(utterances: Sequence[Utterance], path: str | Path) -> None:
-    """Write a picture (its format from the path's ending): one row per utterance, each word over its own stretch."""
+    """Write a picture with a row for each utterance and each word over its time; the path's ending says the format."""
     pyplot = pictures.pyplot()
     figure, axes = pyplot.subplots(len(utterances), 1, figsize=(16, 2.3 * len(utterances)), squeeze=False)
     for axis, utterance in zip(axes[:, 0], utterances, strict=True):

@@ -1,8 +1,8 @@
-"""What people say on a page, kept durably: a log for each person, in a folder of their own.
+"""The answers that people give on a page: one log for each person, in a folder of its own.
 
-Every entry rewrites its person's file whole (see :func:`llaso_data.io.storage.whole`), on a disk or as one small object
-on a store, before anyone is told that it is saved: after a kill at any moment it is the file before or the file after.
-Nothing is ever taken out of a log: the last entry of an item counts, and one that takes an answer back says so. A log
+Every new entry rewrites the person's file whole (see :func:`llaso_data.io.storage.whole`), on a disk or as one small
+object on a store, before the page says that it is saved. After a kill at any moment the file is the old one or the new
+one. Nothing is removed from a log: the last entry of an item counts, and an entry may take an answer back. A log
 belongs to one process at a time, by a lock on its folder.
 """
 
@@ -22,7 +22,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import lock, storage
 from llaso_data.records import digest
 
-LONGEST_NAME = 60
+MAX_NAME_LENGTH = 60
 
 Entry = dict[str, Any]
 """One line of a log: plain JSON, with ``at``, the time of :func:`now`."""
@@ -32,9 +32,15 @@ W = TypeVar("W")
 
 @dataclass(frozen=True, slots=True)
 class WorkKind:
-    """A kind of log. ``who`` is what its people are called, ``work`` what they do, ``entries`` what the file holds.
+    """A kind of log.
 
-    ``check`` gives an entry as it was written; it raises ValueError, KeyError or TypeError for one that is none.
+    Attributes:
+        format: the value of the file's ``format``.
+        version: the newest ``format_version`` that is read.
+        who: what the people are called: auditor, rater.
+        work: what they do.
+        entries: what the file holds: answers, ratings.
+        check: gives an entry as it was written; raises ValueError, KeyError or TypeError for a bad one.
     """
 
     format: str
@@ -46,6 +52,7 @@ class WorkKind:
 
     @property
     def file(self) -> str:
+        """The name of the log's file."""
         return f"{self.entries}.json"
 
 
@@ -59,10 +66,11 @@ class WorkLog:
         self.entries = load(uri, kind)[1] if storage.exists(uri) else []
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Adds entries; when this returns they are on the disk or store.
+        """Add entries; when this returns they are on the disk or store. After an error the log is as before.
 
-        Raises StoreError where they cannot be written, LockedError where another process took over; the log is then
-        as it was before.
+        Raises:
+            StoreError: where they cannot be written.
+            LockedError: where another process took over.
         """
         log = [*self.entries, *entries]
         self._held.check()
@@ -71,10 +79,18 @@ class WorkLog:
 
 
 @contextmanager
-def at_work(folder: str, kind: WorkKind, name: str, head: Mapping[str, Any]) -> Iterator[WorkLog]:
-    """The log of that person below ``folder``, with what they said before; ``head`` is said at the file's top.
+def open_log(folder: str, kind: WorkKind, name: str, head: Mapping[str, Any]) -> Iterator[WorkLog]:
+    """Open a person's log, with the earlier entries.
 
-    Raises LockedError where the name is in use.
+    Args:
+        folder: has all logs of the kind.
+        kind: of the log.
+        name: the person's.
+        head: further fields at the top of the file.
+
+    Raises:
+        LockedError: where another process has the log open.
+        LLaSOError: for a bad name or a damaged file.
     """
     name = clean_name(name, kind)
     own = storage.join(storage.absolute(folder), _slug(name, kind))
@@ -82,50 +98,60 @@ def at_work(folder: str, kind: WorkKind, name: str, head: Mapping[str, Any]) -> 
         yield WorkLog(kind, storage.join(own, kind.file), name, head, held)
 
 
-def everyone(folder: str, kind: WorkKind) -> dict[str, list[Entry]]:
-    """Every person's log, in the order of names. Raises LLaSOError for a damaged file.
+def read_all(folder: str, kind: WorkKind) -> dict[str, list[Entry]]:
+    """Read every person's log, in the order of names.
 
-    Where several files say that they are one person's, because a folder was copied, their entries count in the order
-    of their times.
+    Several files may have the same person's name, because a folder was copied. Then their entries count in the order of
+    their times.
+
+    Raises:
+        LLaSOError: for a damaged file.
     """
-    found: dict[str, list[Entry]] = {}
+    logs: dict[str, list[Entry]] = {}
     for row in storage.listing(folder):
         if row["path"].endswith(f"/{kind.file}"):
             name, log = load(storage.join(folder, row["path"]), kind)
-            found[name] = merged(found[name], log) if name in found else log
-    return dict(sorted(found.items()))
+            logs[name] = merge(logs[name], log) if name in logs else log
+    return dict(sorted(logs.items()))
 
 
-def merged(*logs: Sequence[Entry]) -> list[Entry]:
-    """Several logs of one person as one, by time; each keeps its order, also where a clock was put back."""
+def merge(*logs: Sequence[Entry]) -> list[Entry]:
+    """Merge logs of one person by time. Each keeps its order, even where a clock was set back."""
     timed = (zip(itertools.accumulate((entry["at"] for entry in log), max), log, strict=True) for log in logs)
     return [entry for _, entry in sorted(itertools.chain.from_iterable(timed), key=lambda pair: pair[0])]
 
 
-def last(log: Sequence[Entry], key: str) -> list[Entry]:
-    """The last entry of every item, in the order in which they were given; ``key`` is where an entry names its item."""
-    found: dict[str, Entry] = {}
+def last_entries(log: Sequence[Entry], key: str) -> list[Entry]:
+    """The last entry of each item, in the order in which they were given; ``key`` is the field with the item."""
+    entries: dict[str, Entry] = {}
     for entry in log:
-        found.pop(entry[key], None)
-        found[entry[key]] = entry
-    return list(found.values())
+        entries.pop(entry[key], None)
+        entries[entry[key]] = entry
+    return list(entries.values())
 
 
 def load(uri: str, kind: WorkKind) -> tuple[str, list[Entry]]:
-    """(person, log) of a file. Raises LLaSOError with the file, and the line or the entry."""
+    """Read a log.
+
+    Returns:
+        The person's name and the entries.
+
+    Raises:
+        LLaSOError: for a damaged file; with its name, and the number of the entry.
+    """
     try:
-        said = storage.read_json(uri)
-        if said["format"] != kind.format or said["format_version"] > kind.version:
-            raise ValueError(f"format {said['format']}, version {said['format_version']}")
-        log = [_checked(entry, number, kind) for number, entry in enumerate(said[kind.entries], 1)]
-        return clean_name(said[kind.who], kind), log
+        content = storage.read_json(uri)
+        if content["format"] != kind.format or content["format_version"] > kind.version:
+            raise ValueError(f"format {content['format']}, version {content['format_version']}")
+        log = [_check_entry(entry, number, kind) for number, entry in enumerate(content[kind.entries], 1)]
+        return clean_name(content[kind.who], kind), log
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LLaSOError(
-            f"{uri} is not {_a(kind.who)}'s {kind.entries} ({error}); move it away, or put back its copy"
+            f"{uri} is not {_with_article(kind.who)}'s {kind.entries} ({error}); move it away, or put back its copy"
         ) from error
 
 
-def _checked(entry: Any, number: int, kind: WorkKind) -> Entry:
+def _check_entry(entry: Any, number: int, kind: WorkKind) -> Entry:
     try:
         return kind.check(entry)
     except (ValueError, KeyError, TypeError, AttributeError, LLaSOError) as error:
@@ -138,26 +164,32 @@ def now() -> str:
 
 
 def clean_name(name: str, kind: WorkKind) -> str:
-    """A name as it is stored: without spaces around, one between words. Raises LLaSOError for what is no name."""
+    """A name as it is stored: without spaces around, with one between words.
+
+    Raises:
+        LLaSOError: for what is no name.
+    """
     clean = " ".join(unicodedata.normalize("NFC", name).split())
-    if not clean or len(clean) > LONGEST_NAME or not clean.isprintable():
-        raise LLaSOError(f"{_a(kind.who)}'s name has 1 to {LONGEST_NAME} printable characters; got {name[:80]!r}")
+    if not clean or len(clean) > MAX_NAME_LENGTH or not clean.isprintable():
+        raise LLaSOError(
+            f"{_with_article(kind.who)}'s name has 1 to {MAX_NAME_LENGTH} printable characters; got {name[:80]!r}"
+        )
     return clean
 
 
-def _a(noun: str) -> str:
+def _with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _slug(name: str, kind: WorkKind) -> str:
-    """A folder for a name: legible, and another one for every name."""
+    """A legible folder name, different for every person's name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     legible = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:32]
     return "-".join(filter(None, (legible, digest(kind.who, name, length=8))))
 
 
 class Roster(Generic[W]):
-    """Who works on a server's page: a person's log is the server's from their first request until it is closed."""
+    """The people who work on a server's page. Their logs are open from their first request until it is closed."""
 
     def __init__(self, kind: WorkKind, opened: Callable[[str], AbstractContextManager[W]]) -> None:
         self._kind, self._opened = kind, opened
@@ -166,7 +198,11 @@ class Roster(Generic[W]):
         self._lock = threading.Lock()
 
     def of(self, name: str) -> W:
-        """The work of that name. Raises LockedError where another process has it."""
+        """The open log of a person.
+
+        Raises:
+            LockedError: where another process has it open.
+        """
         name = clean_name(name, self._kind)
         with self._lock:
             if name not in self._work:
@@ -174,4 +210,5 @@ class Roster(Generic[W]):
             return self._work[name]
 
     def close(self) -> None:
+        """Close all logs."""
         self._open.close()

@@ -14,7 +14,7 @@ import numpy as np
 from llaso_data import audio
 from llaso_data.recipe import Audit, Judge
 from llaso_data.records import Utterance, Word
-from llaso_data.report.audit import Sample, sample
+from llaso_data.report.audit import Sample, load_sample
 from llaso_data.report.audit_server import AuditServer
 from llaso_data.text import word_spans
 from tests.conftest import Clip
@@ -49,7 +49,7 @@ def to_audit(folder: Path, utterances: list[Utterance], items: int, seed: int = 
     """A finished run of these records, of which so many are drawn."""
     half = len(utterances) // 2
     judging = Judge(audit=Audit(items=items, seed=seed))
-    return sample(finished(str(folder), [utterances[:half], utterances[half:]], judging))
+    return load_sample(finished(str(folder), [utterances[:half], utterances[half:]], judging))
 
 
 @contextmanager

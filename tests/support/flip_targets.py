@@ -31,7 +31,7 @@ from llaso_data.io import cache, checksums, hub, storage
 from llaso_data.pipeline import commit, shard_plan
 from llaso_data.pipeline.judge import judge
 from llaso_data.recipe import Judge, Shard
-from llaso_data.report.audit import settle
+from llaso_data.report.audit import update_certificate
 from llaso_data.shards import certificate, index, reader
 from llaso_data.shards.validate import validate
 from llaso_data.stream import Mixture, StreamingLoader
@@ -94,7 +94,7 @@ def certificate_target(folder: Path) -> Target:
 
     found = to_audit(folder, [utterance(number) for number in range(20)], 20)
     judge_all(found, "Ada", lambda _: "good")
-    settle(found)
+    update_certificate(found)
 
     def read() -> Any:
         standing = certificate.of_records(str(folder), found.verdicts)

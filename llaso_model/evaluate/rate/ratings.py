@@ -70,7 +70,7 @@ def _ticket(row: Row, seed: int) -> str:
 
 def at_work(folder: str, rater: str) -> AbstractContextManager[WorkLog]:
     """The rater's log, for :func:`say`. Raises LockedError where the name is in use, LLaSOError where it is none."""
-    return worklog.at_work(storage.join(folder, _FOLDER), KIND, rater, {})
+    return worklog.open_log(storage.join(folder, _FOLDER), KIND, rater, {})
 
 
 def say(log: WorkLog, item: str, system: str, rating: Mapping[str, int]) -> None:
@@ -89,17 +89,17 @@ def everyone(folder: str) -> dict[str, list[Entry]]:
     ``ratings/<rater>.json``, as earlier versions wrote it, counts as what a rater said first. It is never changed.
     """
     base = storage.join(folder, _FOLDER)
-    logs = worklog.everyone(base, KIND)
+    logs = worklog.read_all(base, KIND)
     for row in storage.listing(base):
         if "/" not in row["path"] and row["path"].endswith(".json"):
             rater, early = worklog.load(storage.join(base, row["path"]), _EARLY)
-            logs[rater] = worklog.merged(early, logs.get(rater, []))
+            logs[rater] = worklog.merge(early, logs.get(rater, []))
     return dict(sorted(logs.items()))
 
 
 def _standing(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
     """(the ratings that stand, the system of each item)."""
-    kept = [entry for entry in worklog.last(log, "item") if entry["rating"] is not None]
+    kept = [entry for entry in worklog.last_entries(log, "item") if entry["rating"] is not None]
     return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
 
 
@@ -123,7 +123,7 @@ def results(folders: Sequence[str]) -> dict[str, Any] | None:
     logs: dict[str, list[Entry]] = {}
     for folder in folders:
         for rater, log in everyone(folder).items():
-            logs[rater] = worklog.merged(logs.get(rater, []), log)
+            logs[rater] = worklog.merge(logs.get(rater, []), log)
     said: list[tuple[str, Ratings]] = []
     systems: dict[str, str] = {}
     for rater, log in sorted(logs.items()):

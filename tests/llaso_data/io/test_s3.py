@@ -34,7 +34,7 @@ from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
-from llaso_data.report.audit import sample
+from llaso_data.report.audit import load_sample
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
 from tests.support.audit_fixtures import served
@@ -152,7 +152,7 @@ def test_an_audit_of_what_lies_there_is_certified_there(built: Built) -> None:
     align, sheet = f"{BUCKET}/audited", f"{BUCKET}/sheet.csv"
     for name, data in files(f"{built.there}/align").items():
         storage.write_bytes(f"{align}/{name}", data)
-    drawn = sample(align)
+    drawn = load_sample(align)
     with served(drawn, auditor="Ada") as server:  # the page, whose answers go there one by one
         item = drawn.items[0].utterance.id
         assert server.item(item)["opus"]

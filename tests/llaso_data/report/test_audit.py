@@ -34,7 +34,7 @@ from llaso_data.recipe import Audit, Judge, Run, Shard
 from llaso_data.records import Utterance, digest
 from llaso_data.report import answers, card
 from llaso_data.report.answers import Answer
-from llaso_data.report.audit import Item, Sample, heard, sample, settle, status_of, stratum_of
+from llaso_data.report.audit import Item, Sample, item_digest, load_sample, status_of, stratum_of, update_certificate
 from llaso_data.shards import certificate, reader, schemas, stats, validate
 from tests.conftest import Clip
 from tests.llaso_data.pipeline.test_judge import utterance
@@ -60,12 +60,12 @@ def small(items: int = 60, population: int = 200) -> Sample:
     """A sample of two languages that lies nowhere."""
     utterances = [utterance(n, language="en" if n % 4 else "fr") for n in range(population)]
     strata = {("en", "prompts"): population - population // 4, ("fr", "prompts"): population // 4}
-    return Sample("nowhere", "0" * 32, 0, tuple(Item(u, heard(u)) for u in utterances[:items]), strata)
+    return Sample("nowhere", "0" * 32, 0, tuple(Item(u, item_digest(u)) for u in utterances[:items]), strata)
 
 
 def judge_all(found: Sample, name: str, choose: Callable[[int], str | None]) -> None:
     """An auditor's answers in the order of the items, saved; None leaves one out."""
-    with answers.at_work(found.align, found.verdicts, name) as work:
+    with answers.open_answers(found.align, found.verdicts, name) as work:
         given = [(item.utterance.id, item.heard, choose(n)) for n, item in enumerate(found.items)]
         work.say([entry for entry in given if entry[2] is not None])
 
@@ -118,7 +118,7 @@ def draws(made: list[Utterance], seeds: range) -> list[Sample]:
     ids = columns.hashes(pa.chunked_array([pa.array([u.id for u in made])]), "id")
     order = {stratum: n for n, stratum in enumerate(sorted(SIZES))}
     strata = np.array([order[stratum_of(u.language, u.source.corpus)] for u in made], np.int64)
-    items = [Item(u, heard(u)) for u in made]
+    items = [Item(u, item_digest(u)) for u in made]
     found = []
     for seed in seeds:
         mask = drawing.draw(ids, strata, len(order), np.ones(len(made), bool), 208, seed)
@@ -221,32 +221,35 @@ def test_a_certificate_whose_numbers_do_not_follow_from_its_answers_is_none(tmp_
 
 def test_answers_are_a_log_and_the_last_of_an_item_counts(tmp_path: Path) -> None:
     out, verdicts = str(tmp_path), "0" * 32
-    with answers.at_work(out, verdicts, "  Ada   Lovelace ") as work:
+    with answers.open_answers(out, verdicts, "  Ada   Lovelace ") as work:
         assert work.name == "Ada Lovelace"
         work.say([("a", "h", GOOD), ("b", "h", UNSURE)])
         work.say([("a", "h", BAD_TEXT)])
         work.say([("b", "h", None)])
-        with pytest.raises(LockedError, match="audit by Ada Lovelace"), answers.at_work(out, verdicts, "Ada Lovelace"):
+        with (
+            pytest.raises(LockedError, match="audit by Ada Lovelace"),
+            answers.open_answers(out, verdicts, "Ada Lovelace"),
+        ):
             pass
-        with answers.at_work(out, verdicts, "Bo") as other:
+        with answers.open_answers(out, verdicts, "Bo") as other:
             other.say([("a", "h", GOOD)])
-    said = answers.everyone(out, verdicts)
+    said = answers.read_all(out, verdicts)
     assert {name: {id_: a.answer for id_, a in given.items()} for name, given in said.items()} == {
         "Ada Lovelace": {"a": BAD_TEXT}, "Bo": {"a": GOOD},
     }  # fmt: skip
     (kept,) = [text for path, text in files(out).items() if "ada-lovelace" in path]
     assert len(json.loads(kept)["answers"]) == 4
-    assert answers.everyone(out, "1" * 32) == {}
+    assert answers.read_all(out, "1" * 32) == {}
     for bad in ("", " ", "x" * 61, "a\x00b"):
-        with pytest.raises(LLaSOError, match="name"), answers.at_work(out, verdicts, bad):
+        with pytest.raises(LLaSOError, match="name"), answers.open_answers(out, verdicts, bad):
             pass
 
 
 def test_names_that_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
     for name in ("Ada", "ada", "Áda", "愛", "../../x", "a/b"):
-        with answers.at_work(str(tmp_path), "0" * 32, name) as work:
+        with answers.open_answers(str(tmp_path), "0" * 32, name) as work:
             work.say([("a", "h", GOOD)])
-    assert len(answers.everyone(str(tmp_path), "0" * 32)) == 6
+    assert len(answers.read_all(str(tmp_path), "0" * 32)) == 6
     assert all(path.startswith("audit/" + "0" * 32) for path in files(tmp_path))
 
 
@@ -256,46 +259,46 @@ def test_a_damaged_file_is_said_and_not_passed_over(tmp_path: Path) -> None:
     for text in ("", "{}", path.read_text().replace("good", "fine"), path.read_text().replace("answers", "x")):
         path.write_text(text)
         with pytest.raises(LLaSOError, match=r"answers\.json is not an auditor's answers"):
-            settle(found)
+            update_certificate(found)
 
 
 def test_the_certificate_comes_and_goes_with_the_answers(tmp_path: Path) -> None:
     found = to_audit(tmp_path, [utterance(n) for n in range(80)], 60)
     place = tmp_path / "certificate.json"
     judge_all(found, "Ada", lambda n: GOOD if n else None)
-    assert settle(found).certificate is None and not place.exists()
+    assert update_certificate(found).certificate is None and not place.exists()
     judge_all(found, "Bo", lambda n: None if n else GOOD)
-    status = settle(found)
+    status = update_certificate(found)
     assert status.certificate == checksums.read_json(str(place)) and status.certificate["passed"]
     first = found.items[0]
-    with answers.at_work(found.align, found.verdicts, "Bo") as work:
+    with answers.open_answers(found.align, found.verdicts, "Bo") as work:
         work.say([(first.utterance.id, first.heard, None)])
-    assert settle(found).certificate is None and not place.exists()
+    assert update_certificate(found).certificate is None and not place.exists()
     judge_all(found, "Bo", lambda n: None if n else UNSURE)
-    settle(found)
+    update_certificate(found)
     assert not json.loads(place.read_text())["passed"]
 
 
 def test_an_output_on_an_object_store_is_audited_there() -> None:
     out = finished("memory://audit-test/out", [[utterance(n) for n in range(70)]], Judge(audit=Audit(items=60)))
-    found = sample(out)
+    found = load_sample(out)
     judge_all(found, "Ada", lambda _: GOOD)
-    assert settle(found).certificate is not None
+    assert update_certificate(found).certificate is not None
     assert certificate.of_records(out, found.verdicts).certified
-    with answers.at_work(out, found.verdicts, "Ada") as work:
+    with answers.open_answers(out, found.verdicts, "Ada") as work:
         work.say([(found.items[0].utterance.id, found.items[0].heard, None)])
-    assert settle(found).certificate is None
+    assert update_certificate(found).certificate is None
     assert not certificate.of_records(out, found.verdicts).certified
 
 
 def test_another_judgement_is_another_dataset(tmp_path: Path) -> None:
     items = [utterance(n) for n in range(80)]
     judge_all(found := to_audit(tmp_path, items, 60), "Ada", lambda _: GOOD)
-    settle(found)
+    update_certificate(found)
     again = to_audit(tmp_path, items, 60, seed=1)
     assert again.verdicts != found.verdicts
     assert "another dataset" in str(certificate.of_records(str(tmp_path), again.verdicts))
-    assert len(settle(again).open) == 60
+    assert len(update_certificate(again).open) == 60
 
 
 def test_a_run_without_a_draw_says_so(tmp_path: Path) -> None:
@@ -304,7 +307,7 @@ def test_a_run_without_a_draw_says_so(tmp_path: Path) -> None:
     with pytest.raises(LLaSOError, match="nothing was accepted"):
         to_audit(tmp_path / "b", [utterance(n, text=None) for n in range(4)], 4)
     with pytest.raises(LLaSOError, match="no finished run"):
-        sample(str(tmp_path / "c"))
+        load_sample(str(tmp_path / "c"))
 
 
 # Beside the shards, in stats, on the card.
@@ -327,7 +330,7 @@ def test_the_certificate_lies_beside_the_shards_of_what_was_audited_and_no_other
     assert written() == str(certificate.Standing(False, certificate.UNHEARD)) == stats.stats(out).audit
     before = files(out)
     judge_all(found, "Ada", lambda _: GOOD)
-    settle(found)
+    update_certificate(found)
     assert written() == "certified: 0 defects in 6, which is everything: error rate 0.00 %"
     assert stats.stats(out).certified and validate.validate(out).ok
     assert files(out, "certificate.json") == before  # the shards are the very same bytes
@@ -344,7 +347,7 @@ def test_the_certificate_lies_beside_the_shards_of_what_was_audited_and_no_other
     Path(out, "certificate.json").write_text(json.dumps(said))
     assert "another dataset" in stats.stats(out).audit and not validate.validate(out).ok
     judge_all(found, "Bo", lambda n: UNSURE)
-    settle(found)
+    update_certificate(found)
     assert written(Shard(seed=1)).startswith("uncertified: 6 defects in 6") and not stats.stats(out).certified
     (tmp_path / "align" / "certificate.json").unlink()
     written(Shard(seed=1))
@@ -356,12 +359,12 @@ def test_the_card_says_how_the_dataset_stands(tmp_path: Path) -> None:
     assert "<b>Uncertified:</b> no audit of it was finished. 60 utterances were drawn" in card.render(found.align)
     judge_all(found, "Ada <b>", lambda _: GOOD)
     judge_all(found, "Bo", lambda n: GOOD if n else None)
-    settle(found)
+    update_certificate(found)
     page = card.render(found.align)
     assert "<b>Certified:</b> 0 defects in 60 of 80: error rate below 4.88 % with 95 % confidence" in page
     assert "<bdi>Ada &lt;b&gt;</bdi> (60 heard, 0 bad)" in page and "59 of 59 alike" in page
     judge_all(found, "Bo", lambda n: None if n else BAD_TEXT)
-    settle(found)
+    update_certificate(found)
     page = card.render(found.align)
     assert "<b>Uncertified:</b> 1 defect in 60 of 80" in page and "The defects: 1 bad text." in page
 
@@ -388,7 +391,7 @@ def test_a_sheet_goes_out_and_comes_back(spoken: list[Utterance], tmp_path: Path
     sheet.write_text(filled, "utf-8")
     said = run("--import", str(sheet), "--auditor", "Ada")
     assert "3 answers of Ada" in said and "3 of them new" in said and "left:" in said
-    given = [answer.answer for answer in answers.everyone(found.align, found.verdicts)["Ada"].values()]
+    given = [answer.answer for answer in answers.read_all(found.align, found.verdicts)["Ada"].values()]
     assert given == [GOOD, BAD_TEXT, UNSURE]
     assert "0 of them new" in run("--import", str(sheet), "--auditor", "Ada")
     run("--export", str(sheet), "--auditor", "Ada")
@@ -451,7 +454,7 @@ def test_another_certificate_stays(spoken: list[Utterance], tmp_path: Path) -> N
         assert result.exit_code == 2 and "certificate.json exists and was not written by" in result.output
     judge_all(found, "Ada", lambda n: GOOD)
     with pytest.raises(LLaSOError, match=r"certificate\.json exists"):
-        settle(found)
+        update_certificate(found)
     assert (tmp_path / "out" / "certificate.json").read_text() == '{"course": "first aid"}'
 
 
@@ -525,7 +528,7 @@ def test_only_who_has_the_address_may_ask_and_only_for_this_sample(spoken: list[
             assert ask(f"{server.url}answer", wrong)[0] in (409, 500), wrong
         assert ask(f"{server.url}item/{'0' * 32}")[0] == 409
         assert ask(f"{server.url}../../../etc/passwd")[0] in (403, 404) and ask(f"{server.url}x")[0] == 404
-        assert answers.everyone(found.align, found.verdicts) == {}
+        assert answers.read_all(found.align, found.verdicts) == {}
         origin = root.removesuffix("/")
         assert ask(f"{server.url}answer", first, Origin=origin)[0] == 200
         assert ask(f"{server.url}answer", {**first, "answer": None}, Host=f"localhost:{server.port}")[0] == 200

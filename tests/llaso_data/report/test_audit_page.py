@@ -67,7 +67,7 @@ def ended(opened: Opened) -> str:
 
 def given(found: Sample, name: str) -> list[str | None]:
     """The answers on the disk in the order of the items."""
-    said = answers.everyone(found.align, found.verdicts)[name]
+    said = answers.read_all(found.align, found.verdicts)[name]
     return [said[i.utterance.id].answer if i.utterance.id in said else None for i in found.items]
 
 
@@ -227,7 +227,7 @@ def test_an_answer_that_could_not_be_saved_is_said_and_sent_again(
     opened.page.route("**/answer", fail)
     press(opened, ["g", "t"])
     opened.until("document.querySelector('#banner').textContent.startsWith('Not saved: 2 answers')", "the banner")
-    assert opened.page.locator("#banner").is_visible() and not answers.everyone(found.align, found.verdicts)
+    assert opened.page.locator("#banner").is_visible() and not answers.read_all(found.align, found.verdicts)
     down[0] = False
     opened.until("document.querySelector('#banner').hidden", "the banner goes")
     opened.until("document.querySelector('#saved').textContent === '2 of 9 saved'", "both are saved")
@@ -240,7 +240,7 @@ def test_a_name_that_is_at_work_elsewhere_is_refused(
     browser: Browser,  # noqa: F811
 ) -> None:
     found, server = audited
-    with answers.at_work(found.align, found.verdicts, "Ada"):
+    with answers.open_answers(found.align, found.verdicts, "Ada"):
         opened = browser.open(server.url)
         opened.page.keyboard.type("Ada")
         opened.page.keyboard.press("Enter")

@@ -22,8 +22,8 @@ from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Consistency, Judge, Recipe
 from llaso_data.records import FORMAT_VERSION, Attribute, Source, Speaker, Utterance, Word, digest, failed
 from llaso_data.report import card, clip_groups, figures, reasons
-from llaso_data.report.card_data import Survey, survey
-from llaso_data.report.clips import Choice, pieces
+from llaso_data.report.card_data import CardData, collect
+from llaso_data.report.clips import ExampleSampler, text_pieces
 from tests.conftest import Clip
 from tests.llaso_data.pipeline.test_judge import CLEAN, utterance
 from tests.support.browser import Browser, browser  # noqa: F401 (a fixture)
@@ -125,7 +125,7 @@ def moved(section: Judge, key: str, value: float) -> Judge:
 )
 def test_the_effect_of_a_threshold_is_what_judging_again_gives(tmp_path: Path, section: Judge) -> None:
     align = finished(str(tmp_path), varied(), section)
-    found = survey(align, 0)
+    found = collect(align, 0)
     uris = [commit.block_uri(align, block) for block in found.manifest["blocks"]]
     assert len(found.curves) >= 14
     differing = 0
@@ -160,7 +160,7 @@ def test_every_rule_and_every_score_has_its_words() -> None:
 
 
 def test_the_bars_count_everything_that_was_observed(tmp_path: Path) -> None:
-    found = survey(finished(str(tmp_path), varied()), 0)
+    found = collect(finished(str(tmp_path), varied()), 0)
     counts = found.manifest["counts"]
     for name, histogram in found.histograms.items():
         bars = histogram.accepted.sum() + histogram.beyond.sum() + histogram.others.sum()
@@ -172,7 +172,7 @@ def test_the_bars_count_everything_that_was_observed(tmp_path: Path) -> None:
 
 
 def test_a_chart_holds_its_bars_and_has_round_numbers_on_its_axes(tmp_path: Path) -> None:
-    found = survey(finished(str(tmp_path), varied()), 0)
+    found = collect(finished(str(tmp_path), varied()), 0)
     shown = card.charts(found)
     assert len(shown) > 10 and {chart["figure"]["x"]["log"] for chart in shown} == {True, False}
     for chart in shown:
@@ -198,7 +198,7 @@ def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> No
         items = [utterance(n, scores={"cer": 1.1 + worse * n}, language="fr" if n % 4 else "en") for n in range(40)]
         blocks_of = [items[::-1][:9], items[::-1][9:]] if backwards else [items]
         align = finished(str(tmp_path / folder), blocks_of, WITH_CER)
-        found = survey(align, 8)
+        found = collect(align, 8)
         blocks = {n: commit.read_block(align, name) for n, name in enumerate(found.manifest["blocks"])}
         return {r: {blocks[p.block][p.row].id for p in places} for r, places in found.examples.chosen().items()}
 
@@ -210,14 +210,14 @@ def test_examples_depend_on_ids_and_not_on_scores_or_order(tmp_path: Path) -> No
 def test_the_languages_of_a_group_are_heard_in_proportion(tmp_path: Path) -> None:
     items = [utterance(n, language="ru" if n % 5 == 0 else "en") for n in range(50)]
     align = finished(str(tmp_path), [items])
-    (group,) = clip_groups.groups(align, survey(align, 10))
+    (group,) = clip_groups.groups(align, collect(align, 10))
     assert sorted(e.language for e in group.examples) == ["en"] * 8 + ["ru"] * 2
     assert (group.number, group.left_out, len(group.examples)) == (50, 0, 10)
 
 
 def test_a_word_that_is_not_in_the_text_is_left_out_and_nothing_else_is_lost() -> None:
     words = [Word("お", 0, 1), Word("gone", 1, 2), Word("待", 1, 2), Word("ち", 2, 3)]
-    found = list(pieces("「お待ち」。", words))
+    found = list(text_pieces("「お待ち」。", words))
     assert "".join(text for text, _ in found) == "「お待ち」。"
     assert [word.text for _, word in found if word] == ["お", "待", "ち"]
 
@@ -269,7 +269,7 @@ def test_the_page_is_a_pure_function_of_the_run(spoken: tuple[str, Path]) -> Non
 
 
 def test_a_recording_that_is_gone_is_said_on_its_example(spoken: tuple[str, Path]) -> None:
-    found = survey(spoken[0], 20)
+    found = collect(spoken[0], 20)
     shown = [example for group in clip_groups.groups(spoken[0], found) for example in group.examples]
     gone = [example for example in shown if example.sound.trouble]
     assert len(shown) == 9 and len(gone) == 1
@@ -278,7 +278,7 @@ def test_a_recording_that_is_gone_is_said_on_its_example(spoken: tuple[str, Path
 
 
 def test_what_is_too_much_for_the_page_is_left_out_and_counted(spoken: tuple[str, Path]) -> None:
-    found = survey(spoken[0], 20)
+    found = collect(spoken[0], 20)
     everything = clip_groups.groups(spoken[0], found)
     fewer = clip_groups.groups(
         spoken[0], found, budget_bytes=sum(e.size_bytes for g in everything for e in g.examples) // 2
@@ -341,7 +341,7 @@ def test_a_run_that_is_not_finished_or_not_its_own_is_an_error(tmp_path: Path) -
     with pytest.raises(LLaSOError, match="no finished run"):
         card.render(str(tmp_path))
     align = finished(str(tmp_path), [[utterance(1), utterance(2)]])
-    commit.write_block(align, survey(align, 0).manifest["blocks"][0], [utterance(1), utterance(3)])
+    commit.write_block(align, collect(align, 0).manifest["blocks"][0], [utterance(1), utterance(3)])
     with pytest.raises(LLaSOError, match="do not belong"):
         card.render(align)
 
@@ -410,7 +410,7 @@ def test_moving_a_line_says_what_judging_again_would_accept(
     browser: Browser,  # noqa: F811
 ) -> None:
     align = finished(str(tmp_path / "o'brien"), varied(), WITH_CER)
-    found: Survey = survey(align, 0)
+    found: CardData = collect(align, 0)
     opened = browser.open(Path(card.write_card(align, examples=0)), width=800)
     opened.until("performance.getEntriesByName('charts-drawn').length", "all charts are drawn")
     page = opened.page
@@ -454,7 +454,7 @@ def test_candidates_stay_bounded_whatever_the_number_of_rows() -> None:
     names = pa.chunked_array([pa.array([""] * 5000)])
     language = pa.chunked_array([pa.array(["en", "de"] * 2500)])
     numbers = np.arange(5000)
-    at_once, in_parts = Choice(10), Choice(10)
+    at_once, in_parts = ExampleSampler(10), ExampleSampler(10)
     at_once.offer(names, language, ids, numbers * 0, numbers)
     for start in range(0, 5000, 500):
         rows = slice(start, start + 500)
