@@ -267,7 +267,7 @@ def cache_targets(folder: Path) -> Iterator[tuple[str, Target]]:
     def fetched() -> Any:
         return IndexColumns.open("memory://flips", files).index.table.to_pylist()
 
-    yield "unpacked tables", Target(tuple(unpacked()), unpacked, cache._found_whole.clear)
+    yield "unpacked tables", Target(tuple(unpacked()), unpacked, cache._known_whole.clear)
     weighed()
     yield "note of a digest", Target(tuple((folder / "cache" / "digests").iterdir()), weighed)
     fetched()

@@ -163,7 +163,7 @@ def container(data: bytes, folder: Path) -> None:
     assert share is None or 0 <= share < 1
     containers.mp3_states_length(io.BytesIO(data))
     containers.container_name(io.BytesIO(data)), containers.wave_format(io.BytesIO(data))
-    places = joined.links(io.BytesIO(data), len(data)) if data else []
+    places = joined.file_ranges(io.BytesIO(data), len(data)) if data else []
     assert all(start < end for start, end in places)
     assert [end for _, end in places[:-1]] == [start for start, _ in places[1:]]
 

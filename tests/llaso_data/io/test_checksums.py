@@ -243,10 +243,10 @@ def test_what_is_damaged_in_the_cache_is_made_again(tmp_path: Path, monkeypatch:
         (folder / "model.bin").write_bytes(bytes(100))
 
     folder = cache.cached("made", make)
-    cache._found_whole.clear()  # as another process would find it
+    cache._known_whole.clear()  # as another process would find it
     assert cache.cached("made", make) == folder and len(made) == 1
     damage(folder / "model.bin")
-    cache._found_whole.clear()
+    cache._known_whole.clear()
     assert cache.cached("made", make) == folder and len(made) == 2
     assert (folder / "model.bin").read_bytes() == bytes(100)
     assert "model.bin is damaged" in capsys.readouterr().err

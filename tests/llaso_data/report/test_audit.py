@@ -67,7 +67,7 @@ def judge_all(found: Sample, name: str, choose: Callable[[int], str | None]) -> 
     """An auditor's answers in the order of the items, saved; None leaves one out."""
     with answers.open_answers(found.align, found.verdicts, name) as work:
         given = [(item.utterance.id, item.heard, choose(n)) for n, item in enumerate(found.items)]
-        work.say([entry for entry in given if entry[2] is not None])
+        work.add([entry for entry in given if entry[2] is not None])
 
 
 # A set with five errors in a hundred must not pass more often than one time in twenty.
@@ -223,16 +223,16 @@ def test_answers_are_a_log_and_the_last_of_an_item_counts(tmp_path: Path) -> Non
     out, verdicts = str(tmp_path), "0" * 32
     with answers.open_answers(out, verdicts, "  Ada   Lovelace ") as work:
         assert work.name == "Ada Lovelace"
-        work.say([("a", "h", GOOD), ("b", "h", UNSURE)])
-        work.say([("a", "h", BAD_TEXT)])
-        work.say([("b", "h", None)])
+        work.add([("a", "h", GOOD), ("b", "h", UNSURE)])
+        work.add([("a", "h", BAD_TEXT)])
+        work.add([("b", "h", None)])
         with (
             pytest.raises(LockedError, match="audit by Ada Lovelace"),
             answers.open_answers(out, verdicts, "Ada Lovelace"),
         ):
             pass
         with answers.open_answers(out, verdicts, "Bo") as other:
-            other.say([("a", "h", GOOD)])
+            other.add([("a", "h", GOOD)])
     said = answers.read_all(out, verdicts)
     assert {name: {id_: a.answer for id_, a in given.items()} for name, given in said.items()} == {
         "Ada Lovelace": {"a": BAD_TEXT}, "Bo": {"a": GOOD},
@@ -248,7 +248,7 @@ def test_answers_are_a_log_and_the_last_of_an_item_counts(tmp_path: Path) -> Non
 def test_names_that_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
     for name in ("Ada", "ada", "Áda", "愛", "../../x", "a/b"):
         with answers.open_answers(str(tmp_path), "0" * 32, name) as work:
-            work.say([("a", "h", GOOD)])
+            work.add([("a", "h", GOOD)])
     assert len(answers.read_all(str(tmp_path), "0" * 32)) == 6
     assert all(path.startswith("audit/" + "0" * 32) for path in files(tmp_path))
 
@@ -272,7 +272,7 @@ def test_the_certificate_comes_and_goes_with_the_answers(tmp_path: Path) -> None
     assert status.certificate == checksums.read_json(str(place)) and status.certificate["passed"]
     first = found.items[0]
     with answers.open_answers(found.align, found.verdicts, "Bo") as work:
-        work.say([(first.utterance.id, first.heard, None)])
+        work.add([(first.utterance.id, first.heard, None)])
     assert update_certificate(found).certificate is None and not place.exists()
     judge_all(found, "Bo", lambda n: None if n else UNSURE)
     update_certificate(found)
@@ -286,7 +286,7 @@ def test_an_output_on_an_object_store_is_audited_there() -> None:
     assert update_certificate(found).certificate is not None
     assert certificate.of_records(out, found.verdicts).certified
     with answers.open_answers(out, found.verdicts, "Ada") as work:
-        work.say([(found.items[0].utterance.id, found.items[0].heard, None)])
+        work.add([(found.items[0].utterance.id, found.items[0].heard, None)])
     assert update_certificate(found).certificate is None
     assert not certificate.of_records(out, found.verdicts).certified
 
