@@ -1,4 +1,4 @@
-"""What the commands ``llaso-data`` and ``llaso-model`` share: how they end, and options that name entries of tables."""
+"""What ``llaso-data`` and ``llaso-model`` share: how commands end, and options that name entries of tables."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from llaso_data.uris import masked
 
 
 class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
-    """An option that names an entry of a table. The table is asked when the option is used or explained, not before."""
+    """An option that names an entry of a table. The table is read when the option is used or explained, not before."""
 
     def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        """``names`` gives the names that may be chosen; it may import what is heavy."""
+        """Make one of a function that gives the names; it may import heavy packages."""
         self._names = names
         super().__init__([])
 
@@ -29,14 +29,14 @@ class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click
 
     @choices.setter
     def choices(self, choices: object) -> None:
-        """Click sets what it was made with; the table decides."""
+        """Ignore the choices that click sets; the table has them."""
 
 
 class Commands(click.Group):
-    """Our own errors are printed as one message, without a traceback unless ``--debug``."""
+    """A group of commands whose errors are printed as one message, with a traceback only after ``--debug``."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """A signal's exit code is 128 and its number, however many came and wherever: click says 1 of some."""
+        """Run a command. After a signal the exit code is 128 plus its number, where click alone may give 1."""
         try:
             interrupts.listen()
             return super().main(*args, **options)
@@ -47,11 +47,11 @@ class Commands(click.Group):
             sys.exit(interrupts.exit_code())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """SIGTERM ends a run as Ctrl-C does: workers stopped, temporary files removed, a message."""
+        """Run a subcommand. SIGTERM ends it as Ctrl-C does: workers stop, temporary files go, a message is printed."""
         try:
             return self._invoke(ctx)
         except BaseException as error:
-            # A library may have made an error of its own of the interrupt that broke into it.
+            # A library may have turned the interrupt into an error of its own.
             if not interrupts.caught() and not isinstance(error, KeyboardInterrupt):
                 raise
             interrupts.end_at_once()
@@ -67,10 +67,10 @@ class Commands(click.Group):
             click.echo(f"{self.name}: {error}", err=True)
             ctx.exit(2)
         except ImportError as error:
-            told = extras.missing(error)
-            if told is None or ctx.params.get("debug"):
+            missing_package = extras.missing(error)
+            if missing_package is None or ctx.params.get("debug"):
                 raise
-            click.echo(f"{self.name}: {told}", err=True)
+            click.echo(f"{self.name}: {missing_package}", err=True)
             ctx.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):

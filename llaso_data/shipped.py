@@ -22,12 +22,12 @@ RECIPES: dict[str, dict[str, str]] = {
 """Command: the names of its recipes, and their files."""
 
 
-def recipe_path(command: str, said: str) -> str:
+def recipe_path(command: str, path_or_name: str) -> str:
     """The file of a recipe.
 
     Args:
         command: whose recipe it is, a key of :data:`RECIPES`.
-        said: a path or URI, or the name of a recipe that ships. A file that exists comes before a name.
+        path_or_name: a path or URI, or the name of a recipe that ships. A file that exists comes before a name.
 
     Returns:
         A path or URI.
@@ -36,37 +36,44 @@ def recipe_path(command: str, said: str) -> str:
         LLaSOError: where it is neither.
     """
     names = RECIPES[command]
-    if Path(said).exists() or "/" in said or said.endswith((".yaml", ".yml", ".json")):
-        return said
-    if said not in names:
-        raise LLaSOError(f"there is no file {said}, and no recipe of that name for {command}: {', '.join(names)}")
-    return str(FOLDER / names[said])
+    if Path(path_or_name).exists() or "/" in path_or_name or path_or_name.endswith((".yaml", ".yml", ".json")):
+        return path_or_name
+    if path_or_name not in names:
+        raise LLaSOError(
+            f"there is no file {path_or_name}, and no recipe of that name for {command}: {', '.join(names)}"
+        )
+    return str(FOLDER / names[path_or_name])
 
 
 def listing(*commands: str) -> str:
-    """The names of the commands' recipes, a line each, with what their files say of themselves."""
+    """List the commands' recipes, one line each, with the first sentence of their files."""
     rows = [(command, name, _purpose(FOLDER / file)) for command in commands for name, file in RECIPES[command].items()]
     return "\n".join(f"{command:12} {name:20} {purpose}" for command, name, purpose in rows)
 
 
-def text_of(said: str, *commands: str) -> str:
-    """The text of the first of the commands' recipes that has a name; a command stands for its default.
+def text_of(name: str, *commands: str) -> str:
+    """The text of a recipe that ships.
 
-    Raises LLaSOError where none has it.
+    Args:
+        name: of the recipe; a command's name stands for its default recipe.
+        commands: whose recipes are searched, in this order.
+
+    Raises:
+        LLaSOError: where none has the name.
     """
     for command in commands:
-        said = "default" if said == command else said
-        if said in RECIPES[command]:
-            return (FOLDER / RECIPES[command][said]).read_text(encoding="utf-8")
-    raise LLaSOError(f"no recipe is named {said}; there are:\n{listing(*commands)}")
+        name = "default" if name == command else name
+        if name in RECIPES[command]:
+            return (FOLDER / RECIPES[command][name]).read_text(encoding="utf-8")
+    raise LLaSOError(f"no recipe is named {name}; there are:\n{listing(*commands)}")
 
 
 def _purpose(path: Path) -> str:
-    """The first sentence of the comment at the top that is no command line."""
+    """The first sentence of the comment at the top of a recipe, without command lines."""
     comment = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         comment.append(line.strip("# "))
-    told = " ".join(line for line in comment if line and not line.startswith("llaso-"))
-    return told.partition(". ")[0].rstrip(".") + "."
+    sentences = " ".join(line for line in comment if line and not line.startswith("llaso-"))
+    return sentences.partition(". ")[0].rstrip(".") + "."

@@ -1,4 +1,4 @@
-"""Real recordings: the telephone prompts that Debian packages in five languages, and the clips of a test plugin.
+"""Real recordings: telephone prompts in five languages from Debian packages, and clips of a test plugin.
 
 ``apt-get download`` and ``dpkg -x`` need no root. apt checks what it downloads against the archive's signed index.
 """
@@ -53,9 +53,14 @@ VOICES: dict[str, Voice] = {
 
 @dataclass(frozen=True)
 class DemoCorpus:
-    """A folder per language below ``root``; ``origin`` says where the recordings come from.
+    """Recordings in several languages.
 
-    ``voices`` is parallel to ``folders``, or empty where the speakers are not known.
+    Attributes:
+        root: has all folders.
+        folders: one for each language.
+        languages: their codes, in the order of ``folders``.
+        origin: where the recordings come from, in words.
+        voices: the speakers in the order of ``folders``; empty where they are not known.
     """
 
     root: Path
@@ -87,10 +92,17 @@ class DemoCorpus:
 
 
 def demo_corpus(english: int = 200, others: int = 40) -> DemoCorpus:
-    """Prompts in en, es, fr, it and ru (``.g722``; English with ``.txt``), a fixed choice of the given sizes.
+    """Get prompts in en, es, fr, it and ru (``.g722``; English ones with ``.txt``), always the same ones.
 
-    Downloaded once, 55 MB, then kept in the cache. Where apt cannot deliver, a warning is logged and the clips of
-    pytest-audioeval in the same languages are used instead. Raises LLaSOError where neither can be had.
+    They are downloaded once, 55 MB, and kept in the cache. Where apt cannot download them, a warning is logged and the
+    clips of pytest-audioeval in the same languages are used instead.
+
+    Args:
+        english: how many English prompts.
+        others: how many of each other language.
+
+    Raises:
+        LLaSOError: where neither can be downloaded.
     """
     try:
         root = cached(f"demo/corpus-{english}-{others}-{BUILD}", lambda folder: _lay_out(folder, english, others))
@@ -105,18 +117,30 @@ def demo_corpus(english: int = 200, others: int = 40) -> DemoCorpus:
 
 
 def prompts() -> Path:
-    """The unpacked Debian packages (``usr/share/...``), downloaded once. Raises LLaSOError."""
+    """The folder of the unpacked Debian packages (``usr/share/...``), which are downloaded once.
+
+    Raises:
+        LLaSOError: where they cannot be downloaded.
+    """
     return cached(f"demo/debian-{BUILD}", _unpack_packages)
 
 
 def english_prompts() -> dict[str, tuple[Path, str]]:
-    """The English prompts that are speech and have a transcript: name to (recording, text). Raises LLaSOError."""
+    """The English prompts that are speech and have a transcript: name → recording and text.
+
+    Raises:
+        LLaSOError: where they cannot be downloaded.
+    """
     unpacked = prompts()
     with gzip.open(unpacked / _TRANSCRIPTS, "rt", encoding="utf-8") as file:
         texts = transcripts(file.read())
     sounds = unpacked / "usr/share/asterisk/sounds" / VOICES["en"].folder
-    found = {name: (sounds / f"{name}.g722", text) for name, text in texts.items() if spoken(texts, name)}
-    return {name: one for name, one in found.items() if one[0].exists() and one[0].stat().st_size >= MIN_BYTES}
+    recordings = {name: (sounds / f"{name}.g722", text) for name, text in texts.items() if spoken(texts, name)}
+    return {
+        name: recording
+        for name, recording in recordings.items()
+        if recording[0].exists() and recording[0].stat().st_size >= MIN_BYTES
+    }
 
 
 def clips() -> Path:
@@ -132,7 +156,7 @@ def clips() -> Path:
 
 
 def transcripts(lines: str) -> dict[str, str]:
-    """Prompt name -> text, of Asterisk's transcript file: ``name: text``, comments after ``;``."""
+    """Name of the prompt → text, of Asterisk's transcript file with lines ``name: text`` and comments after ``;``."""
     rows = (line.split(":", 1) for line in lines.splitlines() if ":" in line and not line.lstrip().startswith(";"))
     return {name.strip(): text.strip() for name, text in rows}
 
@@ -143,7 +167,7 @@ def spoken(texts: Mapping[str, str], name: str) -> bool:
 
 
 def draw(names: list[str], count: int, language: str) -> list[str]:
-    """``count`` of the names, sorted: those with the smallest hashes, so that a larger count keeps the smaller's."""
+    """Choose the ``count`` names with the smallest hashes, sorted; a larger count keeps those of a smaller one."""
     by_hash = sorted(names, key=lambda name: hashlib.sha256(f"{language}/{name}".encode()).digest())
     return sorted(by_hash[:count])
 
@@ -174,16 +198,16 @@ def _unpack_packages(folder: Path) -> None:
     log.info("downloading Debian's recordings, 55 MB: %s", " ".join(packages))
     download = folder / "debs"
     download.mkdir()
-    done = subprocess.run(
+    download_run = subprocess.run(
         ["apt-get", "download", "-qq", *packages], cwd=download, capture_output=True, text=True, check=False
     )
-    found = sorted(download.glob("*.deb"))
-    if done.returncode != 0 or len(found) != len(packages):
-        said = "\n".join(done.stderr.strip().splitlines()[-2:])
+    archives = sorted(download.glob("*.deb"))
+    if download_run.returncode != 0 or len(archives) != len(packages):
+        last_lines = "\n".join(download_run.stderr.strip().splitlines()[-2:])
         raise LLaSOError(
-            f"apt could not download Debian's recordings; `sudo apt-get update` may help. It said:\n{said}"
+            f"apt could not download Debian's recordings; `sudo apt-get update` may help. It said:\n{last_lines}"
         )
-    for package in found:
+    for package in archives:
         unpacked = subprocess.run(
             ["dpkg", "-x", str(package), str(folder)], capture_output=True, text=True, check=False
         )

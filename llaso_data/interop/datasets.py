@@ -36,10 +36,10 @@ def dataset(uri: str, *, on_bad: OnBad | None = None) -> IterableDataset:
     """
     library = needed("datasets")
     shards = Shards.open(uri, on_bad)
-    found: IterableDataset = library.IterableDataset.from_generator(
+    stream: IterableDataset = library.IterableDataset.from_generator(
         _rows, features=_features(library), gen_kwargs={"shards": shards, "tars": list(range(len(shards)))}
     )
-    return found
+    return stream
 
 
 def _rows(shards: Shards, tars: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -75,7 +75,7 @@ def _row(sample: StreamSample) -> dict[str, Any]:
     content = content_of(sample)
     names = audio_names(sample, content)
     audios = [_audio(sample, content, name, len(names) == 1) for name in names]
-    said = sample.parts.get(JSON_PART)
+    json_bytes = sample.parts.get(JSON_PART)
     return {
         "key": sample.key,
         "shard": sample.shard,
@@ -84,7 +84,7 @@ def _row(sample: StreamSample) -> dict[str, Any]:
         "duration_s": sum(len(audio["array"]) for audio in audios) / SAMPLE_RATE_HZ,
         "messages": _messages(content.get("messages")),
         "audios": audios,
-        "json": None if said is None else said.decode("utf-8-sig"),
+        "json": None if json_bytes is None else json_bytes.decode("utf-8-sig"),
     }
 
 

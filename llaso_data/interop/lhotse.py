@@ -55,8 +55,8 @@ def cut_set(
     """
     library = needed("lhotse")
     place = placed(rank, world_size) if split_for_dataloading else None
-    found: CutSet = library.CutSet(_LazyShards(Shards.open(uri, on_bad), seed if shuffle_shards else None, place))
-    return found
+    cuts: CutSet = library.CutSet(_LazyShards(Shards.open(uri, on_bad), seed if shuffle_shards else None, place))
+    return cuts
 
 
 class _LazyShards:
@@ -126,11 +126,11 @@ def _supervision(
     """``record`` is what the sample's JSON says of the audio; ``language`` the index's, where it does not say."""
     from lhotse import SupervisionSegment
 
-    told = record.get("language")
+    stated_language = record.get("language")
     speaker = _known(record.get("speaker"))
-    kept = {"utterance": "id", "recording": "recording", "text_origin": "text_origin", "scores": "scores"}
-    more = {name: record[field] for name, field in kept.items() if field in record}
-    more |= _known({"environment": record.get("environment")})
+    copied_fields = {"utterance": "id", "recording": "recording", "text_origin": "text_origin", "scores": "scores"}
+    custom = {name: record[field] for name, field in copied_fields.items() if field in record}
+    custom |= _known({"environment": record.get("environment")})
     words = _words(record.get("words"))
     return SupervisionSegment(
         id=recording.id,
@@ -139,10 +139,10 @@ def _supervision(
         duration=recording.duration,
         channel=0,
         text=text,
-        language=told if isinstance(told, str) else language,
+        language=stated_language if isinstance(stated_language, str) else language,
         speaker=speaker.pop("id", None),
         gender=speaker.pop("gender", None),
-        custom={**more, **speaker} or None,
+        custom={**custom, **speaker} or None,
         alignment={"word": words} if words else None,
     )
 

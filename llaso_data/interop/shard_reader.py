@@ -1,4 +1,4 @@
-"""What the modules of this package share: samples by their rows of the index, and what is said in their audios."""
+"""What the modules of this package share: reading samples by their rows of the index, and the text of an audio."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from llaso_data.stream.fetch import BadSample, Fetcher
 from llaso_data.stream.index_columns import IndexColumns, Rows
 
 OnBad = Callable[[BadSample], None]
-"""What is told of a sample that cannot be used, which is then left out."""
+"""Called with each sample that cannot be used, which is then left out."""
 
 AT_ONCE = 32
-"""Samples that are read together: of a store their ranges are asked for at the same time."""
+"""How many samples are read together; from a store their ranges are requested at the same time."""
 
 T = TypeVar("T")
 
@@ -56,15 +56,15 @@ class Shards:
         with closing(Fetcher()) as fetch:
             for start in range(0, len(rows), AT_ONCE):
                 for sample in samples_of(self.columns, rows[start : start + AT_ONCE], fetch):
-                    made = sample if isinstance(sample, BadSample) else tried(sample, use)
-                    if not isinstance(made, BadSample):
-                        yield made
+                    result = sample if isinstance(sample, BadSample) else tried(sample, use)
+                    if not isinstance(result, BadSample):
+                        yield result
                     elif self.on_bad is not None:
-                        self.on_bad(made)
+                        self.on_bad(result)
                     else:
                         raise ShardError(
-                            f"{made.shard}: the sample {made.key} cannot be used: {made.reason}. Mend it, or give "
-                            "on_bad to leave such samples out; `llaso-data validate` names what is damaged"
+                            f"{result.shard}: the sample {result.key} cannot be used: {result.reason}. Mend it, or "
+                            "give on_bad to leave such samples out; `llaso-data validate` names what is damaged"
                         )
 
 
@@ -79,7 +79,8 @@ def reader_of(rank: int, world_size: int) -> tuple[int, int]:
 
 def described(content: Mapping[str, Any], part: str) -> dict[str, Any]:
     """What a sample's JSON says of one audio: its record (shards/SPEC.md, ``audios``); empty where it says nothing."""
-    return next((one for one in objects(content.get("audios")) if one.get("part") == part), {})
+    audios = objects(content.get("audios"))
+    return next((record for record in audios if record.get("part") == part), {})
 
 
 def text_of(sample: StreamSample, content: Mapping[str, Any], part: str, alone: bool) -> str | None:
@@ -95,8 +96,8 @@ def text_of(sample: StreamSample, content: Mapping[str, Any], part: str, alone: 
         for ending in sorted(TEXT_PARTS):
             if (data := sample.parts.get(name + ending)) is not None:
                 return data.decode("utf-8-sig").strip()
-        own = json.loads(sample.parts.get(f"{name}json", b"{}"))
-        texts = (own.get(field) for field in TEXT_FIELDS) if isinstance(own, dict) else ()
+        metadata = json.loads(sample.parts.get(f"{name}json", b"{}"))
+        texts = (metadata.get(field) for field in TEXT_FIELDS) if isinstance(metadata, dict) else ()
         if (text := next((text for text in texts if isinstance(text, str)), None)) is not None:
             return text
     return None

@@ -36,7 +36,7 @@ def dataset(
     Every iteration gives each sample once, over all ranks and workers. How many a rank gets differs by one at most.
 
     Args:
-        uri: Folder or URI of shards, or of the index of tars made elsewhere.
+        uri: Folder or URI of shards, or of the index of tars decoded_sample elsewhere.
         shuffle: False keeps the order of the index.
         seed: Of the shuffling; :meth:`SampleDataset.set_epoch` gives another order for each epoch.
         window: Shards that are shuffled together.
@@ -88,14 +88,14 @@ class SampleDataset(IterableDataset[StreamSample]):
 
 
 def _order(shards: Shards, seed: int, window: int) -> SourceSampler:
-    found = source_statistics(shards.columns, {}, Budget.of(1))[None]
-    return SourceSampler("", shards.columns, {}, found, key_of("interop", seed), window)
+    statistics = source_statistics(shards.columns, {}, Budget.of(1))[None]
+    return SourceSampler("", shards.columns, {}, statistics, key_of("interop", seed), window)
 
 
 def _opened(sample: StreamSample) -> StreamSample:
     """The sample decoded, with what is neither audio nor JSON as it is."""
-    made = decoded(sample)
-    if isinstance(made, BadSample):
-        raise LLaSOError(made.reason)
-    rest = {name: data for name, data in sample.parts.items() if name not in {*made.audio_parts, JSON_PART}}
-    return replace(made, parts=rest)
+    decoded_sample = decoded(sample)
+    if isinstance(decoded_sample, BadSample):
+        raise LLaSOError(decoded_sample.reason)
+    rest = {name: data for name, data in sample.parts.items() if name not in {*decoded_sample.audio_parts, JSON_PART}}
+    return replace(decoded_sample, parts=rest)

@@ -18,9 +18,10 @@ from click.testing import CliRunner
 
 from llaso_data.cli import main
 from llaso_data.io import storage
-from llaso_data.pipeline import recipe_file, shard
+from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.shard import shard_dataset
+from llaso_data.shards import sound_spool
 from tests.conftest import Clip
 from tests.support.corpora import english, files, recipe
 
@@ -150,7 +151,7 @@ def test_a_disk_for_temporary_files_that_is_full(
     """The sounds of a shard wait there for their order, and what goes to a store is written there first."""
     with disk(tmp_path / "disk", size="8k") as small:
         monkeypatch.setattr(tempfile, "tempdir", str(small.path))
-        monkeypatch.setattr(shard, "_SPOOL_BYTES", 1)
+        monkeypatch.setattr(sound_spool, "_MEMORY_BYTES", 1)
         with pytest.raises(storage.StoreError, match=r"shard-000000.tar .*no room left.*TMPDIR"):
             shard_work(undisturbed, tmp_path / "shards")()
         with pytest.raises(storage.StoreError, match=r"memory://full/x .*no room left.*TMPDIR"):
