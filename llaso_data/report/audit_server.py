@@ -108,7 +108,7 @@ class AuditServer(Served):
         open_items = [
             id_ for id_, item in self._by_id.items() if id_ not in own_answers or own_answers[id_].heard != item.heard
         ]
-        return {"open": open_items} if open_items else audit_page.result(self.status())
+        return {"open": len(open_items)} if open_items else audit_page.result(self.status())
 
     def status(self) -> Status:
         """How far the audit is; writes the certificate when it is done."""
