@@ -145,6 +145,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(out: Path, spoken: Path, options
     assert files(target, "recipe.yaml") == files(out, "recipe.yaml")
 
 
+@pytest.mark.slow
 def test_the_default_engine_runs_a_stage_from_the_users_folder(
     clips: list[Clip], tiny_en: Path, tmp_path: Path
 ) -> None:

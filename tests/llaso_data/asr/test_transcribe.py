@@ -117,27 +117,36 @@ def test_more_threads_give_the_same_records(tiny_en: Path, clips: list[Clip], pa
     assert one.statistics == three.statistics
 
 
+@pytest.mark.parametrize(
+    ("doubts", "alike", "expected", "decoding"),
+    [
+        pytest.param(0, True, 1, "packed", marks=pytest.mark.slow),
+        pytest.param(1, False, 2, "packed", marks=pytest.mark.slow),
+        (2, True, 2, "packed"),  # what is heard twice is what Whisper hears
+        (2, False, 2 + len(ENGLISH), "solo"),
+    ],
+)
 def test_a_doubtful_clip_is_packed_again_and_then_heard_alone(
-    tiny_en: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+    tiny_en: Path,
+    clips: list[Clip],
+    monkeypatch: pytest.MonkeyPatch,
+    doubts: int,
+    alike: bool,
+    expected: int,
+    decoding: str,
 ) -> None:
     model, chosen = whisper(tiny_en), named(clips, *ENGLISH)
     utterances, audio_of = [utterance(clip) for clip in chosen], [pcm(clip.path) for clip in chosen]
     windows = len(pack([len(samples) for samples in audio_of], ["en"] * len(chosen), Asr().gap_s))
     assert windows == len(pack([len(samples) for samples in audio_of], ["en"] * len(chosen), 1.0)) == 1
-    for doubts, alike, expected, decoding in (
-        (0, True, 1, "packed"),
-        (1, False, 2, "packed"),
-        (2, True, 2, "packed"),  # what is heard twice is what Whisper hears
-        (2, False, 2 + len(chosen), "solo"),
-    ):
-        calls, texts = iter(range(100)), map(str, range(100))
-        monkeypatch.setattr(module, "is_doubtful", lambda *_, n=doubts * 3, c=calls: next(c) < n)
-        monkeypatch.setattr(module, "normalize", (lambda *_: "the same") if alike else (lambda *_, t=texts: next(t)))
-        before = model.statistics.windows_decoded
-        found = listen(model, utterances, audio_of)
-        assert model.statistics.windows_decoded - before == expected
-        assert {one.decoding for one in found} == {decoding}
-        assert all(one.hypothesis and one.words for one in found)
+    calls, texts = iter(range(100)), map(str, range(100))
+    monkeypatch.setattr(module, "is_doubtful", lambda *_: next(calls) < doubts * 3)
+    monkeypatch.setattr(module, "normalize", (lambda *_: "the same") if alike else (lambda *_: next(texts)))
+    before = model.statistics.windows_decoded
+    found = listen(model, utterances, audio_of)
+    assert model.statistics.windows_decoded - before == expected
+    assert {one.decoding for one in found} == {decoding}
+    assert all(one.hypothesis and one.words for one in found)
 
 
 @pytest.mark.parametrize(

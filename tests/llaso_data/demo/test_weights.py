@@ -65,7 +65,10 @@ def named(clips: list[Clip], language: str, name: str) -> Clip:
     return next(clip for clip in clips if clip.language == language and clip.path.stem == name)
 
 
-@pytest.mark.parametrize("name", ["quick_brown_fox", "counting", "hello_world"])
+@pytest.mark.parametrize(
+    "name",
+    ["quick_brown_fox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("counting", "hello_world"))],
+)
 def test_tiny_en_hears_what_ctranslate2_hears_on_the_wheels_own_files(
     tiny_en: Path, clips: list[Clip], name: str
 ) -> None:
@@ -95,7 +98,7 @@ def test_ctranslate2s_converter_takes_the_folder(tiny_en: Path, clips: list[Clip
 @pytest.mark.parametrize(
     ("language", "name"),
     [
-        ("es", "hola_mundo"),
+        pytest.param("es", "hola_mundo", marks=pytest.mark.slow),
         pytest.param("fr", "bonjour_monde", marks=pytest.mark.slow),
         pytest.param("pt", "pangrama", marks=pytest.mark.slow),
         ("zh", "nihao_shijie"),

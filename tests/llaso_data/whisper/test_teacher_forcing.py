@@ -63,7 +63,7 @@ def test_results_come_in_the_order_asked_for_however_many_there_are(tiny_en: Pat
     assert all(one.attention_HTS is None for one in forced)
 
 
-@pytest.mark.parametrize("weights", ["tiny_en", "whisper_base"])
+@pytest.mark.parametrize("weights", ["tiny_en", pytest.param("whisper_base", marks=pytest.mark.slow)])
 def test_log_probabilities_are_those_of_transformers(
     weights: str, clips: list[Clip], request: pytest.FixtureRequest
 ) -> None:

@@ -246,7 +246,12 @@ def test_a_killed_run_goes_on_with_the_same_losses(start, speech, tmp_path):
     assert [_losses(one) for one in again] == [_losses(one) for one in whole]  # every bit of every number
 
 
-def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed, speech, tmp_path):
+@pytest.mark.parametrize(
+    "names",
+    [("all parts", "cross-attention"), pytest.param(("aligner",), marks=pytest.mark.slow)],
+    ids=" and ".join,
+)
+def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed, speech, tmp_path, names):
     cases = {
         "all parts": {"model": {"train": ("encoder", "aligner"), "lora": LORA}},
         "aligner": {"objectives": STAGE_2},
@@ -255,8 +260,8 @@ def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed
     write_texts(tmp_path / "texts")
     data = {"sources": [{"path": str(speech)}, {"path": str(tmp_path / "texts")}], "budget": "3", "micro_batches": 2}
     run = {"parallel": "fsdp", "max_steps": 8}
-    recipes = {name: recipe_of(start, speech, data=data, run=run, **parts) for name, parts in cases.items()}
-    stream = loader_of(recipes["aligner"].data, 0, 0, 1)
+    recipes = {name: recipe_of(start, speech, data=data, run=run, **cases[name]) for name in names}
+    stream = loader_of(recipes[names[0]].data, 0, 0, 1)
     drawn = [batch.lengths is None or not len(batch.lengths) for batch in islice(stream, 16)]
     assert any(one != two for one, two in zip(drawn[::2], drawn[1::2], strict=True)), "one rank has speech, one none"
     _compare_one_rank_and_two(recipes, tmp_path)
