@@ -1,10 +1,7 @@
-"""The recipes that ship: all of them load by their names, and they are in the wheel."""
+"""The recipes that ship: all of them load by their names."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,6 @@ from llaso_model.train.config import load as load_training
 from tests.support.paths import REPOSITORY
 
 NO_RECIPES = {"mixture.yaml"}
-PAGE = ("html.j2", "css", "js")
 
 
 def test_every_file_of_pipelines_has_a_name_and_loads():
@@ -50,22 +46,3 @@ def test_recipes_are_listed_and_printed():
     printed = CliRunner().invoke(main, ["recipes", "shard"])
     assert printed.output == (REPOSITORY / "pipelines" / "shard.yaml").read_text()
     assert CliRunner().invoke(main, ["recipes", "none"]).exit_code == 2
-
-
-def test_the_wheel_has_them(tmp_path):
-    tree = tmp_path / "tree"
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True).stdout.split(
-        b"\0"
-    )
-    tree.mkdir()
-    subprocess.run(["tar", "cf", tree / "t.tar", "--no-recursion", *files[:-1]], cwd=REPOSITORY, check=True)
-    subprocess.run(["tar", "xf", "t.tar"], cwd=tree, check=True)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, tree]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {f"llaso_data/recipes/{file}" for names in shipped.RECIPES.values() for file in names.values()}
-    wanted |= {"llaso_data/instruct/tasks/asr.yaml", "llaso_data/text/numerals.yaml"}
-    wanted |= {f"llaso_model/evaluate/{page}.{kind}" for page in ("rate/rate", "report/report") for kind in PAGE}
-    wanted |= {f"llaso_data/report/{page}.{kind}" for page in ("audit", "card") for kind in PAGE}
-    assert wanted <= names

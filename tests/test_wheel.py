@@ -1,0 +1,160 @@
+"""The wheel: what is in it, and what a user can do who installed nothing but it and its core requirements."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+from llaso_data.demo.wheels import NO_DOWNLOAD
+from tests.conftest import Clip
+from tests.training_sets import made_model, write_speech
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("llaso", "llaso_data", "llaso_model")
+RECIPES = ("llaso_data/recipes", "pipelines")  # in a checkout the first is a link to the second
+LICENCES = ("LICENSE", "NOTICE")
+
+
+def tracked(*folders: str) -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "-z", *folders], cwd=REPOSITORY, capture_output=True, check=True).stdout
+    return listed.decode().split("\0")[:-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built of the files that git knows, as they are in the working tree."""
+    out = tmp_path_factory.mktemp("wheel")
+    tree = out / "tree"
+    tree.mkdir()
+    names = [name for name in tracked() if (REPOSITORY / name).exists()]
+    subprocess.run(["tar", "cf", tree / "t.tar", "--no-recursion", *names], cwd=REPOSITORY, check=True)
+    subprocess.run(["tar", "xf", "t.tar"], cwd=tree, check=True)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, tree]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_is_the_packages_their_recipes_and_the_licence(wheel: Path) -> None:
+    link, recipes = RECIPES
+    wanted = {name for name in tracked(*PACKAGES) if name != link and (REPOSITORY / name).exists()}
+    wanted |= {name.replace(recipes, link, 1) for name in tracked(recipes) if name.count("/") == 1}
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        about = {name.partition(".dist-info/")[2] for name in archive.namelist() if ".dist-info/" in name}
+        commands = archive.read(next(name for name in archive.namelist() if name.endswith("entry_points.txt"))).decode()
+    assert names == wanted
+    assert {f"licenses/{name}" for name in LICENCES} <= about
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert "llaso-data = llaso_data.cli:main" in commands and "llaso-model = llaso_model.cli:main" in commands
+    assert wheel.stat().st_size < 1_000_000
+
+
+def core_requirements(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(next(name for name in archive.namelist() if name.endswith("/METADATA"))).decode()
+    required = HeaderParser().parsestr(metadata).get_all("Requires-Dist") or []
+    return [one for one in required if "extra ==" not in one]
+
+
+@pytest.fixture(scope="module")
+def empty(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a new environment with the core requirements in the tested versions, and the wheel."""
+    if os.environ.get(NO_DOWNLOAD):
+        pytest.skip("the core requirements are downloaded")
+    home = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", home], check=True)
+    pip = [home / "bin" / "python", "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, "-c", REPOSITORY / "constraints.txt", *core_requirements(wheel)], check=True)
+    subprocess.run([*pip, "--no-deps", wheel], check=True)
+    return home / "bin"
+
+
+def ran(empty: Path, folder: Path, command: str, code: int = 0) -> str:
+    """What a command prints, run in a folder without this repository."""
+    program, *words = command.split()
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= {"PATH": f"{empty}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [empty / program, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, f"{command}\n{done.stdout}"
+    assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
+ASK = """
+from llaso import LLaSOModel, LLaSOProcessor
+from llaso_data.stream import Mixture, StreamingLoader
+assert sum(len(batch.lengths) for batch in StreamingLoader(Mixture.of("shards"), "60s", num_workers=1)) > 0
+model, processor = (kind.from_pretrained("run/model") for kind in (LLaSOModel, LLaSOProcessor))
+answer = model.generate(**processor(audio="speech/a.wav", text="Transcribe."), max_new_tokens=3)
+print(len(processor.decode(answer[0])), "characters")
+"""
+
+WITHOUT = {
+    "llaso-data words align": "report",
+    "llaso-data plan shards --figure plan.svg": "report",
+    "llaso-model plot run": "report",
+    "llaso-data audit align --no-open": "serve",
+    "llaso-model score answers --out scores": "evaluate",
+    "llaso-model evaluate run/model --data shards --out eval": "evaluate",
+    "llaso-model demo": "demo",
+    "llaso-data build-align speech --out again --asr {model} --engine local --dtw dtw-python": "dtw",
+    "llaso-data build-align speech --out again --asr {model} --dtw dtw-python --num-workers 1": "dtw",
+    "llaso-data build-align s3://bucket/x --out again": "s3",
+    "llaso-data shard align --out s3://bucket/x": "s3",
+    "llaso-data stats gs://bucket/x": "gcs",
+    "llaso-data build-align https://host/x.tar --out again": "http",
+    "llaso-model train --data train --pretrained-model model --out tracked --set run.wandb=p": "wandb",
+}
+"""Command: the extra that it asks for."""
+
+
+@pytest.mark.slow
+def test_core_is_enough_from_recordings_to_answers(
+    empty: Path, clips: list[Clip], tiny_en: Path, tmp_path: Path
+) -> None:
+    """And every command that lacks an extra ends with the line that installs it."""
+    speech = tmp_path / "speech"
+    speech.mkdir()
+    for name, clip in zip("abc", (clip for clip in clips if clip.language == "en"), strict=False):
+        shutil.copy(clip.path, speech / f"{name}.wav")
+        (speech / f"{name}.txt").write_text(clip.text)
+    write_speech(tmp_path / "train", clips[:6])
+    made_model(tmp_path)
+
+    build = f"llaso-data build-align speech --out align --asr {tiny_en} --language en --device cpu"
+    assert "accepted" in ran(empty, tmp_path, f"{build} --num-workers 1")
+    assert "already there" in ran(empty, tmp_path, f"{build} --engine local")
+    ran(empty, tmp_path, "llaso-data shard align --out shards --engine local")
+    assert "no problems" in ran(empty, tmp_path, "llaso-data validate shards")
+    assert "languages" in ran(empty, tmp_path, "llaso-data stats shards")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for tar in (tmp_path / "shards").glob("*.tar"):
+        shutil.copy(tar, foreign)
+    for command in ("index foreign", "plan shards", "rejections align", "audit align --status", "card align"):
+        ran(empty, tmp_path, f"llaso-data {command}")
+    for program in ("llaso-data", "llaso-model"):
+        assert re.search("default|align", ran(empty, tmp_path, f"{program} recipes"))
+
+    train = "llaso-model train align --data train --pretrained-model model --max-steps 2 --set run.precision=fp32"
+    ran(empty, tmp_path, f"{train} --out run")
+    ran(empty, tmp_path, f"{train} --out on-ray --launcher ray")
+    ran(empty, tmp_path, "llaso-model merge run --out merged")
+    (tmp_path / "ask.py").write_text(ASK)
+    assert "characters" in ran(empty, tmp_path, "python ask.py")
+
+    for command, extra in WITHOUT.items():
+        said = ran(empty, tmp_path, command.format(model=tiny_en), code=2)
+        assert said.rstrip().endswith(f": pip install 'llaso[{extra}]'"), f"{command}\n{said}"
