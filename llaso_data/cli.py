@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from llaso_data import __version__
-from llaso_data.commands import Commands, TableChoice
+from llaso_data.commands import Commands, TableChoice, explained
 from llaso_data.errors import LLaSOError
 from llaso_data.shipped import listing, recipe_path, text_of
 
@@ -25,12 +26,20 @@ def _machine_options(command: F) -> F:
                 "--recipe",
                 "recipe_path",
                 metavar="RECIPE",
-                help="YAML file, or a name that `recipes` lists.",
+                help="A YAML file, or a name that `recipes` lists.",
             ),
-            click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="e.g. judge.audit.items=60"),
-            click.option("--engine", type=click.Choice(["ray", "local"]), help="Default: ray."),
-            click.option("--address", metavar="ADDRESS", help="A Ray cluster to join, e.g. auto or ray://host:10001."),
-            click.option("--num-workers", type=int, help="Worker processes; default: one per GPU, or per CPU core."),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Set a key of the recipe: judge.audit.items=60.",
+            ),
+            click.option("--engine", type=click.Choice(["ray", "local"]), help="What runs the work. Default: ray."),
+            click.option("--address", metavar="ADDRESS", help="Join a Ray cluster: auto or ray://host:10001."),
+            click.option(
+                "--num-workers", type=int, help="Worker processes. Default: one for each GPU, or for each CPU core."
+            ),
         ]
     ):
         command = option(command)
@@ -38,18 +47,27 @@ def _machine_options(command: F) -> F:
 
 
 @click.group(
-    "llaso-data", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    "llaso-data",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=explained("SOURCE", "ALIGN", "SHARDS", "TARS", "MIXTURE", "URI"),
 )
 @click.version_option(__version__, prog_name="llaso-data")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
-    """Raw speech to training shards."""
+    """Make training shards of speech."""
     # A recipe may name a stage in the user's own folder, as `python -m` would find it.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
 
 def _layouts() -> list[str]:
+    """The names of the table of layouts. ``--help`` reads them off the files: importing the layouts takes a second."""
+    from importlib.metadata import entry_points
+
+    if "llaso_data.formats" not in sys.modules and not entry_points(group="llaso_data.layouts"):
+        files = sorted(Path(__file__).with_name("formats").glob("*.py"))
+        return ["auto", *(file.stem for file in files if "\nLAYOUT = " in file.read_text(encoding="utf-8"))]
     from llaso_data.formats import LAYOUTS
 
     return LAYOUTS.choices()
@@ -57,21 +75,23 @@ def _layouts() -> list[str]:
 
 @main.command("build-align")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.option("--out", metavar="URI", help="Folder or URI to write to; what is there already is kept.")
-@click.option("--asr", metavar="MODEL", help="Whisper: a Hugging Face id or a local folder.")
-@click.option("--language", metavar="CODE", help="Where all sources speak one language: en, hsb, nan-TW …")
-@click.option("--corpus", metavar="NAME", help="Name stored in the records; default: the path's last part.")
+@click.option("--out", metavar="URI", help="Folder to write to. A run that was killed goes on there.")
+@click.option("--asr", metavar="MODEL", help="A Whisper model: an id on Hugging Face, or a folder.")
+@click.option("--language", metavar="CODE", help="The language of all sources, where they have one: en, hsb, nan-TW.")
+@click.option("--corpus", metavar="NAME", help="Name of the corpus in the records. Default: the last part of SOURCE.")
 @click.option(
     "--type",
     "layout",
     type=TableChoice(_layouts),
-    help="Layout of the sources; default: auto.",
+    help="Layout of the sources. Default: auto.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: auto.")
-@click.option("--num-gpus", type=float, help="GPUs of each worker; may be a fraction.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="What computes. Default: auto.")
+@click.option("--num-gpus", type=float, help="GPUs of each worker. A fraction is allowed.")
 @click.option("--threads", type=int, help="CPU threads of each worker.")
-@click.option("--dtw", type=click.Choice(["builtin", "dtw-python"]), help="Default: builtin.")
-@click.option("--max-failures", metavar="SHARE", help="Failed inputs above which the exit code is 1; default: 10%.")
+@click.option("--dtw", type=click.Choice(["builtin", "dtw-python"]), help="What aligns words. Default: builtin.")
+@click.option(
+    "--max-failures", metavar="SHARE", help="Share of failed inputs above which the exit code is 1. Default: 10%."
+)
 @_machine_options
 def build_align(
     sources: tuple[str, ...],
@@ -89,8 +109,8 @@ def build_align(
 ) -> None:
     """Transcribe, align and judge speech.
 
-    SOURCE is a folder of audio (with .txt or .lab beside it where there are transcripts), a LibriSpeech tree, a
-    Common Voice release, a manifest (JSONL, CSV, TSV, Parquet) or WebDataset tars.
+    SOURCE is a folder of audio, a LibriSpeech tree, a Common Voice release, a manifest (JSONL, CSV, TSV, Parquet) or
+    WebDataset tars. A folder may have transcripts beside its audio, as .txt or .lab.
     """
     from llaso_data.pipeline.build_align import build_align as build
     from llaso_data.pipeline.progress import Progress, print_summary
@@ -127,11 +147,11 @@ def build_align(
 
 
 @main.command()
-@click.argument("source", metavar="IN")
-@click.option("--out", required=True, metavar="URI", help="Folder or URI for the shards.")
-@click.option("--audio", type=click.Choice(["flac", "opus", "wav"]), help="Default: flac.")
-@click.option("--samples-per-shard", type=int, help="Default: 1000.")
-@click.option("--seed", type=int, help="Decides the order of samples and their instructions; default: 0.")
+@click.argument("source", metavar="ALIGN")
+@click.option("--out", required=True, metavar="URI", help="Folder for the shards.")
+@click.option("--audio", type=click.Choice(["flac", "opus", "wav"]), help="Format of the audio. Default: flac.")
+@click.option("--samples-per-shard", type=int, help="Samples in each shard. Default: 1000.")
+@click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
 @click.option("--overwrite", is_flag=True, help="Replace other shards in --out.")
 @_machine_options
 def shard(
@@ -143,7 +163,10 @@ def shard(
     overwrite: bool,
     **machine: Any,
 ) -> None:
-    """Write the accepted records of build-align's output IN as WebDataset shards."""
+    """Write accepted records as WebDataset shards.
+
+    ALIGN is the output of `llaso-data build-align`.
+    """
     from llaso_data.pipeline.progress import ShardProgress, print_shards
     from llaso_data.pipeline.shard import shard_dataset
 
@@ -159,9 +182,12 @@ def shard(
 
 
 @main.command()
-@click.argument("uri")
+@click.argument("uri", metavar="SHARDS")
 def validate(uri: str) -> None:
-    """Read every byte of the shards at URI again: tars, checksums, counts, schema, audio."""
+    """Read every byte of shards again.
+
+    Tars, checksums, counts, the schema and the audio are checked.
+    """
     from llaso_data.pipeline.progress import print_report
     from llaso_data.shards.validate import validate as check
 
@@ -172,24 +198,27 @@ def validate(uri: str) -> None:
 
 
 @main.command()
-@click.argument("uri")
+@click.argument("uri", metavar="SHARDS")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(uri: str, as_json: bool) -> None:
-    """Hours, languages, durations and speakers of the shards at URI."""
+    """Count hours, languages, durations and speakers of shards."""
     from llaso_data.shards.stats import stats as measure
 
     _show_stats(measure(uri).to_dict(), as_json)
 
 
 @main.command()
-@click.argument("uri")
-@click.option("--out", metavar="URI", help="Where to write the index; default: beside the tars.")
-@click.option("--language", metavar="CODE", help="Of samples whose JSON does not say.")
-@click.option("--task", metavar="NAME", help="Of samples whose JSON does not say.")
-@click.option("--strict", is_flag=True, help="Refuse tars of which anything cannot be read, naming it.")
+@click.argument("uri", metavar="TARS")
+@click.option("--out", metavar="URI", help="Folder for the index. Default: beside the tars.")
+@click.option("--language", metavar="CODE", help="Language of samples whose JSON names none.")
+@click.option("--task", metavar="NAME", help="Task of samples whose JSON names none.")
+@click.option("--strict", is_flag=True, help="Refuse tars of which anything cannot be read, and name it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all names.")
 def index(uri: str, as_json: bool, **options: Any) -> None:
-    """Index WebDataset tars that were made elsewhere, so that they can be streamed."""
+    """Index WebDataset tars that were made elsewhere.
+
+    With an index they can be streamed. TARS is a folder of them.
+    """
     from llaso_data.shards.foreign import index_foreign
 
     _show_stats(index_foreign(uri, **options).to_dict(), as_json)
@@ -197,18 +226,27 @@ def index(uri: str, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("mixture", metavar="MIXTURE")
-@click.option("--budget", default="300s", show_default=True, help="Of a micro-batch: 300s, 15000f, 8000t or 64.")
-@click.option("--world-size", default=1, show_default=True, help="Ranks that train.")
-@click.option("--micro-batches", type=int, help="Of a global step; default: one for each rank.")
-@click.option("--window", default=20, show_default=True, help="Shards that are shuffled together.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--budget",
+    metavar="BUDGET",
+    default="300s",
+    show_default=True,
+    help="Size of a micro-batch: 300s of audio, 15000f frames, 8000t tokens, or 64 samples.",
+)
+@click.option("--world-size", default=1, show_default=True, help="Number of ranks that train.")
+@click.option("--micro-batches", type=int, help="Micro-batches of a global step. Default: one for each rank.")
+@click.option("--window", default=20, show_default=True, help="Number of shards that are shuffled together.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the order.")
 @click.option("--pack", is_flag=True, help="Lay samples end to end instead of padding them.")
-@click.option("--cache-gb", type=float, help="A node's cache of whole shards; without it ranges are read.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the mixture.")
-@click.option("--figure", metavar="FILE", help="Draw the micro-batches.")
+@click.option("--cache-gb", type=float, help="Size of a node's cache of whole shards. Default: none; ranges are read.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the mixture.")
+@click.option("--figure", metavar="FILE", help="Draw the micro-batches: PNG, SVG or PDF.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(mixture: str, as_json: bool, figure: str | None, **options: Any) -> None:
-    """Simulate an epoch of MIXTURE (a YAML file, or a folder of shards): steps, padding, shuffling, bytes read."""
+    """Simulate an epoch of training.
+
+    MIXTURE is a YAML file or a folder of shards. Steps, padding, shuffling and the bytes read are printed.
+    """
     import json
 
     from llaso_data.io import pictures
@@ -228,30 +266,47 @@ def plan(mixture: str, as_json: bool, figure: str | None, **options: Any) -> Non
 
 
 @main.command()
-@click.argument("align", metavar="OUT")
-@click.option("--out", "page", metavar="FILE", help="Page to write; default: card.html in OUT.")
-@click.option("--examples", default=10, show_default=True, help="To hear: accepted ones, and per rejecting rule.")
-@click.option("--title", metavar="TEXT", help="Heading of the page; default: the name of the output's folder.")
+@click.argument("align", metavar="ALIGN")
+@click.option("--out", "page", metavar="FILE", help="Page to write. Default: card.html in ALIGN.")
+@click.option(
+    "--examples", default=10, show_default=True, help="Examples to hear, of the accepted and of each rejecting rule."
+)
+@click.option("--title", metavar="TEXT", help="Heading of the page. Default: the name of the folder ALIGN.")
 def card(align: str, page: str | None, examples: int, title: str | None) -> None:
-    """Write the dataset card of build-align's output OUT: one HTML page with figures and examples to hear."""
+    """Write the dataset card: one HTML page.
+
+    It has figures, and examples to hear. ALIGN is the output of `llaso-data build-align`.
+    """
     from llaso_data.report.card import write_card
 
     click.echo(f"written to {write_card(align, page, examples=examples, title=title)}")
 
 
 @main.command()
-@click.argument("align", metavar="OUT")
-@click.option("--auditor", metavar="NAME", help="Who listens; the page asks for it otherwise.")
-@click.option("--language", "languages", multiple=True, metavar="CODE", help="Only this language; may be repeated.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: for all.")
-@click.option("--port", default=0, metavar="NUMBER", help="Port to listen at; default: a free one.")
-@click.option("--open/--no-open", "show", default=True, help="Open the page in a browser; default: open.")
-@click.option("--title", metavar="TEXT", help="Heading of the page; default: the name of the output's folder.")
+@click.argument("align", metavar="ALIGN")
+@click.option("--auditor", metavar="NAME", help="Who listens. Default: the page asks.")
+@click.option("--language", "languages", multiple=True, metavar="CODE", help="Only this language. May be repeated.")
 @click.option(
-    "--status", is_flag=True, help="Print how far the audit is, write the certificate where it is done; no page."
+    "--host",
+    metavar="HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of the page. 0.0.0.0 is open to all.",
 )
-@click.option("--export", "target", metavar="FILE", help="Write the sample as CSV, with sounds beside it; no page.")
-@click.option("--import", "filled", metavar="FILE", help="Take the answers of --auditor from such a CSV; no page.")
+@click.option("--port", default=0, help="Port of the page. Default: a free one.")
+@click.option("--open/--no-open", "show", default=True, help="Open the page in a browser. Default: open.")
+@click.option("--title", metavar="TEXT", help="Heading of the page. Default: the name of the folder ALIGN.")
+@click.option(
+    "--status",
+    is_flag=True,
+    help="Print how far the audit is, and write the certificate of one that is done. No page is served.",
+)
+@click.option(
+    "--export", "target", metavar="FILE", help="Write the sample as CSV, with its sounds beside it. No page is served."
+)
+@click.option(
+    "--import", "filled", metavar="FILE", help="Take the answers of --auditor from such a CSV. No page is served."
+)
 def audit(
     align: str,
     auditor: str | None,
@@ -264,9 +319,10 @@ def audit(
     target: str | None,
     filled: str | None,
 ) -> None:
-    """Listen to the sample that was drawn of build-align's output OUT, and certify its error rate.
+    """Listen to the drawn sample, and certify its error rate.
 
-    Serves a page on this machine until Ctrl-C. Every answer is saved at once; the same command goes on.
+    ALIGN is the output of `llaso-data build-align`. A page is served on this machine until Ctrl-C. Every answer is
+    saved at once, and the same command goes on.
     """
     from llaso_data.report import audit_sheet
     from llaso_data.report.audit import describe, load_sample, update_certificate
@@ -313,11 +369,14 @@ def _serve_audit(drawn: Any, show: bool, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("align", metavar="OUT")
-@click.option("--rule", metavar="NAME", help="Only this rule or group, e.g. failed or consistency.cer.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.argument("align", metavar="ALIGN")
+@click.option("--rule", metavar="NAME", help="Only this rule or group: failed, consistency.cer.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object on each line.")
 def rejections(align: str, rule: str | None, as_json: bool) -> None:
-    """List what build-align's output OUT did not accept: place, rule, value, threshold."""
+    """List what was not accepted: place, rule, value, threshold.
+
+    ALIGN is the output of `llaso-data build-align`.
+    """
     import json
 
     from llaso_data.report.rejections import lines
@@ -329,12 +388,17 @@ def rejections(align: str, rule: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("align", metavar="IN")
-@click.option("--out", default="words.png", show_default=True, metavar="FILE", help="Picture to write.")
-@click.option("--count", default=10, show_default=True, help="Utterances, spread over the whole output.")
+@click.argument("align", metavar="ALIGN")
+@click.option(
+    "--out", default="words.png", show_default=True, metavar="FILE", help="Picture to write: PNG, SVG or PDF."
+)
+@click.option("--count", default=10, show_default=True, help="Number of utterances, spread over the whole output.")
 @click.option("--language", metavar="CODE", help="Only this language.")
 def words(align: str, out: str, count: int, language: str | None) -> None:
-    """Draw waveforms with their words, from build-align's output IN."""
+    """Draw waveforms with their words.
+
+    ALIGN is the output of `llaso-data build-align`.
+    """
     from llaso_data.io import pictures
     from llaso_data.report.word_figure import BY, choose, draw
 
@@ -344,21 +408,23 @@ def words(align: str, out: str, count: int, language: str | None) -> None:
 
 
 @main.command()
-@click.option("--out", default="demo-out", show_default=True, metavar="DIR", help="Where the demo writes.")
-@click.option("--english", default=240, show_default=True, help="English prompts.")
-@click.option("--others", default=40, show_default=True, help="Prompts of each other language.")
-@click.option("--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
+@click.option("--out", default="demo-out", show_default=True, metavar="URI", help="Folder to write to.")
+@click.option("--english", default=240, show_default=True, help="Number of English prompts.")
+@click.option("--others", default=40, show_default=True, help="Number of prompts in each other language.")
+@click.option(
+    "--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True, help="What runs the work."
+)
 def demo(out: str, english: int, others: int, engine: str) -> None:
-    """Real prompts in five languages, from recordings to shards, on this machine."""
+    """Make shards of telephone prompts in five languages."""
     from llaso_data.demo.end_to_end import run_demo
 
     run_demo(out, english=english, others=others, engine=engine)
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name", metavar="[NAME]", required=False)
 def recipes(name: str | None) -> None:
-    """List the recipes that ship with LLaSO, or print the one of a NAME."""
+    """List the recipes that ship with LLaSO, or print one."""
     commands = ("build-align", "shard")
     click.echo(listing(*commands) if name is None else text_of(name, *commands), nl=name is None)
 

@@ -14,6 +14,15 @@ from llaso_data.io import interrupts
 from llaso_data.uris import masked
 
 
+def explained(*places: str) -> str:
+    """The end of a program's help: what may be given for the words in capitals that name places."""
+    words = f"{', '.join(places[:-1])} and {places[-1]}"
+    return (
+        f"{words} are each a path on this machine or an address such as s3://bucket/folder. FOLDER is a path on this "
+        "machine. COMMAND --help explains a command."
+    )
+
+
 class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
     """An option that names an entry of a table. The table is read when the option is used or explained, not before."""
 
@@ -33,7 +42,22 @@ class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click
 
 
 class Commands(click.Group):
-    """A group of commands whose errors are printed as one message, with a traceback only after ``--debug``."""
+    """A group of commands. Errors are one message, with a traceback only after ``--debug``; no help is cut."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are defined, which is that of the work."""
+        return list(self.commands)
+
+    def summary(self, ctx: click.Context, name: str) -> str:
+        """What ``--help`` says of a command: the first sentence of its docstring, whole."""
+        command = self.get_command(ctx, name)
+        sentence = "" if command is None else " ".join((command.help or "").partition("\n\n")[0].split())
+        return sentence.partition(". ")[0].rstrip(".") + "."
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line or several for each command; click itself would cut sentences to one line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.summary(ctx, name)) for name in self.list_commands(ctx)])
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command. After a signal the exit code is 128 plus its number, where click alone may give 1."""

@@ -11,22 +11,22 @@ import os
 import click
 
 from llaso_data import __version__
-from llaso_data.commands import Commands
+from llaso_data.commands import Commands, explained
 
 # Idle threads of a CPU run that wait by spinning slow each other down where cores are shared; read at torch's import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("llaso_model.train.commands:train", "Train one stage from shards."),
-    "recipes": ("llaso_model.train.commands:recipes", "List the training recipes that ship, or print one."),
+    "recipes": ("llaso_model.train.commands:recipes", "List the training recipes that ship with LLaSO, or print one."),
     "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
-    "merge": ("llaso_model.train.commands:merge", "Write a run's whole model, adapters folded in."),
-    "evaluate": ("llaso_model.evaluate.commands:evaluate", "Ask a model all of its evaluation data, and score."),
-    "score": ("llaso_model.evaluate.commands:score", "Score existing predictions; no model is needed."),
-    "report": ("llaso_model.evaluate.commands:report", "Make one HTML page and JSON of scores."),
+    "merge": ("llaso_model.train.commands:merge", "Write the whole model of a run, with its adapters folded in."),
+    "evaluate": ("llaso_model.evaluate.commands:evaluate", "Ask a model evaluation data, and score its answers."),
+    "score": ("llaso_model.evaluate.commands:score", "Score existing predictions. No model is needed."),
+    "report": ("llaso_model.evaluate.commands:report", "Make one HTML page, and JSON, of scores."),
     "rate": ("llaso_model.evaluate.commands:rate", "Let people rate answers blindly in the browser."),
-    "demo": ("llaso_model.demo:demo", "A short training on the demo's shards."),
+    "demo": ("llaso_model.demo:demo", "Train for a few minutes on the shards of the demo."),
 }
 """Name: (module and attribute of the click command, what ``--help`` says of it)."""
 
@@ -45,18 +45,18 @@ class _Table(Commands):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
+    def summary(self, ctx: click.Context, name: str) -> str:
+        return COMMANDS[name][1]
 
 
 @click.group(
     "llaso-model",
     cls=_Table,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=explained("SHARDS", "SOURCE", "SCORES", "URI"),
 )
 @click.version_option(__version__, prog_name="llaso-model")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Train, evaluate and compare speech-language models."""
 

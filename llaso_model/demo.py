@@ -26,12 +26,19 @@ _STEPS = (120, 60)  # of the stages
 
 @click.command()
 @click.option(
-    "--shards", default="demo-out/shards", show_default=True, metavar="DIR", help="What `llaso-data demo` wrote."
+    "--shards",
+    default="demo-out/shards",
+    show_default=True,
+    metavar="FOLDER",
+    help="Shards that `llaso-data demo` wrote.",
 )
-@click.option("--out", default="demo-out/train", show_default=True, metavar="DIR", help="Where the demo writes.")
-@click.option("--english", default=240, show_default=True, help="English prompts of the shards.")
+@click.option("--out", default="demo-out/train", show_default=True, metavar="FOLDER", help="Folder to write to.")
+@click.option("--english", default=240, show_default=True, help="Number of English prompts in the shards.")
 def demo(shards: str, out: str, english: int) -> None:
-    """A short training of both stages on the demo's shards, and held-out clips transcribed."""
+    """Train for a few minutes on the shards of the demo.
+
+    Both stages are trained, and clips that were held out are transcribed.
+    """
     run_demo(shards, out, english)
 
 

@@ -12,30 +12,56 @@ from llaso_data.extras import require
 
 @click.command()
 @click.argument("model", metavar="[MODEL]", required=False)
-@click.option("--model-path", metavar="MODEL", help="The model, said the other way.")
+@click.option("--model-path", metavar="MODEL", help="Another way to give MODEL.")
+@click.option("--data", "--eval-data-dir", "data", metavar="SOURCE", required=True, help="Evaluation data.")
 @click.option(
-    "--data", "--eval-data-dir", "data", metavar="DATA", required=True, help="Shards, a folder, a file, a URI."
+    "--out", "--output-dir", "out", metavar="FOLDER", required=True, help="Folder of the run. It goes on there."
 )
-@click.option("--out", "--output-dir", "out", metavar="DIR", required=True, help="Folder of the run; it goes on there.")
-@click.option("--task", multiple=True, metavar="all|NAME", help="A task or set; may be repeated.  [default: all]")
-@click.option("--budget", default="120s", show_default=True, help="Of a batch: 120s, 15000f, 8000t.")
-@click.option("--batch-size", type=click.IntRange(1), help="Samples of a batch, in place of a budget.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer.")
-@click.option("--num-beams", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Default: bf16 on a GPU, else fp32.")
-@click.option("--noise-sweep", metavar="LOW:HIGH:STEP", help="Once more at each ratio of speech to noise, in dB.")
+@click.option("--task", multiple=True, metavar="NAME", help="A task or a set, or all. May be repeated.  [default: all]")
 @click.option(
-    "--noise", default="speech", show_default=True, metavar="speech|white|pink|FILE|DIR", help="Of the sweep."
+    "--budget",
+    metavar="BUDGET",
+    default="120s",
+    show_default=True,
+    help="Size of a batch: 120s of audio, 15000f frames, 8000t tokens.",
 )
-@click.option("--variants", is_flag=True, help="Once more at other speeds, in rooms, in a telephone's band.")
-@click.option("--system", metavar="NAME", help="The system's name; default: the model's.")
-@click.option("--language", metavar="xx", help="Of a folder that does not say it.")
-@click.option("--audio", metavar="DIR", help="Folder that a published file's paths are relative to.")
-@click.option("--tasks", metavar="FILE", help="A file of tasks; default: LLaSO's own.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of noise and rooms, and of the bootstrap.")
-@click.option("--launcher", type=click.Choice(["none", "ray"]), default="none", help="torchrun needs none.")
-@click.option("--num-workers", type=int, default=1, help="Processes of --launcher ray; one per GPU.")
-@click.option("--address", metavar="ADDRESS", help="A Ray cluster to join.")
+@click.option("--batch-size", type=click.IntRange(1), help="Number of samples in a batch, in place of a budget.")
+@click.option(
+    "--max-new-tokens", type=click.IntRange(1), default=256, show_default=True, help="Length of the longest answer."
+)
+@click.option("--num-beams", type=click.IntRange(1), default=1, show_default=True, help="Beams of the search.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    help="Precision of the model. Default: bf16 on a GPU, else fp32.",
+)
+@click.option("--noise-sweep", metavar="LOW:HIGH:STEP", help="Ask once more at each ratio of speech to noise, in dB.")
+@click.option(
+    "--noise",
+    default="speech",
+    show_default=True,
+    metavar="NOISE",
+    help="Noise of the sweep: speech, white, pink, or recordings (a file or a folder).",
+)
+@click.option(
+    "--variants", is_flag=True, help="Ask once more at other speeds, in rooms, and in the band of a telephone."
+)
+@click.option("--system", metavar="NAME", help="Name of the system. Default: that of the model.")
+@click.option("--language", metavar="CODE", help="Language of a folder that names none.")
+@click.option("--audio", metavar="FOLDER", help="Folder that the paths in a published file are relative to.")
+@click.option("--tasks", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of noise, rooms and the bootstrap.")
+@click.option(
+    "--launcher",
+    type=click.Choice(["none", "ray"]),
+    default="none",
+    show_default=True,
+    help="What starts the processes. With torchrun: none.",
+)
+@click.option(
+    "--num-workers", type=int, default=1, show_default=True, help="Processes of --launcher ray, one for each GPU."
+)
+@click.option("--address", metavar="ADDRESS", help="Join a Ray cluster: auto or ray://host:10001.")
 def evaluate(
     model: str | None,
     model_path: str | None,
@@ -48,11 +74,12 @@ def evaluate(
     address: str | None,
     **options: Any,
 ) -> None:
-    """Ask a model all questions of evaluation data, and score its answers.
+    """Ask a model evaluation data, and score its answers.
 
-    DATA are shards, transcribed speech as `llaso-data` reads it, or LLaSO-Eval's published JSON. The same command goes
-    on where a killed one stopped. Several processes: torchrun --nproc-per-node 8 -m llaso_model.cli evaluate …, or
-    --launcher ray. Exit code 1: some samples could not be asked, and are named.
+    SOURCE is a folder of shards, transcribed speech as `llaso-data` reads it, or the published JSON of LLaSO-Eval.
+    The same command goes on where a killed one stopped. Several processes are started with
+    torchrun --nproc-per-node 8 -m llaso_model.cli evaluate, or with --launcher ray. The exit code is 1 where samples
+    could not be asked. They are named.
     """
     from llaso_data.stream.loader import placed
     from llaso_model.evaluate import score as scoring
@@ -86,22 +113,24 @@ def _say(line: str) -> None:
 
 @click.command()
 @click.argument("predictions", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
-@click.option("--out", required=True, metavar="DIR", help="Folder for scores.json and rows.parquet.")
-@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks; default: LLaSO's own.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and the tests.")
-@click.option("--workers", type=int, help="Processes; default: one for each CPU.")
+@click.option("--out", required=True, metavar="URI", help="Folder for scores.json and rows.parquet.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap and the tests.")
+@click.option("--workers", type=int, help="Number of processes. Default: one for each CPU.")
 @click.option(
-    "--judge", "judge_at", metavar="URL|MODEL", help="Rates open answers: an OpenAI-compatible URL, or a model."
+    "--judge", "judge_at", metavar="JUDGE", help="What rates open answers: an OpenAI-compatible URL, or a model."
 )
-@click.option("--judge-model", metavar="NAME", help="The model's name at the URL.")
+@click.option("--judge-model", metavar="NAME", help="Name of the model at the URL.")
 @click.option(
     "--judge-requests",
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Requests under way at once.",
+    help="Number of requests under way at once.",
 )
-@click.option("--votes", type=click.IntRange(1), default=1, show_default=True, help="Judgements of each open answer.")
+@click.option(
+    "--votes", type=click.IntRange(1), default=1, show_default=True, help="Number of judgements of each open answer."
+)
 def score(
     predictions: tuple[str, ...],
     out: str,
@@ -113,10 +142,11 @@ def score(
     judge_requests: int,
     votes: int,
 ) -> None:
-    """Score existing predictions; no model is needed.
+    """Score existing predictions. No model is needed.
 
-    PREDICTIONS are JSON or JSON lines: a file, a folder of one system, a folder of such folders, or a tar of them.
-    Read are LLaSO's own lines and the layouts in which LLaSO-Eval outputs are published. NAME= names the system.
+    PREDICTIONS is a file of JSON or JSON lines, a folder of them, a folder of such folders, or a tar. A folder of files
+    is one system. LLaSO's own lines are read, and the layouts in which outputs of LLaSO-Eval are published. NAME=
+    names the system.
     """
     from llaso_model.evaluate import score as scoring
     from llaso_model.evaluate.llm_judge.judges import judge_of
@@ -128,12 +158,21 @@ def score(
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="DIR...")
-@click.option("--out", metavar="DIR", help="Where to write; default: the first DIR.")
-@click.option("--title", metavar="TEXT", help="The page's heading.")
-@click.option("--audio", "audio_root", metavar="DIR", help="Folder that the rows' audio paths are relative to.")
-@click.option("--samples", "each", type=click.IntRange(0, 50), default=6, show_default=True, help="Worst rows of each.")
-@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks; default: LLaSO's own.")
+@click.argument("folders", nargs=-1, required=True, metavar="SCORES...")
+@click.option("--out", metavar="URI", help="Folder to write to. Default: the first of SCORES.")
+@click.option("--title", metavar="TEXT", help="Heading of the page.")
+@click.option(
+    "--audio", "audio_root", metavar="FOLDER", help="Folder that the audio paths of the rows are relative to."
+)
+@click.option(
+    "--samples",
+    "each",
+    type=click.IntRange(0, 50),
+    default=6,
+    show_default=True,
+    help="Number of worst rows of each set.",
+)
+@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
 def report(
     folders: tuple[str, ...],
     out: str | None,
@@ -142,10 +181,10 @@ def report(
     each: int,
     tasks_path: str | None,
 ) -> None:
-    """Make one HTML page, and the same figures as JSON, of scores.
+    """Make one HTML page, and JSON, of scores.
 
-    DIR is a folder that `llaso-model score` wrote; of several the systems are compared with each other. The page
-    needs no network; with --audio it carries the sound of its worst rows.
+    SCORES is a folder that `llaso-model score` wrote. The systems of several are compared with each other. The page
+    needs no network. With --audio it carries the sound of its worst rows.
     """
     from llaso_model.evaluate.report.scores_page import report as write
 
@@ -154,20 +193,24 @@ def report(
 
 
 @click.command()
-@click.argument("folder", metavar="DIR")
-@click.option("--audio", "audio_root", metavar="DIR", help="Folder that the rows' audio paths are relative to.")
-@click.option("--noise", metavar="FILE|DIR", help="The recordings that evaluate had as --noise, to be heard again.")
-@click.option("--items", type=click.IntRange(1), default=60, show_default=True, help="How many answers are rated.")
-@click.option("--set", "sets", multiple=True, metavar="NAME", help="Only answers of this set; may be repeated.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw and the order.")
-@click.option("--port", type=int, default=0, help="Default: any free one.")
+@click.argument("folder", metavar="SCORES")
+@click.option(
+    "--audio", "audio_root", metavar="FOLDER", help="Folder that the audio paths of the rows are relative to."
+)
+@click.option("--noise", metavar="NOISE", help="Recordings that `evaluate` had as --noise, to be heard again.")
+@click.option(
+    "--items", type=click.IntRange(1), default=60, show_default=True, help="Number of answers that are rated."
+)
+@click.option("--set", "sets", multiple=True, metavar="NAME", help="Only answers of this set. May be repeated.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw and the order.")
+@click.option("--port", type=int, default=0, help="Port of the page. Default: a free one.")
 def rate(
     folder: str, audio_root: str | None, noise: str | None, items: int, sets: tuple[str, ...], seed: int, port: int
 ) -> None:
     """Let people rate answers blindly in the browser.
 
-    DIR is a folder that `llaso-model score` wrote. The page is served on this machine only; ratings stand in
-    DIR/ratings, and `llaso-model report DIR` shows them with the raters' agreement.
+    SCORES is a folder that `llaso-model score` wrote. The page is served on this machine only. Ratings are kept in
+    SCORES/ratings, and `llaso-model report SCORES` shows them with the agreement of the raters.
     """
     from llaso_data.io import storage
     from llaso_model.evaluate import store

@@ -13,22 +13,40 @@ from llaso_data.errors import LLaSOError
 
 @click.command()
 @click.argument("recipe_path", metavar="[RECIPE]", required=False)
-@click.option("--config", metavar="FILE", help="The recipe, said the other way.")
-@click.option("--data", "--data-dir", "data", multiple=True, metavar="URI", help="Shards to train on; may be repeated.")
-@click.option("--out", "--output-dir", "out", metavar="DIR", required=True, help="Folder of the run; it goes on there.")
-@click.option("--pretrained-model", metavar="MODEL", help="LLaSO model to start from, or a causal language model.")
-@click.option("--validation", metavar="URI", help="Held-out shards.")
-@click.option("--budget", metavar="BUDGET", help="Of a micro-batch: 300s, 15000f, 8000t.")
-@click.option("--batch-size", type=int, help="Samples of a micro-batch, in place of a budget.")
-@click.option("--num-epochs", type=float)
-@click.option("--max-steps", type=int)
-@click.option("--logging-steps", type=int)
-@click.option("--save-steps", type=int)
-@click.option("--seed", type=int)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="e.g. optimizer.lr=1e-4")
-@click.option("--launcher", type=click.Choice(["none", "ray"]), default="none", help="torchrun needs none.")
-@click.option("--num-workers", type=int, default=1, help="Processes of --launcher ray; one per GPU.")
-@click.option("--address", metavar="ADDRESS", help="A Ray cluster to join.")
+@click.option("--config", metavar="RECIPE", help="Another way to give RECIPE.")
+@click.option(
+    "--data", "--data-dir", "data", multiple=True, metavar="SHARDS", help="Shards to train on. May be repeated."
+)
+@click.option(
+    "--out", "--output-dir", "out", metavar="FOLDER", required=True, help="Folder of the run. It goes on there."
+)
+@click.option(
+    "--pretrained-model",
+    metavar="MODEL",
+    help="A LLaSO model to start from, or a causal language model: an id or a folder.",
+)
+@click.option("--validation", metavar="SHARDS", help="Shards that are held out for validation.")
+@click.option("--budget", metavar="BUDGET", help="Size of a micro-batch: 300s of audio, 15000f frames, 8000t tokens.")
+@click.option("--batch-size", type=int, help="Number of samples in a micro-batch, in place of a budget.")
+@click.option("--num-epochs", type=float, help="Length of the run in epochs. Default: 1.")
+@click.option("--max-steps", type=int, help="Length of the run in steps, in place of epochs.")
+@click.option("--logging-steps", type=int, help="Steps between two lines of the log. Default: 1.")
+@click.option("--save-steps", type=int, help="Steps between two checkpoints. Default: 500.")
+@click.option("--seed", type=int, help="Seed of the order and of all draws. Default: 0.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the recipe: optimizer.lr=1e-4."
+)
+@click.option(
+    "--launcher",
+    type=click.Choice(["none", "ray"]),
+    default="none",
+    show_default=True,
+    help="What starts the processes. With torchrun: none.",
+)
+@click.option(
+    "--num-workers", type=int, default=1, show_default=True, help="Processes of --launcher ray, one for each GPU."
+)
+@click.option("--address", metavar="ADDRESS", help="Join a Ray cluster: auto or ray://host:10001.")
 def train(
     recipe_path: str | None,
     config: str | None,
@@ -44,10 +62,13 @@ def train(
     address: str | None,
     **run: Any,
 ) -> None:
-    """Train one stage, from the last checkpoint in the output folder where there is one.
+    """Train one stage from shards.
 
-    RECIPE is a YAML file, or the name of one that ships with LLaSO (`llaso-model recipes`), such as align; options
-    override it. Several processes: torchrun --nproc-per-node 8 -m llaso_model.cli train …, or --launcher ray.
+    The run goes on from the last checkpoint in --out where there is one.
+
+    RECIPE is a YAML file, or the name of a recipe that `llaso-model recipes` lists, such as align. Options override
+    it. Several processes are started with torchrun --nproc-per-node 8 -m llaso_model.cli train, or with
+    --launcher ray.
     """
     from llaso_model.train.config import load
 
@@ -74,10 +95,13 @@ def train(
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--out", metavar="DIR", help="Default: RUN/model.")
+@click.option("--out", metavar="FOLDER", help="Folder for the model. Default: RUN/model.")
 @click.option("--overwrite", is_flag=True, help="Replace another model in --out.")
 def merge(run: str, out: str | None, overwrite: bool) -> None:
-    """Write a run's whole model, with its adapters folded in, as a folder for from_pretrained."""
+    """Write the whole model of a run, with its adapters folded in.
+
+    RUN is the folder of the run. What is written is a folder for from_pretrained.
+    """
     from pathlib import Path
 
     from llaso_data.io import outputs
@@ -91,9 +115,14 @@ def merge(run: str, out: str | None, overwrite: bool) -> None:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--figure", metavar="FILE", default="curves.png", show_default=True, help="PNG, SVG or PDF.")
+@click.option(
+    "--figure", metavar="FILE", default="curves.png", show_default=True, help="Picture to write: PNG, SVG or PDF."
+)
 def plot(runs: tuple[str, ...], figure: str) -> None:
-    """Draw the curves of one run or several."""
+    """Draw the curves of runs.
+
+    RUN is the folder of a run.
+    """
     from pathlib import Path
 
     from llaso_model.train.plot import draw
@@ -104,10 +133,16 @@ def plot(runs: tuple[str, ...], figure: str) -> None:
 
 @click.command()
 @click.argument("recipe_path", metavar="RECIPE")
-@click.option("--data", "--data-dir", "data", multiple=True, metavar="URI", help="Shards to train on.")
-@click.option("--pretrained-model", metavar="MODEL", help="LLaSO model to start from, or a causal language model.")
-@click.option("--memory-gb", type=float, help="On a CPU: what training may take; default: most of what is free.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+@click.option(
+    "--data", "--data-dir", "data", multiple=True, metavar="SHARDS", help="Shards to train on. May be repeated."
+)
+@click.option(
+    "--pretrained-model",
+    metavar="MODEL",
+    help="A LLaSO model to start from, or a causal language model: an id or a folder.",
+)
+@click.option("--memory-gb", type=float, help="Memory that training may take on a CPU. Default: most of what is free.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the recipe.")
 def fit(
     recipe_path: str,
     data: tuple[str, ...],
@@ -115,7 +150,10 @@ def fit(
     memory_gb: float | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Find the largest budget of a micro-batch that fits in memory, by trying."""
+    """Find the largest budget of a micro-batch that fits in memory.
+
+    It is found by trying. RECIPE is a YAML file, or a name that `llaso-model recipes` lists.
+    """
     from llaso_model.train.config import load
     from llaso_model.train.find_batch_size import find_batch_size as tries
     from llaso_model.train.find_batch_size import with_room
@@ -133,9 +171,9 @@ def fit(
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", metavar="[NAME]", required=False)
 def recipes(name: str | None) -> None:
-    """List the training recipes that ship with LLaSO, or print the one of a NAME."""
+    """List the training recipes that ship with LLaSO, or print one."""
     click.echo(shipped.listing("train") if name is None else shipped.text_of(name, "train"), nl=name is None)
 
 
