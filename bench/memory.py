@@ -244,7 +244,7 @@ def role(command: str, known: str) -> str:
     """What a process does; Ray renames its workers by what they are at."""
     if known and not known.startswith("ray's"):
         return known
-    roles = {"decode_child": DECODING, "ray::_Listener": "listener", "ray::_load": "loader"}
+    roles = {"decode_child": DECODING, "ray::_ObserverActor": "listener", "ray::_load": "loader"}
     named = [role for sign, role in roles.items() if sign in command]
     words = command.split() or ["?"]
     other = (

@@ -1,9 +1,9 @@
 """Blocks: the unit of work, of commit and of Ray scheduling.
 
-Inputs of one container, in path order, are cut where a hash of the input's id falls below a threshold that grows
-with the input's size. Such a border depends on nothing but its own input, so adding a file changes the block that it
-falls into, or cuts it in two, and no other. Only where ``max_clips`` must add borders (with the defaults in one block
-of fifty) may a new file move the nearest of those too.
+The inputs of one container, in path order, are cut where a hash of the input's id falls below a threshold that grows
+with the input's size (content-defined chunking). Such a split point depends on its own input alone. A new file
+therefore changes only the block that it falls into, or cuts it in two. Where ``max_clips`` adds split points, a new
+file may also move the nearest of those.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ class PlannedBlock:
 
 
 def plan(inputs: Iterable[Input], settings: Blocks, observing: str) -> Iterator[PlannedBlock]:
-    """Cut a stream of inputs, sorted by path within each container, into blocks.
+    """Cuts a stream of inputs into blocks.
 
-    ``observing`` is the digest of everything besides the inputs that decides what is observed: the observing part of
-    the recipe and the model's weights.
+    Args:
+        inputs: Sorted by path within each container; the inputs of a container are neighbours.
+        settings: Clips and megabytes per block.
+        observing: Digest of everything besides the inputs that decides what is observed: the observing part of the
+            recipe and the models' weights.
+
+    Returns:
+        The blocks, in the order of their inputs. No block crosses containers.
     """
     for _, group in groupby(inputs, key=lambda item: item.container):
         run: list[Input] = []
@@ -48,10 +54,10 @@ def ends_block(item: Input, settings: Blocks) -> bool:
 
 
 def block_name(inputs: Sequence[Input], observing: str) -> str:
-    """What decides a block's bytes: its inputs with their versions, the observing part, the format's version.
+    """The digest of what decides a block's bytes: its inputs with their versions, ``observing``, the format's version.
 
-    A record counts by the names and values of its fields that say something: a field that a later version adds, and
-    that is None, renames no block.
+    Of a record only fields that are not None count, by name and value. So a field that a later version adds renames no
+    block where it is None.
     """
     return digest(
         FORMAT_VERSION, observing, *(part for item in inputs for part in (canonical(item.utterance), item.version))
@@ -59,7 +65,7 @@ def block_name(inputs: Sequence[Input], observing: str) -> str:
 
 
 def _blocks(run: list[Input], settings: Blocks, observing: str) -> Iterator[PlannedBlock]:
-    """A run that is still too long is cut again after its smallest hash: these borders come from the content too."""
+    """Cuts a run that is longer than ``max_clips`` again, after its smallest hash: content decides these cuts too."""
     hashes = [_hash(item) for item in run]
     pending = [(0, len(run))]
     while pending:

@@ -32,19 +32,36 @@ from llaso_data.whisper.load import checkpoint_folder
 _AHEAD_INPUTS = 100_000  # about 100 MB of planned inputs
 
 
-class Listener(Protocol):
-    """What wants to know of progress (:class:`llaso_data.pipeline.progress.Progress` is one)."""
+class ProgressListener(Protocol):
+    """Is told how a build goes on (:class:`llaso_data.pipeline.progress.Progress` is one)."""
 
-    def planned(self, blocks: int, inputs: int) -> None: ...
+    def planned(self, blocks: int, inputs: int) -> None:
+        """Called at most once, with the totals, where all planned inputs fit in memory."""
 
     def block_done(
         self, *, inputs: int, failed: int, audio_s: float, skipped: bool, verdicts: Mapping[str, int]
-    ) -> None: ...
+    ) -> None:
+        """Called after each block; ``skipped`` where an earlier run observed it."""
 
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """What a run did. ``model_calls`` are this run's own: all zero where every block was already there."""
+    """What a run did.
+
+    Attributes:
+        out: Folder or URI of the output.
+        counts: As in :class:`llaso_data.pipeline.judge.JudgeResult`, as are ``rules``, ``hours``, ``languages`` and
+            ``border_limits``.
+        blocks: All blocks of the output.
+        blocks_observed: Blocks that this run observed; the others were there already.
+        model_calls: Calls of the models in this run, by kind; all zero where every block was already there.
+        verdicts: Digest that names the verdict table.
+        judged: False where the same verdict table was already there.
+        wall_s: Seconds of wall time.
+        max_failures: The share of failed inputs above which the exit code is 1.
+        transcripts: Inputs that came with a transcript.
+        notes: What the readers and the judge count besides the verdicts, by sentence.
+    """
 
     out: str
     counts: dict[str, int]
@@ -56,66 +73,73 @@ class BuildSummary:
     blocks_observed: int
     model_calls: dict[str, int]
     verdicts: str
-    judged: bool  # false where the same verdict table was already there
+    judged: bool
     wall_s: float
     max_failures: float = field(default=1.0)
-    transcripts: int = 0  # inputs that came with one
-    notes: dict[str, int] = field(default_factory=dict)  # what the readers say of the sources besides the inputs
+    transcripts: int = 0
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed_share(self) -> float:
+        """Failed inputs over all inputs."""
         return self.counts["failed"] / max(1, self.counts["inputs"])
 
     @property
     def exit_code(self) -> int:
+        """1 where more inputs failed than ``max_failures`` allows, else 0."""
         return 1 if self.failed_share > self.max_failures else 0
 
     def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON."""
         return dataclasses.asdict(self)
 
 
-def build_align(recipe: Recipe, progress: Listener | None = None) -> BuildSummary:
-    """Observe what is not yet observed, judge everything, and write the manifest.
+def build_align(recipe: Recipe, progress: ProgressListener | None = None) -> BuildSummary:
+    """Observes what is not yet observed, judges everything, and writes the manifest.
 
-    Raises LLaSOError for what the user can mend: no source, no output, a model that cannot be had.
+    Args:
+        recipe: What to read, how to observe and judge it, and where to write.
+        progress: Is told of every block.
+
+    Raises:
+        LLaSOError: The recipe names no source or no output; a source, model or stage cannot be read or loaded; the
+            output holds files that this command did not write; or another run holds the lock.
     """
-    started = time.monotonic()
+    started_s = time.monotonic()
     if not recipe.sources:
         raise LLaSOError("nothing to read: name at least one source")
     if recipe.out is None:
         raise LLaSOError("nowhere to write: pass --out, or set `out` in the recipe")
     with lock.exclusive(recipe.out, "build-align") as held:
-        return _build(recipe, held, progress, started)
+        return _build(recipe, held, progress, started_s)
 
 
-def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: float) -> BuildSummary:
+def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, started_s: float) -> BuildSummary:
     out = held.uri
     _refuse_foreign(out, recipe)
     notes: Counter[str] = Counter()
-    readers = [
-        formats.read(spec, notes) for spec in recipe.sources
-    ]  # what is wrong with any is said before the work starts
+    readers = [formats.read(spec, notes) for spec in recipe.sources]  # a bad source is an error before the work starts
     for folder in (out, storage.join(out, "observations"), storage.join(out, "verdicts")):
         storage.sweep(folder)
     storage.sweep_scratch()
     observing = observing_digest(recipe.observe, _weights(recipe))
     transcripts: Counter[bool] = Counter()
-    names, result = _observe(recipe, _counted(_drained(readers), transcripts), held, observing, progress)
+    names, totals = _observe(recipe, _counted(_chained(readers), transcripts), held, observing, progress)
     verdicts = judging_digest(recipe, names)
-    judged, made = _judge(recipe, out, names, verdicts)
+    summary, judged = _judge(recipe, out, names, verdicts)
     held.confirm()
-    notes.update(judged.get("notes", {}))
+    notes.update(summary.get("notes", {}))
     storage.write_bytes(storage.join(out, recipe_file.NAME), recipe_file.text_of(recipe).encode())
-    checksums.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, judged))
+    checksums.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, summary))
     return BuildSummary(
         out=out,
-        **{name: value for name, value in judged.items() if name != "notes"},
+        **{name: value for name, value in summary.items() if name != "notes"},
         blocks=len(names),
-        blocks_observed=result.blocks,
-        model_calls=dataclasses.asdict(result.statistics),
+        blocks_observed=totals.blocks,
+        model_calls=dataclasses.asdict(totals.statistics),
         verdicts=verdicts,
-        judged=made,
-        wall_s=time.monotonic() - started,
+        judged=judged,
+        wall_s=time.monotonic() - started_s,
         max_failures=recipe.judge.max_failures,
         notes=dict(sorted(notes.items())),
         transcripts=transcripts[True],
@@ -123,26 +147,28 @@ def _build(recipe: Recipe, held: lock.Held, progress: Listener | None, started: 
 
 
 def _refuse_foreign(out: str, recipe: Recipe) -> None:
-    """What this run would replace is build-align's, before anything is read or written. Raises LLaSOError."""
+    """Raises LLaSOError where this run would replace a file that build-align did not write."""
     uri = commit.manifest_uri(out)
     outputs.refuse(uri, "llaso-data build-align", lambda uri: commit.is_manifest(outputs.json_at(uri)))
     recipe_file.refuse(out, recipe, outputs.json_at(uri))
 
 
 @dataclass(slots=True)
-class _Observed:
+class _ObservedTotals:
+    """Blocks that this run observed, and the model calls that they took."""
+
     blocks: int = 0
     statistics: Statistics = field(default_factory=Statistics)
 
 
 def _observe(
-    recipe: Recipe, inputs: Iterator[Input], held: lock.Held, observing: str, progress: Listener | None
-) -> tuple[list[str], _Observed]:
-    """The names of all planned blocks in order, and what it took to have them all."""
+    recipe: Recipe, inputs: Iterator[Input], held: lock.Held, observing: str, progress: ProgressListener | None
+) -> tuple[list[str], _ObservedTotals]:
+    """Observes the blocks that are missing; gives the names of all planned blocks in order, and this run's totals."""
     out = held.uri
-    done = commit.committed(out)
+    committed = commit.committed(out)
     names: list[str] = []
-    total = _Observed()
+    totals = _ObservedTotals()
     blocks, ahead = _look_ahead(plan(inputs, recipe.blocks, observing))
     if progress and ahead is not None:
         progress.planned(*ahead)
@@ -150,8 +176,8 @@ def _observe(
     def missing() -> Iterator[PlannedBlock]:
         for block in blocks:
             names.append(block.name)
-            if block.name not in done:
-                done.add(block.name)  # a source that is named twice
+            if block.name not in committed:
+                committed.add(block.name)  # a source may be named twice
                 yield block
             elif progress:
                 progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
@@ -159,8 +185,8 @@ def _observe(
     for result in engines.observe(missing(), recipe.observe, recipe.run, out):
         interrupts.check()
         held.check()
-        total.blocks += 1
-        total.statistics.add(result.statistics)
+        totals.blocks += 1
+        totals.statistics.add(result.statistics)
         if progress:
             progress.block_done(
                 inputs=result.inputs,
@@ -172,11 +198,11 @@ def _observe(
         memory.release()
     if not names:
         raise LLaSOError("the sources hold no audio")
-    return names, total
+    return names, totals
 
 
 def _look_ahead(planned: Iterator[PlannedBlock]) -> tuple[Iterator[PlannedBlock], tuple[int, int] | None]:
-    """The same blocks, and (blocks, inputs) in all where that many fit in memory: what an ETA needs."""
+    """The same blocks, and the totals (blocks, inputs) that an ETA needs; None where too many to hold in memory."""
     head: list[PlannedBlock] = []
     inputs = 0
     for block in planned:
@@ -188,37 +214,37 @@ def _look_ahead(planned: Iterator[PlannedBlock]) -> tuple[Iterator[PlannedBlock]
 
 
 def _provisional(recipe: Recipe, out: str, block: str) -> dict[str, int]:
-    """Accepted, and rejected by rule, of one block: the verdicts but for duplicates, which need all blocks."""
-    found = judge([commit.block_uri(out, block)], recipe.judge)
-    return {"accepted": found.counts["accepted"], **found.rules}
+    """Accepted, and rejected by rule, in one block. Duplicates in other blocks are known only at the end."""
+    result = judge([commit.block_uri(out, block)], recipe.judge)
+    return {"accepted": result.counts["accepted"], **result.rules}
 
 
-def _drained(readers: list[Iterator[Input]]) -> Iterator[Input]:
-    """The inputs of all sources; each reader, with the listing that it holds, is let go at its end."""
+def _chained(readers: list[Iterator[Input]]) -> Iterator[Input]:
+    """The inputs of all sources. A reader is dropped at its end, and the file listing that it holds with it."""
     while readers:
         yield from readers.pop(0)
 
 
 def _counted(inputs: Iterator[Input], transcripts: Counter[bool]) -> Iterator[Input]:
-    """The inputs; counts those that come with a transcript, and those that do not."""
+    """The same inputs; counts those with a transcript under True, those without under False."""
     for item in inputs:
         transcripts[item.utterance.text is not None] += 1
         yield item
 
 
 def _weights(recipe: Recipe) -> list[str]:
-    """Digests of the models that observe: what they are called does not matter, what they weigh does."""
+    """Digests of the weights of the models that observe. Their names and paths do not count."""
     asr, model = recipe.observe.asr, recipe.observe.language_model
-    found = [weights_digest(checkpoint_folder(asr.model, asr.revision))]
+    digests = [weights_digest(checkpoint_folder(asr.model, asr.revision))]
     if model.model is not None:
         from llaso_data.filters.language_model import language_model_digest
 
-        found.append(language_model_digest(model.model, model.revision))
-    return found
+        digests.append(language_model_digest(model.model, model.revision))
+    return digests
 
 
 def _judge(recipe: Recipe, out: str, names: list[str], verdicts: str) -> tuple[dict[str, Any], bool]:
-    """The verdict table's summary, and whether it was made now; it is kept in the table's own metadata."""
+    """The verdict table's summary, and whether the table was made now. The summary lies in the table's metadata."""
     import json
 
     uri = commit.verdicts_uri(out, verdicts)

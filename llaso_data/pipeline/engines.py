@@ -14,7 +14,20 @@ R = TypeVar("R")
 
 
 def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:
-    """Observe blocks with the engine that ``run`` names; every block's part is committed when its result comes."""
+    """Observes blocks with the engine that ``run`` names.
+
+    Args:
+        blocks: Planned blocks, taken from the iterator as they are needed.
+        settings: What is observed, and with which models.
+        run: The engine, its devices, threads and workers.
+        out: Folder or URI of build-align's output.
+
+    Returns:
+        A result per block, in no fixed order. The block's file is committed when its result comes.
+
+    Raises:
+        LLaSOError: A model or stage cannot be loaded or fails, or workers keep dying.
+    """
     if run.engine == "local":
         from llaso_data.pipeline import local
 
@@ -24,12 +37,12 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
     return ray.observe(blocks, settings, run, out)
 
 
-def each(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
-    """``function`` of every task, with the engine that ``run`` names; the order of the results is not fixed."""
+def map_unordered(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
+    """Applies ``function`` to every task with the engine that ``run`` names; the results are in no fixed order."""
     if run.engine == "local":
         from llaso_data.pipeline import local
 
-        return local.each(function, tasks, run)
+        return local.map_unordered(function, tasks, run)
     from llaso_data.pipeline import ray
 
-    return ray.each(function, tasks, run)
+    return ray.map_unordered(function, tasks, run)

@@ -1,7 +1,7 @@
-"""Judge: from observations to one verdict for every utterance. Cheap, global, and it reads no audio.
+"""Judge: from observations to one verdict for every utterance. It sees all utterances and reads no audio.
 
-Observation files are read a group at a time and only in the columns that the rules need; what is kept of an utterance
-is about a hundred bytes of arrays, so millions fit into memory and no step loops over rows.
+Block files are read a group at a time, and of them only the columns that the rules need. About a hundred bytes of
+arrays are kept per utterance, so millions fit into memory. No step loops over rows.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class JudgeResult:
         rules: How many utterances each rule kept out, failures under ``failed.REASON``.
         hours: ``observed`` (everything decoded), and of it ``accepted``, ``rejected`` and ``duplicates``.
         languages: Accepted utterances and hours, by language.
-        border_limits: The level in dB above which a border stands out: (corpus, language, level).
-        notes: What else is to be said of the utterances, and of how many.
+        border_limits: The level in dB above which an utterance's edge stands out: (corpus, language, level).
+        notes: Utterances counted besides the verdicts, by sentence.
     """
 
     table: pa.Table
@@ -90,28 +90,28 @@ def judge(block_files: Sequence[str], section: recipe.Judge) -> JudgeResult:
     Raises:
         LLaSOError: A file is missing or foreign, or the counts do not add up.
     """
-    state = _observed(block_files, section)
+    state = _read_observations(block_files, section)
     corpus_rank = _ranks(state.corpora)[state.corpus]
     strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
     count = len(state.corpora) * len(state.languages)
     limits = border_limits.limits(state.border_db, strata, count, section.confidence.border_margin_db)
-    _judge_borders(state, limits[strata])
-    verdict, rule = state.verdicts, state.rules
-    open_rows = verdict != _FAILED
-    again = duplicates.repeated(state.ids, open_rows)
+    _judge_edges(state, limits[strata])
+    verdicts, rule_codes = state.verdicts, state.rules
+    open_rows = verdicts != _FAILED
+    repeated = duplicates.repeated(state.ids, open_rows)
     # A repeated id is named before any score is looked at: it is a fault of the sources, not of the audio.
-    verdict[again], rule[again] = _REJECTED, state.names.code(REPEATED_ID)
-    state.values[again] = np.nan
-    original = np.full(len(verdict), -1, np.int64)
+    verdicts[repeated], rule_codes[repeated] = _REJECTED, state.names.code(REPEATED_ID)
+    state.values[repeated] = np.nan
+    original = np.full(len(verdicts), -1, np.int64)
     if section.duplicates.exact:
-        candidates = (verdict == _ACCEPTED) & state.audio_ids.any(axis=1)
+        candidates = (verdicts == _ACCEPTED) & state.audio_ids.any(axis=1)
         original = duplicates.exact(state.audio_ids, state.ids, corpus_rank, candidates)
-        verdict[original >= 0], rule[original >= 0] = _DUPLICATE, state.names.code(DUPLICATES_AUDIO)
+        verdicts[original >= 0], rule_codes[original >= 0] = _DUPLICATE, state.names.code(DUPLICATES_AUDIO)
     audited = audit_draw.draw(
         state.ids,
         strata,
         count,
-        verdict == _ACCEPTED,
+        verdicts == _ACCEPTED,
         section.audit.items,
         section.audit.seed,
     )
@@ -159,7 +159,7 @@ class _State:
     values: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
     border_db: npt.NDArray[np.float64]
-    at_border: npt.NDArray[np.bool_]  # rows that the border rule rejects if their border stands out
+    at_border: npt.NDArray[np.bool_]  # rows that the border rule rejects if their edge stands out
     border_rule: Rule | None
     recordings: int
     corpora: Codes
@@ -168,11 +168,11 @@ class _State:
     notes: Counter[str]
 
 
-def _observed(block_files: Sequence[str], section: recipe.Judge) -> _State:
-    """Reads everything once and tries the rules that need no other utterance."""
-    tried = rules(section)
-    needed = sorted({"duration_s", *(name for rule in tried for name in rule.needs())})
-    wanted = columns.stored(needed)
+def _read_observations(block_files: Sequence[str], section: recipe.Judge) -> _State:
+    """Reads every block file once and applies the rules that look at one utterance alone."""
+    ordered_rules = rules(section)
+    needed = sorted({"duration_s", *(name for rule in ordered_rules for name in rule.needs())})
+    stored = columns.stored(needed)
     corpora, languages, names = Codes(), Codes(), Codes()
     groups: list[tuple[npt.NDArray[Any], ...]] = []
     notes: Counter[str] = Counter()
@@ -180,8 +180,8 @@ def _observed(block_files: Sequence[str], section: recipe.Judge) -> _State:
     with ThreadPoolExecutor(16 if remote else min(4, os.cpu_count() or 1)) as pool:
         for start in range(0, len(block_files), _FILES_AT_ONCE):
             group = block_files[start : start + _FILES_AT_ONCE]
-            table = pa.concat_tables(list(pool.map(lambda uri: columns.read(uri, wanted), group)))
-            found = columns.derive(table, needed, section.consistency.phrases)
+            table = pa.concat_tables(list(pool.map(lambda uri: columns.read(uri, stored), group)))
+            derived = columns.derive(table, needed, section.consistency.phrases)
             groups.append(
                 (
                     columns.hashes(table["id"], "id"),
@@ -189,21 +189,21 @@ def _observed(block_files: Sequence[str], section: recipe.Judge) -> _State:
                     columns.hashes(table["recording"], "recording"),
                     corpora.encode(table["source.corpus"]),
                     languages.encode(pc.fill_null(table["language"], UNKNOWN)),
-                    np.nan_to_num(found["duration_s"]),
-                    *_try(tried, found, table["failure.reason"], names),
-                    found.get("border_db", np.full(len(table), np.nan)),
+                    np.nan_to_num(derived["duration_s"]),
+                    *_try(ordered_rules, derived, table["failure.reason"], names),
+                    derived.get("border_db", np.full(len(table), np.nan)),
                 )
             )
-            notes.update(columns.notes(table, found))
+            notes.update(columns.notes(table, derived))
     if not groups:
-        groups.append(_nothing())
+        groups.append(_no_rows())
     pieces = list(zip(*groups, strict=True))
     del groups
-    kept: list[npt.NDArray[Any]] = []
+    joined: list[npt.NDArray[Any]] = []
     while pieces:  # one column at a time, so that the pieces of one are freed before the next is joined
-        kept.append(np.concatenate(pieces.pop(0)))
-    ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = kept[:10]
-    at_border, border_db = kept[10:]
+        joined.append(np.concatenate(pieces.pop(0)))
+    ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = joined[:10]
+    at_border, border_db = joined[10:]
     return _State(
         ids=ids,
         audio_ids=audio_ids,
@@ -217,7 +217,7 @@ def _observed(block_files: Sequence[str], section: recipe.Judge) -> _State:
         thresholds=thresholds,
         border_db=border_db,
         at_border=at_border,
-        border_rule=next((rule for rule in tried if rule.only == STANDS_OUT), None),
+        border_rule=next((rule for rule in ordered_rules if rule.only == STANDS_OUT), None),
         corpora=corpora,
         languages=languages,
         names=names,
@@ -225,11 +225,17 @@ def _observed(block_files: Sequence[str], section: recipe.Judge) -> _State:
     )
 
 
-def _try(tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: Codes) -> tuple[npt.NDArray[Any], ...]:
-    """(verdict, code of the rule's name or -1, value, threshold) of each row, by failure or the first rule violated.
+def _try(
+    ordered_rules: Sequence[Rule], derived: Columns, reason: pa.ChunkedArray, names: Codes
+) -> tuple[npt.NDArray[Any], ...]:
+    """Applies rules in their order; a failure, else the first rule violated, decides a row.
 
-    What is usual in a corpus is known when all of it was seen. So the rule of borders is passed over here, and the
-    last array says which rows it comes first for.
+    The border rule needs the usual level of a corpus, which is known only when all of the corpus was read. It is
+    skipped here.
+
+    Returns:
+        Five arrays of shape (rows,): the verdict, the code of the rule's name or -1, the value, the threshold, and
+        whether the border rule is the first that the row violates.
     """
     rows = len(reason)
     rule_code = np.full(rows, -1, np.int32)
@@ -239,8 +245,8 @@ def _try(tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: 
     rule_code[failed] = names.encode(reasons)
     verdict = np.where(failed, np.int8(_FAILED), np.int8(_ACCEPTED))
     at_border = np.zeros(rows, bool)
-    for rule in tried:
-        mask, values = rule.violations(found)
+    for rule in ordered_rules:
+        mask, values = rule.violations(derived)
         mask = mask & (verdict == _ACCEPTED)
         if rule.only == STANDS_OUT:
             at_border = mask
@@ -251,8 +257,8 @@ def _try(tried: Sequence[Rule], found: Columns, reason: pa.ChunkedArray, names: 
     return verdict, rule_code, value, threshold, at_border
 
 
-def _judge_borders(state: _State, limit_db: npt.NDArray[np.float64]) -> None:
-    """Rejects the rows that the rule of borders comes first for where the border is above ``limit_db`` (rows,)."""
+def _judge_edges(state: _State, limit_db: npt.NDArray[np.float64]) -> None:
+    """Rejects the rows ``at_border`` whose edge is louder than ``limit_db``, of shape (rows,)."""
     rows = np.flatnonzero(state.at_border & (state.border_db > limit_db))
     if len(rows) and state.border_rule is not None:
         state.verdicts[rows] = _REJECTED
@@ -261,7 +267,7 @@ def _judge_borders(state: _State, limit_db: npt.NDArray[np.float64]) -> None:
         state.thresholds[rows] = np.maximum(state.border_rule.threshold, limit_db[rows])
 
 
-def _nothing() -> tuple[npt.NDArray[Any], ...]:
+def _no_rows() -> tuple[npt.NDArray[Any], ...]:
     """The arrays of no utterances."""
     ids, codes, numbers = np.zeros((0, 2), np.uint64), np.zeros(0, np.int32), np.zeros(0)
     verdicts, flags = np.zeros(0, np.int8), np.zeros(0, bool)
@@ -274,9 +280,9 @@ def _distinct(values: Hashes) -> int:
 
 
 def _ranks(names: Codes) -> npt.NDArray[np.int32]:
-    """From code to place in alphabetical order: results must not depend on which name was seen first."""
-    place = {name: rank for rank, name in enumerate(sorted(names))}
-    return np.array([place[name] for name in names], np.int32)
+    """The alphabetical rank of every code. Results must not depend on which name was read first."""
+    rank_of = {name: rank for rank, name in enumerate(sorted(names))}
+    return np.array([rank_of[name] for name in names], np.int32)
 
 
 def _table(state: _State, original: npt.NDArray[np.int64], audited: npt.NDArray[np.bool_]) -> pa.Table:
@@ -285,19 +291,19 @@ def _table(state: _State, original: npt.NDArray[np.int64], audited: npt.NDArray[
     pieces = [target.empty_table()]
     for start in range(0, len(state.ids), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        code, of = state.rules[rows], original[rows]
-        duplicate_of = columns.hex_strings(state.ids[of])
+        codes, originals = state.rules[rows], original[rows]
+        duplicate_of = columns.hex_strings(state.ids[originals])
         arrays = {
             "id": columns.hex_strings(state.ids[rows]),
             "verdict": verdicts.take(pa.array(state.verdicts[rows])),
-            "rule": names.take(pa.array(code, mask=code < 0)),
+            "rule": names.take(pa.array(codes, mask=codes < 0)),
             "value": pa.array(state.values[rows], from_pandas=True),
             "threshold": pa.array(state.thresholds[rows], from_pandas=True),
-            "duplicate_of": pc.if_else(pa.array(of >= 0), duplicate_of, pa.scalar(None, pa.string())),
+            "duplicate_of": pc.if_else(pa.array(originals >= 0), duplicate_of, pa.scalar(None, pa.string())),
             "audited": pa.array(audited[rows]),
         }
-        found = pa.Table.from_pydict(arrays, pa.schema([target.field(name) for name in arrays]))
-        pieces.append(completed(found, Verdict, target.names).select(target.names))
+        filled = pa.Table.from_pydict(arrays, pa.schema([target.field(name) for name in arrays]))
+        pieces.append(completed(filled, Verdict, target.names).select(target.names))
     return pa.concat_tables(pieces)
 
 
@@ -308,9 +314,9 @@ def _summary(
     seconds = np.bincount(state.verdicts, weights=state.durations_s, minlength=4)
     decoded = seconds[:_FAILED]
     accepted = state.verdicts == _ACCEPTED
-    spoken = state.language[accepted]
-    clips = np.bincount(spoken, minlength=len(state.languages))
-    clip_seconds = np.bincount(spoken, weights=state.durations_s[accepted], minlength=len(state.languages))
+    language_codes = state.language[accepted]
+    clips = np.bincount(language_codes, minlength=len(state.languages))
+    clip_seconds = np.bincount(language_codes, weights=state.durations_s[accepted], minlength=len(state.languages))
     by_rule = np.bincount(state.rules[state.rules >= 0], minlength=len(state.names))
     return JudgeResult(
         table=table,
@@ -336,10 +342,10 @@ def _summary(
             if n
         },
         border_limits=[
-            (corpus, language, float(limits[place * len(state.corpora) + rank]))
-            for place, language in enumerate(sorted(state.languages))
-            for rank, corpus in enumerate(sorted(state.corpora))
-            if np.isfinite(limits[place * len(state.corpora) + rank])
+            (corpus, language, float(limits[language_rank * len(state.corpora) + corpus_rank]))
+            for language_rank, language in enumerate(sorted(state.languages))
+            for corpus_rank, corpus in enumerate(sorted(state.corpora))
+            if np.isfinite(limits[language_rank * len(state.corpora) + corpus_rank])
         ],
         notes={name: count for name, count in sorted(state.notes.items()) if count},
     )
@@ -350,7 +356,7 @@ def _hours(seconds: float) -> float:
 
 
 def _check(result: JudgeResult) -> None:
-    """Nothing is dropped silently. Raises LLaSOError."""
+    """Raises LLaSOError where the verdicts do not account for every input."""
     counts = result.counts
     total = counts["accepted"] + counts["rejected"] + counts["duplicates"] + counts["failed"]
     named = sum(result.rules.values()) + counts["accepted"]

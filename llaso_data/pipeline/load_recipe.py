@@ -13,7 +13,7 @@ from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
 
 JUDGING_VERSION = 4
-"""Raised when a rule changes its meaning, so that older verdict tables are not taken for current ones."""
+"""Increased when a rule changes its meaning, so that an older verdict table is not taken for a current one."""
 
 
 def load(
@@ -22,7 +22,17 @@ def load(
     base: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The checked recipe of a YAML file, as :func:`llaso_data.io.settings.load` reads it; None gives the defaults."""
+    """Reads and checks a recipe.
+
+    Args:
+        path: YAML file; None gives the defaults.
+        overrides: ``KEY=VALUE`` with dotted keys, as ``--set`` takes them.
+        base: Nested values that count less than the file.
+        options: Values by dotted key that win over the file; None is left out.
+
+    Raises:
+        LLaSOError: The file cannot be read, or a key or value is wrong.
+    """
     return settings.load(Recipe, path, overrides, base, options, _problems)
 
 
@@ -32,10 +42,10 @@ def dump(recipe: Recipe) -> str:
 
 
 def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
-    """Names a verdict table: what was observed (the blocks' digests, in order) and the judging part of the recipe.
+    """The digest that names a verdict table, of the recipe's judging part and the blocks' names, in order.
 
-    `judge.max_failures` is left out: it decides the exit code, not a verdict. So is what is null, as in the name of a
-    block.
+    ``judge.max_failures`` is left out: it decides the exit code, not a verdict. Keys that are null are left out too, as
+    in the name of a block.
     """
     section = recipe.judge.model_dump(mode="json", exclude={"max_failures"}, exclude_none=True)
     canonical = json.dumps(section, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -43,10 +53,10 @@ def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
 
 
 def _problems(recipe: Recipe) -> Iterator[settings.Problem]:
-    """What is wrong with a recipe besides its types."""
+    """The faults of a recipe that its types do not show."""
     for number, source in enumerate(recipe.sources):
         if source.type not in LAYOUTS.choices():
             yield ("sources", number, "type"), not_among(source.type, LAYOUTS.choices())
-    # Without a model every lm_delta is null, and null would pass the rule unseen.
+    # Without a model every lm_delta is null, and null passes every rule.
     if recipe.judge.consistency.lm_delta_min is not None and recipe.observe.language_model.model is None:
         yield ("judge", "consistency", "lm_delta_min"), "needs a model in observe.language_model.model"

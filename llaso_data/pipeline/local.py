@@ -1,6 +1,6 @@
 """The engine ``local``: everything in this process, one block after the other. For debugging and small data.
 
-While Whisper listens to a block, the next one is decoded in a thread beside it.
+While a block is observed, a thread decodes the next one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ R = TypeVar("R")
 
 
 def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:
-    """Observe and commit every block, in order. The model is loaded when the first block comes."""
+    """Observes and commits every block, in order; the arguments are those of :func:`engines.observe`.
+
+    The models are loaded when the first block comes.
+    """
     observer: Observer | None = None
     loading: Future[LoadedBlock] | None = None
     with ThreadPoolExecutor(1) as loader:
@@ -31,6 +34,6 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
             yield observer(loading.result())
 
 
-def each(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
-    """``function`` of every task, in order."""
+def map_unordered(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
+    """Applies ``function`` to every task, in order."""
     yield from map(function, tasks)

@@ -1,8 +1,8 @@
 """Memory of a worker: kept while a block is worked on, given back between two.
 
-Whisper frees and takes hundreds of megabytes for every window. By itself the C library gives each of them back to the
-system at once and has it cleared by the next page fault, a fifth of all CPU time. Kept too long, it lies in pieces that
-fit the next block less and less: a worker's memory would creep up for hours. bench/memory.py shows that it does not.
+Whisper allocates and frees hundreds of megabytes for every window. By default the C library returns each of them to the
+system at once, and the next page faults clear them again, which costs much CPU time. Memory that is never returned
+becomes fragmented, and a worker grows for hours. ``bench/memory.py`` measures a worker's memory over a long run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NEVER = 2**31 - 1
 
 
 def keep() -> None:
-    """Let this process keep what it frees until :func:`release`, in one place for all threads. Where glibc is."""
+    """Lets this process keep freed memory until :func:`release`, in one arena for all threads. Needs glibc."""
     tune = _of_c("mallopt")
     if tune is not None:
         for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER)):
@@ -26,7 +26,7 @@ def keep() -> None:
 
 
 def release() -> None:
-    """Return all free pages, between two blocks: Arrow's, and glibc's where it is there. Costs milliseconds."""
+    """Returns all free pages to the system, between two blocks: Arrow's, and glibc's where there is glibc."""
     pa.default_memory_pool().release_unused()
     trim = _of_c("malloc_trim")
     if trim is not None:

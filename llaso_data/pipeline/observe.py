@@ -1,7 +1,7 @@
-"""Observing one block: load (decode, segment), listen (everything Whisper), the other stages, and the commit.
+"""Observing one block: loading (decode, segment), transcription, the other stages, and the commit.
 
-A stage is a callable on the block's utterances and their PCM. It returns as many utterances with the same ids in the
-same order; what it cannot observe it marks as failed. Nothing here decides what is good: that is the judge's.
+A stage is a callable on the block's utterances and their PCM. It returns as many utterances, with the same ids in the
+same order, and marks those that it cannot observe as failed. No stage accepts or rejects: the judge does.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ from llaso_data.whisper.engine import Statistics
 T = TypeVar("T")
 
 Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
-"""What a stage is: ``stage(utterances, pcm)``; ``pcm[i]`` (16 kHz mono) is None where i has no speech to hear."""
+"""A stage: ``stage(utterances, pcm)``. ``pcm[i]`` is 16 kHz mono, None where utterance i failed or has no speech."""
 
 
 OBSERVING_VERSION = 7
-"""Raised when the same recipe observes something else than before; part of every block's digest."""
+"""Increased when the same recipe gives other observations than before; part of every block's digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBlock:
-    """A block with its audio: utterances after segmentation, and the PCM of each (None where it failed)."""
+    """A block with its audio."""
 
     name: str
-    utterances: list[Utterance]
-    pcm: list[Pcm | None]
-    inputs: int
+    utterances: list[Utterance]  # after segmentation
+    pcm: list[Pcm | None]  # of each utterance, 16 kHz mono; None where it failed or has no speech
+    inputs: int  # that the utterances were cut from
 
 
 @dataclass(frozen=True, slots=True)
 class BlockResult:
-    """What the driver learns of an observed block; the records themselves are in its file."""
+    """What the driver is told of an observed block. The records themselves are in the block's file."""
 
     name: str
     inputs: int
     utterances: int
-    failed: int
-    audio_s: float
-    statistics: Statistics
+    failed: int  # utterances
+    audio_s: float  # of all utterances together
+    statistics: Statistics  # model calls for this block
 
 
 def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
-    """Decode every input once, give it its audio id, and cut what is longer than a Whisper window."""
+    """Decodes every input once, sets its audio id, and cuts recordings that are longer than a Whisper window."""
     memory.release()  # of the block before
     utterances: list[Utterance] = []
     pcm: list[Pcm | None] = []
@@ -77,7 +77,7 @@ def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
 
 
 def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
-    """Utterances of one file, in order: one decoding pass whatever the number of spans."""
+    """The utterances of one file with their PCM, in order. The file is decoded once, however many spans it has."""
     readable = [u for u in same_file if u.failure is None]
     decoded: list[Pcm | AudioError] = []
     probe = None
@@ -114,7 +114,7 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
 
 
 def _with_clean_text(utterance: Utterance) -> Utterance:
-    """With the text that is said. What the corpus says is kept where it is more than that and white space."""
+    """The utterance with its text without markup. ``text_given`` keeps the corpus's text where the two differ."""
     given = " ".join((utterance.text or "").split())
     text = clean(utterance.text or "").text
     return dataclasses.replace(
@@ -126,10 +126,11 @@ def _with_clean_text(utterance: Utterance) -> Utterance:
 
 
 def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
+    """Segments an utterance and measures the level of each piece."""
     from llaso_data.asr.segment import segment
 
     pieces = segment(utterance, pcm, settings.segment)
-    if not pieces:  # long, and no one speaks: one record, which the judge rejects by name
+    if not pieces:  # a long recording without speech is one record, which the judge rejects by name
         extra = {"no_speech": 1.0}
         scores = dataclasses.replace(utterance.scores, speech_ratio=0.0, extra=extra)
         duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
@@ -156,7 +157,11 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
 
 
 class Observer:
-    """All stages after loading, made once per worker: the models are loaded here and nowhere else."""
+    """All stages after loading. Each worker makes one observer, which loads the models.
+
+    Raises:
+        LLaSOError: A model or a user's stage cannot be loaded, or an extra is not installed.
+    """
 
     def __init__(self, settings: Observe, run: Run, out: str) -> None:
         from llaso_data.pipeline.transcription import transcriber
@@ -177,10 +182,15 @@ class Observer:
             from llaso_data.filters.language_model import LanguageModelStage
 
             self._stages.append(("language_model", LanguageModelStage(settings.language_model, run)))
-        self._stages += [(user.stage, _storable(user.stage, user_stage(user))) for user in settings.stages]
+        self._stages += [(user.stage, _checked_storable(user.stage, user_stage(user))) for user in settings.stages]
 
     def __call__(self, block: LoadedBlock) -> BlockResult:
-        """Observe a loaded block and commit its file."""
+        """Runs all stages on a loaded block and commits its file.
+
+        Raises:
+            LLaSOError: A stage returns other utterances than it was given, a user's stage fails, or its result cannot
+                be stored.
+        """
         utterances: list[Utterance] = list(block.utterances)
         for name, stage in self._stages:
             before = utterances
@@ -208,15 +218,19 @@ class Observer:
 
 
 def user_stage(spec: UserStage) -> Stage:
-    """The stage that a recipe names as ``package.module:Stage``, made with its options. Raises LLaSOError."""
-    stage: Stage = _explained(spec.stage, _named(spec))(**spec.options)
+    """Makes the stage that a recipe names as ``package.module:Stage``, with its options.
+
+    Raises:
+        LLaSOError: It cannot be imported, does not take the options, or is not callable.
+    """
+    stage: Stage = _with_named_errors(spec.stage, _stage_factory(spec))(**spec.options)
     if not callable(stage):
-        raise LLaSOError(f"observe.stages: {spec.stage}: what it makes must be callable as stage(utterances, pcm)")
+        raise LLaSOError(f"observe.stages: {spec.stage}: it must make a callable stage(utterances, pcm)")
     return stage
 
 
-def _explained(name: str, function: Callable[..., T]) -> Callable[..., T]:
-    """A user's function whose errors say that they are its own; LLaSOError passes."""
+def _with_named_errors(name: str, function: Callable[..., T]) -> Callable[..., T]:
+    """A user's function whose errors name its stage; a LLaSOError passes unchanged."""
 
     def call(*args: Any, **options: Any) -> T:
         try:
@@ -224,51 +238,60 @@ def _explained(name: str, function: Callable[..., T]) -> Callable[..., T]:
         except LLaSOError:
             raise
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            raise LLaSOError(f"stage {name} failed: {said} (llaso-data --debug … shows where)") from error
+            detail = f"{type(error).__name__}: {error}"
+            raise LLaSOError(f"stage {name} failed: {detail} (llaso-data --debug … shows where)") from error
 
     return call
 
 
-def _storable(name: str, stage: Stage) -> Stage:
-    """A user's stage whose results are tried as they will be stored, so that what cannot be has its name."""
+def _checked_storable(name: str, stage: Stage) -> Stage:
+    """A user's stage whose results are checked: an error names the stage where they cannot be stored."""
 
     def call(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> list[Utterance]:
-        found = _explained(name, stage)(utterances, pcm)
+        results = _with_named_errors(name, stage)(utterances, pcm)
         try:
-            to_table([rounded(utterance) for utterance in found], Utterance)
+            to_table([rounded(utterance) for utterance in results], Utterance)
         except (AttributeError, TypeError, ValueError) as error:
             raise LLaSOError(f"stage {name}: what it returns cannot be stored: {error}") from error
-        return list(found)
+        return list(results)
 
     return call
 
 
 def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
-    """Everything besides the inputs that decides an observation: the recipe's part and the models' weights.
+    """The digest of everything besides the inputs that decides an observation.
 
-    A model's path is not in it, its weights are; a user's stage counts by its name, options and ``version``. The
-    decoder's limits are not in it: they change nothing of what can be decoded, and a machine with more memory shall
-    not transcribe a corpus again. Nor is what is null: a setting that a later version adds is null where it changes
-    nothing.
+    It covers :data:`OBSERVING_VERSION`, the recipe's observing part and the models' weights. A user's stage counts by
+    its name, options and ``version``. Left out are:
+
+    - the models' names and paths: their weights count;
+    - the decoder's limits: a machine with more memory need not transcribe a corpus again;
+    - keys that are null: a setting that a later version adds is null where it changes nothing.
+
+    Args:
+        settings: The recipe's observing part.
+        weights: Digests of the models' weights.
+
+    Raises:
+        LLaSOError: A user's stage cannot be imported or does not take its options.
     """
     named = {"model", "revision"}
     left_out = {"decode": {"stall_s", "memory_mb"}, "asr": named, "language_model": named}
     plain = settings.model_dump(mode="json", exclude=left_out, exclude_none=True)
-    versions = [str(getattr(_named(spec), "version", "")) for spec in settings.stages]
+    versions = [str(getattr(_stage_factory(spec), "version", "")) for spec in settings.stages]
     return digest(OBSERVING_VERSION, json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
 
 
-def _named(spec: UserStage) -> Any:
-    """What makes the stage; that its options fit is checked here, before any model is loaded."""
+def _stage_factory(spec: UserStage) -> Any:
+    """The callable that makes the stage. Its options are checked here, before any model is loaded."""
     module_name, _, name = spec.stage.partition(":")
     try:
-        made = getattr(importlib.import_module(module_name), name)
-        inspect.signature(made).bind(**spec.options)
+        factory = getattr(importlib.import_module(module_name), name)
+        inspect.signature(factory).bind(**spec.options)
     except (ImportError, AttributeError) as error:
         raise LLaSOError(f"observe.stages: {spec.stage}: {error}") from error
     except TypeError as error:
         raise LLaSOError(f"observe.stages: {spec.stage} does not take these options: {error}") from error
     except ValueError:  # a compiled class without a signature
         pass
-    return made
+    return factory

@@ -1,4 +1,4 @@
-"""What build-align and shard count and show while they work: a bar on a terminal, else a plain line every 30 s."""
+"""Progress of build-align and shard: a bar on a terminal, else a plain line every 30 s."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _REASONS = 4  # how many rules the live line names
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is done so far. Inputs are observed in this run or skipped, because an earlier run observed them."""
+    """What is done so far."""
 
     blocks: int = 0
-    observed: int = 0
+    observed: int = 0  # inputs, in this run
     failed: int = 0
-    skipped: int = 0
+    skipped: int = 0  # inputs that an earlier run observed
     audio_s: float = 0.0
-    verdicts: Mapping[str, int] = field(default_factory=dict)
+    verdicts: Mapping[str, int] = field(default_factory=dict)  # accepted, and rejected by rule
 
 
 def eta_s(counts: Counts, total_inputs: int | None, elapsed_s: float) -> float | None:
@@ -78,9 +78,9 @@ def describe(counts: Counts, total_blocks: int | None, total_inputs: int | None,
 
 
 def _verdicts(verdicts: Mapping[str, int]) -> str:
-    """Accepted, and the rules that kept most out: before duplicates, which only the end can tell."""
-    others = sorted((name for name in verdicts if name != "accepted"), key=lambda name: (-verdicts[name], name))
-    reasons = ", ".join(f"{name} {verdicts[name]}" for name in others[:_REASONS])
+    """Accepted, and the rules that rejected most. Duplicates are known only at the end."""
+    rules = sorted((name for name in verdicts if name != "accepted"), key=lambda name: (-verdicts[name], name))
+    reasons = ", ".join(f"{name} {verdicts[name]}" for name in rules[:_REASONS])
     return f"{verdicts.get('accepted', 0)} accepted" + (f" ({reasons})" if reasons else "")
 
 
@@ -91,9 +91,13 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Progress of build-align as :func:`describe` puts it. A context manager.
+    """Progress of build-align, shown as :func:`describe` puts it. A context manager.
 
-    What is accepted is not known before the judge has seen everything, so only observed and failed are counted.
+    Args:
+        total_blocks: None where the total is not known yet.
+        total_inputs: As ``total_blocks``.
+        console: Where it is shown; standard error by default.
+        log_every_s: Seconds between two lines where the output is no terminal.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class Progress:
         self._live = LiveLine(self.line, lambda: (self._counts.blocks, self._totals[0]), console, log_every_s)
 
     def planned(self, blocks: int, inputs: int) -> None:
-        """The totals, where they become known only after the start."""
+        """Sets the totals, which become known after the start."""
         self._totals = (blocks, inputs)
         self._live.update()
 
@@ -123,7 +127,15 @@ class Progress:
         skipped: bool,
         verdicts: Mapping[str, int] | None = None,
     ) -> None:
-        """Counts a block; `skipped` is one that an earlier run observed, `verdicts` its accepted and rules' counts."""
+        """Counts a block.
+
+        Args:
+            inputs: Of the block.
+            failed: Utterances that failed.
+            audio_s: Seconds of audio.
+            skipped: An earlier run observed the block.
+            verdicts: Accepted, and rejected by rule.
+        """
         with self._lock:
             old = self._counts
             self._counts = Counts(
@@ -152,7 +164,7 @@ class Progress:
 
 
 class ShardProgress:
-    """Progress of shard: shards and samples done, and those that an earlier run had written. A context manager."""
+    """Progress of shard: shards and samples done, and shards that an earlier run wrote. A context manager."""
 
     def __init__(self, console: Console | None = None, log_every_s: float = LOG_EVERY_S) -> None:
         self._done, self._total = 0, 0
@@ -160,7 +172,7 @@ class ShardProgress:
         self._live = LiveLine(self.line, lambda: (self._done, self._total or None), console, log_every_s)
 
     def shard_done(self, done: int, total: int, result: ShardResult) -> None:
-        """`done` of `total` shards, of which `result` is the last."""
+        """Counts a shard: ``done`` of ``total`` are written, and ``result`` is the last of them."""
         self._done, self._total = done, total
         self._samples += 0 if result.info is None else result.info.samples
         self._skipped += result.skipped

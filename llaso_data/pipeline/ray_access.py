@@ -1,7 +1,7 @@
-"""Who reaches Ray. A cluster of ours listens on loopback, behind a token; one that we join is asked whether it has one.
+"""Access to Ray: a cluster that we start is on loopback and asks for a token; one that we join is asked for its own.
 
-Whoever reaches the ports of a Ray cluster runs code as its user. Ray knows no public way to say "this machine alone"
-on Linux, and reads its variables once, when it is imported; what of its inside is needed for that is in this file only.
+Whoever reaches the ports of a Ray cluster can run code as its user. Ray has no public setting for loopback alone on
+Linux, and reads its environment variables once, when it is imported. Only this file uses Ray's internals for that.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ _ANSWER_S = 20.0
 _SOCKET_BYTES = 103  # the longest path of a Unix socket that Ray takes
 _BELOW_FOLDER = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
-_told: set[str] = set()  # addresses without a token of which that was said
+_warned_addresses: set[str] = set()  # addresses without a token, each warned of once
 
 
 def address_of(address: str | None) -> str:
-    """Of the cluster that is joined: what the user named, else RAY_ADDRESS, else :data:`LOCAL`."""
+    """The address of the cluster to join: the given one, else RAY_ADDRESS, else :data:`LOCAL`."""
     return address or os.environ.get("RAY_ADDRESS") or LOCAL
 
 
 def start(**options: Any) -> None:
-    """Start Ray on this machine, for this user alone: on loopback, behind a token, its files in a folder of the user's.
+    """Starts Ray on this machine for this user alone: on loopback, with a token, its files in a private folder.
 
-    The token is drawn anew for every cluster and is in the environment of Ray's processes only; a user who has said
-    how Ray shall authenticate is heeded. :func:`stop` ends it, also where this failed. Raises LLaSOError where the
-    folder is somebody else's.
+    Every cluster gets a new token, which is in the environment of Ray's processes only. The user's own variables for
+    Ray's authentication win. Call :func:`stop` afterwards, also where this failed.
 
     Args:
-        options: further arguments of ``ray.init``.
+        options: Further arguments of ``ray.init``.
+
+    Raises:
+        LLaSOError: The folder belongs to somebody else.
     """
     import ray
 
@@ -67,14 +69,17 @@ def start(**options: Any) -> None:
 
 
 def join(address: str, **options: Any) -> None:
-    """Connect to a Ray cluster, with the user's token where it asks for one; says so where it has none.
+    """Connects to a Ray cluster, with the user's token where it asks for one; warns where it asks for none.
 
-    :func:`stop` ends it, also where this failed. Raises LLaSOError where the token is missing, wrong or one too many,
-    OSError where nothing listens there.
+    Call :func:`stop` afterwards, also where this failed.
 
     Args:
         address: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``.
-        options: further arguments of ``ray.init``.
+        options: Further arguments of ``ray.init``.
+
+    Raises:
+        LLaSOError: The token is missing or wrong, or the user set one and the cluster has none.
+        OSError: Nothing listens at the address.
     """
     import ray
     from ray._private.services import canonicalize_bootstrap_address
@@ -88,7 +93,7 @@ def join(address: str, **options: Any) -> None:
 
 
 def stop() -> None:
-    """End what :func:`start` or :func:`join` began; Ray forgets the token, and is as it was before."""
+    """Ends the connection of :func:`start` or :func:`join`; Ray forgets the token."""
     import ray
 
     ray.shutdown()
@@ -96,44 +101,48 @@ def stop() -> None:
 
 
 def check_reachable(address: str) -> None:
-    """Raises OSError where nothing listens at ``host:port`` or ``ray://host:port``; Ray itself tries for minutes."""
-    place = _host_and_port(address.removeprefix("ray://"))
-    if place is not None:
-        socket.create_connection(place, timeout=10).close()
+    """Raises OSError where nothing listens at ``host:port`` or ``ray://host:port``. Ray would try for minutes."""
+    endpoint = _host_and_port(address.removeprefix("ray://"))
+    if endpoint is not None:
+        socket.create_connection(endpoint, timeout=10).close()
 
 
 def own_token() -> dict[str, str]:
-    """The variables of a cluster that we start: a token of its own, unless the user has said otherwise."""
-    said = os.environ.get(_MODE, "").lower()
-    if said not in ("", "token"):
+    """The environment variables of a cluster that we start: a new token, unless the user set how to authenticate."""
+    mode = os.environ.get(_MODE, "").lower()
+    if mode not in ("", "token"):
         return {}
     _check_token_file()
-    if os.environ.get(_TOKEN) or os.environ.get(_TOKEN_PATH) or (said and _header()):
+    if os.environ.get(_TOKEN) or os.environ.get(_TOKEN_PATH) or (mode and _header()):
         return {_MODE: "token"}
     return {_MODE: "token", _TOKEN: secrets.token_hex(32)}
 
 
 def auth_of(address: str) -> dict[str, str]:
-    """The variables with which a cluster is joined."""
-    said = os.environ.get(_MODE, "").lower()
+    """The environment variables with which a cluster is joined.
+
+    Raises:
+        LLaSOError: The token is missing or wrong, or the user set one and the cluster has none.
+    """
+    mode = os.environ.get(_MODE, "").lower()
     refused = _refused(address, {})
     if refused is None:
         return {}  # it speaks TLS, or is no cluster: Ray will find out
     if not refused:
-        if said not in ("", "disabled"):
+        if mode not in ("", "disabled"):
             raise LLaSOError(
-                f"{_MODE} is {said}, and the cluster at {address} has no token: start it with one, or set "
+                f"{_MODE} is {mode}, and the cluster at {address} has no token: start it with one, or set "
                 f"{_MODE}=disabled to join it as it is (whoever reaches its ports runs code on it)"
             )
-        if address not in _told:
-            _told.add(address)
+        if address not in _warned_addresses:
+            _warned_addresses.add(address)
             log.warning("the cluster at %s has no token: whoever reaches its ports runs code on it", address)
         return {_MODE: "disabled"}
-    if said == "disabled" or not (header := _header()):
+    if mode == "disabled" or not (header := _header()):
         raise LLaSOError(f"the cluster at {address} asks for a token: {_HOW_TO_SEND}")
     if _refused(address, header):
         raise LLaSOError(f"the cluster at {address} refuses the token that it is sent: {_HOW_TO_SEND}")
-    return {_MODE: said or "token"}
+    return {_MODE: mode or "token"}
 
 
 def _refused(address: str, header: Mapping[str, str]) -> bool | None:
@@ -142,9 +151,9 @@ def _refused(address: str, header: Mapping[str, str]) -> bool | None:
     from ray._private.services import canonicalize_bootstrap_address
 
     client = address.startswith("ray://")
-    place = address.removeprefix("ray://") if client else canonicalize_bootstrap_address(address)
+    target = address.removeprefix("ray://") if client else canonicalize_bootstrap_address(address)
     method = "RayletDriver/ClusterInfo" if client else "NodeInfoGcsService/CheckAlive"
-    with grpc.insecure_channel(place, [("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=_ANSWER_S, metadata=tuple(header.items()))
         except grpc.RpcError as error:
@@ -156,7 +165,7 @@ def _refused(address: str, header: Mapping[str, str]) -> bool | None:
 
 
 def _header() -> dict[str, str]:
-    """What Ray sends with its token: that of the variables, or of the user's file; empty where there is none."""
+    """The header with which Ray sends the token of its variables or of the user's file; empty without a token."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
@@ -169,7 +178,7 @@ def _header() -> dict[str, str]:
 
 
 def _check_token_file() -> None:
-    """Raises LLaSOError where the user names a file without a token: of that, some versions of Ray die."""
+    """Raises LLaSOError where the user names a file without a token, on which some versions of Ray crash."""
     path = os.environ.get(_TOKEN_PATH)
     if not path or os.environ.get(_TOKEN):
         return
@@ -183,7 +192,7 @@ def _check_token_file() -> None:
 
 @contextmanager
 def _read_with(variables: dict[str, str]) -> Iterator[None]:
-    """Ray as it would be with other variables."""
+    """Lets Ray read other environment variables for a while."""
     try:
         with environment(variables):
             read_environment()
@@ -193,7 +202,7 @@ def _read_with(variables: dict[str, str]) -> Iterator[None]:
 
 
 def read_environment() -> None:
-    """Ray looks at its variables when it is imported, and keeps the token that it has found."""
+    """Lets Ray read its environment variables again, which it otherwise reads once, when it is imported."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
@@ -202,7 +211,7 @@ def read_environment() -> None:
 
 @contextmanager
 def this_machine_alone() -> Iterator[None]:
-    """Ray as on macOS, where it leaves loopback as it is: elsewhere it replaces it by an address that others reach."""
+    """Keeps Ray on loopback, as on macOS. Elsewhere Ray replaces loopback by an address that other machines reach."""
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER
@@ -214,14 +223,14 @@ def this_machine_alone() -> Iterator[None]:
 
 
 def _only_on_loopback(address: str) -> bool:
-    """Whether an address of this machine is not listened at by its other name, which Ray would take instead."""
+    """Whether a cluster answers on loopback but not at the machine's outward address, which Ray would use instead."""
     import ray
 
-    place = _host_and_port(address)
-    if place is None or not is_loopback(place[0]):
+    endpoint = _host_and_port(address)
+    if endpoint is None or not is_loopback(endpoint[0]):
         return False
     try:
-        check_reachable(f"{ray.util.get_node_ip_address()}:{place[1]}")
+        check_reachable(f"{ray.util.get_node_ip_address()}:{endpoint[1]}")
     except OSError:
         return True
     return False
@@ -233,17 +242,21 @@ def _host_and_port(address: str) -> tuple[str, int] | None:
 
 
 def private_folder() -> Path:
-    """A folder that is this user's alone. Ray lets everybody write to its own, sockets and all."""
-    given = os.environ.get("RAY_TMPDIR")
-    bases = [given] if given else [os.environ.get("TMPDIR") or "/tmp", "/tmp"]
+    """A folder for Ray's files that only this user may read. Everybody may write to Ray's default folder.
+
+    Raises:
+        LLaSOError: The folder belongs to somebody else.
+    """
+    configured = os.environ.get("RAY_TMPDIR")
+    bases = [configured] if configured else [os.environ.get("TMPDIR") or "/tmp", "/tmp"]
     folders = [Path(base, f"llaso-{os.getuid()}").absolute() for base in bases]
-    short = (one for one in folders if len(os.fsencode(one)) + len(_BELOW_FOLDER) <= _SOCKET_BYTES)
+    short = (candidate for candidate in folders if len(os.fsencode(candidate)) + len(_BELOW_FOLDER) <= _SOCKET_BYTES)
     folder = next(short, folders[-1])
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise LLaSOError(f"{folder} is not a folder of yours: Ray's files would be in other hands; set RAY_TMPDIR")
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)
     return folder

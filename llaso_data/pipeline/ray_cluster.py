@@ -19,11 +19,11 @@ from llaso_data.recipe import Run
 
 @contextmanager
 def cluster(run: Run) -> Iterator[None]:
-    """A connection to Ray: one that is there already is used and left; one that we make is closed."""
+    """Connects to Ray. A connection that is there already is used and left open; one that this call makes is closed."""
     variables = unless_set(
         {
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            # Of every worker that dies Ray prints a page on our standard output. What matters of it comes as an error.
+            # Ray prints a page on our standard output for every worker that dies. We report deaths as errors.
             "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
             # Ray ends a worker that was idle for a second; the next block would wait for another one's imports.
             "RAY_idle_worker_killing_time_threshold_ms": str(60 * 60 * 1000),
@@ -38,15 +38,16 @@ def cluster(run: Run) -> Iterator[None]:
 def connection(
     address: str | None, instead: str, variables: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[bool]:
-    """As :func:`cluster`; gives whether the cluster is on this machine alone, because it was started here.
-
-    Raises LLaSOError where there is no connection.
+    """As :func:`cluster`; yields whether this call started a cluster on this machine.
 
     Args:
-        address: of a cluster to join; RAY_ADDRESS where it is not given, and where neither is, one is started.
-        instead: what the user can do without Ray.
-        variables: of the environment in which Ray is imported and started.
-        options: further arguments of ``ray.init``.
+        address: Cluster to join; by default RAY_ADDRESS. Where neither is set, a cluster is started.
+        instead: What the user can do without Ray, for the error's text.
+        variables: Environment variables with which Ray is imported and started.
+        options: Further arguments of ``ray.init``.
+
+    Raises:
+        LLaSOError: There is no connection.
     """
     with environment(variables or {}):
         import ray
@@ -76,6 +77,7 @@ def dead_nodes() -> int:
 
 
 def gpus_per_actor(run: Run) -> float:
+    """The GPUs that an observer actor asks for, as the recipe or the cluster says; may be a fraction."""
     import ray
 
     if run.num_gpus is not None:
@@ -85,10 +87,14 @@ def gpus_per_actor(run: Run) -> float:
     return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
 
 
-def room_for(run: Run, gpus: float) -> int:
-    """The CPUs that a listening actor may ask for, so that it finds a place; raises LLaSOError where none has its GPUs.
+def cpus_per_actor(run: Run, gpus: float) -> int:
+    """The CPUs that an observer actor asks for.
 
-    That is of this machine. A cluster that we join may grow: the request waits there for a node that fits.
+    On this machine no more than there are. A cluster that we join may grow, so there the request waits for a node that
+    fits.
+
+    Raises:
+        LLaSOError: This machine has fewer than ``gpus`` GPUs.
     """
     import ray
 
@@ -117,7 +123,7 @@ def _connect(address: str, instead: str, options: Mapping[str, Any]) -> None:
     except BaseException:
         ray_access.stop()
         raise
-    # Ray takes SIGTERM for itself; whoever had an answer to it keeps it.
+    # Ray replaces the handler of SIGTERM; a handler that was there before is restored.
     if terminated not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)
 

@@ -1,4 +1,4 @@
-"""``recipe.yaml`` in build-align's output: the recipe that ran, under a line by which a later edit shows."""
+"""``recipe.yaml`` in build-align's output: the recipe that ran, below a line with its digest, which shows edits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARK = re.compile(r"# Written by `llaso-data build-align`, which replaces it on
 
 
 def text_of(recipe: Recipe) -> str:
-    """What stands in the file."""
+    """The file's text."""
     body = dump(recipe)
     return f"# Written by `llaso-data build-align`, which replaces it only unedited: {_mark(body)}\n{body}"
 
@@ -25,11 +25,11 @@ def text_of(recipe: Recipe) -> str:
 def refuse(out: str, recipe: Recipe, manifest: Mapping[str, Any] | None) -> None:
     """Refuses to replace a recipe.yaml that a person wrote or edited.
 
-    Replaced is what says the same as ``recipe``, what has the mark of its own text, and what an earlier version wrote
-    without a mark, which is known by the ``manifest`` beside it.
+    A file may be replaced if it says the same as ``recipe``; if its first line has the digest of the rest; or if it has
+    no such line and an earlier version of LLaSO wrote it, which the ``manifest`` beside it shows.
 
     Raises:
-        LLaSOError: where it is anything else.
+        LLaSOError: The file may not be replaced.
     """
 
     def ours(uri: str) -> bool:

@@ -1,7 +1,7 @@
-"""Pages of the documentation that are made from the code.
+"""Pages of the documentation that are generated from the code.
 
 ``python -m llaso_data.pipeline.reference > docs/recipe.md`` writes the recipe's reference from its classes.
-``python -m llaso_data.pipeline.reference docs/sources.md`` writes the list of layouts in that page anew.
+``python -m llaso_data.pipeline.reference docs/sources.md`` updates the list of layouts in that page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from llaso_data.formats import LAYOUTS
 from llaso_data.recipe import Recipe
 
 CHOICES: dict[str, Callable[[], list[str]]] = {"sources[].type": LAYOUTS.choices}
-"""Keys of the recipe that name an entry of a table → the names that the table has."""
+"""Recipe keys whose values are names of a registry, and the function that lists those names."""
 _BEGIN, _END = "<!-- layouts: written by llaso_data.pipeline.reference -->\n", "<!-- end of layouts -->\n"
 
 INTRODUCTION = """\
@@ -71,7 +71,7 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
 
 
 def with_layouts(page: str) -> str:
-    """A page with its list of layouts, between two comments, made anew from the table.
+    """A page whose list of layouts, between two comments, is updated from :data:`LAYOUTS`.
 
     Raises:
         LLaSOError: The page has no such comments.

@@ -124,7 +124,7 @@ def shard_dataset(
     if each is None:
         from llaso_data.pipeline import engines
 
-        each = engines.each
+        each = engines.map_unordered
     with lock.exclusive(out_uri, "shard") as held:
         return _shard(storage.absolute(source_uri), held, spec, run, task, overwrite, progress, each)
 

@@ -1,4 +1,4 @@
-"""What lies in the folder that shards are to be written to: ours to go on with, ours to replace, or not ours at all."""
+"""Checks the output folder of shard: it may hold shards to go on with, shards to replace, or foreign files."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _BY = "llaso-data shard"
 
 
 def clear(out: str, dataset: str, overwrite: bool) -> None:
-    """Make the folder ready for the shards of ``dataset``, of which some may be there.
+    """Makes the folder ready for the shards of ``dataset``, of which some may be there already.
 
-    With ``overwrite`` other shards of ours are removed, and what belongs to them. Whatever else lies in the folder
-    stays as it is.
+    With ``overwrite`` the shards of another dataset are removed, with their sidecars, index, manifest and certificate.
+    All other files stay.
 
     Raises:
-        LLaSOError: where other shards of ours are there and not ``overwrite``; where a name that the run needs is
-            taken by what is not ours, always.
+        LLaSOError: The folder holds shards of another dataset (and not ``overwrite``), or a foreign file has a name
+            that the run needs.
     """
     present = {row["path"]: row["size"] for row in storage.listing(out)}
     stated = _stated(out, present)
-    # An index beside our manifest is ours whatever it looks like: it may be damaged.
+    # An index beside our manifest is ours even where it cannot be read: it may be damaged.
     outputs.refuse(storage.join(out, layout.INDEX), _BY, lambda uri: stated is not None or index.is_index(uri))
     certificate.refuse(out, _BY)
     shards = {name: size for name, size in present.items() if layout.shard_number(name) is not None}
-    found = _datasets(out, shards, everywhere=overwrite or storage.is_local(out))
+    datasets = _datasets(out, shards, everywhere=overwrite or storage.is_local(out))
     if stated is None:
-        stated = next(filter(None, found), dataset)
+        stated = next(filter(None, datasets), dataset)
     if stated == dataset:
         return
     if not overwrite:
@@ -43,7 +43,7 @@ def clear(out: str, dataset: str, overwrite: bool) -> None:
 
 
 def _stated(out: str, present: Iterable[str]) -> str | None:
-    """The dataset of the manifest, None where there is none. Raises LLaSOError where it is not of our shards."""
+    """The manifest's dataset, None without a manifest. Raises LLaSOError where the manifest is not of our shards."""
     if layout.MANIFEST not in present:
         return None
     uri = storage.join(out, layout.MANIFEST)
@@ -53,26 +53,29 @@ def _stated(out: str, present: Iterable[str]) -> str | None:
 
 
 def _datasets(out: str, shards: Mapping[str, int], everywhere: bool) -> list[str | None]:
-    """Which set each shard belongs to; None where it is the unfinished work of a run of ours.
+    """The dataset of each shard; None for an unfinished shard of ours.
 
-    A tar is ours if its own header is, or if it has the size in bytes that a sidecar of ours says; a sidecar is if it
-    says so, or its tar's header does, for it may be damaged. Of those that come in pairs only the first is looked at
-    unless ``everywhere``: a store is slow. Raises LLaSOError where one is not ours.
+    A tar is ours if its header is, or if it has the size that our sidecar states. A sidecar is ours if it names a
+    dataset, or if its tar's header is ours, for the sidecar may be damaged. Unless ``everywhere``, only the first
+    complete pair of tar and sidecar is read, because an object store is slow.
+
+    Raises:
+        LLaSOError: A tar or sidecar is not ours.
     """
-    found: list[str | None] = []
+    datasets: list[str | None] = []
     for name in sorted({f"{name.rpartition('.')[0]}.tar" for name in shards}):
         sidecar = layout.sidecar_name(name)
-        if any(found) and not everywhere and {name, sidecar} <= set(shards):
+        if any(datasets) and not everywhere and {name, sidecar} <= set(shards):
             continue
         info = index.sidecar_info(storage.join(out, sidecar)) if sidecar in shards else None
-        known = info is not None and bool(info.dataset)
-        sizes = (0, info.bytes) if info is not None and known else (0,)
+        has_dataset = info is not None and bool(info.dataset)
+        sizes = (0, info.bytes) if info is not None and has_dataset else (0,)
         if name in shards and shards[name] not in sizes and not _is_tar(storage.join(out, name)):
             raise outputs.foreign(storage.join(out, name), _BY)
-        if sidecar in shards and not known and not shards.get(name):
+        if sidecar in shards and not has_dataset and not shards.get(name):
             raise outputs.foreign(storage.join(out, sidecar), _BY)
-        found.append(info.dataset if info is not None and known else None)
-    return found
+        datasets.append(info.dataset if info is not None and has_dataset else None)
+    return datasets
 
 
 def _is_tar(uri: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a run shows at its end: counts as tables, without lines where the output is no terminal."""
+"""Tables of counts for the end of a run; without lines where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ _SHOWN = 20
 
 
 def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
-    """What build-align came to: every input by verdict and reason, hours, languages, model calls.
+    """The table of a build: every input by verdict and reason, hours, languages, model calls.
 
-    `summary` has ``counts``, ``rules``, ``hours`` and ``languages`` as the judge gives them, and may have ``blocks``,
-    ``blocks_observed`` and ``model_calls``. `plain` draws no lines.
+    Args:
+        summary: ``counts``, ``rules``, ``hours`` and ``languages`` as in
+            :class:`llaso_data.pipeline.judge.JudgeResult`; it may have ``blocks``, ``blocks_observed``,
+            ``model_calls``, ``transcripts`` and ``notes``.
+        plain: Draws no lines.
     """
     counts, hours = summary["counts"], summary["hours"]
     table = _table(plain, "utterances", "hours")
@@ -47,7 +50,7 @@ def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
 
 
 def values_table(values: Mapping[str, Any], plain: bool = False) -> Table:
-    """Any result as rows: numbers by name, and below a name the parts that it has, as samples and hours."""
+    """A table of any result: a row per number, and indented rows for the entries of a mapping."""
     table = _table(plain, "", "hours")
     for name, value in values.items():
         for cells in _rows(name, value):

@@ -1,4 +1,4 @@
-"""The stage that hears a block: transcription, with the scorer of texts that it is given."""
+"""The transcription stage, given its scorer: ``asr`` and ``align`` do not import each other."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 
 def transcriber(whisper: Whisper, asr: Asr, align: Align, segment: Segment | None = None) -> Transcriber:
-    """The stage as a recipe's sections say; ``segment`` where recordings were cut."""
+    """The transcription stage for a recipe's sections; ``segment`` where recordings were cut."""
     return Transcriber(whisper, asr, Scorer(whisper.decoder, align), segment)

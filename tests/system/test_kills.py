@@ -184,7 +184,7 @@ def test_killed_while_it_shards_with_ray(large: Peace, tmp_path: Path) -> None:
     draw = random.Random(3)
 
     def hit(run: Command, target: str) -> bool:
-        return strike_worker(draw, {run.process.pid}, "ray::_guarded")
+        return strike_worker(draw, {run.process.pid}, "ray::_catch_errors")
 
     story = survive(lambda: large.shard(out, "--engine=ray"), plan, lambda: committed(out, "*.arrow"), hit)
     shown(out, story)
@@ -268,7 +268,7 @@ def test_workers_nodes_and_the_driver_of_a_cluster(large: Peace, tmp_path: Path,
         4: [("decoder", 0, 1.0), ("listener", 1, 2.0), ("node", 3, 2.0), ("driver", n - 4, 1.0)],
         5: [("node", 0, 8.0), ("decoder", 2, 0.5), ("listener", n // 2, 2.0), ("node", n - 2, 0.5)],
     }
-    hit = striking(cluster, seed, {"listener": "ray::_Listener", "decoder": "ray::_load"})
+    hit = striking(cluster, seed, {"listener": "ray::_ObserverActor", "decoder": "ray::_load"})
 
     def start() -> Command:
         return large.build(out, "--engine=ray", f"--address={cluster.address}", "--num-workers=2")

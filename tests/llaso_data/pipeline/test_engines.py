@@ -156,7 +156,7 @@ def deadly(task: int) -> int:
 def test_a_task_that_kills_its_workers_is_named_after_all_others_are_done() -> None:
     done = []
     with pytest.raises(LLaSOError, match=r"(?s)^1 task .*\n  7: 3 workers died") as caught:
-        for result in engines.each(deadly, range(20), Run(engine="ray")):
+        for result in engines.map_unordered(deadly, range(20), Run(engine="ray")):
             done.append(result)
     assert sorted(done) == [number for number in range(20) if number != 7]
     assert "the same command goes on from there" in str(caught.value)
@@ -165,12 +165,12 @@ def test_a_task_that_kills_its_workers_is_named_after_all_others_are_done() -> N
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_tasks_are_all_done_and_errors_named(engine: str) -> None:
     run = Run.model_validate({"engine": engine})
-    assert sorted(engines.each(halved, range(0, 40, 2), run)) == list(range(20))
-    assert list(engines.each(halved, [], run)) == []
+    assert sorted(engines.map_unordered(halved, range(0, 40, 2), run)) == list(range(20))
+    assert list(engines.map_unordered(halved, [], run)) == []
     with pytest.raises(LLaSOError, match=r"^7 is odd$"):
-        list(engines.each(halved, [2, 4, 7], run))
+        list(engines.map_unordered(halved, [2, 4, 7], run))
     with pytest.raises(ZeroDivisionError):
-        list(engines.each(broken, [1], run))
+        list(engines.map_unordered(broken, [1], run))
 
 
 def test_tasks_are_taken_as_they_are_needed() -> None:
@@ -181,7 +181,7 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
             taken.append(number)
             yield 2 * number
 
-    running = engines.each(functools.partial(halved), tasks(), Run(engine="ray"))
+    running = engines.map_unordered(functools.partial(halved), tasks(), Run(engine="ray"))
     next(running)
     assert len(taken) < 2000
     running.close()  # type: ignore[attr-defined]
@@ -248,14 +248,14 @@ def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
 
 def test_a_worker_with_cuda_wants_a_gpu_that_is_not_there_yet() -> None:
     """An autoscaler only brings what somebody waits for; this machine never will have one."""
-    from llaso_data.pipeline.ray_cluster import gpus_per_actor, room_for
+    from llaso_data.pipeline.ray_cluster import cpus_per_actor, gpus_per_actor
 
     joined = Run(device="cuda", address="10.0.0.1:6379", threads=4)
-    assert gpus_per_actor(joined) == 1.0 and room_for(joined, 1.0) == 4
+    assert gpus_per_actor(joined) == 1.0 and cpus_per_actor(joined, 1.0) == 4
     assert gpus_per_actor(Run(device="cpu")) == 0.0 and gpus_per_actor(Run(device="cuda", num_gpus=0.25)) == 0.25
     if not ray.cluster_resources().get("GPU"):
         with pytest.raises(LLaSOError, match="a worker wants 1 GPUs, this machine has 0"):
-            room_for(Run(device="cuda"), gpus_per_actor(Run(device="cuda")))
+            cpus_per_actor(Run(device="cuda"), gpus_per_actor(Run(device="cuda")))
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_a_wrong_name_or_option_is_said_before_any_work(
         ("Drop", "stage tests.support.stages:Drop: it must return the same utterances"),
         ("Raise", "stage tests.support.stages:Raise failed: KeyError: 'peak'"),
         ("Unmade", "stage tests.support.stages:Unmade failed: RuntimeError: its weights are not there"),
-        ("nothing", "tests.support.stages:nothing: what it makes must be callable"),
+        ("nothing", "tests.support.stages:nothing: it must make a callable"),
         ("Text", "stage tests.support.stages:Text: what it returns cannot be stored"),
     ],
 )
