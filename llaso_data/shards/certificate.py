@@ -1,7 +1,7 @@
-"""``certificate.json``: what people heard of a dataset, beside the manifest of what they heard; SPEC.md, section 6.
+"""``certificate.json``: the result of a dataset's audit, beside the dataset's manifest; SPEC.md, section 6.
 
-The audit writes it into build-align's output; ``shard`` puts a copy beside the shards that it makes of that output. It
-counts only where it names the very dataset that it lies beside.
+The audit writes it into build-align's output. ``shard`` copies it beside the shards that it makes of that output. A
+certificate counts only where it names the dataset that it lies beside.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from llaso_data.io import checksums, outputs, storage
 from llaso_data.shards import layout, schemas
 
 DECIMALS = 6
-"""Rates in the file are rounded to so many; whether a set passes is decided before."""
+"""Rates in the file are rounded to so many. Whether a dataset passes is decided from the unrounded rate."""
 
 UNHEARD = "no audit of it was finished"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a dataset: ``certified``, or not and ``why``; the certificate where one names this dataset.
+    """Whether a dataset is certified.
 
-    A certificate may say that the dataset failed: then it is there, and ``certified`` is false.
+    Attributes:
+        certified: A certificate names this dataset, and the dataset passed its audit.
+        why: The audit's conclusion, or why there is none.
+        certificate: The certificate that names this dataset, also where the dataset did not pass; else None.
     """
 
     certified: bool
@@ -40,131 +43,145 @@ class Standing:
 
 def of_records(align: str, verdicts: str) -> Standing:
     """The standing of build-align's output, whose manifest names these verdicts."""
-    return _standing(align, lambda said: said["dataset"]["verdicts"] == verdicts and said["dataset"]["shards"] is None)
+    return _standing(align, lambda dataset: dataset["verdicts"] == verdicts and dataset["shards"] is None)
 
 
 def of_shards(uri: str, manifest: Mapping[str, Any]) -> Standing:
     """The standing of a set of shards with this manifest."""
-    return _standing(uri, lambda said: said["dataset"]["shards"] == manifest["digest"])
+    return _standing(uri, lambda dataset: dataset["shards"] == manifest["digest"])
 
 
 def carry(align: str, out: str, manifest: Mapping[str, Any]) -> Standing:
-    """Puts the certificate of build-align's output beside the shards that were made of it, or takes an old one away."""
-    known = of_records(align, (manifest["source"] or {}).get("verdicts", ""))
-    place = storage.join(out, layout.CERTIFICATE)
-    if known.certificate is None:
-        remove(place)
+    """Copies the certificate of build-align's output beside its shards; without one, removes an old copy there.
+
+    Args:
+        align: Folder or URI of build-align's output.
+        out: Folder or URI of the shards.
+        manifest: The shards' manifest.
+
+    Returns:
+        The standing of build-align's output.
+    """
+    standing = of_records(align, (manifest["source"] or {}).get("verdicts", ""))
+    uri = storage.join(out, layout.CERTIFICATE)
+    if standing.certificate is None:
+        remove(uri)
     else:
-        dataset = {**known.certificate["dataset"], "shards": manifest["digest"]}
-        checksums.write_json(place, {**known.certificate, "dataset": dataset})
-    return known
+        dataset = {**standing.certificate["dataset"], "shards": manifest["digest"]}
+        checksums.write_json(uri, {**standing.certificate, "dataset": dataset})
+    return standing
 
 
-def remove(place: str) -> None:
-    """Take a certificate away, if one lies there; nothing else is touched."""
-    if is_certificate(place):
-        fs, path = storage.filesystem(place)
-        with storage.writing(place):
+def remove(uri: str) -> None:
+    """Removes a certificate; another file of that name stays."""
+    if is_certificate(uri):
+        fs, path = storage.filesystem(uri)
+        with storage.writing(uri):
             fs.rm_file(path)
 
 
 def refuse(folder: str, by: str) -> None:
-    """Refuses where a certificate may come to lie in the folder, and something else does. Raises LLaSOError."""
+    """Raises LLaSOError where another file has the certificate's name in a folder; ``by`` names the command."""
     outputs.refuse(storage.join(folder, layout.CERTIFICATE), by, is_certificate)
 
 
 is_certificate = outputs.json_of(layout.CERTIFICATE_FORMAT)
-"""Whether a file is a certificate, of whatever dataset."""
+"""Whether a file is a certificate, of any dataset."""
 
 
-def faults(said: Any) -> list[str]:
-    """What is wrong with a certificate: against the schema, or numbers that do not follow from its own answers."""
+def faults(document: Any) -> list[str]:
+    """The faults of a certificate: violations of the schema, else the first number that contradicts the others.
+
+    Args:
+        document: The parsed JSON.
+
+    Returns:
+        One line per fault, each with its JSON path; empty where there is none.
+    """
     import jsonschema
 
-    found = [
+    schema_faults = [
         f"{error.json_path}: {error.message}"
-        for error in jsonschema.Draft202012Validator(schemas.CERTIFICATE).iter_errors(said)
+        for error in jsonschema.Draft202012Validator(schemas.CERTIFICATE).iter_errors(document)
     ]
-    if found:
-        return found
-    wrong = next((name for name, follows in _FOLLOWS.items() if not follows(said)), None)
-    return [] if wrong is None else [f"$.{wrong}: does not follow from the rest"]
+    if schema_faults:
+        return schema_faults
+    contradicted = next((name for name, follows in _CONSISTENCY_CHECKS.items() if not follows(document)), None)
+    return [] if contradicted is None else [f"$.{contradicted}: does not follow from the rest"]
 
 
-def upper(said: Mapping[str, Any]) -> str:
-    """The bound of a certificate or of one of its strata as it is read, with two decimals.
+def upper(certificate: Mapping[str, Any]) -> str:
+    """The error bound of a certificate or of one of its strata, in percent with two decimals.
 
-    It is rounded up, so that no more is claimed than is known; a dash where nothing was heard.
+    It is rounded up, so that it never claims a lower error rate than was shown. A dash where no item was audited.
     """
-    if said["items"] == said["population"]:
-        return f"{100 * said['rate']:.2f} %"
-    return f"{math.ceil(round(said['upper'] * 1e4, 6)) / 100:.2f} %" if said["items"] else "–"
+    if certificate["items"] == certificate["population"]:
+        return f"{100 * certificate['rate']:.2f} %"
+    return f"{math.ceil(round(certificate['upper'] * 1e4, 6)) / 100:.2f} %" if certificate["items"] else "–"
 
 
-def conclusion(said: Mapping[str, Any]) -> str:
-    """A certificate's numbers in one sentence, and where they do not pass, what would have."""
-    defects = f"{said['defects']} {'defect' if said['defects'] == 1 else 'defects'}"
-    if said["items"] == said["population"]:
-        found = f"{defects} in {said['items']:,}, which is everything: error rate {upper(said)}"
+def conclusion(certificate: Mapping[str, Any]) -> str:
+    """A certificate's numbers in one sentence; where the dataset did not pass, also what would have passed."""
+    defects = f"{certificate['defects']} {'defect' if certificate['defects'] == 1 else 'defects'}"
+    if certificate["items"] == certificate["population"]:
+        result = f"{defects} in {certificate['items']:,}, which is everything: error rate {upper(certificate)}"
     else:
-        heard = f"{defects} in {said['items']:,} of {said['population']:,}"
-        found = f"{heard}: error rate below {upper(said)} with {100 * CONFIDENCE:g} % confidence"
-    return found if said["passed"] else f"{found}; {_missed(said)}"
+        sample = f"{defects} in {certificate['items']:,} of {certificate['population']:,}"
+        result = f"{sample}: error rate below {upper(certificate)} with {100 * CONFIDENCE:g} % confidence"
+    return result if certificate["passed"] else f"{result}; {_pass_condition(certificate)}"
 
 
 def _standing(folder: str, fits: Callable[[Mapping[str, Any]], bool]) -> Standing:
-    said = _read(storage.join(folder, layout.CERTIFICATE))
-    if said is None:
+    certificate = _read(storage.join(folder, layout.CERTIFICATE))
+    if certificate is None:
         return Standing(False, UNHEARD)
-    if faults(said):
+    if faults(certificate):
         return Standing(False, f"its {layout.CERTIFICATE} is damaged or not of this version")
-    if not fits(said):
+    if not fits(certificate["dataset"]):
         return Standing(False, f"its {layout.CERTIFICATE} is of another dataset")
-    return Standing(said["passed"], conclusion(said), said)
+    return Standing(certificate["passed"], conclusion(certificate), certificate)
 
 
-def _missed(said: Mapping[str, Any]) -> str:
-    allowed = said["plan"]["allowed"]
+def _pass_condition(certificate: Mapping[str, Any]) -> str:
+    allowed = certificate["plan"]["allowed"]
     if allowed is None:
         return "so few prove nothing, whatever they are like"
     return f"at most {allowed} would pass" if allowed else "only a sample without a defect would pass"
 
 
-def _read(place: str) -> Any:
-    """What lies there, None where nothing does; what is damaged or no JSON comes as the empty string."""
+def _read(uri: str) -> Any:
+    """The JSON of a file; None where there is no file, the empty string where it is damaged or no JSON."""
     try:
-        return checksums.read_json(place)
+        return checksums.read_json(uri)
     except FileNotFoundError:
         return None
     except (ValueError, checksums.DamagedError):
         return ""
 
 
-def _is_finding(said: Mapping[str, Any]) -> bool:
-    if not said["defects"] <= said["items"] <= said["population"]:
+def _is_consistent_finding(finding: Mapping[str, Any]) -> bool:
+    if not finding["defects"] <= finding["items"] <= finding["population"]:
         return False
-    found = acceptance.find(said["population"], said["items"], said["defects"])
-    close = all(abs(said[name] - getattr(found, name)) < 2 * 10**-DECIMALS for name in ("rate", "upper"))
-    return close and bool(said["passed"] == found.passed)
+    expected = acceptance.find(finding["population"], finding["items"], finding["defects"])
+    close = all(abs(finding[name] - getattr(expected, name)) < 2 * 10**-DECIMALS for name in ("rate", "upper"))
+    return close and bool(finding["passed"] == expected.passed)
 
 
-def _sums(rows: Sequence[Mapping[str, Any]], name: str) -> int:
+def _total(rows: Sequence[Mapping[str, Any]], name: str) -> int:
     return sum(row[name] for row in rows)
 
 
-_FOLLOWS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    "items": _is_finding,
-    "plan": lambda said: said["plan"]["allowed"] == acceptance.allowed(said["population"], said["items"]),
-    "sample": lambda said: (
-        said["items"] == said["plan"]["items"] == len({row["id"] for row in said["sample"]}) == len(said["sample"])
+_CONSISTENCY_CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "items": _is_consistent_finding,
+    "plan": lambda c: c["plan"]["allowed"] == acceptance.allowed(c["population"], c["items"]),
+    "sample": lambda c: c["items"] == c["plan"]["items"] == len({row["id"] for row in c["sample"]}) == len(c["sample"]),
+    "answers": lambda c: (
+        dict(Counter(row["answer"] for row in c["sample"])) == {k: n for k, n in c["answers"].items() if n}
     ),
-    "answers": lambda said: (
-        dict(Counter(row["answer"] for row in said["sample"])) == {k: n for k, n in said["answers"].items() if n}
-    ),
-    "defects": lambda said: said["defects"] == said["items"] - said["answers"][GOOD],
-    "strata": lambda said: (
-        all(map(_is_finding, said["strata"]))
-        and all(_sums(said["strata"], name) == said[name] for name in ("population", "items", "defects"))
+    "defects": lambda c: c["defects"] == c["items"] - c["answers"][GOOD],
+    "strata": lambda c: (
+        all(map(_is_consistent_finding, c["strata"]))
+        and all(_total(c["strata"], name) == c[name] for name in ("population", "items", "defects"))
     ),
 }
-"""Parts of a certificate, and whether they follow from the others; each may rely on those before it."""
+"""Parts of a certificate c → whether they follow from the others. Each check may rely on those before it."""

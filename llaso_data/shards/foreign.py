@@ -1,6 +1,6 @@
-"""Index WebDataset tars that something else wrote, so that they are read as ours are.
+"""Indexes WebDataset tars that other software wrote, so that they can be streamed as our shards are.
 
-What a tar holds, :mod:`llaso_data.shards.foreign_scan` finds out; a sidecar keeps it, so that no tar is read twice.
+:mod:`llaso_data.shards.foreign_scan` reads a tar. Its sidecar stores the result, so that no tar is read twice.
 """
 
 from __future__ import annotations
@@ -23,29 +23,41 @@ from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.tar import ShardError
 
 _FINDINGS = "llaso.findings"
-_SCANNING_VERSION = 3  # of how members are grouped and read: sidecars of another are written again
+_SCANNING_VERSION = 3  # of how members are grouped and read; a sidecar of another version is written again
 _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class IndexTask:
-    """One tar to index; ``path`` is how the manifest will name it."""
+    """One tar to index."""
 
     uri: str
-    path: str
-    sidecar: str
-    language: str | None
-    task: str | None
+    path: str  # its name in the manifest
+    sidecar: str  # URI
+    language: str | None  # of samples whose JSON does not say
+    task: str | None  # of samples whose JSON does not say
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSummary:
-    """What was indexed: ``members`` = ``used`` + ``left_out``, which is by kind.
+    """What was indexed. ``members`` is ``used`` plus all of ``left_out``.
 
-    ``links`` are those that were read, ``joined`` the archives that begin after another's end. Of samples,
-    ``keys_to_the_last_dot`` counts those whose key does not end at the first, ``scattered`` those whose parts are no
-    neighbours. ``skipped`` members belong to no sample; ``problems`` say what is lost or cannot be read (such audio has
-    a duration of 0 in the index).
+    Attributes:
+        out: Folder or URI of the index.
+        shards: Tars.
+        reused: Tars whose sidecar was up to date.
+        samples: Samples in the index.
+        hours: Hours of audio.
+        members: Members of all tars.
+        used: Members that are parts of samples.
+        left_out: Other members, by kind.
+        links: Links that were followed.
+        joined: Archives that begin after another's end, in one file.
+        keys_to_the_last_dot: Samples whose key ends at the last dot of the name, not at the first.
+        scattered: Samples whose parts are not contiguous.
+        skipped: Names of members that belong to no sample.
+        without_audio: Names of samples without audio.
+        problems: What is lost or cannot be read. Audio that cannot be read has a duration of 0 in the index.
     """
 
     out: str
@@ -65,6 +77,7 @@ class IndexSummary:
     problems: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON."""
         return asdict(self)
 
 
@@ -77,13 +90,22 @@ def index_foreign(
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> IndexSummary:
-    """Write a sidecar per tar, ``index.arrow`` and ``manifest.json``, beside the tars or in the folder ``out``.
+    """Writes a sidecar per tar, ``index.arrow`` and ``manifest.json``.
 
-    ``uri`` is a tar or a folder of tars. ``language`` and ``task`` fill the columns of samples whose JSON does not
-    say. A tar that did not change since its sidecar was written is not read again. Raises LLaSOError where
-    there is no plain tar, a tar is damaged, a file that is not ours would be replaced, or, if it is ``strict``, where
-    anything but folders and ``__…__`` is left out, a sample has no audio, or there are problems: then no manifest is
-    written.
+    A tar that did not change since its sidecar was written is not read again.
+
+    Args:
+        uri: A tar, or a folder of tars.
+        out: Folder to write to; by default beside the tars.
+        language: Language of samples whose JSON does not say; a code or an English name.
+        task: Task of samples whose JSON does not say.
+        strict: Refuses tars of which a reader would miss anything: a member other than folders and ``__…__`` is left
+            out, a sample has no audio, or there are problems. No manifest is written then.
+        progress: Called with (tars indexed, tars) after each tar.
+
+    Raises:
+        LLaSOError: There is no plain tar, a tar is damaged, a foreign file would be replaced, ``language`` is no
+            language, or ``strict`` refuses.
     """
     uri = storage.absolute(uri)
     root = uri.rpartition("/")[0] if uri.endswith(".tar") else uri
@@ -101,26 +123,26 @@ def _index(
     progress: Callable[[int, int], None] | None,
 ) -> IndexSummary:
     out = held.uri
-    if language is not None and (said := languages.language(language)) != language:
-        if said is None:
+    if language is not None and (code := languages.language(language)) != language:
+        if code is None:
             raise LLaSOError(f"--language {language!r} is no language; write its code (en, hsb) or its English name")
-        language = said
+        language = code
     tasks, compressed = _plan(uri, root, out, language, task)
     _refuse_to_replace(out, tasks)
     shards: list[tuple[str, ShardInfo]] = []
-    found: dict[str, Findings] = {}
+    findings_of: dict[str, Findings] = {}
     reused = 0
     for item in tasks:
-        info, findings, known = index_tar(item)
+        info, findings, up_to_date = index_tar(item)
         held.check()
         shards.append((item.sidecar, info))
-        found[item.path] = findings
-        reused += known
+        findings_of[item.path] = findings
+        reused += up_to_date
         if progress is not None:
             progress(len(shards), len(tasks))
-    summary = _summary(out, shards, found, reused, compressed)
+    summary = _summary(out, shards, findings_of, reused, compressed)
     if strict:
-        _refuse_losses(found, summary)
+        _refuse_losses(findings_of, summary)
     plan = records.digest("foreign", *(field for _, info in shards for field in (info.path, info.sha256)))
     options = {"language": language, "task": task}
     held.confirm()
@@ -129,72 +151,84 @@ def _index(
 
 
 def _summary(
-    out: str, shards: list[tuple[str, ShardInfo]], found: dict[str, Findings], reused: int, compressed: list[str]
+    out: str, shards: list[tuple[str, ShardInfo]], findings_of: dict[str, Findings], reused: int, compressed: list[str]
 ) -> IndexSummary:
-    every = found.values()
-    left_out = sum((Counter(one.left_out) for one in every), Counter[str]())
-    problems = [name for path, one in found.items() for name in one.problems.of(path)]
+    all_findings = findings_of.values()
+    left_out = sum((Counter(findings.left_out) for findings in all_findings), Counter[str]())
+    problems = [name for path, findings in findings_of.items() for name in findings.problems.with_path(path)]
     return IndexSummary(
         out=out,
         shards=len(shards),
         reused=reused,
         samples=sum(info.samples for _, info in shards),
         hours=manifest.hours(sum(info.duration_s for _, info in shards)),
-        members=sum(one.members for one in every),
-        used=sum(one.used for one in every),
+        members=sum(findings.members for findings in all_findings),
+        used=sum(findings.used for findings in all_findings),
         left_out=dict(sorted(left_out.items())),
-        links=sum(one.links for one in every),
-        joined=sum(one.joined for one in every),
-        keys_to_the_last_dot=sum(one.at_last_dot for one in every),
-        scattered=sum(one.scattered for one in every),
-        skipped=(*compressed, *(name for path, one in found.items() for name in one.skipped.of(path))),
-        without_audio=tuple(name for path, one in found.items() for name in one.without_audio.of(path)),
-        problems=(*problems, *_halves(shards, found)),
+        links=sum(findings.links for findings in all_findings),
+        joined=sum(findings.joined for findings in all_findings),
+        keys_to_the_last_dot=sum(findings.at_last_dot for findings in all_findings),
+        scattered=sum(findings.scattered for findings in all_findings),
+        skipped=(
+            *compressed,
+            *(name for path, findings in findings_of.items() for name in findings.skipped.with_path(path)),
+        ),
+        without_audio=tuple(
+            name for path, findings in findings_of.items() for name in findings.without_audio.with_path(path)
+        ),
+        problems=(*problems, *_split_samples(shards, findings_of)),
     )
 
 
-def _halves(shards: list[tuple[str, ShardInfo]], found: dict[str, Findings]) -> Iterator[str]:
-    """Samples without audio whose key has audio in another tar: writers that count bytes cut samples in two so."""
-    without: dict[str, list[str]] = {}
-    for path, one in found.items():
-        for key in one.without_audio.first:
-            without.setdefault(key, []).append(path)
-    if not without:
+def _split_samples(shards: list[tuple[str, ShardInfo]], findings_of: dict[str, Findings]) -> Iterator[str]:
+    """Samples without audio whose other parts are in another tar. Writers that count bytes split samples so."""
+    tars_without_audio: dict[str, list[str]] = {}
+    for path, findings in findings_of.items():
+        for key in findings.without_audio.first:
+            tars_without_audio.setdefault(key, []).append(path)
+    if not tars_without_audio:
         return
-    wanted = pa.array(sorted(without), pa.string())
+    keys = pa.array(sorted(tars_without_audio), pa.string())
     for sidecar, info in shards:
         column = index.open_arrow(sidecar)["key"]
-        for key in column.filter(pc.is_in(column, value_set=wanted)).to_pylist():
-            if info.path not in without[key]:
-                yield f"{info.path}!{key}: half a sample; other parts of it are in {', '.join(without[key])}"
+        for key in column.filter(pc.is_in(column, value_set=keys)).to_pylist():
+            if info.path not in tars_without_audio[key]:
+                yield f"{info.path}!{key}: half a sample; other parts of it are in {', '.join(tars_without_audio[key])}"
 
 
-def _refuse_losses(found: dict[str, Findings], summary: IndexSummary) -> None:
+def _refuse_losses(findings_of: dict[str, Findings], summary: IndexSummary) -> None:
     """Raises ShardError where a reader of these tars would miss anything."""
-    listed = [
+    losses = [
         *summary.problems,
         *(f"{name}: it has no audio" for name in summary.without_audio),
-        *(f"{name}: it belongs to no sample" for path, one in found.items() for name in one.missed(path)),
+        *(f"{name}: it belongs to no sample" for path, tar in findings_of.items() for name in tar.missed(path)),
     ]
-    if listed:
-        more = [f"and {len(listed) - _SHOWN:,} more"] if len(listed) > _SHOWN else []
-        raise ShardError("\n  ".join(["refused, because strict indexing was asked for:", *listed[:_SHOWN], *more]))
+    if losses:
+        more = [f"and {len(losses) - _SHOWN:,} more"] if len(losses) > _SHOWN else []
+        raise ShardError("\n  ".join(["refused, because strict indexing was asked for:", *losses[:_SHOWN], *more]))
 
 
 def index_tar(task: IndexTask) -> tuple[ShardInfo, Findings, bool]:
-    """Index one tar; the last is true where its sidecar was up to date."""
-    state = storage.stat(task.uri)
+    """Indexes one tar, unless its sidecar is up to date.
+
+    Returns:
+        The tar's line of the manifest, what was found in it, and whether its sidecar was up to date.
+
+    Raises:
+        ShardError: The tar is damaged, or a member's name leaves the folder.
+    """
+    file_state = storage.stat(task.uri)
     digest = records.digest(
-        "foreign", layout.FORMAT_VERSION, _SCANNING_VERSION, state["version"], task.path, task.language, task.task
+        "foreign", layout.FORMAT_VERSION, _SCANNING_VERSION, file_state["version"], task.path, task.language, task.task
     )
     info = index.sidecar_info(task.sidecar)
-    if info is not None and info.digest == digest and (known := _known(task.sidecar)) is not None:
-        return info, known, True
+    if info is not None and info.digest == digest and (kept_findings := _read_findings(task.sidecar)) is not None:
+        return info, kept_findings, True
     table, findings = foreign_scan.scan(task.uri, task.language, task.task)
     info = ShardInfo(
         path=task.path,
         sha256=checksums.sha256(task.uri)[0],
-        bytes=state["size"],
+        bytes=file_state["size"],
         samples=table.num_rows,
         duration_s=round(pc.sum(table["duration_s"]).as_py() or 0.0, 6),
         digest=digest,
@@ -204,8 +238,8 @@ def index_tar(task: IndexTask) -> tuple[ShardInfo, Findings, bool]:
     return info, findings, False
 
 
-def _known(sidecar: str) -> Findings | None:
-    """What a sidecar keeps of what was found in its tar."""
+def _read_findings(sidecar: str) -> Findings | None:
+    """The findings that a sidecar stores; None where it has none that can be read."""
     try:
         return Findings.from_json(index.stated(index.open_arrow(sidecar), sidecar)[_FINDINGS])
     except (KeyError, ValueError, TypeError):
@@ -239,6 +273,6 @@ def _refuse_to_replace(out: str, tasks: Iterable[IndexTask]) -> None:
 
 
 def _is_sidecar(uri: str) -> bool:
-    """Whether it is of a tar that was indexed, and not of a shard of ours, which belongs to a dataset."""
+    """Whether a file is the sidecar of an indexed tar. A sidecar that names a dataset is one of our shards'."""
     info = index.sidecar_info(uri)
     return info is not None and not info.dataset

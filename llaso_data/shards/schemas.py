@@ -1,6 +1,6 @@
-"""JSON Schemas of a sample, the manifest and the certificate; ``shards/*.schema.json`` are these, written out.
+"""JSON Schemas of a sample, the manifest and the certificate; ``shards/*.schema.json`` are generated from them.
 
-Fields that a reader does not know are allowed everywhere: adding one does not raise the format version.
+Unknown fields are allowed everywhere, so that a new field does not raise the format version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a set of shards holds: hours, samples, languages, tasks, durations, speakers."""
+"""Counts of a set of shards: hours, samples, languages, tasks, durations, speakers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,24 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counts of a dataset. ``languages``, ``tasks`` and ``modalities`` map to samples and hours.
+    """Counts of a dataset.
 
-    ``duration_quantiles_s`` maps a quantile to seconds of audio per sample. ``speakers`` is the number of different
-    known speakers (by corpus and id); ``genders`` and ``text_origins`` count audios. These three and ``words`` are
-    None where the samples' JSON was not read. ``audit`` says how it stands with the certificate.
+    Attributes:
+        uri: Folder or URI of the shards.
+        profile: ``llaso`` or ``webdataset``.
+        certified: Whether the dataset passed its audit.
+        audit: The certificate's conclusion in one sentence, or why there is none.
+        shards: Number of tars.
+        samples: Number of samples.
+        hours: Hours of audio.
+        bytes: Size of all tars.
+        languages: Samples and hours by language; ``tasks`` and ``modalities`` alike.
+        duration_quantiles_s: Seconds of audio per sample, by quantile.
+        speakers: Different known speakers, by corpus and id. This and the next three are None where the samples' JSON
+            was not read.
+        genders: Audios by the speaker's gender.
+        text_origins: Audios by the origin of their text.
+        words: Aligned words.
     """
 
     uri: str
@@ -45,36 +58,42 @@ class Stats:
     words: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """The counts as JSON."""
         return asdict(self)
 
 
 def stats(uri: str, *, read_samples: bool = True) -> Stats:
-    """Count a dataset from its index, and speakers, genders and words from each sample's JSON.
+    """Counts a dataset from its index, and speakers, genders, origins and words from each sample's JSON.
 
-    Raises LLaSOError where manifest or index are missing. ``read_samples=False`` reads no tar.
+    Args:
+        uri: Folder or URI of the shards.
+        read_samples: False reads no tar.
+
+    Raises:
+        LLaSOError: The manifest or the index is missing or incomplete, or a sample's JSON cannot be read.
     """
-    stated, index = read_manifest(uri), open_index(uri)
-    missing = sorted(set(schemas.MANIFEST["required"]) - stated.keys())
+    declared, index = read_manifest(uri), open_index(uri)
+    missing = sorted(set(schemas.MANIFEST["required"]) - declared.keys())
     if missing:
         raise ShardError(f"{uri}: its {layout.MANIFEST} lacks {', '.join(missing)}; `llaso-data validate` says more")
     durations_s = index.table["duration_s"].to_numpy()
     quantiles = np.quantile(durations_s, QUANTILES) if len(index) else np.zeros(len(QUANTILES))
-    standing = certificate.of_shards(uri, stated)
-    counted = _read_samples(index) if read_samples and stated["profile"] == manifest.LLASO else {}
+    standing = certificate.of_shards(uri, declared)
+    sample_counts = _read_samples(index) if read_samples and declared["profile"] == manifest.LLASO else {}
     return Stats(
         uri=storage.absolute(uri),
-        profile=stated["profile"],
+        profile=declared["profile"],
         certified=standing.certified,
         audit=str(standing),
         shards=len(index.shards),
         samples=len(index),
         hours=manifest.hours(float(durations_s.sum())),
-        bytes=stated["bytes"],
+        bytes=declared["bytes"],
         languages=manifest.counts(index.table, "language"),
         tasks=manifest.counts(index.table, "task"),
         modalities=manifest.counts(index.table, "modality"),
         duration_quantiles_s={f"{q:g}": round(float(s), 3) for q, s in zip(QUANTILES, quantiles, strict=True)},
-        **counted,
+        **sample_counts,
     )
 
 
@@ -88,8 +107,8 @@ def _read_samples(index: Index) -> dict[str, Any]:
             for row in index.rows_of(number):
                 row["parts"] = [part for part in row["parts"] if part["ext"] == layout.JSON_PART]
                 try:
-                    said = json.loads(read_parts(file, shard, row)[layout.JSON_PART])
-                    for entry in said["audios"]:
+                    sample = json.loads(read_parts(file, shard, row)[layout.JSON_PART])
+                    for entry in sample["audios"]:
                         speaker = entry["speaker"]
                         if speaker["id"]["value"] != records.UNKNOWN:
                             speakers.add((entry["source"]["corpus"], speaker["id"]["value"]))

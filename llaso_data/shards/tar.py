@@ -1,6 +1,6 @@
-"""The tar profile of a shard: plain ustar, every byte of a header fixed but the name and the size.
+"""The tar profile of a shard: plain ustar, in which only the name and the size of a header vary.
 
-Headers are made here and not by :mod:`tarfile`, whose bytes differ between Python versions.
+Headers are written by own code: the bytes of :mod:`tarfile` differ between Python versions.
 ``shards/SPEC.md`` describes the profile for other languages.
 """
 
@@ -20,20 +20,31 @@ END = bytes(2 * BLOCK_BYTES)
 
 
 class ShardError(LLaSOError):
-    """A shard that is not what its index or the format says."""
+    """A shard contradicts its index or the format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a tar: ``offset`` is that of its content, from the start of the tar."""
+    """One file of a tar."""
 
     name: str
-    offset: int
-    size: int
+    offset: int  # of its content, bytes from the start of the tar
+    size: int  # bytes
 
 
 def header(name: str, size: int) -> bytes:
-    """The 512 bytes before a part; raises ValueError where the name or the size does not fit ustar."""
+    """The header of a part.
+
+    Args:
+        name: 1 to 100 bytes of UTF-8.
+        size: Bytes of the content, at most :data:`MAX_PART_BYTES`.
+
+    Returns:
+        512 bytes.
+
+    Raises:
+        ValueError: The name or the size does not fit ustar.
+    """
     encoded = name.encode()
     if not 0 < len(encoded) <= MAX_NAME_BYTES:
         raise ValueError(f"the name of a part must have 1 to {MAX_NAME_BYTES} bytes: {name!r}")
@@ -65,10 +76,14 @@ def padding(size: int) -> bytes:
 
 
 def members(file: IO[bytes]) -> Iterator[Member]:
-    """Every member of a tar of this profile, in order; the file's position moves to each content.
+    """Every member of a tar of this profile, in order.
 
-    Nothing but the profile is accepted: a header that :func:`header` would not have made, padding that is
-    not zero, a missing end or bytes after it raise :class:`ShardError`.
+    Args:
+        file: Seekable. At each member its position is at the member's content.
+
+    Raises:
+        ShardError: A header is not as :func:`header` makes it, padding is not zero, the end is missing, or bytes
+            follow the end.
     """
     offset = 0
     while True:

@@ -1,6 +1,6 @@
-"""Read everything again: tars, names, checksums, JSON, audio, index and manifest; every problem is listed.
+"""Validates shards: reads tars, names, checksums, JSON, audio, index and manifest, and lists every problem.
 
-The tars are walked from their first byte, so nothing is believed because the index says so.
+The tars are read from their first byte. Nothing is taken from the index without being compared with the tars.
 """
 
 from __future__ import annotations
@@ -23,23 +23,30 @@ from llaso_data.shards.tar import ShardError
 LOSSLESS = frozenset({"flac", "wav"})
 TOLERANCE_S = 0.001
 LOSSY_TOLERANCE_S = 0.1
-_BEYOND_S = 60.0  # of an audio that is longer than its JSON says so much is looked at
+_EXTRA_DECODE_S = 60.0  # decoded at most beyond the duration that the JSON states
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and where; ``key`` is None where it is not one sample."""
+    """A fault of a set of shards."""
 
-    shard: str
-    key: str | None
+    shard: str  # or another file of the folder
+    key: str | None  # of the sample; None where the fault is not one sample's
     what: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a validation saw. ``samples`` and ``hours`` are those that were read, not those that were promised.
+    """The result of a validation.
 
-    ``without_checksum`` counts indexes and sidecars that an earlier version wrote; None where there are none.
+    Attributes:
+        uri: Folder or URI of the shards.
+        shards: Tars that the manifest names.
+        samples: Samples that were read from the tars.
+        hours: Hours of audio that were read from the tars.
+        bytes: Size of the tars.
+        problems: All problems.
+        without_checksum: Index and sidecars without a checksum, which an earlier version wrote; None: there are none.
     """
 
     uri: str
@@ -52,74 +59,80 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether there are no problems."""
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
+        """The report as JSON."""
         return {**asdict(self), "problems": [asdict(problem) for problem in self.problems], "ok": self.ok}
 
 
 def validate(uri: str, *, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Read all shards of a folder and list what is wrong.
+    """Reads all shards of a folder and lists what is wrong.
 
-    ``progress`` is called with (shards read, shards). Raises LLaSOError where the manifest or the index
-    cannot be read at all.
+    Args:
+        uri: Folder or URI of the shards.
+        progress: Called with (shards read, shards) after each shard.
+
+    Raises:
+        LLaSOError: The manifest or the index cannot be read.
     """
     import jsonschema
 
-    stated, index = read_manifest(uri), open_index(uri)
+    declared, index = read_manifest(uri), open_index(uri)
     problems = [
         Problem(layout.MANIFEST, None, f"{error.json_path}: {error.message}")
-        for error in jsonschema.Draft202012Validator(schemas.MANIFEST).iter_errors(stated)
+        for error in jsonschema.Draft202012Validator(schemas.MANIFEST).iter_errors(declared)
     ]
     if problems:
         return Report(uri, 0, 0, 0.0, 0, tuple(problems))
-    samples, duration_s, size_bytes, unsealed = 0, 0.0, 0, int(not has_checksum(index.table))
-    for number, entry in enumerate(stated["shards"]):
-        kind = _ForeignShard if stated["profile"] == manifest.FOREIGN else _Shard
-        check = kind(locate(uri, entry["path"]), entry, stated["options"] or {})
+    samples, duration_s, size_bytes, without_checksum = 0, 0.0, 0, int(not has_checksum(index.table))
+    for number, entry in enumerate(declared["shards"]):
+        kind = _ForeignShardCheck if declared["profile"] == manifest.FOREIGN else _ShardCheck
+        check = kind(locate(uri, entry["path"]), entry, declared["options"] or {})
         problems += check.run(index, number)
-        samples, duration_s, size_bytes, unsealed = (
+        samples, duration_s, size_bytes, without_checksum = (
             samples + check.samples,
             duration_s + check.duration_s,
             size_bytes + check.bytes,
-            unsealed + check.unsealed,
+            without_checksum + check.without_checksum,
         )
         if progress is not None:
-            progress(number + 1, len(stated["shards"]))
-    problems += _totals(uri, stated, index, samples)
-    if stated["profile"] == manifest.FOREIGN:
+            progress(number + 1, len(declared["shards"]))
+    problems += _manifest_problems(uri, declared, index, samples)
+    if declared["profile"] == manifest.FOREIGN:
         problems += _foreign_sidecars(uri)
     hours = manifest.hours(duration_s)
-    return Report(uri, len(stated["shards"]), samples, hours, size_bytes, tuple(problems), unsealed or None)
+    return Report(uri, len(declared["shards"]), samples, hours, size_bytes, tuple(problems), without_checksum or None)
 
 
-def _totals(uri: str, stated: Mapping[str, Any], index: Index, samples: int) -> Iterator[Problem]:
-    named = [locate(uri, entry["path"]) for entry in stated["shards"]]
-    if list(index.shards) != named:
+def _manifest_problems(uri: str, declared: Mapping[str, Any], index: Index, samples: int) -> Iterator[Problem]:
+    declared_uris = [locate(uri, entry["path"]) for entry in declared["shards"]]
+    if list(index.shards) != declared_uris:
         yield Problem(layout.INDEX, None, "names other shards than the manifest")
-    if index.digest != stated["plan"]:
+    if index.digest != declared["plan"]:
         yield Problem(layout.INDEX, None, "belongs to another set of shards than the manifest (plans differ)")
-    if stated["digest"] != manifest.content_digest((entry["path"], entry["sha256"]) for entry in stated["shards"]):
+    if declared["digest"] != manifest.content_digest((entry["path"], entry["sha256"]) for entry in declared["shards"]):
         yield Problem(layout.MANIFEST, None, "its digest is not that of its shards")
-    if not stated["samples"] == len(index) == samples:
-        what = f"states {stated['samples']} samples, the index {len(index)}, the tars hold {samples}"
-        yield Problem(layout.MANIFEST, None, what)
+    if not declared["samples"] == len(index) == samples:
+        counts = f"states {declared['samples']} samples, the index {len(index)}, the tars hold {samples}"
+        yield Problem(layout.MANIFEST, None, counts)
     for field, column in manifest.COUNTED.items():
-        if stated[field] != manifest.counts(index.table, column):
+        if declared[field] != manifest.counts(index.table, column):
             yield Problem(layout.MANIFEST, None, f"{field}: other counts than the index")
-    standing = certificate.of_shards(uri, stated)
+    standing = certificate.of_shards(uri, declared)
     if standing.certificate is None and standing.why != certificate.UNHEARD:
         yield Problem(layout.CERTIFICATE, None, standing.why)
-    if stated["profile"] == manifest.LLASO:
+    if declared["profile"] == manifest.LLASO:
         strays = {row["path"] for row in storage.listing(uri) if layout.shard_number(row["path"]) is not None} - {
-            name for e in stated["shards"] for name in (e["path"], layout.sidecar_name(e["path"]))
+            name for e in declared["shards"] for name in (e["path"], layout.sidecar_name(e["path"]))
         }
         for name in sorted(strays):
             yield Problem(name, None, "is not in the manifest")
 
 
 def _foreign_sidecars(uri: str) -> Iterator[Problem]:
-    """Those beside the index of tars made elsewhere: `llaso-data index` takes their rows when it is run again."""
+    """Damaged sidecars beside the index of foreign tars; ``llaso-data index`` reads them when it is run again."""
     for row in storage.listing(uri):
         if row["path"].endswith(".arrow") and row["path"] != layout.INDEX:
             try:
@@ -128,8 +141,8 @@ def _foreign_sidecars(uri: str) -> Iterator[Problem]:
                 yield Problem(row["path"], None, str(error))
 
 
-class _Shard:
-    """One tar while it is walked: what was counted, and what was wrong."""
+class _ShardCheck:
+    """The validation of one tar: its counts and its problems."""
 
     def __init__(self, uri: str, entry: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         import jsonschema
@@ -142,12 +155,13 @@ class _Shard:
         self.samples = 0
         self.duration_s = 0.0
         self.bytes = 0
-        self.unsealed = False
+        self.without_checksum = False
         self.problems: list[Problem] = []
         self.rows: list[IndexRow] = []
-        self.not_understood: set[int] = set()  # offsets of samples that are reported already
+        self.unreadable: set[int] = set()  # offsets of samples that are reported already
 
     def run(self, index: Index, number: int) -> list[Problem]:
+        """Reads the tar, which is shard ``number`` of the index; gives its problems."""
         try:
             self._file()
             self._walk()
@@ -155,7 +169,7 @@ class _Shard:
             self._add(None, "the tar is missing")
         except LLaSOError as error:
             self._add(None, str(error))
-        self.samples = len(self.rows) + len(self.not_understood)
+        self.samples = len(self.rows) + len(self.unreadable)
         self.duration_s = sum(row.duration_s for row in self.rows)
         if self.samples != self.entry["samples"]:
             self._add(None, f"holds {self.samples} samples, the manifest says {self.entry['samples']}")
@@ -167,10 +181,10 @@ class _Shard:
         self.problems.append(Problem(self.name, key, what))
 
     def _file(self) -> None:
-        found, self.bytes = checksums.sha256(self.uri)
+        sha256, self.bytes = checksums.sha256(self.uri)
         if self.bytes != self.entry["bytes"]:
             self._add(None, f"has {self.bytes} bytes, the manifest says {self.entry['bytes']}")
-        if found != self.entry["sha256"]:
+        if sha256 != self.entry["sha256"]:
             self._add(None, "has another sha256 than the manifest says")
 
     def _sidecar(self) -> None:
@@ -180,31 +194,32 @@ class _Shard:
         except (FileNotFoundError, ShardError) as error:
             self._add(None, f"its sidecar {name} is missing or damaged ({type(error).__name__})")
             return
-        self.unsealed = not has_checksum(table)
+        self.without_checksum = not has_checksum(table)
         self._compare(table.select(SCHEMA.names).to_pylist(), name)
 
     def _compare(self, rows: list[dict[str, Any]], where: str) -> None:
-        """The rows of an index against those that the tar gave, matched by where their first part begins."""
-        found = {row.parts[0].offset: row.to_dict() for row in self.rows}
-        stated = {row["parts"][0]["offset"] if row["parts"] else -1: row for row in rows}
-        if list(stated) != sorted(stated) or len(stated) != len(rows):
+        """Compares the rows of an index with those of the tar; the offset of a sample's first part matches them."""
+        actual = {row.parts[0].offset: row.to_dict() for row in self.rows}
+        stated_rows = {row["parts"][0]["offset"] if row["parts"] else -1: row for row in rows}
+        if list(stated_rows) != sorted(stated_rows) or len(stated_rows) != len(rows):
             self._add(None, f"{where} does not list the samples in the order of the tar")
-        for offset in sorted((found.keys() | stated.keys()) - self.not_understood):
-            mine, other = found.get(offset), stated.get(offset)
-            if mine is None or other is None:
-                key = (mine or other or {}).get("key")
-                self._add(key, f"{where} has no such sample" if other is None else f"is in {where}, not in the tar")
+        for offset in sorted((actual.keys() | stated_rows.keys()) - self.unreadable):
+            actual_row, stated_row = actual.get(offset), stated_rows.get(offset)
+            if actual_row is None or stated_row is None:
+                key = (actual_row or stated_row or {}).get("key")
+                what = f"{where} has no such sample" if stated_row is None else f"is in {where}, not in the tar"
+                self._add(key, what)
                 continue
-            wrong = [name for name in mine if mine[name] != other[name]]
-            if wrong:
-                self._add(mine["key"], f"{where} differs from the tar in: {', '.join(wrong)}")
+            different = [name for name in actual_row if actual_row[name] != stated_row[name]]
+            if different:
+                self._add(actual_row["key"], f"{where} differs from the tar in: {', '.join(different)}")
 
     def _walk(self) -> None:
         with storage.open_read(self.uri) as file:
             previous = ""
             for key, group in groupby(tar.members(file), lambda member: member.name.partition(".")[0]):
                 parts: dict[str, bytes] = {}
-                places: list[PartRow] = []
+                part_rows: list[PartRow] = []
                 for member in group:
                     if member.name <= previous:
                         self._add(key, f"{member.name} is out of order")
@@ -214,61 +229,62 @@ class _Shard:
                     parts[part] = file.read(member.size)
                     if len(parts[part]) != member.size:
                         raise ShardError(f"the tar is cut short inside {member.name}")
-                    places.append(PartRow(part, member.offset, member.size, zlib.crc32(parts[part])))
-                row = self._sample(key, parts, tuple(places))
+                    part_rows.append(PartRow(part, member.offset, member.size, zlib.crc32(parts[part])))
+                row = self._sample(key, parts, tuple(part_rows))
                 if row is None:
-                    self.not_understood.add(places[0].offset)
+                    self.unreadable.add(part_rows[0].offset)
                 else:
                     self.rows.append(row)
 
-    def _sample(self, key: str, parts: Mapping[str, bytes], places: tuple[PartRow, ...]) -> IndexRow | None:
-        """The index row that the tar's own bytes give; None where the sample cannot be understood."""
+    def _sample(self, key: str, parts: Mapping[str, bytes], part_rows: tuple[PartRow, ...]) -> IndexRow | None:
+        """The index row of a sample, from the tar's own bytes; None where the sample cannot be read."""
         try:
             for part in parts:
                 layout.member_name(key, part)
-            said = strict_json.loads(parts[layout.JSON_PART])
+            document = strict_json.loads(parts[layout.JSON_PART])
         except (KeyError, ValueError) as error:
             self._add(key, f"no readable JSON part, or a part that is no name: {error}")
             return None
-        wrong = list(self.schema.iter_errors(said))
-        if wrong:
-            for fault in wrong:
-                self._add(key, f"json {fault.json_path}: {fault.message}")
+        schema_errors = list(self.schema.iter_errors(document))
+        if schema_errors:
+            for schema_error in schema_errors:
+                self._add(key, f"json {schema_error.json_path}: {schema_error.message}")
             return None
-        if layout.canonical(said) != parts[layout.JSON_PART]:
+        if layout.canonical(document) != parts[layout.JSON_PART]:
             self._add(key, "the JSON is not canonical")
-        computed = layout.sample_key([audio["id"] for audio in said["audios"]], said["task"], said["messages"])
-        if not key == said["key"] == computed:
-            self._add(key, f"the JSON says {said['key']}; its contents give {computed}")
-        self._audios(key, said, parts)
+        audio_ids = [audio["id"] for audio in document["audios"]]
+        expected_key = layout.sample_key(audio_ids, document["task"], document["messages"])
+        if not key == document["key"] == expected_key:
+            self._add(key, f"the JSON says {document['key']}; its contents give {expected_key}")
+        self._audios(key, document, parts)
         sample = EncodedSample(
             key=key,
             parts=parts,
-            duration_s=said["duration_s"],
-            text_bytes=layout.text_bytes(said["messages"]),
-            task=said["task"],
-            language=said["language"],
-            modality=layout.modality(said["messages"]),
+            duration_s=document["duration_s"],
+            text_bytes=layout.text_bytes(document["messages"]),
+            task=document["task"],
+            language=document["language"],
+            modality=layout.modality(document["messages"]),
         )
-        return IndexRow.of(sample, places)
+        return IndexRow.of(sample, part_rows)
 
-    def _audios(self, key: str, said: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
+    def _audios(self, key: str, document: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
         from llaso_data import audio
         from llaso_data.audio import limited
 
-        named = [p["audio"] for m in said["messages"] for p in m["content"] if p["type"] == "audio"]
-        listed = [entry["part"] for entry in said["audios"]]
-        if named != listed or set(parts) != {*listed, layout.JSON_PART}:
-            self._add(key, f"the messages name the audios {named}, `audios` {listed}, the tar {sorted(parts)}")
-        total_s = round(sum(entry["duration_s"] for entry in said["audios"]), 6)
-        if abs(total_s - said["duration_s"]) > 1e-6:
-            self._add(key, f"duration_s is {said['duration_s']}, its audios have {total_s} s")
-        for entry in said["audios"]:
+        referenced = [p["audio"] for m in document["messages"] for p in m["content"] if p["type"] == "audio"]
+        listed = [entry["part"] for entry in document["audios"]]
+        if referenced != listed or set(parts) != {*listed, layout.JSON_PART}:
+            self._add(key, f"the messages name the audios {referenced}, `audios` {listed}, the tar {sorted(parts)}")
+        total_s = round(sum(entry["duration_s"] for entry in document["audios"]), 6)
+        if abs(total_s - document["duration_s"]) > 1e-6:
+            self._add(key, f"duration_s is {document['duration_s']}, its audios have {total_s} s")
+        for entry in document["audios"]:
             part = entry["part"]
             if part not in parts:
                 continue
             try:
-                pcm = limited.decode_bytes(parts[part], f"{key}.{part}", entry["duration_s"] + _BEYOND_S)
+                pcm = limited.decode_bytes(parts[part], f"{key}.{part}", entry["duration_s"] + _EXTRA_DECODE_S)
             except LLaSOError as error:
                 self._add(key, f"{part} cannot be decoded: {error}")
                 continue
@@ -280,15 +296,16 @@ class _Shard:
                 self._add(key, f"{part} does not have the audio_id that the JSON says")
 
 
-def _renamed(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of an index of an earlier version, which has languages in the tar's own words."""
+def _with_language_code(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose language is a code. Indexes of an earlier version have languages as the tar names them."""
     return {**row, "language": languages.language(row["language"] or "")}
 
 
-class _ForeignShard(_Shard):
-    """A tar that something else wrote. Its keys differ from one another, so that rows are compared by them."""
+class _ForeignShardCheck(_ShardCheck):
+    """The validation of a foreign tar. Its keys are unique, so rows are matched by key."""
 
     def run(self, index: Index, number: int) -> list[Problem]:
+        """As :meth:`_ShardCheck.run`."""
         table = SCHEMA.empty_table()
         try:
             self._file()
@@ -306,17 +323,17 @@ class _ForeignShard(_Shard):
         first, last = index.first_rows[number : number + 2]
         stated = index.table.slice(first, last - first).select(SCHEMA.names)
         if not stated.equals(table):
-            self._differences(table.to_pylist(), [_renamed(row) for row in stated.to_pylist()])
+            self._differences(table.to_pylist(), [_with_language_code(row) for row in stated.to_pylist()])
         return self.problems
 
     def _differences(self, rows: list[dict[str, Any]], stated: list[dict[str, Any]]) -> None:
-        mine, other = ({row["key"]: row for row in some} for some in (rows, stated))
-        if list(other) != [key for key in mine if key in other] or len(other) != len(stated):
+        actual, stated_by_key = ({row["key"]: row for row in group} for group in (rows, stated))
+        if list(stated_by_key) != [key for key in actual if key in stated_by_key] or len(stated_by_key) != len(stated):
             self._add(None, f"{layout.INDEX} does not list the samples once each, in the order of the tar")
-        for key in {**mine, **other}:
-            if key not in other:
+        for key in {**actual, **stated_by_key}:
+            if key not in stated_by_key:
                 self._add(key, f"{layout.INDEX} has no such sample")
-            elif key not in mine:
+            elif key not in actual:
                 self._add(key, f"is in {layout.INDEX}, not in the tar")
-            elif wrong := [name for name in SCHEMA.names if mine[key][name] != other[key][name]]:
-                self._add(key, f"{layout.INDEX} differs from the tar in: {', '.join(wrong)}")
+            elif different := [name for name in SCHEMA.names if actual[key][name] != stated_by_key[key][name]]:
+                self._add(key, f"{layout.INDEX} differs from the tar in: {', '.join(different)}")
