@@ -56,7 +56,7 @@ def _machine_options(command: F) -> F:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Make training shards of speech."""
-    # A recipe may name a stage in the user's own folder, as `python -m` would find it.
+    # A recipe may name a stage in the current folder, which `python -m` would search too.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
@@ -115,18 +115,18 @@ def build_align(
     from llaso_data.pipeline.build_align import build_align as build
     from llaso_data.pipeline.progress import Progress, print_summary
 
-    named = [
+    source_entries = [
         {
             key: value
-            for key, value in (("path", s), ("language", language), ("corpus", corpus), ("type", layout))
+            for key, value in (("path", path), ("language", language), ("corpus", corpus), ("type", layout))
             if value
         }
-        for s in sources
+        for path in sources
     ]
     recipe = _load(
         machine,
         {
-            "sources": named or None,
+            "sources": source_entries or None,
             "out": out,
             "observe.asr.model": asr,
             "observe.align.dtw": dtw,
@@ -254,14 +254,14 @@ def plan(mixture: str, as_json: bool, figure: str | None, **options: Any) -> Non
 
     if figure:
         pictures.refuse(figure, BY, "--figure")
-    found = of(mixture, **options)
+    simulation = of(mixture, **options)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(simulation.to_dict(), indent=2, ensure_ascii=False))
     else:
-        for line in lines(found):
+        for line in lines(simulation):
             click.echo(line)
     if figure:
-        draw(found, figure)
+        draw(simulation, figure)
         click.echo(f"written to {figure}", err=as_json)
 
 
@@ -382,8 +382,8 @@ def rejections(align: str, rule: str | None, as_json: bool) -> None:
     from llaso_data.report.rejections import lines
     from llaso_data.report.rejections import rejections as find
 
-    found = find(align, rule)
-    for line in (json.dumps(r.to_dict(), ensure_ascii=False) for r in found) if as_json else lines(found):
+    rejected = find(align, rule)
+    for line in (json.dumps(r.to_dict(), ensure_ascii=False) for r in rejected) if as_json else lines(rejected):
         click.echo(line)
 
 
@@ -429,19 +429,19 @@ def recipes(name: str | None) -> None:
     click.echo(listing(*commands) if name is None else text_of(name, *commands), nl=name is None)
 
 
-def _show_stats(found: dict[str, Any], as_json: bool) -> None:
+def _show_stats(values: dict[str, Any], as_json: bool) -> None:
     import json
 
     from llaso_data.pipeline.progress import print_stats
 
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
     else:
-        print_stats(found)
+        print_stats(values)
 
 
 def _fail(message: str) -> None:
-    """Exit code 1: the command ran, and what it found is bad. 2 is for what keeps it from running."""
+    """Ends with exit code 1: the command ran, and its result is bad. Exit code 2 means that it could not run."""
     click.echo(f"llaso-data: {message}", err=True)
     click.get_current_context().exit(1)
 
@@ -465,6 +465,6 @@ def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:
         "run.address": machine["address"],
         "run.num_workers": machine["num_workers"],
     }
-    said = machine["recipe_path"]
-    path = None if said is None else recipe_path(click.get_current_context().info_name or "", said)
+    name = machine["recipe_path"]
+    path = None if name is None else recipe_path(click.get_current_context().info_name or "", name)
     return load(path, machine["overrides"], options=options)

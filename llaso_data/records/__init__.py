@@ -1,7 +1,7 @@
-"""What flows through LLaSO: one :class:`Utterance` per stretch of speech, one :class:`Sample` per conversation.
+"""The records of LLaSO: one :class:`Utterance` per stretch of speech, one :class:`Sample` per conversation.
 
-Every record is a frozen dataclass and the Arrow schema is derived from the dataclasses, so a field is declared once.
-Audio is never in a record: a :class:`Source` is a pointer (URI, member, start, end). ``docs/records.md`` explains every
+Every record is a frozen dataclass. The Arrow schema is derived from the dataclasses, so each field is declared once. A
+record holds no audio: its :class:`Source` is a pointer (URI, member, start, end). ``docs/records.md`` explains every
 field.
 """
 

@@ -63,7 +63,7 @@ def from_table(table: pa.Table, record: type[T]) -> list[T]:
     """The records of a table that :func:`to_table` made.
 
     Args:
-        table: Columns that are no field of the record are passed over; a field without a column has its default.
+        table: Columns that are no field of the record are ignored; a field without a column has its default.
         record: The record's class.
 
     Returns:
@@ -87,10 +87,10 @@ def to_dict(record: Any) -> dict[str, Any]:
 
 
 def from_dict(row: dict[str, Any], record: type[T]) -> T:
-    """The record that :func:`to_dict` made plain.
+    """The record of a dictionary that :func:`to_dict` made.
 
     Args:
-        row: Values by the names of fields. Other names are passed over; a field that is missing has its default.
+        row: Values by the names of fields. Other names are ignored; a field that is missing has its default.
         record: The record's class.
 
     Raises:
@@ -100,26 +100,26 @@ def from_dict(row: dict[str, Any], record: type[T]) -> T:
 
 
 def completed(table: pa.Table, record: type, columns: Sequence[str]) -> pa.Table:
-    """A table of such records that an earlier version wrote, with nulls where it did not have a field yet.
+    """A table of records with the fields that it lacks, as nulls: an earlier version did not write them.
 
     Args:
-        table: Some columns of a table of :func:`to_table`, as Parquet gives them.
+        table: Columns of a table of :func:`to_table`, as Parquet gives them.
         record: The record's class.
-        columns: Which are wanted; a dotted name is one field of a column.
+        columns: The columns that the result must have; a dotted name is one field of a column.
     """
     parts: dict[str, set[str]] = {}
     for name in columns:
-        first, _, rest = name.partition(".")
-        parts.setdefault(first, set()).add(rest)
-    for name, wanted in parts.items():
+        column_name, _, subfield = name.partition(".")
+        parts.setdefault(column_name, set()).add(subfield)
+    for name, subfields in parts.items():
         column = schema(record).field(name)
-        if "" not in wanted:
-            column = column.with_type(pa.struct([part for part in column.type if part.name in wanted]))
-        place = table.schema.get_field_index(name)
-        if place < 0:
+        if "" not in subfields:
+            column = column.with_type(pa.struct([part for part in column.type if part.name in subfields]))
+        position = table.schema.get_field_index(name)
+        if position < 0:
             table = table.append_column(column.with_nullable(True), pa.nulls(len(table), column.type))
-        elif table.schema.field(place).type != column.type:
-            table = table.set_column(place, column, table[name].cast(column.type))
+        elif table.schema.field(position).type != column.type:
+            table = table.set_column(position, column, table[name].cast(column.type))
     return table
 
 
@@ -143,7 +143,7 @@ def _is_optional(hint: Any) -> bool:
 
 
 def _some(hint: Any) -> Any:
-    """What an optional annotation is where it is not None."""
+    """The annotation that an optional annotation has besides None."""
     return next(inner for inner in typing.get_args(hint) if inner is not type(None))
 
 
@@ -170,13 +170,16 @@ def _build(row: dict[str, Any], record: type[T], convert: Callable[[Any], Conver
 
 @functools.cache
 def _conversions(record: type, convert: Callable[[Any], Convert | None]) -> tuple[tuple[str, Convert | None], ...]:
-    """Of every field, what turns its value; None where it stays the same. Reading hints is slow."""
+    """Every field's name with the function that converts its value, None where the value stays as it is. Cached.
+
+    Reading type hints is slow.
+    """
     hints = typing.get_type_hints(record)
     return tuple((item.name, convert(hints[item.name])) for item in dataclasses.fields(record))
 
 
 def _to_row(item: Any, record: type) -> dict[str, Any]:
-    """A record as ``from_pylist`` wants it: a map is a list of pairs, any JSON its text."""
+    """A record as ``from_pylist`` takes it: a map is a list of pairs, any JSON is its text."""
     row = {}
     for name, change in _conversions(record, _to_arrow):
         value = getattr(item, name)

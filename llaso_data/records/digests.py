@@ -1,4 +1,4 @@
-"""Names of things: digests, ids, and the canonical form of a record that they are made of."""
+"""Digests and ids, and the canonical form of a record that they are computed from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llaso_data.records.versions import field_names
 
 
 def digest(*parts: Any, length: int = 32) -> str:
-    """BLAKE2b of the parts' text, each with its length, so that no two lists of parts collide.
+    """BLAKE2b of the parts' text. Each part is hashed with its length, so that no two lists of parts collide.
 
     Args:
-        parts: Bytes, or what ``str`` makes text of; None differs from every text.
-        length: Of the result, hexadecimal digits.
+        parts: Bytes, or objects whose ``str`` is hashed; None differs from every text.
+        length: Hexadecimal digits of the result.
 
     Returns:
-        Lower-case hexadecimal digits; ``shards/SPEC.md``, section 5, has the bytes that are hashed.
+        Lower-case hexadecimal digits; ``shards/SPEC.md``, section 5, defines the bytes that are hashed.
     """
     state = hashlib.blake2b(digest_size=length // 2)
     for part in parts:
@@ -42,16 +42,16 @@ def utterance_id(
 ) -> str:
     """The id of (corpus, path, member, span), and of the channel where one is selected.
 
-    It needs no decoding, so even what cannot be decoded has one, and no library upgrade changes it. Without a selected
-    channel there is no part for it in the digest, so that ids which were given before channels existed stay.
+    It needs no decoding: a file that cannot be decoded has an id too, and no library upgrade changes an id. Without a
+    selected channel the digest has no part for it, so that ids from before channels were supported stay valid.
 
     Args:
         corpus: The corpus's name.
-        path: Of the file, relative to the source's root.
-        member: Of an archive.
-        start_s: Where the span begins, seconds; None: at the file's start.
-        end_s: Where it ends, seconds; None: at the file's end.
-        channel: The selected channel, counted from 0, or those that are averaged; None: none was selected.
+        path: The file, relative to the source's root.
+        member: The member of an archive; None where the file is no archive.
+        start_s: Start of the span in seconds; None: the file's start.
+        end_s: End of the span in seconds; None: the file's end.
+        channel: The selected channel, counted from 0, or the channels that are averaged; None: none is selected.
 
     Returns:
         32 hexadecimal digits.
@@ -66,10 +66,11 @@ def utterance_id(
 
 
 def canonical(value: Any) -> str:
-    """The names and values of what a record says, as JSON in ASCII with sorted keys: a digest of it is its name.
+    """The canonical text of a value, which digests are computed from: JSON in ASCII with sorted keys.
 
-    Fields that are None are left out, so that a new field renames nothing. ASCII, because which characters are
-    printable differs between versions of Python. Millions of these are made, hence not by way of ``json.dumps``.
+    A record's fields that are None are left out, so that a new field changes no digest. The text is ASCII because
+    versions of Python differ in which characters are printable. It is not made by ``json.dumps``, which is too slow for
+    millions of records.
 
     Raises:
         TypeError: A value is neither text, number, record, sequence nor mapping.
@@ -100,4 +101,4 @@ def _canonical_record(record: Any) -> str:
 
 
 _canonical_again = functools.lru_cache(4096)(_canonical_record)
-"""The same for what many records of a corpus share."""
+"""As :func:`_canonical_record`, cached for values that many records of a corpus share."""

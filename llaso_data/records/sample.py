@@ -1,4 +1,4 @@
-"""One conversation to learn from or to be asked."""
+"""A sample: one conversation, for training or evaluation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ContentPart:
 
     Attributes:
         type: ``text`` or ``audio``.
-        text: What is written; may be empty.
-        audio: Which of the sample's ``audios`` is heard, counted from 0.
+        text: The text; may be empty.
+        audio: Number of the audio in the sample's ``audios``, counted from 0.
 
     Raises:
         LLaSOError: It is neither a text nor the number of an audio, or the text is no valid Unicode.
@@ -48,13 +48,13 @@ class ContentPart:
 
     @classmethod
     def of(cls, content: str | int) -> ContentPart:
-        """A text, or the number of an audio, as a part."""
+        """The part of a text or of the number of an audio."""
         return cls(type=TEXT, text=content) if isinstance(content, str) else cls(type=AUDIO, audio=content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of a conversation: who speaks, and the pieces of what is said, in their order.
+    """One turn of a conversation: its role and its parts, in their order.
 
     Attributes:
         role: ``system``, ``user`` or ``assistant``.
@@ -81,7 +81,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a sample comes from and what it was made with. What says nothing is None.
+    """Where a sample comes from and what it was made with. A field is None where it is not known.
 
     Attributes:
         layout: The format that it was read from, by the name in the table of layouts.
@@ -89,11 +89,11 @@ class Provenance:
         row: The line or row in the file, counted from 1.
         template: The name of the template that its instruction was drawn from.
         voice: The name of the voice that spoke its instruction or its answer.
-        seed: What decided the draws.
-        kept: Fields of the source that have no place in a sample, by name; values are what JSON can hold.
+        seed: The seed of its random draws.
+        kept: Fields of the source that have no place in a sample, by name; values that JSON can hold.
 
     Raises:
-        LLaSOError: A value in ``kept`` is nothing that JSON can hold.
+        LLaSOError: A value in ``kept`` cannot be stored as JSON.
     """
 
     layout: str | None = None
@@ -122,13 +122,14 @@ class Sample:
     """One conversation, with pointers to its audios (see ``docs/records.md``).
 
     Attributes:
-        task: What the conversation is, e.g. ``asr``: a name in the table of tasks.
+        task: The name of a task in the table of tasks, e.g. ``asr``.
         messages: At least one.
-        audios: What the messages let hear, in the order in which they name it. An utterance that is heard twice stands
-            here twice. Each is observed, with words and scores, or a pointer with what a corpus says.
+        audios: The audios of the messages, in the order in which the messages name them. An utterance that is used
+            twice is listed twice. Each is an observed utterance with words and scores, or a pointer with what a corpus
+            states.
         language: BCP 47, None where it is not known.
-        split: ``train``, ``validation`` or ``test``, None where nobody decided.
-        provenance: None where it says nothing.
+        split: ``train``, ``validation`` or ``test``, None where none is assigned.
+        provenance: None where none of its fields is known.
 
     Raises:
         LLaSOError: The messages do not name every audio once, in the order of ``audios``; there are no messages, or no
@@ -154,52 +155,52 @@ class Sample:
         self._check_audios()
 
     def _check_audios(self) -> None:
-        due, count = 0, len(self.audios)
-        for place, message in enumerate(self.messages, 1):
+        expected, count = 0, len(self.audios)
+        for number, message in enumerate(self.messages, 1):
             for part in message.content:
                 if part.audio is None:
                     continue
                 if not 0 <= part.audio < count:
-                    there = f"{count} audios, counted from 0" if count else "no audio"
-                    raise LLaSOError(f"message {place} names audio {part.audio}; the sample has {there}")
-                if part.audio < due:
+                    known = f"{count} audios, counted from 0" if count else "no audio"
+                    raise LLaSOError(f"message {number} names audio {part.audio}; the sample has {known}")
+                if part.audio < expected:
                     raise LLaSOError(
-                        f"message {place} names audio {part.audio} again; list an utterance in audios as often as it "
+                        f"message {number} names audio {part.audio} again; list an utterance in audios as often as it "
                         "is heard"
                     )
-                if part.audio > due:
+                if part.audio > expected:
                     raise LLaSOError(
-                        f"message {place} names audio {part.audio} before audio {due}; list the audios in the order "
-                        "in which the messages name them"
+                        f"message {number} names audio {part.audio} before audio {expected}; list the audios in the "
+                        "order in which the messages name them"
                     )
-                due += 1
-        if due < count:
-            raise LLaSOError(f"no message names audio {due} of {count}, counted from 0; name it or leave it out")
+                expected += 1
+        if expected < count:
+            raise LLaSOError(f"no message names audio {expected} of {count}, counted from 0; name it or leave it out")
 
     @property
     def id(self) -> str:
         """32 hexadecimal digits: the digest of the audios' ids, the task and the messages.
 
-        It does not depend on how the sound is stored, nor on what is known of the audios beside their ids.
+        It depends neither on how the audio is stored nor on what else is known of the audios.
         """
         return digest(*(utterance.id for utterance in self.audios), self.task, canonical(self.messages))
 
     @property
     def modality(self) -> str:
-        """What asks, e.g. ``text+audio``: see :func:`modality`."""
+        """The types of content in the prompt, e.g. ``text+audio``: see :func:`modality`."""
         return modality((message.role, (part.type for part in message.content)) for message in self.messages)
 
     @property
     def duration_s(self) -> float:
-        """Seconds of all its audios together, to 6 decimals; an audio whose length is not known yet counts as 0."""
+        """Total seconds of the audios, to 6 decimals; an audio whose duration is not known yet counts as 0."""
         return round(sum(utterance.duration_s or 0.0 for utterance in self.audios), _DURATION_DECIMALS)
 
 
 def modality(turns: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """What asks in a conversation: the types of content before the first answer.
+    """The types of content in a conversation's prompt, which is everything before the first answer.
 
     Args:
-        turns: (role, the types of its contents) of every message.
+        turns: (role, types of content) of every message.
 
     Returns:
         The types joined by ``+``, equal neighbours folded: ``text+audio``, ``audio+text``, ``audio``, ``text``. Empty

@@ -1,4 +1,4 @@
-"""One stretch of speech, and the parts of its record."""
+"""An utterance: one stretch of speech, and the parts of its record."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ class Attribute:
 class Source:
     """Where the audio lies: a file or a member of an archive, and optionally a span of it and some of its channels.
 
-    ``start_s`` and ``end_s`` are seconds from the start of the decoded file; None means its border.
-    ``sampling_rate_hz`` and ``channels`` are those of the original, None until it was probed; before, ``channels`` may
-    be the number that the corpus states. ``channel`` is the one that is selected, counted from 0, ``averaged`` several;
-    where neither is set all are averaged. ``taken`` is the one that is heard because an average cancels.
+    Attributes:
+        corpus: The corpus's name.
+        uri: The file or the archive.
+        member: The member of the archive.
+        start_s: Start of the span in seconds from the start of the decoded file; None: the file's start.
+        end_s: End of the span, alike; None: the file's end.
+        sampling_rate_hz: Of the original file; None until the file was probed.
+        channels: Of the original file; until it was probed, the number that the corpus states, or None.
+        channel: The selected channel, counted from 0.
+        averaged: The selected channels where several are averaged. Without ``channel`` and ``averaged`` all channels
+            are averaged.
+        taken: The one channel that is used because the average of the channels cancels.
     """
 
     corpus: str
@@ -46,12 +54,12 @@ class Source:
     @property
     def chosen(self) -> tuple[int, ...] | None:
         """The channels that are averaged, for the decoder; None: all."""
-        one = self.channel if self.taken is None else self.taken
-        return self.averaged if one is None else (one,)
+        single = self.channel if self.taken is None else self.taken
+        return self.averaged if single is None else (single,)
 
     @property
     def is_probed(self) -> bool:
-        """Whether the audio was decoded: what ``taken`` says is then known."""
+        """Whether the audio was decoded. Only then is ``taken`` known."""
         return self.sampling_rate_hz is not None
 
 
@@ -77,7 +85,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Every number that a filter may use; None where the stage that gives it did not run.
+    """The scores that a filter may use; None where the stage that computes it did not run.
 
     Log-probabilities are natural logarithms. *Forward* is free decoding, *backward* the text
     teacher-forced over the same encoder states.
@@ -97,14 +105,16 @@ class Scores:
     )
     cer: float | None = None  # normalised character error rate of `text` against `hypothesis`; given text only
     wer: float | None = None  # the same for words
-    surplus: float | None = None  # share of `text` that is more than was heard, in words or letters, whichever is less
+    surplus: float | None = None  # share of `text` that the hypothesis lacks, in words or letters, whichever is less
     repetition: float | None = None  # share of the text covered by its most repeated n-gram
     lm_logprob: float | None = None  # causal LM: mean token log-probability of `text`
     lm_delta: float | None = None  # causal LM: `text` minus `hypothesis`, mean token log-probability
     speech_ratio: float | None = None  # share of frames that voice activity detection calls speech
     rms_dbfs: float | None = None  # level
     clipped_ratio: float | None = None  # share of samples at full scale
-    border_db: float | None = None  # level of the speech at the first or last 20 ms, the louder, less what noise takes
+    border_db: float | None = (
+        None  # level of the speech in the first or last 20 ms, the louder, corrected for noise
+    )
     extra: dict[str, float] = field(default_factory=dict)  # a user's stages
 
 
@@ -118,7 +128,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """One stretch of speech and all that is known of it (see ``docs/records.md``)."""
+    """One stretch of speech with its labels and scores (see ``docs/records.md``)."""
 
     id: str
     recording: str  # id of the input that it was cut from; its own id where nothing was cut
@@ -141,10 +151,13 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """What a source yields: an utterance not yet observed, and what the planner needs to cut blocks.
+    """An input that a source yields: an utterance that is not yet observed, and what the planner needs.
 
-    ``container`` is the folder, archive or manifest that it belongs to; blocks never cross containers.
-    ``size_bytes`` estimates the work; ``version`` changes when the audio does (size and mtime, or ETag).
+    Attributes:
+        utterance: The utterance, with what the source states of it.
+        container: The folder, archive or manifest that it belongs to. Blocks never cross containers.
+        size_bytes: Estimates the work.
+        version: Changes when the audio changes (size and mtime, or ETag).
     """
 
     utterance: Utterance
@@ -170,8 +183,8 @@ def rounded(utterance: Utterance) -> Utterance:
         )
         for w in utterance.words
     )
-    kept = {name: None if value is None else _round(value, SCORE_DECIMALS) for name, value in scores.items()}
-    return dataclasses.replace(utterance, words=words, scores=Scores(**kept, extra=extra))
+    rounded_scores = {name: None if value is None else _round(value, SCORE_DECIMALS) for name, value in scores.items()}
+    return dataclasses.replace(utterance, words=words, scores=Scores(**rounded_scores, extra=extra))
 
 
 def failed(utterance: Utterance, reason: str, detail: str = "") -> Utterance:

@@ -12,7 +12,7 @@ FAILED = "failed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The judgement of one utterance: accepted, or by which rule it was not."""
+    """The judgement of one utterance: accepted, or the rule that did not accept it."""
 
     id: str
     verdict: str  # accepted | rejected | duplicate | failed

@@ -1,4 +1,4 @@
-"""What was in the first format of the stored records, and what came later."""
+"""The fields of the first format of the stored records, and those that were added later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import functools
 
 FORMAT_VERSION = 1
-"""Raised when the meaning of a stored field changes; part of every block's digest."""
+"""Increased when the meaning of a stored field changes; part of every block's digest."""
 
 FIRST_FORMAT: dict[str, frozenset[str]] = {
     name: frozenset(fields.split())
@@ -29,12 +29,12 @@ FIRST_FORMAT: dict[str, frozenset[str]] = {
 }
 """The fields that records had at first, by record. Nothing is added to a record that is here.
 
-Every other field is None where it says nothing. It then appears in no JSON, id or name of a block, and it may be
-missing in files that people have. So a field that comes later renames nothing, and nothing is observed again for it.
+Every other field is None by default. A field that is None appears in no JSON, id or block name, and may be missing in
+stored files. So a later field renames no block, and no audio is observed again for it.
 """
 
 LATER = b"llaso.later"
-"""Marks such a field in the Arrow schema."""
+"""Marks a later field in the Arrow schema."""
 
 
 @functools.cache
