@@ -89,9 +89,9 @@ def draw(
     order = np.lexsort((ids[rows, 1], ids[rows, 0], tickets, strata[rows]))
     sorted_strata = strata[rows][order]
     starts = np.searchsorted(sorted_strata, np.arange(count))
-    place = np.arange(len(rows)) - starts[sorted_strata]
+    rank = np.arange(len(rows)) - starts[sorted_strata]
     mask = np.zeros(len(ids), bool)
-    mask[rows[order[place < quota[sorted_strata]]]] = True
+    mask[rows[order[rank < quota[sorted_strata]]]] = True
     return mask
 
 

@@ -48,7 +48,7 @@ def border_level(pcm: Pcm) -> float | None:
     if len(pcm) < LEAST:
         return None
     level, excess, span, tilt, near, rise = evidence(pcm).T
-    found = (
+    levels = (
         level
         + NEAR_SHARE * (near - level)
         + EXCESS_DB * np.log10((1 + excess) / (1 + EXCESS_FULL_DB))
@@ -56,7 +56,7 @@ def border_level(pcm: Pcm) -> float | None:
         + TILT_GAIN * np.clip(tilt, 0, TILT_DB)
         - RISE_COST * np.maximum(0, rise - RISE_DB)
     )
-    return max(float(found.max()), SILENCE_DBFS)
+    return max(float(levels.max()), SILENCE_DBFS)
 
 
 def evidence(pcm: Pcm) -> Floats:
@@ -78,7 +78,7 @@ def evidence(pcm: Pcm) -> Floats:
     quiet, loud = np.percentile(_decibel(power[:, SPEECH].sum(axis=1)), [FLOOR_PERCENT, LOUD_PERCENT])
     span = min(float(loud - quiet), DEEPEST_DB)
     of_clip = [span, span - float(bands_db.mean())]
-    sides = (_at_start(one, loud_db - bands_db, float(loud)) for one in (samples, samples[::-1]))
+    sides = (_at_start(side, loud_db - bands_db, float(loud)) for side in (samples, samples[::-1]))
     return np.array([[level, excess, *of_clip, near, rise] for level, excess, near, rise in sides])
 
 
@@ -109,5 +109,5 @@ def _analysis() -> tuple[Floats, Floats]:
 
 
 def _decibel(power: npt.ArrayLike) -> Floats:
-    found: Floats = 10 * np.log10(np.asarray(power, np.float64) + 1e-12)
-    return found
+    decibels: Floats = 10 * np.log10(np.asarray(power, np.float64) + 1e-12)
+    return decibels

@@ -1,8 +1,8 @@
-"""What border level is usual in a corpus, for recipes that set ``border_margin_db``.
+"""The border level that is usual in a corpus, for recipes that set ``border_margin_db``.
 
-A border's level is measured against its own clip (:mod:`llaso_data.filters.border_level`), and by default one limit
-does for all corpora, however few clips they have. A margin lets through what is usual in a corpus and language: where
-most clips have a loud border, it tells nothing.
+A clip's border level is measured against the clip itself (:mod:`llaso_data.filters.border_level`), and by default one
+limit holds for all corpora. With a margin, levels that are usual in a corpus and language pass: where most clips have
+loud edges, a loud edge does not show a cut word.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def limits(
     Returns:
         (count,) dB; -inf, so that every border stands out, for strata of fewer than :data:`LEAST_CLIPS` clips.
     """
-    found = np.full(count, -np.inf)
+    limits_db = np.full(count, -np.inf)
     if margin_db is None:
-        return found
+        return limits_db
     known = ~np.isnan(border_db)
     border_db, strata = border_db[known], strata[known]
     order = np.lexsort((border_db, strata))
     sizes = np.bincount(strata, minlength=count)
     starts = np.cumsum(sizes) - sizes
     enough = np.flatnonzero(sizes >= LEAST_CLIPS)
-    places = starts[enough] + (sizes[enough] * USUAL).astype(np.int64)
-    found[enough] = np.round(border_db[order[places]] + margin_db, 4)
-    return found
+    usual_rows = starts[enough] + (sizes[enough] * USUAL).astype(np.int64)
+    limits_db[enough] = np.round(border_db[order[usual_rows]] + margin_db, 4)
+    return limits_db

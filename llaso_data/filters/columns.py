@@ -37,7 +37,7 @@ EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, MARKUP, SCRIPT_MISMATCH, PHRASE, UNJUDGED)
 """What the observer stores under ``scores.extra`` for the rules, 0 or 1."""
 
 _right: dict[tuple[type, tuple[str, ...]], pa.Schema] = {}
-"""The last schema in which these columns were right: a run has thousands of files of the same one."""
+"""The last schema that passed :func:`check`, by record and columns: a run has thousands of files of one schema."""
 
 _HEX_VALUE = np.full(256, 255, np.uint8)
 _HEX_VALUE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.uint8)
@@ -66,7 +66,7 @@ def read(uri: str, columns: Sequence[str]) -> pa.Table:
 
 
 def nested(uri: str, columns: Sequence[str]) -> pa.Table:
-    """The same as it is stored; a field that the file's version did not have yet is null."""
+    """As :func:`read`, with nested columns as they are stored. A field that the file's version lacks is null."""
     with reading(uri) as file:
         parquet = pq.ParquetFile(file)
         check(uri, parquet.schema_arrow, Utterance, columns)
@@ -75,56 +75,58 @@ def nested(uri: str, columns: Sequence[str]) -> pa.Table:
         return records.completed(table, Utterance, columns)
 
 
-def check(uri: str, found: pa.Schema, record: type, columns: Sequence[str]) -> None:
-    """Raises LLaSOError where one of these columns (or dotted parts of one) is not what such records have.
+def check(uri: str, file_schema: pa.Schema, record: type, columns: Sequence[str]) -> None:
+    """Raises LLaSOError where a column, or the dotted part of one, does not have the type that the record declares.
 
     A field that came after the first format may be missing: the file is of an earlier version.
     """
-    wanted = (record, tuple(columns))
-    if wanted in _right and found.equals(_right[wanted]):
+    key = (record, tuple(columns))
+    if key in _right and file_schema.equals(_right[key]):
         return
     for name in columns:
-        has, wants = _field(found, name), _field(schema(record), name)
-        if has is None and wants is not None and _may_lack(wants):
+        actual, expected = _field(file_schema, name), _field(schema(record), name)
+        if actual is None and expected is not None and _may_lack(expected):
             continue
-        if has is None or wants is None or not _like(has, wants):
-            wrong = f"has no column {name}" if has is None else f"its column {name} is {has.type}, not {wants}"
+        if actual is None or expected is None or not _like(actual, expected):
+            wrong = f"has no column {name}" if actual is None else f"its column {name} is {actual.type}, not {expected}"
             raise LLaSOError(f"{uri}: {wrong}; it was not written by this version of build-align")
-    _right[wanted] = found
+    _right[key] = file_schema
 
 
-def _field(found: pa.Schema, name: str) -> pa.Field | None:
-    first, _, rest = name.partition(".")
-    if found.names.count(first) != 1:
+def _field(file_schema: pa.Schema, name: str) -> pa.Field | None:
+    column_name, _, subfield = name.partition(".")
+    if file_schema.names.count(column_name) != 1:
         return None
-    field = found.field(first)
-    if not rest:
+    field = file_schema.field(column_name)
+    if not subfield:
         return field
-    place = field.type.get_field_index(rest) if pa.types.is_struct(field.type) else -1
-    return field.type.field(place) if place >= 0 else None
+    position = field.type.get_field_index(subfield) if pa.types.is_struct(field.type) else -1
+    return field.type.field(position) if position >= 0 else None
 
 
-def _like(has: pa.Field, wants: pa.Field) -> bool:
-    """The same types, and no nulls where none may be. Parquet calls elements of lists otherwise than we do."""
-    if has.type.id != wants.type.id or (has.nullable and not wants.nullable):
+def _like(actual: pa.Field, expected: pa.Field) -> bool:
+    """Whether the types agree, and no field is nullable that may not be. Names of list elements are not compared."""
+    if actual.type.id != expected.type.id or (actual.nullable and not expected.nullable):
         return False
-    if pa.types.is_struct(wants.type):
-        own, ours = {part.name: part for part in has.type}, {part.name: part for part in wants.type}
-        known = len(own) == has.type.num_fields and own.keys() <= ours.keys()
-        return known and all(_like(own[n], part) if n in own else _may_lack(part) for n, part in ours.items())
-    inner = range(wants.type.num_fields if pa.types.is_nested(wants.type) else 0)
-    return all(_like(has.type.field(n), wants.type.field(n)) for n in inner)
+    if pa.types.is_struct(expected.type):
+        present = {part.name: part for part in actual.type}
+        if len(present) != actual.type.num_fields or not present.keys() <= {part.name for part in expected.type}:
+            return False
+        return all(_like(present[p.name], p) if p.name in present else _may_lack(p) for p in expected.type)
+    inner = range(expected.type.num_fields if pa.types.is_nested(expected.type) else 0)
+    return all(_like(actual.type.field(n), expected.type.field(n)) for n in inner)
 
 
-def _may_lack(wants: pa.Field) -> bool:
-    return wants.nullable and records.LATER in (wants.metadata or {})
+def _may_lack(expected: pa.Field) -> bool:
+    return expected.nullable and records.LATER in (expected.metadata or {})
 
 
 @contextmanager
 def reading(uri: str) -> Iterator[Any]:
-    """One of build-align's own files, opened for pyarrow once its bytes have the checksum that they state.
+    """Opens one of build-align's own files for pyarrow, after comparing its checksum.
 
-    What is wrong with it comes out as an LLaSOError that names it.
+    Raises:
+        LLaSOError: The file is missing, damaged or cannot be read; the error names it.
     """
     try:
         with sealed.read_parquet(uri) as file:
@@ -156,8 +158,8 @@ def derive(
     for name in EXTRA:
         columns[name] = extra(table["scores.extra"], name)
     if phrases:
-        listed = is_phrase(table["text"], table["language"], phrases)
-        columns[PHRASE] = np.where(listed, 1.0, columns[PHRASE])
+        is_listed = is_phrase(table["text"], table["language"], phrases)
+        columns[PHRASE] = np.where(is_listed, 1.0, columns[PHRASE])
     unscored = pc.and_(pc.is_null(table["scores.min_word_logprob"]), pc.is_null(table["scores.eot_logprob"]))
     columns["unscored"] = flags(unscored) & ~(columns[UNJUDGED] > 0)
     columns["given"] = flags(pc.equal(table["text_origin"], GIVEN))
@@ -169,20 +171,20 @@ def derive(
     columns[STANDS_OUT] = np.ones(len(table), bool)
     languages = pc.fill_null(table["language"], UNKNOWN)
     for (corpus, language), limit_db in (limits or {}).items() if "border_db" in columns else ():
-        there = flags(pc.and_(pc.equal(table["source.corpus"], corpus), pc.equal(languages, language)))
-        columns[STANDS_OUT] &= ~there | (columns["border_db"] > limit_db)
+        is_stratum = flags(pc.and_(pc.equal(table["source.corpus"], corpus), pc.equal(languages, language)))
+        columns[STANDS_OUT] &= ~is_stratum | (columns["border_db"] > limit_db)
     columns["not_a_number"] = not_a_number([table[_stored_name(name)] for name in scores], len(table))
     return columns
 
 
-def notes(table: pa.Table, found: Columns) -> dict[str, int]:
-    """What is to be said of a table's utterances besides their verdicts, and of how many."""
-    unjudged = found[UNJUDGED] > 0
-    given = found["given"] & unjudged
+def notes(table: pa.Table, columns: Columns) -> dict[str, int]:
+    """Utterances that are counted besides their verdicts, by sentence."""
+    unjudged = columns[UNJUDGED] > 0
+    has_transcript = columns["given"] & unjudged
     return {
-        "not judged by Whisper, which has no token of their language": int(given.sum()),
+        "not judged by Whisper, which has no token of their language": int(has_transcript.sum()),
         "heard by one channel, because the channels cancel": len(table["source.taken"].drop_null()),
-        "without a transcript, in a language that Whisper has no token of": int((unjudged & ~given).sum()),
+        "without a transcript, in a language that Whisper has no token of": int((unjudged & ~has_transcript).sum()),
     }
 
 

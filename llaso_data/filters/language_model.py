@@ -64,12 +64,12 @@ class LanguageModel:
 
         transformers.utils.logging.disable_progress_bar()
         folder = resolve(model, revision)
-        said = "language_model.model", model
-        with loading(*said, wrong=_WRONG):
+        key_and_model = "language_model.model", model
+        with loading(*key_and_model, wrong=_WRONG):
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         loaded = pretrained(
             transformers.AutoModelForCausalLM,
-            *said,
+            *key_and_model,
             folder,
             wrong=_WRONG,
             dtype=torch.float32 if device == "cpu" else torch.bfloat16,
@@ -87,7 +87,7 @@ class LanguageModel:
 
     def score(self, texts: Sequence[str]) -> list[float | None]:
         """Mean token log-probability of each text; None where a text has no token to score."""
-        return [found.mean_logprob for found in self.measure(texts)]
+        return [text_score.mean_logprob for text_score in self.measure(texts)]
 
     def measure(self, texts: Sequence[str]) -> list[TextScore]:
         """:meth:`score` with the number of tokens and whether the text was cut.
@@ -97,13 +97,13 @@ class LanguageModel:
         distinct = sorted(set(texts))
         tokens = [self._tokenizer.encode(text, add_special_tokens=False) if text else [] for text in distinct]
         order = sorted(range(len(distinct)), key=lambda i: len(tokens[i]))
-        found: dict[str, TextScore] = {}
+        scores: dict[str, TextScore] = {}
         for batch in _batches([len(tokens[i]) for i in order], self._batch_size, self._limit):
-            members = [order[place] for place in batch]
+            members = [order[position] for position in batch]
             rows = [self._start + tokens[i][: self._limit] for i in members]
             for i, row, mean in zip(members, rows, self._means(rows), strict=True):
-                found[distinct[i]] = TextScore(mean, len(row) - len(self._start), len(tokens[i]) > self._limit)
-        return [found[text] for text in texts]
+                scores[distinct[i]] = TextScore(mean, len(row) - len(self._start), len(tokens[i]) > self._limit)
+        return [scores[text] for text in texts]
 
     def _means(self, rows: list[list[int]]) -> list[float | None]:
         """The mean log-probability of each row's tokens after its first."""
@@ -140,8 +140,8 @@ class LanguageModelStage:
         texts = sorted({text for pair in pairs for text in pair if text})
         scores = dict(zip(texts, self._model.measure(texts), strict=True))
         return [
-            _with_scores(utterance, scores.get(text), scores.get(heard))
-            for utterance, (text, heard) in zip(utterances, pairs, strict=True)
+            _with_scores(utterance, scores.get(text), scores.get(hypothesis))
+            for utterance, (text, hypothesis) in zip(utterances, pairs, strict=True)
         ]
 
 
@@ -158,11 +158,11 @@ def resolve(model: str, revision: str | None) -> str:
 def _batches(lengths: Sequence[int], rows: int, limit: int) -> Iterator[range]:
     """Cuts ascending lengths into ranges of at most `rows` places and BATCH_TOKENS tokens, padding included."""
     start = 0
-    for place in range(len(lengths)):
-        longest = min(lengths[place], limit) + 1
-        if place > start and (place - start == rows or (place - start + 1) * longest > BATCH_TOKENS):
-            yield range(start, place)
-            start = place
+    for position in range(len(lengths)):
+        longest = min(lengths[position], limit) + 1
+        if position > start and (position - start == rows or (position - start + 1) * longest > BATCH_TOKENS):
+            yield range(start, position)
+            start = position
     if lengths:
         yield range(start, len(lengths))
 
@@ -183,15 +183,17 @@ def _comparable(utterance: Utterance) -> tuple[str, str]:
     if utterance.failure is not None or not utterance.text:
         return "", ""
     given = utterance.text_origin == GIVEN
-    heard = utterance.hypothesis if given and utterance.hypothesis else ""
-    return normalize(utterance.text, utterance.language), normalize(heard, utterance.language) if heard else ""
+    hypothesis = utterance.hypothesis if given and utterance.hypothesis else ""
+    text = normalize(utterance.text, utterance.language)
+    return text, normalize(hypothesis, utterance.language) if hypothesis else ""
 
 
-def _with_scores(utterance: Utterance, text: TextScore | None, heard: TextScore | None) -> Utterance:
+def _with_scores(utterance: Utterance, text: TextScore | None, hypothesis: TextScore | None) -> Utterance:
     if text is None or text.mean_logprob is None:
         return utterance
-    delta = None if heard is None or heard.mean_logprob is None else text.mean_logprob - heard.mean_logprob
-    cut = text.truncated or (heard is not None and heard.truncated)
+    other = None if hypothesis is None else hypothesis.mean_logprob
+    delta = None if other is None else text.mean_logprob - other
+    cut = text.truncated or (hypothesis is not None and hypothesis.truncated)
     extra = {**utterance.scores.extra, TRUNCATED: 1.0} if cut else utterance.scores.extra
     scores = dataclasses.replace(utterance.scores, lm_logprob=text.mean_logprob, lm_delta=delta, extra=extra)
     return dataclasses.replace(utterance, scores=scores)

@@ -19,7 +19,7 @@ def score_text(utterances: Sequence[Utterance], pcm: Sequence[Pcm | None]) -> li
 def _score_text(utterance: Utterance) -> Utterance:
     if not utterance.text:
         return utterance
-    text, language, heard = utterance.text, utterance.language, utterance.hypothesis or ""
+    text, language, hypothesis = utterance.text, utterance.language, utterance.hypothesis or ""
     compared = utterance.text_origin == GIVEN and utterance.hypothesis is not None
     extra = {
         **utterance.scores.extra,
@@ -32,9 +32,9 @@ def _score_text(utterance: Utterance) -> Utterance:
         utterance.scores,
         chars_per_s=letters(text) / utterance.duration_s if utterance.duration_s else None,
         repetition=repetition(text, language),
-        cer=cer(text, heard, language) if compared else None,
-        wer=wer(text, heard, language) if compared else None,
-        surplus=surplus(text, heard, language) if compared else None,
+        cer=cer(text, hypothesis, language) if compared else None,
+        wer=wer(text, hypothesis, language) if compared else None,
+        surplus=surplus(text, hypothesis, language) if compared else None,
         extra=extra,
     )
     return dataclasses.replace(utterance, scores=scores)

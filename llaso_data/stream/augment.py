@@ -1,4 +1,4 @@
-"""Other sound of the same speech: noise and speed, as a function of the plan, so that a resumed run hears the same."""
+"""Augmentation of audio: noise and speed. The plan decides every draw, so that a resumed run gets the same audio."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def noisy(sound: Samples, snr_db: float, rng: np.random.Generator) -> Samples:
 
 
 def retimed(content: dict[str, Any], speed: float) -> dict[str, Any]:
-    """The sample's JSON with the times of its audios and their words as they are at this speed."""
+    """The sample's JSON with the times of its audios and words scaled to this speed."""
     if speed == 1.0 or not isinstance(content.get("audios"), list):
         return content
 
@@ -109,7 +109,9 @@ def retimed(content: dict[str, Any], speed: float) -> dict[str, Any]:
         return {**value, **{name: value[name] / speed for name in names if isinstance(value.get(name), int | float)}}
 
     audios = [
-        scaled({**one, "words": [scaled(word, ("start_s", "end_s")) for word in one.get("words", [])]}, ("duration_s",))
-        for one in content["audios"]
+        scaled(
+            {**audio, "words": [scaled(word, ("start_s", "end_s")) for word in audio.get("words", [])]}, ("duration_s",)
+        )
+        for audio in content["audios"]
     ]
     return scaled({**content, "audios": audios}, ("duration_s",))  # type: ignore[no-any-return]

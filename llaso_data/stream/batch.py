@@ -136,7 +136,7 @@ class Batch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Small tensors go to another process as arrays: each tensor would be a file descriptor to hand over."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
         for name in _SMALL:
             if values[name] is not None and values[name].device.type == "cpu":
                 values[name] = values[name].numpy()
@@ -144,9 +144,9 @@ class Batch:
 
     def _mapped(self, change: Any) -> Batch:
         moved = {
-            one.name: change(value)
-            for one in fields(self)
-            if isinstance(value := getattr(self, one.name), torch.Tensor)
+            attribute.name: change(value)
+            for attribute in fields(self)
+            if isinstance(value := getattr(self, attribute.name), torch.Tensor)
         }
         return replace(self, **moved)
 
@@ -173,13 +173,13 @@ def samples_of(columns: IndexColumns, rows: Rows, fetch: Fetcher, source: str = 
     Raises:
         LLaSOError: As :meth:`Fetcher.read` raises.
     """
-    places = columns.places(rows)
-    shards = [columns.index.shards[place.shard] for place in places]
-    read = fetch.read(list(zip(shards, places, strict=True)), columns.index.digest)
+    locations = columns.places(rows)
+    shards = [columns.index.shards[location.shard] for location in locations]
+    parts_list = fetch.read(list(zip(shards, locations, strict=True)), columns.index.digest)
     tasks, languages = columns.texts("task", rows), columns.texts("language", rows)
     return [
-        parts if isinstance(parts, BadSample) else StreamSample(place.key, shard, source, task, language, parts)
-        for place, shard, parts, task, language in zip(places, shards, read, tasks, languages, strict=True)
+        parts if isinstance(parts, BadSample) else StreamSample(location.key, shard, source, task, language, parts)
+        for location, shard, parts, task, language in zip(locations, shards, parts_list, tasks, languages, strict=True)
     ]
 
 
@@ -193,8 +193,8 @@ def tried(sample: StreamSample, use: Callable[[StreamSample], T]) -> T | BadSamp
     except NO_SAMPLES_FAULT:
         raise
     except Exception as error:  # a sample may hold anything, and what is made of it is the user's own function
-        said = str(error) if isinstance(error, LLaSOError) else f"{type(error).__name__}: {error}"
-        return BadSample(sample.key, sample.shard, said)
+        reason = str(error) if isinstance(error, LLaSOError) else f"{type(error).__name__}: {error}"
+        return BadSample(sample.key, sample.shard, reason)
 
 
 def decoded(sample: StreamSample) -> StreamSample | BadSample:
@@ -203,8 +203,8 @@ def decoded(sample: StreamSample) -> StreamSample | BadSample:
     The audios are in the order in which the JSON describes them, then in that in which its messages name them; others
     come by their names, ``10.flac`` before ``2``.
     """
-    found = tried(sample, _decoded)
-    return replace(found, reason=f"cannot be decoded ({found.reason})") if isinstance(found, BadSample) else found
+    result = tried(sample, _decoded)
+    return replace(result, reason=f"cannot be decoded ({result.reason})") if isinstance(result, BadSample) else result
 
 
 def _decoded(sample: StreamSample) -> StreamSample:
@@ -234,14 +234,14 @@ def audio_names(sample: StreamSample, content: dict[str, Any]) -> list[str]:
 
 def _named(content: dict[str, Any]) -> list[Any]:
     """The parts that a sample's JSON names: as it describes them, then as its messages have them."""
-    described = [one.get("part") for one in objects(content.get("audios"))]
-    pieces = [one for message in objects(content.get("messages")) for one in objects(message.get("content"))]
-    return described + [one.get("audio") for one in pieces]
+    described_parts = [entry.get("part") for entry in objects(content.get("audios"))]
+    message_parts = [entry for message in objects(content.get("messages")) for entry in objects(message.get("content"))]
+    return described_parts + [entry.get("audio") for entry in message_parts]
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
     """The objects in a list of a JSON; none where it is no list."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def sound(data: bytes, name: str) -> Samples:
@@ -261,9 +261,9 @@ def sound(data: bytes, name: str) -> Samples:
         import soundfile
 
         with file, suppress(soundfile.SoundFileError):  # the long way says what is wrong
-            found: Samples = file.read(dtype="float32")
-            if len(found) == file.frames:
-                return found
+            pcm: Samples = file.read(dtype="float32")
+            if len(pcm) == file.frames:
+                return pcm
     return audio.to_float32(audio.decode_bytes(data, name))
 
 
@@ -305,12 +305,12 @@ def joined(sounds: Sequence[Samples], packed: bool, new: Callable[[int], Samples
     """
     longest = max(map(len, sounds), default=0)
     rows = new(sum(map(len, sounds)) if packed else len(sounds) * longest)
-    at = 0
+    position = 0
     for sound in sounds:
-        end = at + len(sound)
-        rows[at:end] = sound
-        at = end if packed else at + longest
-        rows[end:at] = 0.0
+        end = position + len(sound)
+        rows[position:end] = sound
+        position = end if packed else position + longest
+        rows[end:position] = 0.0
     return torch.from_numpy(rows if packed else rows.reshape(len(sounds), longest))
 
 
@@ -337,5 +337,5 @@ def collate(
         "samples": tuple(replace(sample, sounds=()) for sample in samples),
         "audio": joined(sounds, packed, new),
         "lengths": torch.tensor([len(sound) for sound in sounds], dtype=torch.int64),
-        "audio_of": torch.tensor([number for number, one in enumerate(samples) for _ in one.sounds], dtype=torch.int64),
+        "audio_of": torch.tensor([i for i, sample in enumerate(samples) for _ in sample.sounds], dtype=torch.int64),
     }

@@ -1,4 +1,4 @@
-"""A micro-batch of the plan: read, decoded, made. A bad sample is replaced by a function of its place."""
+"""Reads, decodes and collates a micro-batch of the plan. The plan decides which sample replaces a bad one."""
 
 from __future__ import annotations
 
@@ -31,16 +31,13 @@ from llaso_data.stream.shared_memory import keep_pages
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
-    """How samples are read: decoded or as bytes, with what other sound, through which cache; what is made of them.
+    """How samples are read."""
 
-    ``max_bad`` is how many samples may be bad.
-    """
-
-    decode: bool
+    decode: bool  # false: batches hold bytes
     augment: Augment | None
-    cache: FileCache | None
-    max_bad: int
-    transform: Callable[[Batch], Any] | None = None
+    cache: FileCache | None  # of shards on a store
+    max_bad: int  # samples that may be bad
+    transform: Callable[[Batch], Any] | None = None  # applied to every batch
 
 
 class BatchReader:
@@ -70,7 +67,7 @@ class BatchReader:
             after: Where the stream stands when this was the rank's last of the step; it is passed on in the batch.
 
         Returns:
-            The batch, in which a bad sample is replaced by a function of its place, and named in ``replaced``.
+            The batch. The plan decides which sample replaces a bad one; ``replaced`` names both.
 
         Raises:
             LLaSOError: More than ``max_bad`` samples in a row cannot stand in for a bad one, or a tar is missing.
@@ -82,17 +79,17 @@ class BatchReader:
         numbers = step.batches[turn].tolist()
         samples: list[StreamSample] = []
         bad: dict[int, BadSample] = {}
-        for place, (number, found) in enumerate(zip(numbers, self._read(step.window, numbers), strict=True)):
-            one = self._augmented(found, step.window, number)
-            if isinstance(one, BadSample):
-                bad[place] = one
-                one = self._instead(step.window, number, one)
-            samples.append(one)
+        for position, (number, read) in enumerate(zip(numbers, self._read(step.window, numbers), strict=True)):
+            sample = self._augmented(read, step.window, number)
+            if isinstance(sample, BadSample):
+                bad[position] = sample
+                sample = self._instead(step.window, number, sample)
+            samples.append(sample)
         if self._reading.transform is None:
             batch = self._collated(step, turn, samples)
         else:
             batch = self._made(step, turn, samples, bad, self._reading.transform)
-        replaced = tuple(Replaced(bad[place], samples[place].key) for place in sorted(bad))
+        replaced = tuple(Replaced(bad[position], samples[position].key) for position in sorted(bad))
         return replace(batch, replaced=replaced, after=after)
 
     def _made(
@@ -103,30 +100,30 @@ class BatchReader:
         bad: dict[int, BadSample],
         transform: Callable[[Batch], Any],
     ) -> Batch:
-        """What the transform makes of these samples; those of which it makes nothing are replaced, and join ``bad``."""
+        """The transformed batch. Samples on which the transform fails are replaced and added to ``bad``."""
         try:
             return self._collated(step, turn, samples).transformed(transform)
         except NO_SAMPLES_FAULT:
             raise
-        except Exception:  # of a user's own function, perhaps: whose sample it was is found out below
-            alone = [self._alone(step, turn, sample, transform) for sample in samples]
-            if not any(isinstance(one, BadSample) for one in alone):
+        except Exception:  # the transform is the user's function; the sample that it fails on is found below
+            outcomes = [self._alone(step, turn, sample, transform) for sample in samples]
+            if not any(isinstance(outcome, BadSample) for outcome in outcomes):
                 raise
         numbers = step.batches[turn].tolist()
-        for place, one in enumerate(alone):
-            if isinstance(one, BadSample):
-                bad.setdefault(place, one)
-                samples[place] = self._instead(
-                    step.window, numbers[place], one, lambda other: self._alone(step, turn, other, transform)
+        for position, outcome in enumerate(outcomes):
+            if isinstance(outcome, BadSample):
+                bad.setdefault(position, outcome)
+                samples[position] = self._instead(
+                    step.window, numbers[position], outcome, lambda other: self._alone(step, turn, other, transform)
                 )
         return self._collated(step, turn, samples).transformed(transform)
 
     def _alone(
         self, step: Step, turn: int, sample: StreamSample, transform: Callable[[Batch], Any]
     ) -> StreamSample | BadSample:
-        """The sample, if the transform makes something of a batch of it alone."""
-        made = tried(sample, lambda one: transform(self._collated(step, turn, [one], new_samples)))
-        return made if isinstance(made, BadSample) else sample
+        """The sample where the transform of a batch of this sample alone succeeds; else why it fails."""
+        outcome = tried(sample, lambda single: transform(self._collated(step, turn, [single], new_samples)))
+        return outcome if isinstance(outcome, BadSample) else sample
 
     def _collated(
         self, step: Step, turn: int, samples: Sequence[StreamSample], new: Callable[[int], Samples] | None = None
@@ -138,26 +135,29 @@ class BatchReader:
     def _read(self, window: PlanningBlock, numbers: Sequence[int]) -> list[StreamSample | BadSample]:
         """The samples with these numbers in the window, or what is wrong with them."""
         chosen = np.asarray(numbers, np.int64)
-        found: list[StreamSample | BadSample | None] = [None] * len(chosen)
-        of = window.source[chosen]
-        for source in sorted(set(of.tolist())):
-            here = np.flatnonzero(of == source)
-            rows = window.row[chosen[here]]
+        samples: list[StreamSample | BadSample | None] = [None] * len(chosen)
+        sources = window.source[chosen]
+        for source in sorted(set(sources.tolist())):
+            positions = np.flatnonzero(sources == source)
+            rows = window.row[chosen[positions]]
             name, columns = self._plan.samplers[source].name, self._plan.samplers[source].columns
             read = samples_of(columns, rows, self._fetch, name)
-            for position, one in zip(here.tolist(), read, strict=True):
-                found[position] = decoded(one) if self._reading.decode and isinstance(one, StreamSample) else one
-        return [one for one in found if one is not None]
+            for position, sample in zip(positions.tolist(), read, strict=True):
+                if self._reading.decode and isinstance(sample, StreamSample):
+                    samples[position] = decoded(sample)
+                else:
+                    samples[position] = sample
+        return [sample for sample in samples if sample is not None]
 
     def _augmented(
         self, sample: StreamSample | BadSample, window: PlanningBlock, number: int
     ) -> StreamSample | BadSample:
-        """The sample with the other sound that place ``number`` of the window has."""
+        """The sample after the augmentation that sample ``number`` of the window has."""
         augment = self._reading.augment
         if isinstance(sample, BadSample) or not self._reading.decode or augment is None:
             return sample
         key = key_of("augment", self._plan.digest, window.number, number)
-        return tried(sample, lambda one: augment(one, key))
+        return tried(sample, lambda unchanged: augment(unchanged, key))
 
     def _instead(
         self,
@@ -166,31 +166,31 @@ class BatchReader:
         bad: BadSample,
         usable: Callable[[StreamSample], StreamSample | BadSample] = lambda sample: sample,
     ) -> StreamSample:
-        """The sample that stands in for a bad one: the next cheaper of the window that is usable, else a dearer one.
+        """The sample that replaces a bad one: the next cheaper usable one of the window, else the next dearer one.
 
-        Raises LLaSOError where there is none among the next ``max_bad`` and one: then the fault lies elsewhere.
+        Raises LLaSOError where ``max_bad`` + 1 samples in a row are unusable: the fault then lies elsewhere.
         """
         tries = 0
         last = bad
         for other in _neighbours(window, number):
-            (found,) = self._read(window, [other])
-            found = self._augmented(found, window, number)
-            found = found if isinstance(found, BadSample) else usable(found)
-            if not isinstance(found, BadSample):
-                return found
-            tries, last = tries + 1, found
+            (candidate,) = self._read(window, [other])
+            candidate = self._augmented(candidate, window, number)
+            candidate = candidate if isinstance(candidate, BadSample) else usable(candidate)
+            if not isinstance(candidate, BadSample):
+                return candidate
+            tries, last = tries + 1, candidate
             if tries > self._reading.max_bad:
                 break
-        known = "" if last is bad else f"; the last of them: {last.key} in {last.shard}: {last.reason}"
+        example = "" if last is bad else f"; the last of them: {last.key} in {last.shard}: {last.reason}"
         raise LLaSOError(
             f"the sample {bad.key} in {bad.shard} cannot be used: {bad.reason}. Nor can any of the {tries} that might "
-            f"stand in for it be (max_bad={self._reading.max_bad}){known}. `llaso-data validate` names what is damaged"
+            f"stand in for it be (max_bad={self._reading.max_bad}){example}. `llaso-data validate` names damaged samples"
         )
 
 
 def _neighbours(window: PlanningBlock, number: int) -> Iterator[int]:
     """The other samples of the window: the cheaper ones, dearest first, then the dearer ones."""
     by_cost = np.argsort(window.cost, kind="stable")
-    place = int(np.flatnonzero(by_cost == number)[0])
-    yield from by_cost[:place][::-1].tolist()
-    yield from by_cost[place + 1 :].tolist()
+    rank = int(np.flatnonzero(by_cost == number)[0])
+    yield from by_cost[:rank][::-1].tolist()
+    yield from by_cost[rank + 1 :].tolist()

@@ -61,10 +61,10 @@ class Budget:
         Raises:
             LLaSOError: The text is none of these.
         """
-        found = _FORM.fullmatch(str(text).strip())
-        if not found or not float(found[1]) or not per_second > 0:
+        match = _FORM.fullmatch(str(text).strip())
+        if not match or not float(match[1]) or not per_second > 0:
             raise LLaSOError(f"budget {text!r}: write 300s, 15000f (frames), 8000t (tokens) or 64 (samples)")
-        return cls(_UNITS[found[2]], float(found[1]), per_second, tokens, longest)
+        return cls(_UNITS[match[2]], float(match[1]), per_second, tokens, longest)
 
     def __str__(self) -> str:
         letter = next(key for key, unit in _UNITS.items() if unit == self.unit)
@@ -89,10 +89,10 @@ class Budget:
         """
         if self.unit == "samples":
             return np.full(count, SCALE, np.int64)
-        found: npt.NDArray[np.float64] = column("duration_s") * self.longest
+        costs: npt.NDArray[np.float64] = column("duration_s") * self.longest
         if self.unit != "seconds":
-            found = np.ceil(found * self.per_second)
+            costs = np.ceil(costs * self.per_second)
         if self.unit == "tokens":
             text = column("text_bytes") / BYTES_PER_TOKEN if self.tokens is None else column(self.tokens)
-            found = found + np.ceil(text)
-        return np.ceil(found * SCALE).astype(np.int64)
+            costs = costs + np.ceil(text)
+        return np.ceil(costs * SCALE).astype(np.int64)

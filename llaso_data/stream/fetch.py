@@ -34,9 +34,9 @@ class BadSample:
 
 
 class Fetcher:
-    """Reads samples for one process. Files stay open, the ones used last; close it, or let the process end.
+    """Reads samples for one process. The files used last stay open until :meth:`close`.
 
-    Of a store whole shards are read from the cache where they are there, else the ranges that are wanted.
+    Of a shard on a store, samples are read from the cache where the shard is there, else by ranges.
     """
 
     def __init__(self, cache: FileCache | None = None) -> None:
@@ -57,32 +57,32 @@ class Fetcher:
             LLaSOError: A tar is missing.
             StoreError: A store stays down.
         """
-        found: list[Parts | BadSample | None] = [None] * len(wanted)
+        results: list[Parts | BadSample | None] = [None] * len(wanted)
         far = []
-        for number, (shard, place) in enumerate(wanted):
+        for number, (shard, location) in enumerate(wanted):
             descriptor = self._open(shard, version)
             if descriptor is None:
                 far.append(number)
                 continue
             try:
-                pieces = [pread(descriptor, offset, size) for _, offset, size, _ in place.parts]
+                pieces = [pread(descriptor, offset, size) for _, offset, size, _ in location.parts]
             except OSError as error:
                 raise StoreError(f"{shard}: cannot be read ({storage.reason(error)})") from error
-            found[number] = _checked(shard, place, pieces)
-            if isinstance(found[number], BadSample) and not storage.is_local(shard):
-                self._forget(shard, version)  # the copy may be what is damaged
+            results[number] = _checked(shard, location, pieces)
+            if isinstance(results[number], BadSample) and not storage.is_local(shard):
+                self._forget(shard, version)  # the cached copy may be damaged, and not the shard
                 far.append(number)
         if far:
-            asked = [(number, *stretch) for number in far for stretch in _stretches(wanted[number][1])]
-            answers = self._ranges([(wanted[number][0], start, stop) for number, start, stop in asked])
-            held: dict[int, list[tuple[int, bytes]]] = {number: [] for number in far}
-            for (number, start, _), data in zip(asked, answers, strict=True):
-                held[number].append((start, data))
+            ranges = [(number, *stretch) for number in far for stretch in _stretches(wanted[number][1])]
+            answers = self._ranges([(wanted[number][0], start, stop) for number, start, stop in ranges])
+            stretches: dict[int, list[tuple[int, bytes]]] = {number: [] for number in far}
+            for (number, start, _), data in zip(ranges, answers, strict=True):
+                stretches[number].append((start, data))
             for number in far:
-                shard, place = wanted[number]
-                pieces = [_cut(held[number], offset, size) for _, offset, size, _ in place.parts]
-                found[number] = _checked(shard, place, pieces)
-        return [one for one in found if one is not None]
+                shard, location = wanted[number]
+                pieces = [_cut(stretches[number], offset, size) for _, offset, size, _ in location.parts]
+                results[number] = _checked(shard, location, pieces)
+        return [result for result in results if result is not None]
 
     def close(self) -> None:
         """Closes all files."""
@@ -110,54 +110,53 @@ class Fetcher:
             self._cache.drop(shard, version)
         os.close(self._files.pop(shard))
 
-    def _ranges(self, wanted: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """All ranges (tar, first byte, last byte and one) at once; what fails or comes short is asked for again, later
-        and later.
+    def _ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Reads all ranges (tar, start, stop) at once. A range that fails or is short is tried again, with backoff.
 
-        A range stays short where the object ends before it.
+        A range stays short where the object ends within it.
         """
-        got = [b""] * len(wanted)
-        waiting = [number for number, (_, start, stop) in enumerate(wanted) if stop > start]
-        barren = 0  # rounds in a row that brought nothing
+        received = [b""] * len(ranges)
+        waiting = [number for number, (_, start, stop) in enumerate(ranges) if stop > start]
+        empty_rounds = 0  # successive rounds in which no byte came
         while waiting:
-            still, failure, came = [], "", False
-            asked = [(wanted[n][0], wanted[n][1] + len(got[n]), wanted[n][2]) for n in waiting]
-            for number, (shard, start, stop), answer in zip(waiting, asked, _ask(asked), strict=True):
+            unfinished, failure, progressed = [], "", False
+            remaining = [(ranges[n][0], ranges[n][1] + len(received[n]), ranges[n][2]) for n in waiting]
+            for number, (shard, start, stop), answer in zip(waiting, remaining, _ask(remaining), strict=True):
                 if isinstance(answer, FileNotFoundError):
                     raise ShardError(f"{shard} is missing; fetch or write the shards again") from answer
                 if isinstance(answer, Exception):
                     if not _past_the_end(answer):
                         failure = f"{shard}: {storage.reason(answer)}"
-                        still.append(number)
+                        unfinished.append(number)
                     continue
-                got[number] += answer
-                came = came or bool(answer)
+                received[number] += answer
+                progressed = progressed or bool(answer)
                 if len(answer) < stop - start:
-                    still.append(number)
-            waiting, barren = still, 0 if came else barren + 1
-            if barren == ATTEMPTS:
+                    unfinished.append(number)
+            waiting, empty_rounds = unfinished, 0 if progressed else empty_rounds + 1
+            if empty_rounds == ATTEMPTS:
                 if failure:
                     raise StoreError(f"the store stays down after {ATTEMPTS} attempts ({failure})")
                 break  # it answers, and has no more
             if waiting:
-                time.sleep(FIRST_WAIT_S * 2**barren * random.uniform(0.5, 1.5))
-        return got
+                time.sleep(FIRST_WAIT_S * 2**empty_rounds * random.uniform(0.5, 1.5))
+        return received
 
 
-def _stretches(place: SampleLocation) -> list[tuple[int, int]]:
-    """The bytes to ask for: one stretch of neighbours, more where a tar made elsewhere has the parts far apart."""
-    found: list[tuple[int, int]] = []
-    for start, stop in sorted((offset, offset + size) for _, offset, size, _ in place.parts):
-        if found and start <= found[-1][1] + NEAR_BYTES:
-            found[-1] = (found[-1][0], max(found[-1][1], stop))
+def _stretches(location: SampleLocation) -> list[tuple[int, int]]:
+    """The byte ranges that hold a sample's parts: one, or several where a foreign tar has the parts far apart."""
+    stretches: list[tuple[int, int]] = []
+    for start, stop in sorted((offset, offset + size) for _, offset, size, _ in location.parts):
+        if stretches and start <= stretches[-1][1] + NEAR_BYTES:
+            stretches[-1] = (stretches[-1][0], max(stretches[-1][1], stop))
         else:
-            found.append((start, stop))
-    return found
+            stretches.append((start, stop))
+    return stretches
 
 
-def _cut(held: Sequence[tuple[int, bytes]], offset: int, size: int) -> bytes:
+def _cut(stretches: Sequence[tuple[int, bytes]], offset: int, size: int) -> bytes:
     """A part of the stretch that holds it; ``held`` are (first byte, data), ascending."""
-    start, data = max((one for one in held if one[0] <= offset), key=lambda one: one[0])
+    start, data = max((stretch for stretch in stretches if stretch[0] <= offset), key=lambda stretch: stretch[0])
     return data[offset - start : offset - start + size]
 
 
@@ -170,18 +169,18 @@ def _opened(shard: str) -> int:
         raise StoreError(f"{shard}: cannot be opened ({storage.reason(error)})") from error
 
 
-def _checked(shard: str, place: SampleLocation, pieces: Sequence[bytes]) -> Parts | BadSample:
+def _checked(shard: str, location: SampleLocation, pieces: Sequence[bytes]) -> Parts | BadSample:
     """The parts by name, each compared with its size and its CRC-32."""
     parts: Parts = {}
-    for (name, _, size, crc), data in zip(place.parts, pieces, strict=True):
-        if (said := fault(data, size, crc)) is not None:
-            return BadSample(place.key, shard, f"{name} {said}")
+    for (name, _, size, crc), data in zip(location.parts, pieces, strict=True):
+        if (reason := fault(data, size, crc)) is not None:
+            return BadSample(location.key, shard, f"{name} {reason}")
         parts[name] = data
     return parts
 
 
 def _ask(ranges: Sequence[tuple[str, int, int]]) -> list[Any]:
-    """What the stores say to each (URI, first byte, last byte and one): bytes, or an exception."""
+    """The stores' answer to each range (URI, start, stop): bytes, or an exception."""
     answers: list[Any] = [None] * len(ranges)
     by_store: dict[int, tuple[Any, list[int], list[str]]] = {}
     for number, (uri, _, _) in enumerate(ranges):
@@ -192,16 +191,16 @@ def _ask(ranges: Sequence[tuple[str, int, int]]) -> list[Any]:
     for fs, numbers, paths in by_store.values():
         starts, stops = [ranges[n][1] for n in numbers], [ranges[n][2] for n in numbers]
         try:
-            found = fs.cat_ranges(paths, starts, stops, on_error="return")
+            store_answers = fs.cat_ranges(paths, starts, stops, on_error="return")
         except Exception as error:
-            found = [error] * len(numbers)
-        for number, start, stop, answer in zip(numbers, starts, stops, found, strict=True):
+            store_answers = [error] * len(numbers)
+        for number, start, stop, answer in zip(numbers, starts, stops, store_answers, strict=True):
             answers[number] = _as_asked(answer, start, stop)
     return answers
 
 
 def _as_asked(answer: Any, start: int, stop: int) -> Any:
-    """A server that knows no ranges sends the whole: the range of that."""
+    """The bytes of a range. A server without ranges sends the whole object, of which the range is cut."""
     if isinstance(answer, bytes) and len(answer) > stop - start:
         return answer[start:stop]
     return answer

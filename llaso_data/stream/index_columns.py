@@ -1,7 +1,7 @@
-"""The index as the stream reads it: a few rows at a time out of mapped columns, never a whole column in memory.
+"""Reads rows of an index from memory-mapped columns, a few at a time; no column is ever whole in memory.
 
 An index of 25 million samples has some gigabytes. Its checksum is compared once, by the process that opens it for the
-others; besides, its structure is checked when it is opened, and what a row says when that row is read.
+others. Its structure is checked when it is opened, and a row's values when the row is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from llaso_data.shards.tar import ShardError
 from llaso_data.stream.shard_cache import FileCache
 
 NEAR_BYTES = 1 << 18
-"""Parts of a sample that are farther apart, as tars made elsewhere may have them, are read one by one."""
+"""Parts of a sample that are farther apart than this, as in foreign tars, are read one by one."""
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -108,10 +108,10 @@ class IndexColumns:
         Raises:
             ShardError: There is no such column, or it has no numbers.
         """
-        found = np.empty(len(rows), np.float64)
+        values = np.empty(len(rows), np.float64)
         for chunk, here, local in self._by_chunk(rows):
-            found[here] = self._number_chunks(name)[chunk][local]
-        return found
+            values[here] = self._number_chunks(name)[chunk][local]
+        return values
 
     def span(self, name: str, start: int, stop: int) -> Floats:
         """A numeric column of the rows ``start`` to ``stop`` as float64."""
@@ -125,11 +125,11 @@ class IndexColumns:
 
     def texts(self, name: str, rows: Rows) -> list[str | None]:
         """A column of text of these rows."""
-        found: list[str | None] = [None] * len(rows)
+        texts: list[str | None] = [None] * len(rows)
         for chunk, here, local in self._by_chunk(rows):
-            for place, text in zip(here.tolist(), self._text_chunks(name)[chunk].get(local), strict=True):
-                found[place] = text
-        return found
+            for position, text in zip(here.tolist(), self._text_chunks(name)[chunk].get(local), strict=True):
+                texts[position] = text
+        return texts
 
     def sizes(self, rows: Rows) -> Rows:
         """How many bytes are read for each row.
@@ -141,21 +141,21 @@ class IndexColumns:
             (N,) bytes from the first to the last of each row's parts, as they lie in the tar; those of the parts
             alone where a tar made elsewhere has them far apart.
         """
-        found = np.zeros(len(rows), np.int64)
+        sizes = np.zeros(len(rows), np.int64)
         for chunk, here, local in self._by_chunk(rows):
-            found[here] = self._part_chunk(chunk).sizes(local)
-        return found
+            sizes[here] = self._part_chunk(chunk).sizes(local)
+        return sizes
 
     def places(self, rows: Rows) -> list[SampleLocation]:
         """Where these rows' samples lie. Raises ShardError where the index says what cannot be."""
-        found: list[SampleLocation | None] = [None] * len(rows)
+        locations: list[SampleLocation | None] = [None] * len(rows)
         shards = np.searchsorted(self.first_rows, rows, side="right") - 1
         for chunk, here, local in self._by_chunk(rows):
             keys = self._text_chunks("key")[chunk].get(local)
-            places = self._part_chunk(chunk).places(local, keys, shards[here].tolist())
-            for number, place in zip(here.tolist(), places, strict=True):
-                found[number] = place
-        return [place for place in found if place is not None]
+            chunk_locations = self._part_chunk(chunk).places(local, keys, shards[here].tolist())
+            for position, location in zip(here.tolist(), chunk_locations, strict=True):
+                locations[position] = location
+        return [location for location in locations if location is not None]
 
     def matching(self, start: int, stop: int, wanted: Filter) -> Mask:
         """Which of the rows ``start`` to ``stop`` a filter takes."""
@@ -172,14 +172,14 @@ class IndexColumns:
         """The different values of a column of text, sorted, null last."""
         column = self.index.table.column(self._named(name))
         column.validate(full=True)
-        found = pc.unique(column).to_pylist()
-        return sorted(value for value in found if value is not None) + ([None] if None in found else [])
+        values = pc.unique(column).to_pylist()
+        return sorted(value for value in values if value is not None) + ([None] if None in values else [])
 
     def codes(self, name: str, start: int, stop: int, values: Sequence[str | None]) -> Rows:
         """Which of the values the rows ``start`` to ``stop`` have in a column of text that :meth:`values` checked."""
         column = self.index.table.column(self._named(name)).slice(start, stop - start)
-        found: Rows = pc.index_in(column, value_set=pa.array(values, pa.string())).fill_null(-1).to_numpy()
-        return found
+        codes: Rows = pc.index_in(column, value_set=pa.array(values, pa.string())).fill_null(-1).to_numpy()
+        return codes
 
     def _by_chunk(self, rows: Rows) -> Iterator[tuple[int, Rows, Rows]]:
         """(chunk, positions in `rows`, rows within the chunk) for every chunk that is touched."""
@@ -203,10 +203,10 @@ class IndexColumns:
         if name not in self._numbers:
             column = self._named(name)
             try:
-                found = [numbers(chunk.column(column)) for chunk in self._chunks]
+                chunks = [numbers(chunk.column(column)) for chunk in self._chunks]
             except pa.ArrowInvalid as error:  # text, or nulls between the numbers
                 raise ShardError(f"{self.index.uri}: the column {name} is not one of numbers ({error})") from error
-            self._numbers[name] = found
+            self._numbers[name] = chunks
         return self._numbers[name]
 
     def _text_chunks(self, name: str) -> list[_Texts]:
@@ -239,12 +239,12 @@ class _Texts:
         starts, stops = self._offsets[rows], self._offsets[rows + 1]
         if np.any((starts < 0) | (stops < starts) | (stops > len(self._data))):
             raise _damaged(self._uri)
-        found = [self._text(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+        texts = [self._text(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
         if self._valid is None:
-            return [*found]
+            return [*texts]
         bits = rows + self._first
         valid = (self._valid[bits >> 3] >> (bits & 7)) & 1
-        return [text if there else None for text, there in zip(found, valid.tolist(), strict=True)]
+        return [text if is_valid else None for text, is_valid in zip(texts, valid.tolist(), strict=True)]
 
     def _text(self, start: int, stop: int) -> str:
         value = bytes(self._data[start:stop])
@@ -271,31 +271,31 @@ class _Parts:
 
     def sizes(self, rows: Rows) -> Rows:
         first, last = self._spans(rows)
-        found = np.zeros(len(rows), np.int64)
-        some = first < last
-        ends = last[some] - 1
-        found[some] = self._offset[ends] + self._size[ends] - self._offset[first[some]]
+        spans = np.zeros(len(rows), np.int64)
+        filled = first < last
+        ends = last[filled] - 1
+        spans[filled] = self._offset[ends] + self._size[ends] - self._offset[first[filled]]
         owners = np.repeat(np.arange(len(rows)), last - first)
-        alone = np.bincount(owners, self._size[_ranges_of(first, last)], len(rows)).astype(np.int64)
-        far = (found < alone) | (found > alone + (last - first) * NEAR_BYTES)
-        return np.where(far, alone, found)
+        part_bytes = np.bincount(owners, self._size[_ranges_of(first, last)], len(rows)).astype(np.int64)
+        far = (spans < part_bytes) | (spans > part_bytes + (last - first) * NEAR_BYTES)
+        return np.where(far, part_bytes, spans)
 
     def places(self, rows: Rows, keys: Sequence[str | None], shards: Sequence[int]) -> list[SampleLocation]:
         first, last = self._spans(rows)
-        borders = np.cumsum([0, *(last - first)])
+        split_points = np.cumsum([0, *(last - first)])
         parts = _ranges_of(first, last)
         offset, size = self._offset[parts], self._size[parts]
         if np.any((offset < 0) | (size < 0)):
             raise _damaged(self._uri)
         names = [name or "" for name in self._ext.get(parts)]
         flat = list(zip(names, offset.tolist(), size.tolist(), self._crc32[parts].tolist(), strict=True))
-        found = []
-        for key, shard, (a, b) in zip(keys, shards, pairwise(borders.tolist()), strict=True):
-            own = tuple(flat[a:b])
-            start = min((offset for _, offset, _, _ in own), default=0)
-            stop = max((offset + size for _, offset, size, _ in own), default=0)
-            found.append(SampleLocation(key or "", shard, own, start, stop))
-        return found
+        locations = []
+        for key, shard, (a, b) in zip(keys, shards, pairwise(split_points.tolist()), strict=True):
+            row_parts = tuple(flat[a:b])
+            start = min((offset for _, offset, _, _ in row_parts), default=0)
+            stop = max((offset + size for _, offset, size, _ in row_parts), default=0)
+            locations.append(SampleLocation(key or "", shard, row_parts, start, stop))
+        return locations
 
     def _spans(self, rows: Rows) -> tuple[Rows, Rows]:
         """The first part of each row, and the one after its last."""
@@ -308,19 +308,19 @@ class _Parts:
 def _ranges_of(first: Rows, last: Rows) -> Rows:
     """All numbers from ``first[i]`` up to ``last[i]``, for each i in turn."""
     counts = last - first
-    found: Rows = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
-    return found
+    ranges: Rows = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    return ranges
 
 
 def _among(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:
-    known = [value for value in values if value is not None]
-    if not all(isinstance(value, str) for value in known):
-        raise LLaSOError(f"filter: {name} is a column of text; name the texts that are taken, not {known}")
+    texts = [value for value in values if value is not None]
+    if not all(isinstance(value, str) for value in texts):
+        raise LLaSOError(f"filter: {name} is a column of text; name the texts that are taken, not {texts}")
     column.validate(full=True)
-    found = pc.is_in(column, value_set=pa.array(known, pa.string()))
+    taken = pc.is_in(column, value_set=pa.array(texts, pa.string()))
     if None in values:
-        found = pc.or_(found, pc.is_null(column))
-    mask: Mask = found.to_numpy()
+        taken = pc.or_(taken, pc.is_null(column))
+    mask: Mask = taken.to_numpy()
     return mask
 
 
@@ -328,8 +328,9 @@ def _between(column: pa.ChunkedArray, name: str, values: Sequence[Any]) -> Mask:
     if len(values) != 2 or any(isinstance(value, str) for value in values):
         raise LLaSOError(f"filter: {name} is a column of numbers; give [least, most], not {list(values)}")
     low, high = values
-    found = np.concatenate([np.zeros(0), *map(numbers, column.chunks)])
-    mask: Mask = (found >= (-np.inf if low is None else low)) & (found <= (np.inf if high is None else high))
+    numbers_read = np.concatenate([np.zeros(0), *map(numbers, column.chunks)])
+    at_least, at_most = -np.inf if low is None else low, np.inf if high is None else high
+    mask: Mask = (numbers_read >= at_least) & (numbers_read <= at_most)
     return mask
 
 

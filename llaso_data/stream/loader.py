@@ -207,14 +207,14 @@ class StreamingLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         self._iteration += 1
-        own = self._iteration
+        iteration = self._iteration
         self._end = self.plan.end(self._position.cursor)
         while True:
             self._again = False
             for batch in self._started():
                 self._count(batch)
                 yield batch
-                if self._iteration != own:
+                if self._iteration != iteration:
                     raise LLaSOError("another iteration of this loader began; make a loader for each of them")
                 if self._again:
                     break
@@ -241,11 +241,11 @@ class StreamingLoader:
 
     def set_weights(self, weights: Mapping[str, float], step: int | None = None) -> None:
         """Other weights of sources, from a step on; default: the next. To be called alike on all ranks."""
-        own = check_weights(weights, self.plan)
+        checked_weights = check_weights(weights, self.plan)
         step = self._position.cursor.step + (self._position.delivered > 0) if step is None else step
         if step < self._position.cursor.step:
             raise LLaSOError(f"step {step} is past; the next is {self._position.cursor.step}")
-        self._changes[step] = {**self._changes.get(step, {}), **own}
+        self._changes[step] = {**self._changes.get(step, {}), **checked_weights}
         self._again = True
 
     def _started(self) -> Iterator[Batch]:
@@ -258,8 +258,8 @@ class StreamingLoader:
             num_workers=self._workers,
             prefetch_factor=self._prefetch,
         )
-        found = _from_workers(batches, receiver)
-        return (batch.pin_memory() for batch in found) if self._pin_memory else found
+        batches_read = _from_workers(batches, receiver)
+        return (batch.pin_memory() for batch in batches_read) if self._pin_memory else batches_read
 
     def _count(self, batch: Batch) -> None:
         """Notes a delivered micro-batch; raises LLaSOError where too many samples were bad."""
@@ -267,9 +267,9 @@ class StreamingLoader:
             self._position = RankPosition(batch.after)
         else:
             self._position = RankPosition(self._position.cursor, self._position.delivered + 1)
-        for one in batch.replaced:
-            self.replaced.append(one)
-            self._bad.add((one.bad.shard, one.bad.key))
+        for replaced in batch.replaced:
+            self.replaced.append(replaced)
+            self._bad.add((replaced.bad.shard, replaced.bad.key))
         if len(self._bad) > self._reading.max_bad:
             last = self.replaced[-1].bad
             raise LLaSOError(
@@ -281,11 +281,11 @@ class StreamingLoader:
 def _from_workers(batches: DataLoader[Batch | BatchHandle | _Failed], receiver: Receiver) -> Iterator[Batch]:
     """What the workers read; raises what they raised, and RuntimeError, as torch does, where one of them ended."""
     try:
-        for found in batches:
-            if isinstance(found, _Failed):
-                raise found.error
-            yield receiver.open(found) if isinstance(found, BatchHandle) else found
-            del found
+        for item in batches:
+            if isinstance(item, _Failed):
+                raise item.error
+            yield receiver.open(item) if isinstance(item, BatchHandle) else item
+            del item
     except (ConnectionError, EOFError, FileNotFoundError) as error:  # it cannot hand over its memory any more
         time.sleep(1.0)  # torch soon says which one it was, and how it ended
         raise RuntimeError("a worker of the stream exited unexpectedly") from error

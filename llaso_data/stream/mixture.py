@@ -110,12 +110,13 @@ def walk(sources: Sequence[Source], above: str = "", at: tuple[str | int, ...] =
 
 
 def outline(mixture: Mixture) -> dict[str, Any]:
-    """What of a mixture decides the plan: not where its datasets lie, nor how many epochs are streamed."""
-    return {**mixture.model_dump(mode="json", exclude={"epochs"}), "sources": [_bare(one) for one in mixture.sources]}
+    """The part of a mixture that decides the plan: without the datasets' paths and the number of epochs."""
+    sources = [_bare(source) for source in mixture.sources]
+    return {**mixture.model_dump(mode="json", exclude={"epochs"}), "sources": sources}
 
 
 def _bare(source: Source) -> dict[str, Any]:
-    below = [_bare(one) for one in source.sources]
+    below = [_bare(child) for child in source.sources]
     return {**source.model_dump(mode="json", exclude={"path", "name"}), "sources": below}
 
 
@@ -138,11 +139,11 @@ def shares(node: Node, temperature: float | None) -> list[int]:
     Raises:
         LLaSOError: No source with samples has a weight.
     """
-    found = _shares(node, 1.0, temperature or 1.0)
-    total = sum(found)
+    raw_shares = _shares(node, 1.0, temperature or 1.0)
+    total = sum(raw_shares)
     if not total:
         raise LLaSOError("the mixture has no samples: its filters take none, or its weights are for empty sources")
-    return [round(share / total * SHARE) for share in found]
+    return [round(share / total * SHARE) for share in raw_shares]
 
 
 def _shares(node: Node, share: float, temperature: float) -> list[float]:
@@ -183,7 +184,7 @@ def problems(mixture: Mixture) -> Iterator[Problem]:
         if name in names:
             yield at, f"another source is called {name} already; give it a name"
         names[name] = source.weight
-        siblings = {one.weight is None for one in source.sources}
+        siblings = {child.weight is None for child in source.sources}
         if len(siblings) > 1:
             yield (*at, "sources"), "some of these have a weight and some have none"
     if len({source.weight is None for source in mixture.sources}) > 1:

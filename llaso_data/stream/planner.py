@@ -203,35 +203,35 @@ class Planner:
     def ranges(self, cursor: StreamPosition) -> list[tuple[int, int]]:
         """For each source the positions, counted over all epochs, of the window that the cursor stands in."""
         if not self.mixture.weighted:
-            epoch, place = divmod(cursor.window, self.windows_per_epoch)
-            cuts = zip(self.samplers, self._cut(place), self._cut(place + 1), strict=True)
+            epoch, window = divmod(cursor.window, self.windows_per_epoch)
+            cuts = zip(self.samplers, self._cut(window), self._cut(window + 1), strict=True)
             return [(sampler.size * epoch + start, sampler.size * epoch + stop) for sampler, start, stop in cuts]
-        drawn = [0] * len(self.samplers)
+        counts = [0] * len(self.samplers)
         starts = [first for first, _ in cursor.phases]
         weights: dict[str, float] = {}
         shares = mixing.shares(self._tree, self.mixture.temperature)
         begin = 0
         for start, (_, change) in zip(starts, cursor.phases, strict=True):
-            drawn = [
-                have + (share * self.window_samples * (start - begin) // SHARE)
-                for have, share in zip(drawn, shares, strict=True)
+            counts = [
+                count + (share * self.window_samples * (start - begin) // SHARE)
+                for count, share in zip(counts, shares, strict=True)
             ]
             weights |= dict(change)
             shares = mixing.shares(mixing.reweighted(self._tree, weights), self.mixture.temperature)
             begin = start
-        done = cursor.window - begin
+        windows_done = cursor.window - begin
         return [
             (
-                have + share * self.window_samples * done // SHARE,
-                have + share * self.window_samples * (done + 1) // SHARE,
+                count + share * self.window_samples * windows_done // SHARE,
+                count + share * self.window_samples * (windows_done + 1) // SHARE,
             )
-            for have, share in zip(drawn, shares, strict=True)
+            for count, share in zip(counts, shares, strict=True)
         ]
 
-    def _cut(self, place: int) -> list[int]:
+    def _cut(self, window: int) -> list[int]:
         """For each source its position where window `place` of an epoch starts; together they are a multiple of G."""
-        cuts = [sampler.size * place // self.windows_per_epoch for sampler in self.samplers]
-        if place < self.windows_per_epoch:
+        cuts = [sampler.size * window // self.windows_per_epoch for sampler in self.samplers]
+        if window < self.windows_per_epoch:
             largest = max(range(len(cuts)), key=cuts.__getitem__)
             cuts[largest] -= sum(cuts) % self.micro_batches
         return cuts
@@ -269,10 +269,10 @@ class Planner:
 
     def due(self, changes: Mapping[int, Mapping[str, float]]) -> list[tuple[int, dict[str, float]]]:
         """Every change of weights, the mixture's and these, in the order of the steps from which they hold."""
-        found: dict[int, dict[str, float]] = {one.step: dict(one.weights) for one in self.mixture.changes}
+        weights_by_step = {change.step: dict(change.weights) for change in self.mixture.changes}
         for step, weights in changes.items():
-            found[step] = {**found.get(step, {}), **weights}
-        return sorted(found.items())
+            weights_by_step[step] = {**weights_by_step.get(step, {}), **weights}
+        return sorted(weights_by_step.items())
 
     def check_names(self, weights: Mapping[str, float]) -> None:
         """Raises LLaSOError where a weight is for no source, or for one that has none."""
@@ -281,7 +281,7 @@ class Planner:
                 raise LLaSOError(f"{name}: {wrong}")
 
     def _grown(self, mixture: Mixture, indices: dict[str, IndexColumns]) -> Node:
-        found = {name: source for source, name, _ in mixing.walk(mixture.sources)}
+        sources = {name: source for source, name, _ in mixing.walk(mixture.sources)}
 
         def grow(source: Source, name: str) -> Node:
             if source.path is None:
@@ -291,31 +291,32 @@ class Planner:
             if uri not in indices:
                 indices[uri] = IndexColumns.open(uri, self._cache)
             columns, wanted, by = indices[uri], dict(source.filter), mixture.balance
-            seen = source_statistics(columns, wanted, self.budget, by)
+            statistics = source_statistics(columns, wanted, self.budget, by)
             if by is None:
-                return self._sampler(name, source.weight, columns, wanted, seen[None])
+                return self._sampler(name, source.weight, columns, wanted, statistics[None])
             children = tuple(
                 self._sampler(f"{name}/{value}", 1.0, columns, {**wanted, by: (value,)}, of_value)
-                for value, of_value in seen.items()
+                for value, of_value in statistics.items()
             )
             return Node(name, source.weight, sum(child.size for child in children), children)
 
-        children = tuple(grow(found[source.label], source.label) for source in mixture.sources)
+        children = tuple(grow(sources[source.label], source.label) for source in mixture.sources)
         return Node("", None, sum(child.size for child in children), children)
 
     def _sampler(
-        self, name: str, weight: float | None, columns: IndexColumns, wanted: Filter, seen: SourceStatistics
+        self, name: str, weight: float | None, columns: IndexColumns, wanted: Filter, statistics: SourceStatistics
     ) -> Node:
         key = key_of("leaf", self._seed, len(self.samplers))
-        self.samplers.append(SourceSampler(name, columns, wanted, seen, key, self._shards))
-        return Node(name, weight, seen.size)
+        self.samplers.append(SourceSampler(name, columns, wanted, statistics, key, self._shards))
+        return Node(name, weight, statistics.size)
 
     def _check_costs(self) -> None:
         for sampler in self.samplers:
             if sampler.statistics.largest > self.budget.limit:
-                (place,) = sampler.columns.places(np.asarray([sampler.statistics.largest_row]))
+                (location,) = sampler.columns.places(np.asarray([sampler.statistics.largest_row]))
+                shard = sampler.columns.index.shards[location.shard]
                 raise LLaSOError(
-                    f"{sampler.name}: the sample {place.key} in {sampler.columns.index.shards[place.shard]} costs "
+                    f"{sampler.name}: the sample {location.key} in {shard} costs "
                     f"{sampler.statistics.largest / 1000:g} {self.budget.unit}, more than the budget "
                     f"{self.budget}; raise the budget, or leave such samples out with a filter, such as "
                     "duration_s: [0, 30]"

@@ -67,14 +67,14 @@ class Sender:
                 return batch
             shape, bare = tuple(batch.audio.shape), replace(batch, audio=None)
         else:
-            sizes = tuple({name: len(part) for name, part in one.parts.items()} for one in batch.samples)
-            block = self._take(sum(sum(own.values()) for own in sizes))
-            view, at = self._blocks[block].numpy(), 0
-            for one in batch.samples:
-                for part in one.parts.values():
-                    view[at : at + len(part)] = np.frombuffer(part, np.uint8)
-                    at += len(part)
-            bare = replace(batch, samples=tuple(with_parts(one, {}) for one in batch.samples))
+            sizes = tuple({name: len(part) for name, part in sample.parts.items()} for sample in batch.samples)
+            block = self._take(sum(sum(part_sizes.values()) for part_sizes in sizes))
+            view, position = self._blocks[block].numpy(), 0
+            for sample in batch.samples:
+                for part in sample.parts.values():
+                    view[position : position + len(part)] = np.frombuffer(part, np.uint8)
+                    position += len(part)
+            bare = replace(batch, samples=tuple(with_parts(sample, {}) for sample in batch.samples))
         memory = None if block in self._known else self._blocks[block]
         self._known.add(block)
         dropped, self._dropped = tuple(self._dropped), []
@@ -85,10 +85,10 @@ class Sender:
         while not self._returned.empty():
             self._free.append(self._returned.get())
         self._free.sort(key=lambda block: len(self._blocks[block]))
-        found = next((block for block in self._free if len(self._blocks[block]) >= size), None)
-        if found is not None:
-            self._free.remove(found)
-            return found
+        smallest = next((block for block in self._free if len(self._blocks[block]) >= size), None)
+        if smallest is not None:
+            self._free.remove(smallest)
+            return smallest
         for block in self._free[: max(0, len(self._free) - _SPARE + 1)]:
             self._free.remove(block)
             del self._blocks[block]
@@ -135,7 +135,7 @@ class Receiver:
 
 
 class _MemoryLease:
-    """What an array of float32 in a block keeps alive; its end says that the block is free."""
+    """Kept alive by a float32 array in a block; when it is collected, the block is free."""
 
     def __init__(self, memory: torch.Tensor, shape: tuple[int, ...]) -> None:
         self._memory = memory
@@ -150,14 +150,14 @@ class _MemoryLease:
 def _with_bytes(
     samples: Sequence[StreamSample], sizes: Sequence[dict[str, int]], memory: npt.NDArray[np.uint8]
 ) -> tuple[StreamSample, ...]:
-    at, found = 0, []
-    for sample, own in zip(samples, sizes, strict=True):
+    position, filled = 0, []
+    for sample, part_sizes in zip(samples, sizes, strict=True):
         parts = {}
-        for name, size in own.items():
-            parts[name] = memory[at : at + size].tobytes()
-            at += size
-        found.append(with_parts(sample, parts))
-    return tuple(found)
+        for name, size in part_sizes.items():
+            parts[name] = memory[position : position + size].tobytes()
+            position += size
+        filled.append(with_parts(sample, parts))
+    return tuple(filled)
 
 
 def keep_pages() -> None:

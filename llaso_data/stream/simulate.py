@@ -1,4 +1,4 @@
-"""What a plan will do, before a GPU is paid for: steps, padding, samples by source, bytes read, how well shuffled."""
+"""Simulates an epoch of a plan: steps, padding, samples by source, bytes read, how well samples are shuffled."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from llaso_data.stream.planner import Planner, PlanningBlock, StreamPosition, ra
 BY = "llaso-data plan"
 """What the picture names as its maker."""
 
-STRETCH = 32  # samples that follow each other, of which it is counted how many shards they come from
-LOOKED_AT = 50  # windows, spread over the epoch, whose samples are looked at one by one
+STRETCH = 32  # successive samples whose shards are counted
+LOOKED_AT = 50  # windows, spread over the epoch, whose samples are examined one by one
 
 
 @dataclass(slots=True)
@@ -72,50 +72,50 @@ def simulate(plan: Planner, world_size: int, cache_bytes: int | None = None) -> 
         LLaSOError: The world size does not divide the micro-batches of a step.
     """
     rank_schedule(plan.micro_batches, 0, world_size)
-    found = Simulation(
+    epoch = Simulation(
         windows=plan.windows_per_epoch,
         micro_batches=plan.micro_batches,
         world_size=world_size,
         budget=str(plan.budget),
         shards=sum(int(np.count_nonzero(sampler.statistics.counts)) for sampler in plan.samplers),
     )
-    looked_at = set(np.linspace(0, found.windows - 1, min(LOOKED_AT, found.windows)).round().astype(int).tolist())
+    looked_at = set(np.linspace(0, epoch.windows - 1, min(LOOKED_AT, epoch.windows)).round().astype(int).tolist())
     area = cost = batches = shards = 0
     stretches: list[float] = []
     sources = np.zeros(len(plan.samplers), np.int64)
     read_bytes = 0
-    for number in range(found.windows):
+    for number in range(epoch.windows):
         window = plan.window(StreamPosition(window=number))
         sizes, largest = _batches(window)
         area += int((sizes * largest).sum())
         cost += int(window.cost.sum())
         batches += len(sizes)
-        found.steps += window.steps
-        found.repeated += window.assignment.repeated
+        epoch.steps += window.steps
+        epoch.repeated += window.assignment.repeated
         sources += np.bincount(window.source, minlength=len(sources))
         if number in looked_at:
-            found.batch_sizes += sizes.tolist()
-            found.batch_area += (sizes * largest / plan.budget.limit).tolist()
-            where = _shards(plan, window)
-            shards += len(np.unique(where))
-            in_turn = [window.assignment.samples(turn) for turn in window.assignment.schedule.ravel().tolist()]
-            stretches += _distinct(where[np.concatenate(in_turn)])
+            epoch.batch_sizes += sizes.tolist()
+            epoch.batch_area += (sizes * largest / plan.budget.limit).tolist()
+            shard_of = _shards(plan, window)
+            shards += len(np.unique(shard_of))
+            in_stream_order = [window.assignment.samples(turn) for turn in window.assignment.schedule.ravel().tolist()]
+            stretches += _distinct(shard_of[np.concatenate(in_stream_order)])
             read_bytes += _bytes(plan, window)
-            _count_tasks(plan, window, found.by_task)
-    found.samples = int(sources.sum())
-    found.looked_at = len(looked_at)
-    found.by_source = {sampler.name: int(count) for sampler, count in zip(plan.samplers, sources, strict=True)}
-    scale = found.windows / found.looked_at
-    found.by_task = {task: round(count * scale) for task, count in sorted(found.by_task.items())}
-    found.cost = cost / 1000
-    found.padding, found.fill = 1 - cost / area if area else 0.0, area / (batches * plan.budget.limit)
-    found.shards_in_window = shards / found.looked_at
-    found.shards_in_stretch = float(np.mean(stretches))
-    found.rank_bytes = round(read_bytes * scale / world_size)
-    found.rank_requests = -(-found.samples // world_size)
+            _count_tasks(plan, window, epoch.by_task)
+    epoch.samples = int(sources.sum())
+    epoch.looked_at = len(looked_at)
+    epoch.by_source = {sampler.name: int(count) for sampler, count in zip(plan.samplers, sources, strict=True)}
+    scale = epoch.windows / epoch.looked_at
+    epoch.by_task = {task: round(count * scale) for task, count in sorted(epoch.by_task.items())}
+    epoch.cost = cost / 1000
+    epoch.padding, epoch.fill = 1 - cost / area if area else 0.0, area / (batches * plan.budget.limit)
+    epoch.shards_in_window = shards / epoch.looked_at
+    epoch.shards_in_stretch = float(np.mean(stretches))
+    epoch.rank_bytes = round(read_bytes * scale / world_size)
+    epoch.rank_requests = -(-epoch.samples // world_size)
     if cache_bytes is not None:
-        found.node_bytes, found.cache_hit_rate = _cached(plan, cache_bytes)
-    return found
+        epoch.node_bytes, epoch.cache_hit_rate = _cached(plan, cache_bytes)
+    return epoch
 
 
 def of(
@@ -137,40 +137,43 @@ def of(
     return simulate(plan, world_size, None if cache_gb is None else round(cache_gb * 1e9))
 
 
-def lines(found: Simulation) -> Iterator[str]:
+def lines(epoch: Simulation) -> Iterator[str]:
     """The simulation for a person to read."""
-    twice = f", {found.repeated:,} of them twice" if found.repeated else ""
-    each = found.steps * found.micro_batches // found.world_size
-    yield f"an epoch has {found.samples:,} samples{twice}"
-    yield f"{found.steps:,} steps of {found.micro_batches} micro-batches: {each:,} for each of {found.world_size} ranks"
-    yield f"padding {found.padding:.2%}; micro-batches fill {found.fill:.1%} of {found.budget}"
+    repeated = f", {epoch.repeated:,} of them twice" if epoch.repeated else ""
+    batches_per_rank = epoch.steps * epoch.micro_batches // epoch.world_size
+    yield f"an epoch has {epoch.samples:,} samples{repeated}"
     yield (
-        f"{found.windows:,} windows of {found.shards_in_window:.0f} of {found.shards:,} shards; {STRETCH} samples in a "
-        f"row come from {found.shards_in_stretch:.1f}"
+        f"{epoch.steps:,} steps of {epoch.micro_batches} micro-batches: {batches_per_rank:,} for each of "
+        f"{epoch.world_size} ranks"
     )
-    yield f"a rank reads {found.rank_bytes / 1e9:,.3f} GB in {found.rank_requests:,} requests (ranges of the shards)"
-    if found.node_bytes is not None:
+    yield f"padding {epoch.padding:.2%}; micro-batches fill {epoch.fill:.1%} of {epoch.budget}"
+    yield (
+        f"{epoch.windows:,} windows of {epoch.shards_in_window:.0f} of {epoch.shards:,} shards; {STRETCH} samples in a "
+        f"row come from {epoch.shards_in_stretch:.1f}"
+    )
+    yield f"a rank reads {epoch.rank_bytes / 1e9:,.3f} GB in {epoch.rank_requests:,} requests (ranges of the shards)"
+    if epoch.node_bytes is not None:
         yield (
-            f"with the cache a node reads {found.node_bytes / 1e9:,.3f} GB; {found.cache_hit_rate:.1%} of the shards "
+            f"with the cache a node reads {epoch.node_bytes / 1e9:,.3f} GB; {epoch.cache_hit_rate:.1%} of the shards "
             "that a window needs are there"
         )
-    for title, counts in (("source", found.by_source), ("task", found.by_task)):
+    for title, counts in (("source", epoch.by_source), ("task", epoch.by_task)):
         for name, count in counts.items():
-            yield f"  {title} {name}: {count:,} samples ({count / max(1, found.samples):.1%})"
+            yield f"  {title} {name}: {count:,} samples ({count / max(1, epoch.samples):.1%})"
 
 
-def draw(found: Simulation, path: str) -> None:
+def draw(epoch: Simulation, path: str) -> None:
     """A picture of the micro-batches: how many samples they hold, and how much of the budget they fill."""
     pyplot = pictures.pyplot()
     figure, (sizes, fills) = pyplot.subplots(1, 2, figsize=(11, 3.4), constrained_layout=True)
-    sizes.hist(found.batch_sizes, bins=40, color="#3b6ea5")
+    sizes.hist(epoch.batch_sizes, bins=40, color="#3b6ea5")
     sizes.set_xlabel("samples in a micro-batch")
     sizes.set_ylabel("micro-batches")
-    fills.hist(np.asarray(found.batch_area) * 100, bins=40, range=(0, 100), color="#3b6ea5")
-    fills.set_xlabel(f"share of the budget ({found.budget}) that is filled, padding included, %")
+    fills.hist(np.asarray(epoch.batch_area) * 100, bins=40, range=(0, 100), color="#3b6ea5")
+    fills.set_xlabel(f"share of the budget ({epoch.budget}) that is filled, padding included, %")
     for axis in (sizes, fills):
         axis.spines[["top", "right"]].set_visible(False)
-    title = f"{found.samples:,} samples, {found.steps:,} steps of {found.micro_batches}; {found.padding:.1%} padding"
+    title = f"{epoch.samples:,} samples, {epoch.steps:,} steps of {epoch.micro_batches}; {epoch.padding:.1%} padding"
     figure.suptitle(title, x=0.01, ha="left")
     pictures.save(figure, path, BY, dpi=110)
 
@@ -182,19 +185,19 @@ def _batches(window: PlanningBlock) -> tuple[Ints, Ints]:
 
 
 def _shards(plan: Planner, window: PlanningBlock) -> Ints:
-    """For each sample of a window a number that its shard alone has."""
-    found = np.zeros(len(window.row), np.int64)
+    """The number of each sample's shard, unique over all sources."""
+    shard_of = np.zeros(len(window.row), np.int64)
     first = 0
     for number, sampler in enumerate(plan.samplers):
         here = window.source == number
         boundaries = sampler.columns.first_rows
-        found[here] = first + np.searchsorted(boundaries, window.row[here], side="right") - 1
+        shard_of[here] = first + np.searchsorted(boundaries, window.row[here], side="right") - 1
         first += len(boundaries)
-    return found
+    return shard_of
 
 
 def _distinct(shards: Ints) -> list[float]:
-    """From how many shards each stretch of samples in a row comes."""
+    """From how many shards each stretch of :data:`STRETCH` successive samples comes."""
     length = min(STRETCH, len(shards))
     whole = len(shards) // length * length
     rows = np.sort(shards[:whole].reshape(-1, length), axis=1)
@@ -216,24 +219,24 @@ def _count_tasks(plan: Planner, window: PlanningBlock, counts: dict[str, int]) -
 
 
 def _cached(plan: Planner, cache_bytes: int) -> tuple[int, float]:
-    """(bytes that a node brings, share of its windows' shards that are there already) with a cache of that size."""
+    """(bytes that a node fetches, share of its windows' shards that are cached already) with a cache of that size."""
     sizes: dict[str, int] = {}
     for uri in {sampler.columns.index.uri for sampler in plan.samplers}:
         for shard in read_manifest(uri)["shards"]:
             sizes[locate(uri, shard["path"])] = shard["bytes"]
-    kept: OrderedDict[str, int] = OrderedDict()
-    total = brought = hits = asked = 0
+    cache: OrderedDict[str, int] = OrderedDict()
+    total = fetched_bytes = hits = asked = 0
     for number in range(plan.windows_per_epoch):
         for uri, _ in plan.shards(StreamPosition(window=number), ahead=0, stores=False):
             asked += 1
-            if uri in kept:
+            if uri in cache:
                 hits += 1
-                kept.move_to_end(uri)
+                cache.move_to_end(uri)
                 continue
             size_bytes = sizes.get(uri, 0)
-            brought += size_bytes
-            kept[uri] = size_bytes
+            fetched_bytes += size_bytes
+            cache[uri] = size_bytes
             total += size_bytes
             while total > cache_bytes:
-                total -= kept.popitem(last=False)[1]
-    return brought, hits / asked
+                total -= cache.popitem(last=False)[1]
+    return fetched_bytes, hits / asked

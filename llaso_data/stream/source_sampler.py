@@ -1,4 +1,4 @@
-"""The samples of one dataset that a filter takes, in an order that is shuffled anew every epoch."""
+"""The samples of one dataset that a filter takes, in an order that each epoch shuffles again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SURVEY_ROWS = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """What one pass over the index says of a source: samples by shard, their cost, and the row that costs most."""
+    """Statistics of a source, from one pass over its index: samples by shard, total cost, the most expensive row."""
 
     counts: Ints
     cost: int
@@ -33,7 +33,7 @@ class SourceStatistics:
 def source_statistics(
     columns: IndexColumns, wanted: Filter, budget: Budget, by: str | None = None
 ) -> dict[str | None, SourceStatistics]:
-    """Looks at every row that a filter takes, a quarter of a million at a time.
+    """Computes the statistics of all rows that a filter takes, :data:`SURVEY_ROWS` at a time.
 
     Args:
         columns: The columns of the index.
@@ -44,7 +44,7 @@ def source_statistics(
     Returns:
         Statistics by value of ``by``, in the order of the values; without ``by`` one, under None.
     """
-    values = [None] if by is None else [one for one in columns.values(by) if one in wanted.get(by, (one,))]
+    values = [None] if by is None else [value for value in columns.values(by) if value in wanted.get(by, (value,))]
     boundaries = columns.first_rows
     counts = np.zeros((len(values), len(boundaries) - 1), np.int64)
     cost, largest, largest_row = ([0] * len(values) for _ in range(3))
@@ -59,20 +59,20 @@ def source_statistics(
             rows = np.arange(stop - start) if mask is None else np.flatnonzero(mask)
             if not len(rows):
                 continue
-            own = costs if mask is None else costs[rows]
+            costs_of_value = costs if mask is None else costs[rows]
             counts[number] += _by_shard(boundaries, start, rows)
-            cost[number] += int(own.sum())
-            at = int(own.argmax())
-            if own[at] > largest[number]:
-                largest[number], largest_row[number] = int(own[at]), start + int(rows[at])
-    found = map(SourceStatistics, counts, cost, largest, largest_row)
-    return dict(zip(values, found, strict=True))
+            cost[number] += int(costs_of_value.sum())
+            costliest = int(costs_of_value.argmax())
+            if costs_of_value[costliest] > largest[number]:
+                largest[number], largest_row[number] = int(costs_of_value[costliest]), start + int(rows[costliest])
+    statistics = map(SourceStatistics, counts, cost, largest, largest_row)
+    return dict(zip(values, statistics, strict=True))
 
 
 def _by_shard(boundaries: Ints, start: int, rows: Ints) -> Ints:
-    """How many of the rows, ascending from `start` on, lie in each shard."""
-    found: Ints = np.diff(np.searchsorted(rows, boundaries - start))
-    return found
+    """How many of the rows lie in each shard. Rows are ascending and counted from ``start``."""
+    counts: Ints = np.diff(np.searchsorted(rows, boundaries - start))
+    return counts
 
 
 class SourceSampler:
@@ -106,7 +106,7 @@ class SourceSampler:
 
     @property
     def names(self) -> tuple[str, int]:
-        """What tells these samples from others, wherever they lie: the digest of the index, and how many are taken."""
+        """The identity of these samples, independent of their path: the index's digest, and how many are taken."""
         return self.columns.index.digest, self.size
 
     def rows(self, start: int, stop: int) -> Rows:
@@ -145,12 +145,12 @@ class SourceSampler:
 
     def _group(self, epoch: int, group: int) -> Rows:
         """All rows of a group of shards, shuffled. The last two are kept: windows seldom end where groups do."""
-        known = self._groups.get((epoch, group))
-        if known is None:
+        rows_of_group = self._groups.get((epoch, group))
+        if rows_of_group is None:
             rows = np.concatenate([self._matching(shard) for shard in self._shards(epoch, group).tolist()])
-            known = rows[shuffled(key_of("group", self._key, epoch, group), len(rows))]
-            self._groups = {**dict(list(self._groups.items())[-1:]), (epoch, group): known}
-        return known
+            rows_of_group = rows[shuffled(key_of("group", self._key, epoch, group), len(rows))]
+            self._groups = {**dict(list(self._groups.items())[-1:]), (epoch, group): rows_of_group}
+        return rows_of_group
 
     def _matching(self, shard: int) -> Rows:
         first, last = self.columns.first_rows[shard : shard + 2].tolist()
