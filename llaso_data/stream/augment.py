@@ -108,10 +108,9 @@ def retimed(content: dict[str, Any], speed: float) -> dict[str, Any]:
     def scaled(value: Any, names: tuple[str, ...]) -> Any:
         return {**value, **{name: value[name] / speed for name in names if isinstance(value.get(name), int | float)}}
 
-    audios = [
-        scaled(
-            {**audio, "words": [scaled(word, ("start_s", "end_s")) for word in audio.get("words", [])]}, ("duration_s",)
-        )
-        for audio in content["audios"]
-    ]
+    def scaled_audio(audio: dict[str, Any]) -> Any:
+        words = [scaled(word, ("start_s", "end_s")) for word in audio.get("words", [])]
+        return scaled({**audio, "words": words}, ("duration_s",))
+
+    audios = [scaled_audio(audio) for audio in content["audios"]]
     return scaled({**content, "audios": audios}, ("duration_s",))  # type: ignore[no-any-return]

@@ -184,7 +184,8 @@ class BatchReader:
         example = "" if last is bad else f"; the last of them: {last.key} in {last.shard}: {last.reason}"
         raise LLaSOError(
             f"the sample {bad.key} in {bad.shard} cannot be used: {bad.reason}. Nor can any of the {tries} that might "
-            f"stand in for it be (max_bad={self._reading.max_bad}){example}. `llaso-data validate` names damaged samples"
+            f"stand in for it be (max_bad={self._reading.max_bad}){example}. "
+            "`llaso-data validate` names what is damaged"
         )
 
 
