@@ -13,7 +13,7 @@ from faults import seeded, speech
 
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
 from llaso_data.records import Word
-from llaso_model.evaluate.conditions import band_limited, mixed, reverberant, shaped, stretch
+from llaso_model.evaluate.conditions import add_reverberation, band_pass, mix_at_snr, noise_excerpt, shaped_noise
 
 LEVELS_DB = (30, 20, 15, 10)
 NOISES = ("pink", "brown", "babble")
@@ -67,22 +67,22 @@ def in_condition(condition: str, pcm: Pcm, rng: np.random.Generator, others: Seq
     kind, _, level = condition.partition(" ")
     clean = to_float32(pcm)
     if kind == "telephone":
-        return _pcm(band_limited(clean, 300, 3400))
+        return _pcm(band_pass(clean, 300, 3400))
     if kind == "room":
-        return _pcm(reverberant(clean, float(level), rng))
-    return _pcm(mixed(clean, _noise(kind, clean, rng, others), float(level)))
+        return _pcm(add_reverberation(clean, float(level), rng))
+    return _pcm(mix_at_snr(clean, _noise(kind, clean, rng, others), float(level)))
 
 
 def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence[Pcm]) -> npt.NDArray[np.floating]:
     if kind == "pink":
-        return shaped(clean, "pink", rng)
+        return shaped_noise(clean, "pink", rng)
     if kind == "brown":  # white noise added up
         steps = np.cumsum(rng.standard_normal(len(clean)))
         return np.asarray(steps - steps.mean())
     total = np.zeros(len(clean))
     for _ in range(TALKERS):
         voice = np.concatenate([others[i] for i in rng.integers(len(others), size=8)]).astype(np.float32)
-        total += stretch(voice, len(clean), rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
+        total += noise_excerpt(voice, len(clean), rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
     return total
 
 

@@ -32,7 +32,7 @@ def main(source: str) -> None:
     )
     by_set: dict[str, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
     declared = tasks.load()
-    read = layouts.read([source], declared)
+    read = layouts.read_predictions([source], declared)
     for one in read.predictions:
         by_set[one.set][one.system].append(one)
     speech(said)

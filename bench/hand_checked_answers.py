@@ -18,7 +18,7 @@ COUNT, SEED = 600, 7
 
 def main(source: str) -> None:
     declared = tasks.load()
-    read = layouts.read([source], declared)
+    read = layouts.read_predictions([source], declared)
     pools: dict[tuple[str, str], list[layouts.Prediction]] = {}
     for one in read.predictions:
         if declared.sets[one.set].kind == "label":

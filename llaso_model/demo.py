@@ -18,7 +18,7 @@ from llaso_data.extras import require
 from llaso_data.io import outputs
 from llaso_data.text import tokens
 from llaso_model import generation
-from llaso_model.evaluate.metrics.error_rates import counted
+from llaso_model.evaluate.metrics.error_rates import word_error_count
 
 _HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
 _STEPS = (120, 60)  # of the stages
@@ -109,7 +109,7 @@ def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:
     )
     errors = words = 0
     for number, ((path, text), answer) in enumerate(zip(clips, answers, strict=True)):
-        wrong, count = counted(text, answer, "en")
+        wrong, count = word_error_count(text, answer, "en")
         errors, words = errors + wrong, words + count
         if number < 3:
             click.echo(f"{Path(path).name}, never heard before\n  said:   {text}\n  answer: {answer.strip()}")

@@ -96,12 +96,12 @@ def evaluate(
         **options,
     )
     if launcher == "ray":
-        predict.on_ray(said, out, num_workers, address)
+        predict.predict_on_ray(said, out, num_workers, address)
     else:
         predict.predict(said, out, _say)
     if placed(None, None)[0]:
         return  # rank 0 puts the parts of all together
-    predictions, skipped = predict.join(out, _say)
+    predictions, skipped = predict.join_parts(out, _say)
     print_scores(scoring.score([predictions], out, said.tasks, said.seed, say=_say, skipped=skipped), out)
     if skipped:
         click.get_current_context().exit(1)
@@ -149,10 +149,10 @@ def score(
     names the system.
     """
     from llaso_model.evaluate import score as scoring
-    from llaso_model.evaluate.llm_judge.judges import judge_of
+    from llaso_model.evaluate.llm_judge.judges import open_judge
     from llaso_model.evaluate.report.table import print_scores
 
-    judge = None if judge_at is None else judge_of(judge_at, judge_model, votes, judge_requests)
+    judge = None if judge_at is None else open_judge(judge_at, judge_model, votes, judge_requests)
     said = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _say)
     print_scores(said, out)
 
@@ -214,15 +214,15 @@ def rate(
     """
     from llaso_data.io import storage
     from llaso_model.evaluate import store
-    from llaso_model.evaluate.predict.recordings import recordings_of
+    from llaso_model.evaluate.predict.recordings import load_recordings
     from llaso_model.evaluate.rate import ratings as rating
     from llaso_model.evaluate.rate.server import RateServer
 
     rows = [row for row in store.read(storage.join(folder, "rows.parquet")) if not sets or row.prediction.set in sets]
     if not rows:
         raise LLaSOError(f"{folder} has no answers of {', '.join(sets)}")
-    recordings = recordings_of(noise, rows) if noise is not None else None
-    with RateServer(folder, rating.draw(rows, items, seed), audio_root, port, recordings) as server:
+    recordings = load_recordings(noise, rows) if noise is not None else None
+    with RateServer(folder, rating.draw_items(rows, items, seed), audio_root, port, recordings) as server:
         click.echo(
             f"{len(server.items)} answers to rate at {server.url}\nCtrl-C ends it; every rating is saved at once."
         )

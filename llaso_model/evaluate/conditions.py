@@ -24,14 +24,14 @@ from llaso_data.stream.batching import key_of
 from llaso_data.uris import extension
 
 Samples = npt.NDArray[np.float32]
-Shape = Literal["white", "pink", "speech"]
-SHAPES: tuple[Shape, ...] = ("white", "pink", "speech")
+NoiseShape = Literal["white", "pink", "speech"]
+NOISE_SHAPES: tuple[NoiseShape, ...] = ("white", "pink", "speech")
 
-FRAME = SAMPLE_RATE_HZ // 50  # 20 ms
+FRAME_SAMPLES = SAMPLE_RATE_HZ // 50  # 20 ms
 ACTIVE_DB = 30.0  # frames so far below the loudest are pauses
 _MOST_LEVELS = 100
 
-KINDS = ("snr", "speed", "reverberation", "band")
+CONDITION_KINDS = ("snr", "speed", "reverberation", "band")
 """What a condition's tag begins with, before its colon."""
 
 
@@ -39,7 +39,7 @@ KINDS = ("snr", "speed", "reverberation", "band")
 class Condition:
     """A condition by its tag, such as ``snr:5``, and what it does to samples; ``key`` names the draw.
 
-    ``seed`` is that of its draws, ``noise`` the shape's name or the recordings' digest: with both :func:`of_tag` makes
+    ``seed`` is that of its draws, ``noise`` the shape's name or the recordings' digest: with both :func:`condition_of_tag` makes
     it again.
     """
 
@@ -49,17 +49,17 @@ class Condition:
     noise: str | None = None
 
 
-def key_of_question(id: str) -> int:
+def sample_key(id: str) -> int:
     """The key that names a question's draws: they depend on it, not on its batch."""
     return key_of("condition", id)
 
 
-def name_of(noise: Shape | Sequence[Samples]) -> str:
+def noise_name(noise: NoiseShape | Sequence[Samples]) -> str:
     """A shape's name, or the digest of recordings."""
     return noise if isinstance(noise, str) else digest(*(one.tobytes() for one in noise))
 
 
-def of_tag(tag: str, seed: int, noise: Shape | Samples | Sequence[Samples] | None) -> Condition | None:
+def condition_of_tag(tag: str, seed: int, noise: NoiseShape | Samples | Sequence[Samples] | None) -> Condition | None:
     """The condition that :func:`noise_sweep` or :func:`variants` made under this tag; None where there is no such."""
     kind, _, value = tag.partition(":")
     try:
@@ -69,17 +69,19 @@ def of_tag(tag: str, seed: int, noise: Shape | Samples | Sequence[Samples] | Non
     return made if made is not None and made.tag == tag else None
 
 
-def _of_kind(kind: str, value: str, seed: int, noise: Shape | Samples | Sequence[Samples] | None) -> Condition | None:
+def _of_kind(
+    kind: str, value: str, seed: int, noise: NoiseShape | Samples | Sequence[Samples] | None
+) -> Condition | None:
     """Raises ValueError and LLaSOError. What a line asks for costs no more than what :func:`variants` is for."""
     if kind == "snr" and noise is not None:
         return noise_sweep(value, noise, seed)[0]
     if kind == "speed" and 0.25 <= float(value) <= 4:
-        return of_speed(float(value), seed)
+        return speed_condition(float(value), seed)
     if kind == "reverberation" and 0 < float(value) <= 10:
-        return of_time(float(value), seed)
+        return reverberation_condition(float(value), seed)
     if kind == "band":
         low_hz, high_hz = map(float, value.split("-"))
-        return of_band(low_hz, high_hz, seed) if 0 < low_hz < high_hz < SAMPLE_RATE_HZ / 2 else None
+        return band_condition(low_hz, high_hz, seed) if 0 < low_hz < high_hz < SAMPLE_RATE_HZ / 2 else None
     return None
 
 
@@ -102,7 +104,9 @@ def sweep_levels(said: str) -> list[float]:
         raise LLaSOError(f"--noise-sweep {said}: write it as lowest:highest:step in dB, such as -10:20:5") from error
 
 
-def noise_sweep(said: str, noise: Shape | Samples | Sequence[Samples] = "speech", seed: int = 0) -> list[Condition]:
+def noise_sweep(
+    said: str, noise: NoiseShape | Samples | Sequence[Samples] = "speech", seed: int = 0
+) -> list[Condition]:
     """A condition for every level of a sweep. ``noise`` is a shape that is made here, or samples of a recording.
 
     Of several recordings the key chooses one, the same at every level.
@@ -110,17 +114,17 @@ def noise_sweep(said: str, noise: Shape | Samples | Sequence[Samples] = "speech"
 
     def at(level: float) -> Condition:
         def apply(samples: Samples, key: int) -> Samples:
-            rng = generator(seed, key, f"snr:{level:g}")
+            rng = random_generator(seed, key, f"snr:{level:g}")
             if isinstance(noise, str):
-                made = shaped(samples, noise, rng)
+                made = shaped_noise(samples, noise, rng)
             else:
                 recording = noise if isinstance(noise, np.ndarray) else noise[key % len(noise)]
-                made = stretch(recording, len(samples), rng)
-            return mixed(samples, made, level)
+                made = noise_excerpt(recording, len(samples), rng)
+            return mix_at_snr(samples, made, level)
 
         return Condition(f"snr:{level:g}", apply, seed, name)
 
-    name = name_of([noise] if isinstance(noise, np.ndarray) else noise)
+    name = noise_name([noise] if isinstance(noise, np.ndarray) else noise)
     return [at(level) for level in sweep_levels(said)]
 
 
@@ -131,32 +135,36 @@ def variants(
     seed: int = 0,
 ) -> list[Condition]:
     """Conditions of speed, of reverberation time (T60 in seconds) and of band limits."""
-    made = [of_speed(speed, seed) for speed in speeds] + [of_time(time_s, seed) for time_s in reverberations_s]
-    return made + [of_band(*band, seed) for band in bands_hz]
+    made = [speed_condition(speed, seed) for speed in speeds] + [
+        reverberation_condition(time_s, seed) for time_s in reverberations_s
+    ]
+    return made + [band_condition(*band, seed) for band in bands_hz]
 
 
-def of_speed(speed: float, seed: int) -> Condition:
+def speed_condition(speed: float, seed: int) -> Condition:
     """So many times as fast."""
     return Condition(f"speed:{speed:g}", lambda samples, key: faster(samples, speed), seed)
 
 
-def of_time(time_s: float, seed: int) -> Condition:
+def reverberation_condition(time_s: float, seed: int) -> Condition:
     """In a room of this reverberation time."""
     tag = f"reverberation:{time_s:g}"
-    return Condition(tag, lambda samples, key: reverberant(samples, time_s, generator(seed, key, tag)), seed)
+    return Condition(
+        tag, lambda samples, key: add_reverberation(samples, time_s, random_generator(seed, key, tag)), seed
+    )
 
 
-def of_band(low_hz: float, high_hz: float, seed: int) -> Condition:
+def band_condition(low_hz: float, high_hz: float, seed: int) -> Condition:
     """Between two frequencies alone."""
-    return Condition(f"band:{low_hz:g}-{high_hz:g}", lambda samples, key: band_limited(samples, low_hz, high_hz), seed)
+    return Condition(f"band:{low_hz:g}-{high_hz:g}", lambda samples, key: band_pass(samples, low_hz, high_hz), seed)
 
 
-def generator(seed: int, key: int, tag: str) -> np.random.Generator:
+def random_generator(seed: int, key: int, tag: str) -> np.random.Generator:
     """The random numbers of one sample in one condition."""
     return np.random.Generator(np.random.Philox(key=[(seed << 32) + zlib.crc32(tag.encode()), key % 2**64]))
 
 
-def active(samples: Samples) -> npt.NDArray[np.bool_]:
+def active_speech(samples: Samples) -> npt.NDArray[np.bool_]:
     """Which samples are of active speech: 20 ms frames within 30 dB of the loudest, shape of the samples.
 
     Pauses do not count, so that a recording with long ones gets no softer noise than one without (the idea of ITU-T
@@ -164,17 +172,17 @@ def active(samples: Samples) -> npt.NDArray[np.bool_]:
     """
     if not len(samples):
         return np.zeros(0, bool)
-    frames = -(-len(samples) // FRAME)
-    padded = np.zeros(frames * FRAME)
+    frames = -(-len(samples) // FRAME_SAMPLES)
+    padded = np.zeros(frames * FRAME_SAMPLES)
     padded[: len(samples)] = samples
-    power = np.mean(padded.reshape(frames, FRAME) ** 2, axis=1)
+    power = np.mean(padded.reshape(frames, FRAME_SAMPLES) ** 2, axis=1)
     loud = (power > 0) & (power >= power.max() * 10 ** (-ACTIVE_DB / 10))
-    return np.repeat(loud, FRAME)[: len(samples)]
+    return np.repeat(loud, FRAME_SAMPLES)[: len(samples)]
 
 
 def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
     """Power of the speech over power of the noise where the speech is active, in dB; nan without speech or noise."""
-    where = active(speech)
+    where = active_speech(speech)
     if not where.any():
         return math.nan
     clean = float(np.mean(speech[where].astype(np.float64) ** 2))
@@ -182,13 +190,13 @@ def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
     return 10 * math.log10(clean / other) if clean and other else math.nan
 
 
-def mixed(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> Samples:
+def mix_at_snr(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> Samples:
     """Speech and noise at this signal-to-noise ratio over active speech (:func:`snr_db`); as long as the speech.
 
     Nothing is clipped: a mixture that would be too loud is made softer as a whole, which leaves the ratio. Silence
     stays as it is. Raises LLaSOError where the noise is silent while the speech is active.
     """
-    where = active(speech)
+    where = active_speech(speech)
     if not where.any():
         return speech
     clean = float(np.mean(speech[where].astype(np.float64) ** 2))
@@ -199,7 +207,7 @@ def mixed(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> 
     return np.asarray(total / max(1.0, float(np.abs(total).max())), np.float32)
 
 
-def shaped(speech: Samples, shape: Shape, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def shaped_noise(speech: Samples, shape: NoiseShape, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Stationary noise as long as the speech: white, pink (power falls as 1/f), or with the speech's own long-term
     spectrum, which masks it most evenly."""
     count = len(speech)
@@ -216,11 +224,11 @@ def shaped(speech: Samples, shape: Shape, rng: np.random.Generator) -> npt.NDArr
         places = np.linspace(0, 1, len(spectrum))
         spectrum *= np.interp(places, np.linspace(0, 1, len(mean)), mean)
     elif shape != "white":
-        raise LLaSOError(f"noise {shape!r} is none of {', '.join(SHAPES)}")
+        raise LLaSOError(f"noise {shape!r} is none of {', '.join(NOISE_SHAPES)}")
     return np.asarray(np.fft.irfft(spectrum, count))
 
 
-def stretch(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def noise_excerpt(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """``count`` samples of a recording from a drawn place on; a shorter one is repeated."""
     if not len(noise):
         raise LLaSOError("the noise has no samples")
@@ -235,20 +243,20 @@ def read_noise(path: str) -> Samples:
     return audio.to_float32(pcm)
 
 
-def noise_of(said: str) -> Shape | list[Samples]:
+def load_noise(said: str) -> NoiseShape | list[Samples]:
     """A shape by its name, else the recordings of a file or folder in the order of their names. Raises LLaSOError."""
-    for shape in SHAPES:
+    for shape in NOISE_SHAPES:
         if said == shape:
             return shape
     rows = storage.listing(said)  # of a file itself, with no path within it
     paths = [storage.join(said, row["path"]) if row["path"] else said for row in rows]
     found = [path for path in paths if extension(path) in audio.AUDIO_EXTENSIONS]
     if not found:
-        raise LLaSOError(f"--noise {said}: neither one of {', '.join(SHAPES)} nor a file or folder of audio")
+        raise LLaSOError(f"--noise {said}: neither one of {', '.join(NOISE_SHAPES)} nor a file or folder of audio")
     return [read_noise(path) for path in found]
 
 
-def reverberant(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:
+def add_reverberation(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:
     """The samples in a room of this reverberation time: convolved with exponentially decaying noise (Polack's model).
 
     The direct sound stays where it is and is as strong as all that follows it together. As loud and as long as before.
@@ -269,7 +277,7 @@ def reverberant(samples: Samples, time_s: float, rng: np.random.Generator) -> Sa
     return np.asarray(wet / max(1.0, float(np.abs(wet).max())), np.float32)
 
 
-def band_limited(samples: Samples, low_hz: float, high_hz: float) -> Samples:
+def band_pass(samples: Samples, low_hz: float, high_hz: float) -> Samples:
     """Only what is between two frequencies: a Butterworth band-pass of order 8, without delay."""
     from scipy.signal import butter, sosfiltfilt
 

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A scored row. ``said`` is the kind of answer; ``given`` and ``wanted`` are what was extracted and asked for.
+    """A scored row.
 
-    ``badness`` orders rows within a set, 0 being right; ``stats`` are the metrics' statistics by name.
+    Attributes:
+        prediction: The answer, and what it is measured against.
+        answer_kind: Whether the answer gives one result, several, none, refuses, or is empty.
+        hypothesis: What was extracted from the answer, or the answer normalised; as texts are compared.
+        target: The same of the reference.
+        error: Orders rows within a set, the worst highest; 0 is right. Its unit depends on the kind of score.
+        stats: The statistics of each metric, by the metric's name; a metric's value is a function of their sum.
     """
 
     prediction: Prediction
-    said: AnswerKind
-    given: str
-    wanted: str
-    badness: float
+    answer_kind: AnswerKind
+    hypothesis: str
+    target: str
+    error: float
     stats: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 

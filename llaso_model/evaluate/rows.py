@@ -61,7 +61,7 @@ def all_metrics() -> dict[str, Metric]:
     return {metric.name: metric for metric in (*of_kinds, JUDGED, REFUSED_RIGHTLY)}
 
 
-def stats_of(rows: Sequence[Row], metric: Metric) -> tuple[Array, list[int]]:
+def metric_stats(rows: Sequence[Row], metric: Metric) -> tuple[Array, list[int]]:
     """(statistics (rows, k), the numbers of the rows that have them) of a metric."""
     key = metric.statistics or metric.name
     there = [i for i, row in enumerate(rows) if key in row.stats]

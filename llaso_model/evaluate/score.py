@@ -17,10 +17,10 @@ from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import checksums, outputs, storage
 from llaso_model.evaluate import store
 from llaso_model.evaluate.datasets import layouts, tasks
-from llaso_model.evaluate.datasets.layouts import Prediction, Sources
+from llaso_model.evaluate.datasets.layouts import Prediction, ScoringInput
 from llaso_model.evaluate.kinds import KINDS, Row
-from llaso_model.evaluate.llm_judge.judges import Recorded
-from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, LLMJudge, judged, prompts_digest
+from llaso_model.evaluate.llm_judge.judges import RecordedJudge
+from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, LLMJudge, judge_answers, prompts_digest
 from llaso_model.evaluate.metrics.text_generation import signatures
 from llaso_model.evaluate.rows import score_rows
 from llaso_model.evaluate.statistics import intervals, summary
@@ -61,16 +61,16 @@ def score(
         outputs.refuse(record, "llaso-model score", _is_record)
     refuse_foreign(out, "llaso-model score")
     declared = tasks.load(tasks_path)
-    read = layouts.read(list(sources), declared)
+    read = layouts.read_predictions(list(sources), declared)
     systems = len({one.system for one in read.predictions})
     by = None
     say(f"{len(read.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
-        kept = Recorded(record, judge, say=say)
-        found = judged(kept, _questions(read, declared), votes)
+        kept = RecordedJudge(record, judge, say=say)
+        found = judge_answers(kept, _questions(read, declared), votes)
         read = replace(read, judgements=found.scores)
         by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **found.as_json()}
-    rows = scored(read, tasks_path, declared, workers or _cpus())
+    rows = score_all(read, tasks_path, declared, workers or _cpus())
     say("scored; intervals and pairs are being computed")
     return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by, read.remarks)
 
@@ -93,7 +93,7 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _questions(read: Sources, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
+def _questions(read: ScoringInput, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
     """The open answers that are to be judged, by system and set."""
     found: dict[tuple[str, str], list[JudgeQuestion]] = {}
     for one in read.predictions:
@@ -117,7 +117,7 @@ def write(
     said = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "made": {**made(declared, seed, files), "judged_by": judged_by},
+        "made": {**provenance(declared, seed, files), "judged_by": judged_by},
         "skipped": list(skipped),
         "remarks": list(remarks),
         **summary.summarise(rows, declared, seed, asked=judged_by is not None),
@@ -127,7 +127,7 @@ def write(
     return said
 
 
-def scored(read: Sources, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
+def score_all(read: ScoringInput, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
     """All rows, by system and set in the order in which these are first met."""
     jobs: dict[tuple[str, str], list[Prediction]] = {}
     for one in read.predictions:
@@ -152,7 +152,7 @@ def _cost(job: Job, declared: Tasks) -> float:
     return len(job[1]) * KINDS[declared.sets[job[0]].kind].cost
 
 
-def made(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, Any]:
+def provenance(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, Any]:
     """How the figures came about: versions, digests of everything that was read, normalisers, seed."""
     return {
         "python": platform.python_version(),

@@ -12,8 +12,9 @@ from llaso_data.io.checksums import DamagedError
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.kinds import Row
 
-_PREDICTION = tuple(one.name for one in fields(Prediction))
-_ROW = ("said", "given", "wanted", "badness")
+_PREDICTION = tuple(field.name for field in fields(Prediction))
+_ROW = {"said": "answer_kind", "given": "hypothesis", "wanted": "target", "badness": "error"}
+"""Fields of a row by the columns that hold them. Files that users have keep the columns' names."""
 _LATER = ("span_s", "channels", "noise", "seed")
 """Columns that files of earlier versions do not have."""
 _NEEDED = ("system", "set", "id", "prompt", "reference", "answer", "audio", "groups", "tags", *_ROW, "stats")
@@ -45,7 +46,7 @@ def write(rows: Sequence[Row], path: str) -> None:
 
     columns: dict[str, Any] = {name: [getattr(row.prediction, name) for row in rows] for name in _PREDICTION}
     columns["groups"] = [sorted(row.prediction.groups.items()) for row in rows]
-    columns |= {name: [getattr(row, name) for row in rows] for name in _ROW}
+    columns |= {column: [getattr(row, name) for row in rows] for column, name in _ROW.items()}
     columns["stats"] = [[(name, list(values)) for name, values in sorted(row.stats.items())] for row in rows]
     sealed.write_parquet(path, pa.table(columns, schema=schema()), compression="zstd")
 
@@ -71,7 +72,7 @@ def read(path: str) -> list[Row]:
         with sealed.read_parquet(path) as file:
             table = pq.read_table(file)
         _check(table)
-        return [_row(row) for row in table.to_pylist()]
+        return [_row(columns) for columns in table.to_pylist()]
     except FileNotFoundError as error:
         raise LLaSOError(f"{path}: not there; llaso-model score writes it") from error
     except DamagedError as error:
@@ -82,20 +83,20 @@ def read(path: str) -> list[Row]:
 
 def _check(table: Any) -> None:
     """Raises ValueError for a column of another type, or with nulls where a value is needed."""
-    for one in schema():
-        if one.name in _LATER and one.name not in table.column_names:
+    for field in schema():
+        if field.name in _LATER and field.name not in table.column_names:
             continue
-        column = table.column(one.name)
-        if column.type != one.type:
-            raise ValueError(f"{one.name} is {column.type}, not {one.type}")
-        if one.name in _NEEDED and column.null_count:
-            raise ValueError(f"{one.name} is null in {column.null_count} rows")
+        column = table.column(field.name)
+        if column.type != field.type:
+            raise ValueError(f"{field.name} is {column.type}, not {field.type}")
+        if field.name in _NEEDED and column.null_count:
+            raise ValueError(f"{field.name} is null in {column.null_count} rows")
 
 
-def _row(row: dict[str, Any]) -> Row:
-    said: dict[str, Any] = {name: row.get(name) if name in _LATER else row[name] for name in _PREDICTION}
-    said |= {"audio": tuple(row["audio"]), "tags": tuple(row["tags"]), "groups": dict(row["groups"])}
+def _row(columns: dict[str, Any]) -> Row:
+    prediction: dict[str, Any] = {name: columns.get(name) if name in _LATER else columns[name] for name in _PREDICTION}
+    prediction |= {"audio": tuple(columns["audio"]), "tags": tuple(columns["tags"]), "groups": dict(columns["groups"])}
     for name in ("span_s", "channels"):
-        said[name] = said[name] and tuple(said[name])
-    stats = {name: tuple(values) for name, values in row["stats"]}
-    return Row(Prediction(**said), row["said"], row["given"], row["wanted"], row["badness"], stats)
+        prediction[name] = prediction[name] and tuple(prediction[name])
+    stats = {name: tuple(values) for name, values in columns["stats"]}
+    return Row(Prediction(**prediction), **{name: columns[column] for column, name in _ROW.items()}, stats=stats)

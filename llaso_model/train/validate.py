@@ -17,7 +17,7 @@ from llaso_data.stream.batch import Batch, Replaced, StreamSample, collate
 from llaso_data.stream.planner import StreamPosition
 from llaso_model.chat_format import Message
 from llaso_model.conversations import question_of
-from llaso_model.evaluate.metrics.error_rates import counted
+from llaso_model.evaluate.metrics.error_rates import word_error_count
 from llaso_model.generation import answers
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.train.collate import Collator, SpanTargets, TrainBatch, conversations_of
@@ -221,7 +221,7 @@ class Validation:
             )
         errors = words = 0
         for question, answer in zip(questions, said, strict=False):  # more is said where one was added
-            wrong, count = counted(question.wanted, answer, question.language)
+            wrong, count = word_error_count(question.wanted, answer, question.language)
             errors, words = errors + wrong, words + count
         return {"word_errors": errors, "words": words}
 

@@ -297,13 +297,13 @@ def test_a_manifest_names_shards_of_its_own(shards: Path, tmp_path: Path, evil: 
 def test_a_question_names_its_sound_plainly(tmp_path: Path, evil: tuple[str, Path]) -> None:
     """Whoever is asked: a sample with another address is left out by name, the others are asked."""
     from llaso_model.evaluate.datasets import tasks
-    from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
+    from llaso_model.evaluate.datasets.eval_samples import EvalSample, open_samples
 
     (tmp_path / "a::b.flac").write_bytes(FLAC)
     voices = ["a::b.flac", *(uri.format(evil=evil[0]) for uri in HOSTILE), *SECRET, "no\x00where.flac"]
     turns = [{"from": "human", "value": "<audio> Which?"}, {"from": "gpt", "value": "This."}]
     (tmp_path / "ASR.json").write_text(json.dumps([{"voice": [voice], "conversations": turns} for voice in voices]))
-    questions = opened(str(tmp_path), tasks.load(None))
+    questions = open_samples(str(tmp_path), tasks.load(None))
     asked = questions.read(range(len(questions)))
     assert [isinstance(one, EvalSample) for one in asked] == [True] + [False] * (len(voices) - 1)
     assert PASSWORD not in repr(asked[1:])
@@ -333,7 +333,7 @@ def test_predictions_of_others_are_kept_without_passwords(uri: str, tmp_path: Pa
 
     row = {"set": "ASR", "reference": "a", "answer": "a", "audio": [uri]}
     (tmp_path / "system.jsonl").write_text(json.dumps(row))
-    assert PASSWORD not in repr(layouts.read([str(tmp_path / "system.jsonl")], tasks.load(None)))
+    assert PASSWORD not in repr(layouts.read_predictions([str(tmp_path / "system.jsonl")], tasks.load(None)))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "reference://x", "a::b", ""])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llaso_model.evaluate.datasets import layouts, tasks
-from llaso_model.evaluate.datasets.layouts import Prediction, Sources
+from llaso_model.evaluate.datasets.layouts import Prediction, ScoringInput
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.rows import score_rows
 from tests.support.paths import DATA, REPOSITORY
@@ -20,7 +20,7 @@ SHARED = REPOSITORY.parent / "shared" / "data" / "llaso_eval_outputs.tar.xz"
 TASKS = tasks.load()
 
 
-def shared_outputs() -> Sources:
+def shared_outputs() -> ScoringInput:
     """All published outputs; the test is skipped where they are not there."""
     if not SHARED.exists():
         pytest.skip(f"{SHARED} is not there: the published outputs of six systems are not part of the repository")
@@ -28,8 +28,8 @@ def shared_outputs() -> Sources:
 
 
 @cache
-def _read() -> Sources:
-    return layouts.read([str(SHARED)], TASKS)
+def _read() -> ScoringInput:
+    return layouts.read_predictions([str(SHARED)], TASKS)
 
 
 def fault_rows(fault: str) -> list[Prediction]:
@@ -38,7 +38,7 @@ def fault_rows(fault: str) -> list[Prediction]:
     for line in (ROWS / "faults.jsonl").read_text(encoding="utf-8").splitlines():
         said = json.loads(line)
         if said["fault"] == fault:
-            row = layouts.published(
+            row = layouts.published_prediction(
                 said["system"], said["set"], "faults.jsonl", said["row"], TASKS.sets[said["set"]], Counter()
             )
             found.append(row)

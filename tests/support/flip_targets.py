@@ -215,12 +215,12 @@ def evaluation_targets(folder: Path) -> Iterator[tuple[str, Target]]:
     predict._agree(storage.join(out, predict.RUN), run)
     for number in range(2):
         predict._write_part(out, number, lines[3 * number : 3 * number + 3])
-    predict.join(out)
+    predict.join_parts(out)
     parts = tuple(Path(predict._part(out, number)) for number in range(2))
 
     def joined() -> Any:
         predict._agree(storage.join(out, predict.RUN), run)
-        return [Path(predict.join(out)[0]).read_bytes()]
+        return [Path(predict.join_parts(out)[0]).read_bytes()]
 
     def said() -> Any:
         return list(files.RowSource(out).files())

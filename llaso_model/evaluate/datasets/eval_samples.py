@@ -72,7 +72,7 @@ class EvalSamples(Protocol):
         """The questions with these numbers, sound included, or why one cannot be asked."""
 
 
-def opened(
+def open_samples(
     data: str,
     declared: Tasks,
     only: Sequence[str] = (),
@@ -97,7 +97,7 @@ def opened(
     return _corpus(unpack_audio(tables) if tables else data, declared, only, language)
 
 
-def sets_of(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
+def resolve_sets(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
     """The declared set that each chosen task of the data is scored as.
 
     ``only`` names tasks of the data, sets, or declared tasks; nothing means all. Raises LLaSOError for a name that
@@ -126,7 +126,7 @@ class ShardSamples:
     def __init__(self, uri: str, declared: Tasks, only: Sequence[str]) -> None:
         self._columns = IndexColumns.open(storage.absolute(uri))
         self._fetch = Fetcher()
-        self._sets = sets_of(self._columns.values("task"), declared, only)
+        self._sets = resolve_sets(self._columns.values("task"), declared, only)
         wanted = self._columns.matching(0, len(self._columns), {"task": tuple(self._sets)})
         self._rows = np.flatnonzero(wanted)
         self.digest = digest("shards", self._columns.index.digest, *map(repr, sorted(self._sets.items(), key=str)))
@@ -189,7 +189,7 @@ def _stated(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name != "span_s"}
 
 
-def with_sounds(messages: Sequence[Message], change: Callable[[Any], Any]) -> list[Message]:
+def map_audio(messages: Sequence[Message], change: Callable[[Any], Any]) -> list[Message]:
     """The messages with each audio changed."""
     return [
         {
@@ -212,7 +212,7 @@ def _heard(question: EvalSample | BadSample) -> EvalSample | BadSample:
     if isinstance(question, BadSample):
         return question
     try:
-        return replace(question, messages=with_sounds(question.messages, _samples))
+        return replace(question, messages=map_audio(question.messages, _samples))
     except AudioError as error:
         return BadSample(question.id, question.line["audio"][0], str(error))
 
@@ -255,7 +255,7 @@ def _speaker(said: dict[str, Any]) -> dict[str, Any]:
 
 def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | None) -> ListedSamples:
     """Transcriptions of a folder, a manifest, LibriSpeech, Common Voice or other tars."""
-    sets = sets_of([TRANSCRIPTION], declared, only)
+    sets = resolve_sets([TRANSCRIPTION], declared, only)
     root = storage.absolute(data)
     if extension(root) in TABLE_EXTENSIONS:
         root = root.rpartition("/")[0]
@@ -332,7 +332,7 @@ def _has_conversations(path: str) -> bool:
 
 def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio_root: str | None) -> ListedSamples:
     """LLaSO-Eval as it is published: the set by the file's name, ``voice`` and ``conversations``."""
-    sets = sets_of([PurePosixPath(path).stem for path in files], declared, only)
+    sets = resolve_sets([PurePosixPath(path).stem for path in files], declared, only)
     questions: list[EvalSample | BadSample] = []
     digests = []
     for path in files:
@@ -342,9 +342,9 @@ def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio
         data = storage.read_bytes(path)
         digests.append(digest(data))
         seen: Counter[tuple[str, ...]] = Counter()
-        for number, row in enumerate(files_of.rows(path, data), 1):
+        for number, row in enumerate(files_of.json_rows(path, data), 1):
             place = f"{path}: row {number}"
-            said = layouts.published("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
+            said = layouts.published_prediction("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
             root = audio_root or os.path.dirname(path)
             asked = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
             questions.append(_published_question(said, str(asked), root))

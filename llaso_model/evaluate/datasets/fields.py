@@ -31,7 +31,7 @@ class Fields:
 
     def fault(self, key: str, wants: str) -> LLaSOError:
         """The error for a field that is not what it should be."""
-        is_now = kind_of(self.row.get(key))
+        is_now = describe_json(self.row.get(key))
         return LLaSOError(f"{self.place}: {key} is {is_now}; it should be {wants}: mend it, or take the row out")
 
     def text(self, key: str, wants: str = "text", numbers: bool = False) -> str | None:
@@ -42,7 +42,7 @@ class Fields:
         found = as_text(value) if numbers else value if isinstance(value, str) else None
         if found is None:
             raise self.fault(key, f"{wants} or a number" if numbers else wants)
-        if is_broken(found):
+        if has_lone_surrogate(found):
             raise LLaSOError(f"{self.place}: {key} {_HALVES}")
         return found
 
@@ -132,7 +132,7 @@ def as_text(value: Any) -> str | None:
     return format(Decimal(repr(value)), "f") if math.isfinite(value) else None
 
 
-def kind_of(value: Any) -> str:
+def describe_json(value: Any) -> str:
     """What a value of JSON is, in words."""
     if value is None:
         return "null"
@@ -148,20 +148,20 @@ def kind_of(value: Any) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def is_broken(text: str) -> bool:
+def has_lone_surrogate(text: str) -> bool:
     """Whether half of a surrogate pair stands in it: no file in UTF-8 can hold it."""
     return not text.isascii() and _HALF.search(text) is not None
 
 
-def mended(text: str) -> str:
+def replace_lone_surrogates(text: str) -> str:
     """The text with U+FFFD for every half of a surrogate pair."""
     return text if text.isascii() else _HALF.sub(REPLACEMENT, text)
 
 
-def is_broken_anywhere(value: Any) -> bool:
+def contains_lone_surrogate(value: Any) -> bool:
     """Whether any text within lists and objects is broken."""
     if isinstance(value, str):
-        return is_broken(value)
+        return has_lone_surrogate(value)
     if isinstance(value, Mapping):
-        return any(is_broken_anywhere(part) for pair in value.items() for part in pair)
-    return isinstance(value, list | tuple) and any(map(is_broken_anywhere, value))
+        return any(contains_lone_surrogate(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(map(contains_lone_surrogate, value))

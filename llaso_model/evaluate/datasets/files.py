@@ -74,7 +74,7 @@ class RowSource:
         return escaped(name) or "/"
 
 
-def source_of(said: str) -> RowSource:
+def parse_source(said: str) -> RowSource:
     """``PATH`` or ``NAME=PATH``; a path that exists is never taken apart, and neither is an address."""
     name, equals, path = said.partition("=")
     if not equals or os.path.exists(said) or "://" in name:
@@ -186,7 +186,7 @@ def _member(path: str, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def rows(name: str, data: bytes) -> list[dict[str, Any]]:
+def json_rows(name: str, data: bytes) -> list[dict[str, Any]]:
     """The JSON objects of a file: an array, or values one behind another. Raises LLaSOError with the file and line.
 
     Line breaks within strings, which some published files have, are read as they are.

@@ -20,8 +20,14 @@ from llaso_data.errors import LLaSOError
 from llaso_data.instruct.tasks import Set, Tasks
 from llaso_data.records import digest
 from llaso_data.uris import shown
-from llaso_model.evaluate.datasets.fields import Fields, as_text, is_broken, kind_of, mended
-from llaso_model.evaluate.datasets.files import File, rows, source_of
+from llaso_model.evaluate.datasets.fields import (
+    Fields,
+    as_text,
+    describe_json,
+    has_lone_surrogate,
+    replace_lone_surrogates,
+)
+from llaso_model.evaluate.datasets.files import File, json_rows, parse_source
 from llaso_model.evaluate.kinds import KINDS
 
 ANSWER_KEYS = ("answer", "result", "prediction")
@@ -39,7 +45,7 @@ class Prediction:
     refusal is the right answer. ``groups`` are the speaker's known properties, ``tags`` what the row is an example of
     (``unseen_language``, ``noise:10``, …). ``place`` is file and row, for messages. ``span_s`` is the part of the
     audio that was heard, where it is not all of it; ``noise`` and ``seed`` are what a condition's sound was made of
-    (:func:`llaso_model.evaluate.conditions.of_tag`).
+    (:func:`llaso_model.evaluate.conditions.condition_of_tag`).
     """
 
     system: str
@@ -75,7 +81,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class ScoringInput:
     """All that was read. ``judgements`` maps (system, set) to scores by row id; ``skipped`` says what was not read.
 
     ``remarks`` say what was not read as it stands.
@@ -89,14 +95,14 @@ class Sources:
     remarks: list[str] = field(default_factory=list)
 
 
-def read(sources: Iterable[str], tasks: Tasks) -> Sources:
+def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
     """The predictions of all sources. Raises LLaSOError for what cannot be read, with file and row."""
     predictions: list[Prediction] = []
     said: list[Judgement] = []
     skipped: list[str] = []
     files: dict[str, str] = {}
     changed = _Changed()
-    for source in map(source_of, sources):
+    for source in map(parse_source, sources):
         for file in source.files():
             parts = PurePosixPath(file.name).parts
             kind = next((part for part in parts[:-1] if part in _NOT_PREDICTIONS), None)
@@ -116,7 +122,7 @@ def read(sources: Iterable[str], tasks: Tasks) -> Sources:
         raise LLaSOError("; ".join(skipped) or "no predictions: name files or folders with .json or .jsonl in them")
     _unique(predictions)
     judgements, unmatched = _by_id(predictions, said)
-    return Sources(predictions, judgements, [*skipped, *unmatched], files, changed.lines())
+    return ScoringInput(predictions, judgements, [*skipped, *unmatched], files, changed.lines())
 
 
 class _Changed:
@@ -142,7 +148,7 @@ def _predictions(
     """``named`` says that the user named the system: it is that, whatever the lines say."""
     seen: Counter[tuple[str, ...]] = Counter()
     inner: dict[str, None] = {}
-    for number, row in enumerate(rows(file.place, file.data), 1):
+    for number, row in enumerate(json_rows(file.place, file.data), 1):
         said = Fields(row, f"{file.place}: row {number}")
         place = f"{file.name}: row {number}"
         if "conversations" in row and set_ is None:
@@ -159,7 +165,7 @@ def _predictions(
         yield _own(system if named else own, set_, place, said, tasks, seen, changed)
 
 
-def published(
+def published_prediction(
     system: str, set_: str, place: str, row: dict[str, Any], declared: Set, seen: Counter[tuple[str, ...]]
 ) -> Prediction:
     """A row of the published layout. ``declared`` is its set, ``seen`` counts like questions.
@@ -231,7 +237,7 @@ def _own(
     named = row.text("set") or row.text("task")
     found = tasks.set_of(named) if named else set_
     if found is None:
-        raise LLaSOError(f"{row.place}: set is {kind_of(named)}; it is one of {', '.join(tasks.sets)}")
+        raise LLaSOError(f"{row.place}: set is {describe_json(named)}; it is one of {', '.join(tasks.sets)}")
     declared = tasks.sets[found]
     expected = row.choice("expected", _EXPECTED)
     refused = expected == "refusal" and row.row.get("reference") is None
@@ -248,7 +254,7 @@ def _own(
         place=place,
         audio=tuple(map(shown, audio)),
         speaker=row.name("speaker"),
-        language=language_of(row.text("language")),
+        language=language_code(row.text("language")),
         modality=row.text("modality") or "",
         expected=expected,
         confidence=row.number("confidence"),
@@ -296,9 +302,9 @@ def _answer(row: Fields, system: str, declared: Set, changed: _Changed) -> str:
         changed.nulls[system] += 1
         return ""
     said = row.row[key]
-    if isinstance(said, str) and is_broken(said):
+    if isinstance(said, str) and has_lone_surrogate(said):
         changed.halves[system] += 1
-        return mended(said)
+        return replace_lone_surrogates(said)
     numeric = KINDS[declared.kind].is_closed
     found = as_text(said) if numeric or isinstance(said, str) else None
     if found is None:
@@ -306,7 +312,7 @@ def _answer(row: Fields, system: str, declared: Set, changed: _Changed) -> str:
     return found
 
 
-def language_of(said: Any) -> str | None:
+def language_code(said: Any) -> str | None:
     """A language in whatever spelling ("Chinese", "cmn", "zh-CN", "jp") as its code; what is no known one as it is."""
     if said in (None, ""):
         return None
@@ -331,14 +337,14 @@ def _modality(set_: str, prompt: str) -> str:
 
 
 def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
-    from llaso_model.evaluate.llm_judge.scoring import score_of
+    from llaso_model.evaluate.llm_judge.scoring import parse_score
 
-    for number, row in enumerate(rows(file.place, file.data), 1):
+    for number, row in enumerate(json_rows(file.place, file.data), 1):
         said = Fields(row, f"{file.place}: row {number}")
         index, words = said.whole("index"), said.required("evaluation")
         if index is None:
             raise said.fault("index", "the number of a row")
-        score = score_of(words)
+        score = parse_score(words)
         if score is not None:
             yield Judgement(system, set_, index, score, words)
 

@@ -12,7 +12,7 @@ from llaso_data.extras import needed_for
 from llaso_data.io.journal import Journal, Line
 from llaso_data.records import digest
 from llaso_model.evaluate.llm_judge import pool
-from llaso_model.evaluate.llm_judge.scoring import Ask, Keep, LLMJudge, Reply, Unanswered, unkept
+from llaso_model.evaluate.llm_judge.scoring import JudgeRequest, Keep, LLMJudge, Reply, Unanswered, discard
 
 REQUESTS = 8
 """How many requests to an endpoint are under way at once."""
@@ -22,7 +22,7 @@ REFUSED, NO_ANSWER = "refused", "no answer"
 _TRIES, _TIMEOUT_S = 5, 120.0
 _GRACE_S = 10.0  # what is under way when a run stops is paid for, and may come
 _IN_A_ROW = 8  # without an answer: is anybody there?
-_PROBE = Ask('Reply with one line: "Score: 5"')
+_PROBE = JudgeRequest('Reply with one line: "Score: 5"')
 _OF_THE_PROMPT = frozenset((400, 403, 413, 422, 451))  # too long, filtered: another prompt may be answered
 _AGAIN = frozenset((408, 409, 429))
 _WARM = 0.7  # at 0 the same would be said again
@@ -69,7 +69,7 @@ class Endpoint:
             project="",
         )
 
-    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+    def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """A reply to each. Raises LLaSOError where the endpoint is not there, or refuses key, model or everything."""
         found: dict[int, Reply] = {}
         missed: list[Unanswered] = []  # in a row
@@ -87,7 +87,7 @@ class Endpoint:
             if len(missed) >= _IN_A_ROW:
                 self._probe(missed)
 
-        pool.each(self._reply, asks, self.requests, kept, took, _GRACE_S)
+        pool.run_all(self._reply, asks, self.requests, kept, took, _GRACE_S)
         if missed:
             self._probe(missed)
         return [found[number] for number in range(len(asks))]
@@ -100,7 +100,7 @@ class Endpoint:
             )
         missed.clear()
 
-    def _reply(self, ask: Ask) -> Reply:
+    def _reply(self, ask: JudgeRequest) -> Reply:
         import openai
 
         try:
@@ -140,7 +140,7 @@ class LocalModel:
         self.name = f"{model} at temperature {temperature:g}"
         self._pipeline: Any = None
 
-    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+    def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """A reply to each; what is drawn depends on the ask alone, not on what else is asked."""
         import torch
         from transformers import pipeline
@@ -160,7 +160,7 @@ class LocalModel:
         return found
 
 
-class Recorded:
+class RecordedJudge:
     """What judges said, kept in a JSON-lines file; asks the judge behind it for what is not there, if there is one.
 
     Every reply is on the disk before the next one counts. Once all is answered the lines stand in the order of their
@@ -186,7 +186,7 @@ class Recorded:
         if self._journal.torn:
             say(f"{path}:{self._journal.torn}: cut off in the middle, as by a kill; it is asked again")
 
-    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+    def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """Raises LLaSOError where something is not recorded and there is no judge to ask."""
         if self._judge is None:
             said = self._said()
@@ -202,7 +202,9 @@ class Recorded:
         said = self._said()
         return [unanswered[ask] if ask in unanswered else said[self.key(ask)] for ask in asks]
 
-    def _ask(self, judge: LLMJudge, todo: Sequence[Ask], add: Callable[[Line], None]) -> dict[Ask, Reply]:
+    def _ask(
+        self, judge: LLMJudge, todo: Sequence[JudgeRequest], add: Callable[[Line], None]
+    ) -> dict[JudgeRequest, Reply]:
         """Asks for what is missing and records what comes; what did not come, and why."""
         done, told = 0, time.monotonic()
 
@@ -222,7 +224,7 @@ class Recorded:
     def _said(self) -> dict[str, str]:
         return {line["digest"]: line["said"] for line in self._journal.lines}
 
-    def key(self, ask: Ask) -> str:
+    def key(self, ask: JudgeRequest) -> str:
         """The digest that a judgement is kept under."""
         return digest("judgement", self.name, ask.prompt, ask.vote, *([ask.attempt] if ask.attempt else []))
 
@@ -232,7 +234,7 @@ def _fault(line: Line) -> str | None:
     return None if there else "no judgement: it has digest and said"
 
 
-def judge_of(at: str, model: str | None, votes: int = 1, requests: int = REQUESTS) -> LLMJudge:
+def open_judge(at: str, model: str | None, votes: int = 1, requests: int = REQUESTS) -> LLMJudge:
     """The judge that a command names: an address with a model's name, or a Hugging Face model.
 
     Several votes are drawn at temperature 0.7, for at 0 they would be one. Raises LLaSOError for an address alone.

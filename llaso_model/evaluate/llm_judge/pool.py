@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(
+def run_all(
     work: Callable[[T], R],
     items: Sequence[T],
     size: int,

@@ -25,7 +25,7 @@ UNREADABLE = "unreadable"
 _SCORE = re.compile(r"score\**\s*:?\s*\**\s*([1-5](?:\.\d+)?)\b", re.IGNORECASE)
 _CHOICE = re.compile(r"\bbetter\**\s*:?\s*\**\s*(A|B|tie|equal)\b", re.IGNORECASE)
 
-RATE = """You rate the answer of an AI assistant to a spoken request.
+RATE_PROMPT = """You rate the answer of an AI assistant to a spoken request.
 
 Request: {prompt}
 
@@ -36,7 +36,7 @@ Answer: {answer}
 Rate from 1 (wrong or beside the point) to 5 (as good as the reference), for relevance and accuracy alone: neither
 length nor style counts. Reply with one line, "Score: " and the number, and a second line with the reason."""
 
-COMPARE = """You compare two answers of AI assistants to a spoken request.
+COMPARE_PROMPT = """You compare two answers of AI assistants to a spoken request.
 
 Request: {prompt}
 
@@ -51,7 +51,7 @@ Which is better in relevance and accuracy? Neither length, style nor order count
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class JudgeRequest:
     """What a judge is asked. ``vote`` numbers independent draws, ``attempt`` those whose words gave nothing."""
 
     prompt: str
@@ -73,7 +73,7 @@ Keep = Callable[[int, str], None]
 """Told the number of an ask and the judge's words, once for each reply, as it comes."""
 
 
-def unkept(number: int, words: str) -> None:
+def discard(number: int, words: str) -> None:
     """Keeps nothing."""
 
 
@@ -82,7 +82,7 @@ class LLMJudge(Protocol):
 
     name: str
 
-    def ask(self, asks: Sequence[Ask], keep: Keep = unkept) -> list[Reply]:
+    def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """A reply to each, in their order. Raises LLaSOError where the judge itself cannot be asked."""
 
 
@@ -96,13 +96,13 @@ class JudgeQuestion:
     answer: str
 
 
-def score_of(said: str) -> float | None:
+def parse_score(said: str) -> float | None:
     """The score of 1 to 5 that a judge's words give ("Score: 4"); None where they give none."""
     found = _SCORE.search(said)
     return float(found[1]) if found and float(found[1]) <= 5 else None
 
 
-def choice_of(said: str) -> str | None:
+def parse_choice(said: str) -> str | None:
     """``A``, ``B`` or ``tie``; None where the words choose nothing."""
     found = _CHOICE.search(said)
     if found is None:
@@ -110,15 +110,17 @@ def choice_of(said: str) -> str | None:
     return "tie" if found[1].lower() in ("tie", "equal") else found[1].upper()
 
 
-def replies(judge: LLMJudge, asks: Sequence[Ask], read: Callable[[str], T | None]) -> dict[Ask, T | Unanswered]:
+def readable_replies(
+    judge: LLMJudge, asks: Sequence[JudgeRequest], read: Callable[[str], T | None]
+) -> dict[JudgeRequest, T | Unanswered]:
     """What ``read`` finds in the judge's words, by ask; equal ones are asked once.
 
     Where it finds nothing the judge is asked again, :data:`ATTEMPTS` times in all.
     """
-    found: dict[Ask, T | Unanswered] = {}
+    found: dict[JudgeRequest, T | Unanswered] = {}
     todo = {ask: ask for ask in asks}  # what is wanted, and how it is asked now
     for _ in range(ATTEMPTS):
-        later: dict[Ask, Ask] = {}
+        later: dict[JudgeRequest, JudgeRequest] = {}
         for (wanted, ask), reply in zip(todo.items(), judge.ask(list(todo.values())), strict=True):
             if isinstance(reply, Unanswered):
                 found[wanted] = reply
@@ -136,7 +138,7 @@ def replies(judge: LLMJudge, asks: Sequence[Ask], read: Callable[[str], T | None
 
 
 @dataclass(slots=True)
-class Judged:
+class JudgedAnswers:
     """Scores by (system, set) and question id. ``reasons`` counts the questions without one by what was wrong.
 
     ``lacking`` counts the questions that have a score of fewer votes than were asked for.
@@ -150,19 +152,23 @@ class Judged:
         return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.lacking}
 
 
-def judged(judge: LLMJudge, questions: Mapping[tuple[str, str], Sequence[JudgeQuestion]], votes: int = 1) -> Judged:
+def judge_answers(
+    judge: LLMJudge, questions: Mapping[tuple[str, str], Sequence[JudgeQuestion]], votes: int = 1
+) -> JudgedAnswers:
     """Rates the answers of systems to sets: the mean score of `votes` judgements, of those that can be read."""
     of = {
-        one: RATE.format(prompt=one.prompt, reference=one.reference, answer=one.answer)
+        one: RATE_PROMPT.format(prompt=one.prompt, reference=one.reference, answer=one.answer)
         for some in questions.values()
         for one in some
     }
-    found = replies(judge, [Ask(prompt, vote) for vote in range(votes) for prompt in of.values()], score_of)
-    made = Judged()
+    found = readable_replies(
+        judge, [JudgeRequest(prompt, vote) for vote in range(votes) for prompt in of.values()], parse_score
+    )
+    made = JudgedAnswers()
     for key, some in questions.items():
         made.scores[key] = {}
         for one in some:
-            said = [found[Ask(of[one], vote)] for vote in range(votes)]
+            said = [found[JudgeRequest(of[one], vote)] for vote in range(votes)]
             scores = [score for score in said if isinstance(score, float)]
             if scores:
                 made.scores[key][one.id] = statistics.fmean(scores)
@@ -174,7 +180,7 @@ def judged(judge: LLMJudge, questions: Mapping[tuple[str, str], Sequence[JudgeQu
 
 def rate(judge: LLMJudge, questions: Sequence[JudgeQuestion], votes: int = 1) -> dict[str, float]:
     """The mean score of `votes` judgements by question id; questions whose every judgement gives none are left out."""
-    return judged(judge, {("", ""): questions}, votes).scores["", ""]
+    return judge_answers(judge, {("", ""): questions}, votes).scores["", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +208,13 @@ def compare(
     orders = [
         (_compared(a, a.answer, b.answer), _compared(a, b.answer, a.answer)) for a, b in zip(first, second, strict=True)
     ]
-    asks = [Ask(prompt, vote) for vote in range(votes) for pair in orders for prompt in pair]
-    found = replies(judge, asks, lambda words: worth.get(choice_of(words) or ""))
+    asks = [JudgeRequest(prompt, vote) for vote in range(votes) for pair in orders for prompt in pair]
+    found = readable_replies(judge, asks, lambda words: worth.get(parse_choice(words) or ""))
     made: dict[str, Preference] = {}
     for one, pair in zip(first, orders, strict=True):
         shares = []
         for vote in range(votes):
-            straight, turned = (found[Ask(prompt, vote)] for prompt in pair)
+            straight, turned = (found[JudgeRequest(prompt, vote)] for prompt in pair)
             if isinstance(straight, float) and isinstance(turned, float):
                 shares.append((straight, 1.0 - turned))
         if shares:
@@ -219,9 +225,9 @@ def compare(
 
 
 def _compared(question: JudgeQuestion, first: str, second: str) -> str:
-    return COMPARE.format(prompt=question.prompt, reference=question.reference, first=first, second=second)
+    return COMPARE_PROMPT.format(prompt=question.prompt, reference=question.reference, first=first, second=second)
 
 
 def prompts_digest() -> str:
     """The digest of the prompts' wording: part of how a score was made."""
-    return digest("judge prompts", RATE, COMPARE)
+    return digest("judge prompts", RATE_PROMPT, COMPARE_PROMPT)

@@ -53,7 +53,7 @@ def ratio(sums: Array) -> Array:
         return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
 
 
-def as_is(value: Array, limits: Range = None) -> Array:
+def identity(value: Array, limits: Range = None) -> Array:
     """A share that is normalised already."""
     return value
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from llaso_model.evaluate.metrics.base import Array, Metric, as_is, ratio
+from llaso_model.evaluate.metrics.base import Array, Metric, identity, ratio
 
 
 def _parts(sums: Array) -> tuple[Array, Array, Array]:
@@ -45,7 +45,7 @@ ACCURACY = Metric(
     "Accuracy",
     _accuracy,
     formula="accuracy; no answer is a wrong one",
-    normalised=as_is,
+    normalised=identity,
     limits=(0, 1),
 )
 BALANCED = Metric("balanced_accuracy", "Balanced accuracy", _balanced, limits=(0, 1), statistics="accuracy")
@@ -57,7 +57,7 @@ REFUSED_RIGHTLY = Metric(
     "Right refusals",
     ratio,
     formula="share of refusals where one is right",
-    normalised=as_is,
+    normalised=identity,
     limits=(0, 1),
 )
 

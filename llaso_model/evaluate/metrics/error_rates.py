@@ -46,14 +46,14 @@ def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Ar
 
 
 def phoneme_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
-    """As :func:`word_errors`, of the IPA segments of the texts (:func:`segments`)."""
+    """As :func:`word_errors`, of the IPA segments of the texts (:func:`ipa_segments`)."""
     return word_errors(
-        [_as_words(segments(reference)) for reference in references],
-        [_as_words(segments(phonetic_part(hypothesis))) for hypothesis in hypotheses],
+        [_as_words(ipa_segments(reference)) for reference in references],
+        [_as_words(ipa_segments(phonetic_part(hypothesis))) for hypothesis in hypotheses],
     )
 
 
-def segments(ipa: str) -> list[str]:
+def ipa_segments(ipa: str) -> list[str]:
     """IPA segments of a transcription: a letter with its diacritics, modifiers and length mark; tied letters are one.
 
     Stress, syllable borders, spaces, brackets and punctuation are no segments. Nothing else is thrown away: every
@@ -94,7 +94,7 @@ def _openai_english() -> object:
 
 
 @cache
-def whisper(transcript: str, language: str | None) -> str:
+def whisper_normalise(transcript: str, language: str | None) -> str:
     """The transcript as openai-whisper's English normaliser writes it; other languages as :func:`text.normalize`.
 
     Before either, all apostrophes are made the plain one, and what is not seen is taken out.
@@ -110,22 +110,22 @@ def whisper(transcript: str, language: str | None) -> str:
     return " ".join(text.tokens(transcript, language))
 
 
-def compared(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
-    """A pair as :func:`whisper` writes each, with equal numbers ("25", "veinticinco") written alike.
+def normalise_pair(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
+    """A pair as :func:`whisper_normalise` writes each, with equal numbers ("25", "veinticinco") written alike.
 
     English is as openai-whisper has it, which writes numbers in figures itself. Chinese is in one script.
     """
-    pair = whisper(reference, language), whisper(hypothesis, language)
+    pair = whisper_normalise(reference, language), whisper_normalise(hypothesis, language)
     code = languages.language(language or "") or language
     own, heard = unify_numbers(pair[0].split(), pair[1].split(), code)
     return " ".join(own), " ".join(heard)
 
 
-def counted(reference: str, hypothesis: str, language: str | None) -> tuple[int, int]:
-    """Word errors of a pair as :func:`compared` writes it, and how many words the reference has."""
+def word_error_count(reference: str, hypothesis: str, language: str | None) -> tuple[int, int]:
+    """Word errors of a pair as :func:`normalise_pair` writes it, and how many words the reference has."""
     from rapidfuzz.distance import Levenshtein
 
-    own, heard = (side.split() for side in compared(reference, hypothesis, language))
+    own, heard = (side.split() for side in normalise_pair(reference, hypothesis, language))
     return int(Levenshtein.distance(own, heard)), len(own)
 
 
@@ -134,7 +134,7 @@ def row_rate(counts: Array) -> float:
     return float(counts[:3].sum() / max(1.0, counts[3]))
 
 
-def plain(transcript: str) -> str:
+def collapse_spaces(transcript: str) -> str:
     """The transcript with single spaces: what a raw rate compares."""
     return " ".join(transcript.split())
 

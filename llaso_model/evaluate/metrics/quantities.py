@@ -76,7 +76,7 @@ def word_scores(text: str) -> dict[tuple[str, int, str], float]:
     return found
 
 
-def transcript_of(text: str) -> str:
+def leading_transcript(text: str) -> str:
     """What stands before the scores: the sentence that was heard."""
     return re.split(r"\bfor (?:the sentence|[\"“])", text, maxsplit=1, flags=re.IGNORECASE)[0].strip()
 
@@ -96,7 +96,7 @@ def _first_of(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[
     return found
 
 
-def compared(
+def score_errors(
     given: Mapping[Key, float], wanted: Mapping[Key, float], limits: tuple[float, float]
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]:
     """Sums over the wanted scores with their number: charged errors, errors of the answered, exact ones, answered."""

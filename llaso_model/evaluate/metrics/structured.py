@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 
 from llaso_data import text
-from llaso_model.evaluate.metrics.base import Array, Metric, as_is
+from llaso_model.evaluate.metrics.base import Array, Metric, identity
 
 _SLOT = re.compile(r"\[\s*([\w\- ]+?)\s*:\s*([^\[\]]*?)\s*\]")
 _JSON = re.compile(r"\{[^{}]*\}")
@@ -22,11 +22,11 @@ def _f1(sums: Array) -> Array:
     return np.where(both > 0, 2 * right / np.where(both > 0, both, 1), 1.0)
 
 
-ENTITY_F1 = Metric("entity_f1", "Entity F1", _f1, formula="F1 of (type, value)", normalised=as_is, limits=(0, 1))
+ENTITY_F1 = Metric("entity_f1", "Entity F1", _f1, formula="F1 of (type, value)", normalised=identity, limits=(0, 1))
 TYPE_F1 = Metric("type_f1", "Entity type F1", _f1, limits=(0, 1))
 
 
-def entities(answer: str, language: str | None = "en") -> list[tuple[str, str]]:
+def parse_entities(answer: str, language: str | None = "en") -> list[tuple[str, str]]:
     """(type, normalised value) of every entity, from ``[type : value]``, else from JSON objects of types and values."""
     slots = _SLOT.findall(answer)
     if not slots:
@@ -39,17 +39,17 @@ def entities(answer: str, language: str | None = "en") -> list[tuple[str, str]]:
     return [(re.sub(r"[\s\-]+", "_", kind.casefold()), text.normalize(value, language)) for kind, value in slots]
 
 
-def has_form(answer: str) -> bool:
+def has_entity_form(answer: str) -> bool:
     """Whether the answer has the asked form at all: a sentence, in which entities may stand in brackets, or JSON."""
     return bool(_SLOT.search(answer) or _JSON.search(answer))
 
 
-def matched(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
+def match_counts(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
     """(right, found, wanted): each wanted entity can be found once."""
     common = Counter(found) & Counter(wanted)
     return float(sum(common.values())), float(len(found)), float(len(wanted))
 
 
-def matched_types(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
-    """As :func:`matched`, by type alone."""
-    return matched([(kind, "") for kind, _ in found], [(kind, "") for kind, _ in wanted])
+def type_match_counts(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
+    """As :func:`match_counts`, by type alone."""
+    return match_counts([(kind, "") for kind, _ in found], [(kind, "") for kind, _ in wanted])

@@ -13,7 +13,7 @@ import numpy as np
 
 from llaso_data import text
 from llaso_data.extras import needed_for
-from llaso_model.evaluate.metrics.base import Array, Metric, as_is, ratio
+from llaso_model.evaluate.metrics.base import Array, Metric, identity, ratio
 
 _UNSPACED = (
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"  # Thai, Lao, Burmese, Khmer, kana, Han
@@ -59,7 +59,9 @@ def _chrf(sums: Array) -> Array:
 BLEU = Metric("bleu", "BLEU", _bleu, unit="score")
 CHRF = Metric("chrf", "chrF", _chrf, unit="score")
 TER = Metric("ter", "TER", lambda sums: 100 * ratio(sums), "lower", "score")
-ROUGE_L = Metric("rouge_l", "ROUGE-L", ratio, formula="ROUGE-L F1, where not judged", normalised=as_is, limits=(0, 1))
+ROUGE_L = Metric(
+    "rouge_l", "ROUGE-L", ratio, formula="ROUGE-L F1, where not judged", normalised=identity, limits=(0, 1)
+)
 CIDER = Metric("cider", "CIDEr-D", ratio, unit="number")
 
 

@@ -32,9 +32,9 @@ from llaso_model import generation
 from llaso_model.conversations import text_of
 from llaso_model.device import own_device
 from llaso_model.evaluate import score
-from llaso_model.evaluate.conditions import Condition, key_of_question, name_of, noise_of, noise_sweep, variants
+from llaso_model.evaluate.conditions import Condition, load_noise, noise_name, noise_sweep, sample_key, variants
 from llaso_model.evaluate.datasets import fields, files, tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample, EvalSamples, opened, with_sounds
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, EvalSamples, map_audio, open_samples
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
@@ -80,7 +80,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PlannedBatch:
     """One part: questions that share a batch, and the condition that they are heard in; None: as they are."""
 
     condition: Condition | None
@@ -95,9 +95,9 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
     _refuse_foreign(out)
     rank, world_size = placed(None, None)
     folder = checkpoint("MODEL", said.model, None, kind="llaso")
-    questions = opened(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
+    questions = open_samples(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
     conditions, noise_digest = _conditions(said)
-    plan = planned(questions, Budget.of(said.budget), conditions)
+    plan = plan_batches(questions, Budget.of(said.budget), conditions)
     _agree(
         storage.join(out, RUN),
         {
@@ -123,7 +123,7 @@ def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
             say(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
 
 
-def planned(questions: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[Work]:
+def plan_batches(questions: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[PlannedBatch]:
     """Every question once in batches of like cost, and all of them again under each condition.
 
     What costs more than the budget is asked alone.
@@ -133,10 +133,10 @@ def planned(questions: EvalSamples, budget: Budget, conditions: dict[str, Condit
     costs = np.minimum(questions.costs(budget), budget.limit)
     assignment = padded(costs, budget.limit, key_of("evaluation"), 1)
     batches = [tuple(assignment.samples(turn).tolist()) for turn in assignment.schedule[:, 0].tolist()]
-    return [Work(condition, batch) for condition in (None, *conditions.values()) for batch in batches]
+    return [PlannedBatch(condition, batch) for condition in (None, *conditions.values()) for batch in batches]
 
 
-def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
+def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     """Waits for the parts of all ranks and writes ``predictions.jsonl``: its path, and what was skipped and why."""
     run = _known(storage.join(out, RUN))
     parts = [_part(out, number) for number in range(run["parts"])]
@@ -144,7 +144,7 @@ def join(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     storage.sweep(storage.join(out, PARTS))
     answered, skipped = [], []
     for path in parts:
-        for line in files.rows(path, storage.read_bytes(path)):
+        for line in files.json_rows(path, storage.read_bytes(path)):
             row = checksums.opened(line, path, "; remove it and run llaso-model evaluate again")
             if "skipped" in row:
                 skipped.append(f"{row['id']}: {row['skipped']}")
@@ -174,7 +174,7 @@ def _there(out: str) -> set[str]:
     return {storage.join(folder, row["path"]) for row in storage.listing(folder)}
 
 
-def on_ray(said: Evaluation, out: str, workers: int, address: str | None) -> None:
+def predict_on_ray(said: Evaluation, out: str, workers: int, address: str | None) -> None:
     """The parts of all ranks on a Ray cluster; ``out`` is seen by all of it."""
     from llaso_model.train.launch import on_ray as run_on_ray
 
@@ -186,7 +186,7 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 def _answered(
-    work: Work, questions: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
+    work: PlannedBatch, questions: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
     read = questions.read(work.numbers)
@@ -195,7 +195,7 @@ def _answered(
     asked = [apply_condition(work.condition, one) for one in whole]
     found = answer(asked) if asked else []
     lines = [
-        {**_line(one), "system": system, "answer": fields.mended(said)}
+        {**_line(one), "system": system, "answer": fields.replace_lone_surrogates(said)}
         for one, said in zip(asked, found, strict=True)
         if isinstance(said, str)
     ]
@@ -207,7 +207,7 @@ def _answered(
 def _is_broken(question: EvalSample) -> bool:
     """Whether it has text that no tokenizer and no file takes."""
     texts = [text_of(message) for message in question.messages]
-    return fields.is_broken_anywhere([question.id, question.line, texts])
+    return fields.contains_lone_surrogate([question.id, question.line, texts])
 
 
 def _broken(question: EvalSample) -> BadSample:
@@ -225,8 +225,8 @@ def apply_condition(condition: Condition | None, question: EvalSample) -> EvalSa
     """The question as it is heard in a condition: what is drawn depends on its id, not on its batch."""
     if condition is None:
         return question
-    key = key_of_question(question.id)
-    messages = with_sounds(question.messages, lambda samples: condition.apply(samples, key))
+    key = sample_key(question.id)
+    messages = map_audio(question.messages, lambda samples: condition.apply(samples, key))
     line = {**question.line, "tags": [condition.tag], "seed": condition.seed, "noise": condition.noise}
     return replace(question, id=f"{question.id}@{condition.tag}", messages=messages, line=line)
 
@@ -236,8 +236,8 @@ def _conditions(said: Evaluation) -> tuple[dict[str, Condition], str | None]:
     found: list[Condition] = []
     noise_digest = None
     if said.noise_sweep is not None:
-        noise = noise_of(said.noise)
-        noise_digest = digest(noise) if isinstance(noise, str) else name_of(noise)
+        noise = load_noise(said.noise)
+        noise_digest = digest(noise) if isinstance(noise, str) else noise_name(noise)
         found += noise_sweep(said.noise_sweep, noise, said.seed)
     if said.variants:
         found += variants(seed=said.seed)

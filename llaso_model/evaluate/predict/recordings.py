@@ -33,10 +33,10 @@ class Recordings(NamedTuple):
 
     @classmethod
     def of(cls, samples: Sequence[Samples]) -> Recordings:
-        return cls(conditions.name_of(samples), samples)
+        return cls(conditions.noise_name(samples), samples)
 
 
-def place(root: str, name: str) -> tuple[str, str | None] | None:
+def find_audio(root: str, name: str) -> tuple[str, str | None] | None:
     """(file, member) of a row's audio: a path below ``root``, or ``TAR!MEMBER`` as rows of shards have it.
 
     None where there is no such file, and where the path leads out of the folder.
@@ -48,15 +48,15 @@ def place(root: str, name: str) -> tuple[str, str | None] | None:
     return None
 
 
-def conditioned(
+def conditioned_clip(
     root: str, row: Prediction, most_s: float, recordings: Recordings | None = None
 ) -> ConditionedClip | None:
     """The first ``most_s`` of what the system heard; None where the row's audio is not below ``root``.
 
-    It is without the row's condition where that cannot be made again (:func:`unmade`). ``recordings`` are those of the
+    It is without the row's condition where that cannot be made again (:func:`missing_condition`). ``recordings`` are those of the
     evaluation's noise. Raises AudioError, StoreError.
     """
-    found = place(root, row.audio[0])
+    found = find_audio(root, row.audio[0])
     if found is None:
         return None
     made = _made(row, recordings)
@@ -66,47 +66,52 @@ def conditioned(
     pcm, _ = limited.decode(*found, start_s, end_s, limited.MAX_DURATION_S, row.channels)
     if made is not None:  # of all of it: how loud the noise is depends on it
         pcm = audio.to_int16(
-            made.apply(audio.to_float32(pcm), conditions.key_of_question(row.id.removesuffix(f"@{made.tag}")))
+            made.apply(audio.to_float32(pcm), conditions.sample_key(row.id.removesuffix(f"@{made.tag}")))
         )
     most = round(most_s * audio.SAMPLE_RATE_HZ)
     return ConditionedClip(pcm[:most], len(pcm) > most)
 
 
-def recordings_of(path: str, rows: Sequence[Row]) -> Recordings:
+def load_recordings(path: str, rows: Sequence[Row]) -> Recordings:
     """The recordings of a file or folder. Raises LLaSOError where they are not those that rows were heard with."""
-    noise = conditions.noise_of(path)
+    noise = conditions.load_noise(path)
     found = None if isinstance(noise, str) else Recordings.of(noise)
     if found is None or not any(row.prediction.noise == found.name for row in rows):
         raise LLaSOError(f"--noise {path}: not the recordings that any of these answers was heard with")
     return found
 
 
-def condition(row: Prediction) -> str | None:
+def condition_tag(row: Prediction) -> str | None:
     """The condition that a model heard the row in, such as ``snr:5``, where its audio names the sound without it."""
     return next((tag for tag in row.tags if row.id.endswith(f"@{tag}")), None)
 
 
-def unmade(row: Prediction, recordings: Recordings | None = None) -> str | None:
+def missing_condition(row: Prediction, recordings: Recordings | None = None) -> str | None:
     """Why the row's condition cannot be made again; None where it can, or there is none."""
-    if condition(row) is None or _made(row, recordings) is not None:
+    if condition_tag(row) is None or _made(row, recordings) is not None:
         return None
     if row.seed is None:
         return "its line does not say how it was made"
     return "it is of recorded noise; name the recordings with --noise, as for the evaluation"
 
 
-def name(row: Prediction) -> str:
+def audio_label(row: Prediction) -> str:
     """The row's audio, and in what condition and which part of it was heard."""
     span = "–".join(f"{end:g}" for end in row.span_s or ())
     channels = ", ".join(map(str, row.channels or ()))
-    parts = (row.audio[0], f"{span} s" if span else "", f"channel {channels}" if channels else "", condition(row) or "")
+    parts = (
+        row.audio[0],
+        f"{span} s" if span else "",
+        f"channel {channels}" if channels else "",
+        condition_tag(row) or "",
+    )
     return ", ".join(filter(None, parts))
 
 
 def _made(row: Prediction, recordings: Recordings | None) -> Condition | None:
-    tag = condition(row)
+    tag = condition_tag(row)
     if tag is None or row.seed is None:
         return None
-    shape = next((shape for shape in conditions.SHAPES if shape == row.noise), None)
+    shape = next((shape for shape in conditions.NOISE_SHAPES if shape == row.noise), None)
     recorded = recordings.samples if recordings is not None and row.noise == recordings.name else None
-    return conditions.of_tag(tag, row.seed, shape or recorded)
+    return conditions.condition_of_tag(tag, row.seed, shape or recorded)

@@ -21,7 +21,7 @@ from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.report import worklog
 from llaso_data.report.worklog import Entry, WorkLog
-from llaso_model.evaluate.datasets.fields import is_broken, kind_of
+from llaso_model.evaluate.datasets.fields import describe_json, has_lone_surrogate
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.metrics.base import ratio
 from llaso_model.evaluate.statistics import intervals
@@ -39,7 +39,7 @@ Ratings = dict[str, dict[str, int]]
 """Aspect to 1 … 5, by item."""
 
 
-def draw(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
+def draw_items(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
     """`items` rows, spread over systems and sets in turn, in an order that says nothing of either.
 
     A pure function of the rows' ids and the seed: every rater gets the same.
@@ -68,22 +68,22 @@ def _ticket(row: Row, seed: int) -> str:
     return digest("rate", seed, item_id(row))
 
 
-def at_work(folder: str, rater: str) -> AbstractContextManager[WorkLog]:
-    """The rater's log, for :func:`say`. Raises LockedError where the name is in use, LLaSOError where it is none."""
+def open_log(folder: str, rater: str) -> AbstractContextManager[WorkLog]:
+    """The rater's log, for :func:`record_rating`. Raises LockedError where the name is in use, LLaSOError where it is none."""
     return worklog.open_log(storage.join(folder, _FOLDER), KIND, rater, {})
 
 
-def say(log: WorkLog, item: str, system: str, rating: Mapping[str, int]) -> None:
+def record_rating(log: WorkLog, item: str, system: str, rating: Mapping[str, int]) -> None:
     """Adds a rating; without aspects it takes the item's rating back. It is on the disk when this returns."""
     log.add([{"item": item, "system": system, "rating": dict(rating) or None, "at": worklog.now()}])
 
 
-def read(folder: str, rater: str) -> Ratings:
+def read_ratings(folder: str, rater: str) -> Ratings:
     """What a rater said so far, of whatever was shown. Raises LLaSOError for a damaged file."""
-    return _standing(everyone(folder).get(worklog.clean_name(rater, KIND), []))[0]
+    return _standing(all_raters(folder).get(worklog.clean_name(rater, KIND), []))[0]
 
 
-def everyone(folder: str) -> dict[str, list[Entry]]:
+def all_raters(folder: str) -> dict[str, list[Entry]]:
     """Every rater's log, in the order of names. Raises LLaSOError for a damaged file.
 
     ``ratings/<rater>.json``, as earlier versions wrote it, counts as what a rater said first. It is never changed.
@@ -103,7 +103,7 @@ def _standing(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
     return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, int]:
+def check_rating(given: Mapping[str, Any]) -> dict[str, int]:
     """The aspects of a rating. Raises LLaSOError for a value that is none of 1 to 5."""
     found = {}
     for aspect, value in given.items():
@@ -122,7 +122,7 @@ def results(folders: Sequence[str]) -> dict[str, Any] | None:
     """
     logs: dict[str, list[Entry]] = {}
     for folder in folders:
-        for rater, log in everyone(folder).items():
+        for rater, log in all_raters(folder).items():
             logs[rater] = worklog.merge(logs.get(rater, []), log)
     said: list[tuple[str, Ratings]] = []
     systems: dict[str, str] = {}
@@ -158,10 +158,10 @@ def _aspect(aspect: str, said: Sequence[Ratings], systems: Mapping[str, str]) ->
                 "high": round(figure.high, 4) if np.isfinite(figure.high) else None,
                 "ratings": len(stats),
             }
-    return {"says": ASPECTS[aspect], "systems": figures, "alpha": alpha(aspect, said)}
+    return {"says": ASPECTS[aspect], "systems": figures, "alpha": krippendorff_alpha(aspect, said)}
 
 
-def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
+def krippendorff_alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
     """Krippendorff's ordinal alpha of the raters (Krippendorff 2011); None where there is nothing to compare.
 
     1 is full agreement, 0 what chance would give.
@@ -181,19 +181,19 @@ def alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
 
 def _entry(entry: Entry) -> Entry:
     rating = entry["rating"]
-    kept = None if rating is None else checked(rating)
+    kept = None if rating is None else check_rating(rating)
     return {**{key: _words(entry, key) for key in ("item", "system")}, "rating": kept, "at": _words(entry, "at")}
 
 
 def _words(entry: Entry, key: str) -> str:
     value = entry[key]
-    if not isinstance(value, str) or is_broken(value):
-        raise ValueError(f"{key} is {kind_of(value)}; it should be text")
+    if not isinstance(value, str) or has_lone_surrogate(value):
+        raise ValueError(f"{key} is {describe_json(value)}; it should be text")
     return value
 
 
 def _early_entry(entry: Entry) -> Entry:
-    rating = checked({name: value for name, value in entry.items() if name in ASPECTS})
+    rating = check_rating({name: value for name, value in entry.items() if name in ASPECTS})
     return _entry({**entry, "rating": rating, "at": ""})
 
 

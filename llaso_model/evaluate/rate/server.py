@@ -17,7 +17,7 @@ from llaso_model.evaluate.predict import recordings as sounds
 from llaso_model.evaluate.predict.recordings import Recordings
 from llaso_model.evaluate.rate import ratings as rate
 
-MOST_S = 600.0
+MAX_CLIP_S = 600.0
 """How much of a clip is sent; of a longer one the page says that it is the beginning."""
 
 
@@ -41,7 +41,7 @@ class RateServer(Served):
         self.recordings = recordings
         self._rows = {rate.item_id(row): row for row in self.items}
         self._lock = threading.Lock()
-        self._raters = Roster(rate.KIND, lambda name: rate.at_work(folder, name))
+        self._raters = Roster(rate.KIND, lambda name: rate.open_log(folder, name))
         super().__init__(port=port)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class RateServer(Served):
     def begin(self, request: Mapping[str, Any]) -> Json:
         """What a rater said so far of the items that are shown."""
         name = self._rater(request).name
-        ratings = rate.read(self.folder, name)
+        ratings = rate.read_ratings(self.folder, name)
         return {"rater": name, "ratings": {item: given for item, given in ratings.items() if item in self._rows}}
 
     def _rater(self, request: Mapping[str, Any]) -> WorkLog:
@@ -89,10 +89,10 @@ class RateServer(Served):
         rating = request.get("rating") or {}
         if not isinstance(rating, dict):
             raise LLaSOError("a rating is an object")
-        given = rate.checked(rating)
+        given = rate.check_rating(rating)
         log = self._rater(request)
         with self._lock:
-            rate.say(log, item, self._rows[item].prediction.system, given)
+            rate.record_rating(log, item, self._rows[item].prediction.system, given)
         return {"saved": item}
 
     def sound(self, item: str) -> Json:
@@ -101,7 +101,7 @@ class RateServer(Served):
         if row is None or self.audio_root is None or not row.prediction.audio:
             raise LLaSOError("no such sound")
         one = row.prediction
-        found = self.decoder.submit(sounds.conditioned, self.audio_root, one, MOST_S, self.recordings).result()
+        found = self.decoder.submit(sounds.conditioned_clip, self.audio_root, one, MAX_CLIP_S, self.recordings).result()
         if found is None:
             raise LLaSOError(f"{one.audio[0]}: no such file below {self.audio_root}")
         opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
@@ -116,6 +116,6 @@ class RateServer(Served):
             "reference": one.reference,
             "answer": one.answer,
             "sound": self.audio_root is not None and bool(one.audio),
-            "condition": sounds.condition(one),
-            "unmade": sounds.unmade(one, self.recordings),
+            "condition": sounds.condition_tag(one),
+            "unmade": sounds.missing_condition(one, self.recordings),
         }

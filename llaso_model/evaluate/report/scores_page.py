@@ -19,7 +19,7 @@ from llaso_model.evaluate.report import worst_examples
 from llaso_model.evaluate.rows import all_metrics
 from llaso_model.evaluate.statistics import summary, unjudged
 
-EACH = 6  # worst rows of a set and system that are shown
+EXAMPLES_PER_SET = 6  # worst rows of a set and system that are shown
 _BY = "llaso-model report"
 _GROUPS = {
     "linguistic": "Linguistic",
@@ -42,7 +42,7 @@ def report(
     *,
     title: str | None = None,
     audio_root: str | None = None,
-    each: int = EACH,
+    each: int = EXAMPLES_PER_SET,
     tasks_path: str | None = None,
 ) -> tuple[str, str]:
     """Writes ``report.html`` and ``report.json`` into `out` (default: the first folder); returns their paths.
@@ -58,7 +58,7 @@ def report(
     outputs.refuse(html, _BY, outputs.marked(f'<meta name="generator" content="{_BY}">'))
     outputs.refuse(json_path, _BY, outputs.json_of(score.FORMAT))
     declared = tasks.load(tasks_path)
-    rows, said = together(folders, declared)
+    rows, said = merge_folders(folders, declared)
     ratings = results(folders)
     storage.write_json(json_path, {**said, "ratings": ratings})
     text = render(rows, said, declared, title=title, audio_root=audio_root, each=each, ratings=ratings)
@@ -66,7 +66,7 @@ def report(
     return html, json_path
 
 
-def together(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[str, Any]]:
+def merge_folders(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[str, Any]]:
     """All rows of the folders, and their figures: as they stand in one folder, computed anew for several."""
     read = [score.read_scores(folder) for folder in folders]
     rows = [row for folder in folders for row in store.read(storage.join(folder, "rows.parquet"))]
@@ -85,7 +85,7 @@ def together(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[s
     judged_by = [one["made"].get("judged_by") for one in read]
     return rows, {
         **head,
-        "made": {**score.made(declared, seed, files), "judged_by": judged_by[0]},
+        "made": {**score.provenance(declared, seed, files), "judged_by": judged_by[0]},
         **listed,
         **summary.summarise(rows, declared, seed, asked=any(judged_by)),
     }
@@ -98,11 +98,11 @@ def render(
     *,
     title: str | None = None,
     audio_root: str | None = None,
-    each: int = EACH,
+    each: int = EXAMPLES_PER_SET,
     ratings: dict[str, Any] | None = None,
 ) -> str:
     """The page as text: a pure function of the scores and the options."""
-    shown = worst_examples.worst(rows, declared, each)
+    shown = worst_examples.worst_rows(rows, declared, each)
     own = __package__
     scripts = [page.joined("js", "charts") + page.asset("report.js", own)]
     systems = said["systems"]
@@ -128,7 +128,7 @@ def render(
         closed=_closed(said),
         scale=_scale(said),
         ratings=ratings,
-        unjudged=unjudged.lines(said),
+        unjudged=unjudged.unjudged_lines(said),
         payload=page.as_json(_payload(said, declared)),
         samples=page.as_json(
             {
@@ -136,7 +136,7 @@ def render(
                 for name, by in shown.items()
             }
         ),
-        sounds=page.as_json(worst_examples.sounds(shown, audio_root)),
+        sounds=page.as_json(worst_examples.example_sounds(shown, audio_root)),
         filters={"count": lambda n: f"{n:,}", "points": _points, "span": _span},
     )
 

@@ -28,7 +28,7 @@ def print_scores(said: dict[str, Any], out: str) -> None:
     from rich.text import Text
 
     console = Console()
-    for line in [*said.get("remarks", []), *said.get("notes", []), *unjudged.lines(said)]:
+    for line in [*said.get("remarks", []), *said.get("notes", []), *unjudged.unjudged_lines(said)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     heading = f"{said['rows']:,} answers: scores out of 100, with 95 % intervals"
     console.print(Text(heading, "italic"), soft_wrap=True)

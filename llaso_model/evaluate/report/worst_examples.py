@@ -22,7 +22,7 @@ Piece = tuple[str, str]
 """(operation, words): "=" in both, "-" in the reference only, "+" in the answer only."""
 
 
-def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
+def worst_rows(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
     """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids.
 
     Rows of noise and other conditions are left out, as they are of a set's score.
@@ -43,7 +43,7 @@ def worst(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, l
 def row_error(row: Row) -> float:
     """How bad a row is: by the judge where there is one, else as it was scored."""
     judged = row.stats.get("judge")
-    return row.badness if judged is None or "rouge_l" not in row.stats else 5 - judged[0] + row.badness / 10
+    return row.error if judged is None or "rouge_l" not in row.stats else 5 - judged[0] + row.error / 10
 
 
 def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
@@ -52,25 +52,25 @@ def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
     kind = KINDS[tasks.sets[one.set].kind]
     said: dict[str, Any] = {
         "id": one.id,
-        "prompt": cut(one.prompt, 240),
-        "reference": cut(one.reference),
-        "answer": cut(one.answer),
-        "said": row.said,
-        "given": cut(row.given, 240) if not kind.is_judged else "",
-        "wanted": cut(row.wanted, 240) if not kind.is_judged else "",
-        "audio": sounds_of.name(one) if one.audio else "",
+        "prompt": shorten(one.prompt, 240),
+        "reference": shorten(one.reference),
+        "answer": shorten(one.answer),
+        "said": row.answer_kind,
+        "given": shorten(row.hypothesis, 240) if not kind.is_judged else "",
+        "wanted": shorten(row.target, 240) if not kind.is_judged else "",
+        "audio": sounds_of.audio_label(one) if one.audio else "",
         "judge": row.stats["judge"][0] if "judge" in row.stats else None,
-        "diff": list(differences(row.wanted, row.given)) if kind.marks_differences else [],
+        "diff": list(word_differences(row.target, row.hypothesis)) if kind.marks_differences else [],
     }
     return {name: value for name, value in said.items() if value not in ("", None, [])}
 
 
-def cut(text: str, longest: int = LONGEST) -> str:
+def shorten(text: str, longest: int = LONGEST) -> str:
     """The text, or its beginning with an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
-def differences(wanted: str, given: str) -> Iterator[Piece]:
+def word_differences(wanted: str, given: str) -> Iterator[Piece]:
     """Two texts as pieces of words that are in both, in the first only, in the second only."""
     from rapidfuzz.distance import Levenshtein
 
@@ -85,7 +85,7 @@ def differences(wanted: str, given: str) -> Iterator[Piece]:
             yield from ((mark, words) for mark, words in (("-", gone), ("+", come)) if words)
 
 
-def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
+def example_sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
     """Opus as base64 by the audio's name, of the shown rows whose file is under `root`, until there is enough.
 
     Sets take turns, so that each has some. What is not there, cannot be decoded, or was heard with
@@ -100,11 +100,11 @@ def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -
         for by in shown.values():
             for rows in by.values():
                 one = rows[rank].prediction if rank < len(rows) else None
-                if one is None or not one.audio or sounds_of.name(one) in found or spent > SOUND_BYTES:
+                if one is None or not one.audio or sounds_of.audio_label(one) in found or spent > SOUND_BYTES:
                     continue
                 opus = _opus(root, one)
                 if opus is not None:
-                    found[sounds_of.name(one)] = opus
+                    found[sounds_of.audio_label(one)] = opus
                     spent += len(opus)
     return found
 
@@ -112,10 +112,10 @@ def sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -
 def _opus(root: str, row: Prediction) -> str | None:
     import base64
 
-    if sounds_of.unmade(row) is not None:
+    if sounds_of.missing_condition(row) is not None:
         return None
     try:
-        found = sounds_of.conditioned(root, row, SOUND_S)
+        found = sounds_of.conditioned_clip(root, row, SOUND_S)
     except (LLaSOError, OSError):
         return None
     return None if found is None else base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llaso_data.instruct.tasks import Set, Tasks
-from llaso_model.evaluate.datasets.layouts import Prediction, language_of
+from llaso_model.evaluate.datasets.layouts import Prediction, language_code
 from llaso_model.evaluate.extract.refusals import free_answer_kind
 from llaso_model.evaluate.kinds import KINDS, Kind, Row
 from llaso_model.evaluate.metrics import text_generation
@@ -13,7 +13,7 @@ from llaso_model.evaluate.metrics import text_generation
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     references, answers = [one.reference for one in predictions], [one.answer for one in predictions]
-    languages = [language_of(one.language or declared.language) for one in predictions]
+    languages = [language_code(one.language or declared.language) for one in predictions]
     chrf, bleu = (
         text_generation.chrf_stats(references, answers),
         text_generation.bleu_stats(references, answers, languages),

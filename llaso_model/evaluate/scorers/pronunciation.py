@@ -21,15 +21,15 @@ def _rows(
 ) -> Iterable[Row]:
     limits = declared.limits
     heard = error_rates.word_errors(
-        [error_rates.whisper(quantities.transcript_of(one.reference), "en") for one in predictions],
-        [error_rates.whisper(quantities.transcript_of(one.answer), "en") for one in predictions],
+        [error_rates.whisper_normalise(quantities.leading_transcript(one.reference), "en") for one in predictions],
+        [error_rates.whisper_normalise(quantities.leading_transcript(one.answer), "en") for one in predictions],
     )
     for one, words in zip(predictions, heard, strict=True):
         wanted: Mapping[Any, float] = read(one.reference)
         if not wanted:
             raise LLaSOError(f"{one.place}: the reference {one.reference[:80]!r} gives no scores")
         given: Mapping[Any, float] = read(one.answer)
-        charged, answered, exact, coverage = quantities.compared(given, wanted, limits)
+        charged, answered, exact, coverage = quantities.score_errors(given, wanted, limits)
         said: AnswerKind = "one" if answered[1] else ("empty" if is_empty(one.answer) else "none")
         if said == "none" and is_refusal(one.answer):
             said = "refusal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llaso_data.instruct.tasks import Set, Tasks
-from llaso_model.evaluate.datasets.layouts import Prediction, language_of
+from llaso_model.evaluate.datasets.layouts import Prediction, language_code
 from llaso_model.evaluate.extract.refusals import free_answer_kind
 from llaso_model.evaluate.extract.replies import is_empty
 from llaso_model.evaluate.kinds import KINDS, Kind, Row
@@ -14,12 +14,13 @@ from llaso_model.evaluate.metrics import error_rates
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     raw = (
-        [error_rates.plain(one.reference) for one in predictions],
-        [error_rates.plain(one.answer) for one in predictions],
+        [error_rates.collapse_spaces(one.reference) for one in predictions],
+        [error_rates.collapse_spaces(one.answer) for one in predictions],
     )
-    language = [language_of(one.language or declared.language) for one in predictions]
+    language = [language_code(one.language or declared.language) for one in predictions]
     pairs = [
-        error_rates.compared(one.reference, one.answer, code) for one, code in zip(predictions, language, strict=True)
+        error_rates.normalise_pair(one.reference, one.answer, code)
+        for one, code in zip(predictions, language, strict=True)
     ]
     normal = [own for own, _ in pairs], [heard for _, heard in pairs]
     counts = {

@@ -18,7 +18,7 @@ from llaso_model.evaluate.metrics.base import Array, Value
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-LEAST_CLUSTERS = 10
+MIN_CLUSTERS = 10
 """Fewer do not show how much clusters differ: rows are resampled instead, and the figure says so."""
 
 _DRAWS = 2000  # of a randomisation test at least, and at a time
@@ -29,7 +29,7 @@ _ENOUGH = 50  # draws that differ as much as what was seen: p is known well, and
 class Figure:
     """A value with its interval: (low, high) of ``CONFIDENCE``, NaN where there is none; of how many rows and clusters.
 
-    ``few`` says that there are fewer than :data:`LEAST_CLUSTERS` clusters, and that the interval is over rows.
+    ``few`` says that there are fewer than :data:`MIN_CLUSTERS` clusters, and that the interval is over rows.
     """
 
     value: float
@@ -54,7 +54,7 @@ class Paired:
     weight: float = 1.0
 
 
-def summed(stats: Array, clusters: Sequence[Hashable] | None = None) -> Array:
+def sum_by_cluster(stats: Array, clusters: Sequence[Hashable] | None = None) -> Array:
     """The statistics (rows, k) summed by cluster, (clusters, k), in the order of first appearance.
 
     Rows of one speaker are not independent: what is resampled is the speaker.
@@ -86,14 +86,14 @@ def _weights(clusters: int, name: str, seed: int, count: int) -> Array:
     return np.bincount(drawn.ravel(), minlength=count * clusters).reshape(count, clusters).astype(np.float64)
 
 
-def units(stats: Array, clusters: Sequence[Hashable] | None = None) -> tuple[Array, int]:
+def resampling_units(stats: Array, clusters: Sequence[Hashable] | None = None) -> tuple[Array, int]:
     """What is resampled and exchanged: (statistics by unit (units, k), how many clusters there are).
 
-    A unit is a cluster, or a row where there are fewer than :data:`LEAST_CLUSTERS`: with 2 clusters a 95 % interval
+    A unit is a cluster, or a row where there are fewer than :data:`MIN_CLUSTERS`: with 2 clusters a 95 % interval
     holds the truth in 60 % of cases.
     """
-    sums = summed(stats, clusters)
-    return (sums if len(sums) >= LEAST_CLUSTERS else np.asarray(stats, np.float64)), len(sums)
+    sums = sum_by_cluster(stats, clusters)
+    return (sums if len(sums) >= MIN_CLUSTERS else np.asarray(stats, np.float64)), len(sums)
 
 
 @lru_cache(maxsize=4)
@@ -161,9 +161,9 @@ def figure(
     Returns:
         The figure, and the values (RESAMPLES,) of the resamples.
     """
-    sums, found = units(stats, clusters)
+    sums, found = resampling_units(stats, clusters)
     whole = float(value(sums.sum(axis=0)))
-    few = found < LEAST_CLUSTERS
+    few = found < MIN_CLUSTERS
     if not len(sums) or not np.isfinite(whole):
         nothing = np.full(RESAMPLES, np.nan)
         return Figure(whole, float("nan"), float("nan"), len(stats), found, few), nothing
@@ -182,7 +182,7 @@ def _at_a_limit(whole: float, count: int, limits: tuple[float, float] | None) ->
     return least + ends[0] * (most - least), least + ends[1] * (most - least)
 
 
-def combined(parts: Sequence[tuple[Figure, float]]) -> tuple[float, float, float]:
+def combine_figures(parts: Sequence[tuple[Figure, float]]) -> tuple[float, float, float]:
     """(value, low, high) of a weighted sum of independent figures.
 
     The ends come from the distance of each figure's own ends ("MOVER": Zou and Donner, Statistics in Medicine 27,

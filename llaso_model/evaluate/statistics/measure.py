@@ -12,11 +12,11 @@ from llaso_data.instruct.tasks import Set
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.metrics.base import JUDGED, Array, Metric, Value
 from llaso_model.evaluate.metrics.classes import REFUSED_RIGHTLY
-from llaso_model.evaluate.rows import stats_of
+from llaso_model.evaluate.rows import metric_stats
 from llaso_model.evaluate.statistics import intervals
 from llaso_model.evaluate.statistics.intervals import Figure
 
-Normal = Callable[[Array], Array]
+Normaliser = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def clusters_of(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def primary_of(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
+def primary_metric(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
     """The metric that a set's score is made of: of open answers the judge's, over the rows that it judged.
 
     ROUGE-L stands in where nothing of some system was judged: it has what all systems have.
@@ -49,7 +49,7 @@ def primary_of(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
     return REFUSED_RIGHTLY if wants_refusal else kind.metrics[0]
 
 
-def normaliser(metric: Metric, declared: Set) -> Normal:
+def normaliser(metric: Metric, declared: Set) -> Normaliser:
     """The function that takes a metric's value to 0 … 1."""
     normalised = metric.normalised
     assert normalised is not None
@@ -64,9 +64,9 @@ def formula(metric: Metric, declared: Set) -> str:
     return metric.formula.format(low=low, high=high, width=high - low)
 
 
-def measured(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple[Figure, Array] | None:
+def metric_figure(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple[Figure, Array] | None:
     """A metric of rows with its interval and replicates; None where no row has its statistics."""
-    stats, there = stats_of(rows, metric)
+    stats, there = metric_stats(rows, metric)
     if not there:
         return None
     clusters = clusters_of([rows[i] for i in there])
@@ -79,15 +79,15 @@ def as_json(figure: Figure) -> dict[str, Any]:
     ``few_clusters`` is there, and true, where the interval is over rows because there are too few clusters.
     """
     return {
-        "value": number(figure.value),
-        "low": number(figure.low),
-        "high": number(figure.high),
+        "value": json_number(figure.value),
+        "low": json_number(figure.low),
+        "high": json_number(figure.high),
         "rows": figure.rows,
         "clusters": figure.clusters,
         **({"few_clusters": True} if figure.few else {}),
     }
 
 
-def number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
     """Six decimals; null where it is no number."""
     return round(float(value), 6) if np.isfinite(value) else None

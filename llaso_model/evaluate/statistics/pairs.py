@@ -10,13 +10,13 @@ import numpy as np
 
 from llaso_data.instruct.tasks import Tasks
 from llaso_model.evaluate.metrics.base import Array
-from llaso_model.evaluate.rows import stats_of
+from llaso_model.evaluate.rows import metric_stats
 from llaso_model.evaluate.statistics import intervals
 from llaso_model.evaluate.statistics.intervals import Paired
-from llaso_model.evaluate.statistics.measure import Scored, clusters_of, number
+from llaso_model.evaluate.statistics.measure import Scored, clusters_of, json_number
 
 
-def pairs(
+def compare_pairs(
     systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]], seed: int
 ) -> list[dict[str, Any]]:
     """Every two systems on every set and task, by the paired randomisation test over the rows that all answered.
@@ -76,9 +76,9 @@ def _pair(
         "first": first,
         "second": second,
         "metric": sets[0][first].metric.name if on == "set" else "score",
-        "difference": number(seen),
-        "low": number(low),
-        "high": number(high),
+        "difference": json_number(seen),
+        "low": json_number(low),
+        "high": json_number(high),
         "p": intervals.randomisation_p(parts, seed, comparisons),
         "rows": sum(rows),
     }
@@ -86,11 +86,11 @@ def _pair(
 
 def _units(one: Scored, other: Scored) -> tuple[Array, Array, int]:
     """Statistics by unit of both systems, and of how many rows: those that have them in both."""
-    (stats, there), (other_stats, other_there) = (stats_of(scored.rows, scored.metric) for scored in (one, other))
+    (stats, there), (other_stats, other_there) = (metric_stats(scored.rows, scored.metric) for scored in (one, other))
     both = sorted(set(there) & set(other_there))
     clusters = clusters_of([one.rows[i] for i in both])
-    first = intervals.units(stats[np.isin(there, both)], clusters)[0]
-    return first, intervals.units(other_stats[np.isin(other_there, both)], clusters)[0], len(both)
+    first = intervals.resampling_units(stats[np.isin(there, both)], clusters)[0]
+    return first, intervals.resampling_units(other_stats[np.isin(other_there, both)], clusters)[0], len(both)
 
 
 def _differences(part: Paired, seed: int) -> Array:

@@ -12,11 +12,11 @@ from llaso_data.instruct.tasks import Tasks
 from llaso_model.evaluate import conditions
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.metrics.base import Array, Metric
-from llaso_model.evaluate.rows import stats_of
+from llaso_model.evaluate.rows import metric_stats
 from llaso_model.evaluate.statistics import intervals
-from llaso_model.evaluate.statistics.measure import as_json, clusters_of, measured, number, primary_of
+from llaso_model.evaluate.statistics.measure import as_json, clusters_of, json_number, metric_figure, primary_metric
 
-LEAST_IN_SLICE = 20  # rows; fewer say nothing of a group
+MIN_SUBGROUP_ROWS = 20  # rows; fewer say nothing of a group
 
 
 def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
@@ -29,7 +29,7 @@ def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
     return found or by_system
 
 
-def in_common(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+def common_rows(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
     """Of every system the rows that all of them answered, in one order; a system alone keeps all of its rows."""
     ids = set.intersection(*({row.prediction.id for row in rows} for rows in by_system.values()))
     return {
@@ -39,7 +39,7 @@ def in_common(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 def _is_condition(tag: str) -> bool:
-    return tag.partition(":")[0] in conditions.KINDS
+    return tag.partition(":")[0] in conditions.CONDITION_KINDS
 
 
 def by_subgroup(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:
@@ -52,14 +52,14 @@ def by_subgroup(by_system: Mapping[str, list[Row]], metric: Metric, name: str, s
                 value = _group_value(row, group)
                 if value is not None:
                     values.setdefault(value, {}).setdefault(system, []).append(row)
-        large = {v: by for v, by in values.items() if max(len(rows) for rows in by.values()) >= LEAST_IN_SLICE}
+        large = {v: by for v, by in values.items() if max(len(rows) for rows in by.values()) >= MIN_SUBGROUP_ROWS}
         if len(large) < 2:
             continue
         figures: dict[str, dict[str, Any]] = {value: {} for value in large}
         gaps: dict[str, Any] = {}
         for system in by_system:
             for value, by in large.items():
-                one = measured(by.get(system, []), metric, f"{name} {group} {value}", seed)
+                one = metric_figure(by.get(system, []), metric, f"{name} {group} {value}", seed)
                 if one is not None:
                     figures[value][system] = as_json(one[0])
             own = {value: by[system] for value, by in large.items() if _is_defined(figures[value].get(system))}
@@ -79,18 +79,18 @@ def _gap(groups: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) 
     parts: list[Array] = []
     clusters: list[tuple[str, str]] = []
     for value, rows in groups.items():
-        stats, there = stats_of(rows, metric)
+        stats, there = metric_stats(rows, metric)
         parts.append(stats)
         clusters += [(value, cluster) for cluster in clusters_of([rows[i] for i in there])]
-    sums, found = intervals.units(np.concatenate(parts), clusters)
+    sums, found = intervals.resampling_units(np.concatenate(parts), clusters)
     labels = [value for value, _ in (dict.fromkeys(clusters) if len(sums) == found else clusters)]
     values = {value: float(metric.value(own.sum(axis=0))) for value, own in zip(groups, parts, strict=True)}
     high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
     return {
         "from": low,
         "to": high,
-        "value": number(values[high] - values[low]),
-        "p": number(intervals.gap_p(sums, labels, metric.value, name, seed)),
+        "value": json_number(values[high] - values[low]),
+        "p": json_number(intervals.gap_p(sums, labels, metric.value, name, seed)),
     }
 
 
@@ -106,24 +106,24 @@ def _group_value(row: Row, group: str) -> str | None:
     return value.strip().lower()
 
 
-def tagged(
+def by_tag(
     systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]], seed: int
 ) -> list[dict[str, Any]]:
     """The primary metric by set and tag, and of modalities: what the layers of generalisation and robustness show."""
     found = []
     for name, by in grouped.items():
-        primary = primary_of(tasks.sets[name], by)
+        primary = primary_metric(tasks.sets[name], by)
         tags: dict[str, dict[str, list[Row]]] = {}
         for system, rows in by.items():
             for row in rows:
                 for tag in row.prediction.tags:
                     tags.setdefault(tag, {}).setdefault(system, []).append(row)
         for tag, answered in tags.items():
-            some = in_common(answered)
+            some = common_rows(answered)
             figures = {
                 system: as_json(one[0])
                 for system in systems
-                if system in some and (one := measured(some[system], primary, f"{name} {tag}", seed)) is not None
+                if system in some and (one := metric_figure(some[system], primary, f"{name} {tag}", seed)) is not None
             }
             found.append({"set": name, "tag": tag, "metric": primary.name, "figures": figures})
     return found

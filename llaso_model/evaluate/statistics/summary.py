@@ -17,21 +17,21 @@ from llaso_model.evaluate.extract.labels import ANSWER_KINDS
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.metrics import classes, error_rates
 from llaso_model.evaluate.metrics.base import JUDGED, Metric, Value
-from llaso_model.evaluate.rows import all_metrics, class_names, stats_of
+from llaso_model.evaluate.rows import all_metrics, class_names, metric_stats
 from llaso_model.evaluate.statistics import intervals, unjudged
 from llaso_model.evaluate.statistics.intervals import Figure
 from llaso_model.evaluate.statistics.measure import (
-    Normal,
+    Normaliser,
     Scored,
     as_json,
     formula,
-    measured,
+    json_number,
+    metric_figure,
     normaliser,
-    number,
-    primary_of,
+    primary_metric,
 )
-from llaso_model.evaluate.statistics.pairs import pairs
-from llaso_model.evaluate.statistics.subgroups import by_subgroup, clean_rows, in_common, tagged
+from llaso_model.evaluate.statistics.pairs import compare_pairs
+from llaso_model.evaluate.statistics.subgroups import by_subgroup, by_tag, clean_rows, common_rows
 
 _NAMED = 3  # sets that a note names
 
@@ -55,7 +55,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
     answered = {name: clean_rows(grouped[name]) for name in tasks.sets if name in grouped}
-    plain = {name: by for name, all_ in answered.items() if any((by := in_common(all_)).values())}
+    plain = {name: by for name, all_ in answered.items() if any((by := common_rows(all_)).values())}
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
     for name, by in plain.items():
@@ -74,9 +74,9 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
         "sets": sets,
         "tasks": task_scores,
         "overall": overall,
-        "pairs": pairs(systems, tasks, scored, seed),
+        "pairs": compare_pairs(systems, tasks, scored, seed),
         "abstention": _abstention(systems, tasks, plain),
-        "tags": tagged(systems, tasks, grouped, seed),
+        "tags": by_tag(systems, tasks, grouped, seed),
     }
 
 
@@ -144,7 +144,7 @@ def _set(
     name: str, tasks: Tasks, by_system: Mapping[str, list[Row]], seed: int
 ) -> tuple[dict[str, Any], dict[str, Scored]]:
     declared = tasks.sets[name]
-    primary = primary_of(declared, by_system)
+    primary = primary_metric(declared, by_system)
     normal = normaliser(primary, declared)
     found: dict[str, Scored] = {}
     metrics: dict[str, dict[str, Any]] = {}
@@ -152,7 +152,7 @@ def _set(
     for system, rows in by_system.items():
         metrics[system] = {}
         for metric in listed:
-            one = measured(rows, metric, name, seed)
+            one = metric_figure(rows, metric, name, seed)
             if one is None:
                 continue
             metrics[system][metric.name] = as_json(one[0])
@@ -182,7 +182,7 @@ def _set(
     }, found
 
 
-def _scored(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normal) -> Scored:
+def _scored(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normaliser) -> Scored:
     ends = sorted(float(normal(np.asarray(end))) for end in (figure.low, figure.high))
     value = float(normal(np.asarray(figure.value)))
     score: Value = lambda sums: normal(metric.value(sums))  # noqa: E731
@@ -239,42 +239,42 @@ def _mean(tasks: Sequence[list[tuple[Figure, float]]]) -> list[tuple[Figure, flo
 
 
 def _as_figure(parts: list[tuple[Figure, float]]) -> dict[str, Any]:
-    value, low, high = intervals.combined(parts)
-    return {"value": number(value), "low": number(low), "high": number(high)}
+    value, low, high = intervals.combine_figures(parts)
+    return {"value": json_number(value), "low": json_number(low), "high": json_number(high)}
 
 
 def _said(rows: Sequence[Row]) -> dict[str, int]:
-    counts = Counter(row.said for row in rows)
+    counts = Counter(row.answer_kind for row in rows)
     return {kind: counts[kind] for kind in ANSWER_KINDS}
 
 
 def _error_kinds(rows: Sequence[Row]) -> dict[str, int]:
     """Substitutions, deletions, insertions and length in words or segments, where the set has such errors."""
     for metric in (error_rates.WER, error_rates.PER):
-        stats, there = stats_of(rows, metric)
+        stats, there = metric_stats(rows, metric)
         if there and stats.shape[1] == 4:
             return dict(zip(("sub", "del", "ins", "length"), map(int, stats.sum(axis=0)), strict=True))
     return {}
 
 
 def _confusion(rows: Sequence[Row], labels: Sequence[str]) -> list[list[int]]:
-    number = {label: i for i, label in enumerate(labels)}
-    pairs = [
-        (number[row.wanted], number.get(row.given, -1) if row.said == "one" else -1)
+    class_numbers = {label: i for i, label in enumerate(labels)}
+    class_pairs = [
+        (class_numbers[row.target], class_numbers.get(row.hypothesis, -1) if row.answer_kind == "one" else -1)
         for row in rows
-        if row.wanted in number
+        if row.target in class_numbers
     ]
-    return classes.confusion([a for a, _ in pairs], [b for _, b in pairs], len(labels)).tolist()  # type: ignore[no-any-return]
+    return classes.confusion([a for a, _ in class_pairs], [b for _, b in class_pairs], len(labels)).tolist()  # type: ignore[no-any-return]
 
 
 def _risk(rows: Sequence[Row]) -> list[list[float]]:
     """The risk–coverage curve: by confidence where the system gives it, else the one point of all that it answered."""
     asked = [row for row in rows if "coverage" in row.stats and "accuracy_answered" in row.stats]
-    answered = [row for row in asked if row.said == "one"]
+    answered = [row for row in asked if row.answer_kind == "one"]
     if not answered:
         return []
     sure = [1.0 if row.prediction.confidence is None else row.prediction.confidence for row in answered]
-    right = [row.badness == 0 for row in answered]
+    right = [row.error == 0 for row in answered]
     return [[round(x, 4), round(y, 4)] for x, y in classes.risk_coverage(sure, right, len(asked))]
 
 
@@ -288,5 +288,5 @@ def _abstention(
             for system, rows in by.items():
                 for row in rows:
                     if row.prediction.expected != "refusal":
-                        found[system][row.said] += 1
+                        found[system][row.answer_kind] += 1
     return found

@@ -30,7 +30,7 @@ def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked:
     return {"rows": without.total(), "of": of.total(), "sets": listed}
 
 
-def lines(said: Mapping[str, Any]) -> list[str]:
+def unjudged_lines(said: Mapping[str, Any]) -> list[str]:
     """What ``scores.json`` says of answers without a judgement, for people; nothing where all are judged."""
     unjudged = said.get("unjudged")
     by = said["made"].get("judged_by") or {}

@@ -70,13 +70,13 @@ def test_what_is_longer_than_six_hours_is_named_and_not_asked(endless: Path, tmp
     for name, path in (("endless", endless), ("clip", clips[0].path)):
         (tmp_path / f"{name}{path.suffix}").write_bytes(path.read_bytes())
         (tmp_path / f"{name}.txt").write_text("Hello.")
-    asked = eval_samples.opened(str(tmp_path), TASKS, language="en")
+    asked = eval_samples.open_samples(str(tmp_path), TASKS, language="en")
     heard = asked.read(range(len(asked)))
     (bad,) = [one for one in heard if isinstance(one, BadSample)]
     assert "endless.flac: longer than 21600 s" in bad.reason
     assert sum(isinstance(one, EvalSample) for one in heard) == 1
     with pytest.raises(AudioError, match="longer than 21600 s"):
-        conditions.noise_of(str(endless))
+        conditions.load_noise(str(endless))
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
     assert grown_kb < 1_000_000  # six hours of 16-bit samples are 691 MB
 

@@ -11,7 +11,7 @@ from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.filters.border_level import border_level
 from llaso_data.recipe import Confidence
-from llaso_model.evaluate.conditions import mixed, reverberant, shaped
+from llaso_model.evaluate.conditions import add_reverberation, mix_at_snr, shaped_noise
 from tests.conftest import Clip
 
 LIMIT_DB = Confidence().border_db_max or 0.0
@@ -25,8 +25,8 @@ def _pcm(samples: np.ndarray) -> Pcm:
 def noisy(kind: str, snr_db: float) -> Room:
     def room(pcm: Pcm) -> Pcm:
         clean, rng = audio.to_float32(pcm), np.random.default_rng(7)
-        noise = shaped(clean, "pink", rng) if kind == "pink" else np.cumsum(rng.standard_normal(len(clean)))
-        return _pcm(mixed(clean, noise - noise.mean(), snr_db))
+        noise = shaped_noise(clean, "pink", rng) if kind == "pink" else np.cumsum(rng.standard_normal(len(clean)))
+        return _pcm(mix_at_snr(clean, noise - noise.mean(), snr_db))
 
     return room
 
@@ -34,7 +34,7 @@ def noisy(kind: str, snr_db: float) -> Room:
 ROOMS: dict[str, Room] = {
     "clean": lambda pcm: pcm,
     **{f"{kind} {snr}": noisy(kind, snr) for kind in ("pink", "brown") for snr in (30, 20, 15, 10)},
-    "reverberation": lambda pcm: _pcm(reverberant(audio.to_float32(pcm), 0.3, np.random.default_rng(7))),
+    "reverberation": lambda pcm: _pcm(add_reverberation(audio.to_float32(pcm), 0.3, np.random.default_rng(7))),
     "opus": lambda pcm: audio.decode_bytes(audio.encode(pcm, "opus")),
 }
 

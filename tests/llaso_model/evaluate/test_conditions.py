@@ -20,8 +20,8 @@ def spoken(clips: list[Clip], number: int = 0) -> conditions.Samples:
     return (pcm / audio.FULL_SCALE).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", conditions.SHAPES)
-def test_the_ratio_is_exact_on_recorded_speech(clips: list[Clip], shape: conditions.Shape) -> None:
+@pytest.mark.parametrize("shape", conditions.NOISE_SHAPES)
+def test_the_ratio_is_exact_on_recorded_speech(clips: list[Clip], shape: conditions.NoiseShape) -> None:
     """Within 0.1 dB at every level and for every clip, with pauses before, within and after the speech."""
     for number in range(0, len(clips), 5):
         speech = np.concatenate([np.zeros(16000, np.float32), spoken(clips, number), np.zeros(24000, np.float32)])
@@ -29,7 +29,7 @@ def test_the_ratio_is_exact_on_recorded_speech(clips: list[Clip], shape: conditi
             level = float(condition.tag.removeprefix("snr:"))
             heard = condition.apply(speech, number)
             assert heard.dtype == np.float32 and len(heard) == len(speech) and np.abs(heard).max() <= 1
-            made = conditions.shaped(speech, shape, conditions.generator(0, number, condition.tag))
+            made = conditions.shaped_noise(speech, shape, conditions.random_generator(0, number, condition.tag))
             parts = np.stack([speech.astype(np.float64), made], axis=1)
             (of_speech, of_noise), *_ = np.linalg.lstsq(parts, heard.astype(np.float64), rcond=None)
             assert conditions.snr_db(of_speech * speech, of_noise * made) == pytest.approx(level, abs=0.1)
@@ -39,7 +39,7 @@ def test_the_ratio_is_exact_on_recorded_speech(clips: list[Clip], shape: conditi
 def test_the_ratio_is_exact_on_any_signal(key: int, level: float, count: int) -> None:
     rng = np.random.default_rng(key)
     speech = (rng.standard_normal(count) * 0.001).astype(np.float32)
-    heard = conditions.mixed(speech, rng.standard_normal(count), level)
+    heard = conditions.mix_at_snr(speech, rng.standard_normal(count), level)
     if np.abs(heard).max() < 1:
         assert conditions.snr_db(speech, heard.astype(np.float64) - speech) == pytest.approx(level, abs=0.1)
 
@@ -48,9 +48,9 @@ def test_pauses_do_not_count() -> None:
     tone = np.sin(np.arange(16000) / 5).astype(np.float32) * 0.3
     longer = np.concatenate([tone, np.zeros(64000, np.float32)])
     hiss = np.random.default_rng(0).standard_normal(len(longer))
-    noise_alone = conditions.mixed(longer, hiss, 10)[16000:]
+    noise_alone = conditions.mix_at_snr(longer, hiss, 10)[16000:]
     assert 10 * math.log10(np.mean(tone**2) / np.mean(noise_alone**2)) == pytest.approx(10, abs=0.3)
-    assert conditions.active(longer).sum() == 16000
+    assert conditions.active_speech(longer).sum() == 16000
 
 
 def test_draws_repeat_and_differ(clips: list[Clip]) -> None:
@@ -68,13 +68,13 @@ def test_a_recorded_noise_is_repeated_where_it_is_short(clips: list[Clip]) -> No
     heard = conditions.noise_sweep("0:0:1", hum)[0].apply(speech, 0)
     assert len(heard) == len(speech)
     with pytest.raises(LLaSOError, match="silent"):
-        conditions.mixed(speech, np.zeros(len(speech)), 0)
+        conditions.mix_at_snr(speech, np.zeros(len(speech)), 0)
 
 
 def test_silence_stays() -> None:
     silence = np.zeros(1000, np.float32)
-    assert np.array_equal(conditions.mixed(silence, np.ones(1000), 5), silence)
-    assert len(conditions.mixed(silence[:0], np.ones(0), 5)) == 0
+    assert np.array_equal(conditions.mix_at_snr(silence, np.ones(1000), 5), silence)
+    assert len(conditions.mix_at_snr(silence[:0], np.ones(0), 5)) == 0
 
 
 def test_levels_of_a_sweep() -> None:
@@ -97,13 +97,13 @@ def test_speed_room_and_band(clips: list[Clip]) -> None:
     spectrum = np.abs(np.fft.rfft(made["band:300-3400"])) ** 2
     assert spectrum[(frequencies < 150) | (frequencies > 5000)].sum() < 1e-3 * spectrum.sum()
     with pytest.raises(LLaSOError, match="in order"):
-        conditions.band_limited(speech, 3400, 300)
+        conditions.band_pass(speech, 3400, 300)
 
 
 def test_a_room_decays_by_60_db_in_its_time() -> None:
     click = np.zeros(16000, np.float32)
     click[0] = 1
-    heard = conditions.reverberant(click, 0.5, np.random.default_rng(0)).astype(np.float64)
+    heard = conditions.add_reverberation(click, 0.5, np.random.default_rng(0)).astype(np.float64)
     energy = np.cumsum(heard[1:][::-1] ** 2)[::-1]  # Schroeder's backward integration
     level = 10 * np.log10(energy / energy[0] + 1e-12)
     time_s = np.argmax(level < -30) / 16000

@@ -49,7 +49,7 @@ def read_one(tmp_path: Path, text: str, name: str = "vctk_gender_classification_
     folder = tmp_path / "System"
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(text, encoding="utf-8")
-    return layouts.read([str(folder)], TASKS).predictions
+    return layouts.read_predictions([str(folder)], TASKS).predictions
 
 
 def test_help_is_instant_and_imports_nothing_heavy() -> None:
@@ -101,7 +101,7 @@ def test_published_judgements_find_their_rows(tmp_path: Path) -> None:
     said = {"file": "dolly_input_1_test.json", "index": 0, "evaluation": "Score: 4\nExplanation: fine"}
     (folder / "dolly_input_1_test.jsonl").write_text(json.dumps(said))
     (tmp_path / "System" / "dolly_input_1_test.json").write_text(json.dumps([published()]))
-    read = layouts.read([str(tmp_path)], TASKS)
+    read = layouts.read_predictions([str(tmp_path)], TASKS)
     (rows,) = [score_rows("dolly_input_1", read.predictions, TASKS, read.judgements["System", "dolly_input_1"])]
     assert rows[0].stats["judge"] == (4.0, 1.0)
 
@@ -111,11 +111,11 @@ def test_a_tar_a_folder_and_a_named_source_are_one(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "all.tar.xz", "w:xz") as archive:
         archive.add(tmp_path / "System", "System")
     ids = [
-        [(one.system, one.id) for one in layouts.read([str(source)], TASKS).predictions]
+        [(one.system, one.id) for one in layouts.read_predictions([str(source)], TASKS).predictions]
         for source in (tmp_path / "System", tmp_path / "all.tar.xz")
     ]
     assert ids[0] == ids[1]
-    assert layouts.read([f"Mine={tmp_path / 'System'}"], TASKS).predictions[0].system == "Mine"
+    assert layouts.read_predictions([f"Mine={tmp_path / 'System'}"], TASKS).predictions[0].system == "Mine"
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def written(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def read(path: Path) -> layouts.Sources:
-    return layouts.read([str(path)], TASKS)
+def read(path: Path) -> layouts.ScoringInput:
+    return layouts.read_predictions([str(path)], TASKS)
 
 
 def good(count: int = 3, **more: Any) -> list[dict[str, Any]]:
@@ -212,7 +212,7 @@ def test_tars_of_any_packing_are_read_and_damaged_ones_said(tmp_path: Path) -> N
             link = tarfile.TarInfo("gone.jsonl")
             link.type, link.linkname = tarfile.SYMTYPE, "nowhere"
             archive.addfile(link)
-        found = files.source_of(str(path))
+        found = files.parse_source(str(path))
         assert [file.name for file in found.files()] == ["a.jsonl", "b/ASR.jsonl"]
         assert len(found.skipped) == 1 and "gone.jsonl" in found.skipped[0]
         whole = path.read_bytes()
@@ -225,7 +225,7 @@ def test_tars_of_any_packing_are_read_and_damaged_ones_said(tmp_path: Path) -> N
         ):
             path.write_bytes(data)
             with pytest.raises(LLaSOError, match=rf"{path}: "):
-                list(files.source_of(str(path)).files())
+                list(files.parse_source(str(path)).files())
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_published_judgements_are_checked_and_those_of_no_row_are_said(tmp_path:
 
 
 def test_ratings_of_other_types_are_refused_with_file_and_entry(tmp_path: Path) -> None:
-    with ratings.at_work(str(tmp_path), "Eva") as log:
-        ratings.say(log, "a", "one", {"accuracy": 3})
+    with ratings.open_log(str(tmp_path), "Eva") as log:
+        ratings.record_rating(log, "a", "one", {"accuracy": 3})
     (path,) = tmp_path.glob("ratings/*/ratings.json")
     whole = json.loads(path.read_text())
     for key, value in [
@@ -335,6 +335,6 @@ def test_names_that_are_not_utf_8_can_be_written(tmp_path: Path) -> None:
 def test_what_is_taken_for_text_can_be_written_and_says_no_nan(value: Any) -> None:
     found = fields.as_text(value)
     if found is not None:
-        fields.mended(found).encode("utf-8")
+        fields.replace_lone_surrogates(found).encode("utf-8")
         assert isinstance(value, str) or (math.isfinite(value) and not isinstance(value, bool))
         assert isinstance(value, str) or float(found) == value

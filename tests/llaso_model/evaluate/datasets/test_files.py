@@ -13,7 +13,7 @@ import pytest
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import score
 from llaso_model.evaluate.datasets import layouts
-from llaso_model.evaluate.datasets.files import source_of
+from llaso_model.evaluate.datasets.files import parse_source
 from llaso_model.evaluate.report import table
 from tests.support.evaluation import TASKS
 
@@ -27,7 +27,9 @@ def written(path: Path, count: int = 1, **more: Any) -> Path:
 
 
 def systems(*sources: Any) -> list[str]:
-    return list(dict.fromkeys(one.system for one in layouts.read(list(map(str, sources)), TASKS).predictions))
+    return list(
+        dict.fromkeys(one.system for one in layouts.read_predictions(list(map(str, sources)), TASKS).predictions)
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_addresses_and_tars_are_named_alike() -> None:
         "Mine=s3://bucket/eval/Qwen.jsonl": "Mine",
         "/somewhere/Qwen2.5.tar.xz": "Qwen2.5",
     }
-    assert {said: source_of(said).system_of([], TASKS) for said in named} == named
+    assert {said: parse_source(said).system_of([], TASKS) for said in named} == named
 
 
 def test_a_name_that_is_given_holds_whatever_the_lines_say(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_linked_folders_are_followed_and_none_is_read_twice(tmp_path: Path) -> N
     os.symlink("../back", tmp_path / "elsewhere" / "back")
     os.symlink("all", tmp_path / "back")  # another loop, by two links
     os.mkfifo(root / "pipe.jsonl")
-    found = layouts.read([str(root)], TASKS)
+    found = layouts.read_predictions([str(root)], TASKS)
     assert {one.system for one in found.predictions} == {"a", "deep", "b"} and len(found.predictions) == 6
     skipped = {line.partition(": ")[0].removeprefix(f"{root}/") for line in found.skipped}
     assert {"again", "before", "b/up", "b/self", "gone", "gone.jsonl", "pipe.jsonl"} <= skipped

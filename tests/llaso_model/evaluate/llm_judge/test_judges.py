@@ -25,8 +25,8 @@ from llaso_data.io.lock import LockedError
 from llaso_model.cli import main
 from llaso_model.evaluate import score
 from llaso_model.evaluate.llm_judge import judges, scoring
-from llaso_model.evaluate.llm_judge.judges import Endpoint, Recorded
-from llaso_model.evaluate.llm_judge.scoring import Ask, JudgeQuestion, Unanswered
+from llaso_model.evaluate.llm_judge.judges import Endpoint, RecordedJudge
+from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, JudgeRequest, Unanswered
 from llaso_model.evaluate.report import scores_page as report
 from tests.conftest import obtained
 from tests.llaso_model.evaluate.report.test_scores_page import lines
@@ -73,13 +73,13 @@ def open_set(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_endpoint_is_asked_once_for_each_vote_and_prompt(chat: Chat, tmp_path: Path) -> None:
-    kept = Recorded(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1", temperature=0.7))
+    kept = RecordedJudge(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1", temperature=0.7))
     questions = [question("a", "Paris"), question("b", "Rome"), question("c", "Rome")]  # two are the same
     assert scoring.rate(kept, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
     assert len(chat.asked) == 6 and {body["seed"] for body in chat.asked} == {0, 1, 2}
     assert scoring.rate(kept, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
     assert len(chat.asked) == 6
-    again = Recorded(str(tmp_path / "said.jsonl"), name=kept.name)  # without a judge
+    again = RecordedJudge(str(tmp_path / "said.jsonl"), name=kept.name)  # without a judge
     assert scoring.rate(again, questions, votes=3) == {"a": 5.0, "b": 2.0, "c": 2.0}
     with pytest.raises(LLaSOError, match="1 of 1 judgements are not recorded"):
         scoring.rate(again, [question("d", "Oslo")])
@@ -90,7 +90,7 @@ def test_requests_are_under_way_together_and_their_order_does_not_matter(chat: C
     chat.does = lambda prompt: Does(usual(prompt), after_s=0.01 * (12 - int(answer_in(prompt).split()[1].strip("."))))
 
     class Meeting(Endpoint):
-        def _reply(self, ask: Ask) -> scoring.Reply:
+        def _reply(self, ask: JudgeRequest) -> scoring.Reply:
             meeting.wait()  # opens only where four are here at once
             return super()._reply(ask)
 
@@ -328,19 +328,19 @@ def test_a_damaged_line_is_named_and_a_torn_one_is_asked_again(chat: Chat, tmp_p
     path = tmp_path / "said.jsonl"
     questions = [question(row["id"], row["answer"]) for row in answers(4)]
     judging = Endpoint(chat.url, "judge-1")
-    scoring.rate(Recorded(str(path), judging), questions)
+    scoring.rate(RecordedJudge(str(path), judging), questions)
     whole = path.read_bytes()
     for cut in (1, 10, len(whole.splitlines()[-1]), len(whole.splitlines()[-1]) + 1):
         path.write_bytes(whole[:-cut])
         chat.asked.clear()
-        scoring.rate(Recorded(str(path), judging), questions)
+        scoring.rate(RecordedJudge(str(path), judging), questions)
         assert path.read_bytes() == whole and len(chat.asked) == (cut > 1)
     for number, line in ((2, b'{"digest": "x", "said'), (1, b"[]"), (4, b'{"digest": "x"}'), (3, b"\xff\xfe")):
         damaged = whole.splitlines()
         damaged[number - 1] = line
         path.write_bytes(b"\n".join(damaged) + b"\n")
         with pytest.raises(LLaSOError, match=rf"said\.jsonl:{number}: no "):
-            Recorded(str(path), judging)
+            RecordedJudge(str(path), judging)
         assert path.read_bytes() == b"\n".join(damaged) + b"\n"
 
 
@@ -348,40 +348,40 @@ def test_words_of_any_kind_come_back_as_they_were(chat: Chat, tmp_path: Path) ->
     path = tmp_path / "said.jsonl"
     words = "Score: 4\u2028\x85\r\n\x00 \ud800 日本"
     chat.does = lambda prompt: Does(words)
-    assert scoring.rate(Recorded(str(path), Endpoint(chat.url, "judge-1")), [question("a", "x")]) == {"a": 4.0}
+    assert scoring.rate(RecordedJudge(str(path), Endpoint(chat.url, "judge-1")), [question("a", "x")]) == {"a": 4.0}
     assert [line["said"] for line in Journal(str(path)).lines] == [words]
 
 
 def test_lines_of_earlier_versions_and_of_other_judges_are_kept_and_used(chat: Chat, tmp_path: Path) -> None:
     path = tmp_path / "said.jsonl"
     judging = Endpoint(chat.url, "judge-1")
-    key = Recorded(str(path), judging).key(Ask("p"))
+    key = RecordedJudge(str(path), judging).key(JudgeRequest("p"))
     assert key == scoring.digest("judgement", "judge-1 at temperature 0", "p", 0)
     ours = {"digest": key, "judge": judging.name, "vote": 0, "said": "Score: 1"}
     theirs = {"digest": "0" * 32, "judge": "another", "vote": 0, "said": "Score: 3"}
     path.write_text("".join(json.dumps(line) + "\n" for line in (ours, theirs)))
-    assert Recorded(str(path), judging).ask([Ask("p"), Ask("q")]) == ["Score: 1", "Score: 5"]
+    assert RecordedJudge(str(path), judging).ask([JudgeRequest("p"), JudgeRequest("q")]) == ["Score: 1", "Score: 5"]
     assert chat.prompts == ["q"]
     assert {line["judge"] for line in Journal(str(path)).lines} == {"another", judging.name}
 
 
 def test_two_runs_do_not_add_to_one_record_at_once(chat: Chat, tmp_path: Path) -> None:
-    kept = Recorded(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1"))
+    kept = RecordedJudge(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1"))
     with Journal(kept.path).writing(), pytest.raises(LockedError, match="another run is adding to it"):
-        kept.ask([Ask("p")])
-    assert kept.ask([Ask("p")]) == ["Score: 5"]
+        kept.ask([JudgeRequest("p")])
+    assert kept.ask([JudgeRequest("p")]) == ["Score: 5"]
 
 
 def test_a_full_disk_leaves_whole_lines(chat: Chat, tmp_path: Path) -> None:
     import resource
 
-    kept = Recorded(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1"))
+    kept = RecordedJudge(str(tmp_path / "said.jsonl"), Endpoint(chat.url, "judge-1"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
     try:
         with pytest.raises(LLaSOError, match=r"said\.jsonl"):
-            kept.ask([Ask(str(n)) for n in range(20)])
+            kept.ask([JudgeRequest(str(n)) for n in range(20)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -407,20 +407,24 @@ def test_a_judge_that_follows_the_order_is_seen(chat: Chat) -> None:
 
 
 def test_scores_and_choices_are_read() -> None:
-    assert scoring.score_of("**Score:** 4\nExplanation") == 4
-    assert scoring.score_of("Score: 3.5") == 3.5
-    assert scoring.score_of("I would give 4 of 5") is None
-    assert scoring.score_of("Score: 7") is None
-    assert [scoring.choice_of(said) for said in ("Better: B", "**Better**: tie", "A is better")] == ["B", "tie", None]
+    assert scoring.parse_score("**Score:** 4\nExplanation") == 4
+    assert scoring.parse_score("Score: 3.5") == 3.5
+    assert scoring.parse_score("I would give 4 of 5") is None
+    assert scoring.parse_score("Score: 7") is None
+    assert [scoring.parse_choice(said) for said in ("Better: B", "**Better**: tie", "A is better")] == [
+        "B",
+        "tie",
+        None,
+    ]
 
 
 @pytest.mark.slow
 def test_a_local_model_is_a_judge(tmp_path: Path) -> None:
     """SmolLM2-135M is no good judge, but it answers, the same in any company, and is asked once."""
     model = judges.LocalModel(str(obtained(weights.smollm2)), temperature=0.7, max_new_tokens=12)
-    kept = Recorded(str(tmp_path / "said.jsonl"), model)
-    asks = [Ask("Say Score: 4"), Ask("Say Score: 2"), Ask("Say Score: 2", attempt=1)]
+    kept = RecordedJudge(str(tmp_path / "said.jsonl"), model)
+    asks = [JudgeRequest("Say Score: 4"), JudgeRequest("Say Score: 2"), JudgeRequest("Say Score: 2", attempt=1)]
     first = kept.ask(asks)
     assert all(isinstance(one, str) and one and not isinstance(one, Unanswered) for one in first)
-    assert Recorded(kept.path, name=kept.name).ask(asks) == first
+    assert RecordedJudge(kept.path, name=kept.name).ask(asks) == first
     assert model.ask(asks[1:2]) == first[1:2]

@@ -52,18 +52,18 @@ def test_fault_2_male_is_in_female() -> None:
     assert "male" in right.answer and not legacy_metrics.is_right(
         right.reference, right.answer, labels
     )  # "feMALE" is counted
-    assert scored([right])[0].given == "female" and scored([right])[0].badness == 0
-    assert scored([wrong])[0].given == "female" and scored([wrong])[0].badness == 1
+    assert scored([right])[0].hypothesis == "female" and scored([right])[0].error == 0
+    assert scored([wrong])[0].hypothesis == "female" and scored([wrong])[0].error == 1
 
 
 def test_fault_3_ipa_is_more_than_a_to_z() -> None:
     rows = scored(fault_rows("phonemes"))
     kept = [len(legacy_metrics.letters(row.prediction.reference)) for row in rows]
-    segments = [len(error_rates.segments(row.prediction.reference)) for row in rows]
+    segments = [len(error_rates.ipa_segments(row.prediction.reference)) for row in rows]
     assert sum(kept) < 0.6 * sum(segments)  # of 100 references the scripts keep 49 %
     first, second = rows[0], rows[1]
     for row in (first, second):
-        assert row.stats["per"][3] == len(error_rates.segments(row.prediction.reference))
+        assert row.stats["per"][3] == len(error_rates.ipa_segments(row.prediction.reference))
     changed = second.prediction
     assert "sɪbɪl" in changed.reference and "saɪbəl" in changed.answer
     # The vowel that differs, ɪ for ə, is in neither of the scripts' transcriptions.
@@ -87,9 +87,9 @@ def test_fault_4_typos_of_labels_are_the_label() -> None:
         names = references(one.set)
         if one.set == "common-voice_age_classification":
             names = [name.rstrip(".") for name in names]
-        assert row.said == "one"
+        assert row.answer_kind == "one"
         if one.set != "vctk_accent_classification":
-            assert row.badness == 0 and not legacy_metrics.is_right(
+            assert row.error == 0 and not legacy_metrics.is_right(
                 one.reference, one.answer, legacy_metrics.label_set(names)
             )
         assert abstains(one.answer, names)
@@ -103,21 +103,21 @@ def test_fault_5_a_refusal_costs() -> None:
     )
     assert kept == 1 and error == 2  # "40s" for 42; the refusal and "forty-five" are dropped
     scored_ages = scored(ages)
-    assert [row.said for row in scored_ages] == ["refusal", "one", "one"]
+    assert [row.answer_kind for row in scored_ages] == ["refusal", "one", "one"]
     charged = [row.stats["mae"] for row in scored_ages]
     assert charged == [(80 - 19, 1.0), (7.0, 1.0), (3.0, 1.0)]  # the refusal is charged the worst age; 40s is 45
     empty, hertz = scored([row for row in rows if row.set == "NSynth_pitch_recognition"])
-    assert (empty.said, empty.stats["coverage"]) == ("empty", (0.0, 1.0))
+    assert (empty.answer_kind, empty.stats["coverage"]) == ("empty", (0.0, 1.0))
     assert legacy_metrics.number(hertz.prediction.answer) == 440  # out of range, so this row is dropped as well
     assert hertz.stats["mae"] == (97.0, 1.0)
 
 
 def test_fault_6_abstention_has_four_causes() -> None:
     rows = scored(fault_rows("abstention"))
-    assert [row.said for row in rows] == ["several", "empty", "refusal", "none", "one"]
+    assert [row.answer_kind for row in rows] == ["several", "empty", "refusal", "none", "one"]
     for row in rows:
         assert abstains(row.prediction.answer, references(row.prediction.set))
-    assert rows[-1].badness == 0  # "Happy" is "Happiness"
+    assert rows[-1].error == 0  # "Happy" is "Happiness"
 
 
 @pytest.mark.slow
@@ -143,5 +143,5 @@ def test_the_published_abstention_rates_are_what_their_rule_gives() -> None:
     rows = [p for p in read.predictions if p.set == "accentdb_AI_classification" and p.system == "Qwen2-Audio"]
     names = [row.reference for row in rows]
     assert sum(abstains(row.answer, names) for row in rows) == 57
-    said = [row.said for row in score_rows("accentdb_AI_classification", rows, TASKS)]
+    said = [row.answer_kind for row in score_rows("accentdb_AI_classification", rows, TASKS)]
     assert (said.count("several"), said.count("none"), said.count("one")) == (56, 1, 43)

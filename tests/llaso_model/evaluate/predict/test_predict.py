@@ -28,7 +28,7 @@ from llaso_model.cli import main
 from llaso_model.conversations import question_of
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, open_samples
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.report.scores_page import _curves
 from llaso_model.generation import answers
@@ -91,7 +91,7 @@ def test_every_sample_is_answered_once_and_as_if_it_were_asked_alone(model, spee
     found = {line["id"]: line for line in lines(undisturbed)}
     assert len(lines(undisturbed)) == len(found) == COUNT
     loaded, processor = LLaSOModel.from_pretrained(model).eval(), LLaSOProcessor.from_pretrained(model)
-    questions = opened(str(speech), TASKS, ["asr"])
+    questions = open_samples(str(speech), TASKS, ["asr"])
     for one in questions.read(range(COUNT)):
         assert isinstance(one, EvalSample)
         (said,) = answers(loaded, processor, [one.messages], max_new_tokens=6)
@@ -233,9 +233,9 @@ def test_a_sweep_asks_all_again_at_each_level_and_leaves_the_score_of_clean_spee
 
 
 def test_what_is_heard_has_the_level_that_its_tag_says_in_any_batch(speech):
-    questions = opened(str(speech), TASKS, ["asr"])
+    questions = open_samples(str(speech), TASKS, ["asr"])
     conditions = {one.tag: one for one in noise.noise_sweep("-5:15:10")}
-    plan = predict.planned(questions, Budget.of("12s"), conditions)
+    plan = predict.plan_batches(questions, Budget.of("12s"), conditions)
     assert sorted(n for work in plan for n in work.numbers) == sorted(list(range(COUNT)) * 4)
     measured = 0
     for work in plan:
@@ -284,7 +284,7 @@ def test_tasks_are_chosen_by_name_and_unknown_ones_refused(model, speech, tmp_pa
     assert "--task gender: the data has none of it; it has ASR, asr, dictation" in said.output
     said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "all", code=2)
     assert "dictation is no declared set" in said.output and "--task" in said.output
-    assert len(opened(str(speech), TASKS, ["ASR"])) == COUNT
+    assert len(open_samples(str(speech), TASKS, ["ASR"])) == COUNT
 
 
 def test_what_scoring_needs_is_missed_before_any_question(tmp_path, monkeypatch):
@@ -341,7 +341,7 @@ def test_a_dataset_that_holds_its_audio_in_parquet_is_a_transcription(clips, tmp
     data.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), data / "test-00000-of-00001.parquet")
     pq.write_table(pa.Table.from_pylist(rows[:1]), data / "train-00000-of-00001.parquet")
-    questions = opened(str(tmp_path / "dataset"), tasks.load(), (), "en")
+    questions = open_samples(str(tmp_path / "dataset"), tasks.load(), (), "en")
     read = questions.read(range(len(questions)))
     bad = [one for one in read if isinstance(one, BadSample)]
     asked = {one.line["reference"]: one for one in read if isinstance(one, EvalSample)}
@@ -369,5 +369,5 @@ def test_the_published_layout_is_asked_as_it_says(model, clips, tmp_path):
     assert line["set"] == "vctk_gender_classification" and line["reference"] == "female"
     assert line["prompt"] == "What is the speaker's gender?"
     assert (line["audio"], line["speaker"], line["groups"]) == (["wav/p225_001.wav"], "p225", {"age": "23"})
-    only = opened(str(path), TASKS, ["gender"]).read([0])
+    only = open_samples(str(path), TASKS, ["gender"]).read([0])
     assert isinstance(only[0], EvalSample) and only[0].messages[0]["content"][0]["type"] == "audio"

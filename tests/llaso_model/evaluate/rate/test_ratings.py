@@ -48,7 +48,7 @@ def server(scores: Path) -> Iterator[RateServer]:
 
 @contextmanager
 def served(scores: Path, items: int, seed: int = 0, **options: Any) -> Iterator[RateServer]:
-    with RateServer(str(scores), ratings.draw(rows(scores), items, seed), **options) as made:
+    with RateServer(str(scores), ratings.draw_items(rows(scores), items, seed), **options) as made:
         thread = threading.Thread(target=made.serve)
         thread.start()
         try:
@@ -73,12 +73,12 @@ def ask(server: RateServer, path: str, body: Any = None, **headers: str) -> tupl
 
 
 def test_the_draw_is_equal_for_all_and_takes_systems_and_sets_in_turn(scores: Path) -> None:
-    drawn = ratings.draw(rows(scores), 12, seed=0)
+    drawn = ratings.draw_items(rows(scores), 12, seed=0)
     assert [ratings.item_id(row) for row in drawn] == [
-        ratings.item_id(row) for row in ratings.draw(rows(scores), 12, seed=0)
+        ratings.item_id(row) for row in ratings.draw_items(rows(scores), 12, seed=0)
     ]
     assert [ratings.item_id(row) for row in drawn] != [
-        ratings.item_id(row) for row in ratings.draw(rows(scores), 12, seed=1)
+        ratings.item_id(row) for row in ratings.draw_items(rows(scores), 12, seed=1)
     ]
     counts = {system: sum(row.prediction.system == system for row in drawn) for system in ("first", "second")}
     assert counts == {"first": 6, "second": 6}
@@ -96,10 +96,10 @@ def test_the_page_does_not_say_whose_answer_it_is(server: RateServer) -> None:
 def test_ratings_are_saved_and_read_again(server: RateServer, scores: Path) -> None:
     item = ratings.item_id(server.items[0])
     assert ask(server, "rate", {"rater": " Ada  L ", "item": item, "rating": {"accuracy": 4}})[0] == 200
-    assert ratings.read(str(scores), "Ada L") == {item: {"accuracy": 4}}
+    assert ratings.read_ratings(str(scores), "Ada L") == {item: {"accuracy": 4}}
     assert json.loads(ask(server, "begin", {"rater": "Ada L"})[1])["ratings"] == {item: {"accuracy": 4}}
     assert ask(server, "rate", {"rater": "Ada L", "item": item, "rating": {}})[0] == 200
-    assert ratings.read(str(scores), "Ada L") == {}
+    assert ratings.read_ratings(str(scores), "Ada L") == {}
 
 
 def test_what_is_no_rating_is_refused(server: RateServer) -> None:
@@ -138,7 +138,7 @@ def test_rating_by_keyboard(server: RateServer, scores: Path, browser: Browser) 
             opened.until("document.querySelector('#saved').textContent === 'saved'", "saving")
             page.wait_for_timeout(30)
     opened.until("!document.querySelector('#end').hidden", "the end")
-    said = ratings.read(str(scores), "Bea")
+    said = ratings.read_ratings(str(scores), "Bea")
     assert len(said) == len(server.items)
     assert all(one == {"accuracy": 4, "following": 3, "naturalness": 2, "robustness": 1} for one in said.values())
     assert opened.errors == [] and page.evaluate("typeof hacked") == "undefined"
@@ -154,19 +154,19 @@ def test_alpha_is_krippendorffs_example() -> None:
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, nothing],
     ]
     said = [{str(i): {"accuracy": v} for i, v in enumerate(row) if v is not None} for row in table]
-    assert ratings.alpha("accuracy", said) == pytest.approx(0.815, abs=0.001)
-    assert ratings.alpha("accuracy", [said[0], said[0]]) == 1.0
-    assert ratings.alpha("accuracy", said[:1]) is None
-    assert ratings.alpha("following", said) is None
+    assert ratings.krippendorff_alpha("accuracy", said) == pytest.approx(0.815, abs=0.001)
+    assert ratings.krippendorff_alpha("accuracy", [said[0], said[0]]) == 1.0
+    assert ratings.krippendorff_alpha("accuracy", said[:1]) is None
+    assert ratings.krippendorff_alpha("following", said) is None
 
 
 def test_ratings_come_into_the_report(scores: Path, tmp_path: Path) -> None:
-    drawn = ratings.draw(rows(scores), 20, seed=2)
+    drawn = ratings.draw_items(rows(scores), 20, seed=2)
     systems = {ratings.item_id(row): row.prediction.system for row in drawn}
     for name, shift in (("Cem", 0), ("Dua", 1)):
-        with ratings.at_work(str(scores), name) as log:
+        with ratings.open_log(str(scores), name) as log:
             for item, system in systems.items():
-                ratings.say(log, item, system, {"accuracy": (5 if system == "first" else 2) - shift})
+                ratings.record_rating(log, item, system, {"accuracy": (5 if system == "first" else 2) - shift})
     html, path = report.report([str(scores)], str(tmp_path))
     said = json.loads(Path(path).read_text(encoding="utf-8"))["ratings"]
     assert {"Cem", "Dua"} <= {one["name"] for one in said["raters"]}
@@ -175,9 +175,9 @@ def test_ratings_come_into_the_report(scores: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_named_with_its_line_or_entry(tmp_path: Path) -> None:
-    with ratings.at_work(str(tmp_path), "Eva") as log:
-        ratings.say(log, "a", "one", {"accuracy": 3})
-        ratings.say(log, "b", "one", {"accuracy": 4})
+    with ratings.open_log(str(tmp_path), "Eva") as log:
+        ratings.record_rating(log, "a", "one", {"accuracy": 3})
+        ratings.record_rating(log, "b", "one", {"accuracy": 4})
     (path,) = tmp_path.glob("ratings/*/ratings.json")
     whole = path.read_text()
     for text, where in (
@@ -214,12 +214,15 @@ def test_whatever_is_shown_later_every_rating_is_kept_and_counts_once(tmp_path: 
             clicked = give(server, rater, 1, 5)
         if rater == "Ada":
             said |= dict.fromkeys(clicked, 5)
-        assert ratings.read(str(scores), "Ada") == {item: {"accuracy": value} for item, value in said.items()}
+        assert ratings.read_ratings(str(scores), "Ada") == {item: {"accuracy": value} for item, value in said.items()}
     other = scored(tmp_path, third=lines("third", 20))  # the same folder, other systems
     assert other == scores
     with served(other, 20) as server:
         said |= dict.fromkeys(give(server, " Ada ", 4, 2), 2)
-    assert len(said) > 33 and {item: one["accuracy"] for item, one in ratings.read(str(scores), "Ada").items()} == said
+    assert (
+        len(said) > 33
+        and {item: one["accuracy"] for item, one in ratings.read_ratings(str(scores), "Ada").items()} == said
+    )
     found = ratings.results([str(scores), str(scores)])
     assert found is not None
     assert [(one["name"], one["items"]) for one in found["raters"]] == [("Ada", len(said)), ("Bo", 1)]
@@ -234,11 +237,11 @@ def test_ratings_of_earlier_versions_count_and_their_file_is_left_alone(tmp_path
     decomposed = {"format": "llaso-ratings", "format_version": 1, "rater": "Zoe\u0308", "ratings": rows}
     early.write_text(json.dumps(decomposed))
     before = early.read_bytes()
-    with ratings.at_work(str(tmp_path), "Zoë") as log:
-        ratings.say(log, "b", "one", {"accuracy": 5})
-        ratings.say(log, "c", "two", {"accuracy": 4})
-        ratings.say(log, "c", "two", {})
-    assert ratings.read(str(tmp_path), "Zoë") == {"a": {"accuracy": 2}, "b": {"accuracy": 5}}
+    with ratings.open_log(str(tmp_path), "Zoë") as log:
+        ratings.record_rating(log, "b", "one", {"accuracy": 5})
+        ratings.record_rating(log, "c", "two", {"accuracy": 4})
+        ratings.record_rating(log, "c", "two", {})
+    assert ratings.read_ratings(str(tmp_path), "Zoë") == {"a": {"accuracy": 2}, "b": {"accuracy": 5}}
     assert early.read_bytes() == before
     found = ratings.results([str(tmp_path)])
     assert found is not None and found["raters"] == [{"name": "Zoë", "items": 2}]
@@ -257,11 +260,11 @@ def test_a_rater_is_at_work_in_one_server_and_nothing_confirmed_is_lost(tmp_path
 
         with ThreadPoolExecutor(8) as pool:
             confirmed = set(filter(None, pool.map(rated, range(60))))
-        assert len(confirmed) == 30 and ratings.read(str(scores), "Ada").keys() == confirmed
+        assert len(confirmed) == 30 and ratings.read_ratings(str(scores), "Ada").keys() == confirmed
         give(first, "Bo", 3, 1)  # two servers may have a rater each
         assert ask(second, "begin", {"rater": "Bo"})[0] == 409
         give(second, "Cem", 3, 1)
-    assert {name: len(log) for name, log in ratings.everyone(str(scores)).items()} == {"Ada": 30, "Bo": 3, "Cem": 3}
+    assert {name: len(log) for name, log in ratings.all_raters(str(scores)).items()} == {"Ada": 30, "Bo": 3, "Cem": 3}
 
 
 @pytest.mark.slow
@@ -272,7 +275,7 @@ def test_confirmed_ratings_survive_a_kill(tmp_path: Path) -> None:
     run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     url = run.stdout.readline().split()[-1]
-    items = [ratings.item_id(row) for row in ratings.draw(rows(scores), 20, 0)]
+    items = [ratings.item_id(row) for row in ratings.draw_items(rows(scores), 20, 0)]
 
     def rated(item: str) -> str | None:
         body = json.dumps({"rater": "Ada", "item": item, "rating": {"accuracy": 3}}).encode()
@@ -289,10 +292,10 @@ def test_confirmed_ratings_survive_a_kill(tmp_path: Path) -> None:
         confirmed = set(filter(None, pool.map(rated, items)))
     run.wait()
     run.stdout.close()
-    assert len(confirmed) < 20 and confirmed <= ratings.read(str(scores), "Ada").keys()
+    assert len(confirmed) < 20 and confirmed <= ratings.read_ratings(str(scores), "Ada").keys()
     with served(scores, 20) as server:  # the lock died with its holder
         give(server, "Ada", 20, 4)
-    assert len(ratings.read(str(scores), "Ada")) == 20
+    assert len(ratings.read_ratings(str(scores), "Ada")) == 20
 
 
 # Sounds.
@@ -357,7 +360,7 @@ def test_sounds_are_decoded_within_limits_and_what_is_cut_or_cannot_be_heard_is_
         )
         assert np.array_equal(clean, unmade)
         speech = audio.to_float32(audio.decode(str(root / "clip.flac"))[0])
-        wanted = conditions.noise_sweep("5", "white", 3)[0].apply(speech, conditions.key_of_question("q0"))
+        wanted = conditions.noise_sweep("5", "white", 3)[0].apply(speech, conditions.sample_key("q0"))
         assert np.corrcoef(noisy, wanted)[0, 1] > 0.9 > np.corrcoef(noisy, clean)[0, 1]  # Opus loses some of a hiss
     with served(scores, 10) as silent:
         assert not any(silent._shown(row)["sound"] for row in silent.items)

@@ -14,12 +14,12 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import layouts, tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample, opened
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, open_samples
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.predict import recordings as sounds
-from llaso_model.evaluate.rate.server import MOST_S
+from llaso_model.evaluate.rate.server import MAX_CLIP_S
 from llaso_model.evaluate.rows import score_rows
 from tests.conftest import Clip
 from tests.support.evaluation import TASKS
@@ -28,7 +28,7 @@ from tests.support.training_fixtures import write_speech
 
 def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Prediction, audio.Pcm]]:
     """Every question in each condition: the row that reads its line, and what the model would hear."""
-    questions = opened(str(data), tasks.load(), ["asr"], "en")
+    questions = open_samples(str(data), tasks.load(), ["asr"], "en")
     lines: list[dict[str, Any]] = []
     heard = []
     for one in questions.read(range(len(questions))):
@@ -40,7 +40,7 @@ def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Predi
             heard.append(audio.to_int16(parts[0]["audio"]))
     path = data.with_suffix(".answers.jsonl")
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    yield from zip(layouts.read([str(path)], TASKS).predictions, heard, strict=True)
+    yield from zip(layouts.read_predictions([str(path)], TASKS).predictions, heard, strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ def test_shards_sound_as_they_were_heard_in_every_condition(
     ]
     tags = []
     for row, heard in asked(tmp_path / "shards", conditions):
-        found = sounds.conditioned(str(tmp_path / "shards"), row, MOST_S, noises)
-        assert found is not None and not found.cut and sounds.unmade(row, noises) is None
+        found = sounds.conditioned_clip(str(tmp_path / "shards"), row, MAX_CLIP_S, noises)
+        assert found is not None and not found.cut and sounds.missing_condition(row, noises) is None
         assert np.array_equal(found.pcm, heard)
-        tags.append(sounds.condition(row))
-        short = sounds.conditioned(str(tmp_path / "shards"), row, 0.5, noises)
+        tags.append(sounds.condition_tag(row))
+        short = sounds.conditioned_clip(str(tmp_path / "shards"), row, 0.5, noises)
         assert short is not None and short.cut and np.array_equal(short.pcm, heard[:8000])
     assert len(tags) >= 10 and set(tags) == {None, *(one.tag for one in conditions)}
 
@@ -80,9 +80,9 @@ def test_a_span_of_a_file_is_heard_and_not_the_file(clips: list[Clip], tmp_path:
     found = list(asked(folder / "manifest.jsonl", noise.noise_sweep("5", "white")))
     assert {row.span_s for row, _ in found} == {(0.25, 1.0), (1.0, 1.5)} and len(found) == 4
     for row, heard in found:
-        sound = sounds.conditioned(str(folder), row, MOST_S)
+        sound = sounds.conditioned_clip(str(folder), row, MAX_CLIP_S)
         assert sound is not None and np.array_equal(sound.pcm, heard)
-    assert sounds.name(found[1][0]) == "long.flac, 0.25–1 s, snr:5"
+    assert sounds.audio_label(found[1][0]) == "long.flac, 0.25–1 s, snr:5"
 
 
 def scored(**more: Any) -> Row:
@@ -91,7 +91,7 @@ def scored(**more: Any) -> Row:
 
 
 def test_what_cannot_be_made_again_is_said(recordings: list[noise.Samples], tmp_path: Path) -> None:
-    name = noise.name_of(recordings)
+    name = noise.noise_name(recordings)
     for more, given, why in (
         ({}, [], "does not say how"),
         ({"seed": 0, "noise": name}, [], "name the recordings with --noise"),
@@ -99,15 +99,15 @@ def test_what_cannot_be_made_again_is_said(recordings: list[noise.Samples], tmp_
         ({"seed": 0, "noise": name}, recordings, None),
         ({"seed": 0, "noise": "speech"}, [], None),
     ):
-        said = sounds.unmade(scored(**more).prediction, sounds.Recordings.of(given) if given else None)
+        said = sounds.missing_condition(scored(**more).prediction, sounds.Recordings.of(given) if given else None)
         assert (said is None) == (why is None) and (why or "") in (said or "")
     for number, one in enumerate(recordings):
         (tmp_path / f"{number}.wav").write_bytes(audio.encode(audio.to_int16(one), "wav"))
-    found = sounds.recordings_of(str(tmp_path), [scored(noise=name)])
-    assert found.name == noise.name_of(found.samples) == name
+    found = sounds.load_recordings(str(tmp_path), [scored(noise=name)])
+    assert found.name == noise.noise_name(found.samples) == name
     for path in (str(tmp_path), "white"):
         with pytest.raises(LLaSOError, match="not the recordings that any of these answers was heard with"):
-            sounds.recordings_of(path, [scored(noise="speech")])
+            sounds.load_recordings(path, [scored(noise="speech")])
 
 
 def test_tags_that_are_no_condition_make_none() -> None:
@@ -122,4 +122,4 @@ def test_tags_that_are_no_condition_make_none() -> None:
         "x:1",
         "",
     ):
-        assert noise.of_tag(tag, 0, "white") is None
+        assert noise.condition_of_tag(tag, 0, "white") is None

@@ -94,7 +94,7 @@ def test_the_texts_of_the_data_are_shown_as_they_are(page: Path, browser: Browse
     shown = opened.page.inner_text("#samples")
     assert "<img src=x onerror=hacked()>" in shown and "{{7*7}}" in shown
     assert "<b>bad</b>" in opened.page.inner_text("#tasks")
-    assert opened.page.evaluate("document.querySelectorAll('#samples dl').length") == report.EACH
+    assert opened.page.evaluate("document.querySelectorAll('#samples dl').length") == report.EXAMPLES_PER_SET
 
 
 def test_word_differences_and_noise_curves_are_drawn(page: Path, browser: Browser) -> None:  # noqa: F811
@@ -141,7 +141,7 @@ def test_several_folders_are_compared_and_a_system_twice_is_refused(tmp_path: Pa
 
 
 def test_differences_of_words() -> None:
-    assert list(worst_examples.differences("the cat sat", "the dog sat down")) == [
+    assert list(worst_examples.word_differences("the cat sat", "the dog sat down")) == [
         ("=", "the"), ("-", "cat"), ("+", "dog"), ("=", "sat"), ("+", "down"),
     ]  # fmt: skip
 

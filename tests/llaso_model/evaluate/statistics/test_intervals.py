@@ -62,12 +62,12 @@ def test_below_ten_clusters_the_interval_is_over_rows_and_says_so(clusters: int,
 
 def test_one_figure_alone_keeps_its_interval_and_sure_ones_do_not_hide_unsure_ones() -> None:
     figure, _ = intervals.figure(np.asarray([[float(i % 3 == 0), 1.0] for i in range(90)]), ratio)
-    assert intervals.combined([(figure, 1.0)]) == pytest.approx((figure.value, figure.low, figure.high))
+    assert intervals.combine_figures([(figure, 1.0)]) == pytest.approx((figure.value, figure.low, figure.high))
     single, _ = intervals.figure(np.ones((1, 2)), ratio, limits=(0, 1))
-    value, low, high = intervals.combined([(single, 0.5), (single, 0.5)])
+    value, low, high = intervals.combine_figures([(single, 0.5), (single, 0.5)])
     assert (value, high) == (1.0, 1.0) and 0.025 < low < 0.5
     none, _ = intervals.figure(np.ones((20, 2)), ratio)
-    assert np.isnan(intervals.combined([(figure, 0.5), (none, 0.5)])[1])
+    assert np.isnan(intervals.combine_figures([(figure, 0.5), (none, 0.5)])[1])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -195,7 +195,7 @@ def _held(case: str, rng: np.random.Generator, trial: int) -> bool:
         given_ = np.where(rng.random(150) < 0.8, wanted, rng.integers(0, 3, 150))
         stats, value = classes.class_stats(wanted.tolist(), given_.tolist(), 3), classes.MACRO_F1.value
         truth = 0.8 + 0.2 / 3
-    sums = intervals.summed(stats, clusters)
+    sums = intervals.sum_by_cluster(stats, clusters)
     low, high = intervals.interval(intervals.replicates(sums, value, "simulated", trial, 600), len(sums))
     return low <= truth <= high
 
@@ -212,6 +212,6 @@ def test_coverage_of_a_task_of_three_sets() -> None:
             stats = np.stack([(rng.random(size) < truth).astype(float), np.ones(size)], axis=1)
             figure, _ = intervals.figure(stats, ratio, name=str(number), seed=trial, limits=(0, 1))
             parts.append((figure, size / sum(sizes)))
-        _, low, high = intervals.combined(parts)
+        _, low, high = intervals.combine_figures(parts)
         held += low <= sum(truth * size for truth, size in zip(truths, sizes, strict=True)) / sum(sizes) <= high
     assert 0.93 <= held / trials <= 0.975, held / trials

@@ -84,7 +84,7 @@ def test_a_task_of_one_set_has_the_interval_of_the_set() -> None:
 def test_a_system_that_answered_only_what_it_gets_right_gains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     right = [i % 2 == 0 for i in range(100)]
     rows = answered("all", right)
-    chosen = [row for row in answered("chooser", right) if row.badness == 0][:10]
+    chosen = [row for row in answered("chooser", right) if row.error == 0][:10]
     said = summarise([*rows, *chosen], TASKS)
     assert said["missing"] == {GENDER: {"rows": 100, "common": 10, "lacks": {"chooser": 90}}}
     (pair,) = [pair for pair in said["pairs"] if pair["on"] == "task"]
@@ -123,5 +123,5 @@ def test_speakers_of_accentdb_are_numbered_anew_in_each_accent() -> None:
                 "answer": "American",
             }
             name = "accentdb_AI_classification"
-            found.add(layouts.published("a", name, "here", row, TASKS.sets[name], layouts.Counter()).speaker)
+            found.add(layouts.published_prediction("a", name, "here", row, TASKS.sets[name], layouts.Counter()).speaker)
     assert found == {"american/speaker_01", "american/speaker_02", "welsh/speaker_01", "welsh/speaker_02"}
