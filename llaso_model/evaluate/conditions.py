@@ -37,10 +37,14 @@ CONDITION_KINDS = ("snr", "speed", "reverberation", "band")
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition by its tag, such as ``snr:5``, and what it does to samples; ``key`` names the draw.
+    """A change that is made to a sample's sound before the model gets it.
 
-    ``seed`` is that of its draws, ``noise`` the shape's name or the recordings' digest: with both :func:`condition_of_tag` makes
-    it again.
+    Attributes:
+        tag: Its kind and value, such as ``snr:5``.
+        apply: Gives the changed samples; (samples, key). The key names the random draw.
+        seed: Seed of the draws.
+        noise: Shape of the noise, or the digest of the recordings. With it and the seed :func:`condition_of_tag` makes
+            the condition again.
     """
 
     tag: str

@@ -51,10 +51,21 @@ def find_audio(root: str, name: str) -> tuple[str, str | None] | None:
 def conditioned_clip(
     root: str, row: Prediction, most_s: float, recordings: Recordings | None = None
 ) -> ConditionedClip | None:
-    """The first ``most_s`` of what the system heard; None where the row's audio is not below ``root``.
+    """The beginning of the sound that the system was given.
 
-    It is without the row's condition where that cannot be made again (:func:`missing_condition`). ``recordings`` are those of the
-    evaluation's noise. Raises AudioError, StoreError.
+    Args:
+        root: Folder that the row's audio path is relative to.
+        row: The prediction whose sound is wanted.
+        most_s: Longest clip in seconds.
+        recordings: Recordings of the evaluation's noise, where there were any.
+
+    Returns:
+        The clip; None where the row's audio is not below ``root``. Where the row's condition cannot be made again
+        (:func:`missing_condition`) the clip is without it.
+
+    Raises:
+        AudioError: The audio cannot be decoded.
+        StoreError: The audio cannot be read.
     """
     found = find_audio(root, row.audio[0])
     if found is None:

@@ -69,7 +69,12 @@ def _ticket(row: Row, seed: int) -> str:
 
 
 def open_log(folder: str, rater: str) -> AbstractContextManager[WorkLog]:
-    """The rater's log, for :func:`record_rating`. Raises LockedError where the name is in use, LLaSOError where it is none."""
+    """Opens a rater's log, for :func:`record_rating`.
+
+    Raises:
+        LockedError: The rater's name is in use by another command.
+        LLaSOError: The log is damaged, or the name cannot be one.
+    """
     return worklog.open_log(storage.join(folder, _FOLDER), KIND, rater, {})
 
 
