@@ -90,7 +90,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         if self._register_own is not None:
             self._register_own()
         if self._group is not None:
-            for point in sorted(entry_points(group=self._group), key=lambda one: one.name):
+            for point in sorted(entry_points(group=self._group), key=lambda entry_point: entry_point.name):
                 try:
                     point.load()
                 except Exception as error:  # of another package's code

@@ -89,20 +89,20 @@ def evaluate(
     require("scoring", "jiwer", "sacrebleu")  # better missed now than after hours of answers
     if (model is None) == (model_path is None):
         raise LLaSOError("name the model once, as MODEL or as --model-path")
-    said = predict.Evaluation(
+    settings = predict.Evaluation(
         model=model or str(model_path),
         task=tuple(name for name in task if name != "all"),
         budget=budget if batch_size is None else str(batch_size),
         **options,
     )
     if launcher == "ray":
-        predict.predict_on_ray(said, out, num_workers, address)
+        predict.predict_on_ray(settings, out, num_workers, address)
     else:
-        predict.predict(said, out, _say)
+        predict.predict(settings, out, _say)
     if placed(None, None)[0]:
         return  # rank 0 puts the parts of all together
     predictions, skipped = predict.join_parts(out, _say)
-    print_scores(scoring.score([predictions], out, said.tasks, said.seed, say=_say, skipped=skipped), out)
+    print_scores(scoring.score([predictions], out, settings.tasks, settings.seed, say=_say, skipped=skipped), out)
     if skipped:
         click.get_current_context().exit(1)
 
@@ -153,8 +153,8 @@ def score(
     from llaso_model.evaluate.report.table import print_scores
 
     judge = None if judge_at is None else open_judge(judge_at, judge_model, votes, judge_requests)
-    said = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _say)
-    print_scores(said, out)
+    scores = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _say)
+    print_scores(scores, out)
 
 
 @click.command()
@@ -166,11 +166,11 @@ def score(
 )
 @click.option(
     "--samples",
-    "each",
+    "examples",
     type=click.IntRange(0, 50),
     default=6,
     show_default=True,
-    help="Number of worst rows of each set.",
+    help="Worst rows shown of each set and system.",
 )
 @click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
 def report(
@@ -178,7 +178,7 @@ def report(
     out: str | None,
     title: str | None,
     audio_root: str | None,
-    each: int,
+    examples: int,
     tasks_path: str | None,
 ) -> None:
     """Make one HTML page, and JSON, of scores.
@@ -188,7 +188,7 @@ def report(
     """
     from llaso_model.evaluate.report.scores_page import report as write
 
-    for path in write(folders, out, title=title, audio_root=audio_root, each=each, tasks_path=tasks_path):
+    for path in write(folders, out, title=title, audio_root=audio_root, examples=examples, tasks_path=tasks_path):
         click.echo(path)
 
 

@@ -60,17 +60,17 @@ def sample_key(id: str) -> int:
 
 def noise_name(noise: NoiseShape | Sequence[Samples]) -> str:
     """A shape's name, or the digest of recordings."""
-    return noise if isinstance(noise, str) else digest(*(one.tobytes() for one in noise))
+    return noise if isinstance(noise, str) else digest(*(recording.tobytes() for recording in noise))
 
 
 def condition_of_tag(tag: str, seed: int, noise: NoiseShape | Samples | Sequence[Samples] | None) -> Condition | None:
     """The condition that :func:`noise_sweep` or :func:`variants` made under this tag; None where there is no such."""
     kind, _, value = tag.partition(":")
     try:
-        made = _of_kind(kind, value, seed, noise)
+        condition = _of_kind(kind, value, seed, noise)
     except (ValueError, LLaSOError):
         return None
-    return made if made is not None and made.tag == tag else None
+    return condition if condition is not None and condition.tag == tag else None
 
 
 def _of_kind(
@@ -89,27 +89,29 @@ def _of_kind(
     return None
 
 
-def sweep_levels(said: str) -> list[float]:
+def sweep_levels(levels_option: str) -> list[float]:
     """Levels in dB of ``lowest:highest:step``, both ends included, or of a list ``0,5,10``. Raises LLaSOError."""
     try:
-        if ":" in said:
-            low, high, step = (float(part) for part in said.split(":"))
+        if ":" in levels_option:
+            low, high, step = (float(part) for part in levels_option.split(":"))
             if not (math.isfinite(low) and math.isfinite(high) and step > 0 and low <= high):
-                raise ValueError(said)
+                raise ValueError(levels_option)
             count = int((high - low) / step + 1e-9) + 1
             if count > _MOST_LEVELS:
-                raise ValueError(said)
+                raise ValueError(levels_option)
             return [low + i * step for i in range(count)]
-        levels = [float(part) for part in said.split(",")]
+        levels = [float(part) for part in levels_option.split(",")]
         if not all(map(math.isfinite, levels)):
-            raise ValueError(said)
+            raise ValueError(levels_option)
         return levels
     except ValueError as error:
-        raise LLaSOError(f"--noise-sweep {said}: write it as lowest:highest:step in dB, such as -10:20:5") from error
+        raise LLaSOError(
+            f"--noise-sweep {levels_option}: write it as lowest:highest:step in dB, such as -10:20:5"
+        ) from error
 
 
 def noise_sweep(
-    said: str, noise: NoiseShape | Samples | Sequence[Samples] = "speech", seed: int = 0
+    levels_option: str, noise: NoiseShape | Samples | Sequence[Samples] = "speech", seed: int = 0
 ) -> list[Condition]:
     """A condition for every level of a sweep. ``noise`` is a shape that is made here, or samples of a recording.
 
@@ -120,16 +122,16 @@ def noise_sweep(
         def apply(samples: Samples, key: int) -> Samples:
             rng = random_generator(seed, key, f"snr:{level:g}")
             if isinstance(noise, str):
-                made = shaped_noise(samples, noise, rng)
+                noise_samples = shaped_noise(samples, noise, rng)
             else:
                 recording = noise if isinstance(noise, np.ndarray) else noise[key % len(noise)]
-                made = noise_excerpt(recording, len(samples), rng)
-            return mix_at_snr(samples, made, level)
+                noise_samples = noise_excerpt(recording, len(samples), rng)
+            return mix_at_snr(samples, noise_samples, level)
 
         return Condition(f"snr:{level:g}", apply, seed, name)
 
     name = noise_name([noise] if isinstance(noise, np.ndarray) else noise)
-    return [at(level) for level in sweep_levels(said)]
+    return [at(level) for level in sweep_levels(levels_option)]
 
 
 def variants(
@@ -139,10 +141,10 @@ def variants(
     seed: int = 0,
 ) -> list[Condition]:
     """Conditions of speed, of reverberation time (T60 in seconds) and of band limits."""
-    made = [speed_condition(speed, seed) for speed in speeds] + [
+    conditions = [speed_condition(speed, seed) for speed in speeds] + [
         reverberation_condition(time_s, seed) for time_s in reverberations_s
     ]
-    return made + [band_condition(*band, seed) for band in bands_hz]
+    return conditions + [band_condition(*band, seed) for band in bands_hz]
 
 
 def speed_condition(speed: float, seed: int) -> Condition:
@@ -186,12 +188,12 @@ def active_speech(samples: Samples) -> npt.NDArray[np.bool_]:
 
 def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
     """Power of the speech over power of the noise where the speech is active, in dB; nan without speech or noise."""
-    where = active_speech(speech)
-    if not where.any():
+    is_active = active_speech(speech)
+    if not is_active.any():
         return math.nan
-    clean = float(np.mean(speech[where].astype(np.float64) ** 2))
-    other = float(np.mean(np.asarray(noise, np.float64)[where] ** 2))
-    return 10 * math.log10(clean / other) if clean and other else math.nan
+    speech_power = float(np.mean(speech[is_active].astype(np.float64) ** 2))
+    noise_power = float(np.mean(np.asarray(noise, np.float64)[is_active] ** 2))
+    return 10 * math.log10(speech_power / noise_power) if speech_power and noise_power else math.nan
 
 
 def mix_at_snr(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> Samples:
@@ -200,15 +202,15 @@ def mix_at_snr(speech: Samples, noise: npt.NDArray[np.floating], level_db: float
     Nothing is clipped: a mixture that would be too loud is made softer as a whole, which leaves the ratio. Silence
     stays as it is. Raises LLaSOError where the noise is silent while the speech is active.
     """
-    where = active_speech(speech)
-    if not where.any():
+    is_active = active_speech(speech)
+    if not is_active.any():
         return speech
-    clean = float(np.mean(speech[where].astype(np.float64) ** 2))
-    other = float(np.mean(np.asarray(noise, np.float64)[where] ** 2))
-    if other == 0:
+    speech_power = float(np.mean(speech[is_active].astype(np.float64) ** 2))
+    noise_power = float(np.mean(np.asarray(noise, np.float64)[is_active] ** 2))
+    if noise_power == 0:
         raise LLaSOError("the noise is silent where the speech is not; use another recording")
-    total = speech + np.sqrt(clean / other / 10 ** (level_db / 10)) * np.asarray(noise, np.float64)
-    return np.asarray(total / max(1.0, float(np.abs(total).max())), np.float32)
+    mixture = speech + np.sqrt(speech_power / noise_power / 10 ** (level_db / 10)) * np.asarray(noise, np.float64)
+    return np.asarray(mixture / max(1.0, float(np.abs(mixture).max())), np.float32)
 
 
 def shaped_noise(speech: Samples, shape: NoiseShape, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -225,8 +227,8 @@ def shaped_noise(speech: Samples, shape: NoiseShape, rng: np.random.Generator) -
         padded[:count] = speech
         frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 2] * np.hanning(size)
         mean = np.sqrt(np.mean(np.abs(np.fft.rfft(frames, axis=1)) ** 2, axis=0)) + 1e-12
-        places = np.linspace(0, 1, len(spectrum))
-        spectrum *= np.interp(places, np.linspace(0, 1, len(mean)), mean)
+        bins = np.linspace(0, 1, len(spectrum))
+        spectrum *= np.interp(bins, np.linspace(0, 1, len(mean)), mean)
     elif shape != "white":
         raise LLaSOError(f"noise {shape!r} is none of {', '.join(NOISE_SHAPES)}")
     return np.asarray(np.fft.irfft(spectrum, count))
@@ -237,8 +239,8 @@ def noise_excerpt(noise: Samples, count: int, rng: np.random.Generator) -> npt.N
     if not len(noise):
         raise LLaSOError("the noise has no samples")
     start = int(rng.integers(len(noise)))
-    places = (start + np.arange(count)) % len(noise)
-    return np.asarray(noise[places], np.float64)
+    indices = (start + np.arange(count)) % len(noise)
+    return np.asarray(noise[indices], np.float64)
 
 
 def read_noise(path: str) -> Samples:
@@ -247,17 +249,17 @@ def read_noise(path: str) -> Samples:
     return audio.to_float32(pcm)
 
 
-def load_noise(said: str) -> NoiseShape | list[Samples]:
+def load_noise(source: str) -> NoiseShape | list[Samples]:
     """A shape by its name, else the recordings of a file or folder in the order of their names. Raises LLaSOError."""
     for shape in NOISE_SHAPES:
-        if said == shape:
+        if source == shape:
             return shape
-    rows = storage.listing(said)  # of a file itself, with no path within it
-    paths = [storage.join(said, row["path"]) if row["path"] else said for row in rows]
-    found = [path for path in paths if extension(path) in audio.AUDIO_EXTENSIONS]
-    if not found:
-        raise LLaSOError(f"--noise {said}: neither one of {', '.join(NOISE_SHAPES)} nor a file or folder of audio")
-    return [read_noise(path) for path in found]
+    rows = storage.listing(source)  # of a file itself, with no path within it
+    paths = [storage.join(source, row["path"]) if row["path"] else source for row in rows]
+    audio_paths = [path for path in paths if extension(path) in audio.AUDIO_EXTENSIONS]
+    if not audio_paths:
+        raise LLaSOError(f"--noise {source}: neither one of {', '.join(NOISE_SHAPES)} nor a file or folder of audio")
+    return [read_noise(path) for path in audio_paths]
 
 
 def add_reverberation(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:

@@ -18,25 +18,25 @@ from llaso_model.evaluate.metrics.classes import REFUSED_RIGHTLY
 
 
 def score_rows(
-    name: str, predictions: Sequence[Prediction], tasks: Tasks, judged: dict[str, float] | None = None
+    name: str, predictions: Sequence[Prediction], tasks: Tasks, judge_scores: dict[str, float] | None = None
 ) -> list[Row]:
     """The rows of one set and one system. ``judged`` are scores of a judge by row id."""
     declared = tasks.sets[name]
     kind = KINDS[declared.kind]
-    found: list[Row | None] = [None] * len(predictions)
-    usual = [i for i, one in enumerate(predictions) if one.expected != "refusal"]
-    said = [replace(predictions[i], answer=replies.said(predictions[i].answer)) for i in usual]
+    rows_by_number: list[Row | None] = [None] * len(predictions)
+    answer_numbers = [i for i, prediction in enumerate(predictions) if prediction.expected != "refusal"]
+    answered = [replace(predictions[i], answer=replies.said(predictions[i].answer)) for i in answer_numbers]
     if kind.is_closed:  # these look at the whole: what only reasons is not empty
-        said = [predictions[i] for i in usual]
-    for i, row in zip(usual, kind.score(declared, tasks, said), strict=True):
-        found[i] = replace(row, prediction=predictions[i])
-    for i, one in enumerate(predictions):
-        if one.expected == "refusal":
-            found[i] = _refusal_wanted(one, declared, tasks)
-    rows = [row for row in found if row is not None]
+        answered = [predictions[i] for i in answer_numbers]
+    for i, row in zip(answer_numbers, kind.score(declared, tasks, answered), strict=True):
+        rows_by_number[i] = replace(row, prediction=predictions[i])
+    for i, prediction in enumerate(predictions):
+        if prediction.expected == "refusal":
+            rows_by_number[i] = _refusal_wanted(prediction, declared, tasks)
+    rows = [row for row in rows_by_number if row is not None]
     for row in rows:
-        if judged and row.prediction.id in judged and row.prediction.expected != "refusal":
-            row.stats[JUDGED.name] = (judged[row.prediction.id], 1.0)
+        if judge_scores and row.prediction.id in judge_scores and row.prediction.expected != "refusal":
+            row.stats[JUDGED.name] = (judge_scores[row.prediction.id], 1.0)
     return rows
 
 
@@ -45,14 +45,18 @@ def class_names(declared: Set, tasks: Tasks) -> tuple[str, ...]:
     return tuple(tasks.labels[declared.labels]) if declared.labels else ()
 
 
-def _refusal_wanted(one: Prediction, declared: Set, tasks: Tasks) -> Row:
+def _refusal_wanted(prediction: Prediction, declared: Set, tasks: Tasks) -> Row:
     """A question that has no right answer: refusing it is right, and so is nothing else."""
     answer_kind = KINDS[declared.kind].answer_kind
-    said: AnswerKind
-    said = free_answer_kind(replies.said(one.answer)) if answer_kind is None else answer_kind(one, declared, tasks)
-    right = said == "refusal"
+    kind: AnswerKind
+    kind = (
+        free_answer_kind(replies.said(prediction.answer))
+        if answer_kind is None
+        else answer_kind(prediction, declared, tasks)
+    )
+    right = kind == "refusal"
     stats: dict[str, tuple[float, ...]] = {REFUSED_RIGHTLY.name: (float(right), 1.0)}
-    return Row(one, said, said, "refusal", 0.0 if right else 1.0, stats)
+    return Row(prediction, kind, kind, "refusal", 0.0 if right else 1.0, stats)
 
 
 def all_metrics() -> dict[str, Metric]:
@@ -64,7 +68,7 @@ def all_metrics() -> dict[str, Metric]:
 def metric_stats(rows: Sequence[Row], metric: Metric) -> tuple[Array, list[int]]:
     """(statistics (rows, k), the numbers of the rows that have them) of a metric."""
     key = metric.statistics or metric.name
-    there = [i for i, row in enumerate(rows) if key in row.stats]
-    if not there:
+    row_numbers = [i for i, row in enumerate(rows) if key in row.stats]
+    if not row_numbers:
         return np.zeros((0, 1)), []
-    return np.asarray([rows[i].stats[key] for i in there], np.float64), there
+    return np.asarray([rows[i].stats[key] for i in row_numbers], np.float64), row_numbers

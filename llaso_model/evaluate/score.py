@@ -61,18 +61,18 @@ def score(
         outputs.refuse(record, "llaso-model score", _is_record)
     refuse_foreign(out, "llaso-model score")
     declared = tasks.load(tasks_path)
-    read = layouts.read_predictions(list(sources), declared)
-    systems = len({one.system for one in read.predictions})
-    by = None
-    say(f"{len(read.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
+    loaded = layouts.read_predictions(list(sources), declared)
+    systems = len({prediction.system for prediction in loaded.predictions})
+    judged_by = None
+    say(f"{len(loaded.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
-        kept = RecordedJudge(record, judge, say=say)
-        found = judge_answers(kept, _questions(read, declared), votes)
-        read = replace(read, judgements=found.scores)
-        by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **found.as_json()}
-    rows = score_all(read, tasks_path, declared, workers or _cpus())
+        recorded = RecordedJudge(record, judge, say=say)
+        judgements = judge_answers(recorded, _questions(loaded, declared), votes)
+        loaded = replace(loaded, judgements=judgements.scores)
+        judged_by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **judgements.as_json()}
+    rows = score_all(loaded, tasks_path, declared, workers or _cpus())
     say("scored; intervals and pairs are being computed")
-    return write(rows, declared, out, seed, read.files, [*skipped, *read.skipped], by, read.remarks)
+    return write(rows, declared, out, seed, loaded.files, [*skipped, *loaded.skipped], judged_by, loaded.remarks)
 
 
 def refuse_foreign(out: str, by: str) -> None:
@@ -93,14 +93,14 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _questions(read: ScoringInput, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
+def _questions(loaded: ScoringInput, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
     """The open answers that are to be judged, by system and set."""
-    found: dict[tuple[str, str], list[JudgeQuestion]] = {}
-    for one in read.predictions:
-        if KINDS[declared.sets[one.set].kind].is_judged and one.expected != "refusal":
-            question = JudgeQuestion(one.id, one.prompt, one.reference, one.answer)
-            found.setdefault((one.system, one.set), []).append(question)
-    return found
+    questions: dict[tuple[str, str], list[JudgeQuestion]] = {}
+    for prediction in loaded.predictions:
+        if KINDS[declared.sets[prediction.set].kind].is_judged and prediction.expected != "refusal":
+            question = JudgeQuestion(prediction.id, prediction.prompt, prediction.reference, prediction.answer)
+            questions.setdefault((prediction.system, prediction.set), []).append(question)
+    return questions
 
 
 def write(
@@ -114,7 +114,7 @@ def write(
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Summarises scored rows and writes both files; returns what ``scores.json`` says."""
-    said = {
+    scores = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "made": {**provenance(declared, seed, files), "judged_by": judged_by},
@@ -123,19 +123,19 @@ def write(
         **summary.summarise(rows, declared, seed, asked=judged_by is not None),
     }
     store.write(rows, storage.join(out, "rows.parquet"))
-    checksums.write_json(storage.join(out, "scores.json"), said)
-    return said
+    checksums.write_json(storage.join(out, "scores.json"), scores)
+    return scores
 
 
-def score_all(read: ScoringInput, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
+def score_all(loaded: ScoringInput, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
     """All rows, by system and set in the order in which these are first met."""
     jobs: dict[tuple[str, str], list[Prediction]] = {}
-    for one in read.predictions:
-        jobs.setdefault((one.system, one.set), []).append(one)
+    for prediction in loaded.predictions:
+        jobs.setdefault((prediction.system, prediction.set), []).append(prediction)
     listed: list[Job] = [
-        (name, predictions, read.judgements.get((system, name))) for (system, name), predictions in jobs.items()
+        (name, predictions, loaded.judgements.get((system, name))) for (system, name), predictions in jobs.items()
     ]
-    if workers < 2 or len(read.predictions) < _FEW:
+    if workers < 2 or len(loaded.predictions) < _FEW:
         return [row for job in listed for row in score_rows(job[0], job[1], declared, job[2])]
     # The largest first, so that no process is left with one at the end.
     order = sorted(range(len(listed)), key=lambda i: -_cost(listed[i], declared))
@@ -173,11 +173,11 @@ def read_scores(folder: str) -> dict[str, Any]:
     """``scores.json`` of a folder that :func:`score` wrote. Raises LLaSOError where it is none of ours."""
     path = storage.join(folder, "scores.json")
     try:
-        said = checksums.read_json(path, "; run llaso-model score again")
-        if said["format"] != FORMAT or said["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format {said['format']}, version {said['format_version']}")
+        scores = checksums.read_json(path, "; run llaso-model score again")
+        if scores["format"] != FORMAT or scores["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format {scores['format']}, version {scores['format_version']}")
     except FileNotFoundError as error:
         raise LLaSOError(f"{folder}: no scores.json; make it with: llaso-model score … --out {folder}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise LLaSOError(f"{path} is not what llaso-model score writes ({error})") from error
-    return said  # type: ignore[no-any-return]
+    return scores  # type: ignore[no-any-return]

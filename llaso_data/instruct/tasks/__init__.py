@@ -77,11 +77,11 @@ class Tasks(Part):
 
     def instruction(self, name: str) -> str:
         """What a sample of a set is asked that has no instruction of its own; its labels or limits are named in it."""
-        one = self.sets[name]
-        labels = ", ".join(self.labels[one.labels]) if one.labels else ""
-        limits = "" if one.range is None else f"a whole number from {one.range[0]:g} to {one.range[1]:g}"
-        asked = self.tasks[one.task].instruction
-        return asked.replace("{labels}", labels).replace("{answer}", limits or f"one of: {labels}")
+        declared = self.sets[name]
+        labels = ", ".join(self.labels[declared.labels]) if declared.labels else ""
+        limits = "" if declared.range is None else f"a whole number from {declared.range[0]:g} to {declared.range[1]:g}"
+        instruction = self.tasks[declared.task].instruction
+        return instruction.replace("{labels}", labels).replace("{answer}", limits or f"one of: {labels}")
 
     def set_of(self, name: str) -> str | None:
         """The set that a file's stem, a set's or a task's own name means; None where there is none.
@@ -91,7 +91,7 @@ class Tasks(Part):
         stem = re.sub(r"_test$", "", name)
         if stem in self.sets:
             return stem
-        of_task = [key for key, one in self.sets.items() if one.task == name]
+        of_task = [key for key, declared in self.sets.items() if declared.task == name]
         return of_task[0] if len(of_task) == 1 else None
 
 
@@ -113,11 +113,13 @@ def all_tasks() -> Tasks:
     Raises:
         LLaSOError: Two of them declare a task, a label set or a set under one name.
     """
-    declared = sorted(TASKS.items(), key=lambda item: min((one.place for one in item[1].tasks.values()), default=1000))
+    declared = sorted(
+        TASKS.items(), key=lambda item: min((task.place for task in item[1].tasks.values()), default=1000)
+    )
     together = Tasks()
-    for name, one in declared:
+    for name, tasks in declared:
         for section in ("tasks", "labels", "sets"):
-            known, more = getattr(together, section), getattr(one, section)
+            known, more = getattr(together, section), getattr(tasks, section)
             if twice := sorted(known.keys() & more.keys()):
                 raise LLaSOError(f"task {name}: {section}: {twice[0]} is declared by another task, too")
             known.update(more)

@@ -103,15 +103,15 @@ def resolve_sets(present: Iterable[str | None], declared: Tasks, only: Sequence[
     ``only`` names tasks of the data, sets, or declared tasks; nothing means all. Raises LLaSOError for a name that
     the data does not have, and for a task that is no set.
     """
-    found = {task: declared.set_of(task or "") for task in present}
+    sets_by_task = {task: declared.set_of(task or "") for task in present}
     names = {
         task: {str(task)} | ({set_, declared.sets[set_].task} if set_ is not None else set())
-        for task, set_ in found.items()
+        for task, set_ in sets_by_task.items()
     }
     known = sorted(set().union(*names.values()))
     if unknown := [name for name in only if name not in known]:
         raise LLaSOError(f"--task {unknown[0]}: the data has none of it; it has {', '.join(known)}")
-    chosen = {task: set_ for task, set_ in found.items() if not only or names[task] & set(only)}
+    chosen = {task: set_ for task, set_ in sets_by_task.items() if not only or names[task] & set(only)}
     if unset := sorted(str(task) for task, set_ in chosen.items() if set_ is None):
         raise LLaSOError(
             f"the data's task {unset[0]} is no declared set, nor a task with a single set: leave it out with "
@@ -138,50 +138,53 @@ class ShardSamples:
         return budget.costs(lambda name: self._columns.numbers(name, self._rows), len(self))
 
     def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
-        read = samples_of(self._columns, self._rows[np.asarray(numbers)], self._fetch)
-        return [self._question(decoded(one) if isinstance(one, StreamSample) else one) for one in read]
+        fetched = samples_of(self._columns, self._rows[np.asarray(numbers)], self._fetch)
+        return [self._question(decoded(sample) if isinstance(sample, StreamSample) else sample) for sample in fetched]
 
     def _question(self, sample: StreamSample | BadSample) -> EvalSample | BadSample:
         return sample if isinstance(sample, BadSample) else tried(sample, self._asked)
 
     def _asked(self, sample: StreamSample) -> EvalSample:
         parts, records = sample.audio_parts, records_of(sample)
-        asked = question_of(conversation(sample.content, dict(zip(parts, sample.sounds, strict=True))))
-        if asked is None:
+        exchange = question_of(conversation(sample.content, dict(zip(parts, sample.sounds, strict=True))))
+        if exchange is None:
             raise LLaSOError("nothing that the assistant says, to measure an answer against")
         shard = sample.shard.removeprefix(f"{self._columns.index.uri}/")
         line = {
             "set": self._sets[sample.task],
-            "reference": asked[1],
+            "reference": exchange[1],
             "audio": [audio.name_of(shard, f"{sample.key}.{part}") for part in parts],
             "language": sample.language,
-            "modality": layout.modality(asked[0]),
+            "modality": layout.modality(exchange[0]),
             **_speaker(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
         }
-        return EvalSample(sample.key, asked[0], line)
+        return EvalSample(sample.key, exchange[0], line)
 
 
 class ListedSamples:
     """Questions that are in memory but for their sound."""
 
-    def __init__(self, questions: Sequence[EvalSample | BadSample], *stated: str) -> None:
-        self._questions = questions
-        said = (repr(one) if isinstance(one, BadSample) else f"{one.id} {_stated(one.line)}" for one in questions)
-        self.digest = digest("listed", *stated, *said)  # not where it lies: that may change
+    def __init__(self, samples: Sequence[EvalSample | BadSample], *stated: str) -> None:
+        self._samples = samples
+        described = (
+            repr(sample) if isinstance(sample, BadSample) else f"{sample.id} {_stated(sample.line)}"
+            for sample in samples
+        )
+        self.digest = digest("listed", *stated, *described)  # not where it lies: that may change
 
     def __len__(self) -> int:
-        return len(self._questions)
+        return len(self._samples)
 
     def costs(self, budget: Budget) -> Ints:
         measures: dict[str, Callable[[EvalSample], float]] = {"duration_s": _duration_s, "text_bytes": _text_bytes}
 
         def column(name: str) -> Any:
-            return np.asarray([0.0 if isinstance(one, BadSample) else measures[name](one) for one in self._questions])
+            return np.asarray([0.0 if isinstance(one, BadSample) else measures[name](one) for one in self._samples])
 
         return budget.costs(column, len(self))
 
     def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
-        return [_heard(self._questions[number]) for number in numbers]
+        return [_heard(self._samples[number]) for number in numbers]
 
 
 def _stated(line: dict[str, Any]) -> dict[str, Any]:
@@ -203,28 +206,28 @@ def map_audio(messages: Sequence[Message], change: Callable[[Any], Any]) -> list
     ]
 
 
-def _sounds(question: EvalSample) -> Iterator[Source]:
-    parts = (part for message in question.messages for part in message["content"])
+def _sounds(sample: EvalSample) -> Iterator[Source]:
+    parts = (part for message in sample.messages for part in message["content"])
     return (part["audio"] for part in parts if part["type"] == "audio")
 
 
-def _heard(question: EvalSample | BadSample) -> EvalSample | BadSample:
-    if isinstance(question, BadSample):
-        return question
+def _heard(sample: EvalSample | BadSample) -> EvalSample | BadSample:
+    if isinstance(sample, BadSample):
+        return sample
     try:
-        return replace(question, messages=map_audio(question.messages, _samples))
+        return replace(sample, messages=map_audio(sample.messages, _samples))
     except AudioError as error:
-        return BadSample(question.id, question.line["audio"][0], str(error))
+        return BadSample(sample.id, sample.line["audio"][0], str(error))
 
 
 def _samples(source: Source) -> Any:
     return audio.to_float32(limited.decode_source(source, limited.MAX_DURATION_S))
 
 
-def _duration_s(question: EvalSample) -> float:
+def _duration_s(sample: EvalSample) -> float:
     """As the files say; what cannot be read costs nothing."""
     total = 0.0
-    for source in _sounds(question):
+    for source in _sounds(sample):
         end_s = source.end_s
         if end_s is None:
             try:
@@ -235,16 +238,16 @@ def _duration_s(question: EvalSample) -> float:
     return total
 
 
-def _text_bytes(question: EvalSample) -> float:
-    return sum(len(text_of(message).encode()) for message in question.messages)
+def _text_bytes(sample: EvalSample) -> float:
+    return sum(len(text_of(message).encode()) for message in sample.messages)
 
 
-def _speaker(said: dict[str, Any]) -> dict[str, Any]:
+def _speaker(properties: dict[str, Any]) -> dict[str, Any]:
     """Speaker and groups of a line, from a record's speaker as JSON; what is unknown is left out."""
     known = {
-        name: one["value"]
-        for name, one in said.items()
-        if isinstance(one, dict) and one.get("value", UNKNOWN) not in (UNKNOWN, None, "")
+        name: entry["value"]
+        for name, entry in properties.items()
+        if isinstance(entry, dict) and entry.get("value", UNKNOWN) not in (UNKNOWN, None, "")
     }
     names = {"gender": "gender", "age_range": "age", "accent": "accent"}
     return {
@@ -259,29 +262,33 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
     root = storage.absolute(data)
     if extension(root) in TABLE_EXTENSIONS:
         root = root.rpartition("/")[0]
-    questions: list[EvalSample | BadSample] = []
+    samples: list[EvalSample | BadSample] = []
     versions = []
-    for one in _inputs(data, language):
-        said, source = one.utterance, one.utterance.source
+    for row in _inputs(data, language):
+        utterance, source = row.utterance, row.utterance.source
         name = audio.name_of(source.uri.removeprefix(f"{root}/"), source.member)
-        versions.append(one.version)
-        if said.failure is not None or not said.text:
-            why = said.failure.detail if said.failure else "no transcript; a folder has it in NAME.txt beside the audio"
-            questions.append(BadSample(said.id, name, why))
+        versions.append(row.version)
+        if utterance.failure is not None or not utterance.text:
+            why = (
+                utterance.failure.detail
+                if utterance.failure
+                else "no transcript; a folder has it in NAME.txt beside the audio"
+            )
+            samples.append(BadSample(utterance.id, name, why))
             continue
         content = [layout.text_part(declared.instruction(sets[TRANSCRIPTION])), {"type": "audio", "audio": source}]
         line = {
             "set": sets[TRANSCRIPTION],
-            "reference": said.text,
+            "reference": utterance.text,
             "audio": [name],
-            "language": said.language,
+            "language": utterance.language,
             "modality": "text+audio",
             "span_s": _span(source),
             **({"channels": list(source.chosen)} if source.chosen else {}),
-            **_speaker(asdict(said.speaker)),
+            **_speaker(asdict(utterance.speaker)),
         }
-        questions.append(EvalSample(said.id, [{"role": "user", "content": content}], line))
-    return ListedSamples(questions, *versions)
+        samples.append(EvalSample(utterance.id, [{"role": "user", "content": content}], line))
+    return ListedSamples(samples, *versions)
 
 
 def _span(source: Source) -> list[float]:
@@ -308,7 +315,7 @@ def _inputs(data: str, language: str | None) -> Iterator[Input]:
     except LLaSOError as error:
         raise LLaSOError(
             f"{error}. Evaluated are shards with {layout.INDEX}, JSON of the published layout, and transcribed speech: "
-            f"Parquet with its audio inside, {', '.join(one.title for one in formats.LAYOUTS.values())}"
+            f"Parquet with its audio inside, {', '.join(layout_.title for layout_ in formats.LAYOUTS.values())}"
         ) from error
 
 
@@ -333,7 +340,7 @@ def _has_conversations(path: str) -> bool:
 def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio_root: str | None) -> ListedSamples:
     """LLaSO-Eval as it is published: the set by the file's name, ``voice`` and ``conversations``."""
     sets = resolve_sets([PurePosixPath(path).stem for path in files], declared, only)
-    questions: list[EvalSample | BadSample] = []
+    samples: list[EvalSample | BadSample] = []
     digests = []
     for path in files:
         set_ = sets.get(PurePosixPath(path).stem)
@@ -344,33 +351,35 @@ def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio
         seen: Counter[tuple[str, ...]] = Counter()
         for number, row in enumerate(files_of.json_rows(path, data), 1):
             place = f"{path}: row {number}"
-            said = layouts.published_prediction("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
+            prediction = layouts.published_prediction("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
             root = audio_root or os.path.dirname(path)
-            asked = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
-            questions.append(_published_question(said, str(asked), root))
-    return ListedSamples(questions, *digests)
+            request = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
+            samples.append(_published_question(prediction, str(request), root))
+    return ListedSamples(samples, *digests)
 
 
-def _published_question(said: Prediction, asked: str, root: str) -> EvalSample | BadSample:
-    pieces = asked.split(AUDIO_TOKEN)
-    if len(pieces) - 1 != len(said.audio):
+def _published_question(prediction: Prediction, request: str, root: str) -> EvalSample | BadSample:
+    pieces = request.split(AUDIO_TOKEN)
+    if len(pieces) - 1 != len(prediction.audio):
         return BadSample(
-            said.id, said.place, f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(said.audio)} in voice"
+            prediction.id,
+            prediction.place,
+            f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(prediction.audio)} in voice",
         )
     content: list[dict[str, Any]] = [layout.text_part(pieces[0].strip())]
-    for path, piece in zip(said.audio, pieces[1:], strict=True):
-        if (why := uris.refused(path, storage.scheme(root))) is not None:
-            return BadSample(said.id, said.place, f"{uris.shown(path)}: {why}")
+    for path, piece in zip(prediction.audio, pieces[1:], strict=True):
+        if (reason := uris.refused(path, storage.scheme(root))) is not None:
+            return BadSample(prediction.id, prediction.place, f"{uris.shown(path)}: {reason}")
         sound = Source(corpus="", uri=path if uris.scheme(path) else storage.join(root, path))
         content += [{"type": "audio", "audio": sound}, layout.text_part(piece.strip())]
     content = [part for part in content if part["type"] == "audio" or part["text"]]
     line = {
-        "set": said.set,
-        "reference": said.reference,
-        "audio": list(said.audio),
-        "language": said.language,
-        "modality": said.modality,
-        "speaker": said.speaker,
-        "groups": dict(said.groups),
+        "set": prediction.set,
+        "reference": prediction.reference,
+        "audio": list(prediction.audio),
+        "language": prediction.language,
+        "modality": prediction.modality,
+        "speaker": prediction.speaker,
+        "groups": dict(prediction.groups),
     }
-    return EvalSample(said.id, [{"role": "user", "content": content}], line)
+    return EvalSample(prediction.id, [{"role": "user", "content": content}], line)

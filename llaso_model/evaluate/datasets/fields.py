@@ -39,19 +39,19 @@ class Fields:
         value = self.row.get(key)
         if value is None:
             return None
-        found = as_text(value) if numbers else value if isinstance(value, str) else None
-        if found is None:
+        text = as_text(value) if numbers else value if isinstance(value, str) else None
+        if text is None:
             raise self.fault(key, f"{wants} or a number" if numbers else wants)
-        if has_lone_surrogate(found):
+        if has_lone_surrogate(text):
             raise LLaSOError(f"{self.place}: {key} {_HALVES}")
-        return found
+        return text
 
     def name(self, key: str) -> str | None:
         """What names something: text or a whole number; None where it is empty. Raises LLaSOError."""
         value = self.row.get(key)
         whole = isinstance(value, int) and not isinstance(value, bool) and as_text(value) is not None
-        found = str(value) if whole else self.text(key, "text or a whole number")
-        return found or None
+        name = str(value) if whole else self.text(key, "text or a whole number")
+        return name or None
 
     def texts(self, key: str, wants: str = "text or a list of texts") -> tuple[str, ...]:
         """Text alone or a list of texts. Raises LLaSOError."""
@@ -61,14 +61,14 @@ class Fields:
         listed = [value] if isinstance(value, str) else value
         if not isinstance(listed, list):
             raise self.fault(key, wants)
-        return tuple(Fields({key: one}, f"{self.place}, in a list").required(key) for one in listed)
+        return tuple(Fields({key: item}, f"{self.place}, in a list").required(key) for item in listed)
 
     def required(self, key: str) -> str:
         """Text that must be there. Raises LLaSOError."""
-        found = self.text(key)
-        if found is None:
+        text = self.text(key)
+        if text is None:
             raise self.fault(key, "text")
-        return found
+        return text
 
     def number(self, key: str) -> float | None:
         """A finite number, also one in text. Raises LLaSOError."""
@@ -76,12 +76,12 @@ class Fields:
         if value is None:
             return None
         try:
-            found = math.nan if isinstance(value, bool) else float(value)
+            number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
-            found = math.nan
-        if not math.isfinite(found):
+            number = math.nan
+        if not math.isfinite(number):
             raise self.fault(key, "a finite number")
-        return found
+        return number
 
     def whole(self, key: str) -> int | None:
         """A whole number of at most 64 bits. Raises LLaSOError."""
@@ -95,10 +95,12 @@ class Fields:
         value = self.row.get(key)
         if value is None:
             return None
-        found = [Fields({key: one}, self.place).number(key) for one in value] if isinstance(value, list) else [None]
-        if None in found:
+        numbers = (
+            [Fields({key: number}, self.place).number(key) for number in value] if isinstance(value, list) else [None]
+        )
+        if None in numbers:
             raise self.fault(key, "a list of numbers")
-        return tuple(one for one in found if one is not None)
+        return tuple(number for number in numbers if number is not None)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         """One of some words, the first where nothing is said. Raises LLaSOError."""
@@ -114,7 +116,7 @@ class Fields:
         value = self.row.get(key)
         if value is not None and not isinstance(value, dict):
             raise self.fault(key, "an object")
-        return Fields({f"{key}.{name}": one for name, one in (value or {}).items()}, self.place)
+        return Fields({f"{key}.{name}": item for name, item in (value or {}).items()}, self.place)
 
     def attribute(self, key: str) -> str | None:
         """A property of somebody: text or a finite number; None where it is empty. Raises LLaSOError."""

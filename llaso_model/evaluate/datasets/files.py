@@ -74,11 +74,11 @@ class RowSource:
         return escaped(name) or "/"
 
 
-def parse_source(said: str) -> RowSource:
+def parse_source(argument: str) -> RowSource:
     """``PATH`` or ``NAME=PATH``; a path that exists is never taken apart, and neither is an address."""
-    name, equals, path = said.partition("=")
-    if not equals or os.path.exists(said) or "://" in name:
-        return RowSource(said)
+    name, equals, path = argument.partition("=")
+    if not equals or os.path.exists(argument) or "://" in name:
+        return RowSource(argument)
     return RowSource(path, name or None)
 
 
@@ -88,27 +88,27 @@ def _below(root: str, skipped: list[str]) -> list[str]:
     No folder is read twice: of several ways to one that without a link counts, else the first. ``skipped`` gets the
     others.
     """
-    found: list[str] = []
-    tops, seen = [root], set[str]()
-    for top in tops:  # grows by the links that are found, so that what is no link comes first
+    paths: list[str] = []
+    roots, visited = [root], set[str]()
+    for top in roots:  # grows by the links that are found, so that what is no link comes first
         for folder, below, names in os.walk(top, onerror=_unreadable):
-            if os.path.realpath(folder) in seen:
+            if os.path.realpath(folder) in visited:
                 skipped.append(
                     f"{escaped(folder)}: leads to {escaped(os.path.realpath(folder))}, which is read already"
                 )
                 below.clear()
                 continue
-            seen.add(os.path.realpath(folder))
+            visited.add(os.path.realpath(folder))
             below.sort()
             if PREDICTIONS in names:  # what evaluate leaves: parts and scores lie beside it
                 below.clear()
                 names = [PREDICTIONS]
-            tops += [link for name in below if os.path.islink(link := os.path.join(folder, name))]
+            roots += [link for name in below if os.path.islink(link := os.path.join(folder, name))]
             below[:] = [name for name in below if not os.path.islink(os.path.join(folder, name))]
-            wholes = [os.path.join(folder, name) for name in sorted(names)]
-            found += [whole for whole in wholes if whole.endswith(ENDINGS) and os.path.isfile(whole)]
-            skipped += [why for whole in wholes if (why := _no_file(whole))]
-    return sorted(found, key=lambda whole: _order(os.path.relpath(whole, root)))
+            candidates = [os.path.join(folder, name) for name in sorted(names)]
+            paths += [path for path in candidates if path.endswith(ENDINGS) and os.path.isfile(path)]
+            skipped += [reason for path in candidates if (reason := _no_file(path))]
+    return sorted(paths, key=lambda path: _order(os.path.relpath(path, root)))
 
 
 def _order(name: str) -> list[tuple[bool, str]]:
@@ -135,9 +135,9 @@ def _whole(path: str) -> bytes:
     """
     data, folder = storage.read_bytes(path), os.path.dirname(path)
     if os.path.basename(path) == PREDICTIONS and storage.exists(run := os.path.join(folder, RUN)):
-        said = checksums.read_json(run, "; run llaso-model evaluate again")
-        files = said.get("files") if isinstance(said, dict) else None
-        if isinstance(files, dict) and files.get(PREDICTIONS, own := checksums.of_bytes(data)) != own:
+        run_facts = checksums.read_json(run, "; run llaso-model evaluate again")
+        files = run_facts.get("files") if isinstance(run_facts, dict) else None
+        if isinstance(files, dict) and files.get(PREDICTIONS, checksum := checksums.of_bytes(data)) != checksum:
             raise checksums.DamagedError(
                 f"{path} is damaged or was changed: {run} states another checksum; run llaso-model evaluate again, or, "
                 "where you changed it on purpose, give it another name"
@@ -151,20 +151,20 @@ def _tar_files(path: str, skipped: list[str]) -> list[tuple[str, bytes]]:
         try:
             plain = path
             plain = _unpacked(path, folder)
-            found = archive.directory(plain)
+            listing = archive.directory(plain)
         except (archive.ArchiveError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise LLaSOError(
                 f"{escaped(path)}: predictions are files that end in {' or '.join(ENDINGS)}, folders or tars of them; "
                 f"this is none, or is damaged ({escaped(str(error)).removeprefix(f'{plain}: ')})"
             ) from error
-        if found.problem is not None:
-            raise LLaSOError(f"{escaped(path)}: {escaped(found.problem)}")
-        broken = {**dict.fromkeys(found.repeated, "a second file of this name"), **found.broken}
+        if listing.problem is not None:
+            raise LLaSOError(f"{escaped(path)}: {escaped(listing.problem)}")
+        broken = {**dict.fromkeys(listing.repeated, "a second file of this name"), **listing.broken}
         skipped += [
             f"{escaped(path)}: {escaped(name)}: {why}" for name, why in broken.items() if name.endswith(ENDINGS)
         ]
-        names = sorted(name for name in found.members if name.endswith(ENDINGS))
-        return [(name, _member(plain, *found.members[name])) for name in names]
+        names = sorted(name for name in listing.members if name.endswith(ENDINGS))
+        return [(name, _member(plain, *listing.members[name])) for name in names]
 
 
 def _unpacked(path: str, folder: str) -> str:
@@ -198,25 +198,25 @@ def json_rows(name: str, data: bytes) -> list[dict[str, Any]]:
         utf_16 = "it looks like UTF-16; " if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         raise LLaSOError(f"{name}:{line}: not UTF-8 (byte {error.start}); {utf_16}save the file as UTF-8") from error
     decoder = json.JSONDecoder(strict=False)
-    found: list[Any] = []
-    at = 0
+    rows: list[Any] = []
+    position = 0
     try:
-        while (at := _next(text, at)) < len(text):
-            value, at = decoder.raw_decode(text, at)
-            found += value if isinstance(value, list) else [value]
+        while (position := _next(text, position)) < len(text):
+            value, position = decoder.raw_decode(text, position)
+            rows += value if isinstance(value, list) else [value]
     except ValueError as error:
-        line = text.count("\n", 0, getattr(error, "pos", at)) + 1
+        line = text.count("\n", 0, getattr(error, "pos", position)) + 1
         why = getattr(error, "msg", error)
         raise LLaSOError(f"{name}:{line}: not JSON ({why}); mend it, or take it out") from error
     except RecursionError as error:
         raise LLaSOError(f"{name}: nested too deeply") from error
-    for number, row in enumerate(found, 1):
+    for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise LLaSOError(f"{name}: row {number} is {type(row).__name__}, not an object; mend it, or take it out")
-    return found
+    return rows
 
 
-def _next(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n,":
-        at += 1
-    return at
+def _next(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n,":
+        position += 1
+    return position

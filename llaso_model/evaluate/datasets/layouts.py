@@ -98,7 +98,7 @@ class ScoringInput:
 def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
     """The predictions of all sources. Raises LLaSOError for what cannot be read, with file and row."""
     predictions: list[Prediction] = []
-    said: list[Judgement] = []
+    judgement_list: list[Judgement] = []
     skipped: list[str] = []
     files: dict[str, str] = {}
     changed = _Changed()
@@ -106,22 +106,22 @@ def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
         for file in source.files():
             parts = PurePosixPath(file.name).parts
             kind = next((part for part in parts[:-1] if part in _NOT_PREDICTIONS), None)
-            own = source.system_of([part for part in parts[:-1] if part not in _NOT_PREDICTIONS], tasks)
+            system = source.system_of([part for part in parts[:-1] if part not in _NOT_PREDICTIONS], tasks)
             set_ = tasks.set_of(PurePosixPath(file.name).stem)
-            files[f"{own}/{parts[-1]}" if kind is None else f"{own}/{kind}/{parts[-1]}"] = digest(file.data)
+            files[f"{system}/{parts[-1]}" if kind is None else f"{system}/{kind}/{parts[-1]}"] = digest(file.data)
             if kind == "gpt_result" and set_ is not None:
-                said += _judgements(own, set_, file)
+                judgement_list += _judgements(system, set_, file)
             elif kind is None:
-                found = list(_predictions(own, set_, file, tasks, changed, source.system is not None))
-                predictions += found
-                if not found:
+                file_predictions = list(_predictions(system, set_, file, tasks, changed, source.system is not None))
+                predictions += file_predictions
+                if not file_predictions:
                     empty = "it is empty" if not file.data.strip() else "no declared set has this name"
                     skipped.append(f"{file.place}: {empty}")
         skipped += source.skipped
     if not predictions:
         raise LLaSOError("; ".join(skipped) or "no predictions: name files or folders with .json or .jsonl in them")
     _unique(predictions)
-    judgements, unmatched = _by_id(predictions, said)
+    judgements, unmatched = _by_id(predictions, judgement_list)
     return ScoringInput(predictions, judgements, [*skipped, *unmatched], files, changed.lines())
 
 
@@ -149,20 +149,20 @@ def _predictions(
     seen: Counter[tuple[str, ...]] = Counter()
     inner: dict[str, None] = {}
     for number, row in enumerate(json_rows(file.place, file.data), 1):
-        said = Fields(row, f"{file.place}: row {number}")
+        fields = Fields(row, f"{file.place}: row {number}")
         place = f"{file.name}: row {number}"
         if "conversations" in row and set_ is None:
             if number == 1:
                 return
-            raise LLaSOError(f"{said.place}: its file's name says no declared set, and conversations need one")
+            raise LLaSOError(f"{fields.place}: its file's name says no declared set, and conversations need one")
         if "conversations" in row:
-            yield _published(system, set_ or "", place, said, tasks.sets[set_ or ""], seen, changed)
+            yield _published(system, set_ or "", place, fields, tasks.sets[set_ or ""], seen, changed)
             continue
-        own = said.name("system") or system
-        inner[own] = None
+        row_system = fields.name("system") or system
+        inner[row_system] = None
         if named and len(inner) > 1:
-            raise LLaSOError(f"{said.place}: {system}= names one system, but the lines are of {' and '.join(inner)}")
-        yield _own(system if named else own, set_, place, said, tasks, seen, changed)
+            raise LLaSOError(f"{fields.place}: {system}= names one system, but the lines are of {' and '.join(inner)}")
+        yield _own(system if named else row_system, set_, place, fields, tasks, seen, changed)
 
 
 def published_prediction(
@@ -219,10 +219,10 @@ def _known(row: Fields) -> Fields:
     return Fields({**(meta if isinstance(meta, dict) else {}), **row.row}, row.place)
 
 
-def _groups(said: Fields, keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _groups(fields: Fields, keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Groups by name, each of the first key that says something."""
-    found = {group: next(filter(None, map(said.attribute, some)), None) for group, some in keys.items()}
-    return {group: value for group, value in found.items() if value is not None}
+    groups = {group: next(filter(None, map(fields.attribute, candidates)), None) for group, candidates in keys.items()}
+    return {group: value for group, value in groups.items() if value is not None}
 
 
 def _own(
@@ -235,10 +235,10 @@ def _own(
     changed: _Changed,
 ) -> Prediction:
     named = row.text("set") or row.text("task")
-    found = tasks.set_of(named) if named else set_
-    if found is None:
+    set_name = tasks.set_of(named) if named else set_
+    if set_name is None:
         raise LLaSOError(f"{row.place}: set is {describe_json(named)}; it is one of {', '.join(tasks.sets)}")
-    declared = tasks.sets[found]
+    declared = tasks.sets[set_name]
     expected = row.choice("expected", _EXPECTED)
     refused = expected == "refusal" and row.row.get("reference") is None
     reference = "" if refused else _reference(row, "reference", declared)
@@ -246,8 +246,8 @@ def _own(
     groups = row.mapping("groups")
     return Prediction(
         system=_system(system, row),
-        set=found,
-        id=row.name("id") or _id(seen, found, *audio, prompt, reference),
+        set=set_name,
+        id=row.name("id") or _id(seen, set_name, *audio, prompt, reference),
         prompt=prompt,
         reference=reference,
         answer=_answer(row, system, declared, changed),
@@ -269,10 +269,10 @@ def _own(
 
 def _channels(row: Fields) -> tuple[int, ...] | None:
     """The channels of its file that were heard; None for all."""
-    said = row.numbers("channels")
-    if said and not all(number.is_integer() and number >= 0 for number in said):
-        raise LLaSOError(f"{row.place}: channels are counted from 0; got {list(said)}")
-    return tuple(map(int, said)) if said else None
+    channels = row.numbers("channels")
+    if channels and not all(number.is_integer() and number >= 0 for number in channels):
+        raise LLaSOError(f"{row.place}: channels are counted from 0; got {list(channels)}")
+    return tuple(map(int, channels)) if channels else None
 
 
 def _system(name: str, row: Fields) -> str:
@@ -286,37 +286,37 @@ def _reference(row: Fields, key: str, declared: Set) -> str:
     """What is right. It must be said: silence is an empty text, and null is no reference."""
     if key not in row:
         raise LLaSOError(f"{row.place}: {key} is missing")
-    found = row.text(key, numbers=KINDS[declared.kind].is_closed)
-    if found is None:
+    reference = row.text(key, numbers=KINDS[declared.kind].is_closed)
+    if reference is None:
         raise LLaSOError(f'{row.place}: {key} is null; it should be text, of silence ""; or take the row out')
-    return found
+    return reference
 
 
 def _answer(row: Fields, system: str, declared: Set, changed: _Changed) -> str:
     """What the system said. Half of a surrogate pair in it is the system's fault, and costs no other row."""
-    there = [key for key in ANSWER_KEYS if key in row]
-    if not there:
+    present = [key for key in ANSWER_KEYS if key in row]
+    if not present:
         raise LLaSOError(f"{row.place}: no answer; it is under one of {', '.join(ANSWER_KEYS)}")
-    key = next((key for key in there if row.row[key] is not None), None)
+    key = next((key for key in present if row.row[key] is not None), None)
     if key is None:
         changed.nulls[system] += 1
         return ""
-    said = row.row[key]
-    if isinstance(said, str) and has_lone_surrogate(said):
+    value = row.row[key]
+    if isinstance(value, str) and has_lone_surrogate(value):
         changed.halves[system] += 1
-        return replace_lone_surrogates(said)
+        return replace_lone_surrogates(value)
     numeric = KINDS[declared.kind].is_closed
-    found = as_text(said) if numeric or isinstance(said, str) else None
-    if found is None:
+    answer = as_text(value) if numeric or isinstance(value, str) else None
+    if answer is None:
         raise row.fault(key, "text or a number" if numeric else "text")
-    return found
+    return answer
 
 
-def language_code(said: Any) -> str | None:
+def language_code(language: Any) -> str | None:
     """A language in whatever spelling ("Chinese", "cmn", "zh-CN", "jp") as its code; what is no known one as it is."""
-    if said in (None, ""):
+    if language in (None, ""):
         return None
-    return languages.language(str(said)) or str(said)
+    return languages.language(str(language)) or str(language)
 
 
 def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:
@@ -326,8 +326,8 @@ def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:
 
 
 def _in_path(pattern: str | None, audio: Iterable[str]) -> str | None:
-    found = re.search(pattern, next(iter(audio), "")) if pattern else None
-    return "/".join(filter(None, found.groups())) if found else None
+    match = re.search(pattern, next(iter(audio), "")) if pattern else None
+    return "/".join(filter(None, match.groups())) if match else None
 
 
 def _modality(set_: str, prompt: str) -> str:
@@ -340,40 +340,42 @@ def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
     from llaso_model.evaluate.llm_judge.scoring import parse_score
 
     for number, row in enumerate(json_rows(file.place, file.data), 1):
-        said = Fields(row, f"{file.place}: row {number}")
-        index, words = said.whole("index"), said.required("evaluation")
+        fields = Fields(row, f"{file.place}: row {number}")
+        index, words = fields.whole("index"), fields.required("evaluation")
         if index is None:
-            raise said.fault("index", "the number of a row")
+            raise fields.fault("index", "the number of a row")
         score = parse_score(words)
         if score is not None:
             yield Judgement(system, set_, index, score, words)
 
 
 def _by_id(
-    predictions: list[Prediction], said: list[Judgement]
+    predictions: list[Prediction], judgements: list[Judgement]
 ) -> tuple[dict[tuple[str, str], dict[str, float]], list[str]]:
     """Scores by row id for every system and set; and a line on those of no row."""
     ids: dict[tuple[str, str], list[str]] = {}
-    for one in predictions:
-        ids.setdefault((one.system, one.set), []).append(one.id)
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    lost: Counter[tuple[str, str]] = Counter()
-    for judgement in said:
+    for prediction in predictions:
+        ids.setdefault((prediction.system, prediction.set), []).append(prediction.id)
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    unmatched: Counter[tuple[str, str]] = Counter()
+    for judgement in judgements:
         order = ids.get((judgement.system, judgement.set), [])
         if 0 <= judgement.index < len(order):
-            found.setdefault((judgement.system, judgement.set), {})[order[judgement.index]] = judgement.score
+            scores.setdefault((judgement.system, judgement.set), {})[order[judgement.index]] = judgement.score
         else:
-            lost[judgement.system, judgement.set] += 1
-    return found, [f"{count:,} judgements of {set_} by {system}: of no row" for (system, set_), count in lost.items()]
+            unmatched[judgement.system, judgement.set] += 1
+    return scores, [
+        f"{count:,} judgements of {set_} by {system}: of no row" for (system, set_), count in unmatched.items()
+    ]
 
 
 def _unique(predictions: list[Prediction]) -> None:
-    seen: dict[tuple[str, str, str], str] = {}
-    for one in predictions:
-        key = (one.system, one.set, one.id)
-        if key in seen:
+    places: dict[tuple[str, str, str], str] = {}
+    for prediction in predictions:
+        key = (prediction.system, prediction.set, prediction.id)
+        if key in places:
             raise LLaSOError(
-                f"{one.place}: {one.system} answers {one.id} of {one.set} twice, first in {seen[key]}; "
-                "where these are two systems, name them with NAME=PATH"
+                f"{prediction.place}: {prediction.system} answers {prediction.id} of {prediction.set} twice, "
+                f"first in {places[key]}; where these are two systems, name them with NAME=PATH"
             )
-        seen[key] = one.place
+        places[key] = prediction.place

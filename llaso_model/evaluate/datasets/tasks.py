@@ -37,22 +37,27 @@ def digest_of(tasks: Tasks) -> str:
 
 
 def _problems(tasks: Tasks) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    for name, one in tasks.sets.items():
-        if one.task not in tasks.tasks:
-            yield ("sets", name, "task"), f"no task {one.task}; tasks has {', '.join(tasks.tasks)}"
-        if (problem := KINDS.problem(one.kind)) is not None:
+    for name, declared in tasks.sets.items():
+        if declared.task not in tasks.tasks:
+            yield ("sets", name, "task"), f"no task {declared.task}; tasks has {', '.join(tasks.tasks)}"
+        if (problem := KINDS.problem(declared.kind)) is not None:
             yield ("sets", name, "kind"), problem
             continue
-        needs = KINDS[one.kind].needs
-        if "labels" in needs and one.labels not in tasks.labels:
-            yield ("sets", name), f"kind {one.kind} needs labels, one of {', '.join(tasks.labels)}"
-        if one.labels is not None and not tasks.labels.get(one.labels, "?"):
-            yield ("labels", one.labels), "no label; name each with the list of its other forms, which may be empty"
-        if "range" in needs and one.range is None:
-            yield ("sets", name), f"kind {one.kind} needs range: [lowest, highest]"
-        if one.range is not None and not (all(map(math.isfinite, one.range)) and one.range[0] < one.range[1]):
+        needs = KINDS[declared.kind].needs
+        if "labels" in needs and declared.labels not in tasks.labels:
+            yield ("sets", name), f"kind {declared.kind} needs labels, one of {', '.join(tasks.labels)}"
+        if declared.labels is not None and not tasks.labels.get(declared.labels, "?"):
+            yield (
+                ("labels", declared.labels),
+                "no label; name each with the list of its other forms, which may be empty",
+            )
+        if "range" in needs and declared.range is None:
+            yield ("sets", name), f"kind {declared.kind} needs range: [lowest, highest]"
+        if declared.range is not None and not (
+            all(map(math.isfinite, declared.range)) and declared.range[0] < declared.range[1]
+        ):
             yield ("sets", name, "range"), "two numbers, the lowest possible before the highest"
-        for pattern in (*one.ignore, *([one.speaker] if one.speaker else [])):
+        for pattern in (*declared.ignore, *([declared.speaker] if declared.speaker else [])):
             try:
                 re.compile(pattern)
             except re.error as error:

@@ -71,34 +71,34 @@ class Endpoint:
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """A reply to each. Raises LLaSOError where the endpoint is not there, or refuses key, model or everything."""
-        found: dict[int, Reply] = {}
-        missed: list[Unanswered] = []  # in a row
+        replies_by_number: dict[int, Reply] = {}
+        unanswered: list[Unanswered] = []  # in a row
 
-        def kept(number: int, reply: Reply) -> None:
+        def keep_words(number: int, reply: Reply) -> None:
             if isinstance(reply, str):
                 keep(number, reply)
 
-        def took(number: int, reply: Reply) -> None:
-            found[number] = reply
+        def count_reply(number: int, reply: Reply) -> None:
+            replies_by_number[number] = reply
             if isinstance(reply, str):
-                missed.clear()
+                unanswered.clear()
                 return
-            missed.append(reply)
-            if len(missed) >= _IN_A_ROW:
-                self._probe(missed)
+            unanswered.append(reply)
+            if len(unanswered) >= _IN_A_ROW:
+                self._probe(unanswered)
 
-        pool.run_all(self._reply, asks, self.requests, kept, took, _GRACE_S)
-        if missed:
-            self._probe(missed)
-        return [found[number] for number in range(len(asks))]
+        pool.run_all(self._reply, asks, self.requests, keep_words, count_reply, _GRACE_S)
+        if unanswered:
+            self._probe(unanswered)
+        return [replies_by_number[number] for number in range(len(asks))]
 
-    def _probe(self, missed: list[Unanswered]) -> None:
+    def _probe(self, unanswered: list[Unanswered]) -> None:
         """Asks what any judge can answer: is it the prompts? Raises LLaSOError where it is the endpoint."""
         if isinstance(self._reply(_PROBE), Unanswered):
             raise LLaSOError(
-                f"{self.url}: {missed[-1].why}; what was answered is kept, the same command asks for the rest"
+                f"{self.url}: {unanswered[-1].why}; what was answered is kept, the same command asks for the rest"
             )
-        missed.clear()
+        unanswered.clear()
 
     def _reply(self, ask: JudgeRequest) -> Reply:
         import openai
@@ -147,7 +147,7 @@ class LocalModel:
 
         if self._pipeline is None:
             self._pipeline = pipeline("text-generation", model=self.model)
-        found: list[Reply] = []
+        replies: list[Reply] = []
         for number, ask in enumerate(asks):
             torch.manual_seed(int(digest("judge's draw", ask.prompt, ask.vote, ask.attempt, length=14), 16))
             heat = max(self.temperature, _WARM) if ask.attempt else self.temperature
@@ -156,8 +156,8 @@ class LocalModel:
             made = self._pipeline(chat, max_new_tokens=self.max_new_tokens, return_full_text=False, **sampled)
             words = str(made[0]["generated_text"])
             keep(number, words)
-            found.append(words)
-        return found
+            replies.append(words)
+        return replies
 
 
 class RecordedJudge:
@@ -189,36 +189,36 @@ class RecordedJudge:
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """Raises LLaSOError where something is not recorded and there is no judge to ask."""
         if self._judge is None:
-            said = self._said()
-            missing = sum(self.key(ask) not in said for ask in asks)
+            recorded = self._said()
+            missing = sum(self.key(ask) not in recorded for ask in asks)
             if missing:
                 raise LLaSOError(f"{self.path}: {missing} of {len(asks)} judgements are not recorded")
-            return [said[self.key(ask)] for ask in asks]
+            return [recorded[self.key(ask)] for ask in asks]
         with self._journal.writing() as add:
-            said = self._said()
-            todo = [ask for ask in dict.fromkeys(asks) if self.key(ask) not in said]
+            recorded = self._said()
+            todo = [ask for ask in dict.fromkeys(asks) if self.key(ask) not in recorded]
             unanswered = self._ask(self._judge, todo, add)
             self._journal.sort(lambda line: str(line["digest"]))
-        said = self._said()
-        return [unanswered[ask] if ask in unanswered else said[self.key(ask)] for ask in asks]
+        recorded = self._said()
+        return [unanswered[ask] if ask in unanswered else recorded[self.key(ask)] for ask in asks]
 
     def _ask(
         self, judge: LLMJudge, todo: Sequence[JudgeRequest], add: Callable[[Line], None]
     ) -> dict[JudgeRequest, Reply]:
         """Asks for what is missing and records what comes; what did not come, and why."""
-        done, told = 0, time.monotonic()
+        done, last_said_s = 0, time.monotonic()
 
-        def kept(number: int, words: str) -> None:
-            nonlocal done, told
+        def record(number: int, words: str) -> None:
+            nonlocal done, last_said_s
             ask = todo[number]
-            again = {"attempt": ask.attempt} if ask.attempt else {}
-            add({"digest": self.key(ask), "judge": self.name, "vote": ask.vote, **again, "said": words})
+            attempt = {"attempt": ask.attempt} if ask.attempt else {}
+            add({"digest": self.key(ask), "judge": self.name, "vote": ask.vote, **attempt, "said": words})
             done += 1
-            if time.monotonic() - told > _SAY_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - last_said_s > _SAY_EVERY_S:
+                last_said_s = time.monotonic()
                 self._say(f"{done:,} of {len(todo):,} judgements made")
 
-        replies = judge.ask(todo, kept) if todo else []
+        replies = judge.ask(todo, record) if todo else []
         return {ask: reply for ask, reply in zip(todo, replies, strict=True) if isinstance(reply, Unanswered)}
 
     def _said(self) -> dict[str, str]:

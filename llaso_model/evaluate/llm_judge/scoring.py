@@ -96,18 +96,18 @@ class JudgeQuestion:
     answer: str
 
 
-def parse_score(said: str) -> float | None:
+def parse_score(words: str) -> float | None:
     """The score of 1 to 5 that a judge's words give ("Score: 4"); None where they give none."""
-    found = _SCORE.search(said)
-    return float(found[1]) if found and float(found[1]) <= 5 else None
+    match = _SCORE.search(words)
+    return float(match[1]) if match and float(match[1]) <= 5 else None
 
 
-def parse_choice(said: str) -> str | None:
+def parse_choice(words: str) -> str | None:
     """``A``, ``B`` or ``tie``; None where the words choose nothing."""
-    found = _CHOICE.search(said)
-    if found is None:
+    match = _CHOICE.search(words)
+    if match is None:
         return None
-    return "tie" if found[1].lower() in ("tie", "equal") else found[1].upper()
+    return "tie" if match[1].lower() in ("tie", "equal") else match[1].upper()
 
 
 def readable_replies(
@@ -117,24 +117,24 @@ def readable_replies(
 
     Where it finds nothing the judge is asked again, :data:`ATTEMPTS` times in all.
     """
-    found: dict[JudgeRequest, T | Unanswered] = {}
-    todo = {ask: ask for ask in asks}  # what is wanted, and how it is asked now
+    replies: dict[JudgeRequest, T | Unanswered] = {}
+    pending = {ask: ask for ask in asks}  # what is wanted, and how it is asked now
     for _ in range(ATTEMPTS):
-        later: dict[JudgeRequest, JudgeRequest] = {}
-        for (wanted, ask), reply in zip(todo.items(), judge.ask(list(todo.values())), strict=True):
+        repeated: dict[JudgeRequest, JudgeRequest] = {}
+        for (request, ask), reply in zip(pending.items(), judge.ask(list(pending.values())), strict=True):
             if isinstance(reply, Unanswered):
-                found[wanted] = reply
+                replies[request] = reply
                 if reply.again:
-                    later[wanted] = ask
+                    repeated[request] = ask
                 continue
             value = read(reply)
-            found[wanted] = Unanswered(UNREADABLE, reply[:200], True) if value is None else value
+            replies[request] = Unanswered(UNREADABLE, reply[:200], True) if value is None else value
             if value is None:
-                later[wanted] = replace(ask, attempt=ask.attempt + 1)
-        todo = later
-        if not todo:
+                repeated[request] = replace(ask, attempt=ask.attempt + 1)
+        pending = repeated
+        if not pending:
             break
-    return found
+    return replies
 
 
 @dataclass(slots=True)
@@ -156,26 +156,26 @@ def judge_answers(
     judge: LLMJudge, questions: Mapping[tuple[str, str], Sequence[JudgeQuestion]], votes: int = 1
 ) -> JudgedAnswers:
     """Rates the answers of systems to sets: the mean score of `votes` judgements, of those that can be read."""
-    of = {
-        one: RATE_PROMPT.format(prompt=one.prompt, reference=one.reference, answer=one.answer)
-        for some in questions.values()
-        for one in some
+    prompts = {
+        question: RATE_PROMPT.format(prompt=question.prompt, reference=question.reference, answer=question.answer)
+        for set_questions in questions.values()
+        for question in set_questions
     }
-    found = readable_replies(
-        judge, [JudgeRequest(prompt, vote) for vote in range(votes) for prompt in of.values()], parse_score
+    replies = readable_replies(
+        judge, [JudgeRequest(prompt, vote) for vote in range(votes) for prompt in prompts.values()], parse_score
     )
-    made = JudgedAnswers()
-    for key, some in questions.items():
-        made.scores[key] = {}
-        for one in some:
-            said = [found[JudgeRequest(of[one], vote)] for vote in range(votes)]
-            scores = [score for score in said if isinstance(score, float)]
+    judged = JudgedAnswers()
+    for key, set_questions in questions.items():
+        judged.scores[key] = {}
+        for question in set_questions:
+            votes_cast = [replies[JudgeRequest(prompts[question], vote)] for vote in range(votes)]
+            scores = [score for score in votes_cast if isinstance(score, float)]
             if scores:
-                made.scores[key][one.id] = statistics.fmean(scores)
-                made.lacking += len(scores) < votes
+                judged.scores[key][question.id] = statistics.fmean(scores)
+                judged.lacking += len(scores) < votes
             else:
-                made.reasons.update(reason.kind for reason in said[:1] if isinstance(reason, Unanswered))
-    return made
+                judged.reasons.update(reason.kind for reason in votes_cast[:1] if isinstance(reason, Unanswered))
+    return judged
 
 
 def rate(judge: LLMJudge, questions: Sequence[JudgeQuestion], votes: int = 1) -> dict[str, float]:
@@ -202,26 +202,26 @@ def compare(
     Questions without a vote that can be read in both orders are left out. Raises LLaSOError where the systems were
     not asked the same questions.
     """
-    if [one.id for one in first] != [one.id for one in second]:
+    if [question.id for question in first] != [question.id for question in second]:
         raise LLaSOError("the two systems were not asked the same questions, or in another order")
     worth = {"A": 1.0, "B": 0.0, "tie": 0.5}
     orders = [
         (_compared(a, a.answer, b.answer), _compared(a, b.answer, a.answer)) for a, b in zip(first, second, strict=True)
     ]
     asks = [JudgeRequest(prompt, vote) for vote in range(votes) for pair in orders for prompt in pair]
-    found = readable_replies(judge, asks, lambda words: worth.get(parse_choice(words) or ""))
-    made: dict[str, Preference] = {}
-    for one, pair in zip(first, orders, strict=True):
+    replies = readable_replies(judge, asks, lambda words: worth.get(parse_choice(words) or ""))
+    preferences: dict[str, Preference] = {}
+    for question, pair in zip(first, orders, strict=True):
         shares = []
         for vote in range(votes):
-            straight, turned = (found[JudgeRequest(prompt, vote)] for prompt in pair)
+            straight, turned = (replies[JudgeRequest(prompt, vote)] for prompt in pair)
             if isinstance(straight, float) and isinstance(turned, float):
                 shares.append((straight, 1.0 - turned))
         if shares:
-            made[one.id] = Preference(
+            preferences[question.id] = Preference(
                 statistics.fmean(x for own in shares for x in own), all(a == b for a, b in shares)
             )
-    return made
+    return preferences
 
 
 def _compared(question: JudgeQuestion, first: str, second: str) -> str:

@@ -62,14 +62,14 @@ REFUSED_RIGHTLY = Metric(
 )
 
 
-def class_stats(wanted: Sequence[int], given: Sequence[int], classes: int) -> Array:
+def class_stats(references: Sequence[int], predictions: Sequence[int], classes: int) -> Array:
     """(rows, 3 · classes): for every class whether a row is right, answered as and asked for it.
 
     ``wanted`` and ``given`` are class numbers; -1 is no class: several labels, none, a refusal, nothing. The sums give
     accuracy, macro F1 over the classes that are asked for, and balanced accuracy (the mean of their recalls).
     """
-    stats = np.zeros((len(wanted), 3 * classes))
-    for row, (truth, answer) in enumerate(zip(wanted, given, strict=True)):
+    stats = np.zeros((len(references), 3 * classes))
+    for row, (truth, answer) in enumerate(zip(references, predictions, strict=True)):
         if truth >= 0:
             stats[row, 2 * classes + truth] = 1
         if answer >= 0:
@@ -79,10 +79,10 @@ def class_stats(wanted: Sequence[int], given: Sequence[int], classes: int) -> Ar
     return stats
 
 
-def confusion(wanted: Sequence[int], given: Sequence[int], classes: int) -> npt.NDArray[np.int64]:
+def confusion(references: Sequence[int], predictions: Sequence[int], classes: int) -> npt.NDArray[np.int64]:
     """Counts (classes, classes + 1) of wanted by given; the last column is no class."""
     counts = np.zeros((classes, classes + 1), np.int64)
-    for truth, answer in zip(wanted, given, strict=True):
+    for truth, answer in zip(references, predictions, strict=True):
         if truth >= 0:
             counts[truth, answer if answer >= 0 else classes] += 1
     return counts

@@ -61,18 +61,18 @@ def ipa_segments(ipa: str) -> list[str]:
     """
     import unicodedata
 
-    found: list[str] = []
+    segments: list[str] = []
     joined = False
     for character in unicodedata.normalize("NFD", ipa):
         category = unicodedata.category(character)
         if character in _IPA_SKIPPED:
             joined = False
-        elif found and (joined or category in ("Mn", "Lm", "Sk") or character == "ː"):
-            found[-1] += character
+        elif segments and (joined or category in ("Mn", "Lm", "Sk") or character == "ː"):
+            segments[-1] += character
             joined = character in _IPA_JOINED
         elif category[0] in "LN":
-            found.append(character)
-    return found
+            segments.append(character)
+    return segments
 
 
 def phonetic_part(answer: str) -> str:
@@ -117,16 +117,16 @@ def normalise_pair(reference: str, hypothesis: str, language: str | None) -> tup
     """
     pair = whisper_normalise(reference, language), whisper_normalise(hypothesis, language)
     code = languages.language(language or "") or language
-    own, heard = unify_numbers(pair[0].split(), pair[1].split(), code)
-    return " ".join(own), " ".join(heard)
+    reference_words, hypothesis_words = unify_numbers(pair[0].split(), pair[1].split(), code)
+    return " ".join(reference_words), " ".join(hypothesis_words)
 
 
 def word_error_count(reference: str, hypothesis: str, language: str | None) -> tuple[int, int]:
     """Word errors of a pair as :func:`normalise_pair` writes it, and how many words the reference has."""
     from rapidfuzz.distance import Levenshtein
 
-    own, heard = (side.split() for side in normalise_pair(reference, hypothesis, language))
-    return int(Levenshtein.distance(own, heard)), len(own)
+    reference_words, hypothesis_words = (side.split() for side in normalise_pair(reference, hypothesis, language))
+    return int(Levenshtein.distance(reference_words, hypothesis_words)), len(reference_words)
 
 
 def row_rate(counts: Array) -> float:
@@ -148,15 +148,15 @@ def _errors(references: Sequence[str], hypotheses: Sequence[str], characters: bo
         import jiwer
 
     counts = np.zeros((len(references), 4))
-    full = [i for i, reference in enumerate(references) if reference.strip()]
-    for i in set(range(len(references))) - set(full):
-        said = hypotheses[i].strip()
-        counts[i, 2] = len(said) if characters else len(said.split())
-    if not full:
+    with_reference = [i for i, reference in enumerate(references) if reference.strip()]
+    for i in set(range(len(references))) - set(with_reference):
+        hypothesis = hypotheses[i].strip()
+        counts[i, 2] = len(hypothesis) if characters else len(hypothesis.split())
+    if not with_reference:
         return counts
     process = jiwer.process_characters if characters else jiwer.process_words
-    out = process([references[i] for i in full], [hypotheses[i] for i in full])
-    for i, reference, chunks in zip(full, out.references, out.alignments, strict=True):
+    alignment = process([references[i] for i in with_reference], [hypotheses[i] for i in with_reference])
+    for i, reference, chunks in zip(with_reference, alignment.references, alignment.alignments, strict=True):
         counts[i, 3] = len(reference)
         for chunk in chunks:
             if chunk.type == "substitute":

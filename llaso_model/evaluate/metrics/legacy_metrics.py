@@ -25,8 +25,8 @@ def is_right(reference: str, answer: str, labels: set[str]) -> bool:
 
     The mistakes: "female" contains "male", "northern irish" contains "irish", and typos of labels are labels.
     """
-    truth, said = _bare(reference), _bare(answer)
-    return truth == said or (truth in said and not any(label in said for label in labels - {truth}))
+    truth, given = _bare(reference), _bare(answer)
+    return truth == given or (truth in given and not any(label in given for label in labels - {truth}))
 
 
 def number(answer: str, adult: bool = False) -> float | None:
@@ -34,15 +34,15 @@ def number(answer: str, adult: bool = False) -> float | None:
 
     With ``adult`` as for ages, where the word "adult" is 22. The mistake is what becomes of None: the row is dropped.
     """
-    said = answer.strip()
+    text = answer.strip()
     try:
-        return float(round(float(said)))
+        return float(round(float(text)))
     except (ValueError, OverflowError):
         pass
-    found = [float(part) for part in re.findall(r"\d+" if adult else r"\d+\.?\d*", said)]
-    if found:
-        return float(round(sum(found[:2]) / 2)) if "-" in said and len(found) >= 2 else float(round(found[0]))
-    return 22.0 if adult and "adult" in said.lower() else None
+    numbers = [float(part) for part in re.findall(r"\d+" if adult else r"\d+\.?\d*", text)]
+    if numbers:
+        return float(round(sum(numbers[:2]) / 2)) if "-" in text and len(numbers) >= 2 else float(round(numbers[0]))
+    return 22.0 if adult and "adult" in text.lower() else None
 
 
 def mean_absolute_error(
@@ -80,7 +80,7 @@ def phoneme_error_rate(references: Sequence[str], answers: Sequence[str]) -> flo
 def letters(ipa: str) -> list[int]:
     """``assess_per_eval.py``: what is left of an IPA transcription, as numbers."""
     numbers = (ord(character) - 65 for character in ipa.upper() if "A" <= character <= "Z")
-    return [_LETTERS.get(one, one) for one in numbers]
+    return [_LETTERS.get(letter, letter) for letter in numbers]
 
 
 def _bare(text: str) -> str:

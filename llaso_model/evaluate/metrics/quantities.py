@@ -44,14 +44,14 @@ _BEFORE = re.compile(rf"\b(\d+(?:\.\d+)?)\b\s*(?:/\s*10\s*)?(?:for|in|on)\s+(?:t
 _WORD = re.compile(r"(?:for\s+)?[\"“]([^\"”]{1,40})[\"”]\s*[,:]")
 
 
-def charged_error(value: float | None, wanted: float, limits: tuple[float, float]) -> tuple[float, float]:
+def charged_error(value: float | None, target: float, limits: tuple[float, float]) -> tuple[float, float]:
     """(the error that counts, 1 where there was an answer). No answer has the worst error that one within the limits
     could have; so has an answer outside of them, where it is further away.
     """
-    worst = max(wanted - limits[0], limits[1] - wanted)
+    worst = max(target - limits[0], limits[1] - target)
     if value is None:
         return worst, 0.0
-    return min(abs(value - wanted), worst), 1.0
+    return min(abs(value - target), worst), 1.0
 
 
 def sentence_scores(text: str) -> dict[str, float]:
@@ -64,16 +64,16 @@ def sentence_scores(text: str) -> dict[str, float]:
 
 def word_scores(text: str) -> dict[tuple[str, int, str], float]:
     """Accuracy, stress and total by word (in lower case), which of its occurrences, and aspect."""
-    found: dict[tuple[str, int, str], float] = {}
-    marks = list(_WORD.finditer(text))
-    times: dict[str, int] = {}
-    for number, mark in enumerate(marks):
-        end = marks[number + 1].start() if number + 1 < len(marks) else len(text)
-        scores = _scores(text[mark.end() : end].casefold(), WORD_ASPECTS)
-        word = mark[1].casefold().strip()
-        occurrence = times[word] = times.get(word, -1) + 1
-        found.update({(word, occurrence, aspect): score for aspect, score in scores.items()})
-    return found
+    word_scores_by_key: dict[tuple[str, int, str], float] = {}
+    mentions = list(_WORD.finditer(text))
+    occurrences: dict[str, int] = {}
+    for number, mention in enumerate(mentions):
+        end = mentions[number + 1].start() if number + 1 < len(mentions) else len(text)
+        scores = _scores(text[mention.end() : end].casefold(), WORD_ASPECTS)
+        word = mention[1].casefold().strip()
+        occurrence = occurrences[word] = occurrences.get(word, -1) + 1
+        word_scores_by_key.update({(word, occurrence, aspect): score for aspect, score in scores.items()})
+    return word_scores_by_key
 
 
 def leading_transcript(text: str) -> str:
@@ -88,20 +88,20 @@ def _scores(text: str, aspects: tuple[str, ...]) -> dict[str, float]:
 
 
 def _first_of(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for aspect, score in named:
         name = "prosodic" if aspect.startswith("prosod") else aspect
         if name in aspects and 0 <= score <= 10:
-            found.setdefault(name, score)
-    return found
+            scores.setdefault(name, score)
+    return scores
 
 
 def score_errors(
-    given: Mapping[Key, float], wanted: Mapping[Key, float], limits: tuple[float, float]
+    hypothesis: Mapping[Key, float], target: Mapping[Key, float], limits: tuple[float, float]
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]:
     """Sums over the wanted scores with their number: charged errors, errors of the answered, exact ones, answered."""
-    errors = [charged_error(given.get(key), value, limits) for key, value in wanted.items()]
-    count, answered = float(len(errors)), sum(there for _, there in errors)
-    exact = float(sum(error == 0 and there == 1 for error, there in errors))
-    heard = sum(error for error, there in errors if there)
-    return (sum(error for error, _ in errors), count), (heard, answered), (exact, count), (answered, count)
+    errors = [charged_error(hypothesis.get(key), value, limits) for key, value in target.items()]
+    count, answered = float(len(errors)), sum(is_answered for _, is_answered in errors)
+    exact = float(sum(error == 0 and is_answered == 1 for error, is_answered in errors))
+    answered_error = sum(error for error, is_answered in errors if is_answered)
+    return (sum(error for error, _ in errors), count), (answered_error, answered), (exact, count), (answered, count)

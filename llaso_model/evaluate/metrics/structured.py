@@ -17,8 +17,8 @@ _JSON = re.compile(r"\{[^{}]*\}")
 
 def _f1(sums: Array) -> Array:
     """2·TP over found and wanted; 1 where nothing was wanted and nothing found."""
-    right, found, wanted = sums[..., 0], sums[..., 1], sums[..., 2]
-    both = found + wanted
+    right, extracted, expected = sums[..., 0], sums[..., 1], sums[..., 2]
+    both = extracted + expected
     return np.where(both > 0, 2 * right / np.where(both > 0, both, 1), 1.0)
 
 
@@ -30,12 +30,12 @@ def parse_entities(answer: str, language: str | None = "en") -> list[tuple[str, 
     """(type, normalised value) of every entity, from ``[type : value]``, else from JSON objects of types and values."""
     slots = _SLOT.findall(answer)
     if not slots:
-        for found in _JSON.findall(answer):
+        for json_text in _JSON.findall(answer):
             try:
-                said = json.loads(found)
+                values = json.loads(json_text)
             except ValueError:
                 continue
-            slots += [(str(key), str(value)) for key, value in said.items() if isinstance(value, str | int | float)]
+            slots += [(str(key), str(value)) for key, value in values.items() if isinstance(value, str | int | float)]
     return [(re.sub(r"[\s\-]+", "_", kind.casefold()), text.normalize(value, language)) for kind, value in slots]
 
 
@@ -44,12 +44,12 @@ def has_entity_form(answer: str) -> bool:
     return bool(_SLOT.search(answer) or _JSON.search(answer))
 
 
-def match_counts(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
+def match_counts(extracted: list[tuple[str, str]], expected: list[tuple[str, str]]) -> tuple[float, float, float]:
     """(right, found, wanted): each wanted entity can be found once."""
-    common = Counter(found) & Counter(wanted)
-    return float(sum(common.values())), float(len(found)), float(len(wanted))
+    common = Counter(extracted) & Counter(expected)
+    return float(sum(common.values())), float(len(extracted)), float(len(expected))
 
 
-def type_match_counts(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> tuple[float, float, float]:
+def type_match_counts(extracted: list[tuple[str, str]], expected: list[tuple[str, str]]) -> tuple[float, float, float]:
     """As :func:`match_counts`, by type alone."""
-    return match_counts([(kind, "") for kind, _ in found], [(kind, "") for kind, _ in wanted])
+    return match_counts([(kind, "") for kind, _ in extracted], [(kind, "") for kind, _ in expected])

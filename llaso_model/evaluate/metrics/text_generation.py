@@ -45,13 +45,13 @@ def _chrf(sums: Array) -> Array:
     """Corpus chrF (Popović 2015) as sacrebleu computes it: F-scores averaged over the orders that occur."""
     triples = sums.reshape(*sums.shape[:-1], _CHARS, 3)
     hypothesis, reference, match = triples[..., 0], triples[..., 1], triples[..., 2]
-    there = (hypothesis > 0) & (reference > 0)
+    occurs = (hypothesis > 0) & (reference > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.where(hypothesis > 0, match / hypothesis, 0.0)
         recall = np.where(reference > 0, match / reference, 0.0)
-        order = there.sum(axis=-1)
-        mean_p = np.where(order > 0, np.where(there, precision, 0.0).sum(axis=-1) / np.maximum(order, 1), 0.0)
-        mean_r = np.where(order > 0, np.where(there, recall, 0.0).sum(axis=-1) / np.maximum(order, 1), 0.0)
+        order = occurs.sum(axis=-1)
+        mean_p = np.where(order > 0, np.where(occurs, precision, 0.0).sum(axis=-1) / np.maximum(order, 1), 0.0)
+        mean_r = np.where(order > 0, np.where(occurs, recall, 0.0).sum(axis=-1) / np.maximum(order, 1), 0.0)
         both = _BETA**2 * mean_p + mean_r
         return np.where(both > 0, 100 * (1 + _BETA**2) * mean_p * mean_r / np.where(both > 0, both, 1), 0.0)
 
@@ -75,10 +75,12 @@ def bleu_stats(
     tokenisers = [_tokeniser(*pair) for pair in zip(references, languages or [None] * len(references), strict=True)]
     rows = np.zeros((len(references), 2 * _N + 2))
     for tokeniser in dict.fromkeys(tokenisers):
-        chosen = [i for i, name in enumerate(tokenisers) if name == tokeniser]
+        row_numbers = [i for i, name in enumerate(tokenisers) if name == tokeniser]
         metric = _sacre("bleu", tokeniser)
-        found = metric._extract_corpus_statistics([hypotheses[i] for i in chosen], [[references[i] for i in chosen]])
-        rows[chosen] = found
+        statistics = metric._extract_corpus_statistics(
+            [hypotheses[i] for i in row_numbers], [[references[i] for i in row_numbers]]
+        )
+        rows[row_numbers] = statistics
     return rows
 
 
@@ -108,12 +110,12 @@ def ter_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
 
 def signatures() -> dict[str, str]:
     """sacrebleu's own signatures of how BLEU, chrF and TER are computed here."""
-    found = {}
+    signatures_by_name = {}
     for name in ("bleu", "chrf", "ter"):
         metric = _sacre(name)
         metric.corpus_score(["a"], [["a"]])
-        found[name] = str(metric.get_signature())
-    return found
+        signatures_by_name[name] = str(metric.get_signature())
+    return signatures_by_name
 
 
 def rouge_l(reference: str, hypothesis: str, language: str | None = "en") -> float:
@@ -147,11 +149,11 @@ def cider(
     counted = [_ngrams(_words(reference, language)) for reference in references]
     frequency = Counter(gram for grams in counted for gram in grams)
     documents = math.log(max(len(references), 1))
-    found = []
+    scores = []
     for grams, hypothesis in zip(counted, hypotheses, strict=True):
-        own = _ngrams(_words(hypothesis, language))
+        hypothesis_grams = _ngrams(_words(hypothesis, language))
         first, first_norms, first_length = _weighted(grams, frequency, documents)
-        second, second_norms, second_length = _weighted(own, frequency, documents)
+        second, second_norms, second_length = _weighted(hypothesis_grams, frequency, documents)
         likeness = [0.0] * _N
         for gram, weight in second.items():
             if gram in first:
@@ -161,8 +163,8 @@ def cider(
             common / (a * b) * damped if a and b else 0.0
             for common, a, b in zip(likeness, first_norms, second_norms, strict=True)
         ]
-        found.append(10.0 * sum(cosines) / _N)
-    return found
+        scores.append(10.0 * sum(cosines) / _N)
+    return scores
 
 
 def _weighted(
@@ -182,9 +184,9 @@ def _ngrams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
 
 def _words(written: str, language: str | None) -> list[str]:
     if text.base_code(language) in ("en", ""):
-        found = re.findall(r"[a-z0-9]+", written.lower())
-        if found or not any(map(str.isalnum, written)):
-            return found
+        english_words = re.findall(r"[a-z0-9]+", written.lower())
+        if english_words or not any(map(str.isalnum, written)):
+            return english_words
         return text.tokens(written, "zh")  # an answer in another script than the reference's has words all the same
     return text.tokens(written, language)
 
@@ -196,9 +198,9 @@ def _sacre(name: str, tokeniser: str | None = None) -> Any:
         from sacrebleu.metrics.chrf import CHRF as Chrf
         from sacrebleu.metrics.ter import TER as Ter
 
-    made: dict[str, Callable[[], Any]] = {
+    constructors: dict[str, Callable[[], Any]] = {
         "bleu": lambda: Bleu(tokenize=tokeniser),
         "chrf": Chrf,
         "ter": Ter,
     }
-    return made[name]()
+    return constructors[name]()

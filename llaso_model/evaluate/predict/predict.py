@@ -87,52 +87,52 @@ class PlannedBatch:
     numbers: tuple[int, ...]
 
 
-def predict(said: Evaluation, out: str, say: Say = lambda line: None) -> None:
+def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> None:
     """Makes this rank's parts in the folder ``out``, those that are not there yet. ``say`` is told how far it is.
 
     Raises LLaSOError where the model, the data or an option cannot be used, or ``out`` has what is not of this run.
     """
     _refuse_foreign(out)
     rank, world_size = placed(None, None)
-    folder = checkpoint("MODEL", said.model, None, kind="llaso")
-    questions = open_samples(said.data, tasks.load(said.tasks), said.task, said.language, said.audio)
-    conditions, noise_digest = _conditions(said)
-    plan = plan_batches(questions, Budget.of(said.budget), conditions)
+    folder = checkpoint("MODEL", settings.model, None, kind="llaso")
+    samples = open_samples(settings.data, tasks.load(settings.tasks), settings.task, settings.language, settings.audio)
+    conditions, noise_digest = _conditions(settings)
+    plan = plan_batches(samples, Budget.of(settings.budget), conditions)
     _agree(
         storage.join(out, RUN),
         {
-            **_identity(said, folder),
-            "data": questions.digest,
-            "samples": len(questions),
+            **_identity(settings, folder),
+            "data": samples.digest,
+            "samples": len(samples),
             "conditions": list(conditions),
             "noise": noise_digest,
             "parts": len(plan),
         },
     )
-    there = _there(out)
-    todo = [number for number in range(rank, len(plan), world_size) if _part(out, number) not in there]
+    finished = _there(out)
+    todo = [number for number in range(rank, len(plan), world_size) if _part(out, number) not in finished]
     if not todo:
         return
-    answer = _answerer(folder, said)
-    told = time.monotonic()
+    answer = _answerer(folder, settings)
+    last_said_s = time.monotonic()
     for done, number in enumerate(todo, 1):
-        lines = _answered(plan[number], questions, said.name, answer)
+        lines = _answered(plan[number], samples, settings.name, answer)
         _write_part(out, number, lines)
-        if rank == 0 and (time.monotonic() - told > _SAY_EVERY_S or done == len(todo)):
-            told = time.monotonic()
+        if rank == 0 and (time.monotonic() - last_said_s > _SAY_EVERY_S or done == len(todo)):
+            last_said_s = time.monotonic()
             say(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
 
 
-def plan_batches(questions: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[PlannedBatch]:
+def plan_batches(samples: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[PlannedBatch]:
     """Every question once in batches of like cost, and all of them again under each condition.
 
     What costs more than the budget is asked alone.
     """
-    if not len(questions):
+    if not len(samples):
         raise LLaSOError("there is nothing to ask: the data has no samples of these tasks")
-    costs = np.minimum(questions.costs(budget), budget.limit)
+    costs = np.minimum(samples.costs(budget), budget.limit)
     assignment = padded(costs, budget.limit, key_of("evaluation"), 1)
-    batches = [tuple(assignment.samples(turn).tolist()) for turn in assignment.schedule[:, 0].tolist()]
+    batches = [tuple(assignment.samples(batch_number).tolist()) for batch_number in assignment.schedule[:, 0].tolist()]
     return [PlannedBatch(condition, batch) for condition in (None, *conditions.values()) for batch in batches]
 
 
@@ -152,10 +152,10 @@ def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
                 answered.append(canonical(row) + b"\n")
     if not answered:
         raise LLaSOError(f"no sample could be asked; {skipped[0]}")
-    whole = storage.join(out, files.PREDICTIONS)
-    storage.write_bytes(whole, data := b"".join(answered))
+    predictions_path = storage.join(out, files.PREDICTIONS)
+    storage.write_bytes(predictions_path, data := b"".join(answered))
     checksums.write_json(storage.join(out, RUN), {**run, "files": {files.PREDICTIONS: checksums.of_bytes(data)}})
-    return whole, skipped
+    return predictions_path, skipped
 
 
 def _await(out: str, parts: Sequence[str], say: Say) -> None:
@@ -174,11 +174,11 @@ def _there(out: str) -> set[str]:
     return {storage.join(folder, row["path"]) for row in storage.listing(folder)}
 
 
-def predict_on_ray(said: Evaluation, out: str, workers: int, address: str | None) -> None:
+def predict_on_ray(settings: Evaluation, out: str, workers: int, address: str | None) -> None:
     """The parts of all ranks on a Ray cluster; ``out`` is seen by all of it."""
     from llaso_model.train.launch import on_ray as run_on_ray
 
-    run_on_ray(_worker, {"evaluation": asdict(said)}, out, workers, address, "evaluation")
+    run_on_ray(_worker, {"evaluation": asdict(settings)}, out, workers, address, "evaluation")
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -186,94 +186,94 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 def _answered(
-    work: PlannedBatch, questions: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
+    batch: PlannedBatch, samples: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
-    read = questions.read(work.numbers)
-    broken = [_broken(one) for one in read if isinstance(one, EvalSample) and _is_broken(one)]
-    whole = [one for one in read if isinstance(one, EvalSample) and not _is_broken(one)]
-    asked = [apply_condition(work.condition, one) for one in whole]
-    found = answer(asked) if asked else []
+    read = samples.read(batch.numbers)
+    broken = [_broken(sample) for sample in read if isinstance(sample, EvalSample) and _is_broken(sample)]
+    askable = [sample for sample in read if isinstance(sample, EvalSample) and not _is_broken(sample)]
+    asked = [apply_condition(batch.condition, sample) for sample in askable]
+    answers = answer(asked) if asked else []
     lines = [
-        {**_line(one), "system": system, "answer": fields.replace_lone_surrogates(said)}
-        for one, said in zip(asked, found, strict=True)
-        if isinstance(said, str)
+        {**_line(sample), "system": system, "answer": fields.replace_lone_surrogates(answer_text)}
+        for sample, answer_text in zip(asked, answers, strict=True)
+        if isinstance(answer_text, str)
     ]
-    unasked = [one for one in (*read, *broken, *found) if isinstance(one, BadSample)]
-    bad = [{"id": one.key, "skipped": f"{one.shard}: {one.reason}"} for one in unasked]
-    return lines + (bad if work.condition is None else [])
+    unasked = [sample for sample in (*read, *broken, *answers) if isinstance(sample, BadSample)]
+    bad = [{"id": sample.key, "skipped": f"{sample.shard}: {sample.reason}"} for sample in unasked]
+    return lines + (bad if batch.condition is None else [])
 
 
-def _is_broken(question: EvalSample) -> bool:
+def _is_broken(sample: EvalSample) -> bool:
     """Whether it has text that no tokenizer and no file takes."""
-    texts = [text_of(message) for message in question.messages]
-    return fields.contains_lone_surrogate([question.id, question.line, texts])
+    texts = [text_of(message) for message in sample.messages]
+    return fields.contains_lone_surrogate([sample.id, sample.line, texts])
 
 
-def _broken(question: EvalSample) -> BadSample:
+def _broken(sample: EvalSample) -> BadSample:
     why = "half of a surrogate pair in its text or reference; write them from whole characters"
-    return BadSample(escaped(question.id), escaped((question.line["audio"] or [question.id])[0]), why)
+    return BadSample(escaped(sample.id), escaped((sample.line["audio"] or [sample.id])[0]), why)
 
 
-def _line(question: EvalSample) -> dict[str, Any]:
-    prompt = "\n".join(text for message in question.messages if (text := text_of(message)))
-    line = {"id": question.id, "prompt": prompt, **question.line}
+def _line(sample: EvalSample) -> dict[str, Any]:
+    prompt = "\n".join(text for message in sample.messages if (text := text_of(message)))
+    line = {"id": sample.id, "prompt": prompt, **sample.line}
     return {name: value for name, value in line.items() if value not in (None, [], {})}
 
 
-def apply_condition(condition: Condition | None, question: EvalSample) -> EvalSample:
+def apply_condition(condition: Condition | None, sample: EvalSample) -> EvalSample:
     """The question as it is heard in a condition: what is drawn depends on its id, not on its batch."""
     if condition is None:
-        return question
-    key = sample_key(question.id)
-    messages = map_audio(question.messages, lambda samples: condition.apply(samples, key))
-    line = {**question.line, "tags": [condition.tag], "seed": condition.seed, "noise": condition.noise}
-    return replace(question, id=f"{question.id}@{condition.tag}", messages=messages, line=line)
+        return sample
+    key = sample_key(sample.id)
+    messages = map_audio(sample.messages, lambda sound: condition.apply(sound, key))
+    line = {**sample.line, "tags": [condition.tag], "seed": condition.seed, "noise": condition.noise}
+    return replace(sample, id=f"{sample.id}@{condition.tag}", messages=messages, line=line)
 
 
-def _conditions(said: Evaluation) -> tuple[dict[str, Condition], str | None]:
+def _conditions(settings: Evaluation) -> tuple[dict[str, Condition], str | None]:
     """By tag; and the digest of the noise, where there is a sweep."""
-    found: list[Condition] = []
+    conditions: list[Condition] = []
     noise_digest = None
-    if said.noise_sweep is not None:
-        noise = load_noise(said.noise)
+    if settings.noise_sweep is not None:
+        noise = load_noise(settings.noise)
         noise_digest = digest(noise) if isinstance(noise, str) else noise_name(noise)
-        found += noise_sweep(said.noise_sweep, noise, said.seed)
-    if said.variants:
-        found += variants(seed=said.seed)
-    return {one.tag: one for one in found}, noise_digest
+        conditions += noise_sweep(settings.noise_sweep, noise, settings.seed)
+    if settings.variants:
+        conditions += variants(seed=settings.seed)
+    return {condition.tag: condition for condition in conditions}, noise_digest
 
 
-def _identity(said: Evaluation, folder: str) -> dict[str, Any]:
+def _identity(settings: Evaluation, folder: str) -> dict[str, Any]:
     """Who is asked, and how."""
     model = weights_digest(folder), *(_bytes(os.path.join(folder, name)) for name in _TEMPLATES)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "system": said.name,
+        "system": settings.name,
         "model": digest(*model),
         "options": {
-            "budget": said.budget,
-            "max_new_tokens": said.max_new_tokens,
-            "num_beams": said.num_beams,
-            "precision": said.computed,
-            "seed": said.seed,
+            "budget": settings.budget,
+            "max_new_tokens": settings.max_new_tokens,
+            "num_beams": settings.num_beams,
+            "precision": settings.computed,
+            "seed": settings.seed,
         },
     }
 
 
-def _answerer(folder: str, said: Evaluation) -> Callable[[list[EvalSample]], list[str | BadSample]]:
+def _answerer(folder: str, settings: Evaluation) -> Callable[[list[EvalSample]], list[str | BadSample]]:
     """What asks the model some questions: its answers, and for those that it cannot be asked why."""
-    loaded = generation.load(folder, precision=said.computed)
+    loaded = generation.load(folder, precision=settings.computed)
 
-    def answer(questions: Sequence[EvalSample]) -> list[str | BadSample]:
-        refused = [loaded.refusal(one.messages) for one in questions]
-        taken = [one.messages for one, why in zip(questions, refused, strict=True) if why is None]
-        settings = {"max_new_tokens": said.max_new_tokens, "num_beams": said.num_beams}
-        answered = iter(loaded.answer(taken, **settings) if taken else ())
+    def answer(samples: Sequence[EvalSample]) -> list[str | BadSample]:
+        refused = [loaded.refusal(sample.messages) for sample in samples]
+        taken = [sample.messages for sample, reason in zip(samples, refused, strict=True) if reason is None]
+        limits = {"max_new_tokens": settings.max_new_tokens, "num_beams": settings.num_beams}
+        answered = iter(loaded.answer(taken, **limits) if taken else ())
         return [
-            next(answered) if why is None else BadSample(one.id, (one.line["audio"] or [one.id])[0], why)
-            for one, why in zip(questions, refused, strict=True)
+            next(answered) if reason is None else BadSample(sample.id, (sample.line["audio"] or [sample.id])[0], reason)
+            for sample, reason in zip(samples, refused, strict=True)
         ]
 
     return answer

@@ -42,9 +42,9 @@ def find_audio(root: str, name: str) -> tuple[str, str | None] | None:
     None where there is no such file, and where the path leads out of the folder.
     """
     for path, member in ((name, None), name.partition("!")[::2]):
-        whole = os.path.realpath(os.path.join(root, path))
-        if whole.startswith(os.path.realpath(root) + os.sep) and os.path.isfile(whole):
-            return whole, member or None
+        full_path = os.path.realpath(os.path.join(root, path))
+        if full_path.startswith(os.path.realpath(root) + os.sep) and os.path.isfile(full_path):
+            return full_path, member or None
     return None
 
 
@@ -67,29 +67,29 @@ def conditioned_clip(
         AudioError: The audio cannot be decoded.
         StoreError: The audio cannot be read.
     """
-    found = find_audio(root, row.audio[0])
-    if found is None:
+    located = find_audio(root, row.audio[0])
+    if located is None:
         return None
-    made = _made(row, recordings)
-    if made is None and not row.span_s and not row.channels:
-        return ConditionedClip(*limited.decode_beginning(*found, most_s))
+    condition = _made(row, recordings)
+    if condition is None and not row.span_s and not row.channels:
+        return ConditionedClip(*limited.decode_beginning(*located, most_s))
     start_s, end_s, *_ = (*(row.span_s or ()), None, None)
-    pcm, _ = limited.decode(*found, start_s, end_s, limited.MAX_DURATION_S, row.channels)
-    if made is not None:  # of all of it: how loud the noise is depends on it
+    pcm, _ = limited.decode(*located, start_s, end_s, limited.MAX_DURATION_S, row.channels)
+    if condition is not None:  # of all of it: how loud the noise is depends on it
         pcm = audio.to_int16(
-            made.apply(audio.to_float32(pcm), conditions.sample_key(row.id.removesuffix(f"@{made.tag}")))
+            condition.apply(audio.to_float32(pcm), conditions.sample_key(row.id.removesuffix(f"@{condition.tag}")))
         )
-    most = round(most_s * audio.SAMPLE_RATE_HZ)
-    return ConditionedClip(pcm[:most], len(pcm) > most)
+    most_samples = round(most_s * audio.SAMPLE_RATE_HZ)
+    return ConditionedClip(pcm[:most_samples], len(pcm) > most_samples)
 
 
 def load_recordings(path: str, rows: Sequence[Row]) -> Recordings:
     """The recordings of a file or folder. Raises LLaSOError where they are not those that rows were heard with."""
     noise = conditions.load_noise(path)
-    found = None if isinstance(noise, str) else Recordings.of(noise)
-    if found is None or not any(row.prediction.noise == found.name for row in rows):
+    recordings = None if isinstance(noise, str) else Recordings.of(noise)
+    if recordings is None or not any(row.prediction.noise == recordings.name for row in rows):
         raise LLaSOError(f"--noise {path}: not the recordings that any of these answers was heard with")
-    return found
+    return recordings
 
 
 def condition_tag(row: Prediction) -> str | None:

@@ -47,21 +47,21 @@ def draw_items(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
     pools: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: _ticket(row, seed)):
         pools.setdefault((row.prediction.set, row.prediction.system), []).append(row)
-    found: list[Row] = []
+    drawn: list[Row] = []
     turn = 0
     order = sorted(pools, key=lambda key: digest("pool", seed, *key))
-    while len(found) < min(items, len(rows)):
+    while len(drawn) < min(items, len(rows)):
         for key in order:
-            if turn < len(pools[key]) and len(found) < items:
-                found.append(pools[key][turn])
+            if turn < len(pools[key]) and len(drawn) < items:
+                drawn.append(pools[key][turn])
         turn += 1
-    return sorted(found, key=lambda row: digest("order", seed, item_id(row)))
+    return sorted(drawn, key=lambda row: digest("order", seed, item_id(row)))
 
 
 def item_id(row: Row) -> str:
     """A name for a row that does not give its system away."""
-    one = row.prediction
-    return digest("rated", one.system, one.set, one.id, one.answer, length=16)
+    prediction = row.prediction
+    return digest("rated", prediction.system, prediction.set, prediction.id, prediction.answer, length=16)
 
 
 def _ticket(row: Row, seed: int) -> str:
@@ -108,16 +108,16 @@ def _standing(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
     return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
 
 
-def check_rating(given: Mapping[str, Any]) -> dict[str, int]:
+def check_rating(rating: Mapping[str, Any]) -> dict[str, int]:
     """The aspects of a rating. Raises LLaSOError for a value that is none of 1 to 5."""
-    found = {}
-    for aspect, value in given.items():
+    checked = {}
+    for aspect, value in rating.items():
         if aspect not in ASPECTS or type(value) is not int or not LOWEST <= value <= HIGHEST:
             raise LLaSOError(
                 f"a rating is {LOWEST} to {HIGHEST} for one of {', '.join(ASPECTS)}; got {aspect}: {value}"
             )
-        found[aspect] = value
-    return found
+        checked[aspect] = value
+    return checked
 
 
 def results(folders: Sequence[str]) -> dict[str, Any] | None:
@@ -129,44 +129,44 @@ def results(folders: Sequence[str]) -> dict[str, Any] | None:
     for folder in folders:
         for rater, log in all_raters(folder).items():
             logs[rater] = worklog.merge(logs.get(rater, []), log)
-    said: list[tuple[str, Ratings]] = []
+    by_rater: list[tuple[str, Ratings]] = []
     systems: dict[str, str] = {}
     for rater, log in sorted(logs.items()):
-        ratings, own = _standing(log)
+        ratings, systems_of_rater = _standing(log)
         if ratings:
-            said.append((rater, ratings))
-            systems |= own
-    if not said:
+            by_rater.append((rater, ratings))
+            systems |= systems_of_rater
+    if not by_rater:
         return None
     return {
-        "raters": [{"name": rater, "items": len(ratings)} for rater, ratings in said],
+        "raters": [{"name": rater, "items": len(ratings)} for rater, ratings in by_rater],
         "items": len(systems),
-        "aspects": {aspect: _aspect(aspect, [ratings for _, ratings in said], systems) for aspect in ASPECTS},
+        "aspects": {aspect: _aspect(aspect, [ratings for _, ratings in by_rater], systems) for aspect in ASPECTS},
     }
 
 
-def _aspect(aspect: str, said: Sequence[Ratings], systems: Mapping[str, str]) -> dict[str, Any]:
+def _aspect(aspect: str, ratings_by_rater: Sequence[Ratings], systems: Mapping[str, str]) -> dict[str, Any]:
     figures = {}
     for system in sorted(set(systems.values())):
         stats = [
             (float(ratings[item][aspect]), 1.0, item)
-            for ratings in said
+            for ratings in ratings_by_rater
             for item in ratings
             if systems.get(item) == system and aspect in ratings[item]
         ]
         if stats:
-            sums = np.asarray([one[:2] for one in stats])
-            figure, _ = intervals.figure(sums, ratio, [one[2] for one in stats], f"{aspect} {system}")
+            sums = np.asarray([row[:2] for row in stats])
+            figure, _ = intervals.figure(sums, ratio, [row[2] for row in stats], f"{aspect} {system}")
             figures[system] = {
                 "value": round(figure.value, 4),
                 "low": round(figure.low, 4) if np.isfinite(figure.low) else None,
                 "high": round(figure.high, 4) if np.isfinite(figure.high) else None,
                 "ratings": len(stats),
             }
-    return {"says": ASPECTS[aspect], "systems": figures, "alpha": krippendorff_alpha(aspect, said)}
+    return {"says": ASPECTS[aspect], "systems": figures, "alpha": krippendorff_alpha(aspect, ratings_by_rater)}
 
 
-def krippendorff_alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
+def krippendorff_alpha(aspect: str, ratings_by_rater: Sequence[Ratings]) -> float | None:
     """Krippendorff's ordinal alpha of the raters (Krippendorff 2011); None where there is nothing to compare.
 
     1 is full agreement, 0 what chance would give.
@@ -174,9 +174,11 @@ def krippendorff_alpha(aspect: str, said: Sequence[Ratings]) -> float | None:
     with needed_for("the raters' agreement"):
         import krippendorff
 
-    items = sorted({item for ratings in said for item in ratings if aspect in ratings[item]})
-    table = np.asarray([[float(ratings.get(item, {}).get(aspect, np.nan)) for item in items] for ratings in said])
-    if len(said) < 2 or not items or not np.any(np.sum(np.isfinite(table), axis=0) > 1):
+    items = sorted({item for ratings in ratings_by_rater for item in ratings if aspect in ratings[item]})
+    table = np.asarray(
+        [[float(ratings.get(item, {}).get(aspect, np.nan)) for item in items] for ratings in ratings_by_rater]
+    )
+    if len(ratings_by_rater) < 2 or not items or not np.any(np.sum(np.isfinite(table), axis=0) > 1):
         return None
     pairable = table[:, np.sum(np.isfinite(table), axis=0) > 1]
     if len(np.unique(pairable[np.isfinite(pairable)])) < 2:

@@ -73,7 +73,7 @@ class RateServer(Served):
         """What a rater said so far of the items that are shown."""
         name = self._rater(request).name
         ratings = rate.read_ratings(self.folder, name)
-        return {"rater": name, "ratings": {item: given for item, given in ratings.items() if item in self._rows}}
+        return {"rater": name, "ratings": {item: rating for item, rating in ratings.items() if item in self._rows}}
 
     def _rater(self, request: Mapping[str, Any]) -> WorkLog:
         name = request.get("rater")
@@ -89,10 +89,10 @@ class RateServer(Served):
         rating = request.get("rating") or {}
         if not isinstance(rating, dict):
             raise LLaSOError("a rating is an object")
-        given = rate.check_rating(rating)
+        checked = rate.check_rating(rating)
         log = self._rater(request)
         with self._lock:
-            rate.record_rating(log, item, self._rows[item].prediction.system, given)
+            rate.record_rating(log, item, self._rows[item].prediction.system, checked)
         return {"saved": item}
 
     def sound(self, item: str) -> Json:
@@ -100,22 +100,24 @@ class RateServer(Served):
         row = self._rows.get(item)
         if row is None or self.audio_root is None or not row.prediction.audio:
             raise LLaSOError("no such sound")
-        one = row.prediction
-        found = self.decoder.submit(sounds.conditioned_clip, self.audio_root, one, MAX_CLIP_S, self.recordings).result()
-        if found is None:
-            raise LLaSOError(f"{one.audio[0]}: no such file below {self.audio_root}")
-        opus = base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
-        return {"opus": opus, "seconds": round(len(found.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": found.cut}
+        prediction = row.prediction
+        clip = self.decoder.submit(
+            sounds.conditioned_clip, self.audio_root, prediction, MAX_CLIP_S, self.recordings
+        ).result()
+        if clip is None:
+            raise LLaSOError(f"{prediction.audio[0]}: no such file below {self.audio_root}")
+        opus = base64.b64encode(audio.encode(clip.pcm, "opus")).decode("ascii")
+        return {"opus": opus, "seconds": round(len(clip.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": clip.cut}
 
     def _shown(self, row: Row) -> Json:
         """An item without its system, and without what was extracted: raters judge the answer."""
-        one = row.prediction
+        prediction = row.prediction
         return {
             "id": rate.item_id(row),
-            "prompt": one.prompt,
-            "reference": one.reference,
-            "answer": one.answer,
-            "sound": self.audio_root is not None and bool(one.audio),
-            "condition": sounds.condition_tag(one),
-            "unmade": sounds.missing_condition(one, self.recordings),
+            "prompt": prediction.prompt,
+            "reference": prediction.reference,
+            "answer": prediction.answer,
+            "sound": self.audio_root is not None and bool(prediction.audio),
+            "condition": sounds.condition_tag(prediction),
+            "unmade": sounds.missing_condition(prediction, self.recordings),
         }

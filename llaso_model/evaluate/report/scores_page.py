@@ -42,7 +42,7 @@ def report(
     *,
     title: str | None = None,
     audio_root: str | None = None,
-    each: int = EXAMPLES_PER_SET,
+    examples: int = EXAMPLES_PER_SET,
     tasks_path: str | None = None,
 ) -> tuple[str, str]:
     """Writes ``report.html`` and ``report.json`` into `out` (default: the first folder); returns their paths.
@@ -58,31 +58,31 @@ def report(
     outputs.refuse(html, _BY, outputs.marked(f'<meta name="generator" content="{_BY}">'))
     outputs.refuse(json_path, _BY, outputs.json_of(score.FORMAT))
     declared = tasks.load(tasks_path)
-    rows, said = merge_folders(folders, declared)
+    rows, scores = merge_folders(folders, declared)
     ratings = results(folders)
-    storage.write_json(json_path, {**said, "ratings": ratings})
-    text = render(rows, said, declared, title=title, audio_root=audio_root, each=each, ratings=ratings)
+    storage.write_json(json_path, {**scores, "ratings": ratings})
+    text = render(rows, scores, declared, title=title, audio_root=audio_root, examples=examples, ratings=ratings)
     storage.write_bytes(html, text.encode("utf-8"))
     return html, json_path
 
 
 def merge_folders(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[str, Any]]:
     """All rows of the folders, and their figures: as they stand in one folder, computed anew for several."""
-    read = [score.read_scores(folder) for folder in folders]
+    all_scores = [score.read_scores(folder) for folder in folders]
     rows = [row for folder in folders for row in store.read(storage.join(folder, "rows.parquet"))]
     if len(folders) == 1:
-        return rows, read[0]
-    seen: dict[tuple[str, str, str], int] = {}
+        return rows, all_scores[0]
+    known: dict[tuple[str, str, str], int] = {}
     for row in rows:
         key = (row.prediction.system, row.prediction.set, row.prediction.id)
-        if key in seen:
+        if key in known:
             raise LLaSOError(f"{row.prediction.system} is in two of the folders; score one of them as NEWNAME=PATH")
-        seen[key] = 1
-    files = {name: value for one in read for name, value in one["made"]["files"].items()}
-    seed = int(read[0]["made"]["seed"])
-    listed = {key: [line for one in read for line in one.get(key, [])] for key in ("skipped", "remarks")}
-    head = {key: read[0][key] for key in ("format", "format_version")}
-    judged_by = [one["made"].get("judged_by") for one in read]
+        known[key] = 1
+    files = {name: value for scores in all_scores for name, value in scores["made"]["files"].items()}
+    seed = int(all_scores[0]["made"]["seed"])
+    listed = {key: [line for scores in all_scores for line in scores.get(key, [])] for key in ("skipped", "remarks")}
+    head = {key: all_scores[0][key] for key in ("format", "format_version")}
+    judged_by = [scores["made"].get("judged_by") for scores in all_scores]
     return rows, {
         **head,
         "made": {**score.provenance(declared, seed, files), "judged_by": judged_by[0]},
@@ -93,19 +93,19 @@ def merge_folders(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], d
 
 def render(
     rows: Sequence[Row],
-    said: dict[str, Any],
+    scores: dict[str, Any],
     declared: Tasks,
     *,
     title: str | None = None,
     audio_root: str | None = None,
-    each: int = EXAMPLES_PER_SET,
+    examples: int = EXAMPLES_PER_SET,
     ratings: dict[str, Any] | None = None,
 ) -> str:
     """The page as text: a pure function of the scores and the options."""
-    shown = worst_examples.worst_rows(rows, declared, each)
+    shown = worst_examples.worst_rows(rows, declared, examples)
     own = __package__
     scripts = [page.joined("js", "charts") + page.asset("report.js", own)]
-    systems = said["systems"]
+    systems = scores["systems"]
     return page.render(
         "report.html.j2",
         scripts,
@@ -113,23 +113,23 @@ def render(
         css=page.asset("common.css") + page.asset("report.css", own),
         policy=page.policy(scripts),
         title=title or f"{len(systems)} system{'s' if len(systems) != 1 else ''} compared",
-        said=said,
-        systems=_ordered(said),
+        said=scores,
+        systems=_ordered(scores),
         number={system: i for i, system in enumerate(systems)},
-        groups=[(name, [one for one in said["tasks"] if one["group"] == key]) for key, name in _GROUPS.items()],
-        leaders={one["name"]: leaders(one, said["pairs"]) for one in said["tasks"]},
-        layers=_layers(said),
+        groups=[(name, [entry for entry in scores["tasks"] if entry["group"] == key]) for key, name in _GROUPS.items()],
+        leaders={entry["name"]: leaders(entry, scores["pairs"]) for entry in scores["tasks"]},
+        layers=_layers(scores),
         chooser=[
-            (task.title, [one["name"] for one in said["sets"] if one["task"] == name])
+            (task.title, [entry["name"] for entry in scores["sets"] if entry["task"] == name])
             for name, task in declared.tasks.items()
         ],
-        transcripts=[one for one in said["sets"] if one["kind"] == "transcript"],
+        transcripts=[entry for entry in scores["sets"] if entry["kind"] == "transcript"],
         kinds=[(kind, _KIND_TITLES[kind]) for kind in ANSWER_KINDS],
-        closed=_closed(said),
-        scale=_scale(said),
+        closed=_closed(scores),
+        scale=_scale(scores),
         ratings=ratings,
-        unjudged=unjudged.unjudged_lines(said),
-        payload=page.as_json(_payload(said, declared)),
+        unjudged=unjudged.unjudged_lines(scores),
+        payload=page.as_json(_payload(scores, declared)),
         samples=page.as_json(
             {
                 name: {s: [worst_examples.as_json(r, declared) for r in rs] for s, rs in by.items()}
@@ -143,38 +143,40 @@ def render(
 
 def leaders(task: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """By system ``best``, or ``level`` where it is not significantly below the best (adjusted p ≥ 0.05)."""
-    values = {system: one["value"] for system, one in task["scores"].items() if one["value"] is not None}
+    values = {system: score["value"] for system, score in task["scores"].items() if score["value"] is not None}
     if len(values) < 2:
         return {}
     best = max(values, key=lambda system: values[system])
-    found = {best: "best"}
+    standing = {best: "best"}
     for pair in pairs:
         if pair["on"] == "task" and pair["name"] == task["name"] and best in (pair["first"], pair["second"]):
             other = pair["second"] if pair["first"] == best else pair["first"]
             if pair["p_holm"] >= 0.05:
-                found[other] = "level"
-    return found
+                standing[other] = "level"
+    return standing
 
 
-def _ordered(said: Mapping[str, Any]) -> list[str]:
+def _ordered(scores: Mapping[str, Any]) -> list[str]:
     """The systems, the best first."""
-    common = said["overall"]["common"]
-    return sorted(said["systems"], key=lambda system: -(common.get(system, {}).get("value") or 0.0))
+    common = scores["overall"]["common"]
+    return sorted(scores["systems"], key=lambda system: -(common.get(system, {}).get("value") or 0.0))
 
 
-def _scale(said: Mapping[str, Any]) -> float:
+def _scale(scores: Mapping[str, Any]) -> float:
     """The right end of the overall chart's axis, out of 1."""
-    highs = [one["high"] for part in ("common", "all") for one in said["overall"][part].values() if one["high"]]
+    highs = [
+        figure["high"] for part in ("common", "all") for figure in scores["overall"][part].values() if figure["high"]
+    ]
     return next(end for end in (0.25, 0.5, 0.75, 1.0) if max(highs, default=1.0) <= end)
 
 
-def _closed(said: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _closed(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Coverage, and accuracy on answered and on all, over the closed questions with labels, by system."""
-    found: dict[str, dict[str, float]] = {}
-    for system in said["systems"]:
+    by_system: dict[str, dict[str, float]] = {}
+    for system in scores["systems"]:
         asked = answered = right = 0.0
-        for one in said["sets"]:
-            metrics = one["metrics"].get(system, {})
+        for set_summary in scores["sets"]:
+            metrics = set_summary["metrics"].get(system, {})
             if "coverage" not in metrics or metrics.get("accuracy", {}).get("value") is None:
                 continue
             rows = metrics["coverage"]["rows"]
@@ -182,33 +184,33 @@ def _closed(said: Mapping[str, Any]) -> dict[str, dict[str, float]]:
             answered += rows * metrics["coverage"]["value"]
             right += rows * metrics["accuracy"]["value"]
         if asked:
-            found[system] = {
+            by_system[system] = {
                 "coverage": answered / asked,
                 "accuracy": right / asked,
                 "answered": right / answered if answered else 0.0,
             }
-    return found
+    return by_system
 
 
-def _layers(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _layers(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The four layers, each with what it consists of here."""
-    basic = [one for one in said["tasks"] if one["layer"] == "basic"]
-    common = said["overall"]["common"]
-    everything = {system: common[system]["value"] if system in common else None for system in said["systems"]}
-    tags = said["tags"]
+    basic = [entry for entry in scores["tasks"] if entry["layer"] == "basic"]
+    common = scores["overall"]["common"]
+    everything = {system: common[system]["value"] if system in common else None for system in scores["systems"]}
+    tags = scores["tags"]
     others = ("noise", "speed", "reverberation", "band", "accent", "ambiguous")
-    robust = [one for one in tags if one["tag"].split(":")[0] in others]
-    levels = {one["tag"] for one in tags if one["tag"].startswith("snr:")}
-    general = [one for one in tags if one["tag"].startswith("unseen")]
+    robust = [entry for entry in tags if entry["tag"].split(":")[0] in others]
+    levels = {entry["tag"] for entry in tags if entry["tag"].startswith("snr:")}
+    general = [entry for entry in tags if entry["tag"].startswith("unseen")]
     return [
         {
             "name": "Basic ability",
             "says": "recognising speech and answering spoken questions",
-            "scores": _mean(basic, said),
+            "scores": _mean(basic, scores),
         },
         {
             "name": "Tasks",
-            "says": f"the {len(said['overall']['common_tasks'])} that all systems answered",
+            "says": f"the {len(scores['overall']['common_tasks'])} that all systems answered",
             "scores": everything,
         },
         {"name": "Generalisation", "says": "rows tagged unseen_…", "tags": general},
@@ -221,35 +223,35 @@ def _layers(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _mean(some: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for system in said["systems"]:
-        values = [one["scores"][system]["value"] for one in some if system in one["scores"]]
-        there = len(values) == len(some) and values and None not in values
-        found[system] = sum(values) / len(values) if there else None
-    return found
+def _mean(tasks: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dict[str, float | None]:
+    means: dict[str, float | None] = {}
+    for system in scores["systems"]:
+        values = [task["scores"][system]["value"] for task in tasks if system in task["scores"]]
+        is_complete = len(values) == len(tasks) and values and None not in values
+        means[system] = sum(values) / len(values) if is_complete else None
+    return means
 
 
-def _payload(said: Mapping[str, Any], declared: Tasks) -> dict[str, Any]:
+def _payload(scores: Mapping[str, Any], declared: Tasks) -> dict[str, Any]:
     """What the page's script draws from."""
-    titles = {name: (one.title, one.unit, one.better) for name, one in all_metrics().items()}
+    titles = {name: (entry.title, entry.unit, entry.better) for name, entry in all_metrics().items()}
     titles["judge"] = ("Judge, 1–5", "number", "higher")
     return {
-        "systems": said["systems"],
-        "order": _ordered(said),
+        "systems": scores["systems"],
+        "order": _ordered(scores),
         "metrics": {name: {"title": a, "unit": b, "better": c} for name, (a, b, c) in titles.items()},
         "kinds": _KIND_TITLES,
-        "tasks": {name: one.title for name, one in declared.tasks.items()},
+        "tasks": {name: entry.title for name, entry in declared.tasks.items()},
         "sets": [
-            {**one, "confusion": {system: _sparse(matrix) for system, matrix in one["confusion"].items()}}
-            for one in said["sets"]
+            {**entry, "confusion": {system: _sparse(matrix) for system, matrix in entry["confusion"].items()}}
+            for entry in scores["sets"]
         ],
         "pairs": [
             {k: pair[k] for k in ("name", "first", "second", "difference", "low", "high", "p_holm")}
-            for pair in said["pairs"]
+            for pair in scores["pairs"]
             if pair["on"] == "set"
         ],
-        "curves": _curves(said),
+        "curves": _curves(scores),
     }
 
 
@@ -257,24 +259,26 @@ def _sparse(matrix: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
     return [(i, j, count) for i, row in enumerate(matrix) for j, count in enumerate(row) if count]
 
 
-def _curves(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _curves(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A curve of every set with rows tagged ``snr:<dB>``: its primary metric over the signal-to-noise ratio."""
-    found: dict[str, dict[str, Any]] = {}
-    for one in said["tags"]:
-        kind, _, level = one["tag"].partition(":")
+    curves: dict[str, dict[str, Any]] = {}
+    for tag_figures in scores["tags"]:
+        kind, _, level = tag_figures["tag"].partition(":")
         if kind == "snr" and (level_db := _level_db(level)) is not None:
-            curve = found.setdefault(one["set"], {"set": one["set"], "metric": one["metric"], "points": []})
-            curve["points"].append({"snr_db": level_db, "figures": one["figures"]})
-    return list(found.values())
+            curve = curves.setdefault(
+                tag_figures["set"], {"set": tag_figures["set"], "metric": tag_figures["metric"], "points": []}
+            )
+            curve["points"].append({"snr_db": level_db, "figures": tag_figures["figures"]})
+    return list(curves.values())
 
 
 def _level_db(level: str) -> float | None:
     """What a tag says of a level; rows of others may say it in words."""
     try:
-        found = float(level)
+        level_db = float(level)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return level_db if math.isfinite(level_db) else None
 
 
 def _points(value: float | None) -> str:

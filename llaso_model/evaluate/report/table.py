@@ -22,25 +22,25 @@ _WIDEST_NAME = 30  # of a system, where it is not folded
 _NARROWEST = 8  # of the column that says what a line is
 
 
-def print_scores(said: dict[str, Any], out: str) -> None:
+def print_scores(scores: dict[str, Any], out: str) -> None:
     """Prints a table of the scores in ``scores.json``'s form."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    for line in [*said.get("remarks", []), *said.get("notes", []), *unjudged.unjudged_lines(said)]:
+    for line in [*scores.get("remarks", []), *scores.get("notes", []), *unjudged.unjudged_lines(scores)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    heading = f"{said['rows']:,} answers: scores out of 100, with 95 % intervals"
+    heading = f"{scores['rows']:,} answers: scores out of 100, with 95 % intervals"
     console.print(Text(heading, "italic"), soft_wrap=True)
-    _print(console, said["systems"], _sections(said))
-    for skipped in said["skipped"]:
+    _print(console, scores["systems"], _sections(scores))
+    for skipped in scores["skipped"]:
         console.print(f"not scored: {skipped}", markup=False, soft_wrap=True)
     console.print(f"written to {out}; see it with: llaso-model report {out}", markup=False, soft_wrap=True)
 
 
-def _sections(said: dict[str, Any]) -> list[list[Line]]:
-    systems, overall, tasks = said["systems"], said["overall"], said["tasks"]
-    by_task = [(one["title"], [_cell(one["scores"].get(system)) for system in systems]) for one in tasks]
+def _sections(scores: dict[str, Any]) -> list[list[Line]]:
+    systems, overall, tasks = scores["systems"], scores["overall"], scores["tasks"]
+    by_task = [(task["title"], [_cell(task["scores"].get(system)) for system in systems]) for task in tasks]
     in_all = []
     if overall["common_tasks"]:
         name = f"Overall, {len(overall['common_tasks'])} common tasks"
@@ -48,7 +48,7 @@ def _sections(said: dict[str, Any]) -> list[list[Line]]:
     if len(overall["common_tasks"]) < len(tasks):
         name = f"Overall, all {len(tasks)} tasks"
         in_all.append((name, [_cell(overall["all"].get(system)) for system in systems]))
-    counts = [said["abstention"][system] for system in systems]
+    counts = [scores["abstention"][system] for system in systems]
     closed = [
         (f"closed answers: {kind}", [_share(count[kind], sum(count.values())) for count in counts])
         for kind in ANSWER_KINDS

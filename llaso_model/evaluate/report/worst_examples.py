@@ -22,7 +22,7 @@ Piece = tuple[str, str]
 """(operation, words): "=" in both, "-" in the reference only, "+" in the answer only."""
 
 
-def worst_rows(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[str, list[Row]]]:
+def worst_rows(rows: Sequence[Row], tasks: Tasks, examples: int) -> dict[str, dict[str, list[Row]]]:
     """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids.
 
     Rows of noise and other conditions are left out, as they are of a set's score.
@@ -32,8 +32,8 @@ def worst_rows(rows: Sequence[Row], tasks: Tasks, each: int) -> dict[str, dict[s
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
     return {
         name: {
-            system: sorted(some, key=lambda row: (-row_error(row), row.prediction.id))[:each]
-            for system, some in clean_rows(grouped[name]).items()
+            system: sorted(system_rows, key=lambda row: (-row_error(row), row.prediction.id))[:examples]
+            for system, system_rows in clean_rows(grouped[name]).items()
         }
         for name in tasks.sets
         if name in grouped
@@ -48,21 +48,21 @@ def row_error(row: Row) -> float:
 
 def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
     """A row as the report's page has it; empty values are left out."""
-    one = row.prediction
-    kind = KINDS[tasks.sets[one.set].kind]
-    said: dict[str, Any] = {
-        "id": one.id,
-        "prompt": shorten(one.prompt, 240),
-        "reference": shorten(one.reference),
-        "answer": shorten(one.answer),
+    prediction = row.prediction
+    kind = KINDS[tasks.sets[prediction.set].kind]
+    fields: dict[str, Any] = {
+        "id": prediction.id,
+        "prompt": shorten(prediction.prompt, 240),
+        "reference": shorten(prediction.reference),
+        "answer": shorten(prediction.answer),
         "said": row.answer_kind,
         "given": shorten(row.hypothesis, 240) if not kind.is_judged else "",
         "wanted": shorten(row.target, 240) if not kind.is_judged else "",
-        "audio": sounds_of.audio_label(one) if one.audio else "",
+        "audio": sounds_of.audio_label(prediction) if prediction.audio else "",
         "judge": row.stats["judge"][0] if "judge" in row.stats else None,
         "diff": list(word_differences(row.target, row.hypothesis)) if kind.marks_differences else [],
     }
-    return {name: value for name, value in said.items() if value not in ("", None, [])}
+    return {name: value for name, value in fields.items() if value not in ("", None, [])}
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:
@@ -70,22 +70,22 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
-def word_differences(wanted: str, given: str) -> Iterator[Piece]:
+def word_differences(target: str, hypothesis: str) -> Iterator[Piece]:
     """Two texts as pieces of words that are in both, in the first only, in the second only."""
     from rapidfuzz.distance import Levenshtein
 
-    first, second = wanted.split()[:200], given.split()[:200]
+    first, second = target.split()[:200], hypothesis.split()[:200]
     for equal, group in groupby(Levenshtein.opcodes(first, second), key=lambda op: op.tag == "equal"):
-        ops = list(group)  # a substitution beside an insertion is one difference
-        gone = " ".join(first[ops[0].src_start : ops[-1].src_end])
-        come = " ".join(second[ops[0].dest_start : ops[-1].dest_end])
+        operations = list(group)  # a substitution beside an insertion is one difference
+        removed = " ".join(first[operations[0].src_start : operations[-1].src_end])
+        added = " ".join(second[operations[0].dest_start : operations[-1].dest_end])
         if equal:
-            yield "=", gone
+            yield "=", removed
         else:
-            yield from ((mark, words) for mark, words in (("-", gone), ("+", come)) if words)
+            yield from ((mark, words) for mark, words in (("-", removed), ("+", added)) if words)
 
 
-def example_sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
+def example_sounds(examples: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
     """Opus as base64 by the audio's name, of the shown rows whose file is under `root`, until there is enough.
 
     Sets take turns, so that each has some. What is not there, cannot be decoded, or was heard with
@@ -93,20 +93,25 @@ def example_sounds(shown: Mapping[str, Mapping[str, Sequence[Row]]], root: str |
     """
     if root is None:
         return {}
-    found: dict[str, str] = {}
-    spent = 0
-    depth = max((len(rows) for by in shown.values() for rows in by.values()), default=0)
+    opus_by_label: dict[str, str] = {}
+    encoded_bytes = 0
+    depth = max((len(rows) for by in examples.values() for rows in by.values()), default=0)
     for rank in range(depth):
-        for by in shown.values():
+        for by in examples.values():
             for rows in by.values():
-                one = rows[rank].prediction if rank < len(rows) else None
-                if one is None or not one.audio or sounds_of.audio_label(one) in found or spent > SOUND_BYTES:
+                prediction = rows[rank].prediction if rank < len(rows) else None
+                if (
+                    prediction is None
+                    or not prediction.audio
+                    or sounds_of.audio_label(prediction) in opus_by_label
+                    or encoded_bytes > SOUND_BYTES
+                ):
                     continue
-                opus = _opus(root, one)
+                opus = _opus(root, prediction)
                 if opus is not None:
-                    found[sounds_of.audio_label(one)] = opus
-                    spent += len(opus)
-    return found
+                    opus_by_label[sounds_of.audio_label(prediction)] = opus
+                    encoded_bytes += len(opus)
+    return opus_by_label
 
 
 def _opus(root: str, row: Prediction) -> str | None:
@@ -115,7 +120,7 @@ def _opus(root: str, row: Prediction) -> str | None:
     if sounds_of.missing_condition(row) is not None:
         return None
     try:
-        found = sounds_of.conditioned_clip(root, row, SOUND_S)
+        clip = sounds_of.conditioned_clip(root, row, SOUND_S)
     except (LLaSOError, OSError):
         return None
-    return None if found is None else base64.b64encode(audio.encode(found.pcm, "opus")).decode("ascii")
+    return None if clip is None else base64.b64encode(audio.encode(clip.pcm, "opus")).decode("ascii")

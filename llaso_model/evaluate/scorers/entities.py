@@ -12,28 +12,28 @@ from llaso_model.evaluate.metrics import classes, structured
 
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
-    for one in predictions:
-        language = language_code(one.language or declared.language)
-        found, wanted = (
-            structured.parse_entities(one.answer, language),
-            structured.parse_entities(one.reference, language),
+    for prediction in predictions:
+        language = language_code(prediction.language or declared.language)
+        hypothesis, target = (
+            structured.parse_entities(prediction.answer, language),
+            structured.parse_entities(prediction.reference, language),
         )
-        counts = structured.match_counts(found, wanted)
-        said = free_answer_kind(one.answer)
-        if said != "empty" and structured.has_entity_form(one.answer):
-            said = "one"
-        elif said == "one" and wanted:
-            said = "none"
+        counts = structured.match_counts(hypothesis, target)
+        answer_kind = free_answer_kind(prediction.answer)
+        if answer_kind != "empty" and structured.has_entity_form(prediction.answer):
+            answer_kind = "one"
+        elif answer_kind == "one" and target:
+            answer_kind = "none"
         yield Row(
-            one,
-            said,
-            ", ".join(f"{kind}: {value}" for kind, value in found),
-            ", ".join(f"{kind}: {value}" for kind, value in wanted),
+            prediction,
+            answer_kind,
+            ", ".join(f"{kind}: {value}" for kind, value in hypothesis),
+            ", ".join(f"{kind}: {value}" for kind, value in target),
             counts[1] + counts[2] - 2 * counts[0],
             {
                 "entity_f1": counts,
-                "type_f1": structured.type_match_counts(found, wanted),
-                "coverage": (float(said == "one"), 1.0),
+                "type_f1": structured.type_match_counts(hypothesis, target),
+                "coverage": (float(answer_kind == "one"), 1.0),
             },
         )
 

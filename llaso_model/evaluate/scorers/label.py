@@ -14,19 +14,21 @@ from llaso_model.evaluate.metrics import classes
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     extract = extractor(declared, tasks)
-    number = {label: i for i, label in enumerate(extract.labels)}
-    wanted = [_reference(extract, one) for one in predictions]
-    said: list[Extraction] = [extract(one.answer, one.prompt) for one in predictions]
-    given = [number[found.label] if found.label is not None else -1 for found in said]
-    stats = classes.class_stats([number[label] for label in wanted], given, len(number))
-    for one, found, label, row in zip(predictions, said, wanted, stats, strict=True):
-        right = found.label == label
-        answered = float(found.kind == "one")
+    class_numbers = {target: i for i, target in enumerate(extract.labels)}
+    targets = [_reference(extract, prediction) for prediction in predictions]
+    extractions: list[Extraction] = [extract(prediction.answer, prediction.prompt) for prediction in predictions]
+    predicted_classes = [
+        class_numbers[extraction.label] if extraction.label is not None else -1 for extraction in extractions
+    ]
+    stats = classes.class_stats([class_numbers[target] for target in targets], predicted_classes, len(class_numbers))
+    for prediction, extraction, target, row in zip(predictions, extractions, targets, stats, strict=True):
+        right = extraction.label == target
+        answered = float(extraction.kind == "one")
         yield Row(
-            one,
-            found.kind,
-            " | ".join(found.labels),
-            label,
+            prediction,
+            extraction.kind,
+            " | ".join(extraction.labels),
+            target,
             0.0 if right else 1.0,
             {
                 "accuracy": tuple(row.tolist()),
@@ -36,11 +38,11 @@ def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Ite
         )
 
 
-def _reference(extract: Extractor, one: Prediction) -> str:
-    label = extract.reference(one.reference)
+def _reference(extract: Extractor, prediction: Prediction) -> str:
+    label = extract.reference(prediction.reference)
     if label is None:
         raise LLaSOError(
-            f"{one.place}: the reference {one.reference!r} is no label of {one.set}; "
+            f"{prediction.place}: the reference {prediction.reference!r} is no label of {prediction.set}; "
             f"they are {', '.join(extract.labels)}"
         )
     return label
@@ -52,8 +54,8 @@ def extractor(declared: Set, tasks: Tasks) -> Extractor:
     return Extractor(tasks.labels[declared.labels], declared.others, declared.ignore, declared.match)
 
 
-def _answer_kind(one: Prediction, declared: Set, tasks: Tasks) -> AnswerKind:
-    return extractor(declared, tasks)(one.answer, one.prompt).kind
+def _answer_kind(prediction: Prediction, declared: Set, tasks: Tasks) -> AnswerKind:
+    return extractor(declared, tasks)(prediction.answer, prediction.prompt).kind
 
 
 KINDS.register(

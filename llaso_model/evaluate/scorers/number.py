@@ -14,17 +14,17 @@ from llaso_model.evaluate.metrics import classes, quantities
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     limits = declared.limits
-    for one in predictions:
-        wanted = numbers.extract(one.reference)
-        if wanted.value is None:
-            raise LLaSOError(f"{one.place}: the reference {one.reference!r} is no number")
-        found = numbers.extract(one.answer, declared.ignore, one.prompt, limits)
-        error, answered = quantities.charged_error(found.value, wanted.value, limits)
+    for prediction in predictions:
+        target = numbers.extract(prediction.reference)
+        if target.value is None:
+            raise LLaSOError(f"{prediction.place}: the reference {prediction.reference!r} is no number")
+        extraction = numbers.extract(prediction.answer, declared.ignore, prediction.prompt, limits)
+        error, answered = quantities.charged_error(extraction.value, target.value, limits)
         yield Row(
-            one,
-            found.kind,
-            "" if found.value is None else f"{found.value:g}",
-            f"{wanted.value:g}",
+            prediction,
+            extraction.kind,
+            "" if extraction.value is None else f"{extraction.value:g}",
+            f"{target.value:g}",
             error,
             {"mae": (error, 1.0), "mae_answered": (error * answered, answered), "coverage": (answered, 1.0)},
         )

@@ -12,23 +12,28 @@ from llaso_model.evaluate.metrics import text_generation
 
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
-    references, answers = [one.reference for one in predictions], [one.answer for one in predictions]
-    languages = [language_code(one.language or declared.language) for one in predictions]
+    references, answers = (
+        [prediction.reference for prediction in predictions],
+        [prediction.answer for prediction in predictions],
+    )
+    languages = [language_code(prediction.language or declared.language) for prediction in predictions]
     chrf, bleu = (
         text_generation.chrf_stats(references, answers),
         text_generation.bleu_stats(references, answers, languages),
     )
     cider = text_generation.cider(references, answers)
-    for i, one in enumerate(predictions):
-        if not text_generation.has_words(one.reference, languages[i]):  # no measure says how near an answer comes
-            yield Row(one, free_answer_kind(one.answer), one.answer, one.reference, 0.0)
+    for i, prediction in enumerate(predictions):
+        if not text_generation.has_words(
+            prediction.reference, languages[i]
+        ):  # no measure says how near an answer comes
+            yield Row(prediction, free_answer_kind(prediction.answer), prediction.answer, prediction.reference, 0.0)
             continue
-        common = text_generation.rouge_l(one.reference, one.answer, languages[i])
+        common = text_generation.rouge_l(prediction.reference, prediction.answer, languages[i])
         yield Row(
-            one,
-            free_answer_kind(one.answer),
-            one.answer,
-            one.reference,
+            prediction,
+            free_answer_kind(prediction.answer),
+            prediction.answer,
+            prediction.reference,
             1.0 - common,
             {
                 "rouge_l": (common, 1.0),

@@ -12,12 +12,19 @@ from llaso_model.evaluate.metrics import error_rates
 
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
-    counts = error_rates.phoneme_errors([one.reference for one in predictions], [one.answer for one in predictions])
-    for one, row in zip(predictions, counts, strict=True):
-        given = " ".join(error_rates.ipa_segments(error_rates.phonetic_part(one.answer)))
-        wanted = " ".join(error_rates.ipa_segments(one.reference))
+    counts = error_rates.phoneme_errors(
+        [prediction.reference for prediction in predictions], [prediction.answer for prediction in predictions]
+    )
+    for prediction, row in zip(predictions, counts, strict=True):
+        hypothesis = " ".join(error_rates.ipa_segments(error_rates.phonetic_part(prediction.answer)))
+        target = " ".join(error_rates.ipa_segments(prediction.reference))
         yield Row(
-            one, free_answer_kind(one.answer), given, wanted, error_rates.row_rate(row), {"per": tuple(row.tolist())}
+            prediction,
+            free_answer_kind(prediction.answer),
+            hypothesis,
+            target,
+            error_rates.row_rate(row),
+            {"per": tuple(row.tolist())},
         )
 
 

@@ -20,31 +20,37 @@ def _rows(
     read: Callable[[str], Mapping[Any, float]], declared: Set, tasks: Tasks, predictions: Sequence[Prediction]
 ) -> Iterable[Row]:
     limits = declared.limits
-    heard = error_rates.word_errors(
-        [error_rates.whisper_normalise(quantities.leading_transcript(one.reference), "en") for one in predictions],
-        [error_rates.whisper_normalise(quantities.leading_transcript(one.answer), "en") for one in predictions],
+    transcript_errors = error_rates.word_errors(
+        [
+            error_rates.whisper_normalise(quantities.leading_transcript(prediction.reference), "en")
+            for prediction in predictions
+        ],
+        [
+            error_rates.whisper_normalise(quantities.leading_transcript(prediction.answer), "en")
+            for prediction in predictions
+        ],
     )
-    for one, words in zip(predictions, heard, strict=True):
-        wanted: Mapping[Any, float] = read(one.reference)
-        if not wanted:
-            raise LLaSOError(f"{one.place}: the reference {one.reference[:80]!r} gives no scores")
-        given: Mapping[Any, float] = read(one.answer)
-        charged, answered, exact, coverage = quantities.score_errors(given, wanted, limits)
-        said: AnswerKind = "one" if answered[1] else ("empty" if is_empty(one.answer) else "none")
-        if said == "none" and is_refusal(one.answer):
-            said = "refusal"
+    for prediction, word_errors in zip(predictions, transcript_errors, strict=True):
+        target: Mapping[Any, float] = read(prediction.reference)
+        if not target:
+            raise LLaSOError(f"{prediction.place}: the reference {prediction.reference[:80]!r} gives no scores")
+        hypothesis: Mapping[Any, float] = read(prediction.answer)
+        charged, answered, exact, coverage = quantities.score_errors(hypothesis, target, limits)
+        answer_kind: AnswerKind = "one" if answered[1] else ("empty" if is_empty(prediction.answer) else "none")
+        if answer_kind == "none" and is_refusal(prediction.answer):
+            answer_kind = "refusal"
         yield Row(
-            one,
-            said,
-            _listed(given),
-            _listed(wanted),
+            prediction,
+            answer_kind,
+            _listed(hypothesis),
+            _listed(target),
             charged[0] / max(1.0, charged[1]),
             {
                 "mae": charged,
                 "mae_answered": answered,
                 "exact": exact,
                 "coverage": coverage,
-                "wer": tuple(words.tolist()),
+                "wer": tuple(word_errors.tolist()),
             },
         )
 

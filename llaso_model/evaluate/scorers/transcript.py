@@ -14,15 +14,15 @@ from llaso_model.evaluate.metrics import error_rates
 
 def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Iterable[Row]:
     raw = (
-        [error_rates.collapse_spaces(one.reference) for one in predictions],
-        [error_rates.collapse_spaces(one.answer) for one in predictions],
+        [error_rates.collapse_spaces(prediction.reference) for prediction in predictions],
+        [error_rates.collapse_spaces(prediction.answer) for prediction in predictions],
     )
-    language = [language_code(one.language or declared.language) for one in predictions]
+    language = [language_code(prediction.language or declared.language) for prediction in predictions]
     pairs = [
-        error_rates.normalise_pair(one.reference, one.answer, code)
-        for one, code in zip(predictions, language, strict=True)
+        error_rates.normalise_pair(prediction.reference, prediction.answer, code)
+        for prediction, code in zip(predictions, language, strict=True)
     ]
-    normal = [own for own, _ in pairs], [heard for _, heard in pairs]
+    normal = [reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs]
     counts = {
         "wer": error_rates.word_errors(*normal),
         "wer_raw": error_rates.word_errors(*raw),
@@ -30,10 +30,10 @@ def _rows(declared: Set, tasks: Tasks, predictions: Sequence[Prediction]) -> Ite
         "cer_raw": error_rates.character_errors(*raw),
         "wer_swapped": error_rates.word_errors(raw[1], raw[0]),
     }
-    for i, one in enumerate(predictions):
+    for i, prediction in enumerate(predictions):
         yield Row(
-            one,
-            free_answer_kind(one.answer) if is_empty(one.answer) else "one",
+            prediction,
+            free_answer_kind(prediction.answer) if is_empty(prediction.answer) else "one",
             normal[1][i],
             normal[0][i],
             error_rates.row_rate(counts["wer"][i]),

@@ -161,24 +161,24 @@ def figure(
     Returns:
         The figure, and the values (RESAMPLES,) of the resamples.
     """
-    sums, found = resampling_units(stats, clusters)
-    whole = float(value(sums.sum(axis=0)))
-    few = found < MIN_CLUSTERS
-    if not len(sums) or not np.isfinite(whole):
+    sums, cluster_count = resampling_units(stats, clusters)
+    point_estimate = float(value(sums.sum(axis=0)))
+    few = cluster_count < MIN_CLUSTERS
+    if not len(sums) or not np.isfinite(point_estimate):
         nothing = np.full(RESAMPLES, np.nan)
-        return Figure(whole, float("nan"), float("nan"), len(stats), found, few), nothing
+        return Figure(point_estimate, float("nan"), float("nan"), len(stats), cluster_count, few), nothing
     values = replicates(sums, value, name, seed)
     low, high = interval(values, len(sums))
     if not low < high:
-        low, high = _at_a_limit(whole, len(sums), limits)
-    return Figure(whole, low, high, len(stats), found, few), values
+        low, high = _at_a_limit(point_estimate, len(sums), limits)
+    return Figure(point_estimate, low, high, len(stats), cluster_count, few), values
 
 
-def _at_a_limit(whole: float, count: int, limits: tuple[float, float] | None) -> tuple[float, float]:
-    if limits is None or whole not in limits:
+def _at_a_limit(value: float, count: int, limits: tuple[float, float] | None) -> tuple[float, float]:
+    if limits is None or value not in limits:
         return float("nan"), float("nan")
     least, most = limits
-    ends = share_interval(count if whole == most else 0, count)
+    ends = share_interval(count if value == most else 0, count)
     return least + ends[0] * (most - least), least + ends[1] * (most - least)
 
 
@@ -189,9 +189,9 @@ def combine_figures(parts: Sequence[tuple[Figure, float]]) -> tuple[float, float
     2008), so that one figure alone keeps its interval, and a part that did not vary still counts as unsure. NaN ends
     where a part has none.
     """
-    value = sum(weight * one.value for one, weight in parts)
-    below = sum((weight * (one.value - one.low)) ** 2 for one, weight in parts)
-    above = sum((weight * (one.high - one.value)) ** 2 for one, weight in parts)
+    value = sum(weight * figure.value for figure, weight in parts)
+    below = sum((weight * (figure.value - figure.low)) ** 2 for figure, weight in parts)
+    above = sum((weight * (figure.high - figure.value)) ** 2 for figure, weight in parts)
     return value, value - float(np.sqrt(below)), value + float(np.sqrt(above))
 
 
@@ -204,24 +204,24 @@ def randomisation_p(parts: Sequence[Paired], seed: int = 0, comparisons: int = 1
     Clifford, Biometrika 78, 1991).
     """
 
-    def difference(moved: Sequence[Array]) -> Array:
+    def difference(shifts: Sequence[Array]) -> Array:
         scores = [
-            part.weight * (part.score(part.first.sum(axis=0) + some) - part.score(part.second.sum(axis=0) - some))
-            for part, some in zip(parts, moved, strict=True)
+            part.weight * (part.score(part.first.sum(axis=0) + shift) - part.score(part.second.sum(axis=0) - shift))
+            for part, shift in zip(parts, shifts, strict=True)
         ]
         return np.asarray(np.sum(scores, axis=0))
 
-    seen = abs(float(difference([np.zeros(part.first.shape[1]) for part in parts])))
+    observed = abs(float(difference([np.zeros(part.first.shape[1]) for part in parts])))
     most = max(_DRAWS, 40 * comparisons)
-    as_far = drawn = 0
-    while drawn < most and (as_far < _ENOUGH or not drawn):
-        moved = [
+    as_extreme = drawn = 0
+    while drawn < most and (as_extreme < _ENOUGH or not drawn):
+        shifts = [
             _swaps(len(part.first), part.name, seed, drawn // _DRAWS) @ (part.second - part.first) for part in parts
         ]
         # What is no number is no evidence either.
-        as_far += int(np.sum(~(np.abs(difference(moved)) < seen - 1e-12)))
+        as_extreme += int(np.sum(~(np.abs(difference(shifts)) < observed - 1e-12)))
         drawn += _DRAWS
-    return (1 + as_far) / (drawn + 1)
+    return (1 + as_extreme) / (drawn + 1)
 
 
 def gap_p(sums: Array, groups: Sequence[Hashable], value: Value, name: str = "", seed: int = 0) -> float:
@@ -243,27 +243,27 @@ def gap_p(sums: Array, groups: Sequence[Hashable], value: Value, name: str = "",
         p, never 0; NaN where there are fewer than two groups.
     """
     numbers: dict[Hashable, int] = {}
-    labels = np.fromiter((numbers.setdefault(one, len(numbers)) for one in groups), np.int64, len(sums))
+    labels = np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), np.int64, len(sums))
     if len(numbers) < 2:
         return float("nan")
-    seen = float(_gaps(labels[None], sums, value, len(numbers))[0])
+    observed = float(_gaps(labels[None], sums, value, len(numbers))[0])
     rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(f"{name} groups".encode())]))
     wider = same = drawn = 0
     while drawn < _DRAWS and wider < _ENOUGH:
-        dealt = rng.permuted(np.tile(labels, (_DRAWS // 8, 1)), axis=1)
-        gaps = _gaps(dealt, sums, value, len(numbers))
-        alike = np.abs(gaps - seen) <= 1e-12
+        permuted = rng.permuted(np.tile(labels, (_DRAWS // 8, 1)), axis=1)
+        gaps = _gaps(permuted, sums, value, len(numbers))
+        alike = np.abs(gaps - observed) <= 1e-12
         same += int(np.sum(alike))
-        wider += int(np.sum(~(gaps < seen) & ~alike))
-        drawn += len(dealt)
+        wider += int(np.sum(~(gaps < observed) & ~alike))
+        drawn += len(permuted)
     return (wider + (1 + same) / 2) / (drawn + 1)
 
 
 def _gaps(labels: npt.NDArray[np.int64], sums: Array, value: Value, groups: int) -> Array:
     """The highest minus the lowest value of the groups, (draws,), of labels (draws, units)."""
     draws = len(labels)
-    places = (labels + groups * np.arange(draws)[:, None]).ravel()
-    columns = [np.bincount(places, np.tile(column, draws), draws * groups) for column in sums.T]
+    cells = (labels + groups * np.arange(draws)[:, None]).ravel()
+    columns = [np.bincount(cells, np.tile(column, draws), draws * groups) for column in sums.T]
     values = value(np.stack(columns, axis=1)).reshape(draws, groups)
     gaps: Array = values.max(axis=1) - values.min(axis=1)
     return gaps

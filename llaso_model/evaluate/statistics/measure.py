@@ -66,10 +66,10 @@ def formula(metric: Metric, declared: Set) -> str:
 
 def metric_figure(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple[Figure, Array] | None:
     """A metric of rows with its interval and replicates; None where no row has its statistics."""
-    stats, there = metric_stats(rows, metric)
-    if not there:
+    stats, row_numbers = metric_stats(rows, metric)
+    if not row_numbers:
         return None
-    clusters = clusters_of([rows[i] for i in there])
+    clusters = clusters_of([rows[i] for i in row_numbers])
     return intervals.figure(stats, metric.value, clusters, name, seed, metric.limits)
 
 

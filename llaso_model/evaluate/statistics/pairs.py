@@ -24,24 +24,30 @@ def compare_pairs(
     p values are adjusted by Holm's method within what they are compared on, and each test draws often enough for its
     p to be significant among as many.
     """
-    found: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
     for name, by in scored.items():
-        found += _compared("set", name, systems, [by], seed)
+        comparisons += _compared("set", name, systems, [by], seed)
     for name in tasks.tasks:
         sets = [by for set_, by in scored.items() if tasks.sets[set_].task == name]
         if sets:
-            found += _compared("task", name, systems, sets, seed)
-    return found
+            comparisons += _compared("task", name, systems, sets, seed)
+    return comparisons
 
 
 def _compared(
     on: str, name: str, systems: Sequence[str], sets: Sequence[Mapping[str, Scored]], seed: int
 ) -> list[dict[str, Any]]:
-    there = [system for system in systems if all(system in by for by in sets)]
-    chosen = list(combinations(there, 2))
-    made = [one for pair in chosen if (one := _pair(on, name, *pair, sets, seed, len(chosen))) is not None]
-    adjusted = intervals.holm([pair["p"] for pair in made])
-    return [{**pair, "p": round(pair["p"], 6), "p_holm": round(p, 6)} for pair, p in zip(made, adjusted, strict=True)]
+    complete = [system for system in systems if all(system in by for by in sets)]
+    system_pairs = list(combinations(complete, 2))
+    comparisons = [
+        comparison
+        for pair in system_pairs
+        if (comparison := _pair(on, name, *pair, sets, seed, len(system_pairs))) is not None
+    ]
+    adjusted = intervals.holm([pair["p"] for pair in comparisons])
+    return [
+        {**pair, "p": round(pair["p"], 6), "p_holm": round(p, 6)} for pair, p in zip(comparisons, adjusted, strict=True)
+    ]
 
 
 def _pair(
@@ -65,9 +71,9 @@ def _pair(
         Paired(by[first].name, *pair[:2], by[first].metric.value if on == "set" else by[first].score, count / sum(rows))
         for by, pair, count in zip(sets, units, rows, strict=True)
     ]
-    seen = sum(p.weight * float(p.score(p.first.sum(axis=0)) - p.score(p.second.sum(axis=0))) for p in parts)
-    drawn = np.sum([part.weight * _differences(part, seed) for part in parts], axis=0)
-    low, high = intervals.interval(drawn, sum(len(part.first) for part in parts))
+    difference = sum(p.weight * float(p.score(p.first.sum(axis=0)) - p.score(p.second.sum(axis=0))) for p in parts)
+    resampled = np.sum([part.weight * _differences(part, seed) for part in parts], axis=0)
+    low, high = intervals.interval(resampled, sum(len(part.first) for part in parts))
     if not low < high:  # all alike: no resample says how far others would differ
         low = high = float("nan")
     return {
@@ -76,7 +82,7 @@ def _pair(
         "first": first,
         "second": second,
         "metric": sets[0][first].metric.name if on == "set" else "score",
-        "difference": json_number(seen),
+        "difference": json_number(difference),
         "low": json_number(low),
         "high": json_number(high),
         "p": intervals.randomisation_p(parts, seed, comparisons),
@@ -84,13 +90,15 @@ def _pair(
     }
 
 
-def _units(one: Scored, other: Scored) -> tuple[Array, Array, int]:
+def _units(first: Scored, second: Scored) -> tuple[Array, Array, int]:
     """Statistics by unit of both systems, and of how many rows: those that have them in both."""
-    (stats, there), (other_stats, other_there) = (metric_stats(scored.rows, scored.metric) for scored in (one, other))
+    (stats, there), (other_stats, other_there) = (
+        metric_stats(scored.rows, scored.metric) for scored in (first, second)
+    )
     both = sorted(set(there) & set(other_there))
-    clusters = clusters_of([one.rows[i] for i in both])
-    first = intervals.resampling_units(stats[np.isin(there, both)], clusters)[0]
-    return first, intervals.resampling_units(other_stats[np.isin(other_there, both)], clusters)[0], len(both)
+    clusters = clusters_of([first.rows[i] for i in both])
+    first_units = intervals.resampling_units(stats[np.isin(there, both)], clusters)[0]
+    return first_units, intervals.resampling_units(other_stats[np.isin(other_there, both)], clusters)[0], len(both)
 
 
 def _differences(part: Paired, seed: int) -> Array:

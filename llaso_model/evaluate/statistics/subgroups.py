@@ -21,12 +21,12 @@ MIN_SUBGROUP_ROWS = 20  # rows; fewer say nothing of a group
 
 def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
     """A set's rows that no condition changed; all of them where there are no such."""
-    found = {
+    clean = {
         system: kept
         for system, rows in by_system.items()
         if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
     }
-    return found or by_system
+    return clean or by_system
 
 
 def common_rows(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
@@ -44,7 +44,7 @@ def _is_condition(tag: str) -> bool:
 
 def by_subgroup(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:
     """The primary metric by language and by the speaker's properties, and the gap between the best and worst group."""
-    found = []
+    subgroups = []
     for group in ("language", "gender", "age", "accent"):
         values: dict[str, dict[str, list[Row]]] = {}
         for system, rows in by_system.items():
@@ -59,13 +59,13 @@ def by_subgroup(by_system: Mapping[str, list[Row]], metric: Metric, name: str, s
         gaps: dict[str, Any] = {}
         for system in by_system:
             for value, by in large.items():
-                one = metric_figure(by.get(system, []), metric, f"{name} {group} {value}", seed)
-                if one is not None:
-                    figures[value][system] = as_json(one[0])
+                measured = metric_figure(by.get(system, []), metric, f"{name} {group} {value}", seed)
+                if measured is not None:
+                    figures[value][system] = as_json(measured[0])
             own = {value: by[system] for value, by in large.items() if _is_defined(figures[value].get(system))}
             gaps[system] = _gap(own, metric, f"{name} {group}", seed)
-        found.append({"group": group, "values": dict(sorted(figures.items())), "gaps": gaps})
-    return found
+        subgroups.append({"group": group, "values": dict(sorted(figures.items())), "gaps": gaps})
+    return subgroups
 
 
 def _is_defined(figure: Mapping[str, Any] | None) -> bool:
@@ -79,11 +79,11 @@ def _gap(groups: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) 
     parts: list[Array] = []
     clusters: list[tuple[str, str]] = []
     for value, rows in groups.items():
-        stats, there = metric_stats(rows, metric)
+        stats, row_numbers = metric_stats(rows, metric)
         parts.append(stats)
-        clusters += [(value, cluster) for cluster in clusters_of([rows[i] for i in there])]
-    sums, found = intervals.resampling_units(np.concatenate(parts), clusters)
-    labels = [value for value, _ in (dict.fromkeys(clusters) if len(sums) == found else clusters)]
+        clusters += [(value, cluster) for cluster in clusters_of([rows[i] for i in row_numbers])]
+    sums, cluster_count = intervals.resampling_units(np.concatenate(parts), clusters)
+    labels = [value for value, _ in (dict.fromkeys(clusters) if len(sums) == cluster_count else clusters)]
     values = {value: float(metric.value(own.sum(axis=0))) for value, own in zip(groups, parts, strict=True)}
     high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
     return {
@@ -110,7 +110,7 @@ def by_tag(
     systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]], seed: int
 ) -> list[dict[str, Any]]:
     """The primary metric by set and tag, and of modalities: what the layers of generalisation and robustness show."""
-    found = []
+    tagged = []
     for name, by in grouped.items():
         primary = primary_metric(tasks.sets[name], by)
         tags: dict[str, dict[str, list[Row]]] = {}
@@ -119,11 +119,12 @@ def by_tag(
                 for tag in row.prediction.tags:
                     tags.setdefault(tag, {}).setdefault(system, []).append(row)
         for tag, answered in tags.items():
-            some = common_rows(answered)
+            common = common_rows(answered)
             figures = {
-                system: as_json(one[0])
+                system: as_json(measured[0])
                 for system in systems
-                if system in some and (one := metric_figure(some[system], primary, f"{name} {tag}", seed)) is not None
+                if system in common
+                and (measured := metric_figure(common[system], primary, f"{name} {tag}", seed)) is not None
             }
-            found.append({"set": name, "tag": tag, "metric": primary.name, "figures": figures})
-    return found
+            tagged.append({"set": name, "tag": tag, "metric": primary.name, "figures": figures})
+    return tagged

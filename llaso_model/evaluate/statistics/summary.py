@@ -55,27 +55,27 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
     answered = {name: clean_rows(grouped[name]) for name in tasks.sets if name in grouped}
-    plain = {name: by for name, all_ in answered.items() if any((by := common_rows(all_)).values())}
+    common = {name: by for name, set_rows in answered.items() if any((by := common_rows(set_rows)).values())}
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
-    for name, by in plain.items():
-        said, found = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
-        sets.append(said)
-        if said["normalised"]:
-            scored[name] = found
+    for name, by in common.items():
+        set_summary, set_scores = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
+        sets.append(set_summary)
+        if set_summary["normalised"]:
+            scored[name] = set_scores
     task_scores, overall = _tasks(systems, tasks, scored)
     missing = {name: lacks for name, by in answered.items() if (lacks := _missing(by))}
     return {
         "systems": systems,
         "rows": len(rows),
         "missing": missing,
-        "notes": [*_lacking(systems, missing), *_undefined(sets, plain), *_unsure(sets)],
+        "notes": [*_lacking(systems, missing), *_undefined(sets, common), *_unsure(sets)],
         "unjudged": unjudged.unjudged_rows(rows, sets, asked),
         "sets": sets,
         "tasks": task_scores,
         "overall": overall,
         "pairs": compare_pairs(systems, tasks, scored, seed),
-        "abstention": _abstention(systems, tasks, plain),
+        "abstention": _abstention(systems, tasks, common),
         "tags": by_tag(systems, tasks, grouped, seed),
     }
 
@@ -83,16 +83,16 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
 def _missing(by_system: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
     """Of a set that not all systems answered alike: rows that any did, that all did, and who lacks how many."""
     ids = {system: {row.prediction.id for row in rows} for system, rows in by_system.items()}
-    all_ = set.union(*ids.values())
-    lacks = {system: len(all_ - own) for system, own in ids.items() if len(own) < len(all_)}
-    return {"rows": len(all_), "common": len(set.intersection(*ids.values())), "lacks": lacks} if lacks else None
+    all_ids = set.union(*ids.values())
+    lacks = {system: len(all_ids - own) for system, own in ids.items() if len(own) < len(all_ids)}
+    return {"rows": len(all_ids), "common": len(set.intersection(*ids.values())), "lacks": lacks} if lacks else None
 
 
 def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line on every system that lacks rows which another answered, and on every set without a row in common."""
     lines = []
     for system in systems:
-        sets = {name: one["lacks"][system] for name, one in missing.items() if system in one["lacks"]}
+        sets = {name: counts["lacks"][system] for name, counts in missing.items() if system in counts["lacks"]}
         if sets:
             named = [f"{name} {count:,} of {missing[name]['rows']:,}" for name, count in list(sets.items())[:_NAMED]]
             more = f", and {len(sets) - _NAMED} sets more" if len(sets) > _NAMED else ""
@@ -100,21 +100,21 @@ def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -
                 f"{system} lacks {sum(sets.values()):,} answers that others gave ({', '.join(named)}{more}): "
                 "all systems are compared on the rows that all of them answered"
             )
-    apart = [name for name, one in missing.items() if not one["common"]]
+    apart = [name for name, counts in missing.items() if not counts["common"]]
     return [*lines, *(f"{name}: no row that all systems answered, so it counts in no score" for name in apart)]
 
 
-def _undefined(sets: Sequence[Mapping[str, Any]], plain: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
+def _undefined(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
     """A line on every set without a score, and on references that nothing can be measured against."""
     lines = []
-    for one in sets:
-        name, by = one["name"], plain[one["name"]]
-        if not one["normalised"]:
+    for set_summary in sets:
+        name, by = set_summary["name"], common[set_summary["name"]]
+        if not set_summary["normalised"]:
             lines.append(
-                f"{name}: its {_title(one['primary'])} is undefined, because no reference has anything to measure an "
-                "answer against; it counts in no score"
+                f"{name}: its {_title(set_summary['primary'])} is undefined, because no reference has anything to "
+                "measure an answer against; it counts in no score"
             )
-        elif one["primary"] == "rouge_l" and (without := _without(by, one["primary"])):
+        elif set_summary["primary"] == "rouge_l" and (without := _without(by, set_summary["primary"])):
             lines.append(f"{name}: {without:,} references have no words; the answers to them are not measured")
     return lines
 
@@ -133,10 +133,16 @@ def _title(metric: str) -> str:
 def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line on every set with too few speakers (or rows) to say how much they differ."""
     lines = []
-    for one in sets:
-        figures = [by[one["primary"]] for by in one["metrics"].values() if one["normalised"] and one["primary"] in by]
+    for set_summary in sets:
+        figures = [
+            by[set_summary["primary"]]
+            for by in set_summary["metrics"].values()
+            if set_summary["normalised"] and set_summary["primary"] in by
+        ]
         if few := min((figure["clusters"] for figure in figures if figure.get("few_clusters")), default=0):
-            lines.append(f"{one['name']}: {few} cluster{'s' if few != 1 else ''}: too few; its intervals are over rows")
+            lines.append(
+                f"{set_summary['name']}: {few} cluster{'s' if few != 1 else ''}: too few; its intervals are over rows"
+            )
     return lines
 
 
@@ -146,20 +152,20 @@ def _set(
     declared = tasks.sets[name]
     primary = primary_metric(declared, by_system)
     normal = normaliser(primary, declared)
-    found: dict[str, Scored] = {}
+    scores: dict[str, Scored] = {}
     metrics: dict[str, dict[str, Any]] = {}
     listed = dict.fromkeys((primary, *KINDS[declared.kind].metrics, JUDGED, classes.REFUSED_RIGHTLY))
     for system, rows in by_system.items():
         metrics[system] = {}
         for metric in listed:
-            one = metric_figure(rows, metric, name, seed)
-            if one is None:
+            measured = metric_figure(rows, metric, name, seed)
+            if measured is None:
                 continue
-            metrics[system][metric.name] = as_json(one[0])
+            metrics[system][metric.name] = as_json(measured[0])
             if metric is primary:
-                found[system] = _scored(name, rows, metric, one[0], normal)
-    if len(found) < len(by_system) or not all(np.isfinite(one.normal.value) for one in found.values()):
-        found = {}  # of nothing there is no score: neither 0 nor that of some systems alone
+                scores[system] = _scored(name, rows, metric, measured[0], normal)
+    if len(scores) < len(by_system) or not all(np.isfinite(measured.normal.value) for measured in scores.values()):
+        scores = {}  # of nothing there is no score: neither 0 nor that of some systems alone
     groups = by_subgroup(by_system, primary, name, seed)
     labels = class_names(declared, tasks)
     return {
@@ -172,14 +178,14 @@ def _set(
         "rows": max(len(rows) for rows in by_system.values()),
         "clustered": any(row.prediction.speaker for rows in by_system.values() for row in rows),
         "metrics": metrics,
-        "normalised": {system: as_json(one.normal) for system, one in found.items()},
+        "normalised": {system: as_json(measured.normal) for system, measured in scores.items()},
         "said": {system: _said(rows) for system, rows in by_system.items()},
         "errors": {system: _error_kinds(rows) for system, rows in by_system.items()},
         "labels": list(labels),
         "confusion": {system: _confusion(rows, labels) for system, rows in by_system.items()} if labels else {},
         "risk_coverage": {system: curve for system, rows in by_system.items() if (curve := _risk(rows))},
         "slices": groups,
-    }, found
+    }, scores
 
 
 def _scored(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normaliser) -> Scored:
@@ -193,7 +199,7 @@ def _tasks(
     systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Scores of tasks and overall; a system has a task where it answered all of the task's sets that any one did."""
-    made: list[dict[str, Any]] = []
+    task_scores: list[dict[str, Any]] = []
     values: dict[str, dict[str, list[tuple[Figure, float]]]] = {}
     for name, task in tasks.tasks.items():
         sets = {set_: by for set_, by in scored.items() if tasks.sets[set_].task == name}
@@ -204,7 +210,7 @@ def _tasks(
             for system in systems
             if all(system in by for by in sets.values())
         }
-        made.append(
+        task_scores.append(
             {
                 "name": name,
                 "title": task.title,
@@ -212,7 +218,7 @@ def _tasks(
                 "group": task.group,
                 "layer": task.layer,
                 "sets": list(sets),
-                "rows": sum(max(len(one.rows) for one in by.values()) for by in sets.values()),
+                "rows": sum(max(len(scored_rows.rows) for scored_rows in by.values()) for by in sets.values()),
                 "scores": {system: _as_figure(parts) for system, parts in values[name].items()},
             }
         )
@@ -225,7 +231,7 @@ def _tasks(
             overall["common"][system] = _as_figure(_mean([values[name][system] for name in common]))
         if len(own) == len(values):
             overall["all"][system] = _as_figure(_mean([values[name][system] for name in own]))
-    return made, overall
+    return task_scores, overall
 
 
 def _weighted(parts: Sequence[Scored]) -> list[tuple[Figure, float]]:
@@ -251,8 +257,8 @@ def _said(rows: Sequence[Row]) -> dict[str, int]:
 def _error_kinds(rows: Sequence[Row]) -> dict[str, int]:
     """Substitutions, deletions, insertions and length in words or segments, where the set has such errors."""
     for metric in (error_rates.WER, error_rates.PER):
-        stats, there = metric_stats(rows, metric)
-        if there and stats.shape[1] == 4:
+        stats, row_numbers = metric_stats(rows, metric)
+        if row_numbers and stats.shape[1] == 4:
             return dict(zip(("sub", "del", "ins", "length"), map(int, stats.sum(axis=0)), strict=True))
     return {}
 
@@ -264,7 +270,9 @@ def _confusion(rows: Sequence[Row], labels: Sequence[str]) -> list[list[int]]:
         for row in rows
         if row.target in class_numbers
     ]
-    return classes.confusion([a for a, _ in class_pairs], [b for _, b in class_pairs], len(labels)).tolist()  # type: ignore[no-any-return]
+    targets, predicted = ([pair[side] for pair in class_pairs] for side in (0, 1))
+    counts: list[list[int]] = classes.confusion(targets, predicted, len(labels)).tolist()
+    return counts
 
 
 def _risk(rows: Sequence[Row]) -> list[list[float]]:
@@ -273,20 +281,20 @@ def _risk(rows: Sequence[Row]) -> list[list[float]]:
     answered = [row for row in asked if row.answer_kind == "one"]
     if not answered:
         return []
-    sure = [1.0 if row.prediction.confidence is None else row.prediction.confidence for row in answered]
+    confidences = [1.0 if row.prediction.confidence is None else row.prediction.confidence for row in answered]
     right = [row.error == 0 for row in answered]
-    return [[round(x, 4), round(y, 4)] for x, y in classes.risk_coverage(sure, right, len(asked))]
+    return [[round(x, 4), round(y, 4)] for x, y in classes.risk_coverage(confidences, right, len(asked))]
 
 
 def _abstention(
     systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]]
 ) -> dict[str, dict[str, int]]:
     """How the answers to all closed questions split, by system."""
-    found: dict[str, dict[str, int]] = {system: dict.fromkeys(ANSWER_KINDS, 0) for system in systems}
+    counts: dict[str, dict[str, int]] = {system: dict.fromkeys(ANSWER_KINDS, 0) for system in systems}
     for name, by in grouped.items():
         if KINDS[tasks.sets[name].kind].is_closed:
             for system, rows in by.items():
                 for row in rows:
                     if row.prediction.expected != "refusal":
-                        found[system][row.answer_kind] += 1
-    return found
+                        counts[system][row.answer_kind] += 1
+    return counts

@@ -15,36 +15,38 @@ def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked:
 
     Of judgements that came with the data, only sets count of which some were judged. ``sets`` are those of the summary.
     """
-    named = {one["name"]: one for one in sets if KINDS[one["kind"]].is_judged}
-    open_ = [row for row in rows if row.prediction.set in named and row.prediction.expected != "refusal"]
+    judged_kinds = {set_summary["name"]: set_summary for set_summary in sets if KINDS[set_summary["kind"]].is_judged}
+    open_ = [row for row in rows if row.prediction.set in judged_kinds and row.prediction.expected != "refusal"]
     judged_sets = {row.prediction.set for row in open_ if JUDGED.name in row.stats}
     counted = [row for row in open_ if asked or row.prediction.set in judged_sets]
     if not counted:
         return None
-    of = Counter((row.prediction.set, row.prediction.system) for row in counted)
-    without = Counter((row.prediction.set, row.prediction.system) for row in counted if JUDGED.name not in row.stats)
+    totals = Counter((row.prediction.set, row.prediction.system) for row in counted)
+    unjudged = Counter((row.prediction.set, row.prediction.system) for row in counted if JUDGED.name not in row.stats)
     listed = [
-        {"set": set_, "system": system, "rows": n, "of": of[set_, system], "figure": named[set_]["primary"]}
-        for (set_, system), n in sorted(without.items())
+        {"set": set_, "system": system, "rows": n, "of": totals[set_, system], "figure": judged_kinds[set_]["primary"]}
+        for (set_, system), n in sorted(unjudged.items())
     ]
-    return {"rows": without.total(), "of": of.total(), "sets": listed}
+    return {"rows": unjudged.total(), "of": totals.total(), "sets": listed}
 
 
-def unjudged_lines(said: Mapping[str, Any]) -> list[str]:
+def unjudged_lines(scores: Mapping[str, Any]) -> list[str]:
     """What ``scores.json`` says of answers without a judgement, for people; nothing where all are judged."""
-    unjudged = said.get("unjudged")
-    by = said["made"].get("judged_by") or {}
-    told = []
+    unjudged = scores.get("unjudged")
+    judged_by = scores["made"].get("judged_by") or {}
+    lines = []
     if unjudged and unjudged["rows"]:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in (by.get("unjudged") or {}).items())
-        where = ", ".join(f"{one['set']} of {one['system']} ({one['rows']:,})" for one in unjudged["sets"])
-        told.append(
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in (judged_by.get("unjudged") or {}).items())
+        where = ", ".join(
+            f"{set_counts['set']} of {set_counts['system']} ({set_counts['rows']:,})" for set_counts in unjudged["sets"]
+        )
+        lines.append(
             f"Not judged: {unjudged['rows']:,} of {unjudged['of']:,} open answers{f' ({reasons})' if reasons else ''}. "
             f"The judge's figures are of the others. Without a judgement: {where}."
         )
-        other = sorted({one["set"] for one in unjudged["sets"] if one["figure"] != JUDGED.name})
+        other = sorted({set_counts["set"] for set_counts in unjudged["sets"] if set_counts["figure"] != JUDGED.name})
         if other:
-            told.append(f"Scored by ROUGE-L, because nothing of some system was judged: {', '.join(other)}.")
-    if by.get("fewer_votes"):
-        told.append(f"{by['fewer_votes']:,} open answers have fewer votes than were asked for.")
-    return told
+            lines.append(f"Scored by ROUGE-L, because nothing of some system was judged: {', '.join(other)}.")
+    if judged_by.get("fewer_votes"):
+        lines.append(f"{judged_by['fewer_votes']:,} open answers have fewer votes than were asked for.")
+    return lines
