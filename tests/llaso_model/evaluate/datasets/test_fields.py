@@ -191,7 +191,10 @@ def test_groups_of_any_spelling_and_tags_of_no_level_do_not_stop_a_report(tmp_pa
         (json.dumps(ROW).encode() + b"\n7", r"mine\.jsonl: row 2 is int, not an object"),
         (json.dumps(ROW).encode() + b'\n"text"', r"mine\.jsonl: row 2 is str, not an object"),
         (b"[" * 100_000, "nested too deeply"),
-        (json.dumps(ROW).encode() + b'\n{"conversations": []}', r"mine\.jsonl: row 2: its file's name says no declared set"),
+        (
+            json.dumps(ROW).encode() + b'\n{"conversations": []}',
+            r"mine\.jsonl: row 2: its file's name says no declared set",
+        ),
         (json.dumps({**ROW, "id": 1}).encode() * 2, r"mine\.jsonl: row 2: s answers 1 of ASR twice"),
     ],
 )
