@@ -67,13 +67,13 @@ def condition_of_tag(tag: str, seed: int, noise: NoiseShape | Samples | Sequence
     """The condition that :func:`noise_sweep` or :func:`variants` made under this tag; None where there is no such."""
     kind, _, value = tag.partition(":")
     try:
-        condition = _of_kind(kind, value, seed, noise)
+        condition = _parse_condition(kind, value, seed, noise)
     except (ValueError, LLaSOError):
         return None
     return condition if condition is not None and condition.tag == tag else None
 
 
-def _of_kind(
+def _parse_condition(
     kind: str, value: str, seed: int, noise: NoiseShape | Samples | Sequence[Samples] | None
 ) -> Condition | None:
     """Raises ValueError and LLaSOError. What a line asks for costs no more than what :func:`variants` is for."""

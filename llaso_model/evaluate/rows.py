@@ -32,7 +32,7 @@ def score_rows(
         rows_by_number[i] = replace(row, prediction=predictions[i])
     for i, prediction in enumerate(predictions):
         if prediction.expected == "refusal":
-            rows_by_number[i] = _refusal_wanted(prediction, declared, tasks)
+            rows_by_number[i] = _score_refusal(prediction, declared, tasks)
     rows = [row for row in rows_by_number if row is not None]
     for row in rows:
         if judge_scores and row.prediction.id in judge_scores and row.prediction.expected != "refusal":
@@ -45,7 +45,7 @@ def class_names(declared: Set, tasks: Tasks) -> tuple[str, ...]:
     return tuple(tasks.labels[declared.labels]) if declared.labels else ()
 
 
-def _refusal_wanted(prediction: Prediction, declared: Set, tasks: Tasks) -> Row:
+def _score_refusal(prediction: Prediction, declared: Set, tasks: Tasks) -> Row:
     """A question that has no right answer: refusing it is right, and so is nothing else."""
     answer_kind = KINDS[declared.kind].answer_kind
     kind: AnswerKind

@@ -27,8 +27,8 @@ from llaso_model.evaluate.statistics import intervals, summary
 
 FORMAT, FORMAT_VERSION = "llaso-scores", 1
 _PACKAGES = ("llaso", "jiwer", "rapidfuzz", "sacrebleu", "scipy", "numpy", "whisper-normalizer")
-_RECORD = b'{"digest": "'  # how a line of a judge's record begins
-_FEW = 2000  # rows that are scored sooner than a process starts
+_RECORD_START = b'{"digest": "'  # how a line of a judge's record begins
+_MIN_PARALLEL_ROWS = 2000  # rows that are scored sooner than a process starts
 
 Say = Callable[[str], None]
 Job = tuple[str, list[Prediction], dict[str, float] | None]
@@ -67,7 +67,7 @@ def score(
     say(f"{len(loaded.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
         recorded = RecordedJudge(record, judge, say=say)
-        judgements = judge_answers(recorded, _questions(loaded, declared), votes)
+        judgements = judge_answers(recorded, _judge_questions(loaded, declared), votes)
         loaded = replace(loaded, judgements=judgements.scores)
         judged_by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **judgements.as_json()}
     rows = score_all(loaded, tasks_path, declared, workers or _cpus())
@@ -85,7 +85,7 @@ def refuse_foreign(out: str, by: str) -> None:
 def _is_record(uri: str) -> bool:
     """Whether it begins as a judge's record, which a kill may have cut off in its first line."""
     first, ended, _ = storage.read_bytes(uri).partition(b"\n")
-    return b"digest" in first if ended else _RECORD.startswith(first[: len(_RECORD)])
+    return b"digest" in first if ended else _RECORD_START.startswith(first[: len(_RECORD_START)])
 
 
 def _cpus() -> int:
@@ -93,7 +93,7 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _questions(loaded: ScoringInput, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
+def _judge_questions(loaded: ScoringInput, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
     """The open answers that are to be judged, by system and set."""
     questions: dict[tuple[str, str], list[JudgeQuestion]] = {}
     for prediction in loaded.predictions:
@@ -135,7 +135,7 @@ def score_all(loaded: ScoringInput, tasks_path: str | None, declared: Tasks, wor
     listed: list[Job] = [
         (name, predictions, loaded.judgements.get((system, name))) for (system, name), predictions in jobs.items()
     ]
-    if workers < 2 or len(loaded.predictions) < _FEW:
+    if workers < 2 or len(loaded.predictions) < _MIN_PARALLEL_ROWS:
         return [row for job in listed for row in score_rows(job[0], job[1], declared, job[2])]
     # The largest first, so that no process is left with one at the end.
     order = sorted(range(len(listed)), key=lambda i: -_cost(listed[i], declared))

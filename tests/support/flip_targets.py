@@ -212,14 +212,14 @@ def evaluation_targets(folder: Path) -> Iterator[tuple[str, Target]]:
     """The folder of a run of evaluate, and of score."""
     out, lines = str(folder), [{"id": str(n), "system": "a", "set": "ASR", "answer": f"said {n}"} for n in range(6)]
     run = {"format": predict.FORMAT, "format_version": predict.FORMAT_VERSION, "system": "a", "parts": 2}
-    predict._agree(storage.join(out, predict.RUN), run)
+    predict._claim_folder(storage.join(out, predict.RUN), run)
     for number in range(2):
         predict._write_part(out, number, lines[3 * number : 3 * number + 3])
     predict.join_parts(out)
-    parts = tuple(Path(predict._part(out, number)) for number in range(2))
+    parts = tuple(Path(predict._part_path(out, number)) for number in range(2))
 
     def joined() -> Any:
-        predict._agree(storage.join(out, predict.RUN), run)
+        predict._claim_folder(storage.join(out, predict.RUN), run)
         return [Path(predict.join_parts(out)[0]).read_bytes()]
 
     def said() -> Any:

@@ -41,7 +41,7 @@ from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.processing import AUDIO_TOKEN
 
 TRANSCRIPTION = "asr"
-_UNSAID_S = 30.0  # what a file that does not say its length counts as
+_UNKNOWN_DURATION_S = 30.0  # what a file that does not say its length counts as
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -87,7 +87,7 @@ def open_samples(
     """
     storage.absolute(data)  # which refuses what must not be stored
     if not os.path.exists(data) and _HUB_ID.fullmatch(data):
-        data = _of_hub(data)
+        data = _hub_uri(data)
     if storage.exists(storage.join(data, layout.INDEX)):
         return ShardSamples(data, declared, only)
     files = _published_files(data)
@@ -156,7 +156,7 @@ class ShardSamples:
             "audio": [audio.name_of(shard, f"{sample.key}.{part}") for part in parts],
             "language": sample.language,
             "modality": layout.modality(exchange[0]),
-            **_speaker(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
+            **_speaker_fields(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
         }
         return EvalSample(sample.key, exchange[0], line)
 
@@ -167,7 +167,7 @@ class ListedSamples:
     def __init__(self, samples: Sequence[EvalSample | BadSample], *stated: str) -> None:
         self._samples = samples
         described = (
-            repr(sample) if isinstance(sample, BadSample) else f"{sample.id} {_stated(sample.line)}"
+            repr(sample) if isinstance(sample, BadSample) else f"{sample.id} {_digested_fields(sample.line)}"
             for sample in samples
         )
         self.digest = digest("listed", *stated, *described)  # not where it lies: that may change
@@ -184,10 +184,10 @@ class ListedSamples:
         return budget.costs(column, len(self))
 
     def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
-        return [_heard(self._samples[number]) for number in numbers]
+        return [_with_sound(self._samples[number]) for number in numbers]
 
 
-def _stated(line: dict[str, Any]) -> dict[str, Any]:
+def _digested_fields(line: dict[str, Any]) -> dict[str, Any]:
     """A line without its span, which the id and the source's version name already: runs of before go on."""
     return {name: value for name, value in line.items() if name != "span_s"}
 
@@ -206,35 +206,35 @@ def map_audio(messages: Sequence[Message], change: Callable[[Any], Any]) -> list
     ]
 
 
-def _sounds(sample: EvalSample) -> Iterator[Source]:
+def _audio_sources(sample: EvalSample) -> Iterator[Source]:
     parts = (part for message in sample.messages for part in message["content"])
     return (part["audio"] for part in parts if part["type"] == "audio")
 
 
-def _heard(sample: EvalSample | BadSample) -> EvalSample | BadSample:
+def _with_sound(sample: EvalSample | BadSample) -> EvalSample | BadSample:
     if isinstance(sample, BadSample):
         return sample
     try:
-        return replace(sample, messages=map_audio(sample.messages, _samples))
+        return replace(sample, messages=map_audio(sample.messages, _decode))
     except AudioError as error:
         return BadSample(sample.id, sample.line["audio"][0], str(error))
 
 
-def _samples(source: Source) -> Any:
+def _decode(source: Source) -> Any:
     return audio.to_float32(limited.decode_source(source, limited.MAX_DURATION_S))
 
 
 def _duration_s(sample: EvalSample) -> float:
     """As the files say; what cannot be read costs nothing."""
     total = 0.0
-    for source in _sounds(sample):
+    for source in _audio_sources(sample):
         end_s = source.end_s
         if end_s is None:
             try:
                 end_s = limited.probe(source.uri, source.member).duration_s
             except AudioError:
                 end_s = 0.0
-        total += max(0.0, (_UNSAID_S if end_s is None else end_s) - (source.start_s or 0.0))
+        total += max(0.0, (_UNKNOWN_DURATION_S if end_s is None else end_s) - (source.start_s or 0.0))
     return total
 
 
@@ -242,7 +242,7 @@ def _text_bytes(sample: EvalSample) -> float:
     return sum(len(text_of(message).encode()) for message in sample.messages)
 
 
-def _speaker(properties: dict[str, Any]) -> dict[str, Any]:
+def _speaker_fields(properties: dict[str, Any]) -> dict[str, Any]:
     """Speaker and groups of a line, from a record's speaker as JSON; what is unknown is left out."""
     known = {
         name: entry["value"]
@@ -285,7 +285,7 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
             "modality": "text+audio",
             "span_s": _span(source),
             **({"channels": list(source.chosen)} if source.chosen else {}),
-            **_speaker(asdict(utterance.speaker)),
+            **_speaker_fields(asdict(utterance.speaker)),
         }
         samples.append(EvalSample(utterance.id, [{"role": "user", "content": content}], line))
     return ListedSamples(samples, *versions)
@@ -298,7 +298,7 @@ def _span(source: Source) -> list[float]:
     return [source.start_s or 0.0, *([] if source.end_s is None else [source.end_s])]
 
 
-def _of_hub(name: str) -> str:
+def _hub_uri(name: str) -> str:
     uri = f"hf://datasets/{name}"
     reason = "it has none of this name"
     try:

@@ -14,8 +14,10 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 
 REPLACEMENT = "\ufffd"
-_HALF = re.compile("[\ud800-\udfff]")
-_HALVES = "has half of a surrogate pair, which is no character: write the file as UTF-8 from whole characters"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE_MESSAGE = (
+    "has half of a surrogate pair, which is no character: write the file as UTF-8 from whole characters"
+)
 _MOST_DIGITS = 30  # of a whole number that is taken for text; more is no name, label or quantity
 
 
@@ -43,7 +45,7 @@ class Fields:
         if text is None:
             raise self.fault(key, f"{wants} or a number" if numbers else wants)
         if has_lone_surrogate(text):
-            raise LLaSOError(f"{self.place}: {key} {_HALVES}")
+            raise LLaSOError(f"{self.place}: {key} {_SURROGATE_MESSAGE}")
         return text
 
     def name(self, key: str) -> str | None:
@@ -152,12 +154,12 @@ def describe_json(value: Any) -> str:
 
 def has_lone_surrogate(text: str) -> bool:
     """Whether half of a surrogate pair stands in it: no file in UTF-8 can hold it."""
-    return not text.isascii() and _HALF.search(text) is not None
+    return not text.isascii() and _LONE_SURROGATE.search(text) is not None
 
 
 def replace_lone_surrogates(text: str) -> str:
     """The text with U+FFFD for every half of a surrogate pair."""
-    return text if text.isascii() else _HALF.sub(REPLACEMENT, text)
+    return text if text.isascii() else _LONE_SURROGATE.sub(REPLACEMENT, text)
 
 
 def contains_lone_surrogate(value: Any) -> bool:

@@ -44,15 +44,15 @@ class RowSource:
         """Every JSON file, in the order of names. Raises LLaSOError."""
         path = self.path
         if (os.path.isfile(path) or not storage.is_local(path)) and path.endswith(ENDINGS):
-            yield File(escaped(path.rpartition("/")[2]), escaped(shown(path)), _whole(path))
+            yield File(escaped(path.rpartition("/")[2]), escaped(shown(path)), _read_checked(path))
         elif not storage.is_local(path):
             raise LLaSOError(f"{shown(path)}: of a store only single files that end in {' or '.join(ENDINGS)} are read")
         elif os.path.isfile(path):
             for name, data in _tar_files(path, self.skipped):
                 yield File(escaped(name), escaped(f"{path}: {name}"), data)
         elif os.path.isdir(path):
-            for whole in _below(path, self.skipped):
-                yield File(escaped(os.path.relpath(whole, path)), escaped(whole), _whole(whole))
+            for whole in _json_files_below(path, self.skipped):
+                yield File(escaped(os.path.relpath(whole, path)), escaped(whole), _read_checked(whole))
         else:
             raise LLaSOError(f"{escaped(path)}: no such file or folder")
 
@@ -82,7 +82,7 @@ def parse_source(argument: str) -> RowSource:
     return RowSource(path, name or None)
 
 
-def _below(root: str, skipped: list[str]) -> list[str]:
+def _json_files_below(root: str, skipped: list[str]) -> list[str]:
     """The JSON files below a folder, in the order of names; linked folders are followed.
 
     No folder is read twice: of several ways to one that without a link counts, else the first. ``skipped`` gets the
@@ -107,7 +107,7 @@ def _below(root: str, skipped: list[str]) -> list[str]:
             below[:] = [name for name in below if not os.path.islink(os.path.join(folder, name))]
             candidates = [os.path.join(folder, name) for name in sorted(names)]
             paths += [path for path in candidates if path.endswith(ENDINGS) and os.path.isfile(path)]
-            skipped += [reason for path in candidates if (reason := _no_file(path))]
+            skipped += [reason for path in candidates if (reason := _not_a_file(path))]
     return sorted(paths, key=lambda path: _order(os.path.relpath(path, root)))
 
 
@@ -117,7 +117,7 @@ def _order(name: str) -> list[tuple[bool, str]]:
     return [*((True, folder) for folder in folders), (False, last)]
 
 
-def _no_file(path: str) -> str | None:
+def _not_a_file(path: str) -> str | None:
     """What is wrong with a name that may mean predictions and is no file."""
     if os.path.islink(path) and not os.path.exists(path):
         return f"{escaped(path)}: a link that leads nowhere"
@@ -128,7 +128,7 @@ def _unreadable(error: OSError) -> None:
     raise LLaSOError(f"{escaped(str(error.filename))}: cannot be read ({error.strerror})") from error
 
 
-def _whole(path: str) -> bytes:
+def _read_checked(path: str) -> bytes:
     """The bytes of a file; predictions that evaluate wrote have the checksum that its ``run.json`` beside them states.
 
     Raises DamagedError.
@@ -150,7 +150,7 @@ def _tar_files(path: str, skipped: list[str]) -> list[tuple[str, bytes]]:
     with storage.scratch() as folder:
         try:
             plain = path
-            plain = _unpacked(path, folder)
+            plain = _decompress(path, folder)
             listing = archive.directory(plain)
         except (archive.ArchiveError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise LLaSOError(
@@ -167,7 +167,7 @@ def _tar_files(path: str, skipped: list[str]) -> list[tuple[str, bytes]]:
         return [(name, _member(plain, *listing.members[name])) for name in names]
 
 
-def _unpacked(path: str, folder: str) -> str:
+def _decompress(path: str, folder: str) -> str:
     """The path of the tar itself: where it is compressed, that of a copy in the folder."""
     with open(path, "rb") as file:
         start = file.read(8)
@@ -201,7 +201,7 @@ def json_rows(name: str, data: bytes) -> list[dict[str, Any]]:
     rows: list[Any] = []
     position = 0
     try:
-        while (position := _next(text, position)) < len(text):
+        while (position := _skip_separators(text, position)) < len(text):
             value, position = decoder.raw_decode(text, position)
             rows += value if isinstance(value, list) else [value]
     except ValueError as error:
@@ -216,7 +216,7 @@ def json_rows(name: str, data: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def _next(text: str, position: int) -> int:
+def _skip_separators(text: str, position: int) -> int:
     while position < len(text) and text[position] in " \t\r\n,":
         position += 1
     return position

@@ -101,7 +101,7 @@ def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
     judgement_list: list[Judgement] = []
     skipped: list[str] = []
     files: dict[str, str] = {}
-    changed = _Changed()
+    changed = _Repairs()
     for source in map(parse_source, sources):
         for file in source.files():
             parts = PurePosixPath(file.name).parts
@@ -120,12 +120,12 @@ def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
         skipped += source.skipped
     if not predictions:
         raise LLaSOError("; ".join(skipped) or "no predictions: name files or folders with .json or .jsonl in them")
-    _unique(predictions)
-    judgements, unmatched = _by_id(predictions, judgement_list)
+    _check_unique(predictions)
+    judgements, unmatched = _scores_by_id(predictions, judgement_list)
     return ScoringInput(predictions, judgements, [*skipped, *unmatched], files, changed.lines())
 
 
-class _Changed:
+class _Repairs:
     """Answers that were not read as they stand, by system."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class _Changed:
 
 
 def _predictions(
-    system: str, set_: str | None, file: File, tasks: Tasks, changed: _Changed, named: bool = False
+    system: str, set_: str | None, file: File, tasks: Tasks, changed: _Repairs, named: bool = False
 ) -> Iterator[Prediction]:
     """``named`` says that the user named the system: it is that, whatever the lines say."""
     seen: Counter[tuple[str, ...]] = Counter()
@@ -156,13 +156,13 @@ def _predictions(
                 return
             raise LLaSOError(f"{fields.place}: its file's name says no declared set, and conversations need one")
         if "conversations" in row:
-            yield _published(system, set_ or "", place, fields, tasks.sets[set_ or ""], seen, changed)
+            yield _published_row(system, set_ or "", place, fields, tasks.sets[set_ or ""], seen, changed)
             continue
         row_system = fields.name("system") or system
         inner[row_system] = None
         if named and len(inner) > 1:
             raise LLaSOError(f"{fields.place}: {system}= names one system, but the lines are of {' and '.join(inner)}")
-        yield _own(system if named else row_system, set_, place, fields, tasks, seen, changed)
+        yield _own_prediction(system if named else row_system, set_, place, fields, tasks, seen, changed)
 
 
 def published_prediction(
@@ -172,22 +172,22 @@ def published_prediction(
 
     What a path says of the speaker comes before what the row says: AccentDB numbers its speakers anew in each accent.
     """
-    return _published(system, set_, place, Fields(row, place), declared, seen, _Changed())
+    return _published_row(system, set_, place, Fields(row, place), declared, seen, _Repairs())
 
 
-def _published(
+def _published_row(
     system: str,
     set_: str,
     place: str,
     row: Fields,
     declared: Set,
     seen: Counter[tuple[str, ...]],
-    changed: _Changed,
+    changed: _Repairs,
 ) -> Prediction:
     prompt = _turn(row, "human").required("value")
     reference = _reference(_turn(row, "gpt"), "value", declared)
     audio = tuple(path.replace("\\", "/") for path in row.texts("voice"))
-    known = _known(row)
+    known = _speaker_properties(row)
     return Prediction(
         system=_system(system, row),
         set=set_,
@@ -197,7 +197,7 @@ def _published(
         answer=_answer(row, system, declared, changed),
         place=place,
         audio=tuple(map(shown, audio)),
-        speaker=_in_path(declared.speaker, audio) or next(filter(None, map(known.name, _SPEAKERS)), None),
+        speaker=_speaker_in_path(declared.speaker, audio) or next(filter(None, map(known.name, _SPEAKERS)), None),
         language="en",
         modality=_modality(set_, prompt),
         groups=_groups(known, _GROUPS),
@@ -213,7 +213,7 @@ def _turn(row: Fields, who: str) -> Fields:
     raise LLaSOError(f"{row.place}: conversations needs a human and a gpt turn with value")
 
 
-def _known(row: Fields) -> Fields:
+def _speaker_properties(row: Fields) -> Fields:
     """What a published row says of its speaker: in itself, or in its metadata where that is an object."""
     meta = row.row.get("metadata") or row.row.get("meta-data") or {}
     return Fields({**(meta if isinstance(meta, dict) else {}), **row.row}, row.place)
@@ -225,14 +225,14 @@ def _groups(fields: Fields, keys: Mapping[str, tuple[str, ...]]) -> dict[str, st
     return {group: value for group, value in groups.items() if value is not None}
 
 
-def _own(
+def _own_prediction(
     system: str,
     set_: str | None,
     place: str,
     row: Fields,
     tasks: Tasks,
     seen: Counter[tuple[str, ...]],
-    changed: _Changed,
+    changed: _Repairs,
 ) -> Prediction:
     named = row.text("set") or row.text("task")
     set_name = tasks.set_of(named) if named else set_
@@ -292,7 +292,7 @@ def _reference(row: Fields, key: str, declared: Set) -> str:
     return reference
 
 
-def _answer(row: Fields, system: str, declared: Set, changed: _Changed) -> str:
+def _answer(row: Fields, system: str, declared: Set, changed: _Repairs) -> str:
     """What the system said. Half of a surrogate pair in it is the system's fault, and costs no other row."""
     present = [key for key in ANSWER_KEYS if key in row]
     if not present:
@@ -325,7 +325,7 @@ def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:
     return digest("question", *parts, seen[parts], length=16)
 
 
-def _in_path(pattern: str | None, audio: Iterable[str]) -> str | None:
+def _speaker_in_path(pattern: str | None, audio: Iterable[str]) -> str | None:
     match = re.search(pattern, next(iter(audio), "")) if pattern else None
     return "/".join(filter(None, match.groups())) if match else None
 
@@ -349,7 +349,7 @@ def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
             yield Judgement(system, set_, index, score, words)
 
 
-def _by_id(
+def _scores_by_id(
     predictions: list[Prediction], judgements: list[Judgement]
 ) -> tuple[dict[tuple[str, str], dict[str, float]], list[str]]:
     """Scores by row id for every system and set; and a line on those of no row."""
@@ -369,7 +369,7 @@ def _by_id(
     ]
 
 
-def _unique(predictions: list[Prediction]) -> None:
+def _check_unique(predictions: list[Prediction]) -> None:
     places: dict[tuple[str, str, str], str] = {}
     for prediction in predictions:
         key = (prediction.system, prediction.set, prediction.id)

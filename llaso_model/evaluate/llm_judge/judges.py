@@ -21,11 +21,11 @@ REFUSED, NO_ANSWER = "refused", "no answer"
 
 _TRIES, _TIMEOUT_S = 5, 120.0
 _GRACE_S = 10.0  # what is under way when a run stops is paid for, and may come
-_IN_A_ROW = 8  # without an answer: is anybody there?
+_MAX_CONSECUTIVE_FAILURES = 8  # without an answer: is anybody there?
 _PROBE = JudgeRequest('Reply with one line: "Score: 5"')
-_OF_THE_PROMPT = frozenset((400, 403, 413, 422, 451))  # too long, filtered: another prompt may be answered
-_AGAIN = frozenset((408, 409, 429))
-_WARM = 0.7  # at 0 the same would be said again
+_PROMPT_STATUSES = frozenset((400, 403, 413, 422, 451))  # too long, filtered: another prompt may be answered
+_RETRY_STATUSES = frozenset((408, 409, 429))
+_VOTE_TEMPERATURE = 0.7  # at 0 the same would be said again
 _SAY_EVERY_S = 10.0
 
 
@@ -84,7 +84,7 @@ class Endpoint:
                 unanswered.clear()
                 return
             unanswered.append(reply)
-            if len(unanswered) >= _IN_A_ROW:
+            if len(unanswered) >= _MAX_CONSECUTIVE_FAILURES:
                 self._probe(unanswered)
 
         pool.run_all(self._reply, asks, self.requests, keep_words, count_reply, _GRACE_S)
@@ -106,7 +106,7 @@ class Endpoint:
         try:
             answer: Any = self._client.chat.completions.create(
                 model=self.model,
-                temperature=max(self.temperature, _WARM) if ask.attempt else self.temperature,
+                temperature=max(self.temperature, _VOTE_TEMPERATURE) if ask.attempt else self.temperature,
                 seed=ask.vote + 1000 * ask.attempt,
                 messages=[{"role": "user", "content": ask.prompt}],
                 extra_headers=self._headers,
@@ -122,9 +122,9 @@ class Endpoint:
             return Unanswered(NO_ANSWER, f"its answer is no chat completion ({type(error).__name__}: {error})", True)
 
     def _refused(self, status: int, why: str) -> Unanswered:
-        if status in _OF_THE_PROMPT:
+        if status in _PROMPT_STATUSES:
             return Unanswered(REFUSED, f"refused ({why})", False)
-        if status in _AGAIN or status >= 500:
+        if status in _RETRY_STATUSES or status >= 500:
             return Unanswered(NO_ANSWER, f"no answer after {self.tries} attempts ({why})", True)
         hint = "is the key in LLASO_JUDGE_KEY right?" if status == 401 else f"is the model's name {self.model}?"
         raise LLaSOError(f"{self.url}: {why}; {hint}")
@@ -150,7 +150,7 @@ class LocalModel:
         replies: list[Reply] = []
         for number, ask in enumerate(asks):
             torch.manual_seed(int(digest("judge's draw", ask.prompt, ask.vote, ask.attempt, length=14), 16))
-            heat = max(self.temperature, _WARM) if ask.attempt else self.temperature
+            heat = max(self.temperature, _VOTE_TEMPERATURE) if ask.attempt else self.temperature
             sampled = {"do_sample": True, "temperature": heat} if heat else {"do_sample": False}
             chat = [{"role": "user", "content": ask.prompt}]
             made = self._pipeline(chat, max_new_tokens=self.max_new_tokens, return_full_text=False, **sampled)
@@ -239,7 +239,7 @@ def open_judge(at: str, model: str | None, votes: int = 1, requests: int = REQUE
 
     Several votes are drawn at temperature 0.7, for at 0 they would be one. Raises LLaSOError for an address alone.
     """
-    temperature = _WARM if votes > 1 else 0.0
+    temperature = _VOTE_TEMPERATURE if votes > 1 else 0.0
     if not at.startswith(("http://", "https://")):
         return LocalModel(at, temperature)
     if model is None:

@@ -146,10 +146,10 @@ class JudgedAnswers:
 
     scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
-    lacking: int = 0
+    fewer_votes: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.lacking}
+        return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.fewer_votes}
 
 
 def judge_answers(
@@ -172,7 +172,7 @@ def judge_answers(
             scores = [score for score in votes_cast if isinstance(score, float)]
             if scores:
                 judged.scores[key][question.id] = statistics.fmean(scores)
-                judged.lacking += len(scores) < votes
+                judged.fewer_votes += len(scores) < votes
             else:
                 judged.reasons.update(reason.kind for reason in votes_cast[:1] if isinstance(reason, Unanswered))
     return judged
@@ -206,7 +206,8 @@ def compare(
         raise LLaSOError("the two systems were not asked the same questions, or in another order")
     worth = {"A": 1.0, "B": 0.0, "tie": 0.5}
     orders = [
-        (_compared(a, a.answer, b.answer), _compared(a, b.answer, a.answer)) for a, b in zip(first, second, strict=True)
+        (_compare_prompt(a, a.answer, b.answer), _compare_prompt(a, b.answer, a.answer))
+        for a, b in zip(first, second, strict=True)
     ]
     asks = [JudgeRequest(prompt, vote) for vote in range(votes) for pair in orders for prompt in pair]
     replies = readable_replies(judge, asks, lambda words: worth.get(parse_choice(words) or ""))
@@ -224,7 +225,7 @@ def compare(
     return preferences
 
 
-def _compared(question: JudgeQuestion, first: str, second: str) -> str:
+def _compare_prompt(question: JudgeQuestion, first: str, second: str) -> str:
     return COMPARE_PROMPT.format(prompt=question.prompt, reference=question.reference, first=first, second=second)
 
 

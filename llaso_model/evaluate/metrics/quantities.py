@@ -36,12 +36,12 @@ WORD_ASPECTS = ("accuracy", "stress", "total")
 Key = TypeVar("Key")
 
 _ASPECT = r"(accuracy|prosod\w*|fluency|stress|total)"
-_NAMED = re.compile(
+_ASPECT_THEN_SCORE = re.compile(
     rf"\b{_ASPECT}\b(?:\s+score)?[^.;,\d]{{0,25}}?(?:is|:|=|as|of|at|-)?\s*(\d+(?:\.\d+)?)\b(?:\s*/\s*10|\s*out "
     rf"of\s*10)?"
 )
-_BEFORE = re.compile(rf"\b(\d+(?:\.\d+)?)\b\s*(?:/\s*10\s*)?(?:for|in|on)\s+(?:the\s+)?{_ASPECT}\b")
-_WORD = re.compile(r"(?:for\s+)?[\"“]([^\"”]{1,40})[\"”]\s*[,:]")
+_SCORE_THEN_ASPECT = re.compile(rf"\b(\d+(?:\.\d+)?)\b\s*(?:/\s*10\s*)?(?:for|in|on)\s+(?:the\s+)?{_ASPECT}\b")
+_QUOTED_WORD = re.compile(r"(?:for\s+)?[\"“]([^\"”]{1,40})[\"”]\s*[,:]")
 
 
 def charged_error(value: float | None, target: float, limits: tuple[float, float]) -> tuple[float, float]:
@@ -65,7 +65,7 @@ def sentence_scores(text: str) -> dict[str, float]:
 def word_scores(text: str) -> dict[tuple[str, int, str], float]:
     """Accuracy, stress and total by word (in lower case), which of its occurrences, and aspect."""
     word_scores_by_key: dict[tuple[str, int, str], float] = {}
-    mentions = list(_WORD.finditer(text))
+    mentions = list(_QUOTED_WORD.finditer(text))
     occurrences: dict[str, int] = {}
     for number, mention in enumerate(mentions):
         end = mentions[number + 1].start() if number + 1 < len(mentions) else len(text)
@@ -82,12 +82,12 @@ def leading_transcript(text: str) -> str:
 
 
 def _scores(text: str, aspects: tuple[str, ...]) -> dict[str, float]:
-    after = _first_of([(aspect, float(score)) for aspect, score in _NAMED.findall(text)], aspects)
-    before = _first_of([(aspect, float(score)) for score, aspect in _BEFORE.findall(text)], aspects)
+    after = _first_scores([(aspect, float(score)) for aspect, score in _ASPECT_THEN_SCORE.findall(text)], aspects)
+    before = _first_scores([(aspect, float(score)) for score, aspect in _SCORE_THEN_ASPECT.findall(text)], aspects)
     return before if len(before) > len(after) else after
 
 
-def _first_of(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[str, float]:
+def _first_scores(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> dict[str, float]:
     scores: dict[str, float] = {}
     for aspect, score in named:
         name = "prosodic" if aspect.startswith("prosod") else aspect

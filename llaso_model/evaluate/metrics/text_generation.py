@@ -76,7 +76,7 @@ def bleu_stats(
     rows = np.zeros((len(references), 2 * _N + 2))
     for tokeniser in dict.fromkeys(tokenisers):
         row_numbers = [i for i, name in enumerate(tokenisers) if name == tokeniser]
-        metric = _sacre("bleu", tokeniser)
+        metric = _sacrebleu_metric("bleu", tokeniser)
         statistics = metric._extract_corpus_statistics(
             [hypotheses[i] for i in row_numbers], [[references[i] for i in row_numbers]]
         )
@@ -96,14 +96,14 @@ def _tokeniser(reference: str, language: str | None) -> str:
 
 def chrf_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
     """(rows, 18): hypothesis's, reference's and common character n-grams of 1 to 6, as sacrebleu counts them."""
-    metric = _sacre("chrf")
+    metric = _sacrebleu_metric("chrf")
     rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
     return np.asarray(rows, np.float64)
 
 
 def ter_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
     """(rows, 2): edits with shifts and the reference's length, as sacrebleu counts them (Snover et al. 2006). Slow."""
-    metric = _sacre("ter")
+    metric = _sacrebleu_metric("ter")
     rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
     return np.asarray(rows, np.float64)
 
@@ -112,7 +112,7 @@ def signatures() -> dict[str, str]:
     """sacrebleu's own signatures of how BLEU, chrF and TER are computed here."""
     signatures_by_name = {}
     for name in ("bleu", "chrf", "ter"):
-        metric = _sacre(name)
+        metric = _sacrebleu_metric(name)
         metric.corpus_score(["a"], [["a"]])
         signatures_by_name[name] = str(metric.get_signature())
     return signatures_by_name
@@ -192,7 +192,7 @@ def _words(written: str, language: str | None) -> list[str]:
 
 
 @cache
-def _sacre(name: str, tokeniser: str | None = None) -> Any:
+def _sacrebleu_metric(name: str, tokeniser: str | None = None) -> Any:
     with needed_for("a score of generated text"):
         from sacrebleu.metrics.bleu import BLEU as Bleu
         from sacrebleu.metrics.chrf import CHRF as Chrf

@@ -74,7 +74,7 @@ class Evaluation:
         return self.system or (os.path.basename(folder) if last == MODEL_FOLDER else last)
 
     @property
-    def computed(self) -> str:
+    def effective_precision(self) -> str:
         """The precision: as given, else what the device is good at."""
         return self.precision or ("bf16" if own_device().type == "cuda" else "fp32")
 
@@ -98,7 +98,7 @@ def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> Non
     samples = open_samples(settings.data, tasks.load(settings.tasks), settings.task, settings.language, settings.audio)
     conditions, noise_digest = _conditions(settings)
     plan = plan_batches(samples, Budget.of(settings.budget), conditions)
-    _agree(
+    _claim_folder(
         storage.join(out, RUN),
         {
             **_identity(settings, folder),
@@ -109,14 +109,14 @@ def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> Non
             "parts": len(plan),
         },
     )
-    finished = _there(out)
-    todo = [number for number in range(rank, len(plan), world_size) if _part(out, number) not in finished]
+    finished = _finished_parts(out)
+    todo = [number for number in range(rank, len(plan), world_size) if _part_path(out, number) not in finished]
     if not todo:
         return
-    answer = _answerer(folder, settings)
+    answer = _load_answerer(folder, settings)
     last_said_s = time.monotonic()
     for done, number in enumerate(todo, 1):
-        lines = _answered(plan[number], samples, settings.name, answer)
+        lines = _answer_batch(plan[number], samples, settings.name, answer)
         _write_part(out, number, lines)
         if rank == 0 and (time.monotonic() - last_said_s > _SAY_EVERY_S or done == len(todo)):
             last_said_s = time.monotonic()
@@ -138,8 +138,8 @@ def plan_batches(samples: EvalSamples, budget: Budget, conditions: dict[str, Con
 
 def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     """Waits for the parts of all ranks and writes ``predictions.jsonl``: its path, and what was skipped and why."""
-    run = _known(storage.join(out, RUN))
-    parts = [_part(out, number) for number in range(run["parts"])]
+    run = _read_run(storage.join(out, RUN))
+    parts = [_part_path(out, number) for number in range(run["parts"])]
     _await(out, parts, say)
     storage.sweep(storage.join(out, PARTS))
     answered, skipped = [], []
@@ -160,15 +160,15 @@ def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
 
 def _await(out: str, parts: Sequence[str], say: Say) -> None:
     """Returns once all parts are there, on a disk or a store."""
-    missing = len(set(parts) - _there(out))
+    missing = len(set(parts) - _finished_parts(out))
     if missing:
         say(f"{missing:,} batches of other ranks are awaited")
     while missing:
         time.sleep(_LOOK_EVERY_S if storage.is_local(out) else _ASK_EVERY_S)
-        missing = len(set(parts) - _there(out))
+        missing = len(set(parts) - _finished_parts(out))
 
 
-def _there(out: str) -> set[str]:
+def _finished_parts(out: str) -> set[str]:
     """The parts that are made, by one listing."""
     folder = storage.join(out, PARTS)
     return {storage.join(folder, row["path"]) for row in storage.listing(folder)}
@@ -185,17 +185,17 @@ def _worker(config: dict[str, Any]) -> None:
     predict(Evaluation(**config["evaluation"]), config["out"], print)
 
 
-def _answered(
+def _answer_batch(
     batch: PlannedBatch, samples: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
 ) -> list[dict[str, Any]]:
     """The lines of a part: answers, then what could not be asked."""
     read = samples.read(batch.numbers)
-    broken = [_broken(sample) for sample in read if isinstance(sample, EvalSample) and _is_broken(sample)]
+    broken = [_broken_sample(sample) for sample in read if isinstance(sample, EvalSample) and _is_broken(sample)]
     askable = [sample for sample in read if isinstance(sample, EvalSample) and not _is_broken(sample)]
     asked = [apply_condition(batch.condition, sample) for sample in askable]
     answers = answer(asked) if asked else []
     lines = [
-        {**_line(sample), "system": system, "answer": fields.replace_lone_surrogates(answer_text)}
+        {**_prediction_line(sample), "system": system, "answer": fields.replace_lone_surrogates(answer_text)}
         for sample, answer_text in zip(asked, answers, strict=True)
         if isinstance(answer_text, str)
     ]
@@ -210,12 +210,12 @@ def _is_broken(sample: EvalSample) -> bool:
     return fields.contains_lone_surrogate([sample.id, sample.line, texts])
 
 
-def _broken(sample: EvalSample) -> BadSample:
+def _broken_sample(sample: EvalSample) -> BadSample:
     why = "half of a surrogate pair in its text or reference; write them from whole characters"
     return BadSample(escaped(sample.id), escaped((sample.line["audio"] or [sample.id])[0]), why)
 
 
-def _line(sample: EvalSample) -> dict[str, Any]:
+def _prediction_line(sample: EvalSample) -> dict[str, Any]:
     prompt = "\n".join(text for message in sample.messages if (text := text_of(message)))
     line = {"id": sample.id, "prompt": prompt, **sample.line}
     return {name: value for name, value in line.items() if value not in (None, [], {})}
@@ -246,7 +246,7 @@ def _conditions(settings: Evaluation) -> tuple[dict[str, Condition], str | None]
 
 def _identity(settings: Evaluation, folder: str) -> dict[str, Any]:
     """Who is asked, and how."""
-    model = weights_digest(folder), *(_bytes(os.path.join(folder, name)) for name in _TEMPLATES)
+    model = weights_digest(folder), *(_bytes_or_empty(os.path.join(folder, name)) for name in _TEMPLATES)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -256,15 +256,15 @@ def _identity(settings: Evaluation, folder: str) -> dict[str, Any]:
             "budget": settings.budget,
             "max_new_tokens": settings.max_new_tokens,
             "num_beams": settings.num_beams,
-            "precision": settings.computed,
+            "precision": settings.effective_precision,
             "seed": settings.seed,
         },
     }
 
 
-def _answerer(folder: str, settings: Evaluation) -> Callable[[list[EvalSample]], list[str | BadSample]]:
+def _load_answerer(folder: str, settings: Evaluation) -> Callable[[list[EvalSample]], list[str | BadSample]]:
     """What asks the model some questions: its answers, and for those that it cannot be asked why."""
-    loaded = generation.load(folder, precision=settings.computed)
+    loaded = generation.load(folder, precision=settings.effective_precision)
 
     def answer(samples: Sequence[EvalSample]) -> list[str | BadSample]:
         refused = [loaded.refusal(sample.messages) for sample in samples]
@@ -290,10 +290,10 @@ def _refuse_foreign(out: str) -> None:
     score.refuse_foreign(out, _BY)
 
 
-def _agree(path: str, run: dict[str, Any]) -> None:
+def _claim_folder(path: str, run: dict[str, Any]) -> None:
     """Notes what the folder's parts are of. Raises LLaSOError where they are of another run."""
     try:
-        known = _known(path)
+        known = _read_run(path)
     except FileNotFoundError:
         checksums.write_json(path, run)
         return
@@ -304,10 +304,10 @@ def _agree(path: str, run: dict[str, Any]) -> None:
 
 
 def _write_part(out: str, number: int, lines: Sequence[dict[str, Any]]) -> None:
-    storage.write_bytes(_part(out, number), b"".join(canonical(checksums.sealed(line)) + b"\n" for line in lines))
+    storage.write_bytes(_part_path(out, number), b"".join(canonical(checksums.sealed(line)) + b"\n" for line in lines))
 
 
-def _known(path: str) -> dict[str, Any]:
+def _read_run(path: str) -> dict[str, Any]:
     """What a run's folder says of it. Raises LLaSOError, and FileNotFoundError where it says nothing."""
     try:
         known: dict[str, Any] = checksums.read_json(path, "; remove it and run llaso-model evaluate again")
@@ -316,9 +316,9 @@ def _known(path: str) -> dict[str, Any]:
         raise LLaSOError(f"{path} is not what llaso-model evaluate writes ({error}); give another --out") from error
 
 
-def _part(out: str, number: int) -> str:
+def _part_path(out: str, number: int) -> str:
     return storage.join(out, PARTS, f"part-{number:05d}.jsonl")
 
 
-def _bytes(path: str) -> bytes:
+def _bytes_or_empty(path: str) -> bytes:
     return storage.read_bytes(path) if os.path.exists(path) else b""

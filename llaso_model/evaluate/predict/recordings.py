@@ -70,7 +70,7 @@ def conditioned_clip(
     located = find_audio(root, row.audio[0])
     if located is None:
         return None
-    condition = _made(row, recordings)
+    condition = _condition_of(row, recordings)
     if condition is None and not row.span_s and not row.channels:
         return ConditionedClip(*limited.decode_beginning(*located, most_s))
     start_s, end_s, *_ = (*(row.span_s or ()), None, None)
@@ -99,7 +99,7 @@ def condition_tag(row: Prediction) -> str | None:
 
 def missing_condition(row: Prediction, recordings: Recordings | None = None) -> str | None:
     """Why the row's condition cannot be made again; None where it can, or there is none."""
-    if condition_tag(row) is None or _made(row, recordings) is not None:
+    if condition_tag(row) is None or _condition_of(row, recordings) is not None:
         return None
     if row.seed is None:
         return "its line does not say how it was made"
@@ -119,7 +119,7 @@ def audio_label(row: Prediction) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _made(row: Prediction, recordings: Recordings | None) -> Condition | None:
+def _condition_of(row: Prediction, recordings: Recordings | None) -> Condition | None:
     tag = condition_tag(row)
     if tag is None or row.seed is None:
         return None

@@ -45,7 +45,7 @@ def draw_items(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
     A pure function of the rows' ids and the seed: every rater gets the same.
     """
     pools: dict[tuple[str, str], list[Row]] = {}
-    for row in sorted(rows, key=lambda row: _ticket(row, seed)):
+    for row in sorted(rows, key=lambda row: _draw_key(row, seed)):
         pools.setdefault((row.prediction.set, row.prediction.system), []).append(row)
     drawn: list[Row] = []
     turn = 0
@@ -64,7 +64,7 @@ def item_id(row: Row) -> str:
     return digest("rated", prediction.system, prediction.set, prediction.id, prediction.answer, length=16)
 
 
-def _ticket(row: Row, seed: int) -> str:
+def _draw_key(row: Row, seed: int) -> str:
     return digest("rate", seed, item_id(row))
 
 
@@ -85,7 +85,7 @@ def record_rating(log: WorkLog, item: str, system: str, rating: Mapping[str, int
 
 def read_ratings(folder: str, rater: str) -> Ratings:
     """What a rater said so far, of whatever was shown. Raises LLaSOError for a damaged file."""
-    return _standing(all_raters(folder).get(worklog.clean_name(rater, KIND), []))[0]
+    return _current_ratings(all_raters(folder).get(worklog.clean_name(rater, KIND), []))[0]
 
 
 def all_raters(folder: str) -> dict[str, list[Entry]]:
@@ -102,7 +102,7 @@ def all_raters(folder: str) -> dict[str, list[Entry]]:
     return dict(sorted(logs.items()))
 
 
-def _standing(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
+def _current_ratings(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
     """(the ratings that stand, the system of each item)."""
     kept = [entry for entry in worklog.last_entries(log, "item") if entry["rating"] is not None]
     return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
@@ -132,7 +132,7 @@ def results(folders: Sequence[str]) -> dict[str, Any] | None:
     by_rater: list[tuple[str, Ratings]] = []
     systems: dict[str, str] = {}
     for rater, log in sorted(logs.items()):
-        ratings, systems_of_rater = _standing(log)
+        ratings, systems_of_rater = _current_ratings(log)
         if ratings:
             by_rater.append((rater, ratings))
             systems |= systems_of_rater
@@ -189,10 +189,14 @@ def krippendorff_alpha(aspect: str, ratings_by_rater: Sequence[Ratings]) -> floa
 def _entry(entry: Entry) -> Entry:
     rating = entry["rating"]
     kept = None if rating is None else check_rating(rating)
-    return {**{key: _words(entry, key) for key in ("item", "system")}, "rating": kept, "at": _words(entry, "at")}
+    return {
+        **{key: _text_field(entry, key) for key in ("item", "system")},
+        "rating": kept,
+        "at": _text_field(entry, "at"),
+    }
 
 
-def _words(entry: Entry, key: str) -> str:
+def _text_field(entry: Entry, key: str) -> str:
     value = entry[key]
     if not isinstance(value, str) or has_lone_surrogate(value):
         raise ValueError(f"{key} is {describe_json(value)}; it should be text")

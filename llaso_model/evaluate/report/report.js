@@ -1,8 +1,8 @@
 "use strict";
 (() => {
   const { all, one, soundOf, playable } = shared;
-  const said = JSON.parse(one("#payload").textContent);
-  const colour = (system) => `s${said.systems.indexOf(system) % 8}`;
+  const payload = JSON.parse(one("#payload").textContent);
+  const colour = (system) => `s${payload.systems.indexOf(system) % 8}`;
 
   // Elements: text is always set as text, so nothing in the data can be markup.
   function make(tag, attributes = {}, ...children) {
@@ -16,7 +16,7 @@
 
   function shown(value, metric, unit) {
     if (value === null || value === undefined) return "–";
-    const kind = said.metrics[metric].unit;
+    const kind = payload.metrics[metric].unit;
     if (kind === "share") return `${(100 * value).toFixed(1)} %`;
     if (kind === "score") return value.toFixed(1);
     return value.toFixed(2) + (unit && metric.startsWith("mae") ? ` ${unit}` : "");
@@ -55,9 +55,9 @@
   }
 
   // Noise: a curve with a band for each system, a chart for each set that has such rows.
-  if (said.curves.length) {
+  if (payload.curves.length) {
     one("#noise").hidden = false;
-    for (const curve of said.curves) one("#curves").append(noiseChart(curve));
+    for (const curve of payload.curves) one("#curves").append(noiseChart(curve));
   }
   function noiseChart(curve) {
     const points = [...curve.points].sort((a, b) => a.snr_db - b.snr_db);
@@ -74,27 +74,27 @@
       y: { low: 0, high: top, ticks: [0, 1, 2, 3, 4].map((i) => [(top * i) / 4, shown((top * i) / 4, curve.metric).replace(" %", "")]) },
     }), 260, "signal to noise, dB →");
     const { x, y } = frame;
-    for (const system of said.systems) {
+    for (const system of payload.systems) {
       const own = points.filter((point) => point.figures[system]?.value !== undefined && point.figures[system].value !== null);
       if (!own.length) continue;
       const side = (key) => own.map((point) => [x(point.snr_db), y(point.figures[system][key] ?? point.figures[system].value)]);
       charts.band(frame, colour(system), [...side("high"), ...side("low").reverse()]);
       charts.curve(frame, colour(system), side("value"));
     }
-    return make("figure", {}, make("h3", {}, `${curve.set}: ${said.metrics[curve.metric].title}`), frame.svg, make("p", { class: "legend" }, ...said.order.map(named)));
+    return make("figure", {}, make("h3", {}, `${curve.set}: ${payload.metrics[curve.metric].title}`), frame.svg, make("p", { class: "legend" }, ...said.order.map(named)));
   }
 
   // Sets: everything of one set, drawn when it is chosen.
   const chosen = one("#set");
   let samples = null; // parsed when first looked at
   let sounds = null;
-  let system = said.order[0];
+  let system = payload.order[0];
   const player = playable(new Audio());
 
   function show() {
-    const set = said.sets.find((candidate) => candidate.name === chosen.value);
-    const systems = said.order.filter((candidate) => set.metrics[candidate]);
-    one("#set-says").textContent = `${said.tasks[set.task]} · ${set.rows.toLocaleString("en-US")} rows · ${over(set)}`;
+    const set = payload.sets.find((candidate) => candidate.name === chosen.value);
+    const systems = payload.order.filter((candidate) => set.metrics[candidate]);
+    one("#set-says").textContent = `${payload.tasks[set.task]} · ${set.rows.toLocaleString("en-US")} rows · ${over(set)}`;
     one("#set-metrics").replaceChildren(metricsTable(set, systems));
     one("#set-said").replaceChildren(...systems.map((name) => saidLine(set, name)));
     one("#set-pairs").replaceChildren(pairsTable(set));
@@ -124,7 +124,7 @@
 
   function metricsTable(set, systems) {
     const metrics = [...new Set(systems.flatMap((name) => Object.keys(set.metrics[name])))].sort((a, b) => (b === set.primary) - (a === set.primary));
-    const head = make("tr", {}, make("th", {}, ""), ...metrics.map((metric) => make("th", { class: "num", title: metric === set.primary ? set.formula : null }, said.metrics[metric].title + (metric === set.primary ? " ★" : "") + (said.metrics[metric].better === "lower" ? " ↓" : ""))));
+    const head = make("tr", {}, make("th", {}, ""), ...metrics.map((metric) => make("th", { class: "num", title: metric === set.primary ? set.formula : null }, payload.metrics[metric].title + (metric === set.primary ? " ★" : "") + (payload.metrics[metric].better === "lower" ? " ↓" : ""))));
     const rows = systems.map((name) => make("tr", {}, make("td", {}, named(name)), ...metrics.map((metric) => {
       const figure = set.metrics[name][metric];
       if (!figure) return make("td", { class: "num quiet" }, "–");
@@ -137,21 +137,21 @@
     const counts = set.said[name];
     const total = Object.values(counts).reduce((a, b) => a + b, 0);
     const bars = make("span", { class: "bars tall" });
-    for (const [kind, title] of Object.entries(said.kinds)) {
+    for (const [kind, title] of Object.entries(payload.kinds)) {
       if (counts[kind]) bars.append(make("i", { class: `k-${kind}`, style: `flex:${counts[kind]}`, title: `${title}: ${counts[kind]} of ${total}` }));
     }
     return make("div", { class: "said-line" }, named(name), bars);
   }
 
   function pairsTable(set) {
-    const pairs = said.pairs.filter((pair) => pair.name === set.name);
+    const pairs = payload.pairs.filter((pair) => pair.name === set.name);
     if (!pairs.length) return make("p", { class: "note" }, "There is one system.");
     const body = pairs.map((pair) => make("tr", { class: pair.p_holm < 0.05 ? "sure" : null },
       make("td", {}, `${pair.first} − ${pair.second}`),
       make("td", { class: "num" }, minus(shown(pair.difference, set.primary))),
       make("td", { class: "num" }, pair.low === null ? "" : minus(`${shown(pair.low, set.primary).replace(" %", "")} to ${shown(pair.high, set.primary).replace(" %", "")}`)),
       make("td", { class: "num" }, pair.p_holm < 0.001 ? "< 0.001" : pair.p_holm.toFixed(3))));
-    const head = make("tr", {}, make("th", {}, said.metrics[set.primary].title), make("th", { class: "num" }, "difference"), make("th", { class: "num" }, "95 %"), make("th", { class: "num" }, "p"));
+    const head = make("tr", {}, make("th", {}, payload.metrics[set.primary].title), make("th", { class: "num" }, "difference"), make("th", { class: "num" }, "95 %"), make("th", { class: "num" }, "p"));
     return make("table", { class: "table pairs-table" }, make("thead", {}, head), make("tbody", {}, ...body));
   }
 
@@ -189,7 +189,7 @@
   }
 
   function sliceTable(set, slice, systems) {
-    const metric = said.metrics[set.primary];
+    const metric = payload.metrics[set.primary];
     const head = make("tr", {}, make("th", {}, `By ${slice.group}: ${metric.title}`), make("th", { class: "num" }, "Rows"), ...systems.map((name) => make("th", { class: "num" }, name)));
     const rows = Object.entries(slice.values).map(([value, figures]) => make("tr", {}, make("td", {}, value), make("td", { class: "num quiet" }, String(Math.max(...Object.values(figures).map((figure) => figure.rows)))),
       ...systems.map((name) => make("td", { class: "num", title: figures[name] ? range(figures[name], set.primary) : null }, figures[name] ? shown(figures[name].value, set.primary) : "–"))));
@@ -222,7 +222,7 @@
     if (row.reference) add("Reference", row.reference);
     add("Answer", row.answer ?? "");
     if (row.diff) add("Difference", ...row.diff.flatMap(([operation, words]) => [operation === "=" ? words : make(operation === "+" ? "ins" : "del", {}, words), " "]));
-    const tag = make("span", { class: `tag k-${row.said}` }, said.kinds[row.said]);
+    const tag = make("span", { class: `tag k-${row.said}` }, payload.kinds[row.said]);
     if (row.wanted && !row.diff) add("Taken as", tag, row.given ? `${row.given} (wanted: ${row.wanted})` : `wanted: ${row.wanted}`);
     else add("Taken as", tag, row.judge ? ` judged ${row.judge} of 5` : "");
     if (row.audio && sounds[row.audio] && player) add("Sound", make("audio", { controls: "", preload: "none", src: soundOf(sounds[row.audio]) }));
@@ -234,5 +234,5 @@
   chosen.addEventListener("change", show);
   one("#before").addEventListener("click", () => step(-1));
   one("#after").addEventListener("click", () => step(1));
-  if (said.sets.length) show();
+  if (payload.sets.length) show();
 })();

@@ -113,8 +113,8 @@ def render(
         css=page.asset("common.css") + page.asset("report.css", own),
         policy=page.policy(scripts),
         title=title or f"{len(systems)} system{'s' if len(systems) != 1 else ''} compared",
-        said=scores,
-        systems=_ordered(scores),
+        scores=scores,
+        systems=_by_score(scores),
         number={system: i for i, system in enumerate(systems)},
         groups=[(name, [entry for entry in scores["tasks"] if entry["group"] == key]) for key, name in _GROUPS.items()],
         leaders={entry["name"]: leaders(entry, scores["pairs"]) for entry in scores["tasks"]},
@@ -125,7 +125,7 @@ def render(
         ],
         transcripts=[entry for entry in scores["sets"] if entry["kind"] == "transcript"],
         kinds=[(kind, _KIND_TITLES[kind]) for kind in ANSWER_KINDS],
-        closed=_closed(scores),
+        closed=_closed_accuracy(scores),
         scale=_scale(scores),
         ratings=ratings,
         unjudged=unjudged.unjudged_lines(scores),
@@ -156,7 +156,7 @@ def leaders(task: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> dict
     return standing
 
 
-def _ordered(scores: Mapping[str, Any]) -> list[str]:
+def _by_score(scores: Mapping[str, Any]) -> list[str]:
     """The systems, the best first."""
     common = scores["overall"]["common"]
     return sorted(scores["systems"], key=lambda system: -(common.get(system, {}).get("value") or 0.0))
@@ -170,7 +170,7 @@ def _scale(scores: Mapping[str, Any]) -> float:
     return next(end for end in (0.25, 0.5, 0.75, 1.0) if max(highs, default=1.0) <= end)
 
 
-def _closed(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _closed_accuracy(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Coverage, and accuracy on answered and on all, over the closed questions with labels, by system."""
     by_system: dict[str, dict[str, float]] = {}
     for system in scores["systems"]:
@@ -238,7 +238,7 @@ def _payload(scores: Mapping[str, Any], declared: Tasks) -> dict[str, Any]:
     titles["judge"] = ("Judge, 1–5", "number", "higher")
     return {
         "systems": scores["systems"],
-        "order": _ordered(scores),
+        "order": _by_score(scores),
         "metrics": {name: {"title": a, "unit": b, "better": c} for name, (a, b, c) in titles.items()},
         "kinds": _KIND_TITLES,
         "tasks": {name: entry.title for name, entry in declared.tasks.items()},

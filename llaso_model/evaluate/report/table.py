@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Line = tuple[str, list[str]]
 """What a line of the table is called, and its cell of every system."""
 
-_BESIDE = 3  # what a column takes beside its text: a border and two spaces
+_COLUMN_PADDING = 3  # what a column takes beside its text: a border and two spaces
 _WIDEST_NAME = 30  # of a system, where it is not folded
 _NARROWEST = 8  # of the column that says what a line is
 
@@ -69,12 +69,12 @@ def _print(console: Console, systems: list[str], sections: list[list[Line]]) -> 
     ]
     label = max(cell_len(name) for name, _ in lines)
     room = console.width - 1
-    label = max(_NARROWEST, min(label, room - _BESIDE - max(widths) - _BESIDE))
+    label = max(_NARROWEST, min(label, room - _COLUMN_PADDING - max(widths) - _COLUMN_PADDING))
     at = 0
     while at < len(systems):
-        left, end = room - label - _BESIDE, at
-        while end < len(systems) and (end == at or widths[end] + _BESIDE <= left):
-            left -= widths[end] + _BESIDE
+        left, end = room - label - _COLUMN_PADDING, at
+        while end < len(systems) and (end == at or widths[end] + _COLUMN_PADDING <= left):
+            left -= widths[end] + _COLUMN_PADDING
             end += 1
         table = _table(systems[at:end], widths[at:end], label, [[(n, c[at:end]) for n, c in s] for s in sections])
         needed = room - left + 1

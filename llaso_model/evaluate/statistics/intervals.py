@@ -22,7 +22,7 @@ MIN_CLUSTERS = 10
 """Fewer do not show how much clusters differ: rows are resampled instead, and the figure says so."""
 
 _DRAWS = 2000  # of a randomisation test at least, and at a time
-_ENOUGH = 50  # draws that differ as much as what was seen: p is known well, and is not small
+_ENOUGH_EXTREME_DRAWS = 50  # draws that differ as much as what was seen: p is known well, and is not small
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Figure:
     high: float
     rows: int
     clusters: int
-    few: bool = False
+    few_clusters: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +170,11 @@ def figure(
     values = replicates(sums, value, name, seed)
     low, high = interval(values, len(sums))
     if not low < high:
-        low, high = _at_a_limit(point_estimate, len(sums), limits)
+        low, high = _interval_at_limit(point_estimate, len(sums), limits)
     return Figure(point_estimate, low, high, len(stats), cluster_count, few), values
 
 
-def _at_a_limit(value: float, count: int, limits: tuple[float, float] | None) -> tuple[float, float]:
+def _interval_at_limit(value: float, count: int, limits: tuple[float, float] | None) -> tuple[float, float]:
     if limits is None or value not in limits:
         return float("nan"), float("nan")
     least, most = limits
@@ -214,7 +214,7 @@ def randomisation_p(parts: Sequence[Paired], seed: int = 0, comparisons: int = 1
     observed = abs(float(difference([np.zeros(part.first.shape[1]) for part in parts])))
     most = max(_DRAWS, 40 * comparisons)
     as_extreme = drawn = 0
-    while drawn < most and (as_extreme < _ENOUGH or not drawn):
+    while drawn < most and (as_extreme < _ENOUGH_EXTREME_DRAWS or not drawn):
         shifts = [
             _swaps(len(part.first), part.name, seed, drawn // _DRAWS) @ (part.second - part.first) for part in parts
         ]
@@ -249,7 +249,7 @@ def gap_p(sums: Array, groups: Sequence[Hashable], value: Value, name: str = "",
     observed = float(_gaps(labels[None], sums, value, len(numbers))[0])
     rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(f"{name} groups".encode())]))
     wider = same = drawn = 0
-    while drawn < _DRAWS and wider < _ENOUGH:
+    while drawn < _DRAWS and wider < _ENOUGH_EXTREME_DRAWS:
         permuted = rng.permuted(np.tile(labels, (_DRAWS // 8, 1)), axis=1)
         gaps = _gaps(permuted, sums, value, len(numbers))
         alike = np.abs(gaps - observed) <= 1e-12

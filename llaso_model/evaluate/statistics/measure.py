@@ -84,7 +84,7 @@ def as_json(figure: Figure) -> dict[str, Any]:
         "high": json_number(figure.high),
         "rows": figure.rows,
         "clusters": figure.clusters,
-        **({"few_clusters": True} if figure.few else {}),
+        **({"few_clusters": True} if figure.few_clusters else {}),
     }
 
 

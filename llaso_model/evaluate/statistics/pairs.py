@@ -26,15 +26,15 @@ def compare_pairs(
     """
     comparisons: list[dict[str, Any]] = []
     for name, by in scored.items():
-        comparisons += _compared("set", name, systems, [by], seed)
+        comparisons += _compare_all("set", name, systems, [by], seed)
     for name in tasks.tasks:
         sets = [by for set_, by in scored.items() if tasks.sets[set_].task == name]
         if sets:
-            comparisons += _compared("task", name, systems, sets, seed)
+            comparisons += _compare_all("task", name, systems, sets, seed)
     return comparisons
 
 
-def _compared(
+def _compare_all(
     on: str, name: str, systems: Sequence[str], sets: Sequence[Mapping[str, Scored]], seed: int
 ) -> list[dict[str, Any]]:
     complete = [system for system in systems if all(system in by for by in sets)]
@@ -42,7 +42,7 @@ def _compared(
     comparisons = [
         comparison
         for pair in system_pairs
-        if (comparison := _pair(on, name, *pair, sets, seed, len(system_pairs))) is not None
+        if (comparison := _compare_pair(on, name, *pair, sets, seed, len(system_pairs))) is not None
     ]
     adjusted = intervals.holm([pair["p"] for pair in comparisons])
     return [
@@ -50,7 +50,7 @@ def _compared(
     ]
 
 
-def _pair(
+def _compare_pair(
     on: str,
     name: str,
     first: str,
@@ -63,7 +63,7 @@ def _pair(
 
     None where a set has no row with the metric of both systems: a judge may have rated other answers of each.
     """
-    units = [_units(by[first], by[second]) for by in sets]
+    units = [_paired_units(by[first], by[second]) for by in sets]
     rows = [count for _, _, count in units]
     if not all(rows):
         return None
@@ -90,7 +90,7 @@ def _pair(
     }
 
 
-def _units(first: Scored, second: Scored) -> tuple[Array, Array, int]:
+def _paired_units(first: Scored, second: Scored) -> tuple[Array, Array, int]:
     """Statistics by unit of both systems, and of how many rows: those that have them in both."""
     (stats, there), (other_stats, other_there) = (
         metric_stats(scored.rows, scored.metric) for scored in (first, second)

@@ -33,7 +33,7 @@ from llaso_model.evaluate.statistics.measure import (
 from llaso_model.evaluate.statistics.pairs import compare_pairs
 from llaso_model.evaluate.statistics.subgroups import by_subgroup, by_tag, clean_rows, common_rows
 
-_NAMED = 3  # sets that a note names
+_MAX_NAMED_SETS = 3  # sets that a note names
 
 OVERALL_FORMULA = (
     "The overall score is the mean over tasks. A task's score is the mean of its sets' normalised scores, each "
@@ -59,17 +59,19 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
     for name, by in common.items():
-        set_summary, set_scores = _set(name, tasks, {system: by[system] for system in systems if system in by}, seed)
+        set_summary, set_scores = _set_summary(
+            name, tasks, {system: by[system] for system in systems if system in by}, seed
+        )
         sets.append(set_summary)
         if set_summary["normalised"]:
             scored[name] = set_scores
-    task_scores, overall = _tasks(systems, tasks, scored)
+    task_scores, overall = _task_scores(systems, tasks, scored)
     missing = {name: lacks for name, by in answered.items() if (lacks := _missing(by))}
     return {
         "systems": systems,
         "rows": len(rows),
         "missing": missing,
-        "notes": [*_lacking(systems, missing), *_undefined(sets, common), *_unsure(sets)],
+        "notes": [*_missing_notes(systems, missing), *_undefined_notes(sets, common), *_few_cluster_notes(sets)],
         "unjudged": unjudged.unjudged_rows(rows, sets, asked),
         "sets": sets,
         "tasks": task_scores,
@@ -88,14 +90,16 @@ def _missing(by_system: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
     return {"rows": len(all_ids), "common": len(set.intersection(*ids.values())), "lacks": lacks} if lacks else None
 
 
-def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _missing_notes(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line on every system that lacks rows which another answered, and on every set without a row in common."""
     lines = []
     for system in systems:
         sets = {name: counts["lacks"][system] for name, counts in missing.items() if system in counts["lacks"]}
         if sets:
-            named = [f"{name} {count:,} of {missing[name]['rows']:,}" for name, count in list(sets.items())[:_NAMED]]
-            more = f", and {len(sets) - _NAMED} sets more" if len(sets) > _NAMED else ""
+            named = [
+                f"{name} {count:,} of {missing[name]['rows']:,}" for name, count in list(sets.items())[:_MAX_NAMED_SETS]
+            ]
+            more = f", and {len(sets) - _MAX_NAMED_SETS} sets more" if len(sets) > _MAX_NAMED_SETS else ""
             lines.append(
                 f"{system} lacks {sum(sets.values()):,} answers that others gave ({', '.join(named)}{more}): "
                 "all systems are compared on the rows that all of them answered"
@@ -104,7 +108,7 @@ def _lacking(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -
     return [*lines, *(f"{name}: no row that all systems answered, so it counts in no score" for name in apart)]
 
 
-def _undefined(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
+def _undefined_notes(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
     """A line on every set without a score, and on references that nothing can be measured against."""
     lines = []
     for set_summary in sets:
@@ -114,12 +118,12 @@ def _undefined(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Mapping[s
                 f"{name}: its {_title(set_summary['primary'])} is undefined, because no reference has anything to "
                 "measure an answer against; it counts in no score"
             )
-        elif set_summary["primary"] == "rouge_l" and (without := _without(by, set_summary["primary"])):
+        elif set_summary["primary"] == "rouge_l" and (without := _rows_without(by, set_summary["primary"])):
             lines.append(f"{name}: {without:,} references have no words; the answers to them are not measured")
     return lines
 
 
-def _without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
+def _rows_without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
     """How many rows that ask for an answer have no statistics of a metric."""
     asked = ([row for row in rows if row.prediction.expected != "refusal"] for rows in by_system.values())
     return max(sum(metric not in row.stats for row in rows) for rows in asked)
@@ -130,7 +134,7 @@ def _title(metric: str) -> str:
     return all_metrics()[metric].title
 
 
-def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
+def _few_cluster_notes(sets: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line on every set with too few speakers (or rows) to say how much they differ."""
     lines = []
     for set_summary in sets:
@@ -146,7 +150,7 @@ def _unsure(sets: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _set(
+def _set_summary(
     name: str, tasks: Tasks, by_system: Mapping[str, list[Row]], seed: int
 ) -> tuple[dict[str, Any], dict[str, Scored]]:
     declared = tasks.sets[name]
@@ -163,7 +167,7 @@ def _set(
                 continue
             metrics[system][metric.name] = as_json(measured[0])
             if metric is primary:
-                scores[system] = _scored(name, rows, metric, measured[0], normal)
+                scores[system] = _score_set(name, rows, metric, measured[0], normal)
     if len(scores) < len(by_system) or not all(np.isfinite(measured.normal.value) for measured in scores.values()):
         scores = {}  # of nothing there is no score: neither 0 nor that of some systems alone
     groups = by_subgroup(by_system, primary, name, seed)
@@ -179,23 +183,23 @@ def _set(
         "clustered": any(row.prediction.speaker for rows in by_system.values() for row in rows),
         "metrics": metrics,
         "normalised": {system: as_json(measured.normal) for system, measured in scores.items()},
-        "said": {system: _said(rows) for system, rows in by_system.items()},
+        "said": {system: _answer_kinds(rows) for system, rows in by_system.items()},
         "errors": {system: _error_kinds(rows) for system, rows in by_system.items()},
         "labels": list(labels),
         "confusion": {system: _confusion(rows, labels) for system, rows in by_system.items()} if labels else {},
-        "risk_coverage": {system: curve for system, rows in by_system.items() if (curve := _risk(rows))},
+        "risk_coverage": {system: curve for system, rows in by_system.items() if (curve := _risk_curve(rows))},
         "slices": groups,
     }, scores
 
 
-def _scored(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normaliser) -> Scored:
+def _score_set(name: str, rows: list[Row], metric: Metric, figure: Figure, normal: Normaliser) -> Scored:
     ends = sorted(float(normal(np.asarray(end))) for end in (figure.low, figure.high))
     value = float(normal(np.asarray(figure.value)))
     score: Value = lambda sums: normal(metric.value(sums))  # noqa: E731
     return Scored(name, rows, metric, replace(figure, value=value, low=ends[0], high=ends[1]), score)
 
 
-def _tasks(
+def _task_scores(
     systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Scores of tasks and overall; a system has a task where it answered all of the task's sets that any one did."""
@@ -206,7 +210,7 @@ def _tasks(
         if not sets:
             continue
         values[name] = {
-            system: _weighted([by[system] for by in sets.values()])
+            system: _row_weighted([by[system] for by in sets.values()])
             for system in systems
             if all(system in by for by in sets.values())
         }
@@ -234,7 +238,7 @@ def _tasks(
     return task_scores, overall
 
 
-def _weighted(parts: Sequence[Scored]) -> list[tuple[Figure, float]]:
+def _row_weighted(parts: Sequence[Scored]) -> list[tuple[Figure, float]]:
     """The sets of a task, each weighted by its rows."""
     total = sum(len(part.rows) for part in parts)
     return [(part.normal, len(part.rows) / total) for part in parts]
@@ -249,7 +253,7 @@ def _as_figure(parts: list[tuple[Figure, float]]) -> dict[str, Any]:
     return {"value": json_number(value), "low": json_number(low), "high": json_number(high)}
 
 
-def _said(rows: Sequence[Row]) -> dict[str, int]:
+def _answer_kinds(rows: Sequence[Row]) -> dict[str, int]:
     counts = Counter(row.answer_kind for row in rows)
     return {kind: counts[kind] for kind in ANSWER_KINDS}
 
@@ -275,7 +279,7 @@ def _confusion(rows: Sequence[Row], labels: Sequence[str]) -> list[list[int]]:
     return counts
 
 
-def _risk(rows: Sequence[Row]) -> list[list[float]]:
+def _risk_curve(rows: Sequence[Row]) -> list[list[float]]:
     """The risk–coverage curve: by confidence where the system gives it, else the one point of all that it answered."""
     asked = [row for row in rows if "coverage" in row.stats and "accuracy_answered" in row.stats]
     answered = [row for row in asked if row.answer_kind == "one"]

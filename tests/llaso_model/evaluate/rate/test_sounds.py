@@ -35,7 +35,7 @@ def asked(data: Path, conditions: list[noise.Condition]) -> Iterator[tuple[Predi
         assert isinstance(one, EvalSample)
         for condition in (None, *conditions):
             changed = predict.apply_condition(condition, one)
-            lines.append({**predict._line(changed), "system": "s", "answer": "x"})
+            lines.append({**predict._prediction_line(changed), "system": "s", "answer": "x"})
             parts = [part for message in changed.messages for part in message["content"] if part["type"] == "audio"]
             heard.append(audio.to_int16(parts[0]["audio"]))
     path = data.with_suffix(".answers.jsonl")

@@ -56,7 +56,7 @@ def test_below_ten_clusters_the_interval_is_over_rows_and_says_so(clusters: int,
     stats = np.asarray([[float(i % 3 > 0), 1.0] for i in range(120)])
     figure, _ = intervals.figure(stats, ratio, [i % clusters for i in range(120)])
     alone, _ = intervals.figure(stats, ratio)
-    assert (figure.clusters, figure.few) == (clusters, few)
+    assert (figure.clusters, figure.few_clusters) == (clusters, few)
     assert ((figure.low, figure.high) == (alone.low, alone.high)) == few
 
 
