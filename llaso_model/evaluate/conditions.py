@@ -54,17 +54,26 @@ class Condition:
 
 
 def sample_key(id: str) -> int:
-    """The key that names a question's draws: they depend on it, not on its batch."""
+    """The key of a sample's random draws: it depends on the sample's id, not on its batch."""
     return key_of("condition", id)
 
 
 def noise_name(noise: NoiseShape | Sequence[Samples]) -> str:
-    """A shape's name, or the digest of recordings."""
+    """The name of a noise: its shape, or the digest of its recordings."""
     return noise if isinstance(noise, str) else digest(*(recording.tobytes() for recording in noise))
 
 
 def condition_of_tag(tag: str, seed: int, noise: NoiseShape | Samples | Sequence[Samples] | None) -> Condition | None:
-    """The condition that :func:`noise_sweep` or :func:`variants` made under this tag; None where there is no such."""
+    """Makes a condition again from the tag that :func:`noise_sweep` or :func:`variants` gave it.
+
+    Args:
+        tag: Such as ``snr:5``.
+        seed: Seed of its draws.
+        noise: Shape or recordings of the noise; None where neither is known.
+
+    Returns:
+        The condition; None where the tag is none of theirs, or the noise is not known.
+    """
     kind, _, value = tag.partition(":")
     try:
         condition = _parse_condition(kind, value, seed, noise)
@@ -76,7 +85,10 @@ def condition_of_tag(tag: str, seed: int, noise: NoiseShape | Samples | Sequence
 def _parse_condition(
     kind: str, value: str, seed: int, noise: NoiseShape | Samples | Sequence[Samples] | None
 ) -> Condition | None:
-    """Raises ValueError and LLaSOError. What a line asks for costs no more than what :func:`variants` is for."""
+    """The condition of a kind and value. Raises ValueError and LLaSOError.
+
+    Values are limited to what :func:`variants` is for, so that a line of data cannot ask for unlimited computation.
+    """
     if kind == "snr" and noise is not None:
         return noise_sweep(value, noise, seed)[0]
     if kind == "speed" and 0.25 <= float(value) <= 4:
@@ -90,7 +102,17 @@ def _parse_condition(
 
 
 def sweep_levels(levels_option: str) -> list[float]:
-    """Levels in dB of ``lowest:highest:step``, both ends included, or of a list ``0,5,10``. Raises LLaSOError."""
+    """Reads the levels of a noise sweep.
+
+    Args:
+        levels_option: ``lowest:highest:step`` in dB, both ends included, or a list such as ``0,5,10``.
+
+    Returns:
+        Signal-to-noise ratios in dB.
+
+    Raises:
+        LLaSOError: It is neither.
+    """
     try:
         if ":" in levels_option:
             low, high, step = (float(part) for part in levels_option.split(":"))
@@ -113,9 +135,13 @@ def sweep_levels(levels_option: str) -> list[float]:
 def noise_sweep(
     levels_option: str, noise: NoiseShape | Samples | Sequence[Samples] = "speech", seed: int = 0
 ) -> list[Condition]:
-    """A condition for every level of a sweep. ``noise`` is a shape that is made here, or samples of a recording.
+    """Conditions of noise, one for each level.
 
-    Of several recordings the key chooses one, the same at every level.
+    Args:
+        levels_option: Levels in dB, as :func:`sweep_levels` reads them.
+        noise: Shape of noise that is generated, or recordings (float32, 16 kHz). The key of a sample chooses one of
+            several recordings, the same at every level.
+        seed: Seed of the draws.
     """
 
     def at(level: float) -> Condition:
@@ -140,7 +166,14 @@ def variants(
     bands_hz: Sequence[tuple[float, float]] = ((300.0, 3400.0),),
     seed: int = 0,
 ) -> list[Condition]:
-    """Conditions of speed, of reverberation time (T60 in seconds) and of band limits."""
+    """Conditions without noise.
+
+    Args:
+        speeds: Factors of speed.
+        reverberations_s: Reverberation times (T60) in seconds.
+        bands_hz: Lower and upper limit of each band in Hz.
+        seed: Seed of the draws.
+    """
     conditions = [speed_condition(speed, seed) for speed in speeds] + [
         reverberation_condition(time_s, seed) for time_s in reverberations_s
     ]
@@ -148,12 +181,12 @@ def variants(
 
 
 def speed_condition(speed: float, seed: int) -> Condition:
-    """So many times as fast."""
+    """Speech that is ``speed`` times as fast."""
     return Condition(f"speed:{speed:g}", lambda samples, key: faster(samples, speed), seed)
 
 
 def reverberation_condition(time_s: float, seed: int) -> Condition:
-    """In a room of this reverberation time."""
+    """Speech in a room of this reverberation time (T60) in seconds."""
     tag = f"reverberation:{time_s:g}"
     return Condition(
         tag, lambda samples, key: add_reverberation(samples, time_s, random_generator(seed, key, tag)), seed
@@ -161,7 +194,7 @@ def reverberation_condition(time_s: float, seed: int) -> Condition:
 
 
 def band_condition(low_hz: float, high_hz: float, seed: int) -> Condition:
-    """Between two frequencies alone."""
+    """Speech that is limited to the frequencies between two limits in Hz."""
     return Condition(f"band:{low_hz:g}-{high_hz:g}", lambda samples, key: band_pass(samples, low_hz, high_hz), seed)
 
 
@@ -171,10 +204,16 @@ def random_generator(seed: int, key: int, tag: str) -> np.random.Generator:
 
 
 def active_speech(samples: Samples) -> npt.NDArray[np.bool_]:
-    """Which samples are of active speech: 20 ms frames within 30 dB of the loudest, shape of the samples.
+    """Which samples are active speech: those of 20 ms frames within 30 dB of the loudest frame.
 
-    Pauses do not count, so that a recording with long ones gets no softer noise than one without (the idea of ITU-T
-    P.56, with a fixed threshold). Of silence nothing is active.
+    Pauses are left out, so that a recording with long pauses gets noise as loud as one without. The idea is that of
+    ITU-T P.56, with a fixed threshold.
+
+    Args:
+        samples: float32 at 16 kHz, (n,).
+
+    Returns:
+        bool, (n,). Nothing of silence is active.
     """
     if not len(samples):
         return np.zeros(0, bool)
@@ -187,7 +226,11 @@ def active_speech(samples: Samples) -> npt.NDArray[np.bool_]:
 
 
 def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
-    """Power of the speech over power of the noise where the speech is active, in dB; nan without speech or noise."""
+    """Signal-to-noise ratio over active speech.
+
+    Returns:
+        Power of the speech over power of the noise in dB; NaN where either is silent.
+    """
     is_active = active_speech(speech)
     if not is_active.any():
         return math.nan
@@ -197,10 +240,19 @@ def snr_db(speech: Samples, noise: npt.NDArray[np.floating]) -> float:
 
 
 def mix_at_snr(speech: Samples, noise: npt.NDArray[np.floating], level_db: float) -> Samples:
-    """Speech and noise at this signal-to-noise ratio over active speech (:func:`snr_db`); as long as the speech.
+    """Adds noise to speech at a given signal-to-noise ratio over active speech (:func:`snr_db`).
 
-    Nothing is clipped: a mixture that would be too loud is made softer as a whole, which leaves the ratio. Silence
-    stays as it is. Raises LLaSOError where the noise is silent while the speech is active.
+    Args:
+        speech: float32 at 16 kHz, (n,).
+        noise: As long as the speech.
+        level_db: The ratio in dB.
+
+    Returns:
+        The mixture, (n,). A mixture that would clip is made softer as a whole, which leaves the ratio as it is. Silent
+        speech is returned unchanged.
+
+    Raises:
+        LLaSOError: The noise is silent where the speech is active.
     """
     is_active = active_speech(speech)
     if not is_active.any():
@@ -214,8 +266,20 @@ def mix_at_snr(speech: Samples, noise: npt.NDArray[np.floating], level_db: float
 
 
 def shaped_noise(speech: Samples, shape: NoiseShape, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Stationary noise as long as the speech: white, pink (power falls as 1/f), or with the speech's own long-term
-    spectrum, which masks it most evenly."""
+    """Stationary noise as long as the speech.
+
+    Args:
+        speech: float32 at 16 kHz, (n,).
+        shape: ``white``; ``pink``, whose power falls as 1/f; or ``speech``, with the speech's own long-term
+            spectrum, which masks it most evenly.
+        rng: The random numbers.
+
+    Returns:
+        float64, (n,).
+
+    Raises:
+        LLaSOError: There is no such shape.
+    """
     count = len(speech)
     spectrum = np.fft.rfft(rng.standard_normal(count))
     if shape == "pink":
@@ -235,7 +299,11 @@ def shaped_noise(speech: Samples, shape: NoiseShape, rng: np.random.Generator) -
 
 
 def noise_excerpt(noise: Samples, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """``count`` samples of a recording from a drawn place on; a shorter one is repeated."""
+    """``count`` samples of a recording from a random offset. A shorter recording is repeated.
+
+    Raises:
+        LLaSOError: The recording is empty.
+    """
     if not len(noise):
         raise LLaSOError("the noise has no samples")
     start = int(rng.integers(len(noise)))
@@ -244,13 +312,24 @@ def noise_excerpt(noise: Samples, count: int, rng: np.random.Generator) -> npt.N
 
 
 def read_noise(path: str) -> Samples:
-    """A noise recording as samples. Raises AudioError."""
+    """Decodes a noise recording to float32 at 16 kHz. Raises AudioError."""
     pcm, _ = limited.decode(path, max_duration_s=limited.MAX_DURATION_S)
     return audio.to_float32(pcm)
 
 
 def load_noise(source: str) -> NoiseShape | list[Samples]:
-    """A shape by its name, else the recordings of a file or folder in the order of their names. Raises LLaSOError."""
+    """Reads the option ``--noise``.
+
+    Args:
+        source: The name of a shape, or a file or folder of recordings.
+
+    Returns:
+        The shape, or the recordings in the order of their names.
+
+    Raises:
+        LLaSOError: It is neither.
+        AudioError: A recording cannot be decoded.
+    """
     for shape in NOISE_SHAPES:
         if source == shape:
             return shape
@@ -263,9 +342,15 @@ def load_noise(source: str) -> NoiseShape | list[Samples]:
 
 
 def add_reverberation(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:
-    """The samples in a room of this reverberation time: convolved with exponentially decaying noise (Polack's model).
+    """Convolves samples with exponentially decaying noise, Polack's model of a room.
 
-    The direct sound stays where it is and is as strong as all that follows it together. As loud and as long as before.
+    Args:
+        samples: float32 at 16 kHz, (n,).
+        time_s: Reverberation time (T60) in seconds.
+        rng: The random numbers of the tail.
+
+    Returns:
+        float32, (n,), as loud as the input. The direct sound keeps its place, with the power of the whole tail.
     """
     from scipy.signal import fftconvolve
 
@@ -284,7 +369,16 @@ def add_reverberation(samples: Samples, time_s: float, rng: np.random.Generator)
 
 
 def band_pass(samples: Samples, low_hz: float, high_hz: float) -> Samples:
-    """Only what is between two frequencies: a Butterworth band-pass of order 8, without delay."""
+    """Filters samples with a Butterworth band-pass of order 8, without delay.
+
+    Args:
+        samples: float32 at 16 kHz, (n,). Fewer than 64 are returned unchanged.
+        low_hz: Lower limit.
+        high_hz: Upper limit, below 8,000.
+
+    Raises:
+        LLaSOError: The limits are not in order.
+    """
     from scipy.signal import butter, sosfiltfilt
 
     if not 0 < low_hz < high_hz < SAMPLE_RATE_HZ / 2:

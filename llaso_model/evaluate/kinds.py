@@ -38,21 +38,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of score: how answers are read and compared with references, and what the rows add up to.
+    """A kind of score: how answers are compared with references, and which metrics the rows add up to.
 
     Attributes:
         title: What is scored, in words.
-        score: Gives a row for each prediction of a set, in their order; (the set, all tasks, predictions). Answers
-            come without what a model thought before it answered. Raises LLaSOError for a reference that cannot be.
-        metrics: The figures of a set, that which its score is made of first.
+        score: Gives a row for each prediction of a set, in their order; (the set, all tasks, predictions). The answers
+            that it gets have no reasoning in them. Raises LLaSOError for a reference that it cannot read.
+        metrics: The metrics of a set, the primary one first.
         needs: What a set of the kind has to declare: its ``labels``, or the ``range`` of its numbers.
         is_closed: The answer is one of given labels or numbers. Data may then have it as a number; abstention is
-            counted; and :attr:`score` gets whole answers, for one that only thinks is not empty.
+            counted; and :attr:`score` gets answers with their reasoning, because an answer of nothing else is not
+            empty.
         is_judged: A judge scores the answers, and the judge's score comes before the metrics.
         marks_differences: A report marks the words in which reference and answer differ.
-        answer_kind: What an answer to a question that should be refused is; (prediction, the set, all tasks). None: a
-            refusal where it says so, else an answer.
-        cost: Time that a row takes, of a transcript's.
+        answer_kind: Says of which kind an answer is to a question that should be refused; (prediction, the set, all
+            tasks). None: a refusal where it says so, else an answer.
+        cost: Time that scoring a row takes, as a multiple of a transcript's.
     """
 
     title: str

@@ -20,7 +20,21 @@ from llaso_model.evaluate.metrics.classes import REFUSED_RIGHTLY
 def score_rows(
     name: str, predictions: Sequence[Prediction], tasks: Tasks, judge_scores: dict[str, float] | None = None
 ) -> list[Row]:
-    """The rows of one set and one system. ``judged`` are scores of a judge by row id."""
+    """Scores the predictions of one set and one system.
+
+    Args:
+        name: The set's name.
+        predictions: The answers, in any order.
+        tasks: The declared tasks, sets and labels.
+        judged: A judge's scores (1 to 5) by prediction id; None: there are none.
+
+    Returns:
+        One row for each prediction, in their order. A question with ``expected="refusal"`` is scored by whether the
+        answer refuses it; a judge's score of it does not count.
+
+    Raises:
+        LLaSOError: A reference is no label, number or score of the set.
+    """
     declared = tasks.sets[name]
     kind = KINDS[declared.kind]
     rows_by_number: list[Row | None] = [None] * len(predictions)
@@ -46,7 +60,7 @@ def class_names(declared: Set, tasks: Tasks) -> tuple[str, ...]:
 
 
 def _score_refusal(prediction: Prediction, declared: Set, tasks: Tasks) -> Row:
-    """A question that has no right answer: refusing it is right, and so is nothing else."""
+    """Scores an answer to a question that has no right answer: only a refusal of it is right."""
     answer_kind = KINDS[declared.kind].answer_kind
     kind: AnswerKind
     kind = (
@@ -66,7 +80,11 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def metric_stats(rows: Sequence[Row], metric: Metric) -> tuple[Array, list[int]]:
-    """(statistics (rows, k), the numbers of the rows that have them) of a metric."""
+    """The statistics of a metric.
+
+    Returns:
+        (statistics (n, k), numbers of the n rows that have them). A row without the metric's statistics is left out.
+    """
     key = metric.statistics or metric.name
     row_numbers = [i for i, row in enumerate(rows) if key in row.stats]
     if not row_numbers:

@@ -45,14 +45,26 @@ def score(
     say: Say = lambda line: None,
     skipped: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Scores predictions, writes ``rows.parquet`` and ``scores.json`` into the folder `out`, returns the latter.
+    """Scores predictions and writes ``rows.parquet`` and ``scores.json``.
 
-    `workers` processes; by default one for each CPU that this process may use. The result does not depend on them.
-    With a `judge` open answers are rated by it, `votes` times; what it says is kept in ``judgements.jsonl`` in `out`.
-    Else published judgements count, where the sources hold some. `say` is told what is being done.
-    `skipped` are samples without an answer, to be listed with what was not read.
-    Raises LLaSOError for what cannot be read, and before any work where `out` has files of these names that are not
-    scores.
+    Args:
+        sources: Files, folders or tars of predictions, each as ``PATH`` or ``NAME=PATH``.
+        out: Folder or URI that both files are written to.
+        tasks_path: A file of tasks; None: LLaSO's own.
+        seed: Seed of the bootstrap and of the randomisation tests.
+        workers: Processes; None: one for each CPU that this process may use. The result does not depend on it.
+        judge: Rates open answers. Its replies are kept in ``judgements.jsonl`` in ``out``. None: published judgements
+            count, where the sources hold some.
+        votes: Judgements of each open answer.
+        say: Called with a line for each step of the work.
+        skipped: Samples without an answer, to be listed with what was not read.
+
+    Returns:
+        The content of ``scores.json``.
+
+    Raises:
+        LLaSOError: A source or the file of tasks cannot be read; or ``out`` has files of these names that are no
+            scores, which is checked before any work.
     """
     require("scoring", "jiwer", "sacrebleu")
     record = storage.join(out, "judgements.jsonl")
@@ -76,25 +88,33 @@ def score(
 
 
 def refuse_foreign(out: str, by: str) -> None:
-    """Refuses a folder with other files under the names of scores. Raises LLaSOError, in the command's name ``by``."""
+    """Checks that a folder has no other files under the names of scores.
+
+    Args:
+        out: The folder.
+        by: Name of the command, for the message.
+
+    Raises:
+        LLaSOError: It has one.
+    """
     outputs.refuse(storage.join(out, "scores.json"), by, outputs.json_of(FORMAT))
     if not storage.exists(storage.join(out, "scores.json")):  # beside ours they are ours
         outputs.refuse(storage.join(out, "rows.parquet"), by, store.is_rows)
 
 
 def _is_record(uri: str) -> bool:
-    """Whether it begins as a judge's record, which a kill may have cut off in its first line."""
+    """Whether a file begins as a judge's record does. A kill may have cut it off within its first line."""
     first, ended, _ = storage.read_bytes(uri).partition(b"\n")
     return b"digest" in first if ended else _RECORD_START.startswith(first[: len(_RECORD_START)])
 
 
 def _cpus() -> int:
-    """CPUs that this process may use; macOS says only how many there are."""
+    """CPUs that this process may use. macOS gives only the number of all CPUs."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _judge_questions(loaded: ScoringInput, declared: Tasks) -> dict[tuple[str, str], list[JudgeQuestion]]:
-    """The open answers that are to be judged, by system and set."""
+    """The open answers that a judge rates, by system and set."""
     questions: dict[tuple[str, str], list[JudgeQuestion]] = {}
     for prediction in loaded.predictions:
         if KINDS[declared.sets[prediction.set].kind].is_judged and prediction.expected != "refusal":
@@ -113,7 +133,21 @@ def write(
     judged_by: dict[str, Any] | None = None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Summarises scored rows and writes both files; returns what ``scores.json`` says."""
+    """Summarises scored rows and writes both files.
+
+    Args:
+        rows: Scored rows of any systems and sets.
+        declared: The tasks that they were scored by.
+        out: Folder or URI of the two files.
+        seed: Seed of the bootstrap and of the randomisation tests.
+        files: Digest of each file that was read, by name.
+        skipped: Lines about what was not read or not answered.
+        judged_by: The judge, its votes and its prompts, as JSON; None: no judge was asked.
+        remarks: Lines about answers that were changed when they were read.
+
+    Returns:
+        The content of ``scores.json``.
+    """
     scores = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -128,7 +162,7 @@ def write(
 
 
 def score_all(loaded: ScoringInput, tasks_path: str | None, declared: Tasks, workers: int) -> list[Row]:
-    """All rows, by system and set in the order in which these are first met."""
+    """Scores everything that was read, by system and set in the order in which these first occur."""
     jobs: dict[tuple[str, str], list[Prediction]] = {}
     for prediction in loaded.predictions:
         jobs.setdefault((prediction.system, prediction.set), []).append(prediction)
@@ -170,7 +204,11 @@ def provenance(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, A
 
 
 def read_scores(folder: str) -> dict[str, Any]:
-    """``scores.json`` of a folder that :func:`score` wrote. Raises LLaSOError where it is none of ours."""
+    """Reads ``scores.json`` of a folder.
+
+    Raises:
+        LLaSOError: :func:`score` did not write it, or wrote another version of it.
+    """
     path = storage.join(folder, "scores.json")
     try:
         scores = checksums.read_json(path, "; run llaso-model score again")

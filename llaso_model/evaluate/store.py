@@ -22,7 +22,7 @@ _NEEDED = ("system", "set", "id", "prompt", "reference", "answer", "audio", "gro
 
 
 def schema() -> Any:
-    """A column for every field, the statistics as a map from metric to numbers."""
+    """The Arrow schema: one column for each field; the statistics are a map from metric to numbers."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
@@ -41,7 +41,7 @@ def schema() -> Any:
 
 
 def write(rows: Sequence[Row], path: str) -> None:
-    """Writes rows as Parquet, with the columns of :func:`schema`."""
+    """Writes rows as one Parquet file with the columns of :func:`schema`."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {name: [getattr(row.prediction, name) for row in rows] for name in _PREDICTION}
@@ -64,7 +64,12 @@ def is_rows(path: str) -> bool:
 
 
 def read(path: str) -> list[Row]:
-    """The rows of a file that :func:`write` made. Raises LLaSOError where it is none."""
+    """Reads the rows of a Parquet file.
+
+    Raises:
+        DamagedError: Its checksum is wrong.
+        LLaSOError: It is missing, or :func:`write` did not write it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

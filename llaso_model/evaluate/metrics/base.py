@@ -54,12 +54,12 @@ def ratio(sums: Array) -> Array:
 
 
 def identity(value: Array, limits: Range = None) -> Array:
-    """A share that is normalised already."""
+    """The normalisation of a share, which lies in 0 to 1 already."""
     return value
 
 
 def from_error_rate(value: Array, limits: Range = None) -> Array:
-    """max(0, 1 - rate): an error rate of 1 and above is worth nothing."""
+    """max(0, 1 - rate): an error rate of 1 or more is worth nothing."""
     return np.maximum(0.0, 1.0 - value)
 
 

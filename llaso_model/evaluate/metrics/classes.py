@@ -63,10 +63,17 @@ REFUSED_RIGHTLY = Metric(
 
 
 def class_stats(references: Sequence[int], predictions: Sequence[int], classes: int) -> Array:
-    """(rows, 3 · classes): for every class whether a row is right, answered as and asked for it.
+    """Statistics of labels. Their sums give accuracy, macro F1 and balanced accuracy (the mean of the classes'
+    recalls).
 
-    ``wanted`` and ``given`` are class numbers; -1 is no class: several labels, none, a refusal, nothing. The sums give
-    accuracy, macro F1 over the classes that are asked for, and balanced accuracy (the mean of their recalls).
+    Args:
+        references: Class number of each row's reference.
+        predictions: Class number of each answer; -1 where it gives no class: several labels, none, or a refusal.
+        classes: How many classes there are.
+
+    Returns:
+        (rows, 3 · classes): for every class whether the row is right, is answered as it, and has it as the reference.
+        Classes without a reference count in no mean.
     """
     stats = np.zeros((len(references), 3 * classes))
     for row, (truth, answer) in enumerate(zip(references, predictions, strict=True)):
@@ -80,7 +87,7 @@ def class_stats(references: Sequence[int], predictions: Sequence[int], classes: 
 
 
 def confusion(references: Sequence[int], predictions: Sequence[int], classes: int) -> npt.NDArray[np.int64]:
-    """Counts (classes, classes + 1) of wanted by given; the last column is no class."""
+    """Counts of references by predictions, (classes, classes + 1). The last column is of answers without a class."""
     counts = np.zeros((classes, classes + 1), np.int64)
     for truth, answer in zip(references, predictions, strict=True):
         if truth >= 0:
@@ -89,9 +96,16 @@ def confusion(references: Sequence[int], predictions: Sequence[int], classes: in
 
 
 def risk_coverage(confidences: Sequence[float], right: Sequence[bool], asked: int) -> list[tuple[float, float]]:
-    """(coverage, risk) from the surest answer on: the share answered of ``asked``, and how many of these are wrong.
+    """The risk–coverage curve (El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification", 2010).
 
-    ``confidences`` and ``right`` are of the answered rows (El-Yaniv and Wiener 2010). Equal confidences come together.
+    Args:
+        confidences: Confidence of each answered row.
+        right: Whether each of them is right.
+        asked: Rows in all, those without an answer included.
+
+    Returns:
+        (coverage, risk) from the most confident answer on: the share of rows answered so far, and the share of
+        wrong ones among them. Answers of equal confidence are one point.
     """
     order = np.argsort(-np.asarray(confidences), kind="stable")
     sure = np.asarray(confidences)[order]

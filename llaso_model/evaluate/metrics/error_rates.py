@@ -33,15 +33,20 @@ WER_SWAPPED = Metric("wer_swapped", "WER, swapped (a mistake)", _rate, "lower")
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
-    """Substitutions, deletions, insertions and the reference's words of every pair, (pairs, 4), as jiwer counts them.
+    """Counts word errors as jiwer does.
 
-    Words stand between spaces. A pair with an empty reference has insertions only.
+    Args:
+        references: Words with spaces between them. A pair with an empty reference has insertions only.
+        hypotheses: The same of the answers.
+
+    Returns:
+        Substitutions, deletions, insertions and words of the reference, (pairs, 4).
     """
     return _errors(references, hypotheses, characters=False)
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
-    """As :func:`word_errors`, of characters, spaces included."""
+    """As :func:`word_errors`, of characters. Spaces count."""
     return _errors(references, hypotheses, characters=True)
 
 
@@ -54,10 +59,10 @@ def phoneme_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Arra
 
 
 def ipa_segments(ipa: str) -> list[str]:
-    """IPA segments of a transcription: a letter with its diacritics, modifiers and length mark; tied letters are one.
+    """The IPA segments of a transcription: a letter with its diacritics, modifiers and length mark. Tied letters are
+    one.
 
-    Stress, syllable borders, spaces, brackets and punctuation are no segments. Nothing else is thrown away: every
-    letter counts, Latin or not.
+    Stress, syllable breaks, spaces, brackets and punctuation are left out. Every letter counts, Latin or not.
     """
     import unicodedata
 
@@ -76,7 +81,8 @@ def ipa_segments(ipa: str) -> list[str]:
 
 
 def phonetic_part(answer: str) -> str:
-    """What of an answer is the transcription: between slashes or square brackets where it has them, else all of it."""
+    """The part of an answer that is the transcription: what stands between slashes or square brackets, else all of
+    it."""
     import re
 
     marked = re.findall(r"/([^/\n]+)/|\[([^\]\n]+)\]", answer)
@@ -95,12 +101,18 @@ def _openai_english() -> object:
 
 @cache
 def whisper_normalise(transcript: str, language: str | None) -> str:
-    """The transcript as openai-whisper's English normaliser writes it; other languages as :func:`text.normalize`.
+    """Normalises a transcript as training, the demo and evaluation compare it.
 
-    Before either, all apostrophes are made the plain one, and what is not seen is taken out.
+    English goes through openai-whisper's English normaliser, other languages through :func:`llaso_data.text.normalize`.
+    Before either, all apostrophes become the plain one, and invisible characters are removed.
 
-    The language may be in any spelling. Languages without spaces (Chinese, Japanese, …) are parted by character, so
-    that their WER is one of characters. Training's WER, the demo's and evaluation's are all of these words.
+    Args:
+        transcript: The text.
+        language: In any usual spelling ("zh", "cmn", "Chinese"); None or empty: English.
+
+    Returns:
+        Words with single spaces. In languages without spaces each character is a word, so that WER is a rate of
+        characters.
     """
     language = languages.language(language or "") or language
     if text.base_code(language) in ("en", ""):
@@ -111,9 +123,10 @@ def whisper_normalise(transcript: str, language: str | None) -> str:
 
 
 def normalise_pair(reference: str, hypothesis: str, language: str | None) -> tuple[str, str]:
-    """A pair as :func:`whisper_normalise` writes each, with equal numbers ("25", "veinticinco") written alike.
+    """Normalises reference and hypothesis by :func:`whisper_normalise`, and writes equal numbers alike.
 
-    English is as openai-whisper has it, which writes numbers in figures itself. Chinese is in one script.
+    "25" and "veinticinco" become the same word; English is left as openai-whisper's normaliser has it, which writes
+    numbers in figures. Chinese is in one script.
     """
     pair = whisper_normalise(reference, language), whisper_normalise(hypothesis, language)
     code = languages.language(language or "") or language
@@ -122,7 +135,7 @@ def normalise_pair(reference: str, hypothesis: str, language: str | None) -> tup
 
 
 def word_error_count(reference: str, hypothesis: str, language: str | None) -> tuple[int, int]:
-    """Word errors of a pair as :func:`normalise_pair` writes it, and how many words the reference has."""
+    """(word errors, words of the reference) of a pair that :func:`normalise_pair` normalises."""
     from rapidfuzz.distance import Levenshtein
 
     reference_words, hypothesis_words = (side.split() for side in normalise_pair(reference, hypothesis, language))
@@ -130,12 +143,12 @@ def word_error_count(reference: str, hypothesis: str, language: str | None) -> t
 
 
 def row_rate(counts: Array) -> float:
-    """Errors of a row over its reference's length; of an empty reference, the number of errors."""
+    """Errors of a row over the length of its reference; of an empty reference, the number of errors."""
     return float(counts[:3].sum() / max(1.0, counts[3]))
 
 
 def collapse_spaces(transcript: str) -> str:
-    """The transcript with single spaces: what a raw rate compares."""
+    """The transcript with single spaces, as raw error rates compare it."""
     return " ".join(transcript.split())
 
 

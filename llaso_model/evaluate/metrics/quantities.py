@@ -45,8 +45,15 @@ _QUOTED_WORD = re.compile(r"(?:for\s+)?[\"“]([^\"”]{1,40})[\"”]\s*[,:]")
 
 
 def charged_error(value: float | None, target: float, limits: tuple[float, float]) -> tuple[float, float]:
-    """(the error that counts, 1 where there was an answer). No answer has the worst error that one within the limits
-    could have; so has an answer outside of them, where it is further away.
+    """The error of a number. A missing number is charged the worst error that a number within the limits can have.
+
+    Args:
+        value: The number of the answer; None: it gives none.
+        target: The number of the reference.
+        limits: Lowest and highest possible number. A number outside of them is charged no more than the worst error.
+
+    Returns:
+        (the error, 1 where there is a number, else 0).
     """
     worst = max(target - limits[0], limits[1] - target)
     if value is None:
@@ -55,15 +62,19 @@ def charged_error(value: float | None, target: float, limits: tuple[float, float
 
 
 def sentence_scores(text: str) -> dict[str, float]:
-    """Accuracy, prosody, fluency and total of a sentence as the text gives them; what is missing is left out.
+    """The scores of a sentence that a text gives: accuracy, prosody, fluency and total. A missing score is left out.
 
-    Both "accuracy is 9" and "9 for accuracy" are read; the first mention counts.
+    Both "accuracy is 9" and "9 for accuracy" are read. The first mention of an aspect counts.
     """
     return _scores(text.casefold(), SENTENCE_ASPECTS)
 
 
 def word_scores(text: str) -> dict[tuple[str, int, str], float]:
-    """Accuracy, stress and total by word (in lower case), which of its occurrences, and aspect."""
+    """The scores of words that a text gives: accuracy, stress and total.
+
+    Returns:
+        Scores by (word in lower case, number of its occurrence from 0, aspect).
+    """
     word_scores_by_key: dict[tuple[str, int, str], float] = {}
     mentions = list(_QUOTED_WORD.finditer(text))
     occurrences: dict[str, int] = {}
@@ -77,7 +88,7 @@ def word_scores(text: str) -> dict[tuple[str, int, str], float]:
 
 
 def leading_transcript(text: str) -> str:
-    """What stands before the scores: the sentence that was heard."""
+    """The transcript that stands before the scores."""
     return re.split(r"\bfor (?:the sentence|[\"“])", text, maxsplit=1, flags=re.IGNORECASE)[0].strip()
 
 
@@ -99,7 +110,16 @@ def _first_scores(named: list[tuple[str, float]], aspects: tuple[str, ...]) -> d
 def score_errors(
     hypothesis: Mapping[Key, float], target: Mapping[Key, float], limits: tuple[float, float]
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]:
-    """Sums over the wanted scores with their number: charged errors, errors of the answered, exact ones, answered."""
+    """Errors of pronunciation scores.
+
+    Args:
+        hypothesis: The answer's scores.
+        target: The reference's scores; each of them is looked for in the answer.
+        limits: Lowest and highest possible score.
+
+    Returns:
+        Four pairs (sum, count): charged errors, errors of the scores that were given, exact scores, scores given.
+    """
     errors = [charged_error(hypothesis.get(key), value, limits) for key, value in target.items()]
     count, answered = float(len(errors)), sum(is_answered for _, is_answered in errors)
     exact = float(sum(error == 0 and is_answered == 1 for error, is_answered in errors))

@@ -27,7 +27,7 @@ TYPE_F1 = Metric("type_f1", "Entity type F1", _f1, limits=(0, 1))
 
 
 def parse_entities(answer: str, language: str | None = "en") -> list[tuple[str, str]]:
-    """(type, normalised value) of every entity, from ``[type : value]``, else from JSON objects of types and values."""
+    """The entities of an answer as (type, normalised value), from ``[type : value]``, else from JSON objects."""
     slots = _SLOT.findall(answer)
     if not slots:
         for json_text in _JSON.findall(answer):
@@ -40,16 +40,16 @@ def parse_entities(answer: str, language: str | None = "en") -> list[tuple[str, 
 
 
 def has_entity_form(answer: str) -> bool:
-    """Whether the answer has the asked form at all: a sentence, in which entities may stand in brackets, or JSON."""
+    """Whether an answer has the form that was asked for: entities in brackets, or JSON."""
     return bool(_SLOT.search(answer) or _JSON.search(answer))
 
 
 def match_counts(extracted: list[tuple[str, str]], expected: list[tuple[str, str]]) -> tuple[float, float, float]:
-    """(right, found, wanted): each wanted entity can be found once."""
+    """(matched, extracted, expected) entities. Each expected entity matches once."""
     common = Counter(extracted) & Counter(expected)
     return float(sum(common.values())), float(len(extracted)), float(len(expected))
 
 
 def type_match_counts(extracted: list[tuple[str, str]], expected: list[tuple[str, str]]) -> tuple[float, float, float]:
-    """As :func:`match_counts`, by type alone."""
+    """As :func:`match_counts`, by the types alone."""
     return match_counts([(kind, "") for kind, _ in extracted], [(kind, "") for kind, _ in expected])

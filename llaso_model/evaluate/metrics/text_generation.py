@@ -68,9 +68,16 @@ CIDER = Metric("cider", "CIDEr-D", ratio, unit="number")
 def bleu_stats(
     references: Sequence[str], hypotheses: Sequence[str], languages: Sequence[str | None] | None = None
 ) -> Array:
-    """(rows, 10): hypothesis and reference length, right and all n-grams of 1 to 4, as sacrebleu counts them.
+    """sacrebleu's statistics of BLEU.
 
-    Its tokeniser is ``13a``, for Chinese ``zh``, and ``char`` for other languages without spaces between words.
+    Args:
+        references: One for each row.
+        hypotheses: The answers.
+        languages: Language of each row; None: unknown. Chinese is tokenised by ``zh``, other languages without spaces
+            by ``char``, all else by ``13a``.
+
+    Returns:
+        (rows, 10): length of hypothesis and reference, matching n-grams of 1 to 4, and n-grams of 1 to 4 in all.
     """
     tokenisers = [_tokeniser(*pair) for pair in zip(references, languages or [None] * len(references), strict=True)]
     rows = np.zeros((len(references), 2 * _N + 2))
@@ -85,7 +92,7 @@ def bleu_stats(
 
 
 def _tokeniser(reference: str, language: str | None) -> str:
-    """By the language, or by the reference's script where the language is not said or is another's."""
+    """The tokeniser of a language; where the language is unknown or wrong, that of the reference's script."""
     if text.base_code(language) == "zh":
         return "zh"
     if not text.is_spaced(language):
@@ -95,21 +102,29 @@ def _tokeniser(reference: str, language: str | None) -> str:
 
 
 def chrf_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
-    """(rows, 18): hypothesis's, reference's and common character n-grams of 1 to 6, as sacrebleu counts them."""
+    """sacrebleu's statistics of chrF.
+
+    Returns:
+        (rows, 18): for character n-grams of 1 to 6 those of the hypothesis, of the reference, and of both.
+    """
     metric = _sacrebleu_metric("chrf")
     rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
     return np.asarray(rows, np.float64)
 
 
 def ter_stats(references: Sequence[str], hypotheses: Sequence[str]) -> Array:
-    """(rows, 2): edits with shifts and the reference's length, as sacrebleu counts them (Snover et al. 2006). Slow."""
+    """sacrebleu's statistics of TER (Snover et al. 2006). It is slow.
+
+    Returns:
+        (rows, 2): edits, shifts included, and the length of the reference.
+    """
     metric = _sacrebleu_metric("ter")
     rows = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
     return np.asarray(rows, np.float64)
 
 
 def signatures() -> dict[str, str]:
-    """sacrebleu's own signatures of how BLEU, chrF and TER are computed here."""
+    """sacrebleu's signatures of BLEU, chrF and TER as they are computed here."""
     signatures_by_name = {}
     for name in ("bleu", "chrf", "ter"):
         metric = _sacrebleu_metric(name)
@@ -119,9 +134,16 @@ def signatures() -> dict[str, str]:
 
 
 def rouge_l(reference: str, hypothesis: str, language: str | None = "en") -> float:
-    """ROUGE-L F1 (Lin 2004): the longest common subsequence of words over both lengths, as rouge-score, not stemmed.
+    """ROUGE-L F1 (Lin 2004) as the package rouge-score computes it without stemming.
 
-    English words are its runs of [a-z0-9]; other languages' are those of :func:`llaso_data.text.tokens`.
+    Args:
+        reference: The text that is right.
+        hypothesis: The answer.
+        language: English words are runs of [a-z0-9]; words of other languages are :func:`llaso_data.text.tokens`.
+
+    Returns:
+        The harmonic mean of precision and recall of the longest common subsequence of words; 0 where either has no
+        words.
     """
     from rapidfuzz.distance import LCSseq
 
@@ -141,10 +163,16 @@ def has_words(written: str, language: str | None = "en") -> bool:
 def cider(
     references: Sequence[str], hypotheses: Sequence[str], language: str | None = "en", sigma: float = 6.0
 ) -> list[float]:
-    """CIDEr-D of every hypothesis with one reference each (Vedantam et al. 2015, equations 1 to 4 and section 4).
+    """CIDEr-D with one reference for each hypothesis (Vedantam et al. 2015, equations 1 to 4 and section 4).
 
-    TF-IDF vectors of n-grams of 1 to 4, document frequencies over the references; cosines with clipped counts and a
-    Gaussian of the difference in length (sigma 6); mean over n, times 10. Words are ROUGE's, not stemmed.
+    TF-IDF vectors of n-grams of 1 to 4 words, with document frequencies over the references; cosines with clipped
+    counts, damped by a Gaussian of the difference in length; mean over n, times 10. Words are those of :func:`rouge_l`.
+
+    Args:
+        references: One for each row.
+        hypotheses: The answers.
+        language: Language of both.
+        sigma: Width of the Gaussian, in words.
     """
     counted = [_ngrams(_words(reference, language)) for reference in references]
     frequency = Counter(gram for grams in counted for gram in grams)

@@ -49,7 +49,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What is asked of whom, and how; ``docs/evaluate.md`` explains the options of these names."""
+    """The settings of an evaluation. ``docs/evaluate.md`` explains the options of these names."""
 
     model: str
     data: str
@@ -69,28 +69,39 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        """The system's: as given, else the model's last part; of what training wrote, the run's."""
+        """The system's name. Default: the last part of the path; of a model that training wrote, the run's folder."""
         folder, last = os.path.split(os.path.abspath(self.model))
         return self.system or (os.path.basename(folder) if last == MODEL_FOLDER else last)
 
     @property
     def effective_precision(self) -> str:
-        """The precision: as given, else what the device is good at."""
+        """The precision of weights and arithmetic. Default: ``bf16`` on a GPU, else ``fp32``."""
         return self.precision or ("bf16" if own_device().type == "cuda" else "fp32")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """One part: questions that share a batch, and the condition that they are heard in; None: as they are."""
+    """Samples that are asked together, whose answers are one part file.
+
+    Attributes:
+        condition: The condition that is applied to their sound; None: none.
+        numbers: The samples' numbers in the data.
+    """
 
     condition: Condition | None
     numbers: tuple[int, ...]
 
 
 def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> None:
-    """Makes this rank's parts in the folder ``out``, those that are not there yet. ``say`` is told how far it is.
+    """Answers the batches of this rank that have no part file yet.
 
-    Raises LLaSOError where the model, the data or an option cannot be used, or ``out`` has what is not of this run.
+    Args:
+        settings: The model, the data and the options.
+        out: Folder or URI of the run; all ranks have the same.
+        say: Called with a line about progress, on rank 0 every ten seconds.
+
+    Raises:
+        LLaSOError: The model, the data or an option cannot be used; or ``out`` has files of another run or command.
     """
     _refuse_foreign(out)
     rank, world_size = placed(None, None)
@@ -124,9 +135,15 @@ def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> Non
 
 
 def plan_batches(samples: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[PlannedBatch]:
-    """Every question once in batches of like cost, and all of them again under each condition.
+    """Plans batches of samples of like cost: all samples as they are, then all of them again under each condition.
 
-    What costs more than the budget is asked alone.
+    Args:
+        samples: The data.
+        budget: What a batch may cost, padding included. A sample that costs more is asked alone.
+        conditions: Conditions by tag.
+
+    Raises:
+        LLaSOError: There are no samples.
     """
     if not len(samples):
         raise LLaSOError("there is nothing to ask: the data has no samples of these tasks")
@@ -137,7 +154,18 @@ def plan_batches(samples: EvalSamples, budget: Budget, conditions: dict[str, Con
 
 
 def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
-    """Waits for the parts of all ranks and writes ``predictions.jsonl``: its path, and what was skipped and why."""
+    """Waits for the part files of all ranks and joins them to ``predictions.jsonl``.
+
+    Args:
+        out: Folder or URI of the run.
+        say: Called with a line where parts are missing.
+
+    Returns:
+        (the path of ``predictions.jsonl``, a line for each sample that was not asked, with the reason).
+
+    Raises:
+        LLaSOError: The folder has no run, no sample could be asked, or a part file is damaged.
+    """
     run = _read_run(storage.join(out, RUN))
     parts = [_part_path(out, number) for number in range(run["parts"])]
     _await(out, parts, say)
@@ -159,7 +187,7 @@ def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
 
 
 def _await(out: str, parts: Sequence[str], say: Say) -> None:
-    """Returns once all parts are there, on a disk or a store."""
+    """Returns once all part files are there. ``out`` is on a disk or a store."""
     missing = len(set(parts) - _finished_parts(out))
     if missing:
         say(f"{missing:,} batches of other ranks are awaited")
@@ -169,13 +197,20 @@ def _await(out: str, parts: Sequence[str], say: Say) -> None:
 
 
 def _finished_parts(out: str) -> set[str]:
-    """The parts that are made, by one listing."""
+    """The part files that are written, by one listing."""
     folder = storage.join(out, PARTS)
     return {storage.join(folder, row["path"]) for row in storage.listing(folder)}
 
 
 def predict_on_ray(settings: Evaluation, out: str, workers: int, address: str | None) -> None:
-    """The parts of all ranks on a Ray cluster; ``out`` is seen by all of it."""
+    """Answers all batches on a Ray cluster.
+
+    Args:
+        settings: The model, the data and the options.
+        out: Folder or URI that every worker sees.
+        workers: Processes, one for each GPU.
+        address: Address of the cluster; None: a local one is started.
+    """
     from llaso_model.train.launch import on_ray as run_on_ray
 
     run_on_ray(_worker, {"evaluation": asdict(settings)}, out, workers, address, "evaluation")
@@ -188,7 +223,7 @@ def _worker(config: dict[str, Any]) -> None:
 def _answer_batch(
     batch: PlannedBatch, samples: EvalSamples, system: str, answer: Callable[[list[EvalSample]], list[str | BadSample]]
 ) -> list[dict[str, Any]]:
-    """The lines of a part: answers, then what could not be asked."""
+    """The lines of a part file: answers, then samples that could not be asked."""
     read = samples.read(batch.numbers)
     broken = [_broken_sample(sample) for sample in read if isinstance(sample, EvalSample) and _is_broken(sample)]
     askable = [sample for sample in read if isinstance(sample, EvalSample) and not _is_broken(sample)]
@@ -205,7 +240,7 @@ def _answer_batch(
 
 
 def _is_broken(sample: EvalSample) -> bool:
-    """Whether it has text that no tokenizer and no file takes."""
+    """Whether a sample has text that no tokenizer and no file can take."""
     texts = [text_of(message) for message in sample.messages]
     return fields.contains_lone_surrogate([sample.id, sample.line, texts])
 
@@ -222,7 +257,7 @@ def _prediction_line(sample: EvalSample) -> dict[str, Any]:
 
 
 def apply_condition(condition: Condition | None, sample: EvalSample) -> EvalSample:
-    """The question as it is heard in a condition: what is drawn depends on its id, not on its batch."""
+    """Applies a condition to the sound of a sample. The random draw depends on the sample's id, not on its batch."""
     if condition is None:
         return sample
     key = sample_key(sample.id)
@@ -232,7 +267,7 @@ def apply_condition(condition: Condition | None, sample: EvalSample) -> EvalSamp
 
 
 def _conditions(settings: Evaluation) -> tuple[dict[str, Condition], str | None]:
-    """By tag; and the digest of the noise, where there is a sweep."""
+    """(conditions by tag, digest of the noise where there is a sweep)."""
     conditions: list[Condition] = []
     noise_digest = None
     if settings.noise_sweep is not None:
@@ -245,7 +280,7 @@ def _conditions(settings: Evaluation) -> tuple[dict[str, Condition], str | None]
 
 
 def _identity(settings: Evaluation, folder: str) -> dict[str, Any]:
-    """Who is asked, and how."""
+    """The part of ``run.json`` that names the system and the options."""
     model = weights_digest(folder), *(_bytes_or_empty(os.path.join(folder, name)) for name in _TEMPLATES)
     return {
         "format": FORMAT,
@@ -263,7 +298,7 @@ def _identity(settings: Evaluation, folder: str) -> dict[str, Any]:
 
 
 def _load_answerer(folder: str, settings: Evaluation) -> Callable[[list[EvalSample]], list[str | BadSample]]:
-    """What asks the model some questions: its answers, and for those that it cannot be asked why."""
+    """Loads the model. Returns a function that gives its answers, or for a sample that it cannot take the reason."""
     loaded = generation.load(folder, precision=settings.effective_precision)
 
     def answer(samples: Sequence[EvalSample]) -> list[str | BadSample]:
@@ -280,7 +315,7 @@ def _load_answerer(folder: str, settings: Evaluation) -> Callable[[list[EvalSamp
 
 
 def _refuse_foreign(out: str) -> None:
-    """What lies under a run's names is a run's. Raises LLaSOError before anything is asked."""
+    """Raises LLaSOError where a file under a run's names is not a run's. It is called before anything is asked."""
     # In this order: another rank may be beginning, and it writes the parts last.
     names = [PARTS] if storage.listing(storage.join(out, PARTS)) else []
     names += [files.PREDICTIONS] if outputs.is_there(storage.join(out, files.PREDICTIONS)) else []
@@ -291,7 +326,7 @@ def _refuse_foreign(out: str) -> None:
 
 
 def _claim_folder(path: str, run: dict[str, Any]) -> None:
-    """Notes what the folder's parts are of. Raises LLaSOError where they are of another run."""
+    """Writes ``run.json``. Raises LLaSOError where the folder has that of another run."""
     try:
         known = _read_run(path)
     except FileNotFoundError:
@@ -308,7 +343,7 @@ def _write_part(out: str, number: int, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def _read_run(path: str) -> dict[str, Any]:
-    """What a run's folder says of it. Raises LLaSOError, and FileNotFoundError where it says nothing."""
+    """Reads ``run.json``. Raises LLaSOError where it cannot be read, and FileNotFoundError where there is none."""
     try:
         known: dict[str, Any] = checksums.read_json(path, "; remove it and run llaso-model evaluate again")
         return known

@@ -19,27 +19,43 @@ from llaso_model.evaluate.kinds import Row
 
 
 class ConditionedClip(NamedTuple):
-    """16 kHz mono samples, and whether they are the beginning of something longer."""
+    """A clip as a system was given it.
+
+    Attributes:
+        pcm: int16 samples at 16 kHz, mono.
+        cut: The clip is the beginning of something longer.
+    """
 
     pcm: Pcm
     cut: bool
 
 
 class Recordings(NamedTuple):
-    """The recordings of an evaluation's noise, and the digest by which rows name them."""
+    """The noise recordings of an evaluation.
+
+    Attributes:
+        name: The digest by which rows name them.
+        samples: float32 at 16 kHz, one array for each recording.
+    """
 
     name: str
     samples: Sequence[Samples]
 
     @classmethod
     def of(cls, samples: Sequence[Samples]) -> Recordings:
+        """The recordings with their digest."""
         return cls(conditions.noise_name(samples), samples)
 
 
 def find_audio(root: str, name: str) -> tuple[str, str | None] | None:
-    """(file, member) of a row's audio: a path below ``root``, or ``TAR!MEMBER`` as rows of shards have it.
+    """Finds the audio of a row.
 
-    None where there is no such file, and where the path leads out of the folder.
+    Args:
+        root: Folder that the audio must lie below.
+        name: A path, or ``TAR!MEMBER`` as rows of shards have it.
+
+    Returns:
+        (file, member of the tar or None); None where there is no such file, or the path leads out of the folder.
     """
     for path, member in ((name, None), name.partition("!")[::2]):
         full_path = os.path.realpath(os.path.join(root, path))
@@ -84,7 +100,11 @@ def conditioned_clip(
 
 
 def load_recordings(path: str, rows: Sequence[Row]) -> Recordings:
-    """The recordings of a file or folder. Raises LLaSOError where they are not those that rows were heard with."""
+    """Reads the noise recordings of a file or folder.
+
+    Raises:
+        LLaSOError: They are not the recordings that any of these rows was made with.
+    """
     noise = conditions.load_noise(path)
     recordings = None if isinstance(noise, str) else Recordings.of(noise)
     if recordings is None or not any(row.prediction.noise == recordings.name for row in rows):
@@ -93,12 +113,12 @@ def load_recordings(path: str, rows: Sequence[Row]) -> Recordings:
 
 
 def condition_tag(row: Prediction) -> str | None:
-    """The condition that a model heard the row in, such as ``snr:5``, where its audio names the sound without it."""
+    """The tag of the condition in which a row was asked, such as ``snr:5``; None where its audio was unchanged."""
     return next((tag for tag in row.tags if row.id.endswith(f"@{tag}")), None)
 
 
 def missing_condition(row: Prediction, recordings: Recordings | None = None) -> str | None:
-    """Why the row's condition cannot be made again; None where it can, or there is none."""
+    """Why the condition of a row cannot be made again; None where it can, or the row has none."""
     if condition_tag(row) is None or _condition_of(row, recordings) is not None:
         return None
     if row.seed is None:
@@ -107,7 +127,7 @@ def missing_condition(row: Prediction, recordings: Recordings | None = None) -> 
 
 
 def audio_label(row: Prediction) -> str:
-    """The row's audio, and in what condition and which part of it was heard."""
+    """The audio of a row in words: its file, the part and the channels of it, and the condition."""
     span = "–".join(f"{end:g}" for end in row.span_s or ())
     channels = ", ".join(map(str, row.channels or ()))
     parts = (

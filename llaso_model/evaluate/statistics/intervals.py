@@ -27,9 +27,15 @@ _ENOUGH_EXTREME_DRAWS = 50  # draws that differ as much as what was seen: p is k
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A value with its interval: (low, high) of ``CONFIDENCE``, NaN where there is none; of how many rows and clusters.
+    """A value with its confidence interval.
 
-    ``few`` says that there are fewer than :data:`MIN_CLUSTERS` clusters, and that the interval is over rows.
+    Attributes:
+        value: The value of all rows.
+        low: Lower end of the interval of :data:`CONFIDENCE`; NaN where there is none.
+        high: Upper end.
+        rows: Number of rows.
+        clusters: Number of clusters.
+        few_clusters: There are fewer than :data:`MIN_CLUSTERS` clusters, so the interval is over rows.
     """
 
     value: float
@@ -42,9 +48,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A set of rows that two systems answered: statistics by unit of the first and second, both (units, k).
+    """The rows of a set that two systems answered.
 
-    ``score`` maps sums of statistics to the set's score, ``weight`` is the set's in a mean over several.
+    Attributes:
+        name: The set's name, which names the random draw.
+        first: Statistics by unit of the first system, (units, k).
+        second: The same of the second.
+        score: The set's score of summed statistics.
+        weight: The set's weight in a mean over several.
     """
 
     name: str
@@ -55,9 +66,14 @@ class Paired:
 
 
 def sum_by_cluster(stats: Array, clusters: Sequence[Hashable] | None = None) -> Array:
-    """The statistics (rows, k) summed by cluster, (clusters, k), in the order of first appearance.
+    """Sums statistics by cluster: rows of one speaker are not independent, so speakers are resampled.
 
-    Rows of one speaker are not independent: what is resampled is the speaker.
+    Args:
+        stats: Statistics of the rows, (rows, k).
+        clusters: The cluster of each row; None: every row is one.
+
+    Returns:
+        (clusters, k), in the order of first appearance.
     """
     if clusters is None:
         return np.asarray(stats, np.float64)
@@ -70,10 +86,20 @@ def sum_by_cluster(stats: Array, clusters: Sequence[Hashable] | None = None) -> 
 
 
 def replicates(sums: Array, value: Value, name: str = "", seed: int = 0, count: int = RESAMPLES) -> Array:
-    """Values (count,) of bootstrap resamples of the clusters (Efron 1979): as many as there are, with replacement.
+    """Values of bootstrap resamples of the clusters, with replacement (Efron 1979).
 
-    The draw depends on `seed`, `name` and the number of clusters only: systems that answered the same rows of a set
+    The draw depends on ``seed``, ``name`` and the number of clusters only. Systems that answered the same rows of a set
     are resampled alike, so their replicates are paired.
+
+    Args:
+        sums: Statistics by cluster, (clusters, k).
+        value: The metric's value of summed statistics.
+        name: Name of the draw.
+        seed: Seed of the draw.
+        count: Number of resamples.
+
+    Returns:
+        (count,)
     """
     return value(_weights(len(sums), name, seed, count) @ sums)
 
@@ -87,10 +113,12 @@ def _weights(clusters: int, name: str, seed: int, count: int) -> Array:
 
 
 def resampling_units(stats: Array, clusters: Sequence[Hashable] | None = None) -> tuple[Array, int]:
-    """What is resampled and exchanged: (statistics by unit (units, k), how many clusters there are).
+    """The units that are resampled and exchanged: clusters, or rows where there are fewer than :data:`MIN_CLUSTERS`.
 
-    A unit is a cluster, or a row where there are fewer than :data:`MIN_CLUSTERS`: with 2 clusters a 95 % interval
-    holds the truth in 60 % of cases.
+    With 2 clusters a 95 % interval over clusters holds the truth in 60 % of cases.
+
+    Returns:
+        (statistics by unit (units, k), number of clusters).
     """
     sums = sum_by_cluster(stats, clusters)
     return (sums if len(sums) >= MIN_CLUSTERS else np.asarray(stats, np.float64)), len(sums)
@@ -104,11 +132,19 @@ def _swaps(count: int, name: str, seed: int, chunk: int) -> Array:
 
 
 def interval(values: Array, clusters: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The expanded percentile interval of replicates.
+    """The expanded percentile interval of bootstrap replicates.
 
-    The plain percentile interval is too narrow for few clusters: it forgets that the spread is estimated, and that a
-    resample's spread is (n - 1)/n of the sample's. Its quantiles are moved out as Student's t demands: Hesterberg,
+    The plain percentile interval is too narrow for few clusters: it ignores that the spread is estimated, and that the
+    spread of a resample is (n - 1)/n of the sample's. Its quantiles are moved out as Student's t demands: Hesterberg,
     "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), "expanded percentile".
+
+    Args:
+        values: Replicates; those that are not finite are left out.
+        clusters: Number of units that were resampled.
+        confidence: Share of intervals that hold the truth.
+
+    Returns:
+        (low, high); NaN where there are no replicates or fewer than two units.
     """
     from scipy import stats
 
@@ -124,7 +160,7 @@ def interval(values: Array, clusters: int, confidence: float = CONFIDENCE) -> tu
 
 
 def share_interval(successes: float, total: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Clopper and Pearson's exact interval of a proportion (Biometrika 26, 1934), for where no resample differs.
+    """The exact interval of a proportion (Clopper and Pearson, Biometrika 26, 1934), for where all resamples are equal.
 
     A hundred right answers of a hundred do not mean that the share is 1 for sure.
     """
@@ -183,11 +219,16 @@ def _interval_at_limit(value: float, count: int, limits: tuple[float, float] | N
 
 
 def combine_figures(parts: Sequence[tuple[Figure, float]]) -> tuple[float, float, float]:
-    """(value, low, high) of a weighted sum of independent figures.
+    """The interval of a weighted sum of independent figures.
 
-    The ends come from the distance of each figure's own ends ("MOVER": Zou and Donner, Statistics in Medicine 27,
-    2008), so that one figure alone keeps its interval, and a part that did not vary still counts as unsure. NaN ends
-    where a part has none.
+    The ends come from the distances of each figure's own ends ("MOVER": Zou and Donner, Statistics in Medicine 27,
+    2008). So a single figure keeps its interval, and a figure that did not vary still counts as unsure.
+
+    Args:
+        parts: Figures with their weights.
+
+    Returns:
+        (value, low, high); the ends are NaN where a figure has no interval.
     """
     value = sum(weight * figure.value for figure, weight in parts)
     below = sum((weight * (figure.value - figure.low)) ** 2 for figure, weight in parts)
@@ -196,12 +237,17 @@ def combine_figures(parts: Sequence[tuple[Figure, float]]) -> tuple[float, float
 
 
 def randomisation_p(parts: Sequence[Paired], seed: int = 0, comparisons: int = 1) -> float:
-    """Two-sided p of the paired randomisation test of two systems, of the weighted sum of their scores on some sets.
+    """Two-sided p of the paired randomisation test of two systems (Noreen 1989; Yeh 2000 for metrics that are no
+    means).
 
-    Under the null hypothesis a unit's answers could as well be the other system's (Noreen 1989; Yeh 2000 for metrics
-    that are no means). The observed difference is one of the draws, so p is never 0. The smallest p is small enough
-    to be significant among `comparisons` after Holm's correction; a p that is not small takes fewer draws (Besag and
-    Clifford, Biometrika 78, 1991).
+    Under the null hypothesis the answers of a unit could as well be the other system's. The observed difference is
+    one of the draws, so p is never 0.
+
+    Args:
+        parts: One or several sets; the weighted sum of their scores is tested.
+        seed: Seed of the draws.
+        comparisons: Number of comparisons that Holm's correction is made for. As many draws are made as a significant p
+            among them needs; where p is not small, fewer are (Besag and Clifford, Biometrika 78, 1991).
     """
 
     def difference(shifts: Sequence[Array]) -> Array:
@@ -225,19 +271,19 @@ def randomisation_p(parts: Sequence[Paired], seed: int = 0, comparisons: int = 1
 
 
 def gap_p(sums: Array, groups: Sequence[Hashable], value: Value, name: str = "", seed: int = 0) -> float:
-    """p of the gap between the best and the worst group: how often it is as wide when groups are dealt at random.
+    """p of the gap between the best and the worst group, by permutation of the groups' labels.
 
-    Which two groups lie furthest apart is seen only afterwards, so their difference has no honest interval; the test
-    of the maximum minus the minimum under permutation of the labels looks at all groups alike (Good, "Permutation,
-    Parametric and Bootstrap Tests of Hypotheses", 2005). Draws with the very same gap, frequent where groups are small
-    and answers right or wrong, count half (Lancaster's mid-p, JASA 56, 1961): else alarms are rarer than 5 %.
+    Which two groups lie furthest apart is known only afterwards, so their difference has no valid interval. The test of
+    the maximum minus the minimum looks at all groups alike (Good, "Permutation, Parametric and Bootstrap Tests of
+    Hypotheses", 2005). Draws with the same gap, which are frequent where groups are small and answers right or wrong,
+    count half (Lancaster's mid-p, JASA 56, 1961); otherwise fewer than 5 % of equal groups would have p < 0.05.
 
     Args:
         sums: Statistics by unit, (units, k).
         groups: The group of each unit.
         value: The metric's value of summed statistics.
-        name: Of the draw.
-        seed: Of the draw.
+        name: Name of the draw.
+        seed: Seed of the draw.
 
     Returns:
         p, never 0; NaN where there are fewer than two groups.
@@ -270,7 +316,7 @@ def _gaps(labels: npt.NDArray[np.int64], sums: Array, value: Value, groups: int)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values adjusted for how many they are (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    """p values adjusted for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted = [0.0] * len(p_values)
     most = 0.0

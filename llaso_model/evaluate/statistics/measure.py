@@ -21,7 +21,15 @@ Normaliser = Callable[[Array], Array]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A set's rows of one system, its primary metric normalised, and the normalised score of summed statistics."""
+    """The score of one system on one set.
+
+    Attributes:
+        name: The set's name.
+        rows: The system's rows.
+        metric: The primary metric.
+        normal: Its value, normalised to 0 to 1, with its interval.
+        score: The normalised value of summed statistics.
+    """
 
     name: str
     rows: list[Row]
@@ -31,16 +39,16 @@ class Scored:
 
 
 def clusters_of(rows: Sequence[Row]) -> list[str]:
-    """What is resampled together: the speaker where known, else the row alone."""
+    """The cluster of each row: its speaker where known, else the row alone."""
     return [
         f"speaker {row.prediction.speaker}" if row.prediction.speaker else f"row {row.prediction.id}" for row in rows
     ]
 
 
 def primary_metric(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Metric:
-    """The metric that a set's score is made of: of open answers the judge's, over the rows that it judged.
+    """The primary metric of a set, of which its score is made.
 
-    ROUGE-L stands in where nothing of some system was judged: it has what all systems have.
+    The judge's score of open answers, over the rows that it judged; where nothing of some system was judged, ROUGE-L.
     """
     kind = KINDS[declared.kind]
     if kind.is_judged and all(any(JUDGED.name in row.stats for row in rows) for rows in by_system.values()):
@@ -50,14 +58,14 @@ def primary_metric(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Met
 
 
 def normaliser(metric: Metric, declared: Set) -> Normaliser:
-    """The function that takes a metric's value to 0 … 1."""
+    """The function that maps a metric's value to 0 (worst) to 1."""
     normalised = metric.normalised
     assert normalised is not None
     return lambda value: normalised(value, declared.range)
 
 
 def formula(metric: Metric, declared: Set) -> str:
-    """How a set's normalised score comes of its primary metric, in words."""
+    """How a set's normalised score is computed from its primary metric, in words."""
     if declared.range is None:
         return metric.formula
     low, high = declared.range
@@ -65,7 +73,11 @@ def formula(metric: Metric, declared: Set) -> str:
 
 
 def metric_figure(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> tuple[Figure, Array] | None:
-    """A metric of rows with its interval and replicates; None where no row has its statistics."""
+    """A metric of rows.
+
+    Returns:
+        (value with its interval, replicates (RESAMPLES,)); None where no row has the metric's statistics.
+    """
     stats, row_numbers = metric_stats(rows, metric)
     if not row_numbers:
         return None
@@ -74,7 +86,7 @@ def metric_figure(rows: Sequence[Row], metric: Metric, name: str, seed: int) -> 
 
 
 def as_json(figure: Figure) -> dict[str, Any]:
-    """A figure with its digits cut to what an interval of it can carry; what is no number is null.
+    """A figure as JSON, with six decimals. NaN is null.
 
     ``few_clusters`` is there, and true, where the interval is over rows because there are too few clusters.
     """
@@ -89,5 +101,5 @@ def as_json(figure: Figure) -> dict[str, Any]:
 
 
 def json_number(value: float) -> float | None:
-    """Six decimals; null where it is no number."""
+    """A number with six decimals; None where it is not finite."""
     return round(float(value), 6) if np.isfinite(value) else None

@@ -19,10 +19,16 @@ from llaso_model.evaluate.statistics.measure import Scored, clusters_of, json_nu
 def compare_pairs(
     systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]], seed: int
 ) -> list[dict[str, Any]]:
-    """Every two systems on every set and task, by the paired randomisation test over the rows that all answered.
+    """Compares every two systems on every set and every task, by the paired randomisation test.
 
-    p values are adjusted by Holm's method within what they are compared on, and each test draws often enough for its
-    p to be significant among as many.
+    Args:
+        systems: The systems' names.
+        tasks: The declared tasks.
+        scored: By set and system, over the rows that all systems answered.
+        seed: Seed of the draws.
+
+    Returns:
+        A JSON object for each comparison. p values are adjusted by Holm's method within each set or task.
     """
     comparisons: list[dict[str, Any]] = []
     for name, by in scored.items():

@@ -20,7 +20,7 @@ MIN_SUBGROUP_ROWS = 20  # rows; fewer say nothing of a group
 
 
 def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """A set's rows that no condition changed; all of them where there are no such."""
+    """The rows of a set without noise or another condition; where there are none such, all rows."""
     clean = {
         system: kept
         for system, rows in by_system.items()
@@ -30,7 +30,7 @@ def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 def common_rows(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """Of every system the rows that all of them answered, in one order; a system alone keeps all of its rows."""
+    """The rows of every system that all systems answered, ordered by id. A single system keeps all of its rows."""
     ids = set.intersection(*({row.prediction.id for row in rows} for rows in by_system.values()))
     return {
         system: sorted((row for row in rows if row.prediction.id in ids), key=lambda row: row.prediction.id)
@@ -43,7 +43,10 @@ def _is_condition(tag: str) -> bool:
 
 
 def by_subgroup(by_system: Mapping[str, list[Row]], metric: Metric, name: str, seed: int) -> list[dict[str, Any]]:
-    """The primary metric by language and by the speaker's properties, and the gap between the best and worst group."""
+    """The primary metric by language, gender, age and accent, with the gap between the best and the worst subgroup.
+
+    Subgroups of fewer than :data:`MIN_SUBGROUP_ROWS` rows are left out.
+    """
     subgroups = []
     for group in ("language", "gender", "age", "accent"):
         values: dict[str, dict[str, list[Row]]] = {}
@@ -109,7 +112,7 @@ def _group_value(row: Row, group: str) -> str | None:
 def by_tag(
     systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]], seed: int
 ) -> list[dict[str, Any]]:
-    """The primary metric by set and tag, and of modalities: what the layers of generalisation and robustness show."""
+    """The primary metric by set and tag, such as noise levels; over the rows of a tag that all systems answered."""
     tagged = []
     for name, by in grouped.items():
         primary = primary_metric(tasks.sets[name], by)

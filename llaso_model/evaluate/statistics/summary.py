@@ -46,9 +46,15 @@ OVERALL_FORMULA = (
 def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = False) -> dict[str, Any]:
     """All figures of scored rows as JSON.
 
-    Systems are compared on the rows of a set that all of them answered; ``missing`` says how many others there are,
-    and who lacks them. Where a set has rows that were heard as they are, those alone are its score; rows of noise and
-    other conditions count under their tags. ``asked`` says that a judge was asked about all open answers.
+    Systems are compared on the rows of a set that all of them answered; ``missing`` counts the others and names who
+    lacks them. The score of a set is that of its rows without noise or another condition, where it has some; rows in
+    a condition count under their tags.
+
+    Args:
+        rows: Scored rows of any systems and sets.
+        tasks: The declared tasks.
+        seed: Seed of the bootstrap and of the randomisation tests.
+        asked: A judge was asked about all open answers.
     """
     systems = list(dict.fromkeys(row.prediction.system for row in rows))
     grouped: dict[str, dict[str, list[Row]]] = {}
@@ -83,7 +89,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
 
 
 def _missing(by_system: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
-    """Of a set that not all systems answered alike: rows that any did, that all did, and who lacks how many."""
+    """Counts the rows of a set that any system answered, those that all answered, and those that each lacks."""
     ids = {system: {row.prediction.id for row in rows} for system, rows in by_system.items()}
     all_ids = set.union(*ids.values())
     lacks = {system: len(all_ids - own) for system, own in ids.items() if len(own) < len(all_ids)}
@@ -91,7 +97,7 @@ def _missing(by_system: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
 
 
 def _missing_notes(systems: Sequence[str], missing: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line on every system that lacks rows which another answered, and on every set without a row in common."""
+    """A line for each system that lacks rows which another answered, and for each set without a common row."""
     lines = []
     for system in systems:
         sets = {name: counts["lacks"][system] for name, counts in missing.items() if system in counts["lacks"]}
@@ -109,7 +115,7 @@ def _missing_notes(systems: Sequence[str], missing: Mapping[str, Mapping[str, An
 
 
 def _undefined_notes(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Mapping[str, Sequence[Row]]]) -> list[str]:
-    """A line on every set without a score, and on references that nothing can be measured against."""
+    """A line for each set without a score, and for each set with references that no answer can be measured against."""
     lines = []
     for set_summary in sets:
         name, by = set_summary["name"], common[set_summary["name"]]
@@ -124,18 +130,18 @@ def _undefined_notes(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Map
 
 
 def _rows_without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
-    """How many rows that ask for an answer have no statistics of a metric."""
+    """How many rows that ask for an answer lack the statistics of a metric."""
     asked = ([row for row in rows if row.prediction.expected != "refusal"] for rows in by_system.values())
     return max(sum(metric not in row.stats for row in rows) for rows in asked)
 
 
 def _title(metric: str) -> str:
-    """How a metric is called."""
+    """The title of a metric."""
     return all_metrics()[metric].title
 
 
 def _few_cluster_notes(sets: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line on every set with too few speakers (or rows) to say how much they differ."""
+    """A line for each set with too few speakers (or rows) to say how much they differ."""
     lines = []
     for set_summary in sets:
         figures = [
@@ -202,7 +208,7 @@ def _score_set(name: str, rows: list[Row], metric: Metric, figure: Figure, norma
 def _task_scores(
     systems: Sequence[str], tasks: Tasks, scored: Mapping[str, Mapping[str, Scored]]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Scores of tasks and overall; a system has a task where it answered all of the task's sets that any one did."""
+    """Scores of tasks and overall. A system has a task if it answered all of its sets that any system answered."""
     task_scores: list[dict[str, Any]] = []
     values: dict[str, dict[str, list[tuple[Figure, float]]]] = {}
     for name, task in tasks.tasks.items():
@@ -280,7 +286,7 @@ def _confusion(rows: Sequence[Row], labels: Sequence[str]) -> list[list[int]]:
 
 
 def _risk_curve(rows: Sequence[Row]) -> list[list[float]]:
-    """The risk–coverage curve: by confidence where the system gives it, else the one point of all that it answered."""
+    """The risk–coverage curve. Without confidences it is one point, that of all answered rows."""
     asked = [row for row in rows if "coverage" in row.stats and "accuracy_answered" in row.stats]
     answered = [row for row in asked if row.answer_kind == "one"]
     if not answered:
@@ -293,7 +299,7 @@ def _risk_curve(rows: Sequence[Row]) -> list[list[float]]:
 def _abstention(
     systems: Sequence[str], tasks: Tasks, grouped: Mapping[str, Mapping[str, list[Row]]]
 ) -> dict[str, dict[str, int]]:
-    """How the answers to all closed questions split, by system."""
+    """How many answers to closed questions are of each kind, by system."""
     counts: dict[str, dict[str, int]] = {system: dict.fromkeys(ANSWER_KINDS, 0) for system in systems}
     for name, by in grouped.items():
         if KINDS[tasks.sets[name].kind].is_closed:

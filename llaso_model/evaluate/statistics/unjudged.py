@@ -11,9 +11,16 @@ from llaso_model.evaluate.metrics.base import JUDGED
 
 
 def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked: bool) -> dict[str, Any] | None:
-    """The open answers without a score of the judge's, by set and system; None where no judge was asked.
+    """Counts the open answers that have no score of a judge.
 
-    Of judgements that came with the data, only sets count of which some were judged. ``sets`` are those of the summary.
+    Args:
+        rows: Scored rows.
+        sets: The sets of the summary.
+        asked: A judge was asked about all open answers. If not, judgements came with the data, and only sets count in
+            which some answers are judged.
+
+    Returns:
+        The counts by set and system as JSON; None where no answer counts.
     """
     judged_kinds = {set_summary["name"]: set_summary for set_summary in sets if KINDS[set_summary["kind"]].is_judged}
     open_ = [row for row in rows if row.prediction.set in judged_kinds and row.prediction.expected != "refusal"]
@@ -31,7 +38,7 @@ def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked:
 
 
 def unjudged_lines(scores: Mapping[str, Any]) -> list[str]:
-    """What ``scores.json`` says of answers without a judgement, for people; nothing where all are judged."""
+    """Lines for people about the answers in ``scores.json`` that are not judged; none where all are."""
     unjudged = scores.get("unjudged")
     judged_by = scores["made"].get("judged_by") or {}
     lines = []
