@@ -49,8 +49,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 class EvalSample:
     """One sample as it is asked.
 
-    ``messages`` are the conversation before the answer, with the sound in place: samples, or a pointer
-    (:class:`~llaso_data.records.Source`) until it is read. ``line`` is what its line of predictions says of it.
+    Attributes:
+        id: The sample's id.
+        messages: The conversation before the answer. Audio parts hold a :class:`~llaso_data.records.Source` until they
+            are read, then float32 samples at 16 kHz.
+        line: The fields of its line of predictions, but for id, prompt and answer.
     """
 
     id: str
@@ -59,17 +62,21 @@ class EvalSample:
 
 
 class EvalSamples(Protocol):
-    """Questions in a fixed order; ``digest`` names them and what they are read from."""
+    """Samples in a fixed order.
+
+    Attributes:
+        digest: Names the samples and what they are read from.
+    """
 
     digest: str
 
     def __len__(self) -> int: ...
 
     def costs(self, budget: Budget) -> Ints:
-        """What each costs of a batch's budget, in thousandths, (N,)."""
+        """The cost of each sample to a batch's budget, in thousandths, (N,)."""
 
     def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
-        """The questions with these numbers, sound included, or why one cannot be asked."""
+        """The samples with these numbers, sound included, or why one cannot be asked."""
 
 
 def open_samples(
@@ -79,11 +86,18 @@ def open_samples(
     language: str | None = None,
     audio_root: str | None = None,
 ) -> EvalSamples:
-    """The questions of shards, of a corpus as ``llaso-data`` reads it, or of files in the published layout.
+    """Opens the data of an evaluation.
 
-    ``data`` is a path, a URI or a dataset's id on the Hugging Face hub. ``only`` names tasks or sets. ``language`` is
-    a corpus's where it does not say it. ``audio_root`` is what a published file's paths are relative to; default: its
-    folder. Raises LLaSOError.
+    Args:
+        data: Shards, a corpus as ``llaso-data`` reads it, or files in the published layout: a path, a URI, or the id of
+            a dataset on the Hugging Face hub.
+        declared: The declared tasks.
+        only: Tasks or sets to be asked; empty: all.
+        language: Language of a corpus that does not name its own.
+        audio_root: Folder that the paths of a published file are relative to; None: the file's folder.
+
+    Raises:
+        LLaSOError: The data cannot be read, or has no such task.
     """
     storage.absolute(data)  # which refuses what must not be stored
     if not os.path.exists(data) and _HUB_ID.fullmatch(data):
@@ -98,10 +112,15 @@ def open_samples(
 
 
 def resolve_sets(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
-    """The declared set that each chosen task of the data is scored as.
+    """The declared set as which each chosen task of the data is scored.
 
-    ``only`` names tasks of the data, sets, or declared tasks; nothing means all. Raises LLaSOError for a name that
-    the data does not have, and for a task that is no set.
+    Args:
+        present: Tasks of the data.
+        declared: The declared tasks.
+        only: Tasks of the data, sets or declared tasks; empty: all.
+
+    Raises:
+        LLaSOError: The data has no such task, or a chosen task is no set.
     """
     sets_by_task = {task: declared.set_of(task or "") for task in present}
     names = {
@@ -135,9 +154,11 @@ class ShardSamples:
         return len(self._rows)
 
     def costs(self, budget: Budget) -> Ints:
+        """As :meth:`EvalSamples.costs`."""
         return budget.costs(lambda name: self._columns.numbers(name, self._rows), len(self))
 
     def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
+        """As :meth:`EvalSamples.read`."""
         fetched = samples_of(self._columns, self._rows[np.asarray(numbers)], self._fetch)
         return [self._question(decoded(sample) if isinstance(sample, StreamSample) else sample) for sample in fetched]
 
@@ -162,7 +183,7 @@ class ShardSamples:
 
 
 class ListedSamples:
-    """Questions that are in memory but for their sound."""
+    """Samples that are in memory, but for their sound."""
 
     def __init__(self, samples: Sequence[EvalSample | BadSample], *stated: str) -> None:
         self._samples = samples
@@ -176,6 +197,7 @@ class ListedSamples:
         return len(self._samples)
 
     def costs(self, budget: Budget) -> Ints:
+        """As :meth:`EvalSamples.costs`."""
         measures: dict[str, Callable[[EvalSample], float]] = {"duration_s": _duration_s, "text_bytes": _text_bytes}
 
         def column(name: str) -> Any:
@@ -184,16 +206,17 @@ class ListedSamples:
         return budget.costs(column, len(self))
 
     def read(self, numbers: Sequence[int]) -> list[EvalSample | BadSample]:
+        """As :meth:`EvalSamples.read`."""
         return [_with_sound(self._samples[number]) for number in numbers]
 
 
 def _digested_fields(line: dict[str, Any]) -> dict[str, Any]:
-    """A line without its span, which the id and the source's version name already: runs of before go on."""
+    """A line without its span, which id and source version name already, so that runs of earlier versions can go on."""
     return {name: value for name, value in line.items() if name != "span_s"}
 
 
 def map_audio(messages: Sequence[Message], change: Callable[[Any], Any]) -> list[Message]:
-    """The messages with each audio changed."""
+    """The messages with ``change`` applied to each audio part."""
     return [
         {
             **message,
@@ -225,7 +248,7 @@ def _decode(source: Source) -> Any:
 
 
 def _duration_s(sample: EvalSample) -> float:
-    """As the files say; what cannot be read costs nothing."""
+    """The duration that the files state. A file that cannot be read costs nothing."""
     total = 0.0
     for source in _audio_sources(sample):
         end_s = source.end_s
@@ -243,7 +266,7 @@ def _text_bytes(sample: EvalSample) -> float:
 
 
 def _speaker_fields(properties: dict[str, Any]) -> dict[str, Any]:
-    """Speaker and groups of a line, from a record's speaker as JSON; what is unknown is left out."""
+    """Speaker and groups of a line, from the speaker of a record as JSON. Unknown values are left out."""
     known = {
         name: entry["value"]
         for name, entry in properties.items()
@@ -292,7 +315,7 @@ def _corpus(data: str, declared: Tasks, only: Sequence[str], language: str | Non
 
 
 def _span(source: Source) -> list[float]:
-    """Where in its file a sound begins, and where it ends; nothing where it is all of it."""
+    """Start and end of a sound in its file, in seconds; empty where it is the whole file."""
     if source.start_s is None and source.end_s is None:
         return []
     return [source.start_s or 0.0, *([] if source.end_s is None else [source.end_s])]
@@ -338,7 +361,7 @@ def _has_conversations(path: str) -> bool:
 
 
 def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio_root: str | None) -> ListedSamples:
-    """LLaSO-Eval as it is published: the set by the file's name, ``voice`` and ``conversations``."""
+    """LLaSO-Eval as it is published: the file's name is the set, rows have ``voice`` and ``conversations``."""
     sets = resolve_sets([PurePosixPath(path).stem for path in files], declared, only)
     samples: list[EvalSample | BadSample] = []
     digests = []

@@ -22,7 +22,12 @@ _MOST_DIGITS = 30  # of a whole number that is taken for text; more is no name, 
 
 
 class Fields:
-    """The fields of one row. ``place`` names its file and row in errors."""
+    """The fields of one row, with checked types.
+
+    Args:
+        row: The JSON object.
+        place: File and row, for messages.
+    """
 
     def __init__(self, row: Mapping[str, Any], place: str) -> None:
         self.row = row
@@ -32,12 +37,12 @@ class Fields:
         return key in self.row
 
     def fault(self, key: str, wants: str) -> LLaSOError:
-        """The error for a field that is not what it should be."""
+        """The error for a field of the wrong type."""
         is_now = describe_json(self.row.get(key))
         return LLaSOError(f"{self.place}: {key} is {is_now}; it should be {wants}: mend it, or take the row out")
 
     def text(self, key: str, wants: str = "text", numbers: bool = False) -> str | None:
-        """Text; with ``numbers`` also a finite number, as text. Raises LLaSOError."""
+        """A text, or None. With ``numbers`` a finite number is accepted too, as text. Raises LLaSOError."""
         value = self.row.get(key)
         if value is None:
             return None
@@ -49,14 +54,14 @@ class Fields:
         return text
 
     def name(self, key: str) -> str | None:
-        """What names something: text or a whole number; None where it is empty. Raises LLaSOError."""
+        """A name: a text or a whole number; None where it is empty. Raises LLaSOError."""
         value = self.row.get(key)
         whole = isinstance(value, int) and not isinstance(value, bool) and as_text(value) is not None
         name = str(value) if whole else self.text(key, "text or a whole number")
         return name or None
 
     def texts(self, key: str, wants: str = "text or a list of texts") -> tuple[str, ...]:
-        """Text alone or a list of texts. Raises LLaSOError."""
+        """A text or a list of texts. Raises LLaSOError."""
         value = self.row.get(key)
         if value is None:
             return ()
@@ -66,14 +71,14 @@ class Fields:
         return tuple(Fields({key: item}, f"{self.place}, in a list").required(key) for item in listed)
 
     def required(self, key: str) -> str:
-        """Text that must be there. Raises LLaSOError."""
+        """A text that must be there. Raises LLaSOError."""
         text = self.text(key)
         if text is None:
             raise self.fault(key, "text")
         return text
 
     def number(self, key: str) -> float | None:
-        """A finite number, also one in text. Raises LLaSOError."""
+        """A finite number, or one that is written as text. Raises LLaSOError."""
         value = self.row.get(key)
         if value is None:
             return None
@@ -105,7 +110,7 @@ class Fields:
         return tuple(number for number in numbers if number is not None)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        """One of some words, the first where nothing is said. Raises LLaSOError."""
+        """One of some words; the first where the field is empty or missing. Raises LLaSOError."""
         value = self.row.get(key)
         if value in (None, ""):
             return choices[0]
@@ -114,19 +119,19 @@ class Fields:
         return str(value)
 
     def mapping(self, key: str) -> Fields:
-        """An object's own fields; empty where there is none. Raises LLaSOError."""
+        """The fields of an object; none where it is missing. Raises LLaSOError."""
         value = self.row.get(key)
         if value is not None and not isinstance(value, dict):
             raise self.fault(key, "an object")
         return Fields({f"{key}.{name}": item for name, item in (value or {}).items()}, self.place)
 
     def attribute(self, key: str) -> str | None:
-        """A property of somebody: text or a finite number; None where it is empty. Raises LLaSOError."""
+        """A property of a speaker: a text or a finite number; None where it is empty. Raises LLaSOError."""
         return self.text(key, numbers=True) or None
 
 
 def as_text(value: Any) -> str | None:
-    """Text as it is, a finite number in plain digits; None for all else."""
+    """A text as it is, or a finite number in plain digits; None for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -137,7 +142,7 @@ def as_text(value: Any) -> str | None:
 
 
 def describe_json(value: Any) -> str:
-    """What a value of JSON is, in words."""
+    """A JSON value in words, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -153,17 +158,17 @@ def describe_json(value: Any) -> str:
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether half of a surrogate pair stands in it: no file in UTF-8 can hold it."""
+    """Whether a text has half of a surrogate pair, which no file in UTF-8 can hold."""
     return not text.isascii() and _LONE_SURROGATE.search(text) is not None
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """The text with U+FFFD for every half of a surrogate pair."""
+    """The text with U+FFFD for each half of a surrogate pair."""
     return text if text.isascii() else _LONE_SURROGATE.sub(REPLACEMENT, text)
 
 
 def contains_lone_surrogate(value: Any) -> bool:
-    """Whether any text within lists and objects is broken."""
+    """Whether any text within lists and objects has half of a surrogate pair."""
     if isinstance(value, str):
         return has_lone_surrogate(value)
     if isinstance(value, Mapping):

@@ -25,7 +25,13 @@ _COMPRESSED: dict[bytes, Callable[[str], Any]] = {b"\x1f\x8b": gzip.open, b"BZh"
 
 
 class File(NamedTuple):
-    """A file: its name within the source, how messages call it, its bytes."""
+    """A file of predictions.
+
+    Attributes:
+        name: Its path within the source.
+        place: Its name in messages.
+        data: Its bytes.
+    """
 
     name: str
     place: str
@@ -34,14 +40,20 @@ class File(NamedTuple):
 
 @dataclass
 class RowSource:
-    """What a user named: ``system`` where they named it too. ``skipped`` says what below it is not read, and why."""
+    """A source of predictions that a user named.
+
+    Attributes:
+        path: A file, a folder, a tar or a URI.
+        system: The system's name where the user gave it.
+        skipped: Lines about files that are not read; filled by :meth:`files`.
+    """
 
     path: str
     system: str | None = None
     skipped: list[str] = field(default_factory=list)
 
     def files(self) -> Iterator[File]:
-        """Every JSON file, in the order of names. Raises LLaSOError."""
+        """Every JSON file of the source, in the order of names. Raises LLaSOError."""
         path = self.path
         if (os.path.isfile(path) or not storage.is_local(path)) and path.endswith(ENDINGS):
             yield File(escaped(path.rpartition("/")[2]), escaped(shown(path)), _read_checked(path))
@@ -57,10 +69,14 @@ class RowSource:
             raise LLaSOError(f"{escaped(path)}: no such file or folder")
 
     def system_of(self, folders: list[str], tasks: Tasks) -> str:
-        """The system of a file in these folders of the source.
+        """The system of a file.
 
-        As the user named it; else the innermost folder; else the source's own name. A single file has its own name,
-        and its folder's where its own is that of a declared set, or the one that all runs' predictions have.
+        It is the user's name for the source, else the innermost folder, else the source's own name. A single file
+        whose name is that of a declared set, or of every run's predictions, is named by its folder.
+
+        Args:
+            folders: Folders of the file within the source.
+            tasks: The declared tasks.
         """
         if self.system or folders:
             return self.system or folders[-1]
@@ -75,7 +91,7 @@ class RowSource:
 
 
 def parse_source(argument: str) -> RowSource:
-    """``PATH`` or ``NAME=PATH``; a path that exists is never taken apart, and neither is an address."""
+    """Reads ``PATH`` or ``NAME=PATH``. An existing path and an address are never split."""
     name, equals, path = argument.partition("=")
     if not equals or os.path.exists(argument) or "://" in name:
         return RowSource(argument)
@@ -83,10 +99,10 @@ def parse_source(argument: str) -> RowSource:
 
 
 def _json_files_below(root: str, skipped: list[str]) -> list[str]:
-    """The JSON files below a folder, in the order of names; linked folders are followed.
+    """The JSON files below a folder, in the order of names. Linked folders are followed.
 
-    No folder is read twice: of several ways to one that without a link counts, else the first. ``skipped`` gets the
-    others.
+    No folder is read twice. Of several ways to a folder the one without a link counts, else the first; the others go to
+    ``skipped``.
     """
     paths: list[str] = []
     roots, visited = [root], set[str]()
@@ -112,13 +128,13 @@ def _json_files_below(root: str, skipped: list[str]) -> list[str]:
 
 
 def _order(name: str) -> list[tuple[bool, str]]:
-    """Files of a folder by name, then those of the folders in it."""
+    """Sort key: files of a folder by name, then those of the folders in it."""
     *folders, last = name.split(os.sep)
     return [*((True, folder) for folder in folders), (False, last)]
 
 
 def _not_a_file(path: str) -> str | None:
-    """What is wrong with a name that may mean predictions and is no file."""
+    """Why a name that may mean predictions is not read; None where it is a file."""
     if os.path.islink(path) and not os.path.exists(path):
         return f"{escaped(path)}: a link that leads nowhere"
     return f"{escaped(path)}: no file" if path.endswith(ENDINGS) and not os.path.isfile(path) else None
@@ -129,9 +145,10 @@ def _unreadable(error: OSError) -> None:
 
 
 def _read_checked(path: str) -> bytes:
-    """The bytes of a file; predictions that evaluate wrote have the checksum that its ``run.json`` beside them states.
+    """Reads a file. The checksum of a run's predictions is compared with the ``run.json`` beside them.
 
-    Raises DamagedError.
+    Raises:
+        DamagedError: The checksums differ.
     """
     data, folder = storage.read_bytes(path), os.path.dirname(path)
     if os.path.basename(path) == PREDICTIONS and storage.exists(run := os.path.join(folder, RUN)):
@@ -146,7 +163,7 @@ def _read_checked(path: str) -> bytes:
 
 
 def _tar_files(path: str, skipped: list[str]) -> list[tuple[str, bytes]]:
-    """The JSON files of a tar, plain or compressed, by name. All of it is read: no damage passes for its end."""
+    """The JSON files of a tar, plain or compressed, by name. The tar is read to its end, so that damage is found."""
     with storage.scratch() as folder:
         try:
             plain = path
@@ -168,7 +185,7 @@ def _tar_files(path: str, skipped: list[str]) -> list[tuple[str, bytes]]:
 
 
 def _decompress(path: str, folder: str) -> str:
-    """The path of the tar itself: where it is compressed, that of a copy in the folder."""
+    """The path of the plain tar: ``path`` itself, or a decompressed copy in the folder."""
     with open(path, "rb") as file:
         start = file.read(8)
     opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
@@ -187,9 +204,16 @@ def _member(path: str, offset: int, size: int) -> bytes:
 
 
 def json_rows(name: str, data: bytes) -> list[dict[str, Any]]:
-    """The JSON objects of a file: an array, or values one behind another. Raises LLaSOError with the file and line.
+    """The JSON objects of a file: an array, or values one after another.
 
-    Line breaks within strings, which some published files have, are read as they are.
+    Line breaks within strings, which some published files have, are accepted.
+
+    Args:
+        name: The file's name, for messages.
+        data: Its bytes.
+
+    Raises:
+        LLaSOError: It is no JSON in UTF-8, or a value is no object. The message has file and line.
     """
     try:
         text = data.decode("utf-8-sig")

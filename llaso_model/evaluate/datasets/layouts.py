@@ -41,11 +41,26 @@ _EXPECTED = ("answer", "refusal")
 class Prediction:
     """One answer of one system, and what it is measured against.
 
-    ``id`` names the question: it is equal for all systems that were asked it. ``expected`` is ``refusal`` where a
-    refusal is the right answer. ``groups`` are the speaker's known properties, ``tags`` what the row is an example of
-    (``unseen_language``, ``noise:10``, …). ``place`` is file and row, for messages. ``span_s`` is the part of the
-    audio that was heard, where it is not all of it; ``noise`` and ``seed`` are what a condition's sound was made of
-    (:func:`llaso_model.evaluate.conditions.condition_of_tag`).
+    Attributes:
+        system: The system's name.
+        set: The declared set.
+        id: The question's id, equal for all systems that were asked it.
+        prompt: The text of the question.
+        reference: The right answer.
+        answer: The system's answer.
+        place: File and row, for messages.
+        audio: Audio paths of the question.
+        speaker: Rows of one speaker are resampled together.
+        language: Code of the language.
+        modality: Which parts of the question are audio.
+        expected: ``answer``; or ``refusal`` where a refusal is the right answer.
+        confidence: Grows with the system's certainty.
+        groups: Known properties of the speaker.
+        tags: What the row is an example of (``unseen_language``, ``noise:10``, …).
+        span_s: Part of the audio that was used, in seconds; None: all of it.
+        channels: Channels of the audio that were used, from 0; None: all.
+        noise: Noise of the row's condition (:func:`llaso_model.evaluate.conditions.condition_of_tag`).
+        seed: Seed of the row's condition.
     """
 
     system: str
@@ -71,7 +86,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge said of a row, as it is published: a score of 1 to 5 for the row of that number in a set's file."""
+    """A published judgement.
+
+    Attributes:
+        system: The system's name.
+        set: The declared set.
+        index: Number of the row in the set's file, from 0.
+        score: 1 to 5.
+        text: The judge's reply.
+    """
 
     system: str
     set: str
@@ -82,21 +105,33 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class ScoringInput:
-    """All that was read. ``judgements`` maps (system, set) to scores by row id; ``skipped`` says what was not read.
+    """All predictions that are scored.
 
-    ``remarks`` say what was not read as it stands.
+    Attributes:
+        predictions: The predictions.
+        judgements: A judge's scores by (system, set) and prediction id.
+        skipped: Lines about what was not read.
+        files: Digest of each file that was read, by name.
+        remarks: Lines about answers that were changed when they were read.
     """
 
     predictions: list[Prediction]
     judgements: dict[tuple[str, str], dict[str, float]]
     skipped: list[str]
     files: dict[str, str]
-    """Every file that was read, with the digest of its bytes."""
     remarks: list[str] = field(default_factory=list)
 
 
 def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
-    """The predictions of all sources. Raises LLaSOError for what cannot be read, with file and row."""
+    """Reads the predictions of all sources.
+
+    Args:
+        sources: Files, folders or tars, each as ``PATH`` or ``NAME=PATH``.
+        tasks: The declared tasks.
+
+    Raises:
+        LLaSOError: Something cannot be read. The message has file and row.
+    """
     predictions: list[Prediction] = []
     judgement_list: list[Judgement] = []
     skipped: list[str] = []
@@ -126,7 +161,7 @@ def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
 
 
 class _Repairs:
-    """Answers that were not read as they stand, by system."""
+    """Counts of answers that were changed when they were read, by system."""
 
     def __init__(self) -> None:
         self.halves: Counter[str] = Counter()
@@ -145,7 +180,7 @@ class _Repairs:
 def _predictions(
     system: str, set_: str | None, file: File, tasks: Tasks, changed: _Repairs, named: bool = False
 ) -> Iterator[Prediction]:
-    """``named`` says that the user named the system: it is that, whatever the lines say."""
+    """The predictions of a file. With ``named`` the user named the system, whatever the lines say."""
     seen: Counter[tuple[str, ...]] = Counter()
     inner: dict[str, None] = {}
     for number, row in enumerate(json_rows(file.place, file.data), 1):
@@ -168,9 +203,20 @@ def _predictions(
 def published_prediction(
     system: str, set_: str, place: str, row: dict[str, Any], declared: Set, seen: Counter[tuple[str, ...]]
 ) -> Prediction:
-    """A row of the published layout. ``declared`` is its set, ``seen`` counts like questions.
+    """Reads a row of the published layout.
 
-    What a path says of the speaker comes before what the row says: AccentDB numbers its speakers anew in each accent.
+    The speaker in the audio's path comes before the one in the row: AccentDB numbers its speakers anew in each accent.
+
+    Args:
+        system: The system's name.
+        set_: The declared set.
+        place: File and row, for messages.
+        row: The JSON object.
+        declared: The declaration of the set.
+        seen: Counts equal questions; it is changed.
+
+    Raises:
+        LLaSOError: A field is missing or has another type.
     """
     return _published_row(system, set_, place, Fields(row, place), declared, seen, _Repairs())
 
@@ -214,13 +260,13 @@ def _turn(row: Fields, who: str) -> Fields:
 
 
 def _speaker_properties(row: Fields) -> Fields:
-    """What a published row says of its speaker: in itself, or in its metadata where that is an object."""
+    """The fields about the speaker of a published row: its own, and those of its metadata where that is an object."""
     meta = row.row.get("metadata") or row.row.get("meta-data") or {}
     return Fields({**(meta if isinstance(meta, dict) else {}), **row.row}, row.place)
 
 
 def _groups(fields: Fields, keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Groups by name, each of the first key that says something."""
+    """Values of groups, each from the first of its keys that has one."""
     groups = {group: next(filter(None, map(fields.attribute, candidates)), None) for group, candidates in keys.items()}
     return {group: value for group, value in groups.items() if value is not None}
 
@@ -268,7 +314,7 @@ def _own_prediction(
 
 
 def _channels(row: Fields) -> tuple[int, ...] | None:
-    """The channels of its file that were heard; None for all."""
+    """The channels of the audio that were used; None for all."""
     channels = row.numbers("channels")
     if channels and not all(number.is_integer() and number >= 0 for number in channels):
         raise LLaSOError(f"{row.place}: channels are counted from 0; got {list(channels)}")
@@ -276,14 +322,14 @@ def _channels(row: Fields) -> tuple[int, ...] | None:
 
 
 def _system(name: str, row: Fields) -> str:
-    """The system's name, which pages and terminals show. Raises LLaSOError for what they cannot."""
+    """Checks a system's name, which pages and terminals show. Raises LLaSOError where it is not printable."""
     if not name.isprintable():
         raise LLaSOError(f"{row.place}: the system's name {name!r} is not printable; name it with NAME=PATH")
     return name
 
 
 def _reference(row: Fields, key: str, declared: Set) -> str:
-    """What is right. It must be said: silence is an empty text, and null is no reference."""
+    """The reference. It has to be there: an empty text is silence, null is no reference."""
     if key not in row:
         raise LLaSOError(f"{row.place}: {key} is missing")
     reference = row.text(key, numbers=KINDS[declared.kind].is_closed)
@@ -293,7 +339,7 @@ def _reference(row: Fields, key: str, declared: Set) -> str:
 
 
 def _answer(row: Fields, system: str, declared: Set, changed: _Repairs) -> str:
-    """What the system said. Half of a surrogate pair in it is the system's fault, and costs no other row."""
+    """The answer. A lone surrogate in it is replaced: it is the system's fault and must cost no other row."""
     present = [key for key in ANSWER_KEYS if key in row]
     if not present:
         raise LLaSOError(f"{row.place}: no answer; it is under one of {', '.join(ANSWER_KEYS)}")
@@ -313,14 +359,14 @@ def _answer(row: Fields, system: str, declared: Set, changed: _Repairs) -> str:
 
 
 def language_code(language: Any) -> str | None:
-    """A language in whatever spelling ("Chinese", "cmn", "zh-CN", "jp") as its code; what is no known one as it is."""
+    """The code of a language in any spelling ("Chinese", "cmn", "zh-CN", "jp"); an unknown language as it is."""
     if language in (None, ""):
         return None
     return languages.language(str(language)) or str(language)
 
 
 def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:
-    """A name for the question: prompts are left out, for the published ones differ between systems."""
+    """An id of a question. It does not depend on the prompt, because published prompts differ between systems."""
     seen[parts] += 1
     return digest("question", *parts, seen[parts], length=16)
 
@@ -352,7 +398,7 @@ def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
 def _scores_by_id(
     predictions: list[Prediction], judgements: list[Judgement]
 ) -> tuple[dict[tuple[str, str], dict[str, float]], list[str]]:
-    """Scores by row id for every system and set; and a line on those of no row."""
+    """(scores by system, set and prediction id; lines about judgements without a row)."""
     ids: dict[tuple[str, str], list[str]] = {}
     for prediction in predictions:
         ids.setdefault((prediction.system, prediction.set), []).append(prediction.id)

@@ -32,7 +32,7 @@ def load(path: str | None = None) -> Tasks:
 
 
 def digest_of(tasks: Tasks) -> str:
-    """Names what decides scores. Where a task stands in a report does not."""
+    """The digest of everything in the tasks that decides scores. The place of a task in reports is not part of it."""
     return digest(tasks.model_dump_json(exclude={"tasks": {"__all__": {"place"}}}))
 
 

@@ -70,7 +70,18 @@ class Endpoint:
         )
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
-        """A reply to each. Raises LLaSOError where the endpoint is not there, or refuses key, model or everything."""
+        """Asks the endpoint, several requests at once.
+
+        Args:
+            asks: The requests.
+            keep: Called with the number and text of each reply as it comes.
+
+        Returns:
+            A reply to each request, in their order.
+
+        Raises:
+            LLaSOError: The endpoint does not answer, or refuses the key, the model or every request.
+        """
         replies_by_number: dict[int, Reply] = {}
         unanswered: list[Unanswered] = []  # in a row
 
@@ -93,7 +104,7 @@ class Endpoint:
         return [replies_by_number[number] for number in range(len(asks))]
 
     def _probe(self, unanswered: list[Unanswered]) -> None:
-        """Asks what any judge can answer: is it the prompts? Raises LLaSOError where it is the endpoint."""
+        """Raises LLaSOError where a request that any judge can answer fails, too: it is not the prompts."""
         if isinstance(self._reply(_PROBE), Unanswered):
             raise LLaSOError(
                 f"{self.url}: {unanswered[-1].why}; what was answered is kept, the same command asks for the rest"
@@ -141,7 +152,7 @@ class LocalModel:
         self._pipeline: Any = None
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
-        """A reply to each; what is drawn depends on the ask alone, not on what else is asked."""
+        """A reply to each request. A random draw depends on the request alone, not on what else is asked."""
         import torch
         from transformers import pipeline
 
@@ -161,10 +172,10 @@ class LocalModel:
 
 
 class RecordedJudge:
-    """What judges said, kept in a JSON-lines file; asks the judge behind it for what is not there, if there is one.
+    """The replies of a judge, kept in a JSON-lines file. A judge behind it, if any, is asked for missing replies.
 
-    Every reply is on the disk before the next one counts. Once all is answered the lines stand in the order of their
-    digests: the same judgements make the same file, however often the run was killed.
+    Every reply is on the disk before the next one counts. When all are there, the lines are sorted by their digests:
+    the same replies make the same file, however often the run was killed.
     """
 
     def __init__(
@@ -205,7 +216,7 @@ class RecordedJudge:
     def _ask(
         self, judge: LLMJudge, todo: Sequence[JudgeRequest], add: Callable[[Line], None]
     ) -> dict[JudgeRequest, Reply]:
-        """Asks for what is missing and records what comes; what did not come, and why."""
+        """Asks for the missing replies and records them. Returns the requests without a reply, and why."""
         done, last_said_s = 0, time.monotonic()
 
         def record(number: int, words: str) -> None:
@@ -235,9 +246,16 @@ def _fault(line: Line) -> str | None:
 
 
 def open_judge(at: str, model: str | None, votes: int = 1, requests: int = REQUESTS) -> LLMJudge:
-    """The judge that a command names: an address with a model's name, or a Hugging Face model.
+    """The judge that a command names.
 
-    Several votes are drawn at temperature 0.7, for at 0 they would be one. Raises LLaSOError for an address alone.
+    Args:
+        at: URL of an endpoint, or name of a Hugging Face model.
+        model: The model's name at the URL.
+        votes: Judgements of each answer. Several are drawn at temperature 0.7; at 0 they would all be the same.
+        requests: Requests to an endpoint that are under way at once.
+
+    Raises:
+        LLaSOError: A URL comes without a model's name.
     """
     temperature = _VOTE_TEMPERATURE if votes > 1 else 0.0
     if not at.startswith(("http://", "https://")):

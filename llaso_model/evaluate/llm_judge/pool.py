@@ -20,11 +20,19 @@ def run_all(
     took: Callable[[int, R], None],
     grace_s: float,
 ) -> None:
-    """Calls ``work`` for every item in ``size`` threads, and with its number and result ``keep``, then ``took``.
+    """Calls ``work`` for every item in threads, and keeps the results as they come.
 
-    ``keep`` is called in those threads, one at a time: no signal breaks into it, so nothing that came is lost. ``took``
-    is called here. Where one of the three raises, or Ctrl-C comes, nothing more begins; what is under way is kept if it
-    ends within ``grace_s``, and given up after that. The threads never keep the process from ending.
+    Where one of the three functions raises, or Ctrl-C comes, nothing more begins. Work that is under way is kept if it
+    ends in time, and given up after that. The threads never keep the process from ending.
+
+    Args:
+        work: Gives the result of an item.
+        items: The items.
+        size: Number of threads.
+        keep: Called with the number and result of each item, in those threads, one call at a time. No signal interrupts
+            it, so no result is lost.
+        took: Called with the same after ``keep``, in the calling thread.
+        grace_s: How long work that is under way may take after a failure, in seconds.
     """
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, R | BaseException]] = queue.SimpleQueue()

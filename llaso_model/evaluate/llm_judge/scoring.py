@@ -52,7 +52,13 @@ Which is better in relevance and accuracy? Neither length, style nor order count
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """What a judge is asked. ``vote`` numbers independent draws, ``attempt`` those whose words gave nothing."""
+    """A prompt for a judge.
+
+    Attributes:
+        prompt: The text.
+        vote: Number of the independent draw.
+        attempt: Number of the repetition, after replies that could not be read.
+    """
 
     prompt: str
     vote: int = 0
@@ -61,7 +67,13 @@ class JudgeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Why there are no words: of what ``kind`` that is, what was said of it, and whether asking again may help."""
+    """Why a request has no reply.
+
+    Attributes:
+        kind: The failure's name, under which it is counted.
+        why: The message.
+        again: Asking again may help.
+    """
 
     kind: str
     why: str
@@ -74,11 +86,15 @@ Keep = Callable[[int, str], None]
 
 
 def discard(number: int, words: str) -> None:
-    """Keeps nothing."""
+    """A callback that keeps nothing."""
 
 
 class LLMJudge(Protocol):
-    """Answers prompts. ``name`` stands for the model and its settings: it is part of what is cached."""
+    """A judge replies to prompts.
+
+    Attributes:
+        name: The model and its settings. It is part of the digest under which replies are kept.
+    """
 
     name: str
 
@@ -88,7 +104,14 @@ class LLMJudge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JudgeQuestion:
-    """What is judged: the request, what a good answer is, and the answer."""
+    """An answer to be judged.
+
+    Attributes:
+        id: Id of the prediction.
+        prompt: The request that was answered.
+        reference: A good answer.
+        answer: The answer.
+    """
 
     id: str
     prompt: str
@@ -97,13 +120,13 @@ class JudgeQuestion:
 
 
 def parse_score(words: str) -> float | None:
-    """The score of 1 to 5 that a judge's words give ("Score: 4"); None where they give none."""
+    """The score of 1 to 5 in a judge's reply ("Score: 4"); None where it has none."""
     match = _SCORE.search(words)
     return float(match[1]) if match and float(match[1]) <= 5 else None
 
 
 def parse_choice(words: str) -> str | None:
-    """``A``, ``B`` or ``tie``; None where the words choose nothing."""
+    """``A``, ``B`` or ``tie``; None where the reply chooses nothing."""
     match = _CHOICE.search(words)
     if match is None:
         return None
@@ -113,9 +136,15 @@ def parse_choice(words: str) -> str | None:
 def readable_replies(
     judge: LLMJudge, asks: Sequence[JudgeRequest], read: Callable[[str], T | None]
 ) -> dict[JudgeRequest, T | Unanswered]:
-    """What ``read`` finds in the judge's words, by ask; equal ones are asked once.
+    """Asks a judge until its replies can be read, :data:`ATTEMPTS` times at most.
 
-    Where it finds nothing the judge is asked again, :data:`ATTEMPTS` times in all.
+    Args:
+        judge: The judge.
+        asks: Requests; equal ones are asked once.
+        read: Gives the value of a reply, or None where it has none.
+
+    Returns:
+        By request the value, or why there is none.
     """
     replies: dict[JudgeRequest, T | Unanswered] = {}
     pending = {ask: ask for ask in asks}  # what is wanted, and how it is asked now
@@ -139,9 +168,12 @@ def readable_replies(
 
 @dataclass(slots=True)
 class JudgedAnswers:
-    """Scores by (system, set) and question id. ``reasons`` counts the questions without one by what was wrong.
+    """Scores of a judge.
 
-    ``lacking`` counts the questions that have a score of fewer votes than were asked for.
+    Attributes:
+        scores: By (system, set) and question id.
+        reasons: Number of questions without a score, by the kind of failure.
+        fewer_votes: Number of questions whose score has fewer votes than were asked for.
     """
 
     scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
@@ -149,13 +181,20 @@ class JudgedAnswers:
     fewer_votes: int = 0
 
     def as_json(self) -> dict[str, Any]:
+        """The counts, as ``scores.json`` has them."""
         return {"unjudged": dict(sorted(self.reasons.items())), "fewer_votes": self.fewer_votes}
 
 
 def judge_answers(
     judge: LLMJudge, questions: Mapping[tuple[str, str], Sequence[JudgeQuestion]], votes: int = 1
 ) -> JudgedAnswers:
-    """Rates the answers of systems to sets: the mean score of `votes` judgements, of those that can be read."""
+    """Rates the answers of systems to sets.
+
+    Args:
+        judge: The judge.
+        questions: Answers by (system, set).
+        votes: Judgements of each answer. Its score is the mean of those that can be read.
+    """
     prompts = {
         question: RATE_PROMPT.format(prompt=question.prompt, reference=question.reference, answer=question.answer)
         for set_questions in questions.values()
@@ -179,15 +218,17 @@ def judge_answers(
 
 
 def rate(judge: LLMJudge, questions: Sequence[JudgeQuestion], votes: int = 1) -> dict[str, float]:
-    """The mean score of `votes` judgements by question id; questions whose every judgement gives none are left out."""
+    """The mean score of ``votes`` judgements by question id. Questions without a readable judgement are left out."""
     return judge_answers(judge, {("", ""): questions}, votes).scores["", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one question: how often the first was preferred (0 … 1, ties half), and whether order mattered.
+    """Which of two answers to a question was preferred.
 
-    ``consistent`` says that every vote gave the same answer in both orders; one that follows the position is worth 1/2.
+    Attributes:
+        share: How often the first one was, 0 to 1; a tie counts half.
+        consistent: Every vote was the same in both orders. A judge that follows the position gives a share of 1/2.
     """
 
     share: float
@@ -197,10 +238,19 @@ class Preference:
 def compare(
     judge: LLMJudge, first: Sequence[JudgeQuestion], second: Sequence[JudgeQuestion], votes: int = 1
 ) -> dict[str, Preference]:
-    """By question id which of two systems' answers is preferred; each vote is asked for in both orders.
+    """Compares the answers of two systems. Each vote is asked for in both orders.
 
-    Questions without a vote that can be read in both orders are left out. Raises LLaSOError where the systems were
-    not asked the same questions.
+    Args:
+        judge: The judge.
+        first: Answers of the first system.
+        second: Answers of the second system to the same questions, in the same order.
+        votes: Judgements of each pair and order.
+
+    Returns:
+        Preferences by question id. Questions without a vote that can be read in both orders are left out.
+
+    Raises:
+        LLaSOError: The questions are not the same.
     """
     if [question.id for question in first] != [question.id for question in second]:
         raise LLaSOError("the two systems were not asked the same questions, or in another order")
@@ -230,5 +280,5 @@ def _compare_prompt(question: JudgeQuestion, first: str, second: str) -> str:
 
 
 def prompts_digest() -> str:
-    """The digest of the prompts' wording: part of how a score was made."""
+    """The digest of the prompts' wording, which is part of how a score was made."""
     return digest("judge prompts", RATE_PROMPT, COMPARE_PROMPT)

@@ -40,9 +40,16 @@ Ratings = dict[str, dict[str, int]]
 
 
 def draw_items(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
-    """`items` rows, spread over systems and sets in turn, in an order that says nothing of either.
+    """Draws the answers that are rated, over systems and sets in turn.
 
-    A pure function of the rows' ids and the seed: every rater gets the same.
+    Args:
+        rows: Scored rows.
+        items: How many are drawn.
+        seed: Seed of the draw and of the order.
+
+    Returns:
+        The rows in an order that does not show their system or set. It depends on the rows and the seed alone, so every
+        rater gets the same.
     """
     pools: dict[tuple[str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: _draw_key(row, seed)):
@@ -59,7 +66,7 @@ def draw_items(rows: Sequence[Row], items: int, seed: int) -> list[Row]:
 
 
 def item_id(row: Row) -> str:
-    """A name for a row that does not give its system away."""
+    """An id of a row that does not show its system."""
     prediction = row.prediction
     return digest("rated", prediction.system, prediction.set, prediction.id, prediction.answer, length=16)
 
@@ -79,19 +86,26 @@ def open_log(folder: str, rater: str) -> AbstractContextManager[WorkLog]:
 
 
 def record_rating(log: WorkLog, item: str, system: str, rating: Mapping[str, int]) -> None:
-    """Adds a rating; without aspects it takes the item's rating back. It is on the disk when this returns."""
+    """Appends a rating to a rater's log. It is on the disk when this returns.
+
+    Args:
+        log: The rater's log.
+        item: Id of the item.
+        system: The item's system.
+        rating: Marks by aspect; empty: the item's earlier rating is withdrawn.
+    """
     log.add([{"item": item, "system": system, "rating": dict(rating) or None, "at": worklog.now()}])
 
 
 def read_ratings(folder: str, rater: str) -> Ratings:
-    """What a rater said so far, of whatever was shown. Raises LLaSOError for a damaged file."""
+    """The current ratings of a rater, also of items that are no longer shown. Raises LLaSOError for a damaged file."""
     return _current_ratings(all_raters(folder).get(worklog.clean_name(rater, KIND), []))[0]
 
 
 def all_raters(folder: str) -> dict[str, list[Entry]]:
-    """Every rater's log, in the order of names. Raises LLaSOError for a damaged file.
+    """The logs of all raters, in the order of their names. Raises LLaSOError for a damaged file.
 
-    ``ratings/<rater>.json``, as earlier versions wrote it, counts as what a rater said first. It is never changed.
+    ``ratings/<rater>.json``, which earlier versions wrote, counts as the beginning of a log. It is never changed.
     """
     base = storage.join(folder, _FOLDER)
     logs = worklog.read_all(base, KIND)
@@ -103,13 +117,13 @@ def all_raters(folder: str) -> dict[str, list[Entry]]:
 
 
 def _current_ratings(log: Sequence[Entry]) -> tuple[Ratings, dict[str, str]]:
-    """(the ratings that stand, the system of each item)."""
+    """(the last rating of each item, the system of each item). Withdrawn ratings are left out."""
     kept = [entry for entry in worklog.last_entries(log, "item") if entry["rating"] is not None]
     return {entry["item"]: entry["rating"] for entry in kept}, {entry["item"]: entry["system"] for entry in kept}
 
 
 def check_rating(rating: Mapping[str, Any]) -> dict[str, int]:
-    """The aspects of a rating. Raises LLaSOError for a value that is none of 1 to 5."""
+    """The marks of a rating, by aspect. Raises LLaSOError for an unknown aspect or a mark that is none of 1 to 5."""
     checked = {}
     for aspect, value in rating.items():
         if aspect not in ASPECTS or type(value) is not int or not LOWEST <= value <= HIGHEST:
@@ -121,9 +135,17 @@ def check_rating(rating: Mapping[str, Any]) -> dict[str, int]:
 
 
 def results(folders: Sequence[str]) -> dict[str, Any] | None:
-    """Means by system and aspect with intervals (items resampled), and Krippendorff's alpha; None without ratings.
+    """Summarises all ratings.
 
-    A rater is one person in all folders, and what they said of an item counts once: the last of it.
+    Args:
+        folders: Score folders. A rater's name means one person in all of them, and of an item that was rated several
+            times the last rating counts.
+
+    Returns:
+        Means by system and aspect with intervals over items, and Krippendorff's alpha; None where there are no ratings.
+
+    Raises:
+        LLaSOError: A file of ratings is damaged.
     """
     logs: dict[str, list[Entry]] = {}
     for folder in folders:
@@ -167,9 +189,11 @@ def _aspect(aspect: str, ratings_by_rater: Sequence[Ratings], systems: Mapping[s
 
 
 def krippendorff_alpha(aspect: str, ratings_by_rater: Sequence[Ratings]) -> float | None:
-    """Krippendorff's ordinal alpha of the raters (Krippendorff 2011); None where there is nothing to compare.
+    """Krippendorff's ordinal alpha of the raters (Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011).
 
-    1 is full agreement, 0 what chance would give.
+    Returns:
+        1 where raters agree fully, 0 where they agree as by chance; None where no item has two ratings, or all ratings
+        are equal.
     """
     with needed_for("the raters' agreement"):
         import krippendorff

@@ -45,9 +45,11 @@ class RateServer(Served):
         super().__init__(port=port)
 
     def close(self) -> None:
+        """Closes the logs of all raters."""
         self._raters.close()
 
     def page(self) -> tuple[str, str]:
+        """The page as HTML, and its Content-Security-Policy."""
         own = __package__
         scripts = [pages.joined("js", "asking") + pages.asset("rate.js", own)]
         policy = pages.policy(scripts, "connect-src 'self'")
@@ -64,13 +66,15 @@ class RateServer(Served):
         return html, policy
 
     def gets(self) -> Mapping[str, Callable[[str], Json]]:
+        """The addresses that are read from."""
         return {"sound": self.sound}
 
     def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], Json]]:
+        """The addresses that are written to."""
         return {"begin": self.begin, "rate": self.say}
 
     def begin(self, request: Mapping[str, Any]) -> Json:
-        """What a rater said so far of the items that are shown."""
+        """The current ratings of a rater, of the items that are shown."""
         name = self._rater(request).name
         ratings = rate.read_ratings(self.folder, name)
         return {"rater": name, "ratings": {item: rating for item, rating in ratings.items() if item in self._rows}}
@@ -96,7 +100,11 @@ class RateServer(Served):
         return {"saved": item}
 
     def sound(self, item: str) -> Json:
-        """The item's sound: Ogg Opus as base64, its seconds, whether it is cut. Raises LLaSOError for none."""
+        """The sound of an item: Ogg Opus as base64, its length in seconds, whether it was cut.
+
+        Raises:
+            LLaSOError: The item has no sound, or its file is not below the audio folder.
+        """
         row = self._rows.get(item)
         if row is None or self.audio_root is None or not row.prediction.audio:
             raise LLaSOError("no such sound")
@@ -110,7 +118,7 @@ class RateServer(Served):
         return {"opus": opus, "seconds": round(len(clip.pcm) / audio.SAMPLE_RATE_HZ, 3), "cut": clip.cut}
 
     def _shown(self, row: Row) -> Json:
-        """An item without its system, and without what was extracted: raters judge the answer."""
+        """An item as raters see it: without its system, and without what was extracted from the answer."""
         prediction = row.prediction
         return {
             "id": rate.item_id(row),

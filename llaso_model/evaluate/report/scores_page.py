@@ -45,11 +45,22 @@ def report(
     examples: int = EXAMPLES_PER_SET,
     tasks_path: str | None = None,
 ) -> tuple[str, str]:
-    """Writes ``report.html`` and ``report.json`` into `out` (default: the first folder); returns their paths.
+    """Writes ``report.html`` and ``report.json`` of score folders.
 
-    Several folders are put together: their systems are compared as if they had been scored at once. `audio_root` is
-    the folder that the rows' audio paths are relative to. Raises LLaSOError for folders that are no scores, or that
-    hold one system twice, and where a report would replace other files.
+    Args:
+        folders: Folders that :func:`llaso_model.evaluate.score.score` wrote. The systems of several are compared as if
+            they had been scored at once.
+        out: Folder of the report; None: the first of ``folders``.
+        title: Heading of the page.
+        audio_root: Folder that the rows' audio paths are relative to; None: the page has no sound.
+        examples: How many of the worst rows of each set and system are shown.
+        tasks_path: A file of tasks; None: LLaSO's own.
+
+    Returns:
+        The paths of both files.
+
+    Raises:
+        LLaSOError: A folder has no scores, a system is in two of them, or the report would replace other files.
     """
     if not folders:
         raise LLaSOError("name a folder that llaso-model score wrote")
@@ -67,7 +78,11 @@ def report(
 
 
 def merge_folders(folders: Sequence[str], declared: Tasks) -> tuple[list[Row], dict[str, Any]]:
-    """All rows of the folders, and their figures: as they stand in one folder, computed anew for several."""
+    """Reads the rows and scores of folders. The scores of several are computed anew.
+
+    Raises:
+        LLaSOError: A folder has no scores, or a system is in two of them.
+    """
     all_scores = [score.read_scores(folder) for folder in folders]
     rows = [row for folder in folders for row in store.read(storage.join(folder, "rows.parquet"))]
     if len(folders) == 1:
@@ -101,7 +116,7 @@ def render(
     examples: int = EXAMPLES_PER_SET,
     ratings: dict[str, Any] | None = None,
 ) -> str:
-    """The page as text: a pure function of the scores and the options."""
+    """Renders the page as HTML. It depends on the scores and the options alone."""
     shown = worst_examples.worst_rows(rows, declared, examples)
     own = __package__
     scripts = [page.joined("js", "charts") + page.asset("report.js", own)]
@@ -142,7 +157,11 @@ def render(
 
 
 def leaders(task: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """By system ``best``, or ``level`` where it is not significantly below the best (adjusted p ≥ 0.05)."""
+    """Marks the best systems of a task.
+
+    Returns:
+        By system ``best``, or ``level`` where it is not significantly below the best (adjusted p ≥ 0.05).
+    """
     values = {system: score["value"] for system, score in task["scores"].items() if score["value"] is not None}
     if len(values) < 2:
         return {}
@@ -171,7 +190,7 @@ def _scale(scores: Mapping[str, Any]) -> float:
 
 
 def _closed_accuracy(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Coverage, and accuracy on answered and on all, over the closed questions with labels, by system."""
+    """Coverage, accuracy on all and on answered rows, over the closed questions with labels, by system."""
     by_system: dict[str, dict[str, float]] = {}
     for system in scores["systems"]:
         asked = answered = right = 0.0
@@ -193,7 +212,7 @@ def _closed_accuracy(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _layers(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The four layers, each with what it consists of here."""
+    """The four layers of evaluation, each with the scores or tags that belong to it."""
     basic = [entry for entry in scores["tasks"] if entry["layer"] == "basic"]
     common = scores["overall"]["common"]
     everything = {system: common[system]["value"] if system in common else None for system in scores["systems"]}
@@ -233,7 +252,7 @@ def _mean(tasks: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dict
 
 
 def _payload(scores: Mapping[str, Any], declared: Tasks) -> dict[str, Any]:
-    """What the page's script draws from."""
+    """The data that the page's script draws."""
     titles = {name: (entry.title, entry.unit, entry.better) for name, entry in all_metrics().items()}
     titles["judge"] = ("Judge, 1–5", "number", "higher")
     return {
@@ -260,7 +279,7 @@ def _sparse(matrix: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
 
 
 def _curves(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A curve of every set with rows tagged ``snr:<dB>``: its primary metric over the signal-to-noise ratio."""
+    """A curve for each set with rows tagged ``snr:<dB>``: the primary metric over the signal-to-noise ratio."""
     curves: dict[str, dict[str, Any]] = {}
     for tag_figures in scores["tags"]:
         kind, _, level = tag_figures["tag"].partition(":")
@@ -273,7 +292,7 @@ def _curves(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _level_db(level: str) -> float | None:
-    """What a tag says of a level; rows of others may say it in words."""
+    """The level of a tag in dB; None where it is no number, because anybody may write tags."""
     try:
         level_db = float(level)
     except ValueError:

@@ -23,7 +23,12 @@ _NARROWEST = 8  # of the column that says what a line is
 
 
 def print_scores(scores: dict[str, Any], out: str) -> None:
-    """Prints a table of the scores in ``scores.json``'s form."""
+    """Prints scores as tables, with all notes about them.
+
+    Args:
+        scores: The content of ``scores.json``.
+        out: The folder that they were written to, for the message.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -57,7 +62,7 @@ def _sections(scores: dict[str, Any]) -> list[list[Line]]:
 
 
 def _print(console: Console, systems: list[str], sections: list[list[Line]]) -> None:
-    """Tables of as many systems as fit; where not one fits, a table that is wider than the terminal."""
+    """Prints tables of as many systems as fit. Where not even one fits, the table is wider than the terminal."""
     from rich.cells import cell_len
     from rich.console import Console
 

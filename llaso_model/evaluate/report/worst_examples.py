@@ -23,9 +23,9 @@ Piece = tuple[str, str]
 
 
 def worst_rows(rows: Sequence[Row], tasks: Tasks, examples: int) -> dict[str, dict[str, list[Row]]]:
-    """The `each` worst rows by set and system, the worst first; equal ones in the order of their ids.
+    """The worst rows by set and system, the worst first; equal ones in the order of their ids.
 
-    Rows of noise and other conditions are left out, as they are of a set's score.
+    Rows in noise or another condition are left out, as they are of a set's score.
     """
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
@@ -41,13 +41,13 @@ def worst_rows(rows: Sequence[Row], tasks: Tasks, examples: int) -> dict[str, di
 
 
 def row_error(row: Row) -> float:
-    """How bad a row is: by the judge where there is one, else as it was scored."""
+    """The error that rows are ordered by: the judge's where there is one, else that of the score."""
     judged = row.stats.get("judge")
     return row.error if judged is None or "rouge_l" not in row.stats else 5 - judged[0] + row.error / 10
 
 
 def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
-    """A row as the report's page has it; empty values are left out."""
+    """A row as the report's page reads it, without empty values."""
     prediction = row.prediction
     kind = KINDS[tasks.sets[prediction.set].kind]
     fields: dict[str, Any] = {
@@ -66,12 +66,16 @@ def as_json(row: Row, tasks: Tasks) -> dict[str, Any]:
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:
-    """The text, or its beginning with an ellipsis."""
+    """The text, cut to ``longest`` characters with an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def word_differences(target: str, hypothesis: str) -> Iterator[Piece]:
-    """Two texts as pieces of words that are in both, in the first only, in the second only."""
+    """The differing words of two texts.
+
+    Returns:
+        Pieces in order: words of both texts, of the target only, and of the hypothesis only.
+    """
     from rapidfuzz.distance import Levenshtein
 
     first, second = target.split()[:200], hypothesis.split()[:200]
@@ -86,10 +90,17 @@ def word_differences(target: str, hypothesis: str) -> Iterator[Piece]:
 
 
 def example_sounds(examples: Mapping[str, Mapping[str, Sequence[Row]]], root: str | None) -> dict[str, str]:
-    """Opus as base64 by the audio's name, of the shown rows whose file is under `root`, until there is enough.
+    """Encodes the sounds of example rows, up to :data:`SOUND_BYTES` in all.
 
-    Sets take turns, so that each has some. What is not there, cannot be decoded, or was heard with
-    recorded noise, is left out.
+    The sets take turns, so that each has some. A sound is left out where it is missing, cannot be decoded, or was
+    played with recorded noise.
+
+    Args:
+        examples: Rows by set and system.
+        root: Folder that the rows' audio paths are relative to; None: no sounds.
+
+    Returns:
+        Opus as base64 by the audio's label.
     """
     if root is None:
         return {}
