@@ -81,7 +81,7 @@
       charts.band(frame, colour(system), [...side("high"), ...side("low").reverse()]);
       charts.curve(frame, colour(system), side("value"));
     }
-    return make("figure", {}, make("h3", {}, `${curve.set}: ${payload.metrics[curve.metric].title}`), frame.svg, make("p", { class: "legend" }, ...said.order.map(named)));
+    return make("figure", {}, make("h3", {}, `${curve.set}: ${payload.metrics[curve.metric].title}`), frame.svg, make("p", { class: "legend" }, ...payload.order.map(named)));
   }
 
   // Sets: everything of one set, drawn when it is chosen.
