@@ -1,6 +1,6 @@
 """The command ``llaso-model``. A subcommand is a line in :data:`COMMANDS`; its module is imported when it is called.
 
-So ``--help`` is instant, and adding a command touches no other one.
+So ``--help`` is instant, and a new command changes no other module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 from llaso_data import __version__
 from llaso_data.commands import Commands, explained
 
-# Idle threads of a CPU run that wait by spinning slow each other down where cores are shared; read at torch's import.
+# Threads that wait by spinning slow each other down where cores are shared. torch reads this when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rate": ("llaso_model.evaluate.commands:rate", "Let people rate answers blindly in the browser."),
     "demo": ("llaso_model.demo:demo", "Train for a few minutes on the shards of the demo."),
 }
-"""Name: (module and attribute of the click command, what ``--help`` says of it)."""
+"""Name: (module and attribute of the click command, its line in ``--help``)."""
 
 
 class _Table(Commands):

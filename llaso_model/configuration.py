@@ -11,8 +11,8 @@ from llaso_model.fusion import FUSIONS
 
 MEL_HOP = 160  # samples at 16 kHz between two mel frames
 MEL_FRAMES_PER_S = 100
-IGNORED = -100  # labels that no loss is taken of
-TAIL_S = 0.5  # bench/encoder_states.py shows what it is worth
+IGNORED = -100  # the label of a token that has no loss
+TAIL_S = 0.5  # bench/encoder_states.py compares other values
 
 
 _WHISPER_LARGE_V3 = {
@@ -53,19 +53,23 @@ _LLAMA_3B = {
 
 
 class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
-    """A speech encoder, how its states reach the language model, and the language model.
+    """A speech encoder, a fusion and a language model.
 
     Attributes:
-        audio_config: The encoder's; its ``model_type`` names an entry of :data:`ENCODERS`. A Whisper checkpoint's does:
-            its encoder is used.
-        text_config: Of any causal language model.
-        fusion: Name in :data:`FUSIONS`. With ``splice`` speech stands in the text where its audio tokens are; with
+        audio_config: The encoder's configuration. Its ``model_type`` names an entry of :data:`ENCODERS`; a Whisper
+            checkpoint's does, and its encoder is used.
+        text_config: The configuration of any causal language model.
+        fusion: Name in :data:`FUSIONS`. With ``splice`` speech embeddings replace the audio tokens in the text. With
             ``cross_attention`` the text has one audio token for each window of audio, and text and speech attend to
             each other before every ``cross_attention_every``-th layer.
-        stack: So many states at a time go through an MLP of two layers.
-        max_audio_length: Seconds; longer audio is read in windows of that.
-        tail_s: Seconds of silence that Whisper's encoder hears after each window, and of which no states come: it was
-            trained on no other clips.
+        stack: How many states are concatenated for one speech embedding.
+        cross_attention_every: See ``fusion``.
+        projector_size: Width of the MLP that projects states; None: the language model's.
+        projector_act: Its activation.
+        audio_token_id: Of the token that stands for audio in the text.
+        max_audio_length: Seconds of a window; longer audio is cut into several.
+        tail_s: Seconds of silence after each window, which Whisper's encoder reads and of which no states are kept.
+            Whisper was trained on clips that are padded with silence.
     """
 
     model_type = "llaso"
@@ -97,7 +101,11 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @classmethod
     def named(cls, name: str) -> LLaSOConfig:
-        """``mission`` or ``published``, around the shape of Llama-3.2-3B-Instruct; raises ValueError for others."""
+        """The configuration ``mission`` or ``published``, with the sizes of Llama-3.2-3B-Instruct.
+
+        Raises:
+            ValueError: For another name.
+        """
         if name == "mission":
             encoder = {"model_type": FROM_SCRATCH}
             return cls(audio_config=encoder, text_config=dict(_LLAMA_3B), fusion="cross_attention", stack=1)
@@ -112,7 +120,7 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
 
 
 def _encoder_config(config: Any) -> Any:
-    """The configuration of an encoder from its values; raises ValueError where these name none of the table."""
+    """The configuration of an encoder from its values. Raises ValueError where these name no entry of the table."""
     if config is not None and not isinstance(config, dict):
         return config
     values = config or {}
@@ -130,7 +138,7 @@ def _language_model_config(config: Any) -> Any:
 
 
 def states_of(frames: Any, config: Any) -> Any:
-    """How many states an encoder gives.
+    """How many states an encoder gives for so many frames.
 
     Args:
         frames: Log-mel frames, 100 a second; an int or a tensor of them.
@@ -140,5 +148,5 @@ def states_of(frames: Any, config: Any) -> Any:
 
 
 def audio_tokens(samples: int, config: LLaSOConfig) -> int:
-    """How many places in the text the samples of one window take."""
+    """How many audio tokens stand for a window of so many samples at 16 kHz."""
     return int(-(-states_of(max(1, samples // MEL_HOP), config.audio_config) // config.stack))

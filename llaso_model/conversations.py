@@ -1,4 +1,4 @@
-"""A sample's conversation: with its sound in place, and as a question with its answer."""
+"""A sample's conversation: with its audio inserted, and parted into question and answer."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ ROLES = ("system", "user", "assistant")
 
 
 def conversation(content: Mapping[str, Any], sounds: Mapping[str, Any]) -> list[Message]:
-    """The messages of a sample's JSON with the sound in place of its part's name.
+    """The messages of a sample's JSON, with audio in place of the names of its parts.
 
-    A message's content is a list of parts, or a text, which is one part. Raises LLaSOError where a message is of
-    another form, or names an audio that is not among ``sounds``, and where no message names one of them.
+    Args:
+        content: The sample's JSON. A message's content is a list of parts, or a text, which is one part.
+        sounds: The sample's audio by the names of its parts.
+
+    Raises:
+        LLaSOError: A message is of another form or names an audio that is not among ``sounds``, or no message names
+            one of these.
     """
     messages = content.get("messages")
     if not isinstance(messages, list) or not messages:
         raise LLaSOError("it has no JSON with messages; docs/train.md says what is read")
-    found = [_with_sounds(message, number, sounds) for number, message in enumerate(messages, 1)]
+    with_sounds = [_with_sounds(message, number, sounds) for number, message in enumerate(messages, 1)]
     unnamed = sorted(set(sounds) - set(audios_of(content)))
     if unnamed:
         raise LLaSOError(f"no message names its audio {unnamed[0]}")
-    return found
+    return with_sounds
 
 
 def audios_of(content: Mapping[str, Any]) -> list[str]:
-    """The audio parts that the messages of a sample's JSON name, in their order, as :func:`conversation` takes them."""
+    """Names of the audio parts in the messages of a sample's JSON, in their order."""
     return [
         part["audio"]
         for message in content["messages"]
@@ -40,14 +45,15 @@ def audios_of(content: Mapping[str, Any]) -> list[str]:
 
 
 def records_of(sample: StreamSample) -> dict[str, Mapping[str, Any]]:
-    """What a decoded sample's JSON says of its audios (``audios``), by part; of those that it says nothing of, nothing.
+    """The records of a decoded sample's audios (``audios`` in its JSON), by part. A part without a record is left out.
 
-    Raises LLaSOError where ``audios`` are not of the form of shards/SPEC.md.
+    Raises:
+        LLaSOError: ``audios`` are not of the form of shards/SPEC.md.
     """
     audios = sample.content.get("audios") or []
-    if not isinstance(audios, list) or not all(isinstance(one, dict) for one in audios):
+    if not isinstance(audios, list) or not all(isinstance(audio, dict) for audio in audios):
         raise LLaSOError("audios is not a list of objects")
-    parts = [one.get("part") for one in audios]
+    parts = [audio.get("part") for audio in audios]
     for part in parts:
         if part not in sample.audio_parts or parts.count(part) > 1:
             raise LLaSOError(f"audios describes the part {part!r}, which it does not have, or twice")
@@ -55,7 +61,7 @@ def records_of(sample: StreamSample) -> dict[str, Mapping[str, Any]]:
 
 
 def question_of(messages: Sequence[Message]) -> tuple[list[Message], str] | None:
-    """What stands before the assistant's last turn, and what is said in that turn; None where there is none."""
+    """The messages before the assistant's last turn, and the text of that turn; None where there is no such turn."""
     for number in range(len(messages) - 1, 0, -1):
         if messages[number]["role"] == "assistant":
             return list(messages[:number]), text_of(messages[number])

@@ -1,7 +1,8 @@
-"""``llaso-model demo``: a short training on the demo's shards, and a clip that it never heard, transcribed.
+"""``llaso-model demo``: a short training on the demo's shards, and held-out clips transcribed.
 
-Whisper base (its encoder, frozen) and SmolLM2-135M: first the sound of words finds the words, then the language model
-says them. A few minutes on two cores are enough to see it learn, not to be good: ``bench/learn.py`` goes on.
+The model is Whisper base's encoder, frozen, with SmolLM2-135M. Stage 1 aligns the sound of words with the words, stage
+2 teaches the language model to transcribe. A few minutes on two cores show that it learns; ``bench/learn.py`` trains
+longer.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from llaso_data.text import tokens
 from llaso_model import generation
 from llaso_model.evaluate.metrics.error_rates import word_error_count
 
-_HELD_OUT = 20  # English prompts, no single words, that the demo's shards do not have
-_STEPS = (120, 60)  # of the stages
+_HELD_OUT = 20  # English prompts, not single words, that are not in the demo's shards
+_STEPS = (120, 60)  # of stage 1 and stage 2
 
 
 @click.command()
@@ -43,7 +44,16 @@ def demo(shards: str, out: str, english: int) -> None:
 
 
 def run_demo(shards: str, out: str, english: int) -> None:
-    """Trains both stages on the English samples of ``shards``, and prints what held-out prompts come out as."""
+    """Trains both stages on the English samples of ``shards``, and prints transcripts of held-out prompts.
+
+    Args:
+        shards: What ``llaso-data demo`` wrote.
+        out: Folder of the runs.
+        english: How many English prompts the shards have.
+
+    Raises:
+        LLaSOError: There are no shards.
+    """
     from llaso_model.device import computes_bf16, own_device
     from llaso_model.train.config import TrainRecipe
     from llaso_model.train.loop import train
@@ -95,11 +105,15 @@ def run_demo(shards: str, out: str, english: int) -> None:
 
 
 def _held_out(english: int) -> list[tuple[str, str]]:
-    """(path, text) of prompts that are not among the ``english`` that the demo draws."""
+    """(path, text) of prompts whose text is not among the ``english`` prompts of the demo's shards."""
     prompts = assets.english_prompts()
     known = assets.draw(sorted(prompts), english, "en")
-    said = {" ".join(tokens(prompts[name][1], "en")) for name in known}
-    new = [name for name, (_, text) in prompts.items() if " ".join(tokens(text, "en")) not in said and "/" not in name]
+    known_texts = {" ".join(tokens(prompts[name][1], "en")) for name in known}
+    new = [
+        name
+        for name, (_, text) in prompts.items()
+        if " ".join(tokens(text, "en")) not in known_texts and "/" not in name
+    ]
     return [(str(prompts[name][0]), prompts[name][1]) for name in assets.draw(new, _HELD_OUT, "held out")]
 
 

@@ -1,4 +1,4 @@
-"""Load a model and ask it: the one way, for evaluation, for validation during training and for the demo.
+"""Load a model and generate answers. Evaluation, validation during training and the demo all use this.
 
 loaded = load("runs/instruct/model")
 loaded.answer([[{"role": "user", "content": [{"type": "audio", "audio": samples}]}]], max_new_tokens=60)
@@ -22,21 +22,21 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with its processor, on a device, ready to be asked."""
+    """A model in evaluation mode on a device, with its processor."""
 
     model: Any
     processor: LLaSOProcessor
 
     def answer(self, conversations: Sequence[Sequence[Message]], **settings: Any) -> list[str]:
-        """What the model says next in each conversation; see :func:`answers`."""
+        """The model's answer to each conversation; see :func:`answers`."""
         return answers(self.model, self.processor, conversations, **settings)
 
     def transcribe(self, audios: Sequence[Any], **settings: Any) -> list[str]:
-        """What is said in each audio (a path, bytes or samples), as the processor asks for it."""
+        """A transcript of each audio (a path, bytes or samples). ``settings`` are those of ``generate``."""
         return texts_of(self.model, self.processor, self.processor(audio=list(audios)), **settings)
 
     def refusal(self, conversation: Sequence[Message]) -> str | None:
-        """Why the language model's chat template does not take a conversation, such as for its roles; None: it does."""
+        """Why the language model's chat template refuses a conversation, such as for its roles; None: it does not."""
         from jinja2 import TemplateError
 
         try:
@@ -47,21 +47,21 @@ class LoadedModel:
 
 
 def load(
-    name: str, said: str = "MODEL", precision: str | None = None, device: torch.device | None = None
+    name: str, key: str = "MODEL", precision: str | None = None, device: torch.device | None = None
 ) -> LoadedModel:
-    """A model of ours for answering.
+    """Loads a LLaSO model for generation.
 
     Args:
-        name: a folder, or an id on the hub.
-        said: how an error calls it, such as the option that named it.
-        precision: one of :data:`PRECISIONS`; None: bf16 on a GPU, else fp32.
+        name: A folder, or an id on the hub.
+        key: What errors call it, such as the option that named it.
+        precision: One of :data:`PRECISIONS`; None: bf16 on a GPU, else fp32.
         device: None: this process's GPU, else the CPU.
 
     Returns:
         The model in evaluation mode. It stops where its chat template ends a turn.
 
     Raises:
-        LLaSOError: where there is no such model, or it is damaged or of another kind.
+        LLaSOError: There is no such model, or it is damaged or of another kind.
     """
     import torch
     import transformers
@@ -73,9 +73,9 @@ def load(
     device = device or own_device()
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     dtype = dtypes[precision or ("bf16" if device.type == "cuda" else "fp32")]
-    folder = checkpoint(said, name, None, kind="llaso")
-    model = pretrained(LLaSOModel, said, folder, folder, dtype=dtype).to(device).eval()
-    with loading(said, folder):
+    folder = checkpoint(key, name, None, kind="llaso")
+    model = pretrained(LLaSOModel, key, folder, folder, dtype=dtype).to(device).eval()
+    with loading(key, folder):
         processor = LLaSOProcessor.from_pretrained(folder)
     model.stop_at(processor.stop_tokens())  # a model saved by an earlier version may not know them
     return LoadedModel(model, processor)
@@ -84,13 +84,13 @@ def load(
 def answers(
     model: Any, processor: LLaSOProcessor, conversations: Sequence[Sequence[Message]], **settings: Any
 ) -> list[str]:
-    """What the model says next in each conversation, without sampling.
+    """The model's answer to each conversation, without sampling.
 
     Args:
-        model: on its device, in evaluation mode.
-        processor: the model's.
-        conversations: messages whose audio parts hold samples at 16 kHz.
-        settings: those of ``generate``, such as ``max_new_tokens``.
+        model: On its device, in evaluation mode.
+        processor: The model's.
+        conversations: Messages whose audio parts hold samples at 16 kHz.
+        settings: Those of ``generate``, such as ``max_new_tokens``.
 
     Returns:
         A text for each conversation, without special tokens.
@@ -99,7 +99,7 @@ def answers(
 
 
 def texts_of(model: Any, processor: LLaSOProcessor, inputs: Mapping[str, Any], **settings: Any) -> list[str]:
-    """What the model says to inputs that the processor made; ``settings`` are those of ``generate``."""
+    """The model's answers to inputs that the processor made; ``settings`` are those of ``generate``."""
     out = model.generate(**inputs.to(model.device), do_sample=False, **settings)  # type: ignore[attr-defined]
-    found: list[str] = processor.batch_decode(out, skip_special_tokens=True)
-    return found
+    texts: list[str] = processor.batch_decode(out, skip_special_tokens=True)
+    return texts

@@ -1,7 +1,7 @@
-"""The published LLaSO-Base checkpoint's layout, read as a model of ours with the fusion ``splice``.
+"""Loads a checkpoint of the published LLaSO-Base layout as a model with the fusion ``splice``.
 
-There, a Llama's tensors have their usual names; ``model.mm_audio_aligner.projector.{0,2}`` are the two linear layers;
-Whisper's encoder is ``model.audio_tower.audio_tower``, or was left out and comes from its own checkpoint.
+In that layout the Llama's tensors have their usual names, and ``model.mm_audio_aligner.projector.{0,2}`` are the two
+linear layers. Whisper's encoder is ``model.audio_tower.audio_tower``, or is left out and comes from its own checkpoint.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ _PREFIXES = (
     ("model.", "language_model.model."),
     ("lm_head.", "language_model.lm_head."),
 )
-_SHOWN = 4
+_MAX_NAMES = 4  # in a message
 
 
 def load_published(folder: str, encoder: str, dtype: torch.dtype = torch.bfloat16) -> LLaSOForConditionalGeneration:
-    """The model of a folder in the published layout, safetensors only; ``encoder`` is its Whisper's folder.
+    """Loads a model of the published layout.
 
-    Raises LLaSOError where tensors are missing, left over or of another shape.
+    Args:
+        folder: Of the checkpoint, safetensors only.
+        encoder: Folder of its Whisper's checkpoint, for the configuration, and for weights that ``folder`` leaves out.
+        dtype: Of the weights.
+
+    Raises:
+        LLaSOError: Tensors are missing, left over or of another shape.
     """
     from safetensors.torch import load_file
 
@@ -46,21 +52,21 @@ def load_published(folder: str, encoder: str, dtype: torch.dtype = torch.bfloat1
     if not any(name.startswith("audio_tower.") for name in state):
         own = encoder_weights("encoder", encoder, encoder, config.audio_config, dtype)
         state |= {f"audio_tower.{name}": value for name, value in own.items()}
-    wanted = model.state_dict()
+    expected = model.state_dict()
     if config.text_config.tie_word_embeddings:
         state.setdefault("language_model.lm_head.weight", state.get("language_model.model.embed_tokens.weight"))  # type: ignore[arg-type]
-    missing, left = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    shapes = [name for name in set(wanted) & set(state) if wanted[name].shape != state[name].shape]
-    for names, what in ((missing, "lacks"), (left, "has besides"), (sorted(shapes), "has of another shape")):
+    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    shapes = [name for name in set(expected) & set(state) if expected[name].shape != state[name].shape]
+    for names, what in ((missing, "lacks"), (unexpected, "has besides"), (sorted(shapes), "has of another shape")):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            raise LLaSOError(f"{folder} {what} {', '.join(names[:_SHOWN])}{more}")
+            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+            raise LLaSOError(f"{folder} {what} {', '.join(names[:_MAX_NAMES])}{more}")
     model.load_state_dict(state)
     return model
 
 
 def renamed(name: str) -> str:
-    """Our name of a published tensor."""
+    """The name of a published tensor in our model."""
     for theirs, ours in _PREFIXES:
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -68,7 +74,7 @@ def renamed(name: str) -> str:
 
 
 def _config_of(folder: str, encoder: str) -> LLaSOConfig:
-    """Stack 1 and an MLP as wide as the language model, as ``mlp2x_gelu`` is."""
+    """The configuration of a published checkpoint: stack 1, an MLP as wide as the language model (``mlp2x_gelu``)."""
     with loading("published model", folder):
         values: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text())
     if "mm_audio_hidden_size" not in values:

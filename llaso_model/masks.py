@@ -6,17 +6,17 @@ import torch
 
 
 def valid_positions(lengths: torch.Tensor, count: int) -> torch.Tensor:
-    """(B, count) bool, true within each length."""
+    """A mask (B, count), true at the first ``lengths`` (B,) positions of each row."""
     return torch.arange(count, device=lengths.device)[None] < lengths[:, None]
 
 
 def zero_padding(x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """The same with zeros beyond each clip's length (B,)."""
+    """``x_BCT`` with zeros at positions beyond each clip's length (B,)."""
     return x_BCT * valid_positions(lengths, x_BCT.shape[2])[:, None].to(x_BCT.dtype)
 
 
 def attention_mask(lengths: torch.Tensor, hidden_BSW: torch.Tensor) -> torch.Tensor:
-    """What is added to attention scores: nothing within a clip, the lowest number beyond, (B, 1, 1, S)."""
-    outside = ~valid_positions(lengths, hidden_BSW.shape[1])
-    mask = torch.zeros(outside.shape, dtype=hidden_BSW.dtype, device=hidden_BSW.device)
-    return mask.masked_fill(outside, torch.finfo(hidden_BSW.dtype).min)[:, None, None]
+    """An additive attention mask (B, 1, 1, S): 0 within each length (B,), the lowest number of the dtype beyond."""
+    is_padding = ~valid_positions(lengths, hidden_BSW.shape[1])
+    mask = torch.zeros(is_padding.shape, dtype=hidden_BSW.dtype, device=hidden_BSW.device)
+    return mask.masked_fill(is_padding, torch.finfo(hidden_BSW.dtype).min)[:, None, None]

@@ -1,4 +1,4 @@
-"""Loading with a quantised language model: encoder and fusion stay as they are.
+"""Loads a model with a quantised language model. Encoder and fusion are not quantised.
 
 LLaSOModel.from_pretrained(folder, dtype="auto", quantization_config=weight_only(8))
 """
@@ -11,16 +11,18 @@ from llaso_data.errors import LLaSOError
 from llaso_data.extras import needed_for, require
 
 KEPT = ["audio_tower", "aligner", "lm_head"]
-_GROUP = 32  # weights that share a scale, of 4 bits
+_GROUP = 32  # 4-bit weights that share a scale
 
 
 def weight_only(bits: int) -> Any:
-    """What ``from_pretrained`` takes as ``quantization_config``: 8 or 4 bits a weight.
+    """The ``quantization_config`` of ``from_pretrained`` for weights of 8 or 4 bits.
 
-    On a GPU through bitsandbytes (LLM.int8 and NF4), else through torchao (one scale a row, or for 32 weights;
-    there 4-bit values take a byte each: they save no memory over 8 bits, and show what 4 bits do). On a CPU decoding
-    is slower than in float32, 9 against 15 tokens a CPU second of 8 bits: what is saved is memory.
-    Raises LLaSOError where the library is not installed.
+    On a GPU bitsandbytes quantises (LLM.int8 and NF4), else torchao (one scale for each row of 8-bit weights, or for
+    32 weights of 4 bits). torchao keeps a 4-bit value in a byte, so it saves no memory over 8 bits. On a CPU decoding
+    is slower than in float32, and what is saved is memory.
+
+    Raises:
+        LLaSOError: The library is not installed, or there is no such number of bits.
     """
     import torch
 

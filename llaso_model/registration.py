@@ -1,4 +1,4 @@
-"""Makes Hugging Face's Auto classes know LLaSO."""
+"""Registers LLaSO with the Auto classes of Hugging Face."""
 
 from __future__ import annotations
 

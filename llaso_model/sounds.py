@@ -1,4 +1,4 @@
-"""Audio in any form that people hand over, as what the processor takes: 16 kHz mono float32."""
+"""Audio in any form (path, bytes, samples, mapping) to 16 kHz mono float32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMS = ("array", "bytes", "path", "url", "base64")
 
 
 class InputError(LLaSOError, ValueError):
-    """What was given to the processor cannot be used; nothing of it is ignored."""
+    """An input that the processor cannot use. No part of an input is ignored."""
 
 
 def samples(audio: Any, sampling_rate: int | None = None) -> Samples:
@@ -32,14 +32,14 @@ def samples(audio: Any, sampling_rate: int | None = None) -> Samples:
             ``bytes``, ``path``, ``url``, ``base64`` (as Hugging Face's datasets and chat messages have them), or
             samples: NumPy, torch or a list, (T,) or (channels, T) or (T, channels). Floats are taken as they are,
             8-, 16- and 32-bit integers are scaled by their full range.
-        sampling_rate: Of samples that say none, Hz; None: 16,000.
+        sampling_rate: Of samples that do not say theirs, Hz; None: 16,000.
 
     Returns:
-        (T,), scaled to -1 … 1.
+        Samples (T,) in -1 … 1.
 
     Raises:
-        InputError: It is no audio, or holds numbers that are none (NaN, infinite).
-        AudioError: A file that cannot be read.
+        InputError: It is not audio, or has samples that are not finite.
+        AudioError: A file cannot be read.
     """
     if isinstance(audio, Mapping):
         return _of_mapping(audio, sampling_rate)
@@ -52,12 +52,12 @@ def samples(audio: Any, sampling_rate: int | None = None) -> Samples:
 
 
 def _of_mapping(audio: Mapping[str, Any], sampling_rate: int | None) -> Samples:
-    given = [form for form in _FORMS if audio.get(form) is not None]
-    if "bytes" in given and "path" in given:  # a dataset that is not decoded says where its bytes come from
-        given.remove("path")
-    if len(given) != 1:
+    forms = [form for form in _FORMS if audio.get(form) is not None]
+    if "bytes" in forms and "path" in forms:  # a dataset that is not decoded has both
+        forms.remove("path")
+    if len(forms) != 1:
         raise InputError(f"an audio has one of {', '.join(_FORMS)}; this has {', '.join(map(str, audio)) or 'nothing'}")
-    form, value = given[0], audio[given[0]]
+    form, value = forms[0], audio[forms[0]]
     if form == "array":
         rate = audio.get("sampling_rate", sampling_rate)
         if "sampling_rate" in audio and rate is None:
@@ -76,28 +76,28 @@ def _floats(audio: Any) -> npt.NDArray[Any]:
         audio = audio.detach().cpu()
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     try:
-        found = np.asarray(audio)
+        array = np.asarray(audio)
     except ValueError as error:  # lists of unlike lengths
         raise InputError(f"an audio's samples are no array ({error})") from error
-    kind = found.dtype
+    kind = array.dtype
     if kind == np.int16:
-        return audio_files.to_float32(found)
+        return audio_files.to_float32(array)
     if kind in (np.int8, np.int32):
-        return (found / -float(np.iinfo(kind).min)).astype(np.float32)
-    if kind == np.uint8:  # as 8-bit files have it: silence is 128
-        return ((found.astype(np.float32) - 128) / 128).astype(np.float32)
+        return (array / -float(np.iinfo(kind).min)).astype(np.float32)
+    if kind == np.uint8:  # as in 8-bit files: silence is 128
+        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
     if not np.issubdtype(kind, np.floating):
         raise InputError(f"an audio's samples are {kind}: give floats from -1 to 1, or integers of 8, 16 or 32 bits")
-    return found
+    return array
 
 
-def _mono(found: npt.NDArray[Any]) -> Samples:
-    if found.ndim == 2:
-        found = found.mean(axis=int(np.argmin(found.shape)))
-    if found.ndim != 1:
-        raise InputError(f"audio of {found.ndim} dimensions; give samples (T,) or channels (C, T)")
+def _mono(audio: npt.NDArray[Any]) -> Samples:
+    if audio.ndim == 2:
+        audio = audio.mean(axis=int(np.argmin(audio.shape)))
+    if audio.ndim != 1:
+        raise InputError(f"audio of {audio.ndim} dimensions; give samples (T,) or channels (C, T)")
     with np.errstate(over="ignore"):
-        mono = np.ascontiguousarray(found, np.float32)
+        mono = np.ascontiguousarray(audio, np.float32)
     if not np.isfinite(mono).all():
         raise InputError(f"{int((~np.isfinite(mono)).sum())} of an audio's {len(mono)} samples are no numbers")
     return mono
@@ -110,5 +110,5 @@ def _resampled(sound: Samples, rate_hz: Any) -> Samples:
         return sound
     import soxr
 
-    found: Samples = soxr.resample(sound, rate_hz, audio_files.SAMPLE_RATE_HZ).astype(np.float32)
-    return found
+    resampled: Samples = soxr.resample(sound, rate_hz, audio_files.SAMPLE_RATE_HZ).astype(np.float32)
+    return resampled

@@ -1,4 +1,4 @@
-"""Speech encoders: log-mel frames of any length to states. A kind of encoder is a module here that registers itself."""
+"""Speech encoders: log-mel frames of any length to states. Each kind is a module here that registers itself."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Encoder:
         config_class: Subclass of transformers' PreTrainedConfig with ``num_mel_bins`` and ``hidden_size``, the width
             of the states. Its defaults, or what a recipe says under ``model.config.audio_config``, give a new encoder.
         build: Makes the module of a configuration. Its forward takes log-mel frames (B, mels, T) at 100 frames a
-            second, how many of each are valid (B,), and ``tail``, how many frames after those are heard with them. It
-            gives states (B, S, width) and how many of each are valid (B,). What a clip's states are must not depend on
-            the clips that share its batch.
+            second, how many of each are valid (B,), and ``tail``, how many frames after those are read with them. It
+            returns states (B, S, width) and how many of each are valid (B,). A clip's states must not depend on the
+            other clips of its batch.
         states_of: How many states the encoder gives for so many frames; (frames, configuration), ints or tensors.
         features: Makes the feature extractor of a configuration: samples at 16 kHz to log-mel frames.
         blocks: The repeated blocks of the module. Each is compiled, sharded, and placed on one device by itself.
@@ -43,9 +43,9 @@ class Encoder:
 ENCODERS: Registry[Encoder] = Registry("encoder", __name__, "llaso.encoders")
 
 PRETRAINED = "whisper"
-"""The encoder of a configuration that does not say its ``model_type``."""
+"""The encoder of a configuration without a ``model_type``."""
 FROM_SCRATCH = "llaso_resnet"
-"""The encoder of a training recipe that says nothing of one."""
+"""The encoder of a training recipe that names none."""
 
 
 def encoder_weights(

@@ -1,7 +1,7 @@
 """A convolutional speech encoder, trained from scratch.
 
-What a clip's states are does not depend on what it shares a batch with: frames beyond its length are zero wherever a
-convolution or a mean would see them, as they are at the end of a batch of one.
+A clip's states do not depend on the other clips of its batch: frames beyond its length are zero wherever a convolution
+or a mean would read them, as at the end of a batch of one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ from llaso_model.masks import valid_positions, zero_padding
 
 
 class ResNetEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
-    """The convolutional speech encoder, trained from scratch.
+    """The configuration of the convolutional speech encoder.
 
-    ``widths`` are the channels of each of its ``len(widths)`` blocks; a block whose width differs from the one before
-    halves the frames. ``pool`` frames after that become one state.
+    Attributes:
+        num_mel_bins: Of the log-mel frames.
+        widths: Channels of each block. A block whose width differs from that of the block before halves the frames.
+        kernel_size: Frames that a depthwise convolution covers.
+        groups: Of the group normalisation and the grouped convolutions.
+        pool: Frames after the blocks that are pooled to one state.
+        pool_heads: Heads of the attention pooling.
+        dropout: In training.
     """
 
     model_type = "llaso_resnet"
@@ -60,7 +66,7 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
     def forward(
         self, input_features: torch.Tensor, feature_lengths: torch.Tensor, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As :meth:`llaso_model.encoders.whisper.WhisperStates.forward`; no tail is heard."""
+        """As :meth:`llaso_model.encoders.whisper.WhisperStates.forward`; a tail is not read."""
         input_features = input_features[:, :, : int(feature_lengths.max())]
         x_BCT = zero_padding(input_features.to(self.stem.weight.dtype), feature_lengths)
         lengths = (feature_lengths + 1) // 2
@@ -72,7 +78,7 @@ class ResNetEncoder(PreTrainedModel):  # type: ignore[misc]
 
 
 class _Block(GradientCheckpointingLayer):  # type: ignore[misc]
-    """x + a depthwise convolution, a grouped one that widens, and a pointwise one; it halves the frames of wider x."""
+    """A residual block: depthwise, grouped and pointwise convolutions. It halves the frames where it widens."""
 
     def __init__(self, before: int, after: int, config: ResNetEncoderConfig) -> None:
         super().__init__()
@@ -100,17 +106,17 @@ class _GroupNorm(nn.GroupNorm):
     def forward(self, x_BCT: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         batch, channels, frames = x_BCT.shape
         x = x_BCT.float().reshape(batch, self.num_groups, -1, frames)
-        inside = valid_positions(lengths, frames)[:, None, None].float()
+        is_valid = valid_positions(lengths, frames)[:, None, None].float()
         count = (lengths.clamp(min=1) * (channels // self.num_groups)).float()[:, None, None, None]
-        mean = (x * inside).sum(dim=(2, 3), keepdim=True) / count
-        variance = ((x - mean).square() * inside).sum(dim=(2, 3), keepdim=True) / count
-        scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * inside).reshape(batch, channels, frames)
-        found = scaled * self.weight[:, None].float() + self.bias[:, None].float()
-        return zero_padding(found.to(x_BCT.dtype), lengths)
+        mean = (x * is_valid).sum(dim=(2, 3), keepdim=True) / count
+        variance = ((x - mean).square() * is_valid).sum(dim=(2, 3), keepdim=True) / count
+        scaled = ((x - mean) * torch.rsqrt(variance + self.eps) * is_valid).reshape(batch, channels, frames)
+        normalized = scaled * self.weight[:, None].float() + self.bias[:, None].float()
+        return zero_padding(normalized.to(x_BCT.dtype), lengths)
 
 
 class _AttentionPool(nn.Module):
-    """Each ``size`` frames become one: their mean under weights that each head reads off the frames."""
+    """Pools each ``size`` frames to one: their mean, with weights that each head computes from the frames."""
 
     def __init__(self, width: int, size: int, heads: int) -> None:
         super().__init__()
@@ -122,15 +128,15 @@ class _AttentionPool(nn.Module):
         batch, frames, width = x_BTW.shape
         x_BTW = nn.functional.pad(x_BTW, (0, 0, 0, -frames % self.size))
         pooled = x_BTW.shape[1] // self.size
-        inside = valid_positions(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
+        is_valid = valid_positions(lengths, x_BTW.shape[1]).view(batch, pooled, self.size, 1)
         score = self.score(x_BTW).view(batch, pooled, self.size, self.heads)
-        weight = torch.softmax(score.masked_fill(~inside, torch.finfo(score.dtype).min), dim=2)
+        weight = torch.softmax(score.masked_fill(~is_valid, torch.finfo(score.dtype).min), dim=2)
         value = self.value(x_BTW).view(batch, pooled, self.size, self.heads, -1)
         return (weight[..., None] * value).sum(dim=2).reshape(batch, pooled, width), -(-lengths // self.size)
 
 
 def states_of(frames: Any, config: Any) -> Any:
-    """How many states so many mel frames give: the stem and each block that widens halve them, then they are pooled."""
+    """How many states so many mel frames give. The stem and each widening block halve them; the pooling follows."""
     frames = (frames + 1) // 2
     for before, after in pairwise(config.widths):
         frames = (frames + 1) // 2 if before != after else frames

@@ -1,7 +1,7 @@
 """Whisper's encoder without the padding to 30 s.
 
-What a clip's states are does not depend on what it shares a batch with: frames beyond its length are zero for both
-convolutions, as they are at the end of a batch of one, and masked in attention.
+A clip's states do not depend on the other clips of its batch: frames beyond its length are zero for both convolutions,
+as at the end of a batch of one, and masked in attention.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class WhisperStates(WhisperEncoder):  # type: ignore[misc]
         Args:
             input_features: Log-mel frames (B, mels, T).
             feature_lengths: How many frames of each clip are valid (B,).
-            tail: Frames after each clip's own that are heard with it, as far as there are some.
+            tail: How many frames after each clip's own are read with it, as far as there are some.
             **kwargs: Ignored.
 
         Returns:
             States (B, S, width), and how many of each are valid (B,).
         """
-        heard = (feature_lengths + tail).clamp(max=2 * self.max_source_positions)
-        lengths = states_of(heard, self.config)
-        x_BCT = input_features[:, :, : int(heard.max())].to(self.conv1.weight.dtype)
-        x_BCT = zero_padding(nn.functional.gelu(self.conv1(zero_padding(x_BCT, heard))), heard)
+        read_lengths = (feature_lengths + tail).clamp(max=2 * self.max_source_positions)
+        lengths = states_of(read_lengths, self.config)
+        x_BCT = input_features[:, :, : int(read_lengths.max())].to(self.conv1.weight.dtype)
+        x_BCT = zero_padding(nn.functional.gelu(self.conv1(zero_padding(x_BCT, read_lengths))), read_lengths)
         x_BST = nn.functional.gelu(self.conv2(x_BCT)).transpose(1, 2)
         hidden_BSW = x_BST + self.embed_positions.weight[: x_BST.shape[1]]
         hidden_BSW = nn.functional.dropout(hidden_BSW, p=self.dropout, training=self.training)

@@ -1,4 +1,4 @@
-"""How speech reaches the language model. A way is a module here that registers itself."""
+"""Fusions: how speech reaches the language model. Each is a module here that registers itself."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Fusion:
     """A way in which speech reaches the language model.
 
     Attributes:
-        build: Makes the module of a model's configuration; what it has to do, :class:`Splice` shows.
-        token_per_window: The text has one audio token for each window of speech, not one for each embedding.
-        packs: Texts of several samples may lie end to end in one row.
-        compiles: The blocks of the language model can be compiled.
+        build: Makes the module of a model's configuration. It has the methods of :class:`Splice`.
+        token_per_window: Whether the text has one audio token for each window of speech, not one for each embedding.
+        packs: Whether texts of several samples may be packed into one row.
+        compiles: Whether the blocks of the language model can be compiled.
     """
 
     build: Callable[[Any], Splice]

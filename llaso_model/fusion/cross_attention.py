@@ -1,10 +1,11 @@
 """Gated cross-attention between text and speech, in some of the language model's layers.
 
-Before such a layer the speech attends to the instruction, then the text to the speech. Each adds what it finds times
-the tanh of a gate that begins at 0: at first the language model says exactly what it said without (as in Flamingo,
-Alayrac et al. 2022, which has one direction). Text hears the speech whose audio token stands before it. Speech hears
-the text up to the next token to be learnt: so no answer can leak into earlier places, in a conversation of several
-turns, too. In generation it hears the prompt, and what the speech has become is kept for the tokens that follow.
+Before such a layer speech attends to the instruction, then text attends to speech. Each adds the result of its
+attention times the tanh of a gate that starts at 0. So an untrained fusion does not change the language model (as in
+Flamingo, Alayrac et al. 2022, which has the direction from speech to text only). Text attends to the speech whose audio
+token is before it. Speech attends to the text up to the next token of an answer, so that no answer leaks into earlier
+positions, also in a conversation of several turns. In generation speech attends to the prompt once, and the updated
+speech is kept for the tokens that follow.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ NO_POSITION = 2**31 - 1
 class EncodedAudio:
     """The speech of one forward, or of all forwards of one ``generate``.
 
-    ``speech`` (B, S, W) with the place of its audio token in the text, ``places`` (B, S), :data:`NOWHERE` for padding;
-    ``text`` (B, T) is false for padding. ``by_text`` (B, T, S) is the speech that text hears, ``by_speech`` (B, S, T)
-    the text that speech hears: None once the prompt is read. ``layers`` has the speech as each bridge left it.
+    Attributes:
+        speech: Embeddings (B, S, W).
+        positions: Position of each embedding's audio token in the text (B, S), :data:`NO_POSITION` at padding.
+        text: False at padding of the text (B, T).
+        text_sees: Which speech each position of the text attends to (B, T, S), or (B, 1, S) for all of it.
+        speech_sees: Which text each embedding of speech attends to (B, S, T); None: the prompt was read already.
+        layers: The speech after each bridge (B, S, W), by the bridge's number.
     """
 
     speech: torch.Tensor
@@ -45,7 +50,7 @@ class EncodedAudio:
 
     @property
     def is_speech(self) -> torch.Tensor:
-        """Where there is speech (B, S)."""
+        """False at padding of the speech (B, S)."""
         return self.positions != NO_POSITION
 
 
@@ -62,7 +67,7 @@ class CrossAttention(Splice):
         self._generated: EncodedAudio | None = None
 
     def attach(self, language_model: Any) -> None:
-        """Has the bridges work before their layers of the language model."""
+        """Installs a hook before each layer of the language model that has a bridge."""
         decoder_layers = language_model.get_decoder().layers
         for order, number in enumerate(self.layers):
             decoder_layers[number].register_forward_pre_hook(_BridgeHook(self, order), with_kwargs=True)
@@ -70,7 +75,7 @@ class CrossAttention(Splice):
     def merge_embeddings(
         self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None
     ) -> torch.Tensor:
-        """The text as it is: speech stands beside it."""
+        """The embeddings of the text, unchanged."""
         return embeds_BTW
 
     def encode_audio(
@@ -82,7 +87,7 @@ class CrossAttention(Splice):
         text_BT: torch.Tensor | None,
         is_answer_BT: torch.Tensor | None,
     ) -> EncodedAudio:
-        """Each row's speech, and which of its text is heard by it; arguments as :meth:`Splice.heard` has them."""
+        """Each row's speech, and which text it attends to. Arguments: see :meth:`Splice.encode_audio`."""
         if audio_rows is None:
             raise ValueError("audio_rows is needed: whose each window of speech is, as the processor gives it")
         padded, positions = self.pad_rows(speech, self.counts(state_counts), audio_rows, is_audio_BT)
@@ -98,7 +103,7 @@ class CrossAttention(Splice):
         is_answer_BT: torch.Tensor | None,
         past: Any,
     ) -> EncodedAudio:
-        """Within ``generate``: the prompt is heard once, then what the speech has become is used again."""
+        """The first forward of ``generate`` reads the prompt; later ones reuse the speech that it left."""
         if past is not None and past.get_seq_length() and self._generated is not None:
             self._generated.speech_sees, self._generated.text_sees = None, self._generated.is_speech[:, None, :]
             return self._generated
@@ -110,7 +115,7 @@ class CrossAttention(Splice):
 
     @contextmanager
     def attending_to(self, encoded: EncodedAudio | None) -> Iterator[None]:
-        """The language model hears this speech while the context lasts."""
+        """While the context lasts, the language model's layers attend to this speech."""
         before, self._attended = self._attended, encoded
         try:
             yield
@@ -118,36 +123,46 @@ class CrossAttention(Splice):
             self._attended = before
 
     def end_generation(self) -> None:
-        """Forgets the speech of the prompt."""
+        """Drops the speech of the prompt."""
         self._generated = None
 
     def pad_rows(
         self, speech: torch.Tensor, counts: torch.Tensor, audio_rows: torch.Tensor, is_audio: torch.Tensor
     ) -> Any:
-        """Speech one after the other (N, W), so many of each window (A,), as (B, S, W) and its places (B, S).
+        """Sorts the embeddings of all windows into the rows of the batch.
 
-        ``is_audio`` (B, T) is true at the audio tokens, one for each window. Raises ValueError.
+        Args:
+            speech: Embeddings of all windows, one after the other (N, W).
+            counts: How many belong to each window (A,).
+            audio_rows: The row of each window (A,).
+            is_audio: True at the audio tokens of the text (B, T), one for each window.
+
+        Returns:
+            Padded speech (B, S, W), and the positions of its audio tokens (B, S).
+
+        Raises:
+            ValueError: A row does not have as many audio tokens as windows.
         """
-        of = torch.repeat_interleave(audio_rows, counts)
-        sizes = torch.bincount(of, minlength=len(is_audio))
+        rows = torch.repeat_interleave(audio_rows, counts)
+        sizes = torch.bincount(rows, minlength=len(is_audio))
         if not torch.equal(torch.bincount(audio_rows, minlength=len(is_audio)), is_audio.sum(dim=1)):
             raise ValueError(
                 "with cross-attention, each row's text has one audio token for each of its windows of speech"
             )
-        order = torch.argsort(audio_rows, stable=True)  # the windows as their tokens stand, row after row
+        order = torch.argsort(audio_rows, stable=True)  # windows in the order of their audio tokens
         token = torch.empty_like(audio_rows)
         token[order] = is_audio.nonzero()[:, 1]
-        order = torch.argsort(of, stable=True)
-        column = torch.arange(len(of), device=of.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
-        longest = max(1, int(sizes.max()) if len(of) else 1)
+        order = torch.argsort(rows, stable=True)
+        column = torch.arange(len(rows), device=rows.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        longest = max(1, int(sizes.max()) if len(rows) else 1)
         padded = speech.new_zeros(len(is_audio), longest, speech.shape[1])
-        padded = padded.index_put((of[order], column), speech[order])
-        positions = torch.full((len(is_audio), longest), NO_POSITION, device=of.device)
-        positions[of[order], column] = torch.repeat_interleave(token, counts)[order]
+        padded = padded.index_put((rows[order], column), speech[order])
+        positions = torch.full((len(is_audio), longest), NO_POSITION, device=rows.device)
+        positions[rows[order], column] = torch.repeat_interleave(token, counts)[order]
         return padded, positions
 
     def bridge_text(self, order: int, text_BTW: torch.Tensor) -> torch.Tensor:
-        """The text as it enters the bridge's layer."""
+        """The hidden states of the text (B, T, W) after the bridge of that number."""
         encoded = self._attended
         if encoded is None:
             return text_BTW
@@ -156,12 +171,14 @@ class CrossAttention(Splice):
         if encoded.speech_sees is not None:
             speech = encoded.layers[order - 1] if order else encoded.speech
             encoded.layers[order] = bridge.update_speech(speech, text_BTW, encoded.text, encoded.speech_sees)
-        found: torch.Tensor = bridge.update_text(text_BTW, encoded.layers[order], encoded.is_speech, encoded.text_sees)
-        return found
+        bridged: torch.Tensor = bridge.update_text(
+            text_BTW, encoded.layers[order], encoded.is_speech, encoded.text_sees
+        )
+        return bridged
 
 
 class _BridgeHook:
-    """A hook before a layer; it holds the fusion without making it a part of the layer."""
+    """A hook before a layer. It refers to the fusion without registering it as a submodule of the layer."""
 
     def __init__(self, fusion: CrossAttention, order: int) -> None:
         self._fusion, self._order = fusion, order
@@ -173,7 +190,7 @@ class _BridgeHook:
 
 
 class _Bridge(nn.Module):
-    """Both directions before one layer."""
+    """Gated attention in both directions before one layer."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -185,20 +202,20 @@ class _Bridge(nn.Module):
     def update_speech(
         self, speech_BSW: torch.Tensor, text_BTW: torch.Tensor, is_text_BT: torch.Tensor, sees_BST: torch.Tensor
     ) -> torch.Tensor:
-        found = self.to_speech(speech_BSW, text_BTW, is_text_BT, sees_BST)
-        heard: torch.Tensor = speech_BSW + torch.tanh(self.speech_gate).to(found.dtype) * found
-        return heard
+        attended = self.to_speech(speech_BSW, text_BTW, is_text_BT, sees_BST)
+        updated: torch.Tensor = speech_BSW + torch.tanh(self.speech_gate).to(attended.dtype) * attended
+        return updated
 
     def update_text(
         self, text_BTW: torch.Tensor, speech_BSW: torch.Tensor, is_speech_BS: torch.Tensor, sees_BTS: torch.Tensor
     ) -> torch.Tensor:
-        found = self.to_text(text_BTW, speech_BSW, is_speech_BS, sees_BTS)
-        told: torch.Tensor = text_BTW + (torch.tanh(self.text_gate) * found).to(text_BTW.dtype)
-        return told
+        attended = self.to_text(text_BTW, speech_BSW, is_speech_BS, sees_BTS)
+        updated: torch.Tensor = text_BTW + (torch.tanh(self.text_gate) * attended).to(text_BTW.dtype)
+        return updated
 
 
 class _Attention(nn.Module):
-    """Attention of one sequence to another, whose places are told by sines; nothing where there is nothing to see."""
+    """Attention of one sequence to another with sinusoidal positions; zero where a position may attend to nothing."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -219,13 +236,13 @@ class _Attention(nn.Module):
         positioned = other_BSW + position_vectors.to(other_BSW)
         query, key = self._split(self.query(self.norm(x_BTW))), self._split(self.key(positioned))
         sees_BT1 = sees_BTS.any(dim=2, keepdim=True)
-        found = nn.functional.scaled_dot_product_attention(
+        attended = nn.functional.scaled_dot_product_attention(
             query,
             key,
             self._split(self.value(other_BSW)),
-            attn_mask=(sees_BTS | ~sees_BT1)[:, None],  # a place without anything to see would be no number
+            attn_mask=(sees_BTS | ~sees_BT1)[:, None],  # softmax over nothing would be NaN
         )
-        joined = found.transpose(1, 2).reshape(x_BTW.shape)
+        joined = attended.transpose(1, 2).reshape(x_BTW.shape)
         out: torch.Tensor = self.out(joined) * sees_BT1
         return out
 
@@ -235,7 +252,7 @@ class _Attention(nn.Module):
 
 
 def _sinusoidal_positions(position_BS: torch.Tensor, width: int) -> torch.Tensor:
-    """Sinusoidal places (Vaswani et al. 2017), (B, S, width)."""
+    """Sinusoidal position embeddings (Vaswani et al. 2017, section 3.5): (B, S, width)."""
     steps = torch.arange(0, width, 2, device=position_BS.device)
     rate = torch.exp(-steps / width * math.log(10_000.0))
     angle = position_BS[..., None] * rate
@@ -245,7 +262,7 @@ def _sinusoidal_positions(position_BS: torch.Tensor, width: int) -> torch.Tensor
 def _encode_audio(
     speech: torch.Tensor, positions: torch.Tensor, text: torch.Tensor, is_answer: torch.Tensor | None
 ) -> EncodedAudio:
-    """Speech hears the text up to the first answer after its place (``said``); all of it where there is none."""
+    """Speech attends to the text up to the first answer after its audio token, or to all text where there is none."""
     is_speech, at = positions != NO_POSITION, torch.arange(text.shape[1], device=text.device)
     speech_sees = text[:, None, :] & is_speech[..., None]
     if is_answer is not None:

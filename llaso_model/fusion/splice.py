@@ -1,4 +1,4 @@
-"""Speech embeddings that stand in the text at its audio tokens."""
+"""Splice: speech embeddings replace the audio tokens of the text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Splice(nn.Module):
-    """``stack`` states at a time through an MLP: embeddings that stand in the text at its audio tokens."""
+    """An MLP that projects ``stack`` states at a time to one embedding, which replaces an audio token of the text."""
 
     def __init__(self, config: LLaSOConfig) -> None:
         super().__init__()
@@ -31,28 +31,36 @@ class Splice(nn.Module):
         )
 
     def forward(self, states_BSW: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The embeddings of all clips, one after the other: (sum of their tokens, width of the language model)."""
+        """Projects encoder states to speech embeddings.
+
+        Args:
+            states_BSW: States of B windows.
+            lengths: How many states of each are valid (B,).
+
+        Returns:
+            Embeddings of all windows, one after the other: (N, width of the language model).
+        """
         states_BSW = states_BSW[:, : int(lengths.max())]
         batch, count, width = states_BSW.shape
         states_BSW = states_BSW * valid_positions(lengths, count)[..., None].to(states_BSW.dtype)
         stacked = nn.functional.pad(states_BSW, (0, 0, 0, -count % self.stack)).reshape(batch, -1, self.stack * width)
-        own = valid_positions(self.counts(lengths), stacked.shape[1])
-        found: torch.Tensor = self.projector(stacked[own])
-        return found
+        is_valid = valid_positions(self.counts(lengths), stacked.shape[1])
+        embeddings: torch.Tensor = self.projector(stacked[is_valid])
+        return embeddings
 
     def counts(self, lengths: torch.Tensor) -> torch.Tensor:
-        """How many embeddings windows of so many states give."""
+        """How many embeddings windows of so many states (A,) give."""
         return -(-lengths // self.stack)
 
     def merge_embeddings(
         self, embeds_BTW: torch.Tensor, is_audio_BT: torch.Tensor, speech: torch.Tensor | None
     ) -> torch.Tensor:
-        """What enters the language model.
+        """The embeddings that enter the language model.
 
         Args:
             embeds_BTW: Embeddings of the text.
             is_audio_BT: True at its audio tokens.
-            speech: What :meth:`forward` gave for all windows (N, W); None for text alone.
+            speech: Embeddings of all windows (N, W), as :meth:`forward` returns them; None: there is none.
 
         Raises:
             ValueError: There are not as many audio tokens as embeddings of speech.
@@ -64,7 +72,7 @@ class Splice(nn.Module):
         return embeds_BTW.masked_scatter(is_audio_BT[..., None], speech.to(embeds_BTW.dtype))
 
     def attach(self, language_model: Any) -> None:
-        """To be called whenever the model gets another language model: a fusion may have a part in its layers."""
+        """Installs hooks in the layers of a language model. Called whenever the model gets another language model."""
 
     def encode_audio(
         self,
@@ -75,18 +83,18 @@ class Splice(nn.Module):
         text_BT: torch.Tensor | None,
         is_answer_BT: torch.Tensor | None,
     ) -> EncodedAudio | None:
-        """The speech beside the text, where the language model's layers read it there; None where they do not.
+        """The speech that the language model's layers attend to, beside the text; None: they attend to text only.
 
         Args:
-            speech: What :meth:`forward` gave for all windows (N, W).
+            speech: Embeddings of all windows (N, W), as :meth:`forward` returns them.
             state_counts: How many states the encoder gave for each window (A,).
-            audio_rows: Whose each window is (A,).
+            audio_rows: The row of the batch that each window belongs to (A,).
             is_audio_BT: True at the text's audio tokens.
             text_BT: False at padding; None: there is none.
-            said_BT: What assistants say, which speech before it must not hear; None: nothing.
+            is_answer_BT: True where the assistant speaks, which earlier speech must not attend to; None: nowhere.
 
         Raises:
-            ValueError: The windows and the audio tokens do not belong together.
+            ValueError: The windows do not match the audio tokens.
         """
         return None
 
@@ -99,15 +107,24 @@ class Splice(nn.Module):
         is_answer_BT: torch.Tensor | None,
         past: Any,
     ) -> EncodedAudio | None:
-        """The same within ``generate``, which has read the speech already; see :meth:`heard`."""
+        """As :meth:`encode_audio` in a forward of ``generate``, for speech that was encoded before the first forward.
+
+        Args:
+            speech_BSW: Speech of each row, padded.
+            positions_BS: Positions of its audio tokens in the text.
+            inputs_embeds: Embeddings of the text of this forward (B, T, W).
+            attention_mask: Of the text (B, T); None: there is no padding.
+            is_answer_BT: As :meth:`encode_audio` takes it.
+            past: The language model's cache; None: there is none.
+        """
         return None
 
     def attending_to(self, encoded: EncodedAudio | None) -> AbstractContextManager[None]:
-        """While the context lasts, the language model's layers read this speech."""
+        """While the context lasts, the language model's layers attend to this speech."""
         return nullcontext()
 
     def end_generation(self) -> None:
-        """Forgets what is kept from one forward of ``generate`` to the next."""
+        """Drops the state that is kept from one forward of ``generate`` to the next."""
 
 
 FUSIONS.register("splice", Fusion(Splice))

@@ -18,8 +18,7 @@ from llaso_model.fusion.cross_attention import EncodedAudio
 class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     """Text and speech in, text out.
 
-    ``input_ids`` hold the audio token as often as the processor says; the speech stands there. ``generate`` gives the
-    new tokens only.
+    ``input_ids`` have the audio token as often as the processor puts it there. ``generate`` returns new tokens only.
     """
 
     config_class = LLaSOConfig
@@ -69,35 +68,47 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         return model
 
     def get_input_embeddings(self) -> Any:
+        """The language model's."""
         return self.language_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: Any) -> None:
+        """Replaces the language model's."""
         self.language_model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> Any:
+        """The language model's head."""
         return self.language_model.get_output_embeddings()
 
     def set_output_embeddings(self, value: Any) -> None:
+        """Replaces the language model's head."""
         self.language_model.set_output_embeddings(value)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> Any:
-        """The language model's embeddings and head for so many tokens, and its configuration; None: as they are."""
-        found = self.language_model.resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        """Resizes the language model's embeddings and head to so many tokens; None: no change."""
+        embeddings = self.language_model.resize_token_embeddings(new_num_tokens, *args, **kwargs)
         self.config.text_config = self.language_model.config
-        return found
+        return embeddings
 
     def stop_at(self, tokens: Iterable[int]) -> None:
-        """Have ``generate`` end at these tokens, beside those that end the language model's own texts."""
-        named = self.generation_config.eos_token_id
-        own = [] if named is None else [named] if isinstance(named, int) else list(named)
-        every = list(dict.fromkeys([*own, *tokens]))
-        self.generation_config.eos_token_id = every[0] if len(every) == 1 else every or None
+        """Makes ``generate`` stop at these tokens, and at the language model's own end of text."""
+        present = self.generation_config.eos_token_id
+        own = [] if present is None else [present] if isinstance(present, int) else list(present)
+        stops = list(dict.fromkeys([*own, *tokens]))
+        self.generation_config.eos_token_id = stops[0] if len(stops) == 1 else stops or None
 
     def get_audio_features(self, input_features: torch.Tensor, feature_lengths: torch.Tensor) -> torch.Tensor:
-        """Embeddings of all windows (A, mels, T), one after the other: (audio tokens, width)."""
+        """Speech embeddings of all windows.
+
+        Args:
+            input_features: Log-mel frames of A windows (A, mels, T).
+            feature_lengths: How many frames of each are valid (A,).
+
+        Returns:
+            Embeddings of all windows, one after the other: (N, width of the language model).
+        """
         tail = round(self.config.tail_s * MEL_FRAMES_PER_S)
-        found: torch.Tensor = self.aligner(*self.audio_tower(input_features, feature_lengths, tail=tail))
-        return found
+        embeddings: torch.Tensor = self.aligner(*self.audio_tower(input_features, feature_lengths, tail=tail))
+        return embeddings
 
     def hidden_states(
         self,
@@ -109,22 +120,34 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         position_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The language model's last states (B, T, W) of text and ``speech``, as :meth:`get_audio_features` gives it.
+        """The language model's last hidden states, for training.
 
-        ``audio_rows`` (A,) says whose each window is; ``labels`` where the instruction ends. Padding is on the right,
-        where nothing that counts comes after it: the language model needs no mask, which costs the faster attention.
+        The language model gets no attention mask, which would cost it the faster attention. So padding must be on the
+        right, where causal attention keeps it from all that is trained.
+
+        Args:
+            input_ids: Tokens (B, T).
+            speech: What :meth:`get_audio_features` returned (N, W); None: there is none.
+            feature_lengths: How many frames each window has (A,).
+            audio_rows: The row of the batch that each window belongs to (A,).
+            attention_mask: False at padding (B, T), for the fusion.
+            position_ids: Of packed rows (B, T).
+            labels: Other than :data:`IGNORED` where the assistant speaks (B, T).
+
+        Returns:
+            States (B, T, W).
         """
         encoded = None
         if speech is not None:
             is_answer = None if labels is None else labels != IGNORED
             encoded = self._encode_audio(speech, input_ids, feature_lengths, audio_rows, attention_mask, is_answer)
         with self.aligner.attending_to(encoded):
-            found: torch.Tensor = self.language_model.get_decoder()(
+            states: torch.Tensor = self.language_model.get_decoder()(
                 inputs_embeds=self._merged_embeddings(input_ids, speech),
                 position_ids=position_ids,
                 use_cache=False,
             ).last_hidden_state
-        return found
+        return states
 
     def forward(
         self,
@@ -140,11 +163,23 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Logits of every position, and the loss where ``labels`` are given (-100: none).
+        """Logits of every position, and the loss where ``labels`` are given.
 
-        Raises ValueError where the audio tokens of the text and the speech do not belong together: no audio is ignored.
-        ``answered`` (B, T): what assistants said in earlier turns, which speech before it does not hear. ``speech``
-        (B, S, W) with ``speech_positions`` is for :meth:`generate`, which has read the features already.
+        Args:
+            input_ids: Tokens (B, T), with audio tokens; or ``inputs_embeds``.
+            input_features: Log-mel frames of A windows (A, mels, frames).
+            feature_lengths: How many frames of each are valid (A,).
+            audio_rows: The row of the batch that each window belongs to (A,); for cross-attention.
+            inputs_embeds: Embeddings (B, T, W) in place of ``input_ids``.
+            attention_mask: 0 at padding (B, T).
+            speech: Speech of each row (B, S, W), from :meth:`generate`, which has encoded it already.
+            speech_positions: Positions of its audio tokens (B, S).
+            answered: True where the assistant spoke in earlier turns (B, T), which earlier speech does not attend to.
+            labels: Tokens to be predicted (B, T), :data:`IGNORED` (-100) where there is no loss.
+            **kwargs: Those of the language model.
+
+        Raises:
+            ValueError: The audio tokens of the text and the speech do not match, or inputs contradict each other.
         """
         is_answer = answered if labels is None else labels != IGNORED
         encoded = None
@@ -177,9 +212,20 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         audio_rows: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """New tokens after the prompt; settings as in Hugging Face's ``generate``.
+        """Generates the tokens after a prompt.
 
-        Raises ValueError as :meth:`forward`, and for the prompt under another name (``inputs``): speech belongs to it.
+        Args:
+            input_ids: As :meth:`forward` takes them, as the next three.
+            input_features: Log-mel frames.
+            feature_lengths: Their valid lengths.
+            audio_rows: Their rows.
+            **kwargs: Those of Hugging Face's ``generate``, and of :meth:`forward`.
+
+        Returns:
+            New tokens only (B, T), or what ``generate`` returns with ``return_dict_in_generate``.
+
+        Raises:
+            ValueError: As :meth:`forward`, and for a prompt under the name ``inputs``.
         """
         if kwargs.get("inputs") is not None:
             raise ValueError("name the prompt input_ids, as the processor gives it, not inputs")
@@ -197,9 +243,9 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             self.aligner.end_generation()
 
     def _merged_embeddings(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
-        """The embeddings of the text, with the speech in its places where it is spliced in."""
+        """The embeddings that enter the language model, with speech where the fusion splices it in."""
         embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
-        if torch.is_autocast_enabled(embeds.device.type):  # else all that is added to them stays float32
+        if torch.is_autocast_enabled(embeds.device.type):  # else sums with them would stay float32
             embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
         token = self.config.audio_token_id
         if speech is None and token is not None and bool((input_ids == token).any()):
@@ -215,7 +261,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         attention_mask: torch.Tensor | None,
         is_answer: torch.Tensor | None,
     ) -> EncodedAudio | None:
-        """What the fusion has the language model's layers hear; None where speech stands in the text alone."""
+        """The speech that the language model's layers attend to; None where the fusion splices it into the text."""
         assert feature_lengths is not None
         counts = states_of(feature_lengths, self.config.audio_config)
         text = None if attention_mask is None else attention_mask.bool()
@@ -230,7 +276,7 @@ def _check_inputs(
     input_features: torch.Tensor | None,
     feature_lengths: torch.Tensor | None,
 ) -> None:
-    """Raises ValueError where something that was given would not be heard."""
+    """Raises ValueError where an input would be ignored."""
     if (input_ids is None) == (inputs_embeds is None):
         raise ValueError("give input_ids or inputs_embeds, one of them")
     if (input_features is None) != (feature_lengths is None):

@@ -1,4 +1,4 @@
-"""From a recipe to what is trained: model, processor, which weights move, and the optimizer."""
+"""Builds what a recipe trains: model, processor, trainable weights and the optimizer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,18 @@ TRAINING_FILE = "training.json"
 
 
 def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
-    """The model as training begins with it, float32, and its processor. What is new is drawn from the seed."""
+    """Loads or builds the model of a recipe.
+
+    Args:
+        part: The recipe's ``model``.
+        seed: For new weights.
+
+    Returns:
+        The model in float32, and its processor.
+
+    Raises:
+        LLaSOError: A checkpoint is missing, damaged or of another kind.
+    """
     register()
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(seed)
@@ -77,7 +88,7 @@ def _template(text: str) -> str | None:
 
 
 def training_module(recipe: TrainRecipe, model: Any) -> TrainingModule:
-    """The model with its objectives, in which what the recipe does not train is frozen."""
+    """The model with the losses of a recipe. Weights that the recipe does not train are frozen."""
     part = recipe.model
     model.requires_grad_(False)
     for name, own in parts_of(model).items():
@@ -92,12 +103,12 @@ def training_module(recipe: TrainRecipe, model: Any) -> TrainingModule:
 
 
 def parts_of(model: Any) -> dict[str, nn.Module]:
-    """The parts that a recipe's ``train`` names."""
+    """The parts of a model by their names in a recipe's ``model.train``."""
     return {"encoder": model.audio_tower, "aligner": model.aligner, "language_model": model.language_model}
 
 
 def add_lora(model: Any, lora: Lora) -> None:
-    """Adapters in the language model, in place; they begin as nothing."""
+    """Adds adapters to the language model, in place. At first they change nothing."""
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
@@ -110,7 +121,7 @@ def add_lora(model: Any, lora: Lora) -> None:
 
 
 def fold_lora(model: Any) -> None:
-    """The adapters' products added to the weights they belong to, and the adapters gone. In place."""
+    """Adds the adapters' products to their weights and removes the adapters, in place."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(model.language_model.named_modules()):
@@ -121,13 +132,13 @@ def fold_lora(model: Any) -> None:
 
 
 def blocks_of(model: Any) -> list[nn.Module]:
-    """The repeated blocks of encoder and language model: what is sharded, one at a time."""
+    """The repeated blocks of encoder and language model. Each is sharded and compiled by itself."""
     encoder = ENCODERS[model.config.audio_config.model_type].blocks(model.audio_tower)
     return [*encoder, *model.language_model.get_decoder().layers]
 
 
 def part_of(name: str) -> str:
-    """Which of a recipe's parts a parameter of the training module belongs to."""
+    """The part of a recipe that a parameter of the training module belongs to, by the parameter's name."""
     for part, prefix in (
         ("encoder", "model.audio_tower."),
         ("aligner", "model.aligner."),
@@ -139,7 +150,7 @@ def part_of(name: str) -> str:
 
 
 def optimizer_of(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
-    """AdamW with a group for each part's learning rate; vectors and scalars do not decay."""
+    """AdamW with a parameter group for each part's learning rate. Vectors and scalars have no weight decay."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, value in trainable_parameters(module):
         groups.setdefault((part_of(name), value.ndim > 1), []).append(value)
@@ -154,25 +165,25 @@ def optimizer_of(module: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
             for (part, decays), values in groups.items()
         ],
         betas=settings.betas,
-        foreach=False,  # the same arithmetic however tensors are sharded
-        fused=on_gpu,  # else some hundred adapters are some thousand kernels
+        foreach=False,  # so that arithmetic does not depend on how tensors are sharded
+        fused=on_gpu,  # else hundreds of adapters take thousands of kernels
     )
 
 
 def learning_rate_factor(settings: Optimizer, step: int, steps: int) -> float:
-    """The share of the learning rate that step number ``step`` (from 0) of ``steps`` is taken with."""
+    """The factor of the learning rate in step number ``step`` (from 0) of ``steps``: warm-up, then the schedule."""
     warmup = round(settings.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup
     if settings.schedule == "constant":
         return 1.0
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    falling = 1 - done if settings.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return settings.final + (1 - settings.final) * falling
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    decay = 1 - progress if settings.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return settings.final + (1 - settings.final) * decay
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters that move, by name."""
+    """Names and values of the parameters that have a gradient."""
     return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
 
 
@@ -183,10 +194,17 @@ def save_model(
     module: TrainingModule | None = None,
     recipe: TrainRecipe | None = None,
 ) -> None:
-    """A folder that ``from_pretrained`` loads and another stage starts from; it appears whole.
+    """Writes a model's folder for ``from_pretrained`` and for another stage's ``model.start``. It appears whole.
 
-    Its ``generate`` ends where the chat template ends a turn, as it was taught. It has the recipe that it was trained
-    by, and the checksums of all its files. What has its name before is removed: ask first whether it may be.
+    A folder of that name is replaced: callers check before whether it may be. The saved ``generate`` stops where the
+    chat template ends a turn.
+
+    Args:
+        folder: Its path.
+        model: The speech-language model.
+        processor: Its processor.
+        module: Its training module, for what losses learn beside the model; None: nothing of that.
+        recipe: The recipe that trained it, which is written beside; None: none is.
     """
     model.stop_at(processor.stop_tokens())
     with outputs.whole_folder(folder) as part:

@@ -1,8 +1,8 @@
 """Checkpoints of a run, for its own resume only: torch's distributed checkpoint, written beside the training.
 
 ``checkpoints/step-00000500/`` holds the trained weights, the optimizer, ``progress.json`` and the checksums of all
-these. It appears whole, by a rename; what validation says of it comes later, as ``validation.json``. Frozen weights are
-not in it: the recipe says where they come from.
+these. It appears whole, by a rename. The result of validation is added later, as ``validation.json``. Frozen weights
+are not in it: the recipe names their checkpoints.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """How far a run has come: after ``step`` steps, with the stream's state.
+    """How far a run has come.
 
-    ``value`` is what validation said there, in checkpoints of earlier versions, which validated before they saved.
-    ``bad`` names the samples, of all ranks, that could not be used so far.
+    Attributes:
+        step: Steps that are done.
+        stream: State of the data stream after them.
+        value: Result of validation, in checkpoints of earlier versions, which validated before they saved.
+        recipe: Identity of the recipe.
+        bad: Samples of all ranks that could not be used so far, as SHARD:KEY.
     """
 
     step: int = 0
@@ -51,51 +55,51 @@ class TrainProgress:
     bad: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, said: Any) -> TrainProgress:
-        """Of what was saved; raises ValueError or TypeError where it is no progress."""
-        if not isinstance(said, dict):
+    def of(cls, fields: Any) -> TrainProgress:
+        """From the content of ``progress.json``. Raises ValueError or TypeError where it is another content."""
+        if not isinstance(fields, dict):
             raise TypeError("it is no object")
-        found = cls(**{**said, "bad": tuple(said.get("bad", ()))})
-        kinds = ((found.step, int), (found.stream, dict), (found.value, float | int | None))
-        texts = (found.recipe, *found.bad)
+        progress = cls(**{**fields, "bad": tuple(fields.get("bad", ()))})
+        kinds = ((progress.step, int), (progress.stream, dict), (progress.value, float | int | None))
+        texts = (progress.recipe, *progress.bad)
         if not all(isinstance(value, kind) for value, kind in kinds) or not all(isinstance(one, str) for one in texts):
             raise TypeError("a value is of another type")
-        if found.stream.get("step") != found.step:
-            raise ValueError(f"step {found.step} is not where the stream stands")
-        return found
+        if progress.stream.get("step") != progress.step:
+            raise ValueError(f"step {progress.step} is not where the stream stands")
+        return progress
 
 
 class Checkpoints:
-    """The checkpoints in a folder that all ranks see. The last ``keep`` and the best one stay."""
+    """The checkpoints in a folder that all ranks see. The last ``keep`` and the best one are kept."""
 
     def __init__(self, folder: Path, context: RankContext, keep: int) -> None:
         self.folder = folder
         self._context = context
         self._keep = keep
         self._writing: tuple[Any, Path] | None = None
-        self._noting = ThreadPoolExecutor(1)
+        self._checksum_thread = ThreadPoolExecutor(1)
         folder.mkdir(parents=True, exist_ok=True)
         context.barrier()
         if context.is_leader:
-            for left in folder.iterdir():
-                if _UNFINISHED.fullmatch(left.name):
-                    shutil.rmtree(left)
+            for path in folder.iterdir():
+                if _UNFINISHED.fullmatch(path.name):
+                    shutil.rmtree(path)
         context.barrier()
 
     @staticmethod
     def are_in(folder: Path) -> bool:
-        """Whether a folder has a checkpoint of ours, maybe damaged."""
+        """Whether a folder has a checkpoint that a run wrote, maybe a damaged one."""
         named = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
-        said = [outputs.json_at(str(path / _PROGRESS)) for path in named]
-        return any(isinstance(one, dict) and {"step", "stream", "recipe"} <= set(one) for one in said)
+        contents = [outputs.json_at(str(path / _PROGRESS)) for path in named]
+        return any(isinstance(one, dict) and {"step", "stream", "recipe"} <= set(one) for one in contents)
 
     def steps(self) -> list[int]:
-        """Of the checkpoints that are whole, ascending."""
-        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return sorted(int(one[1]) for one in found if one)
+        """Steps of the checkpoints that are whole, ascending."""
+        matches = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
 
     def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainProgress) -> None:
-        """Copies the state and writes it in the background; waits for the one before."""
+        """Copies the state and writes it in the background. Waits for the checkpoint before. Called on all ranks."""
         self.finish()
         final = self._path(progress.step)
         part = final.with_suffix(".part")
@@ -108,25 +112,28 @@ class Checkpoints:
             {"model": model, "optim": optim}, checkpoint_id=str(part), process_group=self._context.checkpoint_group
         )
         assert isinstance(done, Future)
-        self._writing = (self._noting.submit(_noted, done, part) if self._context.is_leader else done, final)
+        self._writing = (
+            self._checksum_thread.submit(_write_checksums, done, part) if self._context.is_leader else done,
+            final,
+        )
 
     def note(self, step: int, value: float | None) -> None:
-        """Writes what validation said, lower is better, beside the checkpoint of that step, which is finished first."""
+        """Writes the result of validation (lower is better) into the checkpoint of that step, once it is complete."""
         self.finish()
         if self._context.is_leader and value is not None:
             checksums.write_json(str(self._path(step) / _VALIDATION), {"value": value})
-            self._forget()
+            self._prune()
 
     def poll(self) -> None:
-        """Lets what was written in the meantime count; to be called now and then.
+        """Publishes a checkpoint that was written in the meantime. Called after every step.
 
-        The leader's part is done once those of all ranks are: it writes the list of them.
+        The leader's part is done only when those of all ranks are: it writes the list of their files.
         """
         if self._context.is_leader and self._writing is not None and self._writing[0].done():
             self._commit()
 
     def finish(self) -> None:
-        """Waits for what is being written, on all ranks, and makes it count."""
+        """Waits for the checkpoint that is being written, on all ranks, and publishes it."""
         if self._writing is not None:
             self._writing[0].result()
             if self._context.is_leader:
@@ -143,12 +150,13 @@ class Checkpoints:
             shutil.rmtree(final)
         atomic.synced(part / _PROGRESS)
         atomic.publish(part, final)
-        self._forget()
+        self._prune()
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainProgress) -> None:
-        """The state of that progress into module and optimizer, for any number of ranks; nothing for a fresh start.
+        """Loads the checkpoint of a progress into module and optimizer, for any number of ranks; none at step 0.
 
-        Raises LLaSOError where it is of another model.
+        Raises:
+            LLaSOError: It is of another model or optimizer.
         """
         if not progress.step:
             return
@@ -168,36 +176,39 @@ class Checkpoints:
         )
 
     def last(self) -> TrainProgress:
-        """How far the run has come by the last checkpoint that is not damaged, for all ranks alike.
+        """The progress of the last checkpoint that is not damaged, the same on all ranks; step 0 where there is none.
 
-        Damaged ones after it are set aside, which is said. Raises DamagedError where there is no other.
+        Damaged checkpoints after it are renamed, with a message.
+
+        Raises:
+            DamagedError: All checkpoints are damaged.
         """
-        wrong: dict[int, str] = {}
+        faults: dict[int, str] = {}
         for step in reversed(self._context.all_gather(self.steps())[0]):
             if (fault := self._fault(step)) is None:
-                self._set_aside(wrong, step)
+                self._set_aside(faults, step)
                 return self.progress(step)
-            wrong[step] = fault
-        if wrong:
+            faults[step] = fault
+        if faults:
             raise DamagedError(
-                f"{self.folder}: no checkpoint can be used: {'; '.join(wrong.values())}. Put back a copy, or remove "
+                f"{self.folder}: no checkpoint can be used: {'; '.join(faults.values())}. Put back a copy, or remove "
                 "the folder to begin anew"
             )
         return TrainProgress()
 
     def progress(self, step: int) -> TrainProgress:
-        """Raises DamagedError."""
+        """The progress of a checkpoint. Raises DamagedError where it cannot be read."""
         path = str(self._path(step) / _PROGRESS)
         try:
-            found = TrainProgress.of(checksums.read_json(path))
+            progress = TrainProgress.of(checksums.read_json(path))
         except (ValueError, TypeError) as error:
             raise DamagedError(f"{path} is damaged ({error})") from error
-        if found.step != step:
-            raise DamagedError(f"{path} is damaged (it is of step {found.step})")
-        return found
+        if progress.step != step:
+            raise DamagedError(f"{path} is damaged (it is of step {progress.step})")
+        return progress
 
     def best(self) -> int | None:
-        """The step that validation liked best; damaged checkpoints do not count."""
+        """The step with the lowest result of validation, of those that can be read; None where none has a result."""
         values = [(value, step) for step in self.steps() if (value := self._value(step)) is not None]
         return min(values)[1] if values else None
 
@@ -210,31 +221,31 @@ class Checkpoints:
         return value if isinstance(value, float | int) else None
 
     def _fault(self, step: int) -> str | None:
-        """What is wrong with a checkpoint, for all ranks alike: each looks at its share of the files."""
+        """What is wrong with a checkpoint, the same on all ranks. Each rank checks its share of the files."""
         folder = self._path(step)
-        wrong = checksums.faults(folder, share=self._context.rank, shares=self._context.world_size)
+        faults = checksums.faults(folder, share=self._context.rank, shares=self._context.world_size)
         try:
             self.progress(step)
         except (DamagedError, FileNotFoundError) as error:
-            wrong.append(str(error))
-        said = [one for own in self._context.all_gather(wrong) for one in own]
-        return f"{folder.name}: {said[0]}" if said else None
+            faults.append(str(error))
+        gathered = [fault for of_rank in self._context.all_gather(faults) for fault in of_rank]
+        return f"{folder.name}: {gathered[0]}" if gathered else None
 
-    def _set_aside(self, wrong: dict[int, str], step: int) -> None:
-        """Damaged checkpoints get another name, so that none is taken for a whole one or counted among the last."""
+    def _set_aside(self, faults: dict[int, str], step: int) -> None:
+        """Renames damaged checkpoints, so that none counts among the last ones."""
         if self._context.is_leader:
-            for damaged, fault in sorted(wrong.items()):
-                aside = _free(self._path(damaged).with_suffix(".damaged"))
+            for damaged, fault in sorted(faults.items()):
+                aside = _unused_path(self._path(damaged).with_suffix(".damaged"))
                 self._path(damaged).rename(aside)
-                _say(f"{fault}. It is kept as {aside}; the run goes on from step {step}")
+                _warn(f"{fault}. It is kept as {aside}; the run goes on from step {step}")
             if not checksums.is_noted(self._path(step)):
-                _say(f"{self._path(step)} has no {checksums.FOLDER_FILE}: an earlier version wrote it; not compared")
+                _warn(f"{self._path(step)} has no {checksums.FOLDER_FILE}: an earlier version wrote it; not compared")
         self._context.barrier()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
 
-    def _forget(self) -> None:
+    def _prune(self) -> None:
         best = self.best()
         for step in self.steps()[: -self._keep]:
             if step != best:
@@ -243,23 +254,23 @@ class Checkpoints:
                 shutil.rmtree(doomed)
 
 
-def _noted(done: Future[Any], part: Path) -> None:
+def _write_checksums(done: Future[Any], part: Path) -> None:
     """Waits until all files are written, and writes their checksums."""
     done.result()
     checksums.note_folder(part)
 
 
-def _free(path: Path) -> Path:
+def _unused_path(path: Path) -> Path:
     """The path, with a number behind it where that is taken."""
     names = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000))]
     return next(name for name in names if not name.exists())
 
 
-def _say(line: str) -> None:
+def _warn(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of what is trained: torch takes the second name of a tied weight for another one, which is not frozen."""
+    """State of the trainable weights and the optimizer. Torch also lists the second name of a tied frozen weight."""
     model, optim = get_state_dict(module, optimizer, options=_OPTIONS)
     return {name: model[name] for name, _ in trainable_parameters(module)}, optim

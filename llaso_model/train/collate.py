@@ -1,4 +1,4 @@
-"""A micro-batch of the stream as the model and its objectives take it."""
+"""Collates micro-batches of the stream to what the model and the losses take."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from llaso_model.processing import LLaSOProcessor
 
 @dataclass(frozen=True, slots=True)
 class SpanTargets:
-    """Stretches of speech and what is said in them: S spans over the speech embeddings of a micro-batch.
+    """S spans of speech with their texts, over the speech embeddings of a micro-batch.
 
-    Embedding ``place[i]`` counts with ``share[i]`` for span ``span[i]``; a span's shares add up to 1. ``texts`` (S,).
+    The i-th entry says that embedding ``embedding_index[i]`` belongs to span ``span_index[i]`` with ``weight[i]``. The
+    weights of a span add up to 1. ``texts`` (S,) are normalised.
     """
 
     texts: tuple[str, ...] = ()
@@ -35,7 +36,7 @@ class SpanTargets:
 
     @classmethod
     def of(cls, rows: list[tuple[str, int, np.ndarray[Any, Any]]]) -> SpanTargets:
-        """From (text, first place, weight of each place from there on)."""
+        """From (text, index of the first embedding, weight of each embedding from there on)."""
         if not rows:
             return cls()
         return cls(
@@ -48,10 +49,13 @@ class SpanTargets:
 
 @dataclass(frozen=True, slots=True)
 class ReconstructionTargets:
-    """Texts whose sound is to be rebuilt: R clips of one window each that have word times.
+    """R clips with word times, of one window each, whose log-mel frames are reconstructed from their texts.
 
-    ``ids`` (R, T), padded on the right; ``slots`` and ``frames`` (R, S) as the speech decoder takes them, covering all
-    frames of the clip; ``windows`` (R,) says which of the micro-batch's windows each one is.
+    Attributes:
+        ids: Tokens of the texts (R, T), padded on the right.
+        slots: Slots as :class:`SpeechDecoder` takes them (R, S).
+        frames: Their durations, which cover all frames of the clip (R, S).
+        windows: The window of the micro-batch that each clip is (R,).
     """
 
     ids: torch.Tensor
@@ -63,29 +67,41 @@ class ReconstructionTargets:
     def of(cls, rows: list[tuple[int, list[list[int]], list[int]]]) -> ReconstructionTargets:
         """From (window, tokens of each word, frames of each slot), at least one."""
         return cls(
-            ids=_padded([[one for word in words for one in word] for _, words, _ in rows], 0),
+            ids=_padded([[token for word in words for token in word] for _, words, _ in rows], 0),
             slots=_padded([slots_of([len(word) for word in words]) for _, words, _ in rows], PAUSE - 1),
             frames=_padded([frames for _, _, frames in rows], 0),
             windows=torch.tensor([window for window, _, _ in rows]),
         )
 
     def to(self, device: torch.device) -> ReconstructionTargets:
+        """The same on a device."""
         return ReconstructionTargets(*(getattr(self, name).to(device) for name in self.__slots__))
 
 
 def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
-    found = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
-    for row, own in zip(found, rows, strict=True):
-        row[: len(own)] = torch.tensor(own)
-    return found
+    padded = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.int64)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = torch.tensor(values)
+    return padded
 
 
 @dataclass(frozen=True, slots=True)
 class TrainBatch:
-    """What one micro-batch's forward needs. ``inputs`` are the model's; ``tasks`` and ``keys`` are of its B samples.
+    """A collated micro-batch of B samples.
 
-    ``rows`` (B, T) or (1, T) says which sample a position belongs to. ``words`` and ``utterances`` lie over the
-    embeddings of all its speech, one after the other.
+    Attributes:
+        step: The global step, from 0.
+        micro_batch: Its number in the step.
+        keys: Of the samples (B,).
+        tasks: Of the samples (B,).
+        inputs: What the model takes, with ``labels``.
+        rows: The sample that each position of the text belongs to (B, T), or packed (1, T).
+        words: Words with times.
+        utterances: Whole clips.
+        reconstruction: Targets of the reconstruction loss; None: none.
+        audio_s: Seconds of audio.
+        replaced: Samples of the micro-batch that could not be used.
+        extra: Tensors of :meth:`Loss.collate`, as LOSS.NAME.
     """
 
     step: int
@@ -98,10 +114,11 @@ class TrainBatch:
     utterances: SpanTargets
     reconstruction: ReconstructionTargets | None
     audio_s: float
-    replaced: tuple[Replaced, ...] = ()  # samples of the micro-batch that could not be used
-    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)  # what losses collate, as LOSS.NAME
+    replaced: tuple[Replaced, ...] = ()
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> TrainBatch:
+        """The same with the tensors of the forward on a device."""
         moved = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         reconstruction = None if self.reconstruction is None else self.reconstruction.to(device)
         extra = {name: value.to(device, non_blocking=True) for name, value in self.extra.items()}
@@ -109,22 +126,26 @@ class TrainBatch:
 
     @property
     def targets(self) -> int:
-        """How many tokens are to be said."""
+        """How many tokens have a label."""
         return int((self.inputs["labels"] != IGNORED).sum())
 
 
 Collate = Callable[[Batch, LLaSOProcessor, LLaSOConfig], Mapping[str, torch.Tensor]]
-"""What a loss makes of a micro-batch: tensors by name."""
+"""A loss's part of a micro-batch: tensors by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Makes examples of decoded micro-batches, in the stream's workers: features, tokens, labels and spans.
+    """Collates decoded micro-batches, in the stream's workers: features, tokens, labels and spans.
 
-    ``pack`` lays a micro-batch's texts end to end; with ``read`` it has what the reconstruction objective needs, with
-    ``contrast`` what the contrastive ones need. With ``answers``, for completion, each sample has an answer.
-    ``collates`` are the :meth:`Loss.collate` of losses by name. Raises LLaSOError, or what else befits, where a sample
-    is not what training takes; the loader finds out which.
+    Attributes:
+        processor: The model's.
+        config: The model's.
+        pack: Whether the texts of a micro-batch are packed into one row.
+        reconstruct: Whether the reconstruction loss has targets.
+        contrast: Whether the contrastive losses have spans.
+        answers: Whether each sample needs an answer, for the completion loss.
+        collates: :meth:`Loss.collate` of losses by name.
     """
 
     processor: LLaSOProcessor
@@ -136,20 +157,21 @@ class Collator:
     collates: tuple[tuple[str, Collate], ...] = ()
 
     def __call__(self, batch: Batch) -> TrainBatch:
+        """Collates a micro-batch. Raises LLaSOError where training cannot use a sample; the loader finds out which."""
         words: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         utterances: list[tuple[str, int, np.ndarray[Any, Any]]] = []
         reconstruction: list[tuple[int, list[list[int]], list[int]]] = []
         at, samples, window = 0, 0, 0
         conversations = conversations_of(batch)
-        for described, sound in _described(batch):
+        for record, sound in _audios_with_records(batch):
             samples += len(sound)
             windows = self.processor.windows(sound)
             if (
                 self.reconstruct
                 and len(windows) == 1
-                and (reading := _reading(described, len(windows[0]), self.processor))
+                and (target := _reconstruction_target(record, len(windows[0]), self.processor))
             ):
-                reconstruction.append((window, *reading))
+                reconstruction.append((window, *target))
             window += len(windows)
             if not self.contrast:
                 continue
@@ -157,9 +179,9 @@ class Collator:
             starts = np.concatenate([_starts_s(count, order, self.config) for order, count in enumerate(counts)])
             words += [
                 (text, at + first, weights)
-                for text, first, weights in _word_spans(described, starts, self.config, len(sound) / SAMPLE_RATE_HZ)
+                for text, first, weights in _word_spans(record, starts, self.config, len(sound) / SAMPLE_RATE_HZ)
             ]
-            if text := normalize(described.get("text") or "", described.get("language")):
+            if text := normalize(record.get("text") or "", record.get("language")):
                 utterances.append((text, at, np.ones(sum(counts))))
             at += sum(counts)
         inputs = dict(self.processor.batch(conversations, output_labels=True))
@@ -186,54 +208,54 @@ class Collator:
         )
 
     def _check(self, conversations: Sequence[Sequence[Message]], inputs: Mapping[str, torch.Tensor]) -> None:
-        """Raises LLaSOError where a sample is too long for the language model, or has nothing to learn to say."""
-        most = getattr(self.config.text_config, "max_position_embeddings", None)
+        """Raises LLaSOError where a sample is too long for the language model, or has no answer to learn."""
+        max_tokens = getattr(self.config.text_config, "max_position_embeddings", None)
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         targets = (inputs["labels"][:, 1:] != IGNORED).sum(dim=1).tolist()
-        for messages, length, wanted in zip(conversations, lengths, targets, strict=True):
-            if most is not None and length > most:
-                raise LLaSOError(f"it has {length} tokens, more than the {most} that the language model takes")
-            said = any(text_of(one).strip() for one in messages if one["role"] == "assistant")
-            if self.answers and not (wanted and said):
+        for messages, length, label_count in zip(conversations, lengths, targets, strict=True):
+            if max_tokens is not None and length > max_tokens:
+                raise LLaSOError(f"it has {length} tokens, more than the {max_tokens} that the language model takes")
+            has_text = any(text_of(one).strip() for one in messages if one["role"] == "assistant")
+            if self.answers and not (label_count and has_text):
                 raise LLaSOError("the assistant says nothing, and completion is an objective")
 
 
 def packed(inputs: dict[str, torch.Tensor], rows: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """The rows end to end in one, without padding; ``position_ids`` that begin again part them."""
-    inside = inputs["attention_mask"].bool()
-    positions = torch.arange(inside.shape[1])[None].expand_as(inside)
-    laid = {name: inputs[name][inside][None] for name in ("input_ids", "labels")}
-    rest = {name: value for name, value in inputs.items() if name not in (*laid, "attention_mask")}
-    return {**rest, **laid, "position_ids": positions[inside][None]}, rows[inside][None]
+    """Packs all rows into one without padding. ``position_ids`` restart at each."""
+    is_token = inputs["attention_mask"].bool()
+    positions = torch.arange(is_token.shape[1])[None].expand_as(is_token)
+    flat = {name: inputs[name][is_token][None] for name in ("input_ids", "labels")}
+    rest = {name: value for name, value in inputs.items() if name not in (*flat, "attention_mask")}
+    return {**rest, **flat, "position_ids": positions[is_token][None]}, rows[is_token][None]
 
 
 def conversations_of(batch: Batch) -> list[list[Message]]:
-    """Each sample's messages with the sound in place of its part's name. Raises LLaSOError where it has none."""
-    return [conversation(sample.content, sounds) for sample, sounds in _parted(batch)]
+    """Each sample's messages with audio in place of the names of its parts. Raises LLaSOError where it has none."""
+    return [conversation(sample.content, sounds) for sample, sounds in _samples_with_sounds(batch)]
 
 
-def _described(batch: Batch) -> Iterator[tuple[Mapping[str, Any], Samples]]:
-    """Record and sound of each audio that the samples' conversations name, in the order in which the model has them.
+def _audios_with_records(batch: Batch) -> Iterator[tuple[Mapping[str, Any], Samples]]:
+    """Record and sound of each audio in the samples' conversations, in the model's order.
 
-    Where a sample's JSON says nothing of an audio, the record is empty.
+    The record of an audio that a sample's JSON does not describe is empty.
     """
-    for sample, sounds in _parted(batch):
+    for sample, sounds in _samples_with_sounds(batch):
         records = records_of(sample)
         yield from ((records.get(part, {}), sounds[part]) for part in audios_of(sample.content))
 
 
-def _parted(batch: Batch) -> Iterator[tuple[StreamSample, dict[str, Samples]]]:
+def _samples_with_sounds(batch: Batch) -> Iterator[tuple[StreamSample, dict[str, Samples]]]:
     """Each sample with its sounds by the names of their parts."""
-    found: list[list[Samples]] = [[] for _ in batch.samples]
-    of = [] if batch.audio_of is None else batch.audio_of.tolist()
-    for number, sound in zip(of, _sounds(batch), strict=True):
-        found[number].append(sound)
-    for sample, own in zip(batch.samples, found, strict=True):
-        yield sample, dict(zip(sample.audio_parts, own, strict=True))
+    sounds_of_samples: list[list[Samples]] = [[] for _ in batch.samples]
+    owners = [] if batch.audio_of is None else batch.audio_of.tolist()
+    for number, sound in zip(owners, _sounds(batch), strict=True):
+        sounds_of_samples[number].append(sound)
+    for sample, sounds in zip(batch.samples, sounds_of_samples, strict=True):
+        yield sample, dict(zip(sample.audio_parts, sounds, strict=True))
 
 
 def _sounds(batch: Batch) -> Iterator[Samples]:
-    """Each audio of a batch, padded or packed, without what was added."""
+    """Each audio of a batch without its padding."""
     if batch.audio is None or batch.lengths is None:
         raise LLaSOError("training needs decoded samples")
     audio, lengths = batch.audio.numpy(), batch.lengths.tolist()
@@ -243,15 +265,15 @@ def _sounds(batch: Batch) -> Iterator[Samples]:
         yield from np.split(audio, np.cumsum(lengths)[:-1]) if lengths else ()
 
 
-def _reading(
-    described: Mapping[str, Any], samples: int, processor: LLaSOProcessor
+def _reconstruction_target(
+    record: Mapping[str, Any], samples: int, processor: LLaSOProcessor
 ) -> tuple[list[list[int]], list[int]] | None:
-    """Tokens of each word, and frames of each slot: a pause, then a word's tokens, which share its time evenly."""
+    """Tokens of each word, and frames of each slot: a pause, then the word's tokens, which share its time evenly."""
     length = samples // MEL_HOP
     words: list[list[int]] = []
     frames: list[int] = []
     at = 0
-    for text, first_s, last_s in _words(described):
+    for text, first_s, last_s in _words(record):
         ids = processor.tokenizer(" " + text.strip(), add_special_tokens=False)["input_ids"]
         first = min(max(at, round(first_s * MEL_FRAMES_PER_S)), length)
         last = min(max(first, round(last_s * MEL_FRAMES_PER_S)), length)
@@ -265,7 +287,7 @@ def _reading(
 
 
 def state_s(config: LLaSOConfig) -> float:
-    """Seconds between two places of speech in the text."""
+    """Seconds between two speech embeddings."""
     minute = 60 * MEL_FRAMES_PER_S
     return config.stack * 60 / float(states_of(minute, config.audio_config))
 
@@ -275,25 +297,25 @@ def _starts_s(count: int, window: int, config: LLaSOConfig) -> np.ndarray[Any, A
 
 
 def _word_spans(
-    described: Mapping[str, Any], starts: np.ndarray[Any, Any], config: LLaSOConfig, length_s: float
+    record: Mapping[str, Any], starts: np.ndarray[Any, Any], config: LLaSOConfig, length_s: float
 ) -> Iterator[tuple[str, int, np.ndarray[Any, Any]]]:
-    """(normalised word, first place, how much of each place it covers) for every word with times."""
+    """(normalised word, index of its first embedding, seconds of each that it covers) for every word with times."""
     step = state_s(config)
-    for said, first_s, end_s in _words(described):
-        text, last_s = normalize(said, described.get("language")), min(end_s, length_s)
+    for word, first_s, end_s in _words(record):
+        text, last_s = normalize(word, record.get("language")), min(end_s, length_s)
         if not text or last_s <= first_s:
             continue
         covered = np.minimum(starts + step, last_s) - np.maximum(starts, first_s)
-        places = np.flatnonzero(covered > 0)
-        if len(places):
-            yield text, int(places[0]), covered[places[0] : places[-1] + 1].clip(min=0)
+        indices = np.flatnonzero(covered > 0)
+        if len(indices):
+            yield text, int(indices[0]), covered[indices[0] : indices[-1] + 1].clip(min=0)
 
 
-def _words(described: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+def _words(record: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
     """(text, start, end) of every word with times; raises LLaSOError where these are not text and numbers."""
-    for word in described.get("words") or ():
-        said = word if isinstance(word, dict) else {}
-        text, first_s, last_s = said.get("text"), said.get("start_s"), said.get("end_s")
+    for word in record.get("words") or ():
+        fields = word if isinstance(word, dict) else {}
+        text, first_s, last_s = fields.get("text"), fields.get("start_s"), fields.get("end_s")
         if not isinstance(text, str) or not _is_number(first_s) or not _is_number(last_s):
             raise LLaSOError(f"a word is not a text with times in seconds: {word!r:.100}")
         yield text, first_s, last_s

@@ -1,4 +1,4 @@
-"""The commands of ``llaso-model`` that train, and that look after what was trained."""
+"""The commands of ``llaso-model`` that train, and that work on finished runs."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def train(
         **{f"run.{name}": value for name, value in run.items()},
         **_start(pretrained_model),
     }
-    said = recipe_path or config
-    recipe = load(None if said is None else shipped.recipe_path("train", said), overrides, options)
+    name = recipe_path or config
+    recipe = load(None if name is None else shipped.recipe_path("train", name), overrides, options)
     if launcher == "ray":
         from llaso_model.train.launch import train_on_ray
 
@@ -155,17 +155,17 @@ def fit(
     It is found by trying. RECIPE is a YAML file, or a name that `llaso-model recipes` lists.
     """
     from llaso_model.train.config import load
-    from llaso_model.train.find_batch_size import find_batch_size as tries
+    from llaso_model.train.find_batch_size import find_batch_size as trials
     from llaso_model.train.find_batch_size import with_room
 
     options = {"data.sources": [{"path": one} for one in data] or None, **_start(pretrained_model)}
     best = None
-    for tried in tries(load(shipped.recipe_path("train", recipe_path), overrides, options), memory_gb):
-        if tried.peak_mib is None:
-            click.echo(f"{tried.budget}: does not fit")
+    for trial in trials(load(shipped.recipe_path("train", recipe_path), overrides, options), memory_gb):
+        if trial.peak_mib is None:
+            click.echo(f"{trial.budget}: does not fit")
         else:
-            best = tried.budget
-            click.echo(f"{tried.budget}: {tried.peak_mib:,.0f} MiB, {tried.audio_s_per_s:.1f} s of audio a second")
+            best = trial.budget
+            click.echo(f"{trial.budget}: {trial.peak_mib:,.0f} MiB, {trial.audio_s_per_s:.1f} s of audio a second")
     if best is not None:
         click.echo(f"--budget {with_room(best)}")
 
@@ -178,9 +178,9 @@ def recipes(name: str | None) -> None:
 
 
 def _start(model: str | None) -> dict[str, Any]:
-    """Which key of a recipe a pretrained model is for: a LLaSO model is started from, another is a part of one.
+    """The key of a recipe that a pretrained model is for: ``model.start`` for a LLaSO model, else its language model.
 
-    Of an id of the hub its ``config.json`` is fetched, which says so; what keeps it from that is said on loading.
+    For an id of the hub ``config.json`` is fetched. Loading the model reports what fails here.
     """
     import json
     from pathlib import Path
@@ -197,5 +197,5 @@ def _start(model: str | None) -> dict[str, Any]:
     try:
         ours = config.exists() and json.loads(config.read_bytes()).get("model_type") == "llaso"
     except (ValueError, AttributeError):
-        ours = True  # loading it will say what is wrong
+        ours = True  # loading it reports what is wrong
     return {"model.start": model} if ours else {"model.language_model": model}

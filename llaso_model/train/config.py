@@ -103,7 +103,7 @@ class DataPart(Part):
 class Objectives(Part):
     """Weights of the losses in their sum; 0 switches one off. Losses of other packages are weighted by their names."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)  # keys that are no loss are refused by `load`
+    model_config = ConfigDict(extra="allow", frozen=True)  # `load` refuses keys that are not losses
     __pydantic_extra__: dict[str, Annotated[float, Field(ge=0)]]
 
     completion: float = Field(1.0, ge=0, description="what the assistant says, given speech and the text before")
@@ -114,7 +114,7 @@ class Objectives(Part):
     state_noise: float = Field(0.0, ge=0, description="Gaussian noise on speech embeddings, relative to their size")
 
     def weight(self, loss: str) -> float:
-        """The weight of a loss by its name in the table; 0 where nothing is said of it."""
+        """The weight of a loss by its name in the table; 0 where the recipe does not have it."""
         return float(getattr(self, loss, 0.0))
 
 
@@ -161,19 +161,19 @@ class TrainRecipe(Part):
 
 
 def identity(recipe: TrainRecipe) -> str:
-    """What must stay the same within a run: not where data lie, nor how often something is told or saved."""
+    """A digest of what must stay the same within a run: model, objectives, optimizer, seed and precision."""
     dumped = recipe.model_dump(mode="json", include={"model", "objectives", "optimizer"})
-    said = {name: _without_later(getattr(recipe, name), part) for name, part in dumped.items()}
-    return digest(repr(said), recipe.run.seed, recipe.run.precision)
+    parts = {name: _without_later(getattr(recipe, name), part) for name, part in dumped.items()}
+    return digest(repr(parts), recipe.run.seed, recipe.run.precision)
 
 
 def _without_later(part: BaseModel, dumped: Mapping[str, Any]) -> dict[str, Any]:
-    """The dumped settings without those that came later and are null, so that older checkpoints stay the run's."""
-    found = {name: value for name, value in dumped.items() if value is not None or name in _FIRST_NULLABLE}
+    """The dumped settings without those that came later and are null, so that older runs keep their identity."""
+    kept = {name: value for name, value in dumped.items() if value is not None or name in _FIRST_NULLABLE}
     for name, value in part:
         if isinstance(value, BaseModel):
-            found[name] = _without_later(value, dumped[name])
-    return found
+            kept[name] = _without_later(value, dumped[name])
+    return kept
 
 
 _FIRST_NULLABLE = frozenset(("start", "language_model", "encoder", "lora", "chat_template"))
@@ -181,7 +181,16 @@ _FIRST_NULLABLE = frozenset(("start", "language_model", "encoder", "lora", "chat
 
 
 def load(path: str | None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> TrainRecipe:
-    """The checked recipe; raises LLaSOError with file and line of what is wrong."""
+    """Loads and checks a recipe.
+
+    Args:
+        path: A YAML file; None: defaults.
+        overrides: KEY=VALUE, which override the file.
+        options: Values of command-line options by key; None leaves a key as it is.
+
+    Raises:
+        LLaSOError: With file and line of each problem.
+    """
     return settings.load(TrainRecipe, path, overrides, options=options, extra_checks=_problems)
 
 

@@ -1,6 +1,6 @@
-"""Ranks: the process group of a run, sums over ranks, and how the model is spread over them.
+"""Ranks: the process group of a run, sums over ranks, and sharded parameters.
 
-One process is a group of one: every path is the same code.
+A single process is a group of one rank and runs the same code.
 """
 
 from __future__ import annotations
@@ -24,21 +24,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RankContext:
-    """Where this process stands. ``sharded``: FSDP2 spreads the parameters, else each rank has all of them."""
+    """This process among the ranks of a run.
+
+    Attributes:
+        rank: Its number.
+        world_size: How many there are.
+        device: It computes on.
+        sharded: Whether FSDP2 shards the parameters; else each rank has all of them.
+        control_group: Process group, on CPUs, of what ranks exchange.
+        checkpoint_group: Process group of checkpoints, which are written in a thread of their own.
+    """
 
     rank: int
     world_size: int
     device: torch.device
     sharded: bool
-    control_group: Any  # the group, on CPUs, of what ranks tell each other
-    checkpoint_group: Any  # that of checkpoints, which are written in a thread beside
+    control_group: Any
+    checkpoint_group: Any
 
     @property
     def is_leader(self) -> bool:
+        """Whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
     def all_reduce_sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Sums over ranks by name; ranks may have different names."""
+        """Sums over ranks by name. Ranks may have different names. Called on all ranks."""
         if self.world_size == 1:
             return dict(values)
         names = sorted({name for own in self.all_gather(sorted(values)) for name in own})
@@ -47,21 +57,26 @@ class RankContext:
         return dict(zip(names, sums.tolist(), strict=True))
 
     def all_gather(self, value: T) -> list[T]:
-        """Every rank's value, by rank."""
+        """Every rank's value, by rank. Called on all ranks."""
         if self.world_size == 1:
             return [value]
-        found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, value, group=self.control_group)
-        return found
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control_group)
+        return values
 
     def barrier(self) -> None:
+        """Waits until all ranks are here."""
         if self.world_size > 1:
             dist.barrier(group=self.control_group)
 
 
 @contextmanager
 def rank_context(parallel: str) -> Iterator[RankContext]:
-    """The process group of what torchrun or Ray Train started, else of this process alone."""
+    """The process group of the ranks that torchrun or Ray Train started, else of this process alone.
+
+    Args:
+        parallel: The recipe's ``run.parallel``: ``auto``, ``ddp`` or ``fsdp``.
+    """
     rank, world_size = placed(None, None)
     device = own_device()
     one_machine = world_size == int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -72,7 +87,7 @@ def rank_context(parallel: str) -> Iterator[RankContext]:
 
 @contextmanager
 def _group(device: torch.device, world_size: int) -> Iterator[None]:
-    """The default group; one that is there already stays."""
+    """The default process group. One that exists already is used and not destroyed."""
     if dist.is_initialized():
         yield
         return
@@ -88,7 +103,14 @@ def _group(device: torch.device, world_size: int) -> Iterator[None]:
 
 
 def shard_parameters(module: Any, context: RankContext, blocks: Sequence[nn.Module], compute: torch.dtype) -> None:
-    """FSDP2 over all ranks: each block's parameters are gathered when it is used. In place."""
+    """Shards a module over all ranks with FSDP2, in place. Each block's parameters are gathered when it is used.
+
+    Args:
+        module: The training module.
+        context: This rank's.
+        blocks: Submodules that are sharded by themselves.
+        compute: Dtype of the forward.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -98,21 +120,21 @@ def shard_parameters(module: Any, context: RankContext, blocks: Sequence[nn.Modu
         fully_shard(block, mesh=mesh, mp_policy=policy)
     for part in module.modules():
         if hasattr(part, "set_gradient_divide_factor"):
-            part.set_gradient_divide_factor(1.0)  # losses are divided already, by what the whole step has
-            part.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+            part.set_gradient_divide_factor(1.0)  # losses are divided by the counts of the whole step
+            part.set_force_sum_reduction_for_comms(True)  # gloo has no average
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], context: RankContext) -> None:
-    """Adds up the gradients of all ranks, of a model that every rank has whole."""
+    """Sums the gradients of all ranks, in place. Does nothing for sharded parameters, which FSDP2 sums."""
     if context.sharded or context.world_size == 1:
         return
-    for one in parameters:
-        if one.grad is None:
-            one.grad = torch.zeros_like(one)
-    flat = torch.cat([one.grad.reshape(-1) for one in parameters if one.grad is not None])
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters if parameter.grad is not None])
     dist.all_reduce(flat)
-    at = 0
-    for one in parameters:
-        assert one.grad is not None
-        one.grad.copy_(flat[at : at + one.numel()].view_as(one))
-        at += one.numel()
+    start = 0
+    for parameter in parameters:
+        assert parameter.grad is not None
+        parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
+        start += parameter.numel()

@@ -1,4 +1,4 @@
-"""What a run leaves: the weights that it trained, and the whole model with adapters folded in."""
+"""Writes the result of a run: the trained weights, and the whole model with adapters folded in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llaso_model.train.run_folder import MODEL_FOLDER, TRAINED_FILE
 
 
 def export(run: TrainingRun, folder: Path) -> None:
-    """Writes ``trained.safetensors``, and ``model/`` where the recipe asks for the full model."""
+    """Writes ``trained.safetensors``, and ``model/`` with ``run.save: full``. Called on all ranks."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     state: dict[str, Any] = get_model_state_dict(run.module, options=options)
     if run.context.is_leader:
@@ -34,15 +34,15 @@ def export(run: TrainingRun, folder: Path) -> None:
 
 
 def merge(run: Path, out: Path, overwrite: bool = False) -> None:
-    """The whole model of a run, adapters folded in, as a folder that ``from_pretrained`` loads.
+    """Writes the whole model of a run, adapters folded in, as a folder that ``from_pretrained`` loads.
 
     Args:
-        run: a finished run.
-        out: a folder that is not there or empty; with ``overwrite`` another model that a run wrote.
-        overwrite: whether such a model is replaced.
+        run: Folder of a finished run.
+        out: A folder that does not exist or is empty; with ``overwrite`` another model that a run wrote.
+        overwrite: Whether such a model is replaced.
 
     Raises:
-        LLaSOError: where the run is not finished, or where anything else would be lost.
+        LLaSOError: The run is not finished, or anything else would be lost.
     """
     if not (run / TRAINED_FILE).exists():
         raise LLaSOError(f"{run} has no {TRAINED_FILE}: the run is not finished")
@@ -61,9 +61,9 @@ def _merge(run: Path, out: Path) -> None:
     module = training_module(recipe, model)
     with loading("merge", str(run / TRAINED_FILE)):
         state: dict[str, Any] = load_file(run / TRAINED_FILE)
-    wanted = {name for name, _ in trainable_parameters(module)}
-    if wanted != set(state):
-        other = sorted(wanted ^ set(state))[:3]
+    expected = {name for name, _ in trainable_parameters(module)}
+    if expected != set(state):
+        other = sorted(expected ^ set(state))[:3]
         raise LLaSOError(f"{run / TRAINED_FILE} is not of the run's recipe: {', '.join(other)}")
     module.load_state_dict(state, strict=False)
     fold_lora(model)

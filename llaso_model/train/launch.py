@@ -1,4 +1,4 @@
-"""Under Ray Train: the same function on several workers, which Ray starts again where one dies."""
+"""Training under Ray Train: the same function on several workers. Ray starts workers again that died."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from llaso_data.io import outputs, storage
 from llaso_data.pipeline.ray_cluster import connection
 from llaso_model.train.config import TrainRecipe
 
-_FAILURES = 3  # of workers, from each of which the run goes on at what it has saved
+_FAILURES = 3  # of workers; after each the run continues from its last checkpoint
 
 
 def train_on_ray(recipe: TrainRecipe, out: str, workers: int, address: str | None = None) -> None:
-    """Trains on ``workers`` processes of a Ray cluster; as :func:`on_ray`."""
+    """Trains on ``workers`` processes of a Ray cluster. See :func:`on_ray`."""
     outputs.on_disk(out, "a run of training")
     on_ray(_worker, {"recipe": recipe.model_dump(mode="json")}, out, workers, address, "training")
 
@@ -33,10 +33,18 @@ def on_ray(
     address: str | None,
     what: str,
 ) -> None:
-    """Calls ``worker`` on ``workers`` processes of a Ray cluster, one GPU each where there are GPUs.
+    """Calls a function on several processes of a Ray cluster, one GPU each where there are GPUs.
 
-    It gets the config and ``out``, a folder or URI that all of them see, in the folder that this process is in: paths
-    may be relative to it. Raises LLaSOError where the run failed for good.
+    Args:
+        worker: Takes ``config`` with ``out`` added. Its working directory is that of this process.
+        config: Its argument.
+        out: A folder or URI that all workers see.
+        workers: How many processes.
+        address: A cluster to join; None: a local one is started.
+        what: What errors call the run.
+
+    Raises:
+        LLaSOError: The run failed after all restarts.
     """
     import ray
     import torch
@@ -71,26 +79,29 @@ def on_ray(
 def _in_folder(
     worker: Callable[[dict[str, Any]], None], folder: str, meeting: str | None, config: dict[str, Any]
 ) -> None:
-    """Ray starts its workers elsewhere."""
+    """Calls the worker in that folder: Ray starts its processes elsewhere."""
     os.chdir(folder)
     with nullcontext() if meeting is None else _group(meeting):
         worker(config)
 
 
 def own_group() -> Any:
-    """For Ray Train: the workers make their group themselves. Ray's is open to all who reach the machine."""
+    """A Torch configuration for Ray Train whose workers make their process group themselves.
+
+    Ray's own group listens to everybody who reaches the machine.
+    """
     from ray.train.backend import Backend
     from ray.train.torch import TorchConfig
 
-    class Alone(Backend):  # type: ignore[misc]
+    class OwnGroupBackend(Backend):  # type: ignore[misc]
         share_cuda_visible_devices = True  # as in Ray's own
 
-    class AloneConfig(TorchConfig):  # type: ignore[misc]
+    class OwnGroupConfig(TorchConfig):  # type: ignore[misc]
         @property
         def backend_cls(self) -> type[Backend]:
-            return Alone
+            return OwnGroupBackend
 
-    return AloneConfig()
+    return OwnGroupConfig()
 
 
 @contextmanager
@@ -104,7 +115,7 @@ def _group(meeting: str) -> Iterator[None]:
     context = train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
     if (world_size := context.get_world_size()) == 1:
-        yield  # needs nobody
+        yield  # a group of one needs no store
         return
     file = broadcast_from_rank_zero(secrets.token_hex(8))  # another one for every start
     store = torch._C._distributed_c10d.FileStore(str(Path(meeting, file)), world_size)

@@ -1,4 +1,4 @@
-"""What a run tells: steps in ``metrics.jsonl``, TensorBoard's events, and a bar on a terminal, else lines."""
+"""The log of a run: ``metrics.jsonl``, TensorBoard, Weights & Biases, and a progress bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "
 
 
 class TrainLog:
-    """Of a run that goes on after ``done`` steps: what was told of later ones is told again."""
+    """The log of a run that continues after some steps. Records of later steps are removed, and written again."""
 
     def __init__(
         self,
@@ -47,7 +47,17 @@ class TrainLog:
         flops: tuple[float, float],
         console: Console | None = None,
     ) -> None:
-        """``flops`` are those that a mel frame and a token of text cost, for the share of a GPU's that is used."""
+        """Opens the files of the log; the leader alone writes.
+
+        Args:
+            folder: Of the run.
+            context: This rank's.
+            recipe: The run's.
+            done: Steps that are done.
+            steps: Of the whole run.
+            flops: Operations of a mel frame and of a token of text, for the share of a GPU's peak (MFU).
+            console: For the bar and lines; None: stderr.
+        """
         self._flops = flops
         self._context, self._every, self._steps = context, recipe.run.logging_steps, steps
         self._since = time.perf_counter()
@@ -67,12 +77,12 @@ class TrainLog:
         if not context.is_leader:
             return
         path = folder / METRICS_FILE
-        # The recipe comes first: by it the rest is known as a run's.
+        # The recipe comes first: it marks the other files as those of a run.
         checksums.write_json(str(folder / RECIPE_FILE), recipe.model_dump(mode="json"))
         checksums.write_json(str(folder / ORIGIN_FILE), {"started_in": os.getcwd()})
-        _keep(path, done)
+        _keep_steps(path, done)
         if (folder / BAD_FILE).exists():
-            _keep(folder / BAD_FILE, done)
+            _keep_steps(folder / BAD_FILE, done)
             self._bad |= {(line["shard"], line["key"]) for line in _lines(folder / BAD_FILE)}
         self._file = path.open("a")
         if recipe.run.tensorboard:
@@ -87,11 +97,11 @@ class TrainLog:
         """Adds speeds to a step's record and writes it, each ``logging_steps``."""
         inputs = [batch.inputs for batch in batches]
         for name, value in (
-            ("tokens", sum(_held(one) for one in inputs)),
+            ("tokens", sum(_token_count(one) for one in inputs)),
             ("places", sum(one["input_ids"].numel() for one in inputs)),
             ("audio_s", sum(batch.audio_s for batch in batches)),
             ("frames", sum(int(one["feature_lengths"].sum()) for one in inputs if "feature_lengths" in one)),
-            ("mels", sum(_area(one["input_features"]) for one in inputs if "input_features" in one)),
+            ("mels", sum(_frame_count(one["input_features"]) for one in inputs if "input_features" in one)),
             ("data_wait_s", waited_s),
         ):
             self._totals[name] = self._totals.get(name, 0.0) + value
@@ -115,34 +125,35 @@ class TrainLog:
             record["mfu"] = done / wall_s / self._context.world_size / peak
         self._totals, self._since = {}, time.perf_counter()
         self._write(record)
-        told = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if _is_shown(name))
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if _is_shown(name))
         self._line = (
-            f"step {record['step']}/{self._steps}: {told}; {record['audio_s_per_s']:.1f} s of audio a second, "
+            f"step {record['step']}/{self._steps}: {numbers}; {record['audio_s_per_s']:.1f} s of audio a second, "
             f"{record['tokens_per_s']:,.0f} tokens"
         )
         self._live.update()
         if not self._live.has_bar:
             self._live.say(self._line)
 
-    def validation(self, step: int, found: Mapping[str, float]) -> None:
-        self._write({"step": step, **{f"validation/{name}": value for name, value in found.items()}})
-        told = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "value")
-        self._live.say(f"step {step}/{self._steps}: validation: {told}")
+    def validation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes and shows what validation measured after a step."""
+        self._write({"step": step, **{f"validation/{name}": value for name, value in metrics.items()}})
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "value")
+        self._live.say(f"step {step}/{self._steps}: validation: {numbers}")
 
     def validation_of(self, step: int) -> dict[str, float] | None:
-        """What validation said after that step, for all ranks alike; None where it did not come to that."""
+        """What validation measured after that step, the same on all ranks; None where the log has no such record."""
         lines = _lines(self._folder / METRICS_FILE) if self._context.is_leader else []
         prefix = "validation/"
         own = [line for line in lines if line["step"] == step and any(name.startswith(prefix) for name in line)]
-        told = (
-            {name.removeprefix(prefix): one for name, one in own[-1].items() if name.startswith(prefix)}
+        metrics = (
+            {name.removeprefix(prefix): value for name, value in own[-1].items() if name.startswith(prefix)}
             if own
             else None
         )
-        return self._context.all_gather(told)[0]
+        return self._context.all_gather(metrics)[0]
 
     def bad(self, step: int, replaced: Sequence[Replaced]) -> None:
-        """Names samples of all ranks that could not be used, and what stood in for them: each once."""
+        """Writes and shows samples of all ranks that could not be used, with what replaced them; each sample once."""
         new = [one for one in replaced if (one.bad.shard, one.bad.key) not in self._bad]
         for one in new:
             self._bad.add((one.bad.shard, one.bad.key))
@@ -152,10 +163,11 @@ class TrainLog:
                 file.writelines(_line({"step": step, **asdict(one.bad), "by": one.by}) for one in new)
 
     def close(self) -> None:
+        """Ends the bar and closes the files."""
         self._live.stop(show=self._live.has_bar and bool(self._line))
-        for one in (self._file, self._board):
-            if one is not None:
-                one.close()
+        for writer in (self._file, self._board):
+            if writer is not None:
+                writer.close()
         if self._wandb is not None:
             self._wandb.finish()
 
@@ -172,13 +184,13 @@ class TrainLog:
 
 
 def _is_shown(name: str) -> bool:
-    """Whether the terminal shows a number of a step's record."""
+    """Whether the terminal shows a value of a step's record."""
     measures = (measure for loss in LOSSES.values() for measure in loss.measures)
     return name in ("loss", "grad_norm") or name in LOSSES or name in measures
 
 
 def _peak_flops(device: torch.device) -> float | None:
-    """Dense bfloat16 operations a second of a GPU that is known."""
+    """Dense bfloat16 operations a second of a known GPU; None for other devices."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -186,7 +198,7 @@ def _peak_flops(device: torch.device) -> float | None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The most that was allocated on a GPU, or resident in this process."""
+    """Peak memory of this process in MiB: allocated on a GPU, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -194,22 +206,22 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run, in the order of their steps; raises LLaSOError where there are none."""
-    found = list(_lines(folder / METRICS_FILE))
-    if not found:
+    """The records of a run, in the order of their steps. Raises LLaSOError where there are none."""
+    records = _lines(folder / METRICS_FILE)
+    if not records:
         raise LLaSOError(f"{folder} is no run: it has no {METRICS_FILE}")
-    return found
+    return records
 
 
 def read_recipe(folder: Path) -> TrainRecipe:
-    """The recipe of a run, its models' folders where they are found. Raises LLaSOError where it is damaged."""
+    """The recipe of a run, with absolute paths of model folders. Raises LLaSOError where it is damaged."""
     path, remedy = folder / RECIPE_FILE, "; run `llaso-model train` there again to write it anew"
     try:
-        said = checksums.read_json(str(path), remedy)
-        recipe = TrainRecipe.model_validate_json(json.dumps(said))
+        content = checksums.read_json(str(path), remedy)
+        recipe = TrainRecipe.model_validate_json(json.dumps(content))
     except (FileNotFoundError, ValueError) as error:
         raise LLaSOError(f"{path} is missing or is not the recipe of a run ({error}){remedy}") from error
-    return _placed(recipe, [*_started_in(folder), *folder.resolve().parents])
+    return _with_absolute_paths(recipe, [*_started_in(folder), *folder.resolve().parents])
 
 
 def _started_in(folder: Path) -> list[Path]:
@@ -219,19 +231,21 @@ def _started_in(folder: Path) -> list[Path]:
         return [Path()]
 
 
-def _placed(recipe: TrainRecipe, below: Sequence[Path]) -> TrainRecipe:
-    """The recipe with absolute paths of its models' folders: who reads it may stand elsewhere than who wrote it.
+def _with_absolute_paths(recipe: TrainRecipe, bases: Sequence[Path]) -> TrainRecipe:
+    """The recipe with absolute paths of its model folders: its reader may have another working directory.
 
-    ``below``: where a relative path may begin. A run of an earlier version did not keep where it was started, which is
-    most often above its folder.
+    Args:
+        recipe: The recipe.
+        bases: Folders that a relative path may begin at, in the order in which they are tried. Runs of earlier versions
+            did not record where they were started, which is most often above the run's folder.
     """
-    found = {}
+    absolute = {}
     for name in ("start", "encoder", "language_model"):
         path = getattr(recipe.model, name)
-        there = [] if path is None else [place for above in below if (place := above / path).is_dir()]
-        if there:
-            found[name] = os.path.abspath(there[0])
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=found)})
+        folders = [] if path is None else [folder for base in bases if (folder := base / path).is_dir()]
+        if folders:
+            absolute[name] = os.path.abspath(folders[0])
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=absolute)})
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -239,31 +253,31 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines only: the last one of a killed run may be cut off. Raises LLaSOError where one is damaged."""
+    """The whole lines of a file; that which a killed run cut off is skipped. Raises LLaSOError for damaged lines."""
     if not path.exists():
         return []
-    found = []
+    records = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         place, remedy = f"{path}, line {number}", "; remove the line to go on without it"
         try:
-            found.append(checksums.opened(json.loads(line), place, remedy))
+            records.append(checksums.opened(json.loads(line), place, remedy))
         except (ValueError, AttributeError) as error:
             raise LLaSOError(f"{place} is not JSON ({error}){remedy}") from error
-    return found
+    return records
 
 
-def _keep(path: Path, done: int) -> None:
-    """Of a file of lines those of the steps that are done."""
+def _keep_steps(path: Path, done: int) -> None:
+    """Removes from a file the lines of later steps."""
     kept = [line for line in _lines(path) if line["step"] <= done]
     storage.write_bytes(str(path), "".join(map(_line, kept)).encode())
 
 
-def _held(inputs: Mapping[str, torch.Tensor]) -> int:
+def _token_count(inputs: Mapping[str, torch.Tensor]) -> int:
     mask = inputs.get("attention_mask")
     return inputs["input_ids"].numel() if mask is None else int(mask.sum())
 
 
-def _area(features: torch.Tensor) -> int:
+def _frame_count(features: torch.Tensor) -> int:
     return features.shape[0] * features.shape[2]
 
 
@@ -274,9 +288,9 @@ def _wandb(project: str, folder: Path) -> Any:
 
 
 def wandb_id(folder: Path) -> str:
-    """The id of a run's curves: drawn once and kept in its folder, since other runs' folders may have its name.
+    """The id of a run at Weights & Biases: random, kept in its folder, since folders of other runs may share its name.
 
-    A run of an earlier version, whose id was the folder's name, goes on under that.
+    A run of an earlier version keeps its id, which was the folder's name.
     """
     path = folder / WANDB_FILE
     if not path.exists():

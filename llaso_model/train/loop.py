@@ -1,10 +1,10 @@
 """One stage of training, from a recipe to a model: ``llaso-model train``.
 
-    for each global step: its micro-batches are collected, what they have of everything is counted over all ranks,
-    each gives its part of the loss and of the gradient, the optimizer steps.
+    for each global step: collate its micro-batches, count their targets over all ranks, compute the part of the loss
+    and the gradient of each, sum the gradients over ranks, step the optimizer.
 
-Which samples a step has, what is drawn in it, and what it is divided by depend on the step alone. So a run that was
-killed goes on with the same losses, and another number of ranks takes the same steps.
+The samples, the random numbers and the denominators of a step depend on its number alone. So a run that was killed
+continues with the same losses, and another number of ranks takes the same steps.
 """
 
 from __future__ import annotations
@@ -43,9 +43,17 @@ from llaso_model.train.validate import Validation
 
 
 def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
-    """Trains to the end, from the last checkpoint in ``out`` where there is one; returns the last step's record.
+    """Trains to the end, from the last checkpoint where there is one.
 
-    Raises LLaSOError where the folder is not the run's to write to, and where training cannot go on.
+    Args:
+        recipe: The recipe.
+        out: Folder of the run, which all ranks see.
+
+    Returns:
+        The record of the last step.
+
+    Raises:
+        LLaSOError: The folder belongs to something else, or training cannot continue.
     """
     folder = outputs.on_disk(out, "a run of training")
     if recipe.run.wandb is not None:
@@ -67,9 +75,9 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
         flops = flops_of(run.module, recipe)
         with closing(TrainLog(folder, context, recipe, progress.step, run.steps, flops)) as log:
             if progress.step and validation.due(progress.step, recipe.run.validation_steps, True):
-                # The run may have been stopped after it saved, and before it had validated or noted that.
-                told = log.validation_of(progress.step)
-                value = _validate(run, validation, log, progress.step) if told is None else told.get("value")
+                # The run may have been stopped between saving and validating, or before the result was noted.
+                logged = log.validation_of(progress.step)
+                value = _validate(run, validation, log, progress.step) if logged is None else logged.get("value")
                 checkpoints.note(progress.step, value)
             waiting = time.perf_counter()
             for number, batches, stream in upcoming(loader, run, progress.step):
@@ -80,7 +88,7 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
                 log.step(record, batches, waited_s)
                 done = number + 1
                 saves = done % recipe.run.save_steps == 0 or done == run.steps
-                if saves:  # first: validation takes long, and what was trained is not to be lost in it
+                if saves:  # before validation, which takes long
                     reached = TrainProgress(done, stream, None, identity(recipe), tuple(sorted(bad)))
                     checkpoints.save(run.module, run.optimizer, reached)
                 if validation.due(done, recipe.run.validation_steps, saves):
@@ -94,22 +102,34 @@ def train(recipe: TrainRecipe, out: str) -> dict[str, Any]:
 
 
 def _validate(run: TrainingRun, validation: Validation, log: TrainLog, done: int) -> float | None:
-    """What the held-out samples say after so many steps, in the log; the value that checkpoints are compared by."""
-    found = validation(run)
+    """Validates and logs the result. Returns the value that checkpoints are compared by."""
+    metrics = validation(run)
     log.bad(done, validation.replaced)
-    log.validation(done, found)
-    return found.get("value")
+    log.validation(done, metrics)
+    return metrics.get("value")
 
 
 def initial_validation(recipe: TrainRecipe) -> dict[str, float]:
-    """What validation says of the model before any step."""
+    """What validation measures before the first step."""
     with rank_context(recipe.run.parallel) as context:
         run = prepare_run(recipe, context, 1)
         return Validation(recipe.data, run.processor, context)(run)
 
 
 def step(run: TrainingRun, number: int, batches: list[TrainBatch]) -> dict[str, Any]:
-    """One step of the optimizer with this rank's micro-batches of it; the step's record. Raises LLaSOError."""
+    """Takes one step of the optimizer.
+
+    Args:
+        run: The run.
+        number: Of the step, from 0.
+        batches: This rank's micro-batches of the step.
+
+    Returns:
+        The step's record.
+
+    Raises:
+        LLaSOError: The loss or the gradient is not finite.
+    """
     run.optimizer.zero_grad(set_to_none=True)
     sums, targets = gradients(run, number, batches)
     parameters = [value for _, value in trainable_parameters(run.module)]
@@ -133,7 +153,11 @@ def step(run: TrainingRun, number: int, batches: list[TrainBatch]) -> dict[str, 
 
 
 def gradients(run: TrainingRun, number: int, batches: list[TrainBatch]) -> tuple[dict[str, float], StepTargets]:
-    """The gradient of a whole step, summed over ranks, in the parameters; and the sums that its losses are made of."""
+    """Computes the gradient of a whole step, summed over ranks, into the parameters.
+
+    Returns:
+        Sums of losses and measures over all ranks by name, and the targets with the counts that divide them.
+    """
     targets = targets_of(run, number, batches)
     sums: dict[str, torch.Tensor] = {}
     for batch in batches:
@@ -143,13 +167,15 @@ def gradients(run: TrainingRun, number: int, batches: list[TrainBatch]) -> tuple
         if loss.requires_grad:  # text alone may reach nothing that is trained
             loss.backward()
         for name, value in own.items():
-            sums[name] = sums.get(name, 0.0) + value.detach().float()  # a number only once: a GPU need not wait
+            sums[name] = (
+                sums.get(name, 0.0) + value.detach().float()
+            )  # converted to a number only at the end, so that a GPU need not wait
     sum_gradients([value for _, value in trainable_parameters(run.module)], run.context)
     return run.context.all_reduce_sum({name: float(value) for name, value in sums.items()}), targets
 
 
 def targets_of(run: TrainingRun, number: int, batches: list[TrainBatch]) -> StepTargets:
-    """The texts of the whole step, and how much it has of everything."""
+    """The targets of the whole step, and its counts over all ranks."""
     objectives = run.recipe.objectives
     step = StepContext(
         number, run.recipe.run.seed, run.processor.tokenizer, objectives, run.negative_words, run.context.all_gather
@@ -159,17 +185,17 @@ def targets_of(run: TrainingRun, number: int, batches: list[TrainBatch]) -> Step
 
 
 def losses_of(run: TrainingRun, sums: dict[str, float], targets: StepTargets) -> dict[str, float]:
-    """Means over the step: of each loss and each measure of one, by name, and the weighted sum ``loss``."""
+    """Means of losses and measures over the step by name, and ``loss``, the weighted sum of losses."""
     means = {name: total / count if (count := targets.counts[name]) else 0.0 for name, total in sums.items()}
     weights = run.recipe.objectives
     return {**means, "loss": sum(weights.weight(name) * value for name, value in means.items() if name in LOSSES)}
 
 
 def flops_of(module: TrainingModule, recipe: TrainRecipe) -> tuple[float, float]:
-    """Operations for a mel frame in the encoder and a token in the language model, attention's own left out.
+    """Operations for a mel frame in the encoder and for a token in the language model, without attention scores.
 
-    2 for each multiplication of a weight: once forward, once for the gradient of what goes in where one is wanted,
-    once for that of the weight where it is trained.
+    Each weight counts 2 operations in the forward, 2 for the gradient of the input where it is needed, and 2 for the
+    gradient of the weight where it is trained.
     """
     model = module.model
     states = float(states_of(MEL_FRAMES_PER_S, model.config.audio_config)) / MEL_FRAMES_PER_S
@@ -203,27 +229,33 @@ def loader_of(data: DataPart, seed: int, rank: int, world_size: int) -> Streamin
 
 
 def steps_of(recipe: TrainRecipe, plan: Planner) -> int:
-    """How many global steps the run has: epochs times the steps of the first one, or what the recipe says."""
+    """Global steps of the run: ``run.max_steps``, else ``run.num_epochs`` times the steps of the first epoch."""
     if recipe.run.max_steps is not None:
         return recipe.run.max_steps
-    once = sum(plan.window(StreamPosition(window=number)).steps for number in range(plan.windows_per_epoch))
-    return max(1, round(recipe.run.num_epochs * once))
+    steps_per_epoch = sum(plan.window(StreamPosition(window=number)).steps for number in range(plan.windows_per_epoch))
+    return max(1, round(recipe.run.num_epochs * steps_per_epoch))
 
 
 _Step = tuple[int, list[TrainBatch], dict[str, Any]]
 
 
 def upcoming(loader: StreamingLoader, run: TrainingRun, first: int) -> Iterator[_Step]:
-    """The rest of the run's steps, each with this rank's micro-batches and where the stream stands after it.
+    """The remaining steps of the run, each prefetched while the one before is taken.
 
-    The next one is made ready while one is taken.
+    Args:
+        loader: The training data.
+        run: The run.
+        first: Number of the first step.
+
+    Yields:
+        Number of the step, this rank's micro-batches, and the state of the stream after it.
     """
     loader.transform = run.collator
     steps = _steps(loader, run, first)
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, steps, None)
-        while (step := coming.result()) is not None:
-            coming = thread.submit(next, steps, None)
+        following = thread.submit(next, steps, None)
+        while (step := following.result()) is not None:
+            following = thread.submit(next, steps, None)
             yield step
 
 
@@ -243,20 +275,20 @@ def _steps(loader: StreamingLoader, run: TrainingRun, first: int) -> Iterator[_S
 def _note_bad(
     bad: set[str], record: dict[str, Any], batches: list[TrainBatch], run: TrainingRun, log: TrainLog
 ) -> None:
-    """Names the step's bad samples and adds them to those of the run so far, which all ranks know.
+    """Logs the step's bad samples of all ranks and adds them to those of the run.
 
     Raises LLaSOError, on all ranks, where they are more than the recipe's ``max_bad``.
     """
-    if record.pop("replaced"):  # the sum over ranks: each of them comes here, or none
-        own = [one for batch in batches for one in batch.replaced]
-        replaced = [one for of_rank in run.context.all_gather(own) for one in of_rank]
+    if record.pop("replaced"):  # a sum over ranks: all of them come here, or none
+        own = [sample for batch in batches for sample in batch.replaced]
+        replaced = [sample for of_rank in run.context.all_gather(own) for sample in of_rank]
         log.bad(record["step"], replaced)
         bad.update(f"{one.bad.shard.rpartition('/')[2]}:{one.bad.key}" for one in replaced)
-        most = run.recipe.data.max_bad
-        if len(bad) > most:
+        max_bad = run.recipe.data.max_bad
+        if len(bad) > max_bad:
             last = replaced[-1].bad
             raise LLaSOError(
-                f"{len(bad)} samples were bad, more than data.max_bad={most}; the last: {last.key} in {last.shard}: "
+                f"{len(bad)} samples were bad, more than data.max_bad={max_bad}; the last: {last.key} in {last.shard}: "
                 f"{last.reason}. {BAD_FILE} names them, `llaso-data validate` what is damaged. A larger data.max_bad "
                 "goes on"
             )
@@ -274,7 +306,7 @@ def _check(progress: TrainProgress, recipe: TrainRecipe) -> None:
 def _refuse_infinite(
     run: TrainingRun, number: int, batches: list[TrainBatch], sums: dict[str, float], norm: float
 ) -> None:
-    """Raises LLaSOError, on all ranks, where the step's loss or gradient is no number, naming the samples."""
+    """Raises LLaSOError, on all ranks, where the step's loss or gradient is not finite. It names the samples."""
     total = torch.tensor([*sums.values(), norm])
     if bool(torch.isfinite(total).all()):
         return
@@ -286,7 +318,7 @@ def _refuse_infinite(
         if not bool(torch.isfinite(loss)):
             suspects += batch.keys
     named = [key for own in run.context.all_gather(suspects) for key in own]
-    told = ", ".join(named[:16]) if named else "none by itself: the gradient overflowed"
+    shown = ", ".join(named[:16]) if named else "none by itself: the gradient overflowed"
     raise LLaSOError(
-        f"step {number + 1}: loss or gradient is not finite; samples of the micro-batches at fault: {told}"
+        f"step {number + 1}: loss or gradient is not finite; samples of the micro-batches at fault: {shown}"
     )

@@ -1,4 +1,4 @@
-"""Curves of one run or several, side by side: what was trained on, what validation said, and the speed."""
+"""Curves of one run or several, side by side: losses, validation and speed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from llaso_model.train.losses import in_order
 
 BY = "llaso-model plot"
 _COLUMNS = 3
-_MANY = 100  # points, from which on a mean is drawn
-_SMOOTH = 0.1  # weight of the next value in the drawn mean
+_MANY = 100  # points; a curve with as many gets a running mean
+_SMOOTH = 0.1  # weight of the next value in the running mean
 
 
 def draw(runs: Sequence[Path], figure: str) -> list[str]:
-    """A panel for each number that the runs told, a line for each run; returns the panels' names.
+    """Draws a panel for each metric with a line for each run.
 
-    Raises LLaSOError where a run told nothing, or where the figure would replace another file.
+    Args:
+        runs: Folders of runs.
+        figure: Path of a PNG, SVG or PDF.
+
+    Returns:
+        Names of the panels.
+
+    Raises:
+        LLaSOError: A run has no metrics, or the figure would replace another file.
     """
     pictures.refuse(figure, BY, "--figure")
-    told = {run.name if len({one.name for one in runs}) == len(runs) else str(run): read_metrics(run) for run in runs}
-    known = {name for lines in told.values() for line in lines for name in line}
+    records = {
+        run.name if len({one.name for one in runs}) == len(runs) else str(run): read_metrics(run) for run in runs
+    }
+    known = {name for lines in records.values() for line in lines for name in line}
     losses = dict.fromkeys(("completion", *in_order()))
     panels = [name for name in ("loss", *losses, "grad_norm", "lr", "audio_s_per_s") if name in known]
     panels += sorted(name for name in known if name.startswith("validation/") and name != "validation/value")
@@ -33,7 +43,7 @@ def draw(runs: Sequence[Path], figure: str) -> list[str]:
         rows, _COLUMNS, figsize=(4.2 * _COLUMNS, 2.7 * rows), layout="constrained", squeeze=False
     )
     for axis, name in zip(axes.flat, panels, strict=False):
-        for number, (run, lines) in enumerate(told.items()):
+        for number, (run, lines) in enumerate(records.items()):
             points = [(line["step"], line[name]) for line in lines if name in line]
             _line(axis, points, f"C{number}", run, smooth=not name.startswith(("validation/", "lr")))
         axis.set_title(name, fontsize=10)
@@ -42,7 +52,7 @@ def draw(runs: Sequence[Path], figure: str) -> list[str]:
     for axis in list(axes.flat)[len(panels) :]:
         axis.axis("off")
     drawn.supxlabel("step", fontsize=9)
-    if len(told) > 1:
+    if len(records) > 1:
         axes.flat[0].legend(fontsize=8)
     pictures.save(drawn, figure, BY, dpi=130)
     return panels

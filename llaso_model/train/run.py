@@ -1,4 +1,4 @@
-"""What a run of training is made of: model, processor, objectives and optimizer, on this rank's device."""
+"""A run of training in memory: module, processor and optimizer on this rank's device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,17 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 @dataclass(slots=True)
 class TrainingRun:
-    """What a run is made of once it stands."""
+    """A run of training, ready for its first step.
+
+    Attributes:
+        recipe: The recipe.
+        context: This rank's.
+        processor: The model's.
+        module: The model with its losses.
+        optimizer: Of the trainable parameters.
+        negative_words: Of the contrastive losses; None: they need none.
+        steps: Of the whole run.
+    """
 
     recipe: TrainRecipe
     context: RankContext
@@ -31,18 +41,18 @@ class TrainingRun:
     module: TrainingModule
     optimizer: torch.optim.AdamW
     negative_words: NegativeWords | None
-    steps: int  # of the whole run
+    steps: int
 
     @property
     def compute(self) -> Any:
-        """Where forwards run in lower precision; FSDP sees to that itself."""
+        """The autocast of forwards in lower precision; FSDP2 casts by itself."""
         dtype = DTYPES[self.recipe.run.precision]
-        on = dtype != torch.float32 and not self.context.sharded
-        return torch.autocast(self.context.device.type, dtype, enabled=on)
+        enabled = dtype != torch.float32 and not self.context.sharded
+        return torch.autocast(self.context.device.type, dtype, enabled=enabled)
 
     @property
     def collator(self) -> Collator:
-        """What makes of micro-batches what the recipe's objectives take."""
+        """The collator that gives the recipe's losses what they need."""
         needs = needed(self.recipe.objectives)
         return Collator(
             self.processor,
@@ -56,12 +66,21 @@ class TrainingRun:
 
 
 def prepare_run(recipe: TrainRecipe, context: RankContext, steps: int) -> TrainingRun:
-    """Model, objectives and optimizer on this rank's device."""
+    """Loads the model and prepares a run.
+
+    Args:
+        recipe: The recipe.
+        context: This rank's.
+        steps: Of the whole run, for the schedule.
+
+    Raises:
+        LLaSOError: A checkpoint is damaged, or the recipe's parts do not fit together.
+    """
     return run_of(recipe, context, steps, *load_model(recipe.model, recipe.run.seed))
 
 
 def run_of(recipe: TrainRecipe, context: RankContext, steps: int, model: Any, processor: LLaSOProcessor) -> TrainingRun:
-    """A run of that model, which is float32 as :func:`load_model` gives it."""
+    """Prepares a run of a model in float32, as :func:`load_model` returns it. See :func:`prepare_run`."""
     fusion = FUSIONS[model.config.fusion]
     if recipe.data.pack and not fusion.packs:
         fit = " or ".join(name for name, one in FUSIONS.items() if one.packs)
@@ -75,15 +94,15 @@ def run_of(recipe: TrainRecipe, context: RankContext, steps: int, model: Any, pr
     module = training_module(recipe, model)
     if context.sharded:
         module.uses_all_parts = True
-        model.enable_input_require_grads()  # else the first block's gradients come at another time without speech
+        model.enable_input_require_grads()  # else gradients of the first block come in another order without speech
     if DTYPES[recipe.run.precision] == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # else convolutions on a GPU keep 10 bits
     elif not context.sharded:
-        for value in module.parameters():  # weights that never change need no float32 copy
+        for value in module.parameters():  # frozen weights need no float32 copy
             value.data = value.data if value.requires_grad else value.data.to(DTYPES[recipe.run.precision])
     module.to(context.device)
     if recipe.model.compile:
-        for block in blocks_of(model):  # all of a kind share what is compiled once; masks and hooks stay outside
+        for block in blocks_of(model):  # blocks of a kind share one compilation; masks and hooks are outside
             block.forward = torch.compile(block.forward, dynamic=True)
     if context.sharded:
         shard_parameters(module, context, blocks_of(model), DTYPES[recipe.run.precision])

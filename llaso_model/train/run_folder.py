@@ -1,7 +1,7 @@
-"""The folder of a run: who may write to it, what it may replace there, and where a merged model may go.
+"""The folder of a run: its lock, what a run may replace there, and where a merged model may be written.
 
-A folder with our ``recipe.json`` or checkpoints is a run's, and what stands in it under a run's names is ours. Without
-them a single such name is somebody else's, and nothing is begun.
+A folder with our ``recipe.json`` or checkpoints belongs to a run, and so do the files in it under a run's names.
+Without these, a file under such a name belongs to something else, and training is refused.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _MODEL_FILE = re.compile(
 
 @contextmanager
 def locked(folder: Path, recipe: TrainRecipe, context: RankContext) -> Iterator[None]:
-    """The folder for this run alone, on all ranks; it is made where it is not there.
+    """Locks the folder for this run, on all ranks. It is created where it does not exist.
 
     Raises:
-        LLaSOError: on all ranks, before any work, where another run is at it, or where something would be lost.
+        LLaSOError: On all ranks, before any work: another run has it, or something in it would be lost.
     """
     with ExitStack() as stack:
         trouble: LLaSOError | None = None
@@ -52,9 +52,9 @@ def locked(folder: Path, recipe: TrainRecipe, context: RankContext) -> Iterator[
                 storage.sweep(str(folder))
             except LLaSOError as error:
                 trouble = error
-        said = context.all_gather(None if trouble is None else str(trouble))[0]
-        if said is not None:
-            raise trouble or LLaSOError(said)
+        message = context.all_gather(None if trouble is None else str(trouble))[0]
+        if message is not None:
+            raise trouble or LLaSOError(message)
         yield
 
 
@@ -62,8 +62,8 @@ def refuse_foreign(folder: Path, recipe: TrainRecipe) -> None:
     """Refuses a folder where the run would replace what it did not write.
 
     Raises:
-        LLaSOError: where a name of a run is taken though there is no run, where there is a finished run of another
-            recipe, or one whose checkpoints are gone, and where ``model/`` is not what the run left there.
+        LLaSOError: A file has the name of a run's file though there is no run, the folder has a finished run of another
+            recipe or without checkpoints, or ``model/`` is not what the run left there.
     """
     names = (CHECKPOINTS_FOLDER, METRICS_FILE, BAD_FILE, TRAINED_FILE, MODEL_FOLDER)
     there = [name for name in names if _holds(folder / name)]
@@ -97,19 +97,19 @@ def refuse_to_replace(out: Path, run: Path, recipe: TrainRecipe, overwrite: bool
     """Refuses a folder for the merged model of a run where anything but a model of ours would be lost.
 
     Args:
-        out: the folder, resolved.
-        run: the run's folder.
-        recipe: the run's.
-        overwrite: whether a model of ours that is there may be replaced.
+        out: The folder, resolved.
+        run: The run's folder.
+        recipe: The run's.
+        overwrite: Whether a LLaSO model that is there may be replaced.
 
     Raises:
-        LLaSOError: for the run, the model that it starts from, and folders that hold either, always; for any folder
-            that is not empty unless ``overwrite`` and all in it is a model that a run wrote.
+        LLaSOError: ``out`` is the run, the model that it starts from, or a folder that holds either. Or it is not empty
+            and ``overwrite`` is not set, or it has something else than a model that a run wrote.
     """
-    kept = [(run, "the run")]
+    protected = [(run, "the run")]
     if recipe.model.start is not None and os.path.isdir(recipe.model.start):
-        kept.append((Path(recipe.model.start), "the model that the run starts from"))
-    for folder, what in kept:
+        protected.append((Path(recipe.model.start), "the model that the run starts from"))
+    for folder, what in protected:
         if _is_or_holds(out, folder.resolve()):
             raise LLaSOError(f"--out {out} is {what}, or holds it; choose another --out")
     if not outputs.is_there(str(out)):
@@ -125,7 +125,7 @@ def refuse_to_replace(out: Path, run: Path, recipe: TrainRecipe, overwrite: bool
 
 
 def stranger(folder: Path) -> str | None:
-    """The name of something in a folder that is no part of a model of ours; None where all of it is."""
+    """The name of something in a folder that is not part of a LLaSO model; None where all of it is."""
     config = outputs.json_at(str(folder / "config.json"))
     if not isinstance(config, dict) or config.get("model_type") != "llaso" or not (folder / TRAINING_FILE).is_file():
         return min(os.listdir(folder))
@@ -139,31 +139,31 @@ def _is_ours(name: str, of_losses: Collection[str]) -> bool:
 
 
 def _is_or_holds(out: Path, folder: Path) -> bool:
-    """Whether a folder is another or above it, by whatever names."""
+    """Whether a folder is another folder or one of its parents, also by other names (links)."""
     if out in (folder, *folder.parents):
         return True
     return out.exists() and any(above.exists() and out.samefile(above) for above in (folder, *folder.parents))
 
 
 def _holds(path: Path) -> bool:
-    """Whether something would be lost with a path: a file with a byte in it, a folder with an entry, a link."""
+    """Whether something would be lost with a path: a file that is not empty, a folder with an entry, a link."""
     if path.is_symlink() or not path.exists():
         return path.is_symlink()
     return any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
 
 
 def _is_recipe(uri: str) -> bool:
-    """Whether it is a recipe of training of any version."""
-    said = outputs.json_at(uri)
-    return isinstance(said, dict) and {"model", "data", "objectives", "optimizer", "run"} <= set(said)
+    """Whether a file is a training recipe of any version."""
+    content = outputs.json_at(uri)
+    return isinstance(content, dict) and {"model", "data", "objectives", "optimizer", "run"} <= set(content)
 
 
 def _recipe_at(path: Path) -> TrainRecipe | None:
     """The recipe in a file; None where there is none that this version knows."""
-    said: Any = outputs.json_at(str(path))
-    if not isinstance(said, dict):
+    content: Any = outputs.json_at(str(path))
+    if not isinstance(content, dict):
         return None
     try:
-        return TrainRecipe.model_validate({name: value for name, value in said.items() if name != checksums.KEY})
+        return TrainRecipe.model_validate({name: value for name, value in content.items() if name != checksums.KEY})
     except ValidationError:
         return None
