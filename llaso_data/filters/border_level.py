@@ -1,8 +1,8 @@
-"""How loud speech is at a clip's borders: what a word leaves there that was cut.
+"""The level of speech at a clip's borders, its first and last 20 ms; a word that was cut is loud there.
 
-Whole speech starts from the room's own sound and ends in it. A cut word stands at full level in the border's first
-milliseconds. How loud the room is, and how it sounds, must not matter: so a border is compared with the clip's own
-floor, band by band, and with its own loud speech. The numbers below were fitted by ``bench/borders.py --fit``.
+Complete speech starts and ends with room noise. A cut word has its full level in the border's first milliseconds. The
+level must not depend on how loud the room is or how it sounds, so a border is compared with the clip's own noise floor,
+band by band, and with its own loud speech. The numbers below were fitted by ``bench/borders.py --fit``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _MS = SAMPLE_RATE_HZ // 1000
 WINDOW = 20 * _MS
 HOP = 10 * _MS
 LEAST = 100 * _MS  # a shorter clip has no floor and no loud speech to compare with
-NEAR = 150 * _MS  # where the speech that a border may have cut goes on
+NEAR = 150 * _MS  # the part of the clip beside a border, in which a cut word goes on
 EDGES_HZ = (80, 200, 350, 600, 1000, 1700, 2800, 4500, 7500)
 SPEECH = slice(1, 6)  # 200-2800 Hz, where most of its power is
 FLOOR_PERCENT, LOUD_PERCENT = 5, 90
-DEEPEST_DB = 60.0  # digital silence is no deeper floor than that of a quiet room
+DEEPEST_DB = 60.0  # digital silence counts as the noise floor of a quiet room
 
-NEAR_SHARE = 0.65  # of the level of the speech nearby in a border's level
-EXCESS_DB, EXCESS_FULL_DB = 53.6, 72.0  # for each tenfold of the excess over the floor; nothing is lost at a full one
-RANGE_DB, RANGE_COST = 35.0, 0.3  # a clip of less range is noisy: others' speech may be what is at its border
-TILT_DB, TILT_GAIN = 12.0, 1.24  # noise that leaves some bands less range than speech has is not others' speech
-RISE_DB, RISE_COST = 12.0, 1.23  # what starts from near silence was trimmed, not cut
+NEAR_SHARE = 0.65  # weight of the nearby speech's level in a border's level
+EXCESS_DB, EXCESS_FULL_DB = 53.6, 72.0  # dB per tenfold excess over the floor; no correction at the full excess
+RANGE_DB, RANGE_COST = 35.0, 0.3  # a clip with less range is noisy: other people's speech may be at its border
+TILT_DB, TILT_GAIN = 12.0, 1.24  # noise that leaves some bands less range than speech has is not other speech
+RISE_DB, RISE_COST = 12.0, 1.23  # a clip that starts from near silence was trimmed, not cut
 
 
 def border_level(pcm: Pcm) -> float | None:
@@ -60,16 +60,20 @@ def border_level(pcm: Pcm) -> float | None:
 
 
 def evidence(pcm: Pcm) -> Floats:
-    """What the level is made of.
+    """The measurements that :func:`border_level` combines.
 
     Args:
         pcm: (T,) int16 at 16 kHz, at least 0.1 s.
 
     Returns:
-        (2, 6) float64 in dB, for the first border and the last: the level of 20 ms against the loud speech; the most by
-        which a band of it stands above the band's floor; how far the loud speech stands above the floor, and how much
-        less far it does in the mean of the bands; the loudest level within 150 ms, against the loud speech; and how
-        much louder the second 20 ms are than the first 5 ms.
+        (2, 6) float64 in dB, for the first border and the last:
+
+        - level: of the 20 ms, relative to the loud speech;
+        - excess: the largest difference between a band of the 20 ms and the band's floor;
+        - span: the loud speech above the floor;
+        - tilt: span minus its mean over the bands;
+        - near: the loudest level within 150 ms, relative to the loud speech;
+        - rise: the second 20 ms above the first 5 ms.
     """
     samples = pcm.astype(np.float64) / FULL_SCALE
     power = _band_power(samples)
@@ -83,7 +87,7 @@ def evidence(pcm: Pcm) -> Floats:
 
 
 def _at_start(samples: Floats, floor_db: Floats, loud_db: float) -> tuple[float, float, float, float]:
-    """What :func:`evidence` says of the start; the end is the start of the samples in reverse."""
+    """(level, excess, near, rise) of :func:`evidence` at the start; the end is the start of the reversed samples."""
     power = _band_power(samples[:NEAR])
     speech_db = _decibel(power[:, SPEECH].sum(axis=1)) - loud_db
     excess_db = max(0.0, float((_decibel(power[0]) - floor_db).max()))
@@ -101,7 +105,7 @@ def _band_power(samples: Floats) -> Floats:
 
 @functools.cache
 def _analysis() -> tuple[Floats, Floats]:
-    """The window's shape, and what of each bin's power counts in each band, shape (257, bands)."""
+    """The window's shape, and the weight of each bin's power in each band, shape (257, bands)."""
     shape = np.hanning(WINDOW + 2)[1:-1]
     hz = np.fft.rfftfreq(512, 1 / SAMPLE_RATE_HZ)[:, None]
     filters = ((hz >= EDGES_HZ[:-1]) & (hz < EDGES_HZ[1:])) / (256 * np.sum(shape**2))
