@@ -36,8 +36,8 @@ def limits(
     limits_db = np.full(count, -np.inf)
     if margin_db is None:
         return limits_db
-    known = ~np.isnan(border_db)
-    border_db, strata = border_db[known], strata[known]
+    has_level = ~np.isnan(border_db)
+    border_db, strata = border_db[has_level], strata[has_level]
     order = np.lexsort((border_db, strata))
     sizes = np.bincount(strata, minlength=count)
     starts = np.cumsum(sizes) - sizes

@@ -182,8 +182,8 @@ def _comparable(utterance: Utterance) -> tuple[str, str]:
     """(text, hypothesis) normalised; empty where there is none or where it is not needed."""
     if utterance.failure is not None or not utterance.text:
         return "", ""
-    given = utterance.text_origin == GIVEN
-    hypothesis = utterance.hypothesis if given and utterance.hypothesis else ""
+    has_transcript = utterance.text_origin == GIVEN
+    hypothesis = utterance.hypothesis if has_transcript and utterance.hypothesis else ""
     text = normalize(utterance.text, utterance.language)
     return text, normalize(hypothesis, utterance.language) if hypothesis else ""
 

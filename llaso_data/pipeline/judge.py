@@ -134,8 +134,8 @@ class Codes:
         """The number of every row's name, shape (rows,); nulls must be filled."""
         names = pc.unique(column)
         local = pc.index_in(column, value_set=names).to_numpy()
-        known = np.array([self.code(name) for name in names.to_pylist()], np.int32)
-        codes: npt.NDArray[np.int32] = known[local] if len(known) else np.zeros(0, np.int32)
+        code_of = np.array([self.code(name) for name in names.to_pylist()], np.int32)
+        codes: npt.NDArray[np.int32] = code_of[local] if len(code_of) else np.zeros(0, np.int32)
         return codes
 
     def __iter__(self) -> Iterator[str]:

@@ -115,13 +115,13 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
 
 def _with_clean_text(utterance: Utterance) -> Utterance:
     """The utterance with its text without markup. ``text_given`` keeps the corpus's text where the two differ."""
-    given = " ".join((utterance.text or "").split())
+    corpus_text = " ".join((utterance.text or "").split())
     text = clean(utterance.text or "").text
     return dataclasses.replace(
         utterance,
         text=text or None,
-        text_origin=utterance.text_origin if given else UNKNOWN,
-        text_given=None if given == text else given,
+        text_origin=utterance.text_origin if corpus_text else UNKNOWN,
+        text_given=None if corpus_text == text else corpus_text,
     )
 
 

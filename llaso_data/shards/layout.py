@@ -248,8 +248,8 @@ def _names_audio(name: str, number: int, count: int) -> bool:
 
 
 def _provenance_json(provenance: Provenance) -> dict[str, Any]:
-    said = records.to_dict(provenance)
-    return said if provenance.file is None else {**said, "file": shown(provenance.file)}
+    fields = records.to_dict(provenance)
+    return fields if provenance.file is None else {**fields, "file": shown(provenance.file)}
 
 
 def _message(message: Mapping[str, Any], named: Mapping[str, int]) -> records.Message:

@@ -105,5 +105,5 @@ def plan_of(uri: str) -> str | None:
 
 def is_manifest(stated: Any, profile: str | None = None) -> bool:
     """Whether JSON is a manifest of shards: of any, or of those that are ours (:data:`LLASO`) or were indexed."""
-    known = isinstance(stated, dict) and stated.get("format") == layout.FORMAT
-    return known and profile in (None, stated.get("profile"))
+    has_format = isinstance(stated, dict) and stated.get("format") == layout.FORMAT
+    return has_format and profile in (None, stated.get("profile"))

@@ -79,13 +79,13 @@ class SoundSpool:
         sounds = self._encode(utterance for sample in samples for utterance in sample.audios)
         problems: list[str] = []
         for sample in samples:
-            heard = [(utterance, sounds[_place(utterance)]) for utterance in sample.audios]
-            problem = next((fault for pair in heard if (fault := _fault(*pair)) is not None), None)
+            pairs = [(utterance, sounds[_place(utterance)]) for utterance in sample.audios]
+            problem = next((fault for pair in pairs if (fault := _fault(*pair)) is not None), None)
             if problem is not None:
                 problems.append(problem)
                 continue
-            found = tuple(sound for _, sound in heard if isinstance(sound, _Sound))
-            self._samples.append((layout.key_of(sample, self._extension), sample, found))
+            encoded = tuple(sound for _, sound in pairs if isinstance(sound, _Sound))
+            self._samples.append((layout.key_of(sample, self._extension), sample, encoded))
         with self._writing():
             self._file.flush()
         return problems

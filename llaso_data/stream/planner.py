@@ -189,7 +189,7 @@ class Planner:
         Returns:
             (URI, digest of the dataset) of every shard.
         """
-        found: dict[tuple[str, str], None] = {}
+        shards_to_read: dict[tuple[str, str], None] = {}
         last = self.end(cursor)
         for window in range(cursor.window, cursor.window + 1 + ahead):
             if last is not None and window >= last:
@@ -197,8 +197,8 @@ class Planner:
             for sampler, (start, stop) in zip(self.samplers, self.ranges(replace(cursor, window=window)), strict=True):
                 index = sampler.columns.index
                 for shards in sampler.groups(start, stop):
-                    found |= {(index.shards[shard], index.digest): None for shard in shards.tolist()}
-        return [shard for shard in found if not (stores and storage.is_local(shard[0]))]
+                    shards_to_read |= {(index.shards[shard], index.digest): None for shard in shards.tolist()}
+        return [shard for shard in shards_to_read if not (stores and storage.is_local(shard[0]))]
 
     def ranges(self, cursor: StreamPosition) -> list[tuple[int, int]]:
         """For each source the positions, counted over all epochs, of the window that the cursor stands in."""

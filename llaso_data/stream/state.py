@@ -130,12 +130,12 @@ def _phases(
     if not isinstance(stated, list | tuple) or not all(_whole(first) for first in stated):
         raise _none("phases are numbers of windows")
     due = plan.due(changes)
-    made, coming = due[: len(stated)], due[len(stated) :]
-    if len(stated) > len(due) or any(at >= step for at, _ in made) or any(at < step for at, _ in coming):
+    applied, later = due[: len(stated)], due[len(stated) :]
+    if len(stated) > len(due) or any(at >= step for at, _ in applied) or any(at < step for at, _ in later):
         raise _none(f"{len(stated)} changes of weights were made before step {step}, and others were due")
     if list(stated) != sorted(stated) or (stated and stated[-1] > window):
         raise _none(f"weights changed at the windows {list(stated)}, and window {window} is next")
-    return tuple((first, frozen(weights)) for first, (_, weights) in zip(stated, made, strict=True))
+    return tuple((first, frozen(weights)) for first, (_, weights) in zip(stated, applied, strict=True))
 
 
 def _count(state: Mapping[str, Any], name: str) -> int:
