@@ -1,6 +1,6 @@
-"""Conditions that an evaluation hears speech in: noise at an exact level, speed, reverberation, a telephone's band.
+"""Conditions that an evaluation applies to speech: noise at an exact level, speed, reverberation, band limits.
 
-All are functions of (samples, key): the same key gives the same sound every time. Samples are float32, mono, 16 kHz.
+All are functions of (samples, key); equal arguments give equal sound. Samples are float32, mono, 16 kHz.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NoiseShape = Literal["white", "pink", "speech"]
 NOISE_SHAPES: tuple[NoiseShape, ...] = ("white", "pink", "speech")
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 50  # 20 ms
-ACTIVE_DB = 30.0  # frames so far below the loudest are pauses
+ACTIVE_DB = 30.0  # frames this far below the loudest are pauses
 _MOST_LEVELS = 100
 
 CONDITION_KINDS = ("snr", "speed", "reverberation", "band")
-"""What a condition's tag begins with, before its colon."""
+"""Kinds of conditions: the part of a tag before its colon."""
 
 
 @dataclass(frozen=True, slots=True)

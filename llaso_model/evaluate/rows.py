@@ -1,4 +1,4 @@
-"""Scores rows: what an answer is taken to say, and the statistics that metrics sum."""
+"""Scores the rows of a set: the kind of each answer, its error, and the statistics that metrics sum."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def score_rows(
     rows_by_number: list[Row | None] = [None] * len(predictions)
     answer_numbers = [i for i, prediction in enumerate(predictions) if prediction.expected != "refusal"]
     answered = [replace(predictions[i], answer=replies.said(predictions[i].answer)) for i in answer_numbers]
-    if kind.is_closed:  # these look at the whole: what only reasons is not empty
+    if kind.is_closed:  # their extraction reads the whole answer: one that only reasons is not empty
         answered = [predictions[i] for i in answer_numbers]
     for i, row in zip(answer_numbers, kind.score(declared, tasks, answered), strict=True):
         rows_by_number[i] = replace(row, prediction=predictions[i])

@@ -1,7 +1,7 @@
-"""What a model is asked: evaluation shards, a corpus with transcripts, or the published LLaSO-Eval files.
+"""The samples of an evaluation: shards, a corpus with transcripts, or the published LLaSO-Eval files.
 
-Each is a list of questions in a fixed order, read a few at a time, sound included. A sample that cannot be asked is a
-:class:`~llaso_data.stream.fetch.BadSample` with its reason; none stands in for it.
+Samples have a fixed order and are read a few at a time, sound included. A sample that cannot be asked is a
+:class:`~llaso_data.stream.fetch.BadSample` with its reason; no other sample takes its place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The fields of a row that people or programs wrote: each has a checked type, and what has another is refused.
+"""The fields of a row that people or programs wrote. Each has a type, and a value of another type is refused.
 
-What is missing, and null where nothing need be said, is None. Nothing is made text that was none.
+A missing field, and an optional one that is null, is None. Only numbers are turned into text, where both are allowed.
 """
 
 from __future__ import annotations

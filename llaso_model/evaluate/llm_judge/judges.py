@@ -1,4 +1,4 @@
-"""Who judges: any OpenAI-compatible endpoint, a local Hugging Face model, or what a judge said before."""
+"""The judges: any OpenAI-compatible endpoint, a local Hugging Face model, or recorded replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges of free answers: what they are asked, how their words are read, and what comes of many of them.
+"""Judges of free answers: their prompts, how their replies are read, and the mean of many votes.
 
 A judge is a function of prompts to texts; who they are is in :mod:`llaso_model.evaluate.llm_judge.judges`.
 """

@@ -1,11 +1,11 @@
-"""``llaso-model evaluate``: a model's answers to all questions, as one file that does not depend on how it was made.
+"""``llaso-model evaluate``: a model's answers to all samples, as one file that does not depend on how it was run.
 
-    plan       which questions share a batch, under which condition: a function of the data and the options
-    predict    each batch's answers become one immutable part; what is there is not made again
-    join       all parts, in the plan's order, are predictions.jsonl
+    plan       which samples share a batch, under which condition: a function of the data and the options
+    predict    writes one part file for each batch, its answers; a finished part file is never written again
+    join       joins all part files, in the plan's order, to predictions.jsonl
 
-Parts are assigned to ranks by number, and a batch is the same whoever computes it: so runs that were killed, and
-runs of any number of ranks, end with the same bytes.
+Batches are assigned to ranks by number, and the answers to a batch do not depend on the rank. So runs that were killed,
+and runs of any number of ranks, end with the same bytes.
 """
 
 from __future__ import annotations

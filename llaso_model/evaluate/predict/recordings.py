@@ -1,6 +1,6 @@
-"""The sounds of rows for a person to hear: as the system heard them, found below a folder, decoded within limits, cut.
+"""The sounds of rows for people to play: as the system was given them, decoded within limits, and cut.
 
-Noise and other conditions are not stored: they are made again of the clean sound, from what the row says of them.
+Noise and other conditions are not stored. They are applied again to the clean sound, by the row's tag and seed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Ratings by people: which answers are rated, what was said, how far raters agree.
+"""Ratings by people: the draw of answers, the log of ratings, and the agreement of raters.
 
-A rater reads an answer, and hears it where there is sound, without knowing the system, and gives four marks of 1 to 5.
+A rater reads an answer without knowing the system, plays the sound where there is some, and gives marks of 1 to 5.
 All raters get the same items in the same random order, so that agreement can be measured from the start. Ratings stand
 in ``ratings/<rater>/ratings.json`` beside the scores, in a log as :mod:`llaso_data.report.worklog` keeps it: what was
 rated once stays, whatever is shown later.

@@ -1,4 +1,4 @@
-"""Which rows are compared, and slices of a set: by language, by the speaker's properties, by tag."""
+"""Which rows are compared, and the subgroups of a set: by language, by the speaker's properties, by tag."""
 
 from __future__ import annotations
 

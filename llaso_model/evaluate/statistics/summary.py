@@ -1,4 +1,4 @@
-"""From scored rows to figures: sets, tasks and the overall score with intervals, pairs of systems, slices, abstention.
+"""From scored rows to figures: sets, tasks and the overall score with intervals, pairs of systems, subgroups.
 
 Everything is a pure function of the rows, the tasks and the seed, and the result is plain JSON.
 """
