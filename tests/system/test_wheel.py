@@ -15,9 +15,9 @@ import pytest
 
 from llaso_data.demo.wheels import NO_DOWNLOAD
 from tests.conftest import Clip
-from tests.training_sets import made_model, write_speech
+from tests.support.paths import REPOSITORY
+from tests.support.training_fixtures import made_model, write_speech
 
-REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("llaso", "llaso_data", "llaso_model")
 RECIPES = ("llaso_data/recipes", "pipelines")  # in a checkout the first is a link to the second
 LICENCES = ("LICENSE", "NOTICE")

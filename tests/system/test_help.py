@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import llaso_data.cli
 import llaso_model.cli
 from llaso_data.formats import LAYOUTS
-from tests.test_cli import HEAVY, environment
+from tests.llaso_data.test_cli import HEAVY, environment
 
 PROGRAMS = {"llaso-data": llaso_data.cli.main, "llaso-model": llaso_model.cli.main}
 METAVARS = {
