@@ -27,7 +27,7 @@ def recipe_path(command: str, path_or_name: str) -> str:
 
     Args:
         command: whose recipe it is, a key of :data:`RECIPES`.
-        path_or_name: a path or URI, or the name of a recipe that ships. A file that exists comes before a name.
+        path_or_name: a path or URI, or the name of a recipe that ships. A file comes before a name, a folder does not.
 
     Returns:
         A path or URI.
@@ -36,7 +36,7 @@ def recipe_path(command: str, path_or_name: str) -> str:
         LLaSOError: where it is neither.
     """
     names = RECIPES[command]
-    if Path(path_or_name).exists() or "/" in path_or_name or path_or_name.endswith((".yaml", ".yml", ".json")):
+    if Path(path_or_name).is_file() or "/" in path_or_name or path_or_name.endswith((".yaml", ".yml", ".json")):
         return path_or_name
     if path_or_name not in names:
         raise LLaSOError(

@@ -33,6 +33,8 @@ def test_every_file_of_pipelines_has_a_name_and_loads():
 def test_a_file_comes_before_a_name_and_what_is_neither_is_told_the_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shipped.recipe_path("train", "align") == str(shipped.FOLDER / "train_align.yaml")
+    Path("instruct").mkdir()  # as the output of another command may be called
+    assert shipped.recipe_path("train", "instruct") == str(shipped.FOLDER / "train_instruct.yaml")
     Path("align").write_text("run: {seed: 1}\n")
     assert shipped.recipe_path("train", "align") == "align"
     assert shipped.recipe_path("train", "s3://bucket/mine.yaml") == "s3://bucket/mine.yaml"
