@@ -1,4 +1,4 @@
-"""Held-out samples during training: their losses, the word error rate of what the model says, and what speech finds."""
+"""Validation during training: losses of held-out samples, the word error rate of answers, and retrieval of texts."""
 
 from __future__ import annotations
 
@@ -27,54 +27,55 @@ from llaso_model.train.losses import LOSSES, StepTargets, counts_of
 from llaso_model.train.losses.contrastive import CandidateTexts, ContrastiveHeads
 from llaso_model.train.run import TrainingRun
 
-_MOST_TOKENS_PER_S = 10  # of an answer to speech
-_LEAST_TOKENS = 32
+_MAX_TOKENS_PER_S = 10  # of an answer, for each second of the longest audio
+_MIN_TOKENS = 32  # that an answer may have
 
 
 @dataclass(frozen=True, slots=True)
 class _HeldOut:
-    """A micro-batch of held-out samples: what its losses need, and its conversations in their languages."""
+    """A micro-batch of held-out samples, collated, with its conversations and their languages."""
 
     batch: TrainBatch
     conversations: list[list[Message]]
     languages: list[str | None]
-    longest_s: float
+    longest_s: float  # the longest audio
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What stands before a conversation's last answer, and that answer."""
+    """The messages before a conversation's last answer, and that answer."""
 
     messages: list[Message]
-    wanted: str
+    reference: str
     language: str | None
 
     @property
     def has_audio(self) -> bool:
+        """Whether a message has audio."""
         return any(part["type"] == "audio" for message in self.messages for part in message["content"])
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """What one rank has to do in a round. ``there``: it has a micro-batch left."""
+    """What one rank has to do in a round."""
 
-    there: bool
-    asks: bool
-    asks_audio: bool
-    finds: bool  # which text an utterance belongs to
+    has_batch: bool
+    generates: bool
+    generates_from_audio: bool
+    retrieves: bool  # the text of each utterance
 
     @classmethod
     def joint(cls, rounds: Sequence[_Round]) -> _Round:
-        """What any of the ranks has to do, and so all of them together: they gather the parameters of each block."""
-        return cls(*(any(getattr(one, name) for one in rounds) for name in cls.__slots__))
+        """What any rank has to do, so that all take part: they gather the parameters of each block together."""
+        return cls(*(any(getattr(own, name) for own in rounds) for name in cls.__slots__))
 
 
 class Validation:
-    """The same samples each time, in the same micro-batches whatever the number of ranks, dealt to all of these.
+    """Measures a model on held-out samples: the same in the same micro-batches, whatever the number of ranks.
 
-    Sharded ranks gather the parameters of each block together. So they decide together, for each round of
-    micro-batches, what is done in it, and one that has nothing to do takes part with a second of silence, which is
-    not counted.
+    Micro-batches are distributed to the ranks. Sharded ranks gather the parameters of each block together. So they
+    agree for each round of micro-batches on what is computed, and a rank without a part in it computes a second of
+    silence, which is not counted.
     """
 
     def __init__(self, data: DataPart, processor: LLaSOProcessor, context: RankContext) -> None:
@@ -82,27 +83,30 @@ class Validation:
         self.replaced: list[Replaced] = []
 
     def due(self, done: int, every: int | None, saves: bool) -> bool:
-        """Whether the held-out samples are measured after that many steps."""
+        """Whether to validate after ``done`` steps: each ``every`` steps, or None: with every checkpoint."""
         if self._data.validation is None:
             return False
         return saves if every is None else done % every == 0
 
     def __call__(self, run: TrainingRun) -> dict[str, float]:
-        """Means over all of them; ``value`` is what the best checkpoint is chosen by, lowest best.
+        """Validates. Called on all ranks.
 
-        To be called on all ranks. A sample that cannot be used is replaced as in training; ``replaced`` then has those
-        of all ranks.
+        A sample that cannot be used is replaced as in training. ``replaced`` then has those of all ranks.
+
+        Returns:
+            Means over all held-out samples by name: ``completion``, ``wer``, ``rank1``, as the objectives have them,
+            and ``value``, by which the best checkpoint is chosen (lowest).
         """
         run.module.eval()
         # Compiled blocks would be compiled again for each layer's cache of an answer.
         compiled = torch.compiler.set_stance("force_eager") if run.recipe.model.compile else nullcontext()
         try:
             with torch.no_grad(), compiled:
-                return self._measured(run)
+                return self._measure(run)
         finally:
             run.module.train()
 
-    def _measured(self, run: TrainingRun) -> dict[str, float]:
+    def _measure(self, run: TrainingRun) -> dict[str, float]:
         objectives = run.recipe.objectives
         sums: dict[str, float] = {}
         speech: list[torch.Tensor] = []
@@ -111,41 +115,43 @@ class Validation:
         silence = self._held_out(run, _silence())
         for held_out, questions in self._assigned(loader):
             own = _Round(
-                there=held_out is not None,
-                asks=bool(questions),
-                asks_audio=any(one.has_audio for one in questions),
-                finds=bool(objectives.utterance) and held_out is not None and bool(held_out.batch.utterances.texts),
+                has_batch=held_out is not None,
+                generates=bool(questions),
+                generates_from_audio=any(question.has_audio for question in questions),
+                retrieves=bool(objectives.utterance) and held_out is not None and bool(held_out.batch.utterances.texts),
             )
             joint = _Round.joint(self._context.all_gather(own))
-            if not joint.there:
+            if not joint.has_batch:
                 break
             if objectives.completion:
                 losses = self._losses(run, held_out or silence)
-                _add(sums, losses if own.there else {})
-            if joint.asks and objectives.completion:
-                _add(sums, self._word_errors(run, questions, joint.asks_audio, (held_out or silence).longest_s))
-            if joint.finds:
-                heard = held_out if held_out is not None and own.finds else silence
-                vectors = self._speech_vectors(run, heard)
-                if own.finds:
+                _add(sums, losses if own.has_batch else {})
+            if joint.generates and objectives.completion:
+                _add(
+                    sums, self._word_errors(run, questions, joint.generates_from_audio, (held_out or silence).longest_s)
+                )
+            if joint.retrieves:
+                utterances = held_out if held_out is not None and own.retrieves else silence
+                vectors = self._speech_vectors(run, utterances)
+                if own.retrieves:
                     speech.append(vectors)
-                    texts += heard.batch.utterances.texts
-        self.replaced = [one for ranks_own in self._context.all_gather(loader.replaced) for one in ranks_own]
+                    texts += utterances.batch.utterances.texts
+        self.replaced = [sample for of_rank in self._context.all_gather(loader.replaced) for sample in of_rank]
         return self._means(run, self._context.all_reduce_sum(sums), speech, texts)
 
     def _means(
         self, run: TrainingRun, sums: dict[str, float], speech: list[torch.Tensor], texts: list[str]
     ) -> dict[str, float]:
-        found: dict[str, float] = {}
+        means: dict[str, float] = {}
         if run.recipe.objectives.completion:
-            found["completion"] = sums["sum/completion"] / max(sums["completion"], 1)
+            means["completion"] = sums["sum/completion"] / max(sums["completion"], 1)
             if sums.get("words"):
-                found["wer"] = sums["word_errors"] / sums["words"]
+                means["wer"] = sums["word_errors"] / sums["words"]
         if run.recipe.objectives.utterance and (rank1 := self._rank1(run, speech, texts)) is not None:
-            found["rank1"] = rank1
-        values = [found[name] for name in ("wer", "completion") if name in found]
-        values += [1 - found["rank1"]] if "rank1" in found else []
-        return {**found, "value": values[0]} if values else found
+            means["rank1"] = rank1
+        values = [means[name] for name in ("wer", "completion") if name in means]
+        values += [1 - means["rank1"]] if "rank1" in means else []
+        return {**means, "value": values[0]} if values else means
 
     def _loader(self, run: TrainingRun) -> StreamingLoader:
         assert self._data.validation is not None
@@ -170,21 +176,21 @@ class Validation:
         )
 
     def _assigned(self, loader: StreamingLoader) -> Iterator[tuple[_HeldOut | None, list[_Question]]]:
-        """This rank's micro-batches, each with what is asked of it; then none, without end.
+        """This rank's micro-batches, each with its questions, then None without end.
 
-        The first samples of the plan are asked, whoever reads them.
+        Questions are those of the first ``validation_samples`` of the plan, whichever rank has them.
         """
-        before: dict[int, int] = {}  # how many samples come before a step
+        samples_before: dict[int, int] = {}  # by step
         count = 0
         for step, _ in loader.plan.steps(StreamPosition(), {}):
             if count >= self._data.validation_samples:
                 break
-            before[step.number] = count
+            samples_before[step.number] = count
             count += sum(map(len, step.batches))
         for batch in loader:
             held_out: _HeldOut = batch.made
-            asked = self._data.validation_samples - before.get(batch.step, self._data.validation_samples)
-            yield held_out, _questions(held_out, asked)
+            remaining = self._data.validation_samples - samples_before.get(batch.step, self._data.validation_samples)
+            yield held_out, _questions(held_out, remaining)
         while True:
             yield None, []
 
@@ -200,28 +206,28 @@ class Validation:
     ) -> dict[str, float]:
         """Word errors of greedy answers to this rank's questions.
 
-        Sharded ranks all speak where one does, and all hear where one does.
+        Sharded ranks all generate where one does, and all encode audio where one does.
         """
-        asked = [one.messages for one in questions]
-        if self._context.sharded and with_audio and not any(one.has_audio for one in questions):
-            asked.append([_user({"type": "audio", "audio": _QUIET})])
-        elif self._context.sharded and not asked:
-            asked.append([_user({"type": "text", "text": "?"})])
-        if not asked:
+        prompts = [question.messages for question in questions]
+        if self._context.sharded and with_audio and not any(question.has_audio for question in questions):
+            prompts.append([_user({"type": "audio", "audio": _SILENCE})])
+        elif self._context.sharded and not prompts:
+            prompts.append([_user({"type": "text", "text": "?"})])
+        if not prompts:
             return {}
         with run.compute, gathered_parameters(run):
-            said = answers(
+            texts = answers(
                 run.module.model,
                 self._processor,
-                asked,
+                prompts,
                 num_beams=1,
-                max_new_tokens=_LEAST_TOKENS + round(_MOST_TOKENS_PER_S * longest_s),
+                max_new_tokens=_MIN_TOKENS + round(_MAX_TOKENS_PER_S * longest_s),
                 no_repeat_ngram_size=self._data.validation_no_repeat or None,
-                synced_gpus=self._context.sharded,  # ranks gather each block together, as long as one still speaks
+                synced_gpus=self._context.sharded,  # ranks gather each block together, as long as one generates
             )
         errors = words = 0
-        for question, answer in zip(questions, said, strict=False):  # more is said where one was added
-            wrong, count = word_error_count(question.wanted, answer, question.language)
+        for question, answer in zip(questions, texts, strict=False):  # an added prompt has no question
+            wrong, count = word_error_count(question.reference, answer, question.language)
             errors, words = errors + wrong, words + count
         return {"word_errors": errors, "words": words}
 
@@ -230,23 +236,24 @@ class Validation:
         with run.compute, gathered_parameters(run):
             model = run.module.model
             embeds = model.get_audio_features(moved.inputs["input_features"], moved.inputs["feature_lengths"])
-            found: torch.Tensor = _heads(run).speech_vectors(model, embeds, moved.utterances, "utterance").float().cpu()
-        return found
+            vectors: torch.Tensor = _heads(run).speech_vectors(model, embeds, moved.utterances, "utterance")
+            vectors = vectors.float().cpu()
+        return vectors
 
-    def _rank1(self, run: TrainingRun, speech: list[torch.Tensor], said: list[str]) -> float | None:
-        """How often a clip is nearest to its own text among all that are held out; None where no clip has a text."""
-        texts = [text for own in self._context.all_gather(said) for text in own]
+    def _rank1(self, run: TrainingRun, speech: list[torch.Tensor], own_texts: list[str]) -> float | None:
+        """The share of clips that are nearest to their own among all held-out texts; None where no clip has one."""
+        texts = [text for own in self._context.all_gather(own_texts) for text in own]
         if not texts:
             return None
         candidates = CandidateTexts.of(texts, self._processor.tokenizer)
-        own = torch.tensor([candidates.number[text] for text in said], dtype=torch.int64)
+        own = torch.tensor([candidates.number[text] for text in own_texts], dtype=torch.int64)
         with gathered_parameters(run):
-            wanted = _heads(run).text_vectors(run.module.model, candidates).float().cpu()
-        right = 0.0
+            text_vectors = _heads(run).text_vectors(run.module.model, candidates).float().cpu()
+        correct = 0.0
         if speech:
-            nearest = (torch.cat(speech) @ wanted.T).argmax(dim=1)
-            right = float((nearest == own).sum())
-        return self._context.all_reduce_sum({"right": right})["right"] / len(texts)
+            nearest = (torch.cat(speech) @ text_vectors.T).argmax(dim=1)
+            correct = float((nearest == own).sum())
+        return self._context.all_reduce_sum({"correct": correct})["correct"] / len(texts)
 
 
 def _heads(run: TrainingRun) -> ContrastiveHeads:
@@ -257,7 +264,7 @@ def _heads(run: TrainingRun) -> ContrastiveHeads:
 
 @contextmanager
 def gathered_parameters(run: TrainingRun) -> Iterator[None]:
-    """What lies in no block is gathered for uses outside of the root module's forward."""
+    """Gathers the sharded parameters outside of blocks, for uses outside of the root module's forward."""
     if run.context.sharded:
         run.module.unshard()  # type: ignore[operator]
     try:
@@ -267,7 +274,7 @@ def gathered_parameters(run: TrainingRun) -> Iterator[None]:
             run.module.reshard()  # type: ignore[operator]
 
 
-_QUIET = np.zeros(SAMPLE_RATE_HZ, np.float32)
+_SILENCE = np.zeros(SAMPLE_RATE_HZ, np.float32)
 
 
 def _user(part: Message) -> Message:
@@ -276,11 +283,11 @@ def _user(part: Message) -> Message:
 
 def _silence() -> Batch:
     """A micro-batch of one conversation about a second of silence."""
-    sample = StreamSample("", "", "", None, None, {}, content=_ABOUT_SILENCE, sounds=(_QUIET,), audio_parts=("flac",))
+    sample = StreamSample("", "", "", None, None, {}, content=_CONTENT, sounds=(_SILENCE,), audio_parts=("flac",))
     return Batch(step=0, micro_batch=0, **collate((sample,), packed=False))
 
 
-_ABOUT_SILENCE = {
+_CONTENT = {
     "messages": layout.messages_json(asr.conversation("", "."), ["flac"]),
     "audios": [{"part": "flac", "text": "."}],
 }
@@ -291,12 +298,12 @@ def _without_spans(batch: TrainBatch) -> TrainBatch:
 
 
 def _questions(held_out: _HeldOut, most: int) -> list[_Question]:
-    """Of the first ``most`` conversations those that have an answer."""
-    found = []
+    """The questions of the first ``most`` conversations that have an answer."""
+    questions = []
     for messages, language in list(zip(held_out.conversations, held_out.languages, strict=True))[: max(most, 0)]:
         if (question := question_of(messages)) is not None:
-            found.append(_Question(*question, language))
-    return found
+            questions.append(_Question(*question, language))
+    return questions
 
 
 def _add(sums: dict[str, float], more: dict[str, float]) -> None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Need = Literal["answers", "spans", "reconstruction", "negative_words"]
-"""What a loss has prepared: each sample's answer, the stretches of speech of words and clips, the texts whose sound is
-rebuilt, the words of the language model's vocabulary."""
+"""What a loss needs prepared: an answer of each sample, the spans of speech of words and clips, the targets of the
+reconstruction, words of the language model's vocabulary as negatives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class LossSums:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """A global step, as a loss's targets are made of it.
+    """What the targets of a loss in a global step are made with.
 
     Attributes:
         number: From 0.
@@ -68,14 +68,19 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class StepTargets:
-    """What a global step is compared with, by loss, and how much it has of everything, over all ranks."""
+    """The targets of a global step.
+
+    Attributes:
+        by_loss: What :meth:`Loss.targets` returned, by the loss's name.
+        counts: What sums of losses and measures are divided by, over all ranks.
+    """
 
     by_loss: Mapping[str, Any]
     counts: Mapping[str, float]
 
 
 class Loss:
-    """A loss: a subclass gives at least :meth:`counts` and :meth:`sums`.
+    """A loss. A subclass has at least :meth:`counts` and :meth:`sums`.
 
     Attributes:
         name: Its key in a recipe's ``objectives``, and of its mean in the log.
@@ -127,16 +132,16 @@ class Loss:
         """What it needs of a micro-batch that no entry of :attr:`needs` brings; made in the stream's workers.
 
         Returns:
-            Tensors by name. They are ``example.more`` with the loss's name before theirs: ``name.theirs``.
+            Tensors by name. ``batch.extra`` has them as ``LOSS.NAME``.
         """
         return {}
 
     def counts(self, batch: TrainBatch) -> dict[str, float]:
-        """How much of it a micro-batch has: under its own name, and under that of each measure which is not so many."""
+        """Targets of a micro-batch: under the loss's name, and under that of each measure with another count."""
         raise NotImplementedError
 
     def targets(self, batches: Sequence[TrainBatch], step: StepContext) -> Any:
-        """What the examples of all ranks are compared with. Called on all ranks."""
+        """What the batches of all ranks are compared with. Called on all ranks."""
         return None
 
     def sums(
@@ -146,18 +151,18 @@ class Loss:
 
         Args:
             module: The model, and what the losses learn beside it.
-            example: The micro-batch.
+            batch: The micro-batch.
             speech: Embeddings of all its speech, one window after the other (N, width); None: it has none.
-            targets: What :meth:`targets` gave.
+            targets: What :meth:`targets` returned.
         """
         raise NotImplementedError
 
     def idle(self, module: TrainingModule, silence: torch.Tensor) -> torch.Tensor | None:
-        """A number that all parameters of its module have a part in, where ranks gather them together.
+        """A sum that every parameter of its module takes part in, for ranks that gather sharded parameters together.
 
         Args:
             module: The model, and what the losses learn beside it.
-            silence: TrainLog-mel frames of a window of silence (1, mels, frames).
+            silence: Log-mel frames of a window of silence (1, mels, frames).
         """
         if self.module_name is None:
             return None

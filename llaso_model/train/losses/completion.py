@@ -1,4 +1,4 @@
-"""What the assistant says, given speech and the text before."""
+"""Completion: the assistant's tokens, given speech and the text before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Completion(Loss):
     needs = frozenset(("answers",))
 
     def counts(self, batch: TrainBatch) -> dict[str, float]:
-        """Tokens that are to be said, and the same by task, of which the first of a row has no loss."""
+        """Tokens with a label, and the same by task without the first token of a row, which has no loss."""
         counts: dict[str, float] = {self.name: batch.targets}
         labels = batch.inputs["labels"][:, 1:]
         by_row = torch.zeros(len(batch.keys)).index_add(
@@ -45,7 +45,7 @@ class Completion(Loss):
 
 
 def _by_row(module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | None) -> torch.Tensor:
-    """Cross-entropy of what is to be said, summed for each sample (B,)."""
+    """Cross-entropy of the tokens with a label, summed for each sample (B,)."""
     inputs = batch.inputs
     if speech is not None and module.weights.state_noise and module.training:
         size = speech.detach().float().square().mean().sqrt()
@@ -60,11 +60,11 @@ def _by_row(module: TrainingModule, batch: TrainBatch, speech: torch.Tensor | No
         inputs["labels"],
     )
     labels = inputs["labels"][:, 1:]
-    is_said = labels != IGNORED  # logits are made where they are wanted only
-    logits = module.model.get_output_embeddings()(hidden[:, :-1][is_said]).float()
-    losses = nn.functional.cross_entropy(logits, labels[is_said], reduction="none")
+    is_target = labels != IGNORED  # logits are computed at targets only
+    logits = module.model.get_output_embeddings()(hidden[:, :-1][is_target]).float()
+    losses = nn.functional.cross_entropy(logits, labels[is_target], reduction="none")
     by_row = torch.zeros(len(batch.keys), device=losses.device)
-    return by_row.index_add(0, batch.rows[:, 1:][is_said], losses)
+    return by_row.index_add(0, batch.rows[:, 1:][is_target], losses)
 
 
 LOSSES.register(Completion.name, Completion())

@@ -1,7 +1,7 @@
-"""Speech finds its text among those of the whole step: a clip its transcript, the sound of a word the word.
+"""Contrastive losses: speech is matched with its text among those of the whole step, for clips and for words.
 
-No gradient flows into the texts, so the losses are sums over samples (InfoNCE, van den Oord et al. 2018, in the
-direction from speech to text).
+They are InfoNCE (van den Oord et al. 2018) in the direction from speech to text. No gradient flows into the texts, so
+the losses are sums over samples.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 CONTRASTIVE = ("utterance", "word")
 _TEMPERATURE = 0.07
-_COLDEST = 0.01
+_MIN_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateTexts:
-    """The different texts of a global step, that speech is to find its own among. ``tokens`` are a text's ids."""
+    """The different texts of a global step, among which speech is matched with its own.
+
+    Attributes:
+        texts: The texts (N,).
+        tokens: Token ids of each.
+        number: The index of each text.
+    """
 
     texts: tuple[str, ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
@@ -38,20 +44,20 @@ class CandidateTexts:
 
     @classmethod
     def of(
-        cls, texts: Sequence[str], tokenizer: Any, more: Mapping[str, tuple[int, ...]] | None = None
+        cls, texts: Sequence[str], tokenizer: Any, negatives: Mapping[str, tuple[int, ...]] | None = None
     ) -> CandidateTexts:
-        """Equal texts are one entry, so no text is its own wrong answer; ``more`` are texts that nobody says."""
+        """From texts, of which equal ones become one entry, and ``negatives``, further texts with their tokens."""
         own = {text: tuple(tokenizer(" " + text, add_special_tokens=False)["input_ids"]) for text in sorted(set(texts))}
-        both = {**own, **{text: ids for text, ids in (more or {}).items() if text not in own}}
-        return cls(tuple(both), tuple(both.values()), {text: place for place, text in enumerate(both)})
+        both = {**own, **{text: ids for text, ids in (negatives or {}).items() if text not in own}}
+        return cls(tuple(both), tuple(both.values()), {text: index for index, text in enumerate(both)})
 
     def numbers(self, spans: SpanTargets) -> torch.Tensor:
-        """The number of each span's text (S,)."""
+        """The index of each span's text (S,)."""
         return torch.tensor([self.number[text] for text in spans.texts], dtype=torch.int64)
 
 
 class NegativeWords:
-    """The words of a language model's vocabulary, of which each step takes some as further wrong answers."""
+    """The words of a language model's vocabulary. Each step draws some as further negatives."""
 
     def __init__(self, tokenizer: Any) -> None:
         words: dict[str, tuple[int, ...]] = {}
@@ -62,13 +68,13 @@ class NegativeWords:
         self._words = sorted(words.items())
 
     def draw(self, count: int, seed: int, step: int) -> dict[str, tuple[int, ...]]:
-        """So many words with their tokens: a function of seed and step."""
+        """So many words with their tokens. They depend on seed and step alone."""
         order = shuffled(key_of("negatives", seed, step), len(self._words))[:count]
-        return dict(self._words[place] for place in order.tolist())
+        return dict(self._words[index] for index in order.tolist())
 
 
 class ContrastiveHeads(nn.Module):
-    """What both losses learn beside the model: temperatures, and which speech counts for a whole clip."""
+    """What both losses learn beside the model: temperatures, and attention weights of a clip's embeddings."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -86,36 +92,36 @@ class ContrastiveHeads(nn.Module):
         Args:
             model: The speech-language model.
             speech: Embeddings of all speech of a micro-batch (N, width).
-            spans: Stretches of it.
-            name: Of the loss: an ``utterance`` is its embeddings' mean under learnt weights.
+            spans: S spans of it.
+            name: Of the loss. With ``utterance`` the mean over a span has learnt weights.
 
         Returns:
             Vectors (S, width).
         """
-        share = spans.weight.to(speech.device)
-        place, span = spans.embedding_index.to(speech.device), spans.span_index.to(speech.device)
+        weight = spans.weight.to(speech.device)
+        index, span = spans.embedding_index.to(speech.device), spans.span_index.to(speech.device)
         count = len(spans.texts)
         if name == "utterance":
-            score = self.attend(speech.float())[place, 0].float()  # a GPU computes it in lower precision
-            most = torch.full((count,), -torch.inf, device=score.device).scatter_reduce(0, span, score.detach(), "amax")
-            share = share * torch.exp(score - most[span])
-            share = share / torch.zeros(count, device=share.device).index_add(0, span, share)[span]
+            score = self.attend(speech.float())[index, 0].float()  # autocast gives lower precision
+            peak = torch.full((count,), -torch.inf, device=score.device).scatter_reduce(0, span, score.detach(), "amax")
+            weight = weight * torch.exp(score - peak[span])
+            weight = weight / torch.zeros(count, device=weight.device).index_add(0, span, weight)[span]
         summed = torch.zeros(count, speech.shape[1], device=speech.device)
-        summed = summed.index_add(0, span, speech.float()[place] * share[:, None])
-        return nn.functional.normalize(summed - self._middle(model), dim=1)
+        summed = summed.index_add(0, span, speech.float()[index] * weight[:, None])
+        return nn.functional.normalize(summed - self._mean_embedding(model), dim=1)
 
     def text_vectors(self, model: Any, candidates: CandidateTexts) -> torch.Tensor:
         """One vector of unit length for each text: the mean of its tokens' embeddings in the language model."""
         table = model.get_input_embeddings().weight.detach()
         tokens = candidates.tokens
-        ids = torch.tensor([one for text in tokens for one in text], device=table.device)
+        ids = torch.tensor([token for text in tokens for token in text], device=table.device)
         of = torch.tensor(np.repeat(np.arange(len(tokens)), [len(text) for text in tokens])).to(table.device)
         size = torch.bincount(of, minlength=len(tokens))[:, None]
         summed = torch.zeros(len(tokens), table.shape[1], device=table.device).index_add(0, of, table[ids].float())
-        return nn.functional.normalize(summed / size - self._middle(model), dim=1)
+        return nn.functional.normalize(summed / size - self._mean_embedding(model), dim=1)
 
-    def _middle(self, model: Any) -> torch.Tensor:
-        """The mean of all embeddings: what they have in common tells nothing apart."""
+    def _mean_embedding(self, model: Any) -> torch.Tensor:
+        """The mean of all token embeddings, which is subtracted since it distinguishes nothing."""
         table = model.get_input_embeddings().weight
         if self._mean is None or table.requires_grad:
             self._mean = table.detach().float().mean(dim=0)
@@ -123,13 +129,13 @@ class ContrastiveHeads(nn.Module):
 
 
 class Contrastive(Loss):
-    """Cross-entropy over the step's texts, summed over spans of speech; and how many spans found their text."""
+    """Cross-entropy over the step's texts, summed over spans of speech, and how many spans match their text best."""
 
     module_name = "heads"
     keeps_module = True
 
     def module(self, model: Any, recipe: TrainRecipe) -> ContrastiveHeads:
-        """Temperatures and attention, of which what no loss uses is frozen: it has no place in a checkpoint."""
+        """The heads. What no loss uses is frozen, so that checkpoints leave it out."""
         heads = ContrastiveHeads(model.config.hidden_size)
         for name, scale in heads.scale.items():
             scale.requires_grad_(bool(recipe.objectives.weight(name)))
@@ -137,11 +143,11 @@ class Contrastive(Loss):
         return heads
 
     def spans(self, batch: TrainBatch) -> SpanTargets:
-        """The stretches of speech that the loss compares."""
+        """The spans of speech that the loss compares."""
         raise NotImplementedError
 
     def counts(self, batch: TrainBatch) -> dict[str, float]:
-        """SpanTargets."""
+        """The number of spans."""
         return {self.name: len(self.spans(batch).texts)}
 
     def targets(self, batches: Sequence[TrainBatch], step: StepContext) -> CandidateTexts:
@@ -152,7 +158,7 @@ class Contrastive(Loss):
         return CandidateTexts.of(texts, step.tokenizer, self.further(step))
 
     def further(self, step: StepContext) -> dict[str, tuple[int, ...]] | None:
-        """Texts that nobody says, as further wrong answers."""
+        """Further texts as negatives; None: none."""
         return None
 
     def sums(
@@ -164,7 +170,7 @@ class Contrastive(Loss):
             return None
         heads: Any = module.heads
         own = targets.numbers(spans).to(speech.device)
-        scale = heads.scale[self.name].exp().clamp(max=1 / _COLDEST)
+        scale = heads.scale[self.name].exp().clamp(max=1 / _MIN_TEMPERATURE)
         with torch.autocast(speech.device.type, enabled=False):
             vectors = heads.speech_vectors(module.model, speech, spans, self.name)
             scores = scale * vectors @ heads.text_vectors(module.model, targets).T
@@ -173,7 +179,7 @@ class Contrastive(Loss):
 
 
 class Word(Contrastive):
-    """The sound of a word finds the word."""
+    """Words with times are matched with their texts."""
 
     name = "word"
     order = 10
@@ -192,7 +198,7 @@ class Word(Contrastive):
 
 
 class Utterance(Contrastive):
-    """A clip finds its text."""
+    """Clips are matched with their texts."""
 
     name = "utterance"
     order = 20

@@ -1,4 +1,4 @@
-"""The clips' log-mel frames, rebuilt from the states of their texts alone."""
+"""Reconstruction: log-mel frames of clips from the hidden states of their texts alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llaso_model.train.config import TrainRecipe
     from llaso_model.train.module import TrainingModule
 
-_UNREAD = ReconstructionTargets.of([(0, [[0]], [0, 1, 0])])  # a word of one frame
+_ONE_WORD = ReconstructionTargets.of([(0, [[0]], [0, 1, 0])])  # a word of one frame
 
 
 class Reconstruction(Loss):
@@ -47,7 +47,7 @@ class Reconstruction(Loss):
         module.save(folder)
 
     def restore(self, module: nn.Module, folder: str) -> None:
-        """Nothing: :meth:`module` has read it, with its sizes."""
+        """Does nothing: :meth:`module` has read the weights with their sizes."""
 
     def counts(self, batch: TrainBatch) -> dict[str, float]:
         """Frames times mels."""
@@ -61,14 +61,14 @@ class Reconstruction(Loss):
         """See :meth:`Loss.sums`."""
         if batch.reconstruction is None:
             return None
-        return LossSums(_rebuilt(module, batch.reconstruction, batch.inputs["input_features"]))
+        return LossSums(_loss(module, batch.reconstruction, batch.inputs["input_features"]))
 
     def idle(self, module: TrainingModule, silence: torch.Tensor) -> torch.Tensor:
         """The loss of a word of one frame."""
-        return _rebuilt(module, _UNREAD.to(silence.device), silence)
+        return _loss(module, _ONE_WORD.to(silence.device), silence)
 
 
-def _rebuilt(module: TrainingModule, reconstruction: ReconstructionTargets, features: torch.Tensor) -> torch.Tensor:
+def _loss(module: TrainingModule, reconstruction: ReconstructionTargets, features: torch.Tensor) -> torch.Tensor:
     decoder = module.model.language_model.get_decoder()
     with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in decoder.parameters())):
         states = decoder(input_ids=reconstruction.ids, use_cache=False).last_hidden_state
