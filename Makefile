@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llaso-data demo
@@ -23,6 +23,9 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python bench/dead_code.py
 	$(BIN)/mypy --strict --num-workers 2
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --quiet --strict
 
 # The stamps make a second call free: only a change of the versions installs again.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
