@@ -55,6 +55,9 @@ REFERENCE = {
 }  # fmt: skip
 """The modules that users call, in the order of the work."""
 
+_WIDE = ".md-grid { max-width: 78rem; }\n"
+"""Room for lines of code of 100 characters."""
+
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 
@@ -86,7 +89,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the pages that lie outside ``docs/``, the schemas, and a page for each module of the reference."""
+    """Adds the pages that lie outside ``docs/``, recipes, schemas, and a page for each module of the reference."""
+    files.append(File.generated(config, "recipes.md", content=_shipped_recipes()))
+    files.append(File.generated(config, "wide.css", content=_WIDE))
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(REPOSITORY / source).read_text(encoding="utf-8")))
     for path in sorted((REPOSITORY / "shards").glob("*.schema.json")):
@@ -119,6 +124,24 @@ def _relinked(markdown: str, source: str) -> str:
         return f"{text} (`{file}` in the repository)"
 
     return _LINK.sub(relink, markdown)
+
+
+def _shipped_recipes() -> str:
+    """The recipes that ship, by command and name, with their text."""
+    from llaso_data.shipped import FOLDER, RECIPES
+
+    parts = [
+        "# Recipes that ship\n\nA command takes one by its name: `llaso-model train align`, "
+        "`llaso-data build-align --recipe default`. `llaso-data recipes` and `llaso-model recipes` list the names, and "
+        "print the text of one. [Another page](recipe.md) explains the keys of those for `llaso-data`, "
+        "[training](train.md) those of the others."
+    ]
+    for command, names in RECIPES.items():
+        program = "llaso-model" if command == "train" else "llaso-data"
+        for name, file in names.items():
+            text = (FOLDER / file).read_text(encoding="utf-8")
+            parts.append(f"## {program} {command}: {name}\n\n```yaml\n{text}```")
+    return "\n\n".join(parts) + "\n"
 
 
 def _reference_page(module: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llaso_data.shipped import RECIPES
 from tests.support.paths import REPOSITORY
 
 
@@ -20,4 +21,6 @@ def test_the_site_is_built_and_no_link_leads_nowhere(tmp_path: Path) -> None:
     loader = (tmp_path / "site" / "reference" / "llaso_data.stream.loader.html").read_text(encoding="utf-8")
     assert "StreamingLoader" in loader and "micro_batches" in loader and ":func:" not in loader
     pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "site").glob("*.html")]
+    recipes = (tmp_path / "site" / "recipes.html").read_text(encoding="utf-8")
+    assert all(f"llaso-model train: {name}" in recipes for name in RECIPES["train"])
     assert len(pages) > 20 and not any('src="http' in page for page in pages)
