@@ -207,4 +207,7 @@ def _as_asked(answer: Any, start: int, stop: int) -> Any:
 
 
 def _past_the_end(error: Exception) -> bool:
-    return "416" in str(error) or "InvalidRange" in str(error) or "not satisfiable" in str(error)
+    """Whether the object ends before the range. A message may name an address, and that may hold the digits 416."""
+    status = getattr(error, "status", None) or getattr(error, "code", None)  # aiohttp's and gcsfs's
+    text = str(error)
+    return status == 416 or text.startswith("416") or "InvalidRange" in text or "not satisfiable" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -196,9 +197,11 @@ def test_http_servers_with_and_without_ranges_give_the_same(folder, ranges):
         assert streamed(url) == streamed(str(folder))
 
 
-def test_short_reads_and_503s_over_http_are_completed(folder):
-    with http_server(folder, True, lambda number: (None, 503, 100, 20)[number % 4]) as url:
-        assert streamed(url) == streamed(str(folder))
+def test_short_reads_and_503s_over_http_are_completed(folder, tmp_path):
+    """Also where the address has the number of another status, which a message then shows."""
+    shutil.copytree(folder, tmp_path / "416")
+    with http_server(tmp_path, True, lambda number: (None, 503, 100, 20)[number % 4]) as url:
+        assert streamed(f"{url}/416") == streamed(str(folder))
 
 
 def test_a_cache_without_room_is_refused(tmp_path):
