@@ -45,7 +45,7 @@ class TextScore:
     truncated: bool = False
 
 
-class LanguageModel:
+class CausalLanguageModel:
     """A causal language model in Hugging Face format, loaded once.
 
     Args:
@@ -132,7 +132,7 @@ class LanguageModelStage:
 
         if settings.model is None:
             raise LLaSOError("observe.language_model.model: must be given for this stage")
-        self._model = LanguageModel(settings.model, settings.revision, resolve_device(run), settings.batch_size)
+        self._model = CausalLanguageModel(settings.model, settings.revision, resolve_device(run), settings.batch_size)
 
     def __call__(self, utterances: Sequence[Utterance], pcm: Sequence[object]) -> list[Utterance]:
         """The utterances with ``lm_logprob``, and with ``lm_delta`` where given text has a hypothesis."""

@@ -36,7 +36,7 @@ Region = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SealedKind:
     """A file format: what it is called, where its metadata lie, and how the value of the field stands there.
 
     ``pattern`` has the digits as its group, and occurs once in each region.
@@ -47,7 +47,7 @@ class Kind:
     pattern: re.Pattern[bytes]
 
 
-def seal(path: str, kind: Kind) -> None:
+def seal(path: str, kind: SealedKind) -> None:
     """Fill in the checksum of a local file that was written with :data:`BLANK` as the value of :data:`FIELD`."""
     with open(path, "r+b") as file:
         places = _places(file, path, kind)
@@ -58,7 +58,7 @@ def seal(path: str, kind: Kind) -> None:
             file.write(digits)
 
 
-def check(file: IO[bytes], place: str, kind: Kind) -> bool:
+def check(file: IO[bytes], place: str, kind: SealedKind) -> bool:
     """Compare the checksum of an open file, all of which is read; its position is 0 afterwards.
 
     Args:
@@ -123,7 +123,7 @@ def read_parquet(uri: str) -> Iterator[Any]:
     yield data
 
 
-def _places(file: IO[bytes], place: str, kind: Kind) -> list[int] | None:
+def _places(file: IO[bytes], place: str, kind: SealedKind) -> list[int] | None:
     """Where the digits stand, once in each region; None where nothing hints at a checksum. Raises DamagedError."""
     size = file.seek(0, os.SEEK_END)
     places, hints = [], False
@@ -188,6 +188,8 @@ def _safetensors_regions(file: IO[bytes], size: int) -> list[Region]:
 
 _VALUE = rb"crc32:([0-9a-f]{8})"
 _NAME = re.escape(FIELD).encode()
-PARQUET = Kind("Parquet", _parquet_regions, re.compile(_NAME + rb"\x18\x0e" + _VALUE))  # Thrift: field 2, 14 bytes
-ARROW = Kind("Arrow", _arrow_regions, re.compile(rb"\x0e\0\0\0" + _VALUE + rb"\0"))  # FlatBuffers: 14 bytes, a NUL
-SAFETENSORS = Kind("safetensors", _safetensors_regions, re.compile(rb'"' + _NAME + rb'":"' + _VALUE + rb'"'))
+# Thrift: field 2, 14 bytes.
+PARQUET = SealedKind("Parquet", _parquet_regions, re.compile(_NAME + rb"\x18\x0e" + _VALUE))
+# FlatBuffers: 14 bytes, a NUL.
+ARROW = SealedKind("Arrow", _arrow_regions, re.compile(rb"\x0e\0\0\0" + _VALUE + rb"\0"))
+SAFETENSORS = SealedKind("safetensors", _safetensors_regions, re.compile(rb'"' + _NAME + rb'":"' + _VALUE + rb'"'))

@@ -52,7 +52,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class AuditSample:
     """The utterances that the judge drew for an audit.
 
     Attributes:
@@ -91,13 +91,13 @@ class Status:
         certificate: the result as JSON; None while items are open.
     """
 
-    sample: Sample
+    sample: AuditSample
     auditors: Mapping[str, Mapping[str, Answer]]
     open: tuple[Item, ...]
     certificate: dict[str, Any] | None
 
 
-def load_sample(align: str) -> Sample:
+def load_sample(align: str) -> AuditSample:
     """Read the sample that the judge drew.
 
     Args:
@@ -125,7 +125,7 @@ def load_sample(align: str) -> Sample:
     tickets = ticket(columns.hashes(pa.chunked_array([pa.array(list(drawn_by_id))]), "id"), seed).tolist()
     ticket_of = dict(zip(drawn_by_id, tickets, strict=True))
     ordered = sorted(drawn_by_id.values(), key=lambda u: (u.language or UNKNOWN, ticket_of[u.id], u.id))
-    return Sample(
+    return AuditSample(
         align, stated["verdicts"], seed, tuple(Item(u, item_digest(u)) for u in ordered), dict(sorted(strata.items()))
     )
 
@@ -141,7 +141,7 @@ def item_digest(utterance: Utterance) -> str:
     return digest("heard", utterance.id, utterance.audio_id, utterance.text, *words)
 
 
-def update_certificate(sample: Sample) -> Status:
+def update_certificate(sample: AuditSample) -> Status:
     """Read all auditors' answers, and write the certificate where the audit is done.
 
     A certificate of this sample that no longer follows from the answers is removed. Several processes may do this at
@@ -185,7 +185,7 @@ def describe(status: Status) -> list[str]:
     return [*lines, f"written to {storage.join(sample.align, layout.CERTIFICATE)}"]
 
 
-def status_of(sample: Sample, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> Status:
+def status_of(sample: AuditSample, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> Status:
     """Compute how far an audit is. Answers to another sound or text of an item do not count.
 
     Args:
@@ -203,7 +203,7 @@ def status_of(sample: Sample, answers_by_auditor: Mapping[str, Mapping[str, Answ
     return Status(sample, counted, open_items, None if open_items else _certificate(sample, counted))
 
 
-def _certificate(sample: Sample, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
+def _certificate(sample: AuditSample, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> dict[str, Any]:
     """The certificate as JSON, in the form of ``shards/certificate.schema.json``; every item has an answer."""
     final_answers = [(item, _final_answer(item, answers_by_auditor)) for item in sample.items]
     by_stratum = Counter(item.stratum for item in sample.items)

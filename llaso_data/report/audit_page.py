@@ -12,7 +12,7 @@ from llaso_data.filters.acceptance import GOOD, LIMIT
 from llaso_data.languages import language_name
 from llaso_data.records import UNKNOWN
 from llaso_data.report import page as pages
-from llaso_data.report.audit import Item, Sample, Status
+from llaso_data.report.audit import AuditSample, Item, Status
 from llaso_data.report.clip_groups import direction, place_of_utterance
 from llaso_data.report.clips import encode_sound, text_pieces, waveform_path
 from llaso_data.report.sections import name_of
@@ -22,7 +22,7 @@ _BARS, _BARS_PER_S = 270, 33  # of a waveform: four pixels each, in a short one 
 
 
 def page(
-    sample: Sample, items: Sequence[Item], auditor: str | None, title: str | None, status: Status
+    sample: AuditSample, items: Sequence[Item], auditor: str | None, title: str | None, status: Status
 ) -> tuple[str, str]:
     """Render the page.
 

@@ -16,7 +16,7 @@ from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.io.loopback import LOOPBACK
 from llaso_data.report import answers, audit_page
 from llaso_data.report.answers import Auditor
-from llaso_data.report.audit import Item, Sample, Status, update_certificate
+from llaso_data.report.audit import AuditSample, Item, Status, update_certificate
 from llaso_data.report.served import Json, Served
 from llaso_data.report.worklog import Roster
 
@@ -42,7 +42,7 @@ class AuditServer(Served):
 
     def __init__(
         self,
-        sample: Sample,
+        sample: AuditSample,
         *,
         auditor: str | None = None,
         languages: tuple[str, ...] = (),

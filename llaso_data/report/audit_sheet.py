@@ -13,7 +13,7 @@ from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.io import outputs, storage
 from llaso_data.report import answers
 from llaso_data.report.answers import Answer
-from llaso_data.report.audit import Item, Sample
+from llaso_data.report.audit import AuditSample, Item
 from llaso_data.report.audit_page import item_pcm
 from llaso_data.report.clip_groups import place_of_utterance
 
@@ -24,7 +24,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would comput
 _PROBLEMS_SHOWN = 10
 
 
-def write(sample: Sample, target: str, auditor: str | None = None, languages: tuple[str, ...] = ()) -> str:
+def write(sample: AuditSample, target: str, auditor: str | None = None, languages: tuple[str, ...] = ()) -> str:
     """Write the sample as CSV (UTF-8), and each sound as FLAC into a folder of the same name.
 
     Args:
@@ -105,7 +105,7 @@ def _answer_of(item: Item, own_answers: Mapping[str, Answer]) -> str:
     return entry.answer or "" if entry is not None and entry.heard == item.heard else ""
 
 
-def read(sample: Sample, source: str, auditor: str) -> str:
+def read(sample: AuditSample, source: str, auditor: str) -> str:
     """Save the answers of a CSV that :func:`write` made. All are saved, or none.
 
     Args:

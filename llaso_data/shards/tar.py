@@ -24,7 +24,7 @@ class ShardError(LLaSOError):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """One file of a tar."""
 
     name: str
@@ -75,7 +75,7 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK_BYTES)
 
 
-def members(file: IO[bytes]) -> Iterator[Member]:
+def members(file: IO[bytes]) -> Iterator[TarMember]:
     """Every member of a tar of this profile, in order.
 
     Args:
@@ -96,7 +96,7 @@ def members(file: IO[bytes]) -> Iterator[Member]:
         name, size = _parse(block, offset)
         content = offset + BLOCK_BYTES
         file.seek(content)
-        yield Member(name, content, size)
+        yield TarMember(name, content, size)
         file.seek(content + size)
         fill = padding(size)
         if file.read(len(fill)) != fill:

@@ -14,7 +14,7 @@ import numpy as np
 from llaso_data import audio
 from llaso_data.recipe import Audit, Judge
 from llaso_data.records import Utterance, Word
-from llaso_data.report.audit import Sample, load_sample
+from llaso_data.report.audit import AuditSample, load_sample
 from llaso_data.report.audit_server import AuditServer
 from llaso_data.text import word_spans
 from tests.conftest import Clip
@@ -45,7 +45,7 @@ def recorded(clips: Sequence[Clip], folder: Path, gains: Sequence[float] = (1.0,
     return made
 
 
-def to_audit(folder: Path, utterances: list[Utterance], items: int, seed: int = 0) -> Sample:
+def to_audit(folder: Path, utterances: list[Utterance], items: int, seed: int = 0) -> AuditSample:
     """A finished run of these records, of which so many are drawn."""
     half = len(utterances) // 2
     judging = Judge(audit=Audit(items=items, seed=seed))
@@ -53,7 +53,7 @@ def to_audit(folder: Path, utterances: list[Utterance], items: int, seed: int = 
 
 
 @contextmanager
-def served(found: Sample, **options: Any) -> Iterator[AuditServer]:
+def served(found: AuditSample, **options: Any) -> Iterator[AuditServer]:
     """The page of an audit, as long as this is open."""
     with AuditServer(found, **options) as server:
         thread = threading.Thread(target=server.serve)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from llaso_data.cli import main as llaso_data
 from llaso_data.errors import LLaSOError
-from llaso_data.filters.language_model import LanguageModel
+from llaso_data.filters.language_model import CausalLanguageModel
 from llaso_data.io.checksums import FOLDER_FILE
 from llaso_data.recipe import Asr, Run
 from llaso_data.whisper.load import load
@@ -133,8 +133,8 @@ def test_the_language_model_of_tier_2(tmp_path: Path) -> None:
     tokenizer.bos_token = tokenizer.eos_token = tokenizer.pad_token = "b"
     AutoModelForCausalLM.from_config(small_llama(tokenizer)).save_pretrained(tmp_path / "whole")
     tokenizer.save_pretrained(tmp_path / "whole")
-    LanguageModel(str(tmp_path / "whole"))
+    CausalLanguageModel(str(tmp_path / "whole"))
     for number, (name, damage) in enumerate([(WEIGHTS, cut), (WEIGHTS, fewer_tensors), ("tokenizer.json", no_json)]):
         model = damaged(tmp_path / "whole", tmp_path / str(number), name, damage)
         with pytest.raises(LLaSOError, match=rf"language_model\.model: {model} is damaged.*; fetch it again"):
-            LanguageModel(model)
+            CausalLanguageModel(model)

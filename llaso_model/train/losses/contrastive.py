@@ -178,7 +178,7 @@ class Contrastive(Loss):
         return LossSums(loss, {self.measures[0]: (scores.argmax(dim=1) == own).sum()})
 
 
-class Word(Contrastive):
+class WordLoss(Contrastive):
     """Words with times are matched with their texts."""
 
     name = "word"
@@ -197,7 +197,7 @@ class Word(Contrastive):
         return step.negative_words.draw(step.objectives.negatives, step.seed, step.number)
 
 
-class Utterance(Contrastive):
+class UtteranceLoss(Contrastive):
     """Clips are matched with their texts."""
 
     name = "utterance"
@@ -210,5 +210,5 @@ class Utterance(Contrastive):
         return batch.utterances
 
 
-LOSSES.register(Word.name, Word())
-LOSSES.register(Utterance.name, Utterance())
+LOSSES.register(WordLoss.name, WordLoss())
+LOSSES.register(UtteranceLoss.name, UtteranceLoss())

@@ -12,7 +12,7 @@ import pytest
 from llaso_data import recipe
 from llaso_data.demo import weights
 from llaso_data.errors import LLaSOError
-from llaso_data.filters.language_model import LanguageModel, LanguageModelStage, language_model_digest, resolve
+from llaso_data.filters.language_model import CausalLanguageModel, LanguageModelStage, language_model_digest, resolve
 from llaso_data.records import Source, Utterance, failed
 from llaso_data.text import normalize
 from tests.conftest import obtained
@@ -69,17 +69,17 @@ def utterance(text: str | None, hypothesis: str | None, origin: str = "given") -
 def test_a_score_is_the_mean_token_log_probability_in_any_batch(small: str) -> None:
     expected = [alone(small, text) if text else None for text in TEXTS]
     for batch_size in (1, 2, 16):
-        assert LanguageModel(small, batch_size=batch_size).score(TEXTS) == pytest.approx(expected, abs=1e-5)
+        assert CausalLanguageModel(small, batch_size=batch_size).score(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_order_of_the_texts_changes_no_bit(small: str) -> None:
-    model = LanguageModel(small, batch_size=2)
+    model = CausalLanguageModel(small, batch_size=2)
     forwards = dict(zip(TEXTS, model.score(TEXTS), strict=True))
     assert dict(zip(TEXTS[::-1], model.score(TEXTS[::-1]), strict=True)) == forwards
 
 
 def test_a_text_longer_than_the_context_is_cut_and_marked(small: str) -> None:
-    long = LanguageModel(small).measure(TEXTS)[-1]
+    long = CausalLanguageModel(small).measure(TEXTS)[-1]
     assert (long.tokens, long.truncated) == (CONTEXT - 1, True)
     stage = LanguageModelStage(recipe.LanguageModel(model=small), recipe.Run(device="cpu"))
     (scored,) = stage([utterance("ab " * 40, None)], [None])
@@ -100,7 +100,7 @@ def test_the_stage_compares_given_text_with_what_was_heard(small: str) -> None:
     assert [s.lm_logprob is None for s in found] == [False, False, False, False, True, True]
     assert [s.lm_delta is None for s in found] == [False, False, True, True, True, True]
     assert found[0].lm_delta == 0.0  # case and punctuation are not compared
-    one, nine = LanguageModel(small).score([normalize(text, "en") for text in ("press one", "press nine")])
+    one, nine = CausalLanguageModel(small).score([normalize(text, "en") for text in ("press one", "press nine")])
     assert one is not None and nine is not None
     assert found[1].lm_delta == pytest.approx(one - nine, abs=1e-5)
     assert [dataclasses.replace(s, lm_logprob=None, lm_delta=None) for s in found] == [item.scores for item in items]
@@ -112,17 +112,17 @@ def test_a_folder_that_is_no_model_is_an_error_that_says_why(small: str, tmp_pat
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(LLaSOError, match="weights in pickle files are not loaded"):
-        LanguageModel(str(tmp_path))
+        CausalLanguageModel(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(LLaSOError, match="cannot be loaded as a causal language model"):
-        LanguageModel(str(tmp_path))
+        CausalLanguageModel(str(tmp_path))
     assert language_model_digest(small, None) != language_model_digest(str(tmp_path), None)
 
 
 @pytest.mark.slow
 def test_sentences_score_higher_than_their_words_shuffled() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    model = LanguageModel(str(obtained(weights.smollm2)))
+    model = CausalLanguageModel(str(obtained(weights.smollm2)))
     sentences = [
         "please leave your message after the tone and then hang up",
         "the number that you have dialed is not in service",

@@ -34,7 +34,15 @@ from llaso_data.recipe import Audit, Judge, Run, Shard
 from llaso_data.records import Utterance, digest
 from llaso_data.report import answers, card
 from llaso_data.report.answers import Answer
-from llaso_data.report.audit import Item, Sample, item_digest, load_sample, status_of, stratum_of, update_certificate
+from llaso_data.report.audit import (
+    AuditSample,
+    Item,
+    item_digest,
+    load_sample,
+    status_of,
+    stratum_of,
+    update_certificate,
+)
 from llaso_data.shards import certificate, reader, schemas, stats, validate
 from tests.conftest import Clip
 from tests.llaso_data.pipeline.test_judge import utterance
@@ -47,7 +55,7 @@ AT = "2026-11-24T06:00:00+00:00"
 Said = dict[str, dict[str, Answer]]
 
 
-def said_of(found: Sample, name: str, choose: Callable[[Utterance], str]) -> Said:
+def said_of(found: AuditSample, name: str, choose: Callable[[Utterance], str]) -> Said:
     """What an auditor says of every item."""
     return {
         name: {
@@ -56,14 +64,14 @@ def said_of(found: Sample, name: str, choose: Callable[[Utterance], str]) -> Sai
     }
 
 
-def small(items: int = 60, population: int = 200) -> Sample:
+def small(items: int = 60, population: int = 200) -> AuditSample:
     """A sample of two languages that lies nowhere."""
     utterances = [utterance(n, language="en" if n % 4 else "fr") for n in range(population)]
     strata = {("en", "prompts"): population - population // 4, ("fr", "prompts"): population // 4}
-    return Sample("nowhere", "0" * 32, 0, tuple(Item(u, item_digest(u)) for u in utterances[:items]), strata)
+    return AuditSample("nowhere", "0" * 32, 0, tuple(Item(u, item_digest(u)) for u in utterances[:items]), strata)
 
 
-def judge_all(found: Sample, name: str, choose: Callable[[int], str | None]) -> None:
+def judge_all(found: AuditSample, name: str, choose: Callable[[int], str | None]) -> None:
     """An auditor's answers in the order of the items, saved; None leaves one out."""
     with answers.open_answers(found.align, found.verdicts, name) as work:
         given = [(item.utterance.id, item.heard, choose(n)) for n, item in enumerate(found.items)]
@@ -111,7 +119,7 @@ def test_a_set_with_five_in_a_hundred_bad_is_certified_at_most_one_time_in_twent
     assert good_passed / runs > 0.9
 
 
-def draws(made: list[Utterance], seeds: range) -> list[Sample]:
+def draws(made: list[Utterance], seeds: range) -> list[AuditSample]:
     """What the judge draws of a population with each seed."""
     import pyarrow as pa
 
@@ -122,7 +130,7 @@ def draws(made: list[Utterance], seeds: range) -> list[Sample]:
     found = []
     for seed in seeds:
         mask = drawing.draw(ids, strata, len(order), np.ones(len(made), bool), 208, seed)
-        found.append(Sample("x", "0" * 32, seed, tuple(items[i] for i in np.flatnonzero(mask)), SIZES))
+        found.append(AuditSample("x", "0" * 32, seed, tuple(items[i] for i in np.flatnonzero(mask)), SIZES))
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from llaso_data.records import Utterance
 from llaso_data.report import answers
-from llaso_data.report.audit import Sample
+from llaso_data.report.audit import AuditSample
 from llaso_data.report.audit_server import AuditServer
 from tests.conftest import Clip
 from tests.llaso_data.report.test_card import HOSTILE
@@ -34,7 +34,7 @@ def spoken(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> list[
 
 
 @pytest.fixture
-def audited(spoken: list[Utterance], tmp_path: Path) -> Iterator[tuple[Sample, AuditServer]]:
+def audited(spoken: list[Utterance], tmp_path: Path) -> Iterator[tuple[AuditSample, AuditServer]]:
     """Nine recordings, all of them to be heard."""
     found = to_audit(tmp_path / "out", spoken, 208)
     with served(found) as server:
@@ -65,14 +65,14 @@ def ended(opened: Opened) -> str:
     return str(opened.page.locator("#end").inner_text())
 
 
-def given(found: Sample, name: str) -> list[str | None]:
+def given(found: AuditSample, name: str) -> list[str | None]:
     """The answers on the disk in the order of the items."""
     said = answers.read_all(found.align, found.verdicts)[name]
     return [said[i.utterance.id].answer if i.utterance.id in said else None for i in found.items]
 
 
 def test_a_whole_audit_by_keyboard_with_a_reload_in_the_middle(
-    audited: tuple[Sample, AuditServer],
+    audited: tuple[AuditSample, AuditServer],
     browser: Browser,  # noqa: F811
 ) -> None:
     found, server = audited
@@ -111,7 +111,7 @@ def test_a_whole_audit_by_keyboard_with_a_reload_in_the_middle(
 
 
 def test_two_auditors_judge_without_seeing_each_other_and_agree_as_far_as_they_do(
-    audited: tuple[Sample, AuditServer],
+    audited: tuple[AuditSample, AuditServer],
     browser: Browser,  # noqa: F811
 ) -> None:
     found, server = audited
@@ -137,7 +137,7 @@ def test_two_auditors_judge_without_seeing_each_other_and_agree_as_far_as_they_d
 
 
 def test_words_light_up_in_time_one_word_is_played_alone_and_slower(
-    audited: tuple[Sample, AuditServer],
+    audited: tuple[AuditSample, AuditServer],
     browser: Browser,  # noqa: F811
 ) -> None:
     opened = browser.open(audited[1].url)
@@ -213,7 +213,7 @@ def test_what_cannot_be_heard_is_said_and_can_be_judged(
 
 
 def test_an_answer_that_could_not_be_saved_is_said_and_sent_again(
-    audited: tuple[Sample, AuditServer],
+    audited: tuple[AuditSample, AuditServer],
     browser: Browser,  # noqa: F811
 ) -> None:
     found, server = audited
@@ -236,7 +236,7 @@ def test_an_answer_that_could_not_be_saved_is_said_and_sent_again(
 
 @pytest.mark.slow
 def test_a_name_that_is_at_work_elsewhere_is_refused(
-    audited: tuple[Sample, AuditServer],
+    audited: tuple[AuditSample, AuditServer],
     browser: Browser,  # noqa: F811
 ) -> None:
     found, server = audited
