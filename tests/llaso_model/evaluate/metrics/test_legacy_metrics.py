@@ -138,10 +138,10 @@ def test_the_published_word_error_rates_to_four_decimals() -> None:
 
 @pytest.mark.slow
 def test_the_published_abstention_rates_are_what_their_rule_gives() -> None:
-    """Qwen2-Audio's accents: 57 of 100 by the authors' own file, of which ours says 56 several and 1 none."""
+    """Qwen2-Audio's accents: 57 of 100 by the authors' own file, of which ours says 56 several and 1 British."""
     read = shared_outputs()
     rows = [p for p in read.predictions if p.set == "accentdb_AI_classification" and p.system == "Qwen2-Audio"]
     names = [row.reference for row in rows]
     assert sum(abstains(row.answer, names) for row in rows) == 57
     said = [row.answer_kind for row in score_rows("accentdb_AI_classification", rows, TASKS)]
-    assert (said.count("several"), said.count("none"), said.count("one")) == (56, 1, 43)
+    assert (said.count("several"), said.count("none"), said.count("one")) == (56, 0, 44)
