@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,8 +154,8 @@ def test_other_programs_and_the_loader_read_every_conversation(tmp_path: Path) -
     }
 
 
-@settings(max_examples=50)
-@given(samples())
+@settings(max_examples=50, deadline=None)
+@given(samples().filter(lambda sample: math.isfinite(sample.duration_s)))  # two lengths can be more than a float holds
 def test_any_sample_survives_the_json_of_a_shard(made: Sample) -> None:
     sounds = dict.fromkeys(layout.audio_parts(len(made.audios), "flac"), b"")
     encoded = layout.encode_sample(made, sounds)
