@@ -54,8 +54,8 @@ class StepContext:
         seed: The run's.
         tokenizer: The language model's.
         objectives: The recipe's weights and settings of losses.
-        vocabulary: Its words, where a loss in use needs them.
-        gathered: Gives every rank's value of a value. All ranks have to call it alike.
+        negative_words: Words of its vocabulary; None: no loss needs them.
+        all_gather: Returns the values of all ranks. All ranks must call it.
     """
 
     number: int
