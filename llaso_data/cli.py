@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,12 +63,15 @@ def main(debug: bool) -> None:
 
 
 def _layouts() -> list[str]:
-    """The names of the table of layouts. ``--help`` reads them off the files: importing the layouts takes a second."""
+    """The names of the table of layouts. ``--help`` reads them off the files: importing the layouts takes a second.
+
+    Each layout of ours is a module of its name. Where another package has layouts the table itself is asked.
+    """
     from importlib.metadata import entry_points
 
-    if "llaso_data.formats" not in sys.modules and not entry_points(group="llaso_data.layouts"):
-        files = sorted(Path(__file__).with_name("formats").glob("*.py"))
-        return ["auto", *(file.stem for file in files if "\nLAYOUT = " in file.read_text(encoding="utf-8"))]
+    if "llaso_data.formats" not in sys.modules and not entry_points(group="llaso.layouts"):
+        modules = pkgutil.iter_modules([str(Path(__file__).with_name("formats"))])
+        return ["auto", *sorted(one.name for one in modules if not one.ispkg and one.name != "registry")]
     from llaso_data.formats import LAYOUTS
 
     return LAYOUTS.choices()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -173,3 +175,17 @@ def test_a_name_that_is_no_layout_is_refused_with_the_choices(tmp_path: Path) ->
     done = CliRunner().invoke(main, ["build-align", str(tmp_path), "--type", "wav"])
     assert done.exit_code == 2
     assert "'wav' is not one of 'auto', 'common_voice', 'folder'" in done.output
+
+
+@pytest.mark.parametrize("with_toy", [True, False])
+def test_a_command_that_has_imported_no_layout_names_and_takes_all_of_them(
+    toy: Path, with_toy: bool, tmp_path: Path
+) -> None:
+    """``--help`` reads our names off the files; a layout of another package has the table itself asked."""
+    code = "import sys; from llaso_data.cli import main; main(sys.argv[1:], standalone_mode=False)"
+    path = [str(tmp_path / "site-packages")] if with_toy else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(REPOSITORY)]), "COLUMNS": "200"}
+    command = [sys.executable, "-c", code, "build-align", "--help"]
+    help_text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    names = sorted([*OURS, "rhymes"] if with_toy else OURS)
+    assert "|".join(["auto", *names]) in "".join(help_text.split())
