@@ -54,9 +54,10 @@ def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
 
 def _problems(recipe: Recipe) -> Iterator[settings.Problem]:
     """The faults of a recipe that its types do not show."""
+    choices = LAYOUTS.choices()
     for number, source in enumerate(recipe.sources):
-        if source.type not in LAYOUTS.choices():
-            yield ("sources", number, "type"), not_among(source.type, LAYOUTS.choices())
+        if source.type not in choices:
+            yield ("sources", number, "type"), not_among(source.type, choices)
     # Without a model every lm_delta is null, and null passes every rule.
     if recipe.judge.consistency.lm_delta_min is not None and recipe.observe.language_model.model is None:
         yield ("judge", "consistency", "lm_delta_min"), "needs a model in observe.language_model.model"

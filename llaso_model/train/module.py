@@ -9,7 +9,7 @@ from torch import nn
 
 from llaso_model.train.collate import TrainBatch
 from llaso_model.train.config import TrainRecipe
-from llaso_model.train.losses import LossSums, StepTargets, in_order, in_use
+from llaso_model.train.losses import LOSSES, LossSums, StepTargets, in_order, in_use
 
 _SILENT_FRAMES = 100
 
@@ -83,7 +83,7 @@ class TrainingModule(nn.Module):
         total: torch.Tensor = sum(value.sum() for value in self.model.aligner.parameters())
         for name in self.loss_modules.values():
             # One of several losses may use their common module in part.
-            loss = in_order()[name]
+            loss = LOSSES[name]
             if loss.keeps_module or name not in sums_of_losses:
                 number = loss.idle(self, silence)
                 total = total if number is None else total + number

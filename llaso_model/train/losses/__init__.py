@@ -192,8 +192,9 @@ def needed(objectives: Objectives) -> frozenset[Need]:
 def counts_of(batches: Sequence[TrainBatch], objectives: Objectives) -> dict[str, float]:
     """What the sums of losses and measures are divided by, and how many samples were replaced (``replaced``)."""
     total: dict[str, float] = {"replaced": sum(len(batch.replaced) for batch in batches)}
+    losses = in_use(objectives)
     for batch in batches:
-        for name, loss in in_use(objectives).items():
+        for name, loss in losses.items():
             counts = loss.counts(batch)
             counts |= {measure: counts[name] for measure in loss.measures if measure not in counts and name in counts}
             for key, count in counts.items():
