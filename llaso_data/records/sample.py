@@ -10,6 +10,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.records.digests import canonical, digest
 from llaso_data.records.utterance import Utterance
+from llaso_data.text.surrogates import has_lone_surrogate
 
 ROLES = ("system", "user", "assistant")
 ANSWERING = "assistant"
@@ -40,7 +41,7 @@ class ContentPart:
 
     def __post_init__(self) -> None:
         if self.type == TEXT and isinstance(self.text, str) and self.audio is None:
-            if not _is_unicode(self.text):
+            if has_lone_surrogate(self.text):
                 raise LLaSOError(f"a text has half a surrogate pair, which is no character: {self.text!a:.100}")
         elif self.type != AUDIO or type(self.audio) is not int or self.text is not None:
             what = {"type": self.type, "text": self.text, "audio": self.audio}
@@ -214,11 +215,3 @@ def modality(turns: Iterable[tuple[str, Iterable[str]]]) -> str:
             if not types or types[-1] != kind:
                 types.append(kind)
     return "+".join(types)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

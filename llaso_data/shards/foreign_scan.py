@@ -20,6 +20,7 @@ from llaso_data.io.tar_members import BrokenTar, Member, TarMembers
 from llaso_data.shards.foreign_rows import RowReader
 from llaso_data.shards.index import BATCH_ROWS, IndexRow, to_table
 from llaso_data.shards.tar import ShardError
+from llaso_data.text.surrogates import has_lone_surrogate
 
 MAX_NAMES = 1000
 """Names of one kind that are kept per tar; the counts cover all."""
@@ -204,7 +205,7 @@ class _TarScan:
         try:
             for member in self._members:
                 self._findings.members += 1
-                if _is_utf8(member.name):
+                if not has_lone_surrogate(member.name):
                     yield _refuse_unsafe(member, self._uri)
                 else:
                     name = member.name.encode("utf-8", "backslashreplace").decode()
@@ -269,14 +270,6 @@ class _TarScan:
         elif not self._members.ended:
             self._findings.problems.add(": its end is not marked; it may be cut short")
         return pa.concat_tables(self._tables), self._findings
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_unsafe(member: Member, uri: str) -> Member:

@@ -8,6 +8,7 @@ import click
 
 from llaso_data.errors import LLaSOError
 from llaso_data.extras import require
+from llaso_model.launcher_options import launcher_options
 
 
 @click.command()
@@ -51,17 +52,7 @@ from llaso_data.extras import require
 @click.option("--audio", metavar="FOLDER", help="Folder that the paths in a published file are relative to.")
 @click.option("--tasks", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of noise, rooms and the bootstrap.")
-@click.option(
-    "--launcher",
-    type=click.Choice(["none", "ray"]),
-    default="none",
-    show_default=True,
-    help="What starts the processes. With torchrun: none.",
-)
-@click.option(
-    "--num-workers", type=int, default=1, show_default=True, help="Processes of --launcher ray, one for each GPU."
-)
-@click.option("--address", metavar="ADDRESS", help="Join a Ray cluster: auto or ray://host:10001.")
+@launcher_options
 def evaluate(
     model: str | None,
     model_path: str | None,

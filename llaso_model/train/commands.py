@@ -9,6 +9,7 @@ import click
 
 from llaso_data import shipped
 from llaso_data.errors import LLaSOError
+from llaso_model.launcher_options import launcher_options
 
 
 @click.command()
@@ -36,17 +37,7 @@ from llaso_data.errors import LLaSOError
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the recipe: optimizer.lr=1e-4."
 )
-@click.option(
-    "--launcher",
-    type=click.Choice(["none", "ray"]),
-    default="none",
-    show_default=True,
-    help="What starts the processes. With torchrun: none.",
-)
-@click.option(
-    "--num-workers", type=int, default=1, show_default=True, help="Processes of --launcher ray, one for each GPU."
-)
-@click.option("--address", metavar="ADDRESS", help="Join a Ray cluster: auto or ray://host:10001.")
+@launcher_options
 def train(
     recipe_path: str | None,
     config: str | None,

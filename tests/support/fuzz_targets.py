@@ -15,18 +15,19 @@ import random
 import shutil
 import sys
 import tarfile
-import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llaso_data import formats, languages, records
 from llaso_data.audio import containers, joined, limited
+from llaso_data.audio.encoding import encode
 from llaso_data.errors import LLaSOError
 from llaso_data.formats import webdataset
 from llaso_data.formats.files.file_tree import compile_glob
@@ -392,15 +393,7 @@ def watched(folder: Path) -> Iterator[list[str]]:
         _outside.folder, sys.dont_write_bytecode = "", writes
 
 
-def _wave(samples: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((1, 2, 16_000, samples, "NONE", ""))
-        out.writeframes(bytes(2 * samples))
-    return file.getvalue()
-
-
-_SILENCE = _wave(160)
+_SILENCE = encode(np.zeros(160, np.int16), "wav")
 
 
 def throw(target: Target, data: bytes, parent: Path) -> None:

@@ -84,8 +84,8 @@ def _write(out: Path, samples: Sequence[EncodedSample], per_shard: int) -> None:
     manifest.finish(str(out), infos, profile=manifest.LLASO, plan=plan, options=None, source=None)
 
 
-def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", fusion: str = "splice") -> None:
-    """A small model, as a folder to start from."""
+def small_model(tokenizer: Any, encoder: str = "whisper", fusion: str = "splice") -> tuple[Any, LLaSOProcessor]:
+    """A small model with random weights, the same each time, and its processor."""
     audio_config = ENCODERS[encoder]
     processor = LLaSOProcessor(
         WhisperFeatureExtractor(), tokenizer, stack=4, encoder=audio_config.to_dict(), fusion=fusion
@@ -100,7 +100,12 @@ def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", fusion: 
         fusion=fusion,
         cross_attention_every=1,
     )
-    save_model(folder, LLaSOForConditionalGeneration(config), processor)
+    return LLaSOForConditionalGeneration(config), processor
+
+
+def write_model(folder: Path, tokenizer: Any, encoder: str = "whisper", fusion: str = "splice") -> None:
+    """A small model, as a folder to start from."""
+    save_model(folder, *small_model(tokenizer, encoder, fusion))
 
 
 def made_model(folder: Path, fusion: str = "splice") -> Path:

@@ -6,15 +6,13 @@ A missing field, and an optional one that is null, is None. Only numbers are tur
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.text.surrogates import has_lone_surrogate
 
-REPLACEMENT = "\ufffd"
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_MESSAGE = (
     "has half of a surrogate pair, which is no character: write the file as UTF-8 from whole characters"
 )
@@ -155,16 +153,6 @@ def describe_json(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:40])
     return "a list" if isinstance(value, list) else "an object"
-
-
-def has_lone_surrogate(text: str) -> bool:
-    """Whether a text has half of a surrogate pair, which no file in UTF-8 can hold."""
-    return not text.isascii() and _LONE_SURROGATE.search(text) is not None
-
-
-def replace_lone_surrogates(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair."""
-    return text if text.isascii() else _LONE_SURROGATE.sub(REPLACEMENT, text)
 
 
 def contains_lone_surrogate(value: Any) -> bool:

@@ -19,13 +19,12 @@ from llaso_data import languages
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct.tasks import Set, Tasks
 from llaso_data.records import digest
+from llaso_data.text.surrogates import has_lone_surrogate, replace_lone_surrogates
 from llaso_data.uris import shown
 from llaso_model.evaluate.datasets.fields import (
     Fields,
     as_text,
     describe_json,
-    has_lone_surrogate,
-    replace_lone_surrogates,
 )
 from llaso_model.evaluate.datasets.files import File, json_rows, parse_source
 from llaso_model.evaluate.kinds import KINDS

@@ -27,6 +27,7 @@ from llaso_data.stream.batching import key_of, padded
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import BadSample
 from llaso_data.stream.loader import placed
+from llaso_data.text import surrogates
 from llaso_data.uris import escaped
 from llaso_model import generation
 from llaso_model.conversations import text_of
@@ -230,7 +231,7 @@ def _answer_batch(
     asked = [apply_condition(batch.condition, sample) for sample in askable]
     answers = answer(asked) if asked else []
     lines = [
-        {**_prediction_line(sample), "system": system, "answer": fields.replace_lone_surrogates(answer_text)}
+        {**_prediction_line(sample), "system": system, "answer": surrogates.replace_lone_surrogates(answer_text)}
         for sample, answer_text in zip(asked, answers, strict=True)
         if isinstance(answer_text, str)
     ]

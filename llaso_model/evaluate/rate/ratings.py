@@ -21,7 +21,8 @@ from llaso_data.io import storage
 from llaso_data.records import digest
 from llaso_data.report import worklog
 from llaso_data.report.worklog import Entry, WorkLog
-from llaso_model.evaluate.datasets.fields import describe_json, has_lone_surrogate
+from llaso_data.text.surrogates import has_lone_surrogate
+from llaso_model.evaluate.datasets.fields import describe_json
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.metrics.base import ratio
 from llaso_model.evaluate.statistics import intervals

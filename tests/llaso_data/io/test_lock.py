@@ -34,20 +34,6 @@ with lock.exclusive(sys.argv[1], "build-align"):
 
 
 @pytest.fixture
-def memory() -> Iterator[str]:
-    """A folder on fsspec's store in memory, locked as object stores are."""
-    yield "memory://test-lock"
-    fs = fsspec.filesystem("memory")
-    if fs.exists("/test-lock"):
-        fs.rm("/test-lock", recursive=True)
-
-
-@pytest.fixture(params=["local", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "out") if request.param == "local" else str(request.getfixturevalue("memory"))
-
-
-@pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds ``tmp_path / "out"``."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
@@ -180,7 +166,7 @@ def test_whoever_lost_its_lock_notices_before_the_end(memory: str) -> None:
 def test_the_holder_keeps_its_lock_young_and_notices_by_itself(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT_S", 0.02)
     fs = fsspec.filesystem("memory")
-    path = f"/test-lock/{lock.LOCK}"
+    path = storage.join(memory, lock.LOCK).removeprefix("memory:/")
     with lock.exclusive(memory, "shard") as held:
         first = fs.modified(path)
         while fs.modified(path) == first:

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    """A folder on fsspec's store in memory, which has no rename and no fsync, as object stores."""
-    yield "memory://test-storage"
-    fs = fsspec.filesystem("memory")
-    if fs.exists("/test-storage"):
-        fs.rm("/test-storage", recursive=True)
-
-
-@pytest.fixture(params=["local", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "out") if request.param == "local" else str(request.getfixturevalue("memory"))
 
 
 def test_what_is_written_is_read_and_listed(folder: str) -> None:

@@ -25,7 +25,7 @@ from llaso_model.encoders.resnet import ResNetEncoder
 from llaso_model.encoders.whisper import WhisperStates
 from llaso_model.processing import TRANSCRIBE, samples
 from tests.conftest import Clip, obtained
-from tests.support.training_fixtures import ENCODERS, WHISPER, small_llama, small_tokenizer
+from tests.support.training_fixtures import ENCODERS, WHISPER, small_model, small_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +36,9 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module", params=["whisper", "resnet", "cross_attention"])
 def parts(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Any, Any]:
     """A small model with random weights, and its processor."""
-    encoder = ENCODERS.get(request.param, WHISPER)
     fusion = "cross_attention" if request.param == "cross_attention" else "splice"
-    processor = LLaSOProcessor(WhisperFeatureExtractor(), tokenizer, stack=4, encoder=encoder.to_dict(), fusion=fusion)
-    text = small_llama(processor.tokenizer)
-    torch.manual_seed(0)
-    config = LLaSOConfig(
-        audio_config=encoder,
-        text_config=text,
-        stack=4,
-        audio_token_id=processor.audio_token_id,
-        fusion=fusion,
-        cross_attention_every=1,
-    )
-    model = LLaSOModel(config)
+    encoder = "whisper" if fusion == "cross_attention" else request.param
+    model, processor = small_model(tokenizer, encoder, fusion)
     if fusion == "cross_attention":
         open_gates(model)
     with torch.no_grad():  # as training would: else all tokens are as likely, and the last bits choose among beams

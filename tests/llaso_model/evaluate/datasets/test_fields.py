@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from llaso_data.errors import LLaSOError
 from llaso_data.io import sealed
 from llaso_data.io.journal import Journal
+from llaso_data.text import surrogates
 from llaso_model.evaluate import score, store
 from llaso_model.evaluate.datasets import fields, files, layouts, tasks
 from llaso_model.evaluate.rate import ratings
@@ -338,6 +339,6 @@ def test_names_that_are_not_utf_8_can_be_written(tmp_path: Path) -> None:
 def test_what_is_taken_for_text_can_be_written_and_says_no_nan(value: Any) -> None:
     found = fields.as_text(value)
     if found is not None:
-        fields.replace_lone_surrogates(found).encode("utf-8")
+        surrogates.replace_lone_surrogates(found).encode("utf-8")
         assert isinstance(value, str) or (math.isfinite(value) and not isinstance(value, bool))
         assert isinstance(value, str) or float(found) == value
