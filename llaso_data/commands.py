@@ -23,6 +23,17 @@ def explained(*places: str) -> str:
     )
 
 
+def fail(message: str) -> None:
+    """End with exit code 1: the command ran, and its result is bad. Exit code 2 means that it could not run.
+
+    Args:
+        message: What is bad, for the user. The name of the program is put before it.
+    """
+    context = click.get_current_context()
+    click.echo(f"{context.find_root().command.name}: {message}", err=True)
+    context.exit(1)
+
+
 class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
     """An option that names an entry of a table. The table is read when the option is used or explained, not before."""
 

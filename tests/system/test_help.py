@@ -77,7 +77,9 @@ def test_a_metavar_is_one_word_for_one_thing() -> None:
 
 
 def test_layouts_are_listed_without_being_imported() -> None:
-    code = "import sys, llaso_data.cli; print(llaso_data.cli._layouts(), 'llaso_data.formats' in sys.modules)"
+    code = (
+        "import sys, llaso_data.cli.build; print(llaso_data.cli.build.layouts(), 'llaso_data.formats' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == f"{LAYOUTS.choices()} False"
 

@@ -1,0 +1,63 @@
+"""The commands that read shards: ``llaso-data validate``, ``stats`` and ``index``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from llaso_data.commands import fail
+
+
+@click.command()
+@click.argument("uri", metavar="SHARDS")
+def validate(uri: str) -> None:
+    """Read every byte of shards again.
+
+    Tars, checksums, counts, the schema and the audio are checked.
+    """
+    from llaso_data.pipeline.progress import print_report
+    from llaso_data.shards.validate import validate as check
+
+    report = check(uri)
+    print_report(report.to_dict())
+    if not report.ok:
+        fail(f"{uri}: {len(report.problems)} problems")
+
+
+@click.command()
+@click.argument("uri", metavar="SHARDS")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(uri: str, as_json: bool) -> None:
+    """Count hours, languages, durations and speakers of shards."""
+    from llaso_data.shards.stats import stats as measure
+
+    _show_stats(measure(uri).to_dict(), as_json)
+
+
+@click.command()
+@click.argument("uri", metavar="TARS")
+@click.option("--out", metavar="URI", help="Folder for the index. Default: beside the tars.")
+@click.option("--language", metavar="CODE", help="Language of samples whose JSON names none.")
+@click.option("--task", metavar="NAME", help="Task of samples whose JSON names none.")
+@click.option("--strict", is_flag=True, help="Refuse tars of which anything cannot be read, and name it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all names.")
+def index(uri: str, as_json: bool, **options: Any) -> None:
+    """Index WebDataset tars that were made elsewhere.
+
+    With an index they can be streamed. TARS is a folder of them.
+    """
+    from llaso_data.shards.foreign import index_foreign
+
+    _show_stats(index_foreign(uri, **options).to_dict(), as_json)
+
+
+def _show_stats(values: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    from llaso_data.pipeline.progress import print_stats
+
+    if as_json:
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        print_stats(values)
