@@ -2,7 +2,7 @@
 
 :data:`LAYOUTS` is the table of them, :func:`read` the way in. Every module of this package registers its layout
 there. What their readers share lies in rooms: ``files`` (the tree of a source, text of any encoding), ``rows``
-(what a reader yields), ``tables`` (JSON, CSV, TSV, Parquet, and what columns mean), ``beside_audio`` (transcripts).
+(what a reader yields), ``writing``, ``tables`` (JSON, CSV, TSV, Parquet, and what columns mean), ``beside_audio`` (transcripts).
 ``docs/sources.md`` describes the layouts.
 """
 
@@ -16,13 +16,14 @@ from itertools import islice
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, file_ending, open_tree
 from llaso_data.formats.registry import AUTO, LAYOUTS, Layout, LayoutTable, Recognition
+from llaso_data.formats.rows.conversation import to_sample
 from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
 from llaso_data.formats.rows.to_input import check_spec, to_input
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Failure, Input
+from llaso_data.records import Failure, Input, Sample
 
-__all__ = ["AUTO", "LAYOUTS", "Layout", "LayoutTable", "Recognition", "read", "recognise"]
+__all__ = ["AUTO", "LAYOUTS", "Layout", "LayoutTable", "Recognition", "read", "read_samples", "recognise"]
 
 
 def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]:
@@ -42,13 +43,48 @@ def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]
         LLaSOError: At the call, where the path does not exist or holds no audio, and where the recipe's values for
             the source are not understood.
     """
+    layout, tree = _opened(spec, notes)
+    if layout.read is None:
+        raise LLaSOError(
+            f"{spec.path}: {layout.title} hold conversations, and no corpus to transcribe; "
+            "`llaso-data convert` makes shards of them"
+        )
+    rows = layout.read(spec, tree)
+    corpus = spec.corpus or _corpus_name(spec.path)
+    return (_input(row, spec, corpus) for row in islice(_without_repeats(rows), spec.limit))
+
+
+def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Sample | Failure]:
+    """Every conversation of a source whose layout holds conversations.
+
+    Args:
+        spec: The source, as a recipe names it.
+        notes: As of :func:`read`.
+
+    Returns:
+        The samples, in the order of the source's files and rows, at most ``spec.limit``, with pointers to their audios.
+        What cannot be used is a failure, with file and line in its detail.
+
+    Raises:
+        LLaSOError: As of :func:`read`; and where the layout holds a corpus.
+    """
+    layout, tree = _opened(spec, notes)
+    if layout.read_conversations is None:
+        raise LLaSOError(f"{spec.path}: {layout.title} hold no conversations")
+    rows = layout.read_conversations(spec, tree)
+    corpus = spec.corpus or _corpus_name(spec.path)
+    return (
+        row if isinstance(row, Failure) else to_sample(row, spec, corpus, layout.name)
+        for row in islice(rows, spec.limit)
+    )
+
+
+def _opened(spec: SourceSpec, notes: Counter[str] | None) -> tuple[Layout, FileTree]:
     check_spec(spec)
     tree = open_tree(spec.path, LAYOUTS.endings())
     if notes is not None:
         tree = replace(tree, notes=notes)
-    rows = _recognised(spec, tree).layout.read(spec, tree)
-    corpus = spec.corpus or _corpus_name(spec.path)
-    return (_input(row, spec, corpus) for row in islice(_without_repeats(rows), spec.limit))
+    return _recognised(spec, tree).layout, tree
 
 
 def recognise(spec: SourceSpec) -> Recognition:

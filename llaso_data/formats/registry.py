@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.rows.conversation import SourceConversation
 from llaso_data.formats.rows.source_row import SourceRow
+from llaso_data.formats.writing.writer import LayoutWriter
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Sample
+from llaso_data.records import Failure
 from llaso_data.registry import Registry
 
 AUTO = "auto"
@@ -33,10 +35,15 @@ class Layout:
         container: What blocks of work never cross, for that list: "the manifest".
         recognises: Why a source has this layout, in words that follow its name (":data:`its name ends in .tar`"); None
             where it has not. It looks at names first, and opens files only where names are not enough.
-        read: The rows of a source, in the order of :meth:`SourceRow.sort_key`. It is lazy. What is broken is a failed
-            row with file and line (:func:`~llaso_data.formats.rows.source_row.failed_row`); what the reader does not
-            use is a note of the tree. It raises LLaSOError where the source is not of this layout, or holds nothing.
-        write: Writes samples to a folder or URI in this layout; None: the layout is only read.
+        read: Of a corpus: the rows of a source, in the order of :meth:`SourceRow.sort_key`. It is lazy. What is broken
+            is a failed row with file and line (:func:`~llaso_data.formats.rows.source_row.failed_row`); what the
+            reader does not use is a note of the tree. It raises LLaSOError where the source is not of this layout, or
+            holds nothing.
+            None where the layout holds conversations.
+        read_conversations: Of a layout of conversations: those of a source, in the order of its files and their lines.
+            It is lazy and holds no file in memory. What is broken is a failure
+            (:func:`~llaso_data.formats.rows.conversation.bad_conversation`); notes and errors are as for ``read``.
+        writer: Writes samples in this layout; None: the layout is only read.
         endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
         before: Layouts that are compared with a source later than this one, because they recognise some of the same
             sources. Every layout is compared before `folder`.
@@ -48,8 +55,9 @@ class Layout:
     unit: str
     container: str
     recognises: Callable[[FileTree], str | None]
-    read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]]
-    write: Callable[[Iterable[Sample], str], None] | None = None
+    read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]] | None = None
+    read_conversations: Callable[[SourceSpec, FileTree], Iterator[SourceConversation | Failure]] | None = None
+    writer: LayoutWriter | None = None
     endings: frozenset[str] = frozenset()
     before: tuple[str, ...] = (_FALLBACK,)
 

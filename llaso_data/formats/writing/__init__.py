@@ -1,0 +1,1 @@
+"""Writing of layouts: what a writer is, and the parts that a set is written in."""
