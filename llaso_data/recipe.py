@@ -36,6 +36,9 @@ class SourceSpec(Part):
     age: str | None = Field(None, description="The age of the speaker: years, a decade or a range.")
     accent: str | None = Field(None, description="The accent of the speaker.")
     environment: str | None = Field(None, description="Where the source was recorded: studio, outdoor, telephone …")
+    map: dict[str, str] = Field(
+        default_factory=dict, description="Values made of a row's fields: {text: '{sentence|trim}'} (docs/convert.md)."
+    )
 
 
 class Blocks(Part):
@@ -254,6 +257,35 @@ class Shard(Part):
     seed: int = Field(0, description="Decides the order of the samples and their instructions.")
 
 
+class Convert(Part):
+    """Conversion of corpora and conversations to shards or to another layout, without a model."""
+
+    to: str = Field("shards", description="shards, samples (Parquet with pointers to the audio), or a layout.")
+    audio: Literal["keep", "flac", "wav", "opus"] | None = Field(
+        None,
+        description="The format of the audio: 16 kHz mono. keep: a layout points to the files where they are; shards "
+        "take 16 kHz mono FLAC and WAV as they are. Null: keep where a layout can point, else flac.",
+    )
+    text: Literal["given", "clean", "hypotheses"] = Field(
+        "given",
+        description="The transcripts: as the source gives them; without markup; or what Whisper transcribed, of the "
+        "output of build-align.",
+    )
+    filter: str | None = Field(
+        None, description="Only samples for which this holds: duration_s < 20 and task == 'asr'."
+    )
+    split: dict[str, float] = Field(
+        default_factory=dict, description="Shares of train, validation and test, each written to a folder of its name."
+    )
+    by: Literal["speaker", "recording", "text"] = Field("speaker", description="What the splits do not share.")
+    group_by_parts: bool = Field(False, description="Samples with other kinds of parts go to folders of their own.")
+    samples_per_part: int = Field(1000, ge=1, description="The samples of a shard or part. The last may have fewer.")
+    shuffle: bool | None = Field(
+        None, description="Shuffle the samples within windows of 16 parts. Null: shards are shuffled, layouts are not."
+    )
+    seed: int = Field(0, description="Decides the order of samples, and the instructions of transcripts.")
+
+
 class Run(Part):
     """Where a run works. It changes no result, but for floating-point differences between devices."""
 
@@ -276,4 +308,5 @@ class Recipe(Part):
     observe: Observe = Observe()
     judge: Judge = Judge()
     shard: Shard = Shard()
+    convert: Convert = Convert()
     run: Run = Run()

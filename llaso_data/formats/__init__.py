@@ -2,7 +2,9 @@
 
 :data:`LAYOUTS` is the table of them, :func:`read` the way in. Every module of this package registers its layout
 there. What their readers share lies in rooms: ``files`` (the tree of a source, text of any encoding), ``rows``
-(what a reader yields), ``writing``, ``tables`` (JSON, CSV, TSV, Parquet, and what columns mean), ``beside_audio`` (transcripts).
+(what a
+reader yields), ``tables`` (JSON, CSV, TSV, Parquet, and what columns mean), ``beside_audio`` (transcripts),
+``writing``.
 ``docs/sources.md`` describes the layouts.
 """
 
@@ -16,14 +18,25 @@ from itertools import islice
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, file_ending, open_tree
 from llaso_data.formats.registry import AUTO, LAYOUTS, Layout, LayoutTable, Recognition
-from llaso_data.formats.rows.conversation import to_sample
+from llaso_data.formats.rows.conversation import SourceSample, to_sample
+from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
 from llaso_data.formats.rows.to_input import check_spec, to_input
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Failure, Input, Sample
+from llaso_data.records import Failure, Input
 
-__all__ = ["AUTO", "LAYOUTS", "Layout", "LayoutTable", "Recognition", "read", "read_samples", "recognise"]
+__all__ = [
+    "AUTO",
+    "LAYOUTS",
+    "Layout",
+    "LayoutTable",
+    "Recognition",
+    "read",
+    "read_corpus",
+    "read_samples",
+    "recognise",
+]
 
 
 def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]:
@@ -43,6 +56,14 @@ def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]
         LLaSOError: At the call, where the path does not exist or holds no audio, and where the recipe's values for
             the source are not understood.
     """
+    return (one for _, one in read_corpus(spec, notes))
+
+
+def read_corpus(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[tuple[SourceRow, Input]]:
+    """Every row of a corpus as its reader yields it, with the source's map applied, and the input that it becomes.
+
+    Args, order and errors are those of :func:`read`.
+    """
     layout, tree = _opened(spec, notes)
     if layout.read is None:
         raise LLaSOError(
@@ -50,11 +71,13 @@ def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]
             "`llaso-data convert` makes shards of them"
         )
     rows = layout.read(spec, tree)
+    if (row_map := compile_map(spec.map)) is not None:
+        rows = (_mapped(row, row_map) for row in rows)
     corpus = spec.corpus or _corpus_name(spec.path)
-    return (_input(row, spec, corpus) for row in islice(_without_repeats(rows), spec.limit))
+    return ((row, _input(row, spec, corpus)) for row in islice(_without_repeats(rows), spec.limit))
 
 
-def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Sample | Failure]:
+def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[SourceSample | Failure]:
     """Every conversation of a source whose layout holds conversations.
 
     Args:
@@ -122,6 +145,16 @@ def _input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
     except Exception as error:
         where = row.where or row.path
         return to_input(failed_row(row.root, row.container, where, describe_error(error)), spec, corpus)
+
+
+def _mapped(row: SourceRow, row_map: RowMap) -> SourceRow:
+    """The row with what the map says; a failed one where it cannot be mapped."""
+    if row.failure is not None:
+        return row
+    try:
+        return row_map.applied(row)
+    except Exception as error:
+        return failed_row(row.root, row.container, row.where or row.path, describe_error(error))
 
 
 def _without_repeats(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:

@@ -9,6 +9,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import SourceRow, failed_row, row_or_failure
 from llaso_data.formats.tables.columns import (
     COLUMN_NAMES,
@@ -48,30 +49,33 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         raise LLaSOError(f"{spec.path}: a manifest is a file that ends in one of {kinds}")
     if kind in ("csv", "tsv"):
         columns = [name.strip().lower() for name in header(tree.root)]
-        if not set(columns) & set(COLUMN_NAMES["audio"]):
+        if "audio" not in spec.map and not set(columns) & set(COLUMN_NAMES["audio"]):
             shown = escaped(", ".join(columns)) or "(none)"
             raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {shown}")
-    rows = sorted(_rows(tree), key=SourceRow.sort_key)
+    rows = sorted(_rows(spec, tree), key=SourceRow.sort_key)
     if not rows:
         raise LLaSOError(f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again")
     return iter(rows)
 
 
-def _rows(tree: FileTree) -> Iterator[SourceRow]:
+def _rows(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     manifest = tree.root
+    row_map = compile_map(spec.map)
     root, _, name = manifest.rpartition("/")
     stat_once = lru_cache(maxsize=4096)(audio_stat)  # many rows may share one file; the next read looks again
     used: set[str] = set()
     columns = dict.fromkeys(columns_of(manifest))
-    for number, row in table_rows(manifest, KNOWN_COLUMNS):
+    mapped = {name.strip().lower() for name in row_map.fields} if row_map else set()
+    for number, row in table_rows(manifest, KNOWN_COLUMNS | mapped):
         if number <= _ROWS_FOR_COLUMNS and isinstance(row, dict):
             columns.update(dict.fromkeys(row))
-            used |= used_columns(row)
+            used |= used_columns(row) | mapped
         where = f"{name}:{number}"
         if isinstance(row, str):
             yield failed_row(root, manifest, where, row)
             continue
-        yield row_or_failure(partial(_source_row, row, root, manifest, where, stat_once), root, manifest, where)
+        make = partial(_source_row, row, row_map, root, manifest, where, stat_once)
+        yield row_or_failure(make, root, manifest, where)
 
     unused = [column for column in columns if str(column).strip().lower() not in used]
     if unused:
@@ -80,10 +84,15 @@ def _rows(tree: FileTree) -> Iterator[SourceRow]:
 
 
 def _source_row(
-    row: Mapping[str, Any], root: str, container: str, where: str, stat: Callable[[str], tuple[int, str]]
+    row: Mapping[str, Any],
+    row_map: RowMap | None,
+    root: str,
+    container: str,
+    where: str,
+    stat: Callable[[str], tuple[int, str]],
 ) -> SourceRow:
     """Raises RowError that says what is wrong with the row."""
-    values = canonical_values(row)
+    values = canonical_values(row if row_map is None else row_map.located(row))
     path, uri = audio_location(audio_name(values["audio"]), root)
     start_s, end_s = time_span(values)
     size_bytes, version = stat(uri)
@@ -99,6 +108,7 @@ def _source_row(
         size_bytes=size_bytes,
         version=version,
         where=where,
+        fields=None if row_map is None else row,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from llaso_data import languages
 from llaso_data.errors import LLaSOError
@@ -61,7 +61,14 @@ def bad_conversation(root: str, where: str, detail: str, reason: str = BAD_ROW) 
     return Failure(reason, escaped(masked(f"{storage.join(root, where)}: {detail}")))
 
 
-def to_sample(row: SourceConversation, spec: SourceSpec, corpus: str, layout: str) -> Sample | Failure:
+class SourceSample(NamedTuple):
+    """A sample of a source, and what changes with the bytes of its audios."""
+
+    sample: Sample
+    version: str
+
+
+def to_sample(row: SourceConversation, spec: SourceSpec, corpus: str, layout: str) -> SourceSample | Failure:
     """The conversation in the records' vocabulary.
 
     Args:
@@ -79,7 +86,7 @@ def to_sample(row: SourceConversation, spec: SourceSpec, corpus: str, layout: st
         failure = next((audio.failure for audio in audios if audio.failure is not None), None)
         if failure is not None:
             return failure
-        return Sample(
+        sample = Sample(
             task=row.task or UNNAMED_TASK,
             messages=row.messages,
             audios=audios,
@@ -89,6 +96,7 @@ def to_sample(row: SourceConversation, spec: SourceSpec, corpus: str, layout: st
                 layout=layout, file=row.file, row=row.row, kept=None if row.kept is None else dict(row.kept)
             ),
         )
+        return SourceSample(sample, " ".join(audio.version for audio in row.audios))
     except Exception as error:
         return bad_conversation(row.root, row.where, describe_error(error))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,8 @@ class SourceRow:
         version: Changes with the bytes of the audio; empty where it is not known.
         failure: Why the utterance cannot be used.
         where: The place that says all this, relative to ``root``: ``validated.tsv:12``, ``a.tar!b.txt``.
+        fields: All columns of the row, by name, where the source has a map and its layout has columns; else None.
+        asked: What a map says of the sample that is made of the row (:data:`~.mapping.SAMPLE_TARGETS`).
     """
 
     path: str
@@ -72,6 +74,8 @@ class SourceRow:
     version: str = ""
     failure: Failure | None = None
     where: str = ""
+    fields: Mapping[str, Any] | None = None
+    asked: Mapping[str, str] | None = None
 
     @property
     def location(self) -> str:

@@ -1,0 +1,1 @@
+"""`llaso-data convert`: corpora and conversations of any layout become shards, or another layout."""
