@@ -9,6 +9,7 @@ from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, file_row, row_or_failure
 from llaso_data.formats.tables.columns import canonical_values, cell_text, metadata_of
 from llaso_data.formats.tables.table_rows import Row, header, table_rows
@@ -48,10 +49,9 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         tables = _release_tables(tree)
     if not tables:
         raise LLaSOError(f"{spec.path}: no TSV with the columns client_id and path, with a folder {CLIPS} beside it")
-    rows = sorted((row for table in tables for row in _rows(tree, table)), key=SourceRow.sort_key)
-    if not rows:
-        raise LLaSOError(f"{spec.path}: {', '.join(tables)} hold no row; take it out of the sources, or fetch it again")
-    return iter(rows)
+    rows = (row for table in tables for row in _rows(tree, table))
+    if_none = f"{spec.path}: {', '.join(tables)} hold no row; take it out of the sources, or fetch it again"
+    return sorted_rows(rows, if_none=if_none)
 
 
 def _has_columns(uri: str) -> bool:

@@ -9,6 +9,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, decode_transcript, numbered_lines, open_text
 from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import (
     RowError,
     SourceMetadata,
@@ -43,10 +44,9 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if not transcripts:
         raise LLaSOError(f"{spec.path}: no *{TRANSCRIPTS} below it; is this the folder of a LibriSpeech set?")
     audio_by_stem = {file.path.rpartition(".")[0]: file for file in tree.audio_files(spec.pattern)}
-    rows = sorted(_rows(tree, transcripts, audio_by_stem, _genders(tree)), key=SourceRow.sort_key)
-    if not rows:
-        raise LLaSOError(f"{spec.path}: its *{TRANSCRIPTS} have no line, and there is no audio; fetch it again")
-    return iter(rows)
+    rows = _rows(tree, transcripts, audio_by_stem, _genders(tree))
+    if_none = f"{spec.path}: its *{TRANSCRIPTS} have no line, and there is no audio; fetch it again"
+    return sorted_rows(rows, if_none=if_none)
 
 
 def _rows(

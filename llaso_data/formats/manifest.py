@@ -10,6 +10,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.mapping import RowMap, compile_map
+from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import SourceRow, failed_row, row_or_failure
 from llaso_data.formats.tables.columns import (
     COLUMN_NAMES,
@@ -52,10 +53,8 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         if "audio" not in spec.map and not set(columns) & set(COLUMN_NAMES["audio"]):
             shown = escaped(", ".join(columns)) or "(none)"
             raise LLaSOError(f"{spec.path}: no column `audio`; its columns are {shown}")
-    rows = sorted(_rows(spec, tree), key=SourceRow.sort_key)
-    if not rows:
-        raise LLaSOError(f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again")
-    return iter(rows)
+    if_none = f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again"
+    return sorted_rows(_rows(spec, tree), if_none=if_none)
 
 
 def _rows(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
