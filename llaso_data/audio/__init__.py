@@ -26,6 +26,7 @@ from llaso_data.audio.mixing import Pcm as Pcm
 from llaso_data.audio.mixing import to_int16 as to_int16
 from llaso_data.audio.spans import Span as Span
 from llaso_data.audio.spans import SpanSlice
+from llaso_data.audio.stored import as_stored as as_stored
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import archive, storage
 from llaso_data.records import digest

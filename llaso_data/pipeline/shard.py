@@ -192,7 +192,7 @@ def write_shard(job: ShardJob) -> ShardResult:
         return done
     with SoundSpool(job.audio, storage.join(job.out, job.name)) as spool:
         samples, problems = _samples(job)
-        problems += spool.add(samples)
+        problems += [failure.detail for failure in spool.add(samples)]
         if problems:
             named = tuple(problems[:_PROBLEMS_SHOWN])
             return ShardResult(number=job.number, info=None, changed=len(problems), problems=named)

@@ -157,14 +157,13 @@ def audio_entry(part: str, utterance: Utterance) -> dict[str, Any]:
     return {**record, "scores": scores, "part": part}
 
 
-def key_of(sample: Sample, extension: str) -> str:
+def key_of(sample: Sample, parts: Sequence[str]) -> str:
     """The key that a sample has in a shard.
 
     Args:
         sample: Its sound need not be known.
-        extension: Of its audio parts, e.g. ``flac``.
+        parts: The name of the part that holds each of its audios.
     """
-    parts = audio_parts(len(sample.audios), extension)
     return sample_key(records.ids(sample.audios), sample.task, messages_json(sample.messages, parts))
 
 

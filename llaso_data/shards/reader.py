@@ -223,6 +223,48 @@ def samples(uri: str) -> Iterator[tuple[Sample, dict[str, bytes]]]:
         yield sample, sounds
 
 
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """A sample of shards without its sound.
+
+    Attributes:
+        shard: The tar's URI.
+        key: Its key.
+        sample: What its JSON says.
+        parts: The name of the part that holds each of its audios.
+        row: Its row of the index.
+    """
+
+    shard: str
+    key: str
+    sample: Sample
+    parts: tuple[str, ...]
+    row: Mapping[str, Any]
+
+
+def stored_samples(uri: str) -> Iterator[StoredSample | ShardError]:
+    """Every sample of a dataset without its sound, in the order of the index; only the JSON parts are read.
+
+    Yields:
+        The sample, or what is wrong with it.
+
+    Raises:
+        LLaSOError: There is no index, or a tar is missing.
+    """
+    index = open_index(uri)
+    for number, shard in enumerate(index.shards):
+        with open_shard(shard) as file:
+            for row in index.rows_of(number):
+                described = [part for part in row["parts"] if part["ext"] == layout.JSON_PART]
+                try:
+                    parts = read_parts(file, shard, {**row, "parts": described})
+                    sample, names = _described(parts)
+                except (KeyError, LLaSOError) as error:
+                    yield ShardError(f"{shard}: sample {row['key']}: {error}")
+                    continue
+                yield StoredSample(shard, row["key"], sample, tuple(names), row)
+
+
 def _described(parts: Mapping[str, bytes]) -> tuple[Sample, list[str]]:
     """The sample that a JSON part describes, and the names of its audio parts."""
     try:

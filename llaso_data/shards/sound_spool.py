@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,7 +14,7 @@ from llaso_data import audio, recipe
 from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError
 from llaso_data.io import storage
-from llaso_data.records import Sample, Utterance
+from llaso_data.records import Failure, Sample, Utterance
 from llaso_data.shards import layout
 from llaso_data.shards.layout import EncodedSample
 
@@ -27,12 +27,30 @@ Place = tuple[str, str | None, float | None, float | None, tuple[int, ...] | Non
 
 @dataclass(frozen=True, slots=True)
 class _Sound:
-    """An encoded sound in the spool, and what decoding showed of it."""
+    """An encoded sound in the spool, and what decoding showed of it. One that was not decoded has no ``audio_id``."""
 
+    extension: str
     offset: int
     size: int
     duration_s: float
-    audio_id: str
+    audio_id: str | None
+    probe: audio.Probe | None = None
+    taken: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledSample:
+    """A sample of the spool with its sounds.
+
+    Attributes:
+        key: Its key in a shard.
+        sample: Every audio has its ``duration_s``, and its ``audio_id`` where it was decoded.
+        sounds: The encoded sound of each audio by the name of its part: ``flac``, or ``0.flac``, ``1.flac``, …
+    """
+
+    key: str
+    sample: Sample
+    sounds: dict[str, bytes]
 
 
 class SoundSpool:
@@ -44,11 +62,13 @@ class SoundSpool:
     Args:
         extension: The format of the sounds: ``flac``, ``opus`` or ``wav``.
         shard: The shard's address, for errors.
+        pass_through: Take whole files that are 16 kHz mono 16-bit FLAC or WAV as they are, without decoding them.
     """
 
-    def __init__(self, extension: Literal["flac", "opus", "wav"], shard: str) -> None:
+    def __init__(self, extension: Literal["flac", "opus", "wav"], shard: str, pass_through: bool = False) -> None:
         self._extension = extension
         self._shard = shard
+        self._pass_through = pass_through
         file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
         self._file = cast(IO[bytes], file)
         self._samples: list[tuple[str, Sample, tuple[_Sound, ...]]] = []
@@ -62,62 +82,105 @@ class SoundSpool:
         with suppress(OSError):  # a full disk, which has been said
             self._file.close()
 
-    def add(self, samples: Sequence[Sample]) -> list[str]:
+    def add(self, samples: Sequence[Sample], places: Sequence[Sequence[Place]] | None = None) -> list[Failure]:
         """Take samples with the sounds that their audios point to.
 
         A file is decoded once, however many of its spans are heard; what several audios point to is encoded once.
 
         Args:
             samples: In any order. Audios that were observed have the ``audio_id`` that their sound must have.
+            places: Where the sounds of each sample are, where that is not what its audios say.
 
         Returns:
-            What is wrong, for each sample whose sound cannot be had: where, and why. These samples are not taken.
+            What is wrong, for each sample whose sound cannot be had. These samples are not taken.
 
         Raises:
             LLaSOError: There is no room for the sounds.
         """
-        sounds = self._encode(utterance for sample in samples for utterance in sample.audios)
-        problems: list[str] = []
-        for sample in samples:
-            pairs = [(utterance, sounds[_place(utterance)]) for utterance in sample.audios]
-            problem = next((fault for pair in pairs if (fault := _fault(*pair)) is not None), None)
-            if problem is not None:
-                problems.append(problem)
+        moved = places is not None
+        places = places or [[place_of(utterance) for utterance in sample.audios] for sample in samples]
+        unprobed = {
+            place
+            for sample, of_sample in zip(samples, places, strict=True)
+            for utterance, place in zip(sample.audios, of_sample, strict=True)
+            if not (moved or utterance.source.is_probed)
+        }
+        sounds = self._encode((place for of_sample in places for place in of_sample), unprobed)
+        failures: list[Failure] = []
+        for sample, of_sample in zip(samples, places, strict=True):
+            pairs = [(utterance, sounds[place]) for utterance, place in zip(sample.audios, of_sample, strict=True)]
+            failure = next((fault for pair in pairs if (fault := _fault(*pair)) is not None), None)
+            if failure is not None:
+                failures.append(failure)
                 continue
             encoded = tuple(sound for _, sound in pairs if isinstance(sound, _Sound))
-            self._samples.append((layout.key_of(sample, self._extension), sample, encoded))
+            audios = tuple(map(_heard, sample.audios, encoded))
+            key = layout.key_of(sample, _part_names(encoded))
+            self._samples.append((key, dataclasses.replace(sample, audios=audios), encoded))
         with self._writing():
             self._file.flush()
-        return problems
+        return failures
+
+    def select(self, holds: Callable[[Sequence[Sample]], Sequence[bool]]) -> int:
+        """Keep only the samples for which a condition holds. Returns how many were let go."""
+        kept = holds([sample for _, sample, _ in self._samples])
+        before = len(self._samples)
+        self._samples = [one for one, keeps in zip(self._samples, kept, strict=True) if keeps]
+        return before - len(self._samples)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def spooled(self, sort: bool = True) -> Iterator[SpooledSample]:
+        """The samples with ascending keys, or in the order in which they came; one at a time is read back."""
+        samples = sorted(self._samples, key=lambda entry: entry[0]) if sort else self._samples
+        for key, sample, sounds in samples:
+            data = {part: self._read(sound) for part, sound in zip(_part_names(sounds), sounds, strict=True)}
+            yield SpooledSample(key, sample, data)
 
     def encoded(self) -> Iterator[EncodedSample]:
-        """The samples with ascending keys; the sounds of one at a time are read back."""
-        for _, sample, sounds in sorted(self._samples, key=lambda entry: entry[0]):
-            parts = layout.audio_parts(len(sounds), self._extension)
-            audios = tuple(
-                dataclasses.replace(utterance, duration_s=sound.duration_s, audio_id=sound.audio_id)
-                for utterance, sound in zip(sample.audios, sounds, strict=True)
-            )
-            data = {part: self._read(sound) for part, sound in zip(parts, sounds, strict=True)}
-            yield layout.encode_sample(dataclasses.replace(sample, audios=audios), data)
+        """The samples with ascending keys as a shard stores them."""
+        for one in self.spooled():
+            yield layout.encode_sample(one.sample, one.sounds)
 
-    def _encode(self, utterances: Iterable[Utterance]) -> dict[Place, _Sound | AudioError]:
-        files: dict[tuple[str, str | None], dict[Place, Utterance]] = {}
-        for utterance in utterances:
-            source = utterance.source
-            files.setdefault((source.uri, source.member), {}).setdefault(_place(utterance), utterance)
+    def _encode(self, places: Iterable[Place], unprobed: Set[Place]) -> dict[Place, _Sound | AudioError]:
+        files: dict[tuple[str, str | None, bool], dict[Place, None]] = {}
+        for place in places:
+            files.setdefault((*place[:2], place in unprobed), {})[place] = None
         sounds: dict[Place, _Sound | AudioError] = {}
-        for spans in files.values():
-            for place, pcm in zip(spans, _decode(list(spans)), strict=True):
-                sounds[place] = pcm if isinstance(pcm, AudioError) else self._store(pcm)
+        for (_, _, is_new), spans in files.items():
+            if self._pass_through and len(spans) == 1 and (moved := self._moved(next(iter(spans)))) is not None:
+                sounds[next(iter(spans))] = moved
+                continue
+            decoded, probe = _decode(list(spans), as_mixed=not is_new)
+            taken = probe.taken if is_new and probe and probe.taken else [None] * len(spans)
+            for place, pcm, channel in zip(spans, decoded, taken, strict=True):
+                sounds[place] = pcm if isinstance(pcm, AudioError) else self._store(pcm, probe, channel)
         return sounds
 
-    def _store(self, pcm: audio.Pcm) -> _Sound:
+    def _moved(self, place: Place) -> _Sound | None:
+        """The sound of a whole file that needs no decoding; None where it does."""
+        uri, member, *selection = place
+        if any(value is not None for value in selection):
+            return None
+        try:
+            with audio.open_audio(uri, member) as file:
+                ready = audio.as_stored(file)
+        except AudioError:
+            return None  # decoding says what is wrong
+        return None if ready is None else self._keep(ready.data, ready.extension, ready.duration_s, None)
+
+    def _store(self, pcm: audio.Pcm, probe: audio.Probe | None, taken: int | None) -> _Sound:
         data = audio.encode(pcm, self._extension)
+        duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
+        sound = self._keep(data, self._extension, duration_s, audio.audio_id(pcm))
+        return dataclasses.replace(sound, probe=probe, taken=taken)
+
+    def _keep(self, data: bytes, extension: str, duration_s: float, audio_id: str | None) -> _Sound:
         with self._writing():
             offset = self._file.seek(0, 2)
             self._file.write(data)
-        return _Sound(offset, len(data), len(pcm) / audio.SAMPLE_RATE_HZ, audio.audio_id(pcm))
+        return _Sound(extension, offset, len(data), duration_s, audio_id)
 
     def _read(self, sound: _Sound) -> bytes:
         self._file.seek(sound.offset)
@@ -136,22 +199,38 @@ def shown_place(utterance: Utterance) -> str:
     return f"{source.uri}{member}{span}"
 
 
-def _place(utterance: Utterance) -> Place:
+def _part_names(sounds: Sequence[_Sound]) -> list[str]:
+    return [layout.audio_parts(len(sounds), sound.extension)[number] for number, sound in enumerate(sounds)]
+
+
+def place_of(utterance: Utterance) -> Place:
+    """Where the sound of an utterance is, by what its source says."""
     source = utterance.source
     return source.uri, source.member, source.start_s, source.end_s, source.chosen
 
 
-def _fault(utterance: Utterance, sound: _Sound | AudioError) -> str | None:
+def _fault(utterance: Utterance, sound: _Sound | AudioError) -> Failure | None:
     """Why this cannot be the sound of the utterance, or None."""
     if isinstance(sound, AudioError):
-        return sound.detail
-    if utterance.audio_id not in (None, sound.audio_id):
-        return f"{shown_place(utterance)}: the audio is not the one that was observed"
+        return Failure(sound.reason, sound.detail)
+    if sound.audio_id is not None and utterance.audio_id not in (None, sound.audio_id):
+        return Failure("changed", f"{shown_place(utterance)}: the audio is not the one that was observed")
     return None
 
 
-def _decode(places: Sequence[Place]) -> Sequence[audio.Pcm | AudioError]:
-    """The PCM of places in one file, or why each cannot be had."""
+def _heard(utterance: Utterance, sound: _Sound) -> Utterance:
+    """The utterance with what decoding showed of it; of its source, where nobody has decoded that before."""
+    source, probe = utterance.source, sound.probe
+    if probe is not None and not source.is_probed:
+        source = dataclasses.replace(
+            source, sampling_rate_hz=probe.sampling_rate_hz, channels=probe.channels, taken=sound.taken
+        )
+    audio_id = utterance.audio_id if sound.audio_id is None else sound.audio_id
+    return dataclasses.replace(utterance, source=source, duration_s=sound.duration_s, audio_id=audio_id)
+
+
+def _decode(places: Sequence[Place], as_mixed: bool) -> tuple[Sequence[audio.Pcm | AudioError], audio.Probe | None]:
+    """The PCM of places in one file, or why each cannot be had; and what the file states of itself."""
     uri, member = places[0][:2]
     try:
         return decode_worker.decode_spans(
@@ -160,7 +239,7 @@ def _decode(places: Sequence[Place]) -> Sequence[audio.Pcm | AudioError]:
             [place[2:] for place in places],
             stall_s=_LIMITS.stall_s,
             memory_mb=_LIMITS.memory_mb,
-            as_mixed=True,
-        )[0]
+            as_mixed=as_mixed,
+        )
     except AudioError as error:
-        return [error] * len(places)
+        return [error] * len(places), None

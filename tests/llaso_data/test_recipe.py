@@ -53,7 +53,8 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
         ),
         (
             "- run",
-            "recipe.yaml:1: a recipe is a mapping of sections (sources, out, blocks, observe, judge, shard, convert, run)",
+            "recipe.yaml:1: a recipe is a mapping of sections "
+            "(sources, out, blocks, observe, judge, shard, convert, run)",
         ),
         ("run:\n  threads: [1", "recipe.yaml:2: not YAML: while parsing a flow sequence; expected ',' or ']', but got"),
     ],

@@ -138,10 +138,12 @@ def test_other_programs_and_the_loader_read_every_conversation(tmp_path: Path) -
     made, out = conversations(tmp_path), tmp_path / "out"
     write(out, made)
     keys = {
-        layout.key_of(sample, "flac"): [len(audio.decode_bytes(data)) for data in sounds.values()]
+        layout.key_of(sample, layout.audio_parts(len(sample.audios), "flac")): [
+            len(audio.decode_bytes(data)) for data in sounds.values()
+        ]
         for sample, sounds in reader.samples(str(out))
     }
-    assert keys.keys() == {layout.key_of(sample, "flac") for sample in made}
+    assert keys.keys() == {layout.key_of(sample, layout.audio_parts(len(sample.audios), "flac")) for sample in made}
     seen: dict[str, list[int]] = {}
     for batch in StreamingLoader(Mixture.of(str(out)), "60s"):
         assert batch.replaced == () and batch.lengths is not None and batch.audio_of is not None
@@ -159,7 +161,7 @@ def test_other_programs_and_the_loader_read_every_conversation(tmp_path: Path) -
 def test_any_sample_survives_the_json_of_a_shard(made: Sample) -> None:
     sounds = dict.fromkeys(layout.audio_parts(len(made.audios), "flac"), b"")
     encoded = layout.encode_sample(made, sounds)
-    assert encoded.key == layout.key_of(made, "flac")
+    assert encoded.key == layout.key_of(made, layout.audio_parts(len(made.audios), "flac"))
     content = json.loads(encoded.parts["json"])
     assert layout.canonical(content) == encoded.parts["json"]
     read = layout.decode_sample(content)
@@ -175,7 +177,7 @@ def test_a_sample_whose_sound_cannot_be_had_is_one_problem_and_is_not_taken(tmp_
     with SoundSpool("flac", "here") as spool:
         problems = spool.add(made)
         assert len(list(spool.encoded())) == len(made) - 3
-    assert sorted(problem.rpartition("/")[2] for problem in problems) == [
+    assert sorted(problem.detail.rpartition("/")[2] for problem in problems) == [
         "high.wav: no such file; correct the path or remove the entry",
         "low.wav: the audio is not the one that was observed",
         "low.wav: the audio is not the one that was observed",

@@ -1,0 +1,211 @@
+"""Which sample goes into which part: a pure function of the samples in their order, the settings and the seed.
+
+Samples come lazily and few are in memory: a window of them is shuffled and cut into parts. Samples of one file stay
+together, so that a long recording is decoded for few parts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from llaso_data.pipeline.convert import filtering
+from llaso_data.pipeline.convert.problems import Problems
+from llaso_data.pipeline.convert.samples import Converted
+from llaso_data.recipe import Convert
+from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, digest
+
+WINDOW_PARTS = 16
+DUPLICATE = "duplicate"
+
+U64 = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPart:
+    """One part before it is written: the folder below the output that it belongs to, its number there, its samples."""
+
+    group: str
+    number: int
+    samples: tuple[Converted, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the rows before parts were made: how many were read, and let go by the filter."""
+
+    read: int = 0
+    filtered: int = 0
+    by_source: Counter[str] = field(default_factory=Counter)
+
+
+def plan(
+    stream: Iterable[Converted | Failure], settings: Convert, shuffle: bool, problems: Problems, tally: Tally
+) -> Iterator[PlannedPart]:
+    """Cut a stream of samples into parts.
+
+    Args:
+        stream: The samples of all sources.
+        settings: Samples per part, splits, groups, filter, seed.
+        shuffle: Whether the samples of a window change places; else they keep the order of their source.
+        problems: Takes rows that give no sample, and repeated samples.
+        tally: Counts the rows.
+    """
+    seen = _Seen()
+    numbers: Counter[str] = Counter()
+    pending: dict[str, list[Converted]] = {}
+    window = settings.samples_per_part * (WINDOW_PARTS if shuffle else 1)
+    condition = None if settings.filter is None else filtering.parse(settings.filter)
+
+    def parts(group: str, samples: list[Converted]) -> Iterator[PlannedPart]:
+        ordered = sorted(samples, key=lambda one: _place_key(one, settings.seed)) if shuffle else samples
+        for start in range(0, len(ordered), settings.samples_per_part):
+            chosen = tuple(ordered[start : start + settings.samples_per_part])
+            yield PlannedPart(group, numbers[group], chosen)
+            numbers[group] += 1
+
+    for batch in _batches(stream, settings.samples_per_part, problems, tally):
+        for one in _filtered(_unrepeated(batch, seen, problems), condition, tally):
+            group, one = _grouped(one, settings)
+            waiting = pending.setdefault(group, [])
+            waiting.append(one)
+            if len(waiting) == window:
+                yield from parts(group, pending.pop(group))
+    for group in sorted(pending):
+        yield from parts(group, pending[group])
+
+
+def _batches(
+    stream: Iterable[Converted | Failure], size: int, problems: Problems, tally: Tally
+) -> Iterator[list[Converted]]:
+    batch: list[Converted] = []
+    for one in stream:
+        tally.read += 1
+        if isinstance(one, Failure):
+            problems.add(one)
+            continue
+        batch.append(one)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _unrepeated(batch: list[Converted], seen: _Seen, problems: Problems) -> list[Converted]:
+    repeated = seen.add([one.sample.id for one in batch])
+    for one, is_repeated in zip(batch, repeated, strict=True):
+        if is_repeated:
+            problems.add(Failure(DUPLICATE, f"{shown(one.sample)}: the same audio and messages as an earlier sample"))
+    return [one for one, is_repeated in zip(batch, repeated, strict=True) if not is_repeated]
+
+
+def shown(sample: Sample) -> str:
+    """What messages call a sample: its place in its source, else its first audio."""
+    provenance = sample.provenance
+    if provenance is not None and provenance.file is not None:
+        return f"{provenance.file}:{provenance.row}" if provenance.row is not None else provenance.file
+    return sample.audios[0].source.uri if sample.audios else f"sample {sample.id}"
+
+
+def _filtered(batch: list[Converted], condition: pc.Expression | None, tally: Tally) -> list[Converted]:
+    """Without the samples of which is known now that the condition does not hold; durations may come later."""
+    if condition is None or not batch:
+        return batch
+    holds = filtering.mask(condition, filtering.table([one.sample for one in batch]))
+    kept = [
+        one
+        for one, known in zip(batch, holds, strict=True)
+        if known or (known is None and any(audio.duration_s is None for audio in one.sample.audios))
+    ]
+    tally.filtered += len(batch) - len(kept)
+    return kept
+
+
+def _grouped(one: Converted, settings: Convert) -> tuple[str, Converted]:
+    """The folder that a sample belongs to, and the sample with its split."""
+    names: list[str] = []
+    sample = one.sample
+    if settings.split:
+        split = assign_split(sample, settings)
+        names.append(split)
+        one = Converted(sample=replace(sample, split=split), places=one.places, version=one.version)
+    if settings.group_by_parts:
+        names.append(parts_of(sample))
+    return "/".join(names), one
+
+
+def assign_split(sample: Sample, settings: Convert) -> str:
+    """The split of a sample: a function of what the splits do not share, and of their shares. New data moves nothing.
+
+    A sample whose speaker is not known is its recording's; one without audio is its text's.
+    """
+    first = sample.audios[0] if sample.audios else None
+    by = settings.by
+    if first is None or by == "text":
+        answer = "".join(part.text or "" for part in sample.messages[-1].content)
+        shared = first.text if first is not None and first.text else answer
+    elif by == "speaker" and first.speaker.id.value != UNKNOWN:
+        shared = f"{first.source.corpus}\0{first.speaker.id.value}"
+    else:
+        shared = f"{first.source.uri}\0{first.source.member or ''}"
+    draw = int(digest("split", by, shared), 16) / 2.0**128
+    total = sum(settings.split.values())
+    for name in SPLITS:
+        draw -= settings.split.get(name, 0.0) / total
+        if draw < 0:
+            return name
+    return max(settings.split, key=lambda name: settings.split[name])
+
+
+def parts_of(sample: Sample) -> str:
+    """Which parts a sample has, as the name of a folder: ``text``, ``1-audio``, ``2-audios``."""
+    count = len(sample.audios)
+    return "text" if not count else f"{count}-audio" + ("s" if count > 1 else "")
+
+
+def _place_key(one: Converted, seed: int) -> tuple[str, float, str]:
+    """Files in the order of their digests with the seed, spans of one file by their start."""
+    if not one.places:
+        return digest("order", seed, one.sample.id), 0.0, one.sample.id
+    uri, member, start_s, *_ = one.places[0]
+    return digest("order", seed, uri, member), start_s or 0.0, one.sample.id
+
+
+class _Seen:
+    """The ids of all samples so far, 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[U64, U64]] = []  # sorted by the first half; each at least twice as long as the next
+
+    def add(self, ids: list[str]) -> list[bool]:
+        """For each id whether it came before, in an earlier call or in this one."""
+        first_place = {id: number for number, id in reversed(list(enumerate(ids)))}
+        repeated = [first_place[id] != number for number, id in enumerate(ids)]
+        halves = np.array([(int(id[:16], 16), int(id[16:], 16)) for id in ids], np.uint64).reshape(-1, 2)
+        first, second = halves[:, 0], halves[:, 1]
+        was_known = np.zeros(len(ids), bool)
+        for run_first, run_second in self._runs:
+            start = np.searchsorted(run_first, first, "left")
+            end = np.searchsorted(run_first, first, "right")
+            for number in np.flatnonzero(end > start):
+                was_known[number] |= second[number] in run_second[start[number] : end[number]]
+        is_new = ~(was_known | np.array(repeated, bool))
+        self._insert(first[is_new], second[is_new])
+        answers: list[bool] = (~is_new).tolist()
+        return answers
+
+    def _insert(self, first: U64, second: U64) -> None:
+        order = np.argsort(first, kind="stable")
+        run = first[order], second[order]
+        while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
+            last = self._runs.pop()
+            joined = np.concatenate([last[0], run[0]]), np.concatenate([last[1], run[1]])
+            order = np.argsort(joined[0], kind="stable")
+            run = joined[0][order], joined[1][order]
+        self._runs.append(run)

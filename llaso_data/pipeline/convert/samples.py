@@ -1,0 +1,186 @@
+"""The samples of a source of any kind: a corpus, conversations, shards, or the output of build-align."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from llaso_data import formats, records
+from llaso_data.errors import LLaSOError
+from llaso_data.instruct.asr import TRANSCRIPTION
+from llaso_data.io import outputs, storage
+from llaso_data.pipeline import commit
+from llaso_data.recipe import Convert, SourceSpec
+from llaso_data.records import ASR, Failure, Input, Message, Sample, Utterance
+from llaso_data.shards import layout, manifest, reader
+from llaso_data.shards.sound_spool import Place, place_of, shown_place
+from llaso_data.text.markup import clean
+
+NO_TEXT = "no_text"
+"""The reason of a clip of which the source says no text, so that there is nothing to learn from it."""
+
+ALIGN, SHARDS = "align", "shards"
+"""Kinds of sources that no layout reads: what build-align writes, and shards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """A sample that is to be written.
+
+    Attributes:
+        sample: Its audios say where they come from.
+        places: Where the sound of each audio is now.
+        version: Changes with the bytes of the audios, as far as the source says it.
+    """
+
+    sample: Sample
+    places: tuple[Place, ...]
+    version: str = ""
+
+
+def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterator[Converted | Failure]:
+    """Every sample of a source.
+
+    Args:
+        spec: The source, as a recipe names it.
+        settings: Which text, and the seed of instructions.
+        notes: Counts what is to be said of the source besides its samples.
+
+    Returns:
+        The samples in the source's order; a failure for every row that gives none.
+
+    Raises:
+        LLaSOError: At the call, where the source is not there, or no layout reads it.
+    """
+    kind = kind_of(spec)
+    if settings.text == "hypotheses" and kind != ALIGN:
+        raise LLaSOError(
+            f"{spec.path}: --text hypotheses needs what Whisper transcribed; run `llaso-data build-align` on it, and "
+            "convert its output"
+        )
+    if spec.map and kind in (ALIGN, SHARDS):
+        raise LLaSOError(f"{spec.path}: a map is for the rows of a corpus; {kind} has none")
+    if kind == ALIGN:
+        return _of_align(storage.absolute(spec.path), spec, settings)
+    if kind == SHARDS:
+        reader.open_index(spec.path)
+        return _of_shards(spec)
+    if formats.recognise(spec).layout.read_conversations is not None:
+        rows = formats.read_samples(spec, notes)
+        return (
+            row
+            if isinstance(row, Failure)
+            else Converted(sample=row.sample, places=_places(row.sample), version=row.version)
+            for row in rows
+        )
+    corpus = formats.read_corpus(spec, notes)
+    return (_of_row(row.asked, one, settings) for row, one in corpus)
+
+
+def kind_of(spec: SourceSpec) -> str:
+    """:data:`ALIGN`, :data:`SHARDS`, or the name of the layout that reads the source."""
+    if spec.type == formats.AUTO:
+        stated = outputs.json_at(storage.join(storage.absolute(spec.path), layout.MANIFEST))
+        if manifest.is_manifest(stated):
+            return SHARDS
+        if commit.is_manifest(stated):
+            return ALIGN
+    return formats.recognise(spec).layout.name
+
+
+def _places(sample: Sample) -> tuple[Place, ...]:
+    return tuple(map(place_of, sample.audios))
+
+
+def _of_row(asked: Mapping[str, str] | None, one: Input, settings: Convert) -> Converted | Failure:
+    utterance = one.utterance
+    if utterance.failure is not None:
+        return utterance.failure
+    try:
+        utterance = _with_text(utterance, settings)
+        sample = _asked(asked, utterance, settings) if asked else None
+        if sample is None and not utterance.text:
+            return Failure(NO_TEXT, f"{shown_place(utterance)}: the source says no text of it")
+        sample = sample or TRANSCRIPTION.make(utterance, settings.seed)
+    except LLaSOError as error:
+        return Failure("bad_row", f"{shown_place(utterance)}: {error}")
+    return Converted(sample=sample, places=_places(sample), version=one.version)
+
+
+def _with_text(utterance: Utterance, settings: Convert) -> Utterance:
+    if settings.text != "clean" or not utterance.text:
+        return utterance
+    text = clean(utterance.text).text
+    return replace(
+        utterance, text=text or None, text_given=None if text == utterance.text else utterance.text, words=()
+    )
+
+
+def _asked(asked: Mapping[str, str], utterance: Utterance, settings: Convert) -> Sample | None:
+    """The sample that a map describes; None where it says neither what is asked nor what is answered."""
+    instruction, answer = asked.get("instruction"), asked.get("answer", utterance.text)
+    if not {"instruction", "answer"} & asked.keys():
+        if not utterance.text:
+            return None
+        made = TRANSCRIPTION.make(utterance, settings.seed)
+        return replace(made, task=asked.get("task") or made.task, split=asked.get("split") or None)
+    if not answer:
+        raise LLaSOError("the map gives no answer")
+    parts: list[str | int] = [instruction, 0] if instruction else [0]
+    return Sample(
+        task=asked.get("task") or "conversation",
+        messages=(Message.of("user", *parts), Message.of("assistant", answer)),
+        audios=(utterance,),
+        language=utterance.language,
+        split=asked.get("split") or None,
+    )
+
+
+def _of_align(out: str, spec: SourceSpec, settings: Convert) -> Iterator[Converted | Failure]:
+    stated = commit.manifest(out)
+    wanted = records.schema(Utterance).names
+    count = 0
+    for verdicts, observations in commit.judged(out, stated, wanted):
+        for verdict, utterance in zip(
+            verdicts["status"].to_pylist(), records.from_table(observations, Utterance), strict=True
+        ):
+            if verdict != records.ACCEPTED:
+                continue
+            if spec.limit is not None and count >= spec.limit:
+                return
+            count += 1
+            yield _of_observed(utterance, settings)
+
+
+def _of_observed(utterance: Utterance, settings: Convert) -> Converted | Failure:
+    if settings.text == "hypotheses" and utterance.text_origin != ASR:
+        text = clean(utterance.hypothesis or "").text or None
+        utterance = replace(utterance, text=text, text_origin=ASR, text_given=None, words=())
+    elif settings.text == "given" and utterance.text_given:
+        utterance = replace(utterance, text=utterance.text_given, text_given=None, words=())
+    if not utterance.text:
+        return Failure(NO_TEXT, f"{shown_place(utterance)}: Whisper transcribed nothing of it")
+    sample = TRANSCRIPTION.make(utterance, settings.seed)
+    return Converted(sample=sample, places=_places(sample), version=utterance.audio_id or "")
+
+
+def _of_shards(spec: SourceSpec) -> Iterator[Converted | Failure]:
+    for stored in islice(reader.stored_samples(spec.path), spec.limit):
+        if isinstance(stored, reader.StoredSample):
+            yield _of_stored(stored)
+        else:
+            yield Failure("damaged", str(stored))
+
+
+def _of_stored(stored: reader.StoredSample) -> Converted:
+    sums = {part["ext"]: part["crc32"] for part in stored.row["parts"]}
+    places: list[Place] = [(stored.shard, f"{stored.key}.{part}", None, None, None) for part in stored.parts]
+    audios = tuple(
+        # Opus is lossy: what is decoded of it is not what its digest names.
+        replace(audio, audio_id=None) if part.endswith("opus") else audio
+        for audio, part in zip(stored.sample.audios, stored.parts, strict=True)
+    )
+    version = " ".join(str(sums[part]) for part in stored.parts)
+    return Converted(sample=replace(stored.sample, audios=audios), places=tuple(places), version=version)
