@@ -17,7 +17,7 @@ from llaso_data.shipped import recipe_path
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _machine_options(command: F) -> F:
+def machine_options(command: F) -> F:
     """Options of every command that does work: which engine, how many workers."""
     for option in reversed(
         [
@@ -79,7 +79,7 @@ def layouts() -> list[str]:
 @click.option(
     "--max-failures", metavar="SHARE", help="Share of failed inputs above which the exit code is 1. Default: 10%."
 )
-@_machine_options
+@machine_options
 def build_align(
     sources: tuple[str, ...],
     out: str | None,
@@ -110,7 +110,7 @@ def build_align(
         }
         for path in sources
     ]
-    recipe = _load(
+    recipe = load_recipe(
         machine,
         {
             "sources": source_entries or None,
@@ -140,7 +140,7 @@ def build_align(
 @click.option("--samples-per-shard", type=int, help="Samples in each shard. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
 @click.option("--overwrite", is_flag=True, help="Replace other shards in --out.")
-@_machine_options
+@machine_options
 def shard(
     source: str,
     out: str,
@@ -157,7 +157,7 @@ def shard(
     from llaso_data.pipeline.progress import ShardProgress, print_shards
     from llaso_data.pipeline.shard import shard_dataset
 
-    recipe = _load(
+    recipe = load_recipe(
         machine,
         {"shard.audio": audio, "shard.samples_per_shard": samples_per_shard, "shard.seed": seed},
     )
@@ -178,7 +178,8 @@ def _share(text: str | None) -> float | None:
         raise LLaSOError(f"--max-failures {text}: not a share such as 0.1 or 10%") from None
 
 
-def _load(machine: dict[str, Any], options: dict[str, Any]) -> Any:
+def load_recipe(machine: dict[str, Any], options: dict[str, Any]) -> Any:
+    """The recipe that the options of :func:`machine_options` name, with what other options say."""
     from llaso_data.pipeline.load_recipe import load
 
     options = {

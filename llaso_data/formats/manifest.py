@@ -107,7 +107,7 @@ def _source_row(
         size_bytes=size_bytes,
         version=version,
         where=where,
-        fields=None if row_map is None else row,
+        fields=None if row_map is None else {name: row[name] for name in row_map.fields if name in row},
     )
 
 

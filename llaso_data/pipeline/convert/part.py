@@ -12,14 +12,14 @@ from llaso_data.audio import decode_worker
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats import LAYOUTS, Layout
 from llaso_data.formats.writing.writer import LayoutWriter, Part, Sound, SoundedSample
-from llaso_data.io import checksums, lock, storage
+from llaso_data.io import checksums, lock, outputs, storage
 from llaso_data.pipeline.convert import filtering
 from llaso_data.pipeline.convert.carried import not_carried
 from llaso_data.pipeline.convert.parts import shown
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.records import Failure, Sample
-from llaso_data.shards import index, layout, writer
+from llaso_data.shards import layout, writer
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.sound_spool import Place, SoundSpool, SpooledSample
 from llaso_data.uris import extension
@@ -48,7 +48,6 @@ class PartJob:
     audio: Literal["keep", "flac", "wav", "opus"]
     filter: str | None = None
     lock: str | None = None
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +94,27 @@ def lines_uri(out: str, number: int, table: int) -> str:
 
 def write_part(job: PartJob) -> PartResult:
     """Write a part unless it is finished. Samples whose sound cannot be had are counted and left out."""
-    if not job.force and (done := finished(job)) is not None:
+    if (done := finished(job)) is not None:
         return done
     lock.refuse_orphans(job.root, job.lock)
+    retire(job.out, job.number)
     result = _write_shard(job) if job.to == SHARDS else _write_layout(job)
     checksums.write_json(record_uri(job.out, job.number), _stated(result))
     return result
+
+
+def retire(out: str, number: int) -> None:
+    """Remove what an earlier run wrote as this part: its commit first, then the files that the commit names."""
+    stated = outputs.json_at(record_uri(out, number))
+    if not isinstance(stated, dict):
+        return
+    tables, files = stated.get("tables", []), stated.get("files", [])
+    lines = [lines_uri("", number, table).lstrip("/") for table in range(len(tables))]
+    shard = layout.shard_name(number)
+    fs, root = storage.filesystem(out)
+    for name in [record_uri("", number).lstrip("/"), *lines, *files, layout.sidecar_name(shard), shard]:
+        if fs.exists(path := storage.join(root, name)):
+            fs.rm_file(path)
 
 
 def finished(job: PartJob) -> PartResult | None:
@@ -335,8 +349,3 @@ def refuse_layout(name: str) -> None:
     if name not in written:
         known = "is only read" if name in LAYOUTS else "is no layout"
         raise LLaSOError(f"--to {name}: it {known}; what is written is {', '.join(written)}")
-
-
-def is_ours(uri: str) -> bool:
-    """Whether a shard's index is there; for the check of what may be replaced."""
-    return index.sidecar_info(uri) is not None

@@ -1,0 +1,121 @@
+"""The command ``llaso-data convert``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from llaso_data.cli.build import layouts, load_recipe, machine_options
+from llaso_data.commands import TableChoice
+from llaso_data.errors import LLaSOError
+
+
+@click.command()
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--out", metavar="URI", help="Folder to write to. A run that was killed goes on there.")
+@click.option("--to", metavar="LAYOUT", help="What is written: shards, samples, or a layout. Default: shards.")
+@click.option("--from", "layout", type=TableChoice(layouts), help="Layout of the sources. Default: auto.")
+@click.option("--language", metavar="CODE", help="The language of all sources, where they have one: en, hsb, nan-TW.")
+@click.option("--corpus", metavar="NAME", help="Name of the corpus in the records. Default: the last part of SOURCE.")
+@click.option(
+    "--map", "maps", multiple=True, metavar="FIELD=TEMPLATE", help="A value made of columns: text={sentence}."
+)
+@click.option("--filter", "condition", metavar="CONDITION", help="Only samples for which it holds: duration_s < 20.")
+@click.option("--text", type=click.Choice(["given", "clean", "hypotheses"]), help="Which transcripts. Default: given.")
+@click.option(
+    "--audio",
+    type=click.Choice(["keep", "flac", "wav", "opus"]),
+    help="Format of the audio. Default: flac, or keep where a layout points to files.",
+)
+@click.option("--split", metavar="SHARES", help="Write splits to folders: train=0.98,validation=0.01,test=0.01.")
+@click.option("--by", type=click.Choice(["speaker", "recording", "text"]), help="What splits do not share.")
+@click.option("--group-by", type=click.Choice(["parts"]), help="Write samples of other kinds of parts apart.")
+@click.option("--limit", type=int, help="Convert only the first samples of each source.")
+@click.option("--samples-per-part", type=int, help="Samples in each shard or part. Default: 1000.")
+@click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
+@click.option("--overwrite", is_flag=True, help="Replace an older conversion in --out.")
+@click.option("--dry-run", is_flag=True, help="Read a few rows, and print what would become of them.")
+@click.option("--check", is_flag=True, help="Read all rows, and print what would become of them. Nothing is written.")
+@machine_options
+def convert(
+    sources: tuple[str, ...],
+    out: str | None,
+    to: str | None,
+    layout: str | None,
+    language: str | None,
+    corpus: str | None,
+    maps: tuple[str, ...],
+    condition: str | None,
+    text: str | None,
+    audio: str | None,
+    split: str | None,
+    by: str | None,
+    group_by: str | None,
+    limit: int | None,
+    samples_per_part: int | None,
+    seed: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    check: bool,
+    **machine: Any,
+) -> None:
+    """Convert any speech data to shards or to another layout, without a model.
+
+    SOURCE is a corpus or conversations in any layout, the output of build-align, or shards.
+    """
+    stated = {"language": language, "corpus": corpus, "type": layout, "limit": limit, "map": _map(maps) or None}
+    entries = [
+        {"path": path, **{name: value for name, value in stated.items() if value is not None}} for path in sources
+    ]
+    recipe = load_recipe(
+        machine,
+        {
+            "sources": entries or None,
+            "out": out,
+            "convert.to": to,
+            "convert.filter": condition,
+            "convert.text": text,
+            "convert.audio": audio,
+            "convert.split": _shares(split),
+            "convert.by": by,
+            "convert.group_by_parts": group_by == "parts" or None,
+            "convert.samples_per_part": samples_per_part,
+            "convert.seed": seed,
+        },
+    )
+    if dry_run or check:
+        _preview(recipe, whole=check)
+        return
+    from llaso_data.pipeline.convert.run import convert as run
+    from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
+
+    with ConvertProgress() as progress:
+        summary = run(recipe, overwrite=overwrite, progress=progress.part_done)
+    print_summary(summary)
+
+
+def _preview(recipe: Any, whole: bool) -> None:
+    from llaso_data.pipeline.convert.preview import preview
+    from llaso_data.pipeline.convert.show import print_preview
+
+    print_preview(preview(recipe, whole=whole))
+
+
+def _map(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in settings]
+    wrong = [setting for setting, (_, sign, _) in zip(settings, pairs, strict=True) if not sign]
+    if wrong:
+        raise LLaSOError(f"--map {wrong[0]}: write FIELD=TEMPLATE, such as text={{sentence|trim}}")
+    return {name.strip(): template for name, _, template in pairs}
+
+
+def _shares(text: str | None) -> dict[str, float] | None:
+    """``train=0.98,test=0.02`` as a mapping."""
+    if text is None:
+        return None
+    try:
+        pairs = [piece.split("=") for piece in text.split(",")]
+        return {name.strip(): float(share) for name, share in pairs}
+    except ValueError:
+        raise LLaSOError(f"--split {text}: write shares, such as train=0.98,validation=0.01,test=0.01") from None

@@ -1,0 +1,243 @@
+"""`llaso-data convert`: read sources of any layout, write shards or another layout. No model is needed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from llaso_data import records
+from llaso_data.errors import LLaSOError
+from llaso_data.formats import LAYOUTS
+from llaso_data.io import checksums, interrupts, lock, storage
+from llaso_data.pipeline.convert import filtering, finish, folder
+from llaso_data.pipeline.convert.part import SHARDS, PartJob, PartResult, finished, refuse_layout, write_part
+from llaso_data.pipeline.convert.parts import PlannedPart, Tally, plan
+from llaso_data.pipeline.convert.problems import Problems
+from llaso_data.pipeline.convert.samples import Converted, samples
+from llaso_data.recipe import Convert, Recipe
+from llaso_data.records import SPLITS, Failure
+from llaso_data.shards import layout
+from llaso_data.uris import shown
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertSummary:
+    """What the command did. The counts close: ``rows`` = ``samples`` + ``filtered`` + all ``problems``.
+
+    Attributes:
+        groups: What was written, by the folder below ``out`` ("" where there is one set).
+        not_carried: How many samples said something that the layout cannot hold, by field.
+        notes: What else is to be said of the sources.
+        examples: The first problems of each reason, with file and line.
+    """
+
+    out: str
+    to: str
+    rows: int
+    samples: int
+    filtered: int
+    hours: float
+    bytes: int
+    parts: int
+    skipped: int
+    problems: dict[str, int]
+    not_carried: dict[str, int]
+    notes: dict[str, int]
+    groups: dict[str, dict[str, Any]]
+    examples: dict[str, list[str]] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain Python, for JSON."""
+        return asdict(self)
+
+
+def convert(
+    recipe: Recipe,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[PartResult, Tally, Problems], None] | None = None,
+) -> ConvertSummary:
+    """Convert the sources of a recipe. A rerun skips the parts that are finished.
+
+    Args:
+        recipe: Sources, ``out``, ``convert`` and ``run``.
+        overwrite: Replace an older conversion in ``out``.
+        progress: Called with each part when it is written, what was read so far, and the problems so far.
+
+    Raises:
+        LLaSOError: There is no source or no ``out``; a setting is wrong; ``out`` holds something else; nothing could be
+            converted.
+    """
+    settings = checked(recipe)
+    assert recipe.out is not None
+    with lock.exclusive(recipe.out, "convert") as held:
+        return _Run(recipe, settings, held, overwrite, progress)()
+
+
+def checked(recipe: Recipe) -> Convert:
+    """The settings with every choice made.
+
+    Raises:
+        LLaSOError: A setting is wrong, or one that is needed is missing.
+    """
+    if not recipe.sources:
+        raise LLaSOError("nothing to convert: name a SOURCE, or sources in a recipe")
+    if recipe.out is None:
+        raise LLaSOError("name the folder to write to with --out")
+    settings = recipe.convert
+    refuse_layout(settings.to)
+    if settings.filter is not None:
+        filtering.parse(settings.filter)
+    unknown = [name for name in settings.split if name not in SPLITS]
+    if (
+        unknown
+        or any(share < 0 for share in settings.split.values())
+        or (settings.split and not sum(settings.split.values()))
+    ):
+        raise LLaSOError(f"split: give shares of {', '.join(SPLITS)}, such as train=0.98,validation=0.01,test=0.01")
+    chosen = None if settings.to == SHARDS else LAYOUTS[settings.to].writer
+    audio = settings.audio or ("flac" if chosen is None or chosen.inside else "keep")
+    shuffle = settings.to == SHARDS if settings.shuffle is None else settings.shuffle
+    return settings.model_copy(update={"audio": audio, "shuffle": shuffle})
+
+
+class _Run:
+    """One run of the command; its call does all of it."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: Convert,
+        held: lock.Held,
+        overwrite: bool,
+        progress: Callable[[PartResult, Tally, Problems], None] | None,
+    ) -> None:
+        self._recipe, self._settings, self._held = recipe, settings, held
+        self._overwrite, self._progress = overwrite, progress
+        self._out = held.uri
+        self._problems, self._tally, self._notes = Problems(), Tally(), Counter[str]()
+        self._dataset = records.digest("convert", FORMAT_VERSION, layout.FORMAT_VERSION, _canonical(recipe, settings))
+        self._results: list[PartResult] = []
+        self._groups: set[str] = set()
+
+    def __call__(self) -> ConvertSummary:
+        from llaso_data.pipeline import engines
+
+        streams = [samples(source, self._settings, self._notes) for source in self._recipe.sources]
+        folder.clear(self._out, self._dataset, self._settings.to, self._overwrite)
+        storage.sweep(self._out)
+        storage.sweep_scratch()
+        for result in engines.map_unordered(write_part, self._missing(streams), self._recipe.run):
+            self._note(result)
+        self._held.confirm()
+        return self._finish()
+
+    def _missing(self, streams: Sequence[Iterator[Converted | Failure]]) -> Iterator[PartJob]:
+        stream = (one for source in streams for one in source)
+        is_local = storage.is_local(self._out)
+        for part in plan(stream, self._settings, bool(self._settings.shuffle), self._problems, self._tally):
+            job = self._job(part)
+            if part.group not in self._groups:
+                self._groups.add(part.group)
+                folder.clear_group(job.out, self._dataset, job.to, self._overwrite)
+            done = finished(job) if is_local else None
+            if done is None:
+                yield job
+            else:
+                self._note(done)
+
+    def _job(self, part: PlannedPart) -> PartJob:
+        settings = self._settings
+        digest = records.digest(
+            self._dataset,
+            part.group,
+            part.number,
+            *(value for one in part.samples for value in (records.canonical(one.sample), str(one.places), one.version)),
+        )
+        assert settings.audio is not None
+        return PartJob(
+            root=self._out,
+            out=storage.join(self._out, part.group) if part.group else self._out,
+            group=part.group,
+            number=part.number,
+            samples=part.samples,
+            digest=digest,
+            dataset=self._dataset,
+            to=settings.to,
+            audio=settings.audio,
+            filter=settings.filter,
+            lock=self._held.token,
+        )
+
+    def _note(self, result: PartResult) -> None:
+        interrupts.check()
+        self._held.check()
+        self._results.append(result)
+        self._problems.join(result.problems, result.examples)
+        if self._progress is not None:
+            self._progress(result, self._tally, self._problems)
+
+    def _finish(self) -> ConvertSummary:
+        results = sorted(self._results, key=lambda result: (result.group, result.number))
+        written = sum(result.samples for result in results)
+        if not written:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._problems.counts.items()))
+            first = next((details[0] for details in self._problems.examples.values() if details), "")
+            raise LLaSOError(
+                f"nothing was converted: {self._tally.read} rows were read"
+                + (f" ({reasons}; the first: {first})" if reasons else "")
+            )
+        folder.remove_stale(self._out, {(result.group, result.number) for result in results})
+        groups: dict[str, dict[str, Any]] = {}
+        for group in sorted({result.group for result in results}):
+            out = storage.join(self._out, group) if group else self._out
+            of_group = [result for result in results if result.group == group]
+            groups[group] = finish.finish_group(
+                out, of_group, self._settings.to, self._dataset, _options(self._settings)
+            )
+        summary = self._summary(results, groups)
+        stated = {"format": folder.SUMMARY_FORMAT, "format_version": FORMAT_VERSION, "dataset": self._dataset}
+        stated |= summary.to_dict()
+        del stated["out"], stated["skipped"]
+        checksums.write_json(storage.join(self._out, folder.SUMMARY), stated)
+        return summary
+
+    def _summary(self, results: Sequence[PartResult], groups: dict[str, dict[str, Any]]) -> ConvertSummary:
+        missing: Counter[str] = Counter()
+        for result in results:
+            missing.update(result.not_carried)
+        return ConvertSummary(
+            out=shown(self._out),
+            to=self._settings.to,
+            rows=self._tally.read,
+            samples=sum(result.samples for result in results),
+            filtered=self._tally.filtered + sum(result.filtered for result in results),
+            hours=round(sum(one["hours"] for one in groups.values()), 6),
+            bytes=sum(result.bytes for result in results),
+            parts=len(results),
+            skipped=sum(result.skipped for result in results),
+            problems=dict(sorted(self._problems.counts.items())),
+            not_carried=dict(sorted(missing.items())),
+            notes=dict(self._notes),
+            groups=groups,
+            examples=self._problems.examples,
+        )
+
+
+def _options(settings: Convert) -> dict[str, Any]:
+    return {"audio": settings.audio, "samples_per_shard": settings.samples_per_part, "seed": settings.seed}
+
+
+def _canonical(recipe: Recipe, settings: Convert) -> bytes:
+    """What names a conversion: its sources as they are named, and its settings."""
+    sources = [
+        source.model_dump(mode="json", exclude_defaults=True) | {"path": storage.absolute(source.path)}
+        for source in recipe.sources
+    ]
+    stated = {"sources": sources, "settings": settings.model_dump(mode="json", exclude_defaults=True)}
+    return json.dumps(stated, sort_keys=True, ensure_ascii=False).encode()

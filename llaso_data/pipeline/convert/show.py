@@ -1,0 +1,153 @@
+"""What a person sees of a conversion: its progress, its summary, a preview."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+
+from llaso_data.io.live import LiveLine
+from llaso_data.pipeline.convert.part import PartResult
+from llaso_data.pipeline.convert.parts import Tally
+from llaso_data.pipeline.convert.preview import Preview
+from llaso_data.pipeline.convert.problems import Problems
+from llaso_data.pipeline.convert.run import ConvertSummary
+from llaso_data.pipeline.summary_tables import values_table
+from llaso_data.records import Sample, Utterance
+
+_LOG_EVERY_S = 30.0
+_PROBLEMS_SHOWN = 3
+_SHORT = 200  # characters of a text that a preview shows
+
+
+class ConvertProgress:
+    """Progress of convert: parts, rows, clips, megabytes a second, problems. A context manager."""
+
+    def __init__(self, console: Console | None = None, log_every_s: float = _LOG_EVERY_S) -> None:
+        self._parts = self._skipped = self._samples = self._audios_s = self._bytes = 0.0
+        self._tally, self._problems = Tally(), Problems()
+        self._started_s = time.monotonic()
+        self._live = LiveLine(self.line, lambda: (int(self._parts), None), console, log_every_s)
+
+    def part_done(self, result: PartResult, tally: Tally, problems: Problems) -> None:
+        """Counts a part."""
+        self._parts += 1
+        self._skipped += result.skipped
+        self._samples += result.samples
+        self._audios_s += result.duration_s
+        self._bytes += 0 if result.skipped else result.bytes
+        self._tally, self._problems = tally, problems
+        self._live.update()
+
+    def line(self) -> str:
+        """The state in one line."""
+        elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
+        pieces = [
+            f"{self._parts:.0f} parts",
+            f"{self._tally.read} rows read",
+            f"{self._samples:.0f} samples",
+            f"{self._audios_s / 3600:.2f} h of audio",
+            f"{self._bytes / 1e6 / elapsed_s:.1f} MB/s",
+            f"{len(self._problems)} problems",
+        ]
+        return ", ".join(pieces) + (f", {self._skipped:.0f} parts already there" if self._skipped else "")
+
+    def __enter__(self) -> ConvertProgress:
+        self._started_s = time.monotonic()
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop(show=error is None or self._parts > 0)
+
+
+def print_summary(summary: ConvertSummary, console: Console | None = None) -> None:
+    """Prints the counts, which close, what was not carried over, the first problems, and where the output is."""
+    console = console or Console()
+    values: dict[str, Any] = {
+        "rows read": summary.rows,
+        "samples": summary.samples,
+        "hours": summary.hours,
+        "bytes": summary.bytes,
+        "parts": summary.parts,
+    }
+    if summary.skipped:
+        values["parts already there"] = summary.skipped
+    if summary.filtered:
+        values["filtered"] = summary.filtered
+    values |= {f"not converted: {reason}": count for reason, count in summary.problems.items()}
+    values |= {f"samples whose {name} {summary.to} cannot hold": count for name, count in summary.not_carried.items()}
+    values |= dict(summary.notes)
+    if set(summary.groups) != {""}:
+        values |= {f"  {group}": stated["samples"] for group, stated in summary.groups.items()}
+    console.print(values_table(values, not console.is_terminal))
+    print_problems(summary.examples, console)
+    console.print(f"written to {summary.out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_problems(examples: dict[str, list[str]], console: Console) -> None:
+    """The first problems of each reason, with file and line."""
+    for reason, details in sorted(examples.items()):
+        for detail in details[:_PROBLEMS_SHOWN]:
+            console.print(f"{reason}: {detail}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_preview(preview: Preview, console: Console | None = None) -> None:
+    """Prints what a conversion would do, and samples as a person would read them."""
+    console = console or Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    for source in preview.sources:
+        say(f"{source.path}: {source.layout}, because {source.evidence}")
+        for target, template in source.mapping.items():
+            say(f"  {target} = {template}")
+        rate = source.rows / source.seconds if source.seconds else 0.0
+        say(f"  {source.size_bytes / 1e6:,.1f} MB; {source.rows:,} rows read, {rate:,.0f} a second")
+    for note, count in preview.notes.items():
+        say(f"{note} ({count:,})")
+    say("")
+    for number, sample in enumerate(preview.examples, 1):
+        for line in sample_lines(number, sample):
+            say(line)
+    say("")
+    say(
+        f"{'all' if preview.whole else 'of the'} rows that were read: {preview.samples:,} samples"
+        + (f", about {preview.hours:.2f} hours of audio" if preview.hours is not None else "")
+        + (f"; {preview.filtered:,} filtered" if preview.filtered else "")
+    )
+    for name, count in sorted(preview.not_carried.items()):
+        say(f"{count:,} samples have {name}, which {preview.to} cannot hold")
+    for reason, count in sorted(preview.problems.counts.items()):
+        say(f"not converted, {reason}: {count:,}")
+    print_problems(preview.problems.examples, console)
+    say("nothing was written")
+
+
+def sample_lines(number: int, sample: Sample) -> list[str]:
+    """A sample as a person would read it."""
+    head = [f"{number}. {sample.task}", sample.language or "language unknown"]
+    lines = [", ".join([*head, *([sample.split] if sample.split else [])])]
+    for message in sample.messages:
+        pieces = [
+            part.text if part.audio is None else _audio_text(sample.audios[part.audio]) for part in message.content
+        ]
+        lines.append(f"   {message.role}: " + " ".join(_short(piece or "") for piece in pieces))
+    return lines
+
+
+def _audio_text(utterance: Utterance) -> str:
+    source = utterance.source
+    end = "" if source.end_s is None else f"{source.end_s:g}"
+    span = "" if source.start_s is None else f" {source.start_s:g}-{end} s"
+    member = "" if source.member is None else f"!{source.member}"
+    return f"[audio {source.uri.rpartition('/')[2]}{member}{span}]"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]} …"
