@@ -14,7 +14,7 @@ from llaso_data.errors import LLaSOError
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--out", metavar="URI", help="Folder to write to. A run that was killed goes on there.")
-@click.option("--to", metavar="LAYOUT", help="What is written: shards, samples, or a layout. Default: shards.")
+@click.option("--to", metavar="NAME", help="What is written: shards, samples, or a layout. Default: shards.")
 @click.option("--from", "layout", type=TableChoice(layouts), help="Layout of the sources. Default: auto.")
 @click.option("--language", metavar="CODE", help="The language of all sources, where they have one: en, hsb, nan-TW.")
 @click.option("--corpus", metavar="NAME", help="Name of the corpus in the records. Default: the last part of SOURCE.")

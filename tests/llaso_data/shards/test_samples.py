@@ -121,7 +121,10 @@ def test_every_conversation_is_valid_counted_and_read_back(tmp_path: Path, exten
             pcm = audio.decode(pointed.source.uri, None, pointed.source.start_s, pointed.source.end_s)[0]
             assert extension != "flac" or np.array_equal(audio.decode_bytes(data), pcm)
             assert (read.audio_id, read.duration_s) == (audio.audio_id(pcm), len(pcm) / RATE_HZ)
-            audios.append(dataclasses.replace(pointed, audio_id=read.audio_id, duration_s=read.duration_s))
+            decoded = dataclasses.replace(pointed.source, sampling_rate_hz=RATE_HZ, channels=1)
+            audios.append(
+                dataclasses.replace(pointed, source=decoded, audio_id=read.audio_id, duration_s=read.duration_s)
+            )
         assert same == dataclasses.replace(sample, audios=tuple(audios))
 
 
