@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.audio.decoders import Track, open_track
+from llaso_data.audio.decoders import open_track
 from llaso_data.audio.encoding import SILENCE_DBFS as SILENCE_DBFS
 from llaso_data.audio.encoding import encode as encode
 from llaso_data.audio.encoding import level as level
@@ -27,6 +27,7 @@ from llaso_data.audio.mixing import to_int16 as to_int16
 from llaso_data.audio.spans import Span as Span
 from llaso_data.audio.spans import SpanSlice
 from llaso_data.audio.stored import as_stored as as_stored
+from llaso_data.audio.tracks import Track
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import archive, storage
 from llaso_data.records import digest

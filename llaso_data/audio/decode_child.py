@@ -28,7 +28,8 @@ import numpy as np
 from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.audio.decode_worker import DECODER, FRAME, PCM, READY, RESULT, SPAN, STORE, TICK
-from llaso_data.audio.decoders import SNDFILE_MALLOC_FAILED, Block, open_track
+from llaso_data.audio.decoders import SNDFILE_MALLOC_FAILED, open_track
+from llaso_data.audio.tracks import Block
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.io import storage
 

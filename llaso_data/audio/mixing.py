@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.audio.decoders import Block, Track
+from llaso_data.audio.tracks import Block, Track
 from llaso_data.errors import AudioError
 
 SAMPLE_RATE_HZ = 16_000

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.audio.decoders import Block
 from llaso_data.audio.mixing import SAMPLE_RATE_HZ, ChannelEnergies, Channels, Pcm
+from llaso_data.audio.tracks import Block
 from llaso_data.errors import AudioError
 
 SPAN_TOLERANCE_S = 0.1  # manifests round: a span may end this much after the audio and is cut there

@@ -97,6 +97,15 @@ def lives(pid: int) -> bool:
     return True
 
 
+def process_space() -> str:
+    """This boot of the machine and this process's namespace, in which a process id counts; empty if it is unknown."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
 def _sweep_folders(folder: Path) -> None:
     left = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)-[0-9a-f]{{8}}\.part")
     for name in os.listdir(folder.parent) if folder.parent.is_dir() else ():

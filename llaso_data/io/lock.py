@@ -26,7 +26,7 @@ from typing import Any
 from llaso_data import uris
 from llaso_data.errors import LLaSOError
 from llaso_data.io import flock, storage
-from llaso_data.io.atomic import lives
+from llaso_data.io.atomic import lives, process_space
 
 LOCK = ".llaso.lock"
 BEAT_S = 20.0
@@ -67,7 +67,7 @@ class Holder:
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             command=shlex.join(uris.masked(word, alone=True) for word in sys.argv),
             token=secrets.token_hex(16),
-            space=_space(),
+            space=process_space(),
         )
 
     @classmethod
@@ -85,7 +85,7 @@ class Holder:
 
     def is_dead(self) -> bool:
         """True where it can be seen from here that the process is gone; False says nothing."""
-        return bool(self.space) and self.space == _space() and not lives(self.pid)
+        return bool(self.space) and self.space == process_space() and not lives(self.pid)
 
 
 class Held:
@@ -381,15 +381,6 @@ def _modified(info: dict[str, Any]) -> datetime.datetime | None:
         if isinstance(value, datetime.datetime):
             return value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
     return None
-
-
-def _space() -> str:
-    """This machine's life and process namespace; empty where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
 
 
 def _described(holder: Holder) -> str:

@@ -297,7 +297,8 @@ def test_a_manifest_names_shards_of_its_own(shards: Path, tmp_path: Path, evil: 
 def test_a_question_names_its_sound_plainly(tmp_path: Path, evil: tuple[str, Path]) -> None:
     """Whoever is asked: a sample with another address is left out by name, the others are asked."""
     from llaso_model.evaluate.datasets import tasks
-    from llaso_model.evaluate.datasets.eval_samples import EvalSample, open_samples
+    from llaso_model.evaluate.datasets.eval_samples import EvalSample
+    from llaso_model.evaluate.datasets.open_samples import open_samples
 
     (tmp_path / "a::b.flac").write_bytes(FLAC)
     voices = ["a::b.flac", *(uri.format(evil=evil[0]) for uri in HOSTILE), *SECRET, "no\x00where.flac"]

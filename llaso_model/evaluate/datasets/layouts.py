@@ -27,6 +27,7 @@ from llaso_model.evaluate.datasets.fields import (
     describe_json,
 )
 from llaso_model.evaluate.datasets.files import File, json_rows, parse_source
+from llaso_model.evaluate.datasets.judgements import Judgement, read_judgements, scores_by_id
 from llaso_model.evaluate.kinds import KINDS
 
 ANSWER_KEYS = ("answer", "result", "prediction")
@@ -84,25 +85,6 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """A published judgement.
-
-    Attributes:
-        system: The system's name.
-        set: The declared set.
-        index: Number of the row in the set's file, from 0.
-        score: 1 to 5.
-        text: The judge's reply.
-    """
-
-    system: str
-    set: str
-    index: int
-    score: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class ScoringInput:
     """All predictions that are scored.
 
@@ -144,7 +126,7 @@ def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
             set_ = tasks.set_of(PurePosixPath(file.name).stem)
             files[f"{system}/{parts[-1]}" if kind is None else f"{system}/{kind}/{parts[-1]}"] = digest(file.data)
             if kind == "gpt_result" and set_ is not None:
-                judgement_list += _judgements(system, set_, file)
+                judgement_list += read_judgements(system, set_, file)
             elif kind is None:
                 file_predictions = list(_predictions(system, set_, file, tasks, changed, source.system is not None))
                 predictions += file_predictions
@@ -155,7 +137,7 @@ def read_predictions(sources: Iterable[str], tasks: Tasks) -> ScoringInput:
     if not predictions:
         raise LLaSOError("; ".join(skipped) or "no predictions: name files or folders with .json or .jsonl in them")
     _check_unique(predictions)
-    judgements, unmatched = _scores_by_id(predictions, judgement_list)
+    judgements, unmatched = scores_by_id(predictions, judgement_list)
     return ScoringInput(predictions, judgements, [*skipped, *unmatched], files, changed.lines())
 
 
@@ -379,39 +361,6 @@ def _modality(set_: str, prompt: str) -> str:
     if set_.endswith("_end"):
         return "audio"
     return "audio instruction + text" if prompt.startswith("<audio>") else "text instruction + audio"
-
-
-def _judgements(system: str, set_: str, file: File) -> Iterator[Judgement]:
-    from llaso_model.evaluate.llm_judge.scoring import parse_score
-
-    for number, row in enumerate(json_rows(file.place, file.data), 1):
-        fields = Fields(row, f"{file.place}: row {number}")
-        index, words = fields.whole("index"), fields.required("evaluation")
-        if index is None:
-            raise fields.fault("index", "the number of a row")
-        score = parse_score(words)
-        if score is not None:
-            yield Judgement(system, set_, index, score, words)
-
-
-def _scores_by_id(
-    predictions: list[Prediction], judgements: list[Judgement]
-) -> tuple[dict[tuple[str, str], dict[str, float]], list[str]]:
-    """(scores by system, set and prediction id; lines about judgements without a row)."""
-    ids: dict[tuple[str, str], list[str]] = {}
-    for prediction in predictions:
-        ids.setdefault((prediction.system, prediction.set), []).append(prediction.id)
-    scores: dict[tuple[str, str], dict[str, float]] = {}
-    unmatched: Counter[tuple[str, str]] = Counter()
-    for judgement in judgements:
-        order = ids.get((judgement.system, judgement.set), [])
-        if 0 <= judgement.index < len(order):
-            scores.setdefault((judgement.system, judgement.set), {})[order[judgement.index]] = judgement.score
-        else:
-            unmatched[judgement.system, judgement.set] += 1
-    return scores, [
-        f"{count:,} judgements of {set_} by {system}: of no row" for (system, set_), count in unmatched.items()
-    ]
 
 
 def _check_unique(predictions: list[Prediction]) -> None:

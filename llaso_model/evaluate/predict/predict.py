@@ -35,7 +35,8 @@ from llaso_model.device import own_device
 from llaso_model.evaluate import score
 from llaso_model.evaluate.conditions import Condition, load_noise, noise_name, noise_sweep, sample_key, variants
 from llaso_model.evaluate.datasets import fields, files, tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample, EvalSamples, map_audio, open_samples
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, EvalSamples, map_audio
+from llaso_model.evaluate.datasets.open_samples import open_samples
 from llaso_model.train.run_folder import MODEL_FOLDER
 
 FORMAT, FORMAT_VERSION = "llaso-evaluation", 1

@@ -20,9 +20,9 @@ from llaso_data.recipe import Decode
 from llaso_data.shards.foreign_scan import scan
 from llaso_data.stream.fetch import BadSample
 from llaso_model.evaluate import conditions
-from llaso_model.evaluate.datasets import eval_samples
 from llaso_model.evaluate.datasets.eval_samples import EvalSample
 from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.open_samples import open_samples
 from llaso_model.evaluate.report import scores_page as report
 from llaso_model.evaluate.report import worst_examples
 from tests.conftest import Clip
@@ -70,7 +70,7 @@ def test_what_is_longer_than_six_hours_is_named_and_not_asked(endless: Path, tmp
     for name, path in (("endless", endless), ("clip", clips[0].path)):
         (tmp_path / f"{name}{path.suffix}").write_bytes(path.read_bytes())
         (tmp_path / f"{name}.txt").write_text("Hello.")
-    asked = eval_samples.open_samples(str(tmp_path), TASKS, language="en")
+    asked = open_samples(str(tmp_path), TASKS, language="en")
     heard = asked.read(range(len(asked)))
     (bad,) = [one for one in heard if isinstance(one, BadSample)]
     assert "endless.flac: longer than 21600 s" in bad.reason

@@ -28,7 +28,8 @@ from llaso_model.cli import main
 from llaso_model.conversations import question_of
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample, open_samples
+from llaso_model.evaluate.datasets.eval_samples import EvalSample
+from llaso_model.evaluate.datasets.open_samples import open_samples
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.report.scores_page import _curves
 from llaso_model.generation import answers

@@ -14,8 +14,9 @@ from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import layouts, tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample, open_samples
+from llaso_model.evaluate.datasets.eval_samples import EvalSample
 from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.open_samples import open_samples
 from llaso_model.evaluate.kinds import Row
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.predict import recordings as sounds
