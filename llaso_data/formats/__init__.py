@@ -18,13 +18,14 @@ from itertools import islice
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, file_ending, open_tree
 from llaso_data.formats.registry import AUTO, LAYOUTS, Layout, LayoutTable, Recognition
-from llaso_data.formats.rows.conversation import SourceSample, to_sample
+from llaso_data.formats.rows.conversation import SourceConversation, SourceSample, to_sample
+from llaso_data.formats.rows.head import first_rows
 from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
 from llaso_data.formats.rows.to_input import check_spec, to_input
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Failure, Input
+from llaso_data.records import Failure, Input, Sample
 
 __all__ = [
     "AUTO",
@@ -96,10 +97,15 @@ def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterato
         raise LLaSOError(f"{spec.path}: {layout.title} hold no conversations")
     rows = layout.read_conversations(spec, tree)
     corpus = spec.corpus or _corpus_name(spec.path)
-    return (
-        row if isinstance(row, Failure) else to_sample(row, spec, corpus, layout.name)
-        for row in islice(rows, spec.limit)
-    )
+    return (_sample(row, spec, corpus, layout.name) for row in first_rows(islice(rows, spec.limit)))
+
+
+def _sample(
+    row: SourceConversation | Sample | Failure, spec: SourceSpec, corpus: str, layout: str
+) -> SourceSample | Failure:
+    if isinstance(row, SourceConversation):
+        return to_sample(row, spec, corpus, layout)
+    return SourceSample(row, "") if isinstance(row, Sample) else row
 
 
 def _opened(spec: SourceSpec, notes: Counter[str] | None) -> tuple[Layout, FileTree]:

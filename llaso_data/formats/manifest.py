@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -65,18 +65,22 @@ def _rows(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     used: set[str] = set()
     columns = dict.fromkeys(columns_of(manifest))
     mapped = {name.strip().lower() for name in row_map.fields} if row_map else set()
-    for number, row in table_rows(manifest, KNOWN_COLUMNS | mapped):
-        if number <= _ROWS_FOR_COLUMNS and isinstance(row, dict):
-            columns.update(dict.fromkeys(row))
-            used |= used_columns(row) | mapped
-        where = f"{name}:{number}"
-        if isinstance(row, str):
-            yield failed_row(root, manifest, where, row)
-            continue
-        make = partial(_source_row, row, row_map, root, manifest, where, stat_once)
-        yield row_or_failure(make, root, manifest, where)
+    try:
+        for number, row in table_rows(manifest, KNOWN_COLUMNS | mapped):
+            if number <= _ROWS_FOR_COLUMNS and isinstance(row, dict):
+                columns.update(dict.fromkeys(row))
+                used |= used_columns(row) | mapped
+            where = f"{name}:{number}"
+            if isinstance(row, str):
+                yield failed_row(root, manifest, where, row)
+                continue
+            make = partial(_source_row, row, row_map, root, manifest, where, stat_once)
+            yield row_or_failure(make, root, manifest, where)
+    finally:  # a preview reads only the first rows
+        _note_unused(tree, name, [column for column in columns if str(column).strip().lower() not in used])
 
-    unused = [column for column in columns if str(column).strip().lower() not in used]
+
+def _note_unused(tree: FileTree, name: str, unused: Sequence[str]) -> None:
     if unused:
         shown = escaped(", ".join(map(str, unused[:_MOST_NAMED]))) + (", …" if len(unused) > _MOST_NAMED else "")
         tree.note(f"columns not used of {name}: {shown}", len(unused))
@@ -107,7 +111,7 @@ def _source_row(
         size_bytes=size_bytes,
         version=version,
         where=where,
-        fields=None if row_map is None else {name: row[name] for name in row_map.fields if name in row},
+        fields=None if row_map is None else row_map.taken(row),
     )
 
 

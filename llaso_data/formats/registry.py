@@ -13,7 +13,7 @@ from llaso_data.formats.rows.conversation import SourceConversation
 from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.formats.writing.writer import LayoutWriter
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Failure
+from llaso_data.records import Failure, Sample
 from llaso_data.registry import Registry
 
 AUTO = "auto"
@@ -41,8 +41,8 @@ class Layout:
             holds nothing.
             None where the layout holds conversations.
         read_conversations: Of a layout of conversations: those of a source, in the order of its files and their lines.
-            It is lazy and holds no file in memory. What is broken is a failure
-            (:func:`~llaso_data.formats.rows.conversation.bad_conversation`); notes and errors are as for ``read``.
+            It is lazy and holds no file in memory. A layout of our own records yields samples as they are. What is
+            broken is a failure (:func:`~llaso_data.formats.rows.conversation.bad_conversation`); notes and errors are as for ``read``.
         writer: Writes samples in this layout; None: the layout is only read.
         endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
         before: Layouts that are compared with a source later than this one, because they recognise some of the same
@@ -56,7 +56,7 @@ class Layout:
     container: str
     recognises: Callable[[FileTree], str | None]
     read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]] | None = None
-    read_conversations: Callable[[SourceSpec, FileTree], Iterator[SourceConversation | Failure]] | None = None
+    read_conversations: Callable[[SourceSpec, FileTree], Iterator[SourceConversation | Sample | Failure]] | None = None
     writer: LayoutWriter | None = None
     endings: frozenset[str] = frozenset()
     before: tuple[str, ...] = (_FALLBACK,)

@@ -48,6 +48,10 @@ class RowMap:
         made = {target: self.templates[target](row) for target in LOCATION_TARGETS if target in self.templates}
         return {**row, **made} if made else row
 
+    def taken(self, row: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
+        """What the templates take of a table's row, as plain values: others as their JSON."""
+        return {name: _plain(row[name]) for name in sorted(self.fields) if name in row}
+
     def applied(self, row: SourceRow) -> SourceRow:
         """A row with what the map says of its audio and of the sample.
 
@@ -185,6 +189,12 @@ def _call(call: str, template: str) -> tuple[str, Sequence[str]]:
         if not argument[4]:
             break
     return match[1], arguments
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _text(value: Any, name: str) -> str:

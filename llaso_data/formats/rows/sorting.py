@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import IO, Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.rows.head import first_rows
 from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow
 from llaso_data.io.store_errors import writing
 from llaso_data.records import Failure
@@ -50,7 +51,7 @@ def sorted_rows(
     Raises:
         LLaSOError: There is no row, and ``if_none`` says that this is wrong; or the temporary file cannot be written.
     """
-    merged = _sorted(iter(rows), run_rows)
+    merged = _sorted(first_rows(rows), run_rows)
     first = next(merged, None)  # by now all rows are read, sorted and written
     if first is not None:
         return chain((first,), merged)

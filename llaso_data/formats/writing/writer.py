@@ -31,6 +31,7 @@ class Sound:
         duration_s: Length of the sound, or of the span, seconds.
         sampling_rate_hz: Of the sound, or of the file that is pointed to.
         channel: The selected channel of the file that is pointed to, counted from 0; None: all, averaged.
+        member: The member of the archive that is pointed to.
     """
 
     data: bytes | None
@@ -40,6 +41,7 @@ class Sound:
     uri: str | None = None
     start_s: float | None = None
     channel: int | None = None
+    member: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,8 @@ class LayoutWriter:
         inside: Whether sounds are written into archives of the layout, so that none is pointed to.
         spans: Whether a pointer may select a span of a file.
         channels: Whether a pointer may select a channel of a file.
+        members: Whether a pointer may name a member of an archive.
+        durations: Whether the layout needs to know how long each sound is; without it no file is opened for pointers.
         once: Writes what stands once in a set (a README, a description); it gets ``out`` and the number of parts.
     """
 
@@ -141,6 +145,8 @@ class LayoutWriter:
     inside: bool = False
     spans: bool = False
     channels: bool = False
+    members: bool = False
+    durations: bool = True
     once: Callable[[str, int], None] | None = None
 
 

@@ -26,7 +26,7 @@ from llaso_data.uris import extension
 
 WORK = ".convert"
 """The folder of the commits of parts, in the folder of the set."""
-SHARDS, SAMPLES = "shards", "samples"
+SHARDS = "shards"
 NOT_HELD = "not_held"
 """The reason of a sample that the layout cannot hold."""
 
@@ -289,7 +289,10 @@ def _pointed(
             others.append(one)
             continue
         try:
-            sounds = tuple(_pointer(place, audio) for place, audio in zip(one.places, one.sample.audios, strict=True))
+            sounds = tuple(
+                _pointer(place, audio, chosen.durations)
+                for place, audio in zip(one.places, one.sample.audios, strict=True)
+            )
         except AudioError as error:
             problems.add(Failure(error.reason, error.detail))
             continue
@@ -306,15 +309,15 @@ def _points(place: Place, chosen: LayoutWriter) -> bool:
     _, member, start_s, end_s, channels = place
     has_span = start_s is not None or end_s is not None
     has_channel = channels is None or (len(channels) == 1 and chosen.channels)
-    return member is None and (chosen.spans or not has_span) and has_channel
+    return (member is None or chosen.members) and (chosen.spans or not has_span) and has_channel
 
 
-def _pointer(place: Place, utterance: records.Utterance) -> Sound:
-    """Raises AudioError where the file is not there or is no audio, or the span lies outside of it."""
-    uri, _, start_s, end_s, channels = place
-    probe = _probed(uri)
-    duration_s = utterance.duration_s
-    if duration_s is None:
+def _pointer(place: Place, utterance: records.Utterance, opens: bool) -> Sound:
+    """Raises AudioError where the file is not there or is no audio; nothing is opened unless ``opens``."""
+    uri, member, start_s, end_s, channels = place
+    probe = _probed(uri) if opens else None
+    duration_s = utterance.duration_s or 0.0
+    if not duration_s and probe is not None:
         end_s = end_s if end_s is not None else probe.duration_s
         if end_s is None:
             pcm, _ = decode_worker.decode_spans(uri, None, [place[2:]], stall_s=_STALL_S, memory_mb=_MEMORY_MB)
@@ -327,8 +330,9 @@ def _pointer(place: Place, utterance: records.Utterance) -> Sound:
         data=None,
         extension=extension(uri),
         duration_s=duration_s,
-        sampling_rate_hz=probe.sampling_rate_hz,
+        sampling_rate_hz=audio.SAMPLE_RATE_HZ if probe is None else probe.sampling_rate_hz,
         uri=uri,
+        member=member,
         start_s=start_s,
         channel=channels[0] if channels else None,
     )
@@ -345,7 +349,7 @@ def refuse_layout(name: str) -> None:
     Raises:
         LLaSOError: It is neither shards nor samples nor a layout that is written.
     """
-    written = [SHARDS, SAMPLES, *(one for one in LAYOUTS if LAYOUTS[one].writer is not None)]
+    written = [SHARDS, *(one for one in LAYOUTS if LAYOUTS[one].writer is not None)]
     if name not in written:
         known = "is only read" if name in LAYOUTS else "is no layout"
         raise LLaSOError(f"--to {name}: it {known}; what is written is {', '.join(written)}")
