@@ -82,7 +82,10 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
 def kind_of(spec: SourceSpec) -> str:
     """:data:`ALIGN`, :data:`SHARDS`, or the name of the layout that reads the source."""
     if spec.type == formats.AUTO:
-        stated = outputs.json_at(storage.join(storage.absolute(spec.path), layout.MANIFEST))
+        try:
+            stated = outputs.json_at(storage.join(storage.absolute(spec.path), layout.MANIFEST))
+        except NotADirectoryError:
+            stated = None
         if manifest.is_manifest(stated):
             return SHARDS
         if commit.is_manifest(stated):
