@@ -73,7 +73,14 @@ def on_ray(
         try:
             trainer.fit()
         except Exception as error:
-            raise LLaSOError(f"{what} under Ray failed: {str(error).splitlines()[0]}") from error
+            raise LLaSOError(f"{what} under Ray failed: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed: the worker's own error for the user where there is one, else the first line of Ray's."""
+    of_workers: dict[int, Exception] = getattr(error, "worker_failures", {})
+    told = [str(failure) for _, failure in sorted(of_workers.items()) if isinstance(failure, LLaSOError)]
+    return told[0] if told else str(error).splitlines()[0]
 
 
 def _in_folder(

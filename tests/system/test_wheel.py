@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -65,9 +67,30 @@ def core_requirements(wheel: Path) -> list[str]:
     return [one for one in required if "extra ==" not in one]
 
 
+@dataclass(frozen=True)
+class Installed:
+    """An environment that has the wheel and its core requirements, and a folder to run its programs in."""
+
+    programs: Path
+    folder: Path
+
+    def run(self, command: str, code: int = 0) -> str:
+        """What a command prints, run in the folder. Nothing of this repository is in its path."""
+        program, *words = command.split()
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        environment |= {"PATH": f"{self.programs}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(
+            [self.programs / program, *words], cwd=self.folder, env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, f"{command}\n{done.stdout}"
+        assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
+        return done.stdout
+
+
 @pytest.fixture(scope="module")
-def empty(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a new environment with the core requirements in the tested versions, and the wheel."""
+def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory, clips: list[Clip], tiny_en: Path) -> Installed:
+    """A new environment with the core requirements in the tested versions; recordings, samples and a small model."""
     if os.environ.get(NO_DOWNLOAD):
         pytest.skip("the core requirements are downloaded")
     home = tmp_path_factory.mktemp("environment")
@@ -75,22 +98,45 @@ def empty(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [home / "bin" / "python", "-m", "pip", "install", "-q"]
     subprocess.run([*pip, "-c", REPOSITORY / "constraints.txt", *core_requirements(wheel)], check=True)
     subprocess.run([*pip, "--no-deps", wheel], check=True)
-    return home / "bin"
+
+    folder = tmp_path_factory.mktemp("work")
+    speech = folder / "speech"
+    speech.mkdir()
+    for name, clip in zip("abc", (clip for clip in clips if clip.language == "en"), strict=False):
+        shutil.copy(clip.path, speech / f"{name}.wav")
+        (speech / f"{name}.txt").write_text(clip.text)
+    write_speech(folder / "train", clips[:6])
+    made_model(folder)
+    (folder / "whisper").symlink_to(tiny_en)
+    return Installed(home / "bin", folder)
 
 
-def ran(empty: Path, folder: Path, command: str, code: int = 0) -> str:
-    """What a command prints, run in a folder without this repository."""
-    program, *words = command.split()
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    environment |= {"PATH": f"{empty}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [empty / program, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, f"{command}\n{done.stdout}"
-    assert "Traceback" not in done.stdout, f"{command}\n{done.stdout}"
-    return done.stdout
+@pytest.fixture(scope="module")
+def align(core: Installed) -> Path:
+    """The records of three recordings, made under Ray."""
+    assert "accepted" in core.run(f"{BUILD} --num-workers 1")
+    return core.folder / "align"
 
+
+@pytest.fixture(scope="module")
+def shards(core: Installed, align: Path) -> Path:
+    """Their shards."""
+    core.run("llaso-data shard align --out shards --engine local")
+    return core.folder / "shards"
+
+
+@pytest.fixture(scope="module")
+def trained(core: Installed) -> Path:
+    """A run of two steps."""
+    core.run(f"{TRAIN} --out run")
+    return core.folder / "run"
+
+
+BUILD = "llaso-data build-align speech --out align --asr whisper --language en --device cpu"
+TRAIN = (
+    "llaso-model train --data train --pretrained-model model --max-steps 2 "
+    "--set run.precision=fp32 --set data.micro_batches=2"
+)
 
 ASK = """
 from llaso import LLaSOModel, LLaSOProcessor
@@ -109,8 +155,8 @@ WITHOUT = {
     "llaso-model score answers --out scores": "evaluate",
     "llaso-model evaluate run/model --data shards --out eval": "evaluate",
     "llaso-model demo": "demo",
-    "llaso-data build-align speech --out again --asr {model} --engine local --dtw dtw-python": "dtw",
-    "llaso-data build-align speech --out again --asr {model} --dtw dtw-python --num-workers 1": "dtw",
+    "llaso-data build-align speech --out again --asr whisper --engine local --dtw dtw-python": "dtw",
+    "llaso-data build-align speech --out again --asr whisper --dtw dtw-python --num-workers 1": "dtw",
     "llaso-data build-align s3://bucket/x --out again": "s3",
     "llaso-data shard align --out s3://bucket/x": "s3",
     "llaso-data stats gs://bucket/x": "gcs",
@@ -121,40 +167,52 @@ WITHOUT = {
 
 
 @pytest.mark.slow
-def test_core_is_enough_from_recordings_to_answers(
-    empty: Path, clips: list[Clip], tiny_en: Path, tmp_path: Path
-) -> None:
-    """And every command that lacks an extra ends with the line that installs it."""
-    speech = tmp_path / "speech"
-    speech.mkdir()
-    for name, clip in zip("abc", (clip for clip in clips if clip.language == "en"), strict=False):
-        shutil.copy(clip.path, speech / f"{name}.wav")
-        (speech / f"{name}.txt").write_text(clip.text)
-    write_speech(tmp_path / "train", clips[:6])
-    made_model(tmp_path)
+def test_core_makes_records_under_ray_and_in_the_process(core: Installed, align: Path) -> None:
+    assert "already there" in core.run(f"{BUILD} --engine local")
+    for command in ("rejections align", "audit align --status", "card align"):
+        core.run(f"llaso-data {command}")
 
-    build = f"llaso-data build-align speech --out align --asr {tiny_en} --language en --device cpu"
-    assert "accepted" in ran(empty, tmp_path, f"{build} --num-workers 1")
-    assert "already there" in ran(empty, tmp_path, f"{build} --engine local")
-    ran(empty, tmp_path, "llaso-data shard align --out shards --engine local")
-    assert "no problems" in ran(empty, tmp_path, "llaso-data validate shards")
-    assert "languages" in ran(empty, tmp_path, "llaso-data stats shards")
-    foreign = tmp_path / "foreign"
+
+@pytest.mark.slow
+def test_core_reads_shards_and_indexes_tars(core: Installed, shards: Path) -> None:
+    assert "no problem" in core.run("llaso-data validate shards")
+    assert "languages" in core.run("llaso-data stats shards")
+    foreign = core.folder / "foreign"
     foreign.mkdir()
-    for tar in (tmp_path / "shards").glob("*.tar"):
+    for tar in shards.glob("*.tar"):
         shutil.copy(tar, foreign)
-    for command in ("index foreign", "plan shards", "rejections align", "audit align --status", "card align"):
-        ran(empty, tmp_path, f"llaso-data {command}")
-    for program in ("llaso-data", "llaso-model"):
-        assert re.search("default|align", ran(empty, tmp_path, f"{program} recipes"))
+    core.run("llaso-data index foreign")
+    core.run("llaso-data plan shards")
 
-    train = "llaso-model train align --data train --pretrained-model model --max-steps 2 --set run.precision=fp32"
-    ran(empty, tmp_path, f"{train} --out run")
-    ran(empty, tmp_path, f"{train} --out on-ray --launcher ray")
-    ran(empty, tmp_path, "llaso-model merge run --out merged")
-    (tmp_path / "ask.py").write_text(ASK)
-    assert "characters" in ran(empty, tmp_path, "python ask.py")
 
-    for command, extra in WITHOUT.items():
-        said = ran(empty, tmp_path, command.format(model=tiny_en), code=2)
-        assert said.rstrip().endswith(f": pip install 'llaso[{extra}]'"), f"{command}\n{said}"
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["llaso-data", "llaso-model"])
+def test_the_recipes_come_with_the_wheel(core: Installed, program: str) -> None:
+    assert re.search("default|align", core.run(f"{program} recipes"))
+
+
+@pytest.mark.slow
+def test_core_trains_merges_streams_and_answers(core: Installed, shards: Path, trained: Path) -> None:
+    core.run("llaso-model merge run --out merged")
+    (core.folder / "ask.py").write_text(ASK)
+    assert "characters" in core.run("python ask.py")
+
+
+@pytest.mark.slow
+def test_core_trains_under_ray(core: Installed, trained: Path) -> None:
+    """With the losses of a run without Ray."""
+    core.run(f"{TRAIN} --out on-ray --launcher ray")
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (trained, core.folder / "on-ray")
+    ]
+    assert len(losses[0]) == 2 and losses[0] == losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "extra"), WITHOUT.items())
+def test_a_command_that_lacks_an_extra_ends_with_the_line_that_installs_it(
+    core: Installed, align: Path, shards: Path, trained: Path, command: str, extra: str
+) -> None:
+    said = core.run(command, code=2)
+    assert said.rstrip().endswith(f": pip install 'llaso[{extra}]'"), said
