@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO
 
-from llaso_data.audio.mixing import SAMPLE_RATE_HZ
+import numpy as np
+
+from llaso_data.audio.mixing import SAMPLE_RATE_HZ, Pcm
 
 _MOST_BYTES = 1 << 30
 _WAV_HEADER_BYTES = 44
@@ -26,6 +28,10 @@ class StoredAudio:
     data: bytes
     extension: str
     duration_s: float
+
+    def pcm(self) -> Pcm | None:
+        """The samples of a WAV, int16 of shape (samples,), bit for bit as a decoder gives them; None of a FLAC."""
+        return np.frombuffer(self.data, "<i2", offset=_WAV_HEADER_BYTES) if self.extension == "wav" else None
 
 
 def as_stored(file: IO[bytes]) -> StoredAudio | None:

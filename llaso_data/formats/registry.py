@@ -42,8 +42,8 @@ class Layout:
             None where the layout holds conversations.
         read_conversations: Of a layout of conversations: those of a source, in the order of its files and their lines.
             It is lazy and holds no file in memory. A layout of our own records yields samples as they are. What is
-            broken is a failure (:func:`~llaso_data.formats.rows.conversation.bad_conversation`); notes and errors are as
-            for ``read``.
+            broken is a failure (:func:`~llaso_data.formats.rows.conversation.bad_conversation`); notes and errors are
+            as for ``read``.
         writer: Writes samples in this layout; None: the layout is only read.
         endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
         before: Layouts that are compared with a source later than this one, because they recognise some of the same

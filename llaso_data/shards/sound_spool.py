@@ -17,8 +17,10 @@ from llaso_data.io import storage
 from llaso_data.records import Failure, Sample, Utterance
 from llaso_data.shards import layout
 from llaso_data.shards.layout import EncodedSample
+from llaso_data.uris import extension
 
 _MEMORY_BYTES = 64 * 1024 * 1024
+_PLAIN = frozenset(("flac", "wav"))
 _LIMITS = recipe.Decode()  # for files that were decoded before: they may have changed since
 
 Place = tuple[str, str | None, float | None, float | None, tuple[int, ...] | None]
@@ -60,13 +62,13 @@ class SoundSpool:
     temporary file without a name, which is in memory while it is small: nothing is left of it, whatever happens.
 
     Args:
-        extension: The format of the sounds: ``flac``, ``opus`` or ``wav``.
+        form: The format of the sounds: ``flac``, ``opus`` or ``wav``.
         shard: The shard's address, for errors.
         pass_through: Take whole files that are 16 kHz mono 16-bit FLAC or WAV as they are, without decoding them.
     """
 
-    def __init__(self, extension: Literal["flac", "opus", "wav"], shard: str, pass_through: bool = False) -> None:
-        self._extension = extension
+    def __init__(self, form: Literal["flac", "opus", "wav"], shard: str, pass_through: bool = False) -> None:
+        self._form = form
         self._shard = shard
         self._pass_through = pass_through
         file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
@@ -149,8 +151,8 @@ class SoundSpool:
             files.setdefault((*place[:2], place in unprobed), {})[place] = None
         sounds: dict[Place, _Sound | AudioError] = {}
         for (_, _, is_new), spans in files.items():
-            if self._pass_through and len(spans) == 1 and (moved := self._moved(next(iter(spans)))) is not None:
-                sounds[next(iter(spans))] = moved
+            if len(spans) == 1 and (ready := self._ready(next(iter(spans)), is_new)) is not None:
+                sounds[next(iter(spans))] = ready
                 continue
             decoded, probe = _decode(list(spans), as_mixed=not is_new)
             taken = probe.taken if is_new and probe and probe.taken else [None] * len(spans)
@@ -158,22 +160,32 @@ class SoundSpool:
                 sounds[place] = pcm if isinstance(pcm, AudioError) else self._store(pcm, probe, channel)
         return sounds
 
-    def _moved(self, place: Place) -> _Sound | None:
-        """The sound of a whole file that needs no decoding; None where it does."""
+    def _ready(self, place: Place, is_new: bool) -> _Sound | None:
+        """The sound of a whole file that no decoder is needed for; None where one is.
+
+        Such a file is taken as it is, or is plain PCM, which is what a decoder would give.
+        """
         uri, member, *selection = place
-        if any(value is not None for value in selection):
+        if member is not None or any(value is not None for value in selection) or extension(uri) not in _PLAIN:
             return None
         try:
-            with audio.open_audio(uri, member) as file:
+            with audio.open_audio(uri, None) as file:
                 ready = audio.as_stored(file)
         except AudioError:
             return None  # decoding says what is wrong
-        return None if ready is None else self._keep(ready.data, ready.extension, ready.duration_s, None)
+        if ready is None:
+            return None
+        probe = audio.Probe(ready.duration_s, audio.SAMPLE_RATE_HZ, 1, ready.extension) if is_new else None
+        if self._pass_through:
+            sound = self._keep(ready.data, ready.extension, ready.duration_s, None)
+            return dataclasses.replace(sound, probe=probe)
+        pcm = ready.pcm()
+        return None if pcm is None else self._store(pcm, probe, None)
 
     def _store(self, pcm: audio.Pcm, probe: audio.Probe | None, taken: int | None) -> _Sound:
-        data = audio.encode(pcm, self._extension)
+        data = audio.encode(pcm, self._form)
         duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
-        sound = self._keep(data, self._extension, duration_s, audio.audio_id(pcm))
+        sound = self._keep(data, self._form, duration_s, audio.audio_id(pcm))
         return dataclasses.replace(sound, probe=probe, taken=taken)
 
     def _keep(self, data: bytes, extension: str, duration_s: float, audio_id: str | None) -> _Sound:
