@@ -290,7 +290,9 @@ class Run(Part):
     """Where a run works. It changes no result, but for floating-point differences between devices."""
 
     engine: Literal["ray", "local"] = Field(
-        "ray", description="ray: many processes and machines. local: this process, one block after the other."
+        "ray",
+        description="ray: many processes and machines. local: this process, one block after the other; shards and "
+        "conversions in `num_workers` processes where they are more than 1.",
     )
     address: str | None = Field(None, description="The Ray cluster to join. Null: a local one is started.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU.")

@@ -1,5 +1,7 @@
 """The engine ``local``: everything in this process, one block after the other. For debugging and small data.
 
+Shards and conversions may be written by several processes of this machine.
+
 While a block is observed, a thread decodes the next one.
 """
 
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from llaso_data.pipeline import process_pool
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
 from llaso_data.recipe import Observe, Run
@@ -35,5 +38,6 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
 
 
 def map_unordered(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> Iterator[R]:
-    """Applies ``function`` to every task, in order."""
-    yield from map(function, tasks)
+    """Applies ``function`` to every task: in this process, in order, or in ``run.num_workers`` processes."""
+    workers = run.num_workers or 1
+    yield from map(function, tasks) if workers == 1 else process_pool.map_unordered(function, tasks, workers)
