@@ -7,13 +7,13 @@ the extension is that audio's, one whose name is the key alone is the whole samp
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.files.braces import expand_braces
 from llaso_data.formats.files.file_tree import FileTree, compile_glob
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, decode_transcript, transcript_too_long
 from llaso_data.formats.registry import LAYOUTS, Layout
@@ -24,7 +24,6 @@ from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.uris import extension
 
-MAX_TARS = 1_000_000
 _NOTHING: tuple[SourceMetadata, Failure | None] = (SourceMetadata(), None)
 
 
@@ -65,35 +64,6 @@ def _tars_of_pattern(spec: SourceSpec, tree: FileTree) -> list[tuple[str, str]]:
         raise LLaSOError(f"{spec.path}: {len(missing)} of {len(uris)} tars are not there, the first is {missing[0]}")
     root = tree.root.partition("{")[0].rpartition("/")[0]
     return [(root, uri[len(root) + 1 :]) for uri in uris]
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """The names that a pattern stands for: ``a-{000..002}.tar``, ``{x,y}.tar``, or both.
-
-    Raises:
-        LLaSOError: They are more than a million.
-    """
-    names, braces = [""], re.compile(r"\{([^{}]*)\}")
-    position = 0
-    for match in braces.finditer(pattern):
-        literal, choices = pattern[position : match.start()], _brace_choices(match[1])
-        if len(names) * len(choices) > MAX_TARS:
-            raise LLaSOError(f"{pattern}: stands for more than {MAX_TARS:,} tars")
-        names = [name + literal + choice for name in names for choice in choices]
-        position = match.end()
-    return [name + pattern[position:] for name in names]
-
-
-def _brace_choices(inside: str) -> list[str]:
-    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
-    if numbers is None:
-        return inside.split(",")
-    first, last = int(numbers[1]), int(numbers[2])
-    if abs(last - first) >= MAX_TARS:
-        raise LLaSOError(f"{{{inside}}}: stands for more than {MAX_TARS:,} tars")
-    width = len(numbers[1]) if numbers[1].startswith("0") or len(numbers[1]) == len(numbers[2]) else 0
-    step = 1 if last >= first else -1
-    return [f"{number:0{width}d}" for number in range(first, last + step, step)]
 
 
 def _tar_rows(tree: FileTree, root: str, path: str) -> Iterator[SourceRow]:

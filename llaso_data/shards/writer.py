@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import IO
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import checksums, storage
-from llaso_data.shards import index, layout, tar
+from llaso_data.io import checksums, storage, tar_headers
+from llaso_data.shards import index, layout
 from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
 from llaso_data.shards.layout import EncodedSample
 
@@ -37,7 +37,7 @@ def write(out: str, name: str, samples: Iterable[EncodedSample], *, digest: str,
                 if rows and sample.key <= rows[-1].key:
                     raise LLaSOError(f"{name}: sample {sample.key} after {rows[-1].key}: twice, or out of order")
                 rows.append(_append(file, sample))
-            file.write(tar.END)
+            file.write(tar_headers.END)
         sha256, size_bytes = checksums.sha256(path)
     info = ShardInfo(
         path=name,
@@ -67,8 +67,6 @@ def _append(file: IO[bytes], sample: EncodedSample) -> IndexRow:
     parts = []
     for part in sorted(sample.parts):
         data = sample.parts[part]
-        file.write(tar.header(layout.member_name(sample.key, part), len(data)))
-        parts.append(PartRow(part, file.tell(), len(data), zlib.crc32(data)))
-        file.write(data)
-        file.write(tar.padding(len(data)))
+        offset = tar_headers.write_member(file, layout.member_name(sample.key, part), data)
+        parts.append(PartRow(part, offset, len(data), zlib.crc32(data)))
     return IndexRow.of(sample, parts)

@@ -29,7 +29,7 @@ from llaso_data import formats, languages, records
 from llaso_data.audio import containers, joined, limited
 from llaso_data.audio.encoding import encode
 from llaso_data.errors import LLaSOError
-from llaso_data.formats import webdataset
+from llaso_data.formats.files import braces
 from llaso_data.formats.files.file_tree import compile_glob
 from llaso_data.formats.rows import vocabulary
 from llaso_data.io import archive, checksums, sealed
@@ -157,7 +157,7 @@ def words(data: bytes, folder: Path) -> None:
     assert vocabulary.slug(vocabulary.slug(text)) == vocabulary.slug(text)
     languages.language(text), vocabulary.accent(text), vocabulary.environment(text)
     if len(text) < 40:  # these two are the user's own words, who only harms himself
-        each(lambda: webdataset.expand_braces(text), lambda: compile_glob(text).fullmatch("a/b/c.wav"))
+        each(lambda: braces.expand_braces(text), lambda: compile_glob(text).fullmatch("a/b/c.wav"))
 
 
 def container(data: bytes, folder: Path) -> None:

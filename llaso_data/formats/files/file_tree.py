@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.files.braces import with_braces
 from llaso_data.io import storage
 from llaso_data.uris import escaped, extension
 
@@ -76,6 +77,8 @@ def open_tree(path: str, endings: Collection[str]) -> FileTree:
         LLaSOError: Nothing is there.
     """
     root = storage.absolute(path)
+    if with_braces(root) != root and not storage.exists(root):
+        root = with_braces(root)
     if "{" in root and not storage.exists(root):
         return FileTree(root, is_file=True)
     named_as_file = not storage.is_local(root) and file_ending(root, endings) and storage.exists(root)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.text import TOO_LONG, numbered_lines, open_text
@@ -17,6 +19,11 @@ from llaso_data.io import storage
 from llaso_data.uris import extension
 
 TABLE_EXTENSIONS = frozenset(("jsonl", "ndjson", "json", "csv", "tsv", "parquet"))
+JSON_EXTENSIONS = frozenset(("jsonl", "ndjson", "json"))
+COMPRESSED = ".gz"
+"""What the name of a table of text ends in besides, where it is compressed by gzip."""
+TABLE_ENDINGS = TABLE_EXTENSIONS | {f"{kind}{COMPRESSED}" for kind in TABLE_EXTENSIONS - {"parquet"}}
+"""What the names of tables end in, after a dot."""
 
 Row = dict[str, Any]
 """Column name → value."""
@@ -24,11 +31,24 @@ NumberedRow = tuple[int, Row | str]
 """Line number from 1 (of Parquet and of a JSON list: row number), and the row, or what is wrong with it."""
 
 
+def table_kind(path: str) -> str:
+    """The extension of a table's name, in small letters; of a compressed one that before ``.gz``: ``jsonl``."""
+    kind = extension(path)
+    return extension(path[: -len(COMPRESSED)]) if f".{kind}" == COMPRESSED else kind
+
+
+def is_table(path: str) -> bool:
+    """Whether a file's name is that of a table: it ends in one of :data:`TABLE_ENDINGS`."""
+    compressed = path.lower().endswith(COMPRESSED)
+    return table_kind(path) in TABLE_EXTENSIONS and not (compressed and table_kind(path) == "parquet")
+
+
 def table_rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4096) -> Iterator[NumberedRow]:
-    """The rows of a table, which its extension names (:data:`TABLE_EXTENSIONS`).
+    """The rows of a table, which its extension names (:data:`TABLE_ENDINGS`).
 
     Text is read by its byte-order mark, else as UTF-8; stray bytes come as lone surrogates in the value that they are
-    in. A TSV has no quotes (Common Voice's sentences contain them), a CSV has.
+    in. A TSV has no quotes (Common Voice's sentences contain them), a CSV has. Where a compressed table breaks off,
+    that is a broken row after the last whole one.
 
     Args:
         uri: The table.
@@ -38,17 +58,40 @@ def table_rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4
     Raises:
         LLaSOError: The table cannot be opened, or is not what its extension says.
     """
-    kind = extension(uri)
+    kind = table_kind(uri)
+    number = 0
     try:
         with storage.open_read(uri) as file, _decoding(uri):
             if kind == "parquet":
                 yield from parquet_rows(file, uri, columns, at_once)
-            elif kind in ("csv", "tsv"):
-                yield from _by_column(delimited_rows(_text(file, uri), kind))
-            else:
-                yield from _json_rows(_text(file, uri))
+                return
+            text = _text(unpacked(file, uri), uri)
+            rows = _by_column(delimited_rows(text, kind)) if kind in ("csv", "tsv") else _json_rows(text)
+            for number, row in rows:
+                yield number, row
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield number + 1, f"the compressed file breaks off or is damaged ({error}); fetch it again"
     except OSError as error:
         raise LLaSOError(f"{uri}: cannot be read ({error.strerror or error})") from error
+
+
+def unpacked(file: IO[bytes], uri: str) -> IO[bytes]:
+    """The content of a file that gzip compressed, by its name; any other file as it is.
+
+    Reading a damaged one raises EOFError, zlib.error or gzip.BadGzipFile.
+    """
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if uri.lower().endswith(COMPRESSED) else file
+
+
+def first_row(uri: str) -> Row | None:
+    """The first row of a JSON table, by which layouts are told; None where the file is no such table or begins broken."""
+    if table_kind(uri) not in JSON_EXTENSIONS:
+        return None
+    try:
+        _, row = next(table_rows(uri), (0, ""))
+    except (LLaSOError, OSError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _text(file: IO[bytes], uri: str) -> io.TextIOWrapper:
@@ -69,7 +112,7 @@ def _decoding(uri: str) -> Iterator[None]:
 
 def columns_of(uri: str) -> list[str]:
     """The columns that a CSV, TSV or Parquet file states; empty for JSON, and for what cannot be read."""
-    kind = extension(uri)
+    kind = table_kind(uri)
     if kind in ("csv", "tsv"):
         return header(uri)
     if kind != "parquet":
@@ -91,8 +134,11 @@ def header(uri: str) -> list[str]:
         LLaSOError: The file is not text.
     """
     with storage.open_read(uri) as file, _decoding(uri):
-        rows = delimited_rows(_text(file, uri), "tsv" if extension(uri) == "tsv" else "csv")
-        _, names = next(rows, (1, []))
+        try:
+            rows = delimited_rows(_text(unpacked(file, uri), uri), "tsv" if table_kind(uri) == "tsv" else "csv")
+            _, names = next(rows, (1, []))
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return []  # reading says what is wrong
     return [] if isinstance(names, str) else _stripped(names)
 
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from llaso_data import audio, records
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.formats import read, recognise, webdataset
+from llaso_data.formats import read, recognise
+from llaso_data.formats.files import braces
 from llaso_data.formats.files.file_tree import compile_glob
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Attribute, Input, Utterance
@@ -456,12 +457,12 @@ def test_sources_are_read_from_an_object_store(tmp_path: Path) -> None:
 
 @given(st.integers(0, 999), st.integers(0, 30))
 def test_brace_ranges_keep_their_zeros(first: int, count: int) -> None:
-    names = webdataset.expand_braces(f"a-{{{first:05d}..{first + count:05d}}}.tar")
+    names = braces.expand_braces(f"a-{{{first:05d}..{first + count:05d}}}.tar")
     assert names == [f"a-{number:05d}.tar" for number in range(first, first + count + 1)]
 
 
 def test_brace_lists_multiply() -> None:
-    assert webdataset.expand_braces("{a,b}/{8..10}.tar") == [f"{x}/{n}.tar" for x in "ab" for n in (8, 9, 10)]
+    assert braces.expand_braces("{a,b}/{8..10}.tar") == [f"{x}/{n}.tar" for x in "ab" for n in (8, 9, 10)]
 
 
 @pytest.mark.parametrize(
