@@ -20,6 +20,11 @@ PIPE = "pipe:"
 """What an address begins with that names a command, as NeMo and webdataset take it."""
 
 
+def marked(row: Mapping[str, Any]) -> str | None:
+    """Why a row gives nothing: NeMo's tools mark rows that are to be passed over. None where it is not marked."""
+    return f"rows that are marked `{SKIPPED}`" if row.get(SKIPPED) else None
+
+
 def nemo_values(tree: FileTree, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row's values under our names.
 
@@ -28,14 +33,12 @@ def nemo_values(tree: FileTree, row: Mapping[str, Any]) -> dict[str, Any]:
         row: Column name → value.
 
     Raises:
-        RowError: The row names a command, or is marked as one to pass over.
+        RowError: The row names a command.
     """
     values = canonical_values(row)
     named = values["audio"]
     if isinstance(named, str) and named.strip().startswith(PIPE):
         raise RowError("`pipe:` names a command, and no command of a corpus is run; fetch the audio, and name the file")
-    if row.get(SKIPPED):
-        raise RowError(f"it is marked `{SKIPPED}`; take it out of the manifest, or the mark out of it")
     source, target = row.get("source_lang"), row.get("target_lang")
     if is_empty(values["language"]):
         values["language"] = source

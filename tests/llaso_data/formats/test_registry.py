@@ -23,7 +23,7 @@ from llaso_data.pipeline.reference import recipe_reference, with_layouts
 from llaso_data.recipe import SourceSpec
 from tests.support.paths import REPOSITORY
 
-OURS = ["common_voice", "librispeech", "webdataset", "manifest", "folder"]
+OURS = ["common_voice", "librispeech", "nemo_tarred", "nemo", "webdataset", "manifest", "folder"]
 
 TOY = '''
 """Rhymes: ``rhymes.txt`` with lines ``FILE: TEXT``."""
@@ -153,6 +153,7 @@ def test_a_program_registers_a_layout_of_its_own(monkeypatch: pytest.MonkeyPatch
         (["x.tar"], "x.tar", "webdataset", "its name ends in .tar"),
         ([], "x-{0..3}.tar", "webdataset", "it is a pattern of tars"),
         (["m.jsonl"], "m.jsonl", "manifest", "its name ends in .jsonl"),
+        (["m.tsv.gz"], "m.tsv.gz", "manifest", "its name ends in .tsv.gz"),
         (["a.wav"], "a.wav", "folder", "its name ends in .wav"),
         (["x.tar", "a.wav"], "", "folder", "it is a folder, and no other layout"),
     ],
