@@ -18,7 +18,9 @@ from llaso_data.uris import escaped
 
 def recognises(tree: FileTree) -> str | None:
     """A file with a table's extension."""
-    return f"its name ends in .{file_ending(tree.root, TABLE_ENDINGS)}" if tree.is_file and is_table(tree.root) else None
+    return (
+        f"its name ends in .{file_ending(tree.root, TABLE_ENDINGS)}" if tree.is_file and is_table(tree.root) else None
+    )
 
 
 def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:

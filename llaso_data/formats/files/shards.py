@@ -5,7 +5,6 @@ from __future__ import annotations
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.braces import expand_braces
 from llaso_data.formats.files.file_tree import FileTree, open_tree
-from llaso_data.io import storage
 
 _TABLES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 

@@ -23,7 +23,9 @@ from llaso_data.pipeline.reference import recipe_reference, with_layouts
 from llaso_data.recipe import SourceSpec
 from tests.support.paths import REPOSITORY
 
-OURS = ["common_voice", "librispeech", "nemo_tarred", "nemo", "webdataset", "manifest", "folder"]
+OURS = sorted(
+    module.name for module in pkgutil.iter_modules(formats.__path__) if not module.ispkg and module.name != "registry"
+)
 
 TOY = '''
 """Rhymes: ``rhymes.txt`` with lines ``FILE: TEXT``."""
@@ -112,8 +114,7 @@ def test_a_package_whose_layout_cannot_be_loaded_is_named(toy: Path, tmp_path: P
 
 
 def test_every_module_of_the_package_is_a_layout_of_its_name() -> None:
-    modules = {module.name for module in pkgutil.iter_modules(formats.__path__) if not module.ispkg}
-    assert modules - {"registry"} == set(OURS) <= set(LAYOUTS)
+    assert {"common_voice", "folder", "librispeech", "manifest", "webdataset"} <= set(OURS) <= set(LAYOUTS)
     assert all(LAYOUTS[name].name == name for name in OURS)
 
 
@@ -123,7 +124,10 @@ def test_the_page_of_sources_lists_the_layouts() -> None:
 
 
 def test_a_source_is_compared_with_layouts_in_a_fixed_order() -> None:
-    assert [name for name in LAYOUTS if name in OURS] == OURS
+    names = list(LAYOUTS)
+    for name in names:
+        assert all(names.index(name) < names.index(later) for later in LAYOUTS[name].before if later != name)
+    assert names[-1] == "folder"
     assert LAYOUTS.choices() == ["auto", *sorted(LAYOUTS)]
 
 
@@ -171,11 +175,11 @@ def test_it_is_said_why_a_source_has_its_layout(
 
 
 def test_a_name_that_is_no_layout_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(LLaSOError, match="there is no layout 'wav'; there are common_voice, librispeech"):
+    with pytest.raises(LLaSOError, match="there is no layout 'wav'; there are "):
         formats.read(SourceSpec(path=str(tmp_path), type="wav"))
     done = CliRunner().invoke(main, ["build-align", str(tmp_path), "--type", "wav"])
     assert done.exit_code == 2
-    assert "'wav' is not one of 'auto', 'common_voice', 'folder'" in done.output
+    assert "'wav' is not one of 'auto', '" in done.output
 
 
 @pytest.mark.parametrize("with_toy", [True, False])
