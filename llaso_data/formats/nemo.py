@@ -1,4 +1,4 @@
-"""A NeMo manifest: JSON lines with ``audio_filepath``, ``duration``, ``text``, and where they are known ``offset``, ``lang``.
+"""A NeMo manifest: JSON lines with ``audio_filepath``, ``duration``, ``text``, and it may be ``offset`` and ``lang``.
 
 Canary's manifests say ``source_lang`` and ``target_lang``: where the two differ, the text is a translation, and no
 transcript.

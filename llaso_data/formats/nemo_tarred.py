@@ -179,24 +179,23 @@ def _source_row(
 
 def _in_tars(tree: FileTree, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """Rows with the size and version of their members; those whose member is not there with a failure."""
-    for path, group in groupby(rows, key=lambda row: row.path):
-        first = next(group)
-        if first.member is None:
-            yield first
-            yield from group
-            continue
-        try:
-            directory = archive.directory(first.uri)
-            version = storage.stat(first.uri)["version"]
-        except LLaSOError as error:
-            failure = Failure("unreadable", str(error))
-            yield from (replace(row, failure=failure) for row in (first, *group))
-            continue
-        named: set[str] = set()
-        for row in (first, *group):
-            named.add(row.member or "")
-            yield _located(row, directory, version)
-        tree.note("members of tars that no row names", len(directory.members.keys() - named))
+    for (uri, in_tar), group in groupby(rows, key=lambda row: (row.uri, row.member is not None)):
+        yield from _in_tar(tree, uri, group) if in_tar else group
+
+
+def _in_tar(tree: FileTree, uri: str, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
+    try:
+        directory = archive.directory(uri)
+        version = storage.stat(uri)["version"]
+    except LLaSOError as error:
+        failure = Failure("unreadable", str(error))
+        yield from (replace(row, failure=failure) for row in rows)
+        return
+    named: set[str] = set()
+    for row in rows:
+        named.add(row.member or "")
+        yield _located(row, directory, version)
+    tree.note("members of tars that no row names", len(directory.members.keys() - named))
 
 
 def _located(row: SourceRow, directory: archive.Directory, version: str) -> SourceRow:

@@ -11,7 +11,7 @@ MAX_FILES = 1_000_000
 
 
 def with_braces(pattern: str) -> str:
-    """A pattern with NeMo's ``_OP_`` and ``_CL_``, which stand for braces where a shell would expand them, as braces."""
+    """A pattern with braces instead of NeMo's ``_OP_`` and ``_CL_``, which a shell leaves alone."""
     return pattern.replace("_OP_", "{").replace("_CL_", "}") if "_OP_" in pattern and "_CL_" in pattern else pattern
 
 

@@ -84,7 +84,7 @@ def unpacked(file: IO[bytes], uri: str) -> IO[bytes]:
 
 
 def first_row(uri: str) -> Row | None:
-    """The first row of a JSON table, by which layouts are told; None where the file is no such table or begins broken."""
+    """The first row of a JSON table, by which layouts are told; None where the file is none, or begins broken."""
     if table_kind(uri) not in JSON_EXTENSIONS:
         return None
     try:
