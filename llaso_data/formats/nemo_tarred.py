@@ -180,7 +180,10 @@ def _source_row(
 def _in_tars(tree: FileTree, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """Rows with the size and version of their members; those whose member is not there with a failure."""
     for (uri, in_tar), group in groupby(rows, key=lambda row: (row.uri, row.member is not None)):
-        yield from _in_tar(tree, uri, group) if in_tar else group
+        if in_tar:
+            yield from _in_tar(tree, uri, group)
+        else:
+            yield from group
 
 
 def _in_tar(tree: FileTree, uri: str, rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
