@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from llaso_data import audio, records
-from llaso_data.formats import LAYOUTS, read, recognise
+from llaso_data.formats import LAYOUTS, read, read_samples, recognise
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Utterance
+from llaso_data.records import Failure, Message, Provenance, Sample, Utterance
 from tests.conftest import Clip
 from tests.support.tars import packed
 from tests.support.written_layouts import pointed, spoken, write_set
@@ -118,8 +119,6 @@ def check_written(path: Path, layout: str, samples: list[Any]) -> None:
 
 
 def test_a_span_that_is_pointed_to_has_an_offset(tmp_path: Path, clips: list[Clip]) -> None:
-    from dataclasses import replace
-
     sounded = replace(spoken(clips[0]), sounds=(pointed(clips[0].path, 0.25, 0.5),))
     write_set(LAYOUTS["nemo"], [sounded], tmp_path, parts=1)
     assert list(tmp_path.iterdir()) == [tmp_path / "manifest.jsonl"]
@@ -246,3 +245,112 @@ def test_a_tarred_set_that_is_written_is_read_again(tmp_path: Path, clips: list[
     ]
     for name in names:
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+# Conversations
+
+
+def conversations(path: Path, notes: Counter[str] | None = None) -> list[Sample | Failure]:
+    found = read_samples(SourceSpec(path=str(path), corpus="c"), notes)
+    return [one if isinstance(one, Failure) else one.sample for one in found]
+
+
+def turn(by: str, value: Any, **more: Any) -> dict[str, Any]:
+    return {"from": by, "value": value, "type": "text", **more}
+
+
+def test_conversations(tmp_path: Path, clips: list[Clip]) -> None:
+    (tmp_path / "a.tar").write_bytes(packed([("x/y.wav", clips[0].path.read_bytes())]))
+    path = lines(
+        tmp_path / "chat.jsonl",
+        {
+            "id": "one",
+            "conversations": [
+                turn("User", "What is said?"),
+                turn("User", str(clips[1].path), type="audio", duration=9.0),
+                turn("Assistant", "Hello."),
+                turn("User", "a.tar/x/y.wav", type="audio", duration=0.5, offset=0.25),
+                turn("Assistant", "Goodbye."),
+            ],
+            "lang": "en",
+            "custom": {"difficulty": 3},
+        },
+        {"id": 2, "conversations": [turn("User", "Hi"), turn("Assistant", "Ho")], "_skipme": 1},
+        {"id": 3, "conversations": [turn("System", "Be kind."), turn("User", "Hi"), turn("Assistant", "Ho")]},
+    )
+    assert layout_of(path) == "nemo_conversations"
+    notes: Counter[str] = Counter()
+    first, last = conversations(path, notes)
+    assert isinstance(first, Sample) and isinstance(last, Sample)
+    assert first.messages == (
+        Message.of("user", "What is said?", 0),
+        Message.of("assistant", "Hello."),
+        Message.of("user", 1),
+        Message.of("assistant", "Goodbye."),
+    )
+    whole, span = (one.source for one in first.audios)
+    assert (whole.uri, whole.member, whole.start_s, whole.end_s) == (str(clips[1].path), None, None, None)
+    assert (span.uri, span.member, span.start_s, span.end_s) == (str(tmp_path / "a.tar"), "x/y.wav", 0.25, 0.75)
+    assert len(audio.decode(span.uri, span.member, span.start_s, span.end_s)[0]) == 8000
+    assert first.language == "en"
+    kept = {"difficulty": 3}
+    assert first.provenance == Provenance(layout="nemo_conversations", file="chat.jsonl", row=1, kept=kept)
+    assert [message.role for message in last.messages] == ["system", "user", "assistant"]
+    assert notes["rows that are marked `_skipme`"] == 1
+
+
+def test_broken_conversations_are_counted_with_file_and_line(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "chat.jsonl",
+        {"conversations": [turn("User", "Hi"), turn("Assistant", "Ho")]},
+        {"conversations": []},
+        {"conversations": [turn("Robot", "Hi")]},
+        {"conversations": [turn("User", ["Hi"])]},
+        {"conversations": [turn("User", "pipe:cat x", type="audio")]},
+        {"conversations": [turn("User", "bucket://x.wav", type="audio")]},
+        {"conversations": [turn("User", "x.wav", type="audio", offset="soon")]},
+        {"conversations": [turn("User", "x.wav", type="video")]},
+        {"conversations": [turn("User", "Hi")], "split": "dev"},
+    )
+    with open(path, "ab") as file:
+        file.write(b'{"conversations": [')
+    found = conversations(path)
+    assert [isinstance(one, Failure) for one in found] == [False, *[True] * 9]
+    for number, one in enumerate(found[1:], 2):
+        assert isinstance(one, Failure) and one.detail.startswith(f"{path}:{number}: "), one
+
+
+def test_conversations_that_are_written_are_read_again(tmp_path: Path, clips: list[Clip]) -> None:
+    first, second = spoken(clips[0]), spoken(clips[1])
+    (one,), (two,) = first.sample.audios, second.sample.audios
+    chat = Sample(
+        task="chat",
+        messages=(
+            Message.of("system", "Be kind."),
+            Message.of("user", 0, "Go on."),
+            Message.of("assistant", "So:", 1),
+        ),
+        audios=(one, two),
+        language="en",
+        split="validation",
+        provenance=Provenance(kept={"id": "x", "n": 1}),
+    )
+    span = pointed(clips[1].path, 0.0, 0.5)
+    samples = [first, replace(first, key="chat", sample=chat, sounds=(first.sounds[0], span))]
+    write_set(LAYOUTS["nemo_conversations"], samples, tmp_path)
+    found = conversations(tmp_path / "manifest.jsonl")
+    assert all(isinstance(one, Sample) for one in found)
+    for given, back in zip((first.sample, chat), found, strict=True):
+        assert isinstance(back, Sample)
+        for name in ("messages", "task", "language", "split"):
+            assert getattr(back, name) == getattr(given, name), name
+    back = found[1]
+    assert isinstance(back, Sample) and back.provenance is not None
+    assert back.provenance.kept == {"id": "x", "n": 1}
+    source = back.audios[1].source
+    assert (source.uri, source.start_s, source.end_s) == (str(clips[1].path), 0.0, 0.5)
+    assert np.array_equal(audio.decode(back.audios[0].source.uri)[0], audio.decode(str(clips[0].path))[0])
+    writer = LAYOUTS["nemo_conversations"].writer
+    assert writer is not None
+    again = replace(chat, messages=(Message.of("user", "Hi", 0), Message.of("user", 1), Message.of("assistant", "x")))
+    assert writer.refuses(again) is not None and writer.refuses(chat) is None

@@ -1,0 +1,196 @@
+"""NeMo's multimodal conversations: JSON lines with ``id`` and ``conversations``, a list of turns of text or audio.
+
+A turn is ``{"from": "User", "type": "audio", "value": PATH, "duration": 2.5}`` or ``{…, "type": "text", …}``.
+Turns of one speaker that follow each other are one message. ``set.tar/member.wav`` is a member of a tar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from llaso_data.errors import LLaSOError
+from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.conversation import SourceConversation, bad_conversation
+from llaso_data.formats.rows.source_row import RowError, SourceRow, describe_error
+from llaso_data.formats.tables.columns import audio_location, audio_name, audio_stat, time_span
+from llaso_data.formats.tables.nemo_columns import PIPE, marked
+from llaso_data.formats.tables.table_rows import JSON_EXTENSIONS, first_row, table_kind, table_rows
+from llaso_data.formats.writing.attributes import json_line, seconds
+from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample
+from llaso_data.recipe import SourceSpec
+from llaso_data.records import Failure, Message, Sample
+
+TURNS = "conversations"
+MANIFEST = "manifest.jsonl"
+_SPOKEN_BY = {"user": "User", "assistant": "Assistant", "system": "System"}
+_MEMBER = re.compile(r"(.+?\.tar)/(.+)")
+_USED = frozenset((TURNS, "id", "custom"))
+
+
+def recognises(tree: FileTree) -> str | None:
+    """A JSON table whose first row has ``conversations`` with turns that say their ``type``."""
+    row = first_row(tree.root) if tree.is_file and "{" not in tree.root else None
+    turns = (row or {}).get(TURNS)
+    if (
+        isinstance(turns, list)
+        and turns
+        and isinstance(turns[0], dict)
+        and {"from", "type", "value"} <= turns[0].keys()
+    ):
+        return f"the first of its {TURNS} has turns with a type"
+    return None
+
+
+def read_conversations(spec: SourceSpec, tree: FileTree) -> Iterator[SourceConversation | Failure]:
+    """Every row, in the order of the file.
+
+    Raises:
+        LLaSOError: The source is no JSON table.
+    """
+    if not tree.is_file or table_kind(tree.root) not in JSON_EXTENSIONS:
+        raise LLaSOError(f"{spec.path}: NeMo's conversations are a file of JSON lines; name the file")
+    return _conversations(tree)
+
+
+def _conversations(tree: FileTree) -> Iterator[SourceConversation | Failure]:
+    root, _, name = tree.root.rpartition("/")
+    for number, row in table_rows(tree.root):
+        where = f"{name}:{number}"
+        if isinstance(row, str):
+            yield bad_conversation(root, where, row)
+            continue
+        if (why := marked(row)) is not None:
+            tree.note(why, 1)
+            continue
+        try:
+            yield _conversation(tree.root, root, name, number, row)
+        except Exception as error:
+            yield bad_conversation(root, where, describe_error(error))
+
+
+def _conversation(container: str, root: str, name: str, number: int, row: Mapping[str, Any]) -> SourceConversation:
+    """Raises RowError that says what is wrong with the row."""
+    turns = row.get(TURNS)
+    if not isinstance(turns, list) or not turns:
+        raise RowError(f"`{TURNS}` is a list of turns; got {str(turns)[:40]!r}")
+    where = f"{name}:{number}"
+    audios: list[SourceRow] = []
+    said: list[tuple[str, list[str | int]]] = []
+    for place, turn in enumerate(turns, 1):
+        role, content = _turn(turn, place)
+        part: str | int = content if isinstance(content, str) else len(audios)
+        if not isinstance(content, str):
+            audios.append(_audio(content, root, container, where))
+        if said and said[-1][0] == role:
+            said[-1][1].append(part)
+        else:
+            said.append((role, [part]))
+    stated = {name: row[name] for name in ("task", "lang", "split") if isinstance(row.get(name), str)}
+    kept = {key: value for key, value in row.items() if key not in _USED and key not in stated}
+    custom = row.get("custom")
+    kept |= custom if isinstance(custom, dict) else {"id": row["id"]} if "id" in row else {}
+    return SourceConversation(
+        root=root,
+        where=where,
+        messages=tuple(Message.of(role, *parts) for role, parts in said),
+        audios=tuple(audios),
+        task=stated.get("task"),
+        language=stated.get("lang"),
+        split=stated.get("split"),
+        file=name,
+        row=number,
+        kept=kept or None,
+    )
+
+
+def _turn(turn: Any, place: int) -> tuple[str, str | Mapping[str, Any]]:
+    """The role of a turn, and its text, or the turn itself where it is audio."""
+    if not isinstance(turn, dict):
+        raise RowError(f"turn {place} is no JSON object")
+    role = str(turn.get("from", "")).lower()
+    if role not in _SPOKEN_BY:
+        raise RowError(f"turn {place} is from {str(turn.get('from'))[:40]!r}; User, Assistant and System are known")
+    if turn.get("type") == "audio":
+        return role, turn
+    if turn.get("type") != "text" or not isinstance(turn.get("value"), str):
+        raise RowError(f"turn {place} is neither a text nor an audio: its type is {str(turn.get('type'))[:40]!r}")
+    return role, turn["value"]
+
+
+def _audio(turn: Mapping[str, Any], root: str, container: str, where: str) -> SourceRow:
+    named = audio_name(turn.get("value"))
+    if named.startswith(PIPE):
+        raise RowError("`pipe:` names a command, and no command of a corpus is run; fetch the audio, and name the file")
+    in_tar = _MEMBER.fullmatch(named)
+    path, uri = audio_location(named if in_tar is None else in_tar[1], root)
+    size_bytes, version = audio_stat(uri)
+    start_s, end_s = time_span({"start": turn.get("offset"), "end": None, "duration": turn.get("duration")})
+    return SourceRow(
+        path=path,
+        uri=uri,
+        root=root,
+        container=container,
+        member=None if in_tar is None else in_tar[2],
+        start_s=start_s,
+        end_s=end_s,
+        size_bytes=size_bytes,
+        version=version,
+        where=where,
+    )
+
+
+def write(part: Part, samples: Iterable[SoundedSample]) -> None:
+    """Write the lines of a manifest, and the sounds that are not pointed to."""
+    for sounded in samples:
+        sample = sounded.sample
+        turns: list[dict[str, Any]] = []
+        for message in sample.messages:
+            for content in message.content:
+                turns.append({"from": _SPOKEN_BY[message.role], "type": content.type, "value": content.text})
+                if content.audio is not None:
+                    turns[-1] |= _written_audio(part, sounded, content.audio)
+        row: dict[str, Any] = {"id": sounded.key, TURNS: turns, "task": sample.task}
+        row |= {name: value for name, value in (("lang", sample.language), ("split", sample.split)) if value}
+        if sample.provenance is not None and sample.provenance.kept:
+            row["custom"] = sample.provenance.kept
+        part.line(MANIFEST, json_line(row))
+
+
+def _written_audio(part: Part, sounded: SoundedSample, number: int) -> dict[str, Any]:
+    sound = sounded.sounds[number]
+    path = part.sound(sounded, number)
+    turn: dict[str, Any] = {"value": path if sound.member is None else f"{path}/{sound.member}"}
+    if sound.start_s is not None:
+        turn["offset"] = seconds(sound.start_s)
+    return {**turn, "duration": seconds(sound.duration_s)}
+
+
+def refuses(sample: Sample) -> str | None:
+    """Messages of one speaker that follow each other would be read as one."""
+    roles = [message.role for message in sample.messages]
+    follows = any(role == after for role, after in pairwise(roles))
+    return "two messages of one speaker follow each other, which NeMo reads as one" if follows else None
+
+
+LAYOUT = Layout(
+    name="nemo_conversations",
+    title="NeMo's multimodal conversations",
+    recognised_by="a JSON table whose first row has `conversations` with turns that say `type`",
+    unit="a conversation",
+    container="the file",
+    before=("nemo", "manifest", "folder"),
+    recognises=recognises,
+    read_conversations=read_conversations,
+    writer=LayoutWriter(
+        write=write,
+        holds=frozenset(("conversation", "instruction", "task", "language", "split", "kept")),
+        refuses=refuses,
+        spans=True,
+        members=True,
+    ),
+)
+LAYOUTS.register(LAYOUT.name, LAYOUT)
