@@ -54,15 +54,26 @@ def read_lhotse_shar(out: str) -> Iterator[tuple[str, bytes]]:
         yield cut.supervisions[0].text, samples.tobytes()
 
 
+def _nemo_flac(path: str) -> bytes:
+    """The calls that NeMo's script makes to transcode a file: it is probed, and read as float64."""
+    import soundfile
+
+    soundfile.info(path)
+    samples, rate_hz = soundfile.read(path, start=0, frames=-1)
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, closefd=False, format="flac")
+    return file.getvalue()
+
+
 def _nemo_shard(job: tuple[int, list[dict[str, Any]], str]) -> None:
-    """As NeMo's convert_to_tarred_audio_dataset.py: a tar of sounds, and a manifest of its rows."""
+    """As NeMo's convert_to_tarred_audio_dataset.py --force_codec flac: a tar of sounds, and a manifest of its rows."""
     number, chosen, out = job
     with (
         tarfile.open(f"{out}/audio_{number}.tar", "w") as tar,
         open(f"{out}/manifest_{number}.json", "w", encoding="utf-8") as manifest,
     ):
         for row in chosen:
-            data = flac_of(row["audio_filepath"])
+            data = _nemo_flac(row["audio_filepath"])
             info = tarfile.TarInfo(f"{Path(row['audio_filepath']).stem}.flac")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
