@@ -35,6 +35,7 @@ from llaso_data.errors import LLaSOError
 @click.option("--samples-per-part", type=int, help="Samples in each shard or part. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
 @click.option("--overwrite", is_flag=True, help="Replace an older conversion in --out.")
+@click.option("--append", is_flag=True, help="Add what is new to a finished conversion, as parts of its own.")
 @click.option("--dry-run", is_flag=True, help="Read a few rows, and print what would become of them.")
 @click.option("--check", is_flag=True, help="Read all rows, and print what would become of them. Nothing is written.")
 @machine_options
@@ -56,6 +57,7 @@ def convert(
     samples_per_part: int | None,
     seed: int | None,
     overwrite: bool,
+    append: bool,
     dry_run: bool,
     check: bool,
     **machine: Any,
@@ -91,7 +93,7 @@ def convert(
     from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
 
     with ConvertProgress() as progress:
-        summary = run(recipe, overwrite=overwrite, progress=progress.part_done)
+        summary = run(recipe, overwrite=overwrite, append=append, progress=progress.part_done)
     print_summary(summary)
 
 

@@ -187,6 +187,14 @@ def is_index(uri: str) -> bool:
         return False
 
 
+def dataset_of(uri: str) -> str | None:
+    """The digest of the set of shards that an index is of; None where it is none."""
+    try:
+        return stated(open_arrow(uri, whole=False, trusted=True), uri).get("llaso.dataset")
+    except (FileNotFoundError, ShardError):
+        return None
+
+
 def open_arrow(uri: str, whole: bool = True, trusted: bool = False) -> pa.Table:
     """The table of an index: mapped where it is local, else read.
 

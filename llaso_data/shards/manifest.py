@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,12 @@ from llaso_data import records
 from llaso_data.io import checksums, storage
 from llaso_data.shards import index, layout
 from llaso_data.shards.index import ShardInfo
-from llaso_data.shards.reader import open_index
+from llaso_data.shards.reader import open_index, read_manifest
 
 LLASO = "llaso"
 FOREIGN = "webdataset"
 
+_GENERATION = re.compile(r"index-\d{6,}\.arrow")
 COUNTED = {"languages": "language", "tasks": "task", "modalities": "modality"}
 """Manifest fields and the columns of the index that they count."""
 
@@ -28,6 +30,7 @@ def finish(
     plan: str,
     options: Mapping[str, Any] | None,
     source: Mapping[str, Any] | None,
+    grows: bool = False,
 ) -> dict[str, Any]:
     """Write ``index.arrow`` from the sidecars and then ``manifest.json``; returns the manifest.
 
@@ -38,7 +41,10 @@ def finish(
         plan: The digest of what they were made from, by which a rerun knows its own.
         options: What they were made with.
         source: What they were made from.
+        grows: Whether the folder has a finished set already, to which shards are added. Its index is kept under the
+            number of its generation, for streams that began with it.
     """
+    generations = _kept_generations(out, plan) if grows else []
     index_uri = storage.join(out, layout.INDEX)
     index.write_index(index_uri, [(uri, info.path) for uri, info in shards], plan)
     table = open_index(out).table
@@ -67,8 +73,37 @@ def finish(
             for info in infos
         ],
     }
+    if generations:
+        manifest |= {"generation": len(generations) + 1, "generations": generations}
     checksums.write_json(storage.join(out, layout.MANIFEST), manifest)
     return manifest
+
+
+def generation_index(number: int) -> str:
+    """The name of the index of an earlier generation: ``index-000001.arrow``."""
+    return f"index-{number:06d}.arrow"
+
+
+def is_summary_name(name: str) -> bool:
+    """Whether a file of this name is the manifest, the certificate or an index of shards."""
+    return name in (layout.MANIFEST, layout.INDEX, layout.CERTIFICATE) or _GENERATION.fullmatch(name) is not None
+
+
+def _kept_generations(out: str, plan: str) -> list[dict[str, Any]]:
+    """What the manifest says of the generations before the one ``plan``; the index of the last of them is kept.
+
+    Raises:
+        LLaSOError: There is no manifest of shards.
+    """
+    stated = read_manifest(out)
+    if stated["plan"] == plan:  # a run that was killed after its manifest
+        return list(stated.get("generations", []))
+    number = int(stated.get("generation", 1))
+    kept = generation_index(number)
+    if index.dataset_of(storage.join(out, layout.INDEX)) == stated["plan"]:  # else a killed run has replaced it
+        storage.write_bytes(storage.join(out, kept), storage.read_bytes(storage.join(out, layout.INDEX)))
+    entry = {name: stated[name] for name in ("digest", "plan", "samples", "hours")}
+    return [*stated.get("generations", []), {"generation": number, **entry, "index": kept}]
 
 
 def content_digest(shards: Iterable[tuple[str, str]]) -> str:

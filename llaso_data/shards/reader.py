@@ -52,12 +52,24 @@ class Index:
         return rows
 
 
-def index_uri(uri: str) -> str:
-    """Where the index of a folder of shards lies."""
-    return storage.join(storage.absolute(uri), layout.INDEX)
+def index_uri(uri: str, generation: int | None = None) -> str:
+    """Where the index of a folder of shards lies; of an earlier generation, the index that was kept of it."""
+    root = storage.absolute(uri)
+    if generation is None:
+        return storage.join(root, layout.INDEX)
+    stated = read_manifest(root)
+    if generation == stated.get("generation", 1):
+        return storage.join(root, layout.INDEX)
+    kept = {one["generation"]: one["index"] for one in stated.get("generations", [])}
+    if generation not in kept:
+        known = ", ".join(map(str, [*kept, stated.get("generation", 1)]))
+        raise LLaSOError(f"{uri} has no generation {generation}; there are {known}")
+    return storage.join(root, f"index-{generation:06d}.arrow")
 
 
-def open_index(uri: str, whole: bool = True, copy: str | None = None, trusted: bool = False) -> Index:
+def open_index(
+    uri: str, whole: bool = True, copy: str | None = None, trusted: bool = False, generation: int | None = None
+) -> Index:
     """The index of a folder of shards, checked as :func:`~llaso_data.shards.index.open_arrow` does.
 
     Args:
@@ -65,11 +77,12 @@ def open_index(uri: str, whole: bool = True, copy: str | None = None, trusted: b
         whole: Look at every value; without it only at the structure of the table.
         copy: A local copy of the index, to be mapped instead.
         trusted: Its checksum was compared before.
+        generation: Of a set that has grown, the generation to read, counted from 1; None: the last.
 
     Raises:
         LLaSOError: There is none, or it cannot be read.
     """
-    path = copy or index_uri(uri)
+    path = copy or index_uri(uri, generation)
     try:
         table = open_arrow(path, whole, trusted)
     except FileNotFoundError as error:

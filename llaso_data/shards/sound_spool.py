@@ -133,6 +133,10 @@ class SoundSpool:
     def __len__(self) -> int:
         return len(self._samples)
 
+    def samples(self) -> list[Sample]:
+        """The samples that were taken, in the order in which they came."""
+        return [sample for _, sample, _ in self._samples]
+
     def spooled(self, sort: bool = True) -> Iterator[SpooledSample]:
         """The samples with ascending keys, or in the order in which they came; one at a time is read back."""
         samples = sorted(self._samples, key=lambda entry: entry[0]) if sort else self._samples

@@ -19,7 +19,7 @@ _COPY_BYTES = 1 << 20
 
 
 def finish_group(
-    out: str, results: Sequence[PartResult], to: str, dataset: str, options: Mapping[str, Any]
+    out: str, results: Sequence[PartResult], to: str, dataset: str, options: Mapping[str, Any], grows: bool = False
 ) -> dict[str, Any]:
     """Finish the set in one folder.
 
@@ -29,6 +29,7 @@ def finish_group(
         to: What is written.
         dataset: Digest of the conversion.
         options: What it was made with, for the manifest of shards.
+        grows: Whether some of the parts are of an earlier generation, whose index of shards is kept.
 
     Returns:
         What the summary says of the set.
@@ -46,7 +47,13 @@ def finish_group(
         if infos:
             pairs = [(storage.join(out, layout.sidecar_name(info.path)), info) for info in infos]
             made = manifest.finish(
-                out, pairs, profile=manifest.LLASO, plan=dataset, options=dict(options), source={"convert": dataset}
+                out,
+                pairs,
+                profile=manifest.LLASO,
+                plan=dataset,
+                options=dict(options),
+                source={"convert": dataset},
+                grows=grows,
             )
             stated |= {"digest": made["digest"], "languages": made["languages"], "shards": len(infos)}
         return stated

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.pipeline import shard_folder
-from llaso_data.pipeline.convert.part import SHARDS, WORK, retire
-from llaso_data.shards import layout
+from llaso_data.pipeline.convert.part import SHARDS, WORK, ids_uri, retire
+from llaso_data.shards import manifest
 
 PLAN, SUMMARY = "plan.json", "convert.json"
 PLAN_FORMAT, SUMMARY_FORMAT = "llaso-convert-plan", "llaso-convert"
@@ -18,32 +20,101 @@ _BY = "llaso-data convert"
 _COMMIT = re.compile(rf"(?:(.+)/)?{re.escape(WORK)}/part-(\d{{6,}})\.json")
 
 
-def clear(out: str, dataset: str, to: str, overwrite: bool) -> None:
-    """Make the folder ready for the conversion ``dataset``, of which some may be there already.
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a run adds to its folder.
+
+    Attributes:
+        number: Counted from 1: the first is the conversion itself, each further one an ``--append``.
+        dataset: Digest that names what it writes.
+        first: The number of its first part, by group.
+        earlier: Group and number of the parts of earlier generations.
+    """
+
+    number: int
+    dataset: str
+    first: dict[str, int]
+    earlier: tuple[tuple[str, int], ...] = ()
+
+
+def prepare(out: str, dataset: str, to: str, *, overwrite: bool = False, append: bool = False) -> Generation:
+    """Make the folder ready for a run, of which some may be there already.
 
     With ``overwrite`` an older conversion is removed, and nothing but what it wrote.
 
+    Args:
+        out: The folder.
+        dataset: Digest of the sources and settings of the run.
+        to: What is written.
+        overwrite: Replace a conversion of other sources or settings.
+        append: Add to a finished conversion.
+
     Raises:
-        LLaSOError: The folder holds another conversion (and not ``overwrite``), or files that none wrote.
+        LLaSOError: The folder holds another conversion (and neither ``overwrite`` nor ``append``), one that is not
+            finished (and ``append``), or files that none wrote.
     """
     plan = _plan(out)
     if plan is None:
-        foreign = [
-            row["path"] for row in storage.listing(out) if not row["path"].rpartition("/")[2].startswith(".llaso")
-        ]
-        if foreign:
-            raise LLaSOError(
-                f"{out} holds {len(foreign)} files that `{_BY}` did not write, the first is {foreign[0]}; "
-                "choose another --out"
-            )
-    elif plan["dataset"] != dataset:
+        _refuse_foreign(out, append)
+    elif append:
+        return _grown(out, plan, dataset, to)
+    elif len(plan["generations"]) > 1 and not overwrite:
+        raise LLaSOError(
+            f"{out} has grown by --append; pass --append to add what is new, or --overwrite to convert all again"
+        )
+    elif plan["generations"][-1]["dataset"] != dataset:
         if not overwrite:
             raise LLaSOError(
                 f"{out} holds a conversion of other sources or with other options; choose another --out, or pass "
-                "--overwrite to replace it"
+                "--overwrite to replace it, or --append to add to it"
             )
         _remove(out)
-    checksums.write_json(storage.join(out, WORK, PLAN), {"format": PLAN_FORMAT, "dataset": dataset, "to": to})
+    elif overwrite and len(plan["generations"]) > 1:
+        _remove(out)
+    _write_plan(out, to, [{"dataset": dataset, "first": {}}])
+    return Generation(1, dataset, {})
+
+
+def _grown(out: str, plan: Mapping[str, Any], dataset: str, to: str) -> Generation:
+    """The generation that an ``--append`` writes: a new one, or that of a run that was killed."""
+    generations = list(plan["generations"])
+    if plan["to"] != to:
+        raise LLaSOError(f"{out} holds {plan['to']}, and --to {to} cannot be added to it; choose another --out")
+    base = records.digest("append", dataset)
+    summary = outputs.json_at(storage.join(out, SUMMARY))
+    finished = summary.get("generation", 1) if isinstance(summary, dict) else 0
+    commits = sorted(_commits(out))
+    if finished < len(generations):
+        last = generations[-1]
+        if len(generations) == 1 or last.get("base") != base:
+            raise LLaSOError(
+                f"{out}: an earlier run was stopped before its end; run the same command again to finish it, and then "
+                "--append"
+            )
+    else:
+        first = {group: 1 + max(number for name, number in commits if name == group) for group, _ in commits}
+        digest = records.digest(base, len(generations), generations[-1]["dataset"])
+        generations.append({"dataset": digest, "base": base, "first": first})
+        _write_plan(out, to, generations)
+    first = generations[-1]["first"]
+    earlier = tuple((group, number) for group, number in commits if number < first.get(group, 0))
+    return Generation(len(generations), generations[-1]["dataset"], first, earlier)
+
+
+def _refuse_foreign(out: str, append: bool) -> None:
+    foreign = [row["path"] for row in storage.listing(out) if not row["path"].startswith(".llaso")]
+    if foreign:
+        raise LLaSOError(
+            f"{out} holds {len(foreign)} files that `{_BY}` did not write, the first is {foreign[0]}; "
+            "choose another --out"
+        )
+    if append:
+        raise LLaSOError(f"{out} holds no conversion to add to; leave out --append")
+
+
+def _write_plan(out: str, to: str, generations: list[dict[str, Any]]) -> None:
+    stated = {"format": PLAN_FORMAT, "to": to, "generations": generations}
+    checksums.write_json(storage.join(out, WORK, PLAN), stated)
 
 
 def _plan(out: str) -> Mapping[str, Any] | None:
@@ -55,17 +126,36 @@ def _plan(out: str) -> Mapping[str, Any] | None:
     return plan if isinstance(plan, dict) and plan.get("format") == PLAN_FORMAT else None
 
 
+def _commits(out: str) -> set[tuple[str, int]]:
+    """Group and number of every part that is committed."""
+    return {commit for row in storage.listing(out) if (commit := _commit(row["path"])) is not None}
+
+
+def known_ids(out: str, parts: Iterable[tuple[str, int]]) -> Iterator[bytes]:
+    """The ids of the samples of parts, 16 bytes each."""
+    for group, number in parts:
+        yield storage.read_bytes(ids_uri(folder_of(out, group), number))
+
+
+def folder_of(out: str, group: str) -> str:
+    """The folder of a group."""
+    return storage.join(out, group) if group else out
+
+
 def _remove(out: str) -> None:
     """Remove the parts that are committed, and what was made of them."""
     listed = {row["path"] for row in storage.listing(out)}
-    commits = [commit for path in listed if (commit := _commit(path)) is not None]
     named = {SUMMARY}
-    for group, number in commits:
+    for group, number in _commits(out):
         stated = outputs.json_at(storage.join(out, group, WORK, f"part-{number:06d}.json"))
         tables = stated.get("tables", []) if isinstance(stated, dict) else []
         named |= {storage.join(group, name).lstrip("/") for name, *_ in tables}
-        named |= {storage.join(group, name).lstrip("/") for name in (layout.MANIFEST, layout.INDEX, layout.CERTIFICATE)}
-        retire(storage.join(out, group) if group else out, number)
+        named |= {
+            path
+            for path in listed
+            if path.rpartition("/")[0] == group and manifest.is_summary_name(path.rpartition("/")[2])
+        }
+        retire(folder_of(out, group), number)
     summary = outputs.json_at(storage.join(out, SUMMARY))
     if isinstance(summary, dict) and summary.get("format") == SUMMARY_FORMAT:
         named |= set(summary.get("once", []))
@@ -81,10 +171,8 @@ def remove_stale(out: str, parts: Collection[tuple[str, int]]) -> None:
         out: The folder of the conversion.
         parts: Group and number of every part that there is.
     """
-    for row in storage.listing(out):
-        commit = _commit(row["path"])
-        if commit is not None and commit not in parts:
-            retire(storage.join(out, commit[0]) if commit[0] else out, commit[1])
+    for group, number in _commits(out) - set(parts):
+        retire(folder_of(out, group), number)
 
 
 def _commit(path: str) -> tuple[str, int] | None:

@@ -19,7 +19,7 @@ from llaso_data.pipeline.convert.parts import shown
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.records import Failure, Sample
-from llaso_data.shards import layout, writer
+from llaso_data.shards import index, layout, writer
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.sound_spool import Place, SoundSpool, SpooledSample
 from llaso_data.uris import extension
@@ -92,13 +92,19 @@ def lines_uri(out: str, number: int, table: int) -> str:
     return storage.join(out, WORK, f"part-{number:06d}.{table}")
 
 
+def ids_uri(out: str, number: int) -> str:
+    """Where the ids of a part's samples lie, 16 bytes each; the next generation is compared with them."""
+    return storage.join(out, WORK, f"part-{number:06d}.ids")
+
+
 def write_part(job: PartJob) -> PartResult:
     """Write a part unless it is finished. Samples whose sound cannot be had are counted and left out."""
     if (done := finished(job)) is not None:
         return done
     lock.refuse_orphans(job.root, job.lock)
     retire(job.out, job.number)
-    result = _write_shard(job) if job.to == SHARDS else _write_layout(job)
+    result, ids = _write_shard(job) if job.to == SHARDS else _write_layout(job)
+    storage.write_bytes(ids_uri(job.out, job.number), bytes.fromhex("".join(ids)))
     checksums.write_json(record_uri(job.out, job.number), _stated(result))
     return result
 
@@ -112,7 +118,13 @@ def retire(out: str, number: int) -> None:
     lines = [lines_uri("", number, table).lstrip("/") for table in range(len(tables))]
     shard = layout.shard_name(number)
     fs, root = storage.filesystem(out)
-    for name in [record_uri("", number).lstrip("/"), *lines, *files, layout.sidecar_name(shard), shard]:
+    for name in [
+        *(one("", number).lstrip("/") for one in (record_uri, ids_uri)),
+        *lines,
+        *files,
+        layout.sidecar_name(shard),
+        shard,
+    ]:
         if fs.exists(path := storage.join(root, name)):
             fs.rm_file(path)
 
@@ -133,6 +145,21 @@ def finished(job: PartJob) -> PartResult | None:
     return _read(stated, info)
 
 
+def committed(out: str, number: int, to: str) -> PartResult:
+    """A part of an earlier generation.
+
+    Raises:
+        LLaSOError: Its shard is gone.
+    """
+    stated = checksums.read_json(record_uri(out, number), "; convert everything again")
+    info = None
+    if to == SHARDS and stated["samples"]:
+        info = index.sidecar_info(storage.join(out, layout.sidecar_name(layout.shard_name(number))))
+        if info is None:
+            raise LLaSOError(f"{out}: {layout.shard_name(number)} or its index is gone; convert everything again")
+    return _read(stated, info)
+
+
 def _stated(result: PartResult) -> dict[str, Any]:
     names = ("group", "number", "digest", "samples", "duration_s", "bytes", "problems", "examples", "filtered")
     stated = {name: getattr(result, name) for name in (*names, "not_carried")}
@@ -145,7 +172,7 @@ def _read(stated: Mapping[str, Any], info: ShardInfo | None) -> PartResult:
     return PartResult(**values, info=info, skipped=True)
 
 
-def _write_shard(job: PartJob) -> PartResult:
+def _write_shard(job: PartJob) -> tuple[PartResult, list[str]]:
     problems = Problems()
     name = layout.shard_name(job.number)
     form: Literal["flac", "wav", "opus"] = "flac" if job.audio == "keep" else job.audio
@@ -154,7 +181,8 @@ def _write_shard(job: PartJob) -> PartResult:
         info = None
         if len(spool):
             info = writer.write(job.out, name, spool.encoded(), digest=job.digest, dataset=job.dataset)
-    return PartResult(
+        ids = [sample.id for sample in spool.samples()]
+    result = PartResult(
         group=job.group,
         number=job.number,
         digest=job.digest,
@@ -166,6 +194,7 @@ def _write_shard(job: PartJob) -> PartResult:
         filtered=filtered,
         info=info,
     )
+    return result, ids
 
 
 def _fill(spool: SoundSpool, samples: tuple[Converted, ...], job: PartJob, problems: Problems) -> int:
@@ -181,7 +210,7 @@ def _holds(condition: str, samples: list[Sample]) -> list[bool]:
     return [bool(known) for known in filtering.mask(filtering.parse(condition), filtering.table(samples))]
 
 
-def _write_layout(job: PartJob) -> PartResult:
+def _write_layout(job: PartJob) -> tuple[PartResult, list[str]]:
     chosen = LAYOUTS[job.to]
     assert chosen.writer is not None
     problems, missing = Problems(), Counter[str]()
@@ -200,11 +229,11 @@ def _write_layout(job: PartJob) -> PartResult:
         chosen.writer.write(part, _counted(ready, chosen.writer, totals, missing))
     for number, lines in enumerate(part.tables.values()):
         storage.write_bytes(lines_uri(job.out, job.number, number), "\n".join(lines).encode() + b"\n")
-    return PartResult(
+    result = PartResult(
         group=job.group,
         number=job.number,
         digest=job.digest,
-        samples=totals.samples,
+        samples=len(totals.ids),
         duration_s=round(totals.duration_s, 6),
         bytes=totals.bytes + sum(len(line) for lines in part.tables.values() for line in lines),
         problems=dict(problems.counts),
@@ -214,11 +243,12 @@ def _write_layout(job: PartJob) -> PartResult:
         tables=tuple((name, part.orders[name], part.headers.get(name)) for name in part.tables),
         files=tuple(part.files),
     )
+    return result, totals.ids
 
 
 @dataclass(slots=True)
 class _Totals:
-    samples: int = 0
+    ids: list[str] = field(default_factory=list)
     duration_s: float = 0.0
     bytes: int = 0
     filtered: int = 0
@@ -241,7 +271,7 @@ def _counted(
     samples: Iterator[SoundedSample], chosen: LayoutWriter, totals: _Totals, missing: Counter[str]
 ) -> Iterator[SoundedSample]:
     for one in samples:
-        totals.samples += 1
+        totals.ids.append(one.sample.id)
         totals.duration_s += one.sample.duration_s
         totals.bytes += sum(len(sound.data or b"") for sound in one.sounds)
         missing.update(not_carried(one.sample, chosen.holds))

@@ -7,23 +7,20 @@ together, so that a long recording is decoded for few parts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 
 from llaso_data.pipeline.convert import filtering
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
+from llaso_data.pipeline.convert.seen import SeenIds
 from llaso_data.recipe import Convert
 from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, digest
 
 WINDOW_PARTS = 16
 DUPLICATE = "duplicate"
-
-U64 = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +34,21 @@ class PlannedPart:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the rows before parts were made: how many were read, and let go by the filter."""
+    """What became of the rows before parts were made: how many were read, let go by the filter, and known before."""
 
     read: int = 0
     filtered: int = 0
-    by_source: Counter[str] = field(default_factory=Counter)
+    known: int = 0
 
 
 def plan(
-    stream: Iterable[Converted | Failure], settings: Convert, shuffle: bool, problems: Problems, tally: Tally
+    stream: Iterable[Converted | Failure],
+    settings: Convert,
+    shuffle: bool,
+    problems: Problems,
+    tally: Tally,
+    seen: SeenIds | None = None,
+    first_numbers: Mapping[str, int] | None = None,
 ) -> Iterator[PlannedPart]:
     """Cut a stream of samples into parts.
 
@@ -55,9 +58,12 @@ def plan(
         shuffle: Whether the samples of a window change places; else they keep the order of their source.
         problems: Takes rows that give no sample, and repeated samples.
         tally: Counts the rows.
+        seen: The samples that were written before; they are not written again.
+        first_numbers: The number of the next part of each group.
     """
-    seen = _Seen()
-    numbers: Counter[str] = Counter()
+    earlier = seen is not None
+    seen = SeenIds() if seen is None else seen
+    numbers: Counter[str] = Counter(first_numbers or {})
     pending: dict[str, list[Converted]] = {}
     window = settings.samples_per_part * (WINDOW_PARTS if shuffle else 1)
     condition = None if settings.filter is None else filtering.parse(settings.filter)
@@ -70,7 +76,7 @@ def plan(
             numbers[group] += 1
 
     for batch in _batches(stream, settings.samples_per_part, problems, tally):
-        for one in _filtered(_unrepeated(batch, seen, problems), condition, tally):
+        for one in _filtered(_unrepeated(batch, seen, problems, tally if earlier else None), condition, tally):
             group, one = _grouped(one, settings)
             waiting = pending.setdefault(group, [])
             waiting.append(one)
@@ -97,10 +103,13 @@ def _batches(
         yield batch
 
 
-def _unrepeated(batch: list[Converted], seen: _Seen, problems: Problems) -> list[Converted]:
+def _unrepeated(batch: list[Converted], seen: SeenIds, problems: Problems, tally: Tally | None) -> list[Converted]:
+    """Without repeated samples; where a set grows these are counted as known, else they are problems."""
     repeated = seen.add([one.sample.id for one in batch])
+    if tally is not None:
+        tally.known += sum(repeated)
     for one, is_repeated in zip(batch, repeated, strict=True):
-        if is_repeated:
+        if is_repeated and tally is None:
             problems.add(Failure(DUPLICATE, f"{shown(one.sample)}: the same audio and messages as an earlier sample"))
     return [one for one, is_repeated in zip(batch, repeated, strict=True) if not is_repeated]
 
@@ -175,37 +184,3 @@ def _place_key(one: Converted, seed: int) -> tuple[str, float, str]:
         return digest("order", seed, one.sample.id), 0.0, one.sample.id
     uri, member, start_s, *_ = one.places[0]
     return digest("order", seed, uri, member), start_s or 0.0, one.sample.id
-
-
-class _Seen:
-    """The ids of all samples so far, 16 bytes each."""
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[U64, U64]] = []  # sorted by the first half; each at least twice as long as the next
-
-    def add(self, ids: list[str]) -> list[bool]:
-        """For each id whether it came before, in an earlier call or in this one."""
-        first_place = {id: number for number, id in reversed(list(enumerate(ids)))}
-        repeated = [first_place[id] != number for number, id in enumerate(ids)]
-        halves = np.array([(int(id[:16], 16), int(id[16:], 16)) for id in ids], np.uint64).reshape(-1, 2)
-        first, second = halves[:, 0], halves[:, 1]
-        was_known = np.zeros(len(ids), bool)
-        for run_first, run_second in self._runs:
-            start = np.searchsorted(run_first, first, "left")
-            end = np.searchsorted(run_first, first, "right")
-            for number in np.flatnonzero(end > start):
-                was_known[number] |= second[number] in run_second[start[number] : end[number]]
-        is_new = ~(was_known | np.array(repeated, bool))
-        self._insert(first[is_new], second[is_new])
-        answers: list[bool] = (~is_new).tolist()
-        return answers
-
-    def _insert(self, first: U64, second: U64) -> None:
-        order = np.argsort(first, kind="stable")
-        run = first[order], second[order]
-        while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
-            last = self._runs.pop()
-            joined = np.concatenate([last[0], run[0]]), np.concatenate([last[1], run[1]])
-            order = np.argsort(joined[0], kind="stable")
-            run = joined[0][order], joined[1][order]
-        self._runs.append(run)

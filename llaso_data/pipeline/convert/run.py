@@ -13,10 +13,19 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS
 from llaso_data.io import checksums, interrupts, lock, storage
 from llaso_data.pipeline.convert import filtering, finish, folder
-from llaso_data.pipeline.convert.part import SHARDS, PartJob, PartResult, finished, refuse_layout, write_part
+from llaso_data.pipeline.convert.part import (
+    SHARDS,
+    PartJob,
+    PartResult,
+    committed,
+    finished,
+    refuse_layout,
+    write_part,
+)
 from llaso_data.pipeline.convert.parts import PlannedPart, Tally, plan
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted, samples
+from llaso_data.pipeline.convert.seen import SeenIds
 from llaso_data.recipe import Convert, Recipe
 from llaso_data.records import SPLITS, Failure
 from llaso_data.shards import layout
@@ -27,9 +36,10 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertSummary:
-    """What the command did. The counts close: ``rows`` = ``samples`` + ``filtered`` + all ``problems``.
+    """What the command did. The counts close: ``rows`` = ``samples`` + ``known`` + ``filtered`` + all ``problems``.
 
     Attributes:
+        known: Samples that an earlier generation has.
         groups: What was written, by the folder below ``out`` ("" where there is one set).
         not_carried: How many samples said something that the layout cannot hold, by field.
         notes: What else is to be said of the sources.
@@ -40,6 +50,7 @@ class ConvertSummary:
     to: str
     rows: int
     samples: int
+    known: int
     filtered: int
     hours: float
     bytes: int
@@ -60,6 +71,7 @@ def convert(
     recipe: Recipe,
     *,
     overwrite: bool = False,
+    append: bool = False,
     progress: Callable[[PartResult, Tally, Problems], None] | None = None,
 ) -> ConvertSummary:
     """Convert the sources of a recipe. A rerun skips the parts that are finished.
@@ -67,6 +79,7 @@ def convert(
     Args:
         recipe: Sources, ``out``, ``convert`` and ``run``.
         overwrite: Replace an older conversion in ``out``.
+        append: Write what is new into new parts of a finished conversion; its parts keep their bytes.
         progress: Called with each part when it is written, what was read so far, and the problems so far.
 
     Raises:
@@ -76,7 +89,7 @@ def convert(
     settings = checked(recipe)
     assert recipe.out is not None
     with lock.exclusive(recipe.out, "convert") as held:
-        return _Run(recipe, settings, held, overwrite, progress)()
+        return _Run(recipe, settings, held, overwrite, append, progress)()
 
 
 def checked(recipe: Recipe) -> Convert:
@@ -115,10 +128,11 @@ class _Run:
         settings: Convert,
         held: lock.Held,
         overwrite: bool,
+        append: bool,
         progress: Callable[[PartResult, Tally, Problems], None] | None,
     ) -> None:
         self._recipe, self._settings, self._held = recipe, settings, held
-        self._overwrite, self._progress = overwrite, progress
+        self._overwrite, self._append, self._progress = overwrite, append, progress
         self._out = held.uri
         self._problems, self._tally, self._notes = Problems(), Tally(), Counter[str]()
         self._dataset = records.digest("convert", FORMAT_VERSION, layout.FORMAT_VERSION, _canonical(recipe, settings))
@@ -129,7 +143,10 @@ class _Run:
         from llaso_data.pipeline import engines
 
         streams = [samples(source, self._settings, self._notes) for source in self._recipe.sources]
-        folder.clear(self._out, self._dataset, self._settings.to, self._overwrite)
+        self._generation = folder.prepare(
+            self._out, self._dataset, self._settings.to, overwrite=self._overwrite, append=self._append
+        )
+        self._dataset = self._generation.dataset
         storage.sweep(self._out)
         storage.sweep_scratch()
         for result in engines.map_unordered(write_part, self._missing(streams), self._recipe.run):
@@ -140,11 +157,17 @@ class _Run:
     def _missing(self, streams: Sequence[Iterator[Converted | Failure]]) -> Iterator[PartJob]:
         stream = (one for source in streams for one in source)
         is_local = storage.is_local(self._out)
-        for part in plan(stream, self._settings, bool(self._settings.shuffle), self._problems, self._tally):
+        generation = self._generation
+        seen = SeenIds(folder.known_ids(self._out, generation.earlier)) if generation.number > 1 else None
+        parts = plan(
+            stream, self._settings, bool(self._settings.shuffle), self._problems, self._tally, seen, generation.first
+        )
+        for part in parts:
             job = self._job(part)
             if part.group not in self._groups:
                 self._groups.add(part.group)
-                folder.clear_group(job.out, self._dataset, job.to, self._overwrite)
+                if part.group not in generation.first:
+                    folder.clear_group(job.out, self._dataset, job.to, self._overwrite)
             done = finished(job) if is_local else None
             if done is None:
                 yield job
@@ -162,7 +185,7 @@ class _Run:
         assert settings.audio is not None
         return PartJob(
             root=self._out,
-            out=storage.join(self._out, part.group) if part.group else self._out,
+            out=folder.folder_of(self._out, part.group),
             group=part.group,
             number=part.number,
             samples=part.samples,
@@ -185,23 +208,30 @@ class _Run:
     def _finish(self) -> ConvertSummary:
         results = sorted(self._results, key=lambda result: (result.group, result.number))
         written = sum(result.samples for result in results)
-        if not written:
+        if not written and not (self._generation.number > 1 and self._tally.known):
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._problems.counts.items()))
             first = next((details[0] for details in self._problems.examples.values() if details), "")
             raise LLaSOError(
                 f"nothing was converted: {self._tally.read} rows were read"
                 + (f" ({reasons}; the first: {first})" if reasons else "")
             )
-        folder.remove_stale(self._out, {(result.group, result.number) for result in results})
+        earlier = self._generation.earlier
+        folder.remove_stale(self._out, {*earlier, *((result.group, result.number) for result in results)})
+        all_results = [
+            committed(folder.folder_of(self._out, group), number, self._settings.to) for group, number in earlier
+        ]
+        all_results += results
         groups: dict[str, dict[str, Any]] = {}
-        for group in sorted({result.group for result in results}):
-            out = storage.join(self._out, group) if group else self._out
-            of_group = [result for result in results if result.group == group]
-            groups[group] = finish.finish_group(
-                out, of_group, self._settings.to, self._dataset, _options(self._settings)
-            )
+        for group in sorted({result.group for result in all_results}):
+            of_group = [result for result in all_results if result.group == group]
+            if results_of := [result for result in results if result.group == group]:
+                groups[group] = finish.finish_group(
+                    folder.folder_of(self._out, group), of_group, self._settings.to, self._dataset,
+                    _options(self._settings), grows=len(results_of) < len(of_group),
+                )  # fmt: skip
         summary = self._summary(results, groups)
         stated = {"format": folder.SUMMARY_FORMAT, "format_version": FORMAT_VERSION, "dataset": self._dataset}
+        stated["generation"] = self._generation.number
         stated |= summary.to_dict()
         del stated["out"], stated["skipped"]
         checksums.write_json(storage.join(self._out, folder.SUMMARY), stated)
@@ -216,6 +246,7 @@ class _Run:
             to=self._settings.to,
             rows=self._tally.read,
             samples=sum(result.samples for result in results),
+            known=self._tally.known,
             filtered=self._tally.filtered + sum(result.filtered for result in results),
             hours=round(sum(one["hours"] for one in groups.values()), 6),
             bytes=sum(result.bytes for result in results),

@@ -77,6 +77,8 @@ def print_summary(summary: ConvertSummary, console: Console | None = None) -> No
     }
     if summary.skipped:
         values["parts already there"] = summary.skipped
+    if summary.known:
+        values["in earlier parts already"] = summary.known
     if summary.filtered:
         values["filtered"] = summary.filtered
     values |= {f"not converted: {reason}": count for reason, count in summary.problems.items()}
