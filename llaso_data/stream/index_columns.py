@@ -52,9 +52,9 @@ class SampleLocation:
 class IndexColumns:
     """The columns of one dataset's index, gathered by row numbers."""
 
-    def __init__(self, index: Index, cache: FileCache | None = None) -> None:
+    def __init__(self, index: Index, cache: FileCache | None = None, generation: int | None = None) -> None:
         self.index = index
-        self._cache = cache
+        self._cache, self._generation = cache, generation
         self._chunks = index.table.to_batches()
         self._starts = np.cumsum([0, *(chunk.num_rows for chunk in self._chunks)])
         self._numbers: dict[str, list[npt.NDArray[Any]]] = {}
@@ -63,7 +63,9 @@ class IndexColumns:
         self.first_rows = np.asarray(index.first_rows, np.int64)
 
     @classmethod
-    def open(cls, uri: str, cache: FileCache | None = None, trusted: bool = False) -> IndexColumns:
+    def open(
+        cls, uri: str, cache: FileCache | None = None, trusted: bool = False, generation: int | None = None
+    ) -> IndexColumns:
         """Opens the index of a folder of shards.
 
         With a cache the index of a store is mapped there, once for all processes of a node; a copy that is damaged is
@@ -73,24 +75,27 @@ class IndexColumns:
             uri: The folder.
             cache: Where the index of a store is kept.
             trusted: Another process has compared the checksum.
+            generation: Of a set that has grown, the generation to read; None: the last.
 
         Raises:
             LLaSOError: The folder has no index, or a damaged one.
         """
         if cache is None or storage.is_local(uri):
-            return cls(open_index(uri, whole=False, trusted=trusted), cache)
-        copy = None
+            return cls(open_index(uri, whole=False, trusted=trusted, generation=generation), cache, generation)
+        path, copy = index_uri(uri, generation), None
         with suppress(FileNotFoundError):  # which opening it will say in better words
-            copy = cache.copy(index_uri(uri))
+            copy = cache.copy(path)
         try:
-            return cls(open_index(uri, whole=False, copy=copy, trusted=trusted), cache)
+            index = open_index(uri, whole=False, copy=copy, trusted=trusted, generation=generation)
+            return cls(index, cache, generation)
         except ShardError:
             if copy is None:
                 raise
-            return cls(open_index(uri, whole=False, copy=cache.copy(index_uri(uri), anew=True)), cache)
+            return cls(open_index(uri, whole=False, copy=cache.copy(path, anew=True)), cache, generation)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return IndexColumns.open, (self.index.uri, self._cache, True)  # a worker maps the file itself
+        # A worker maps the file itself.
+        return IndexColumns.open, (self.index.uri, self._cache, True, self._generation)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -30,6 +30,9 @@ class Source(Part):
     filter: dict[str, tuple[str | float | None, ...]] = Field(
         default_factory=dict, description="columns of the index: the texts that are taken, or [least, most]"
     )
+    generation: int | None = Field(
+        None, ge=1, description="of a set that has grown: the generation that is streamed; null: the last"
+    )
     sources: tuple[Source, ...] = Field((), description="a group instead of a path")
 
     @property
@@ -110,14 +113,17 @@ def walk(sources: Sequence[Source], above: str = "", at: tuple[str | int, ...] =
 
 
 def outline(mixture: Mixture) -> dict[str, Any]:
-    """The part of a mixture that decides the plan: without the datasets' paths and the number of epochs."""
+    """The part of a mixture that decides the plan: without the datasets' paths and generations, and the epochs.
+
+    What is streamed is named by the digests of the indices.
+    """
     sources = [_bare(source) for source in mixture.sources]
     return {**mixture.model_dump(mode="json", exclude={"epochs"}), "sources": sources}
 
 
 def _bare(source: Source) -> dict[str, Any]:
     below = [_bare(child) for child in source.sources]
-    return {**source.model_dump(mode="json", exclude={"path", "name"}), "sources": below}
+    return {**source.model_dump(mode="json", exclude={"path", "name", "generation"}), "sources": below}
 
 
 def reweighted(node: Node, weights: Mapping[str, float]) -> Node:

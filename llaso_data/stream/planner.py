@@ -121,7 +121,7 @@ class Planner:
         self.pack = pack
         self._shards = window
         self._cache = cache
-        indices: dict[str, IndexColumns] = {}
+        indices: dict[tuple[str, int | None], IndexColumns] = {}
         self.samplers: list[SourceSampler] = []
         self._tree = self._grown(mixture, indices)
         self._weights = {name: source.weight for source, name, _ in mixing.walk(mixture.sources)}
@@ -280,7 +280,7 @@ class Planner:
             if (wrong := mixing.unchangeable(self._weights, name)) is not None:
                 raise LLaSOError(f"{name}: {wrong}")
 
-    def _grown(self, mixture: Mixture, indices: dict[str, IndexColumns]) -> Node:
+    def _grown(self, mixture: Mixture, indices: dict[tuple[str, int | None], IndexColumns]) -> Node:
         sources = {name: source for source, name, _ in mixing.walk(mixture.sources)}
 
         def grow(source: Source, name: str) -> Node:
@@ -288,9 +288,10 @@ class Planner:
                 children = tuple(grow(child, f"{name}/{child.label}") for child in source.sources)
                 return Node(name, source.weight, sum(child.size for child in children), children)
             uri = storage.absolute(source.path)
-            if uri not in indices:
-                indices[uri] = IndexColumns.open(uri, self._cache)
-            columns, wanted, by = indices[uri], dict(source.filter), mixture.balance
+            place = uri, source.generation
+            if place not in indices:
+                indices[place] = IndexColumns.open(uri, self._cache, generation=source.generation)
+            columns, wanted, by = indices[place], dict(source.filter), mixture.balance
             statistics = source_statistics(columns, wanted, self.budget, by)
             if by is None:
                 return self._sampler(name, source.weight, columns, wanted, statistics[None])

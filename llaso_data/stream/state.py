@@ -111,7 +111,11 @@ def _check_plan(stated: Any, plan: Planner) -> None:
     names = [*plan.settings, *sorted(set(stated) - set(plan.settings))]
     other = [name for name in names if name not in stated or stated[name] != plan.settings.get(name)]
     if other:
-        raise LLaSOError(f"the state is of another stream: {', '.join(map(str, other))} differ")
+        grown = "; where shards were added since, name the `generation` of the source in the mixture"
+        raise LLaSOError(
+            f"the state is of another stream: {', '.join(map(str, other))} differ"
+            + (grown if other == ["data"] else "")
+        )
 
 
 def _changes(stated: Any, plan: Planner) -> Changes:

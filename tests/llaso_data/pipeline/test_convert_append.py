@@ -11,6 +11,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.convert.run import convert
 from llaso_data.shards import reader
 from llaso_data.shards.validate import validate
+from llaso_data.stream.loader import StreamingLoader
+from llaso_data.stream.mixture import Mixture, Source
 from tests.conftest import Clip
 from tests.llaso_data.pipeline.test_convert import recipe, run
 from tests.support import corpora
@@ -98,3 +100,25 @@ def test_what_has_grown_is_neither_replaced_nor_mixed_silently(source: Path, cli
         run(out, source, samples_per_part=1)
     assert run(out, source, samples_per_part=1, overwrite=True).samples == 4
     assert not list(out.glob("index-*")) and "generation" not in reader.read_manifest(str(out))
+
+
+def test_the_state_of_a_stream_holds_for_its_generation(source: Path, clips: list[Clip], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    grow(source, clips, 0.7)
+    run(out, source, samples_per_part=1)
+
+    def loader(generation: int | None) -> StreamingLoader:
+        mixture = Mixture(sources=(Source(path=str(out), generation=generation),), epochs=1)
+        return StreamingLoader(mixture, 1)
+
+    whole = [sample.key for batch in loader(None) for sample in batch.samples]
+    began = loader(None)
+    first = next(iter(began))
+    state = began.state_dict()
+    grow(source, clips, 0.5)
+    add(out, source)
+    with pytest.raises(LLaSOError, match="name the `generation`"):
+        loader(None).load_state_dict(state)
+    goes_on = loader(1)
+    goes_on.load_state_dict(state)
+    assert [first.samples[0].key, *(sample.key for batch in goes_on for sample in batch.samples)] == whole
