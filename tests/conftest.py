@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ def obtained(get: Callable[[], Path]) -> Path:
         if os.environ.get(NO_DOWNLOAD):
             pytest.skip(str(error))
         raise
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Loading a model may set torch to more threads, which would then wait in a loop in all tests that follow."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +17,49 @@ from llaso_data import audio
 from llaso_data.recipe import Asr, Run
 from llaso_data.records import GIVEN, UNKNOWN, Source, Utterance, utterance_id
 from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.engine import DecodingResult, Engine
 from llaso_data.whisper.load import Whisper, load
 from llaso_data.whisper.windows import assemble, pack
 from tests.conftest import Clip
 
 
+class KeepingEngine:
+    """An engine that encodes no window twice: most tests of listening hear the same clips, and encoding takes longest.
+
+    What it kept counts as encoded, as the engine itself would count it. :func:`forget` makes it encode anew.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.vocabulary, self.statistics = engine.vocabulary, engine.statistics
+        self._engine = engine
+        self._kept: dict[tuple[bytes, ...], torch.Tensor] = {}
+
+    def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+        key = tuple(hashlib.blake2b(window.tobytes()).digest() for window in windows)
+        if key in self._kept:
+            self.statistics.count(windows_encoded=len(windows))
+        else:
+            self._kept[key] = self._engine.encode(windows)
+        return self._kept[key].clone()
+
+    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[DecodingResult]:
+        return self._engine.decode(states_BSD, languages)
+
+    def forget(self) -> None:
+        self._kept.clear()
+
+
 @functools.cache
 def whisper(folder: Path, engine: Literal["ctranslate2", "torch"] = "ctranslate2") -> Whisper:
-    return load(Asr(model=str(folder), engine=engine), Run(device="cpu", threads=2))
+    # One thread: as many tests as there are cores run beside each other.
+    loaded = load(Asr(model=str(folder), engine=engine), Run(device="cpu", threads=1))
+    return replace(loaded, engine=KeepingEngine(loaded.engine))
+
+
+def forget(model: Whisper) -> None:
+    """Have the model encode again what it has encoded."""
+    assert isinstance(model.engine, KeepingEngine)
+    model.engine.forget()
 
 
 @functools.cache
@@ -51,19 +88,9 @@ def utterance(clip: Clip, *, language: str | None = "", text: str | None = None)
 
 
 def encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tensor:
-    """The encoder states (clips, 1500, width) of each clip alone in its window, kept for who asks again."""
-    key = (id(model), *(samples.tobytes() for samples in audio_of))
-    if key not in _ENCODED:
-        _ENCODED[key] = (model, _encoded(model, audio_of))
-    return _ENCODED[key][1]
-
-
-_ENCODED: dict[tuple[int | bytes, ...], tuple[Whisper, torch.Tensor]] = {}  # with the model, or its id is another's
-
-
-def _encoded(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+    """The encoder states (clips, 1500, width) of each clip alone in its window."""
     windows = pack([len(samples) for samples in audio_of], [None] * len(audio_of), 0.6, packed=False)
-    return model.engine.encode([assemble(window, dict(enumerate(audio_of))) for window in windows])
+    return torch.cat([model.engine.encode([assemble(window, dict(enumerate(audio_of)))]) for window in windows])
 
 
 def states(model: Whisper, audio_of: Sequence[NDArray[np.int16]]) -> list[EncoderStates]:
