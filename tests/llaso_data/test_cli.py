@@ -48,7 +48,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def spoken(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return english(tmp_path_factory.mktemp("spoken"), clips)
+    return english(tmp_path_factory.mktemp("spoken"), clips, (0.7,))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_every_command_explains_itself() -> None:
 
 def test_from_recordings_to_valid_shards(out: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
-    written = llaso("shard", out, "--out", shards, "--samples-per-shard", 4, "--engine", "local").output
+    written = llaso("shard", out, "--out", shards, "--samples-per-shard", 2, "--engine", "local").output
     accepted = json.loads((out / "manifest.json").read_text())["counts"]["accepted"]
     assert f"written to {shards}" in written
     assert "no problems" in llaso("validate", shards).output

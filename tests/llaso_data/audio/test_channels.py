@@ -153,7 +153,8 @@ def against(kind: str, speech: NDArray[np.int16], noise: NDArray[np.int16]) -> l
 @pytest.mark.parametrize(
     ("kind", "taken", "rate_hz"),
     [
-        *((kind, 0, 16_000) for kind in ("antiphase", "four", "two of three", "in noise")),
+        *((kind, 0, 16_000) for kind in ("antiphase", "in noise")),
+        *(pytest.param(kind, 0, 16_000, marks=pytest.mark.slow) for kind in ("four", "two of three")),
         ("three ways", None, 44_100),
         pytest.param("three ways", None, 16_000, marks=pytest.mark.slow),
         *(

@@ -37,6 +37,7 @@ from llaso_data.records import Utterance
 from llaso_data.report.audit import load_sample
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
+from tests.support.asr_fixtures import named
 from tests.support.audit_fixtures import served
 from tests.support.corpora import english, files, observed, recipe
 from tests.support.object_stores import BUCKET, endpoint, gateway, upload
@@ -74,10 +75,10 @@ class Built:
 @pytest.fixture(scope="module")
 def built(tiny_en: Path, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("s3")
-    corpus = english(folder / "corpus", clips, (1.0,))
+    corpus = english(folder / "corpus", named(clips, "en/hello_world", "en/quick_brown_fox"), (1.0,))
     upload(corpus, f"{BUCKET}/corpus")
     recipes = [
-        recipe(tiny_en, out, source(spoken), shard__samples_per_shard=2)
+        recipe(tiny_en, out, source(spoken), shard__samples_per_shard=1)
         for spoken, out in ((corpus, folder / "align"), (f"{BUCKET}/corpus", f"{BUCKET}/align"))
     ]
     here, there = (build_align(wanted) for wanted in recipes)
@@ -123,14 +124,14 @@ def test_shards_there_hold_the_samples_of_those_here(built: Built) -> None:
 
 
 def test_the_same_source_gives_the_same_bytes_wherever_they_are_written(built: Built, tiny_en: Path) -> None:
-    wanted = recipe(tiny_en, built.here, source(built.here), shard__samples_per_shard=2)
+    wanted = recipe(tiny_en, built.here, source(built.here), shard__samples_per_shard=1)
     shard_dataset(f"{built.there}/align", str(built.here / "copied"), wanted.shard, wanted.run)
     assert files(built.here / "copied") == files(f"{built.there}/shards")
 
 
 def test_a_rerun_there_does_nothing(built: Built, tiny_en: Path) -> None:
     before = storage.listing(built.there)
-    wanted = recipe(tiny_en, f"{built.there}/align", source(f"{built.there}/corpus"), shard__samples_per_shard=2)
+    wanted = recipe(tiny_en, f"{built.there}/align", source(f"{built.there}/corpus"), shard__samples_per_shard=1)
     again = build_align(wanted)
     assert again.blocks_observed == 0 and not again.judged and not any(again.model_calls.values())
     cut = shard_dataset(f"{built.there}/align", f"{built.there}/shards", wanted.shard, wanted.run)
@@ -328,7 +329,7 @@ def test_errors_that_pass_are_borne(server: str, built: Built) -> None:
     with gateway(server) as before, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_MAX_ATTEMPTS", "4")
         before.rule = rule
-        words = ("--engine", "local", "--samples-per-shard", "2", "--out", f"{BUCKET}/borne")
+        words = ("--engine", "local", "--samples-per-shard", "1", "--out", f"{BUCKET}/borne")
         llaso("shard", f"{BUCKET}/align", *words)
     assert len(failed) >= 3 and set(failed.values()) == {2}
     assert files(f"{BUCKET}/borne") == files(f"{BUCKET}/shards")
@@ -361,7 +362,7 @@ OBJECTS = [
 @pytest.mark.parametrize("ending", OBJECTS)
 def test_what_could_not_be_uploaded_is_not_there(server: str, built: Built, ending: str) -> None:
     out = f"{BUCKET}/failed-{ending.strip('.')}"
-    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "2", "--out", out)
+    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "1", "--out", out)
     with gateway(server) as before, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_MAX_ATTEMPTS", "1")
         before.rule = lambda method, path: 500 if method == "PUT" and path.endswith(ending) else None
@@ -395,7 +396,7 @@ def test_a_run_that_is_killed_while_it_uploads_leaves_whole_objects_or_none(
 ) -> None:
     """SIGKILL while the object is on its way; the same command at once takes the dead run's lock over."""
     out = f"{BUCKET}/killed-{ending.strip('.')}"
-    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "2", "--out", out)
+    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "1", "--out", out)
     with gateway(server) as before:
         before.rule = lambda method, path: "hang" if method == "PUT" and path.endswith(ending) else None
         process = started(*words)
@@ -410,7 +411,7 @@ def test_a_run_that_is_killed_while_it_uploads_leaves_whole_objects_or_none(
 @pytest.mark.slow
 def test_a_store_that_goes_away_ends_the_run_with_one_message(server: str, built: Built) -> None:
     """It takes the run's lock with it, which is no hindrance afterwards."""
-    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "2", "--out", f"{BUCKET}/gone")
+    words = ("shard", f"{BUCKET}/align", "--engine", "local", "--samples-per-shard", "1", "--out", f"{BUCKET}/gone")
     with gateway(server) as before:
 
         def rule(method: str, path: str) -> None:
@@ -478,7 +479,7 @@ def test_a_store_that_hangs_is_given_up_with_one_message(server: str, built: Bui
 def test_both_engines_write_the_same_bytes_there(server: str, built: Built, tiny_en: Path) -> None:
     wanted = recipe(
         tiny_en, f"{BUCKET}/ray", source(f"{BUCKET}/corpus"), run__engine="ray", run__num_workers=1,
-        shard__samples_per_shard=2,
+        shard__samples_per_shard=1,
     )  # fmt: skip
     assert build_align(wanted).blocks_observed >= 1
     assert files(f"{BUCKET}/ray", "recipe.yaml") == files(f"{BUCKET}/align", "recipe.yaml")

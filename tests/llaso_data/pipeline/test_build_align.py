@@ -37,9 +37,9 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tiny_en: Path, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Nine English clips in several blocks, observed by the local engine."""
+    """Six English clips in several blocks, observed by the local engine."""
     folder = tmp_path_factory.mktemp("built")
-    corpus = english(folder / "corpus", clips)
+    corpus = english(folder / "corpus", clips, (1.0, 0.7))
     wanted = recipe(tiny_en, folder / "out", corpus)
     return Built(corpus, wanted, folder / "out", build_align(wanted))
 
@@ -56,8 +56,8 @@ def test_a_run_observes_everything_once(built: Built) -> None:
     assert [Path(u.source.uri).name for u in found] == sorted(path.name for path in built.corpus.glob("*.wav"))
     assert summary.blocks == summary.blocks_observed == len(list((built.out / "observations").iterdir())) >= 3
     assert summary.model_calls["models_loaded"] == 1
-    assert summary.counts["inputs"] == summary.counts["recordings"] == 9 and adds_up(summary)
-    assert summary.counts["accepted"] >= 6 and summary.judged and summary.exit_code == 0
+    assert summary.counts["inputs"] == summary.counts["recordings"] == 6 and adds_up(summary)
+    assert summary.counts["accepted"] >= 4 and summary.judged and summary.exit_code == 0
     for utterance in found:
         assert utterance.text_origin == "given" and utterance.hypothesis
         assert [word.text for word in utterance.words] == (utterance.text or "").split()
@@ -123,14 +123,14 @@ def test_one_more_file_observes_its_own_block(built: Built, clips: list[Clip]) -
     added = louder(clips[1].path, built.corpus / "middle.wav", 0.9)
     try:
         more = build_align(built.recipe)
-        assert more.counts["inputs"] == 10 and 1 <= more.blocks_observed <= 2 < built.summary.blocks
+        assert more.counts["inputs"] == 7 and 1 <= more.blocks_observed <= 2 < built.summary.blocks
         assert adds_up(more)
     finally:
         added.unlink()
     assert build_align(built.recipe).model_calls == NOTHING
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".txt"])
+@pytest.mark.parametrize("suffix", [".wav", pytest.param(".txt", marks=pytest.mark.slow)])
 def test_a_changed_file_observes_its_own_block(built: Built, tmp_path: Path, suffix: str) -> None:
     path = built.corpus / f"hello_world-0.7{suffix}"
     kept = shutil.copy2(path, tmp_path / path.name)
@@ -140,7 +140,7 @@ def test_a_changed_file_observes_its_own_block(built: Built, tmp_path: Path, suf
         else:
             path.write_text("Hello, world!", encoding="utf-8")
         changed = build_align(built.recipe)
-        assert changed.blocks_observed == 1 and changed.counts["inputs"] == 9
+        assert changed.blocks_observed == 1 and changed.counts["inputs"] == 6
         assert observed(built.out) != [] and adds_up(changed)
     finally:
         shutil.copy2(kept, path)
@@ -152,9 +152,9 @@ def test_the_same_audio_twice_is_one_accepted_record(built: Built, tiny_en: Path
     twin = {"path": str(built.corpus), "corpus": "twin"}
     once = {"path": str(built.corpus), "corpus": "test"}
     summary = build_align(recipe(tiny_en, built.out, once, once, judge__duplicates__exact=True))
-    assert summary.model_calls == NOTHING and summary.rules["repeated_id"] == 9 and adds_up(summary)
+    assert summary.model_calls == NOTHING and summary.rules["repeated_id"] == 6 and adds_up(summary)
     assert summary.counts["accepted"] == built.summary.counts["accepted"]
-    assert summary.counts["inputs"] == 18
+    assert summary.counts["inputs"] == 12
     both = build_align(
         recipe(tiny_en, tmp_path / "out", {**once, "pattern": "hello*-0.7.wav"}, {**twin, "pattern": "hello*-0.7.wav"})
     )
@@ -203,6 +203,7 @@ def test_what_fails_is_counted_by_reason_and_the_run_goes_on(broken: Path, tiny_
     assert (lenient.exit_code, lenient.judged, lenient.model_calls) == (0, False, NOTHING)
 
 
+@pytest.mark.slow
 def test_a_transcript_that_is_not_utf8_is_named(clips: list[Clip], tiny_en: Path, tmp_path: Path) -> None:
     copy(clips[0], tmp_path / "c", "good.wav")
     bad = copy(clips[1], tmp_path / "c", "bad.wav")
@@ -242,11 +243,12 @@ def memory() -> Iterator[str]:
     fsspec.filesystem("memory").rm("/test-build", recursive=True)
 
 
-def test_a_whole_run_on_another_store(built: Built, tiny_en: Path, memory: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pattern", ["hello*-0.7.wav", pytest.param("hello*.wav", marks=pytest.mark.slow)])
+def test_a_whole_run_on_another_store(built: Built, tiny_en: Path, memory: str, tmp_path: Path, pattern: str) -> None:
     from llaso_data.pipeline.shard import shard_dataset
 
     out, shards = f"{memory}/out", f"{memory}/shards"
-    wanted = recipe(tiny_en, out, {"path": str(built.corpus), "corpus": "test", "pattern": "hello*.wav"})
+    wanted = recipe(tiny_en, out, {"path": str(built.corpus), "corpus": "test", "pattern": pattern})
     first = build_align(wanted)
     assert first.blocks_observed > 0 and build_align(wanted).model_calls == NOTHING
     local = build_align(wanted.model_copy(update={"out": str(tmp_path / "out")}))

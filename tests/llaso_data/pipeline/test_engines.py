@@ -51,7 +51,7 @@ class Both:
 @pytest.fixture(scope="module")
 def both(tiny_en: Path, clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Both:
     folder = tmp_path_factory.mktemp("engines")
-    corpus = english(folder / "corpus", clips)
+    corpus = english(folder / "corpus", clips, (1.0, 0.7))
     (corpus / "broken.wav").write_text("no audio")
     options: dict[str, Any] = {"run__num_workers": 2, "shard__samples_per_shard": 3}
     recipes = {
@@ -98,6 +98,7 @@ def test_shards_are_the_same_bytes(both: Both, tmp_path: Path) -> None:
     assert validate(str(tmp_path / "ray")).ok
 
 
+@pytest.mark.slow
 def test_an_error_of_ours_comes_out_of_a_worker_as_it_was(both: Both, tiny_en: Path, tmp_path: Path) -> None:
     stages = [{"stage": "tests.support.stages:Unmade"}]
     wanted = recipe(tiny_en, tmp_path / "out", both.corpus, run__engine="ray", blocks__clips=99, observe__stages=stages)

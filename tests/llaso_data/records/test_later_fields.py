@@ -27,6 +27,7 @@ from llaso_data.records import Input, Source, Utterance, utterance_id
 from llaso_data.shards import layout
 from tests.conftest import Clip
 from tests.llaso_data.records.test_records import utterances
+from tests.support import asr_fixtures
 from tests.support.corpora import english, recipe
 
 RECORDS = (
@@ -118,7 +119,7 @@ def later_version(folder: Path) -> Path:
 def test_with_a_field_more_all_blocks_are_done_and_everything_is_read(
     tiny_en: Path, clips: list[Clip], tmp_path: Path
 ) -> None:
-    corpus = english(tmp_path / "corpus", clips, gains=(1.0,))
+    corpus = english(tmp_path / "corpus", asr_fixtures.named(clips, "en/hello_world"), gains=(1.0,))
     (corpus / "broken.wav").write_bytes(b"RIFF")
     wanted = recipe(tiny_en, tmp_path / "align", corpus)
     before = build_align(wanted)

@@ -118,8 +118,14 @@ def moved(section: Judge, key: str, value: float) -> Judge:
     "section",
     [
         Judge(),
-        Judge(consistency=Consistency(packed_min_word_logprob_min=None, cer_max=None, min_word_logprob_min=-3.33)),
-        Judge.model_validate({"duplicates": {"exact": False}, "confidence": {"duration_min_s": None}}),
+        pytest.param(
+            Judge(consistency=Consistency(packed_min_word_logprob_min=None, cer_max=None, min_word_logprob_min=-3.33)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Judge.model_validate({"duplicates": {"exact": False}, "confidence": {"duration_min_s": None}}),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["defaults", "packed-as-alone", "copies-kept"],
 )

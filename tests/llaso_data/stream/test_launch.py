@@ -38,6 +38,7 @@ def expected(folder: Path) -> list[list[object]]:
     return sorted([batch.step, batch.micro_batch, batch.ids] for batch in one)
 
 
+@pytest.mark.slow
 def test_torchrun_ranks_take_all_micro_batches_between_them(folder, tmp_path):
     script = tmp_path / "rank.py"
     script.write_text(RANK)

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("server")
 
 @pytest.fixture(scope="module")
 def folder(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 samples in 10 shards, here and on the store."""
+    """150 samples in 5 shards, here and on the store."""
     out = tmp_path_factory.mktemp("store") / "set"
-    write_set(out, durations(300), 30)
+    write_set(out, durations(150), 30)
     upload(out, f"{BUCKET}/set")
     return out
 
@@ -47,22 +47,27 @@ def streamed(uri: str, **options: Any) -> list[list[bytes]]:
     return [[sample.parts["flac"] for sample in batch.samples] for batch in one]
 
 
-def test_a_store_gives_the_same_stream_as_a_disk(folder, tmp_path):
-    here = streamed(str(folder))
+@pytest.fixture(scope="module")
+def here(folder: Path) -> list[list[bytes]]:
+    """What the stream gives where the shards lie on a disk."""
+    return streamed(str(folder))
+
+
+def test_a_store_gives_the_same_stream_as_a_disk(here, tmp_path):
     assert streamed(f"{BUCKET}/set") == here
     assert streamed(f"{BUCKET}/set", cache=str(tmp_path / "cache")) == here
     assert streamed(f"{BUCKET}/set", cache=str(tmp_path / "cache"), num_workers=2) == here
 
 
-def test_with_a_cache_nothing_is_read_twice(server, folder, tmp_path):
+def test_with_a_cache_nothing_is_read_twice(server, here, tmp_path):
     filled(tmp_path)
     with gateway(server) as between:
-        assert streamed(f"{BUCKET}/set", cache=str(tmp_path)) == streamed(str(folder))
+        assert streamed(f"{BUCKET}/set", cache=str(tmp_path)) == here
         assert not [path for method, path in between.seen if method == "GET" and path.endswith((".tar", ".arrow"))]
 
 
 def test_the_cache_keeps_its_limit_and_what_was_used_last(folder, tmp_path):
-    uris = [f"{BUCKET}/set/shard-{number:06d}.tar" for number in range(10)]
+    uris = [f"{BUCKET}/set/shard-{number:06d}.tar" for number in range(5)]
     size_bytes = (folder / "shard-000000.tar").stat().st_size
     cache = FileCache(str(tmp_path), 4 * size_bytes + 100)
     for uri in uris[:4]:
@@ -79,8 +84,7 @@ def test_the_cache_keeps_its_limit_and_what_was_used_last(folder, tmp_path):
     assert len(list(tmp_path.glob("*.kept"))) == 1
 
 
-def test_a_damaged_copy_in_the_cache_is_read_again_from_the_store(folder, tmp_path):
-    here = streamed(str(folder))
+def test_a_damaged_copy_in_the_cache_is_read_again_from_the_store(here, tmp_path):
     for copy in filled(tmp_path):
         copy.write_bytes(copy.read_bytes()[:3000])
     assert streamed(f"{BUCKET}/set", cache=str(tmp_path), max_bad=0) == here
@@ -108,9 +112,8 @@ def test_two_processes_do_not_bring_the_same_file_at_once(folder, tmp_path):
     assert cache.fill(uri, "1") and not cache.fill(uri, "1")
 
 
-def test_a_store_that_fails_now_and_then_is_asked_again(server, folder, monkeypatch):
+def test_a_store_that_fails_now_and_then_is_asked_again(server, here, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore's own waits would take minutes
-    here = streamed(str(folder))
     with gateway(server) as between:
         asked = iter(range(10**6))
         faults = {0: 503, 1: "cut"}  # of every 20 requests
@@ -132,7 +135,7 @@ def test_a_shard_that_is_missing_or_short_on_the_store_is_told(folder, tmp_path)
     fs, path = storage.filesystem(f"{BUCKET}/short/shard-000002.tar")
     fs.pipe_file(path, (folder / "shard-000002.tar").read_bytes()[:4000])
     one = StreamingLoader(Mixture.of(f"{BUCKET}/short"), "60s", seed=1, micro_batches=2, decode=False, window=3)
-    assert sum(map(len, one)) == 300
+    assert sum(map(len, one)) == 150
     assert len(one.replaced) > 20 and all("is cut short" in each.bad.reason for each in one.replaced)
     fs.rm_file(path)
     with pytest.raises(ShardError, match=r"shard-000002.tar is missing"):
@@ -192,16 +195,16 @@ def http_server(root: Path, ranges: bool, fault: Any = lambda number: None) -> I
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_http_servers_with_and_without_ranges_give_the_same(folder, ranges):
+def test_http_servers_with_and_without_ranges_give_the_same(folder, here, ranges):
     with http_server(folder, ranges) as url:
-        assert streamed(url) == streamed(str(folder))
+        assert streamed(url) == here
 
 
-def test_short_reads_and_503s_over_http_are_completed(folder, tmp_path):
+def test_short_reads_and_503s_over_http_are_completed(folder, here, tmp_path):
     """Also where the address has the number of another status, which a message then shows."""
     shutil.copytree(folder, tmp_path / "416")
     with http_server(tmp_path, True, lambda number: (None, 503, 100, 20)[number % 4]) as url:
-        assert streamed(f"{url}/416") == streamed(str(folder))
+        assert streamed(f"{url}/416") == here
 
 
 def test_a_cache_without_room_is_refused(tmp_path):

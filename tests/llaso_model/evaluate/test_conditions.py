@@ -20,7 +20,10 @@ def spoken(clips: list[Clip], number: int = 0) -> conditions.Samples:
     return (pcm / audio.FULL_SCALE).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", conditions.NOISE_SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(shape, marks=() if shape == "speech" else pytest.mark.slow) for shape in conditions.NOISE_SHAPES],
+)
 def test_the_ratio_is_exact_on_recorded_speech(clips: list[Clip], shape: conditions.NoiseShape) -> None:
     """Within 0.1 dB at every level and for every clip, with pauses before, within and after the speech."""
     for number in range(0, len(clips), 5):
