@@ -34,6 +34,7 @@ for _command in (
     shards.validate,
     shards.stats,
     shards.index,
+    shards.remove,
     stream.plan,
     report.card,
     report.audit,

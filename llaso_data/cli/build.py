@@ -140,6 +140,7 @@ def build_align(
 @click.option("--samples-per-shard", type=int, help="Samples in each shard. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
 @click.option("--overwrite", is_flag=True, help="Replace other shards in --out.")
+@click.option("--append", is_flag=True, help="Add what is new to finished shards, as shards of its own.")
 @machine_options
 def shard(
     source: str,
@@ -148,6 +149,7 @@ def shard(
     samples_per_shard: int | None,
     seed: int | None,
     overwrite: bool,
+    append: bool,
     **machine: Any,
 ) -> None:
     """Write accepted records as WebDataset shards.
@@ -163,7 +165,13 @@ def shard(
     )
     with ShardProgress() as progress:
         summary = shard_dataset(
-            source, out, recipe.shard, recipe.run, overwrite=overwrite, progress=progress.shard_done
+            source,
+            out,
+            recipe.shard,
+            recipe.run,
+            overwrite=overwrite,
+            append=append,
+            progress=progress.shard_done,
         )
     print_shards(summary.to_dict())
 

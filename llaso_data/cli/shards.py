@@ -52,6 +52,28 @@ def index(uri: str, as_json: bool, **options: Any) -> None:
     _show_stats(index_foreign(uri, **options).to_dict(), as_json)
 
 
+@click.command()
+@click.argument("uri", metavar="SHARDS")
+@click.option("--speaker", "speakers", multiple=True, metavar="NAME", help="Id of a speaker. May be repeated.")
+@click.option(
+    "--list",
+    "names",
+    metavar="FILE",
+    help="Ids of utterances, keys of samples or addresses of recordings, a line each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def remove(uri: str, speakers: tuple[str, ...], names: str | None, as_json: bool) -> None:
+    """Take speakers or recordings out of shards, and prove that nothing of them is left.
+
+    The samples leave the index at once. The shards that hold them are written anew without them.
+    """
+    from llaso_data.shards.removal import Removed, listed
+    from llaso_data.shards.removal import remove as run
+
+    named = listed(names) if names else frozenset[str]()
+    _show_stats(run(uri, Removed(speakers=frozenset(speakers), names=named)).to_dict(), as_json)
+
+
 def _show_stats(values: dict[str, Any], as_json: bool) -> None:
     import json
 

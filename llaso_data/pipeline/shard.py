@@ -21,9 +21,10 @@ from llaso_data.instruct.asr import TRANSCRIPTION
 from llaso_data.instruct.utterance_task import UtteranceTask
 from llaso_data.io import interrupts, lock, storage
 from llaso_data.pipeline import commit, shard_folder
+from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.pipeline.shard_plan import ShardPlan, plan
 from llaso_data.records import Sample, Utterance
-from llaso_data.shards import certificate, layout, manifest, writer
+from llaso_data.shards import certificate, layout, manifest, removal, writer
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.sound_spool import SoundSpool, shown_place
 
@@ -99,6 +100,7 @@ def shard_dataset(
     *,
     task: UtteranceTask = TRANSCRIPTION,
     overwrite: bool = False,
+    append: bool = False,
     progress: Callable[[int, int, ShardResult], None] | None = None,
     each: Each | None = None,
 ) -> ShardSummary:
@@ -113,6 +115,8 @@ def shard_dataset(
         run: Engine and machines.
         task: Makes a sample of each record.
         overwrite: Replace other shards in ``out_uri``.
+        append: Write the records that are not in the shards of ``out_uri`` yet into further shards; those that are
+            there keep their bytes.
         progress: Called with (shards done, shards, the result) after each shard.
         each: Runs the jobs; by default the engine that ``run`` names.
 
@@ -126,7 +130,7 @@ def shard_dataset(
 
         each = engines.map_unordered
     with lock.exclusive(out_uri, "shard") as held:
-        return _shard(storage.absolute(source_uri), held, spec, run, task, overwrite, progress, each)
+        return _shard(storage.absolute(source_uri), held, spec, run, task, overwrite, append, progress, each)
 
 
 def _shard(
@@ -136,18 +140,26 @@ def _shard(
     run: recipe.Run,
     task: UtteranceTask,
     overwrite: bool,
+    append: bool,
     progress: Callable[[int, int, ShardResult], None] | None,
     each: Each,
 ) -> ShardSummary:
     out = held.uri
-    planned = plan(source, spec)
+    earlier = shard_folder.earlier(out, spec.audio) if append else None
+    known = None if earlier is None else SeenIds([shard_folder.utterance_ids(out)])
+    planned = plan(source, spec, known, removal.ledger(out))
     dataset = records.digest(
         "shards", layout.FORMAT_VERSION, planned.dataset, spec.audio, spec.samples_per_shard, spec.seed,
         task.templates_digest,
     )  # fmt: skip
+    if earlier is not None:
+        dataset = records.digest("append", earlier.plan, dataset)
     storage.sweep(out)
     storage.sweep_scratch()
-    shard_folder.clear(out, dataset, overwrite)
+    if earlier is None:
+        shard_folder.clear(out, dataset, overwrite)
+    else:
+        shard_folder.clear_unfinished(out, earlier, dataset)
     results: list[ShardResult] = []
 
     def note(result: ShardResult) -> None:
@@ -158,7 +170,7 @@ def _shard(
             progress(len(results), planned.shards, result)
 
     def missing() -> Iterator[ShardJob]:
-        for job in _jobs(planned, source, held, spec, task, dataset):
+        for job in _jobs(planned, source, held, spec, task, dataset, 0 if earlier is None else earlier.next_number):
             # On a disk looking is cheaper than starting workers to look; over a network the workers look at once.
             done = _finished(job) if storage.is_local(out) else None
             if done is None:
@@ -171,7 +183,10 @@ def _shard(
     results.sort(key=lambda result: result.number)
     _refuse_changed(results)
     held.confirm()
-    stated = _finish(out, results, planned, spec, task, dataset)
+    if earlier is not None and not results:
+        stated = earlier.manifest  # nothing is new
+    else:
+        stated = _finish(out, results, planned, spec, task, dataset, earlier)
     return ShardSummary(
         out=out,
         digest=stated["digest"],
@@ -208,10 +223,16 @@ def _finished(job: ShardJob) -> ShardResult | None:
 
 
 def _jobs(
-    planned: ShardPlan, source: str, held: lock.Held, spec: recipe.Shard, task: UtteranceTask, dataset: str
+    planned: ShardPlan,
+    source: str,
+    held: lock.Held,
+    spec: recipe.Shard,
+    task: UtteranceTask,
+    dataset: str,
+    first_number: int,
 ) -> Iterator[ShardJob]:
-    for number in range(planned.shards):
-        rows = planned.rows(number)
+    for number in range(first_number, first_number + planned.shards):
+        rows = planned.rows(number - first_number)
         yield ShardJob(
             source=source,
             out=held.uri,
@@ -266,16 +287,25 @@ def _refuse_changed(results: Sequence[ShardResult]) -> None:
 
 
 def _finish(
-    out: str, results: Sequence[ShardResult], planned: ShardPlan, spec: recipe.Shard, task: UtteranceTask, dataset: str
+    out: str,
+    results: Sequence[ShardResult],
+    planned: ShardPlan,
+    spec: recipe.Shard,
+    task: UtteranceTask,
+    dataset: str,
+    earlier: shard_folder.Earlier | None,
 ) -> dict[str, Any]:
     infos = [result.info for result in results if result.info is not None]
-    missing = set(range(planned.shards)) - {result.number for result in results}
+    first_number = 0 if earlier is None else earlier.next_number
+    missing = set(range(first_number, first_number + planned.shards)) - {result.number for result in results}
     written = sum(info.samples for info in infos)
     if missing or len(infos) != planned.shards or written != planned.samples:
         raise LLaSOError(
             f"{written} of {planned.samples} samples in {len(infos)} of {planned.shards} shards were written; "
             "run the command again"
         )
+    if earlier is not None:
+        infos = [*earlier.infos, *infos]
     return manifest.finish(
         out,
         [(storage.join(out, layout.sidecar_name(info.path)), info) for info in infos],
@@ -283,4 +313,5 @@ def _finish(
         plan=dataset,
         options={**spec.model_dump(), "templates": task.templates_digest},
         source=planned.provenance,
+        grows=earlier is not None,
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs, storage
-from llaso_data.shards import certificate, index, layout, manifest, tar
+from llaso_data.shards import certificate, index, layout, manifest, reader, tar
+from llaso_data.shards.index import ShardInfo
 
 _BY = "llaso-data shard"
 
@@ -40,6 +43,75 @@ def clear(out: str, dataset: str, overwrite: bool) -> None:
     summaries = [name for name in (layout.MANIFEST, layout.CERTIFICATE, layout.INDEX) if name in present]
     for name in [*summaries, *(n for n in shards if n.endswith(".arrow")), *(n for n in shards if n.endswith(".tar"))]:
         fs.rm_file(storage.join(root, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The finished shards of a folder that further ones are added to."""
+
+    manifest: dict[str, Any]
+    infos: tuple[ShardInfo, ...]
+
+    @property
+    def plan(self) -> str:
+        """The digest of what they were made from."""
+        return str(self.manifest["plan"])
+
+    @property
+    def next_number(self) -> int:
+        """The number of the first shard that is added."""
+        return 1 + max(layout.shard_number(info.path) or 0 for info in self.infos)
+
+
+def earlier(out: str, audio: str) -> Earlier:
+    """The shards of a folder.
+
+    Args:
+        out: The folder.
+        audio: The format of the sounds that are to be added.
+
+    Raises:
+        LLaSOError: The folder holds no finished shards of ours, a damaged one, or shards with sounds of another format.
+    """
+    stated = reader.read_manifest(out)
+    if stated["profile"] != manifest.LLASO:
+        raise LLaSOError(f"{out} holds shards that `{_BY}` did not write; choose another --out")
+    held = (stated["options"] or {}).get("audio")
+    if held != audio:
+        raise LLaSOError(f"{out} holds {held}, and --audio {audio} cannot be added to it; choose another --out")
+    infos = []
+    for entry in stated["shards"]:
+        info = index.sidecar_info(storage.join(out, layout.sidecar_name(entry["path"])))
+        if info is None:
+            raise LLaSOError(f"{out}: the index of {entry['path']} is gone or damaged; fetch the set again")
+        infos.append(info)
+    return Earlier(stated, tuple(infos))
+
+
+def utterance_ids(out: str) -> bytes:
+    """The ids of all utterances in the shards of a folder, 16 bytes each.
+
+    Raises:
+        LLaSOError: A sample cannot be read, so that it is not known what the shards hold.
+    """
+    ids: list[bytes] = []
+    for stored in reader.stored_samples(out):
+        if not isinstance(stored, reader.StoredSample):
+            raise stored
+        ids += [bytes.fromhex(audio.id) for audio in stored.sample.audios]
+    return b"".join(ids)
+
+
+def clear_unfinished(out: str, before: Earlier, dataset: str) -> None:
+    """Remove shards that a killed ``--append`` left, where they are not those of ``dataset``."""
+    fs, root = storage.filesystem(out)
+    for row in storage.listing(out):
+        number = layout.shard_number(row["path"])
+        if number is None or number < before.next_number:
+            continue
+        info = index.sidecar_info(storage.join(out, layout.sidecar_name(layout.shard_name(number))))
+        if info is None or info.dataset != dataset:
+            fs.rm_file(storage.join(root, row["path"]))
 
 
 def _stated(out: str, present: Iterable[str]) -> str | None:

@@ -22,11 +22,14 @@ from llaso_data.filters import columns
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.io.prng import splitmix64
 from llaso_data.pipeline import commit
+from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.shards import layout
+from llaso_data.shards.removal import Removed
 
 _THREADS = 8
 _FILES_AT_ONCE = 32
 _COLUMNS = ("id", "recording", "source.uri", "source.member", "source.start_s", "source.end_s")
+_OF_REMOVAL = ("audio_id", "speaker.id.value")
 
 _FOREIGN = "{}: the verdicts do not belong to the observations; run `llaso-data build-align` again"
 
@@ -71,12 +74,14 @@ class ShardPlan:
         return tuple((self.names[int(blocks[0])], tuple(rows.tolist())) for blocks, rows in groups)
 
 
-def plan(source: str, spec: recipe.Shard) -> ShardPlan:
+def plan(source: str, spec: recipe.Shard, known: SeenIds | None = None, removed: Removed | None = None) -> ShardPlan:
     """Read the manifest, the verdicts and the columns that decide.
 
     Args:
         source: The output of ``build-align``.
         spec: Samples per shard, and the seed of the order.
+        known: Utterances that are in shards already, and are not planned again.
+        removed: What was taken out of the set, and is not planned again.
 
     Raises:
         LLaSOError: Nothing was accepted, or verdicts and observations do not belong together.
@@ -86,7 +91,9 @@ def plan(source: str, spec: recipe.Shard) -> ShardPlan:
     ids, verdicts = _verdicts(source, stated["verdicts"])
     if not verdicts.any():
         raise LLaSOError(f"{source}: none of {len(ids)} records was accepted, so there is nothing to write")
-    accepted = _accepted(source, names, ids, verdicts)
+    accepted = _accepted(source, names, ids, verdicts, removed)
+    if known is not None:
+        accepted = _of_rows(accepted, ~known.known(accepted.ids))
     del ids, verdicts
     chosen = order(accepted.ids, file_hashes(accepted.recordings, accepted.files), accepted.start_s, spec.seed)
     return ShardPlan(
@@ -171,7 +178,17 @@ def _verdicts(source: str, digest: str) -> tuple[Hashes, npt.NDArray[np.bool_]]:
     return np.concatenate(ids), np.concatenate(accepted)
 
 
-def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.NDArray[np.bool_]) -> _Accepted:
+def _of_rows(accepted: _Accepted, kept: npt.NDArray[np.bool_]) -> _Accepted:
+    return _Accepted(*(getattr(accepted, field.name)[kept] for field in fields(_Accepted)))
+
+
+def _accepted(
+    source: str,
+    names: tuple[str, ...],
+    ids: Hashes,
+    accepted: npt.NDArray[np.bool_],
+    removed: Removed | None,
+) -> _Accepted:
     """The accepted rows of the observations, which must have these ids in this order.
 
     Files are read a group at a time: what a rejected row says, and every text, is gone before the next group.
@@ -179,11 +196,12 @@ def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.ND
     if not names:
         raise LLaSOError(f"{source}: the manifest names no blocks, so there is nothing to write")
     groups: list[_Accepted] = []
+    wanted = (*_COLUMNS, *_OF_REMOVAL) if removed else _COLUMNS
     rows = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(names), _FILES_AT_ONCE):
             uris = [commit.block_uri(source, name) for name in names[start : start + _FILES_AT_ONCE]]
-            tables = list(pool.map(lambda uri: columns.read(uri, _COLUMNS), uris))
+            tables = list(pool.map(lambda uri: columns.read(uri, wanted), uris))
             sizes = [len(table) for table in tables]
             table = pa.concat_tables(tables)
             cut = slice(rows, rows + len(table))
@@ -192,7 +210,7 @@ def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.ND
                 raise LLaSOError(_FOREIGN.format(source))
             block = np.repeat(np.arange(start, start + len(tables), dtype=np.int32), sizes)
             row = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
-            kept = np.flatnonzero(accepted[cut])
+            kept = np.flatnonzero(accepted[cut] & ~_removed(table, removed) if removed else accepted[cut])
             table = table.take(pa.array(kept))
             groups.append(
                 _Accepted(
@@ -207,6 +225,18 @@ def _accepted(source: str, names: tuple[str, ...], ids: Hashes, accepted: npt.ND
     if rows != len(ids):
         raise LLaSOError(_FOREIGN.format(source))
     return _Accepted(*(np.concatenate([getattr(group, field.name) for group in groups]) for field in fields(_Accepted)))
+
+
+def _removed(table: pa.Table, removed: Removed) -> npt.NDArray[np.bool_]:
+    """Which rows were taken out."""
+    names = pa.array(sorted(removed.names), pa.string())
+    gone = np.zeros(len(table), bool)
+    for column in ("id", "recording", "audio_id", "source.uri"):
+        gone |= columns.flags(pc.fill_null(pc.is_in(table[column], value_set=names), False))
+    speakers = pc.dictionary_encode(table["speaker.id.value"].combine_chunks())
+    is_removed = [removed.names_speaker(speaker) for speaker in speakers.dictionary.to_pylist()]
+    gone |= np.array([*is_removed, False], bool)[pc.fill_null(speakers.indices, len(is_removed)).to_numpy()]
+    return gone
 
 
 def _file_keys(table: pa.Table) -> U64:

@@ -179,6 +179,13 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> N
     _write(uri, schema, (_numbered(sidecar, number) for number, (sidecar, _) in enumerate(sidecars)))
 
 
+def write_again(uri: str, table: pa.Table) -> None:
+    """Write an index anew with some of its rows; what its metadata says stays."""
+    kept = {name: value for name, value in stated(table, uri).items() if name != "llaso.checksum"}
+    schema = table.schema.with_metadata(kept)
+    _write(uri, schema, [table.replace_schema_metadata(None).combine_chunks()])
+
+
 def is_index(uri: str) -> bool:
     """Whether a file is an index that :func:`write_index` made."""
     try:

@@ -84,9 +84,14 @@ def generation_index(number: int) -> str:
     return f"index-{number:06d}.arrow"
 
 
+def is_generation(name: str) -> bool:
+    """Whether a file of this name is the index of an earlier generation."""
+    return _GENERATION.fullmatch(name) is not None
+
+
 def is_summary_name(name: str) -> bool:
     """Whether a file of this name is the manifest, the certificate or an index of shards."""
-    return name in (layout.MANIFEST, layout.INDEX, layout.CERTIFICATE) or _GENERATION.fullmatch(name) is not None
+    return name in (layout.MANIFEST, layout.INDEX, layout.CERTIFICATE) or is_generation(name)
 
 
 def _kept_generations(out: str, plan: str) -> list[dict[str, Any]]:

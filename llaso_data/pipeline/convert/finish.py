@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO, Any
 
+from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS
 from llaso_data.io import storage
 from llaso_data.pipeline.convert.part import SHARDS, PartResult, lines_uri
-from llaso_data.shards import layout, manifest
+from llaso_data.shards import index, layout, manifest, reader
+from llaso_data.shards.index import ShardInfo
 
 _MERGED_AT_ONCE = 256
 _COPY_BYTES = 1 << 20
@@ -44,6 +46,8 @@ def finish_group(
     }
     if to == SHARDS:
         infos = [result.info for result in results if result.info is not None]
+        if grows:
+            infos = [*_earlier(out, {info.path for info in infos}), *infos]
         if infos:
             pairs = [(storage.join(out, layout.sidecar_name(info.path)), info) for info in infos]
             made = manifest.finish(
@@ -63,6 +67,16 @@ def finish_group(
     if writer is not None and writer.once is not None:
         writer.once(out, len(results))
     return stated
+
+
+def _earlier(out: str, new: Collection[str]) -> list[ShardInfo]:
+    """The shards that the manifest names and this run did not write."""
+    paths = [entry["path"] for entry in reader.read_manifest(out)["shards"] if entry["path"] not in new]
+    infos = [(path, index.sidecar_info(storage.join(out, layout.sidecar_name(path)))) for path in paths]
+    gone = [path for path, info in infos if info is None]
+    if gone:
+        raise LLaSOError(f"{out}: the index of {gone[0]} is gone or damaged; convert everything again")
+    return [info for _, info in infos if info is not None]
 
 
 def _tables(results: Sequence[PartResult]) -> list[tuple[str, str, str | None]]:

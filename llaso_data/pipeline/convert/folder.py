@@ -12,7 +12,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.pipeline import shard_folder
 from llaso_data.pipeline.convert.part import SHARDS, WORK, ids_uri, retire
-from llaso_data.shards import manifest
+from llaso_data.shards import layout, manifest, removal
+from llaso_data.shards.removal import Removed
 
 PLAN, SUMMARY = "plan.json", "convert.json"
 PLAN_FORMAT, SUMMARY_FORMAT = "llaso-convert-plan", "llaso-convert"
@@ -58,6 +59,11 @@ def prepare(out: str, dataset: str, to: str, *, overwrite: bool = False, append:
         _refuse_foreign(out, append)
     elif append:
         return _grown(out, plan, dataset, to)
+    elif removed_from(out) and not overwrite:
+        raise LLaSOError(
+            f"samples were removed from {out}; pass --append to add what is new, or --overwrite to convert all again "
+            "without them"
+        )
     elif len(plan["generations"]) > 1 and not overwrite:
         raise LLaSOError(
             f"{out} has grown by --append; pass --append to add what is new, or --overwrite to convert all again"
@@ -69,7 +75,7 @@ def prepare(out: str, dataset: str, to: str, *, overwrite: bool = False, append:
                 "--overwrite to replace it, or --append to add to it"
             )
         _remove(out)
-    elif overwrite and len(plan["generations"]) > 1:
+    elif overwrite and (len(plan["generations"]) > 1 or removed_from(out)):
         _remove(out)
     _write_plan(out, to, [{"dataset": dataset, "first": {}}])
     return Generation(1, dataset, {})
@@ -92,13 +98,20 @@ def _grown(out: str, plan: Mapping[str, Any], dataset: str, to: str) -> Generati
                 "--append"
             )
     else:
-        first = {group: 1 + max(number for name, number in commits if name == group) for group, _ in commits}
+        first = {group: _next_number(out, group, commits) for group, _ in commits}
         digest = records.digest(base, len(generations), generations[-1]["dataset"])
         generations.append({"dataset": digest, "base": base, "first": first})
         _write_plan(out, to, generations)
     first = generations[-1]["first"]
     earlier = tuple((group, number) for group, number in commits if number < first.get(group, 0))
     return Generation(len(generations), generations[-1]["dataset"], first, earlier)
+
+
+def _next_number(out: str, group: str, commits: Collection[tuple[str, int]]) -> int:
+    """After all parts and shards of a group: shards that were written anew by a removal have numbers of their own."""
+    numbers = [number for name, number in commits if name == group]
+    listed = (layout.shard_number(row["path"]) for row in storage.listing(folder_of(out, group)))
+    return 1 + max([*numbers, *(number for number in listed if number is not None)])
 
 
 def _refuse_foreign(out: str, append: bool) -> None:
@@ -135,6 +148,16 @@ def known_ids(out: str, parts: Iterable[tuple[str, int]]) -> Iterator[bytes]:
     """The ids of the samples of parts, 16 bytes each."""
     for group, number in parts:
         yield storage.read_bytes(ids_uri(folder_of(out, group), number))
+
+
+def removed_from(out: str) -> Removed:
+    """What was taken out of the set, or of the set of any group below it."""
+    ledgers = [row["path"] for row in storage.listing(out) if row["path"].rpartition("/")[2] == removal.LEDGER]
+    taken = [removal.ledger(folder_of(out, path.rpartition("/")[0])) for path in ledgers]
+    return Removed(
+        speaker_digests=frozenset().union(*(one.speaker_digests for one in taken)),
+        names=frozenset().union(*(one.names for one in taken)),
+    )
 
 
 def folder_of(out: str, group: str) -> str:

@@ -19,7 +19,7 @@ from llaso_data.pipeline.convert.parts import shown
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.records import Failure, Sample
-from llaso_data.shards import index, layout, writer
+from llaso_data.shards import layout, writer
 from llaso_data.shards.index import ShardInfo
 from llaso_data.shards.sound_spool import Place, SoundSpool, SpooledSample
 from llaso_data.uris import extension
@@ -145,19 +145,9 @@ def finished(job: PartJob) -> PartResult | None:
     return _read(stated, info)
 
 
-def committed(out: str, number: int, to: str) -> PartResult:
-    """A part of an earlier generation.
-
-    Raises:
-        LLaSOError: Its shard is gone.
-    """
-    stated = checksums.read_json(record_uri(out, number), "; convert everything again")
-    info = None
-    if to == SHARDS and stated["samples"]:
-        info = index.sidecar_info(storage.join(out, layout.sidecar_name(layout.shard_name(number))))
-        if info is None:
-            raise LLaSOError(f"{out}: {layout.shard_name(number)} or its index is gone; convert everything again")
-    return _read(stated, info)
+def committed(out: str, number: int) -> PartResult:
+    """A part of an earlier generation, without the shard that it may have become."""
+    return _read(checksums.read_json(record_uri(out, number), "; convert everything again"), None)
 
 
 def _stated(result: PartResult) -> dict[str, Any]:

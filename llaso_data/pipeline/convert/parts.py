@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from llaso_data.pipeline.convert import filtering
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
-from llaso_data.pipeline.convert.seen import SeenIds
+from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert
 from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, digest
+from llaso_data.shards.removal import NOTHING_REMOVED, Removed
 
 WINDOW_PARTS = 16
-DUPLICATE = "duplicate"
+DUPLICATE, REMOVED = "duplicate", "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def plan(
     tally: Tally,
     seen: SeenIds | None = None,
     first_numbers: Mapping[str, int] | None = None,
+    removed: Removed = NOTHING_REMOVED,
 ) -> Iterator[PlannedPart]:
     """Cut a stream of samples into parts.
 
@@ -60,6 +62,7 @@ def plan(
         tally: Counts the rows.
         seen: The samples that were written before; they are not written again.
         first_numbers: The number of the next part of each group.
+        removed: What was taken out of the set; it is not written again.
     """
     earlier = seen is not None
     seen = SeenIds() if seen is None else seen
@@ -76,6 +79,7 @@ def plan(
             numbers[group] += 1
 
     for batch in _batches(stream, settings.samples_per_part, problems, tally):
+        batch = _left_in(batch, removed, problems)
         for one in _filtered(_unrepeated(batch, seen, problems, tally if earlier else None), condition, tally):
             group, one = _grouped(one, settings)
             waiting = pending.setdefault(group, [])
@@ -101,6 +105,18 @@ def _batches(
             batch = []
     if batch:
         yield batch
+
+
+def _left_in(batch: list[Converted], removed: Removed, problems: Problems) -> list[Converted]:
+    if not removed:
+        return batch
+    left = []
+    for one in batch:
+        if removed.holds(one.sample):
+            problems.add(Failure(REMOVED, f"{shown(one.sample)}: it was removed from this set"))
+        else:
+            left.append(one)
+    return left
 
 
 def _unrepeated(batch: list[Converted], seen: SeenIds, problems: Problems, tally: Tally | None) -> list[Converted]:

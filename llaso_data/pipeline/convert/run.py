@@ -25,7 +25,7 @@ from llaso_data.pipeline.convert.part import (
 from llaso_data.pipeline.convert.parts import PlannedPart, Tally, plan
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted, samples
-from llaso_data.pipeline.convert.seen import SeenIds
+from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert, Recipe
 from llaso_data.records import SPLITS, Failure
 from llaso_data.shards import layout
@@ -160,7 +160,14 @@ class _Run:
         generation = self._generation
         seen = SeenIds(folder.known_ids(self._out, generation.earlier)) if generation.number > 1 else None
         parts = plan(
-            stream, self._settings, bool(self._settings.shuffle), self._problems, self._tally, seen, generation.first
+            stream,
+            self._settings,
+            bool(self._settings.shuffle),
+            self._problems,
+            self._tally,
+            seen,
+            generation.first,
+            folder.removed_from(self._out),
         )
         for part in parts:
             job = self._job(part)
@@ -217,9 +224,7 @@ class _Run:
             )
         earlier = self._generation.earlier
         folder.remove_stale(self._out, {*earlier, *((result.group, result.number) for result in results)})
-        all_results = [
-            committed(folder.folder_of(self._out, group), number, self._settings.to) for group, number in earlier
-        ]
+        all_results = [committed(folder.folder_of(self._out, group), number) for group, number in earlier]
         all_results += results
         groups: dict[str, dict[str, Any]] = {}
         for group in sorted({result.group for result in all_results}):

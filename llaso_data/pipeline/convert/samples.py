@@ -147,7 +147,7 @@ def _of_align(out: str, spec: SourceSpec, settings: Convert) -> Iterator[Convert
     count = 0
     for verdicts, observations in commit.judged(out, stated, wanted):
         for verdict, utterance in zip(
-            verdicts["status"].to_pylist(), records.from_table(observations, Utterance), strict=True
+            verdicts["verdict"].to_pylist(), records.from_table(observations, Utterance), strict=True
         ):
             if verdict != records.ACCEPTED:
                 continue

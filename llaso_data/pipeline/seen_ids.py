@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +23,33 @@ class SeenIds:
             halves = np.frombuffer(piece, ">u8").astype(np.uint64).reshape(-1, 2)
             self._insert(halves[:, 0], halves[:, 1])
 
-    def add(self, ids: list[str]) -> list[bool]:
-        """For each id whether it came before, in an earlier call or in this one."""
+    def add(self, ids: Sequence[str]) -> list[bool]:
+        """For each id (32 hexadecimal digits) whether it came before, in an earlier call or in this one."""
         first_place = {id: number for number, id in reversed(list(enumerate(ids)))}
-        repeated = [first_place[id] != number for number, id in enumerate(ids)]
-        halves = np.array([(int(id[:16], 16), int(id[16:], 16)) for id in ids], np.uint64).reshape(-1, 2)
+        repeated = np.array([first_place[id] != number for number, id in enumerate(ids)], bool)
+        halves = np.frombuffer(bytes.fromhex("".join(ids)), ">u8").astype(np.uint64).reshape(-1, 2)
+        is_new = ~(self.known(halves) | repeated)
+        self._insert(halves[is_new, 0], halves[is_new, 1])
+        answers: list[bool] = (~is_new).tolist()
+        return answers
+
+    def known(self, halves: U64) -> npt.NDArray[np.bool_]:
+        """Which ids came before.
+
+        Args:
+            halves: (N, 2) the two words of each id.
+
+        Returns:
+            (N,)
+        """
         first, second = halves[:, 0], halves[:, 1]
-        was_known = np.zeros(len(ids), bool)
+        was_known = np.zeros(len(halves), bool)
         for run_first, run_second in self._runs:
             start = np.searchsorted(run_first, first, "left")
             end = np.searchsorted(run_first, first, "right")
             for number in np.flatnonzero(end > start):
                 was_known[number] |= second[number] in run_second[start[number] : end[number]]
-        is_new = ~(was_known | np.array(repeated, bool))
-        self._insert(first[is_new], second[is_new])
-        answers: list[bool] = (~is_new).tolist()
-        return answers
+        return was_known
 
     def _insert(self, first: U64, second: U64) -> None:
         order = np.argsort(first, kind="stable")
