@@ -29,7 +29,7 @@ from llaso_data.shards.removal import Removed
 _THREADS = 8
 _FILES_AT_ONCE = 32
 _COLUMNS = ("id", "recording", "source.uri", "source.member", "source.start_s", "source.end_s")
-_OF_REMOVAL = ("audio_id", "speaker.id.value")
+_OF_REMOVAL = ("audio_id", "speaker.id")
 
 _FOREIGN = "{}: the verdicts do not belong to the observations; run `llaso-data build-align` again"
 
@@ -233,7 +233,7 @@ def _removed(table: pa.Table, removed: Removed) -> npt.NDArray[np.bool_]:
     gone = np.zeros(len(table), bool)
     for column in ("id", "recording", "audio_id", "source.uri"):
         gone |= columns.flags(pc.fill_null(pc.is_in(table[column], value_set=names), False))
-    speakers = pc.dictionary_encode(table["speaker.id.value"].combine_chunks())
+    speakers = pc.dictionary_encode(pc.struct_field(table["speaker.id"], "value").combine_chunks())
     is_removed = [removed.names_speaker(speaker) for speaker in speakers.dictionary.to_pylist()]
     gone |= np.array([*is_removed, False], bool)[pc.fill_null(speakers.indices, len(is_removed)).to_numpy()]
     return gone
