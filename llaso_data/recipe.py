@@ -22,7 +22,8 @@ class Part(BaseModel):
 class SourceSpec(Part):
     """One corpus. `type: auto` recognises its layout (`docs/sources.md` says how).
 
-    `language`, `speaker`, `gender`, `age`, `accent` and `environment` fill what the corpus does not say of an input.
+    `language`, `speaker`, `gender`, `age`, `accent`, `environment`, `license` and `consent` fill what the corpus does
+    not say of an input.
     """
 
     path: str = Field(description="The folder, file or URI (s3://, gs://, hf://, https://) to read.")
@@ -36,6 +37,8 @@ class SourceSpec(Part):
     age: str | None = Field(None, description="The age of the speaker: years, a decade or a range.")
     accent: str | None = Field(None, description="The accent of the speaker.")
     environment: str | None = Field(None, description="Where the source was recorded: studio, outdoor, telephone …")
+    license: str | None = Field(None, description="The licence of the recordings: cc0-1.0, cc-by-4.0, cc-by-nc-4.0 …")
+    consent: str | None = Field(None, description="What the speakers have consented to, in your words.")
     map: dict[str, str] = Field(
         default_factory=dict, description="Values made of a row's fields: {text: '{sentence|trim}'} (docs/convert.md)."
     )

@@ -38,6 +38,8 @@ class Source:
         averaged: The selected channels where several are averaged. Without ``channel`` and ``averaged`` all channels
             are averaged.
         taken: The one channel that is used because the average of the channels cancels.
+        license: The licence of the recording, as the corpus or the recipe names it.
+        consent: What the speaker has consented to, in the corpus's or the recipe's words.
     """
 
     corpus: str
@@ -50,6 +52,8 @@ class Source:
     channel: int | None = None
     averaged: tuple[int, ...] | None = None
     taken: int | None = None
+    license: str | None = None
+    consent: str | None = None
 
     @property
     def chosen(self) -> tuple[int, ...] | None:

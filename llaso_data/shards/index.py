@@ -8,7 +8,7 @@ checksum of their bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ SCHEMA = pa.schema(
         pa.field("modality", pa.string(), nullable=False),
     ]
 )
+LATER = pa.schema({name: pa.string() for name in ("split", "license", "consent")})
+"""Columns that follow those of :data:`SCHEMA` where any sample has a value in them."""
 SHARD_COLUMN = pa.field("shard", pa.int32(), nullable=False)
 BATCH_ROWS = 65_536
 _KINDS = {"halffloat": "f2", "float": "f4", "double": "f8"}  # what NumPy calls otherwise
@@ -56,6 +58,7 @@ class ShardInfo:
     duration_s: float
     digest: str  # of what the shard was made from: equal digests need no second writing
     dataset: str  # digest of the set of shards that it belongs to
+    columns: tuple[str, ...] = ()  # of LATER, those that its index has
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ class IndexRow:
     task: str | None
     language: str | None
     modality: str
+    split: str | None = None
+    license: str | None = None
+    consent: str | None = None
 
     @classmethod
     def of(cls, sample: EncodedSample, parts: Sequence[PartRow]) -> IndexRow:
@@ -91,10 +97,13 @@ class IndexRow:
             task=sample.task,
             language=sample.language,
             modality=sample.modality,
+            split=sample.split,
+            license=sample.license,
+            consent=sample.consent,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as plain Python, as a table of :data:`SCHEMA` gives it."""
+        """The row as plain Python, as a table of :data:`SCHEMA` gives it; of :data:`LATER`, what says something."""
         parts = [{"ext": p.ext, "offset": p.offset, "size": p.size, "crc32": p.crc32} for p in self.parts]
         return {
             "key": self.key,
@@ -104,6 +113,7 @@ class IndexRow:
             "task": self.task,
             "language": self.language,
             "modality": self.modality,
+            **{name: value for name in LATER.names if (value := getattr(self, name)) is not None},
         }
 
 
@@ -130,18 +140,28 @@ def write_sidecar(
         "llaso.dataset": info.dataset,
     }
     table = rows if isinstance(rows, pa.Table) else to_table(rows)
-    _write(uri, SCHEMA.with_metadata(values), [table])
+    _write(uri, _schema(info.columns).with_metadata(values), [table])
 
 
 def to_table(rows: Sequence[IndexRow]) -> pa.Table:
-    """The columns of :data:`SCHEMA`."""
-    return pa.Table.from_pylist([row.to_dict() for row in rows], schema=SCHEMA)
+    """The columns of :data:`SCHEMA`, and those of :data:`LATER` in which a row has a value."""
+    return pa.Table.from_pylist([row.to_dict() for row in rows], schema=_schema(later_columns(rows)))
+
+
+def later_columns(rows: Sequence[IndexRow]) -> tuple[str, ...]:
+    """Those of :data:`LATER` in which a row has a value."""
+    return tuple(name for name in LATER.names if any(getattr(row, name) is not None for row in rows))
+
+
+def _schema(later: Collection[str]) -> pa.Schema:
+    return pa.schema([*SCHEMA, *(field for field in LATER if field.name in later)])
 
 
 def sidecar_info(uri: str) -> ShardInfo | None:
     """What a sidecar says of its tar; None where there is no sidecar or it is not one of ours."""
     try:
-        values = stated(open_arrow(uri), uri)
+        table = open_arrow(uri)
+        values = stated(table, uri)
     except (FileNotFoundError, ShardError):
         return None
     if values.get("llaso.format_version") != str(FORMAT_VERSION):
@@ -155,12 +175,13 @@ def sidecar_info(uri: str) -> ShardInfo | None:
             duration_s=float(values["llaso.duration_s"]),
             digest=values["llaso.digest"],
             dataset=values["llaso.dataset"],
+            columns=tuple(name for name in LATER.names if name in table.schema.names),
         )
     except (KeyError, ValueError):
         return None
 
 
-def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> None:
+def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str, later: Collection[str] = ()) -> None:
     """Join sidecars into one index.
 
     Args:
@@ -168,6 +189,7 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> N
         sidecars: (URI of the sidecar, path of its tar) in the order of the manifest. The column ``shard`` is the place
             in that order, and the schema's metadata repeats the paths.
         digest: Of the set of shards.
+        later: Columns of :data:`LATER` that any of the sidecars has.
     """
     sidecars = list(sidecars)
     values = {
@@ -175,8 +197,9 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str) -> N
         "llaso.dataset": digest,
         "llaso.shards": json.dumps([path for _, path in sidecars], ensure_ascii=False),
     }
-    schema = pa.schema([SHARD_COLUMN, *SCHEMA], metadata=values)
-    _write(uri, schema, (_numbered(sidecar, number) for number, (sidecar, _) in enumerate(sidecars)))
+    columns = _schema(later)
+    schema = pa.schema([SHARD_COLUMN, *columns], metadata=values)
+    _write(uri, schema, (_numbered(sidecar, number, columns) for number, (sidecar, _) in enumerate(sidecars)))
 
 
 def write_again(uri: str, table: pa.Table) -> None:
@@ -277,8 +300,12 @@ def stated(table: pa.Table, uri: str) -> dict[str, str]:
         raise ShardError(f"{uri}: its metadata is damaged ({error}); build the index again") from error
 
 
-def _numbered(uri: str, number: int) -> pa.Table:
-    table = open_arrow(uri).select(SCHEMA.names)
+def _numbered(uri: str, number: int, columns: pa.Schema) -> pa.Table:
+    table = open_arrow(uri)
+    for name in columns.names:
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.nulls(len(table), pa.string()))
+    table = table.select(columns.names)
     return table.add_column(0, SHARD_COLUMN, pa.repeat(pa.scalar(number, pa.int32()), table.num_rows))
 
 

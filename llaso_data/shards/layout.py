@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,10 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSample:
-    """One sample ready to be written: its parts' bytes by name, and its row of the index."""
+    """One sample ready to be written: its parts' bytes by name, and its row of the index.
+
+    ``split``, ``license`` and ``consent`` are None where nothing is said; several licences are joined by ``; ``.
+    """
 
     key: str
     parts: Mapping[str, bytes]
@@ -48,6 +51,9 @@ class EncodedSample:
     task: str | None
     language: str | None
     modality: str
+    split: str | None = None
+    license: str | None = None
+    consent: str | None = None
 
 
 def shard_name(number: int) -> str:
@@ -208,7 +214,15 @@ def encode_sample(sample: Sample, sounds: Mapping[str, bytes]) -> EncodedSample:
         task=sample.task,
         language=sample.language,
         modality=sample.modality,
+        split=sample.split,
+        license=joined(audio.source.license for audio in sample.audios),
+        consent=joined(audio.source.consent for audio in sample.audios),
     )
+
+
+def joined(values: Iterable[str | None]) -> str | None:
+    """Different values in one text, sorted; None where there is none."""
+    return "; ".join(sorted({value for value in values if value})) or None
 
 
 def decode_sample(content: Any) -> Sample:

@@ -20,6 +20,8 @@ FOREIGN = "webdataset"
 _GENERATION = re.compile(r"index-\d{6,}\.arrow")
 COUNTED = {"languages": "language", "tasks": "task", "modalities": "modality"}
 """Manifest fields and the columns of the index that they count."""
+COUNTED_LATER = {"splits": "split", "licenses": "license", "consents": "consent"}
+"""The same of columns that an index has only where they say something."""
 
 
 def finish(
@@ -46,7 +48,8 @@ def finish(
     """
     generations = _kept_generations(out, plan) if grows else []
     index_uri = storage.join(out, layout.INDEX)
-    index.write_index(index_uri, [(uri, info.path) for uri, info in shards], plan)
+    later = {name for _, info in shards for name in info.columns}
+    index.write_index(index_uri, [(uri, info.path) for uri, info in shards], plan, later)
     table = open_index(out).table
     infos = [info for _, info in shards]
     manifest = {
@@ -60,7 +63,7 @@ def finish(
         "samples": table.num_rows,
         "hours": hours(sum(info.duration_s for info in infos)),
         "bytes": sum(info.bytes for info in infos),
-        **{name: counts(table, column) for name, column in COUNTED.items()},
+        **{name: counts(table, column) for name, column in counted(table).items()},
         "index": layout.INDEX,
         "shards": [
             {
@@ -77,6 +80,11 @@ def finish(
         manifest |= {"generation": len(generations) + 1, "generations": generations}
     checksums.write_json(storage.join(out, layout.MANIFEST), manifest)
     return manifest
+
+
+def counted(table: pa.Table) -> dict[str, str]:
+    """Manifest fields and the columns of an index that they count."""
+    return COUNTED | {field: name for field, name in COUNTED_LATER.items() if name in table.schema.names}
 
 
 def generation_index(number: int) -> str:

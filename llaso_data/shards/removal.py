@@ -268,7 +268,7 @@ def _kept(out: str, rows: _Rows) -> Iterator[EncodedSample]:
         for row in index.open_arrow(storage.join(out, layout.sidecar_name(rows.shard))).to_pylist():
             if row["key"] in rows.keys:
                 continue
-            values = {name: row[name] for name in ("key", "duration_s", "text_bytes", "task", "language", "modality")}
+            values = {name: value for name, value in row.items() if name != "parts"}
             yield EncodedSample(parts=reader.read_parts(file, uri, row), **values)
 
 

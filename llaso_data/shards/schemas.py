@@ -69,6 +69,8 @@ _AUDIO = _object(
                 "end_s": _MAYBE_SECONDS,
                 "sampling_rate_hz": {"type": ["integer", "null"]},
                 "channels": {"type": ["integer", "null"]},
+                "license": _TEXT,
+                "consent": _TEXT,
             },
         ),
     },
@@ -139,7 +141,25 @@ MANIFEST: Schema = {
                 _object({"path": _TEXT, "sha256": _HEX_64, "bytes": _COUNT, "samples": _COUNT, "hours": _SECONDS})
             ),
         },
-        {"checksum": _CHECKSUM},
+        {
+            "checksum": _CHECKSUM,
+            "splits": _COUNTS,
+            "licenses": _COUNTS,
+            "consents": _COUNTS,
+            "generation": {"type": "integer", "minimum": 1},
+            "generations": _list(
+                _object(
+                    {
+                        "generation": {"type": "integer", "minimum": 1},
+                        "digest": _HEX_32,
+                        "plan": _HEX_32,
+                        "samples": _COUNT,
+                        "hours": _SECONDS,
+                        "index": _TEXT,
+                    }
+                )
+            ),
+        },
     ),
 }
 

@@ -32,6 +32,7 @@ class Stats:
         hours: Hours of audio.
         bytes: Size of all tars.
         languages: Samples and hours by language; ``tasks`` and ``modalities`` alike.
+        splits: The same by split; ``licenses`` and ``consents`` alike. None where no sample says it.
         duration_quantiles_s: Seconds of audio per sample, by quantile.
         speakers: Different known speakers, by corpus and id. This and the next three are None where the samples' JSON
             was not read.
@@ -52,6 +53,9 @@ class Stats:
     tasks: dict[str, dict[str, float]]
     modalities: dict[str, dict[str, float]]
     duration_quantiles_s: dict[str, float]
+    splits: dict[str, dict[str, float]] | None = None
+    licenses: dict[str, dict[str, float]] | None = None
+    consents: dict[str, dict[str, float]] | None = None
     speakers: int | None = None
     genders: dict[str, int] | None = None
     text_origins: dict[str, int] | None = None
@@ -93,8 +97,15 @@ def stats(uri: str, *, read_samples: bool = True) -> Stats:
         tasks=manifest.counts(index.table, "task"),
         modalities=manifest.counts(index.table, "modality"),
         duration_quantiles_s={f"{q:g}": round(float(s), 3) for q, s in zip(QUANTILES, quantiles, strict=True)},
+        splits=_counted(index, "split"),
+        licenses=_counted(index, "license"),
+        consents=_counted(index, "consent"),
         **sample_counts,
     )
+
+
+def _counted(index: Index, column: str) -> dict[str, dict[str, float]] | None:
+    return manifest.counts(index.table, column) if column in index.table.schema.names else None
 
 
 def _read_samples(index: Index) -> dict[str, Any]:

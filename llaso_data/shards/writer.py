@@ -47,6 +47,7 @@ def write(out: str, name: str, samples: Iterable[EncodedSample], *, digest: str,
         duration_s=round(sum(row.duration_s for row in rows), 6),
         digest=digest,
         dataset=dataset,
+        columns=index.later_columns(rows),
     )
     index.write_sidecar(storage.join(out, layout.sidecar_name(name)), rows, info)
     return info

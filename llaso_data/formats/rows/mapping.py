@@ -15,7 +15,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.rows.source_row import RowError, SourceRow
 
-METADATA_TARGETS = ("text", "language", "speaker", "gender", "age", "accent", "environment")
+METADATA_TARGETS = ("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "consent")
 """What a template may give of the audio."""
 SAMPLE_TARGETS = ("instruction", "answer", "task", "split")
 """What a template may give of the sample."""

@@ -37,6 +37,8 @@ class SourceMetadata:
     age: str | None = None
     accent: str | None = None
     environment: str | None = None
+    license: str | None = None
+    consent: str | None = None
     channels: tuple[int, ...] | None = None
     channel_count: int | None = None
 

@@ -77,6 +77,8 @@ def to_input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
             channels=metadata.channel_count,
             channel=selected,
             averaged=averaged,
+            license=metadata.license or spec.license,
+            consent=metadata.consent or spec.consent,
         ),
         language=language,
         language_origin=GIVEN if language else UNKNOWN,

@@ -28,6 +28,8 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "age": ("age", "age_range"),
     "accent": ("accent", "accents", "dialect"),
     "environment": ("environment", "recording_environment"),
+    "license": ("license", "licence"),
+    "consent": ("consent",),
     "start": ("start", "start_s", "start_time", "offset", "begin"),
     "end": ("end", "end_s", "end_time"),
     "duration": ("duration", "duration_s"),
@@ -76,7 +78,7 @@ def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:
     Raises:
         RowError: A value is no text and no number, or no channel.
     """
-    names = ("text", "language", "speaker", "gender", "age", "accent", "environment")
+    names = ("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "consent")
     channels, channel_count = selected_channels(values)
     return SourceMetadata(
         **{name: cell_text(values.get(name)) for name in names},

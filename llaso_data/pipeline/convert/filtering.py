@@ -33,6 +33,8 @@ SCHEMA = pa.schema(
         "age": pa.string(),
         "accent": pa.string(),
         "environment": pa.string(),
+        "license": pa.string(),
+        "consent": pa.string(),
         "corpus": pa.string(),
         "uri": pa.string(),
     }
@@ -175,5 +177,6 @@ def _row(sample: Sample) -> dict[str, Any]:
             "environment": first.environment.value,
         }
         row |= {name: None if value == UNKNOWN else value for name, value in attributes.items()}
+        row |= {"license": first.source.license, "consent": first.source.consent}
         row |= {"text": first.text, "corpus": first.source.corpus, "uri": first.source.uri}
     return row

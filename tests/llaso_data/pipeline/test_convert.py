@@ -24,7 +24,10 @@ from llaso_data.pipeline.convert.run import ConvertSummary, convert
 from llaso_data.pipeline.load_recipe import load
 from llaso_data.records import Sample
 from llaso_data.shards import reader
+from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
+from llaso_data.stream.loader import StreamingLoader
+from llaso_data.stream.mixture import Mixture, Source
 from tests.conftest import Clip
 from tests.support import corpora
 from tests.support.object_stores import BUCKET
@@ -304,3 +307,24 @@ def test_kill_9_at_any_moment_then_the_same_bytes(corpus: Path, tmp_path: Path) 
         process.wait()
     assert subprocess.run(command, check=False).returncode == 0
     assert corpora.files(tmp_path / "killed") == corpora.files(tmp_path / "whole")
+
+
+def test_licences_and_consent_travel_from_the_table_to_index_statistics_and_filters(
+    corpus: Path, tmp_path: Path
+) -> None:
+    paths = sorted(corpus.glob("*-1.0.wav"))
+    table = tmp_path / "table.csv"
+    licences = ["cc0-1.0", "", "cc0-1.0"]
+    lines = [f"{path},{path.stem},{licence}" for path, licence in zip(paths, licences, strict=True)]
+    table.write_text("audio,text,license\n" + "\n".join(lines), "utf-8")
+    source = {"path": str(table), "license": "cc-by-nc-4.0", "consent": "research"}
+    summary = run(tmp_path / "out", source, samples_per_part=1, split={"test": 1.0})
+    assert summary.samples == 3
+    out = str(tmp_path / "out" / "test")
+    assert validate(out).problems == ()
+    counted = stats(out)
+    assert counted.licenses is not None and counted.consents is not None and counted.splits is not None
+    assert {name: row["samples"] for name, row in counted.licenses.items()} == {"cc0-1.0": 2, "cc-by-nc-4.0": 1}
+    assert (list(counted.consents), list(counted.splits)) == (["research"], ["test"])
+    free = Mixture(sources=(Source(path=out, filter={"license": ("cc0-1.0",)}),))
+    assert sum(len(batch) for batch in StreamingLoader(free, 1)) == 2
