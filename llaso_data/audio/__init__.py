@@ -200,12 +200,13 @@ def decode_uncancelled(
     return pieces, probed
 
 
-def decode_bytes(data: bytes, name: str = "") -> Pcm:
+def decode_bytes(data: bytes, name: str = "", span: Span = (None, None)) -> Pcm:
     """Decode an audio file in memory, such as a shard's part, to 16 kHz mono PCM.
 
     Args:
         data: the file's bytes.
         name: what messages call it.
+        span: start and end in seconds, and channels, as :func:`decode` takes them.
 
     Returns:
         int16 samples of shape (samples,).
@@ -219,7 +220,7 @@ def decode_bytes(data: bytes, name: str = "") -> Pcm:
         with open_track(io.BytesIO(data), label) as track:
             return _decode(track, label, spans, None)
 
-    piece = decode_uncancelled(once, [(None, None)])[0][0]
+    piece = decode_uncancelled(once, [span])[0][0]
     if isinstance(piece, AudioError):
         raise piece
     return piece

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from llaso_data.commands import fail
+from llaso_data.cli.build import layouts
+from llaso_data.commands import TableChoice, fail
 
 
 @click.command()
@@ -41,15 +42,35 @@ def stats(uri: str, as_json: bool) -> None:
 @click.option("--language", metavar="CODE", help="Language of samples whose JSON names none.")
 @click.option("--task", metavar="NAME", help="Task of samples whose JSON names none.")
 @click.option("--strict", is_flag=True, help="Refuse tars of which anything cannot be read, and name it.")
+@click.option(
+    "--layout",
+    type=TableChoice(layouts),
+    help="Layout of a set in tars, zips or tables: nemo_tarred, shar, hf_parquet. Default: WebDataset tars.",
+)
+@click.option("--checksums", is_flag=True, help="With --layout: read all audio, and store its checksums.")
+@click.option("--num-workers", type=int, help="With --layout: number of worker processes. Default: 1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all names.")
-def index(uri: str, as_json: bool, **options: Any) -> None:
-    """Index WebDataset tars that were made elsewhere.
+def index(
+    uri: str, as_json: bool, layout: str | None, checksums: bool, num_workers: int | None, **options: Any
+) -> None:
+    """Index sets that were made elsewhere, so that they are streamed where they lie.
 
-    With an index they can be streamed. TARS is a folder of them.
+    TARS is a folder of WebDataset tars, or with --layout another set in tars, zips or tables. No audio is copied.
     """
-    from llaso_data.shards.foreign import index_foreign
+    if layout in (None, "webdataset"):
+        from llaso_data.shards.foreign import index_foreign
 
-    _show_stats(index_foreign(uri, **options).to_dict(), as_json)
+        _show_stats(index_foreign(uri, **options).to_dict(), as_json)
+        return
+    from llaso_data.pipeline.index_in_place import index_in_place
+    from llaso_data.recipe import Run, SourceSpec
+
+    if options["task"] or options["strict"]:
+        raise click.UsageError("--task and --strict are for WebDataset tars; the layout says what a sample is")
+    spec = SourceSpec(path=uri, type=layout, language=options["language"])
+    run = Run(engine="local", num_workers=num_workers)
+    summary = index_in_place(spec, options["out"], run=run, sums=checksums)
+    _show_stats(summary.to_dict(), as_json)
 
 
 @click.command()

@@ -20,7 +20,7 @@ from llaso_data.formats.files.shards import named_files
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, row_or_failure
-from llaso_data.formats.tables.columns import metadata_of, time_span
+from llaso_data.formats.tables.columns import metadata_of, stated_duration, time_span
 from llaso_data.formats.tables.manifest_rows import UnusedColumns
 from llaso_data.formats.tables.nemo_columns import AUDIO, NEMO_COLUMNS, SHARD, marked, nemo_values
 from llaso_data.formats.tables.table_rows import first_row, table_rows
@@ -172,6 +172,7 @@ def _source_row(
         start_s=start_s,
         end_s=end_s,
         metadata=metadata_of(values),
+        stated_s=stated_duration(values),
         where=where,
         fields=row if spec.map else None,
     )

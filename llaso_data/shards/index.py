@@ -40,8 +40,9 @@ SCHEMA = pa.schema(
         pa.field("modality", pa.string(), nullable=False),
     ]
 )
-LATER = pa.schema({name: pa.string() for name in ("split", "license", "consent")})
-"""Columns that follow those of :data:`SCHEMA` where any sample has a value in them."""
+LATER = pa.schema({name: pa.string() for name in ("split", "license", "consent", "content")})
+"""Columns that follow those of :data:`SCHEMA` where any sample has a value in them. ``content`` is the JSON of a sample
+whose container holds none: of sets that are indexed in place."""
 SHARD_COLUMN = pa.field("shard", pa.int32(), nullable=False)
 BATCH_ROWS = 65_536
 _KINDS = {"halffloat": "f2", "float": "f4", "double": "f8"}  # what NumPy calls otherwise
@@ -85,6 +86,7 @@ class IndexRow:
     split: str | None = None
     license: str | None = None
     consent: str | None = None
+    content: str | None = None
 
     @classmethod
     def of(cls, sample: EncodedSample, parts: Sequence[PartRow]) -> IndexRow:

@@ -191,7 +191,29 @@ def encode_sample(sample: Sample, sounds: Mapping[str, bytes]) -> EncodedSample:
     names, count = list(sounds), len(sample.audios)
     if len(names) != count or any(not _names_audio(name, number, count) for number, name in enumerate(names)):
         raise ValueError(f"a sample with {count} audios cannot have the audio parts {names}")
-    messages = messages_json(sample.messages, names)
+    content = content_of(sample, names)
+    return EncodedSample(
+        key=content["key"],
+        parts={**sounds, JSON_PART: canonical(content)},
+        duration_s=sample.duration_s,
+        text_bytes=text_bytes(content["messages"]),
+        task=sample.task,
+        language=sample.language,
+        modality=sample.modality,
+        split=sample.split,
+        license=joined(audio.source.license for audio in sample.audios),
+        consent=joined(audio.source.consent for audio in sample.audios),
+    )
+
+
+def content_of(sample: Sample, parts: Sequence[str]) -> dict[str, Any]:
+    """The JSON of a sample.
+
+    Args:
+        sample: Every audio has its ``duration_s``.
+        parts: The name of the part that holds each of its audios.
+    """
+    messages = messages_json(sample.messages, parts)
     key = sample_key(records.ids(sample.audios), sample.task, messages)
     content = {
         "format_version": FORMAT_VERSION,
@@ -200,24 +222,13 @@ def encode_sample(sample: Sample, sounds: Mapping[str, bytes]) -> EncodedSample:
         "language": sample.language,
         "duration_s": sample.duration_s,
         "messages": messages,
-        "audios": [audio_entry(part, utterance) for part, utterance in zip(names, sample.audios, strict=True)],
+        "audios": [audio_entry(part, utterance) for part, utterance in zip(parts, sample.audios, strict=True)],
     }
     if sample.split is not None:
         content["split"] = sample.split
     if sample.provenance is not None:
         content["provenance"] = _provenance_json(sample.provenance)
-    return EncodedSample(
-        key=key,
-        parts={**sounds, JSON_PART: canonical(content)},
-        duration_s=sample.duration_s,
-        text_bytes=text_bytes(messages),
-        task=sample.task,
-        language=sample.language,
-        modality=sample.modality,
-        split=sample.split,
-        license=joined(audio.source.license for audio in sample.audios),
-        consent=joined(audio.source.consent for audio in sample.audios),
-    )
+    return content
 
 
 def joined(values: Iterable[str | None]) -> str | None:

@@ -16,6 +16,7 @@ from llaso_data.shards.reader import open_index, read_manifest
 
 LLASO = "llaso"
 FOREIGN = "webdataset"
+IN_PLACE = "in_place"
 
 _GENERATION = re.compile(r"index-\d{6,}\.arrow")
 COUNTED = {"languages": "language", "tasks": "task", "modalities": "modality"}

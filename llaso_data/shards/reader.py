@@ -21,6 +21,10 @@ from llaso_data.shards import layout
 from llaso_data.shards.index import SHARD_COLUMN, numbers, open_arrow, stated
 from llaso_data.shards.tar import ShardError
 
+CONTAINERS = (".tar", ".zip", ".parquet", ".arrow")
+"""Endings of the files that an index may name: tars, and what is indexed in place."""
+NOT_SUMMED = 0
+"""The CRC-32 of parts whose bytes nobody has read: of sets that are indexed in place."""
 _LARGE_BYTES = 1 << 24  # a damaged index may ask for more than there is memory, or than there are places
 
 
@@ -158,8 +162,8 @@ def _misplaced(path: str, home: str) -> str | None:
     """Why a path is none of a shard: only tars are, below the dataset's folder or named in full as `index` does it."""
     if (why := uris.refused(path, home)) is not None:
         return why
-    if uris.scheme(path) == "file" or not path.endswith(".tar") or "\0" in path:
-        return "is no path of a .tar"
+    if uris.scheme(path) == "file" or not path.endswith(CONTAINERS) or "\0" in path:
+        return f"is no path of a {', '.join(CONTAINERS)}"
     if path.startswith("/") and home in ("http", "https", "hf"):
         return "is a file of this machine"  # nothing writes an index there; it came from elsewhere
     inside = path.partition("://")[2] or path
@@ -303,7 +307,7 @@ def fault(data: bytes, size: int, crc: int) -> str | None:
     """What is wrong with the bytes of a part, or None; ``size`` and ``crc`` are what the index says of it."""
     if len(data) != size:
         return f"is cut short ({len(data)} of {size} bytes)"
-    return None if crc32(data) == crc else "has another CRC-32 than the index"
+    return None if crc in (NOT_SUMMED, crc32(data)) else "has another CRC-32 than the index"
 
 
 def pread(descriptor: int, offset: int, size: int) -> bytes:

@@ -125,7 +125,7 @@ MANIFEST: Schema = {
         {
             "format": {"const": FORMAT},
             "format_version": {"const": FORMAT_VERSION},
-            "profile": {"enum": ["llaso", "webdataset"]},
+            "profile": {"enum": ["llaso", "webdataset", "in_place"]},
             "digest": _HEX_32,
             "plan": _HEX_32,
             "options": {"type": ["object", "null"]},

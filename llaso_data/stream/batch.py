@@ -6,59 +6,28 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.io.storage import StoreError
 from llaso_data.shards.layout import JSON_PART
+from llaso_data.stream import in_place
 from llaso_data.stream.fetch import BadSample, Fetcher, Parts
 from llaso_data.stream.index_columns import IndexColumns, Rows
 from llaso_data.stream.planner import StreamPosition
-
-Samples = npt.NDArray[np.float32]
+from llaso_data.stream.sample import Samples as Samples
+from llaso_data.stream.sample import StreamSample as StreamSample
 
 NO_SAMPLES_FAULT = (ImportError, StoreError)
 """Errors that say nothing of the sample that was read when they came."""
 
 _MOST_FRAMES = 1 << 31  # of 37 hours; a FLAC that states no length is said to have more
 _SMALL = ("lengths", "audio_of")  # fields of a batch
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSample:
-    """One sample as it was read.
-
-    Attributes:
-        key: The sample's key.
-        shard: URI of its tar.
-        source: Full name of the mixture's source.
-        task: As the index says.
-        language: As the index says.
-        parts: The bytes of an undecoded sample by the name of the part; empty once it is decoded.
-        content: The decoded sample's JSON.
-        sounds: Its audios, each (T,) float32, 16 kHz mono in -1 to 1.
-        audio_parts: The names of the parts that the audios were.
-    """
-
-    key: str
-    shard: str
-    source: str
-    task: str | None
-    language: str | None
-    parts: Parts
-    content: dict[str, Any] = field(default_factory=dict)
-    sounds: tuple[Samples, ...] = ()
-    audio_parts: tuple[str, ...] = ()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """As it is made, which takes half as long as what frozen dataclasses do by themselves."""
-        return StreamSample, tuple(getattr(self, name) for name in StreamSample.__slots__)
 
 
 def with_parts(sample: StreamSample, parts: Parts) -> StreamSample:
@@ -177,9 +146,16 @@ def samples_of(columns: IndexColumns, rows: Rows, fetch: Fetcher, source: str = 
     shards = [columns.index.shards[location.shard] for location in locations]
     parts_list = fetch.read(list(zip(shards, locations, strict=True)), columns.index.digest)
     tasks, languages = columns.texts("task", rows), columns.texts("language", rows)
-    return [
+    samples = [
         parts if isinstance(parts, BadSample) else StreamSample(location.key, shard, source, task, language, parts)
         for location, shard, parts, task, language in zip(locations, shards, parts_list, tasks, languages, strict=True)
+    ]
+    if not columns.has("content"):
+        return samples
+    contents = columns.texts("content", rows)
+    return [
+        sample if content is None or isinstance(sample, BadSample) else in_place.completed(sample, content)
+        for sample, content in zip(samples, contents, strict=True)
     ]
 
 
@@ -210,7 +186,8 @@ def decoded(sample: StreamSample) -> StreamSample | BadSample:
 def _decoded(sample: StreamSample) -> StreamSample:
     content = content_of(sample)
     names = audio_names(sample, content)
-    sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}") for name in names)
+    spans = in_place.spans(content)
+    sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}", spans.get(name)) for name in names)
     return replace(sample, parts={}, content=content, sounds=sounds, audio_parts=tuple(names))
 
 
@@ -244,12 +221,13 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def sound(data: bytes, name: str) -> Samples:
+def sound(data: bytes, name: str, span: audio.Span | None = None) -> Samples:
     """Decodes an audio file in memory.
 
     Args:
         data: The bytes of the file.
         name: How an error calls it.
+        span: The part of it that is the audio: start and end in seconds, channels; None: all of it.
 
     Returns:
         (T,) float32, 16 kHz mono in -1 to 1.
@@ -257,6 +235,8 @@ def sound(data: bytes, name: str) -> Samples:
     Raises:
         AudioError: The bytes are no audio that can be decoded.
     """
+    if span is not None:
+        return audio.to_float32(audio.decode_bytes(data, name, span))
     if (file := _plain(data)) is not None:  # what shards usually hold takes the short way
         import soundfile
 

@@ -60,6 +60,9 @@ class Fetcher:
         results: list[Parts | BadSample | None] = [None] * len(wanted)
         far = []
         for number, (shard, location) in enumerate(wanted):
+            if not shard.endswith(".tar"):  # a zip or a table, whose members no offset leads to
+                results[number] = {}
+                continue
             descriptor = self._open(shard, version)
             if descriptor is None:
                 far.append(number)

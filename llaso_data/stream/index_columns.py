@@ -100,6 +100,10 @@ class IndexColumns:
     def __len__(self) -> int:
         return len(self.index)
 
+    def has(self, name: str) -> bool:
+        """Whether the index has a column."""
+        return name in self.index.table.schema.names
+
     def numbers(self, name: str, rows: Rows) -> Floats:
         """Reads a numeric column of some rows.
 

@@ -62,10 +62,11 @@ def bad_conversation(root: str, where: str, detail: str, reason: str = BAD_ROW) 
 
 
 class SourceSample(NamedTuple):
-    """A sample of a source, and what changes with the bytes of its audios."""
+    """A sample of a source, what changes with the bytes of its audios, and how long the source says that they are."""
 
     sample: Sample
     version: str
+    stated_s: tuple[float | None, ...] = ()
 
 
 def to_sample(row: SourceConversation, spec: SourceSpec, corpus: str, layout: str) -> SourceSample | Failure:
@@ -96,7 +97,8 @@ def to_sample(row: SourceConversation, spec: SourceSpec, corpus: str, layout: st
                 layout=layout, file=row.file, row=row.row, kept=None if row.kept is None else dict(row.kept)
             ),
         )
-        return SourceSample(sample, " ".join(audio.version for audio in row.audios))
+        version = " ".join(audio.version for audio in row.audios)
+        return SourceSample(sample, version, tuple(audio.stated_s for audio in row.audios))
     except Exception as error:
         return bad_conversation(row.root, row.where, describe_error(error))
 

@@ -60,6 +60,7 @@ class SourceRow:
         version: Changes with the bytes of the audio; empty where it is not known.
         failure: Why the utterance cannot be used.
         where: The place that says all this, relative to ``root``: ``validated.tsv:12``, ``a.tar!b.txt``.
+        stated_s: How long the utterance is, as its corpus says, seconds. It is believed only where nothing is decoded.
         fields: All columns of the row, by name, where the source has a map and its layout has columns; else None.
         asked: What a map says of the sample that is made of the row (:data:`~.mapping.SAMPLE_TARGETS`).
     """
@@ -76,6 +77,7 @@ class SourceRow:
     version: str = ""
     failure: Failure | None = None
     where: str = ""
+    stated_s: float | None = None
     fields: Mapping[str, Any] | None = None
     asked: Mapping[str, str] | None = None
 

@@ -191,6 +191,18 @@ def time_span(values: Mapping[str, Any]) -> tuple[float | None, float | None]:
     return start_s, end_s
 
 
+def stated_duration(values: Mapping[str, Any]) -> float | None:
+    """How long an utterance is, as its row says; None where that says nothing, or no time.
+
+    Args:
+        values: The values under our names, with ``duration``.
+    """
+    try:
+        return _seconds(values["duration"], "duration") or None
+    except RowError:
+        return None
+
+
 def _seconds(value: Any, name: str) -> float | None:
     if value is None or str(value).strip().lower() in _NO_TIME:
         return None

@@ -9,6 +9,7 @@ from itertools import islice
 
 from llaso_data import formats, records
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.instruct.asr import TRANSCRIPTION
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import commit
@@ -33,11 +34,13 @@ class Converted:
         sample: Its audios say where they come from.
         places: Where the sound of each audio is now.
         version: Changes with the bytes of the audios, as far as the source says it.
+        stated_s: How long the source says that each audio is, seconds.
     """
 
     sample: Sample
     places: tuple[Place, ...]
     version: str = ""
+    stated_s: tuple[float | None, ...] = ()
 
 
 def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterator[Converted | Failure]:
@@ -72,11 +75,11 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
         return (
             row
             if isinstance(row, Failure)
-            else Converted(sample=row.sample, places=_places(row.sample), version=row.version)
+            else Converted(sample=row.sample, places=_places(row.sample), version=row.version, stated_s=row.stated_s)
             for row in rows
         )
     corpus = formats.read_corpus(spec, notes)
-    return (_of_row(row.asked, one, settings) for row, one in corpus)
+    return (_of_row(row, one, settings) for row, one in corpus)
 
 
 def kind_of(spec: SourceSpec) -> str:
@@ -97,8 +100,8 @@ def _places(sample: Sample) -> tuple[Place, ...]:
     return tuple(map(place_of, sample.audios))
 
 
-def _of_row(asked: Mapping[str, str] | None, one: Input, settings: Convert) -> Converted | Failure:
-    utterance = one.utterance
+def _of_row(row: SourceRow, one: Input, settings: Convert) -> Converted | Failure:
+    utterance, asked = one.utterance, row.asked
     if utterance.failure is not None:
         return utterance.failure
     try:
@@ -109,7 +112,7 @@ def _of_row(asked: Mapping[str, str] | None, one: Input, settings: Convert) -> C
         sample = sample or TRANSCRIPTION.make(utterance, settings.seed)
     except LLaSOError as error:
         return Failure("bad_row", f"{shown_place(utterance)}: {error}")
-    return Converted(sample=sample, places=_places(sample), version=one.version)
+    return Converted(sample=sample, places=_places(sample), version=one.version, stated_s=(row.stated_s,))
 
 
 def _with_text(utterance: Utterance, settings: Convert) -> Utterance:

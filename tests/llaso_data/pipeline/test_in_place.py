@@ -1,0 +1,140 @@
+"""llaso-data index --layout: sets of others are streamed where they lie, with the batches of a conversion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from llaso_data.cli import main
+from llaso_data.errors import LLaSOError
+from llaso_data.pipeline.index_in_place import index_in_place
+from llaso_data.recipe import Run, SourceSpec
+from llaso_data.stream.batch import Batch
+from llaso_data.stream.loader import StreamingLoader
+from llaso_data.stream.mixture import Mixture
+from tests.conftest import Clip
+from tests.llaso_data.pipeline.test_convert import run
+from tests.support import corpora
+
+
+@pytest.fixture(scope="module")
+def nemo(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine clips in NeMo's tars, two a tar, written by us; tests of the layout compare it with NeMo's own form."""
+    folder = tmp_path_factory.mktemp("nemo")
+    corpora.english(folder / "corpus", [clip for clip in clips if clip.language == "en"][:3])
+    run(folder / "set", {"path": str(folder / "corpus"), "language": "en"}, to="nemo_tarred", samples_per_part=2)
+    return folder / "set"
+
+
+def batches(folder: Path) -> list[Batch]:
+    return list(StreamingLoader(Mixture.of(str(folder)), "20s"))
+
+
+def heard(folder: Path) -> dict[str, list[float]]:
+    """The text of every sample, and its sound."""
+    sounds: dict[str, list[float]] = {}
+    for batch in batches(folder):
+        assert batch.audio is not None and batch.lengths is not None and batch.replaced == ()
+        for number, sample in enumerate(batch.samples):
+            text = sample.content["messages"][-1]["content"][0]["text"]
+            length = int(batch.lengths[number])
+            sounds[text + str(length)] = [*batch.audio[number, :length].numpy()[:2000].tolist(), float(length)]
+    return sounds
+
+
+def test_tars_of_nemo_are_streamed_in_place_as_after_a_conversion(nemo: Path, tmp_path: Path) -> None:
+    before = corpora.files(nemo)
+    summary = index_in_place(SourceSpec(path=str(nemo), type="nemo_tarred"), str(tmp_path / "index"))
+    assert (summary.samples, summary.shards, summary.problems) == (9, 5, {})
+    assert corpora.files(nemo) == before  # nothing was written there
+    run(tmp_path / "converted", {"path": str(nemo), "type": "nemo_tarred", "corpus": nemo.name})
+    assert heard(tmp_path / "index") == heard(tmp_path / "converted")
+    plan = [sample.key for batch in batches(tmp_path / "index") for sample in batch.samples]
+    assert sorted(plan) == sorted(key for batch in batches(tmp_path / "converted") for key in batch.ids)
+
+
+def test_several_workers_write_the_same_index_and_a_rerun_too(nemo: Path, tmp_path: Path) -> None:
+    spec = SourceSpec(path=str(nemo), type="nemo_tarred")
+    index_in_place(spec, str(tmp_path / "one"))
+    index_in_place(spec, str(tmp_path / "two"), run=Run(engine="local", num_workers=2))
+    assert corpora.files(tmp_path / "one") == corpora.files(tmp_path / "two")
+    index_in_place(spec, str(tmp_path / "one"))
+    assert corpora.files(tmp_path / "one") == corpora.files(tmp_path / "two")
+
+
+def test_a_stream_of_a_set_in_place_is_resumed_exactly(nemo: Path, tmp_path: Path) -> None:
+    index_in_place(SourceSpec(path=str(nemo), type="nemo_tarred"), str(tmp_path))
+    whole = [batch.ids for batch in batches(tmp_path)]
+    began = StreamingLoader(Mixture.of(str(tmp_path)), "20s")
+    first = next(iter(began)).ids
+    goes_on = StreamingLoader(Mixture.of(str(tmp_path)), "20s")
+    goes_on.load_state_dict(began.state_dict())
+    assert [first, *(batch.ids for batch in goes_on)] == whole
+
+
+def test_spans_of_a_member_are_cut_when_they_are_decoded(nemo: Path, tmp_path: Path) -> None:
+    manifest = sorted((nemo / "sharded_manifests").glob("*.jsonl"))[0]
+    row = json.loads(manifest.read_text("utf-8").splitlines()[0])
+    folder = tmp_path / "set"
+    folder.mkdir()
+    tar = nemo / manifest.name.replace("manifest", "audio").replace(".jsonl", ".tar")
+    (folder / "audio_0.tar").write_bytes(tar.read_bytes())
+    stem, _, ending = row["audio_filepath"].rpartition(".")
+    rows = [
+        {
+            **row,
+            "shard_id": 0,
+            "audio_filepath": f"{stem}-sub{n}.{ending}",
+            "offset": 0.1 * n,
+            "duration": 0.2,
+            "text": f"t{n}",
+        }
+        for n in (1, 2)
+    ]
+    (folder / "tarred_audio_manifest.json").write_text("".join(json.dumps(one) + "\n" for one in rows), "utf-8")
+    index_in_place(SourceSpec(path=str(folder), type="nemo_tarred"), str(tmp_path / "index"))
+    run(tmp_path / "converted", {"path": str(folder), "type": "nemo_tarred", "corpus": "set"})
+    assert heard(tmp_path / "index") == heard(tmp_path / "converted")
+    assert {int(values[-1]) for values in heard(tmp_path / "index").values()} == {3200}
+
+
+def test_damage_is_a_bad_sample_by_checksum_where_they_were_asked_for(nemo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    for name, data in corpora.files(nemo).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(data)
+    index_in_place(SourceSpec(path=str(copy), type="nemo_tarred"), str(tmp_path / "index"), sums=True)
+    tar = sorted(copy.glob("*.tar"))[0]
+    data = bytearray(tar.read_bytes())
+    data[2000] ^= 1
+    tar.write_bytes(bytes(data))
+    bad = [replaced.bad.reason for batch in batches(tmp_path / "index") for replaced in batch.replaced]
+    assert len(bad) == 1 and "CRC-32" in bad[0]
+
+
+def test_a_member_that_is_gone_is_counted_and_nothing_to_index_is_an_error(nemo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    for name, data in corpora.files(nemo).items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(data)
+    manifest = sorted((copy / "sharded_manifests").glob("*.jsonl"))[0]
+    lines = manifest.read_text("utf-8").splitlines()
+    manifest.write_text("\n".join([*lines, lines[0].replace(".flac", "-gone.flac")]) + "\n", "utf-8")
+    summary = index_in_place(SourceSpec(path=str(copy), type="nemo_tarred"), str(tmp_path / "index"))
+    assert (summary.rows, summary.samples, summary.problems) == (10, 9, {"missing": 1})
+    with pytest.raises(LLaSOError, match="nothing in it can be indexed in place"):
+        index_in_place(SourceSpec(path=str(nemo.parent / "corpus"), type="folder"), str(tmp_path / "no"))
+
+
+def test_the_command_prints_what_was_indexed(nemo: Path, tmp_path: Path) -> None:
+    arguments = ["index", str(nemo), "--layout", "nemo_tarred", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["samples"] == 9
+    assert np.isclose(
+        json.loads(done.output)["hours"], json.loads((tmp_path / "manifest.json").read_text("utf-8"))["hours"]
+    )
