@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -34,16 +33,16 @@ def batches(folder: Path) -> list[Batch]:
     return list(StreamingLoader(Mixture.of(str(folder)), "20s"))
 
 
-def heard(folder: Path) -> dict[str, list[float]]:
-    """The text of every sample, and its sound."""
-    sounds: dict[str, list[float]] = {}
+def heard(folder: Path) -> list[tuple[str, int, bytes]]:
+    """The text, length and sound of every sample."""
+    sounds: list[tuple[str, int, bytes]] = []
     for batch in batches(folder):
         assert batch.audio is not None and batch.lengths is not None and batch.replaced == ()
         for number, sample in enumerate(batch.samples):
             text = sample.content["messages"][-1]["content"][0]["text"]
             length = int(batch.lengths[number])
-            sounds[text + str(length)] = [*batch.audio[number, :length].numpy()[:2000].tolist(), float(length)]
-    return sounds
+            sounds.append((text, length, batch.audio[number, :length].numpy().tobytes()))
+    return sorted(sounds)
 
 
 def test_tars_of_nemo_are_streamed_in_place_as_after_a_conversion(nemo: Path, tmp_path: Path) -> None:
@@ -99,7 +98,7 @@ def test_spans_of_a_member_are_cut_when_they_are_decoded(nemo: Path, tmp_path: P
     index_in_place(SourceSpec(path=str(folder), type="nemo_tarred"), str(tmp_path / "index"))
     run(tmp_path / "converted", {"path": str(folder), "type": "nemo_tarred", "corpus": "set"})
     assert heard(tmp_path / "index") == heard(tmp_path / "converted")
-    assert {int(values[-1]) for values in heard(tmp_path / "index").values()} == {3200}
+    assert {length for _, length, _ in heard(tmp_path / "index")} == {3200}
 
 
 def test_damage_is_a_bad_sample_by_checksum_where_they_were_asked_for(nemo: Path, tmp_path: Path) -> None:
@@ -135,6 +134,3 @@ def test_the_command_prints_what_was_indexed(nemo: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["samples"] == 9
-    assert np.isclose(
-        json.loads(done.output)["hours"], json.loads((tmp_path / "manifest.json").read_text("utf-8"))["hours"]
-    )
