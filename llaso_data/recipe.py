@@ -39,6 +39,11 @@ class SourceSpec(Part):
     environment: str | None = Field(None, description="Where the source was recorded: studio, outdoor, telephone …")
     license: str | None = Field(None, description="The licence of the recordings: cc0-1.0, cc-by-4.0, cc-by-nc-4.0 …")
     consent: str | None = Field(None, description="What the speakers have consented to, in your words.")
+    root: str | None = Field(
+        None,
+        description="The folder that {data_root} and $data_folder in SpeechBrain's tables stand for, and that other "
+        "relative paths in them begin at. Default: the table's folder.",
+    )
     map: dict[str, str] = Field(
         default_factory=dict, description="Values made of a row's fields: {text: '{sentence|trim}'} (docs/convert.md)."
     )

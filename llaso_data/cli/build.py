@@ -72,6 +72,7 @@ def layouts() -> list[str]:
     type=TableChoice(layouts),
     help="Layout of the sources. Default: auto.",
 )
+@click.option("--root", metavar="URI", help="Folder that {data_root} in tables of SpeechBrain stands for.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="What computes. Default: auto.")
 @click.option("--num-gpus", type=float, help="GPUs of each worker. A fraction is allowed.")
 @click.option("--threads", type=int, help="CPU threads of each worker.")
@@ -87,6 +88,7 @@ def build_align(
     language: str | None,
     corpus: str | None,
     layout: str | None,
+    root: str | None,
     device: str | None,
     num_gpus: float | None,
     threads: int | None,
@@ -96,20 +98,15 @@ def build_align(
 ) -> None:
     """Transcribe, align and judge speech.
 
-    SOURCE is a folder of audio, a LibriSpeech tree, a Common Voice release, a manifest (JSONL, CSV, TSV, Parquet) or
-    WebDataset tars. A folder may have transcripts beside its audio, as .txt or .lab.
+    SOURCE is a folder of audio, a LibriSpeech tree, a Common Voice release, a manifest (JSONL, CSV, TSV, Parquet),
+    WebDataset tars, or a corpus in another layout that --type lists. A folder may have transcripts beside its audio, as
+    .txt or .lab, subtitles or labels with times.
     """
     from llaso_data.pipeline.build_align import build_align as build
     from llaso_data.pipeline.progress import Progress, print_summary
 
-    source_entries = [
-        {
-            key: value
-            for key, value in (("path", path), ("language", language), ("corpus", corpus), ("type", layout))
-            if value
-        }
-        for path in sources
-    ]
+    stated = {"language": language, "corpus": corpus, "type": layout, "root": root}
+    source_entries = [{"path": path, **{key: value for key, value in stated.items() if value}} for path in sources]
     recipe = load_recipe(
         machine,
         {

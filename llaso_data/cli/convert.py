@@ -16,6 +16,7 @@ from llaso_data.errors import LLaSOError
 @click.option("--out", metavar="URI", help="Folder to write to. A run that was killed goes on there.")
 @click.option("--to", metavar="NAME", help="What is written: shards, samples, or a layout. Default: shards.")
 @click.option("--from", "layout", type=TableChoice(layouts), help="Layout of the sources. Default: auto.")
+@click.option("--root", metavar="URI", help="Folder that {data_root} in tables of SpeechBrain stands for.")
 @click.option("--language", metavar="CODE", help="The language of all sources, where they have one: en, hsb, nan-TW.")
 @click.option("--corpus", metavar="NAME", help="Name of the corpus in the records. Default: the last part of SOURCE.")
 @click.option(
@@ -44,6 +45,7 @@ def convert(
     out: str | None,
     to: str | None,
     layout: str | None,
+    root: str | None,
     language: str | None,
     corpus: str | None,
     maps: tuple[str, ...],
@@ -66,7 +68,8 @@ def convert(
 
     SOURCE is a corpus or conversations in any layout, the output of build-align, or shards.
     """
-    stated = {"language": language, "corpus": corpus, "type": layout, "limit": limit, "map": _map(maps) or None}
+    stated: dict[str, Any] = {"language": language, "corpus": corpus, "type": layout, "root": root}
+    stated |= {"limit": limit, "map": _map(maps) or None}
     entries = [
         {"path": path, **{name: value for name, value in stated.items() if value is not None}} for path in sources
     ]

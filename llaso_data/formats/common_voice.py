@@ -1,4 +1,8 @@
-"""A Common Voice release: TSV tables (client_id, path, sentence, age, gender, accents, locale) beside ``clips/``."""
+"""A Common Voice release: TSV tables (client_id, path, sentence, age, gender, accents, locale) beside ``clips/``.
+
+Newer releases also have sentence_id, sentence_domain, variant and segment. The variant of a language is an accent where
+the row names none; the others are not used.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,14 @@ from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, file_row, row_or_failure
-from llaso_data.formats.tables.columns import canonical_values, cell_text, metadata_of
+from llaso_data.formats.tables.columns import (
+    ROWS_FOR_COLUMNS,
+    canonical_values,
+    cell_text,
+    metadata_of,
+    note_unused,
+    used_columns,
+)
 from llaso_data.formats.tables.table_rows import Row, header, table_rows
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
@@ -20,6 +31,7 @@ from llaso_data.uris import extension
 CLIPS = "clips"
 COLUMNS = frozenset(("client_id", "path"))
 VALIDATED = "validated.tsv"
+VARIANT = "variant"
 
 
 def recognises(tree: FileTree) -> str | None:
@@ -44,7 +56,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if tree.is_file:
         root, _, name = tree.root.rpartition("/")
         tables = [name] if _has_columns(tree.root) else []
-        tree = FileTree(root)
+        tree = FileTree(root, notes=tree.notes)
     else:
         tables = _release_tables(tree)
     if not tables:
@@ -77,13 +89,21 @@ def _rows(tree: FileTree, table: str) -> Iterator[SourceRow]:
     prefix = table[: table.rfind("/") + 1]
     container = tree.uri(prefix).rstrip("/") if prefix else tree.root
     clips = {row["path"]: (row["size"], row["version"]) for row in storage.listing(storage.join(container, CLIPS))}
-    for number, row in table_rows(tree.uri(table)):
-        where = f"{table}:{number}"
-        if isinstance(row, str):
-            yield failed_row(tree.root, container, where, row)
-        else:
-            make = partial(_source_row, row, tree, prefix, container, where, clips)
-            yield row_or_failure(make, tree.root, container, where)
+    columns: dict[str, None] = {}
+    used: set[str] = set()
+    try:
+        for number, row in table_rows(tree.uri(table)):
+            where = f"{table}:{number}"
+            if number <= ROWS_FOR_COLUMNS and isinstance(row, dict):
+                columns.update(dict.fromkeys(row))
+                used |= used_columns(row) | {VARIANT}
+            if isinstance(row, str):
+                yield failed_row(tree.root, container, where, row)
+            else:
+                make = partial(_source_row, row, tree, prefix, container, where, clips)
+                yield row_or_failure(make, tree.root, container, where)
+    finally:  # a preview reads only the first rows
+        note_unused(tree, table, columns, used)
 
 
 def _source_row(
@@ -95,7 +115,9 @@ def _source_row(
     if extension(name) not in AUDIO_EXTENSIONS:
         name += ".mp3"  # early releases leave it out
     file = ListedFile(f"{prefix}{CLIPS}/{name}", *clips.get(name, (0, "")))
-    return file_row(tree, file, metadata_of(canonical_values(row)), container=container, where=where)
+    values = canonical_values(row)
+    values["accent"] = values["accent"] or row.get(VARIANT)
+    return file_row(tree, file, metadata_of(values), container=container, where=where)
 
 
 LAYOUT = Layout(

@@ -1,4 +1,4 @@
-"""A folder of audio at any depth; a transcript, where there is one, is ``NAME.txt`` or ``NAME.lab`` beside it."""
+"""A folder of audio at any depth; transcripts, subtitles and labels are files of the same name beside it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.beside_audio.timed_rows import audio_rows
 from llaso_data.formats.beside_audio.transcripts import (
-    TRANSCRIPT_EXTENSIONS,
-    Transcript,
+    BESIDE_EXTENSIONS,
+    beside_files,
+    files_beside,
     read_transcripts,
-    transcript_files,
-    transcript_of,
 )
 from llaso_data.formats.beside_audio.unread import note_unread
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
-from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow, file_row
+from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.uris import extension
@@ -33,7 +33,7 @@ def recognises(tree: FileTree) -> str | None:
 
 
 def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
-    """Every audio file that ``spec.pattern`` matches, with the transcript beside it.
+    """Every audio file that ``spec.pattern`` matches, with its transcript; or every cue of the subtitles beside it.
 
     Raises:
         LLaSOError: There is no such file.
@@ -54,26 +54,21 @@ def _folder_of(tree: FileTree) -> tuple[FileTree, list[ListedFile]]:
     stat = storage.stat(tree.root)
     audio = ListedFile(name, stat["size"], stat["version"])
     stem = name.rpartition(".")[0]
-    beside = {path: storage.join(root, path) for path in (f"{stem}.{kind}" for kind in TRANSCRIPT_EXTENSIONS)}
-    transcripts = [
-        ListedFile(path, storage.stat(uri)["size"], "") for path, uri in beside.items() if storage.exists(uri)
-    ]
-    return FileTree(root, files=(audio, *transcripts)), [audio]
+    names = [f"{stem}.{kind}" for kind in (*BESIDE_EXTENSIONS, "TextGrid")]
+    beside = {path: storage.join(root, path) for path in names}
+    files = [ListedFile(path, storage.stat(uri)["size"], "") for path, uri in beside.items() if storage.exists(uri)]
+    return FileTree(root, files=(audio, *files), notes=tree.notes), [audio]
 
 
 def _rows(tree: FileTree, audio: list[ListedFile]) -> Iterator[SourceRow]:
-    transcripts = transcript_files(tree)
-    beside_audio = (transcript_of(file.path, transcripts) for file in audio)
-    note_unread(tree, [file.path for file in audio], {file.path for file in beside_audio if file})
+    beside = beside_files(tree)
+    read = {one.path for file in audio for one in files_beside(file.path, beside)}
+    note_unread(tree, [file.path for file in audio], read)
     for start in range(0, len(audio), BATCH_FILES):
-        batch = audio[start : start + BATCH_FILES]
-        beside = [transcript_of(file.path, transcripts) for file in batch]
-        contents = read_transcripts(tree, [file for file in beside if file])
-        for file, transcript_file in zip(batch, beside, strict=True):
-            transcript = contents[transcript_file.path] if transcript_file else Transcript()
-            if transcript.has_times and transcript_file:
-                tree.note_example("not read: labels with times", transcript_file.path)
-            yield file_row(tree, file, SourceMetadata(text=transcript.text), failure=transcript.failure)
+        batch = [(file, files_beside(file.path, beside)) for file in audio[start : start + BATCH_FILES]]
+        contents = read_transcripts(tree, [one for _, files in batch for one in files])
+        for file, files in batch:
+            yield from audio_rows(tree, file, [(one, contents[one.path]) for one in files])
 
 
 LAYOUT = Layout(

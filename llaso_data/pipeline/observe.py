@@ -67,7 +67,9 @@ def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
     utterances: list[Utterance] = []
     pcm: list[Pcm | None] = []
     for _, group in groupby(block.inputs, key=lambda item: (item.utterance.source.uri, item.utterance.source.member)):
-        for utterance, samples in _decode([item.utterance for item in group], settings):
+        # The words of records are aligned to the audio; those that a corpus has times of may lie anywhere.
+        without_words = [dataclasses.replace(item.utterance, words=()) for item in group]
+        for utterance, samples in _decode(without_words, settings):
             utterances.append(utterance)
             pcm.append(samples)
     lost = {item.utterance.id for item in block.inputs} - {utterance.recording for utterance in utterances}

@@ -42,6 +42,7 @@ from llaso_data.shards import foreign, index, layout, manifest, reader, tar, wri
 from llaso_data.shards.layout import EncodedSample
 from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
+from tests.support import fuzz_corpora
 from tests.support.paths import REPOSITORY
 
 GOLDEN = REPOSITORY / "shards" / "golden"
@@ -135,16 +136,15 @@ def listed(path: str, **spec: Any) -> None:
 
 
 def corpus(name: str, data: bytes, folder: Path) -> None:
-    """A corpus of which one file is replaced: a manifest, a table of Common Voice, transcripts."""
-    for path in ("clips/a.mp3", "1-2-0000.flac", "a.wav"):
+    """A corpus of which one file is replaced: a manifest, a table of Common Voice, transcripts …"""
+    for path in ("clips/a.mp3", "1-2-0000.flac", "a.wav", "a.sph", name):
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).touch()
     if name == "SPEAKERS.TXT":
         (folder / "1-2.trans.txt").write_text("1-2-0000 A\n")
     (folder / name).write_bytes(data)
-    layouts = {"validated.tsv": "common_voice", "a.txt": "folder"}
-    layout_name = layouts.get(name, "librispeech" if name.endswith(("trans.txt", "TXT")) else "manifest")
-    path = str(folder / name if layout_name == "manifest" else folder)
+    layout_name = fuzz_corpora.layout_of(name)
+    path = str(folder / name if layout_name in ("manifest", "speechbrain") else folder)
     each(lambda: listed(path, type=layout_name))
     each(lambda: listed(path))
 
@@ -249,7 +249,7 @@ def targets(made: Path) -> dict[str, Target]:
     )
     found["tar of shards"] = Target(shard_tar, tars)
     found["foreign tar"] = Target(foreign_tar, tars)
-    found |= {f"corpus: {name}": Target(partial(corpus, name), seeds) for name, seeds in _corpora().items()}
+    found |= {f"corpus: {name}": Target(partial(corpus, name), seeds) for name, seeds in fuzz_corpora.seeds().items()}
     found["words"] = Target(words, (b"male", b"34 years", b"{000..9}-{a,b}", b"**/[!a]*?", b"Chinese (China)"))
     found["container"] = Target(container, _heads())
     recipes = tuple(path.read_bytes() for path in sorted(RECIPES.glob("*.yaml")))
@@ -292,31 +292,6 @@ def _dialect(format: int) -> bytes:
             info.size = len(data)
             made.addfile(info, io.BytesIO(data))
     return file.getvalue()
-
-
-def _corpora() -> dict[str, tuple[bytes, ...]]:
-    row = {"audio": "a.wav", "text": "hi", "start": 0.5, "end": 1, "speaker": 7, "gender": "f", "language": "en"}
-    line = json.dumps(row).encode() + b"\n"
-    cells = [name.encode() for name in row], [str(value).encode() for value in row.values()]
-    tables = {kind: b"\n".join(by.join(part) for part in cells) for kind, by in (("csv", b","), ("tsv", b"\t"))}
-    parquet = io.BytesIO()
-    pq.write_table(pa.table({name: [value] for name, value in row.items()}), parquet, compression="none")
-    return {
-        "m.jsonl": (
-            line * 2,
-            b"\xef\xbb\xbf" + line,
-            b"[" + line + b"]",
-            b'{"audio": {"path": "a.wav"}, "duration": 1}',
-        ),
-        "m.csv": (tables["csv"], b'audio,text\n"a.wav","two\nlines"\n', b'audio,text\na.wav,"open\na.wav,"" \na.wav,x'),
-        "m.json": (b'[\n  {"audio": "a.wav", "end": 1},\n  {"audio": a.wav"},\n  {"audio": "a.wav"}\n]\n', line),
-        "m.tsv": (tables["tsv"],),
-        "m.parquet": (parquet.getvalue(),),
-        "validated.tsv": (b"client_id\tpath\tsentence\tage\tgender\nab\ta.mp3\tHello.\ttwenties\tmale\n",),
-        "1-2.trans.txt": (b"1-2-0000 HELLO WORLD\n1-2-0001 LOST\n",),
-        "SPEAKERS.TXT": (b";ID |SEX| SUBSET\n1 | F | dev-clean | 8.0 | A Reader\n",),
-        "a.txt": ("\ufeffGrüß dich.\n".encode(),),
-    }
 
 
 def _heads() -> tuple[bytes, ...]:

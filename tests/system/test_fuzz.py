@@ -28,6 +28,9 @@ TARGETS = (
     "tar of shards", "foreign tar",
     "corpus: m.jsonl", "corpus: m.csv", "corpus: m.json", "corpus: m.tsv", "corpus: m.parquet", "corpus: validated.tsv",
     "corpus: 1-2.trans.txt", "corpus: SPEAKERS.TXT", "corpus: a.txt",
+    "corpus: GigaSpeech.json", "corpus: WenetSpeech.json", "corpus: asr_de.tsv.gz", "corpus: asr_de.tsv",
+    "corpus: a.stm", "corpus: sb.csv", "corpus: sb.json", "corpus: a.srt", "corpus: a.vtt", "corpus: a.TextGrid",
+    "corpus: a.lab", "corpus: a.wrd",
     "words", "container", "recipe",
 )  # fmt: skip
 BROKEN_TEXT = pa.Array.from_buffers(  # \xff\xfe is not UTF-8, and nobody looks when it is written

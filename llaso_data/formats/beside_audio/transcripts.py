@@ -1,49 +1,59 @@
-"""Transcripts beside audio: ``NAME.txt`` or ``NAME.lab`` for ``NAME.wav``."""
+"""Files beside audio that say what is said in it: ``NAME.txt``, ``NAME.TextGrid``, ``NAME.srt`` … for ``NAME.wav``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from llaso_data.errors import LLaSOError
+from llaso_data.formats.beside_audio.label_lines import has_times, label_lines, prompt_of, word_lines
+from llaso_data.formats.beside_audio.labels import Labels
+from llaso_data.formats.beside_audio.subtitles import subtitles
+from llaso_data.formats.beside_audio.textgrid import textgrid
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
-from llaso_data.formats.files.text import MAX_TEXT_BYTES, decode_transcript, encoding_of, transcript_too_long
+from llaso_data.formats.files.text import (
+    MAX_TEXT_BYTES,
+    decode_text,
+    decode_transcript,
+    encoding_of,
+    transcript_too_long,
+)
 from llaso_data.io import storage
 from llaso_data.records import Failure
 from llaso_data.uris import extension
 
 TRANSCRIPT_EXTENSIONS = ("txt", "lab")
-"""Where an audio file has several, the first counts."""
+"""Transcripts, unless their lines have times. Where an audio file has several, the first counts."""
+BESIDE_EXTENSIONS = (*TRANSCRIPT_EXTENSIONS, "textgrid", "vtt", "srt", "wrd")
+"""All that is read beside audio, in the order in which it counts."""
 
 _HEAD_BYTES = 1 << 16
 """Of a file; by them it is told whether its lines have times."""
-_AUDACITY = re.compile(r"\d+[.,]\d+[ \t]+\d+[.,]\d+([ \t]+\S.*)?|\\\t.*|\d+(\.\d+)?\t\d+(\.\d+)?(\t.*)?")  # seconds
-_HTK = re.compile(r"(0|\d{4,})[ \t]+\d{4,}([ \t]+\S.*)?")  # 100 ns
 
 
 class Transcript(NamedTuple):
-    """What a transcript file holds: its text, or what is wrong with it, or labels with times and so no transcript."""
+    """What a file beside audio holds: a text, or labels with times, or what is wrong with it."""
 
     text: str | None = None
     failure: Failure | None = None
-    has_times: bool = False
+    labels: Labels | None = None
 
 
-def transcript_files(tree: FileTree) -> dict[str, ListedFile]:
-    """The folder's files that may be transcripts, by their paths with the extension in small letters."""
-    files = (file for file in tree.files if extension(file.path) in TRANSCRIPT_EXTENSIONS)
+def beside_files(tree: FileTree) -> dict[str, ListedFile]:
+    """The folder's files that may be read beside audio, by their paths with the extension in small letters."""
+    files = (file for file in tree.files if extension(file.path) in BESIDE_EXTENSIONS)
     return {f"{file.path.rpartition('.')[0]}.{extension(file.path)}": file for file in files}
 
 
-def transcript_of(audio_path: str, transcripts: Mapping[str, ListedFile]) -> ListedFile | None:
-    """The transcript beside an audio file, among :func:`transcript_files`; None where there is none."""
+def files_beside(audio_path: str, beside: Mapping[str, ListedFile]) -> list[ListedFile]:
+    """The files beside an audio file, among :func:`beside_files`, in the order in which they count."""
     stem = audio_path.rpartition(".")[0]
-    names = (f"{stem}.{kind}" for kind in TRANSCRIPT_EXTENSIONS)
-    return next((transcripts[name] for name in names if name in transcripts), None)
+    names = (f"{stem}.{kind}" for kind in BESIDE_EXTENSIONS)
+    return [beside[name] for name in names if name in beside]
 
 
 def read_transcripts(tree: FileTree, files: list[ListedFile]) -> dict[str, Transcript]:
-    """The transcripts in some files of a folder, by path. Of a folder on a store they are fetched concurrently."""
+    """What some files of a folder hold, by path. Of a folder on a store they are fetched concurrently."""
     files = list(dict.fromkeys(files))  # a.wav and a.flac share a.txt
     if storage.is_local(tree.root):
         return {file.path: _read_local(tree.uri(file.path)) for file in files}
@@ -58,12 +68,6 @@ def read_transcripts(tree: FileTree, files: list[ListedFile]) -> dict[str, Trans
     for path, data in zip(to_fetch, contents, strict=True):
         read[path] = _fetched(data, tree.uri(path))
     return read
-
-
-def has_times(text: str) -> bool:
-    """Whether every line begins with a start and an end, as labels of Audacity (seconds) and HTK (100 ns) do."""
-    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    return bool(lines) and all(_AUDACITY.fullmatch(line) or _HTK.fullmatch(line) for line in lines)
 
 
 def _read_local(path: str) -> Transcript:
@@ -81,7 +85,31 @@ def _fetched(data: bytes | None, uri: str) -> Transcript:
 
 
 def _decoded(data: bytes, uri: str) -> Transcript:
+    kind = extension(uri)
+    if kind in TRANSCRIPT_EXTENSIONS and not _has_times(data):
+        return Transcript(*decode_transcript(data, uri))
+    text, failure = decode_text(data, uri)
+    if text is None:
+        return Transcript(failure=failure)
+    try:
+        return Transcript(labels=_labels(text, kind))
+    except LLaSOError as error:
+        return Transcript(failure=Failure("bad_text", f"{uri}: {error}"))
+
+
+def _has_times(data: bytes) -> bool:
     head = data[:_HEAD_BYTES].decode(encoding_of(data[:4]), "replace")
-    if has_times(head if len(data) <= _HEAD_BYTES else head.rpartition("\n")[0]):
-        return Transcript(has_times=True)
-    return Transcript(*decode_transcript(data, uri))
+    return has_times(head if len(data) <= _HEAD_BYTES else head.rpartition("\n")[0])
+
+
+def _labels(text: str, kind: str) -> Labels:
+    if not text.strip():
+        return Labels(unread="an empty file")
+    if kind == "textgrid":
+        return textgrid(text)
+    if kind in ("srt", "vtt"):
+        return subtitles(text, kind)
+    if kind == "wrd":
+        return word_lines(text)
+    prompt = prompt_of(text) if kind == "txt" else None
+    return label_lines(text) if prompt is None else Labels(transcript=prompt)

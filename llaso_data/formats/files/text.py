@@ -68,28 +68,39 @@ def numbered_lines(file: io.TextIOWrapper) -> Iterator[tuple[int, str | None]]:
 
 
 def decode_transcript(data: bytes, where: str) -> tuple[str | None, Failure | None]:
-    """The text of a transcript file.
+    """The text of a transcript file, with white space made single spaces, None where it is empty; and what is wrong.
+
+    Args:
+        data: The file's bytes, as for :func:`decode_text`.
+        where: The file, for messages.
+    """
+    text, failure = decode_text(data, where)
+    return None if text is None else " ".join(text.split()) or None, failure
+
+
+def decode_text(data: bytes, where: str) -> tuple[str | None, Failure | None]:
+    """A text file as it is, by its byte-order mark, else as UTF-8.
 
     Args:
         data: The file's bytes, at most one more than :data:`MAX_TEXT_BYTES`.
         where: The file, for messages.
 
     Returns:
-        The text with white space made single spaces, None where it is empty; and what is wrong with it: a
-        ``bad_text`` that names the first byte which is not of the encoding.
+        The text, and what is wrong with it, of which one is None. What is wrong is a ``bad_text`` that names the first
+        byte which is not of the encoding.
     """
     if len(data) > MAX_TEXT_BYTES:
         return None, transcript_too_long(where)
+    encoding = encoding_of(data[:4])
     try:
-        encoding = encoding_of(data[:4])
-        text = " ".join(data.decode(encoding).split())
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         name = encoding.removesuffix("-sig").upper()
         detail = f"{where}: not {name} (byte 0x{data[error.start]:02x} at {error.start}); save it as UTF-8"
         return None, Failure("bad_text", detail)
     if "\0" in text:
         return None, Failure("bad_text", f"{where}: it holds NUL characters, as UTF-16 does; save it as UTF-8")
-    return text or None, None
+    return text, None
 
 
 def transcript_too_long(where: str) -> Failure:

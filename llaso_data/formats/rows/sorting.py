@@ -15,7 +15,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.rows.head import first_rows
 from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow
 from llaso_data.io.store_errors import writing
-from llaso_data.records import Failure
+from llaso_data.records import Failure, Word
 
 RUN_ROWS = 50_000
 """Rows that are sorted in memory at once: some 50 MB."""
@@ -24,11 +24,12 @@ _BATCH_ROWS = 64
 _LENGTH_BYTES = 4
 
 _ROW_FIELDS = tuple(one.name for one in fields(SourceRow) if one.name not in ("metadata", "failure"))
-_METADATA_FIELDS = tuple(one.name for one in fields(SourceMetadata))
+_METADATA_FIELDS = tuple(one.name for one in fields(SourceMetadata) if one.name != "words")
 _FAILURE_FIELDS = tuple(one.name for one in fields(Failure))
 _row_values = attrgetter(*_ROW_FIELDS)
 _metadata_values = attrgetter(*_METADATA_FIELDS)
 _failure_values = attrgetter(*_FAILURE_FIELDS)
+_word_values = attrgetter(*(one.name for one in fields(Word)))
 
 
 def sorted_rows(
@@ -103,12 +104,15 @@ def _read_run(file: IO[bytes], start: int, end: int) -> Iterator[SourceRow]:
 def _values_of(row: SourceRow) -> tuple[Any, ...]:
     """A row as tuples of plain values, which are all that ``marshal`` stores."""
     failure = row.failure and _failure_values(row.failure)
-    return _row_values(row), _metadata_values(row.metadata), failure
+    words = row.metadata.words and [_word_values(word) for word in row.metadata.words]
+    return _row_values(row), _metadata_values(row.metadata), words, failure
 
 
 def _row_of(stored: tuple[Any, ...]) -> SourceRow:
-    values, metadata, failure = stored
+    values, metadata, words, failure = stored
     by_name = dict(zip(_ROW_FIELDS, values, strict=True))
-    by_name["metadata"] = SourceMetadata(**dict(zip(_METADATA_FIELDS, metadata, strict=True)))
+    by_name["metadata"] = SourceMetadata(
+        **dict(zip(_METADATA_FIELDS, metadata, strict=True)), words=words and tuple(Word(*word) for word in words)
+    )
     by_name["failure"] = failure and Failure(*failure)
     return SourceRow(**by_name)

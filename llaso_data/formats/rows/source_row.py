@@ -10,7 +10,7 @@ from typing import Any
 from llaso_data.errors import OF_THE_MACHINE, LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.io import storage
-from llaso_data.records import Failure
+from llaso_data.records import Failure, Word
 from llaso_data.uris import masked
 
 BAD_ROW = "bad_row"
@@ -28,6 +28,7 @@ class SourceMetadata:
     Attributes:
         channels: Channels of the file to average, counted from 0; None: all.
         channel_count: How many channels the file is said to have.
+        words: The words of the text with times from the start of the utterance.
     """
 
     text: str | None = None
@@ -41,6 +42,7 @@ class SourceMetadata:
     consent: str | None = None
     channels: tuple[int, ...] | None = None
     channel_count: int | None = None
+    words: tuple[Word, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

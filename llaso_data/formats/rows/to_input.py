@@ -84,6 +84,7 @@ def to_input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
         language_origin=GIVEN if language else UNKNOWN,
         text=metadata.text,
         text_origin=GIVEN if metadata.text else UNKNOWN,
+        words=metadata.words or (),
         speaker=Speaker(
             id=_attribute(metadata.speaker, spec.speaker, str.strip),
             gender=_attribute(metadata.gender, spec.gender, vocabulary.gender),
@@ -139,6 +140,9 @@ def _storable(row: SourceRow) -> tuple[SourceRow, Failure | None]:
         failure = failure or Failure("bad_name", f"{name}: not UTF-8; rename it")
         row = replace(row, uri=uri, member=member, container=container)
     metadata = row.metadata
+    if any(_UNSTORABLE.search(word.text) for word in metadata.words or ()):
+        row = replace(row, metadata=replace(metadata, words=None))
+        metadata = row.metadata
     bad = [name for name in _FIELDS if isinstance(value := getattr(metadata, name), str) and _UNSTORABLE.search(value)]
     if bad:
         detail = f"{escaped(row.location)}: {', '.join(bad)} is not UTF-8 text; save it as UTF-8"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import posixpath
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from llaso_data import uris
+from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG
 from llaso_data.formats.rows.channels import selected_channels
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, is_empty
@@ -40,6 +41,9 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
 first that has a value counts."""
 
 KNOWN_COLUMNS = frozenset(name for names in COLUMN_NAMES.values() for name in names)
+ROWS_FOR_COLUMNS = 1000
+"""Rows of a table whose columns are looked at for the note of unused ones."""
+_MOST_NAMED = 12  # columns that the note names
 _NO_TIME = frozenset(("", "nan", "null", "none"))
 _LONGEST_S = 1e9  # thirty years; beyond, samples and bytes are no numbers that anything can hold
 
@@ -61,6 +65,21 @@ def used_columns(row: Mapping[str, Any]) -> set[str]:
     return {name for name in first_filled if name is not None}
 
 
+def note_unused(tree: FileTree, table: str, columns: Iterable[object], used: Collection[str]) -> None:
+    """Note the columns of a table that are not used.
+
+    Args:
+        tree: Takes the note.
+        table: The table's name, for the note.
+        columns: The table's columns.
+        used: Those that are used, in lower case.
+    """
+    unused = [column for column in columns if str(column).strip().lower() not in used]
+    if unused:
+        shown = uris.escaped(", ".join(map(str, unused[:_MOST_NAMED]))) + (", …" if len(unused) > _MOST_NAMED else "")
+        tree.note(f"columns not used of {table}: {shown}", len(unused))
+
+
 def _by_lower_name(row: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name).strip().lower(): value for name, value in row.items()}
 
@@ -80,11 +99,8 @@ def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:
     """
     names = ("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "consent")
     channels, channel_count = selected_channels(values)
-    return SourceMetadata(
-        **{name: cell_text(values.get(name)) for name in names},
-        channels=channels,
-        channel_count=channel_count,
-    )
+    said: dict[str, Any] = {name: cell_text(values.get(name)) for name in names}
+    return SourceMetadata(**said, channels=channels, channel_count=channel_count)
 
 
 def cell_text(value: Any) -> str | None:

@@ -14,7 +14,7 @@ NumberedCells = tuple[int, list[str] | str]
 """The line that a row begins on, and its cells, or what is wrong with it."""
 
 
-def delimited_rows(file: io.TextIOWrapper, kind: str) -> Iterator[NumberedCells]:
+def delimited_rows(file: io.TextIOWrapper, kind: str, delimiter: str = ",") -> Iterator[NumberedCells]:
     """The rows of a CSV or TSV, the header first, each with as many cells as the header.
 
     A TSV has no quotes. In a CSV a quoted cell may span lines. A quote that nothing closes, or after whose end a
@@ -24,13 +24,14 @@ def delimited_rows(file: io.TextIOWrapper, kind: str) -> Iterator[NumberedCells]
     Args:
         file: The text, from its beginning, with its line ends (``newline=""``).
         kind: ``csv`` or ``tsv``.
+        delimiter: What parts the cells of a CSV.
     """
     feed = _Feed(numbered_lines(file))
     csv.field_size_limit(min(sys.maxsize, MAX_TEXT_BYTES))
     if kind == "tsv":
         reader = csv.reader(feed, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
-        reader = csv.reader(feed, strict=True)
+        reader = csv.reader(feed, delimiter=delimiter, strict=True)
     width: int | None = None
     while True:
         feed.begin()

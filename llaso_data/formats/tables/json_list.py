@@ -1,18 +1,15 @@
-"""The items of a JSON list that fills a file, one after another; a broken one fails alone."""
+"""The items of a JSON list that fills a file, or a part of it, one after another; a broken one fails alone."""
 
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG
+from llaso_data.formats.tables.json_window import JsonWindow
 
-_CHUNK = 1 << 18  # characters that are read at a time
-_SPACE = re.compile(r"[ \t\r\n]*")
-_INDENT_CHARACTERS = 4096  # of a line before an item that are kept
+_FIRST_KEY = re.compile(r'\{[ \t\r\n]*("(?:[^"\\\n]|\\.){1,200}")')
 
 
 def json_list_items(file: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -28,7 +25,7 @@ def json_list_items(file: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any
     Yields:
         The number of an item, from 1, and the object, or what is wrong with it.
     """
-    window = _Window(file)
+    window = JsonWindow(file)
     number, inside = 0, False
     while not window.is_at_end():
         if not inside and window.begins("["):
@@ -37,89 +34,68 @@ def json_list_items(file: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any
             inside = False
         elif not window.begins(","):
             number += 1
-            value, wrong = window.item()
-            yield number, wrong or (value if isinstance(value, dict) else "not a JSON object")
+            yield number, _item(window, r"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
     if inside:
         yield number + 1, f"the list is not closed: the file ends on line {window.line()}"
 
 
-class _Window:
-    """The part of a text that is being looked at."""
+def member_items(file: io.TextIOWrapper, name: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The objects of one list of a file that is a JSON object: of ``{…, name: […]}``.
 
-    def __init__(self, file: io.TextIOWrapper) -> None:
-        self._file = file
-        self._text = ""
-        self._at = 0
-        self._lines = 1  # the number of the line that _text begins on
-        self._ended = False
-        self._decoder = json.JSONDecoder()
+    After an item that is not JSON, reading goes on with the next object that begins as the item does: on a line of
+    its own, indented alike, or after ``},`` with the same first key.
 
-    def line(self) -> int:
-        return self._lines + self._text.count("\n", 0, self._at)
+    Args:
+        file: The text, from its beginning.
+        name: The key of the list.
 
-    def is_at_end(self) -> bool:
-        """Whether only white space is left, which is passed over."""
-        while True:
-            space = _SPACE.match(self._text, self._at)
-            self._at = self._at if space is None else space.end()
-            if self._at < len(self._text) or self._ended:
-                return self._at == len(self._text)
-            self._more()
+    Yields:
+        0 and the members that stand before the list; then the number of an item, from 1, and the object, or what is
+        wrong with it. Where there is no such list, the last is what is wrong with the file.
+    """
+    window = JsonWindow(file)
+    head: dict[str, Any] = {}
+    if window.is_at_end() or not window.begins("{"):
+        yield 0, "not a JSON object"
+        return
+    while not window.is_at_end() and not window.begins("}"):
+        if window.begins(","):
+            continue
+        key, wrong, _ = window.value()
+        if wrong is None and (window.is_at_end() or not window.begins(":") or window.is_at_end()):
+            wrong = f"not JSON (a key without a value on line {window.line()})"
+        if wrong is None and key == name and window.begins("["):
+            yield 0, head
+            yield from _items(window)
+            return
+        if wrong is None:
+            head[str(key)], wrong, _ = window.value()
+        if wrong is not None:
+            yield 0, wrong
+            return
+    yield 0, f"it has no list {name!r}"
 
-    def begins(self, mark: str) -> bool:
-        """Pass over the mark where it is next."""
-        if not self._text.startswith(mark, self._at):
-            return False
-        self._at += len(mark)
-        return True
 
-    def item(self) -> tuple[Any, str | None]:
-        """The value that begins here, or what is wrong with it."""
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
-                wrong = f"an item {TOO_LONG}"
-                if end < len(self._text) or self._ended:
-                    long, self._at = end - self._at > MAX_TEXT_BYTES, end
-                    return (None, wrong) if long else (value, None)
-            except json.JSONDecodeError as error:
-                line = self._lines + self._text.count("\n", 0, error.pos)
-                wrong = f"not JSON ({error.msg} on line {line})"
-            except RecursionError:
-                wrong = "not JSON of a sensible depth"
-                break
-            except ValueError:  # Python reads no integers of more than 4300 digits
-                wrong = "not JSON that can be read (a number of thousands of digits)"
-                break
-            if self._ended:
-                break
-            if len(self._text) - self._at > MAX_TEXT_BYTES:
-                wrong = f"an item {TOO_LONG}, or {wrong}"
-                break
-            self._more()
-        self._pass_over()
-        return None, wrong
+def _items(window: JsonWindow) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    number = 0
+    while not window.is_at_end():
+        if window.begins("]"):
+            return
+        if not window.begins(","):
+            number += 1
+            first_key = window.matches(_FIRST_KEY)
+            alike = re.escape(first_key[1]) if first_key else ""
+            yield number, _item(window, rf"\}}[ \t\r\n]*,[ \t\r\n]*(?=\{{[ \t\r\n]*{alike})")
+    yield number + 1, f"the list is not closed: the file ends on line {window.line()}"
 
-    def _pass_over(self) -> None:
-        """Go to the next object that begins as the item here does, or to the end."""
-        before = self._text[self._text.rfind("\n", 0, self._at) + 1 : self._at]
-        own_line = not before.strip(" \t") and "\n" in self._text[: self._at]
-        following = re.compile(rf"\n{before}(?=\{{)" if own_line else r"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
-        self._at += 1
-        while True:
-            match = following.search(self._text, self._at)
-            if match is not None or self._ended:
-                self._at = len(self._text) if match is None else match.end()
-                return
-            self._at = max(self._at, len(self._text) - _INDENT_CHARACTERS)
-            self._more()
 
-    def _more(self) -> None:
-        """Read on, as much again as is kept; what was passed is let go."""
-        start = self._text.rfind("\n", max(0, self._at - _INDENT_CHARACTERS), self._at)
-        start = self._at if start < 0 else start
-        self._lines += self._text.count("\n", 0, start)
-        kept = self._text[start:]
-        chunk = self._file.read(max(_CHUNK, len(kept)))
-        self._ended = not chunk
-        self._text, self._at = kept + chunk, self._at - start
+def _item(window: JsonWindow, inline: str) -> dict[str, Any] | str:
+    """The object that begins here, or what is wrong with it. ``inline``: what stands before the next one on a line."""
+    value, wrong, passed = window.value()
+    if wrong is None:
+        return value if isinstance(value, dict) else "not a JSON object"
+    if not passed:
+        before = window.before()
+        own_line = before is not None and not before.strip(" \t")
+        window.pass_over(re.compile(rf"\n{before}(?=\{{)" if own_line else inline))
+    return wrong

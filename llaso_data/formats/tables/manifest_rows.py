@@ -11,21 +11,19 @@ from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import SourceRow, failed_row, row_or_failure
 from llaso_data.formats.tables.columns import (
     KNOWN_COLUMNS,
+    ROWS_FOR_COLUMNS,
     audio_location,
     audio_name,
     audio_stat,
     canonical_values,
     cell_text,
     metadata_of,
+    note_unused,
     time_span,
     used_columns,
 )
 from llaso_data.formats.tables.table_rows import columns_of, table_rows
 from llaso_data.recipe import SourceSpec
-from llaso_data.uris import escaped
-
-_ROWS_FOR_COLUMNS = 1000  # rows whose columns are looked at for the note of unused ones
-_MOST_NAMED = 12  # columns that the note names
 
 Values = dict[str, Any]
 """A row's values under our names, as :func:`~llaso_data.formats.tables.columns.canonical_values` gives them."""
@@ -46,10 +44,7 @@ class UnusedColumns:
 
     def note(self, tree: FileTree, name: str) -> None:
         """Note the columns of the table ``name`` that are not used."""
-        unused = [column for column in self._columns if str(column).strip().lower() not in self._used]
-        if unused:
-            shown = escaped(", ".join(map(str, unused[:_MOST_NAMED]))) + (", …" if len(unused) > _MOST_NAMED else "")
-            tree.note(f"columns not used of {name}: {shown}", len(unused))
+        note_unused(tree, name, self._columns, self._used)
 
 
 def manifest_rows(
@@ -77,7 +72,7 @@ def manifest_rows(
     unused = UnusedColumns(columns_of(manifest), also_used | mapped)
     try:
         for number, row in table_rows(manifest, KNOWN_COLUMNS | mapped):
-            if number <= _ROWS_FOR_COLUMNS and isinstance(row, dict):
+            if number <= ROWS_FOR_COLUMNS and isinstance(row, dict):
                 unused.add(row)
             where = f"{name}:{number}"
             if isinstance(row, str):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.files import gzipped
 from llaso_data.formats.files.text import TOO_LONG, numbered_lines, open_text
 from llaso_data.formats.tables.delimited import delimited_rows
 from llaso_data.formats.tables.json_list import json_list_items
@@ -69,8 +68,8 @@ def table_rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4
             rows = _by_column(delimited_rows(text, kind)) if kind in ("csv", "tsv") else _json_rows(text)
             for number, row in rows:
                 yield number, row
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield number + 1, f"the compressed file breaks off or is damaged ({error}); fetch it again"
+    except gzipped.GzipError as error:
+        yield number + 1, str(error)
     except OSError as error:
         raise LLaSOError(f"{uri}: cannot be read ({error.strerror or error})") from error
 
@@ -78,9 +77,9 @@ def table_rows(uri: str, columns: frozenset[str] | None = None, at_once: int = 4
 def unpacked(file: IO[bytes], uri: str) -> IO[bytes]:
     """The content of a file that gzip compressed, by its name; any other file as it is.
 
-    Reading a damaged one raises EOFError, zlib.error or gzip.BadGzipFile.
+    Reading one that is damaged, or that unpacks to more than a table would, raises GzipError.
     """
-    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if uri.lower().endswith(COMPRESSED) else file
+    return gzipped.unpacked(file) if uri.lower().endswith(COMPRESSED) else file
 
 
 def first_row(uri: str) -> Row | None:
@@ -97,6 +96,8 @@ def first_row(uri: str) -> Row | None:
 def _text(file: IO[bytes], uri: str) -> io.TextIOWrapper:
     try:
         return open_text(file)
+    except gzipped.GzipError:
+        raise
     except LLaSOError as error:
         raise LLaSOError(f"{uri}: {error}") from error
 
@@ -137,7 +138,7 @@ def header(uri: str) -> list[str]:
         try:
             rows = delimited_rows(_text(unpacked(file, uri), uri), "tsv" if table_kind(uri) == "tsv" else "csv")
             _, names = next(rows, (1, []))
-        except (EOFError, zlib.error, gzip.BadGzipFile):
+        except gzipped.GzipError:
             return []  # reading says what is wrong
     return [] if isinstance(names, str) else _stripped(names)
 

@@ -152,6 +152,13 @@ def test_a_program_registers_a_layout_of_its_own(monkeypatch: pytest.MonkeyPatch
     ("files", "source", "name", "evidence"),
     [
         (["clips/a.mp3"], "", "common_voice", "de.tsv has the columns client_id and path, and clips is beside it"),
+        (["GigaSpeech.json", "audio/a.opus"], "", "gigaspeech", "it has GigaSpeech.json"),
+        (["GigaSpeech.json"], "GigaSpeech.json", "gigaspeech", "its name is GigaSpeech.json"),
+        (["WenetSpeech.json", "audio/a.opus"], "", "wenetspeech", "it has WenetSpeech.json"),
+        (["t/asr_de.tsv", "a.ogg"], "", "voxpopuli", "t/asr_de.tsv has the columns of VoxPopuli"),
+        (["dev/stm/a.stm", "dev/sph/a.sph"], "", "tedlium", "it has dev/stm/a.stm and its sph"),
+        (["train.csv"], "train.csv", "speechbrain", "it has the columns ID, duration and wav"),
+        (["train.json"], "train.json", "speechbrain", "it is a JSON object of objects with wav"),
         (["1/2/1-2.trans.txt"], "", "librispeech", "it has 1/2/1-2.trans.txt"),
         (["x.tar", "y.tar"], "", "webdataset", "it has 2 tars and no audio outside them"),
         (["x.tar"], "x.tar", "webdataset", "its name ends in .tar"),
@@ -170,6 +177,9 @@ def test_it_is_said_why_a_source_has_its_layout(
         (tmp_path / path).touch()
     if name == "common_voice":
         (tmp_path / "de.tsv").write_text("client_id\tpath\n")
+    heads = {"asr_de.tsv": "session_id|id_|x\n", "train.csv": "ID,duration,wav\n", "train.json": '{"a": {"wav": ""}}'}
+    for path in files:
+        (tmp_path / path).write_text(heads.get(path.rpartition("/")[2], ""))
     layout, why = formats.recognise(SourceSpec(path=str(tmp_path / source)))
     assert (layout.name, why) == (name, evidence)
 
