@@ -21,7 +21,7 @@ from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.uris import extension
 
-BATCH_FILES = 256  # audio files whose transcripts are read at once
+BATCH_FILES = 256  # audio files of a store whose transcripts are fetched at once
 
 
 def recognises(tree: FileTree) -> str | None:
@@ -64,8 +64,9 @@ def _rows(tree: FileTree, audio: list[ListedFile]) -> Iterator[SourceRow]:
     beside = beside_files(tree)
     read = {one.path for file in audio for one in files_beside(file.path, beside)}
     note_unread(tree, [file.path for file in audio], read)
-    for start in range(0, len(audio), BATCH_FILES):
-        batch = [(file, files_beside(file.path, beside)) for file in audio[start : start + BATCH_FILES]]
+    at_once = 1 if storage.is_local(tree.root) else BATCH_FILES
+    for start in range(0, len(audio), at_once):
+        batch = [(file, files_beside(file.path, beside)) for file in audio[start : start + at_once]]
         contents = read_transcripts(tree, [one for _, files in batch for one in files])
         for file, files in batch:
             yield from audio_rows(tree, file, [(one, contents[one.path]) for one in files])
