@@ -22,7 +22,7 @@ import torch
 from alignment_peers import Aligner, Times, peers
 from alignment_sets import Set, joined_clips, joined_digits, joined_prompts, labelled
 
-from llaso_data.align import bidirectional
+from llaso_data.align.backward import score_backward
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
 from llaso_data.demo.exact import Truth
@@ -122,7 +122,7 @@ def ours(whisper: Whisper, packed: bool) -> Aligner:
             states.update({slot.clip: encoded[slot.frames] for slot in window.slots})
         clips = [Clip(truth.pcm, states[i], states[i], truth.text, truth.language) for i, truth in enumerate(truths)]
         found: list[Times] = []
-        for truth, result in zip(truths, bidirectional.backward(whisper.decoder, clips, Align()), strict=True):
+        for truth, result in zip(truths, score_backward(whisper.decoder, clips, Align()), strict=True):
             times: Times = [(word.start_s, word.end_s) for word in result.words]
             found.append(times or [None] * len(truth.edges))
         return found

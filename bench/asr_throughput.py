@@ -7,7 +7,7 @@ All have the same weights, int8, greedy decoding and two threads; whatever else 
 Ours is the whole of `llaso-data build-align` on a file: decoding in a process apart, voice activity, levels,
 transcript, word times, both directions' scores, and the block's commit. The others transcribe and time words.
 
-Each tool is a process that stays loaded; only one works at a time. The corpus is dealt into parts, and all tools take a
+Each tool is a process that stays loaded; only one works at a time. The corpus is divided, and all tools take a
 part before the next one comes, so that what else goes on on the machine meets all of them. Printed is the sum, and the
 median over the parts of the ratio to faster-whisper. Tools that need longest take the first --slow-parts only,
 and their ratio is to the same parts.
@@ -79,7 +79,7 @@ def long_recordings(folder: Path, clips: Sequence[str]) -> list[str]:
     return paths
 
 
-def dealt(paths: Sequence[str], parts: int) -> list[list[str]]:
+def distributed(paths: Sequence[str], parts: int) -> list[list[str]]:
     return [list(paths[number::parts]) for number in range(parts) if paths[number::parts]]
 
 
@@ -155,10 +155,10 @@ def counted(paths: Sequence[str], texts: Sequence[str]) -> tuple[int, int, int]:
     wrong = words = loops = 0
     for path, text in zip(paths, texts, strict=True):
         reference = tokens(Path(path).with_suffix(".txt").read_text(encoding="utf-8"), LANGUAGE)
-        heard = tokens(text, LANGUAGE)
-        wrong += Levenshtein.distance(reference, heard)
+        hypothesis = tokens(text, LANGUAGE)
+        wrong += Levenshtein.distance(reference, hypothesis)
         words += len(reference)
-        loops += len(heard) > 3 * len(reference) + 5
+        loops += len(hypothesis) > 3 * len(reference) + 5
     return wrong, words, loops
 
 
@@ -189,8 +189,8 @@ def main() -> None:
         clips = short_clips(Path(folder, "short"), args.clips)
         recordings = long_recordings(Path(folder, "long"), clips)
         parts = {
-            "short": dealt(clips, args.parts),
-            "long": dealt(recordings, -(-len(recordings) // RECORDINGS)),
+            "short": distributed(clips, args.parts),
+            "long": distributed(recordings, -(-len(recordings) // RECORDINGS)),
         }
         loaded = {tool.name: Loaded(TOOLS.index(tool), str(MODELS[args.model]())) for tool in chosen}
         for name, process in loaded.items():

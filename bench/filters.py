@@ -27,7 +27,7 @@ import torch
 from fault_corpus import CLEAN, FOREIGN, Case, english, hear_all
 from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
 
-from llaso_data.align.bidirectional import backward
+from llaso_data.align.backward import score_backward
 from llaso_data.align.likelihood import log_likelihood_ratios
 from llaso_data.asr.doubt import needs_redecoding
 from llaso_data.demo import assets, weights
@@ -215,7 +215,7 @@ def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]
     scored = []
     for text, found, llr in zip(
         texts,
-        backward(decoder, clips, None),
+        score_backward(decoder, clips, None),
         log_likelihood_ratios(decoder, clips, [hypothesis] * len(texts)),
         strict=True,
     ):

@@ -86,12 +86,12 @@ def one(name: str, seconds: float, args: argparse.Namespace) -> tuple[int, str, 
     command = [sys.executable, str(Path(__file__)), "--child", name, "--seconds", str(seconds)]
     command += ["--seed", str(args.seed), "--findings", str(args.findings)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=ROOT)
-    said = done.stdout + done.stderr
-    bad = [line[6:] for line in said.splitlines() if line.startswith("FOUND ")]
-    runs = re.findall(r"^(?:RUNS |#|stat::number_of_executed_units:\s*)(\d+)", said, re.MULTILINE)
-    edges = re.findall(r"cov: (\d+)", said)
+    message = done.stdout + done.stderr
+    bad = [line[6:] for line in message.splitlines() if line.startswith("FOUND ")]
+    runs = re.findall(r"^(?:RUNS |#|stat::number_of_executed_units:\s*)(\d+)", message, re.MULTILINE)
+    edges = re.findall(r"cov: (\d+)", message)
     if done.returncode:
-        tail = next((line for line in said.splitlines() if "ERROR: libFuzzer" in line), said[-300:])
+        tail = next((line for line in message.splitlines() if "ERROR: libFuzzer" in line), message[-300:])
         bad.append(f"the process ended with {done.returncode}: {' '.join(tail.split())}")
     return int(runs[-1]) if runs else 0, edges[-1] if edges else "?", bad
 
@@ -124,7 +124,7 @@ def child(name: str, seconds: float, seed: int, findings: Path) -> None:
             try:
                 fuzz_targets.throw(target, data, Path(folder, "run"))
             except (Exception, Slow) as error:
-                what = said(error)
+                what = message_of(error)
                 if what not in seen:
                     seen.add(what)
                     kept = (
@@ -172,7 +172,7 @@ def slow(number: int, frame: FrameType | None) -> None:
     raise Slow("too much computing" if number == signal.SIGPROF else "stuck")
 
 
-def said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """One line: the error's kind, its place in our code, its text."""
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if str(ROOT) in frame.filename]
     place = f"{Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno}" if ours else "?"

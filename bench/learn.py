@@ -112,32 +112,32 @@ def main() -> None:
         _remember()
     sets = make_sets(args.folder, args.more)
     out = args.folder / (args.name or args.encoder)
-    told: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     stages = recipes(sets, out, args)
-    told["before"] = initial_validation(_asked(stages[0], {}))
+    results["before"] = initial_validation(_asked(stages[0], {}))
     for number, recipe in enumerate(stages, 1):
         folder = out / f"stage{number}"
         started = time.monotonic()
         train(recipe, str(folder))
         print(f"stage {number}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
         changed = {"start": str(folder / MODEL_FOLDER), "encoder": None, "language_model": None, "lora": None}
-        told[f"after stage {number}"] = initial_validation(_asked(recipe, changed, says=number == 2))
-    told[f"after stage 2, no {NO_REPEAT} tokens twice"] = initial_validation(
+        results[f"after stage {number}"] = initial_validation(_asked(recipe, changed, says=number == 2))
+    results[f"after stage 2, no {NO_REPEAT} tokens twice"] = initial_validation(
         _asked(recipe, changed, no_repeat=NO_REPEAT)
     )
     print("| | WER of 60 held-out prompts | finds its text among them |\n|---|---|---|")
-    for name, found in told.items():
-        print(f"| {name} | {found.get('wer', math.nan):.3f} | {found['rank1']:.0%} |")
+    for name, values in results.items():
+        print(f"| {name} | {values.get('wer', math.nan):.3f} | {values['rank1']:.0%} |")
     _draw(out)
 
 
 def _asked(recipe: TrainRecipe, changed: dict[str, Any], says: bool = True, no_repeat: int = 0) -> TrainRecipe:
     """The recipe with a changed model, asked for both numbers; only for one where it has not learnt to say anything."""
-    said = recipe.model_dump()
-    said["model"] |= changed
-    said["objectives"] |= {"completion": float(says), "utterance": 1.0}
-    said["data"]["validation_no_repeat"] = no_repeat
-    return TrainRecipe.model_validate(said)
+    settings = recipe.model_dump()
+    settings["model"] |= changed
+    settings["objectives"] |= {"completion": float(says), "utterance": 1.0}
+    settings["data"]["validation_no_repeat"] = no_repeat
+    return TrainRecipe.model_validate(settings)
 
 
 def _remember() -> None:

@@ -7,14 +7,14 @@ blocks of 16 clips. Counted is anonymous memory (heaps and stacks), a worker's w
 of libraries are read from their files as they are needed, and Ray's object store, which all processes map, has a line
 of its own. Of
 
-- whoever listens (the driver of `local`, the actors of Ray): noted by itself between two blocks.
+- whatever observes (the driver of `local`, the actors of Ray): noted by itself between two blocks.
 - every other process: read from /proc once a second.
 
 What a process holds besides the block at hand, and besides what Ray's threads in it are just doing, is the lowest of it
 over a while: the audio is cut into 10 parts from 20 minutes on, and a line is fitted through the lowest in each.
 
 Printed for each: its peak, the line at 20 minutes and at the end, and the growth between them. The demand: not above
-1 % for the driver and every listener and loader that lived through at least half of it. Ray's own processes and its
+1 % for the driver and every observer and loader that lived through at least half of it. Ray's own processes and its
 object store (which keeps every page that it ever used) are shown without a demand. Ends with exit code 1 where the
 demand is not met.
 """
@@ -178,7 +178,7 @@ def observed(corpus: Path, out: Path, engine: str, clips: int, limit_s: float) -
             sys.exit(log.read().decode(errors="replace"))
     for path in notes.iterdir():
         rows = (line.split() for line in path.read_text().splitlines())
-        traces.setdefault(int(path.name), Trace("listener")).noted = [
+        traces.setdefault(int(path.name), Trace("observer")).noted = [
             (float(moment), int(held)) for moment, held in rows
         ]
     return list(traces.values())
@@ -244,7 +244,7 @@ def role(command: str, known: str) -> str:
     """What a process does; Ray renames its workers by what they are at."""
     if known and not known.startswith("ray's"):
         return known
-    roles = {"decode_child": DECODING, "ray::_ObserverActor": "listener", "ray::_load": "loader"}
+    roles = {"decode_child": DECODING, "ray::_ObserverActor": "observer", "ray::_load": "loader"}
     named = [role for sign, role in roles.items() if sign in command]
     words = command.split() or ["?"]
     other = (

@@ -1,4 +1,4 @@
-"""The overhead of the engine `ray` over `local` on the same blocks: one listener, and two.
+"""The overhead of the engine `ray` over `local` on the same blocks: one observer, and two.
 
     .venv/bin/python bench/ray_overhead.py --clips 96 --repeats 3
 

@@ -81,7 +81,7 @@ def measure(recipe: Any, out: Path) -> None:
         log.close()
 
 
-def told(out: Path) -> str:
+def medians(out: Path) -> str:
     from llaso_model.train.log import read_metrics
 
     lines = read_metrics(out)[WARM:]
@@ -114,7 +114,7 @@ def main() -> None:
             print(f"| {way} | {done.stderr.strip().splitlines()[-1]} |", flush=True)
             print(done.stderr[-3000:], file=sys.stderr)
         else:
-            print(f"| {way} | {told(args.out / way.replace(' ', '_'))} |", flush=True)
+            print(f"| {way} | {medians(args.out / way.replace(' ', '_'))} |", flush=True)
 
 
 if __name__ == "__main__":

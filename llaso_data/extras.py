@@ -62,8 +62,8 @@ def missing(error: BaseException, purpose: str = "this command") -> LLaSOError |
     module = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
     if module not in _EXTRA_OF:
         return None
-    found = "" if isinstance(error, ModuleNotFoundError) else f" in another version ({error})"
-    return LLaSOError(f"{purpose} needs {_PACKAGE_OF.get(module, module)}{found}: {install_line(_EXTRA_OF[module])}")
+    version = "" if isinstance(error, ModuleNotFoundError) else f" in another version ({error})"
+    return LLaSOError(f"{purpose} needs {_PACKAGE_OF.get(module, module)}{version}: {install_line(_EXTRA_OF[module])}")
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def needed_for(purpose: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        if (told := missing(error, purpose)) is None:
+        if (missing_package := missing(error, purpose)) is None:
             raise
-        raise told from error
+        raise missing_package from error
 
 
 def require(purpose: str, *modules: str) -> None:

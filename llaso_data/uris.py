@@ -133,8 +133,8 @@ def credentials(uri: str) -> str | None:
         return None
     users, queries = _ALONE
     what = "a user's name or password"
-    if not any(_is_user(found) for found in users.finditer(uri)):
-        names = [found[2] for found in queries.finditer(uri) if _is_secret(found)]
+    if not any(_is_user(match) for match in users.finditer(uri)):
+        names = [match[2] for match in queries.finditer(uri) if _is_secret(match)]
         what = f"a permission ({', '.join(names)} in its query)"
     return (
         f"holds {what}. Addresses are stored and shown, permissions are not: "
@@ -157,18 +157,18 @@ def masked(text: str, alone: bool = False) -> str:
     if "=" not in text and "@" not in text:
         return text
     users, queries = _ALONE if alone else _IN_TEXT
-    text = users.sub(lambda found: f"{found[1]}://***@" if _is_user(found) else found[0], text)
-    return queries.sub(lambda found: f"{found[1]}{found[2]}=***" if _is_secret(found) else found[0], text)
+    text = users.sub(lambda match: f"{match[1]}://***@" if _is_user(match) else match[0], text)
+    return queries.sub(lambda match: f"{match[1]}{match[2]}=***" if _is_secret(match) else match[0], text)
 
 
-def _is_user(found: re.Match[str]) -> bool:
+def _is_user(match: re.Match[str]) -> bool:
     """Not the container of ``abfs://container@account``, nor who logs in by ``sftp://me@host`` with a key."""
-    said = found[2]
-    return not said.startswith("arn:") and (":" in said or (bool(said) and found[1].lower() in _PLACES))
+    user = match[2]
+    return not user.startswith("arn:") and (":" in user or (bool(user) and match[1].lower() in _PLACES))
 
 
-def _is_secret(found: re.Match[str]) -> bool:
-    return bool(_SECRET.search(unquote(found[2]).lower()))
+def _is_secret(match: re.Match[str]) -> bool:
+    return bool(_SECRET.search(unquote(match[2]).lower()))
 
 
 def _wrong(kind: str, uri: str, rest: str) -> str | None:
@@ -206,15 +206,15 @@ def _wrong_hub(rest: str) -> str | None:
 
 def _wrong_server(rest: str) -> str | None:
     try:
-        said = urlsplit(f"http://{rest}")
-        host, port = said.hostname or "", said.port
+        address = urlsplit(f"http://{rest}")
+        host, port = address.hostname or "", address.port
         if ":" not in host:
             host.encode("idna")
     except ValueError as error:
         return f"is no address ({error})"
     if not host or port == 0 or re.search(r"[^\w.:%-]", host):
         return "is no address of a server"
-    return None if said.path.strip("/") or said.query else "names no file"
+    return None if address.path.strip("/") or address.query else "names no file"
 
 
 _CHECKS: dict[str, Callable[[str], str | None]] = {

@@ -27,7 +27,7 @@ def weight_only(bits: int) -> Any:
     import torch
 
     if bits not in (4, 8):
-        raise LLaSOError(f"weights of {bits} bits: there are 4 and 8")
+        raise LLaSOError(f"weights of {bits} bits are not supported; choose 4 or 8")
     if torch.cuda.is_available():
         require("quantisation on a GPU", "bitsandbytes")
         from transformers import BitsAndBytesConfig

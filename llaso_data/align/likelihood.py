@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from llaso_data.align.bidirectional import as_whisper_writes, end_logprob, target_tokens, trim_end
+from llaso_data.align.backward import end_logprob, in_whisper_style, target_tokens, trim_end
 from llaso_data.align.differences import Rewritten, rewrite
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
@@ -41,7 +41,7 @@ def log_likelihood_ratios(
     for i, (clip, hypothesis) in enumerate(zip(clips, hypotheses, strict=True)):
         if hypothesis is None or not clip.text.strip():
             continue
-        rewritten = rewrite(as_whisper_writes(clip.text), hypothesis, clip.language)
+        rewritten = rewrite(in_whisper_style(clip.text), hypothesis, clip.language)
         if rewritten.starts:
             compared.append((i, rewritten))
         else:

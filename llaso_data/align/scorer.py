@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llaso_data.align.bidirectional import backward
+from llaso_data.align.backward import score_backward
 from llaso_data.align.likelihood import log_likelihood_ratios
 from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.teacher_forcing import Decoder
@@ -24,8 +24,8 @@ class Scorer:
         self.heads = settings.heads
 
     def align(self, clips: Sequence[Clip]) -> list[BackwardScores]:
-        """See :func:`llaso_data.align.bidirectional.backward`."""
-        return backward(self._decoder, clips, self._settings)
+        """See :func:`llaso_data.align.backward.score_backward`."""
+        return score_backward(self._decoder, clips, self._settings)
 
     def compare(self, clips: Sequence[Clip], hypotheses: Sequence[str | None]) -> list[float | None]:
         """See :func:`llaso_data.align.likelihood.log_likelihood_ratios`."""

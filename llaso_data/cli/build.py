@@ -62,7 +62,7 @@ def layouts() -> list[str]:
 
 @click.command("build-align")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.option("--out", metavar="URI", help="Folder to write to. A run that was killed goes on there.")
+@click.option("--out", metavar="URI", help="Folder to write to. The same command continues a killed run.")
 @click.option("--asr", metavar="MODEL", help="A Whisper model: an id on Hugging Face, or a folder.")
 @click.option("--language", metavar="CODE", help="The language of all sources, where they have one: en, hsb, nan-TW.")
 @click.option("--corpus", metavar="NAME", help="Name of the corpus in the records. Default: the last part of SOURCE.")

@@ -13,7 +13,7 @@ from llaso_data.errors import LLaSOError
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.option("--out", metavar="URI", help="Folder to write to. A run that was killed goes on there.")
+@click.option("--out", metavar="URI", help="Folder to write to. The same command continues a killed run.")
 @click.option("--to", metavar="NAME", help="What is written: shards, samples, or a layout. Default: shards.")
 @click.option("--from", "layout", type=TableChoice(layouts), help="Layout of the sources. Default: auto.")
 @click.option("--root", metavar="URI", help="Folder that {data_root} in tables of SpeechBrain stands for.")

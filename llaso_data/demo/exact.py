@@ -88,9 +88,9 @@ def errors_ms(listen: Transcriber, truths: Sequence[Truth]) -> npt.NDArray[np.fl
     for truth, heard in zip(truths, listen(utterances, [truth.pcm for truth in truths]), strict=True):
         # A text without times is wrong by the whole utterance.
         missing = [(0.0, 0.0)] * len(truth.edges)
-        found = [(word.start_s, word.end_s) for word in heard.words] or missing
-        for edges, own in zip(truth.edges, found, strict=True):
-            errors += [abs(a - b) * 1000 for a, b in zip(edges, own, strict=True) if a is not None]
+        times = [(word.start_s, word.end_s) for word in heard.words] or missing
+        for edges, word_times in zip(truth.edges, times, strict=True):
+            errors += [abs(a - b) * 1000 for a, b in zip(edges, word_times, strict=True) if a is not None]
     return np.array(errors)
 
 

@@ -62,7 +62,7 @@ class LiveLine:
             done, total = self._done()
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=self._line())
 
-    def say(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """Write a line that stays; a bar goes on below it."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -75,8 +75,8 @@ class LiveLine:
         if self._logger is not None:
             self._logger.join()
         if show:
-            self.say(self._line())
+            self.write_line(self._line())
 
     def _log(self, every_s: float) -> None:
         while not self._ended.wait(every_s):
-            self.say(self._line())
+            self.write_line(self._line())

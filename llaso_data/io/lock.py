@@ -272,11 +272,11 @@ class _Lease(Held):
         """Raises LockedError, or StoreError where nothing can be written there."""
         now = self._probe()
         for _ in range(3):  # who else wants it may come between any two steps
-            found = self._read()
-            if found is None:
+            current = self._read()
+            if current is None:
                 self._create()
                 continue
-            holder, seen = found
+            holder, seen = current
             if holder is not None and holder.token == self.token:
                 self._beater.start()
                 return
@@ -297,9 +297,9 @@ class _Lease(Held):
 
     def confirm(self) -> None:
         self.check()
-        found = self._read()
-        if found is None or found[0] is None or found[0].token != self.token:
-            self._lost = _taken(found)
+        current = self._read()
+        if current is None or current[0] is None or current[0].token != self.token:
+            self._lost = _taken(current)
             self.check()
 
     def release(self) -> None:
@@ -318,8 +318,8 @@ class _Lease(Held):
             try:
                 fs.pipe_file(path, b"")
             except FileNotFoundError as error:
-                said = f"there is no such bucket ({storage.reason(error)}); make it first"
-                raise storage.StoreError(f"{self.uri}: cannot be written: {said}") from error
+                cause = f"there is no such bucket ({storage.reason(error)}); make it first"
+                raise storage.StoreError(f"{self.uri}: cannot be written: {cause}") from error
             now = _modified(fs.info(path))
             fs.rm_file(path)
         return now
@@ -347,9 +347,9 @@ class _Lease(Held):
         last_s = time.monotonic()
         while not self._done.wait(BEAT_S):
             try:
-                found = self._read()
-                if found is None or found[0] is None or found[0].token != self.token:
-                    self._lost = _taken(found)
+                current = self._read()
+                if current is None or current[0] is None or current[0].token != self.token:
+                    self._lost = _taken(current)
                     return
                 if storage.is_local(self._lock):
                     storage.write_bytes(self._lock, self.holder.dump())  # whole, as a store does it
@@ -362,10 +362,10 @@ class _Lease(Held):
                     return
 
 
-def _taken(found: tuple[Holder | None, Any] | None) -> str:
-    if found is None:
+def _taken(current: tuple[Holder | None, Any] | None) -> str:
+    if current is None:
         return "the lock of this run was removed"
-    by = "" if found[0] is None else f": {_described(found[0])}"
+    by = "" if current[0] is None else f": {_described(current[0])}"
     return f"another run has taken over{by}"
 
 

@@ -13,10 +13,10 @@ def loads(data: bytes) -> Any:
 
 def loads_object(data: bytes) -> dict[str, Any]:
     """The same of a text that is an object. Raises ValueError, RecursionError."""
-    found = loads(data)
-    if not isinstance(found, dict):
-        raise ValueError(f"an object is expected, got {type(found).__name__}")
-    return found
+    value = loads(data)
+    if not isinstance(value, dict):
+        raise ValueError(f"an object is expected, got {type(value).__name__}")
+    return value
 
 
 def _refuse(word: str) -> Any:

@@ -238,9 +238,9 @@ def _final_answer(item: Item, answers_by_auditor: Mapping[str, Mapping[str, Answ
     votes = [
         answers_[item.utterance.id].answer for answers_ in answers_by_auditor.values() if item.utterance.id in answers_
     ]
-    found = acceptance.counted([answer for answer in votes if answer])
-    assert found is not None
-    return found
+    final = acceptance.counted([answer for answer in votes if answer])
+    assert final is not None
+    return final
 
 
 def _finding_fields(finding: Finding) -> dict[str, Any]:

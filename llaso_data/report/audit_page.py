@@ -99,7 +99,7 @@ def item_pcm(item: Item) -> Pcm:
     pcm = limited.decode_source(utterance.source)
     if audio.audio_id(pcm) != utterance.audio_id:
         raise LLaSOError(
-            f"{place_of_utterance(utterance)}: the sound is not the one that build-align heard; put the file back"
+            f"{place_of_utterance(utterance)}: the audio is not what build-align read; put the original file back"
         )
     return pcm
 

@@ -67,7 +67,7 @@ def thresholds(section: recipe.Judge) -> list[Threshold]:
 
     A threshold of packed clips that is null sets none, because the threshold for all clips holds.
     """
-    found = []
+    result = []
     base = rules(section)
     for tier in ("confidence", "consistency"):
         part = getattr(section, tier)
@@ -81,12 +81,12 @@ def thresholds(section: recipe.Judge) -> list[Threshold]:
                 continue
             place = None if len(probed) > len(base) else probed.index(changed_rules[0])
             current = getattr(part, name)
-            found.append(
+            result.append(
                 Threshold(
                     f"judge.{tier}.{name}", changed_rules[0], current, place, _positions(changed_rules[0], current)
                 )
             )
-    return found
+    return result
 
 
 def _positions(rule: Rule, current: float | None) -> npt.NDArray[np.float64]:

@@ -149,5 +149,5 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or error
-        raise LLaSOError(f"{host}:{port}: cannot be listened at ({reason}); pass another --port") from error
+        raise LLaSOError(f"{host}:{port}: cannot serve a page there ({reason}); pass another --port") from error
     return listener

@@ -298,8 +298,8 @@ def _read(file: IO[bytes], shard: str, key: str, part: Mapping[str, Any]) -> byt
     if part["offset"] < 0 or part["size"] < 0:
         raise ShardError(f"{shard}: the index says that {key}.{part['ext']} lies before the start; build it again")
     data = _piece(file, part["offset"], part["size"])
-    if (said := fault(data, part["size"], part["crc32"])) is not None:
-        raise ShardError(f"{shard}: {key}.{part['ext']} {said}; the file is damaged")
+    if (damage := fault(data, part["size"], part["crc32"])) is not None:
+        raise ShardError(f"{shard}: {key}.{part['ext']} {damage}; the file is damaged")
     return data
 
 

@@ -183,8 +183,8 @@ class BatchReader:
                 break
         example = "" if last is bad else f"; the last of them: {last.key} in {last.shard}: {last.reason}"
         raise LLaSOError(
-            f"the sample {bad.key} in {bad.shard} cannot be used: {bad.reason}. Nor can any of the {tries} that might "
-            f"stand in for it be (max_bad={self._reading.max_bad}){example}. "
+            f"the sample {bad.key} in {bad.shard} cannot be used: {bad.reason}. None of the {tries} samples "
+            f"that could replace it can be used either (max_bad={self._reading.max_bad}){example}. "
             "`llaso-data validate` names what is damaged"
         )
 

@@ -81,8 +81,8 @@ def opened(state: Mapping[str, Any], plan: Planner, world_size: int) -> tuple[Ra
         raise _none(f"delivered is {delivered}, and a rank has {plan.micro_batches // ranks} micro-batches of a step")
     if delivered and ranks != world_size:
         raise LLaSOError(
-            f"the state was saved within step {step} by {ranks} ranks; only as many can go on from there. Save it "
-            "between two steps"
+            f"the state was saved within step {step} by {ranks} ranks; only {ranks} ranks can continue from it. "
+            "For another number of ranks, save the state between two steps"
         )
     changes = _changes(state.get("changes"), plan)
     cursor = StreamPosition(step, window, offset, _phases(state.get("phases"), step, window, plan, changes))

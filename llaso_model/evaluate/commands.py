@@ -16,7 +16,7 @@ from llaso_model.launcher_options import launcher_options
 @click.option("--model-path", metavar="MODEL", help="Another way to give MODEL.")
 @click.option("--data", "--eval-data-dir", "data", metavar="SOURCE", required=True, help="Evaluation data.")
 @click.option(
-    "--out", "--output-dir", "out", metavar="FOLDER", required=True, help="Folder of the run. It goes on there."
+    "--out", "--output-dir", "out", metavar="FOLDER", required=True, help="Folder of the run. A stopped run continues."
 )
 @click.option("--task", multiple=True, metavar="NAME", help="A task or a set, or all. May be repeated.  [default: all]")
 @click.option(
@@ -89,16 +89,19 @@ def evaluate(
     if launcher == "ray":
         predict.predict_on_ray(settings, out, num_workers, address)
     else:
-        predict.predict(settings, out, _say)
+        predict.predict(settings, out, _print_progress)
     if placed(None, None)[0]:
         return  # rank 0 puts the parts of all together
-    predictions, skipped = predict.join_parts(out, _say)
-    print_scores(scoring.score([predictions], out, settings.tasks, settings.seed, say=_say, skipped=skipped), out)
+    predictions, skipped = predict.join_parts(out, _print_progress)
+    print_scores(
+        scoring.score([predictions], out, settings.tasks, settings.seed, on_progress=_print_progress, skipped=skipped),
+        out,
+    )
     if skipped:
         click.get_current_context().exit(1)
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     click.echo(line, err=True)
 
 
@@ -144,7 +147,7 @@ def score(
     from llaso_model.evaluate.report.table import print_scores
 
     judge = None if judge_at is None else open_judge(judge_at, judge_model, votes, judge_requests)
-    scores = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _say)
+    scores = scoring.score(predictions, out, tasks_path, seed, workers, judge, votes, _print_progress)
     print_scores(scores, out)
 
 

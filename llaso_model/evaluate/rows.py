@@ -39,7 +39,7 @@ def score_rows(
     kind = KINDS[declared.kind]
     rows_by_number: list[Row | None] = [None] * len(predictions)
     answer_numbers = [i for i, prediction in enumerate(predictions) if prediction.expected != "refusal"]
-    answered = [replace(predictions[i], answer=replies.said(predictions[i].answer)) for i in answer_numbers]
+    answered = [replace(predictions[i], answer=replies.visible_answer(predictions[i].answer)) for i in answer_numbers]
     if kind.is_closed:  # their extraction reads the whole answer: one that only reasons is not empty
         answered = [predictions[i] for i in answer_numbers]
     for i, row in zip(answer_numbers, kind.score(declared, tasks, answered), strict=True):
@@ -64,7 +64,7 @@ def _score_refusal(prediction: Prediction, declared: Set, tasks: Tasks) -> Row:
     answer_kind = KINDS[declared.kind].answer_kind
     kind: AnswerKind
     kind = (
-        free_answer_kind(replies.said(prediction.answer))
+        free_answer_kind(replies.visible_answer(prediction.answer))
         if answer_kind is None
         else answer_kind(prediction, declared, tasks)
     )

@@ -30,7 +30,7 @@ _PACKAGES = ("llaso", "jiwer", "rapidfuzz", "sacrebleu", "scipy", "numpy", "whis
 _RECORD_START = b'{"digest": "'  # how a line of a judge's record begins
 _MIN_PARALLEL_ROWS = 2000  # rows that are scored sooner than a process starts
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 Job = tuple[str, list[Prediction], dict[str, float] | None]
 
 
@@ -42,7 +42,7 @@ def score(
     workers: int | None = None,
     judge: LLMJudge | None = None,
     votes: int = 1,
-    say: Say = lambda line: None,
+    on_progress: OnProgress = lambda line: None,
     skipped: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores predictions and writes ``rows.parquet`` and ``scores.json``.
@@ -56,7 +56,7 @@ def score(
         judge: Rates open answers. Its replies are kept in ``judgements.jsonl`` in ``out``. None: published judgements
             count, where the sources hold some.
         votes: Judgements of each open answer.
-        say: Called with a line for each step of the work.
+        on_progress: Called with a line for each step of the work.
         skipped: Samples without an answer, to be listed with what was not read.
 
     Returns:
@@ -76,14 +76,14 @@ def score(
     loaded = layouts.read_predictions(list(sources), declared)
     systems = len({prediction.system for prediction in loaded.predictions})
     judged_by = None
-    say(f"{len(loaded.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
+    on_progress(f"{len(loaded.predictions):,} answers of {systems} system{'s' if systems != 1 else ''} read")
     if judge is not None:
-        recorded = RecordedJudge(record, judge, say=say)
+        recorded = RecordedJudge(record, judge, on_progress=on_progress)
         judgements = judge_answers(recorded, _judge_questions(loaded, declared), votes)
         loaded = replace(loaded, judgements=judgements.scores)
         judged_by = {"judge": judge.name, "votes": votes, "prompts": prompts_digest(), **judgements.as_json()}
     rows = score_all(loaded, tasks_path, declared, workers or _cpus())
-    say("scored; intervals and pairs are being computed")
+    on_progress("scored; computing intervals and comparisons of systems")
     return write(rows, declared, out, seed, loaded.files, [*skipped, *loaded.skipped], judged_by, loaded.remarks)
 
 

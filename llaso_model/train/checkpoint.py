@@ -237,7 +237,7 @@ class Checkpoints:
             for damaged, fault in sorted(faults.items()):
                 aside = _unused_path(self._path(damaged).with_suffix(".damaged"))
                 self._path(damaged).rename(aside)
-                _warn(f"{fault}. It is kept as {aside}; the run goes on from step {step}")
+                _warn(f"{fault}. It is kept as {aside}; the run continues from step {step}")
             if not checksums.is_noted(self._path(step)):
                 _warn(f"{self._path(step)} has no {checksums.FOLDER_FILE}: an earlier version wrote it; not compared")
         self._context.barrier()

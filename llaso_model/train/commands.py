@@ -19,7 +19,7 @@ from llaso_model.launcher_options import launcher_options
     "--data", "--data-dir", "data", multiple=True, metavar="SHARDS", help="Shards to train on. May be repeated."
 )
 @click.option(
-    "--out", "--output-dir", "out", metavar="FOLDER", required=True, help="Folder of the run. It goes on there."
+    "--out", "--output-dir", "out", metavar="FOLDER", required=True, help="Folder of the run. A stopped run continues."
 )
 @click.option(
     "--pretrained-model",
@@ -55,7 +55,7 @@ def train(
 ) -> None:
     """Train one stage from shards.
 
-    The run goes on from the last checkpoint in --out where there is one.
+    If --out has checkpoints, the run continues from the last one.
 
     RECIPE is a YAML file, or the name of a recipe that `llaso-model recipes` lists, such as align. Options override
     it. Several processes are started with torchrun --nproc-per-node 8 -m llaso_model.cli train, or with

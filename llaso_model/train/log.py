@@ -132,13 +132,13 @@ class TrainLog:
         )
         self._live.update()
         if not self._live.has_bar:
-            self._live.say(self._line)
+            self._live.write_line(self._line)
 
     def validation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes and shows what validation measured after a step."""
         self._write({"step": step, **{f"validation/{name}": value for name, value in metrics.items()}})
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "value")
-        self._live.say(f"step {step}/{self._steps}: validation: {numbers}")
+        self._live.write_line(f"step {step}/{self._steps}: validation: {numbers}")
 
     def validation_of(self, step: int) -> dict[str, float] | None:
         """What validation measured after that step, the same on all ranks; None where the log has no such record."""
@@ -157,7 +157,9 @@ class TrainLog:
         new = [one for one in replaced if (one.bad.shard, one.bad.key) not in self._bad]
         for one in new:
             self._bad.add((one.bad.shard, one.bad.key))
-            self._live.say(f"step {step}/{self._steps}: {one.bad.key} in {one.bad.shard} is left out: {one.bad.reason}")
+            self._live.write_line(
+                f"step {step}/{self._steps}: {one.bad.key} in {one.bad.shard} is left out: {one.bad.reason}"
+            )
         if new and self._context.is_leader:
             with (self._folder / BAD_FILE).open("a") as file:
                 file.writelines(_line({"step": step, **asdict(one.bad), "by": one.by}) for one in new)

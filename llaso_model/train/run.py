@@ -84,11 +84,11 @@ def run_of(recipe: TrainRecipe, context: RankContext, steps: int, model: Any, pr
     fusion = FUSIONS[model.config.fusion]
     if recipe.data.pack and not fusion.packs:
         fit = " or ".join(name for name, one in FUSIONS.items() if one.packs)
-        raise LLaSOError(f"data.pack: only with the fusion {fit}; rows that are packed would hear each other's speech")
+        raise LLaSOError(f"data.pack: only with the fusion {fit}; packed rows would attend to each other's speech")
     if recipe.model.compile and not fusion.compiles:
         fit = " or ".join(name for name, one in FUSIONS.items() if one.compiles)
         raise LLaSOError(
-            f"model.compile: only with the fusion {fit}; torch.compile does not see through what "
+            f"model.compile: only with the fusion {fit}; torch.compile cannot trace what "
             f"{model.config.fusion} adds to the language model's layers"
         )
     module = training_module(recipe, model)

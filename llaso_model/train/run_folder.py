@@ -83,7 +83,7 @@ def refuse_foreign(folder: Path, recipe: TrainRecipe) -> None:
         )
     if CHECKPOINTS_FOLDER not in there:
         raise LLaSOError(
-            f"{folder} has a finished run whose checkpoints are gone, so it would begin anew; give another {_OPTION}"
+            f"{folder} has a finished run whose checkpoints are gone, so it cannot continue; give another {_OPTION}"
         )
     if MODEL_FOLDER in there and recipe.run.save == "full":
         own = _recipe_at(folder / MODEL_FOLDER / TRAINING_FILE)

@@ -82,7 +82,7 @@ def resolve_sets(present: Iterable[str | None], declared: Tasks, only: Sequence[
     }
     known = sorted(set().union(*names.values()))
     if unknown := [name for name in only if name not in known]:
-        raise LLaSOError(f"--task {unknown[0]}: the data has none of it; it has {', '.join(known)}")
+        raise LLaSOError(f"--task {unknown[0]}: the data has no such task; it has {', '.join(known)}")
     chosen = {task: set_ for task, set_ in sets_by_task.items() if not only or names[task] & set(only)}
     if unset := sorted(str(task) for task, set_ in chosen.items() if set_ is None):
         raise LLaSOError(

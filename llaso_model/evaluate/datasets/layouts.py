@@ -150,7 +150,7 @@ class _Repairs:
 
     def lines(self) -> list[str]:
         halves = [
-            f"{system}: {count:,} answers have half of a surrogate pair, which is no character; U+FFFD stands for it"
+            f"{system}: {count:,} answers had half of a surrogate pair, which is no character; U+FFFD replaces it"
             for system, count in self.halves.items()
         ]
         return halves + [

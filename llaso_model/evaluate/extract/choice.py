@@ -45,9 +45,9 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return _between(cues.SENTENCE, text)
 
 
-def _between(border: re.Pattern[str], text: str) -> list[tuple[int, int]]:
-    borders = [0, *(place for found in border.finditer(text) for place in found.span()), len(text)]
-    return [(start, end) for start, end in zip(borders[::2], borders[1::2], strict=True) if start < end]
+def _between(boundary: re.Pattern[str], text: str) -> list[tuple[int, int]]:
+    edges = [0, *(place for match in boundary.finditer(text) for place in match.span()), len(text)]
+    return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
 
 def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[Mention]:
@@ -73,23 +73,24 @@ def chosen(text: str, mentions: Sequence[Mention], all_values: int = 0) -> list[
 def concluded_in(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """The mentions in what the text says to be its answer, if it says so."""
     return next(
-        (found for cue in (cues.FINAL, cues.ANSWER, cues.FIELD) if (found := _concluded(text, mentions, cue))), []
+        (concluded for cue in (cues.FINAL, cues.ANSWER, cues.FIELD) if (concluded := _concluded(text, mentions, cue))),
+        [],
     )
 
 
 def after_conclusions(text: str) -> list[int]:
     """Places behind the words that announce an answer, the last first."""
-    return sorted({found.end() for cue in (cues.FINAL, cues.ANSWER) for found in cue.finditer(text)}, reverse=True)
+    return sorted({match.end() for cue in (cues.FINAL, cues.ANSWER) for match in cue.finditer(text)}, reverse=True)
 
 
 def _by_score(text: str, mentions: Sequence[Mention]) -> Mention | None:
     """The mention with the highest share, where at least two have one: "male: 20 %, female: 80 %"."""
     scores: dict[Hashable, tuple[float, Mention]] = {}
     for one in mentions:
-        found = cues.SCORE.match(text, one.end) or cues.SCORED.search(text, max(0, one.start - 40), one.start)
-        if found and (found[2] or float(found[1]) <= 1):
+        match = cues.SCORE.match(text, one.end) or cues.SCORED.search(text, max(0, one.start - 40), one.start)
+        if match and (match[2] or float(match[1]) <= 1):
             scores[one.value] = max(
-                scores.get(one.value, (-1.0, one)), (float(found[1]), one), key=lambda pair: pair[0]
+                scores.get(one.value, (-1.0, one)), (float(match[1]), one), key=lambda pair: pair[0]
             )
     if len(scores) < 2 or len(scores) < len(distinct(mentions)):
         return None
@@ -99,20 +100,20 @@ def _by_score(text: str, mentions: Sequence[Mention]) -> Mention | None:
 
 def runs(text: str, mentions: Sequence[Mention]) -> list[list[Mention]]:
     """The mentions, those of one list ("A, B or C") together."""
-    found: list[list[Mention]] = []
+    grouped: list[list[Mention]] = []
     for one in mentions:
-        gap = text[found[-1][-1].end : one.start] if found else ""
-        if found and joined(gap) and not cues.HEDGED.search(gap):
-            found[-1].append(one)
+        gap = text[grouped[-1][-1].end : one.start] if grouped else ""
+        if grouped and joined(gap) and not cues.HEDGED.search(gap):
+            grouped[-1].append(one)
         else:
-            found.append([one])
-    return found
+            grouped.append([one])
+    return grouped
 
 
 def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[Mention]:
     """The mentions without those that repeat the question, the options or what is spoken, where others are left."""
-    quoted = [found.span() for found in cues.SPEECH.finditer(text)]
-    quoted += [found.span(1) for found in cues.SPOKEN.finditer(text)]
+    quoted = [match.span() for match in cues.SPEECH.finditer(text)]
+    quoted += [match.span(1) for match in cues.SPOKEN.finditer(text)]
     asked = {
         one
         for one in mentions
@@ -122,7 +123,7 @@ def _not_asked(text: str, mentions: Sequence[Mention], all_values: int) -> list[
         )
     }
     start = 0
-    for end in [*(found.end() for found in cues.SENTENCE.finditer(text)), len(text)]:
+    for end in [*(match.end() for match in cues.SENTENCE.finditer(text)), len(text)]:
         sentence = text[start:end]
         inside = [one for one in mentions if start <= one.start < end]
         ends_in_question = re.search(r"[?？][\"')]*\s*$", sentence) is not None
@@ -152,20 +153,20 @@ def _is_evident(text: str, one: Mention) -> bool:
 
 def _concluded(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -> list[Mention] | None:
     """What stands behind the words that announce an answer; [] where they quote something else; None without."""
-    given: list[tuple[int, list[Mention]]] = []
+    announced: list[tuple[int, list[Mention]]] = []
     quotes = False
-    for found in cue.finditer(text):
-        inside = _behind(text, mentions, found.end())
+    for match in cue.finditer(text):
+        inside = _behind(text, mentions, match.end())
         if inside:
-            given.append((found.start(), inside))
-        quotes = not inside and re.match(r"\s*\"[^\"]+\"", text[found.end() :]) is not None
+            announced.append((match.start(), inside))
+        quotes = not inside and re.match(r"\s*\"[^\"]+\"", text[match.end() :]) is not None
     if quotes:
         return []
-    if not given:
+    if not announced:
         return None
-    single = [(place, inside) for place, inside in given if len(distinct(inside)) == 1]
+    single = [(place, inside) for place, inside in announced if len(distinct(inside)) == 1]
     if not single:
-        values = {one.value for _, inside in given for one in inside}
+        values = {one.value for _, inside in announced for one in inside}
         return [one for one in mentions if one.value in values]  # "the answer is A or B": nothing else
     kept = [inside[0] for _, inside in single]
     if len(distinct(kept)) > 1 and cues.TAKEN_BACK.search(text[kept[0].end : kept[-1].start]):
@@ -177,8 +178,8 @@ def _behind(text: str, mentions: Sequence[Mention], place: int) -> list[Mention]
     """The mentions in the clause that begins at a place, be it on the next line."""
     opening = re.match(r"[\s:\"'(\[=-]*", text[place:])
     start = place + (opening.end() if opening else 0)
-    borders = [found.start() for found in (cues.CLAUSE.search(text, start), cues.BECAUSE.search(text, start)) if found]
-    end = min(borders, default=len(text))
+    ends = [match.start() for match in (cues.CLAUSE.search(text, start), cues.BECAUSE.search(text, start)) if match]
+    end = min(ends, default=len(text))
     return [one for one in mentions if start <= one.start < end]
 
 
@@ -211,9 +212,9 @@ def _conceded(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     granted: list[tuple[int, int]] = []
     for start, end in sentences(text):
         for cue in (cues.CAVEAT, cues.ALTHOUGH, cues.YET):
-            found = cue.match(text, start, end)
-            if found:
-                granted.append((start, found.end()))
+            match = cue.match(text, start, end)
+            if match:
+                granted.append((start, match.end()))
     left = [one for one in mentions if not any(start <= one.start < end for start, end in granted)]
     weak = [
         one
@@ -232,19 +233,19 @@ def _no_reason(text: str, mentions: Sequence[Mention]) -> list[Mention]:
     """The mentions without those of a reason for one before: "it is anger, because anger goes with fear"."""
     reasons = [
         (
-            found.start(),
-            text.find(",", found.end(), end) if found.start() - start < 3 and "," in text[start:end] else end,
+            match.start(),
+            text.find(",", match.end(), end) if match.start() - start < 3 and "," in text[start:end] else end,
         )
         for start, end in sentences(text)
-        for found in cues.BECAUSE.finditer(text, start, end)
+        for match in cues.BECAUSE.finditer(text, start, end)
     ]
     left = [one for one in mentions if not any(start <= one.start < end for start, end in reasons)]
     return left if left and left[0] == mentions[0] else []
 
 
 def _last_behind(text: str, mentions: Sequence[Mention], cue: re.Pattern[str]) -> list[Mention]:
-    for found in reversed(list(cue.finditer(text))):
-        inside = _behind(text, mentions, found.end())
+    for match in reversed(list(cue.finditer(text))):
+        inside = _behind(text, mentions, match.end())
         if inside:
             return inside if len(distinct(inside)) == 1 else []
     return []
@@ -280,7 +281,7 @@ def _preferred(text: str, mentions: Sequence[Mention]) -> list[Mention]:
         after = re.split(r"[.,;!?\n。，；]", text[run[-1].end : run[-1].end + 60])[0]
         following = [one.start for one in mentions if one.start > run[-1].start]
         after = after[: max(0, following[0] - run[-1].end)] if following else after
-        said = 2 * bool(
+        certainty = 2 * bool(
             cues.STRONG.search(before)
             or re.search(
                 r"\b(?:is|seems|being|sounds?) (?:the )?(?:most|more) (?:likely|probable|fitting|prominent|"
@@ -292,14 +293,14 @@ def _preferred(text: str, mentions: Sequence[Mention]) -> list[Mention]:
                 after,
             )
         )
-        said -= cues.SECOND.search(after) is not None
+        certainty -= cues.SECOND.search(after) is not None
         elsewhere = bool(last) and cues.SENTENCE.search(text[start : run[0].start]) is not None
-        said -= bool(
+        certainty -= bool(
             (cues.WEAK.search(before) and not cues.SHARED.search(before)) or (elsewhere and cues.ALLOWED.search(before))
         )
         for one in run:
-            strength[one.value] = max(strength.get(one.value, -9), said)
+            strength[one.value] = max(strength.get(one.value, -9), certainty)
         last = run[-1].end
     best = max(strength.values())
-    values = {value for value, said in strength.items() if said == best}
+    values = {value for value, certainty in strength.items() if certainty == best}
     return [one for one in mentions if one.value in values] if len(values) < len(strength) else []

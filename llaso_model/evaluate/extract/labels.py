@@ -116,16 +116,16 @@ class Extractor:
 
     def __call__(self, answer: str, prompt: str = "") -> Extraction:
         """What the answer names; ``prompt`` is looked at for options with letters or numbers."""
-        given = replies.given(answer)
-        if is_empty(given):
+        marked = replies.marked_answer(answer)
+        if is_empty(marked):
             return Extraction("empty" if replies.only_tokens(answer) else "none")
         if self._named_only:
-            given = _EMPHASIS.sub(r'"\1"', given)
-        options = self._options(prompt) or self._options(given)
-        whole = replies.lines(given)
+            marked = _EMPHASIS.sub(r'"\1"', marked)
+        options = self._options(prompt) or self._options(marked)
+        whole = replies.lines(marked)
         own = without_echo(whole, replies.lines(prompt))
-        found = self._extracted(own, options)
-        return found if found.kind != "none" or own == whole else self._extracted(whole, options)
+        extraction = self._extracted(own, options)
+        return extraction if extraction.kind != "none" or own == whole else self._extracted(whole, options)
 
     def _extracted(self, text: str, options: Mapping[str, str]) -> Extraction:
         option = _option_alone(text, options)
@@ -143,11 +143,11 @@ class Extractor:
         if self._numbers and _gives_another_number(text, named):
             return Extraction("none")
         named = choice.chosen(text, named, len(self.labels))
-        found = [str(value) for value in distinct(named)]
-        labels = tuple(label for label in found if label)
-        if len(found) == 1 and labels:
+        values = [str(value) for value in distinct(named)]
+        labels = tuple(label for label in values if label)
+        if len(values) == 1 and labels:
             return Extraction("one", labels)
-        if len(found) > 1 and not (refuses and len(labels) == len(self.labels)):
+        if len(values) > 1 and not (refuses and len(labels) == len(self.labels)):
             return Extraction("several", labels)
         if self._years and not refuses and len(aged := ages.classes(text, self._years)) == 1:
             return Extraction("one", (aged[0],))
@@ -172,10 +172,10 @@ class Extractor:
     def _found(self, text: str) -> list[Mention]:
         """Every mention of a label; "" for what is outside of the set."""
         for pattern in self._ignored:
-            text = pattern.sub(lambda found: "\0" * len(found[0]), text)
+            text = pattern.sub(lambda match: "\0" * len(match[0]), text)
         mentions: list[Mention] = []
-        for found in self._pattern.finditer(text):
-            one = Mention(self._written[_squeezed(found[0])], found.start(), found.end())
+        for match in self._pattern.finditer(text):
+            one = Mention(self._written[_squeezed(match[0])], match.start(), match.end())
             last = mentions[-1] if mentions else None
             if last and one.value in (last.value, "") and not text[last.end : one.start].strip(" -"):
                 mentions[-1] = Mention(last.value, last.start, one.end)  # "a real human voice", "mallet percussion"
@@ -248,22 +248,22 @@ class Extractor:
 
     def _is_quoted_command(self, text: str, start: int, end: int) -> bool:
         """Whether the stretch stands among few words in quotes behind words such as "the command is"."""
-        for found in re.finditer(r"\"([^\"\n]*)\"|(?<!\w)'([^'\n]*)'(?!\w)", text):
-            words = found[1] or found[2] or ""
-            if found.start() < start and end < found.end() and len(words.split()) <= 4:
-                cued = _CUE.search(text[: found.start() + 1]) is not None
+        for match in re.finditer(r"\"([^\"\n]*)\"|(?<!\w)'([^'\n]*)'(?!\w)", text):
+            words = match[1] or match[2] or ""
+            if match.start() < start and end < match.end() and len(words.split()) <= 4:
+                cued = _CUE.search(text[: match.start() + 1]) is not None
                 return cued and text[start:end] not in _INTERJECTIONS and len(self._found(words)) == 1
         return False
 
     def _options(self, prompt: str) -> dict[str, str]:
         """Labels by the letters or numbers of the options that a text lists; empty where it lists fewer than two."""
         text = replies.lines(prompt)
-        found: dict[str, str] = {}
+        options: dict[str, str] = {}
         for mark in _MARK.finditer(text):
             label = self._pattern.match(text, mark.end())
             if label is not None and self._written[_squeezed(label[0])]:
-                found.setdefault(mark[1], self._written[_squeezed(label[0])])
-        return found if len(found) > 1 else {}
+                options.setdefault(mark[1], self._written[_squeezed(label[0])])
+        return options if len(options) > 1 else {}
 
 
 def _squeezed(form: str) -> str:
@@ -291,12 +291,12 @@ def without_echo(text: str, prompt: str) -> str:
 
 def _option_alone(text: str, options: Mapping[str, str]) -> str | None:
     """The option whose letter or number is the whole answer."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"\W*(?:(?:the )?(?:option|choice|answer|letter|"
         r"number)\s*(?:is)?\s*:?\s*)?\W*([a-z]|\d{1,2})\W*",
         text,
     )
-    return options.get(found[1]) if found else None
+    return options.get(match[1]) if match else None
 
 
 def _with_options(text: str, named: list[Mention], options: Mapping[str, str]) -> list[Mention]:
@@ -306,16 +306,16 @@ def _with_options(text: str, named: list[Mention], options: Mapping[str, str]) -
     places = [
         0,
         *(place for place in choice.after_conclusions(text)),
-        *(found.end() for found in _OPTION.finditer(text)),
+        *(match.end() for match in _OPTION.finditer(text)),
     ]
     added = []
     for place in places:
-        found = _GIVEN.match(text, place)
-        if found is None or found[1] not in options:
+        match = _GIVEN.match(text, place)
+        if match is None or match[1] not in options:
             continue
-        if any(found.end(1) <= one.start <= found.end(1) + 8 for one in named):
+        if any(match.end(1) <= one.start <= match.end(1) + 8 for one in named):
             continue  # "B) male": the label itself stands there
-        added.append(Mention(options[found[1]], found.start(1), found.end(1)))
+        added.append(Mention(options[match[1]], match.start(1), match.end(1)))
     return sorted({*named, *added}, key=lambda one: one.start)
 
 
@@ -325,7 +325,7 @@ def _said_of_it(text: str, named: list[Mention]) -> list[Mention]:
     left = [one for one in kept if not relevance.names_another(text, one.start, one.end)]
     if len(distinct(named)) < 2:
         return left
-    ends = [found.start() for found in _BETWEEN.finditer(text)]
+    ends = [match.start() for match in _BETWEEN.finditer(text)]
     part = {one: bisect.bisect(ends, one.start) for one in kept}
     apart = not {part[one] for one in left} & {part[one] for one in set(kept) - set(left)}
     return left if left and apart else kept

@@ -139,20 +139,22 @@ def extract(
         prompt: what was asked; what the answer repeats of it gives none.
         limits: lowest and highest number that may be an answer: where the others are outside, the one within counts.
     """
-    given = replies.given(answer)
-    if is_empty(given):
+    marked = replies.marked_answer(answer)
+    if is_empty(marked):
         return Number("empty" if replies.only_tokens(answer) else "none")
-    text = without_echo(replies.lines(given), replies.lines(prompt))
+    text = without_echo(replies.lines(marked), replies.lines(prompt))
     refuses = REFUSAL.search(text) is not None
-    text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
+    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     for pattern in ignore:
-        text = re.sub(pattern, lambda found: " " * len(found[0]), text)
+        text = re.sub(pattern, lambda match: " " * len(match[0]), text)
     text = _digits(_plain(text))
     if refuses:  # a number in what is said of something else is no answer
         parts = [text[start:end] for start, end in clauses(text)]
         kept = [part for part in parts if not REFUSAL.search(part) and not relevance.GENERAL.search(part)]
         kept += [part[a:b] for part in parts if REFUSAL.search(part) for a, b in relevance.ventured(part)]
-        kept += [said for part in parts if REFUSAL.search(part) and (said := relevance.before_concession(part))]
+        kept += [
+            statement for part in parts if REFUSAL.search(part) and (statement := relevance.before_concession(part))
+        ]
         text = " . ".join(kept)
     values = _values(text, limits)
     if len(values) == 1:
@@ -165,12 +167,12 @@ def extract(
 def _plain(text: str) -> str:
     """The text without list marks and numbers of other things, with plain decimals."""
     expected = 1
-    for found in list(_LIST_MARK.finditer(text)):
-        if int(found[1]) == expected and (found.start() > 0 or "\n" in text or re.search(r"\b2[.)]", text)):
-            text = text[: found.start()] + " " * len(found[0]) + text[found.end() :]
+    for match in list(_LIST_MARK.finditer(text)):
+        if int(match[1]) == expected and (match.start() > 0 or "\n" in text or re.search(r"\b2[.)]", text)):
+            text = text[: match.start()] + " " * len(match[0]) + text[match.end() :]
             expected += 1
     text = _DECIMAL_COMMA.sub(r"\1.\2", text)
-    return _OF_OTHER_THINGS.sub(lambda found: "\0" * len(found[0]), text)
+    return _OF_OTHER_THINGS.sub(lambda match: "\0" * len(match[0]), text)
 
 
 def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
@@ -206,7 +208,7 @@ def _values(text: str, limits: tuple[float, float] | None) -> list[float]:
 def _cued(text: str, mentions: list[Mention], patterns: Sequence[re.Pattern[str]] = _CUED) -> list[Mention]:
     """The numbers that the text says to be those asked for, where these are one."""
     for pattern in patterns:
-        places = [found.start(1) for found in pattern.finditer(text)]
+        places = [match.start(1) for match in pattern.finditer(text)]
         cued = [one for one in mentions if any(one.start <= place < one.end for place in places)]
         if len(distinct(cued)) == 1:
             return next(run for run in choice.runs(text, mentions) if cued[0] in run)
@@ -215,20 +217,20 @@ def _cued(text: str, mentions: list[Mention], patterns: Sequence[re.Pattern[str]
 
 def _mentions(text: str) -> list[Mention]:
     """Decades, ranges and numbers, each with its value; neighbouring decades of one list are their middle."""
-    found = _decades(text)
-    taken = [(one.start, one.end) for one in found]
+    mentions = _decades(text)
+    taken = [(one.start, one.end) for one in mentions]
     for match in _RANGE.finditer(text):
         low, high = float(match[1]), float(match[2])
         neighbours = high - low <= _NEIGHBOURS or not re.search(r"\b(?:or|y|和)\b|或|和", match[0])
         if re.search(r"\band\b", match[0]) and not _BETWEEN.search(text, max(0, match.start() - 40), match.start()):
             neighbours = high - low <= _NEIGHBOURS
         if _free(match, taken) and low < high and neighbours:
-            found.append(Mention(f"{(low + high) / 2:g}", match.start(), match.end()))
+            mentions.append(Mention(f"{(low + high) / 2:g}", match.start(), match.end()))
             taken.append(match.span())
     for match in _SINGLE.finditer(text):
         if _free(match, taken) and not re.match(r"0\d", match[0]):
-            found.append(Mention(f"{float(match[1] or match[2]):g}", match.start(), match.end()))
-    return sorted(found, key=lambda one: one.start)
+            mentions.append(Mention(f"{float(match[1] or match[2]):g}", match.start(), match.end()))
+    return sorted(mentions, key=lambda one: one.start)
 
 
 def _free(match: re.Match[str], taken: Sequence[tuple[int, int]]) -> bool:
@@ -236,10 +238,10 @@ def _free(match: re.Match[str], taken: Sequence[tuple[int, int]]) -> bool:
 
 
 def _decades(text: str) -> list[Mention]:
-    found: list[Mention] = []
+    mentions: list[Mention] = []
     for match in _DECADE.finditer(text):
         one = Mention(f"{_decade(match):g}", match.start(), match.end())
-        before = found[-1] if found else None
+        before = mentions[-1] if mentions else None
         if before and re.fullmatch(
             r"\s*(?:to|or|and|-|/|到|或|,)\s*(?:the |their |his |her )?(?:early |mid |"
             r"late )?",
@@ -247,21 +249,21 @@ def _decades(text: str) -> list[Mention]:
         ):
             low, high = sorted((float(str(before.value)), float(str(one.value))))
             if high - low <= 16:
-                found[-1] = Mention(f"{(low + high) / 2:g}", before.start, one.end)
+                mentions[-1] = Mention(f"{(low + high) / 2:g}", before.start, one.end)
                 continue
-        found.append(one)
-    return found
+        mentions.append(one)
+    return mentions
 
 
-def _decade(found: re.Match[str]) -> float:
+def _decade(match: re.Match[str]) -> float:
     """The middle of a decade, or the year that "early", "mid" or "late" stands for; of two such words their middle."""
-    parts = [_YEAR_OF[part] for part in (found["part"], found["other"]) if part]
+    parts = [_YEAR_OF[part] for part in (match["part"], match["other"]) if part]
     year = sum(parts) / len(parts) if parts else 5.0
-    if found["name"]:
-        return _DECADES[found["name"]] + (
-            year - 5.0 if _DECADES[found["name"]] > 20 or not parts else {2.0: -2.5, 5.0: 0.0, 8.0: 2.5}.get(year, 0.0)
+    if match["name"]:
+        return _DECADES[match["name"]] + (
+            year - 5.0 if _DECADES[match["name"]] > 20 or not parts else {2.0: -2.5, 5.0: 0.0, 8.0: 2.5}.get(year, 0.0)
         )
-    return float(found["digits"] or found["chinese"]) + year
+    return float(match["digits"] or match["chinese"]) + year
 
 
 def _digits(text: str) -> str:
@@ -271,21 +273,21 @@ def _digits(text: str) -> str:
     """
     announced = set(choice.after_conclusions(text))
 
-    def english(found: re.Match[str]) -> str:
-        if found["tens"] is None and found["small"] is None:
+    def english(match: re.Match[str]) -> str:
+        if match["tens"] is None and match["small"] is None:
             return "100"
         rest = (
-            _TENS[found["tens"]] + _UNITS.get(found["unit"] or "zero", 0) if found["tens"] else _UNITS[found["small"]]
+            _TENS[match["tens"]] + _UNITS.get(match["unit"] or "zero", 0) if match["tens"] else _UNITS[match["small"]]
         )
-        value = (100 if found["hundred"] else 0) + rest
-        alone = not re.search(r"[^\W_]", text[: found.start()] + text[found.end() :])
-        behind = any(place <= found.start() and not text[place : found.start()].strip(' :"\n') for place in announced)
-        return str(value) if value >= 10 or alone or behind else found[0]
+        value = (100 if match["hundred"] else 0) + rest
+        alone = not re.search(r"[^\W_]", text[: match.start()] + text[match.end() :])
+        behind = any(place <= match.start() and not text[place : match.start()].strip(' :"\n') for place in announced)
+        return str(value) if value >= 10 or alone or behind else match[0]
 
-    def chinese(found: re.Match[str]) -> str:
-        if found["tens"] is None and "十" not in found[0]:
-            return str(100 + _CHINESE.get(found["rest"] or "零", 0))
-        hundred = 100 if "百" in found[0] else 0
-        return str(hundred + 10 * _CHINESE.get(found["tens"] or "一", 1) + _CHINESE.get(found["unit"] or "零", 0))
+    def chinese(match: re.Match[str]) -> str:
+        if match["tens"] is None and "十" not in match[0]:
+            return str(100 + _CHINESE.get(match["rest"] or "零", 0))
+        hundred = 100 if "百" in match[0] else 0
+        return str(hundred + 10 * _CHINESE.get(match["tens"] or "一", 1) + _CHINESE.get(match["unit"] or "零", 0))
 
     return _CHINESE_NUMBER.sub(chinese, _SPELLED.sub(english, text))

@@ -275,14 +275,14 @@ def is_beside(clause: str) -> bool:
 def before_concession(clause: str) -> str:
     """What a refusing clause says before it refuses: "it is 18 years, and the gender is not specified"."""
     granted = _GRANTED.search(clause)
-    said = clause[: granted.start()] if granted is not None else ""
-    return "" if REFUSAL.search(said) or GENERAL.search(said) or is_beside(said) else said
+    statement = clause[: granted.start()] if granted is not None else ""
+    return "" if REFUSAL.search(statement) or GENERAL.search(statement) or is_beside(statement) else statement
 
 
 def ventured(text: str) -> Iterator[tuple[int, int]]:
     """Spans of what refusing sentences venture behind a comma: "I can't be sure, probably male"."""
-    borders = [0, *(place for found in re.finditer(r"[,，;.。!?\n]", text) for place in found.span()), len(text)]
-    for start, end in zip(borders[::2], borders[1::2], strict=True):
+    edges = [0, *(place for match in re.finditer(r"[,，;.。!?\n]", text) for place in match.span()), len(text)]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
         part = text[start:end]
         if part.startswith("那"):
             continue  # "if …, then …"
@@ -296,7 +296,7 @@ def mentioned_words(text: str) -> list[tuple[int, int]]:
     for start, end in sentences(text):
         term = _TERM.search(text, start, end)
         if term is not None:
-            spans += [found.span() for found in _QUOTED.finditer(text, term.start(), end)]
+            spans += [match.span() for match in _QUOTED.finditer(text, term.start(), end)]
     return spans
 
 

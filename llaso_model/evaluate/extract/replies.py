@@ -53,7 +53,7 @@ _QUOTES = str.maketrans(
 _ANYTHING = re.compile(r"[^\W_]")
 
 
-def said(answer: str) -> str:
+def visible_answer(answer: str) -> str:
     """The answer itself: no special tokens, no other turns, no reasoning. Empty where a model only reasoned.
 
     Reasoning without an end was cut off before the answer; reasoning without a beginning has it in the prompt.
@@ -70,13 +70,13 @@ def said(answer: str) -> str:
     return _ROLE.sub("", text, count=1) if _ROLE.match(text) else text
 
 
-def given(answer: str) -> str:
-    """What :func:`said` keeps, or the part of it that is marked as the answer: in a tag, in JSON, in a box."""
-    text = _RATIONALE.sub(" ", said(answer))
-    tagged = [found[2] for found in _TAGGED.finditer(text) if not is_empty(found[2])]
+def marked_answer(answer: str) -> str:
+    """The part of :func:`visible_answer` that a tag, JSON or a box marks as the answer; without one, all of it."""
+    text = _RATIONALE.sub(" ", visible_answer(answer))
+    tagged = [match[2] for match in _TAGGED.finditer(text) if not is_empty(match[2])]
     text = tagged[-1] if tagged else text
     text = _from_json(text) if "{" in text else text
-    boxed = [found[1] for found in _BOXED.finditer(text) if not is_empty(found[1])]
+    boxed = [match[1] for match in _BOXED.finditer(text) if not is_empty(match[1])]
     text = boxed[-1] if boxed else text
     return _LATEX.sub(r"\1", text) if "\\" in text else text
 
@@ -98,8 +98,8 @@ def _from_json(text: str) -> str:
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            found = _of_object(value)
-            return text if found is None else found
+            answer = _of_object(value)
+            return text if answer is None else answer
     return text
 
 

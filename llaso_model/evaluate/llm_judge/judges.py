@@ -26,7 +26,7 @@ _PROBE = JudgeRequest('Reply with one line: "Score: 5"')
 _PROMPT_STATUSES = frozenset((400, 403, 413, 422, 451))  # too long, filtered: another prompt may be answered
 _RETRY_STATUSES = frozenset((408, 409, 429))
 _VOTE_TEMPERATURE = 0.7  # at 0 the same would be said again
-_SAY_EVERY_S = 10.0
+_PROGRESS_EVERY_S = 10.0
 
 
 class Endpoint:
@@ -183,56 +183,65 @@ class RecordedJudge:
         path: str,
         judge: LLMJudge | None = None,
         name: str | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        on_progress: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """``name`` is that of the judge whose words are recorded, where none is behind it. ``say`` is told progress.
+        """Opens the file of replies.
 
-        Raises LLaSOError for a damaged file, with the line.
+        Args:
+            path: The file.
+            judge: Is asked for missing replies; None: a missing reply is an error.
+            name: Name of the judge whose replies are recorded, if ``judge`` is None.
+            on_progress: Called with a line about progress, every ten seconds.
+
+        Raises:
+            LLaSOError: The file is damaged. The message has the line.
         """
         self.path = path
         self._judge = judge
         self.name = judge.name if judge is not None else name or ""
-        self._say = say
+        self._on_progress = on_progress
         self._journal = Journal(path, _fault)
         if self._journal.torn:
-            say(f"{path}:{self._journal.torn}: cut off in the middle, as by a kill; it is asked again")
+            on_progress(
+                f"{path}:{self._journal.torn}: the line is incomplete, as after a kill; its judgement is requested again"
+            )
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """Raises LLaSOError where something is not recorded and there is no judge to ask."""
         if self._judge is None:
-            recorded = self._said()
+            recorded = self._recorded_replies()
             missing = sum(self.key(ask) not in recorded for ask in asks)
             if missing:
                 raise LLaSOError(f"{self.path}: {missing} of {len(asks)} judgements are not recorded")
             return [recorded[self.key(ask)] for ask in asks]
         with self._journal.writing() as add:
-            recorded = self._said()
+            recorded = self._recorded_replies()
             todo = [ask for ask in dict.fromkeys(asks) if self.key(ask) not in recorded]
             unanswered = self._ask(self._judge, todo, add)
             self._journal.sort(lambda line: str(line["digest"]))
-        recorded = self._said()
+        recorded = self._recorded_replies()
         return [unanswered[ask] if ask in unanswered else recorded[self.key(ask)] for ask in asks]
 
     def _ask(
         self, judge: LLMJudge, todo: Sequence[JudgeRequest], add: Callable[[Line], None]
     ) -> dict[JudgeRequest, Reply]:
         """Asks for the missing replies and records them. Returns the requests without a reply, and why."""
-        done, last_said_s = 0, time.monotonic()
+        done, last_progress_s = 0, time.monotonic()
 
         def record(number: int, words: str) -> None:
-            nonlocal done, last_said_s
+            nonlocal done, last_progress_s
             ask = todo[number]
             attempt = {"attempt": ask.attempt} if ask.attempt else {}
             add({"digest": self.key(ask), "judge": self.name, "vote": ask.vote, **attempt, "said": words})
             done += 1
-            if time.monotonic() - last_said_s > _SAY_EVERY_S:
-                last_said_s = time.monotonic()
-                self._say(f"{done:,} of {len(todo):,} judgements made")
+            if time.monotonic() - last_progress_s > _PROGRESS_EVERY_S:
+                last_progress_s = time.monotonic()
+                self._on_progress(f"{done:,} of {len(todo):,} judgements made")
 
         replies = judge.ask(todo, record) if todo else []
         return {ask: reply for ask, reply in zip(todo, replies, strict=True) if isinstance(reply, Unanswered)}
 
-    def _said(self) -> dict[str, str]:
+    def _recorded_replies(self) -> dict[str, str]:
         return {line["digest"]: line["said"] for line in self._journal.lines}
 
     def key(self, ask: JudgeRequest) -> str:

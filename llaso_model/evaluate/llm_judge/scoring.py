@@ -253,7 +253,7 @@ def compare(
         LLaSOError: The questions are not the same.
     """
     if [question.id for question in first] != [question.id for question in second]:
-        raise LLaSOError("the two systems were not asked the same questions, or in another order")
+        raise LLaSOError("the two systems were not asked the same questions in the same order")
     worth = {"A": 1.0, "B": 0.0, "tie": 0.5}
     orders = [
         (_compare_prompt(a, a.answer, b.answer), _compare_prompt(a, b.answer, a.answer))

@@ -43,10 +43,10 @@ FORMAT, FORMAT_VERSION = "llaso-evaluation", 1
 RUN, PARTS = files.RUN, "predictions"
 _BY = "llaso-model evaluate"
 _TEMPLATES = ("chat_template.jinja", "processor_config.json")  # beside what weights_digest reads
-_SAY_EVERY_S = 10.0
+_PROGRESS_EVERY_S = 10.0
 _LOOK_EVERY_S, _ASK_EVERY_S = 0.5, 5.0  # on a disk, of a store
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +94,13 @@ class PlannedBatch:
     numbers: tuple[int, ...]
 
 
-def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> None:
+def predict(settings: Evaluation, out: str, on_progress: OnProgress = lambda line: None) -> None:
     """Answers the batches of this rank that have no part file yet.
 
     Args:
         settings: The model, the data and the options.
         out: Folder or URI of the run; all ranks have the same.
-        say: Called with a line about progress, on rank 0 every ten seconds.
+        on_progress: Called with a line about progress, on rank 0 every ten seconds.
 
     Raises:
         LLaSOError: The model, the data or an option cannot be used; or ``out`` has files of another run or command.
@@ -127,13 +127,13 @@ def predict(settings: Evaluation, out: str, say: Say = lambda line: None) -> Non
     if not todo:
         return
     answer = _load_answerer(folder, settings)
-    last_said_s = time.monotonic()
+    last_progress_s = time.monotonic()
     for done, number in enumerate(todo, 1):
         lines = _answer_batch(plan[number], samples, settings.name, answer)
         _write_part(out, number, lines)
-        if rank == 0 and (time.monotonic() - last_said_s > _SAY_EVERY_S or done == len(todo)):
-            last_said_s = time.monotonic()
-            say(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
+        if rank == 0 and (time.monotonic() - last_progress_s > _PROGRESS_EVERY_S or done == len(todo)):
+            last_progress_s = time.monotonic()
+            on_progress(f"{done:,} of {len(todo):,} batches answered{'' if world_size == 1 else ' by rank 0'}")
 
 
 def plan_batches(samples: EvalSamples, budget: Budget, conditions: dict[str, Condition]) -> list[PlannedBatch]:
@@ -155,12 +155,12 @@ def plan_batches(samples: EvalSamples, budget: Budget, conditions: dict[str, Con
     return [PlannedBatch(condition, batch) for condition in (None, *conditions.values()) for batch in batches]
 
 
-def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
+def join_parts(out: str, on_progress: OnProgress = lambda line: None) -> tuple[str, list[str]]:
     """Waits for the part files of all ranks and joins them to ``predictions.jsonl``.
 
     Args:
         out: Folder or URI of the run.
-        say: Called with a line where parts are missing.
+        on_progress: Called with a line where parts are missing.
 
     Returns:
         (the path of ``predictions.jsonl``, a line for each sample that was not asked, with the reason).
@@ -170,7 +170,7 @@ def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     """
     run = _read_run(storage.join(out, RUN))
     parts = [_part_path(out, number) for number in range(run["parts"])]
-    _await(out, parts, say)
+    _await(out, parts, on_progress)
     storage.sweep(storage.join(out, PARTS))
     answered, skipped = [], []
     for path in parts:
@@ -188,11 +188,11 @@ def join_parts(out: str, say: Say = lambda line: None) -> tuple[str, list[str]]:
     return predictions_path, skipped
 
 
-def _await(out: str, parts: Sequence[str], say: Say) -> None:
+def _await(out: str, parts: Sequence[str], on_progress: OnProgress) -> None:
     """Returns once all part files are there. ``out`` is on a disk or a store."""
     missing = len(set(parts) - _finished_parts(out))
     if missing:
-        say(f"{missing:,} batches of other ranks are awaited")
+        on_progress(f"waiting for {missing:,} batches of other ranks")
     while missing:
         time.sleep(_LOOK_EVERY_S if storage.is_local(out) else _ASK_EVERY_S)
         missing = len(set(parts) - _finished_parts(out))

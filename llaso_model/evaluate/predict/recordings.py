@@ -108,7 +108,7 @@ def load_recordings(path: str, rows: Sequence[Row]) -> Recordings:
     noise = conditions.load_noise(path)
     recordings = None if isinstance(noise, str) else Recordings.of(noise)
     if recordings is None or not any(row.prediction.noise == recordings.name for row in rows):
-        raise LLaSOError(f"--noise {path}: not the recordings that any of these answers was heard with")
+        raise LLaSOError(f"--noise {path}: none of these answers was made with these recordings")
     return recordings
 
 

@@ -71,7 +71,7 @@ class RateServer(Served):
 
     def posts(self) -> Mapping[str, Callable[[Mapping[str, Any]], Json]]:
         """The addresses that are written to."""
-        return {"begin": self.begin, "rate": self.say}
+        return {"begin": self.begin, "rate": self.save_rating}
 
     def begin(self, request: Mapping[str, Any]) -> Json:
         """The current ratings of a rater, of the items that are shown."""
@@ -85,7 +85,7 @@ class RateServer(Served):
             raise LLaSOError("a rater has a name")
         return self._raters.of(name)
 
-    def say(self, request: Mapping[str, Any]) -> Json:
+    def save_rating(self, request: Mapping[str, Any]) -> Json:
         """Saves a rating of one item; no aspects takes it back."""
         item = str(request.get("item"))
         if item not in self._rows:

@@ -11,7 +11,7 @@ from llaso_data.align.likelihood import log_likelihood_ratios
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.load import Whisper
 from tests import conftest
-from tests.llaso_data.align.test_bidirectional import heard
+from tests.llaso_data.align.test_backward import forced_clip
 from tests.support.asr_fixtures import named, pcm, whisper
 
 HEARD = "The quick brown fox jumps over the lazy dog."
@@ -20,7 +20,7 @@ HEARD = "The quick brown fox jumps over the lazy dog."
 @pytest.fixture(scope="module")
 def fox(tiny_en: Path, clips: list[conftest.Clip]) -> tuple[Whisper, Clip]:
     (clip,) = named(clips, "en/quick_brown_fox")
-    return whisper(tiny_en), heard(whisper(tiny_en), pcm(clip.path), clip.text)
+    return whisper(tiny_en), forced_clip(whisper(tiny_en), pcm(clip.path), clip.text)
 
 
 def test_the_same_words_have_no_ratio_to_speak_of(fox: tuple[Whisper, Clip]) -> None:

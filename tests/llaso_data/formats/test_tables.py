@@ -22,7 +22,7 @@ def read(path: Path, data: bytes | str) -> list[tuple[int, Any]]:
     return list(table_rows.table_rows(str(path)))
 
 
-def told(found: list[tuple[int, Any]]) -> list[tuple[int, str | None]]:
+def first_cells(found: list[tuple[int, Any]]) -> list[tuple[int, str | None]]:
     """Lines with the first cell's value, None for what is wrong."""
     return [(number, None if isinstance(row, str) else next(iter(row.values()))) for number, row in found]
 
@@ -46,7 +46,7 @@ def test_an_open_quote_fails_its_own_row(tmp_path: Path, end: str) -> None:
     for last in (end, ""):
         found = read(tmp_path / "m.csv", end.join(lines) + last)
         expected = [(2, "a"), (4, None), (5, "c"), (6, None), (7, "e"), (8, "f"), (9, "g"), (10, None), (11, None)]
-        assert told(found) == [*expected, (12, "j")]
+        assert first_cells(found) == [*expected, (12, "j")]
         assert found[0][1]["text"] == f'two{end}lines, "quoted"'
         assert found[6][1]["text"] == '5" nails'
         assert "a quote opens a cell and is not closed" in found[1][1]
@@ -54,7 +54,7 @@ def test_an_open_quote_fails_its_own_row(tmp_path: Path, end: str) -> None:
 
 def test_a_quote_that_takes_other_rows_in_fails_by_its_cells(tmp_path: Path) -> None:
     found = read(tmp_path / "m.csv", 'audio,text,age\na,"open,3\nb,fine,4\nc,"closed",5\nd,last,6\n')
-    assert told(found) == [(2, None), (3, "b"), (4, "c"), (5, "d")]
+    assert first_cells(found) == [(2, None), (3, "b"), (4, "c"), (5, "d")]
 
 
 def test_quotes_are_letters_in_a_tsv(tmp_path: Path) -> None:
@@ -68,20 +68,20 @@ def test_a_json_list_goes_on_after_a_broken_item(tmp_path: Path) -> None:
     bad = whole.replace('"audio": "7.wav",', '"audio": 7.wav",', 1)
     for text in (bad, bad.replace("\n", "\r\n")):
         found = read(tmp_path / "m.json", text)
-        assert told(found) == [(n + 1, None if n == 7 else f"{n}.wav") for n in range(20)]
+        assert first_cells(found) == [(n + 1, None if n == 7 else f"{n}.wav") for n in range(20)]
         assert f"on line {bad[: bad.index('7.wav')].count(chr(10)) + 1}" in found[7][1]
     line = ", ".join(map(json.dumps, rows)).replace('"audio": "7.wav",', '"audio": 7.wav",', 1)
-    assert told(read(tmp_path / "m.json", f"[{line}")) == [
+    assert first_cells(read(tmp_path / "m.json", f"[{line}")) == [
         *((n + 1, None if n == 7 else f"{n}.wav") for n in range(20)),
         (21, None),  # the list is not closed
     ]
     nested = '[[1], 7, {"audio": "a"} {"audio": "b"}]\n{"audio": "c"}'
-    assert told(read(tmp_path / "m.json", nested)) == [(1, None), (2, None), (3, "a"), (4, "b"), (5, "c")]
+    assert first_cells(read(tmp_path / "m.json", nested)) == [(1, None), (2, None), (3, "a"), (4, "b"), (5, "c")]
 
 
 def test_json_lines_with_a_mark_and_a_broken_line(tmp_path: Path) -> None:
     found = read(tmp_path / "m.jsonl", '\ufeff{"a": 1}\r\n{"a": 2\r\n\r\n{"a": 3}\n\ufeff{"a": 4}'.encode())
-    assert told(found)[:3] == [(1, 1), (2, None), (4, 3)] and len(found) == 4
+    assert first_cells(found)[:3] == [(1, 1), (2, None), (4, 3)] and len(found) == 4
 
 
 def test_long_rows_fail_and_are_not_kept(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_long_rows_fail_and_are_not_kept(tmp_path: Path) -> None:
         "m.jsonl": f'{{"a": "a"}}\n{{"a": "{long}"}}\n{{"a": "c"}}\n',
         "m.json": f'[{{"a": "a"}},\n{{"a": "{long}"}},\n{{"a": "c"}}]\n',
     }.items():
-        found = told(read(tmp_path / name, text))
+        found = first_cells(read(tmp_path / name, text))
         assert found[:3] == [(found[0][0], "a"), (found[0][0] + 1, None), (found[0][0] + 2, "c")], name
         assert found[3:] == ([(5, None), (6, "e")] if name == "m.csv" else [])
 
@@ -104,7 +104,7 @@ def test_a_damaged_row_group_is_as_many_failures_as_rows(tmp_path: Path) -> None
     pq.write_table(table, path, row_group_size=100, compression="none", use_dictionary=False, write_page_checksum=True)
     data = bytearray(path.read_bytes())
     data[data.index(b"text 150")] ^= 1
-    found = told(read(path, bytes(data)))
+    found = first_cells(read(path, bytes(data)))
     assert found == [(n + 1, None if 100 <= n < 200 else f"{n}.wav") for n in range(300)]
     inputs = utterances(path)
     assert len(inputs) == 300
@@ -117,7 +117,7 @@ def test_a_value_that_python_has_not_is_its_rows_failure(tmp_path: Path) -> None
     names = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"aa\xff\xfecc")])
     when = pa.array([1, 1 << 62, 3], pa.int64()).cast(pa.timestamp("ms"))
     pq.write_table(pa.table({"audio": names}), path)
-    assert told(list(table_rows.table_rows(str(path)))) == [(1, "aa"), (2, "\udcff\udcfe"), (3, "cc")]
+    assert first_cells(list(table_rows.table_rows(str(path)))) == [(1, "aa"), (2, "\udcff\udcfe"), (3, "cc")]
     pq.write_table(pa.table({"audio": ["a", "b", "c"], "start": when}), path)
     found = utterances(path)
     assert len(found) == len(failures(found)) == 3  # times of day are no seconds

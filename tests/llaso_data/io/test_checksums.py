@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path: 
     damage(next(path for path in sorted(last.iterdir()) if path.suffix == ".distcp"))
     assert resumed()[0].step == 1
     said = capsys.readouterr().err
-    assert "step-00000002: " in said and "is damaged" in said and "goes on from step 1" in said
+    assert "step-00000002: " in said and "is damaged" in said and "continues from step 1" in said
     assert not last.exists() and last.with_suffix(".damaged").is_dir()
     (first / checksums.FOLDER_FILE).unlink()  # as an earlier version left it
     assert resumed()[0].step == 1

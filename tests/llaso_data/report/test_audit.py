@@ -559,7 +559,7 @@ def test_a_recording_that_changed_or_is_gone_is_said_and_heard_when_it_is_back(
     ]
     found = to_audit(tmp_path / "out", named, 2)
     with served(found) as server:
-        assert "not the one that build-align heard" in server.item(named[0].id)["trouble"]
+        assert "the audio is not what build-align read" in server.item(named[0].id)["trouble"]
         assert "no such file" in server.item(named[1].id)["trouble"]
         for path, was in zip(moved, spoken, strict=False):
             path.write_bytes(Path(was.source.uri).read_bytes())

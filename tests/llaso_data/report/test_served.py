@@ -264,7 +264,7 @@ def test_a_place_that_cannot_be_listened_at_is_said(desk: Desk) -> None:
         ("127.0.0.1", desk.port, "Address already in use"),
         ("127.0.0.1", 70_000, "0-65535"),
         ("192.0.2.7", 0, "assign"),
-        ("no name.example", 0, "cannot be listened at"),
+        ("no name.example", 0, "cannot serve a page there"),
     ):
         with pytest.raises(LLaSOError, match=rf"{host}:{port}: .*{why}.*; pass another --port"):
             Desk(host, port=port)

@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def told(*words: object, code: int = 0) -> str:
+def output_of(*words: object, code: int = 0) -> str:
     result = CliRunner().invoke(main, ["plan", *map(str, words)])
     assert result.exit_code == code, result.output
     return result.output
@@ -28,7 +28,7 @@ def told(*words: object, code: int = 0) -> str:
 
 def test_the_numbers_are_those_of_the_stream(folder):
     options = ["--budget", "60s", "--micro-batches", 4, "--world-size", 2, "--seed", 3, "--window", 5]
-    found = json.loads(told(folder, *options, "--json"))
+    found = json.loads(output_of(folder, *options, "--json"))
     ranks = [
         list(
             StreamingLoader(
@@ -50,22 +50,22 @@ def test_the_numbers_are_those_of_the_stream(folder):
 def test_a_cache_that_holds_a_window_and_one_that_holds_all(folder, tmp_path):
     options = ["--budget", "30s", "--micro-batches", 2, "--window", 3, "--json"]  # windows end within groups
     size_gb = sum(path.stat().st_size for path in folder.glob("*.tar")) / 1e9
-    large, small = (json.loads(told(folder, *options, "--cache-gb", share * size_gb)) for share in (1.1, 0.01))
+    large, small = (json.loads(output_of(folder, *options, "--cache-gb", share * size_gb)) for share in (1.1, 0.01))
     assert large["node_bytes"] == pytest.approx(size_gb * 1e9)
     assert small["node_bytes"] > large["node_bytes"] and small["cache_hit_rate"] < large["cache_hit_rate"]
 
 
 def test_it_is_told_in_words_and_drawn(folder, tmp_path):
-    text = told(folder, "--world-size", 4, "--figure", tmp_path / "plan.png", "--cache-gb", 1)
+    text = output_of(folder, "--world-size", 4, "--figure", tmp_path / "plan.png", "--cache-gb", 1)
     for words in ("an epoch has 2,000 samples", "for each of 4 ranks", "padding", "task asr: 1,334", "with the cache"):
         assert words in text
     assert (tmp_path / "plan.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_what_cannot_be_is_refused(folder, tmp_path):
-    assert "3 micro-batches a step cannot be shared by 2 ranks" in told(
+    assert "3 micro-batches a step cannot be shared by 2 ranks" in output_of(
         folder, "--micro-batches", 3, "--world-size", 2, code=2
     )
     (tmp_path / "m.yaml").write_text("sources: []\n")
-    assert "m.yaml:1: sources" in told(tmp_path / "m.yaml", code=2)
-    assert "has no index.arrow" in told(tmp_path, code=2)
+    assert "m.yaml:1: sources" in output_of(tmp_path / "m.yaml", code=2)
+    assert "has no index.arrow" in output_of(tmp_path, code=2)

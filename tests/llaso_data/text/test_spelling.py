@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llaso_data import text
-from llaso_data.align.bidirectional import as_whisper_writes
+from llaso_data.align.backward import in_whisper_style
 from llaso_data.text.characters import APOSTROPHES
 from llaso_data.text.markup import clean
 from llaso_model.evaluate.metrics import error_rates
@@ -46,8 +46,8 @@ def test_quotes_of_a_phrase_are_no_apostrophes() -> None:
 
 
 def test_the_text_that_is_forced_has_plain_apostrophes_and_its_length() -> None:
-    assert as_whisper_writes("Don’t — it`s “John’s” 5′") == "Don't — it's “John's” 5'"
-    assert as_whisper_writes("DON’T GO") == "Don't go"
+    assert in_whisper_style("Don’t — it`s “John’s” 5′") == "Don't — it's “John's” 5'"
+    assert in_whisper_style("DON’T GO") == "Don't go"
 
 
 def test_gershayim_are_one_however_they_are_written() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import backward
+from llaso_data.align.backward import score_backward
 from llaso_data.errors import LLaSOError
 from llaso_data.io.hub import weights, weights_digest
 from llaso_data.recipe import Align, Asr, Run
@@ -113,7 +113,7 @@ def test_shapes_of_large_v3_and_turbo(
     assert 0.0 <= decoded.no_speech_prob <= 1.0
     (state,) = model.decoder.cache_cross_attention(states_BSW)
     assert model.decoder.language_probs([state[:150], state]).shape == (2, 100)
-    (found,) = backward(model.decoder, [Clip(chirp(3.0), state[:150], state, "你好，世界。", "yue")], Align())
+    (found,) = score_backward(model.decoder, [Clip(chirp(3.0), state[:150], state, "你好，世界。", "yue")], Align())
     assert "".join(word.text for word in found.words) == "你好，世界。"
     statistics = model.statistics
     assert (statistics.models_loaded, statistics.windows_encoded, statistics.windows_decoded) == (1, 1, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llaso_data.align.bidirectional import as_whisper_writes, word_logprobs
+from llaso_data.align.backward import in_whisper_style, word_logprobs
 from llaso_data.errors import LLaSOError
 from llaso_data.text import is_spaced, word_spans
 from llaso_data.whisper.tokenizer import MAX_POSITIONS, WhisperTokenizer
@@ -103,7 +103,7 @@ def test_the_prompt_names_the_language(whisper_base: Path, language: str) -> Non
 @SIXTEEN
 def test_a_sentence_keeps_its_length_when_its_case_is_mended(language: str) -> None:
     for text in (SENTENCES[language], SENTENCES[language].upper(), SENTENCES[language].lower()):
-        assert len(as_whisper_writes(text)) == len(text)
+        assert len(in_whisper_style(text)) == len(text)
 
 
 def test_the_wheels_missing_merge_is_there(whisper_base: Path, tiny_en: Path) -> None:

@@ -218,7 +218,7 @@ def whole(start: Path, spoilt: Path, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-def told(out: Path) -> list[dict[str, Any]]:
+def bad_lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / BAD_FILE).read_text().splitlines()]
 
 
@@ -227,7 +227,7 @@ def losses(out: Path) -> list[tuple[float, float]]:
 
 
 def test_a_run_goes_past_bad_samples_and_names_each_once(whole):
-    found = told(whole)
+    found = bad_lines(whole)
     assert sorted(one["key"] for one in found) == ["k003", "k004", "k005"]
     assert all(one["shard"].endswith("a.tar") and one["reason"] and one["by"] for one in found)
     assert read_metrics(whole)[-1]["bad_samples"] == 3
@@ -236,7 +236,7 @@ def test_a_run_goes_past_bad_samples_and_names_each_once(whole):
 def test_a_resumed_run_passes_them_as_the_undisturbed_one_did(start, spoilt, whole, tmp_path):
     train(recipe_of(start, spoilt, run={"max_steps": 3}), str(tmp_path))
     train(recipe_of(start, spoilt), str(tmp_path))
-    assert losses(tmp_path) == losses(whole) and told(tmp_path) == told(whole)
+    assert losses(tmp_path) == losses(whole) and bad_lines(tmp_path) == bad_lines(whole)
 
 
 def test_more_bad_samples_than_allowed_end_a_run_that_goes_on_when_more_are(start, spoilt, whole, tmp_path):
@@ -251,7 +251,7 @@ def test_held_out_samples_that_are_bad_are_named_too(start, spoilt, tmp_path):
     data = {"sources": [{"path": str(write_tar(tmp_path / "good", good, 6))}], "validation": str(spoilt)}
     recipe = recipe_of(start, spoilt, data={**data, "validation_samples": 2}, run={"max_steps": 2, "save_steps": 1})
     train(recipe, str(tmp_path / "out"))
-    assert sorted(one["key"] for one in told(tmp_path / "out")) == ["k003", "k004", "k005"]
+    assert sorted(one["key"] for one in bad_lines(tmp_path / "out")) == ["k003", "k004", "k005"]
     counts = [one["bad_samples"] for one in read_metrics(tmp_path / "out") if "bad_samples" in one]
     assert counts == [0, 0]  # they are none of the training's
 
@@ -265,7 +265,7 @@ def test_bad_samples_are_counted_over_all_ranks(start, spoilt, whole, tmp_path, 
     command += ["-m", "llaso_model.cli", "train", str(path), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    found = told(tmp_path / "out")
+    found = bad_lines(tmp_path / "out")
     assert {one["key"] for one in found} == {"k003", "k004", "k005"}
     if most == 2:
         assert done.returncode != 0 and "3 samples were bad, more than data.max_bad=2" in done.stderr

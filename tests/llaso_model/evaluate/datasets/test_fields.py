@@ -97,7 +97,7 @@ def test_an_answer_with_half_a_pair_costs_no_other_and_is_said(tmp_path: Path) -
     rows.append({**ROW, "id": "z", "answer": "\U0001f600"})  # a whole pair
     said = scored(tmp_path, rows)
     assert said["rows"] == 6 and said["remarks"] == [
-        "s: 1 answers have half of a surrogate pair, which is no character; U+FFFD stands for it",
+        "s: 1 answers had half of a surrogate pair, which is no character; U+FFFD replaces it",
         "s: 1 answers are null and count as empty",
     ]
     answers = [row.prediction.answer for row in store.read(str(tmp_path / "out" / "rows.parquet"))]

@@ -143,7 +143,7 @@ def _said(row: dict[str, str]) -> str:
     ],
 )  # fmt: skip
 def test_tokens_and_reasoning_are_not_said(answer: str, said: str) -> None:
-    assert replies.said(answer).strip() == said.strip()
+    assert replies.visible_answer(answer).strip() == said.strip()
 
 
 def test_tokens_are_no_word_errors() -> None:

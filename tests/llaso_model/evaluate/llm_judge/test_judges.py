@@ -212,7 +212,7 @@ def test_killed_and_run_again_it_is_the_same_to_the_byte(chat: Chat, tmp_path: P
     chat.does = lambda prompt: None
     chat.asked.clear()
     told: list[str] = []
-    score.score([source], str(killed), workers=1, judge=Endpoint(chat.url, "judge-1"), say=told.append)
+    score.score([source], str(killed), workers=1, judge=Endpoint(chat.url, "judge-1"), on_progress=told.append)
     assert len(chat.asked) == 40 - kept and any(f"judgements.jsonl:{kept + 1}: cut off" in line for line in told)
     assert made(killed) == made(whole)
 

@@ -282,7 +282,7 @@ def test_a_damaged_sample_is_named_and_replaced_by_none(model, speech, undisturb
 
 def test_tasks_are_chosen_by_name_and_unknown_ones_refused(model, speech, tmp_path):
     said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "gender", code=2)
-    assert "--task gender: the data has none of it; it has ASR, asr, dictation" in said.output
+    assert "--task gender: the data has no such task; it has ASR, asr, dictation" in said.output
     said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "all", code=2)
     assert "dictation is no declared set" in said.output and "--task" in said.output
     assert len(open_samples(str(speech), TASKS, ["ASR"])) == COUNT

@@ -107,7 +107,7 @@ def test_what_cannot_be_made_again_is_said(recordings: list[noise.Samples], tmp_
     found = sounds.load_recordings(str(tmp_path), [scored(noise=name)])
     assert found.name == noise.noise_name(found.samples) == name
     for path in (str(tmp_path), "white"):
-        with pytest.raises(LLaSOError, match="not the recordings that any of these answers was heard with"):
+        with pytest.raises(LLaSOError, match="none of these answers was made with these recordings"):
             sounds.load_recordings(path, [scored(noise="speech")])
 
 

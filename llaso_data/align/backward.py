@@ -1,7 +1,7 @@
-"""The backward direction: a text teacher-forced over its clip's own encoder states, in BPE tokens and in characters.
+"""The backward direction: a clip's text is teacher-forced over the clip's encoder states.
 
-BPE tokens give the scores, characters the word times. The forward direction is free decoding. The two agree where the
-text, given or transcribed, is also the text that the audio makes likely, to its end.
+One pass over BPE tokens gives the scores, and one over characters gives the word times. The forward direction is free
+decoding. Both directions agree if the text, given or transcribed, is likely for this audio, and so is its end.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Piece:
     offsets: list[int]  # of each token's character in the text, -1 for the space before it
 
 
-def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[BackwardScores]:
+def score_backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) -> list[BackwardScores]:
     """Score every clip's text and align its words, in two decoder passes: BPE tokens, then characters.
 
     Args:
@@ -60,10 +60,10 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) ->
         settings: The recipe's section; None scores without aligning, in one pass.
 
     Returns:
-        Scores and words of each clip. All are empty where there is no text, or a text that is longer than Whisper's
-        positions; the words are empty where the audio has fewer frames than the text has sounds.
+        Scores and words of each clip. All are empty if the clip has no text, or one with more tokens than Whisper has
+        positions. The words are empty if the audio has fewer frames than the text has sounds.
     """
-    texts = [as_whisper_writes(clip.text) for clip in clips]
+    texts = [in_whisper_style(clip.text) for clip in clips]
     bpe = [decoder.vocabulary.bpe_tokens(trim_end(text)) for text in texts]
     prompts = [decoder.vocabulary.prompt(clip.language) for clip in clips]
     targets = [
@@ -106,8 +106,8 @@ def backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | None) ->
     return results
 
 
-def as_whisper_writes(text: str) -> str:
-    """The text in Whisper's style, so that letter case and the kind of apostrophe do not cost likelihood.
+def in_whisper_style(text: str) -> str:
+    """The text in Whisper's style, so that letter case and the kind of apostrophe do not lower its likelihood.
 
     Apostrophes become the plain one. A text in a single case becomes lower case with a capital in front. The result has
     as many characters as the text; where lower case would change that, the case stays.
@@ -133,7 +133,7 @@ def trim_end(text: str) -> str:
 
 
 def target_tokens(vocabulary: WhisperTokenizer, language: str, text: str, tokens: list[int]) -> list[int]:
-    """What is teacher-forced for a text: its BPE ``tokens``, a full stop where the text has none, end of text."""
+    """The tokens to teacher-force: a text's BPE ``tokens``, a full stop if the text has none, and end of text."""
     if trim_end(text).endswith(FINAL_PUNCTUATION):
         return [*tokens, vocabulary.end]
     full_stop = vocabulary.tokenizer(_FULL_STOPS.get(language, "."), add_special_tokens=False)["input_ids"]
@@ -141,9 +141,11 @@ def target_tokens(vocabulary: WhisperTokenizer, language: str, text: str, tokens
 
 
 def end_logprob(scores: ForcedScores, tokens: int) -> float:
-    """Log-probability that a text ends after its ``tokens``: at once or, where a full stop was added, after that."""
-    after = float(scores.logprobs[tokens:].sum())
-    return after if len(scores.logprobs) == tokens + 1 else float(np.logaddexp(scores.end_logprobs[tokens], after))
+    """Log-probability that a text ends after its ``tokens``: at once or, if a full stop was added, after that."""
+    appended = float(scores.logprobs[tokens:].sum())
+    if len(scores.logprobs) == tokens + 1:
+        return appended
+    return float(np.logaddexp(scores.end_logprobs[tokens], appended))
 
 
 def word_logprobs(logprobs: NDArray[np.float32], offsets: list[int], spans: list[tuple[int, int]]) -> list[float]:
@@ -182,7 +184,7 @@ def _align(
     spans: dict[int, _Spans],
     settings: Align,
 ) -> dict[int, _Times]:
-    """Start and end of every word in seconds; none for a clip whose text has too many sounds for its frames."""
+    """Start and end of every word in seconds. A clip whose text has more sounds than frames gets none."""
     pieces: list[_Piece] = []
     states: dict[int, WordStates] = {}
     for i, clip in clips.items():
@@ -206,7 +208,7 @@ def _align(
 
 
 def _join_pieces(pieces: list[ForcedScores]) -> NDArray[np.float32]:
-    """The rows of all pieces of one text, of the heads that every piece has, and one row for end of text."""
+    """Attention rows of all pieces of a text, for the heads that every piece has, and one row for end of text."""
     shared_heads = sorted(set(pieces[0].heads).intersection(*(piece.heads for piece in pieces)))
     rows = []
     for n, piece in enumerate(pieces):
@@ -219,7 +221,7 @@ def _join_pieces(pieces: list[ForcedScores]) -> NDArray[np.float32]:
 def _word_times(
     attention_HTS: NDArray[np.float32], states: WordStates, spans: _Spans, pcm: NDArray[np.int16], settings: Align
 ) -> _Times:
-    """Start and end of every word, from the path through the attention; it has a row for every token and the end."""
+    """Start and end of every word, from the best path through the attention (a row for every token and the end)."""
     energy_S = attention.frame_energy(pcm, attention_HTS.shape[2])
     if len(attention_HTS) > _SELECTED_HEADS:
         attention_HTS = attention.select_heads(attention_HTS, states, energy_S, settings.energy, _SELECTED_HEADS)
@@ -241,10 +243,11 @@ def _word_times(
 def _pieces(
     vocabulary: WhisperTokenizer, clip: int, language: str, text: str, bpe: _Tokens, spans: _Spans
 ) -> list[_Piece]:
-    """The text in as few pieces of whole words as fit Whisper's positions in characters; nearly always one.
+    """Divide the text into as few pieces of whole words as possible, each short enough for Whisper's positions.
 
-    Every piece is forced over all frames, after as many of the BPE tokens before it as fit, so that Whisper looks where
-    it would continue. There is no piece where one word alone does not fit.
+    Nearly every text is one piece. A piece is forced over all frames. Its prompt ends with as many BPE tokens of the
+    text before it as fit, so that Whisper's attention continues from there. If a single word does not fit, the result
+    is empty.
     """
     prompt = vocabulary.prompt(language)
     free = MAX_POSITIONS - len(prompt)
@@ -260,13 +263,13 @@ def _pieces(
     pieces = []
     for first, last in pairwise(sorted(boundaries)):
         start, end = spans[first][0], spans[last - 1][1]
-        before = [
+        preceding = [
             token
             for token, offset in zip(*bpe, strict=True)
             if offset < start and (offset < 0 or not text[offset].isspace())
         ]
         piece_tokens, piece_offsets = vocabulary.character_tokens(text[start:end])
-        context = before[-(free - len(piece_tokens)) :] if start and free > len(piece_tokens) else []
+        context = preceding[-(free - len(piece_tokens)) :] if start and free > len(piece_tokens) else []
         in_text = [offset + start if offset >= 0 else -1 for offset in piece_offsets]
         pieces.append(_Piece(clip, [*prompt, *context], piece_tokens, in_text))
     return pieces

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llaso_data.align.bidirectional import as_whisper_writes, backward, word_logprobs
+from llaso_data.align.backward import in_whisper_style, score_backward, word_logprobs
 from llaso_data.recipe import Align
 from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.load import Whisper
@@ -18,20 +18,20 @@ from tests import conftest
 from tests.support.asr_fixtures import named, own_frames, pcm, states, whisper
 
 
-def heard(model: Whisper, samples: NDArray[np.int16], text: str, language: str = "en") -> Clip:
+def forced_clip(model: Whisper, samples: NDArray[np.int16], text: str, language: str = "en") -> Clip:
     (whole,) = states(model, [samples])
     return Clip(samples, whole[: own_frames(samples)], whole, text, language)
 
 
 def only(model: Whisper, clip: Clip, text: str, settings: Align | None = None) -> BackwardScores:
-    (found,) = backward(model.decoder, [dataclasses.replace(clip, text=text)], settings or Align())
+    (found,) = score_backward(model.decoder, [dataclasses.replace(clip, text=text)], settings or Align())
     return found
 
 
 @pytest.fixture(scope="module")
 def fox(tiny_en: Path, clips: list[conftest.Clip]) -> tuple[Whisper, Clip]:
     (clip,) = named(clips, "en/quick_brown_fox")
-    return whisper(tiny_en), heard(whisper(tiny_en), pcm(clip.path), clip.text)
+    return whisper(tiny_en), forced_clip(whisper(tiny_en), pcm(clip.path), clip.text)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_missing_full_stop_costs_nothing_in_scripts_with_their_own(
 ) -> None:
     model, (clip,) = whisper(whisper_base), named(clips, name)
     text = clip.text.rstrip(".。।")
-    one = heard(model, pcm(clip.path), text, clip.language)
+    one = forced_clip(model, pcm(clip.path), text, clip.language)
     whole, cut = only(model, one, text), only(model, one, text[:-2].strip())
     assert whole.eot_logprob is not None and cut.eot_logprob is not None
     assert whole.eot_logprob > -1.0 > -5.0 > cut.eot_logprob
@@ -129,14 +129,14 @@ def test_words_are_the_texts_and_lie_in_order_inside_the_clip(
     whisper_base: Path, clips: list[conftest.Clip], name: str
 ) -> None:
     model, (clip,) = whisper(whisper_base), named(clips, name)
-    one = heard(model, pcm(clip.path), clip.text, clip.language)
+    one = forced_clip(model, pcm(clip.path), clip.text, clip.language)
     assert_words_lie_in(only(model, one, clip.text), one, "" if clip.language == "ja" else " ")
 
 
 def test_silence_before_the_speech_belongs_to_no_word(tiny_en: Path, clips: list[conftest.Clip]) -> None:
     model, (clip,) = whisper(tiny_en), named(clips, "en/quick_brown_fox")
     samples = np.concatenate([np.zeros(32_000, dtype=np.int16), pcm(clip.path)])
-    words = only(model, heard(model, samples, clip.text), clip.text).words
+    words = only(model, forced_clip(model, samples, clip.text), clip.text).words
     assert words[0].start_s == pytest.approx(2.0, abs=0.25)
 
 
@@ -146,7 +146,7 @@ def test_silence_between_and_around_belongs_to_no_word(tiny_en: Path, clips: lis
     noise = np.random.default_rng(0).normal(0, 10, 16_000).astype(np.int16)
     samples = np.concatenate([noise[:12_000], sounds[0], noise[:11_200], sounds[1], noise])
     text = " ".join(clip.text for clip in chosen)
-    words = only(model, heard(model, samples, text), text).words
+    words = only(model, forced_clip(model, samples, text), text).words
     first_s, pause_s = 0.75, 0.75 + len(sounds[0]) / 16_000
     second_s = pause_s + 0.7
     before, after = words[len(chosen[0].text.split()) - 1], words[len(chosen[0].text.split())]
@@ -160,7 +160,7 @@ def test_digits_and_symbols_have_the_place_of_the_words_they_stand_for(
     tiny_en: Path, clips: list[conftest.Clip]
 ) -> None:
     model, (clip,) = whisper(tiny_en), named(clips, "en/counting")
-    one = heard(model, pcm(clip.path), clip.text)
+    one = forced_clip(model, pcm(clip.path), clip.text)
     spelled = only(model, one, clip.text).words
     for text in ("1 2 3 4 5 6 7 8 9 10.", "1 2 3 4 — 5 6 7 8 9 10"):
         found = only(model, one, text).words
@@ -173,7 +173,7 @@ def test_digits_and_symbols_have_the_place_of_the_words_they_stand_for(
 
 def test_a_text_that_parts_its_words_gets_these_words(whisper_base: Path, clips: list[conftest.Clip]) -> None:
     model, (clip,) = whisper(whisper_base), named(clips, "zh/nihao_shijie")
-    one = heard(model, pcm(clip.path), clip.text, clip.language)
+    one = forced_clip(model, pcm(clip.path), clip.text, clip.language)
     characters = only(model, one, clip.text).words
     assert [word.text for word in characters] == ["你", "好", "世", "界。"]
     words = only(model, one, "你好 世界。").words
@@ -189,7 +189,7 @@ def test_both_aligners_give_the_same_words(fox: tuple[Whisper, Clip], right: Bac
 def test_clips_come_back_in_their_order(fox: tuple[Whisper, Clip]) -> None:
     model, clip = fox
     texts = ["The quick brown fox jumps over the lazy dog.", "", "dog", "The quick brown fox"]
-    found = backward(model.decoder, [dataclasses.replace(clip, text=text) for text in texts], Align())
+    found = score_backward(model.decoder, [dataclasses.replace(clip, text=text) for text in texts], Align())
     assert [" ".join(word.text for word in one.words) for one in found] == texts
     assert found[1] == BackwardScores((), None, None, None)
 
@@ -210,7 +210,7 @@ def test_a_text_of_more_characters_than_positions_gives_every_word_its_time(
     text = " ".join(clip.text for clip in chosen)
     model = whisper(whisper_base)
     assert len(model.vocabulary.character_tokens(text)[0]) > 448
-    clip = heard(model, np.concatenate(parts), text)
+    clip = forced_clip(model, np.concatenate(parts), text)
     found = only(model, clip, text)
     assert_words_lie_in(found, clip)
     borders = np.cumsum([0, *(len(part) for part in parts)]) / 16_000
@@ -233,7 +233,7 @@ def test_a_long_text_of_several_tokens_per_character(whisper_base: Path, clips: 
     samples, text = np.concatenate([spoken(clip) for clip in chosen]), " ".join(clip.text for clip in chosen)
     model = whisper(whisper_base)
     assert len(model.vocabulary.character_tokens(text)[0]) > 440
-    clip = heard(model, samples, text, "hi")
+    clip = forced_clip(model, samples, text, "hi")
     assert_words_lie_in(only(model, clip, text), clip)
 
 
@@ -272,8 +272,8 @@ def test_a_text_that_passes_whispers_positions_has_neither(fox: tuple[Whisper, C
         ("", ""),
     ],
 )
-def test_a_text_in_one_case_is_written_as_whisper_writes(text: str, written: str) -> None:
-    assert as_whisper_writes(text) == written
+def test_a_text_in_one_case_is_written_in_whisper_style(text: str, written: str) -> None:
+    assert in_whisper_style(text) == written
 
 
 def test_a_word_without_a_token_of_its_own_shares_that_of_the_word_it_is_in() -> None:
