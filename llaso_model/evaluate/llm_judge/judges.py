@@ -203,7 +203,7 @@ class RecordedJudge:
         self._journal = Journal(path, _fault)
         if self._journal.torn:
             on_progress(
-                f"{path}:{self._journal.torn}: the line is incomplete, as after a kill; its judgement is requested again"
+                f"{path}:{self._journal.torn}: incomplete, as after a kill; this judgement is requested again"
             )
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
