@@ -202,9 +202,7 @@ class RecordedJudge:
         self._on_progress = on_progress
         self._journal = Journal(path, _fault)
         if self._journal.torn:
-            on_progress(
-                f"{path}:{self._journal.torn}: incomplete, as after a kill; this judgement is requested again"
-            )
+            on_progress(f"{path}:{self._journal.torn}: incomplete, as after a kill; this judgement is requested again")
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """Raises LLaSOError where something is not recorded and there is no judge to ask."""
