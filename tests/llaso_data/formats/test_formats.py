@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,19 @@ def test_common_voice_without_validated_and_with_several_languages(tmp_path: Pat
         (tmp_path / code / "clip_durations.tsv").write_text("clip\tduration[ms]\n1.mp3\t100\n")
     found = inputs(tmp_path)
     assert [(i.utterance.language, os.path.basename(i.container)) for i in found] == [("de", "de"), ("fr", "fr")]
+
+
+def test_common_voice_of_newer_releases(tmp_path: Path) -> None:
+    for number in (1, 2):
+        speak(tmp_path / "clips" / f"{number}.mp3")
+    header = "client_id\tpath\tsentence_id\tsentence\tsentence_domain\tage\tgender\taccents\tvariant\tlocale\tsegment\n"
+    first = 'a\t1.mp3\ts1\t"Hola, va dir\tgeneral\t\t\t\tValencià\tca\t\n'
+    second = 'b\t2.mp3\ts2\tBé"\t\t\t\tBaleàric\tCentral\tca\t\n'
+    (tmp_path / "validated.tsv").write_text(header + first + second, encoding="utf-8")
+    notes: Counter[str] = Counter()
+    found = [item.utterance for item in read(SourceSpec(path=str(tmp_path)), notes)]
+    assert [(u.text, u.speaker.accent.value) for u in found] == [('"Hola, va dir', "valencià"), ('Bé"', "baleàric")]
+    assert notes == {"columns not used of validated.tsv: sentence_id, sentence_domain, age, gender, segment": 5}
 
 
 # Manifest
