@@ -7,8 +7,9 @@ from functools import partial
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
-from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, decode_transcript, numbered_lines, open_text
+from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, decode_transcript
 from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.list_rows import text_lines
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import (
     RowError,
@@ -55,12 +56,12 @@ def _rows(
     transcribed: set[str] = set()
     for transcript in transcripts:
         folder = transcript.rpartition("/")[0]
-        for number, line in _lines(tree, transcript):
+        for number, line in text_lines(tree.uri(transcript)):
             where = f"{transcript}:{number}"
             if isinstance(line, Failure):
                 yield failed_row(tree.root, tree.root, where, line.detail, reason=line.reason)
                 continue
-            name, _, rest = line.strip().partition(b" ")
+            name, _, rest = line.encode("utf-8", "surrogateescape").strip().partition(b" ")
             if not name:
                 continue
             make = partial(_line_row, tree, folder, name, rest, where, audio_by_stem, genders)
@@ -71,20 +72,6 @@ def _rows(
         if stem not in transcribed:
             speaker = _speaker(file.path)
             yield file_row(tree, file, SourceMetadata(speaker=speaker, gender=genders.get(speaker)))
-
-
-def _lines(tree: FileTree, transcript: str) -> Iterator[tuple[int, bytes | Failure]]:
-    number = 0
-    try:
-        with storage.open_read(tree.uri(transcript)) as file:
-            for number, line in numbered_lines(open_text(file)):
-                if line is None:
-                    yield number, Failure("bad_text", f"a line {TOO_LONG}")
-                else:
-                    yield number, line.encode("utf-8", "surrogateescape")
-    except (OSError, UnicodeDecodeError, LLaSOError) as error:
-        reason = getattr(error, "strerror", None) or error
-        yield number + 1, Failure("bad_text", f"the transcripts cannot be read ({reason})")
 
 
 def _line_row(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import NamedTuple
 
 from llaso_data.audio import AUDIO_EXTENSIONS
@@ -22,6 +24,10 @@ class ListedFile(NamedTuple):
     path: str
     size_bytes: int
     version: str
+
+
+path_of = attrgetter("path")
+"""By this the files of a folder are sorted."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,19 @@ class FileTree:
     def extensions(self) -> Counter[str]:
         """How many files of the folder have each extension, in small letters and without the dot."""
         return Counter(extension(file.path) for file in self.files)
+
+    @cached_property
+    def not_audio(self) -> tuple[ListedFile, ...]:
+        """The folder's files without an extension of audio: lists, tables, transcripts."""
+        return tuple(file for file in self.files if extension(file.path) not in AUDIO_EXTENSIONS)
+
+    def below(self, folder: str) -> Iterator[ListedFile]:
+        """The files in a folder of the tree, at any depth, in the order of their paths; all files for ``""``."""
+        prefix = f"{folder}/" if folder else ""
+        place = bisect_left(self.files, prefix, key=path_of)
+        while place < len(self.files) and self.files[place].path.startswith(prefix):
+            yield self.files[place]
+            place += 1
 
     def uri(self, path: str) -> str:
         """The URI of a path of the folder."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import json
 import marshal
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
 from itertools import chain, islice, pairwise
 from operator import attrgetter
 from typing import IO, Any
@@ -85,10 +86,32 @@ def _write_run(file: IO[bytes], run: list[SourceRow]) -> None:
     folder = tempfile.gettempdir()
     with writing(f"the file in {folder} in which rows are sorted", folder):
         for start in range(0, len(run), _BATCH_ROWS):
-            batch = marshal.dumps([_values_of(row) for row in run[start : start + _BATCH_ROWS]])
+            batch = _stored(run[start : start + _BATCH_ROWS])
             file.write(len(batch).to_bytes(_LENGTH_BYTES, "little"))
             file.write(batch)
         file.flush()
+
+
+def _stored(rows: list[SourceRow]) -> bytes:
+    try:
+        return marshal.dumps([_values_of(row) for row in rows])
+    except ValueError:  # columns of Parquet hold days, decimals and other values that marshal does not know
+        plain = [replace(row, fields=row.fields and _plain_fields(row.fields)) for row in rows]
+        return marshal.dumps([_values_of(row) for row in plain])
+
+
+def _plain_fields(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as a map of templates takes them: texts and numbers, and what is written as JSON.
+
+    An empty tuple stands for every other value: it is no text and no number either.
+    """
+    return {name: _plain(value) for name, value in columns.items()}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    return json.loads(json.dumps(value, default=str)) if isinstance(value, (list, dict)) else ()
 
 
 def _read_run(file: IO[bytes], start: int, end: int) -> Iterator[SourceRow]:

@@ -89,6 +89,8 @@ _ACCENT = {
     "ireland": {"irish", "irish-english", "en-ie"},
     "new-zealand": {"newzealand", "new-zealand-english", "en-nz"},
     "wales": {"welsh", "welsh-english"},
+    "northern-irish": {"northernirish"},  # VCTK's spelling, and of the next
+    "south-african": {"southafrican"},
 }
 
 

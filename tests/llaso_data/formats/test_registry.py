@@ -160,6 +160,12 @@ def test_a_program_registers_a_layout_of_its_own(monkeypatch: pytest.MonkeyPatch
         (["train.csv"], "train.csv", "speechbrain", "it has the columns ID, duration and wav"),
         (["train.json"], "train.json", "speechbrain", "it is a JSON object of objects with wav"),
         (["1/2/1-2.trans.txt"], "", "librispeech", "it has 1/2/1-2.trans.txt"),
+        (["txt/p225/p225_001.txt", "wav48/p225/p225_001.wav"], "", "vctk", "it has wav48 and txt"),
+        (["TEST/DR2/MABC0/SX1.wrd", "TEST/DR2/MABC0/SX1.wav"], "", "timit", "it has TEST/DR2/MABC0/SX1.wrd"),
+        (
+            ["a/transcript/aishell_transcript_v0.8.txt", "a/wav/train/S0002/x.wav"],
+            *("", "aishell", "it has a/transcript/aishell_transcript_v0.8.txt, and wav beside its folder"),
+        ),
         (["x.tar", "y.tar"], "", "webdataset", "it has 2 tars and no audio outside them"),
         (["x.tar"], "x.tar", "webdataset", "its name ends in .tar"),
         ([], "x-{0..3}.tar", "webdataset", "it is a pattern of tars"),

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.rows.mapping import compile_map
 from llaso_data.formats.rows.sorting import sorted_rows
-from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow, failed_row
+from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row
 from llaso_data.records import Failure
 from tests.support.paths import REPOSITORY
 
@@ -59,6 +62,18 @@ def test_rows_come_as_from_sorted_whatever_the_size_of_a_run(rows: list[SourceRo
 def test_runs_of_several_batches_keep_equal_rows_in_their_order(run_rows: int) -> None:
     rows = rows_of(2000)
     assert list(sorted_rows(rows, run_rows=run_rows)) == sorted(rows, key=SourceRow.sort_key)
+
+
+def test_columns_of_tables_that_a_map_takes_come_back_as_the_map_reads_them() -> None:
+    fields = {"n": 1, "text": "x", "list": [1, {"day": date(2020, 1, 2)}], "day": date(2020, 1, 2), "gap": None}
+    rows = [replace(row, fields=fields) for row in rows_of(3)]
+    made = {"text": "{n}{text}{list}{gap}"}
+    row_map, of_day = compile_map(made), compile_map({"text": "{day}"})
+    assert row_map is not None and of_day is not None
+    for before, after in zip(sorted_rows(rows), sorted_rows(rows, run_rows=2), strict=True):
+        assert row_map.applied(after).metadata == row_map.applied(before).metadata
+        with pytest.raises(RowError, match="no text and no number"):
+            of_day.applied(after)
 
 
 def test_no_rows_are_an_error_only_where_the_reader_says_so() -> None:
