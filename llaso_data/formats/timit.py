@@ -9,11 +9,13 @@ from itertools import chain
 
 from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.beside_audio.timed_rows import audio_rows
+from llaso_data.formats.beside_audio.transcripts import Transcript, read_transcripts
 from llaso_data.formats.files.file_tree import FileTree, ListedFile, compile_glob
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.list_rows import text_lines
 from llaso_data.formats.rows.sorting import sorted_rows
-from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow, failed_row, file_row
+from llaso_data.formats.rows.source_row import SourceRow, failed_row
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.uris import extension
@@ -26,11 +28,7 @@ DIALECTS = (
 )
 """Of the folders DR1 to DR8."""
 _UTTERANCE = re.compile(r"(?:.*/)?DR([1-8])/(([FM])[A-Z]{3}\d)/S[AIX]\d+", re.IGNORECASE)
-_LINE = re.compile(r"\s*[0-9]+\s+[0-9]+\s+\S.*")
 _YEAR = re.compile(r"\d\d/\d\d/(\d\d)")
-
-Labels = Mapping[str, Mapping[str, str]]
-"""Path of an utterance without extension → extension in small letters → path."""
 
 
 def recognises(tree: FileTree) -> str | None:
@@ -42,7 +40,8 @@ def recognises(tree: FileTree) -> str | None:
 def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     """Every recording with the text of its ``.TXT``, else of its ``.WRD``; labels without a recording are ``missing``.
 
-    The folders say speaker, gender and dialect, ``SPKRINFO.TXT`` the age. The times of words and phones are not read.
+    The words of the ``.WRD`` come with their times. The folders say speaker, gender and dialect, ``SPKRINFO.TXT`` the
+    age. The times of phones are not read.
 
     Raises:
         LLaSOError: There are no labels of TIMIT, or nothing matches the source's pattern.
@@ -52,15 +51,14 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         raise LLaSOError(f"{spec.path}: no labels such as DR1/FCJF0/SA1.PHN; is this the folder of TIMIT?")
     matches = compile_glob(spec.pattern).fullmatch
     audio, ages = _audio(tree), _ages(tree)
-    rows = (_row(tree, labels, ages, stem, file) for stem, file in audio.items() if matches(file.path))
-    unheard = (next(iter(kinds.values())) for stem, kinds in labels.items() if stem not in audio)
+    rows = (_row(tree, labels.get(stem, {}), ages, stem, file) for stem, file in audio.items() if matches(file.path))
+    unheard = (next(iter(kinds.values())).path for stem, kinds in labels.items() if stem not in audio)
     missing = (
         failed_row(tree.root, tree.root, path, "no recording beside it; fetch it again", reason="missing")
         for path in unheard
         if matches(path)
     )
-    for kind in LABELS[1:]:
-        tree.note(f"not read: the times in .{kind}", sum(kind in kinds for kinds in labels.values()))
+    tree.note("not read: the times of phones in .phn", sum("phn" in kinds for kinds in labels.values()))
     return sorted_rows(chain(rows, missing), if_none=f"{spec.path}: nothing in it matches {spec.pattern!r}")
 
 
@@ -68,12 +66,13 @@ def _is_labels(path: str) -> bool:
     return extension(path) in LABELS and _UTTERANCE.fullmatch(path.rpartition(".")[0]) is not None
 
 
-def _labels(tree: FileTree) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+def _labels(tree: FileTree) -> dict[str, dict[str, ListedFile]]:
+    """Path of an utterance without extension → extension in small letters → file."""
+    found: dict[str, dict[str, ListedFile]] = {}
     for file in tree.not_audio:
         if _is_labels(file.path):
             stem, _, kind = file.path.rpartition(".")
-            found.setdefault(stem, {})[kind.lower()] = file.path
+            found.setdefault(stem, {})[kind.lower()] = file
     return found
 
 
@@ -90,37 +89,31 @@ def _audio(tree: FileTree) -> dict[str, ListedFile]:
     return found
 
 
-def _row(tree: FileTree, labels: Labels, ages: Mapping[str, str], stem: str, file: ListedFile) -> SourceRow:
+def _row(
+    tree: FileTree, labels: Mapping[str, ListedFile], ages: Mapping[str, str], stem: str, file: ListedFile
+) -> SourceRow:
+    read = [labels[kind] for kind in ("txt", "wrd") if kind in labels]
+    found = read_transcripts(tree, read)
+    (row,) = audio_rows(tree, file, [(one, _prompt(tree, one, found[one.path])) for one in read])
     match = _UTTERANCE.fullmatch(stem)
-    assert match is not None, stem
-    dialect, speaker, gender = match.groups()
-    metadata = SourceMetadata(
+    dialect, speaker, gender = match.groups() if match else ("1", "", "")
+    metadata = replace(
+        row.metadata,
         language="en",
         speaker=speaker.upper(),
         gender=gender,
         age=ages.get(speaker.upper()),
         accent=DIALECTS[int(dialect) - 1],
     )
-    kinds = labels.get(stem, {})
-    path = kinds.get("txt") or kinds.get("wrd")
-    if path is None:
-        return file_row(tree, file, metadata)
-    said = _text(tree, path)
-    if isinstance(said, Failure):
-        return file_row(tree, file, metadata, failure=said, where=path)
-    return file_row(tree, file, replace(metadata, text=said or None), where=path)
+    return replace(row, metadata=metadata)
 
 
-def _text(tree: FileTree, path: str) -> str | Failure:
-    """What labels say, without the samples where each begins and ends."""
-    said: list[str] = []
-    for number, line in text_lines(tree.uri(path)):
-        if isinstance(line, Failure):
-            return Failure(line.reason, f"{tree.uri(path)}:{number}: {line.detail}")
-        if line.strip() and not _LINE.fullmatch(line):
-            return Failure("bad_text", f"{tree.uri(path)}:{number}: a line is `START END TEXT`, in samples")
-        said += line.split()[2:]
-    return " ".join(said)
+def _prompt(tree: FileTree, file: ListedFile, found: Transcript) -> Transcript:
+    """What a file of labels holds; a ``.TXT`` without samples before its text is none of TIMIT's."""
+    if found.text is None:
+        return found
+    detail = f"{tree.uri(file.path)}: its line is not `START END TEXT`, in samples; correct it"
+    return Transcript(failure=Failure("bad_text", detail))
 
 
 def _ages(tree: FileTree) -> dict[str, str]:

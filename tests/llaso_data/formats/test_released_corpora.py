@@ -228,7 +228,9 @@ def test_timit(tmp_path: Path, clips: list[Clip]) -> None:
     assert [u.speaker.accent.value for u in found] == ["army-brat", "new-england", "new-england"]
     assert (root / "TEST/DR8/MPAM0/SI7.WAV").read_bytes().startswith(b"NIST_1A")
     assert len(audio.decode(found[0].source.uri)[0]) > 1000
-    assert notes_of(root)["not read: the times in .wrd"] == 3
+    assert notes_of(root)["not read: the times of phones in .phn"] == 3
+    assert " ".join(word.text for word in found[0].words) == third
+    assert (found[0].words[1].start_s, found[0].words[1].end_s) == (0.006, 0.012)  # samples 100 and 190
 
     save(of_language(clips, "en")[0], root / "TRAIN/DR1/FCJF0/SA1.WAV.wav")
     write_lines(root / "TRAIN/DR1/FCJF0/SA2.TXT", "0 10 Lost.")
@@ -237,7 +239,7 @@ def test_timit(tmp_path: Path, clips: list[Clip]) -> None:
     assert about(found, root) == expected[:2]
     assert failures(found) == [
         ("missing", f"{root}/TRAIN/DR1/FCJF0/SA2.TXT: no recording beside it; fetch it again"),
-        ("bad_text", f"{root}/TRAIN/DR1/FCJF0/SX37.TXT:1: a line is `START END TEXT`, in samples"),
+        ("bad_text", f"{root}/TRAIN/DR1/FCJF0/SX37.TXT: its line is not `START END TEXT`, in samples; correct it"),
     ]
 
 
