@@ -228,7 +228,7 @@ def decode_bytes(data: bytes, name: str = "", span: Span = (None, None)) -> Pcm:
 
 def audio_id(pcm: Pcm) -> str:
     """The digest of PCM: 32 hexadecimal digits of its little-endian bytes, alike for equal samples."""
-    return digest(pcm.astype("<i2", copy=False).tobytes())
+    return digest(np.ascontiguousarray(pcm, "<i2").data.cast("B"))
 
 
 def name_of(uri: str, member: str | None) -> str:

@@ -7,7 +7,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -147,16 +147,35 @@ def _some(hint: Any) -> Any:
     return next(inner for inner in typing.get_args(hint) if inner is not type(None))
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
 def _to_plain(value: Any) -> Any:
     kind = type(value)
-    if dataclasses.is_dataclass(kind):
-        items = ((name, getattr(value, name)) for name in field_names(kind))
-        return {name: _to_plain(inner) for name, inner in items if inner is not None or not is_later(kind, name)}
+    if kind in _PLAIN:
+        return value
+    if (items := _plain_fields(typing.cast(Hashable, kind))) is not None:
+        row = {}
+        for name, is_later_field in items:
+            inner = getattr(value, name)
+            if inner is not None:
+                row[name] = inner if type(inner) in _PLAIN else _to_plain(inner)
+            elif not is_later_field:
+                row[name] = None
+        return row
     if kind is tuple or kind is list:
         return [_to_plain(item) for item in value]
     if kind is dict:
         return {name: _to_plain(inner) for name, inner in value.items()}
     return value
+
+
+@functools.cache
+def _plain_fields(kind: Hashable) -> tuple[tuple[str, bool], ...] | None:
+    """The sorted fields of a record, and whether each is a later one; None for another type."""
+    if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+        return None
+    return tuple((name, is_later(kind, name)) for name in field_names(kind))
 
 
 def _build(row: dict[str, Any], record: type[T], convert: Callable[[Any], Convert | None]) -> T:

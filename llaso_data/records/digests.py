@@ -25,7 +25,10 @@ def digest(*parts: Any, length: int = 32) -> str:
     """
     state = hashlib.blake2b(digest_size=length // 2)
     for part in parts:
-        data = part if isinstance(part, bytes) else ("" if part is None else str(part)).encode("utf-8", "surrogatepass")
+        if isinstance(part, (bytes, memoryview)):
+            data: bytes | memoryview = part
+        else:
+            data = ("" if part is None else str(part)).encode("utf-8", "surrogatepass")
         state.update(b"%d:" % len(data) if part is not None else b"-:")
         state.update(data)
     return state.hexdigest()

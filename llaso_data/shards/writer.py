@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from typing import IO
+
+from isal.isal_zlib import crc32
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage, tar_headers
@@ -69,5 +70,5 @@ def _append(file: IO[bytes], sample: EncodedSample) -> IndexRow:
     for part in sorted(sample.parts):
         data = sample.parts[part]
         offset = tar_headers.write_member(file, layout.member_name(sample.key, part), data)
-        parts.append(PartRow(part, offset, len(data), zlib.crc32(data)))
+        parts.append(PartRow(part, offset, len(data), crc32(data)))
     return IndexRow.of(sample, parts)
