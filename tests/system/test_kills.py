@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from llaso_data.cli import main
 from llaso_data.io.loopback import environment
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.ray_access import read_environment, this_machine_alone
@@ -22,6 +23,7 @@ from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.recipe import Shard
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
+from tests.support import processes
 from tests.support.corpora import english, files, observed, recipe
 from tests.support.fault_injection import Command, below, kill, strikes, survive, until
 
@@ -44,10 +46,13 @@ class Peace:
     def blocks(self) -> int:
         return sum(name.startswith("observations/") for name in self.aligned)
 
-    def build(self, out: Path, *options: str) -> Command:
+    def building(self, out: Path, *options: str) -> list[str]:
         judged = [f"--set={key}={value}" for key, value in JUDGED.items()]
         fixed = ["--corpus=test", "--device=cpu", f"--asr={self.model}", "--set=blocks.clips=2", *judged]
-        return Command(["build-align", str(self.corpus), f"--out={out}", *fixed, *options], out.with_suffix(".log"))
+        return ["build-align", str(self.corpus), f"--out={out}", *fixed, *options]
+
+    def build(self, out: Path, *options: str) -> Command:
+        return Command(self.building(out, *options), out.with_suffix(".log"))
 
     def shard(self, out: Path, *options: str) -> Command:
         source = str(self.folder / "align")
@@ -113,15 +118,19 @@ def large(tiny_en: Path, clips: list[Clip], tmp_path_factory: pytest.TempPathFac
     return peace(folder, english(folder / "corpus", clips, gains), tiny_en, 21, 2)
 
 
+def command(words: list[str]) -> None:
+    """``llaso-data words…``, where torch is imported already."""
+    main(words)
+
+
 def test_a_killed_build_goes_on_where_it_was(small: Peace, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run = small.build(out, "--engine=local")
+    run = processes.start(command, small.building(out, "--engine=local"), log=tmp_path / "log")
     try:
-        assert run.reached(lambda: committed(out) >= 1)
-        run.send(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL and committed(out) < small.blocks
+        assert until(lambda: committed(out) >= 1 or run.poll() is not None) and run.poll() is None, run.said
     finally:
-        run.end()
+        run.kill()
+    assert run.poll() == -signal.SIGKILL and committed(out) < small.blocks
     (out / "observations" / f".{'0' * 32}.parquet.4711-00c0ffee.tmp").write_bytes(b"half a part")
     kept = {path: path.stat().st_mtime_ns for path in out.glob("observations/*.parquet")}
     again = build_align(recipe(small.model, out, small.corpus, **JUDGED))
