@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from llaso_data import audio, records
+from llaso_data.formats.conversations.schema import MESSAGES
 from llaso_data.instruct import asr
 from llaso_data.records import GIVEN, Attribute, Message, Sample, Scores, Source, Speaker, Utterance, Word
 from llaso_data.shards import index, layout, manifest, reader, schemas, writer
@@ -81,6 +82,7 @@ def write_schemas() -> None:
         ("sample", schemas.SAMPLE),
         ("manifest", schemas.MANIFEST),
         ("certificate", schemas.CERTIFICATE),
+        ("messages", MESSAGES),
     ):
         text = json.dumps(schema, indent=2, sort_keys=True) + "\n"
         (HERE / f"{name}.schema.json").write_text(text, encoding="utf-8")

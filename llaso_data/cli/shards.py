@@ -11,16 +11,18 @@ from llaso_data.commands import TableChoice, fail
 
 
 @click.command()
-@click.argument("uri", metavar="SHARDS")
+@click.argument("uri", metavar="URI")
 def validate(uri: str) -> None:
-    """Read every byte of shards again.
+    """Read every byte of shards, or every row and sound of your own JSON.
 
-    Tars, checksums, counts, the schema and the audio are checked.
+    Of shards, tars, checksums, counts, the schema and the audio are checked. Of JSON with messages and audios (a file,
+    or a folder of files), the schema, tags, paths, languages, tasks and the audio are checked.
     """
+    from llaso_data.pipeline.check_messages import check_messages, holds_messages
     from llaso_data.pipeline.progress import print_report
-    from llaso_data.shards.validate import validate as check
+    from llaso_data.shards.validate import validate as check_shards
 
-    report = check(uri)
+    report = check_messages(uri) if holds_messages(uri) else check_shards(uri)
     print_report(report.to_dict())
     if not report.ok:
         fail(f"{uri}: {len(report.problems)} problems")

@@ -67,6 +67,11 @@ class Set(Part):
         assert self.range is not None
         return self.range
 
+    def speaker_in(self, path: str) -> str | None:
+        """The speaker that an audio's path names, as :attr:`speaker` says; None: it names none."""
+        match = re.search(self.speaker, path) if self.speaker else None
+        return "/".join(filter(None, match.groups())) if match else None
+
 
 class Tasks(Part):
     """Tasks with their label sets and their sets of rows: what a file of them says, or several together."""

@@ -8,7 +8,6 @@ A source is a file, a folder of one system, a folder of such folders, or a tar o
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -224,7 +223,7 @@ def _published_row(
         answer=_answer(row, system, declared, changed),
         place=place,
         audio=tuple(map(shown, audio)),
-        speaker=_speaker_in_path(declared.speaker, audio) or next(filter(None, map(known.name, _SPEAKERS)), None),
+        speaker=declared.speaker_in(next(iter(audio), "")) or next(filter(None, map(known.name, _SPEAKERS)), None),
         language="en",
         modality=_modality(set_, prompt),
         groups=_groups(known, _GROUPS),
@@ -350,11 +349,6 @@ def _id(seen: Counter[tuple[str, ...]], *parts: str) -> str:
     """An id of a question. It does not depend on the prompt, because published prompts differ between systems."""
     seen[parts] += 1
     return digest("question", *parts, seen[parts], length=16)
-
-
-def _speaker_in_path(pattern: str | None, audio: Iterable[str]) -> str | None:
-    match = re.search(pattern, next(iter(audio), "")) if pattern else None
-    return "/".join(filter(None, match.groups())) if match else None
 
 
 def _modality(set_: str, prompt: str) -> str:

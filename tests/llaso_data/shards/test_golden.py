@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from llaso_data import records
+from llaso_data.formats.conversations.schema import MESSAGES
 from llaso_data.io import sealed
 from llaso_data.shards import foreign, layout, manifest, reader, schemas, writer
 from llaso_data.shards.index import open_arrow
@@ -100,7 +101,12 @@ def test_golden_stats() -> None:
 
 @pytest.mark.parametrize(
     ("name", "schema"),
-    [("sample", schemas.SAMPLE), ("manifest", schemas.MANIFEST), ("certificate", schemas.CERTIFICATE)],
+    [
+        ("sample", schemas.SAMPLE),
+        ("manifest", schemas.MANIFEST),
+        ("certificate", schemas.CERTIFICATE),
+        ("messages", MESSAGES),
+    ],
 )
 def test_published_schemas_are_those_that_validate_uses(name: str, schema: schemas.Schema) -> None:
     published = json.loads((SHARDS / f"{name}.schema.json").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""What layouts of conversations share: tags in texts, recognising, typed rows, the user's own format and its checks."""

@@ -1,0 +1,298 @@
+"""LLaSO's conversations as they are published: JSON lists of ``voice`` and ``conversations``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from llaso_data.errors import LLaSOError
+from llaso_data.formats.conversations.json_files import ENDINGS, conversation_files, recognised
+from llaso_data.formats.conversations.kept import DERIVED, kept_fields
+from llaso_data.formats.conversations.llaso_files import (
+    AUDIO_TEXT,
+    MODALITIES,
+    PURE_AUDIO,
+    TEXT_AUDIO,
+    LlasoFile,
+    llaso_file,
+)
+from llaso_data.formats.conversations.tags import (
+    TAG,
+    assembled,
+    neighbouring_texts,
+    tagged,
+    tagged_text,
+    text_with_tag,
+)
+from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.files.suffixes import SuffixIndex
+from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.conversation import UNNAMED_TASK, SourceConversation, bad_conversation
+from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, describe_error
+from llaso_data.formats.tables.columns import audio_location, audio_stat, cell_text
+from llaso_data.formats.tables.json_blocks import json_blocks
+from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample
+from llaso_data.recipe import SourceSpec
+from llaso_data.records import UNKNOWN, Attribute, Failure, Message, Sample, Utterance
+
+if TYPE_CHECKING:
+    from llaso_data.formats.conversations.llaso_rows import LlasoRow
+
+_FORM = "`voice` and `conversations`"
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_WRITTEN_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
+_TAG = re.compile(re.escape(TAG))
+_SPEAKERS = ("usrid", "spk_id", "Name", "speaker")
+_TEXTS = ("sentence", "utt")
+_AGES = ("age", "speaker_age")
+_ACCENTS = ("accents", "accent")
+
+Find = Callable[[str], tuple[str, int, str] | None]
+"""The URI, size and version of the audio of a path in ``voice``; None: it is not there."""
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    return "voice" in row and isinstance(row.get("conversations"), list)
+
+
+def recognises(tree: FileTree) -> str | None:
+    """A JSON file whose first row has the two fields, or a folder with such a file."""
+    path = recognised(tree, _is_row)
+    return None if path is None else f"the first row of {path} has {_FORM}"
+
+
+def read_conversations(spec: SourceSpec, tree: FileTree) -> Iterator[SourceConversation | Failure]:
+    """Every row of every file, in the order of their paths and places.
+
+    Raises:
+        LLaSOError: No file has such rows.
+    """
+    files = conversation_files(tree, spec.pattern, _is_row, _FORM)
+    if not files:
+        raise LLaSOError(f"{spec.path}: no JSON in it whose first row has {_FORM}")
+    return _conversations(files, tree)
+
+
+def _conversations(files: list[tuple[str, str]], tree: FileTree) -> Iterator[SourceConversation | Failure]:
+    from llaso_data.formats.conversations.llaso_rows import LlasoRow, llaso_row
+
+    root, find = _audio_of(tree)
+    for path, uri in files:
+        reader = _Reader(root, uri[len(root) + 1 :], uri, llaso_file(uri if tree.is_file else path), find)
+        for rows in json_blocks(uri, LlasoRow, llaso_row):
+            for number, row in enumerate(rows.rows, rows.first):
+                yield reader.conversation(row, number)
+
+
+def _audio_of(tree: FileTree) -> tuple[str, Find]:
+    """The folder that audio is below, and how it is found there."""
+    if tree.is_file:
+        root = tree.root.rpartition("/")[0]
+        if root.rpartition("/")[2] in MODALITIES:
+            root = root.rpartition("/")[0]
+        return root, partial(_stated, root, lru_cache(maxsize=4096)(audio_stat))
+    index = SuffixIndex(tree.files)
+    return tree.root, partial(_indexed, tree, index)
+
+
+def _stated(root: str, stat: Callable[[str], tuple[int, str]], path: str) -> tuple[str, int, str] | None:
+    _, uri = audio_location(path, root)
+    size_bytes, version = stat(uri)
+    return (uri, size_bytes, version) if version or size_bytes else None
+
+
+def _indexed(tree: FileTree, index: SuffixIndex, path: str) -> tuple[str, int, str] | None:
+    _, uri = audio_location(path, tree.root)
+    if not uri.startswith(f"{tree.root}/"):
+        size_bytes, version = audio_stat(uri)
+        return (uri, size_bytes, version) if version or size_bytes else None
+    file = index.find(path)
+    return None if file is None else (tree.uri(file.path), file.size_bytes, file.version)
+
+
+class _Reader:
+    """Reads the rows of one file."""
+
+    def __init__(self, root: str, path: str, uri: str, file: LlasoFile, find: Find) -> None:
+        self._root, self._path, self._uri, self._file, self._find = root, path, uri, file, find
+
+    def conversation(self, row: LlasoRow | str, number: int) -> SourceConversation | Failure:
+        """The conversation of a row, or why there is none."""
+        where = f"{self._path}:{number}"
+        if isinstance(row, str):
+            return bad_conversation(self._root, where, row)
+        try:
+            return self._conversation(row, number, where)
+        except Exception as error:
+            return bad_conversation(self._root, where, describe_error(error))
+
+    def _conversation(self, row: LlasoRow, number: int, where: str) -> SourceConversation | Failure:
+        paths = [row.voice] if isinstance(row.voice, str) else row.voice
+        turns = [tagged(_role(turn.speaker), turn.value, _TAG) for turn in row.conversations]
+        messages, _ = assembled(turns, paths)
+        answers = [turn.text or "" for turn in turns if turn.role == "assistant"]
+        audios = []
+        for place, path in enumerate(paths):
+            name = path.replace("\\", "/")
+            found = self._find(name) if name.strip() else None
+            if found is None:
+                detail = f"voice {path!r:.500}: no such audio below {self._root}; unpack its archive there"
+                return bad_conversation(self._root, where, detail, reason="missing")
+            spoken = answers[0] if self._file.task == "asr" and len(paths) == len(answers) == 1 else None
+            audios.append(self._audio(row, place, name, found, spoken, where))
+        return SourceConversation(
+            root=self._root,
+            where=where,
+            messages=messages,
+            audios=tuple(audios),
+            task=row.task or self._file.task,
+            language=row.language,
+            split=self._file.split,
+            file=self._path,
+            row=number,
+            kept=self._kept(row, messages, answers, audios),
+        )
+
+    def _audio(
+        self, row: LlasoRow, place: int, path: str, found: tuple[str, int, str], spoken: str | None, where: str
+    ) -> SourceRow:
+        metadata = row.metadata or row.meta_data
+        about: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
+        in_path = self._file.declared.speaker_in(path) if self._file.declared else None
+        return SourceRow(
+            path=audio_location(path, self._root)[0],
+            uri=found[0],
+            root=self._root,
+            container=self._uri,
+            size_bytes=found[1],
+            version=found[2],
+            metadata=SourceMetadata(
+                text=spoken or _first(about, _TEXTS),
+                language=row.language,
+                speaker=in_path or _text(_at(row.speaker_id, place)) or _first(about, _SPEAKERS),
+                gender=_text(_at(row.gender, place)) or _first(about, ("gender",)),
+                age=_text(_at(row.age, place)) or _first(about, _AGES),
+                accent=_text(_at(row.accent, place)) or _first(about, _ACCENTS),
+            ),
+            where=where,
+        )
+
+    def _kept(
+        self, row: LlasoRow, messages: tuple[Message, ...], answers: list[str], audios: list[SourceRow]
+    ) -> dict[str, Any]:
+        from llaso_data.formats.conversations.llaso_rows import KEPT
+
+        kept = {name: value for name, attribute in KEPT if (value := getattr(row, attribute)) is not None}
+        kept.update(row.other or {})
+        if row.speaker_id is not None and [_text(row.speaker_id)] != [audio.metadata.speaker for audio in audios]:
+            kept.setdefault("speaker_id", row.speaker_id)
+        first = next((message for message in messages if message.role == "user"), None)
+        modality = self._file.modality
+        if modality is None and first is not None and first.content[0].audio is not None:
+            modality = AUDIO_TEXT
+        derived: dict[str, Any] = {} if modality is None else {"modality": modality}
+        if modality == PURE_AUDIO and first is not None and any(part.text for part in first.content):
+            derived["carrier"] = True
+        if self._file.labels and len(answers) == 1 and (label := self._file.label_of(answers[0])) is not None:
+            derived["label"] = label
+        return {**kept, DERIVED: derived} if derived else kept
+
+
+def _role(speaker: str) -> str:
+    role = _ROLES.get(speaker)
+    if role is None:
+        raise RowError(f"a turn is by {speaker[:80]!r}; turns are by human, gpt or system")
+    return role
+
+
+def _at(value: Any, place: int) -> Any:
+    if not isinstance(value, list):
+        return value
+    return value[place] if place < len(value) else None
+
+
+def _text(value: Any) -> str | None:
+    return cell_text(value) if isinstance(value, (str, int, float)) else None
+
+
+def _first(about: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    return next(filter(None, (_text(about.get(name)) for name in names)), None)
+
+
+def refuses(sample: Sample) -> str | None:
+    """Why a sample is no row of this layout."""
+    if not sample.audios:
+        return "it has no audio, and `voice` names one"
+    answers = (message for message in sample.messages if message.role == "assistant")
+    if any(part.audio is not None for message in answers for part in message.content):
+        return "an answer is spoken, and answers are text in this layout"
+    if text_with_tag(sample, ("system", "user"), _TAG) is not None:
+        return f"a text of the question holds {TAG}, which stands for an audio in this layout"
+    return "two texts of a message follow each other" if neighbouring_texts(sample) else None
+
+
+def write(part: Part, samples: Iterable[SoundedSample]) -> None:
+    """One JSON list for each modality, task and split."""
+    for sounded in samples:
+        sample = sounded.sample
+        paths = [part.sound(sounded, number) for number in range(len(sample.audios))]
+        row: dict[str, Any] = {
+            "voice": paths,
+            "conversations": [
+                {"from": _WRITTEN_ROLES[message.role], "value": tagged_text(message)} for message in sample.messages
+            ],
+            **_facts(sample),
+        }
+        if llaso_file(f"{sample.task}.json").task != sample.task and sample.task != UNNAMED_TASK:
+            row["task"] = sample.task
+        kept = kept_fields(sample.provenance.kept if sample.provenance else None)
+        row.update((name, value) for name, value in kept.items() if name not in row)
+        task = re.sub(r"[^\w-]", "_", sample.task)
+        name = f"{_modality(sample)}/{task}_{sample.split}.json" if sample.split else f"{_modality(sample)}/{task}.json"
+        part.line(name, json.dumps(row, ensure_ascii=False), order="json_list")
+
+
+def _modality(sample: Sample) -> str:
+    derived = (sample.provenance.kept or {}).get(DERIVED) if sample.provenance else None
+    if isinstance(derived, dict) and derived.get("modality") in MODALITIES:
+        return str(derived["modality"])
+    return {"audio": PURE_AUDIO, "audio+text": AUDIO_TEXT}.get(sample.modality, TEXT_AUDIO)
+
+
+def _facts(sample: Sample) -> dict[str, Any]:
+    """What is known of the language and the speakers; a list where the audios differ."""
+    values: dict[str, Any] = {"language": sample.language}
+    fields: dict[str, Callable[[Utterance], Attribute]] = {
+        "speaker_id": lambda audio: audio.speaker.id,
+        "gender": lambda audio: audio.speaker.gender,
+        "age": lambda audio: audio.speaker.age_range,
+        "accent": lambda audio: audio.speaker.accent,
+    }
+    for name, get in fields.items():
+        known = [None if (one := get(audio).value) == UNKNOWN else one for audio in sample.audios]
+        values[name] = known[0] if len(set(known)) == 1 else known
+    return {name: value for name, value in values.items() if value is not None}
+
+
+LAYOUT = Layout(
+    name="llaso_json",
+    title="LLaSO's JSON",
+    recognised_by="JSON whose first row has `voice` and `conversations`, or a folder with such a file",
+    unit="a row",
+    container="each JSON file",
+    endings=ENDINGS,
+    before=("messages", "webdataset", "manifest", "folder"),
+    recognises=recognises,
+    read_conversations=read_conversations,
+    writer=LayoutWriter(
+        write=write,
+        holds=frozenset(
+            ("language", "speaker", "gender", "age", "accent", "task", "split", "instruction", "kept", "conversation")
+        ),
+        refuses=refuses,
+    ),
+)
+LAYOUTS.register(LAYOUT.name, LAYOUT)
