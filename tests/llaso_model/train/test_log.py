@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -36,3 +39,11 @@ def test_a_terminal_has_a_bar_and_a_file_has_lines(tmp_path: Path, terminal: boo
     if not terminal:
         assert [line.split(":")[0] for line in lines.splitlines()] == ["step 2/3", "step 3/3", "step 3/3"]
     assert [one["step"] for one in read_metrics(tmp_path)] == [2, 3, 3]
+
+
+@pytest.mark.slow
+def test_the_peak_of_memory_is_not_that_of_the_process_that_started_this_one() -> None:
+    large = np.ones(1 << 30, np.uint8)
+    code = "import torch; from llaso_model.train.log import peak_memory_mib as p; print(p(torch.device('cpu')))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert 50 < float(said) < large.nbytes / 2**20
