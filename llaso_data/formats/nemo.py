@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.files.file_tree import FileTree, table_inside
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import SourceRow
@@ -23,10 +23,13 @@ from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample,
 from llaso_data.recipe import SourceSpec
 
 MANIFEST = "manifest.jsonl"
+MANIFESTS = (MANIFEST, "manifest.json")
+"""What the manifest of a set is called, where its folder is named."""
 
 
 def recognises(tree: FileTree) -> str | None:
-    """A JSON table whose first row has ``audio_filepath``."""
+    """A JSON table whose first row has ``audio_filepath``, or a folder with such a ``manifest.jsonl``."""
+    tree = table_inside(tree, *MANIFESTS)
     row = first_row(tree.root) if tree.is_file and "{" not in tree.root else None
     return f"its first row has {AUDIO}" if row is not None and AUDIO in row else None
 
@@ -37,6 +40,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     Raises:
         LLaSOError: The source is no JSON table, or there is no row.
     """
+    tree = table_inside(tree, *MANIFESTS)
     if not tree.is_file or table_kind(tree.root) not in JSON_EXTENSIONS:
         raise LLaSOError(f"{spec.path}: a NeMo manifest is a file of JSON lines; name the file")
     rows = manifest_rows(spec, tree, partial(nemo_values, tree), NEMO_COLUMNS, marked)
@@ -53,7 +57,7 @@ def write(part: Part, samples: Iterable[SoundedSample]) -> None:
 LAYOUT = Layout(
     name="nemo",
     title="NeMo manifests",
-    recognised_by="a JSON table whose first row has `audio_filepath`",
+    recognised_by="a JSON table whose first row has `audio_filepath`, or a folder with such a `manifest.jsonl`",
     unit="a row",
     container="the manifest",
     before=("manifest", "folder"),

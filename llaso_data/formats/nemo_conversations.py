@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.files.file_tree import FileTree
+from llaso_data.formats.files.file_tree import FileTree, table_inside
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.conversation import SourceConversation, bad_conversation
 from llaso_data.formats.rows.source_row import RowError, SourceRow, describe_error
@@ -32,7 +32,8 @@ _USED = frozenset((TURNS, "id", "custom"))
 
 
 def recognises(tree: FileTree) -> str | None:
-    """A JSON table whose first row has ``conversations`` with turns that say their ``type``."""
+    """A JSON table whose first row has ``conversations`` with turns that say their ``type``; or its folder."""
+    tree = table_inside(tree, MANIFEST)
     row = first_row(tree.root) if tree.is_file and "{" not in tree.root else None
     turns = (row or {}).get(TURNS)
     if (
@@ -51,6 +52,7 @@ def read_conversations(spec: SourceSpec, tree: FileTree) -> Iterator[SourceConve
     Raises:
         LLaSOError: The source is no JSON table.
     """
+    tree = table_inside(tree, MANIFEST)
     if not tree.is_file or table_kind(tree.root) not in JSON_EXTENSIONS:
         raise LLaSOError(f"{spec.path}: NeMo's conversations are a file of JSON lines; name the file")
     return _conversations(tree)

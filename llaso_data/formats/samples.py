@@ -17,7 +17,7 @@ from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.conversation import SourceConversation, bad_conversation
 from llaso_data.formats.rows.source_row import describe_error
-from llaso_data.formats.writing.writer import FIELDS, LayoutWriter, Part, Sound, SoundedSample
+from llaso_data.formats.writing.writer import FIELDS, LayoutWriter, Part, SoundedSample
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Sample, Utterance
@@ -91,7 +91,9 @@ def _sample(row: pa.Table, root: str, where: str) -> Sample | Failure:
 
 def _write(part: Part, samples: Iterable[SoundedSample]) -> None:
     rows = [
-        replace(one.sample, audios=tuple(map(_pointing, one.sample.audios, one.sounds))) if _moved(one) else one.sample
+        replace(one.sample, audios=tuple(_pointing(part, one, number) for number in range(len(one.sounds))))
+        if _moved(one)
+        else one.sample
         for one in samples
     ]
     if not rows:
@@ -110,10 +112,17 @@ def _moved(one: SoundedSample) -> bool:
     )
 
 
-def _pointing(audio: Utterance, sound: Sound) -> Utterance:
-    uri, member, start_s = sound.uri or "", sound.member, sound.start_s
-    end_s = None if start_s is None else round(start_s + (audio.duration_s or 0.0), records.TIME_DECIMALS)
-    source = replace(audio.source, uri=uri, member=member, start_s=start_s, end_s=end_s, channel=None, averaged=None)
+def _pointing(part: Part, one: SoundedSample, number: int) -> Utterance:
+    """The audio with its pointer to where the sound is now: where it was, or in a file beside the samples."""
+    audio, sound = one.sample.audios[number], one.sounds[number]
+    start_s, end_s, uri = sound.start_s, None, sound.uri
+    if start_s is not None:
+        end_s = round(start_s + (audio.duration_s or 0.0), records.TIME_DECIMALS)
+    if uri is None:
+        uri = storage.join(part.out, part.sound(one, number))
+    source = replace(
+        audio.source, uri=uri, member=sound.member, start_s=start_s, end_s=end_s, channel=None, averaged=None
+    )
     return replace(audio, source=source)
 
 

@@ -7,7 +7,7 @@ the extension is that audio's, one whose name is the key alone is the whole samp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,7 +19,9 @@ from llaso_data.formats.files.text import MAX_TEXT_BYTES, decode_transcript, tra
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row
 from llaso_data.formats.tables.columns import canonical_values, metadata_of
-from llaso_data.io import archive, sample_names, storage
+from llaso_data.formats.writing.attributes import ATTRIBUTES, attributes_of, json_line, seconds
+from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample, no_transcript, transcript_of
+from llaso_data.io import archive, sample_names, storage, tar_headers
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.uris import extension
@@ -182,6 +184,22 @@ def _merged(under: SourceMetadata, over: SourceMetadata) -> SourceMetadata:
     return replace(under, **{name: value for name, value in values.items() if value is not None})
 
 
+def _write(part: Part, samples: Iterable[SoundedSample]) -> None:
+    """Write one tar: of each sample its sound, and a JSON with its text and what is known of it."""
+    with part.file(f"{part.number:06d}.tar") as path, open(path, "wb") as tar:
+        for sounded in samples:
+            transcript = transcript_of(sounded.sample)
+            if transcript is None:
+                raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
+            utterance, text = transcript
+            (sound,) = sounded.sounds
+            row = {"text": text, "duration": seconds(sound.duration_s), **attributes_of(sounded.sample, utterance)}
+            row |= {name: value for name in ("license", "consent") if (value := getattr(utterance.source, name))}
+            tar_headers.write_member(tar, f"{sounded.key}.{sound.extension}", sound.data or b"")
+            tar_headers.write_member(tar, f"{sounded.key}.json", json_line(row).encode())
+        tar.write(tar_headers.END)
+
+
 LAYOUT = Layout(
     name="webdataset",
     title="WebDataset tars",
@@ -192,5 +210,8 @@ LAYOUT = Layout(
     before=("manifest", "folder"),  # a pattern may end in anything
     recognises=recognises,
     read=read,
+    writer=LayoutWriter(
+        write=_write, holds=frozenset(("text", *ATTRIBUTES, "license")), refuses=no_transcript, inside=True
+    ),
 )
 LAYOUTS.register(LAYOUT.name, LAYOUT)

@@ -84,6 +84,23 @@ class FileTree:
         self.notes[known] += 1
 
 
+def table_inside(tree: FileTree, *names: str) -> FileTree:
+    """The table of a set, where its folder is named instead of it.
+
+    Args:
+        tree: What the user named.
+        names: What the table may be called.
+
+    Returns:
+        The first file of these names at the top of the folder, as a source of its own; else the tree as it is.
+    """
+    if tree.is_file:
+        return tree
+    present = {file.path for file in tree.files if "/" not in file.path}
+    name = next((name for name in names if name in present), None)
+    return tree if name is None else FileTree(tree.uri(name), is_file=True, notes=tree.notes)
+
+
 def open_tree(path: str, endings: Collection[str]) -> FileTree:
     """The files of a folder, or a single file or pattern of tars as it is.
 

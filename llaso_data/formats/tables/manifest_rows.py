@@ -19,6 +19,7 @@ from llaso_data.formats.tables.columns import (
     cell_text,
     metadata_of,
     note_unused,
+    stated_duration,
     time_span,
     used_columns,
 )
@@ -110,6 +111,7 @@ def _source_row(
         start_s=start_s,
         end_s=end_s,
         metadata=metadata_of(values),
+        stated_s=stated_duration(values),
         size_bytes=size_bytes,
         version=version,
         where=where,

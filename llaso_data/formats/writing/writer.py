@@ -151,7 +151,7 @@ class LayoutWriter:
 
 
 FIELDS = (
-    *("text", "language", "speaker", "gender", "age", "accent", "environment", "words", "source"),
+    *("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "words", "source"),
     *("task", "split", "instruction", "kept", "conversation", "hypothesis", "scores"),
 )
 """Names of what a layout may hold of a sample; the docs' table of layouts has them."""

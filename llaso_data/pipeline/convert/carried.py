@@ -40,6 +40,7 @@ def _of_audio(audio: Utterance) -> Iterator[str]:
         "age": _known(audio.speaker.age_range.value),
         "accent": _known(audio.speaker.accent.value),
         "environment": _known(audio.environment.value),
+        "license": audio.source.license or audio.source.consent,
         "scores": audio.scores.avg_logprob is not None,
     }
     return (name for name, value in said.items() if value)

@@ -35,7 +35,7 @@ def utterance(path: Path, text: str, number: int, span: tuple[float, float] | No
     return Utterance(
         id=id,
         recording=id,
-        source=Source(corpus="trip", uri=str(path), start_s=start_s, end_s=end_s),
+        source=Source(corpus="trip", uri=str(path), start_s=start_s, end_s=end_s, license="cc0-1.0"),
         language="en",
         language_origin=GIVEN,
         text=text,
@@ -109,8 +109,8 @@ def by_sound(pairs: list[tuple[Sample, dict[str, bytes] | None]]) -> dict[tuple[
 
 def there_and_back(made: list[Sample], to: str, folder: Path, **options: Any) -> dict[tuple[bytes, ...], Sample]:
     """The samples that are read back of what was written in a layout, by their sound."""
-    write_samples(made, folder / "samples")
-    there = run(folder / to, folder / "samples", to=to, **options)
+    write_samples(made, folder / "set")
+    there = run(folder / to, folder / "set", to=to, **options)
     assert there.rows == len(made)
     run(folder / "back", folder / to)
     return by_sound([*reader.samples(str(folder / "back"))])
@@ -124,6 +124,7 @@ FIELDS: dict[str, Callable[[Utterance], Any]] = {
     "age": lambda one: one.speaker.age_range.value,
     "accent": lambda one: one.speaker.accent.value,
     "environment": lambda one: one.environment.value,
+    "license": lambda one: one.source.license,
     "words": lambda one: [(word.text, round(word.start_s, 3), round(word.end_s, 3)) for word in one.words],
 }
 
@@ -157,8 +158,8 @@ def test_conversations_come_back_turn_by_turn_or_are_refused_by_name(
     assert writer is not None
     held = [sample for sample in conversations if writer.refuses(sample) is None]
     assert held, "it holds none of them"
-    write_samples(conversations, tmp_path / "samples")
-    there = run(tmp_path / to, tmp_path / "samples", to=to)
+    write_samples(conversations, tmp_path / "set")
+    there = run(tmp_path / to, tmp_path / "set", to=to)
     assert (there.samples, there.problems.get("not_held", 0)) == (len(held), len(conversations) - len(held))
     run(tmp_path / "back", tmp_path / to)
     back = by_sound([*reader.samples(str(tmp_path / "back"))])
@@ -174,8 +175,8 @@ def test_conversations_come_back_turn_by_turn_or_are_refused_by_name(
 def test_layouts_of_transcripts_refuse_conversations_by_name(
     conversations: list[Sample], transcripts: list[Sample], tmp_path: Path, to: str
 ) -> None:
-    write_samples([*conversations, *transcripts[:1]], tmp_path / "samples")
-    summary = run(tmp_path / "out", tmp_path / "samples", to=to)
+    write_samples([*conversations, *transcripts[:1]], tmp_path / "set")
+    summary = run(tmp_path / "out", tmp_path / "set", to=to)
     assert (summary.samples, summary.problems) == (1, {"not_held": 3})
 
 
