@@ -29,7 +29,7 @@ from llaso_data.audio.spans import SpanSlice
 from llaso_data.audio.stored import as_stored as as_stored
 from llaso_data.audio.tracks import Track
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.io import archive, storage
+from llaso_data.io import archive, members, storage
 from llaso_data.records import digest
 
 # fmt: off
@@ -63,11 +63,11 @@ class Probe:
 
 @contextmanager
 def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
-    """Open a file, or one member of a plain tar, for reading; seekable, on a disk or on a store.
+    """Open a file, or what lies inside one, for reading; seekable, on a disk or on a store.
 
     Args:
-        uri: the file, or the tar.
-        member: the member's name as stored; None for the file itself.
+        uri: the file, or the tar, zip or table.
+        member: the member's name as stored, of a table ``COLUMN/ROW``; None for the file itself.
 
     Raises:
         AudioError: ``missing`` or ``unreadable`` (permissions, a folder).
@@ -83,7 +83,7 @@ def open_audio(uri: str, member: str | None) -> Iterator[BinaryIO]:
                 else:
                     yield cast(BinaryIO, file)
         else:
-            with archive.open_member(uri, member) as file:
+            with members.open_member(uri, member) as file:
                 yield file
     except FileNotFoundError as error:
         reason = f"{label}: no such file" if member is None or error.errno else str(error)

@@ -26,7 +26,7 @@ SPARSE = "it is stored sparse, in pieces; write the tar without --sparse"
 
 
 class ArchiveError(LLaSOError):
-    """A file that is no plain tar."""
+    """A file that holds others cannot be read: it is no plain tar, no zip, no table, or is damaged."""
 
 
 @dataclass(frozen=True, slots=True)

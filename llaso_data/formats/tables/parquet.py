@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.io.table_cells import WatchedFile, rows_at_once
 
 _BATCH_BYTES = 64 << 20  # about
 MAX_LOST_ROWS = 50_000_000  # that a row group may state and not have
@@ -31,7 +32,7 @@ def parquet_rows(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    watched = _Watched(file)
+    watched = WatchedFile(file)
     damaged = (pa.ArrowException, ValueError, OSError, OverflowError)
     try:
         table = pq.ParquetFile(watched, page_checksum_verification=True)
@@ -44,7 +45,9 @@ def parquet_rows(
     for index, group in enumerate(groups):
         end, wrong = end + group.num_rows, "it states more rows than came"
         try:
-            for batch in table.iter_batches(_rows_at_once(group, at_once), row_groups=[index], columns=names):
+            for batch in table.iter_batches(
+                rows_at_once(group, at_once, _BATCH_BYTES), row_groups=[index], columns=names
+            ):
                 for row in _rows(batch):
                     number += 1
                     yield number, row
@@ -56,34 +59,6 @@ def parquet_rows(
         while number < end:
             number += 1
             yield number, f"its row group, number {index + 1}, is damaged ({wrong}); write the table again"
-
-
-class _Watched:
-    """A file that keeps its own error: a disk's and a store's say nothing of the table."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._error: Exception | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def read(self, count: int = -1) -> bytes:
-        try:
-            return self._file.read(count)
-        except Exception as error:
-            self._error = error
-            raise
-
-    def check(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
-def _rows_at_once(group: Any, most: int) -> int:
-    """By the size of whole rows: asking a damaged footer for one column's size ends the process."""
-    rows, size = int(group.num_rows), int(group.total_byte_size)
-    return max(1, min(most, _BATCH_BYTES * max(1, rows) // max(1, size)))
 
 
 def _rows(batch: Any) -> Iterator[dict[str, Any] | str]:

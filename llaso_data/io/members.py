@@ -1,0 +1,31 @@
+"""One file inside another as a seekable file: a member of a tar or of a zip, a cell of a Parquet or Arrow table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from llaso_data.io import archive, table_cells, zip_members
+from llaso_data.uris import extension
+
+_OPENERS: dict[str, Callable[[str, str], AbstractContextManager[BinaryIO]]] = {
+    "zip": zip_members.open_member,
+    "parquet": table_cells.open_cell,
+    "arrow": table_cells.open_cell,
+}
+"""By the extension of the file that holds others; what has none of these is a tar."""
+
+
+def open_member(uri: str, member: str) -> AbstractContextManager[BinaryIO]:
+    """Open what lies inside a file.
+
+    Args:
+        uri: The tar, zip or table.
+        member: Its name as stored; of a table ``COLUMN/ROW`` (:mod:`llaso_data.io.table_cells`).
+
+    Raises:
+        FileNotFoundError: There is no such file, member or cell.
+        ArchiveError: The file is not what its extension says, or the member cannot be read.
+    """
+    return _OPENERS.get(extension(uri), archive.open_member)(uri, member)
