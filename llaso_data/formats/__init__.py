@@ -33,6 +33,7 @@ __all__ = [
     "Layout",
     "LayoutTable",
     "Recognition",
+    "holds_conversations",
     "read",
     "read_corpus",
     "read_samples",
@@ -66,7 +67,7 @@ def read_corpus(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator
     Args, order and errors are those of :func:`read`.
     """
     layout, tree = _opened(spec, notes)
-    if layout.read is None:
+    if layout.read is None or _talks(layout, spec, tree):
         raise LLaSOError(
             f"{spec.path}: {layout.title} hold conversations, and no corpus to transcribe; "
             "`llaso-data convert` makes shards of them"
@@ -93,7 +94,7 @@ def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterato
         LLaSOError: As of :func:`read`; and where the layout holds a corpus.
     """
     layout, tree = _opened(spec, notes)
-    if layout.read_conversations is None:
+    if layout.read_conversations is None or not _talks(layout, spec, tree):
         raise LLaSOError(f"{spec.path}: {layout.title} hold no conversations")
     rows = layout.read_conversations(spec, tree)
     corpus = spec.corpus or _corpus_name(spec.path)
@@ -106,6 +107,22 @@ def _sample(
     if isinstance(row, SourceConversation):
         return to_sample(row, spec, corpus, layout)
     return SourceSample(row, "") if isinstance(row, Sample) else row
+
+
+def holds_conversations(spec: SourceSpec) -> bool:
+    """Whether a source is read by :func:`read_samples`; else by :func:`read`.
+
+    Raises:
+        LLaSOError: As of :func:`recognise`.
+    """
+    tree = open_tree(spec.path, LAYOUTS.endings())
+    return _talks(_recognised(spec, tree).layout, spec, tree)
+
+
+def _talks(layout: Layout, spec: SourceSpec, tree: FileTree) -> bool:
+    if layout.read is None or layout.holds_conversations is None:
+        return layout.read_conversations is not None
+    return layout.holds_conversations(spec, tree)
 
 
 def _opened(spec: SourceSpec, notes: Counter[str] | None) -> tuple[Layout, FileTree]:

@@ -39,11 +39,13 @@ class Layout:
             is a failed row with file and line (:func:`~llaso_data.formats.rows.source_row.failed_row`); what the
             reader does not use is a note of the tree. It raises LLaSOError where the source is not of this layout, or
             holds nothing.
-            None where the layout holds conversations.
+            None where the layout never holds a corpus.
         read_conversations: Of a layout of conversations: those of a source, in the order of its files and their lines.
             It is lazy and holds no file in memory. A layout of our own records yields samples as they are. What is
             broken is a failure (:func:`~llaso_data.formats.rows.conversation.bad_conversation`); notes and errors are
             as for ``read``.
+        holds_conversations: Of a layout with both readers: whether a source holds conversations. It opens no more than
+            it needs.
         writer: Writes samples in this layout; None: the layout is only read.
         endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
         before: Layouts that are compared with a source later than this one, because they recognise some of the same
@@ -58,6 +60,7 @@ class Layout:
     recognises: Callable[[FileTree], str | None]
     read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]] | None = None
     read_conversations: Callable[[SourceSpec, FileTree], Iterator[SourceConversation | Sample | Failure]] | None = None
+    holds_conversations: Callable[[SourceSpec, FileTree], bool] | None = None
     writer: LayoutWriter | None = None
     endings: frozenset[str] = frozenset()
     before: tuple[str, ...] = (_FALLBACK,)

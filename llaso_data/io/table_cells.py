@@ -232,9 +232,11 @@ class _ParquetColumn:
         self.kind = self._table.schema_arrow.field(column).type
         paths = [self._table.schema.column(number).path for number in range(len(self._table.schema))]
         self._leaves = [
-            path for path in paths if path == column or (path.startswith(f"{column}.") and path.endswith(".bytes"))
+            path
+            for path in paths
+            if path == column or (path.startswith(f"{column}.") and path.endswith((".bytes", ".path")))
         ]
-        if not self._leaves:
+        if not any(path == column or path.endswith(".bytes") for path in self._leaves):
             raise KeyError(column)
         self._groups = [self._table.metadata.row_group(group) for group in range(self._table.num_row_groups)]
         self.starts = [0, *accumulate(max(0, group.num_rows) for group in self._groups)]
@@ -261,8 +263,8 @@ class _ArrowColumn:
     """
 
     def __init__(self, uri: str, file: Any, column: str) -> None:
-        self._open = lambda: arrow_batches(uri, file)
-        schema, _ = self._open()
+        self._uri, self._file = uri, file
+        schema, _ = arrow_batches(uri, file)
         self._number = schema.get_field_index(column)
         if self._number < 0:
             raise KeyError(column)
@@ -271,7 +273,7 @@ class _ArrowColumn:
 
     def batches(self, group: int) -> Iterator[Any]:
         """The column's arrays, from the first row on."""
-        _, batches = self._open()
+        _, batches = arrow_batches(self._uri, self._file)
         for batch in batches:
             array = batch.column(self._number)
             array.validate(full=True)  # what a file says of offsets is else believed

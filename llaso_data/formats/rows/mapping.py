@@ -67,7 +67,7 @@ class RowMap:
         made = {target: template(fields) for target, template in self.templates.items()}
         known: dict[str, Any] = {target: made[target] or None for target in METADATA_TARGETS if target in made}
         asked = {target: made[target] for target in SAMPLE_TARGETS if target in made}
-        return replace(row, metadata=replace(row.metadata, **known), asked=asked or None)
+        return replace(row, metadata=replace(row.metadata, **known), asked={**(row.asked or {}), **asked} or None)
 
 
 def compile_map(settings: Mapping[str, str]) -> RowMap | None:

@@ -64,7 +64,8 @@ class SourceRow:
         where: The place that says all this, relative to ``root``: ``validated.tsv:12``, ``a.tar!b.txt``.
         stated_s: How long the utterance is, as its corpus says, seconds. It is believed only where nothing is decoded.
         fields: All columns of the row, by name, where the source has a map and its layout has columns; else None.
-        asked: What a map says of the sample that is made of the row (:data:`~.mapping.SAMPLE_TARGETS`).
+        asked: What the source or a map says of the sample that is made of the row
+            (:data:`~.mapping.SAMPLE_TARGETS`).
     """
 
     path: str

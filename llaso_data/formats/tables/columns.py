@@ -130,7 +130,7 @@ def audio_name(value: Any) -> str:
     """
     if isinstance(value, Mapping):
         if value.get("bytes"):
-            raise RowError("the audio is inside the table; export it to files or a WebDataset tar")
+            raise RowError("the audio is inside the table; give `type: hf_parquet`")
         value = value.get("path")
     if not isinstance(value, str) or not value.strip():
         raise RowError("`audio` is missing")

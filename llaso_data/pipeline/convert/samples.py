@@ -70,7 +70,7 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
     if kind == SHARDS:
         reader.open_index(spec.path)
         return _of_shards(spec)
-    if formats.recognise(spec).layout.read_conversations is not None:
+    if formats.holds_conversations(spec):
         rows = formats.read_samples(spec, notes)
         return (
             row
