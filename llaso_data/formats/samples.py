@@ -56,7 +56,7 @@ def _is_ours(uri: str) -> bool:
     try:
         with storage.open_read(uri) as file:
             return METADATA in (pq.read_schema(file).metadata or {})
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -25,6 +25,7 @@ TALK_COLUMNS = ("messages", "conversations", "conversation")
 SOUND_COLUMNS = (*COLUMN_NAMES["audio"], "speech", "sound", "flac", "mp3", "opus")
 _ROWS_AT_ONCE = 1024
 _ROWS_WITH_SOUND = 16
+_LOOKED_AT = 3  # tables of a source by which it is recognised
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,13 @@ def open_sound_table(tree: FileTree, file: ListedFile) -> SoundTable | None:
     root = tree.root.rpartition("/")[0] if tree.is_file else tree.root
     uri = storage.join(root, file.path)
     schema = _schema(uri)
+    try:
+        return _described(schema, file, uri, root)
+    except (ValueError, RecursionError) as error:  # names that are not UTF-8, types within types
+        raise LLaSOError(f"{uri}: its columns cannot be read ({message_of(error)}); write it again") from error
+
+
+def _described(schema: Any, file: ListedFile, uri: str, root: str) -> SoundTable | None:
     columns = {name: schema.field(number).type for number, name in enumerate(schema.names)}
     features = _features(schema)
     talk = next((name for name in TALK_COLUMNS if name in columns and _is_talk(columns[name])), None)
@@ -238,23 +246,22 @@ def _field_names(kind: Any) -> tuple[str, ...]:
     return tuple(one.name for one in kind) if types.is_struct(kind) else ()
 
 
-def recognised_table(tree: FileTree, ending: str, wanted: Callable[[str], bool] = lambda path: True) -> str | None:
-    """Why a source is one of tables with sound inside: by its first table; None where it is none.
+def recognised_table(tree: FileTree, ending: str) -> str | None:
+    """Why a source is one of tables with sound inside: by its first tables; None where it is none.
 
     Args:
         tree: The source.
         ending: The extension of tables.
-        wanted: Whether a path may be one of them.
     """
     if tree.is_file:
         files = [listed_file(tree)] if extension(tree.root) == ending else []
     else:
-        files = [file for file in tree.files if extension(file.path) == ending and wanted(file.path)][:1]
+        files = [file for file in tree.files if extension(file.path) == ending][:_LOOKED_AT]
     for file in files:
         try:
             table = open_sound_table(tree, file)
         except LLaSOError:
-            return None
+            continue
         if table is not None:
             return f"{file.path} holds sound in its column {table.sound or table.sounds or table.talk}"
     return None

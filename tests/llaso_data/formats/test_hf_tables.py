@@ -100,7 +100,9 @@ def test_the_split_of_a_corpus_is_that_of_its_file(tmp_path: Path, clips: list[C
 def test_a_table_that_names_files_gives_the_files(tmp_path: Path, clips: list[Clip]) -> None:
     for clip in clips[:3]:
         (tmp_path / clip.path.name).write_bytes(clip.path.read_bytes())
-    rows = [{"audio": {"bytes": None, "path": clip.path.name}, "text": clip.text} for clip in clips[:3][::-1]]
+    rows: list[dict[str, Any]] = [
+        {"audio": {"bytes": None, "path": clip.path.name}, "text": clip.text} for clip in clips[:3][::-1]
+    ]
     rows += [{"audio": cell(clips[3]), "text": "inside"}, {"audio": {"bytes": None, "path": None}, "text": "nowhere"}]
     rows += [{"audio": {"bytes": None, "path": "gone.wav"}, "text": "gone"}, {"audio": None, "text": "none"}]
     rows += [{"audio": {"bytes": None, "path": "ftp://x/y.wav"}, "text": "far"}]
@@ -159,6 +161,18 @@ def test_what_says_nothing_is_refused(tmp_path: Path, clips: list[Clip]) -> None
     assert layout_of(tmp_path / "empty.parquet") == "manifest"
     with pytest.raises(LLaSOError, match="has a column of sound"):
         utterances(tmp_path, type="hf_parquet")
+
+
+def test_a_column_whose_name_is_not_utf8_is_said(tmp_path: Path, clips: list[Clip]) -> None:
+    path = write_parquet(tmp_path / "a.parquet", corpus(clips[:1]), CORPUS)
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), pq.read_schema(path)) as writer:
+        writer.write_table(pq.read_table(path))
+    for name, layout in (("a.arrow", "hf_disk"), ("a.parquet", "hf_parquet")):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data.replace(b"speaker_id", b"speaker\xff\xfe\xff"))
+        (failure,) = failures(utterances(tmp_path / name, type=layout))
+        assert failure[0] == "unreadable"
+        assert str(tmp_path / name) in failure[1]
 
 
 # Conversations
@@ -223,7 +237,7 @@ def test_conversations_with_sound_in_their_messages(tmp_path: Path, clips: list[
 
 
 def test_conversations_with_tags_and_audios_beside_them(tmp_path: Path, clips: list[Clip]) -> None:
-    def row(value: str, audios: list[dict[str, Any]] | None, answer: str = "Yes.") -> dict[str, Any]:
+    def row(value: str, audios: list[Any], answer: str = "Yes.") -> dict[str, Any]:
         turns = [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
         return {"conversations": turns, "audios": audios}
 
@@ -392,10 +406,8 @@ def test_what_datasets_writes_is_read(datasets: Any, tmp_path: Path, clips: list
         assert [u.text for u in found[:5]] == [" ".join(clip.text.split()) for clip in clips[:5]]
         assert [u.speaker.gender.value for u in found[:2]] == ["male", "female"]
         assert all(is_clip(found[n], clips[n]) for n in (0, 4))
-    assert [one.sample.split for one in samples(SourceSpec(path=str(tmp_path / "dict")), Convert(), Counter())][4:] == [
-        "train",
-        "validation",
-    ]
+    made = list(samples(SourceSpec(path=str(tmp_path / "dict")), Convert(), Counter()))
+    assert [one.sample.split for one in made if isinstance(one, Converted)] == ["train"] * 5 + ["validation"]
 
 
 def test_a_state_that_lies_is_counted(datasets: Any, tmp_path: Path, clips: list[Clip]) -> None:
