@@ -1,7 +1,7 @@
 """Pages of the documentation that are generated from the code.
 
 ``python -m llaso_data.pipeline.reference > docs/recipe.md`` writes the recipe's reference from its classes.
-``python -m llaso_data.pipeline.reference docs/sources.md`` updates the list of layouts in that page.
+``python -m llaso_data.pipeline.reference docs/sources.md docs/convert.md`` updates the lists of layouts in these pages.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats import LAYOUTS
+from llaso_data.formats import LAYOUTS, Layout
+from llaso_data.formats.writing.writer import FIELDS
 from llaso_data.recipe import Recipe
 
 CHOICES: dict[str, Callable[[], list[str]]] = {"sources[].type": LAYOUTS.choices}
 """Recipe keys whose values are names of a registry, and the function that lists those names."""
-_BEGIN, _END = "<!-- layouts: written by llaso_data.pipeline.reference -->\n", "<!-- end of layouts -->\n"
+_BEGIN, _END = "<!-- {}: written by llaso_data.pipeline.reference -->\n", "<!-- end of {} -->\n"
 
 INTRODUCTION = """\
 # The recipe
@@ -71,21 +72,53 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
 
 
 def with_layouts(page: str) -> str:
-    """A page whose list of layouts, between two comments, is updated from :data:`LAYOUTS`.
+    """A page whose lists of layouts, each between two comments, are updated from :data:`LAYOUTS`.
 
     Raises:
         LLaSOError: The page has no such comments.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise LLaSOError(f"the page has no lines {_BEGIN.strip()} and {_END.strip()}")
+    found = False
+    for name, table in _LISTS.items():
+        begin, end = _BEGIN.format(name), _END.format(name)
+        before, begins, rest = page.partition(begin)
+        _, ends, after = rest.partition(end)
+        if begins and ends:
+            found = True
+            page = f"{before}{begin}{table()}{end}{after}"
+    if not found:
+        begin, end = (comment.format("layouts").strip() for comment in (_BEGIN, _END))
+        raise LLaSOError(f"the page has no lines {begin} and {end}")
+    return page
+
+
+def _read_layouts() -> str:
     rows = "".join(
         f"| `{layout.name}` | {layout.recognised_by} | {layout.unit} | {layout.container} |\n"
         for layout in LAYOUTS.values()
     )
-    table = f"| `type` | recognised by | one input is | container |\n|---|---|---|---|\n{rows}"
-    return f"{before}{begin}{table}{end}{after}"
+    return f"| `type` | recognised by | one input is | container |\n|---|---|---|---|\n{rows}"
+
+
+def _converted_layouts() -> str:
+    """Every layout in the order of the alphabet: whether it is written, what it then holds, and where its sound is."""
+    rows = "".join(_converted_row(LAYOUTS[name]) for name in sorted(LAYOUTS))
+    return f"| `--to` | what it is | written | fields it holds | sound |\n|---|---|---|---|---|\n{rows}"
+
+
+def _converted_row(layout: Layout) -> str:
+    writer = layout.writer
+    if writer is None:
+        return f"| `{layout.name}` | {layout.title} | only read | | |\n"
+    named = [f"`{field}`" for field in FIELDS if field in writer.holds]
+    fields = "all" if len(named) == len(FIELDS) else " ".join(named)
+    pointers = {"spans": writer.spans, "channels": writer.channels, "members of archives": writer.members}
+    points = ", ".join(["files", *(name for name, can in pointers.items() if can)])
+    sound = "inside" if writer.inside else f"points to {points}"
+    return f"| `{layout.name}` | {layout.title} | yes | {fields} | {sound} |\n"
+
+
+_LISTS: dict[str, Callable[[], str]] = {"layouts": _read_layouts, "conversions": _converted_layouts}
+"""What the comments of a page call a list, and the function that writes it."""
 
 
 def _row(path: str, name: str, info: FieldInfo) -> str:
@@ -133,8 +166,7 @@ def _is_section(kind: Any) -> bool:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        page = Path(sys.argv[1])
+    for page in map(Path, sys.argv[1:]):
         page.write_text(with_layouts(page.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
+    if len(sys.argv) == 1:
         print(recipe_reference(), end="")

@@ -120,7 +120,7 @@ def test_every_module_of_the_package_is_a_layout_of_its_name() -> None:
 
 def test_the_page_of_sources_lists_the_layouts() -> None:
     page = (REPOSITORY / "docs" / "sources.md").read_text(encoding="utf-8")
-    assert page == with_layouts(page), "run: python -m llaso_data.pipeline.reference docs/sources.md"
+    assert page == with_layouts(page), "run: python -m llaso_data.pipeline.reference docs/sources.md docs/convert.md"
 
 
 def test_a_source_is_compared_with_layouts_in_a_fixed_order() -> None:
