@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from llaso_data.demo import assets, weights
+from llaso_data.demo.conversions import there_and_back
 from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import commit
@@ -44,14 +45,14 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    _print_step("1/6  Recordings and Whisper weights (downloaded once, then from the cache)")
+    _print_step("1/7  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()
     click.echo(f"     {corpus.origin}: {', '.join(corpus.languages)}\n     Whisper base, multilingual: {model}")
     recipe = _recipe(corpus, str(model), storage.join(out, "align"), engine)
     started = time.monotonic()
 
-    _print_step("2/6  llaso-data build-align")
+    _print_step("2/7  llaso-data build-align")
     with Progress() as progress:
         summary = build_align(recipe, progress)
     print_summary(summary.to_dict())
@@ -61,7 +62,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     if corpus.voices:
         click.echo(_word_times(recipe))
 
-    _print_step("3/6  llaso-data shard")
+    _print_step("3/7  llaso-data shard")
     shards = storage.join(out, "shards")
     with ShardProgress() as shard_progress:
         written = shard_dataset(
@@ -74,16 +75,20 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
         )
     print_shards(written.to_dict())
 
-    _print_step("4/6  llaso-data validate")
+    _print_step("4/7  llaso-data validate")
     report = validate(shards)
     if not report.ok:
         raise LLaSOError(f"{shards}: {len(report.problems)} problems, the first: {report.problems[0]}")
     click.echo(f"     {report.samples} samples in {report.shards} shards: every byte read again, no problem")
 
-    _print_step("5/6  Streamed as training reads them")
+    _print_step("5/7  Streamed as training reads them")
     click.echo(f"     {_streamed(shards)}")
 
-    _print_step("6/6  llaso-data card")
+    _print_step("6/7  llaso-data convert: a few samples in every layout, and back")
+    names = there_and_back(shards, storage.join(out, "converted"))
+    click.echo(f"     {', '.join(names)}: the same texts, the same sound bit for bit")
+
+    _print_step("7/7  llaso-data card")
     page = write_card(storage.join(out, "align"), title=TITLE if corpus.voices else None)
     click.echo(f"     {storage.stat(page)['size'] / 1e6:.1f} MB: figures, thresholds to move, examples to hear")
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Try next:")
