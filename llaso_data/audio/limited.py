@@ -52,13 +52,13 @@ def decode_source(source: Source, max_duration_s: float | None = None) -> Pcm:
     return _pcm(decoded)
 
 
-def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MAX_DURATION_S) -> Pcm:
+def decode_bytes(data: bytes, name: str = "", max_duration_s: float = MAX_DURATION_S, span: Span = (None, None)) -> Pcm:
     """Decode a file in memory as :func:`llaso_data.audio.decode_bytes` does, within limits.
 
     Raises:
         AudioError: as :func:`decode` does.
     """
-    (decoded,), _ = _spans(name or "audio", None, [(None, None)], max_duration_s, data)
+    (decoded,), _ = _spans(name or "audio", None, [span], max_duration_s, data)
     return _pcm(decoded)
 
 

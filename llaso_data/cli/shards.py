@@ -71,8 +71,15 @@ def index(
         raise click.UsageError("--task and --strict are for WebDataset tars; the layout says what a sample is")
     spec = SourceSpec(path=uri, type=layout, language=options["language"])
     run = Run(engine="local", num_workers=num_workers)
-    summary = index_in_place(spec, options["out"], run=run, sums=checksums)
-    _show_stats(summary.to_dict(), as_json)
+    summary = index_in_place(spec, options["out"], run=run, sums=checksums).to_dict()
+    if not as_json:
+        problems = {f"not indexed: {reason}": count for reason, count in summary.pop("problems").items()}
+        examples = [detail for details in summary.pop("examples").values() for detail in details[:3]]
+        summary = {**summary, **problems, **summary.pop("notes")}
+        del summary["layout"]
+        for detail in examples:
+            click.echo(detail, err=True)
+    _show_stats(summary, as_json)
 
 
 @click.command()

@@ -23,9 +23,9 @@ from llaso_data.pipeline.convert.samples import Converted, samples
 from llaso_data.recipe import Convert, Run, SourceSpec
 from llaso_data.records import Failure, Sample
 from llaso_data.shards import index, layout, manifest, reader
+from llaso_data.shards.in_place import SPAN
 from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
 from llaso_data.shards.sound_spool import Place
-from llaso_data.stream.in_place import SPAN
 from llaso_data.uris import extension
 
 _BY = "llaso-data index"

@@ -262,6 +262,8 @@ class StoredSample:
 def stored_samples(uri: str) -> Iterator[StoredSample | ShardError]:
     """Every sample of a dataset without its sound, in the order of the index; only the JSON parts are read.
 
+    Of a set that is indexed in place the JSON lies in the index, and ``llaso_data.shards.in_place`` reads it.
+
     Yields:
         The sample, or what is wrong with it.
 

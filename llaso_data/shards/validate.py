@@ -14,7 +14,7 @@ from typing import Any
 from llaso_data import languages
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage, strict_json
-from llaso_data.shards import certificate, foreign_scan, layout, manifest, schemas, tar
+from llaso_data.shards import certificate, foreign_scan, in_place, layout, manifest, schemas, tar
 from llaso_data.shards.index import LATER, SCHEMA, IndexRow, PartRow, has_checksum, open_arrow
 from llaso_data.shards.layout import EncodedSample
 from llaso_data.shards.reader import Index, locate, open_index, read_manifest
@@ -88,8 +88,9 @@ def validate(uri: str, *, progress: Callable[[int, int], None] | None = None) ->
         return Report(uri, 0, 0, 0.0, 0, tuple(problems))
     samples, duration_s, size_bytes, without_checksum = 0, 0.0, 0, int(not has_checksum(index.table))
     for number, entry in enumerate(declared["shards"]):
-        kind = _ForeignShardCheck if declared["profile"] == manifest.FOREIGN else _ShardCheck
-        check = kind(locate(uri, entry["path"]), entry, declared["options"] or {})
+        check = _CHECKS.get(declared["profile"], _ShardCheck)(
+            locate(uri, entry["path"]), entry, declared["options"] or {}
+        )
         problems += check.run(index, number)
         samples, duration_s, size_bytes, without_checksum = (
             samples + check.samples,
@@ -100,7 +101,7 @@ def validate(uri: str, *, progress: Callable[[int, int], None] | None = None) ->
         if progress is not None:
             progress(number + 1, len(declared["shards"]))
     problems += _manifest_problems(uri, declared, index, samples)
-    if declared["profile"] == manifest.FOREIGN:
+    if declared["profile"] in _CHECKS:
         problems += _foreign_sidecars(uri)
     hours = manifest.hours(duration_s)
     return Report(uri, len(declared["shards"]), samples, hours, size_bytes, tuple(problems), without_checksum or None)
@@ -342,3 +343,27 @@ class _ForeignShardCheck(_ShardCheck):
                 self._add(key, f"is in {layout.INDEX}, not in the tar")
             elif different := [name for name in SCHEMA.names if actual[key][name] != stated_by_key[key][name]]:
                 self._add(key, f"{layout.INDEX} differs from the tar in: {', '.join(different)}")
+
+
+class _InPlaceCheck(_ShardCheck):
+    """The validation of a container that is indexed in place: every audio that the index leads to is decoded."""
+
+    def run(self, index: Index, number: int) -> list[Problem]:
+        """As :meth:`_ShardCheck.run`."""
+        try:
+            self.bytes = storage.stat(self.uri)["size"]
+        except FileNotFoundError:
+            self._add(None, "the file is missing")
+            return self.problems
+        if self.bytes != self.entry["bytes"]:
+            self._add(None, f"has {self.bytes} bytes, the index was made when it had {self.entry['bytes']}")
+        for row in index.rows_of(number):
+            self.samples += 1
+            self.duration_s += row["duration_s"]
+            for fault in in_place.faults(self.uri, row):
+                self._add(row["key"], fault)
+        return self.problems
+
+
+_CHECKS: dict[str, type[_ShardCheck]] = {manifest.FOREIGN: _ForeignShardCheck, manifest.IN_PLACE: _InPlaceCheck}
+"""The check of a shard by the profile of its set; of other profiles, that of our own shards."""

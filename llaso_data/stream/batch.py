@@ -15,6 +15,7 @@ import torch
 from llaso_data import audio
 from llaso_data.errors import LLaSOError
 from llaso_data.io.storage import StoreError
+from llaso_data.shards.in_place import spans as spans_of
 from llaso_data.shards.layout import JSON_PART
 from llaso_data.stream import in_place
 from llaso_data.stream.fetch import BadSample, Fetcher, Parts
@@ -186,7 +187,7 @@ def decoded(sample: StreamSample) -> StreamSample | BadSample:
 def _decoded(sample: StreamSample) -> StreamSample:
     content = content_of(sample)
     names = audio_names(sample, content)
-    spans = in_place.spans(content)
+    spans = spans_of(content)
     sounds = tuple(sound(sample.parts[name], f"{sample.key}.{name}", spans.get(name)) for name in names)
     return replace(sample, parts={}, content=content, sounds=sounds, audio_parts=tuple(names))
 

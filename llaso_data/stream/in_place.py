@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 from llaso_data import audio
 from llaso_data.errors import AudioError
 from llaso_data.shards.layout import JSON_PART
 from llaso_data.stream.fetch import BadSample, Parts
 from llaso_data.stream.sample import StreamSample
-
-SPAN = "span"
-"""The field of an audio in such a JSON that says which part of its file it is."""
 
 
 def completed(sample: StreamSample, content: str) -> StreamSample | BadSample:
@@ -35,19 +31,3 @@ def completed(sample: StreamSample, content: str) -> StreamSample | BadSample:
     except (KeyError, TypeError, ValueError) as error:
         return BadSample(sample.key, sample.shard, f"its JSON in the index is damaged ({error})")
     return replace(sample, parts=parts)
-
-
-def spans(content: dict[str, Any]) -> dict[str, audio.Span]:
-    """The spans and channels that audios are of their parts, by the name of the part; none for whole ones.
-
-    Raises:
-        ValueError: A JSON says what is no span.
-    """
-    known: dict[str, audio.Span] = {}
-    for entry in content.get("audios") or ():
-        span = entry.get(SPAN) if isinstance(entry, dict) else None
-        if span is None:
-            continue
-        start_s, end_s, channels = span
-        known[entry["part"]] = (start_s, end_s, None if channels is None else tuple(channels))
-    return known

@@ -15,7 +15,7 @@ from llaso_data.io import outputs, storage
 from llaso_data.pipeline import commit
 from llaso_data.recipe import Convert, SourceSpec
 from llaso_data.records import ASR, Failure, Input, Message, Sample, Utterance
-from llaso_data.shards import layout, manifest, reader
+from llaso_data.shards import in_place, layout, manifest, reader
 from llaso_data.shards.sound_spool import Place, place_of, shown_place
 from llaso_data.text.markup import clean
 
@@ -68,8 +68,9 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
     if kind == ALIGN:
         return _of_align(storage.absolute(spec.path), spec, settings)
     if kind == SHARDS:
+        stated = reader.read_manifest(spec.path)
         reader.open_index(spec.path)
-        return _of_shards(spec)
+        return _of_index(spec) if stated["profile"] == manifest.IN_PLACE else _of_shards(spec)
     if formats.holds_conversations(spec):
         rows = formats.read_samples(spec, notes)
         return (
@@ -170,6 +171,19 @@ def _of_observed(utterance: Utterance, settings: Convert) -> Converted | Failure
         return Failure(NO_TEXT, f"{shown_place(utterance)}: Whisper transcribed nothing of it")
     sample = TRANSCRIPTION.make(utterance, settings.seed)
     return Converted(sample=sample, places=_places(sample), version=utterance.audio_id or "")
+
+
+def _of_index(spec: SourceSpec) -> Iterator[Converted | Failure]:
+    """The samples of a set that is indexed in place."""
+    index = reader.open_index(spec.path)
+    rows = ((uri, row) for number, uri in enumerate(index.shards) for row in index.rows_of(number))
+    for uri, row in islice(rows, spec.limit):
+        try:
+            sample, places = in_place.described(uri, row)
+        except LLaSOError as error:
+            yield Failure("damaged", str(error))
+            continue
+        yield Converted(sample=sample, places=tuple(places), version=str(row["parts"]))
 
 
 def _of_shards(spec: SourceSpec) -> Iterator[Converted | Failure]:

@@ -12,6 +12,8 @@ from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.index_in_place import index_in_place
 from llaso_data.recipe import Run, SourceSpec
+from llaso_data.shards.stats import stats
+from llaso_data.shards.validate import validate
 from llaso_data.stream.batch import Batch
 from llaso_data.stream.loader import StreamingLoader
 from llaso_data.stream.mixture import Mixture
@@ -54,6 +56,14 @@ def test_tars_of_nemo_are_streamed_in_place_as_after_a_conversion(nemo: Path, tm
     assert heard(tmp_path / "index") == heard(tmp_path / "converted")
     plan = [sample.key for batch in batches(tmp_path / "index") for sample in batch.samples]
     assert sorted(plan) == sorted(key for batch in batches(tmp_path / "converted") for key in batch.ids)
+
+
+def test_an_index_in_place_is_validated_and_converted_like_shards(nemo: Path, tmp_path: Path) -> None:
+    index_in_place(SourceSpec(path=str(nemo), type="nemo_tarred"), str(tmp_path / "index"))
+    assert validate(str(tmp_path / "index")).problems == ()
+    assert stats(str(tmp_path / "index")).samples == 9
+    run(tmp_path / "converted", tmp_path / "index")
+    assert heard(tmp_path / "index") == heard(tmp_path / "converted")
 
 
 def test_several_workers_write_the_same_index_and_a_rerun_too(nemo: Path, tmp_path: Path) -> None:
