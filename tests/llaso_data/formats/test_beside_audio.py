@@ -56,8 +56,8 @@ def test_numbers_are_a_transcript(tmp_path: Path, data: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("metadata.csv", "file_name,transcription\na.wav,one\n"),
-        ("metadata.jsonl", '{"file_name": "a.wav"}\n'),
+        ("metadata.csv", "name,transcription\na.wav,one\n"),
+        ("metadata.jsonl", '{"name": "a.wav"}\n'),
         ("train/metadata.parquet", "PAR1"),
         ("metadata.csv", "a|one|one\n"),
         ("transcripts.txt", "a\tone\n"),
@@ -88,9 +88,16 @@ def test_what_looks_like_transcripts_and_is_not_read_is_named(tmp_path: Path, na
 
 def test_a_table_that_a_reader_takes_says_so(tmp_path: Path) -> None:
     put(tmp_path, "a.wav")
-    put(tmp_path, "metadata.csv", "file_name,transcription\na.wav,one\n")
+    put(tmp_path, "metadata.csv", "wav,transcription\na.wav,one\n")
     assert "name the table as the source" in next(iter(read(tmp_path)[1]))
     (found,), _ = read(tmp_path / "metadata.csv")
+    assert found.text == "one"
+
+
+def test_metadata_with_names_of_files_beside_it_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.wav")
+    put(tmp_path, "metadata.csv", "file_name,transcription\na.wav,one\n")
+    (found,), _ = read(tmp_path)
     assert found.text == "one"
 
 
