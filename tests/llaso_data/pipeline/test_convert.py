@@ -106,12 +106,34 @@ def test_a_source_that_shrank_leaves_no_parts_behind(corpus: Path, clips: list[C
     }
 
 
-def test_both_engines_and_a_store_give_the_same_bytes(corpus: Path, tmp_path: Path, server: str) -> None:
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_several_workers_and_a_store_give_the_same_bytes(
+    corpus: Path, tmp_path: Path, server: str, engine: str
+) -> None:
     local = run(tmp_path / "local", corpus, samples_per_part=3)
-    options = {"run.num_workers": 2, "sources": [{"path": str(corpus)}], "out": f"{BUCKET}/set"}
+    out = f"{BUCKET}/{engine}"
+    options = {"run.engine": engine, "run.num_workers": 2, "sources": [{"path": str(corpus)}], "out": out}
     convert(load(None, options={**options, "convert.samples_per_part": 3}))
-    assert reader.read_manifest(f"{BUCKET}/set")["digest"] == local.groups[""]["digest"]
-    assert len(list(reader.samples(f"{BUCKET}/set"))) == 9
+    assert reader.read_manifest(out)["digest"] == local.groups[""]["digest"]
+    assert len(list(reader.samples(out))) == 9
+
+
+def test_samples_of_other_parts_are_written_apart(corpus: Path, tmp_path: Path) -> None:
+    one, two, *_ = sorted(corpus.glob("*-1.0.wav"))
+    rows = [
+        {
+            "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "Ann."}],
+            "audios": [str(path) for path in audios],
+        }
+        for asked, audios in (("<audio> Who?", [one]), ("<audio><audio> Same?", [one, two]), ("Hi.", []))
+    ]
+    table = tmp_path / "chat.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    summary = run(tmp_path / "out", table, group_by_parts=True)
+    assert {group: stated["samples"] for group, stated in summary.groups.items()} == {
+        "text": 1, "1-audio": 1, "2-audios": 1,
+    }  # fmt: skip
+    assert all(validate(str(tmp_path / "out" / group)).problems == () for group in summary.groups)
 
 
 def test_the_output_of_others_is_never_touched(corpus: Path, tmp_path: Path) -> None:
