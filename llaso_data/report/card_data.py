@@ -105,6 +105,7 @@ class CardData:
     manifest: dict[str, Any]
     languages: dict[str, Totals] = field(default_factory=dict)
     corpora: dict[str, Totals] = field(default_factory=dict)
+    licenses: dict[str, dict[str, int]] = field(default_factory=dict)  # of each corpus, where a record names one
     speakers: dict[tuple[str, str], Totals] = field(default_factory=dict)  # (corpus, id); unknown ones under ""
     by_rule: dict[str, Totals] = field(default_factory=dict)
     origins: dict[str, dict[str, int]] = field(default_factory=dict)  # of the accepted, by attribute
@@ -164,7 +165,7 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, thresholds
     blocks = manifest["blocks"]
     needed = sorted({"duration_s", *(name for rule in rules(recipe.judge) for name in rule.needs())})
     drawn_scores = sorted(({t.rule.column for t in thresholds} | {"chars_per_s"}) - set(needed))
-    read_columns = sorted({*columns.stored([*needed, *drawn_scores]), *_attribute_columns()})
+    read_columns = sorted({*columns.stored([*needed, *drawn_scores]), *_attribute_columns(), "source.license"})
     limits = {(corpus, language): level for corpus, language, level in manifest["border_limits"]}
     with columns.reading(commit.verdicts_uri(align, manifest["verdicts"])) as file:
         verdicts = pq.ParquetFile(file).iter_batches(
@@ -225,6 +226,7 @@ def _count(data: CardData, batch: _Batch, effects: Effects) -> None:
     )
     _sum(data.languages, rows, "language")
     _sum(data.corpora, rows, "corpus")
+    _count_licenses(data, table)
     _sum(data.by_rule, rows.filter(pc.not_equal(rows["rule"], "")), "rule")
     _sum_speakers(data, rows.filter(pa.array(accepted)))
     _count_attributes(data, table.filter(pa.array(accepted)))
@@ -234,6 +236,13 @@ def _count(data: CardData, batch: _Batch, effects: Effects) -> None:
         histogram.add(batch.scores[name][~failed], accepted[~failed], over[~failed])
     effects.add(batch.scores, columns.hashes(table["audio_id"], "audio_id"), ~failed & ~repeated)
     _sample_examples(data, batch)
+
+
+def _count_licenses(data: CardData, table: pa.Table) -> None:
+    named = table.filter(pc.is_valid(table["source.license"])).select(["source.corpus", "source.license"])
+    for row in named.group_by(named.schema.names, use_threads=False).aggregate([([], "count_all")]).to_pylist():
+        of_corpus = data.licenses.setdefault(row["source.corpus"], {})
+        of_corpus[row["source.license"]] = of_corpus.get(row["source.license"], 0) + row["count_all"]
 
 
 def _sum(into: dict[str, Totals], rows: pa.Table, key: str) -> None:

@@ -102,8 +102,12 @@ def languages(data: CardData) -> FoldedTable:
 
 
 def corpora(data: CardData) -> FoldedTable:
-    """The corpora of the accepted utterances."""
-    return folded(TableRow(name, s.accepted_s, s.accepted, 0) for name, s in data.corpora.items() if s.accepted)
+    """The corpora of the accepted utterances, with the licences that their records name."""
+    return folded(
+        TableRow(name, s.accepted_s, s.accepted, 0, ", ".join(sorted(data.licenses.get(name, {}))))
+        for name, s in data.corpora.items()
+        if s.accepted
+    )
 
 
 def speakers(data: CardData) -> tuple[FoldedTable, str]:

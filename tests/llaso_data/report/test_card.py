@@ -22,6 +22,7 @@ from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Consistency, Judge, Recipe
 from llaso_data.records import FORMAT_VERSION, Attribute, Source, Speaker, Utterance, Word, digest, failed
 from llaso_data.report import card, clip_groups, figures, reasons
+from llaso_data.report.card import write_card
 from llaso_data.report.card_data import CardData, collect
 from llaso_data.report.clips import ExampleSampler, text_pieces
 from tests.conftest import Clip
@@ -468,3 +469,13 @@ def test_candidates_stay_bounded_whatever_the_number_of_rows() -> None:
     assert at_once.chosen() == in_parts.chosen()
     assert all(len(kept) == 10 for kept in in_parts.candidates[""].values())
     assert json.dumps(in_parts.sizes) == json.dumps(at_once.sizes)
+
+
+def test_the_card_names_the_licences_of_each_corpus(tmp_path: Path) -> None:
+    utterances = [utterance(number, language="en", text="one", duration_s=1.0) for number in range(4)]
+    marked = [
+        dataclasses.replace(one, source=dataclasses.replace(one.source, license=license))
+        for one, license in zip(utterances, ["cc0-1.0", "cc-by-4.0", None, "cc0-1.0"], strict=True)
+    ]
+    page = write_card(finished(str(tmp_path), [marked[:2], marked[2:]], Judge()))
+    assert "cc-by-4.0, cc0-1.0" in Path(page).read_text(encoding="utf-8")
