@@ -58,6 +58,9 @@ def _is_row(row: Mapping[str, Any]) -> bool:
     return "voice" in row and isinstance(row.get("conversations"), list)
 
 
+_NOT_COMMERCIAL = ("LLaSO-Instruct", "LLaSO-Eval")
+
+
 def recognises(tree: FileTree) -> str | None:
     """A JSON file whose first row has the two fields, or a folder with such a file."""
     path = recognised(tree, _is_row)
@@ -73,15 +76,25 @@ def read_conversations(spec: SourceSpec, tree: FileTree) -> Iterator[SourceConve
     files = conversation_files(tree, spec.pattern, _is_row, _FORM)
     if not files:
         raise LLaSOError(f"{spec.path}: no JSON in it whose first row has {_FORM}")
-    return _conversations(files, tree)
+    return _conversations(files, tree, _license(spec, tree))
 
 
-def _conversations(files: list[tuple[str, str]], tree: FileTree) -> Iterator[SourceConversation | Failure]:
+def _license(spec: SourceSpec, tree: FileTree) -> str | None:
+    """The licence under which the hub publishes LLaSO-Instruct and LLaSO-Eval, by the name of the set."""
+    if spec.license is not None:
+        return spec.license
+    names = (spec.corpus or "", *tree.root.split("/"))
+    return "cc-by-nc-4.0" if any(name.startswith(_NOT_COMMERCIAL) for name in names) else None
+
+
+def _conversations(
+    files: list[tuple[str, str]], tree: FileTree, license: str | None
+) -> Iterator[SourceConversation | Failure]:
     from llaso_data.formats.conversations.llaso_rows import LlasoRow, llaso_row
 
     root, find = _audio_of(tree)
     for path, uri in files:
-        reader = _Reader(root, uri[len(root) + 1 :], uri, llaso_file(uri if tree.is_file else path), find)
+        reader = _Reader(root, uri[len(root) + 1 :], uri, llaso_file(uri if tree.is_file else path), find, license)
         for rows in json_blocks(uri, LlasoRow, llaso_row):
             for number, row in enumerate(rows.rows, rows.first):
                 yield reader.conversation(row, number)
@@ -116,8 +129,9 @@ def _indexed(tree: FileTree, index: SuffixIndex, path: str) -> tuple[str, int, s
 class _Reader:
     """Reads the rows of one file."""
 
-    def __init__(self, root: str, path: str, uri: str, file: LlasoFile, find: Find) -> None:
+    def __init__(self, root: str, path: str, uri: str, file: LlasoFile, find: Find, license: str | None) -> None:
         self._root, self._path, self._uri, self._file, self._find = root, path, uri, file, find
+        self._license = license
 
     def conversation(self, row: LlasoRow | str, number: int) -> SourceConversation | Failure:
         """The conversation of a row, or why there is none."""
@@ -176,6 +190,7 @@ class _Reader:
                 gender=_text(_at(row.gender, place)) or _first(about, ("gender",)),
                 age=_text(_at(row.age, place)) or _first(about, _AGES),
                 accent=_text(_at(row.accent, place)) or _first(about, _ACCENTS),
+                license=self._license,
             ),
             where=where,
         )

@@ -125,6 +125,23 @@ def test_the_published_tree_is_recognised_and_read(corpus: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "stated", "license"),
+    [
+        ("LLaSO-Instruct", None, "cc-by-nc-4.0"),
+        ("LLaSO-Eval", None, "cc-by-nc-4.0"),
+        ("LLaSO-Instruct", "ours", "ours"),
+        ("LLaSO-Align", None, None),
+        ("mine", None, None),
+    ],
+)
+def test_the_published_sets_carry_their_licence(
+    corpus: Path, name: str, stated: str | None, license: str | None
+) -> None:
+    rows = [one for one in read(corpus, corpus=name, license=stated) if isinstance(one, Sample)]
+    assert {audio.source.license for sample in rows for audio in sample.audios} == {license}
+
+
 def test_one_file_is_read_as_in_its_tree_and_ids_depend_on_neither(corpus: Path) -> None:
     shutil.copytree(corpus / "part0", corpus, dirs_exist_ok=True)
     path = corpus / "text_audio" / "ASR_stage1_train.json"
