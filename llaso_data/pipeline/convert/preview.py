@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from llaso_data import formats
+from llaso_data.formats.files.file_tree import open_tree
 from llaso_data.formats.rows import head
 from llaso_data.io import storage
 from llaso_data.pipeline.convert.carried import not_carried
@@ -18,10 +19,14 @@ from llaso_data.pipeline.convert.run import checked
 from llaso_data.pipeline.convert.samples import ALIGN, Converted, kind_of, samples
 from llaso_data.recipe import Convert, Recipe, SourceSpec
 from llaso_data.records import Sample
+from llaso_data.shards.sound_spool import SoundSpool
+from llaso_data.uris import extension
 
 ROWS = 200
 """Rows of each source that ``--dry-run`` reads."""
 EXAMPLES = 10
+_HEAD_BYTES = 1 << 16
+_TEXT_TABLES = frozenset(("jsonl", "ndjson", "csv", "tsv"))
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class SourcePreview:
         size_bytes: Of all its files.
         rows: That were read.
         seconds: That reading took.
+        rows_about: How many rows it has, by its size or its files; None where that cannot be said.
     """
 
     path: str
@@ -45,6 +51,7 @@ class SourcePreview:
     size_bytes: int
     rows: int = 0
     seconds: float = 0.0
+    rows_about: int | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +64,8 @@ class Preview:
         filtered: That the condition lets go.
         hours: Of audio, as far as the sources say it; None where they do not.
         examples: The first samples.
+        estimate: Hours of audio, bytes and CPU seconds of the whole conversion, by what the first samples take; None
+            where their sound cannot be had, or it cannot be said how many there are.
         not_carried: How many samples say something that the layout cannot hold, by field.
     """
 
@@ -70,6 +79,17 @@ class Preview:
     notes: Counter[str] = field(default_factory=Counter)
     not_carried: Counter[str] = field(default_factory=Counter)
     problems: Problems = field(default_factory=Problems)
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a conversion takes: rows, hours of audio, bytes of FLAC, and CPU seconds."""
+
+    rows: int
+    hours: float
+    bytes: int
+    cpu_s: float
 
 
 def preview(recipe: Recipe, whole: bool = False) -> Preview:
@@ -87,6 +107,7 @@ def preview(recipe: Recipe, whole: bool = False) -> Preview:
     holds = _holds(settings)
     seconds = 0.0
     known = 0
+    heard: list[Converted] = []
     for spec in recipe.sources:
         source = _source(spec)
         result.sources.append(source)
@@ -95,12 +116,15 @@ def preview(recipe: Recipe, whole: bool = False) -> Preview:
         with head.only_first(None if whole else ROWS):
             stream = islice(samples(spec, settings, result.notes), None if whole else ROWS)
             for part in plan(stream, settings, False, result.problems, tally):
+                heard += part.samples[: EXAMPLES - len(heard)]
                 for one in part.samples:
                     _count(one, result, holds)
                     seconds += one.sample.duration_s
                     known += bool(one.sample.duration_s)
+        source.rows_about = tally.read if whole or tally.read < ROWS else _rows_about(spec)
         source.rows, source.seconds = tally.read, time.monotonic() - started_s
         result.filtered += tally.filtered
+    result.estimate = _estimate(result, heard)
     result.hours = seconds / 3600 * result.samples / known if known else None
     return result
 
@@ -127,3 +151,43 @@ def _source(spec: SourceSpec) -> SourcePreview:
     else:
         size_bytes = sum(row["size"] for row in storage.listing(root)) if storage.exists(root) else 0
     return SourcePreview(spec.path, kind, evidence, dict(spec.map), size_bytes)
+
+
+def _rows_about(spec: SourceSpec) -> int | None:
+    """How many rows a source has: the files of audio in a folder, or a table's size by that of its first lines."""
+    root = storage.absolute(spec.path)
+    if "{" in root or not storage.exists(root):
+        return None
+    if not storage.is_file(root):
+        return len(open_tree(root, ()).audio_files(spec.pattern)) or None
+    if extension(root) not in _TEXT_TABLES:
+        return None
+    with storage.open_read(root) as file:
+        start = file.read(_HEAD_BYTES)
+    lines = start.count(b"\n")
+    return round(storage.stat(root)["size"] * lines / len(start)) if lines else None
+
+
+def _estimate(result: Preview, heard: list[Converted]) -> Estimate | None:
+    """By decoding and encoding the first samples."""
+    counts = [source.rows_about for source in result.sources]
+    rows = sum(count for count in counts if count is not None)
+    if None in counts or not heard or not result.samples:
+        return None
+    started_s = time.process_time()
+    with SoundSpool("flac", "a preview") as spool:
+        spool.add([one.sample for one in heard], [one.places for one in heard])
+        seconds = sum(sample.duration_s for sample in spool.samples())
+        size_bytes = sum(len(data) for one in spool.spooled() for data in one.sounds.values())
+        count = len(spool)
+    if not count:
+        return None
+    read = sum(source.rows for source in result.sources)
+    samples_about = rows * result.samples / max(1, read)
+    per_sample = samples_about / count
+    return Estimate(
+        rows=rows,
+        hours=seconds * per_sample / 3600,
+        bytes=round(size_bytes * per_sample),
+        cpu_s=(time.process_time() - started_s) * per_sample,
+    )

@@ -128,6 +128,11 @@ def print_preview(preview: Preview, console: Console | None = None) -> None:
     for reason, count in sorted(preview.problems.counts.items()):
         say(f"not converted, {reason}: {count:,}")
     print_problems(preview.problems.examples, console)
+    if (estimate := preview.estimate) is not None:
+        say(
+            f"all of it, by the first samples: about {estimate.rows:,} rows, {estimate.hours:,.2f} hours of audio, "
+            f"{estimate.bytes / 1e9:,.3f} GB as FLAC, {estimate.cpu_s / 60:,.1f} minutes of one core"
+        )
     say("nothing was written")
 
 

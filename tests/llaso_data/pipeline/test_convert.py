@@ -284,6 +284,7 @@ def test_a_preview_reads_the_same_and_writes_nothing(corpus: Path, tmp_path: Pat
     assert shown.exit_code == 0, shown.output
     assert "folder, because it is a folder" in shown.output and "no_text: " in shown.output
     assert "assistant: " in shown.output and "[audio " in shown.output
+    assert "by the first samples: about 10 rows" in shown.output
     checked = preview(recipe("-", corpus), whole=True)
     assert (checked.samples, checked.problems.counts) == (9, {"no_text": 1})
     assert not (tmp_path / "out").exists()
