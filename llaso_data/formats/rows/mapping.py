@@ -61,6 +61,10 @@ class RowMap:
         Raises:
             RowError: A field is not there, or is no text and no number.
         """
+        if row.fields is None and (located := sorted(self.templates.keys() & set(LOCATION_TARGETS))):
+            raise RowError(
+                f"map: {', '.join(located)} can be given for rows of tables; this layout says where audio is"
+            )
         metadata = {target: getattr(row.metadata, target) for target in METADATA_TARGETS}
         place = {"path": row.path, "member": row.member, "start_s": row.start_s, "end_s": row.end_s}
         fields = {**place, **metadata, **(row.fields or {})}

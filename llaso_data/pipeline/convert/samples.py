@@ -72,6 +72,8 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
         reader.open_index(spec.path)
         return _of_index(spec) if stated["profile"] == manifest.IN_PLACE else _of_shards(spec)
     if formats.holds_conversations(spec):
+        if spec.map:
+            notes[f"map not used: {spec.path} holds conversations"] += 1
         rows = formats.read_samples(spec, notes)
         return (
             row
