@@ -42,6 +42,13 @@ class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click
         self._names = names
         super().__init__([])
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name as it is. ``NAME:KIND`` is taken where there is such a name; whoever uses it checks the kind."""
+        base, colon, kind = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if colon and kind and base in self.choices:
+            return value
+        return super().convert(value, param, ctx)
+
     @property
     def choices(self) -> tuple[str, ...]:
         """The names of the table."""

@@ -47,6 +47,8 @@ class Layout:
         holds_conversations: Of a layout with both readers: whether a source holds conversations. It opens no more than
             it needs.
         writer: Writes samples in this layout; None: the layout is only read.
+        variant: Makes the layout of ``NAME:VARIANT``, a kind of it that no file tells: ``lhotse:librispeech``. It
+            raises LLaSOError where there is no such one. None: the layout has no kinds.
         endings: Extensions, in small letters, of files that are a source of their own: a manifest, a tar.
         before: Layouts that are compared with a source later than this one, because they recognise some of the same
             sources. Every layout is compared before `folder`.
@@ -62,6 +64,7 @@ class Layout:
     read_conversations: Callable[[SourceSpec, FileTree], Iterator[SourceConversation | Sample | Failure]] | None = None
     holds_conversations: Callable[[SourceSpec, FileTree], bool] | None = None
     writer: LayoutWriter | None = None
+    variant: Callable[[str], Layout] | None = None
     endings: frozenset[str] = frozenset()
     before: tuple[str, ...] = (_FALLBACK,)
 
@@ -85,6 +88,23 @@ class LayoutTable(Registry[Layout]):
     def choices(self) -> list[str]:
         """What a recipe's `type` may be: ``auto``, and the names in the order of the alphabet."""
         return [AUTO, *sorted(self)]
+
+    def takes(self, name: str) -> bool:
+        """Whether a recipe's `type` may be this: one of :meth:`choices`, or a kind of a layout that has kinds.
+
+        Raises:
+            LLaSOError: The layout has kinds, and this is none of them.
+        """
+        return name in (AUTO, *self) or self._variant(name) is not None
+
+    def __getitem__(self, name: str) -> Layout:
+        """The layout of a name, or of ``NAME:VARIANT``. Raises LLaSOError, with the choices, where there is none."""
+        return self._variant(name) or super().__getitem__(name)
+
+    def _variant(self, name: str) -> Layout | None:
+        base, colon, kind = name.partition(":")
+        layout = super().__getitem__(base) if colon and base in self else None
+        return None if layout is None or layout.variant is None else layout.variant(kind)
 
     def endings(self) -> frozenset[str]:
         """The extensions of files that are a source of their own."""

@@ -56,7 +56,7 @@ def _problems(recipe: Recipe) -> Iterator[settings.Problem]:
     """The faults of a recipe that its types do not show."""
     choices = LAYOUTS.choices()
     for number, source in enumerate(recipe.sources):
-        if source.type not in choices:
+        if not LAYOUTS.takes(source.type):
             yield ("sources", number, "type"), not_among(source.type, choices)
     # Without a model every lm_delta is null, and null passes every rule.
     if recipe.judge.consistency.lm_delta_min is not None and recipe.observe.language_model.model is None:
