@@ -51,7 +51,9 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         LLaSOError: There is no ``wav.scp``, or none with a line; a table is neither sorted nor small.
     """
     if tree.is_file:
-        tree = FileTree(tree.root.rpartition("/")[0], files=open_tree(tree.root.rpartition("/")[0], ()).files)
+        around = open_tree(tree.root.rpartition("/")[0], ())
+        files = tuple(file for file in around.files if "/" not in file.path)
+        tree = FileTree(around.root, files=files, notes=tree.notes)
     matches = compile_glob(spec.pattern).fullmatch
     folders = [
         path[: -len(RECORDINGS)] for path, _, _ in tree.files if f"/{path}".endswith(f"/{RECORDINGS}") and matches(path)

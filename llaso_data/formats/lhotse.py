@@ -134,7 +134,7 @@ class _Reader:
             offset_s = number(cut.get("start", 0.0), "start")
             whole = recording.get("duration") if isinstance(recording, dict) else None
             whole_s = float(whole) if isinstance(whole, (int, float)) else None
-            for make in spoken_of(cut, offset_s, whole_s):
+            for make in spoken_of(self.tree, cut, offset_s, whole_s):
                 yield self._row(cut, recording, make, where)
         except Exception as error:
             yield failed_row(self.tree.root, self.container, where, describe_error(error))

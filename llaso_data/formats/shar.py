@@ -1,7 +1,8 @@
 """Lhotse Shar: ``cuts.000000.jsonl.gz`` and ``recording.000000.tar``, with the sound of each cut as ``CUT.flac``.
 
-Tars and cuts of the same number belong together. What the tar has is the cut alone, so that a cut starts at 0. A cut
-whose recording names a file of its own is no item of a Shar, and is read by the layout ``lhotse``.
+Tars and cuts of the same number belong together. What the tar has is the cut alone, so that a cut starts at 0. Where it
+began in its recording Lhotse forgets, though its alignment counts from there. A cut whose recording names a file of its
+own is no item of a Shar, and is read by the layout ``lhotse``.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _rows(tree: FileTree, cuts: str, tar: str | None) -> Iterator[SourceRow]:
 def _cut_rows(tree: FileTree, base: SourceRow, cut: Mapping[str, Any]) -> Iterator[SourceRow]:
     try:
         cut_kind(cut)
-        for make in spoken_of(cut, 0.0, number(cut.get("duration"), "duration")):
+        for make in spoken_of(tree, cut, 0.0, number(cut.get("duration"), "duration")):
             yield row_or_failure(partial(_row, base, cut, make), tree.root, base.container, base.where)
     except Exception as error:
         yield failed_row(tree.root, base.container, base.where, describe_error(error))

@@ -1,7 +1,7 @@
 """Audio inside Kaldi's archives (``.ark``): an entry is named by its byte, as ``wav.scp`` has it (``x.ark:42``).
 
-An entry is a whole file: a WAV, whose header states its length; a FLAC; or what kaldiio and ESPnet write, ``AUDIO``,
-the length and a file of any kind. Matrices of features are no audio.
+An entry is a whole file: a WAV, whose header states its length; what kaldiio and ESPnet write, ``AUDIO``, the length
+and a file of any kind; or a FLAC that is the last one. Matrices of features are no audio.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from llaso_data.io.views import View
 
 _HEAD_BYTES = 16
 _RIFF_HEADER_BYTES = 8
-_FLAC = b"fLaC\x00\x00\x00\x22"
 _UNCLOSED = (0, 0xFFFFFFFF)  # what a program that wrote into a pipe states as a WAV's length
-_SEARCH_BYTES = 1 << 20
 
 
 @contextmanager
@@ -61,23 +59,9 @@ def _place(uri: str, offset: int, file: BinaryIO) -> tuple[int, int]:
         whole = end - offset if length in _UNCLOSED else length + _RIFF_HEADER_BYTES
         return offset, min(whole, end - offset)  # of one that is cut short the decoder says so
     if head[:4] == b"fLaC":
-        return offset, _next_flac(file, offset + len(_FLAC), end) - offset
+        return offset, end - offset  # it does not state its length: others after it would be taken for its own
     if head[:2] == b"\0B":
         raise ArchiveError(
             f"{uri}: the entry at byte {offset} is a matrix, and no audio; give the wav.scp of the audio"
         )
     raise ArchiveError(f"{uri}: no WAV, FLAC or AUDIO begins at byte {offset}; make its wav.scp again")
-
-
-def _next_flac(file: BinaryIO, start: int, end: int) -> int:
-    """Where the next FLAC begins, or the end of the file: a FLAC does not state its length, its decoder knows it."""
-    position, kept = start, b""
-    while position < end:
-        file.seek(position)
-        block = kept + file.read(_SEARCH_BYTES)
-        found = block.find(_FLAC)
-        if found >= 0:
-            return position - len(kept) + found
-        position += len(block) - len(kept)
-        kept = block[-len(_FLAC) :]
-    return end

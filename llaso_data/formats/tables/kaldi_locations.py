@@ -63,7 +63,8 @@ def _of_command(text: str) -> Location:
             raise RowError(f"its command reads two files: {_shown(text)}")
         elif one.channel is not None:
             found = found._replace(channel=one.channel)
-    assert found is not None
+    if found is None or not found.path:
+        raise RowError(f"its command names no file: {_shown(text)}")
     return found
 
 

@@ -1,20 +1,23 @@
 """Lhotse's cuts, recordings and supervisions as JSON has them, and the rows that they are.
 
-A supervision is an utterance: it starts at the cut's start plus its own, and its alignment has its time base. A cut
-without supervisions is an utterance without a text.
+A supervision is an utterance: it starts at the cut's start plus its own. A cut without supervisions is an utterance
+without a text. The times of an alignment count from the start of the recording.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata
 from llaso_data.formats.tables.columns import canonical_values, cell_text
 from llaso_data.records import TIME_DECIMALS, Word
 
 _SAME_S = 0.0015  # times that differ by less are the same: they are stored to the millisecond
+_OUTSIDE_S = 0.1  # further outside of its utterance no word is a rounding
 _KEEPS_SOUND = "Resample"  # the one transform that is no other sound
 _WORDS = "word"
 _NOT_READ = frozenset(("MultiCut", "MixedCut", "PaddingCut"))
@@ -87,10 +90,13 @@ def _channel(value: Any) -> int:
     return value
 
 
-def spoken_of(cut: Mapping[str, Any], offset_s: float, whole_s: float | None) -> Iterator[Callable[[], Spoken]]:
+def spoken_of(
+    tree: FileTree, cut: Mapping[str, Any], offset_s: float, whole_s: float | None
+) -> Iterator[Callable[[], Spoken]]:
     """What makes the utterances of a cut, one for each supervision; each may raise RowError.
 
     Args:
+        tree: Takes a note of words that lie outside of their utterance, and are not used.
         cut: A cut's JSON.
         offset_s: Where the cut starts in its audio, seconds.
         whole_s: The audio's length; a cut of all of it has no span. None: it is not known.
@@ -99,10 +105,10 @@ def spoken_of(cut: Mapping[str, Any], offset_s: float, whole_s: float | None) ->
     if not isinstance(supervisions, list):
         raise RowError("`supervisions` is no list")
     for one in supervisions or [None]:
-        yield lambda one=one: _spoken(cut, one, offset_s, whole_s)  # type: ignore[misc]
+        yield partial(_spoken, tree, cut, one, offset_s, whole_s)
 
 
-def _spoken(cut: Mapping[str, Any], supervision: Any, offset_s: float, whole_s: float | None) -> Spoken:
+def _spoken(tree: FileTree, cut: Mapping[str, Any], supervision: Any, offset_s: float, whole_s: float | None) -> Spoken:
     cut_s = number(cut.get("duration"), "duration")
     begin, end = 0.0, cut_s
     metadata = SourceMetadata()
@@ -113,8 +119,8 @@ def _spoken(cut: Mapping[str, Any], supervision: Any, offset_s: float, whole_s: 
         end = begin + number(supervision.get("duration"), "duration")
         if begin >= cut_s - _SAME_S / 2 or end <= 0:
             raise RowError(f"a supervision from {begin:g} s to {end:g} s is outside of its cut of {cut_s:g} s")
-        metadata = metadata_of(supervision, max(0.0, begin))
         begin, end = max(0.0, begin), min(end, cut_s)
+        metadata = _metadata(tree, supervision, offset_s + begin, end - begin)
     first, last = offset_s + begin, offset_s + end
     if whole_s is not None and first < _SAME_S and abs(last - whole_s) < _SAME_S:
         return Spoken(None, None, metadata)
@@ -128,27 +134,24 @@ def number(value: Any, name: str, least: float = 0.0) -> float:
     return float(value)
 
 
-def metadata_of(supervision: Mapping[str, Any], start_s: float) -> SourceMetadata:
-    """What a supervision says.
-
-    Args:
-        supervision: Its JSON.
-        start_s: Where the utterance starts, on the time base of its alignment.
-
-    Raises:
-        RowError: A value is no text.
-    """
+def _metadata(tree: FileTree, supervision: Mapping[str, Any], start_s: float, duration_s: float) -> SourceMetadata:
+    """What a supervision says of an utterance that starts at ``start_s`` of the recording."""
     custom = supervision.get("custom")
-    values = canonical_values(
-        {name: value for name, value in custom.items() if isinstance(value, (str, int, float))}
-        if isinstance(custom, dict)
-        else {}
-    )
-    stated = {name: cell_text(supervision.get(name)) for name in ("text", "language", "speaker", "gender")}
+    plain = custom.items() if isinstance(custom, dict) else ()
+    values = canonical_values({name: value for name, value in plain if isinstance(value, (str, int, float))})
+    words = _words(supervision.get("alignment"), start_s)
+    if words and (min(word.start_s for word in words) < -_OUTSIDE_S or words[-1].end_s > duration_s + _OUTSIDE_S):
+        tree.note("alignments that lie outside of their utterance, and are not used", 1)
+        words = None
     return SourceMetadata(
-        **stated,
-        **{name: cell_text(values[name]) for name in ("age", "accent", "environment")},
-        words=_words(supervision.get("alignment"), start_s),
+        text=cell_text(supervision.get("text")),
+        language=cell_text(supervision.get("language")),
+        speaker=cell_text(supervision.get("speaker")),
+        gender=cell_text(supervision.get("gender")),
+        age=cell_text(values["age"]),
+        accent=cell_text(values["accent"]),
+        environment=cell_text(values["environment"]),
+        words=words,
     )
 
 

@@ -15,7 +15,7 @@ from llaso_data.records import Sample
 _SPACE = re.compile(r"\s+")
 _GENDERS = {"female": "f", "male": "m"}
 SPEAKERS, SEGMENTS = "spk2utt", "segments"
-_WHOLE = "0"  # the start of an utterance that is a whole file; that of a span has decimals
+_TO_THE_END = "-1"
 
 
 def write(part: Part, samples: Iterable[SoundedSample]) -> None:
@@ -42,8 +42,9 @@ def write(part: Part, samples: Iterable[SoundedSample]) -> None:
 def _write_audio(part: Part, id: str, path: str, sound: Sound) -> None:
     """A line of ``wav.scp``, and one of ``segments``, which is removed where no utterance of the set is a span."""
     _line(part, "wav.scp", id, path)
-    start = _WHOLE if sound.start_s is None else f"{seconds(sound.start_s):.6f}"
-    _line(part, SEGMENTS, id, f"{id} {start} {seconds((sound.start_s or 0.0) + sound.duration_s):.6f}")
+    start_s = sound.start_s or 0.0
+    end = _TO_THE_END if sound.start_s is None else f"{seconds(start_s + sound.duration_s):.6f}"
+    _line(part, SEGMENTS, id, f"{id} {seconds(start_s):.6f} {end}")
 
 
 def _line(part: Part, table: str, key: str, value: str) -> None:
@@ -61,7 +62,7 @@ def complete(out: str, parts: int) -> None:
 
 def _has_spans(uri: str) -> bool:
     with storage.open_read(uri) as lines:
-        return any(line.split()[2] != _WHOLE.encode() for line in lines)
+        return any(line.split()[-1] != _TO_THE_END.encode() for line in lines)
 
 
 def _gather_speakers(out: str) -> None:

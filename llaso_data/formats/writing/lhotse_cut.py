@@ -68,9 +68,10 @@ def _supervision(sounded: SoundedSample, utterance: Utterance, text: str, durati
     if said:
         row["custom"] = said
     if utterance.words:
+        start_s = sounded.sounds[0].start_s or 0.0  # the times of an alignment count from the start of the recording
         row["alignment"] = {
             "word": [
-                [word.text, seconds(word.start_s), seconds(word.end_s - word.start_s), word.logprob]
+                [word.text, seconds(start_s + word.start_s), seconds(word.end_s - word.start_s), word.logprob]
                 for word in utterance.words
             ]
         }

@@ -39,8 +39,12 @@ def layout_of(path: Path | str) -> str:
     return recognise(SourceSpec(path=str(path))).layout.name
 
 
-def failures(found: list[Utterance]) -> list[str]:
-    return [f"{u.failure.reason} {u.failure.detail.rpartition('/')[2]}" for u in found if u.failure]
+def failures(found: list[Utterance], root: Path) -> list[str]:
+    """The reason and the place of each failure."""
+    places = [
+        (u.failure.reason, u.failure.detail.removeprefix(f"{root}/").partition(": ")[0]) for u in found if u.failure
+    ]
+    return [f"{reason} {place}" for reason, place in places]
 
 
 def recording(path: str, duration: float = 4.0, kind: str = "file", **more: Any) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def said(text: str, start: float = 0.0, duration: float = 4.0, **more: Any) -> d
 def test_cuts(tmp_path: Path, name: str) -> None:
     (tmp_path / "wavs").mkdir()
     soundfile.write(tmp_path / "wavs" / "a.wav", np.zeros(64_000), 16_000)
-    words = {"word": [["one", 1.0, 0.25, -0.5], ["two", 1.25, 0.5]]}
+    words = {"word": [["one", 2.0, 0.25, -0.5], ["two", 2.25, 0.5]]}
     whole = said("Whole.", language="English", speaker="7", gender="F", custom={"accent": "Scottish", "snr": 3})
     path = lines(
         tmp_path / "data" / name,
@@ -79,9 +83,9 @@ def test_cuts(tmp_path: Path, name: str) -> None:
         cut(recording("wavs/a.wav"), 1.0, 2.0, said("One two.", 0.5, 1.5, alignment=words), said("Late.", 1.5, 9.0)),
         cut(recording("wavs/a.wav"), 3.0, 0.5),
     )
-    assert layout_of(path) == "lhotse" == layout_of(path.parent) or name == "train.jsonl.gz"
+    assert layout_of(path) == "lhotse"
     found = utterances(path)
-    assert not failures(found)
+    assert not failures(found, path.parent)
     assert {u.source.uri for u in found} == {str(tmp_path / "wavs" / "a.wav")}
     assert [(u.text, u.source.start_s, u.source.end_s) for u in found] == [
         ("Whole.", None, None),
@@ -93,9 +97,7 @@ def test_cuts(tmp_path: Path, name: str) -> None:
     assert (first.language, first.speaker.id.value, first.speaker.gender.value) == ("en", "7", "female")
     assert first.speaker.accent.value == "scotland"
     assert second.words == (Word("one", 0.5, 0.75, -0.5), Word("two", 0.75, 1.25))
-    assert second.id == records.utterance_id("c", str(tmp_path / "wavs" / "a.wav"), None, 1.5, 3.0) or second.id == (
-        records.utterance_id("c", "wavs/a.wav", None, 1.5, 3.0)
-    )
+    assert second.id == records.utterance_id("c", "wavs/a.wav", None, 1.5, 3.0)
 
 
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
@@ -121,9 +123,8 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
         file.write(b"{broken\n")
     found = utterances(path)
     assert [(u.text, u.source.channel) for u in found if not u.failure] == [("Fine.", None), ("Left.", 1)]
-    told = failures(found)
-    numbers = sorted(int(line.partition("cuts.jsonl:")[2].partition(":")[0] or 0) for line in told)
-    assert numbers == [0, *range(2, 11), 12, 14, 15] or numbers == [*range(2, 13), 14, 15]
+    lines_of = sorted(int(place.partition("cuts.jsonl:")[2]) for place in failures(found, tmp_path))
+    assert lines_of == [*range(2, 13), 14, 15]
     text = " ".join(u.failure.detail for u in found if u.failure)
     for expected in ("type command, and no command", "type memory", "MixedCut", "MultiCut", "PaddingCut", "Speed"):
         assert expected in text
@@ -150,7 +151,7 @@ def test_recordings_and_supervisions_are_joined(tmp_path: Path) -> None:
     found = utterances(tmp_path, notes)
     assert [(u.text, u.source.start_s) for u in found if not u.failure] == [("A.", 1.0), ("B.", None)]
     assert found[0].words == (Word("A.", 0.5, 1.0),)
-    assert [line.partition(": ")[0] for line in failures(found)] == [
+    assert failures(found, tmp_path) == [
         "bad_row set_recordings_dev.jsonl.gz:4",
         "bad_row set_supervisions_dev.jsonl.gz:3",
     ]
@@ -185,7 +186,7 @@ def test_shar(tmp_path: Path, clips: list[Clip]) -> None:
     found = utterances(folder, notes)
     fine = [(u.text, u.source.member, u.source.start_s, u.source.end_s) for u in found if not u.failure]
     assert fine == [("One.", "a/1.0.wav", None, None), ("Two.", "b.wav", 0.25, 0.75)]
-    assert [line.partition(": ")[0] for line in failures(found)] == [
+    assert failures(found, folder) == [
         "missing cuts.000000.jsonl.gz:3",
         "missing cuts.000000.jsonl.gz:4",
         "missing cuts.000001.jsonl.gz",
@@ -193,7 +194,7 @@ def test_shar(tmp_path: Path, clips: list[Clip]) -> None:
     assert notes["not read: another field of a Shar: features.000000.tar"] == 1
     uri = str(folder / "recording.000000.tar")
     assert np.array_equal(audio.decode(uri, "a/1.0.wav")[0], audio.decode(str(clips[0].path))[0])
-    assert found[0].id == records.utterance_id("c", "recording.000000.tar", "a/1.0.wav")
+    assert records.utterance_id("c", "recording.000000.tar", "a/1.0.wav") in {u.id for u in found}
 
 
 # Written
@@ -237,7 +238,6 @@ def test_lhotse_reads_what_is_written(tmp_path: Path, clips: list[Clip]) -> None
     write_set(LAYOUTS["lhotse"], samples, tmp_path / "cuts")
     write_set(LAYOUTS["lhotse"], [span], tmp_path / "span", parts=1)
     write_set(LAYOUTS["shar"], samples, tmp_path / "shar")
-    tmp_path.joinpath("cuts", "x").mkdir()
     sets = {
         "cuts": lhotse.CutSet.from_file(tmp_path / "cuts" / "cuts.jsonl.gz").with_recording_path_prefix(
             tmp_path / "cuts"
@@ -258,6 +258,9 @@ def test_lhotse_reads_what_is_written(tmp_path: Path, clips: list[Clip]) -> None
             expected, _ = soundfile.read(given.source.uri, dtype="float32")
             assert np.array_equal(one.load_audio()[0], expected)
     (one,) = lhotse.CutSet.from_file(tmp_path / "span" / "cuts.jsonl.gz")
+    (back,) = utterances(tmp_path / "span" / "cuts.jsonl.gz")
+    assert back.words == span.sample.audios[0].words
+    assert (back.source.start_s, back.source.end_s) == (0.25, 0.75)
     expected, _ = soundfile.read(str(clips[0].path), dtype="float32")
     rate = one.sampling_rate
     assert np.array_equal(one.load_audio()[0], expected[round(0.25 * rate) : round(0.75 * rate)])
@@ -283,8 +286,9 @@ def test_what_lhotse_writes_is_read(tmp_path: Path, clips: list[Clip]) -> None:
     pair.mkdir()
     recordings.to_file(pair / "recordings.jsonl.gz")
     segments.to_file(pair / "supervisions.jsonl.gz")
-    cuts = lhotse.CutSet.from_manifests(recordings=recordings, supervisions=segments).trim_to_supervisions()
-    cuts = cuts.to_eager()
+    mono, stereo_cut = of_file.to_cut(), lhotse.MonoCut("right", 0.0, of_two.duration, 1, recording=of_two)
+    mono.supervisions, stereo_cut.supervisions = [supervisions[0]], [supervisions[1]]
+    cuts = lhotse.CutSet.from_cuts([mono, stereo_cut]).trim_to_supervisions().to_eager()
     cuts.to_file(tmp_path / "cuts.jsonl.gz")
     (tmp_path / "shar").mkdir()
     cuts.to_shar(str(tmp_path / "shar"), fields={"recording": "flac"}, shard_size=1)
@@ -300,8 +304,9 @@ def test_what_lhotse_writes_is_read(tmp_path: Path, clips: list[Clip]) -> None:
                 back.source.uri, back.source.member, back.source.start_s, back.source.end_s, None, channels
             )
             assert np.array_equal(pcm, np.round(one.load_audio()[0] * 32768).astype(np.int16))
-        assert found["A."].words == (Word("a", 0.25, 0.5, 0.9),)
         assert found["A."].speaker.id.value == "x"
+        # A Shar forgets where its cuts began, and the words count from there.
+        assert found["A."].words == ((Word("a", 0.25, 0.5, 0.9),) if layout == "lhotse" else ())
 
 
 # Lhotse's recipes
@@ -329,7 +334,7 @@ def test_a_recipe_that_there_is_not_is_refused_with_the_choices(tmp_path: Path) 
     with pytest.raises(LLaSOError, match=r"lhotse:nobody: 'nobody' is no recipe of Lhotse's; those .*librispeech"):
         utterances(tmp_path, type="lhotse:nobody")
     with pytest.raises(LLaSOError, match="needs more than one folder"):
-        utterances(tmp_path, type="lhotse:must_c")
+        utterances(tmp_path, type="lhotse:heroico")
     with pytest.raises(LLaSOError, match="there is no layout 'folder:x'"):
         utterances(tmp_path, type="folder:x")
     with pytest.raises(LLaSOError, match="Lhotse's recipe ljspeech cannot read it"):
