@@ -1,4 +1,4 @@
-"""One file inside another as a seekable file: a member of a tar, a zip or an ark, a cell of a Parquet or Arrow table."""
+"""One file inside another as a seekable file: a member of a tar, a zip or an ark, a cell of a table."""
 
 from __future__ import annotations
 
