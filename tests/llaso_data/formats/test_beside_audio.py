@@ -62,7 +62,6 @@ def test_numbers_are_a_transcript(tmp_path: Path, data: str) -> None:
         ("metadata.csv", "a|one|one\n"),
         ("transcripts.txt", "a\tone\n"),
         ("text", "a one\n"),
-        ("wav.scp", "a a.wav\n"),
         ("txt.done.data", "( a one )\n"),
         ("a.srt", "1\n"),
         ("a.en.vtt", "WEBVTT\n"),
