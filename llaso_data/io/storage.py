@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import shutil
-import stat as stat_module
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ import fsspec
 from llaso_data import extras, uris
 from llaso_data.errors import LLaSOError
 from llaso_data.io import atomic, flock
+from llaso_data.io.local_files import open_regular, plain_stat
 from llaso_data.io.store_errors import AddressError as AddressError
 from llaso_data.io.store_errors import StoreError as StoreError
 from llaso_data.io.store_errors import is_client_error, reading
@@ -207,34 +207,23 @@ def stat_many(names: Sequence[str]) -> list[dict[str, Any] | None]:
         return [_stat_here(name) for name in names]
     statuses: list[dict[str, Any] | None] = []
     for start in range(0, len(names), _AT_ONCE):
-        for uri, info in zip(names[start:], _infos(names[start : start + _AT_ONCE]), strict=False):
-            if isinstance(info, FileNotFoundError):
-                statuses.append(None)
-                continue
-            with reading(uri, is_local(uri)):
-                if isinstance(info, BaseException):
-                    raise info
-            statuses.append({"size": int(info.get("size") or 0), "version": version(info)})
+        statuses += map(_status, names[start:], _infos(names[start : start + _AT_ONCE]))
     return statuses
 
 
 def _stat_here(uri: str) -> dict[str, Any] | None:
-    """:func:`stat` of a file on a disk, or None; as fsspec says it, but for links without fsspec's detours."""
-    path = uri.removeprefix("file://")
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        with reading(uri, True):
-            raise error
-    if stat_module.S_ISREG(status.st_mode) and path.startswith("/"):
+    """:func:`stat` of a file on a disk, or None; as fsspec says it, but for most files without its detours."""
+    with reading(uri, True):
+        status = plain_stat(uri.removeprefix("file://"))
+    if status is not None:
         return {"size": status.st_size, "version": version({"size": status.st_size, "mtime": status.st_mtime})}
-    fs, path = filesystem(uri)
-    info = _answer(fs.info, path)
+    return _status(uri, _infos([uri])[0])
+
+
+def _status(uri: str, info: Any) -> dict[str, Any] | None:
     if isinstance(info, FileNotFoundError):
         return None
-    with reading(uri, True):
+    with reading(uri, is_local(uri)):
         if isinstance(info, BaseException):
             raise info
     return {"size": int(info.get("size") or 0), "version": version(info)}
@@ -306,7 +295,7 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
         if is_local(uri):
             path = uri.removeprefix("file://")
             with reading(uri, True):
-                opened = _open_here(path if path.startswith("/") else filesystem(uri)[1])
+                opened = open_regular(path if path.startswith("/") else filesystem(uri)[1])
         else:
             fs, path = filesystem(uri)
             with reading(uri, False):
@@ -315,13 +304,6 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
         raise OSError(errno.EINVAL, reason(error), path) from error
     with reading(uri, is_local(uri), asking=False), opened as file:
         yield file
-
-
-def _open_here(path: str) -> IO[bytes]:
-    mode = os.stat(path).st_mode
-    if not stat_module.S_ISREG(mode) and not stat_module.S_ISDIR(mode):
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return open(path, "rb")
 
 
 @contextmanager
