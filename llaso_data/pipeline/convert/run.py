@@ -28,7 +28,7 @@ from llaso_data.pipeline.convert.samples import Converted, samples
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert, Recipe
 from llaso_data.records import SPLITS, Failure
-from llaso_data.shards import layout
+from llaso_data.shards import layout, manifest
 from llaso_data.uris import shown
 
 FORMAT_VERSION = 1
@@ -253,7 +253,7 @@ class _Run:
             samples=sum(result.samples for result in results),
             known=self._tally.known,
             filtered=self._tally.filtered + sum(result.filtered for result in results),
-            hours=round(sum(one["hours"] for one in groups.values()), 6),
+            hours=manifest.hours(sum(result.duration_s for result in results)),
             bytes=sum(result.bytes for result in results),
             parts=len(results),
             skipped=sum(result.skipped for result in results),

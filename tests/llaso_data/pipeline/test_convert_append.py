@@ -42,6 +42,7 @@ def test_new_samples_get_new_shards_and_old_ones_keep_their_bytes(
     grow(source, clips, 0.5)
     summary = add(out, source)
     assert (summary.rows, summary.known, summary.samples) == (4, 2, 2)
+    assert summary.hours == pytest.approx(reader.read_manifest(str(out))["hours"] / 2, abs=1e-6)  # of the new ones
     after = {path.name: path.read_bytes() for path in out.glob("shard-*")}
     assert before.items() <= after.items() and len(after) == len(before) + 4
     assert validate(str(out)).problems == () and validate(str(out)).samples == 4
