@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
 from llaso_data import audio, records
+from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS, read, recognise
 from llaso_data.formats.writing.writer import SoundedSample
@@ -335,6 +337,9 @@ def test_a_recipe_that_there_is_not_is_refused_with_the_choices(tmp_path: Path) 
         utterances(tmp_path, type="lhotse:nobody")
     with pytest.raises(LLaSOError, match="needs more than one folder"):
         utterances(tmp_path, type="lhotse:heroico")
+    command = ["convert", str(tmp_path), "--from", "lhotse:nobody", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1 and "'nobody' is no recipe of Lhotse's" in done.output
     with pytest.raises(LLaSOError, match="there is no layout 'folder:x'"):
         utterances(tmp_path, type="folder:x")
     with pytest.raises(LLaSOError, match="Lhotse's recipe ljspeech cannot read it"):
