@@ -339,7 +339,7 @@ def test_a_recipe_that_there_is_not_is_refused_with_the_choices(tmp_path: Path) 
         utterances(tmp_path, type="lhotse:heroico")
     command = ["convert", str(tmp_path), "--from", "lhotse:nobody", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(main, command)
-    assert done.exit_code == 1 and "'nobody' is no recipe of Lhotse's" in done.output
+    assert done.exit_code == 2 and "'nobody' is no recipe of Lhotse's" in done.output
     with pytest.raises(LLaSOError, match="there is no layout 'folder:x'"):
         utterances(tmp_path, type="folder:x")
     with pytest.raises(LLaSOError, match="Lhotse's recipe ljspeech cannot read it"):
