@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import IO
 
@@ -46,7 +47,11 @@ def as_stored(file: IO[bytes]) -> StoredAudio | None:
     samples = _flac_samples(head) or _wav_samples(head)
     if not samples:
         return None
-    data = head + file.read(_MOST_BYTES)
+    size_bytes = file.seek(0, os.SEEK_END)
+    if size_bytes > _MOST_BYTES:
+        return None
+    file.seek(0)
+    data = file.read(size_bytes)
     if head[:4] == b"RIFF":
         whole = len(data) == _WAV_HEADER_BYTES + 2 * samples
         return StoredAudio(data, "wav", samples / SAMPLE_RATE_HZ) if whole else None

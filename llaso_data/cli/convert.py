@@ -96,7 +96,7 @@ def convert(
     from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
 
     with ConvertProgress() as progress:
-        summary = run(recipe, overwrite=overwrite, append=append, progress=progress.part_done)
+        summary = run(recipe, overwrite=overwrite, append=append, progress=progress.part_done, started=progress.start)
     print_summary(summary)
 
 

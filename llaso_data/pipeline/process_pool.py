@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +22,8 @@ R = TypeVar("R")
 
 _WAITING = 2  # tasks that wait for a worker, so that none is idle
 _LOOK_EVERY_S = 0.5
+_NOT_FORKED = frozenset(("torch", "ctranslate2", "ray", "grpc", "tensorflow", "jax"))
+"""Modules with threads or devices of their own that a forked child could not use."""
 
 
 def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
@@ -27,7 +32,8 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
     Args:
         function: It and its results can be pickled.
         tasks: Taken as workers become free, so that few are in memory.
-        workers: Number of processes. They share one process that imports the function's module.
+        workers: Number of processes. They are forked before the first task is taken, from this process where it has
+            one thread, else from one that imports the function's module.
 
     Yields:
         The results as they come.
@@ -35,10 +41,9 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
     Raises:
         LLaSOError: A process was killed, e.g. for want of memory.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([function.__module__])
     source = iter(tasks)
-    with ProcessPoolExecutor(workers, context, _end_with_parent, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, _context(function.__module__), _prepare, (os.getpid(),)) as pool:
+        _start(pool)
         pending: set[Future[R]] = {pool.submit(function, task) for task in islice(source, workers + _WAITING)}
         try:
             while pending:
@@ -51,6 +56,36 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _context(module: str) -> multiprocessing.context.BaseContext:
+    """How workers are started. A fork has all that is imported here, but none of our threads, and what they held."""
+    forks = sys.platform == "linux" and threading.active_count() == 1 and not _NOT_FORKED & sys.modules.keys()
+    if forks:
+        return multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
+
+
+def _start(pool: ProcessPoolExecutor) -> None:
+    """Start the workers, before a task's making starts any thread."""
+    gc.freeze()  # so that no collection in a worker touches, and thereby copies, all pages that it shares with us
+    try:
+        pool.submit(_do_nothing)
+    finally:
+        gc.unfreeze()
+
+
+def _do_nothing() -> None: ...
+
+
+def _prepare(parent: int) -> None:
+    """In a worker: give signals their own meaning, and end it when the process that asks it is gone."""
+    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, action)
+    _end_with_parent(parent)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -73,6 +73,7 @@ def convert(
     overwrite: bool = False,
     append: bool = False,
     progress: Callable[[PartResult, Tally, Problems], None] | None = None,
+    started: Callable[[], None] | None = None,
 ) -> ConvertSummary:
     """Convert the sources of a recipe. A rerun skips the parts that are finished.
 
@@ -81,6 +82,7 @@ def convert(
         overwrite: Replace an older conversion in ``out``.
         append: Write what is new into new parts of a finished conversion; its parts keep their bytes.
         progress: Called with each part when it is written, what was read so far, and the problems so far.
+        started: Called once, when worker processes were started; it may start threads, which those would lack.
 
     Raises:
         LLaSOError: There is no source or no ``out``; a setting is wrong; ``out`` holds something else; nothing could be
@@ -89,7 +91,7 @@ def convert(
     settings = checked(recipe)
     assert recipe.out is not None
     with lock.exclusive(recipe.out, "convert") as held:
-        return _Run(recipe, settings, held, overwrite, append, progress)()
+        return _Run(recipe, settings, held, overwrite, append, progress, started)()
 
 
 def checked(recipe: Recipe) -> Convert:
@@ -130,9 +132,11 @@ class _Run:
         overwrite: bool,
         append: bool,
         progress: Callable[[PartResult, Tally, Problems], None] | None,
+        started: Callable[[], None] | None,
     ) -> None:
         self._recipe, self._settings, self._held = recipe, settings, held
-        self._overwrite, self._append, self._progress = overwrite, append, progress
+        self._overwrite, self._append = overwrite, append
+        self._progress, self._started = progress, started
         self._out = held.uri
         self._problems, self._tally, self._notes = Problems(), Tally(), Counter[str]()
         self._dataset = records.digest("convert", FORMAT_VERSION, layout.FORMAT_VERSION, _canonical(recipe, settings))
@@ -155,6 +159,8 @@ class _Run:
         return self._finish()
 
     def _missing(self, streams: Sequence[Iterator[Converted | Failure]]) -> Iterator[PartJob]:
+        if self._started is not None:
+            self._started()
         stream = (one for source in streams for one in source)
         is_local = storage.is_local(self._out)
         generation = self._generation

@@ -23,13 +23,18 @@ _SHORT = 200  # characters of a text that a preview shows
 
 
 class ConvertProgress:
-    """Progress of convert: parts, rows, clips, megabytes a second, problems. A context manager."""
+    """Progress of convert: parts, rows, clips, megabytes a second, problems. A context manager that ends it."""
 
     def __init__(self, console: Console | None = None, log_every_s: float = _LOG_EVERY_S) -> None:
         self._parts = self._skipped = self._samples = self._audios_s = self._bytes = 0.0
         self._tally, self._problems = Tally(), Problems()
         self._started_s = time.monotonic()
         self._live = LiveLine(self.line, lambda: (int(self._parts), None), console, log_every_s)
+
+    def start(self) -> None:
+        """Shows the bar, or begins to write lines. It starts a thread."""
+        self._started_s = time.monotonic()
+        self._live.start()
 
     def part_done(self, result: PartResult, tally: Tally, problems: Problems) -> None:
         """Counts a part."""
@@ -55,8 +60,6 @@ class ConvertProgress:
         return ", ".join(pieces) + (f", {self._skipped:.0f} parts already there" if self._skipped else "")
 
     def __enter__(self) -> ConvertProgress:
-        self._started_s = time.monotonic()
-        self._live.start()
         return self
 
     def __exit__(
