@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from llaso_data.io import sealed, storage
 from llaso_data.io.checksums import DamagedError
+from llaso_data.shards import columns
 from llaso_data.shards.layout import FORMAT_VERSION, EncodedSample
 from llaso_data.shards.tar import ShardError
 
@@ -147,7 +149,18 @@ def write_sidecar(
 
 def to_table(rows: Sequence[IndexRow]) -> pa.Table:
     """The columns of :data:`SCHEMA`, and those of :data:`LATER` in which a row has a value."""
-    return pa.Table.from_pylist([row.to_dict() for row in rows], schema=_schema(later_columns(rows)))
+    schema = _schema(later_columns(rows))
+    arrays = [
+        _parts_column(rows) if field.name == "parts" else columns.column([getattr(r, field.name) for r in rows], field)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _parts_column(rows: Sequence[IndexRow]) -> pa.Array:
+    parts = [part for row in rows for part in row.parts]
+    fields = [columns.column([getattr(part, field.name) for part in parts], field) for field in PART]
+    return columns.lists(SCHEMA.field("parts").type, [len(row.parts) for row in rows], columns.structs(PART, fields))
 
 
 def later_columns(rows: Sequence[IndexRow]) -> tuple[str, ...]:
@@ -199,9 +212,9 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str, late
         "llaso.dataset": digest,
         "llaso.shards": json.dumps([path for _, path in sidecars], ensure_ascii=False),
     }
-    columns = _schema(later)
-    schema = pa.schema([SHARD_COLUMN, *columns], metadata=values)
-    _write(uri, schema, (_numbered(sidecar, number, columns) for number, (sidecar, _) in enumerate(sidecars)))
+    bare = _schema(later)
+    schema = pa.schema([SHARD_COLUMN, *bare], metadata=values)
+    _write(uri, schema, (_numbered(sidecar, number, bare) for number, (sidecar, _) in enumerate(sidecars)))
 
 
 def write_again(uri: str, table: pa.Table) -> None:
@@ -302,13 +315,14 @@ def stated(table: pa.Table, uri: str) -> dict[str, str]:
         raise ShardError(f"{uri}: its metadata is damaged ({error}); build the index again") from error
 
 
-def _numbered(uri: str, number: int, columns: pa.Schema) -> pa.Table:
+def _numbered(uri: str, number: int, schema: pa.Schema) -> pa.Table:
     table = open_arrow(uri)
-    for name in columns.names:
+    for name in schema.names:
         if name not in table.schema.names:
             table = table.append_column(name, pa.nulls(len(table), pa.string()))
-    table = table.select(columns.names)
-    return table.add_column(0, SHARD_COLUMN, pa.repeat(pa.scalar(number, pa.int32()), table.num_rows))
+    table = table.select(schema.names)
+    shard = columns.numbers(repeat(number, len(table)), SHARD_COLUMN.type, len(table))
+    return table.add_column(0, SHARD_COLUMN, shard)
 
 
 def _write(uri: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:

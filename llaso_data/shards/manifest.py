@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from llaso_data import records
@@ -132,14 +133,20 @@ def hours(seconds: float) -> float:
 
 def counts(table: pa.Table, column: str) -> dict[str, dict[str, float]]:
     """Samples and hours by the values of a column of the index; null counts as ``unknown``."""
-    grouped = (
-        table.select([column, "duration_s"])
-        .group_by(column, use_threads=False)
-        .aggregate([("duration_s", "sum"), ([], "count_all")])
-    )
-    rows = sorted(grouped.to_pylist(), key=lambda row: row[column] or "unknown")
+    # Not by Arrow's group_by: it imports its datasets, and pandas where there is one.
+    places: dict[str | None, int] = {}
+    codes = [np.zeros(0, np.int64)]
+    for chunk in table[column].chunks:
+        encoded = chunk.dictionary_encode("encode")
+        known = [places.setdefault(value, len(places)) for value in encoded.dictionary.to_pylist()]
+        codes.append(np.array(known, np.int64)[index.numbers(encoded.indices)])
+    code = np.concatenate(codes)
+    durations_s = np.concatenate([np.zeros(0), *map(index.numbers, table["duration_s"].chunks)])
+    samples = np.bincount(code, minlength=len(places)).tolist()
+    seconds = np.bincount(code, durations_s, len(places)).tolist()
     return {
-        row[column] or "unknown": {"samples": row["count_all"], "hours": hours(row["duration_s_sum"])} for row in rows
+        value or "unknown": {"samples": samples[place], "hours": hours(seconds[place])}
+        for value, place in sorted(places.items(), key=lambda item: item[0] or "unknown")
     }
 
 

@@ -153,6 +153,8 @@ class _Run:
         self._dataset = self._generation.dataset
         storage.sweep(self._out)
         storage.sweep_scratch()
+        if self._settings.audio in ("flac", "wav"):
+            import soundfile  # noqa: F401  # here, so that not every worker imports it
         for result in engines.map_unordered(write_part, self._missing(streams), self._recipe.run):
             self._note(result)
         self._held.confirm()
