@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct.utterance_task import UtteranceTask
@@ -62,7 +64,12 @@ def make(utterance: Utterance, seed: int = 0) -> Sample:
 
 def conversation(asked: str, text: str) -> tuple[Message, ...]:
     """A transcription: the user asks and lets audio 0 be heard, the text is the answer."""
-    return Message.of("user", asked, 0), Message.of("assistant", text)
+    return _question(asked), Message.of("assistant", text)
+
+
+@functools.lru_cache(256)
+def _question(asked: str) -> Message:
+    return Message.of("user", asked, 0)
 
 
 def instruction(utterance_id: str, seed: int = 0) -> str:

@@ -7,6 +7,7 @@ field.
 
 from __future__ import annotations
 
+from llaso_data.records import pickling
 from llaso_data.records.arrow import completed, from_dict, from_table, schema, to_dict, to_table
 from llaso_data.records.digests import canonical, digest, utterance_id
 from llaso_data.records.sample import ROLES, SPLITS, ContentPart, Message, Provenance, Sample, modality
@@ -30,6 +31,9 @@ from llaso_data.records.utterance import (
 )
 from llaso_data.records.verdict import ACCEPTED, DUPLICATE, FAILED, REJECTED, Verdict
 from llaso_data.records.versions import FIRST_FORMAT, FORMAT_VERSION, LATER
+
+for _record in (Attribute, ContentPart, Message, Sample, Scores, Source, Speaker, Utterance, Word):
+    pickling.register(_record)
 
 __all__ = [
     "ACCEPTED",

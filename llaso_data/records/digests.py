@@ -9,7 +9,7 @@ import json
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from llaso_data.records.utterance import Attribute, Speaker
+from llaso_data.records.utterance import NO_SCORES, Attribute, Speaker
 from llaso_data.records.versions import field_names
 
 
@@ -85,6 +85,8 @@ def canonical(value: Any) -> str:
         return json.dumps(value)
     if kind is Speaker or kind is Attribute:
         return _canonical_again(value)
+    if value is NO_SCORES:
+        return _no_scores()
     if dataclasses.is_dataclass(kind):
         return _canonical_record(value)
     if kind is tuple or kind is list:
@@ -98,9 +100,23 @@ def canonical(value: Any) -> str:
 
 
 def _canonical_record(record: Any) -> str:
-    kind: type = type(record)
-    items = ((name, getattr(record, name)) for name in field_names(kind))
-    return "{" + ",".join([f'"{name}":{canonical(inner)}' for name, inner in items if inner is not None]) + "}"
+    pieces = []
+    for name, prefix in _prefixes(type(record)):
+        inner = getattr(record, name)
+        if inner is not None:
+            text = encode_basestring_ascii(inner) if type(inner) is str else canonical(inner)
+            pieces.append(prefix + text)
+    return "{" + ",".join(pieces) + "}"
+
+
+@functools.cache
+def _prefixes(kind: type) -> tuple[tuple[str, str], ...]:
+    return tuple((name, f'"{name}":') for name in field_names(kind))
+
+
+@functools.cache
+def _no_scores() -> str:
+    return _canonical_record(NO_SCORES)
 
 
 _canonical_again = functools.lru_cache(4096)(_canonical_record)

@@ -120,6 +120,10 @@ class Scores:
     extra: dict[str, float] = field(default_factory=dict)  # a user's stages
 
 
+NO_SCORES = Scores()
+"""What an utterance has that was not observed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an input could not be observed. ``reason`` is a stable name, ``detail`` says where and what."""
@@ -147,7 +151,7 @@ class Utterance:
     speaker: Speaker = Speaker()
     environment: Attribute = Attribute()
     decoding: str | None = None  # packed | solo: how the hypothesis was decoded
-    scores: Scores = Scores()
+    scores: Scores = NO_SCORES
     failure: Failure | None = None
 
 

@@ -1,4 +1,4 @@
-"""Arrow arrays of plain Python values. ``pyarrow.array`` imports pandas where there is one, which takes half a second."""
+"""Arrow arrays of plain Python values; ``pyarrow.array`` would import pandas where there is one (half a second)."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ JSON_PART = "json"
 _SHARD = re.compile(r"shard-(\d{6,})\.(tar|arrow)")
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PART = re.compile(r"(0|[1-9][0-9]*)\.[a-z0-9]+|[a-z0-9]+")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 _NOT_STORED = ("failure", "decoding")  # of an utterance, in a sample
 
 Message = dict[str, Any]
@@ -95,7 +96,7 @@ def canonical(value: Any) -> bytes:
     Raises:
         ValueError: A number is NaN or infinite, or a text is no valid Unicode.
     """
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def text_part(text: str) -> dict[str, str]:
@@ -173,13 +174,14 @@ def key_of(sample: Sample, parts: Sequence[str]) -> str:
     return sample_key(records.ids(sample.audios), sample.task, messages_json(sample.messages, parts))
 
 
-def encode_sample(sample: Sample, sounds: Mapping[str, bytes]) -> EncodedSample:
+def encode_sample(sample: Sample, sounds: Mapping[str, bytes], key: str | None = None) -> EncodedSample:
     """A sample as a shard stores it.
 
     Args:
         sample: Every audio has its ``duration_s``.
         sounds: The encoded audios in the order of ``sample.audios``, by part name: ``flac`` where there is one,
             ``0.flac``, ``1.flac``, … where there are several.
+        key: That of :func:`key_of`, where it is known.
 
     Returns:
         Its parts and its row of the index. ``split`` and ``provenance`` stand in the JSON only where they say
@@ -191,7 +193,7 @@ def encode_sample(sample: Sample, sounds: Mapping[str, bytes]) -> EncodedSample:
     names, count = list(sounds), len(sample.audios)
     if len(names) != count or any(not _names_audio(name, number, count) for number, name in enumerate(names)):
         raise ValueError(f"a sample with {count} audios cannot have the audio parts {names}")
-    content = content_of(sample, names)
+    content = content_of(sample, names, key)
     return EncodedSample(
         key=content["key"],
         parts={**sounds, JSON_PART: canonical(content)},
@@ -206,18 +208,18 @@ def encode_sample(sample: Sample, sounds: Mapping[str, bytes]) -> EncodedSample:
     )
 
 
-def content_of(sample: Sample, parts: Sequence[str]) -> dict[str, Any]:
+def content_of(sample: Sample, parts: Sequence[str], key: str | None = None) -> dict[str, Any]:
     """The JSON of a sample.
 
     Args:
         sample: Every audio has its ``duration_s``.
         parts: The name of the part that holds each of its audios.
+        key: That of :func:`key_of`, where it is known.
     """
     messages = messages_json(sample.messages, parts)
-    key = sample_key(records.ids(sample.audios), sample.task, messages)
     content = {
         "format_version": FORMAT_VERSION,
-        "key": key,
+        "key": key or sample_key(records.ids(sample.audios), sample.task, messages),
         "task": sample.task,
         "language": sample.language,
         "duration_s": sample.duration_s,

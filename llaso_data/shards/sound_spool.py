@@ -147,7 +147,7 @@ class SoundSpool:
     def encoded(self) -> Iterator[EncodedSample]:
         """The samples with ascending keys as a shard stores them."""
         for one in self.spooled():
-            yield layout.encode_sample(one.sample, one.sounds)
+            yield layout.encode_sample(one.sample, one.sounds, one.key)
 
     def _encode(self, places: Iterable[Place], unprobed: Set[Place]) -> dict[Place, _Sound | AudioError]:
         files: dict[tuple[str, str | None, bool], dict[Place, None]] = {}
@@ -181,22 +181,28 @@ class SoundSpool:
             return None
         probe = audio.Probe(ready.duration_s, audio.SAMPLE_RATE_HZ, 1, ready.extension) if is_new else None
         if self._pass_through:
-            sound = self._keep(ready.data, ready.extension, ready.duration_s, None)
-            return dataclasses.replace(sound, probe=probe)
+            return self._keep(ready.data, ready.extension, ready.duration_s, None, probe)
         pcm = ready.pcm()
         return None if pcm is None else self._store(pcm, probe, None)
 
     def _store(self, pcm: audio.Pcm, probe: audio.Probe | None, taken: int | None) -> _Sound:
         data = audio.encode(pcm, self._form)
         duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
-        sound = self._keep(data, self._form, duration_s, audio.audio_id(pcm))
-        return dataclasses.replace(sound, probe=probe, taken=taken)
+        return self._keep(data, self._form, duration_s, audio.audio_id(pcm), probe, taken)
 
-    def _keep(self, data: bytes, extension: str, duration_s: float, audio_id: str | None) -> _Sound:
+    def _keep(
+        self,
+        data: bytes,
+        extension: str,
+        duration_s: float,
+        audio_id: str | None,
+        probe: audio.Probe | None,
+        taken: int | None = None,
+    ) -> _Sound:
         with self._writing():
             offset = self._file.seek(0, 2)
             self._file.write(data)
-        return _Sound(extension, offset, len(data), duration_s, audio_id)
+        return _Sound(extension, offset, len(data), duration_s, audio_id, probe, taken)
 
     def _read(self, sound: _Sound) -> bytes:
         self._file.seek(sound.offset)

@@ -26,6 +26,7 @@ from llaso_data.uris import escaped, masked
 
 _PCM_BYTES_PER_S = 32_000  # 16 kHz, 16 bits
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
+_UNSAID, _NOBODY = Attribute(), Speaker()  # one for all rows: a million rows are quicker to make and to pickle
 _FIELDS = tuple(one.name for one in fields(SourceMetadata))
 
 
@@ -85,12 +86,7 @@ def to_input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
         text=metadata.text,
         text_origin=GIVEN if metadata.text else UNKNOWN,
         words=metadata.words or (),
-        speaker=Speaker(
-            id=_attribute(metadata.speaker, spec.speaker, str.strip),
-            gender=_attribute(metadata.gender, spec.gender, vocabulary.gender),
-            age_range=_attribute(metadata.age, spec.age, vocabulary.age_range),
-            accent=_attribute(metadata.accent, spec.accent, vocabulary.accent),
-        ),
+        speaker=_speaker(metadata, spec),
         environment=_attribute(metadata.environment, spec.environment, vocabulary.environment),
         failure=failure,
     )
@@ -123,12 +119,24 @@ def _language(row: SourceRow, spec: SourceSpec) -> tuple[str | None, Failure | N
     return code, None if code else Failure("bad_language", f"{escaped(row.location)}: {_no_language(stated)}")
 
 
+def _speaker(metadata: SourceMetadata, spec: SourceSpec) -> Speaker:
+    said = (
+        _attribute(metadata.speaker, spec.speaker, str.strip),
+        _attribute(metadata.gender, spec.gender, vocabulary.gender),
+        _attribute(metadata.age, spec.age, vocabulary.age_range),
+        _attribute(metadata.accent, spec.accent, vocabulary.accent),
+    )
+    return _NOBODY if all(attribute is _UNSAID for attribute in said) else Speaker(*said)
+
+
 def _attribute(of_row: str | None, of_recipe: str | None, to_value: Callable[[str], str]) -> Attribute:
+    if of_row is None and of_recipe is None:
+        return _UNSAID
     for stated in (of_row, of_recipe):
         value = UNKNOWN if stated is None else to_value(stated) or UNKNOWN
         if value != UNKNOWN:
             return Attribute(value, GIVEN)
-    return Attribute()
+    return _UNSAID
 
 
 def _storable(row: SourceRow) -> tuple[SourceRow, Failure | None]:

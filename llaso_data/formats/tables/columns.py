@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import posixpath
 import reprlib
@@ -54,8 +55,24 @@ def canonical_values(row: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         row: Column name, in any case, → value.
     """
-    values = _by_lower_name(row)
-    return {name: _first_value(values, names) for name, names in COLUMN_NAMES.items()}
+    values: dict[str, Any] = dict.fromkeys(COLUMN_NAMES)
+    for name, columns in _known_columns(tuple(row)):
+        for column in columns:
+            if not is_empty(value := row[column]):
+                values[name] = value
+                break
+    return values
+
+
+@functools.lru_cache(256)
+def _known_columns(columns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Our names and the columns that each may have its value from, in their order; without names that have none."""
+    by_lower_name = {str(column).strip().lower(): column for column in columns}
+    known = (
+        (name, tuple(by_lower_name[column] for column in names if column in by_lower_name))
+        for name, names in COLUMN_NAMES.items()
+    )
+    return tuple((name, found) for name, found in known if found)
 
 
 def used_columns(row: Mapping[str, Any]) -> set[str]:
@@ -82,10 +99,6 @@ def note_unused(tree: FileTree, table: str, columns: Iterable[object], used: Col
 
 def _by_lower_name(row: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name).strip().lower(): value for name, value in row.items()}
-
-
-def _first_value(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((row[name] for name in names if not is_empty(row.get(name))), None)
 
 
 def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:

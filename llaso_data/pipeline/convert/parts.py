@@ -121,7 +121,7 @@ def _left_in(batch: list[Converted], removed: Removed, problems: Problems) -> li
 
 def _unrepeated(batch: list[Converted], seen: SeenIds, problems: Problems, tally: Tally | None) -> list[Converted]:
     """Without repeated samples; where a set grows these are counted as known, else they are problems."""
-    repeated = seen.add([one.sample.id for one in batch])
+    repeated = seen.add([one.id for one in batch])
     if tally is not None:
         tally.known += sum(repeated)
     for one, is_repeated in zip(batch, repeated, strict=True):
@@ -197,6 +197,6 @@ def parts_of(sample: Sample) -> str:
 def _place_key(one: Converted, seed: int) -> tuple[str, float, str]:
     """Files in the order of their digests with the seed, spans of one file by their start."""
     if not one.places:
-        return digest("order", seed, one.sample.id), 0.0, one.sample.id
+        return digest("order", seed, one.id), 0.0, one.id
     uri, member, start_s, *_ = one.places[0]
-    return digest("order", seed, uri, member), start_s or 0.0, one.sample.id
+    return digest("order", seed, uri, member), start_s or 0.0, one.id

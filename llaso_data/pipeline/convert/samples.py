@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from llaso_data import formats, records
@@ -35,12 +35,20 @@ class Converted:
         places: Where the sound of each audio is now.
         version: Changes with the bytes of the audios, as far as the source says it.
         stated_s: How long the source says that each audio is, seconds.
+        id: The sample's.
     """
 
     sample: Sample
     places: tuple[Place, ...]
     version: str = ""
     stated_s: tuple[float | None, ...] = ()
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.sample.id)
+
+
+records.pickling.register(Converted)
 
 
 def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterator[Converted | Failure]:
