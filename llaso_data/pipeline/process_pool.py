@@ -60,8 +60,9 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
 
 def _context(module: str) -> multiprocessing.context.BaseContext:
     """How workers are started. A fork has all that is imported here, but none of our threads, and what they held."""
-    forks = sys.platform == "linux" and threading.active_count() == 1 and not _NOT_FORKED & sys.modules.keys()
-    if forks:
+    # Before 3.11 the pool forks later workers when it has threads itself.
+    can_fork = sys.platform == "linux" and sys.version_info >= (3, 11)
+    if can_fork and threading.active_count() == 1 and not _NOT_FORKED & sys.modules.keys():
         return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module])

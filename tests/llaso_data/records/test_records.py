@@ -105,6 +105,19 @@ def test_an_utterance_survives_json(found: Utterance) -> None:
     assert from_dict(json.loads(json.dumps(to_dict(found))), Utterance) == found
 
 
+@given(utterances)
+def test_an_utterance_survives_the_way_to_another_process(found: Utterance) -> None:
+    there = pickle.loads(pickle.dumps(found))
+    assert there == found and records.canonical(there) == records.canonical(found)
+
+
+def test_scores_of_nothing_have_one_canonical_text() -> None:
+    assert records.canonical(records.Scores()) == records.canonical(records.Scores(extra={})) == '{"extra":{}}'
+    assert '"scores":{"extra":{}}' in records.canonical(
+        records.Utterance(id="a", recording="a", source=Source(corpus="c", uri="u"))
+    )
+
+
 def test_every_field_is_one_column_and_null_only_where_it_says_so() -> None:
     stored = schema(Utterance)
     assert stored.names == [field.name for field in dataclasses.fields(Utterance)]
