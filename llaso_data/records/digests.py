@@ -100,8 +100,9 @@ def canonical(value: Any) -> str:
 
 
 def _canonical_record(record: Any) -> str:
+    kind: type = type(record)
     pieces = []
-    for name, prefix in _prefixes(type(record)):
+    for name, prefix in _prefixes(kind):
         inner = getattr(record, name)
         if inner is not None:
             text = encode_basestring_ascii(inner) if type(inner) is str else canonical(inner)

@@ -13,7 +13,11 @@ from typing import Any
 def register(record: type) -> None:
     """Let a frozen dataclass with slots and at least two fields be pickled quickly. It is not checked again."""
     values = attrgetter(*(field.name for field in dataclasses.fields(record)))
-    copyreg.pickle(record, lambda item: (_made, (record, values(item))))
+
+    def reduced(item: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _made, (record, values(item))
+
+    copyreg.pickle(record, reduced)
 
 
 def _made(record: type, values: tuple[Any, ...]) -> Any:
