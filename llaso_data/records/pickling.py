@@ -21,7 +21,7 @@ def register(record: type) -> None:
 
 
 def _made(record: type, values: tuple[Any, ...]) -> Any:
-    item = object.__new__(record)
+    item: Any = object.__new__(record)
     for put, value in zip(_setters(record), values, strict=True):
         put(item, value)
     return item
