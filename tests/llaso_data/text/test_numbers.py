@@ -14,7 +14,7 @@ from llaso_data.filters.text_scores import score_text
 from llaso_data.records import GIVEN, Source, Utterance
 from llaso_data.text.numerals import NUMERAL_LANGUAGES
 from llaso_model.evaluate.metrics import error_rates
-from tests.llaso_data.asr.test_given import deal
+from tests.llaso_data.asr.test_given import divided
 from tests.support.paths import DATA
 
 SENTENCES = [line.split("\t") for line in (DATA / "numbers.tsv").read_text(encoding="utf-8").splitlines()]
@@ -123,4 +123,4 @@ def test_numbers_are_no_difference_and_find_their_segment() -> None:
     found = rewrite("llegaron veinticinco", "Llegaron 26.", "es")
     assert found.text == "Llegaron veinticinco" and len(found.starts) == 1
     said = ["cinco cinco cinco uno dos", "treinta y uno o mil novecientos"]
-    assert deal(" ".join(said), ["555 12", "31 o 1900"], "es") == said
+    assert divided(" ".join(said), ["555 12", "31 o 1900"], "es") == said

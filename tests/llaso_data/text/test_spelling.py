@@ -9,7 +9,7 @@ from llaso_data.align.backward import in_whisper_style
 from llaso_data.text.characters import APOSTROPHES
 from llaso_data.text.markup import clean
 from llaso_model.evaluate.metrics import error_rates
-from tests.llaso_data.asr.test_given import deal
+from tests.llaso_data.asr.test_given import divided
 
 UNSEEN = (
     "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufeff\ufe0f\u034f\u061c\u3164\x01\x7f\U000e0041"
@@ -141,4 +141,4 @@ def test_other_languages_have_other_colons_and_addresses() -> None:
 @pytest.mark.parametrize("mark", ["—", "...", "…", "--", "/", "."])
 def test_sentences_without_a_space_between_go_to_their_segments(mark: str) -> None:
     said = ["We went home", "Then it rained all night", "Nobody came"]
-    assert deal(mark.join(said), said, "en") == [*(one + mark for one in said[:-1]), said[-1]]
+    assert divided(mark.join(said), said, "en") == [*(one + mark for one in said[:-1]), said[-1]]
