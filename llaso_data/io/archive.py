@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
@@ -58,6 +59,15 @@ def directory(uri: str) -> Directory:
     return _directory(uri, version)
 
 
+def _headers_of(file: IO[bytes]) -> IO[bytes]:
+    """The file without its buffer: of a tar on a disk only headers are read, and nothing of what lies between."""
+    if not isinstance(file, io.BufferedReader):
+        return file
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+    return cast(IO[bytes], file.raw)
+
+
 @functools.lru_cache(maxsize=16)
 def _directory(uri: str, version: str) -> Directory:
     files: dict[str, tuple[int, int]] = {}
@@ -68,7 +78,7 @@ def _directory(uri: str, version: str) -> Directory:
     broken: dict[str, str] = {}
     last, problem = None, None
     with storage.open_read(uri) as file:
-        members = TarMembers(cast(BinaryIO, file))
+        members = TarMembers(_headers_of(file))
         try:
             for member in members:
                 last = member.name

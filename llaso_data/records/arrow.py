@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import operator
 import types
 import typing
 from collections.abc import Callable, Hashable, Sequence
@@ -154,15 +155,13 @@ def _to_plain(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if (items := _plain_fields(typing.cast(Hashable, kind))) is not None:
-        row = {}
-        for name, is_later_field in items:
-            inner = getattr(value, name)
-            if inner is not None:
-                row[name] = inner if type(inner) in _PLAIN else _to_plain(inner)
-            elif not is_later_field:
-                row[name] = None
-        return row
+    if (plain := _plain_fields(typing.cast(Hashable, kind))) is not None:
+        names, later, values_of = plain
+        return {
+            name: inner if type(inner) in _PLAIN else _to_plain(inner)
+            for name, inner in zip(names, values_of(value), strict=True)
+            if inner is not None or name not in later
+        }
     if kind is tuple or kind is list:
         return [_to_plain(item) for item in value]
     if kind is dict:
@@ -171,11 +170,14 @@ def _to_plain(value: Any) -> Any:
 
 
 @functools.cache
-def _plain_fields(kind: Hashable) -> tuple[tuple[str, bool], ...] | None:
-    """The sorted fields of a record, and whether each is a later one; None for another type."""
+def _plain_fields(kind: Hashable) -> tuple[tuple[str, ...], frozenset[str], Callable[[Any], tuple[Any, ...]]] | None:
+    """The sorted fields of a record, those of them that came later, and all values; None for another type."""
     if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
         return None
-    return tuple((name, is_later(kind, name)) for name in field_names(kind))
+    names = field_names(kind)
+    getter = operator.attrgetter(*names)
+    values_of = getter if len(names) > 1 else lambda record: (getter(record),)
+    return names, frozenset(name for name in names if is_later(kind, name)), values_of
 
 
 def _build(row: dict[str, Any], record: type[T], convert: Callable[[Any], Convert | None]) -> T:

@@ -13,6 +13,9 @@ from llaso_data.records.utterance import NO_SCORES, Attribute, Speaker
 from llaso_data.records.versions import field_names
 
 
+_LARGE_BYTES = 1 << 16  # above, a copy costs more than a call
+
+
 def digest(*parts: Any, length: int = 32) -> str:
     """BLAKE2b of the parts' text. Each part is hashed with its length, so that no two lists of parts collide.
 
@@ -24,13 +27,18 @@ def digest(*parts: Any, length: int = 32) -> str:
         Lower-case hexadecimal digits; ``shards/SPEC.md``, section 5, defines the bytes that are hashed.
     """
     state = hashlib.blake2b(digest_size=length // 2)
+    pieces: list[bytes | memoryview] = []
     for part in parts:
-        if isinstance(part, (bytes, memoryview)):
-            data: bytes | memoryview = part
-        else:
-            data = ("" if part is None else str(part)).encode("utf-8", "surrogatepass")
-        state.update(b"%d:" % len(data) if part is not None else b"-:")
-        state.update(data)
+        if part is None:
+            pieces.append(b"-:")
+            continue
+        data = part if isinstance(part, (bytes, memoryview)) else str(part).encode("utf-8", "surrogatepass")
+        pieces += (b"%d:" % len(data), data)
+        if len(data) > _LARGE_BYTES:
+            state.update(b"".join(pieces[:-1]))
+            state.update(data)
+            pieces = []
+    state.update(b"".join(pieces))  # one call for many small parts takes a third of the time
     return state.hexdigest()
 
 

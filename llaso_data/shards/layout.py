@@ -160,8 +160,9 @@ def audio_entry(part: str, utterance: Utterance) -> dict[str, Any]:
     record["source"]["uri"] = shown(record["source"]["uri"])  # shards are given away
     for name in _NOT_STORED:
         del record[name]
-    scores = {name: value for name, value in record["scores"].items() if value is not None}
-    return {**record, "scores": scores, "part": part}
+    record["scores"] = {name: value for name, value in record["scores"].items() if value is not None}
+    record["part"] = part
+    return record
 
 
 def key_of(sample: Sample, parts: Sequence[str]) -> str:

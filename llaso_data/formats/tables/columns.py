@@ -7,6 +7,7 @@ import math
 import posixpath
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from llaso_data import uris
@@ -77,9 +78,13 @@ def _known_columns(columns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]
 
 def used_columns(row: Mapping[str, Any]) -> set[str]:
     """The columns, in lower case, that :func:`canonical_values` takes a row's values from."""
-    filled = {name for name, value in _by_lower_name(row).items() if not is_empty(value)}
-    first_filled = (next((name for name in names if name in filled), None) for names in COLUMN_NAMES.values())
-    return {name for name in first_filled if name is not None}
+    used: set[str] = set()
+    for _, columns in _columns_by_field(tuple(row)):
+        for column in columns:
+            if not is_empty(row[column]):
+                used.add(_lower(column))
+                break
+    return used
 
 
 def note_unused(tree: FileTree, table: str, columns: Iterable[object], used: Collection[str]) -> None:
@@ -95,10 +100,6 @@ def note_unused(tree: FileTree, table: str, columns: Iterable[object], used: Col
     if unused:
         shown = uris.escaped(", ".join(map(str, unused[:_MOST_NAMED]))) + (", …" if len(unused) > _MOST_NAMED else "")
         tree.note(f"columns not used of {table}: {shown}", len(unused))
-
-
-def _by_lower_name(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name).strip().lower(): value for name, value in row.items()}
 
 
 def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:
@@ -233,7 +234,7 @@ def stated_duration(values: Mapping[str, Any]) -> float | None:
 
 
 def _seconds(value: Any, name: str) -> float | None:
-    if value is None or str(value).strip().lower() in _NO_TIME:
+    if value is None or (value != value if type(value) is float else str(value).strip().lower() in _NO_TIME):
         return None
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
