@@ -14,7 +14,7 @@ from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, describe_error, failed_row
-from llaso_data.formats.tables.columns import canonical_values, metadata_of, used_columns
+from llaso_data.formats.tables.columns import canonical_values, metadata_of, stated_duration, used_columns
 from llaso_data.formats.tables.table_rows import columns_of, table_rows
 from llaso_data.io import zip_members
 from llaso_data.io.archive import ArchiveError
@@ -165,6 +165,7 @@ class _Reader:
             container=self._tree.root if member is None or file is None else self._tree.uri(file.path),
             member=member,
             metadata=metadata_of(values),
+            stated_s=None if several else stated_duration(values),
             size_bytes=0 if file is None else file.size_bytes if member is None else self._size(folder, member),
             version="" if file is None else file.version,
             where=where,

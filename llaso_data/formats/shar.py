@@ -16,6 +16,7 @@ from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, compile_glob
+from llaso_data.formats.files.shards import named_files
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, describe_error, failed_row, row_or_failure
@@ -45,7 +46,10 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         LLaSOError: There is no shard, or no cut.
     """
     matches = compile_glob(spec.pattern).fullmatch
+    is_part, tree = tree.is_file, named_files(tree)
     shards = [(cuts, tar) for cuts, tar in _shards(tree) if matches(cuts) or (tar is not None and matches(tar))]
+    if is_part:  # some tars were named
+        shards = [(cuts, tar) for cuts, tar in shards if tar is not None]
     if not shards:
         raise LLaSOError(f"{spec.path}: no cuts.NNNNNN.jsonl.gz below it; is this the folder of a Shar?")
     for path, _, _ in tree.files:
@@ -125,7 +129,8 @@ def _row(base: SourceRow, cut: Mapping[str, Any], make: Any) -> SourceRow:
     if recording is not None and place_of(recording, cut.get("channel")).name:
         raise RowError("its recording is a file, and no item of a Shar; read the file of cuts as `lhotse`")
     spoken: Spoken = make()
-    return replace(base, start_s=spoken.start_s, end_s=spoken.end_s, metadata=spoken.metadata)
+    whole_s = number(cut.get("duration"), "duration")
+    return replace(base, start_s=spoken.start_s, end_s=spoken.end_s, metadata=spoken.metadata, stated_s=whole_s or None)
 
 
 def write(part: Part, samples: Iterable[SoundedSample]) -> None:

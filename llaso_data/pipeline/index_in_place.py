@@ -10,9 +10,10 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
-from llaso_data import audio, records
+from llaso_data import audio, formats, records
 from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats.files.file_tree import open_tree
@@ -28,6 +29,7 @@ from llaso_data.shards.index import IndexRow, PartRow, ShardInfo
 from llaso_data.shards.sound_spool import Place
 from llaso_data.uris import extension
 
+_DirectoryOf = Callable[[str], archive.Directory]
 _BY = "llaso-data index"
 _TARS_AT_ONCE = 8
 _CONTAINERS = tuple(ending.removeprefix(".") for ending in reader.CONTAINERS)
@@ -143,22 +145,28 @@ def index_part(job: InPlaceJob) -> InPlaceResult:
     """Index the containers of a job."""
     problems, notes = Problems(), Counter[str]()
     rows: dict[str, dict[str, tuple[int, IndexRow]]] = {}
+    written: list[tuple[str, ShardInfo]] = []
+    in_order = not formats.holds_conversations(job.spec)  # a corpus is sorted, so that a container's rows come together
+    directory = lru_cache(maxsize=2)(archive.directory)  # which else asks the disk at every row
     read = 0
     for one in samples(job.spec, job.settings, notes):
         read += 1
-        row = one if isinstance(one, Failure) else _row(one, job.checksums)
+        row = one if isinstance(one, Failure) else _row(one, job.checksums, directory)
         if isinstance(row, Failure):
             problems.add(row)
             continue
         uri, offset, made = row
+        if in_order and rows and uri not in rows:
+            written += (_write(job, *container) for container in rows.items())
+            rows.clear()
         in_container = rows.setdefault(uri, {})
         if made.key in in_container:
             assert isinstance(one, Converted)
             problems.add(Failure(DUPLICATE, f"{shown(one.sample)}: the same audio and messages as an earlier sample"))
             continue
         in_container[made.key] = offset, made
-    written = tuple(_write(job, uri, in_container) for uri, in_container in sorted(rows.items()))
-    return InPlaceResult(written, read, dict(problems.counts), problems.examples, dict(notes))
+    written += (_write(job, *container) for container in sorted(rows.items()))
+    return InPlaceResult(tuple(written), read, dict(problems.counts), problems.examples, dict(notes))
 
 
 def _jobs(spec: SourceSpec, root: str, out: str, plan: str, sums: bool) -> Iterator[InPlaceJob]:
@@ -168,7 +176,8 @@ def _jobs(spec: SourceSpec, root: str, out: str, plan: str, sums: bool) -> Itera
         root=root, out=out, plan=plan, checksums=sums, settings=Convert(),
     )  # fmt: skip
     tars = [file.path for file in open_tree(spec.path, ()).files if extension(file.path) == "tar"]
-    if len(tars) <= _TARS_AT_ONCE or spec.type not in _BY_TARS or spec.limit is not None:
+    plain = not any(character in path for path in (root, *tars) for character in "{},")
+    if len(tars) <= _TARS_AT_ONCE or spec.type not in _BY_TARS or spec.limit is not None or not plain:
         yield job
         return
     for start in range(0, len(tars), _TARS_AT_ONCE):
@@ -180,22 +189,18 @@ _BY_TARS = frozenset(("nemo_tarred", "shar"))
 """Layouts whose reader takes a pattern of tars, and reads no more than what belongs to them."""
 
 
-def _row(one: Converted, sums: bool) -> tuple[str, int, IndexRow] | Failure:
+def _row(one: Converted, sums: bool, directory: _DirectoryOf) -> tuple[str, int, IndexRow] | Failure:
     """Container, offset of the first audio, and row of a sample."""
-    uris = {place[0] for place in one.places}
-    if (
-        len(uris) != 1
-        or extension(next(iter(uris))) not in _CONTAINERS
-        or any(place[1] is None for place in one.places)
-    ):
+    uri = one.places[0][0] if one.places else ""
+    if extension(uri) not in _CONTAINERS or any(place[0] != uri or place[1] is None for place in one.places):
         return Failure("not_in_place", f"{shown(one.sample)}: its audio does not lie in one tar, zip or table")
-    (uri,) = uris
     try:
-        sounds = [_sound(place, stated, sums) for place, stated in zip(one.places, _stated(one), strict=True)]
+        stated = _stated(one)
+        sounds = [_sound(place, stated_s, sums, directory) for place, stated_s in zip(one.places, stated, strict=True)]
     except AudioError as error:
         return Failure(error.reason, error.detail)
     count = len(sounds)
-    names = [layout.audio_parts(count, extension(sound.name) or "bin")[number] for number, sound in enumerate(sounds)]
+    names = [layout.audio_parts(count, _ending(sound.name))[number] for number, sound in enumerate(sounds)]
     audios = tuple(
         replace(utterance, duration_s=sound.duration_s)
         for utterance, sound in zip(one.sample.audios, sounds, strict=True)
@@ -220,6 +225,12 @@ def _row(one: Converted, sums: bool) -> tuple[str, int, IndexRow] | Failure:
     return uri, min(sound.offset for sound in sounds), row
 
 
+def _ending(name: str) -> str:
+    """The ending of a part's name, by which the stream knows audio. A cell has none; its bytes say what they are."""
+    ending = extension(name)
+    return ending if ending in audio.AUDIO_EXTENSIONS else "wav"
+
+
 def _stated(one: Converted) -> Sequence[float | None]:
     stated = one.stated_s or (None,) * len(one.places)
     return [utterance.duration_s or seconds for utterance, seconds in zip(one.sample.audios, stated, strict=True)]
@@ -234,16 +245,16 @@ class _Sound:
     duration_s: float
 
 
-def _sound(place: Place, stated_s: float | None, sums: bool) -> _Sound:
+def _sound(place: Place, stated_s: float | None, sums: bool, directory: _DirectoryOf) -> _Sound:
     """Where an audio lies, and how long it is. Raises AudioError where it is not there, or is none."""
     uri, member, start_s, end_s, _ = place
     assert member is not None
     offset = size = 0
     if extension(uri) == "tar":
-        directory = archive.directory(uri)
-        found = directory.members.get(member)
+        known = directory(uri)
+        found = known.members.get(member)
         if found is None:
-            why = directory.broken.get(member) or directory.problem or "no such member"
+            why = known.broken.get(member) or known.problem or "no such member"
             raise AudioError("missing", f"{uri}!{member}: {why}")
         offset, size = found
     seconds = None if end_s is None else end_s - (start_s or 0.0)

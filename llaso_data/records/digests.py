@@ -12,7 +12,6 @@ from typing import Any
 from llaso_data.records.utterance import NO_SCORES, Attribute, Speaker
 from llaso_data.records.versions import field_names
 
-
 _LARGE_BYTES = 1 << 16  # above, a copy costs more than a call
 
 

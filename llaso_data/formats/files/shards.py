@@ -25,10 +25,8 @@ def named_files(tree: FileTree, inner: str = "sharded_manifests") -> FileTree:
     if not tree.is_file:
         return tree
     paths = expand_braces(tree.root)
-    root = paths[0].rpartition("/")[0]
+    root = tree.root.partition("{")[0].rpartition("/")[0]  # not deeper: paths below it are parts of ids
     if root.rpartition("/")[2] == inner:
-        root = root.rpartition("/")[0]
-    while not all(path.startswith(f"{root}/") for path in paths):
         root = root.rpartition("/")[0]
     named = {path[len(root) + 1 :] for path in paths}
     around = open_tree(root, ())

@@ -19,6 +19,7 @@ from llaso_data.formats.tables.columns import (
     canonical_values,
     cell_text,
     metadata_of,
+    stated_duration,
 )
 from llaso_data.formats.tables.sound_tables import SoundTable, open_sound_table
 from llaso_data.io.table_cells import cell_name
@@ -26,7 +27,7 @@ from llaso_data.recipe import SourceSpec
 
 INSTRUCTION, ANSWER_TASK = "instruction", "task"
 """Columns of our own tables: with them a row is the very sample that was written."""
-_OF_THE_ROW = ("text", "language", "speaker", "gender", "age", "accent", "environment")
+_OF_THE_ROW = ("text", "language", "speaker", "gender", "age", "accent", "environment", "duration")
 _VALUES = frozenset(name for ours in _OF_THE_ROW for name in COLUMN_NAMES[ours])
 _NO_SOUND = "it holds no sound, and names no file"
 _MOST_NAMED = 12
@@ -150,6 +151,7 @@ def _source_row(
         container=table.uri,
         member=member,
         metadata=metadata_of(values),
+        stated_s=stated_duration(values),
         size_bytes=size_bytes,
         version=version,
         where=where,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from llaso_data import audio
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.index_in_place import index_in_place
@@ -144,3 +149,107 @@ def test_the_command_prints_what_was_indexed(nemo: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["samples"] == 9
+
+
+SOUND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def tables(folder: Path, clips: list[Clip], kind: str) -> None:
+    """Clips in tables of two rows, as Hugging Face has them."""
+    folder.mkdir()
+    for number in range(0, len(clips), 2):
+        rows = [
+            {"audio": {"bytes": clip.path.read_bytes(), "path": clip.path.name}, "text": clip.text}
+            for clip in clips[number : number + 2]
+        ]
+        table = pa.Table.from_pylist(rows, pa.schema({"audio": SOUND, "text": pa.string()}))
+        if kind == "hf_parquet":
+            pq.write_table(table, folder / f"train-{number}.parquet")
+        else:
+            with pa.ipc.new_stream(folder / f"data-{number}.arrow", table.schema) as writer:
+                writer.write_table(table)
+    if kind == "hf_disk":
+        names = [{"filename": path.name} for path in sorted(folder.glob("*.arrow"))]
+        (folder / "state.json").write_text(json.dumps({"_data_files": names}), "utf-8")
+
+
+def zipped(folder: Path, clips: list[Clip]) -> None:
+    """Clips in a zip, and the table that names them."""
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "train.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for clip in clips:
+            archive.write(clip.path, clip.path.name)
+    rows = ({"file_name": clip.path.name, "text": clip.text} for clip in clips)
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def shar(folder: Path, clips: list[Clip]) -> None:
+    """Clips in shards of Lhotse's, more than a job takes, in two folders that have the same names."""
+    corpora.english(folder.parent / "corpus", [clip for clip in clips if clip.language == "en"][:3])
+    source = {"path": str(folder.parent / "corpus"), "language": "en"}
+    run(folder / "a", source, to="shar", samples_per_part=1)
+    run(folder / "b", source, to="shar", samples_per_part=5)
+
+
+def utterances(folder: Path) -> list[str]:
+    """The ids of all audios, which say nothing of their format."""
+    return sorted(
+        entry["id"] for batch in batches(folder) for sample in batch.samples for entry in sample.content["audios"]
+    )
+
+
+@pytest.mark.parametrize("kind", ["hf_parquet", "hf_disk", "audiofolder", "shar"])
+def test_tables_zips_and_shar_are_streamed_in_place_as_after_a_conversion(
+    clips: list[Clip], tmp_path: Path, kind: str
+) -> None:
+    source = tmp_path / "set"
+    if kind == "shar":
+        shar(source, clips)
+    elif kind == "audiofolder":
+        zipped(source, clips[:5])
+    else:
+        tables(source, clips[:5], kind)
+    before = corpora.files(source)
+    summary = index_in_place(SourceSpec(path=str(source), type=kind), str(tmp_path / "index"))
+    expected = {"hf_parquet": (5, 3), "hf_disk": (5, 3), "audiofolder": (5, 1), "shar": (18, 11)}
+    assert ((summary.samples, summary.shards), summary.problems) == (expected[kind], {})
+    assert corpora.files(source) == before
+    run(tmp_path / "converted", {"path": str(source), "type": kind, "corpus": "set"})
+    assert heard(tmp_path / "index") == heard(tmp_path / "converted")
+    assert utterances(tmp_path / "index") == utterances(tmp_path / "converted")
+    assert validate(str(tmp_path / "index")).problems == ()
+    mixture = Mixture.of(str(tmp_path / "index"))
+    whole = [batch.ids for batch in StreamingLoader(mixture, "8s")]
+    began = StreamingLoader(mixture, "8s")
+    first = next(iter(began)).ids
+    goes_on = StreamingLoader(mixture, "8s")
+    goes_on.load_state_dict(began.state_dict())
+    assert len(whole) > 1
+    assert [first, *(batch.ids for batch in goes_on)] == whole
+
+
+def test_a_cell_without_sound_is_a_counted_bad_sample_where_the_table_states_its_length(
+    clips: list[Clip], tmp_path: Path
+) -> None:
+    clip = clips[0]
+    cells = [{"bytes": clip.path.read_bytes(), "path": None}, {"bytes": b"no sound", "path": None}]
+    seconds = len(audio.decode(str(clip.path))[0]) / audio.SAMPLE_RATE_HZ
+    rows = [{"audio": cell, "text": f"text {number}", "duration": seconds} for number, cell in enumerate(cells)]
+    (tmp_path / "set").mkdir()
+    schema = pa.schema({"audio": SOUND, "text": pa.string(), "duration": pa.float64()})
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "set" / "a.parquet")
+    stated = index_in_place(SourceSpec(path=str(tmp_path / "set"), type="hf_parquet"), str(tmp_path / "index"))
+    assert (stated.samples, stated.problems) == (2, {})
+    assert stated.hours == pytest.approx(2 * seconds / 3600, abs=1e-6)
+    bad = [replaced.bad for batch in batches(tmp_path / "index") for replaced in batch.replaced]
+    assert len(bad) == 1 and bad[0].shard.endswith("a.parquet")
+
+
+def test_buckets_with_the_same_names_of_tars_keep_their_ids(nemo: Path, tmp_path: Path) -> None:
+    for bucket in ("one", "two"):
+        shutil.copytree(nemo, tmp_path / "set" / bucket)
+    index_in_place(SourceSpec(path=str(tmp_path / "set"), type="nemo_tarred"), str(tmp_path / "index"))
+    run(tmp_path / "converted", {"path": str(tmp_path / "set"), "type": "nemo_tarred", "corpus": "set"})
+    keys = [key for batch in batches(tmp_path / "index") for key in batch.ids]
+    assert len(set(keys)) == 18
+    assert sorted(keys) == sorted(key for batch in batches(tmp_path / "converted") for key in batch.ids)
