@@ -7,7 +7,6 @@ import math
 import posixpath
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from llaso_data import uris
@@ -79,10 +78,10 @@ def _known_columns(columns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]
 def used_columns(row: Mapping[str, Any]) -> set[str]:
     """The columns, in lower case, that :func:`canonical_values` takes a row's values from."""
     used: set[str] = set()
-    for _, columns in _columns_by_field(tuple(row)):
+    for _, columns in _known_columns(tuple(row)):
         for column in columns:
             if not is_empty(row[column]):
-                used.add(_lower(column))
+                used.add(str(column).strip().lower())
                 break
     return used
 
