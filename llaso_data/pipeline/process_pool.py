@@ -42,7 +42,7 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
         LLaSOError: A process was killed, e.g. for want of memory.
     """
     source = iter(tasks)
-    with ProcessPoolExecutor(workers, _context(function.__module__), _prepare, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, _context(function.__module__), _prepare, (os.getpid(), dict(os.environ))) as pool:
         _start(pool)
         pending: set[Future[R]] = {pool.submit(function, task) for task in islice(source, workers + _WAITING)}
         try:
@@ -81,8 +81,16 @@ def _start(pool: ProcessPoolExecutor) -> None:
 def _do_nothing() -> None: ...
 
 
-def _prepare(parent: int) -> None:
-    """In a worker: give signals their own meaning, and end it when the process that asks it is gone."""
+def _prepare(parent: int, environment: dict[str, str]) -> None:
+    """In a worker: give signals their own meaning, and end it when the process that asks it is gone.
+
+    Args:
+        parent: That process, by its number.
+        environment: Its variables now. A worker may come from a process that was started when they were others.
+    """
+    if os.environ != environment:
+        os.environ.clear()
+        os.environ.update(environment)
     for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, action)
