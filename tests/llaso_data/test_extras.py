@@ -64,7 +64,7 @@ def test_whatever_is_imported_is_declared_as_core_or_as_an_extra() -> None:
 
 def test_the_table_of_extras_is_that_of_the_project() -> None:
     extras = PROJECT["optional-dependencies"]
-    assert set(EXTRAS) == set(extras) - {"all", "dev", "docs"}  # of which no command needs any
+    assert set(EXTRAS) == set(extras) - {"all", "bench", "dev", "docs"}  # of which no command needs any
     for extra, modules in EXTRAS.items():
         assert {distribution(module) for module in modules if module not in ANOTHERS} == declared(extras[extra]) - {
             "llaso"
