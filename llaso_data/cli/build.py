@@ -138,6 +138,8 @@ def build_align(
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
 @click.option("--overwrite", is_flag=True, help="Replace other shards in --out.")
 @click.option("--append", is_flag=True, help="Add what is new to finished shards, as shards of its own.")
+@click.option("--split", metavar="SHARES", help="Write splits to folders: train=0.98,validation=0.01,test=0.01.")
+@click.option("--by", type=click.Choice(["speaker", "recording", "text"]), help="What splits do not share.")
 @machine_options
 def shard(
     source: str,
@@ -147,12 +149,20 @@ def shard(
     seed: int | None,
     overwrite: bool,
     append: bool,
+    split: str | None,
+    by: str | None,
     **machine: Any,
 ) -> None:
     """Write accepted records as WebDataset shards.
 
     ALIGN is the output of `llaso-data build-align`.
     """
+    if by is not None and split is None:
+        raise click.UsageError("--by needs --split: which shares?")
+    if split is not None:
+        options = {"audio": audio, "samples_per_part": samples_per_shard, "seed": seed, "by": by}
+        _shard_splits(source, out, shares(split), options, overwrite, append, machine)
+        return
     from llaso_data.pipeline.progress import ShardProgress, print_shards
     from llaso_data.pipeline.shard import shard_dataset
 
@@ -171,6 +181,40 @@ def shard(
             progress=progress.shard_done,
         )
     print_shards(summary.to_dict())
+
+
+def _shard_splits(
+    source: str,
+    out: str,
+    split: dict[str, float],
+    options: dict[str, Any],
+    overwrite: bool,
+    append: bool,
+    machine: dict[str, Any],
+) -> None:
+    """Write a set of shards for each split. That is a conversion of the accepted records, with their texts as shards
+    have them."""
+    from llaso_data.pipeline.convert.run import convert
+    from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
+
+    named = {f"convert.{name}": value for name, value in options.items() if value is not None}
+    recipe = load_recipe(
+        machine, {"sources": [{"path": source}], "out": out, "convert.text": "clean", "convert.split": split, **named}
+    )
+    with ConvertProgress() as progress:
+        summary = convert(
+            recipe, overwrite=overwrite, append=append, progress=progress.part_done, started=progress.start
+        )
+    print_summary(summary)
+
+
+def shares(text: str) -> dict[str, float]:
+    """``train=0.98,test=0.02`` as a mapping. Raises LLaSOError where it is none."""
+    try:
+        pairs = [piece.split("=") for piece in text.split(",")]
+        return {name.strip(): float(share) for name, share in pairs}
+    except ValueError:
+        raise LLaSOError(f"--split {text}: write shares, such as train=0.98,validation=0.01,test=0.01") from None
 
 
 def _share(text: str | None) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from llaso_data.cli.build import layouts, load_recipe, machine_options
+from llaso_data.cli.build import layouts, load_recipe, machine_options, shares
 from llaso_data.commands import TableChoice
 from llaso_data.errors import LLaSOError
 
@@ -82,7 +82,7 @@ def convert(
             "convert.filter": condition,
             "convert.text": text,
             "convert.audio": audio,
-            "convert.split": _shares(split),
+            "convert.split": None if split is None else shares(split),
             "convert.by": by,
             "convert.group_by_parts": group_by == "parts" or None,
             "convert.samples_per_part": samples_per_part,
@@ -113,14 +113,3 @@ def _map(settings: tuple[str, ...]) -> dict[str, str]:
     if wrong:
         raise LLaSOError(f"--map {wrong[0]}: write FIELD=TEMPLATE, such as text={{sentence|trim}}")
     return {name.strip(): template for name, _, template in pairs}
-
-
-def _shares(text: str | None) -> dict[str, float] | None:
-    """``train=0.98,test=0.02`` as a mapping."""
-    if text is None:
-        return None
-    try:
-        pairs = [piece.split("=") for piece in text.split(",")]
-        return {name.strip(): float(share) for name, share in pairs}
-    except ValueError:
-        raise LLaSOError(f"--split {text}: write shares, such as train=0.98,validation=0.01,test=0.01") from None

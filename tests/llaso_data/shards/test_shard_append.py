@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.convert.run import convert
 from llaso_data.pipeline.load_recipe import load
@@ -88,3 +90,15 @@ def test_the_output_of_build_align_is_converted_with_its_texts(utterances: list[
         sample.audios[0].id: sample.messages[-1].content[0].text for sample, _ in reader.samples(str(tmp_path / "out"))
     }
     assert texts == {utterance.id: utterance.text for utterance in utterances}
+
+
+def test_splits_are_sets_of_their_own_and_share_no_recording(utterances: list[Utterance], tmp_path: Path) -> None:
+    source, out = align(tmp_path / "one", utterances), tmp_path / "out"
+    arguments = ["shard", str(source), "--out", str(out), "--engine", "local", "--split", "train=0.5,test=0.5"]
+    done = CliRunner().invoke(main, [*arguments, "--by", "recording"])
+    assert done.exit_code == 0, done.output
+    splits = {name: [sample for sample, _ in reader.samples(str(out / name))] for name in ("train", "test")}
+    assert {sample.split for sample in splits["test"]} == {"test"}
+    texts = {sample.audios[0].id: sample.messages[-1].content[0].text for one in splits.values() for sample in one}
+    assert texts == {utterance.id: utterance.text for utterance in utterances}
+    assert all(validate(str(out / name)).problems == () for name in splits)
