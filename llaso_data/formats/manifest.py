@@ -21,7 +21,7 @@ from llaso_data.formats.tables.table_rows import (
     table_kind,
 )
 from llaso_data.formats.writing.attributes import ATTRIBUTES, attributes_of, json_line, seconds
-from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample, no_transcript, transcript_of
+from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample, no_transcript, spoken
 from llaso_data.recipe import SourceSpec
 from llaso_data.uris import escaped
 
@@ -66,10 +66,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
 def _write(part: Part, samples: Iterable[SoundedSample]) -> None:
     """Write the lines of a manifest, and the sounds that are not pointed to."""
     for sounded in samples:
-        transcript = transcript_of(sounded.sample)
-        if transcript is None:
-            raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
-        utterance, text = transcript
+        utterance, text = spoken(sounded)
         (sound,) = sounded.sounds
         row: dict[str, Any] = {"audio": part.sound(sounded)}
         if sound.start_s is not None:

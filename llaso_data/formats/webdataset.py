@@ -20,7 +20,7 @@ from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row
 from llaso_data.formats.tables.columns import canonical_values, metadata_of
 from llaso_data.formats.writing.attributes import ATTRIBUTES, attributes_of, json_line, seconds
-from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample, no_transcript, transcript_of
+from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample, no_transcript, spoken
 from llaso_data.io import archive, sample_names, storage, tar_headers
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
@@ -188,10 +188,7 @@ def _write(part: Part, samples: Iterable[SoundedSample]) -> None:
     """Write one tar: of each sample its sound, and a JSON with its text and what is known of it."""
     with part.file(f"{part.number:06d}.tar") as path, open(path, "wb") as tar:
         for sounded in samples:
-            transcript = transcript_of(sounded.sample)
-            if transcript is None:
-                raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
-            utterance, text = transcript
+            utterance, text = spoken(sounded)
             (sound,) = sounded.sounds
             row = {"text": text, "duration": seconds(sound.duration_s), **attributes_of(sounded.sample, utterance)}
             row |= {name: value for name in ("license", "consent") if (value := getattr(utterance.source, name))}

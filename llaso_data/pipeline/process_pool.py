@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TypeVar
 
 from llaso_data.errors import LLaSOError
+from llaso_data.io import atomic
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,18 +102,8 @@ def _end_with_parent(parent: int) -> None:
     """In a worker: end it when the process that asks it is gone, however that ended."""
 
     def watch() -> None:
-        while _lives(parent):
+        while atomic.lives(parent):
             time.sleep(_LOOK_EVERY_S)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -6,9 +6,16 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-from llaso_data.errors import LLaSOError
 from llaso_data.formats.writing.attributes import attributes_of, seconds
-from llaso_data.formats.writing.writer import LayoutWriter, Part, Sound, SoundedSample, no_transcript, transcript_of
+from llaso_data.formats.writing.writer import (
+    LayoutWriter,
+    Part,
+    Sound,
+    SoundedSample,
+    no_transcript,
+    spoken,
+    transcript_of,
+)
 from llaso_data.io import storage
 from llaso_data.records import Sample
 
@@ -21,10 +28,7 @@ _TO_THE_END = "-1"
 def write(part: Part, samples: Iterable[SoundedSample]) -> None:
     """Write the lines of all tables, and the sounds that are not pointed to."""
     for sounded in samples:
-        transcript = transcript_of(sounded.sample)
-        if transcript is None:
-            raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
-        utterance, text = transcript
+        utterance, text = spoken(sounded)
         said = attributes_of(sounded.sample, utterance)
         speaker = _SPACE.sub("_", said.get("speaker", ""))
         id = f"{speaker}-{sounded.key}" if speaker else sounded.key

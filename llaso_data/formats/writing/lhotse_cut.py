@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llaso_data.errors import LLaSOError
 from llaso_data.formats.writing.attributes import ATTRIBUTES, attributes_of, seconds
-from llaso_data.formats.writing.writer import Sound, SoundedSample, transcript_of
+from llaso_data.formats.writing.writer import Sound, SoundedSample, spoken
 from llaso_data.records import Utterance
 
 HOLDS = frozenset(("text", "words", *ATTRIBUTES))
@@ -24,10 +23,7 @@ def cut_of(sounded: SoundedSample, kind: str, source: str) -> dict[str, Any]:
     Raises:
         LLaSOError: The sample is no transcription of one audio.
     """
-    transcript = transcript_of(sounded.sample)
-    if transcript is None:
-        raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
-    utterance, text = transcript
+    utterance, text = spoken(sounded)
     (sound,) = sounded.sounds
     duration_s = seconds(sound.duration_s)
     return {

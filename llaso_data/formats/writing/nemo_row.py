@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llaso_data.errors import LLaSOError
 from llaso_data.formats.writing.attributes import attributes_of, seconds
-from llaso_data.formats.writing.writer import SoundedSample, transcript_of
+from llaso_data.formats.writing.writer import SoundedSample, spoken
 
 
 def nemo_row(sounded: SoundedSample, audio_filepath: str) -> dict[str, Any]:
@@ -19,10 +18,7 @@ def nemo_row(sounded: SoundedSample, audio_filepath: str) -> dict[str, Any]:
     Raises:
         LLaSOError: The sample is no transcription of one audio.
     """
-    transcript = transcript_of(sounded.sample)
-    if transcript is None:
-        raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
-    utterance, text = transcript
+    utterance, text = spoken(sounded)
     (sound,) = sounded.sounds
     row: dict[str, Any] = {"audio_filepath": audio_filepath}
     if sound.start_s is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
 from llaso_data.records import Sample, Utterance
 
@@ -175,3 +176,15 @@ def transcript_of(sample: Sample) -> tuple[Utterance, str] | None:
 def no_transcript(sample: Sample) -> str | None:
     """``refuses`` of layouts that hold one audio with its transcript."""
     return None if transcript_of(sample) else "it is no transcription of one audio"
+
+
+def spoken(sounded: SoundedSample) -> tuple[Utterance, str]:
+    """The one utterance and its text of a sample that :func:`no_transcript` lets pass.
+
+    Raises:
+        LLaSOError: It is no transcription of one audio.
+    """
+    transcript = transcript_of(sounded.sample)
+    if transcript is None:
+        raise LLaSOError(f"{sounded.key}: it is no transcription of one audio")
+    return transcript
