@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from llaso_data.errors import LLaSOError
@@ -32,10 +32,13 @@ __all__ = [
     "LAYOUTS",
     "Layout",
     "LayoutTable",
+    "OpenSource",
     "Recognition",
+    "conversation_samples",
+    "corpus_rows",
     "holds_conversations",
+    "open_source",
     "read",
-    "read_corpus",
     "read_samples",
     "recognise",
 ]
@@ -58,16 +61,42 @@ def read(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[Input]
         LLaSOError: At the call, where the path does not exist or holds no audio, and where the recipe's values for
             the source are not understood.
     """
-    return (one for _, one in read_corpus(spec, notes))
+    return (one for _, one in corpus_rows(open_source(spec, notes)))
 
 
-def read_corpus(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[tuple[SourceRow, Input]]:
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source whose files are listed and whose layout is known, so that neither is asked for again."""
+
+    spec: SourceSpec
+    tree: FileTree
+    recognition: Recognition
+
+    @property
+    def holds_conversations(self) -> bool:
+        """Whether :func:`conversation_samples` reads it; else :func:`corpus_rows`."""
+        layout = self.recognition.layout
+        if layout.read is None or layout.holds_conversations is None:
+            return layout.read_conversations is not None
+        return layout.holds_conversations(self.spec, self.tree)
+
+
+def open_source(spec: SourceSpec, notes: Counter[str] | None = None) -> OpenSource:
+    """List a source's files and recognise its layout. Args and errors are those of :func:`read`."""
+    check_spec(spec)
+    tree = open_tree(spec.path, LAYOUTS.endings())
+    if notes is not None:
+        tree = replace(tree, notes=notes)
+    return OpenSource(spec, tree, _recognised(spec, tree))
+
+
+def corpus_rows(source: OpenSource) -> Iterator[tuple[SourceRow, Input]]:
     """Every row of a corpus as its reader yields it, with the source's map applied, and the input that it becomes.
 
-    Args, order and errors are those of :func:`read`.
+    Order and errors are those of :func:`read`.
     """
-    layout, tree = _opened(spec, notes)
-    if layout.read is None or _talks(layout, spec, tree):
+    spec, tree, layout = source.spec, source.tree, source.recognition.layout
+    if layout.read is None or source.holds_conversations:
         raise LLaSOError(
             f"{spec.path}: {layout.title} hold conversations, and no corpus to transcribe; "
             "`llaso-data convert` makes shards of them"
@@ -93,8 +122,13 @@ def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterato
     Raises:
         LLaSOError: As of :func:`read`; and where the layout holds a corpus.
     """
-    layout, tree = _opened(spec, notes)
-    if layout.read_conversations is None or not _talks(layout, spec, tree):
+    return conversation_samples(open_source(spec, notes))
+
+
+def conversation_samples(source: OpenSource) -> Iterator[SourceSample | Failure]:
+    """Every conversation of an open source, as :func:`read_samples` gives them."""
+    spec, tree, layout = source.spec, source.tree, source.recognition.layout
+    if layout.read_conversations is None or not source.holds_conversations:
         raise LLaSOError(f"{spec.path}: {layout.title} hold no conversations")
     rows = layout.read_conversations(spec, tree)
     corpus = spec.corpus or _corpus_name(spec.path)
@@ -115,22 +149,7 @@ def holds_conversations(spec: SourceSpec) -> bool:
     Raises:
         LLaSOError: As of :func:`recognise`.
     """
-    tree = open_tree(spec.path, LAYOUTS.endings())
-    return _talks(_recognised(spec, tree).layout, spec, tree)
-
-
-def _talks(layout: Layout, spec: SourceSpec, tree: FileTree) -> bool:
-    if layout.read is None or layout.holds_conversations is None:
-        return layout.read_conversations is not None
-    return layout.holds_conversations(spec, tree)
-
-
-def _opened(spec: SourceSpec, notes: Counter[str] | None) -> tuple[Layout, FileTree]:
-    check_spec(spec)
-    tree = open_tree(spec.path, LAYOUTS.endings())
-    if notes is not None:
-        tree = replace(tree, notes=notes)
-    return _recognised(spec, tree).layout, tree
+    return open_source(spec).holds_conversations
 
 
 def recognise(spec: SourceSpec) -> Recognition:

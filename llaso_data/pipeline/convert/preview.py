@@ -16,7 +16,7 @@ from llaso_data.pipeline.convert.part import SHARDS
 from llaso_data.pipeline.convert.parts import Tally, plan
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.run import checked
-from llaso_data.pipeline.convert.samples import ALIGN, Converted, kind_of, samples
+from llaso_data.pipeline.convert.samples import Converted, manifest_kind, samples
 from llaso_data.recipe import Convert, Recipe, SourceSpec
 from llaso_data.records import Sample
 from llaso_data.shards.sound_spool import SoundSpool
@@ -143,8 +143,10 @@ def _holds(settings: Convert) -> frozenset[str] | None:
 
 
 def _source(spec: SourceSpec) -> SourcePreview:
-    kind = kind_of(spec)
-    evidence = "its manifest.json says so" if kind in (ALIGN, SHARDS) else formats.recognise(spec).evidence
+    kind, evidence = manifest_kind(spec), "its manifest.json says so"
+    if kind is None:
+        layout, evidence = formats.recognise(spec)
+        kind = layout.name
     root = storage.absolute(spec.path)
     if storage.is_file(root):
         size_bytes = storage.stat(root)["size"]

@@ -65,13 +65,13 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
     Raises:
         LLaSOError: At the call, where the source is not there, or no layout reads it.
     """
-    kind = kind_of(spec)
+    kind = manifest_kind(spec)
     if settings.text == "hypotheses" and kind != ALIGN:
         raise LLaSOError(
             f"{spec.path}: --text hypotheses needs what Whisper transcribed; run `llaso-data build-align` on it, and "
             "convert its output"
         )
-    if spec.map and kind in (ALIGN, SHARDS):
+    if spec.map and kind is not None:
         raise LLaSOError(f"{spec.path}: a map is for the rows of a corpus; {kind} has none")
     if kind == ALIGN:
         return _of_align(storage.absolute(spec.path), spec, settings)
@@ -79,22 +79,22 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
         stated = reader.read_manifest(spec.path)
         reader.open_index(spec.path)
         return _of_index(spec) if stated["profile"] == manifest.IN_PLACE else _of_shards(spec)
-    if formats.holds_conversations(spec):
+    source = formats.open_source(spec, notes)
+    if source.holds_conversations:
         if spec.map:
             notes[f"map not used: {spec.path} holds conversations"] += 1
-        rows = formats.read_samples(spec, notes)
+        rows = formats.conversation_samples(source)
         return (
             row
             if isinstance(row, Failure)
             else Converted(sample=row.sample, places=_places(row.sample), version=row.version, stated_s=row.stated_s)
             for row in rows
         )
-    corpus = formats.read_corpus(spec, notes)
-    return (_of_row(row, one, settings) for row, one in corpus)
+    return (_of_row(row, one, settings) for row, one in formats.corpus_rows(source))
 
 
-def kind_of(spec: SourceSpec) -> str:
-    """:data:`ALIGN`, :data:`SHARDS`, or the name of the layout that reads the source."""
+def manifest_kind(spec: SourceSpec) -> str | None:
+    """:data:`ALIGN` or :data:`SHARDS`, by the manifest of the source; None where a layout reads it."""
     if spec.type == formats.AUTO:
         try:
             stated = outputs.json_at(storage.join(storage.absolute(spec.path), layout.MANIFEST))
@@ -104,7 +104,7 @@ def kind_of(spec: SourceSpec) -> str:
             return SHARDS
         if commit.is_manifest(stated):
             return ALIGN
-    return formats.recognise(spec).layout.name
+    return None
 
 
 def _places(sample: Sample) -> tuple[Place, ...]:
