@@ -159,17 +159,23 @@ def shard(
     """
     if by is not None and split is None:
         raise click.UsageError("--by needs --split: which shares?")
-    if split is not None:
-        options = {"audio": audio, "samples_per_part": samples_per_shard, "seed": seed, "by": by}
-        _shard_splits(source, out, shares(split), options, overwrite, append, machine)
-        return
+    refuse_both(overwrite, append)
     from llaso_data.pipeline.progress import ShardProgress, print_shards
     from llaso_data.pipeline.shard import shard_dataset
 
     recipe = load_recipe(
         machine,
-        {"shard.audio": audio, "shard.samples_per_shard": samples_per_shard, "shard.seed": seed},
+        {
+            "shard.audio": audio,
+            "shard.samples_per_shard": samples_per_shard,
+            "shard.seed": seed,
+            "convert.split": None if split is None else shares(split),
+            "convert.by": by,
+        },
     )
+    if split is not None:
+        _shard_splits(source, out, recipe, overwrite, append)
+        return
     with ShardProgress() as progress:
         summary = shard_dataset(
             source,
@@ -183,29 +189,32 @@ def shard(
     print_shards(summary.to_dict())
 
 
-def _shard_splits(
-    source: str,
-    out: str,
-    split: dict[str, float],
-    options: dict[str, Any],
-    overwrite: bool,
-    append: bool,
-    machine: dict[str, Any],
-) -> None:
-    """Write a set of shards for each split. That is a conversion of the accepted records, with their texts as shards
-    have them."""
+def _shard_splits(source: str, out: str, recipe: Any, overwrite: bool, append: bool) -> None:
+    """Write a set of shards for each split: a conversion of the accepted records, by what the recipe says of shards."""
     from llaso_data.pipeline.convert.run import convert
     from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
+    from llaso_data.recipe import SourceSpec
 
-    named = {f"convert.{name}": value for name, value in options.items() if value is not None}
-    recipe = load_recipe(
-        machine, {"sources": [{"path": source}], "out": out, "convert.text": "clean", "convert.split": split, **named}
-    )
+    of_shards = {
+        "to": "shards",
+        "text": "clean",
+        "audio": recipe.shard.audio,
+        "samples_per_part": recipe.shard.samples_per_shard,
+        "seed": recipe.shard.seed,
+    }
+    converting = recipe.convert.model_copy(update=of_shards)
+    recipe = recipe.model_copy(update={"sources": (SourceSpec(path=source),), "out": out, "convert": converting})
     with ConvertProgress() as progress:
         summary = convert(
             recipe, overwrite=overwrite, append=append, progress=progress.part_done, started=progress.start
         )
     print_summary(summary)
+
+
+def refuse_both(overwrite: bool, append: bool) -> None:
+    """Refuse two options of which one would be ignored."""
+    if overwrite and append:
+        raise click.UsageError("--overwrite and --append exclude each other")
 
 
 def shares(text: str) -> dict[str, float]:
