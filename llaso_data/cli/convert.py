@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from llaso_data.cli.build import layouts, load_recipe, machine_options, shares
+from llaso_data.cli.build import layouts, load_recipe, machine_options, refuse_both, shares
 from llaso_data.commands import TableChoice
 from llaso_data.errors import LLaSOError
 
@@ -68,6 +68,7 @@ def convert(
 
     SOURCE is a corpus or conversations in any layout, the output of build-align, or shards.
     """
+    refuse_both(overwrite, append)
     stated: dict[str, Any] = {"language": language, "corpus": corpus, "type": layout, "root": root}
     stated |= {"limit": limit, "map": _map(maps) or None}
     entries = [

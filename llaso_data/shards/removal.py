@@ -47,14 +47,9 @@ class Removed:
 
     def holds(self, sample: Sample, key: str | None = None) -> bool:
         """Whether a sample is one of them: each of its audios counts, also a spoken instruction or answer."""
-        if key in self.names:
-            return True
-        for audio in sample.audios:
-            if self.names & {audio.id, audio.recording, audio.audio_id, audio.source.uri}:
-                return True
-            if self.names_speaker(audio.speaker.id.value):
-                return True
-        return False
+        return bool(self.names & _names_of(sample, key)) or any(
+            self.names_speaker(audio.speaker.id.value) for audio in sample.audios
+        )
 
     def names_speaker(self, speaker: str | None) -> bool:
         """Whether a speaker, by the id that records have, is one of them."""
@@ -75,7 +70,10 @@ NOTHING_REMOVED = Removed()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalSummary:
-    """What was removed: samples and hours, the shards that were written anew or went, and what is left."""
+    """What was removed: samples and hours, the shards that were written anew or went, and what is left.
+
+    ``not_found`` are the speakers and names of which no sample was: they may be misspelt.
+    """
 
     out: str
     removed: int
@@ -85,6 +83,7 @@ class RemovalSummary:
     samples: int
     hours: float
     tars_scanned: int
+    not_found: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain Python, for JSON."""
@@ -97,6 +96,7 @@ class _Rows:
 
     shard: str
     keys: set[str] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)  # of the speakers and names that were given
     duration_s: float = 0.0
 
 
@@ -159,7 +159,7 @@ def _remove(held: lock.Held, what: Removed) -> RemovalSummary:
         raise LLaSOError(f"{out}: no sample of it is of what was named; nothing was removed")
     if not count:  # a run that was killed, or the same command once more
         _delete(out, _strays(out, infos))
-        return _summary(out, declared, [], {}, _prove(out, what))
+        return _summary(out, what, declared, [], {}, _prove(out, what))
     if count == sum(info.samples for info in infos.values()):
         raise LLaSOError(f"{out}: all its samples are of what was named; remove the folder")
     _extend_ledger(out, what)
@@ -174,12 +174,18 @@ def _remove(held: lock.Held, what: Removed) -> RemovalSummary:
         out, pairs, profile=manifest.LLASO, plan=plan, options=declared["options"], source=declared["source"]
     )
     _delete(out, {*replaced, *_strays(out, [info.path for info in order if info is not None])})
-    return _summary(out, made, going, replaced, _prove(out, what))
+    return _summary(out, what, made, going, replaced, _prove(out, what))
 
 
 def _summary(
-    out: str, made: Mapping[str, Any], going: Sequence[_Rows], replaced: Mapping[str, ShardInfo | None], tars: int
+    out: str,
+    what: Removed,
+    made: Mapping[str, Any],
+    going: Sequence[_Rows],
+    replaced: Mapping[str, ShardInfo | None],
+    tars: int,
 ) -> RemovalSummary:
+    found = {name for rows in going for name in rows.found}
     return RemovalSummary(
         out=out,
         removed=sum(len(rows.keys) for rows in going),
@@ -189,7 +195,14 @@ def _summary(
         samples=made["samples"],
         hours=made["hours"],
         tars_scanned=tars,
+        not_found=tuple(sorted((what.names | what.speakers) - found)) if going else (),
     )
+
+
+def _names_of(sample: Sample, key: str | None) -> set[str | None]:
+    """What a list may call a sample."""
+    of_audios = ((one.id, one.recording, one.audio_id, one.source.uri) for one in sample.audios)
+    return {key, *(name for names in of_audios for name in names)}
 
 
 def _sidecar(out: str, path: str) -> ShardInfo:
@@ -208,7 +221,10 @@ def _concerned(out: str, paths: Sequence[str], what: Removed) -> Iterator[_Rows]
             for row in index.open_arrow(storage.join(out, layout.sidecar_name(path))).to_pylist():
                 described = [part for part in row["parts"] if part["ext"] == layout.JSON_PART]
                 content = reader.read_parts(file, uri, {**row, "parts": described})[layout.JSON_PART]
-                if what.holds(layout.decode_sample(json.loads(content)), row["key"]):
+                sample = layout.decode_sample(json.loads(content))
+                if what.holds(sample, row["key"]):
+                    speakers = {audio.speaker.id.value for audio in sample.audios}
+                    rows.found |= what.names & _names_of(sample, row["key"]) | what.speakers & speakers
                     rows.keys.add(row["key"])
                     rows.duration_s += row["duration_s"]
         if rows.keys:

@@ -40,7 +40,8 @@ def test_a_speaker_leaves_every_file_and_all_others_stay_as_they_were(table: Pat
     out = tmp_path / "out"
     run(out, table, samples_per_part=3)
     before = {sample.id: sounds for sample, sounds in reader.samples(str(out))}
-    summary = remove(str(out), Removed(speakers=frozenset("b")))
+    summary = remove(str(out), Removed(speakers=frozenset("bx"), names=frozenset(["mistyped"])))
+    assert summary.not_found == ("mistyped", "x")
     assert (summary.removed, summary.samples, summary.tars_scanned) == (4, 8, len(list(out.glob("*.tar"))))
     assert speakers(out) == ["a"] * 4 + ["c"] * 4 and validate(str(out)).problems == ()
     assert {sample.id: sounds for sample, sounds in reader.samples(str(out))}.items() <= before.items()

@@ -95,8 +95,13 @@ def test_the_output_of_build_align_is_converted_with_its_texts(utterances: list[
 def test_splits_are_sets_of_their_own_and_share_no_recording(utterances: list[Utterance], tmp_path: Path) -> None:
     source, out = align(tmp_path / "one", utterances), tmp_path / "out"
     arguments = ["shard", str(source), "--out", str(out), "--engine", "local", "--split", "train=0.5,test=0.5"]
-    done = CliRunner().invoke(main, [*arguments, "--by", "recording"])
+    (tmp_path / "recipe.yaml").write_text("shard: {audio: wav, samples_per_shard: 1}\n", "utf-8")
+    done = CliRunner().invoke(main, [*arguments, "--by", "recording", "--recipe", str(tmp_path / "recipe.yaml")])
     assert done.exit_code == 0, done.output
+    both = CliRunner().invoke(main, [*arguments, "--overwrite", "--append"])
+    assert both.exit_code == 2 and "exclude each other" in both.output
+    assert len(list(out.rglob("*.tar"))) == len(utterances)
+    assert all(list(sounds) == ["wav"] for _, sounds in reader.samples(str(out / "test")))
     splits = {name: [sample for sample, _ in reader.samples(str(out / name))] for name in ("train", "test")}
     assert {sample.split for sample in splits["test"]} == {"test"}
     texts = {sample.audios[0].id: sample.messages[-1].content[0].text for one in splits.values() for sample in one}
