@@ -16,42 +16,30 @@ from llaso_data.formats.conversations.llaso_files import (
     MODALITIES,
     PURE_AUDIO,
     TEXT_AUDIO,
-    LlasoFile,
     llaso_file,
 )
+from llaso_data.formats.conversations.llaso_reader import TAGGED, Find, FoundAudio, LlasoReader
 from llaso_data.formats.conversations.tags import (
     TAG,
-    assembled,
     neighbouring_texts,
-    tagged,
     tagged_text,
     text_with_tag,
 )
 from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.files.suffixes import SuffixIndex
 from llaso_data.formats.registry import LAYOUTS, Layout
-from llaso_data.formats.rows.conversation import UNNAMED_TASK, SourceConversation, bad_conversation
-from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, describe_error
-from llaso_data.formats.tables.columns import audio_location, audio_stat, cell_text
+from llaso_data.formats.rows.conversation import UNNAMED_TASK, SourceConversation
+from llaso_data.formats.tables.columns import audio_location, audio_stat
 from llaso_data.formats.tables.json_blocks import json_blocks
 from llaso_data.formats.writing.writer import LayoutWriter, Part, SoundedSample
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import UNKNOWN, Attribute, Failure, Message, Sample, Utterance
+from llaso_data.records import UNKNOWN, Attribute, Failure, Sample, Utterance
 
 if TYPE_CHECKING:
-    from llaso_data.formats.conversations.llaso_rows import LlasoRow
+    pass
 
 _FORM = "`voice` and `conversations`"
-_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _WRITTEN_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
-_TAG = re.compile(re.escape(TAG))
-_SPEAKERS = ("usrid", "spk_id", "Name", "speaker")
-_TEXTS = ("sentence", "utt")
-_AGES = ("age", "speaker_age")
-_ACCENTS = ("accents", "accent")
-
-Find = Callable[[str], tuple[str, int, str] | None]
-"""The URI, size and version of the audio of a path in ``voice``; None: it is not there."""
 
 
 def _is_row(row: Mapping[str, Any]) -> bool:
@@ -94,7 +82,7 @@ def _conversations(
 
     root, find = _audio_of(tree)
     for path, uri in files:
-        reader = _Reader(root, uri[len(root) + 1 :], uri, llaso_file(uri if tree.is_file else path), find, license)
+        reader = LlasoReader(root, uri[len(root) + 1 :], uri, llaso_file(uri if tree.is_file else path), find, license)
         for rows in json_blocks(uri, LlasoRow, llaso_row):
             for number, row in enumerate(rows.rows, rows.first):
                 yield reader.conversation(row, number)
@@ -111,130 +99,19 @@ def _audio_of(tree: FileTree) -> tuple[str, Find]:
     return tree.root, partial(_indexed, tree, index)
 
 
-def _stated(root: str, stat: Callable[[str], tuple[int, str]], path: str) -> tuple[str, int, str] | None:
+def _stated(root: str, stat: Callable[[str], tuple[int, str]], path: str) -> FoundAudio | None:
     _, uri = audio_location(path, root)
     size_bytes, version = stat(uri)
-    return (uri, size_bytes, version) if version or size_bytes else None
+    return FoundAudio(uri, size_bytes, version) if version or size_bytes else None
 
 
-def _indexed(tree: FileTree, index: SuffixIndex, path: str) -> tuple[str, int, str] | None:
+def _indexed(tree: FileTree, index: SuffixIndex, path: str) -> FoundAudio | None:
     _, uri = audio_location(path, tree.root)
     if not uri.startswith(f"{tree.root}/"):
         size_bytes, version = audio_stat(uri)
-        return (uri, size_bytes, version) if version or size_bytes else None
+        return FoundAudio(uri, size_bytes, version) if version or size_bytes else None
     file = index.find(path)
-    return None if file is None else (tree.uri(file.path), file.size_bytes, file.version)
-
-
-class _Reader:
-    """Reads the rows of one file."""
-
-    def __init__(self, root: str, path: str, uri: str, file: LlasoFile, find: Find, license: str | None) -> None:
-        self._root, self._path, self._uri, self._file, self._find = root, path, uri, file, find
-        self._license = license
-
-    def conversation(self, row: LlasoRow | str, number: int) -> SourceConversation | Failure:
-        """The conversation of a row, or why there is none."""
-        where = f"{self._path}:{number}"
-        if isinstance(row, str):
-            return bad_conversation(self._root, where, row)
-        try:
-            return self._conversation(row, number, where)
-        except Exception as error:
-            return bad_conversation(self._root, where, describe_error(error))
-
-    def _conversation(self, row: LlasoRow, number: int, where: str) -> SourceConversation | Failure:
-        paths = [row.voice] if isinstance(row.voice, str) else row.voice
-        turns = [tagged(_role(turn.speaker), turn.value, _TAG) for turn in row.conversations]
-        messages, _ = assembled(turns, paths)
-        answers = [turn.text or "" for turn in turns if turn.role == "assistant"]
-        audios = []
-        for place, path in enumerate(paths):
-            name = path.replace("\\", "/")
-            found = self._find(name) if name.strip() else None
-            if found is None:
-                detail = f"voice {path!r:.500}: no such audio below {self._root}; unpack its archive there"
-                return bad_conversation(self._root, where, detail, reason="missing")
-            spoken = answers[0] if self._file.task == "asr" and len(paths) == len(answers) == 1 else None
-            audios.append(self._audio(row, place, name, found, spoken, where))
-        return SourceConversation(
-            root=self._root,
-            where=where,
-            messages=messages,
-            audios=tuple(audios),
-            task=row.task or self._file.task,
-            language=row.language,
-            split=self._file.split,
-            file=self._path,
-            row=number,
-            kept=self._kept(row, messages, answers, audios),
-        )
-
-    def _audio(
-        self, row: LlasoRow, place: int, path: str, found: tuple[str, int, str], spoken: str | None, where: str
-    ) -> SourceRow:
-        metadata = row.metadata or row.meta_data
-        about: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
-        in_path = self._file.declared.speaker_in(path) if self._file.declared else None
-        return SourceRow(
-            path=audio_location(path, self._root)[0],
-            uri=found[0],
-            root=self._root,
-            container=self._uri,
-            size_bytes=found[1],
-            version=found[2],
-            metadata=SourceMetadata(
-                text=spoken or _first(about, _TEXTS),
-                language=row.language,
-                speaker=in_path or _text(_at(row.speaker_id, place)) or _first(about, _SPEAKERS),
-                gender=_text(_at(row.gender, place)) or _first(about, ("gender",)),
-                age=_text(_at(row.age, place)) or _first(about, _AGES),
-                accent=_text(_at(row.accent, place)) or _first(about, _ACCENTS),
-                license=self._license,
-            ),
-            where=where,
-        )
-
-    def _kept(
-        self, row: LlasoRow, messages: tuple[Message, ...], answers: list[str], audios: list[SourceRow]
-    ) -> dict[str, Any]:
-        from llaso_data.formats.conversations.llaso_rows import KEPT
-
-        kept = {name: value for name, attribute in KEPT if (value := getattr(row, attribute)) is not None}
-        kept.update(row.other or {})
-        if row.speaker_id is not None and [_text(row.speaker_id)] != [audio.metadata.speaker for audio in audios]:
-            kept.setdefault("speaker_id", row.speaker_id)
-        first = next((message for message in messages if message.role == "user"), None)
-        modality = self._file.modality
-        if modality is None and first is not None and first.content[0].audio is not None:
-            modality = AUDIO_TEXT
-        derived: dict[str, Any] = {} if modality is None else {"modality": modality}
-        if modality == PURE_AUDIO and first is not None and any(part.text for part in first.content):
-            derived["carrier"] = True
-        if self._file.labels and len(answers) == 1 and (label := self._file.label_of(answers[0])) is not None:
-            derived["label"] = label
-        return {**kept, DERIVED: derived} if derived else kept
-
-
-def _role(speaker: str) -> str:
-    role = _ROLES.get(speaker)
-    if role is None:
-        raise RowError(f"a turn is by {speaker[:80]!r}; turns are by human, gpt or system")
-    return role
-
-
-def _at(value: Any, place: int) -> Any:
-    if not isinstance(value, list):
-        return value
-    return value[place] if place < len(value) else None
-
-
-def _text(value: Any) -> str | None:
-    return cell_text(value) if isinstance(value, (str, int, float)) else None
-
-
-def _first(about: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    return next(filter(None, (_text(about.get(name)) for name in names)), None)
+    return None if file is None else FoundAudio(tree.uri(file.path), file.size_bytes, file.version)
 
 
 def refuses(sample: Sample) -> str | None:
@@ -244,7 +121,7 @@ def refuses(sample: Sample) -> str | None:
     answers = (message for message in sample.messages if message.role == "assistant")
     if any(part.audio is not None for message in answers for part in message.content):
         return "an answer is spoken, and answers are text in this layout"
-    if text_with_tag(sample, ("system", "user"), _TAG) is not None:
+    if text_with_tag(sample, ("system", "user"), TAGGED) is not None:
         return f"a text of the question holds {TAG}, which stands for an audio in this layout"
     return "two texts of a message follow each other" if neighbouring_texts(sample) else None
 

@@ -51,10 +51,13 @@ class SourceRow:
 
     Attributes:
         path: The audio file relative to ``root``, with ``/``. With ``member``, span and channels it makes the id.
+            Where not ``member_in_id``, it is the name that the corpus has for the audio, wherever that lies.
         uri: The audio file.
         root: URI that ``path`` and ``where`` are relative to.
         container: URI of the folder, table or tar that the row belongs to. Blocks of work never cross containers.
         member: Name of the audio inside the file at ``uri``, where that is an archive.
+        member_in_id: Whether ``member`` is a part of the id. Where it is not, an audio has the same id in an archive
+            and unpacked.
         start_s: Start of the utterance in the audio, seconds; None: from the beginning.
         end_s: End of the utterance in the audio, seconds; None: to the end.
         metadata: What the corpus says of the utterance.
@@ -73,6 +76,7 @@ class SourceRow:
     root: str
     container: str
     member: str | None = None
+    member_in_id: bool = True
     start_s: float | None = None
     end_s: float | None = None
     metadata: SourceMetadata = SourceMetadata()
@@ -94,10 +98,15 @@ class SourceRow:
         """Whether the row names no usable input."""
         return self.failure is not None and self.failure.reason == BAD_ROW
 
+    @property
+    def id_member(self) -> str | None:
+        """What the id has of ``member``."""
+        return self.member if self.member_in_id else None
+
     def audio_key(self) -> AudioKey:
         """What makes the id. Two rows of one source with the same key are one row too many."""
         end_s = math.inf if self.end_s is None else self.end_s
-        return self.path, self.member or "", self.start_s or 0.0, end_s, self.metadata.channels or ()
+        return self.path, self.id_member or "", self.start_s or 0.0, end_s, self.metadata.channels or ()
 
     def sort_key(self) -> tuple[AudioKey, str]:
         """The order in which a reader yields its rows."""

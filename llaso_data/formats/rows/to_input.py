@@ -63,9 +63,9 @@ def to_input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
     selected = channels[0] if len(channels) == 1 else None
     averaged = channels if len(channels) > 1 else None
     channel = averaged if selected is None else selected
-    id = utterance_id(corpus, row.path, row.member, row.start_s, row.end_s, channel=channel)
+    id = utterance_id(corpus, row.path, row.id_member, row.start_s, row.end_s, channel=channel)
     if row.is_bad_row:
-        id = utterance_id(corpus, f"{row.path}#{row.where}", row.member)
+        id = utterance_id(corpus, f"{row.path}#{row.where}", row.id_member)
     utterance = Utterance(
         id=id,
         recording=id,

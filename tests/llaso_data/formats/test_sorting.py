@@ -20,6 +20,8 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.rows.mapping import compile_map
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row
+from llaso_data.formats.rows.to_input import to_input
+from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from tests.support.paths import REPOSITORY
 
@@ -143,3 +145,15 @@ def test_a_full_disk_is_an_error_that_names_the_place(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"the file in {tmp_path} in which rows are sorted" in done.stderr
+
+
+def test_an_audio_whose_member_is_not_in_its_id_has_the_same_id_unpacked() -> None:
+    """So a corpus gives the same ids in its archives and out of them; the row survives the sort on disk."""
+    row = SourceRow(path="a/b.wav", uri="/r/a/b.wav", root="/r", container="/r")
+    inside = replace(row, uri="/r/1.zip", member="x/a\\b.wav", member_in_id=False)
+    spec = SourceSpec(path="/r")
+    assert list(sorted_rows([inside] * 3, run_rows=2)) == [inside] * 3
+    plain, packed = to_input(row, spec, "c").utterance, to_input(inside, spec, "c").utterance
+    assert (packed.id, packed.source.member) == (plain.id, "x/a\\b.wav")
+    assert inside.audio_key() == row.audio_key()
+    assert to_input(replace(inside, member_in_id=True), spec, "c").utterance.id != plain.id
