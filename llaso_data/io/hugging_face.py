@@ -1,0 +1,152 @@
+"""The Hugging Face hub's own ways: its addresses, the pages of its lists, its token and what its errors mean."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from llaso_data import __version__
+from llaso_data.errors import LLaSOError
+from llaso_data.io.hub_listing import HubFile, HubPlace, refuse_path
+from llaso_data.io.hub_requests import Patience, Traffic, is_broken, open_answer
+from llaso_data.io.store_errors import AddressError, StoreError, reason
+
+_ADDRESS = re.compile(
+    r"hf://(?:(?P<kind>datasets|models)/)?(?P<owner>\w[\w.-]{0,95})/(?P<name>\w[\w.-]{0,95})"
+    r"(?:@(?P<revision>refs/(?:convert|pr|heads|tags)/[^/]+|[^/]+))?(?:/(?P<folder>.*))?",
+    re.ASCII,
+)
+_NO_OWNERS = ("datasets", "models", "spaces", "buckets", "kernels")
+_COMMIT = re.compile("[0-9a-f]{40}")
+_FIRST_ATTEMPTS = 4  # a wrong address or a missing network is to be said soon
+
+
+def parse(uri: str) -> HubPlace:
+    """Take an address apart. Raises AddressError for what is none of a dataset or a model."""
+    match = _ADDRESS.fullmatch(uri.rstrip("/"))
+    if match is None or match["owner"] in _NO_OWNERS:
+        raise AddressError(f"{uri}: names no repository of the hub: hf://datasets/OWNER/NAME[@REVISION][/FOLDER]")
+    revision = None if match["revision"] is None else unquote(match["revision"])
+    return HubPlace(f"{match['owner']}/{match['name']}", match["kind"] or "models", revision, match["folder"] or "")
+
+
+def endpoint() -> str:
+    """The hub's address: ``HF_ENDPOINT``, or what huggingface_hub says."""
+    from huggingface_hub import constants
+
+    return (os.environ.get("HF_ENDPOINT") or str(constants.ENDPOINT)).rstrip("/")
+
+
+def is_own(url: str) -> bool:
+    """Whether an address is on the hub's own host, which may see the token."""
+    ours, theirs = urlsplit(endpoint()), urlsplit(url)
+    return (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
+
+
+def headers(url: str) -> dict[str, str]:
+    """What a request to an address carries: who asks, and for the hub itself the token (``HF_TOKEN``, or a login's)."""
+    from huggingface_hub import constants, get_token
+
+    sent = {"User-Agent": f"llaso/{__version__}"}
+    token = get_token() if is_own(url) and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else None
+    return sent if token is None else {**sent, "Authorization": f"Bearer {token}"}
+
+
+def file_address(kind: str, repo: str, commit: str, path: str) -> str:
+    """Where the hub gives a file, or says where it lies."""
+    prefix = "" if kind == "models" else f"{kind}/"
+    return f"{endpoint()}/{prefix}{repo}/resolve/{quote(commit, safe='')}/{quote(path)}"
+
+
+def listed(place: HubPlace, traffic: Traffic) -> tuple[str, list[HubFile]]:
+    """The commit that a place's revision is now, and its files.
+
+    Raises:
+        AddressError: where there is no such repository, revision or folder.
+        LLaSOError: where access is refused, or a path leads out of the repository.
+        StoreError: where the hub fails.
+    """
+    api = f"{endpoint()}/api/{place.kind}/{place.repo}"
+    commit = place.revision or "main"
+    if not _COMMIT.fullmatch(commit):
+        answer, _ = _get_json(f"{api}/revision/{quote(commit, safe='')}", place, traffic)
+        commit = str(answer["sha"])
+    folder = f"/{quote(place.folder)}" if place.folder else ""
+    files: list[HubFile] = []
+    url: str | None = f"{api}/tree/{commit}{folder}?recursive=true&expand=false"
+    while url is not None:
+        page, following = _get_json(url, place, traffic)
+        files += _files(page, place)
+        # A mirror passes on the hub's own links: only what is asked for counts, not whom they name.
+        url = None if following is None else urljoin(f"{endpoint()}/", _path(following))
+    return commit, files
+
+
+def _path(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def _files(page: Any, place: HubPlace) -> Iterator[HubFile]:
+    try:
+        for one in page:
+            if one["type"] != "file":
+                continue
+            refuse_path(one["path"], place.repo)
+            lfs = one.get("lfs")
+            yield HubFile(one["path"], int(one["size"]), None if lfs is None else str(lfs["oid"]), str(one["oid"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise StoreError(f"{place.repo}: the hub's list of files is not understood ({reason(error)})") from error
+
+
+def _get_json(url: str, place: HubPlace, traffic: Traffic) -> tuple[Any, str | None]:
+    """What an address of the API answers, and the address of the next page."""
+    patience = Patience(place.repo, traffic, _FIRST_ATTEMPTS)
+    for _ in range(10):
+        with closing(open_answer(url, headers(url), patience)) as response:
+            try:
+                body = response.read()
+            except Exception as error:
+                if not is_broken(error):
+                    raise
+                patience.again(f"the connection failed ({reason(error)})")
+                continue
+        if response.is_redirect:  # it was renamed
+            url = urljoin(url, response.headers.get("location", ""))
+            continue
+        if response.status_code != 200:
+            raise refusal(response, place.kind, place.repo, f"{place.repo}{place.folder and '/' + place.folder}")
+        try:
+            return json.loads(body), response.links.get("next", {}).get("url")
+        except ValueError as error:
+            raise StoreError(f"{place.repo}: {endpoint()} answers with something else than a hub does") from error
+    raise StoreError(f"{place.repo}: the hub leads from one address to another without an end")
+
+
+def refusal(response: Any, kind: str, repo: str, what: str) -> LLaSOError:
+    """The error that says what an answer of the hub means, and what to do."""
+    page = f"{endpoint()}/{'' if kind == 'models' else kind + '/'}{repo}"
+    status, code = response.status_code, response.headers.get("x-error-code", "")
+    if code == "GatedRepo":
+        return LLaSOError(
+            f"{what}: access needs the acceptance of terms: accept them at {page}, make a token at "
+            f"{endpoint()}/settings/tokens, and give it by HF_TOKEN or `hf auth login`"
+        )
+    if code == "RevisionNotFound":
+        return AddressError(f"{what}: there is no such revision; {page} lists branches and tags")
+    if code == "EntryNotFound":
+        return AddressError(f"{what}: the repository has no such file or folder; {page}/tree/main lists them")
+    if code == "RepoNotFound" or status in (401, 404):
+        return AddressError(
+            f"{what}: there is no such repository among the {kind}, or it is private (then give a token by HF_TOKEN or "
+            f"`hf auth login`): {page}"
+        )
+    said = " ".join(response.headers.get("x-error-message", "").split())[:200]
+    if status == 403:
+        return LLaSOError(f"{what}: access is refused{f' ({said})' if said else ''}; look at {page}")
+    return StoreError(f"{what}: the hub answered {status}{f' ({said})' if said else ''}; run the command again")
