@@ -26,7 +26,7 @@ class SourceSpec(Part):
     not say of an input.
     """
 
-    path: str = Field(description="The folder, file or URI (s3://, gs://, hf://, https://) to read.")
+    path: str = Field(min_length=1, description="The folder, file or URI (s3://, gs://, hf://, https://) to read.")
     type: str = Field("auto", description="The layout of the corpus.")
     corpus: str | None = Field(None, description="The name stored in every record. Default: the path's last part.")
     language: str | None = Field(None, description="The language, as its code (en, hsb, nan-TW) or its English name.")

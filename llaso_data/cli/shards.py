@@ -73,12 +73,12 @@ def index(
     run = Run(engine="local", num_workers=num_workers)
     summary = index_in_place(spec, options["out"], run=run, sums=checksums).to_dict()
     if not as_json:
-        problems = {f"not indexed: {reason}": count for reason, count in summary.pop("problems").items()}
+        problems, notes = summary.pop("problems"), summary.pop("notes")
         examples = [detail for details in summary.pop("examples").values() for detail in details[:3]]
-        summary = {**summary, **problems, **summary.pop("notes")}
+        summary |= {"not indexed": problems} if problems else {}
         del summary["layout"]
-        for detail in examples:
-            click.echo(detail, err=True)
+        for line in (*(f"{note} ({count:,})" for note, count in notes.items()), *examples):
+            click.echo(line, err=True)
     _show_stats(summary, as_json)
 
 

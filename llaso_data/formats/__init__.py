@@ -23,6 +23,7 @@ from llaso_data.formats.rows.head import first_rows
 from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
 from llaso_data.formats.rows.to_input import check_spec, to_input
+from llaso_data.formats.rows.unnamed_audio import noting_unnamed_audio
 from llaso_data.io import storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input, Sample
@@ -101,7 +102,7 @@ def corpus_rows(source: OpenSource) -> Iterator[tuple[SourceRow, Input]]:
             f"{spec.path}: {layout.title} hold conversations, and no corpus to transcribe; "
             "`llaso-data convert` makes shards of them"
         )
-    rows = layout.read(spec, tree)
+    rows = noting_unnamed_audio(layout.read(spec, tree), tree, spec.pattern)
     if (row_map := compile_map(spec.map)) is not None:
         rows = (_mapped(row, row_map) for row in rows)
     corpus = spec.corpus or _corpus_name(spec.path)

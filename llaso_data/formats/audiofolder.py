@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile, compile_glob
 from llaso_data.formats.files.splits import split_of
@@ -14,7 +13,13 @@ from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, describe_error, failed_row
-from llaso_data.formats.tables.columns import canonical_values, metadata_of, stated_duration, used_columns
+from llaso_data.formats.tables.columns import (
+    canonical_values,
+    metadata_of,
+    stated_duration,
+    used_columns,
+    with_slashes,
+)
 from llaso_data.formats.tables.table_rows import columns_of, table_rows
 from llaso_data.io import zip_members
 from llaso_data.io.archive import ArchiveError
@@ -86,23 +91,15 @@ class _Reader:
         self._matches: Callable[[str], object] = compile_glob(spec.pattern).fullmatch
         self._files = {file.path: file for file in tree.files}
         self._zips: dict[str, list[_Zip | SourceRow]] = {}
-        self._named: set[str] = set()
         self._used: set[str] = set()
         self._columns: dict[str, None] = {}
 
     def rows(self) -> Iterator[SourceRow]:
-        """The rows of all tables, in the order of the tables; then what no table names is noted."""
+        """The rows of all tables, in the order of the tables; then the columns that are not used are noted."""
         for table in self._tables:
             yield from self._of_table(table)
         for zips in self._zips.values():
             yield from (one for one in zips if isinstance(one, SourceRow))
-        unnamed = [
-            file.path
-            for file in self._tree.files
-            if extension(file.path) in AUDIO_EXTENSIONS and file.path not in self._named
-        ]
-        if unnamed:
-            self._tree.note(f"not read: audio that no table names: {unnamed[0]}", len(unnamed))
         unused = [name for name in self._columns if name.strip().lower() not in self._used]
         if unused:
             self._tree.note(f"columns not used: {', '.join(unused[:12])}", 1)
@@ -144,6 +141,7 @@ class _Reader:
     ) -> SourceRow | None:
         """The row of one file; None where the pattern does not match it. A text belongs to none of several files."""
         folder = table.path.rpartition("/")[0]
+        name = with_slashes(name)
         path = posixpath.normpath(posixpath.join(folder, name))
         if path.startswith(("/", "../")) or path in ("..", ".") or "\0" in name:
             raise RowError(f"{name!r:.200} leads out of the folder; name a file below it")
@@ -154,7 +152,6 @@ class _Reader:
         member, file = None, self._files.get(path)
         if file is None and (found := self._in_zip(folder, name)) is not None:
             file, member = found.file, name
-        self._named.add(path)
         if not self._matches(path):
             return None
         split = split_of(path if member is None else (file.path if file else path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from llaso_data.formats.conversations.json_files import ENDINGS, conversation_fi
 from llaso_data.formats.conversations.kept import kept_fields
 from llaso_data.formats.conversations.message_rows import INFO, KEPT, SAYING, MessageRow, parsed_row
 from llaso_data.formats.conversations.tags import neighbouring_texts, tagged_text, text_with_tag
-from llaso_data.formats.files.file_tree import FileTree, compile_glob
+from llaso_data.formats.files.file_tree import FileTree, compile_glob, open_tree
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.conversation import SourceConversation, bad_conversation
 from llaso_data.formats.rows.source_row import RowError, SourceRow, describe_error
@@ -47,7 +48,10 @@ def recognises(tree: FileTree) -> str | None:
     """JSON whose first row has messages, or a folder with such a file or whose dataset_info.json names files."""
     if tree.is_file:
         folder, _, name = tree.root.rpartition("/")
-        if extension(tree.root) in ENDINGS and name in forms_beside(folder):
+        forms = forms_beside(folder) if extension(tree.root) in ENDINGS else {}
+        if name == NAME and forms:
+            return "it names files beside it"
+        if name in forms:
             return f"{NAME} beside it names it"
     elif any(file.path == NAME for file in tree.files) and _described(tree, "**/*"):
         return f"its {NAME} names files in it"
@@ -71,8 +75,13 @@ def files_of(spec: SourceSpec, tree: FileTree) -> list[tuple[str, str, RowForm |
     """(Folder, file in it, form that dataset_info.json says) of each file of a source."""
     if tree.is_file:
         folder, _, name = tree.root.rpartition("/")
-        return [(folder, name, forms_beside(folder).get(name))]
+        forms = forms_beside(folder)
+        if name != NAME or not forms:
+            return [(folder, name, forms.get(name))]
+        tree = replace(open_tree(folder, frozenset()), notes=tree.notes)
     if described := _described(tree, spec.pattern):
+        for absent in sorted(forms_beside(tree.root).keys() - {file.path for file in tree.files}):
+            tree.note_example(f"named by {NAME} and not there", absent)
         return [(tree.root, path, form) for path, form in described.items()]
     found = conversation_files(tree, spec.pattern, _is_row, _FORM)
     return [(tree.root, path, None) for path, _ in found]
@@ -83,8 +92,6 @@ def _described(tree: FileTree, pattern: str) -> dict[str, RowForm]:
     matches = compile_glob(pattern).fullmatch
     forms = forms_beside(tree.root)
     there = {file.path for file in tree.files} & forms.keys()
-    for absent in sorted(forms.keys() - there):
-        tree.note_example(f"named by {NAME} and not there", absent)
     return {path: forms[path] for path in sorted(there) if extension(path) in ENDINGS and matches(path)}
 
 
@@ -233,6 +240,7 @@ LAYOUT = Layout(
         ),
         refuses=refuses,
         once=describe,
+        made_once=(NAME,),
     ),
 )
 LAYOUTS.register(LAYOUT.name, LAYOUT)

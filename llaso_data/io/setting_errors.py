@@ -40,6 +40,8 @@ def explain(item: Any, model: type[BaseModel]) -> str:
         return unknown_key(str(location[-1]), allowed_keys(model, location[:-1]))
     if kind == "missing":
         return "must be given"
+    if kind == "string_too_short":
+        return "must not be empty"
     if kind == "string_pattern_mismatch":
         return f"must look like {item['ctx']['pattern']}, got {value!r}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):

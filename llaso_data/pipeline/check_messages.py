@@ -8,14 +8,16 @@ from functools import lru_cache
 from typing import Any
 
 from llaso_data import formats
-from llaso_data.errors import AudioError
+from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats import messages
 from llaso_data.formats.conversations.dataset_info import MESSAGES as MESSAGES_FORM
-from llaso_data.formats.conversations.dataset_info import RowForm
-from llaso_data.formats.conversations.json_files import ENDINGS
+from llaso_data.formats.conversations.dataset_info import RowForm, form_of
+from llaso_data.formats.conversations.json_files import ENDINGS, first_row
 from llaso_data.formats.conversations.schema import MESSAGES
 from llaso_data.formats.files.file_tree import open_tree
 from llaso_data.formats.rows.conversation import UNNAMED_TASK, to_sample
+from llaso_data.formats.rows.source_row import is_empty
+from llaso_data.formats.tables.columns import canonical_values
 from llaso_data.formats.tables.table_rows import table_rows
 from llaso_data.instruct.tasks import Tasks, all_tasks
 from llaso_data.io import storage
@@ -24,6 +26,8 @@ from llaso_data.records import Failure, Sample, Source
 from llaso_data.shards import layout
 from llaso_data.uris import extension
 
+_ANY_JSON, _TARS_AND_FOLDERS = "manifest", ("webdataset", "folder")
+"""Layouts that others fall back to, so that what shall be shards or messages, and is broken, may look like them."""
 _FOLDERS_OF_SHARDS = (layout.MANIFEST, layout.INDEX)
 
 
@@ -58,15 +62,30 @@ class MessagesReport:
 
 
 def holds_messages(uri: str) -> bool:
-    """Whether a path is a JSON file, or a folder of messages and no shards; others are checked as shards."""
+    """Whether a path is a JSON file, or a folder of messages and no shards; others are checked as shards.
+
+    Raises:
+        LLaSOError: It is a corpus or conversations of another layout.
+    """
     root = storage.absolute(uri)
-    if extension(root) in ENDINGS and storage.is_file(root):
+    is_json = extension(root) in ENDINGS and storage.is_file(root)
+    if any(storage.exists(storage.join(root, name)) for name in _FOLDERS_OF_SHARDS) or not storage.exists(root):
+        return False
+    layout = formats.recognise(SourceSpec(path=uri)).layout
+    if layout.name == messages.LAYOUT.name or (is_json and layout.name == _ANY_JSON and not _names_audio(root)):
         return True
-    if any(storage.exists(storage.join(root, name)) for name in _FOLDERS_OF_SHARDS):
+    if layout.name in _TARS_AND_FOLDERS:
         return False
-    if not storage.exists(root):
-        return False
-    return messages.recognises(open_tree(uri, formats.LAYOUTS.endings())) is not None
+    raise LLaSOError(
+        f"{uri} is read as {layout.name} ({layout.title}); `validate` is for shards, and for messages with audios: "
+        f"`llaso-data convert {uri} --check` looks through other layouts"
+    )
+
+
+def _names_audio(uri: str) -> bool:
+    """Whether the first row of a table is a manifest's."""
+    row = first_row(uri)
+    return row is not None and not is_empty(canonical_values(row)["audio"])
 
 
 def check_messages(uri: str) -> MessagesReport:
@@ -87,12 +106,15 @@ def check_messages(uri: str) -> MessagesReport:
     check = _Check(spec, report)
     for root, path, form in messages.files_of(spec, tree):
         report.files += 1
+        before = report.rows
         for number, row in table_rows(storage.join(root, path)):
             report.rows += 1
             for what in check.row(row, form, root, path, number):
                 place = f"{path}:{number}"
                 what = what.removeprefix(f"{storage.join(root, path)}:{number}: ")
                 report.problems.append({"shard": place, "key": None, "what": what})
+        if report.rows == before:
+            report.problems.append({"shard": path, "key": None, "what": "it has no row"})
     report.hours = round(check.seconds / 3600, 6)
     return report
 
@@ -115,7 +137,7 @@ class _Check:
         if isinstance(sample, Failure):
             yield sample.detail
             return
-        if isinstance(row, dict) and form in (None, MESSAGES_FORM):
+        if isinstance(row, dict) and (form or form_of(row)) == MESSAGES_FORM:
             for error in self._schema.iter_errors(row):
                 yield f"{error.json_path}: {error.message[:500]}"
         yield from self._sample(sample.sample)

@@ -162,7 +162,7 @@ def index_part(job: InPlaceJob) -> InPlaceResult:
         in_container = rows.setdefault(uri, {})
         if made.key in in_container:
             assert isinstance(one, Converted)
-            problems.add(Failure(DUPLICATE, f"{shown(one.sample)}: the same audio and messages as an earlier sample"))
+            problems.add(Failure(DUPLICATE, f"{shown(one)}: the same audio and messages as an earlier sample"))
             continue
         in_container[made.key] = offset, made
     written += (_write(job, *container) for container in sorted(rows.items()))
@@ -193,7 +193,7 @@ def _row(one: Converted, sums: bool, directory: _DirectoryOf) -> tuple[str, int,
     """Container, offset of the first audio, and row of a sample."""
     uri = one.places[0][0] if one.places else ""
     if extension(uri) not in _CONTAINERS or any(place[0] != uri or place[1] is None for place in one.places):
-        return Failure("not_in_place", f"{shown(one.sample)}: its audio does not lie in one tar, zip or table")
+        return Failure("not_in_place", f"{shown(one)}: its audio does not lie in one tar, zip or table")
     try:
         stated = _stated(one)
         sounds = [_sound(place, stated_s, sums, directory) for place, stated_s in zip(one.places, stated, strict=True)]

@@ -84,7 +84,12 @@ class SoundSpool:
         with suppress(OSError):  # a full disk, which has been said
             self._file.close()
 
-    def add(self, samples: Sequence[Sample], places: Sequence[Sequence[Place]] | None = None) -> list[Failure]:
+    def add(
+        self,
+        samples: Sequence[Sample],
+        places: Sequence[Sequence[Place]] | None = None,
+        wheres: Sequence[str] | None = None,
+    ) -> list[Failure]:
         """Take samples with the sounds that their audios point to.
 
         A file is decoded once, however many of its spans are heard; what several audios point to is encoded once.
@@ -92,6 +97,7 @@ class SoundSpool:
         Args:
             samples: In any order. Audios that were observed have the ``audio_id`` that their sound must have.
             places: Where the sounds of each sample are, where that is not what its audios say.
+            wheres: What says each sample, ``data.csv:12``, for what is wrong with it; empty: its audio does.
 
         Returns:
             What is wrong, for each sample whose sound cannot be had. These samples are not taken.
@@ -109,11 +115,11 @@ class SoundSpool:
         }
         sounds = self._encode((place for of_sample in places for place in of_sample), unprobed)
         failures: list[Failure] = []
-        for sample, of_sample in zip(samples, places, strict=True):
+        for sample, of_sample, where in zip(samples, places, wheres or [""] * len(samples), strict=True):
             pairs = [(utterance, sounds[place]) for utterance, place in zip(sample.audios, of_sample, strict=True)]
             failure = next((fault for pair in pairs if (fault := _fault(*pair)) is not None), None)
             if failure is not None:
-                failures.append(failure)
+                failures.append(said_by(where, failure))
                 continue
             encoded = tuple(sound for _, sound in pairs if isinstance(sound, _Sound))
             audios = tuple(map(_heard, sample.audios, encoded))
@@ -211,6 +217,11 @@ class SoundSpool:
     def _writing(self) -> AbstractContextManager[None]:
         folder = tempfile.gettempdir()
         return storage.writing(f"{self._shard} (its sounds wait in {folder})", folder)
+
+
+def said_by(where: str, failure: Failure) -> Failure:
+    """The failure of a sample with the place that says the sample, unless it names that already."""
+    return failure if where in failure.detail else Failure(failure.reason, f"{where}: {failure.detail}")
 
 
 def shown_place(utterance: Utterance) -> str:

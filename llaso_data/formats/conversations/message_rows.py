@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llaso_data.audio import AUDIO_EXTENSIONS
 from llaso_data.formats.conversations.dataset_info import RowForm
 from llaso_data.formats.conversations.kept import storable
 from llaso_data.formats.conversations.tags import Slot, Turn, assembled, tagged
 from llaso_data.formats.rows.source_row import RowError, is_empty
 from llaso_data.records import SPLITS, Message
-from llaso_data.uris import scheme
+from llaso_data.uris import extension, scheme
 
 INFO = "audio_info"
 """Column with what is known of each audio, in their order: an object each."""
@@ -127,7 +128,10 @@ def _path(named: Any) -> str:
     if isinstance(named, Mapping):
         if named.get("bytes"):
             raise RowError(inside)
-        named = next((named[name] for name in ("path", "url", "audio", "data") if named.get(name)), None)
+        data = named.get("data")
+        named = next((named[name] for name in ("path", "url", "audio") if named.get(name)), data)
+        if named is data and isinstance(data, str) and not (extension(data) in AUDIO_EXTENSIONS or scheme(data)):
+            raise RowError(inside)
     if not isinstance(named, str) or not named.strip() or "\0" in named:
         raise RowError("an audio is named by its path")
     if named.startswith("data:") or (len(named) > _LONGEST_PATH and not scheme(named)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import posixpath
+import re
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from llaso_data.formats.rows.channels import selected_channels
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, is_empty
 from llaso_data.io import storage
 from llaso_data.records import TIME_DECIMALS
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "audio_filepath", "audio_path", "audio_file", "path", "file", "file_name", "filename", "wav"),
@@ -152,11 +155,27 @@ def audio_name(value: Any) -> str:
     return value.strip()
 
 
+def with_slashes(name: str) -> str:
+    """A path that may have been written under Windows, with ``/`` between its folders.
+
+    Raises:
+        RowError: It begins with a drive.
+    """
+    if "\\" not in name or uris.scheme(name):
+        return name
+    if _DRIVE.match(name):
+        raise RowError(
+            f"{name:.500}: a drive of Windows; write the path relative to the table, or absolute on this machine"
+        )
+    return name.replace("\\", "/")
+
+
 def audio_location(name: str, root: str) -> tuple[str, str]:
     """Where the audio is that a row names.
 
     Args:
-        name: A path relative to ``root``, an absolute path, or a URI (``docs/storage.md`` says which).
+        name: A path relative to ``root``, an absolute path, or a URI (``docs/storage.md`` says which). Backslashes are
+            taken for slashes.
         root: URI of the folder that holds the table.
 
     Returns:
@@ -165,6 +184,7 @@ def audio_location(name: str, root: str) -> tuple[str, str]:
     Raises:
         RowError: Data may not name such an address, or it leads out of the store's bucket.
     """
+    name = with_slashes(name)
     scheme = uris.scheme(name)
     if (why := uris.refused(name, storage.scheme(root))) is not None:
         raise RowError(f"{uris.shown(name)}: {why}")

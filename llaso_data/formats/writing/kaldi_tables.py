@@ -21,8 +21,8 @@ from llaso_data.records import Sample
 
 _SPACE = re.compile(r"\s+")
 _GENDERS = {"female": "f", "male": "m"}
-SPEAKERS, SEGMENTS = "spk2utt", "segments"
-_TO_THE_END = "-1"
+SPEAKERS, SEGMENTS, LANGUAGES = "spk2utt", "segments", "utt2lang"
+_TO_THE_END, _NO_LANGUAGE = "-1", "und"
 
 
 def write(part: Part, samples: Iterable[SoundedSample]) -> None:
@@ -37,8 +37,7 @@ def write(part: Part, samples: Iterable[SoundedSample]) -> None:
         _line(part, "utt2spk", id, speaker or id)
         _line(part, SPEAKERS, speaker or id, id)
         _line(part, "utt2dur", id, str(seconds(sounded.sounds[0].duration_s)))
-        if "language" in said:
-            _line(part, "utt2lang", id, said["language"])
+        _line(part, LANGUAGES, id, said.get("language", _NO_LANGUAGE))
         if said.get("gender") in _GENDERS:
             _line(part, "utt2gender", id, _GENDERS[said["gender"]])
 
@@ -56,17 +55,18 @@ def _line(part: Part, table: str, key: str, value: str) -> None:
 
 
 def complete(out: str, parts: int) -> None:
-    """Make ``spk2utt`` and ``segments`` what they are: a line for each speaker, and nothing where all is whole."""
-    uri = storage.join(out, SEGMENTS)
-    if storage.exists(uri) and not _has_spans(uri):
-        fs, path = storage.filesystem(uri)
-        fs.rm_file(path)
+    """A line for each speaker in ``spk2utt``; no ``segments`` where all is whole, no ``utt2lang`` without languages."""
+    for table, says_nothing in ((SEGMENTS, _TO_THE_END), (LANGUAGES, _NO_LANGUAGE)):
+        uri = storage.join(out, table)
+        if storage.exists(uri) and _all_end_in(uri, says_nothing):
+            fs, path = storage.filesystem(uri)
+            fs.rm_file(path)
     _gather_speakers(out)
 
 
-def _has_spans(uri: str) -> bool:
+def _all_end_in(uri: str, last: str) -> bool:
     with storage.open_read(uri) as lines:
-        return any(line.split()[-1] != _TO_THE_END.encode() for line in lines)
+        return all(line.split()[-1] == last.encode() for line in lines)
 
 
 def _gather_speakers(out: str) -> None:

@@ -26,6 +26,7 @@ _PAGE_ROWS = 4  # rows after which the length of a page is looked at
 _SPLITS = ("train", "validation", "test")
 _TEXTS = ("text", "language", "speaker", "gender", "age", "accent", "environment")
 _HF = b"huggingface"
+_README = "README.md"
 
 _TEXT_FEATURE = {"dtype": "string", "_type": "Value"}
 _AUDIO_FEATURE = {"sampling_rate": SAMPLE_RATE_HZ, "_type": "Audio"}
@@ -210,7 +211,7 @@ def write_readme(out: str, parts: int) -> None:
                 lines += [f"  - split: {split}", f"    path: {folder}/{split}-*.parquet"]
     lines += ["---", "", "Speech with its transcripts or conversations, written by `llaso-data convert`.", ""]
     lines += ["The audio is inside the Parquet files: `datasets.load_dataset` of this folder reads them.", ""]
-    storage.write_bytes(storage.join(out, "README.md"), "\n".join(lines).encode())
+    storage.write_bytes(storage.join(out, _README), "\n".join(lines).encode())
 
 
 def refuses(sample: Sample) -> str | None:
@@ -229,4 +230,5 @@ WRITER = LayoutWriter(
     refuses=refuses,
     inside=True,
     once=write_readme,
+    made_once=(_README,),
 )

@@ -138,6 +138,7 @@ class LayoutWriter:
         members: Whether a pointer may name a member of an archive.
         durations: Whether the layout needs to know how long each sound is; without it no file is opened for pointers.
         once: Writes what stands once in a set (a README, a description); it gets ``out`` and the number of parts.
+        made_once: Names of the files that only ``once`` writes, relative to ``out``.
     """
 
     write: Callable[[Part, Iterable[SoundedSample]], None]
@@ -149,6 +150,7 @@ class LayoutWriter:
     members: bool = False
     durations: bool = True
     once: Callable[[str, int], None] | None = None
+    made_once: tuple[str, ...] = ()
 
 
 FIELDS = (

@@ -9,6 +9,7 @@ from typing import Any
 
 from llaso_data import records
 from llaso_data.errors import LLaSOError
+from llaso_data.formats import LAYOUTS
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.pipeline import shard_folder
 from llaso_data.pipeline.convert.part import SHARDS, WORK, ids_uri, retire
@@ -74,9 +75,9 @@ def prepare(out: str, dataset: str, to: str, *, overwrite: bool = False, append:
                 f"{out} holds a conversion of other sources or with other options; choose another --out, or pass "
                 "--overwrite to replace it, or --append to add to it"
             )
-        _remove(out)
+        _remove(out, plan["to"])
     elif overwrite and (len(plan["generations"]) > 1 or removed_from(out)):
-        _remove(out)
+        _remove(out, plan["to"])
     _write_plan(out, to, [{"dataset": dataset, "first": {}}])
     return Generation(1, dataset, {})
 
@@ -165,10 +166,12 @@ def folder_of(out: str, group: str) -> str:
     return storage.join(out, group) if group else out
 
 
-def _remove(out: str) -> None:
+def _remove(out: str, to: str) -> None:
     """Remove the parts that are committed, and what was made of them."""
     listed = {row["path"] for row in storage.listing(out)}
     named = {SUMMARY}
+    writer = LAYOUTS[to].writer if to in LAYOUTS else None
+    made_once = () if writer is None else writer.made_once
     for group, number in _commits(out):
         stated = outputs.json_at(storage.join(out, group, WORK, f"part-{number:06d}.json"))
         tables = stated.get("tables", []) if isinstance(stated, dict) else []
@@ -178,13 +181,34 @@ def _remove(out: str) -> None:
             for path in listed
             if path.rpartition("/")[0] == group and manifest.is_summary_name(path.rpartition("/")[2])
         }
+        named |= {storage.join(group, name).lstrip("/") for name in made_once}
         retire(folder_of(out, group), number)
-    summary = outputs.json_at(storage.join(out, SUMMARY))
-    if isinstance(summary, dict) and summary.get("format") == SUMMARY_FORMAT:
-        named |= set(summary.get("once", []))
     fs, root = storage.filesystem(out)
     for path in sorted(listed & named):
         fs.rm_file(storage.join(root, path))
+
+
+def take_back(out: str, generation: Generation, parts: Collection[tuple[str, int]]) -> int:
+    """Forget a generation that got not one sample, so that the next run need not be of the same sources and options.
+
+    Args:
+        out: The folder of the conversion.
+        generation: What :func:`prepare` gave.
+        parts: Group and number of the parts of this run, which are all empty.
+
+    Returns:
+        The number of the last generation that there is now.
+    """
+    fs, root = storage.filesystem(out)
+    if generation.number > 1:
+        plan = _plan(out)
+        assert plan is not None
+        remove_stale(out, generation.earlier)
+        _write_plan(out, plan["to"], plan["generations"][: generation.number - 1])
+    elif not storage.exists(storage.join(out, SUMMARY)) and _commits(out) <= set(parts):
+        remove_stale(out, ())
+        fs.rm_file(storage.join(root, WORK, PLAN))
+    return max(1, generation.number - 1)
 
 
 def remove_stale(out: str, parts: Collection[tuple[str, int]]) -> None:

@@ -21,7 +21,7 @@ from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.records import Failure, Sample
 from llaso_data.shards import layout, writer
 from llaso_data.shards.index import ShardInfo
-from llaso_data.shards.sound_spool import Place, SoundSpool, SpooledSample
+from llaso_data.shards.sound_spool import Place, SoundSpool, SpooledSample, said_by
 from llaso_data.uris import extension
 
 WORK = ".convert"
@@ -189,7 +189,8 @@ def _write_shard(job: PartJob) -> tuple[PartResult, list[str]]:
 
 def _fill(spool: SoundSpool, samples: tuple[Converted, ...], job: PartJob, problems: Problems) -> int:
     """Give samples their sound. Returns how many the condition lets go."""
-    for failure in spool.add([one.sample for one in samples], [one.places for one in samples]):
+    wheres = [one.where for one in samples]
+    for failure in spool.add([one.sample for one in samples], [one.places for one in samples], wheres):
         problems.add(failure)
     if job.filter is None or not len(spool):
         return 0
@@ -253,7 +254,7 @@ def _held(samples: tuple[Converted, ...], chosen: Layout, problems: Problems) ->
         if why is None:
             held.append(one)
         else:
-            problems.add(Failure(NOT_HELD, f"{shown(one.sample)}: {chosen.title} cannot hold it: {why}"))
+            problems.add(Failure(NOT_HELD, f"{shown(one)}: {chosen.title} cannot hold it: {why}"))
     return held
 
 
@@ -314,7 +315,7 @@ def _pointed(
                 for place, audio in zip(one.places, one.sample.audios, strict=True)
             )
         except AudioError as error:
-            problems.add(Failure(error.reason, error.detail))
+            problems.add(said_by(one.where, Failure(error.reason, error.detail)))
             continue
         audios = tuple(
             replace(audio, duration_s=sound.duration_s) for audio, sound in zip(one.sample.audios, sounds, strict=True)

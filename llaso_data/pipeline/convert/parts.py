@@ -113,7 +113,7 @@ def _left_in(batch: list[Converted], removed: Removed, problems: Problems) -> li
     left = []
     for one in batch:
         if removed.holds(one.sample):
-            problems.add(Failure(REMOVED, f"{shown(one.sample)}: it was removed from this set"))
+            problems.add(Failure(REMOVED, f"{shown(one)}: it was removed from this set"))
         else:
             left.append(one)
     return left
@@ -126,16 +126,14 @@ def _unrepeated(batch: list[Converted], seen: SeenIds, problems: Problems, tally
         tally.known += sum(repeated)
     for one, is_repeated in zip(batch, repeated, strict=True):
         if is_repeated and tally is None:
-            problems.add(Failure(DUPLICATE, f"{shown(one.sample)}: the same audio and messages as an earlier sample"))
+            problems.add(Failure(DUPLICATE, f"{shown(one)}: the same audio and messages as an earlier sample"))
     return [one for one, is_repeated in zip(batch, repeated, strict=True) if not is_repeated]
 
 
-def shown(sample: Sample) -> str:
+def shown(one: Converted) -> str:
     """What messages call a sample: its place in its source, else its first audio."""
-    provenance = sample.provenance
-    if provenance is not None and provenance.file is not None:
-        return f"{provenance.file}:{provenance.row}" if provenance.row is not None else provenance.file
-    return sample.audios[0].source.uri if sample.audios else f"sample {sample.id}"
+    sample = one.sample
+    return one.where or (sample.audios[0].source.uri if sample.audios else f"sample {sample.id}")
 
 
 def _filtered(batch: list[Converted], condition: pc.Expression | None, tally: Tally) -> list[Converted]:
@@ -159,7 +157,8 @@ def _grouped(one: Converted, settings: Convert) -> tuple[str, Converted]:
     if settings.split:
         split = assign_split(sample, settings)
         names.append(split)
-        one = Converted(sample=replace(sample, split=split), places=one.places, version=one.version)
+        sample = replace(sample, split=split)
+        one = replace(one, sample=sample)
     if settings.group_by_parts:
         names.append(parts_of(sample))
     return "/".join(names), one

@@ -223,6 +223,10 @@ class _Run:
     def _finish(self) -> ConvertSummary:
         results = sorted(self._results, key=lambda result: (result.group, result.number))
         written = sum(result.samples for result in results)
+        parts = {(result.group, result.number) for result in results}
+        generation, earlier = self._generation.number, self._generation.earlier
+        if not written:
+            generation = folder.take_back(self._out, self._generation, parts)
         if not written and not (self._generation.number > 1 and self._tally.known):
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._problems.counts.items()))
             first = next((details[0] for details in self._problems.examples.values() if details), "")
@@ -230,21 +234,21 @@ class _Run:
                 f"nothing was converted: {self._tally.read} rows were read"
                 + (f" ({reasons}; the first: {first})" if reasons else "")
             )
-        earlier = self._generation.earlier
-        folder.remove_stale(self._out, {*earlier, *((result.group, result.number) for result in results)})
+        new = results if written else []
+        folder.remove_stale(self._out, {*earlier, *((result.group, result.number) for result in new)})
         all_results = [committed(folder.folder_of(self._out, group), number) for group, number in earlier]
-        all_results += results
+        all_results += new
         groups: dict[str, dict[str, Any]] = {}
         for group in sorted({result.group for result in all_results}):
             of_group = [result for result in all_results if result.group == group]
-            if results_of := [result for result in results if result.group == group]:
+            if results_of := [result for result in new if result.group == group]:
                 groups[group] = finish.finish_group(
                     folder.folder_of(self._out, group), of_group, self._settings.to, self._dataset,
                     _options(self._settings), grows=len(results_of) < len(of_group),
                 )  # fmt: skip
         summary = self._summary(results, groups)
         stated = {"format": folder.SUMMARY_FORMAT, "format_version": FORMAT_VERSION, "dataset": self._dataset}
-        stated["generation"] = self._generation.number
+        stated["generation"] = generation
         stated |= summary.to_dict()
         del stated["out"], stated["skipped"]
         checksums.write_json(storage.join(self._out, folder.SUMMARY), stated)

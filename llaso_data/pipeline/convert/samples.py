@@ -16,7 +16,7 @@ from llaso_data.pipeline import commit
 from llaso_data.recipe import Convert, SourceSpec
 from llaso_data.records import ASR, Failure, Input, Message, Sample, Utterance
 from llaso_data.shards import in_place, layout, manifest, reader
-from llaso_data.shards.sound_spool import Place, place_of, shown_place
+from llaso_data.shards.sound_spool import Place, place_of, said_by, shown_place
 from llaso_data.text.markup import clean
 
 NO_TEXT = "no_text"
@@ -35,6 +35,7 @@ class Converted:
         places: Where the sound of each audio is now.
         version: Changes with the bytes of the audios, as far as the source says it.
         stated_s: How long the source says that each audio is, seconds.
+        where: The place that says the sample: ``data.csv:12``; empty where that is its audio.
         id: The sample's.
     """
 
@@ -42,6 +43,7 @@ class Converted:
     places: tuple[Place, ...]
     version: str = ""
     stated_s: tuple[float | None, ...] = ()
+    where: str = ""
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,13 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
         return (
             row
             if isinstance(row, Failure)
-            else Converted(sample=row.sample, places=_places(row.sample), version=row.version, stated_s=row.stated_s)
+            else Converted(
+                sample=row.sample,
+                places=_places(row.sample),
+                version=row.version,
+                stated_s=row.stated_s,
+                where=_said_in(row.sample),
+            )
             for row in rows
         )
     return (_of_row(row, one, settings) for row, one in formats.corpus_rows(source))
@@ -111,6 +119,13 @@ def _places(sample: Sample) -> tuple[Place, ...]:
     return tuple(map(place_of, sample.audios))
 
 
+def _said_in(sample: Sample) -> str:
+    provenance = sample.provenance
+    if provenance is None or provenance.file is None:
+        return ""
+    return provenance.file if provenance.row is None else f"{provenance.file}:{provenance.row}"
+
+
 def _of_row(row: SourceRow, one: Input, settings: Convert) -> Converted | Failure:
     utterance, asked = one.utterance, row.asked
     if utterance.failure is not None:
@@ -119,11 +134,13 @@ def _of_row(row: SourceRow, one: Input, settings: Convert) -> Converted | Failur
         utterance = _with_text(utterance, settings)
         sample = _asked(asked, utterance, settings) if asked else None
         if sample is None and not utterance.text:
-            return Failure(NO_TEXT, f"{shown_place(utterance)}: the source says no text of it")
+            return said_by(row.where, Failure(NO_TEXT, f"{shown_place(utterance)}: the source says no text of it"))
         sample = sample or TRANSCRIPTION.make(utterance, settings.seed)
     except LLaSOError as error:
-        return Failure("bad_row", f"{shown_place(utterance)}: {error}")
-    return Converted(sample=sample, places=_places(sample), version=one.version, stated_s=(row.stated_s,))
+        return said_by(row.where, Failure("bad_row", f"{shown_place(utterance)}: {error}"))
+    return Converted(
+        sample=sample, places=_places(sample), version=one.version, stated_s=(row.stated_s,), where=row.where
+    )
 
 
 def _with_text(utterance: Utterance, settings: Convert) -> Utterance:
@@ -213,4 +230,5 @@ def _of_stored(stored: reader.StoredSample) -> Converted:
         for audio, part in zip(stored.sample.audios, stored.parts, strict=True)
     )
     version = " ".join(str(sums[part]) for part in stored.parts)
-    return Converted(sample=replace(stored.sample, audios=audios), places=tuple(places), version=version)
+    where = f"{stored.shard}!{stored.key}"
+    return Converted(sample=replace(stored.sample, audios=audios), places=tuple(places), version=version, where=where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,7 @@ from llaso_data.pipeline.summary_tables import values_table
 from llaso_data.records import Sample, Utterance
 
 _LOG_EVERY_S = 30.0
-_PROBLEMS_SHOWN = 3
+_PROBLEMS_SHOWN, _CHECK_SHOWN = 3, 20
 _SHORT = 200  # characters of a text that a preview shows
 
 
@@ -69,7 +70,7 @@ class ConvertProgress:
 
 
 def print_summary(summary: ConvertSummary, console: Console | None = None) -> None:
-    """Prints the counts, which close, what was not carried over, the first problems, and where the output is."""
+    """Prints the counts, which close, what was not carried over, notes, the first problems, and where the output is."""
     console = console or Console()
     values: dict[str, Any] = {
         "rows read": summary.rows,
@@ -84,20 +85,28 @@ def print_summary(summary: ConvertSummary, console: Console | None = None) -> No
         values["in earlier parts already"] = summary.known
     if summary.filtered:
         values["filtered"] = summary.filtered
-    values |= {f"not converted: {reason}": count for reason, count in summary.problems.items()}
-    values |= {f"samples whose {name} {summary.to} cannot hold": count for name, count in summary.not_carried.items()}
-    values |= dict(summary.notes)
-    if set(summary.groups) != {""}:
-        values |= {f"  {group}": stated["samples"] for group, stated in summary.groups.items()}
+    if summary.problems:
+        values["not converted"] = summary.problems
+    if set(summary.groups) - {""}:
+        values["groups"] = {group: stated["samples"] for group, stated in summary.groups.items()}
     console.print(values_table(values, not console.is_terminal))
+    print_remarks(summary.notes, summary.not_carried, summary.to, console)
     print_problems(summary.examples, console)
     console.print(f"written to {summary.out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_problems(examples: dict[str, list[str]], console: Console) -> None:
+def print_remarks(notes: Mapping[str, int], not_carried: Mapping[str, int], to: str, console: Console) -> None:
+    """What is to be said of the sources, and which fields a layout cannot hold."""
+    remarks = [f"{note} ({count:,})" for note, count in notes.items()]
+    remarks += [f"{count:,} samples have {name}, which {to} cannot hold" for name, count in sorted(not_carried.items())]
+    for remark in remarks:
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_problems(examples: Mapping[str, Sequence[str]], console: Console, shown: int = _PROBLEMS_SHOWN) -> None:
     """The first problems of each reason, with file and line."""
     for reason, details in sorted(examples.items()):
-        for detail in details[:_PROBLEMS_SHOWN]:
+        for detail in details[:shown]:
             console.print(f"{reason}: {detail}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -114,8 +123,7 @@ def print_preview(preview: Preview, console: Console | None = None) -> None:
             say(f"  {target} = {template}")
         rate = source.rows / source.seconds if source.seconds else 0.0
         say(f"  {source.size_bytes / 1e6:,.1f} MB; {source.rows:,} rows read, {rate:,.0f} a second")
-    for note, count in preview.notes.items():
-        say(f"{note} ({count:,})")
+    print_remarks(preview.notes, preview.not_carried, preview.to, console)
     say("")
     for number, sample in enumerate(preview.examples, 1):
         for line in sample_lines(number, sample):
@@ -126,11 +134,9 @@ def print_preview(preview: Preview, console: Console | None = None) -> None:
         + (f", about {preview.hours:.2f} hours of audio" if preview.hours is not None else "")
         + (f"; {preview.filtered:,} filtered" if preview.filtered else "")
     )
-    for name, count in sorted(preview.not_carried.items()):
-        say(f"{count:,} samples have {name}, which {preview.to} cannot hold")
     for reason, count in sorted(preview.problems.counts.items()):
         say(f"not converted, {reason}: {count:,}")
-    print_problems(preview.problems.examples, console)
+    print_problems(preview.problems.examples, console, _CHECK_SHOWN if preview.whole else _PROBLEMS_SHOWN)
     if (estimate := preview.estimate) is not None:
         say(
             f"all of it, by the first samples: about {estimate.rows:,} rows, {estimate.hours:,.2f} hours of audio, "

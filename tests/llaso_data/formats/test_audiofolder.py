@@ -65,7 +65,7 @@ def test_tables_in_folders_are_splits(tmp_path: Path, clips: list[Clip]) -> None
     notes: Counter[str] = Counter()
     made = list(samples(SourceSpec(path=str(tmp_path)), Convert(), notes))
     assert [one.sample.split for one in made if isinstance(one, Converted)] == ["test", "train"]
-    assert notes["not read: audio that no table names: rest/0.wav"] == 2
+    assert notes["not read: audio that no row names: rest/0.wav"] == 2
     assert [u.source.uri for u in utterances(tmp_path, pattern="train/**")] == [str(tmp_path / "train" / "0.wav")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,10 @@ def test_dataset_info_says_which_columns_and_tags(folder: Path) -> None:
     assert (layout.name, why) == ("messages", "its dataset_info.json names files in it")
     assert [sample.messages for sample in read(folder)] == [PLAIN, PLAIN]
     assert [sample.messages for sample in read(folder / "mine.json")] == [PLAIN]
+    notes: Counter[str] = Counter()
+    list(formats.read_samples(SourceSpec(path=str(folder / "dataset_info.json")), notes))
+    assert notes == {"named by dataset_info.json and not there: gone.json": 1}
+    assert [sample.messages for sample in read(folder / "dataset_info.json")] == [PLAIN, PLAIN]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +157,7 @@ def test_dataset_info_says_which_columns_and_tags(folder: Path) -> None:
         ({"messages": said([{"type": "image_url", "image_url": "a.png"}])}, "type 'image_url'"),
         ({"messages": said([{"type": "audio", "audio": "data:audio/wav;base64,AAAA"}])}, "the sound itself stands in"),
         ({"messages": said([{"type": "input_audio", "input_audio": {"data": "QUJD" * 2000}}])}, "the sound itself"),
+        ({"messages": said([{"type": "input_audio", "input_audio": {"data": "UklGRg=="}}])}, "the sound itself"),
         ({"messages": said("<audio>"), "audios": [{"bytes": "QUJD", "path": "a.wav"}]}, "the sound itself stands in"),
         ({"messages": said("<audio>"), "audios": ["none.wav"]}, "none.wav: no such audio"),
         ({"messages": said("<audio>"), "audios": [""]}, "named by its path"),

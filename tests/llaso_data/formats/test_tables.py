@@ -133,6 +133,16 @@ def test_numbers_that_are_no_times(tmp_path: Path, value: str) -> None:
     assert [reason for reason, _ in failures(found)] == ([] if value == "NaN" else ["bad_row"])
 
 
+def test_paths_that_were_written_under_windows(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.wav").touch()
+    (tmp_path / "m.csv").write_text("audio,text\n.\\clips\\a.wav,hi\nC:\\clips\\b.wav,lost\n")
+    found = utterances(tmp_path / "m.csv")
+    assert [one.source.uri for one in found if one.failure is None] == [str(tmp_path / "clips" / "a.wav")]
+    (bad,) = (one.failure for one in found if one.failure is not None)
+    assert "m.csv:3: C:\\clips\\b.wav: a drive of Windows" in bad.detail
+
+
 def test_a_source_that_gives_nothing_is_named(tmp_path: Path) -> None:
     empty = io.BytesIO()
     pq.write_table(pa.table({"audio": pa.array([], pa.string())}), empty)

@@ -83,7 +83,10 @@ def test_the_third_release_is_not_read_twice(tmp_path: Path, clips: list[Clip]) 
         talk(tmp_path / folder, clips[0], line)
     found, notes = read(tmp_path)
     assert [u.source.uri.removeprefix(str(tmp_path)) for u in found] == ["/legacy/train/sph/AlGore_2009.sph"]
-    assert notes == {"not read: .stm of `data`, which `legacy` has too: data/stm/AlGore_2009.stm": 1}
+    assert notes == {
+        "not read: .stm of `data`, which `legacy` has too: data/stm/AlGore_2009.stm": 1,
+        "not read: audio that no row names: data/sph/AlGore_2009.sph": 1,
+    }
     assert len(read(tmp_path / "data")[0]) == 1
 
 

@@ -56,7 +56,7 @@ def test_every_problem_has_its_file_and_line(folder: Path) -> None:
         (row(task="juggling"), "there is no task 'juggling'; there are accent"),
         (row(audio_info=[{"start": 0, "end": 9999}]), "a.wav"),
         (row(audios="a.wav"), r"$.audios: 'a.wav' is not of type 'array'"),
-        ({"query": "<audio>", "response": "x", "audios": ["a.wav"]}, "'messages' is a required property"),
+        ({"query": "<audio>", "response": 5, "audios": ["a.wav"]}, "`query` and `response` are texts"),
     ]
     path = write(folder / "data.jsonl", row(), *(one for one, _ in rows))
     report = check_messages(str(path))
@@ -67,6 +67,30 @@ def test_every_problem_has_its_file_and_line(folder: Path) -> None:
     assert done.exit_code == 1
     assert "data.jsonl:3: 1 audio tag and 2 audios; write one tag (<audio>) for each audio" in done.output
     assert f"{path}: {len(rows)} problems" in done.output
+
+
+def test_other_forms_that_convert_reads_are_no_problem_and_an_empty_file_is_one(folder: Path) -> None:
+    write(folder / "data.jsonl", {"query": "<audio>", "response": "x", "audios": ["a.wav"]})
+    assert check_messages(str(folder / "data.jsonl")).ok
+    (folder / "empty.jsonl").touch()
+    assert [one["what"] for one in check_messages(str(folder / "empty.jsonl")).problems] == ["it has no row"]
+
+
+@pytest.mark.parametrize(
+    ("line", "layout"),
+    [
+        ({"audio": "a.wav", "text": "hi"}, "manifest"),
+        ({"audio_filepath": "a.wav", "text": "hi", "duration": 1}, "nemo"),
+        ({"voice": "a.wav", "conversations": []}, "llaso_json"),
+    ],
+)
+def test_what_has_another_layout_is_not_measured_by_messages(folder: Path, line: dict[str, Any], layout: str) -> None:
+    path = write(folder / "manifest.jsonl", line)
+    for place in (path, folder):
+        done = CliRunner().invoke(main, ["validate", str(place)])
+        assert done.exit_code == 2
+        assert f"{place} is read as {layout}" in done.output
+        assert f"`llaso-data convert {place} --check`" in done.output
 
 
 def test_shards_are_checked_as_before(folder: Path) -> None:

@@ -272,6 +272,26 @@ def test_repeated_samples_are_counted_and_written_once(corpus: Path, tmp_path: P
     assert summary.problems == {"duplicate": 9, "no_text": 2}
 
 
+def test_what_is_wrong_with_a_row_has_the_place_of_the_row(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        f"audio,text,split\n{corpus}/silent.wav,,\nlost.wav,gone,\n{corpus}/hello_world-0.5.wav,hi,later\n"
+        f"{corpus}/hello_world-0.7.wav,hi,\n"
+    )
+    source = {"path": str(tmp_path / "m.csv"), "map": {"split": "{split}"}}
+    examples = run(tmp_path / "out", source).examples
+    assert examples["no_text"] == [f"m.csv:2: {corpus}/silent.wav: the source says no text of it"]
+    assert examples["missing"][0].startswith(f"m.csv:3: {tmp_path}/lost.wav: no such file")
+    assert examples["bad_row"][0].startswith("m.csv:4: ") and "'later'" in examples["bad_row"][0]
+
+
+def test_a_set_that_is_replaced_by_another_layout_leaves_nothing_behind(corpus: Path, tmp_path: Path) -> None:
+    for to in ("messages", "hf_parquet", "kaldi", "nemo", "shards"):
+        run(tmp_path / "out", corpus, overwrite=True, to=to, text="given")
+        run(tmp_path / "fresh" / to, corpus, to=to, text="given")
+        made = {name for name in corpora.files(tmp_path / "out") if not name.startswith(".")}
+        assert made == {name for name in corpora.files(tmp_path / "fresh" / to) if not name.startswith(".")}
+
+
 def test_nothing_at_all_is_an_error_that_says_why(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.wav").write_bytes((corpus / "silent.wav").read_bytes())

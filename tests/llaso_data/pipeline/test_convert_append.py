@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,29 @@ def test_nothing_new_adds_nothing_and_a_third_generation_follows(
 ) -> None:
     out = tmp_path / "out"
     run(out, source, samples_per_part=1)
+    before = corpora.files(out, "convert.json")
     assert add(out, source).samples == 0
-    assert len(reader.open_index(str(out))) == 2
+    assert corpora.files(out, "convert.json") == before
+    assert json.loads((out / "convert.json").read_text())["generation"] == 1
     grow(source, clips, 0.5)
     assert add(out, source).samples == 2
     grow(source, clips, 0.7)
     assert add(out, source).samples == 2
     assert validate(str(out)).problems == () and len(reader.open_index(str(out))) == 6
+
+
+def test_an_append_that_gave_nothing_leaves_the_way_to_another(source: Path, clips: list[Clip], tmp_path: Path) -> None:
+    """Also a first conversion: the next try may have other options."""
+    out, broken = tmp_path / "out", tmp_path / "broken"
+    corpora.copy(clips[0], broken, text=True).write_bytes(b"no sound")
+    with pytest.raises(LLaSOError, match=r"nothing was converted: 1 rows were read \(1 unreadable; the first: "):
+        run(out, broken)
+    run(out, source, samples_per_part=1)
+    with pytest.raises(LLaSOError, match="nothing was converted"):
+        add(out, broken)
+    grow(source, clips, 0.5)
+    assert add(out, source).samples == 2
+    assert validate(str(out)).problems == () and reader.read_manifest(str(out))["generation"] == 2
 
 
 def test_an_append_that_was_interrupted_goes_on_to_the_same_bytes(
