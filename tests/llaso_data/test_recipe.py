@@ -98,6 +98,8 @@ def test_an_override_wins_and_its_errors_name_it(tmp_path: Path) -> None:
         load(str(path), ["sources.3.path=b"])
     with pytest.raises(LLaSOError, match=r"^--set blocks: write it as key\.key=value"):
         load(str(path), ["blocks"])
+    with pytest.raises(LLaSOError, match=r"sources\.0\.path: must not be empty"):
+        load(None, options={"sources": [{"path": ""}]})
     with pytest.raises(LLaSOError, match=r"^option for run\.num_workers: run\.num_workers: must be greater"):
         load(None, options={"run.num_workers": 0})
 
@@ -120,7 +122,7 @@ def test_what_is_dumped_loads_as_the_same_recipe(
 ) -> None:
     judge = {"consistency": {"phrases": phrases, "cer_max": threshold}}
     stage = {"stage": "a:B", "options": {"deep": {name: [{"x": None}, {"y": 1e-9}], "mixed": [{}, [name, {name: 1}]]}}}
-    recipe = Recipe.model_validate({"sources": [{"path": name}] * 2, "judge": judge, "observe": {"stages": [stage]}})
+    recipe = Recipe.model_validate({"sources": [{"path": f"{name}."}] * 2, "judge": judge, "observe": {"stages": [stage]}})
     path = tmp_path_factory.mktemp("dumped") / "recipe.yaml"
     path.write_text(dump(recipe), encoding="utf-8", errors="surrogatepass")
     assert load(str(path)) == recipe
