@@ -8,7 +8,7 @@ import sys
 import click
 
 from llaso_data import __version__
-from llaso_data.cli import build, convert, demo, report, shards, stream
+from llaso_data.cli import build, convert, demo, download, report, shards, stream
 from llaso_data.commands import Commands, explained
 
 
@@ -28,6 +28,7 @@ def main(debug: bool) -> None:
 
 
 for _command in (
+    download.download,
     build.build_align,
     build.shard,
     convert.convert,

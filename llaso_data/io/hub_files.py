@@ -1,4 +1,4 @@
-"""Files of a repository on the Hugging Face hub: the list of them, one of them whole, or a part of one.
+"""Files of a repository on a hub (Hugging Face, ModelScope): the list of them, one of them whole, or a part of one.
 
 A list is pinned to a commit and has the sum of every file. A file is compared with it while it arrives: the client
 itself takes wrong bytes of the right number.
@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
+from llaso_data import uris
 from llaso_data.errors import LLaSOError
-from llaso_data.io import hugging_face
+from llaso_data.io import hugging_face, modelscope
+from llaso_data.io.hub_listing import Hub
 from llaso_data.io.hub_listing import HubFile as HubFile
 from llaso_data.io.hub_requests import Patience, Traffic, is_broken, open_answer
-from llaso_data.io.store_errors import StoreError, reason, writing
+from llaso_data.io.store_errors import AddressError, StoreError, reason, writing
 
 _WRONG_SUMS = 3  # times that a file with a wrong sum is fetched anew
 _SEGMENT_BYTES = 40_000_000_000  # a CDN gives at most 50 GB in one answer
@@ -31,6 +33,14 @@ _SLOW_BYTES, _SLOW_S = 1 << 16, 60.0  # fewer bytes in this time: another connec
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _EXPIRED = frozenset((400, 401, 403, 404, 410))  # what servers say of a signed address that was valid
 _SIGNED_KEPT = 10_000
+
+
+HUBS: dict[str, Hub] = {"hf": hugging_face, "ms": modelscope}
+"""The hubs, by the protocol of their addresses."""
+
+
+class WrongSumError(LLaSOError):
+    """A file arrives with another sum than the repository states, again and again."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +54,19 @@ class HubTree:
         kind: ``datasets`` or ``models``.
         commit: the id of the commit.
         files: sorted by path.
+        hub: the protocol of its address, a key of :data:`HUBS`.
     """
 
     repo: str
     kind: str
     commit: str
     files: tuple[HubFile, ...] = ()
+    hub: str = "hf"
 
     @property
     def uri(self) -> str:
         """The address of the repository at its commit."""
-        return f"hf://{self.kind}/{self.repo}@{self.commit}"
+        return f"{self.hub}://{self.kind}/{self.repo}@{self.commit}"
 
 
 def tree(uri: str, traffic: Traffic | None = None) -> HubTree:
@@ -62,7 +74,7 @@ def tree(uri: str, traffic: Traffic | None = None) -> HubTree:
 
     Args:
         uri: ``hf://datasets/OWNER/NAME``, ``hf://models/OWNER/NAME`` or ``hf://OWNER/NAME`` (a model), with a revision
-            as ``@REV`` after the name, and with a folder below it.
+            as ``@REV`` after the name, and with a folder below it; ``ms://OWNER/NAME`` on ModelScope (a data set).
         traffic: where requests are counted.
 
     Raises:
@@ -71,9 +83,11 @@ def tree(uri: str, traffic: Traffic | None = None) -> HubTree:
             out of it.
         StoreError: where the hub fails.
     """
-    place = hugging_face.parse(uri)
-    commit, files = hugging_face.listed(place, traffic or Traffic())
-    return HubTree(place.repo, place.kind, commit, tuple(sorted(files, key=lambda file: file.path)))
+    if (kind := uris.scheme(uri)) not in HUBS:
+        raise AddressError(f"{uri}: begins with none of {', '.join(f'{name}://' for name in HUBS)}")
+    place = HUBS[kind].parse(uri)
+    commit, files = HUBS[kind].listed(place, traffic or Traffic())
+    return HubTree(place.repo, place.kind, commit, tuple(sorted(files, key=lambda file: file.path)), kind)
 
 
 def fetch(
@@ -95,7 +109,8 @@ def fetch(
         progress: is told how many bytes have come since it was last told; fewer than 0 where some are thrown away.
 
     Raises:
-        LLaSOError: where the sum is wrong again and again (with both sums), access is refused or the file is gone.
+        WrongSumError: where the sum is wrong again and again, with both sums.
+        LLaSOError: where access is refused or the file is gone.
         StoreError: where the hub or the disk fails.
         StoppedError: after :meth:`Traffic.stop`.
     """
@@ -105,14 +120,13 @@ def fetch(
             with _Receiver(file, path, told) as receiver:
                 _receive(tree, file, receiver, traffic)
                 got = receiver.digest()
-                if got == (file.sha256 or file.oid):
+                if got == file.sum or not file.sum:
                     return
                 receiver.restart()
     kind = "SHA-1 of git" if file.sha256 is None else "SHA-256"
-    raise LLaSOError(
+    raise WrongSumError(
         f"{tree.repo}: {file.path}: the bytes that arrive are not those of the repository, {_WRONG_SUMS} times: their "
-        f"{kind} is {got}, and {file.sha256 or file.oid} is stated; nothing of them is kept. Try later, or another "
-        "mirror (HF_ENDPOINT)"
+        f"{kind} is {got}, and {file.sum} is stated; nothing of them is kept. Try later, or another mirror"
     )
 
 
@@ -154,6 +168,14 @@ def read_range(tree: HubTree, file: HubFile, start: int, end: int, traffic: Traf
         patience.again(f"the server gave other bytes than {start} to {end}")
 
 
+def sum_of(file: HubFile) -> Any:
+    """A new state of ``hashlib`` that a file's bytes go through, for what :attr:`HubFile.sum` states."""
+    if file.sha256 is not None or not file.oid:
+        return hashlib.sha256()
+    # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    return hashlib.sha1(b"blob %d\0" % file.size_bytes, usedforsecurity=False)
+
+
 class _Receiver:
     """A file that is written and hashed while its bytes arrive; it begins with what lies there already."""
 
@@ -161,7 +183,7 @@ class _Receiver:
         self._file = file
         self._told = told
         self._out = open(path, "a+b", buffering=0)  # noqa: SIM115
-        self._state = self._new_state()
+        self._state = sum_of(self._file)
         self.position = 0
         if os.fstat(self._out.fileno()).st_size > file.size_bytes:
             self.restart()
@@ -175,12 +197,6 @@ class _Receiver:
 
     def __exit__(self, *error: object) -> None:
         self._out.close()
-
-    def _new_state(self) -> Any:
-        if self._file.sha256 is not None:
-            return hashlib.sha256()
-        # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
-        return hashlib.sha1(b"blob %d\0" % self._file.size_bytes, usedforsecurity=False)
 
     def _count(self, size_bytes: int) -> None:
         self.position += size_bytes
@@ -196,7 +212,7 @@ class _Receiver:
     def restart(self) -> None:
         """Throw away what has arrived."""
         self._out.truncate(0)
-        self._state = self._new_state()
+        self._state = sum_of(self._file)
         self._count(-self.position)
 
     def digest(self) -> str:
@@ -255,14 +271,15 @@ _signed_lock = threading.Lock()
 
 def _content(tree: HubTree, file: HubFile, start: int, end: int, patience: Patience) -> Any:
     """An open answer with content: status 200 or 206. The token goes to the hub's own host only."""
-    address = hugging_face.file_address(tree.kind, tree.repo, tree.commit, file.path)
+    hub = HUBS[tree.hub]
+    address = hub.file_address(tree.kind, tree.repo, tree.commit, file.path)
     headers = {"Accept-Encoding": "identity"}
     if start > 0 or end < file.size_bytes:
         headers["Range"] = f"bytes={start}-{end - 1}"
     asked, first = address, True
     for _ in range(100):
         signed = _signed.get(asked)
-        own = hugging_face.headers(signed or asked)
+        own = hub.headers(signed or asked)
         response = open_answer(signed or asked, {**own, **headers}, patience)
         status = response.status_code
         if status in (200, 206):
@@ -270,7 +287,7 @@ def _content(tree: HubTree, file: HubFile, start: int, end: int, patience: Patie
         response.close()
         if status in _REDIRECTS:
             target = urljoin(signed or asked, response.headers.get("location", ""))
-            if hugging_face.is_own(target) and signed is None:
+            if hub.is_own(target) and signed is None:
                 asked = target
             else:
                 _keep(asked, target)
@@ -280,7 +297,7 @@ def _content(tree: HubTree, file: HubFile, start: int, end: int, patience: Patie
             patience.again(f"the signed address was answered with {status}", 0.0 if first else None)
             first = False
         else:
-            raise hugging_face.refusal(response, tree.kind, tree.repo, patience.what)
+            raise hub.refusal(response, tree.kind, tree.repo, patience.what)
     raise StoreError(f"{patience.what}: the hub leads from one address to another without an end")
 
 

@@ -7,9 +7,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io.store_errors import StoreError, reason
@@ -17,10 +17,14 @@ from llaso_data.io.store_errors import StoreError, reason
 ATTEMPTS = 8
 """Failures in a row, without a byte between them, before an error counts: with their waits about a minute."""
 
+FIRST_ATTEMPTS = 4
+"""The same of the first requests to a hub: a wrong address or a missing network is to be said soon."""
+
 _FIRST_WAIT_S = 0.5  # doubled after each failure
 _LONGEST_WAIT_S = 30.0
 _LONGEST_ASKED_S = 3600.0  # a server that asks for more is out of order for this run
 _REPEATED = frozenset((408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524))
+_REDIRECTS = 20
 _TIMEOUT_S = 10.0  # the client's own default, for a connection and for each piece of an answer
 _RESET = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # ratelimit: "api";r=0;t=55
 
@@ -166,6 +170,31 @@ def open_answer(url: str, headers: Mapping[str, str], patience: Patience) -> Any
         if asked_s is not None and asked_s <= _LONGEST_ASKED_S:
             traffic.close(url, asked_s)
         patience.again(f"the server answered {response.status_code}", asked_s)
+
+
+def read_answer(url: str, headers: Callable[[str], Mapping[str, str]], patience: Patience) -> Any:
+    """:func:`open_answer`, read whole, after redirects.
+
+    Args:
+        url: the address.
+        headers: gives those of a request to an address.
+        patience: whose failures and requests these are.
+    """
+    for _ in range(_REDIRECTS):
+        response = open_answer(url, headers(url), patience)
+        try:
+            response.read()
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            patience.again(f"the connection failed ({reason(error)})")
+            continue
+        finally:
+            response.close()
+        if not response.is_redirect:
+            return response
+        url = urljoin(url, response.headers.get("location", ""))
+    raise StoreError(f"{patience.what}: the hub leads from one address to another without an end")
 
 
 def is_broken(error: Exception) -> bool:

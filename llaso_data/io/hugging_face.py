@@ -6,14 +6,13 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from llaso_data import __version__
 from llaso_data.errors import LLaSOError
 from llaso_data.io.hub_listing import HubFile, HubPlace, refuse_path
-from llaso_data.io.hub_requests import Patience, Traffic, is_broken, open_answer
+from llaso_data.io.hub_requests import FIRST_ATTEMPTS, Patience, Traffic, read_answer
 from llaso_data.io.store_errors import AddressError, StoreError, reason
 
 _ADDRESS = re.compile(
@@ -23,7 +22,6 @@ _ADDRESS = re.compile(
 )
 _NO_OWNERS = ("datasets", "models", "spaces", "buckets", "kernels")
 _COMMIT = re.compile("[0-9a-f]{40}")
-_FIRST_ATTEMPTS = 4  # a wrong address or a missing network is to be said soon
 
 
 def parse(uri: str) -> HubPlace:
@@ -106,26 +104,13 @@ def _files(page: Any, place: HubPlace) -> Iterator[HubFile]:
 
 def _get_json(url: str, place: HubPlace, traffic: Traffic) -> tuple[Any, str | None]:
     """What an address of the API answers, and the address of the next page."""
-    patience = Patience(place.repo, traffic, _FIRST_ATTEMPTS)
-    for _ in range(10):
-        with closing(open_answer(url, headers(url), patience)) as response:
-            try:
-                body = response.read()
-            except Exception as error:
-                if not is_broken(error):
-                    raise
-                patience.again(f"the connection failed ({reason(error)})")
-                continue
-        if response.is_redirect:  # it was renamed
-            url = urljoin(url, response.headers.get("location", ""))
-            continue
-        if response.status_code != 200:
-            raise refusal(response, place.kind, place.repo, f"{place.repo}{place.folder and '/' + place.folder}")
-        try:
-            return json.loads(body), response.links.get("next", {}).get("url")
-        except ValueError as error:
-            raise StoreError(f"{place.repo}: {endpoint()} answers with something else than a hub does") from error
-    raise StoreError(f"{place.repo}: the hub leads from one address to another without an end")
+    response = read_answer(url, headers, Patience(place.repo, traffic, FIRST_ATTEMPTS))
+    if response.status_code != 200:
+        raise refusal(response, place.kind, place.repo, f"{place.repo}{place.folder and '/' + place.folder}")
+    try:
+        return json.loads(response.content), response.links.get("next", {}).get("url")
+    except ValueError as error:
+        raise StoreError(f"{place.repo}: {endpoint()} answers with something else than a hub does") from error
 
 
 def refusal(response: Any, kind: str, repo: str, what: str) -> LLaSOError:

@@ -1,0 +1,1 @@
+"""A repository of a hub as a folder on a disk or a store."""
