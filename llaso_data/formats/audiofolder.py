@@ -23,6 +23,7 @@ from llaso_data.formats.tables.columns import (
 from llaso_data.formats.tables.table_rows import columns_of, table_rows
 from llaso_data.io import zip_members
 from llaso_data.io.archive import ArchiveError
+from llaso_data.io.zip_directory import ZipDirectory
 from llaso_data.recipe import SourceSpec
 from llaso_data.uris import extension
 
@@ -34,7 +35,7 @@ class _Zip(NamedTuple):
     """A zip beside a table, and the names in it."""
 
     file: ListedFile
-    directory: zip_members.ZipDirectory
+    directory: ZipDirectory
 
 
 def recognises(tree: FileTree) -> str | None:

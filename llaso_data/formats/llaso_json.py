@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.conversations.json_files import ENDINGS, conversation_files, recognised
 from llaso_data.formats.conversations.kept import DERIVED, kept_fields
+from llaso_data.formats.conversations.llaso_audio import FolderAudio
 from llaso_data.formats.conversations.llaso_files import (
     AUDIO_TEXT,
     MODALITIES,
@@ -26,7 +27,6 @@ from llaso_data.formats.conversations.tags import (
     text_with_tag,
 )
 from llaso_data.formats.files.file_tree import FileTree
-from llaso_data.formats.files.suffixes import SuffixIndex
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.conversation import UNNAMED_TASK, SourceConversation
 from llaso_data.formats.tables.columns import audio_location, audio_stat
@@ -80,38 +80,33 @@ def _conversations(
 ) -> Iterator[SourceConversation | Failure]:
     from llaso_data.formats.conversations.llaso_rows import LlasoRow, llaso_row
 
-    root, find = _audio_of(tree)
+    if tree.is_file:
+        root, find, folder = *_beside(tree.root), None
+    else:
+        folder = FolderAudio(tree)
+        root, find = tree.root, folder.find
+        yield from folder.failures
     for path, uri in files:
         reader = LlasoReader(root, uri[len(root) + 1 :], uri, llaso_file(uri if tree.is_file else path), find, license)
         for rows in json_blocks(uri, LlasoRow, llaso_row):
             for number, row in enumerate(rows.rows, rows.first):
                 yield reader.conversation(row, number)
+    if folder is not None:
+        folder.note_unused()
 
 
-def _audio_of(tree: FileTree) -> tuple[str, Find]:
-    """The folder that audio is below, and how it is found there."""
-    if tree.is_file:
-        root = tree.root.rpartition("/")[0]
-        if root.rpartition("/")[2] in MODALITIES:
-            root = root.rpartition("/")[0]
-        return root, partial(_stated, root, lru_cache(maxsize=4096)(audio_stat))
-    index = SuffixIndex(tree.files)
-    return tree.root, partial(_indexed, tree, index)
+def _beside(file: str) -> tuple[str, Find]:
+    """The folder that the audio of one file is below, and how it is found there."""
+    root = file.rpartition("/")[0]
+    if root.rpartition("/")[2] in MODALITIES:
+        root = root.rpartition("/")[0]
+    return root, partial(_stated, root, lru_cache(maxsize=4096)(audio_stat))
 
 
 def _stated(root: str, stat: Callable[[str], tuple[int, str]], path: str) -> FoundAudio | None:
     _, uri = audio_location(path, root)
     size_bytes, version = stat(uri)
     return FoundAudio(uri, size_bytes, version) if version or size_bytes else None
-
-
-def _indexed(tree: FileTree, index: SuffixIndex, path: str) -> FoundAudio | None:
-    _, uri = audio_location(path, tree.root)
-    if not uri.startswith(f"{tree.root}/"):
-        size_bytes, version = audio_stat(uri)
-        return FoundAudio(uri, size_bytes, version) if version or size_bytes else None
-    file = index.find(path)
-    return None if file is None else FoundAudio(tree.uri(file.path), file.size_bytes, file.version)
 
 
 def refuses(sample: Sample) -> str | None:

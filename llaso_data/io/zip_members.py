@@ -7,138 +7,69 @@ from __future__ import annotations
 
 import functools
 import io
-import struct
-import zipfile
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
-from typing import IO, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 from llaso_data.io import storage
 from llaso_data.io.archive import WHOLE_READ_BYTES, ArchiveError
+from llaso_data.io.ranges import read_range
 from llaso_data.io.views import View
+from llaso_data.io.zip_directory import LOCAL_HEADER, ZipDirectory, ZipMember, parsed
+from llaso_data.io.zip_end import read_directory
 
-MAX_INFLATED_BYTES = 1 << 30
-"""The longest member that is inflated, in memory: nine hours of 16 kHz. A stored member is read where it lies."""
-MAX_DIRECTORY_BYTES = 128 << 20
-"""The longest directory of a zip that is read, of about a million members; in memory it is ten times as long."""
+CACHED_BYTES = 128 << 20
+"""Directories that are kept in memory besides the last one that was read: those of about a million members."""
 
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-_END = struct.Struct("<12xI6x")
-_END_64 = struct.Struct("<40xQ")
-_END_64_PLACE = struct.Struct("<8xQ4x")
-_LONGEST_COMMENT_BYTES = 1 << 16
-_ENCRYPTED = 1
+_EXTRA_BYTES = 256  # of a local header that are read with it; a longer one costs another request
+_CHUNK_BYTES = 8 << 20
 
-
-class ZipMember(NamedTuple):
-    """Where the content of a member lies.
-
-    Attributes:
-        offset: Of its local header in the zip, bytes.
-        stored_bytes: Its size in the zip.
-        size_bytes: Its own size.
-        crc: CRC-32 of the content.
-        deflated: Whether it is compressed.
-    """
-
-    offset: int
-    stored_bytes: int
-    size_bytes: int
-    crc: int
-    deflated: bool
+_lock = threading.Lock()
+_directories: OrderedDict[tuple[str, str], ZipDirectory] = OrderedDict()
 
 
-class ZipDirectory(NamedTuple):
-    """The files of a zip.
+def directory(uri: str, size_bytes: int | None = None) -> ZipDirectory:
+    """List the files of a zip. On a store it takes one or two requests, and one more where its size is not given.
 
-    Attributes:
-        members: name as stored → where it lies, in the order of the zip; of equal names the first.
-        repeated: The names that came again.
-        broken: name → why its content cannot be had: it is encrypted, too long, or packed in another way.
-    """
-
-    members: MappingProxyType[str, ZipMember]
-    repeated: tuple[str, ...]
-    broken: MappingProxyType[str, str]
-
-
-def directory(uri: str) -> ZipDirectory:
-    """List the files of a zip.
+    Args:
+        uri: The zip.
+        size_bytes: Its size, where it is known.
 
     Raises:
         FileNotFoundError: There is no such file.
         ArchiveError: The file is no zip, or a part of one that was split, or has too many members.
     """
-    version = storage.stat(uri)["version"] if storage.is_local(uri) else ""
-    return _directory(uri, version)
+    version = ""
+    if storage.is_local(uri):
+        size_bytes, version = storage.stat(uri).values()
+    key = uri, version
+    with _lock:
+        if key in _directories:
+            _directories.move_to_end(key)
+            return _directories[key]
+    found = read(uri, int(storage.stat(uri)["size"]) if size_bytes is None else size_bytes)
+    with _lock:
+        _directories[key] = found
+        while len(_directories) > 1 and sum(one.kept_bytes for one in _directories.values()) > CACHED_BYTES:
+            _directories.popitem(last=False)
+    return found
 
 
-@functools.lru_cache(maxsize=16)
-def _directory(uri: str, version: str) -> ZipDirectory:
-    members: dict[str, ZipMember] = {}
-    repeated: list[str] = []
-    broken: dict[str, str] = {}
-    for info in _entries(uri):
-        if info.is_dir():
-            continue
-        if info.filename in members or info.filename in broken:
-            repeated.append(info.filename)
-        elif (why := _refused(info)) is not None:
-            broken[info.filename] = why
-        else:
-            deflated = info.compress_type == zipfile.ZIP_DEFLATED
-            members[info.filename] = ZipMember(
-                info.header_offset, info.compress_size, info.file_size, info.CRC, deflated
-            )
-    return ZipDirectory(MappingProxyType(members), tuple(repeated), MappingProxyType(broken))
-
-
-def _entries(uri: str) -> list[zipfile.ZipInfo]:
-    with storage.open_read(uri) as file:
-        try:
-            if (size_bytes := _directory_bytes(file)) > MAX_DIRECTORY_BYTES:
-                limit = f"more than {MAX_DIRECTORY_BYTES >> 20} MiB are not read; unpack it"
-                raise ArchiveError(f"{uri}: states a directory of {size_bytes >> 20:,} MiB; {limit}")
-            with zipfile.ZipFile(file) as archive:
-                return archive.infolist()
-        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OverflowError, EOFError) as error:
-            raise ArchiveError(f"{uri}: not a readable zip ({error}); fetch it again, or unpack it") from error
-
-
-def _directory_bytes(file: IO[bytes]) -> int:
-    """How long the end of a zip says that its directory is; 0 where no end is found, as zipfile will say."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - _LONGEST_COMMENT_BYTES - _END.size - _END_64_PLACE.size))
-    tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) - at < _END.size:
-        return 0
-    before = at - _END_64_PLACE.size
-    if before >= 0 and tail[before:].startswith(b"PK\6\7"):
-        file.seek(min(_END_64_PLACE.unpack_from(tail, before)[0], size))
-        end = file.read(_END_64.size)
-        return int(_END_64.unpack(end)[0]) if len(end) == _END_64.size else 0
-    return int(_END.unpack_from(tail, at)[0])
-
-
-def _refused(info: zipfile.ZipInfo) -> str | None:
-    """Why a member's content cannot be had; None where it can."""
-    if info.flag_bits & _ENCRYPTED:
-        return "it is encrypted; unpack the zip with its password first"
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return f"it is packed by method {info.compress_type}, and stored and deflated ones are read; unpack the zip"
-    if info.compress_type == zipfile.ZIP_DEFLATED and max(info.file_size, info.compress_size) > MAX_INFLATED_BYTES:
-        return f"it has {info.file_size:,} bytes, and {MAX_INFLATED_BYTES:,} are inflated at most; unpack the zip"
-    if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-        return "its sizes in the zip's directory contradict each other; fetch the zip again"
-    return None
+def read(uri: str, size_bytes: int) -> ZipDirectory:
+    """List the files of a zip of a known size as :func:`directory` does, and keep nothing of it in memory."""
+    raw = read_directory(uri, size_bytes)
+    try:
+        return parsed(raw)
+    except ArchiveError as error:
+        raise ArchiveError(f"{uri}: {error}") from error
 
 
 @contextmanager
 def open_member(uri: str, member: str) -> Iterator[BinaryIO]:
-    """Open one member, seekable: a stored one in place, a deflated one in memory.
+    """Open one member, seekable. Its checksum is compared first: of a short one in memory, else by reading it once.
 
     Raises:
         FileNotFoundError: For an unknown member.
@@ -150,36 +81,71 @@ def open_member(uri: str, member: str) -> Iterator[BinaryIO]:
     place = known.members.get(member)
     if place is None:
         raise FileNotFoundError(f"{uri}!{member}: no such file")
+    if place.deflated or place.size_bytes <= WHOLE_READ_BYTES:
+        yield io.BytesIO(_content(uri, place))
+        return
+    start = _checked_start(uri, storage.stat(uri)["version"], place)
     with storage.open_read(uri) as file:
-        start = _content_start(file, place, uri)
-        if not place.deflated and (storage.is_local(uri) or place.size_bytes > WHOLE_READ_BYTES):
-            yield cast(BinaryIO, io.BufferedReader(View(file, start, place.size_bytes)))
-            return
+        yield cast(BinaryIO, io.BufferedReader(View(file, start, place.size_bytes)))
+
+
+def _content(uri: str, place: ZipMember) -> bytes | memoryview:
+    """The content of a member, in memory."""
+    header_bytes = LOCAL_HEADER.size + len(place.raw_name)
+    data = read_range(uri, place.offset, place.offset + header_bytes + _EXTRA_BYTES + place.stored_bytes)
+    start = _content_start(uri, place, data)
+    lacking = start + place.stored_bytes - len(data)
+    if lacking > 0:
+        data += read_range(uri, place.offset + len(data), place.offset + len(data) + lacking)
+    stored = memoryview(data)[start : start + place.stored_bytes]
+    if len(stored) < place.stored_bytes:
+        raise _damaged(uri, place)
+    content = _inflated(uri, place, stored) if place.deflated else stored
+    if zlib.crc32(content) != place.crc:
+        raise ArchiveError(f"{uri}: a member is damaged (its checksum is another); fetch the zip again")
+    return content
+
+
+def _content_start(uri: str, place: ZipMember, data: bytes) -> int:
+    """Where the content of a member begins after its local header, which says so. ``data`` begins with the header."""
+    if len(data) >= LOCAL_HEADER.size:
+        mark, name_bytes, extra_bytes = LOCAL_HEADER.unpack_from(data)
+        if mark == b"PK\3\4" and data.startswith(place.raw_name, LOCAL_HEADER.size):
+            return LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes)
+    raise _damaged(uri, place)
+
+
+def _damaged(uri: str, place: ZipMember) -> ArchiveError:
+    return ArchiveError(f"{uri}: the zip is damaged where a member should begin (byte {place.offset}); fetch it again")
+
+
+@functools.lru_cache(maxsize=1024)
+def _checked_start(uri: str, version: str, place: ZipMember) -> int:
+    """Where the content of a long stored member begins in the zip, after all of it was read and its sum compared.
+
+    It is done once a process for each version of the zip: many clips may be parts of one recording.
+    """
+    start = place.offset + _content_start(
+        uri, place, read_range(uri, place.offset, place.offset + LOCAL_HEADER.size + len(place.raw_name))
+    )
+    end, crc = start + place.stored_bytes, 0
+    with storage.open_read(uri) as file:
         file.seek(start)
-        data = file.read(place.stored_bytes)
-    yield io.BytesIO(_inflated(data, place, uri) if place.deflated else data)
+        while start < end and (data := file.read(min(_CHUNK_BYTES, end - start))):
+            crc = zlib.crc32(data, crc)
+            start += len(data)
+    if start < end or crc != place.crc:
+        raise ArchiveError(f"{uri}: a member is damaged (its checksum is another); fetch the zip again")
+    return end - place.stored_bytes
 
 
-def _content_start(file: IO[bytes], place: ZipMember, uri: str) -> int:
-    """The first byte of a member's content. Its local header says how long its name there is."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, place.offset))
-    header = file.read(_LOCAL_HEADER.size)
-    if len(header) == _LOCAL_HEADER.size:
-        mark, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
-        start = place.offset + _LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes)
-        if mark == b"PK\3\4" and start + place.stored_bytes <= size:
-            return start
-    raise ArchiveError(f"{uri}: the zip is damaged where a member should begin (byte {place.offset}); fetch it again")
-
-
-def _inflated(data: bytes, place: ZipMember, uri: str) -> bytes:
+def _inflated(uri: str, place: ZipMember, data: memoryview) -> bytes:
     """The content of a deflated member: as long as the directory states, and not a byte longer."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = inflater.decompress(data, place.size_bytes + 1)
     except zlib.error as error:
         raise ArchiveError(f"{uri}: a member is damaged ({error}); fetch the zip again") from error
-    if len(content) != place.size_bytes or zlib.crc32(content) != place.crc:
-        raise ArchiveError(f"{uri}: a member is damaged (its size or checksum is another); fetch the zip again")
+    if len(content) != place.size_bytes:
+        raise ArchiveError(f"{uri}: a member is damaged (its size is another); fetch the zip again")
     return content

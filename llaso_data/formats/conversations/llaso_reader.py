@@ -25,6 +25,7 @@ _SPEAKERS = ("usrid", "spk_id", "Name", "speaker")
 _TEXTS = ("sentence", "utt")
 _AGES = ("age", "speaker_age")
 _ACCENTS = ("accents", "accent")
+_HINT = "fetch it there, and name that folder as the source"
 
 
 class FoundAudio(NamedTuple):
@@ -101,7 +102,7 @@ class LlasoReader:
         for place, path in enumerate(paths):
             found = self._find(path) if path.strip() else None
             if found is None:
-                detail = f"voice {path!r:.500}: no such audio below {self._root}, as a file or in a zip; fetch it there"
+                detail = f"voice {path!r:.500}: no such audio below {self._root}, as a file or in a zip; {_HINT}"
                 return bad_conversation(self._root, where, detail, reason="missing")
             if found.broken is not None:
                 detail = f"voice {path!r:.500}: {audio.name_of(found.uri, found.member)}: {found.broken}"

@@ -1,72 +1,87 @@
-"""Finding a file of a folder by the end of a path that was written elsewhere."""
+"""Finding a file by the end of a path that was written elsewhere."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.formats.files.file_tree import ListedFile
+DEPTHS = (2, 1)
+"""By so many of their last parts paths are looked up: by the file's name with its folder, else by the name."""
 
 
-class SuffixIndex:
-    """The files of a folder, by the ends of their paths.
+def path_parts(path: str) -> list[str]:
+    """The folders and the name of a path: ``/`` and ``\\`` are between them, ``.`` and ``..`` are none."""
+    return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
-    It takes 16 bytes a file beside the list of them, and 16 more once a path shares no folder's name with any file.
+
+def closeness(parts: Sequence[str], path: str) -> tuple[int, int, str]:
+    """How close a file's path is to the one that is looked for; of several files the least is taken.
+
+    That is the one with most of the last parts in common, of those the one with the shortest path, and of those the
+    first by its path.
 
     Args:
-        files: In the order of their paths.
+        parts: Of the path that is looked for, as :func:`path_parts` gives them.
+        path: Of a file, with ``/``.
     """
-
-    def __init__(self, files: Sequence[ListedFile]) -> None:
-        self._files = files
-        self._hashes: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
-
-    def find(self, path: str) -> ListedFile | None:
-        """The file of this path, else the one whose path ends in most of its last parts.
-
-        Args:
-            path: With ``/``.
-
-        Returns:
-            Of several files with the same end the one with the shortest path, and of those the first. None: no file
-            has the name.
-        """
-        at = bisect_left(self._files, (path,))
-        if at < len(self._files) and self._files[at].path == path:
-            return self._files[at]
-        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-        for depth in (2, 1):
-            candidates = self._ending(parts, depth)
-            if candidates:
-                return min(candidates, key=lambda file: (-_shared(parts, file.path), len(file.path), file.path))
-        return None
-
-    def _ending(self, parts: Sequence[str], depth: int) -> list[ListedFile]:
-        end = "/".join(parts[-depth:])
-        if not end or len(parts) < depth:
-            return []
-        if depth not in self._hashes:
-            self._hashes[depth] = self._hashed(depth)
-        hashes, order = self._hashes[depth]
-        first, last = np.searchsorted(hashes, hash(end), "left"), np.searchsorted(hashes, hash(end), "right")
-        files = (self._files[number] for number in order[first:last])
-        return [file for file in files if file.path == end or file.path.endswith(f"/{end}")]
-
-    def _hashed(self, depth: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        ends = (hash("/".join(file.path.rsplit("/", depth)[-depth:])) for file in self._files)
-        hashes = np.fromiter(ends, np.int64, len(self._files))
-        order = np.argsort(hashes, kind="stable")
-        return hashes[order], order
-
-
-def _shared(parts: Sequence[str], path: str) -> int:
-    """How many of the last parts of two paths are the same."""
-    count = 0
+    shared = 0
     for one, other in zip(reversed(parts), reversed(path.split("/")), strict=False):
         if one != other:
             break
-        count += 1
-    return count
+        shared += 1
+    return -shared, len(path), path
+
+
+class SuffixIndex:
+    """Paths by their ends. It takes 12 bytes a path, and 12 more once one is looked for that shares no folder's name.
+
+    Args:
+        paths: All paths, with ``/``; called once for each depth.
+        count: How many they are.
+        path: The path of a number, counted from 0 in the order of ``paths``.
+    """
+
+    def __init__(self, paths: Callable[[], Iterable[str]], count: int, path: Callable[[int], str]) -> None:
+        self._paths, self._count, self._path = paths, count, path
+        self._hashes: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]] = {}
+
+    def find(self, path: str) -> int | None:
+        """The number of the path that ends in most of the last parts of this one.
+
+        Args:
+            path: What is looked for.
+
+        Returns:
+            Of several the one that :func:`closeness` takes, and of equal ones the first. None: no path has the name.
+        """
+        parts = path_parts(path)
+        for depth in DEPTHS:
+            if candidates := self._ending(parts, depth):
+                return min(candidates, key=lambda number: (closeness(parts, candidates[number]), number))
+        return None
+
+    def _ending(self, parts: Sequence[str], depth: int) -> dict[int, str]:
+        """The paths that end in the last parts, by their numbers."""
+        if len(parts) < depth:
+            return {}
+        end = "/".join(parts[-depth:])
+        if depth not in self._hashes:
+            self._hashes[depth] = self._hashed(depth)
+        hashes, order = self._hashes[depth]
+        wanted, found = hash(end), {}
+        at = int(np.searchsorted(hashes, wanted))
+        while at < self._count and hashes[at] == wanted:
+            number = int(order[at])
+            path = self._path(number)
+            if path == end or path.endswith(f"/{end}"):
+                found[number] = path
+            at += 1
+        return found
+
+    def _hashed(self, depth: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+        ends = (hash("/".join(path.rsplit("/", depth)[-depth:])) for path in self._paths())
+        hashes = np.fromiter(ends, np.int64, self._count)
+        order = np.argsort(hashes, kind="stable").astype(np.uint32)
+        return hashes[order], order

@@ -1,0 +1,27 @@
+"""Some bytes of a file by one request."""
+
+from __future__ import annotations
+
+from llaso_data.io import storage
+from llaso_data.io.store_errors import reading
+
+
+def read_range(uri: str, start: int, end: int) -> bytes:
+    """The bytes of a file from ``start`` on, up to ``end``; fewer where the file ends before.
+
+    On a store it is one request, without a buffer that would read more.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        StoreError: The store failed.
+    """
+    if storage.is_local(uri):
+        with storage.open_read(uri) as file:
+            file.seek(start)
+            return file.read(max(0, end - start))
+    if end <= start:
+        return b""
+    fs, path = storage.filesystem(uri)
+    with reading(uri, False):
+        data: bytes = fs.cat_file(path, start=start, end=end)
+    return data
