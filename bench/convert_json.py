@@ -73,6 +73,7 @@ def ours_parquet(source: str, out: str) -> int:
     from llaso_data.formats.conversations.llaso_rows import LlasoRow, llaso_row
     from llaso_data.formats.tables.json_blocks import json_blocks
     from llaso_data.records import utterance_id
+    from llaso_data.shards import columns  # pyarrow.array would import pandas, which takes 45 MiB
 
     pa.set_memory_pool(pa.system_memory_pool())  # which gives memory back
     schema = pa.schema([("path", pa.string()), ("hash", pa.string()), ("text", pa.string())])
@@ -83,7 +84,8 @@ def ours_parquet(source: str, out: str) -> int:
 
         def flush() -> None:
             hashes = [utterance_id(CORPUS, path) for path in paths]
-            writer.write_table(pa.table([paths, hashes, texts], schema=schema))
+            arrays = [columns.texts(values) for values in (paths, hashes, texts)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
             paths.clear()
             texts.clear()
 
