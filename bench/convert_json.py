@@ -1,12 +1,13 @@
 """How fast a large JSON list of conversations becomes typed rows, and Parquet, beside ``datasets``' JSON builder.
 
-    python bench/convert_json.py [--rows 1000000] [--repeats 3]
+    python bench/convert_json.py [--rows 1000000] [--peer-rows 1000000] [--repeats 3]
 
 It writes a JSON array indented by 2, as LLaSO publishes it, from words that a seed draws. One answer in 17 has a
 character beyond ASCII, as in LLaSO-Eval. Every measurement is a
 process of its own; the tools take turns, and of each the median counts. Rates are of CPU time (user and system, all
 threads), from the opened file to the closed one, without imports. RSS is the most that the process had, imports
-included. Both write the same Parquet file: path, hash (the id of the audio) and text (the answer).
+included. Both write the same Parquet columns: path, hash (the id of the audio) and text (the answer). ``datasets``
+holds the whole list in memory, some 4 GiB for a million rows, so it gets a file of the first ``--peer-rows``.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ def measure(way: str, source: str, out: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--peer-rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", nargs=3, metavar=("WAY", "JSON", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -145,26 +147,33 @@ def main() -> None:
         measure(*arguments.measure)
         return
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "rows.json"
-        make(source, arguments.rows)
-        size = source.stat().st_size
-        print(f"{arguments.rows:,} rows, {size / 1e6:,.0f} MB, {size / arguments.rows:.0f} bytes a row")
+        counts = dict.fromkeys(WAYS, arguments.rows) | {"datasets": min(arguments.rows, arguments.peer_rows)}
+        sources = {rows: Path(folder) / f"rows-{rows}.json" for rows in set(counts.values())}
+        for rows, source in sources.items():
+            make(source, rows)
+            print(f"{rows:,} rows, {source.stat().st_size / 1e6:,.0f} MB")
         runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for repeat in range(arguments.repeats):
-            for way in WAYS:
+            for way, rows in counts.items():
                 out = str(Path(folder) / f"{way}-{repeat}.parquet")
-                command = [sys.executable, os.path.abspath(__file__), "--measure", way, str(source), out]
-                runs[way].append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+                command = [sys.executable, os.path.abspath(__file__), "--measure", way, str(sources[rows]), out]
+                runs[way].append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
                 subprocess.run(["rm", "-rf", out, f"{out}.cache"], check=True)
-        print(f"{'':24}{'MB/s CPU':>10}{'rows/s CPU':>12}{'RSS MiB':>9}")
-        rates = {}
-        for way, results in runs.items():
-            assert all(result["rows"] == arguments.rows for result in results)
-            seconds = statistics.median(result["cpu_s"] for result in results)
-            rates[way] = arguments.rows / seconds
-            peak = max(result["rss_mib"] for result in results)
-            print(f"{NAMES[way]:24}{size / seconds / 1e6:10,.0f}{rates[way]:12,.0f}{peak:9,.0f}")
-        print(f"Rows a CPU second, to Parquet: {rates['parquet'] / rates['datasets']:.1f} times those of datasets")
+        show(runs, counts, {rows: source.stat().st_size for rows, source in sources.items()})
+
+
+def show(runs: dict[str, list[dict[str, float]]], counts: dict[str, int], sizes: dict[int, int]) -> None:
+    """The table, of the medians."""
+    print(f"{'':24}{'rows':>12}{'MB/s CPU':>10}{'rows/s CPU':>12}{'RSS MiB':>9}")
+    rates = {}
+    for way, results in runs.items():
+        rows = counts[way]
+        assert all(result["rows"] == rows for result in results)
+        seconds = statistics.median(result["cpu_s"] for result in results)
+        rates[way] = rows / seconds
+        peak = max(result["rss_mib"] for result in results)
+        print(f"{NAMES[way]:24}{rows:12,}{sizes[rows] / seconds / 1e6:10,.0f}{rates[way]:12,.0f}{peak:9,.0f}")
+    print(f"Rows a CPU second, to Parquet: {rates['parquet'] / rates['datasets']:.1f} times those of datasets")
 
 
 if __name__ == "__main__":

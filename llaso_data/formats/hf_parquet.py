@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, ListedFile, compile_glob
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.conversation import SourceConversation
 from llaso_data.formats.rows.source_row import SourceRow
-from llaso_data.formats.tables.sound_rows import corpus_rows, sound_tables
-from llaso_data.formats.tables.sound_tables import SoundTable, listed_file, recognised_table
+from llaso_data.formats.tables.sound_rows import corpus_rows, note_without_sound, sound_tables
+from llaso_data.formats.tables.sound_tables import SoundTable, listed_file, open_sound_table, recognised_table
 from llaso_data.formats.tables.sound_talks import conversations, holds_conversations
 from llaso_data.formats.writing.sound_parquet import WRITER
 from llaso_data.recipe import SourceSpec
@@ -40,6 +41,29 @@ def read_conversations(spec: SourceSpec, tree: FileTree) -> Iterator[SourceConve
         LLaSOError: No table has sound.
     """
     return conversations(_tables(spec, tree))
+
+
+def separate_tables(spec: SourceSpec, tree: FileTree) -> list[str]:
+    """The tables with sound that may be read one by one, in the order of their paths.
+
+    Returns:
+        Paths, without those of tables that have no sound, of which the tree takes a note, or no row. Nothing where the
+        source is one file, and where tables differ in what they hold: then the first says what the source is.
+    """
+    paths: list[str] = []
+    kinds: set[bool] = set()
+    for file in () if tree.is_file else _files(spec.pattern, tree):
+        try:
+            table = open_sound_table(tree, file)
+        except LLaSOError:  # reading it says so
+            paths.append(file.path)
+            continue
+        if table is None:
+            note_without_sound(tree, file)
+        elif table.count():
+            kinds.add(table.talk is not None)
+            paths.append(file.path)
+    return paths if len(kinds) == 1 else []
 
 
 def _tables(spec: SourceSpec, tree: FileTree) -> Iterator[SoundTable | SourceRow]:

@@ -16,7 +16,8 @@ from typing import Any
 from llaso_data import audio, formats, records
 from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.formats.files.file_tree import open_tree
+from llaso_data.formats import hf_parquet
+from llaso_data.formats.files.file_tree import escaped_glob, open_tree
 from llaso_data.io import archive, lock, outputs, storage
 from llaso_data.pipeline.convert.parts import DUPLICATE, shown
 from llaso_data.pipeline.convert.problems import Problems
@@ -32,6 +33,7 @@ from llaso_data.uris import extension
 _DirectoryOf = Callable[[str], archive.Directory]
 _BY = "llaso-data index"
 _TARS_AT_ONCE = 8
+_MOST_JOBS = 512  # of tars: each lists the folder
 _CONTAINERS = tuple(ending.removeprefix(".") for ending in reader.CONTAINERS)
 
 
@@ -104,8 +106,12 @@ def index_in_place(
     with lock.exclusive(root if out is None else out, "index") as held:
         _refuse(held.uri)
         plan = records.digest("in_place", root, spec.model_dump_json(exclude_defaults=True), sums)
-        jobs = list(_jobs(spec, root, held.uri, plan, sums))
         problems, notes, shards = Problems(), Counter[str](), list[tuple[str, ShardInfo]]()
+        job = InPlaceJob(
+            spec=spec.model_copy(update={"corpus": spec.corpus or root.rpartition("/")[2]}),
+            root=root, out=held.uri, plan=plan, checksums=sums, settings=Convert(),
+        )  # fmt: skip
+        jobs = list(_parts(job, notes))
         rows = 0
         for done, result in enumerate(engines.map_unordered(index_part, jobs, run or Run(engine="local")), 1):
             held.check()
@@ -169,20 +175,26 @@ def index_part(job: InPlaceJob) -> InPlaceResult:
     return InPlaceResult(tuple(written), read, dict(problems.counts), problems.examples, dict(notes))
 
 
-def _jobs(spec: SourceSpec, root: str, out: str, plan: str, sums: bool) -> Iterator[InPlaceJob]:
-    """Tars a few at a time, where a pattern can name them; else the whole set at once."""
-    job = InPlaceJob(
-        spec=spec.model_copy(update={"corpus": spec.corpus or root.rpartition("/")[2]}),
-        root=root, out=out, plan=plan, checksums=sums, settings=Convert(),
-    )  # fmt: skip
-    tars = [file.path for file in open_tree(spec.path, ()).files if extension(file.path) == "tar"]
-    plain = not any(character in path for path in (root, *tars) for character in "{},")
-    if len(tars) <= _TARS_AT_ONCE or spec.type not in _BY_TARS or spec.limit is not None or not plain:
-        yield job
-        return
-    for start in range(0, len(tars), _TARS_AT_ONCE):
-        names = ",".join(tars[start : start + _TARS_AT_ONCE])
-        yield replace(job, spec=job.spec.model_copy(update={"path": storage.join(root, f"{{{names}}}")}))
+def _parts(job: InPlaceJob, notes: Counter[str]) -> Iterator[InPlaceJob]:
+    """Tars a few at a time, and tables one by one, where a pattern can name them; else the whole set at once."""
+    spec, changes = job.spec, list[dict[str, str]]()
+    if spec.limit is None and spec.type in _BY_TARS:
+        tree = open_tree(spec.path, ())
+        tars = [file.path for file in tree.files if extension(file.path) == "tar"]
+        changes = [{"path": path} for path in _patterns(job.root, tars)]
+    elif spec.limit is None and spec.type == hf_parquet.LAYOUT.name:
+        tables = hf_parquet.separate_tables(spec, replace(open_tree(spec.path, ()), notes=notes))
+        changes = [{"pattern": escaped_glob(path)} for path in tables]
+    yield from (replace(job, spec=spec.model_copy(update=change)) for change in changes or [{}])
+
+
+def _patterns(root: str, tars: Sequence[str]) -> list[str]:
+    """Names of a few tars each; nothing where they are few already, or cannot stand in a pattern."""
+    if len(tars) <= _TARS_AT_ONCE or any(character in path for path in (root, *tars) for character in "{},"):
+        return []
+    at_once = max(_TARS_AT_ONCE, -(-len(tars) // _MOST_JOBS))
+    names = (",".join(tars[start : start + at_once]) for start in range(0, len(tars), at_once))
+    return [storage.join(root, f"{{{several}}}") for several in names]
 
 
 _BY_TARS = frozenset(("nemo_tarred", "shar"))
@@ -201,25 +213,21 @@ def _row(one: Converted, sums: bool, directory: _DirectoryOf) -> tuple[str, int,
         return Failure(error.reason, error.detail)
     count = len(sounds)
     names = [layout.audio_parts(count, _ending(sound.name))[number] for number, sound in enumerate(sounds)]
-    audios = tuple(
-        replace(utterance, duration_s=sound.duration_s)
-        for utterance, sound in zip(one.sample.audios, sounds, strict=True)
-    )
-    sample = replace(one.sample, audios=audios)
-    content = _content(sample, names, one.places)
+    sample = one.sample
+    content = _content(sample, names, sounds, one.places)
     row = IndexRow(
-        key=str(content["key"]),
+        key=content["key"],
         parts=tuple(
             PartRow(name, sound.offset, sound.size, sound.crc32) for name, sound in zip(names, sounds, strict=True)
         ),
-        duration_s=sample.duration_s,
+        duration_s=content["duration_s"],
         text_bytes=layout.text_bytes(content["messages"]),
         task=sample.task,
         language=sample.language,
         modality=sample.modality,
         split=sample.split,
-        license=layout.joined(utterance.source.license for utterance in audios),
-        consent=layout.joined(utterance.source.consent for utterance in audios),
+        license=layout.joined(utterance.source.license for utterance in sample.audios),
+        consent=layout.joined(utterance.source.consent for utterance in sample.audios),
         content=layout.canonical(content).decode(),
     )
     return uri, min(sound.offset for sound in sounds), row
@@ -276,13 +284,15 @@ def _read(uri: str, member: str) -> bytes:
         return file.read()
 
 
-def _content(sample: Sample, names: Sequence[str], places: Sequence[Place]) -> dict[str, Any]:
-    """The JSON of a sample of which no byte is copied."""
+def _content(sample: Sample, names: Sequence[str], sounds: Sequence[_Sound], places: Sequence[Place]) -> dict[str, Any]:
+    """The JSON of a sample of which no byte is copied; how long its audios are, the sounds say."""
     content = layout.content_of(sample, names)
-    for entry, (_, member, start_s, end_s, channels) in zip(content["audios"], places, strict=True):
+    for entry, sound, (_, member, start_s, end_s, channels) in zip(content["audios"], sounds, places, strict=True):
+        entry["duration_s"] = sound.duration_s
         entry["source"]["member"] = member
         if start_s is not None or end_s is not None or channels is not None:
             entry[SPAN] = [start_s, end_s, None if channels is None else list(channels)]
+    content["duration_s"] = round(sum(sound.duration_s for sound in sounds), 6)
     return content
 
 

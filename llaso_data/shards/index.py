@@ -8,9 +8,12 @@ checksum of their bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,7 @@ LATER = pa.schema({name: pa.string() for name in ("split", "license", "consent",
 whose container holds none: of sets that are indexed in place."""
 SHARD_COLUMN = pa.field("shard", pa.int32(), nullable=False)
 BATCH_ROWS = 65_536
+_READERS = 4  # threads that read and check sidecars
 _KINDS = {"halffloat": "f2", "float": "f4", "double": "f8"}  # what NumPy calls otherwise
 
 
@@ -214,7 +218,17 @@ def write_index(uri: str, sidecars: Iterable[tuple[str, str]], digest: str, late
     }
     bare = _schema(later)
     schema = pa.schema([SHARD_COLUMN, *bare], metadata=values)
-    _write(uri, schema, (_numbered(sidecar, number, bare) for number, (sidecar, _) in enumerate(sidecars)))
+    with ThreadPoolExecutor(_READERS) as pool:
+        reads = (partial(pool.submit, _numbered, sidecar, number, bare) for number, (sidecar, _) in enumerate(sidecars))
+        _write(uri, schema, _ahead(reads))
+
+
+def _ahead(starts: Iterator[Callable[[], Future[pa.Table]]]) -> Iterator[pa.Table]:
+    """Tables in their order, of which a few are read while one is written."""
+    running = deque(start() for start in islice(starts, 2 * _READERS))
+    while running:
+        yield running.popleft().result()
+        running.extend(start() for start in islice(starts, 1))
 
 
 def write_again(uri: str, table: pa.Table) -> None:

@@ -154,6 +154,11 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
         raise LLaSOError(f"pattern {pattern!r}: {error}") from error
 
 
+def escaped_glob(path: str) -> str:
+    """The glob that matches this path alone."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
 def _literal_or_set(piece: str) -> str:
     if not (piece.startswith("[") and piece.endswith("]")):
         return re.escape(piece)

@@ -59,9 +59,14 @@ def _opened(tree: FileTree, files: Iterable[ListedFile]) -> Iterator[SoundTable 
             yield failed_row(root, uri, file.path, detail, reason="unreadable")
             continue
         if table is None:
-            tree.note_example("not read: a table without sound", file.path)
+            note_without_sound(tree, file)
         else:
             yield table
+
+
+def note_without_sound(tree: FileTree, file: ListedFile) -> None:
+    """Note a table that is not read because it has no sound."""
+    tree.note_example("not read: a table without sound", file.path)
 
 
 def corpus_rows(spec: SourceSpec, tree: FileTree, tables: Iterator[SoundTable | SourceRow]) -> Iterator[SourceRow]:

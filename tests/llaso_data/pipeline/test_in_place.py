@@ -173,6 +173,24 @@ def tables(folder: Path, clips: list[Clip], kind: str) -> None:
         (folder / "state.json").write_text(json.dumps({"_data_files": names}), "utf-8")
 
 
+def test_tables_are_indexed_one_by_one_as_they_are_together(clips: list[Clip], tmp_path: Path) -> None:
+    source = tmp_path / "set"
+    tables(source, clips[:5], "hf_parquet")
+    (source / "train-0.parquet").rename(source / "train[0]*.parquet")
+    pq.write_table(pa.table({"text": ["no sound"]}), source / "captions.parquet")
+    pq.write_table(pa.schema({"audio": SOUND, "text": pa.string()}).empty_table(), source / "empty.parquet")
+    spec = SourceSpec(path=str(source), type="hf_parquet")
+    together = index_in_place(spec.model_copy(update={"limit": 1000}), str(tmp_path / "together"))
+    apart = index_in_place(spec, str(tmp_path / "apart"), run=Run(engine="local", num_workers=2))
+    assert (apart.samples, apart.shards) == (5, 3)
+    assert apart.notes == together.notes
+    sidecars = [
+        {path.name: path.read_bytes() for path in (tmp_path / out).glob("*.parquet.index.arrow")}
+        for out in ("apart", "together")
+    ]
+    assert sidecars[0] == sidecars[1] and len(sidecars[0]) == 3
+
+
 def zipped(folder: Path, clips: list[Clip]) -> None:
     """Clips in a zip, and the table that names them."""
     folder.mkdir()
