@@ -306,6 +306,14 @@ class Run(Part):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is a GPU.")
     num_workers: int | None = Field(None, ge=1, description="The worker processes. Null: one per GPU, or per CPU core.")
     num_gpus: float | None = Field(None, ge=0, description="The GPUs of each worker. Null: 1 with cuda, else 0.")
+    scratch: str | None = Field(
+        None, description="The folder for archives that are fetched, on each machine. Null: that of temporary files."
+    )
+    disk_budget: str | None = Field(
+        None,
+        description="What fetched archives and what is made of them may take of a machine's disk at once: 100GB. Null: "
+        "half of what is free.",
+    )
     threads: int = Field(1, ge=1, description="The batches that a worker processes at once, each on a CPU core.")
 
 

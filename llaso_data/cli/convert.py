@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from llaso_data.cli.build import layouts, load_recipe, machine_options, refuse_both, shares
-from llaso_data.commands import TableChoice
+from llaso_data.commands import TableChoice, fail
 from llaso_data.errors import LLaSOError
 
 
@@ -35,6 +35,8 @@ from llaso_data.errors import LLaSOError
 @click.option("--limit", type=int, help="Convert only the first samples of each source.")
 @click.option("--samples-per-part", type=int, help="Samples in each shard or part. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
+@click.option("--disk-budget", metavar="SIZE", help="What fetched archives may take of the disk: 100GB.")
+@click.option("--scratch", metavar="DIR", help="Folder for fetched archives. Default: that of temporary files.")
 @click.option("--overwrite", is_flag=True, help="Replace an older conversion in --out.")
 @click.option("--append", is_flag=True, help="Add what is new to a finished conversion, as parts of its own.")
 @click.option("--dry-run", is_flag=True, help="Read a few rows, and print what would become of them.")
@@ -58,6 +60,8 @@ def convert(
     limit: int | None,
     samples_per_part: int | None,
     seed: int | None,
+    disk_budget: str | None,
+    scratch: str | None,
     overwrite: bool,
     append: bool,
     dry_run: bool,
@@ -88,6 +92,8 @@ def convert(
             "convert.group_by_parts": group_by == "parts" or None,
             "convert.samples_per_part": samples_per_part,
             "convert.seed": seed,
+            "run.disk_budget": disk_budget,
+            "run.scratch": scratch,
         },
     )
     if dry_run or check:
@@ -99,6 +105,11 @@ def convert(
     with ConvertProgress() as progress:
         summary = run(recipe, overwrite=overwrite, append=append, progress=progress.part_done, started=progress.start)
     print_summary(summary)
+    if summary.exit_code:
+        fail(
+            f"{len(summary.not_fetched)} archives could not be fetched; what is written is whole without them: run the "
+            "same command again, and it adds them"
+        )
 
 
 def _preview(recipe: Any, whole: bool) -> None:

@@ -24,7 +24,7 @@ from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
 from llaso_data.formats.rows.to_input import check_spec, to_input
 from llaso_data.formats.rows.unnamed_audio import noting_unnamed_audio
-from llaso_data.io import storage
+from llaso_data.io import hugging_face, storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input, Sample
 
@@ -82,10 +82,19 @@ class OpenSource:
         return layout.holds_conversations(self.spec, self.tree)
 
 
-def open_source(spec: SourceSpec, notes: Counter[str] | None = None) -> OpenSource:
-    """List a source's files and recognise its layout. Args and errors are those of :func:`read`."""
+def open_source(spec: SourceSpec, notes: Counter[str] | None = None, tree: FileTree | None = None) -> OpenSource:
+    """List a source's files and recognise its layout.
+
+    Args:
+        spec: As of :func:`read`.
+        notes: As of :func:`read`.
+        tree: The files, where they are listed already.
+
+    Raises:
+        LLaSOError: As :func:`read`.
+    """
     check_spec(spec)
-    tree = open_tree(spec.path, LAYOUTS.endings())
+    tree = tree or open_tree(spec.path, LAYOUTS.endings())
     if notes is not None:
         tree = replace(tree, notes=notes)
     return OpenSource(spec, tree, _recognised(spec, tree))
@@ -105,7 +114,7 @@ def corpus_rows(source: OpenSource) -> Iterator[tuple[SourceRow, Input]]:
     rows = noting_unnamed_audio(layout.read(spec, tree), tree, spec.pattern)
     if (row_map := compile_map(spec.map)) is not None:
         rows = (_mapped(row, row_map) for row in rows)
-    corpus = spec.corpus or _corpus_name(spec.path)
+    corpus = spec.corpus or corpus_name(spec.path)
     return ((row, _input(row, spec, corpus)) for row in islice(_without_repeats(rows), spec.limit))
 
 
@@ -132,7 +141,7 @@ def conversation_samples(source: OpenSource) -> Iterator[SourceSample | Failure]
     if layout.read_conversations is None or not source.holds_conversations:
         raise LLaSOError(f"{spec.path}: {layout.title} hold no conversations")
     rows = layout.read_conversations(spec, tree)
-    corpus = spec.corpus or _corpus_name(spec.path)
+    corpus = spec.corpus or corpus_name(spec.path)
     return (_sample(row, spec, corpus, layout.name) for row in first_rows(islice(rows, spec.limit)))
 
 
@@ -174,8 +183,11 @@ def _recognised(spec: SourceSpec, tree: FileTree) -> Recognition:
     return recognition
 
 
-def _corpus_name(path: str) -> str:
+def corpus_name(path: str) -> str:
     """The name of a corpus where the recipe gives none: the path's last part, of a file without its extension."""
+    if storage.scheme(path) == "hf":
+        place = hugging_face.parse(path)
+        return (place.folder or place.repo).rpartition("/")[2]
     name = storage.absolute(path).rpartition("/")[2]
     ending = file_ending(name, LAYOUTS.endings())
     return name[: -len(ending) - 1] if ending else name

@@ -61,13 +61,22 @@ def read_conversations(spec: SourceSpec, tree: FileTree) -> Iterator[SourceConve
     Raises:
         LLaSOError: No file has such rows.
     """
+    return _conversations(tables(spec, tree), tree, license_of(spec, tree))
+
+
+def tables(spec: SourceSpec, tree: FileTree) -> list[tuple[str, str]]:
+    """The files of a source that hold such rows: (path relative to the source's folder, URI), in their order.
+
+    Raises:
+        LLaSOError: No file has such rows.
+    """
     files = conversation_files(tree, spec.pattern, _is_row, _FORM)
     if not files:
         raise LLaSOError(f"{spec.path}: no JSON in it whose first row has {_FORM}")
-    return _conversations(files, tree, _license(spec, tree))
+    return files
 
 
-def _license(spec: SourceSpec, tree: FileTree) -> str | None:
+def license_of(spec: SourceSpec, tree: FileTree) -> str | None:
     """The licence under which the hub publishes LLaSO-Instruct and LLaSO-Eval, by the name of the set."""
     if spec.license is not None:
         return spec.license

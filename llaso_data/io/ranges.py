@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llaso_data.io import storage
+from llaso_data.io import hub_open, storage
 from llaso_data.io.store_errors import reading
 
 
@@ -21,6 +21,8 @@ def read_range(uri: str, start: int, end: int) -> bytes:
             return file.read(max(0, end - start))
     if end <= start:
         return b""
+    if storage.scheme(uri) == "hf":
+        return hub_open.read_range(uri, start, end)
     fs, path = storage.filesystem(uri)
     with reading(uri, False):
         data: bytes = fs.cat_file(path, start=start, end=end)

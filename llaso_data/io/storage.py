@@ -20,7 +20,7 @@ import fsspec
 
 from llaso_data import extras, uris
 from llaso_data.errors import LLaSOError
-from llaso_data.io import atomic, flock
+from llaso_data.io import atomic, flock, hub_open
 from llaso_data.io.local_files import open_regular, plain_stat
 from llaso_data.io.store_errors import AddressError as AddressError
 from llaso_data.io.store_errors import StoreError as StoreError
@@ -296,6 +296,8 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
             path = uri.removeprefix("file://")
             with reading(uri, True):
                 opened = open_regular(path if path.startswith("/") else filesystem(uri)[1])
+        elif scheme(uri) == "hf":
+            path, opened = uri, hub_open.open_file(uri)
         else:
             fs, path = filesystem(uri)
             with reading(uri, False):
@@ -365,8 +367,7 @@ def scratch() -> Iterator[str]:
 def sweep(uri: str) -> None:
     """Remove the temporary files of :func:`whole` that a killed process left right in a local folder.
 
-    For the start of a run, under its lock: a writer that is still alive, such as a worker on another machine whose
-    driver died, loses its file (see :func:`llaso_data.io.atomic.sweep_files`).
+    For the start of a run, under its lock: a writer that is still alive loses its file (:mod:`llaso_data.io.atomic`).
 
     Raises:
         StoreError: where a file is in the folder's place, or the folder may not be changed.

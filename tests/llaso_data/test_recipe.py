@@ -122,7 +122,9 @@ def test_what_is_dumped_loads_as_the_same_recipe(
 ) -> None:
     judge = {"consistency": {"phrases": phrases, "cer_max": threshold}}
     stage = {"stage": "a:B", "options": {"deep": {name: [{"x": None}, {"y": 1e-9}], "mixed": [{}, [name, {name: 1}]]}}}
-    recipe = Recipe.model_validate({"sources": [{"path": f"{name}."}] * 2, "judge": judge, "observe": {"stages": [stage]}})
+    recipe = Recipe.model_validate(
+        {"sources": [{"path": f"{name}."}] * 2, "judge": judge, "observe": {"stages": [stage]}}
+    )
     path = tmp_path_factory.mktemp("dumped") / "recipe.yaml"
     path.write_text(dump(recipe), encoding="utf-8", errors="surrogatepass")
     assert load(str(path)) == recipe

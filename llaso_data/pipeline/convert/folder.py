@@ -17,6 +17,8 @@ from llaso_data.shards import layout, manifest, removal
 from llaso_data.shards.removal import Removed
 
 PLAN, SUMMARY = "plan.json", "convert.json"
+ARCHIVES = f"{WORK}/archives"
+"""Where a conversion archive by archive keeps what its stages found out."""
 PLAN_FORMAT, SUMMARY_FORMAT = "llaso-convert-plan", "llaso-convert"
 _BY = "llaso-data convert"
 _COMMIT = re.compile(rf"(?:(.+)/)?{re.escape(WORK)}/part-(\d{{6,}})\.json")
@@ -116,7 +118,7 @@ def _next_number(out: str, group: str, commits: Collection[tuple[str, int]]) -> 
 
 
 def _refuse_foreign(out: str, append: bool) -> None:
-    foreign = [row["path"] for row in storage.listing(out) if not row["path"].startswith(".llaso")]
+    foreign = [row["path"] for row in storage.listing(out) if not row["path"].startswith((".llaso", f"{ARCHIVES}/"))]
     if foreign:
         raise LLaSOError(
             f"{out} holds {len(foreign)} files that `{_BY}` did not write, the first is {foreign[0]}; "
@@ -172,6 +174,7 @@ def _remove(out: str, to: str) -> None:
     named = {SUMMARY}
     writer = LAYOUTS[to].writer if to in LAYOUTS else None
     made_once = () if writer is None else writer.made_once
+    named |= {path for path in listed if path.startswith(f"{ARCHIVES}/")}
     for group, number in _commits(out):
         stated = outputs.json_at(storage.join(out, group, WORK, f"part-{number:06d}.json"))
         tables = stated.get("tables", []) if isinstance(stated, dict) else []

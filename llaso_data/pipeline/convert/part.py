@@ -35,7 +35,10 @@ _MEMORY_MB, _STALL_S = 2048, 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartJob:
-    """One part to write. ``out`` is the folder of its group, ``digest`` of all that decides its bytes."""
+    """One part to write. ``out`` is the folder of its group, ``digest`` of all that decides its bytes.
+
+    ``moved`` says of files where they are now: an archive that was fetched is read there, and called by its address.
+    """
 
     root: str
     out: str
@@ -48,6 +51,7 @@ class PartJob:
     audio: Literal["keep", "flac", "wav", "opus"]
     filter: str | None = None
     lock: str | None = None
+    moved: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,11 +194,20 @@ def _write_shard(job: PartJob) -> tuple[PartResult, list[str]]:
 def _fill(spool: SoundSpool, samples: tuple[Converted, ...], job: PartJob, problems: Problems) -> int:
     """Give samples their sound. Returns how many the condition lets go."""
     wheres = [one.where for one in samples]
-    for failure in spool.add([one.sample for one in samples], [one.places for one in samples], wheres):
-        problems.add(failure)
+    now = dict(job.moved)
+    places = [[(now.get(place[0], place[0]), *place[1:]) for place in one.places] for one in samples]
+    for failure in spool.add([one.sample for one in samples], places, wheres):
+        problems.add(Failure(failure.reason, _unmoved(failure.detail, job)))
     if job.filter is None or not len(spool):
         return 0
     return spool.select(lambda heard: _holds(job.filter or "", list(heard)))
+
+
+def _unmoved(detail: str, job: PartJob) -> str:
+    """What is said of a file where it is now, with the file's own address."""
+    for uri, path in job.moved:
+        detail = detail.replace(path, uri)
+    return detail
 
 
 def _holds(condition: str, samples: list[Sample]) -> list[bool]:
@@ -315,7 +328,7 @@ def _pointed(
                 for place, audio in zip(one.places, one.sample.audios, strict=True)
             )
         except AudioError as error:
-            problems.add(said_by(one.where, Failure(error.reason, error.detail)))
+            problems.add(said_by(one.where, Failure(error.reason, _unmoved(error.detail, job))))
             continue
         audios = tuple(
             replace(audio, duration_s=sound.duration_s) for audio, sound in zip(one.sample.audios, sounds, strict=True)

@@ -17,7 +17,7 @@ from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert
-from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, digest
+from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, canonical, digest
 from llaso_data.shards.removal import NOTHING_REMOVED, Removed
 
 WINDOW_PARTS = 16
@@ -31,6 +31,17 @@ class PlannedPart:
     group: str
     number: int
     samples: tuple[Converted, ...]
+
+
+def digest_of(dataset: str, part: PlannedPart) -> str:
+    """The digest of all that decides the bytes of a part.
+
+    Args:
+        dataset: Digest of the conversion.
+        part: With its final number.
+    """
+    samples = ((canonical(one.sample), str(one.places), one.version) for one in part.samples)
+    return digest(dataset, part.group, part.number, *(value for of_one in samples for value in of_one))
 
 
 @dataclass(slots=True)
@@ -189,7 +200,11 @@ def assign_split(sample: Sample, settings: Convert) -> str:
 
 def parts_of(sample: Sample) -> str:
     """Which parts a sample has, as the name of a folder: ``text``, ``1-audio``, ``2-audios``."""
-    count = len(sample.audios)
+    return audio_parts(len(sample.audios))
+
+
+def audio_parts(count: int) -> str:
+    """The same of all samples with so many audios."""
     return "text" if not count else f"{count}-audio" + ("s" if count > 1 else "")
 
 

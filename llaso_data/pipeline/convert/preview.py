@@ -11,12 +11,14 @@ from llaso_data import formats
 from llaso_data.formats.files.file_tree import open_tree
 from llaso_data.formats.rows import head
 from llaso_data.io import storage
+from llaso_data.pipeline.convert.by_archive.preview import ArchivePreview, first_samples, look_at
+from llaso_data.pipeline.convert.by_archive.source import archive_source
 from llaso_data.pipeline.convert.carried import not_carried
 from llaso_data.pipeline.convert.part import SHARDS
 from llaso_data.pipeline.convert.parts import Tally, plan
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.run import checked
-from llaso_data.pipeline.convert.samples import Converted, manifest_kind, samples
+from llaso_data.pipeline.convert.samples import Converted, OpenSamples, open_samples, samples_of
 from llaso_data.recipe import Convert, Recipe, SourceSpec
 from llaso_data.records import Sample
 from llaso_data.shards.sound_spool import SoundSpool
@@ -66,6 +68,7 @@ class Preview:
         examples: The first samples.
         estimate: Hours of audio, bytes and CPU seconds of the whole conversion, by what the first samples take; None
             where their sound cannot be had, or it cannot be said how many there are.
+        archives: What sources hold that are converted archive by archive.
         not_carried: How many samples say something that the layout cannot hold, by field.
     """
 
@@ -80,6 +83,7 @@ class Preview:
     not_carried: Counter[str] = field(default_factory=Counter)
     problems: Problems = field(default_factory=Problems)
     estimate: Estimate | None = None
+    archives: list[ArchivePreview] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +113,26 @@ def preview(recipe: Recipe, whole: bool = False) -> Preview:
     known = 0
     heard: list[Converted] = []
     for spec in recipe.sources:
-        source = _source(spec)
+        opened = open_samples(spec, settings, result.notes)
+        zipped = None if whole else archive_source(opened)
+        source = _source(opened)
         result.sources.append(source)
         started_s = time.monotonic()
         tally = Tally()
         with head.only_first(None if whole else ROWS):
-            stream = islice(samples(spec, settings, result.notes), None if whole else ROWS)
-            for part in plan(stream, settings, False, result.problems, tally):
+            rows = samples_of(opened, settings) if zipped is None else first_samples(zipped, ROWS)
+            for part in plan(islice(rows, None if whole else ROWS), settings, False, result.problems, tally):
                 heard += part.samples[: EXAMPLES - len(heard)]
                 for one in part.samples:
                     _count(one, result, holds)
                     seconds += one.sample.duration_s
                     known += bool(one.sample.duration_s)
-        source.rows_about = tally.read if whole or tally.read < ROWS else _rows_about(spec)
+        if zipped is not None:
+            result.archives.append(look_at(zipped))
+        elif whole or tally.read < ROWS:
+            source.rows_about = tally.read
+        else:
+            source.rows_about = _rows_about(spec)
         source.rows, source.seconds = tally.read, time.monotonic() - started_s
         result.filtered += tally.filtered
     result.estimate = _estimate(result, heard)
@@ -142,13 +153,16 @@ def _holds(settings: Convert) -> frozenset[str] | None:
     return None if writer is None else writer.holds
 
 
-def _source(spec: SourceSpec) -> SourcePreview:
-    kind, evidence = manifest_kind(spec), "its manifest.json says so"
-    if kind is None:
-        layout, evidence = formats.recognise(spec)
+def _source(opened: OpenSamples) -> SourcePreview:
+    spec, kind, evidence = opened.spec, opened.kind, "its manifest.json says so"
+    if opened.source is not None:
+        layout, evidence = opened.source.recognition
         kind = layout.name
+    assert kind is not None
     root = storage.absolute(spec.path)
-    if storage.is_file(root):
+    if opened.hub is not None:
+        size_bytes = sum(file.size_bytes for file in opened.hub.files)
+    elif storage.is_file(root):
         size_bytes = storage.stat(root)["size"]
     else:
         size_bytes = sum(row["size"] for row in storage.listing(root)) if storage.exists(root) else 0

@@ -12,9 +12,10 @@ KEPT = 1000
 
 
 class Problems:
-    """Counts of problems by reason, and the first :data:`KEPT` of each reason."""
+    """Counts of problems by reason, and the first ``kept`` of each reason."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
 
@@ -22,7 +23,7 @@ class Problems:
         """Count one."""
         self.counts[failure.reason] += 1
         kept = self.examples.setdefault(failure.reason, [])
-        if len(kept) < KEPT:
+        if len(kept) < self._kept:
             kept.append(failure.detail)
 
     def join(self, counts: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> None:
@@ -30,7 +31,7 @@ class Problems:
         self.counts.update(counts)
         for reason, details in examples.items():
             kept = self.examples.setdefault(reason, [])
-            kept += list(details)[: KEPT - len(kept)]
+            kept += list(details)[: self._kept - len(kept)]
 
     def __len__(self) -> int:
         return self.counts.total()

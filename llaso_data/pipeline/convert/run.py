@@ -13,6 +13,9 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS
 from llaso_data.io import checksums, interrupts, lock, storage
 from llaso_data.pipeline.convert import filtering, finish, folder
+from llaso_data.pipeline.convert.by_archive.archive import ArchiveResult, Writing
+from llaso_data.pipeline.convert.by_archive.run import ArchiveRun, Outcome
+from llaso_data.pipeline.convert.by_archive.source import ArchiveSource, archive_sources, scratch_of
 from llaso_data.pipeline.convert.part import (
     SHARDS,
     PartJob,
@@ -22,9 +25,9 @@ from llaso_data.pipeline.convert.part import (
     refuse_layout,
     write_part,
 )
-from llaso_data.pipeline.convert.parts import PlannedPart, Tally, plan
+from llaso_data.pipeline.convert.parts import PlannedPart, Tally, digest_of, plan
 from llaso_data.pipeline.convert.problems import Problems
-from llaso_data.pipeline.convert.samples import Converted, samples
+from llaso_data.pipeline.convert.samples import Converted, open_samples, samples_of
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert, Recipe
 from llaso_data.records import SPLITS, Failure
@@ -44,6 +47,10 @@ class ConvertSummary:
         not_carried: How many samples said something that the layout cannot hold, by field.
         notes: What else is to be said of the sources.
         examples: The first problems of each reason, with file and line.
+        archives: Of a conversion archive by archive: how many archives and members there are, members that no row
+            names, and archives that cannot be read; else None.
+        not_fetched: Archives that could not be had, and why. Their rows are problems until another run has them.
+        transfers: Requests, bytes and scratch that this run took.
     """
 
     out: str
@@ -61,10 +68,22 @@ class ConvertSummary:
     notes: dict[str, int]
     groups: dict[str, dict[str, Any]]
     examples: dict[str, list[str]] = field(repr=False)
+    archives: dict[str, Any] | None = None
+    not_fetched: dict[str, str] = field(default_factory=dict)
+    transfers: dict[str, int] | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something waits for another run."""
+        return 1 if self.not_fetched else 0
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain Python, for JSON."""
-        return asdict(self)
+        stated = asdict(self)
+        if self.archives is None:
+            for name in ("archives", "not_fetched", "transfers"):
+                del stated[name]
+        return stated
 
 
 def convert(
@@ -142,11 +161,14 @@ class _Run:
         self._dataset = records.digest("convert", FORMAT_VERSION, layout.FORMAT_VERSION, _canonical(recipe, settings))
         self._results: list[PartResult] = []
         self._groups: set[str] = set()
+        self._archives: Outcome | None = None
 
     def __call__(self) -> ConvertSummary:
         from llaso_data.pipeline import engines
 
-        streams = [samples(source, self._settings, self._notes) for source in self._recipe.sources]
+        sources = [open_samples(source, self._settings, self._notes) for source in self._recipe.sources]
+        archives = archive_sources(sources, self._recipe.run)
+        streams = [] if archives else [samples_of(one, self._settings) for one in sources]
         self._generation = folder.prepare(
             self._out, self._dataset, self._settings.to, overwrite=self._overwrite, append=self._append
         )
@@ -155,10 +177,60 @@ class _Run:
         storage.sweep_scratch()
         if self._settings.audio in ("flac", "wav"):
             import soundfile  # noqa: F401  # here, so that not every worker imports it
-        for result in engines.map_unordered(write_part, self._missing(streams), self._recipe.run):
-            self._note(result)
+        if archives:
+            self._convert_archives(archives)
+        else:
+            for result in engines.map_unordered(write_part, self._missing(streams), self._recipe.run):
+                self._note(result)
         self._held.confirm()
         return self._finish()
+
+    def _convert_archives(self, sources: Sequence[ArchiveSource]) -> None:
+        """Write all parts archive by archive; what was counted is joined at the end, in the order of the archives."""
+        generation = self._generation
+        known = None
+        if generation.number > 1:
+            known = storage.join(self._out, folder.ARCHIVES, f"known-{records.digest('known', self._dataset)}.rows")
+        writing = Writing(
+            root=self._out,
+            dataset=self._dataset,
+            settings=self._settings,
+            reading=sources[0].reading,
+            first=generation.first,
+            known=known,
+            removed=folder.removed_from(self._out),
+            lock=self._held.token,
+            scratch=scratch_of(self._recipe.run),
+        )
+        run = ArchiveRun(
+            sources, self._recipe.run, writing, generation.earlier, self._check, self._clear, self._started
+        )
+        outcome = run(self._note_archive)
+        self._problems, self._archives = outcome.problems, outcome
+        self._results = [part for result in outcome.results for part in result.parts]
+        tallies = [result.tally for result in outcome.results]
+        self._tally = Tally(
+            read=outcome.rows,
+            filtered=sum(tally.filtered for tally in tallies),
+            known=sum(tally.known for tally in tallies),
+        )
+
+    def _check(self) -> None:
+        interrupts.check()
+        self._held.check()
+
+    def _clear(self, groups: Sequence[str]) -> None:
+        for group in groups:
+            if group not in self._generation.first:
+                out = folder.folder_of(self._out, group)
+                folder.clear_group(out, self._dataset, self._settings.to, self._overwrite)
+
+    def _note_archive(self, result: ArchiveResult) -> None:
+        """Tell what an archive adds, while others are being written."""
+        self._tally.read += result.tally.read
+        self._problems.join(result.problems, result.examples)
+        for part in result.parts:
+            self._note(part)
 
     def _missing(self, streams: Sequence[Iterator[Converted | Failure]]) -> Iterator[PartJob]:
         if self._started is not None:
@@ -191,12 +263,6 @@ class _Run:
 
     def _job(self, part: PlannedPart) -> PartJob:
         settings = self._settings
-        digest = records.digest(
-            self._dataset,
-            part.group,
-            part.number,
-            *(value for one in part.samples for value in (records.canonical(one.sample), str(one.places), one.version)),
-        )
         assert settings.audio is not None
         return PartJob(
             root=self._out,
@@ -204,7 +270,7 @@ class _Run:
             group=part.group,
             number=part.number,
             samples=part.samples,
-            digest=digest,
+            digest=digest_of(self._dataset, part),
             dataset=self._dataset,
             to=settings.to,
             audio=settings.audio,
@@ -213,8 +279,7 @@ class _Run:
         )
 
     def _note(self, result: PartResult) -> None:
-        interrupts.check()
-        self._held.check()
+        self._check()
         self._results.append(result)
         self._problems.join(result.problems, result.examples)
         if self._progress is not None:
@@ -248,9 +313,11 @@ class _Run:
                 )  # fmt: skip
         summary = self._summary(results, groups)
         stated = {"format": folder.SUMMARY_FORMAT, "format_version": FORMAT_VERSION, "dataset": self._dataset}
-        stated["generation"] = generation
+        # An append that lacks archives is not over: the same command goes on with it.
+        stated["generation"] = generation - 1 if summary.not_fetched else generation
         stated |= summary.to_dict()
-        del stated["out"], stated["skipped"]
+        for name in ("out", "skipped", "transfers"):  # of this run, not of what is written
+            stated.pop(name, None)
         checksums.write_json(storage.join(self._out, folder.SUMMARY), stated)
         return summary
 
@@ -258,7 +325,11 @@ class _Run:
         missing: Counter[str] = Counter()
         for result in results:
             missing.update(result.not_carried)
+        archives = self._archives
         return ConvertSummary(
+            archives=None if archives is None else archives.stated,
+            not_fetched={} if archives is None else archives.not_fetched,
+            transfers=None if archives is None else asdict(archives.cost),
             out=shown(self._out),
             to=self._settings.to,
             rows=self._tally.read,

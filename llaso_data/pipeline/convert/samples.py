@@ -9,9 +9,12 @@ from itertools import islice
 
 from llaso_data import formats, records
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.files.file_tree import FileTree, ListedFile
+from llaso_data.formats.rows.conversation import SourceSample
 from llaso_data.formats.rows.source_row import SourceRow
 from llaso_data.instruct.asr import TRANSCRIPTION
-from llaso_data.io import outputs, storage
+from llaso_data.io import hub_files, hub_open, hugging_face, outputs, storage
+from llaso_data.io.hub_files import HubTree
 from llaso_data.pipeline import commit
 from llaso_data.recipe import Convert, SourceSpec
 from llaso_data.records import ASR, Failure, Input, Message, Sample, Utterance
@@ -53,21 +56,36 @@ class Converted:
 records.pickling.register(Converted)
 
 
-def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterator[Converted | Failure]:
-    """Every sample of a source.
+@dataclass(frozen=True, slots=True)
+class OpenSamples:
+    """A source whose kind is known.
+
+    Attributes:
+        kind: :data:`ALIGN` or :data:`SHARDS`; None: a layout reads it.
+        source: Of a layout: the source, listed.
+        hub: Of a source on the hub: the repository at its commit.
+    """
+
+    spec: SourceSpec
+    notes: Counter[str]
+    kind: str | None
+    source: formats.OpenSource | None = None
+    hub: HubTree | None = None
+
+
+def open_samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> OpenSamples:
+    """Find out what a source is, and list its files.
 
     Args:
         spec: The source, as a recipe names it.
-        settings: Which text, and the seed of instructions.
+        settings: Which text.
         notes: Counts what is to be said of the source besides its samples.
 
-    Returns:
-        The samples in the source's order; a failure for every row that gives none.
-
     Raises:
-        LLaSOError: At the call, where the source is not there, or no layout reads it.
+        LLaSOError: The source is not there, or no layout reads it; or it has no such text.
     """
-    kind = manifest_kind(spec)
+    listed = hub_tree(spec, notes)
+    kind = None if listed else manifest_kind(spec)
     if settings.text == "hypotheses" and kind != ALIGN:
         raise LLaSOError(
             f"{spec.path}: --text hypotheses needs what Whisper transcribed; run `llaso-data build-align` on it, and "
@@ -75,30 +93,67 @@ def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterato
         )
     if spec.map and kind is not None:
         raise LLaSOError(f"{spec.path}: a map is for the rows of a corpus; {kind} has none")
+    if kind is not None:
+        return OpenSamples(spec, notes, kind)
+    tree, hub = listed or (None, None)
+    return OpenSamples(spec, notes, None, formats.open_source(spec, notes, tree), hub)
+
+
+def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterator[Converted | Failure]:
+    """Every sample of a source. Args and errors are those of :func:`open_samples`, the answer :func:`samples_of`'s."""
+    return samples_of(open_samples(spec, settings, notes), settings)
+
+
+def samples_of(one: OpenSamples, settings: Convert) -> Iterator[Converted | Failure]:
+    """Every sample of an open source.
+
+    Args:
+        one: The source.
+        settings: Which text, and the seed of instructions.
+
+    Returns:
+        The samples in the source's order; a failure for every row that gives none.
+    """
+    spec, notes, kind, source = one.spec, one.notes, one.kind, one.source
     if kind == ALIGN:
         return _of_align(storage.absolute(spec.path), spec, settings)
     if kind == SHARDS:
         stated = reader.read_manifest(spec.path)
         reader.open_index(spec.path)
         return _of_index(spec) if stated["profile"] == manifest.IN_PLACE else _of_shards(spec)
-    source = formats.open_source(spec, notes)
+    assert source is not None
     if source.holds_conversations:
         if spec.map:
             notes[f"map not used: {spec.path} holds conversations"] += 1
         rows = formats.conversation_samples(source)
-        return (
-            row
-            if isinstance(row, Failure)
-            else Converted(
-                sample=row.sample,
-                places=_places(row.sample),
-                version=row.version,
-                stated_s=row.stated_s,
-                where=_said_in(row.sample),
-            )
-            for row in rows
-        )
+        return map(of_conversation, rows)
     return (_of_row(row, one, settings) for row, one in formats.corpus_rows(source))
+
+
+def hub_tree(spec: SourceSpec, notes: Counter[str]) -> tuple[FileTree, HubTree] | None:
+    """The files of a repository on the hub, at its commit; None for a source that lies elsewhere."""
+    root = storage.absolute(spec.path)
+    if storage.scheme(root) != "hf":
+        return None
+    hub = hub_files.tree(root)
+    hub_open.remember(root, hub)
+    folder = f"{hugging_face.parse(root).folder}/".lstrip("/")
+    files = (ListedFile(file.path[len(folder) :], file.size_bytes, file.sha256 or file.oid) for file in hub.files)
+    visible = (file for file in files if not any(part.startswith(".") for part in file.path.split("/")))
+    return FileTree(root, files=tuple(visible), notes=notes), hub
+
+
+def of_conversation(row: SourceSample | Failure) -> Converted | Failure:
+    """A conversation as it is written."""
+    if isinstance(row, Failure):
+        return row
+    return Converted(
+        sample=row.sample,
+        places=_places(row.sample),
+        version=row.version,
+        stated_s=row.stated_s,
+        where=_said_in(row.sample),
+    )
 
 
 def manifest_kind(spec: SourceSpec) -> str | None:

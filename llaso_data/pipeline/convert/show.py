@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from llaso_data.io.live import LiveLine
+from llaso_data.pipeline.convert.by_archive.preview import ArchivePreview
 from llaso_data.pipeline.convert.part import PartResult
 from llaso_data.pipeline.convert.parts import Tally
 from llaso_data.pipeline.convert.preview import Preview
@@ -89,10 +90,30 @@ def print_summary(summary: ConvertSummary, console: Console | None = None) -> No
         values["not converted"] = summary.problems
     if set(summary.groups) - {""}:
         values["groups"] = {group: stated["samples"] for group, stated in summary.groups.items()}
+    values |= _archive_values(summary)
     console.print(values_table(values, not console.is_terminal))
     print_remarks(summary.notes, summary.not_carried, summary.to, console)
     print_problems(summary.examples, console)
+    for uri, why in list((summary.archives or {}).get("unreadable", {}).items())[_PROBLEMS_SHOWN:]:
+        console.print(f"unreadable: {uri}: {why}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {summary.out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _archive_values(summary: ConvertSummary) -> dict[str, Any]:
+    """What is said of a conversion archive by archive."""
+    archives, transfers = summary.archives, summary.transfers
+    if archives is None or transfers is None:
+        return {}
+    values: dict[str, Any] = {"archives": archives["archives"]}
+    if archives["unused"]:
+        values["members that no row names"] = archives["unused"]
+    if summary.not_fetched:
+        values["archives that could not be fetched"] = len(summary.not_fetched)
+    if transfers["requests"]:
+        values["requests"] = transfers["requests"]
+        values["fetched, MB"] = round(transfers["fetched_bytes"] / 1e6, 1)
+        values["most scratch at once, MB"] = round(transfers["peak_scratch_bytes"] / 1e6, 1)
+    return values
 
 
 def print_remarks(notes: Mapping[str, int], not_carried: Mapping[str, int], to: str, console: Console) -> None:
@@ -142,7 +163,36 @@ def print_preview(preview: Preview, console: Console | None = None) -> None:
             f"all of it, by the first samples: about {estimate.rows:,} rows, {estimate.hours:,.2f} hours of audio, "
             f"{estimate.bytes / 1e9:,.3f} GB as FLAC, {estimate.cpu_s / 60:,.1f} minutes of one core"
         )
+    for archives in preview.archives:
+        for line in archive_lines(archives):
+            say(line)
     say("nothing was written")
+
+
+def archive_lines(seen: ArchivePreview) -> list[str]:
+    """What a source in zips holds and takes, a line each."""
+    lines = [
+        f"{seen.zips:,} zips, {seen.zip_bytes / 1e9:,.3f} GB",
+        f"{seen.tables:,} JSON files, {seen.table_bytes / 1e9:,.3f} GB",
+        f"about {seen.rows.total():,} rows:",
+        *(f"  {modality} {task}: {count:,}" for (modality, task), count in sorted(seen.rows.items())),
+    ]
+    if seen.clips is not None:
+        lines.append(f"about {seen.clips:,} clips in the zips; each is written {seen.rows_a_clip:.2f} times on average")
+    if seen.clip_hours is not None and seen.flac_bytes is not None and seen.cpu_s is not None:
+        hours = seen.clip_hours * (seen.rows_a_clip or 1)
+        lines.append(
+            f"about {seen.clip_hours:,.2f} hours of clips, {hours:,.2f} of samples: {seen.flac_bytes / 1e9:,.3f} GB as "
+            f"FLAC, {seen.cpu_s / 3600:,.2f} hours of one core"
+        )
+    if seen.fetched:
+        lines.append(
+            f"{seen.requests:,} requests, {(seen.zip_bytes + seen.table_bytes) / 1e9:,.3f} GB to fetch; "
+            f"each worker needs {seen.largest_bytes / 1e9:,.3f} GB of scratch, and room for what is made of it"
+        )
+    else:
+        lines.append("the zips are read where they lie: no requests, no scratch")
+    return lines
 
 
 def sample_lines(number: int, sample: Sample) -> list[str]:
