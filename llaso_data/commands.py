@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -34,6 +36,22 @@ def fail(message: str) -> None:
     context.exit(1)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """For a command's imports: the garbage collector does not run meanwhile, and leaves alone what was made.
+
+    Modules stay for good, and looking through them takes a tenth of the time of their import.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
 class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click 8.2 on
     """An option that names an entry of a table. The table is read when the option is used or explained, not before."""
 
@@ -61,6 +79,13 @@ class TableChoice(click.Choice):  # type: ignore[type-arg]  # generic from click
 
 class Commands(click.Group):
     """A group of commands. Errors are one message, with a traceback only after ``--debug``; no help is cut."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run as the program of this process. What is still there at its end goes with it, without a collection."""
+        try:
+            return super().__call__(*args, **options)
+        finally:
+            gc.freeze()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are defined, which is that of the work."""

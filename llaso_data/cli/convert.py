@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from llaso_data.cli.build import layouts, load_recipe, machine_options, refuse_both, shares
-from llaso_data.commands import TableChoice, fail
+from llaso_data.commands import TableChoice, fail, uncollected
 from llaso_data.errors import LLaSOError
 
 
@@ -78,29 +78,28 @@ def convert(
     entries = [
         {"path": path, **{name: value for name, value in stated.items() if value is not None}} for path in sources
     ]
-    recipe = load_recipe(
-        machine,
-        {
-            "sources": entries or None,
-            "out": out,
-            "convert.to": to,
-            "convert.filter": condition,
-            "convert.text": text,
-            "convert.audio": audio,
-            "convert.split": None if split is None else shares(split),
-            "convert.by": by,
-            "convert.group_by_parts": group_by == "parts" or None,
-            "convert.samples_per_part": samples_per_part,
-            "convert.seed": seed,
-            "run.disk_budget": disk_budget,
-            "run.scratch": scratch,
-        },
-    )
+    settings = {
+        "sources": entries or None,
+        "out": out,
+        "convert.to": to,
+        "convert.filter": condition,
+        "convert.text": text,
+        "convert.audio": audio,
+        "convert.split": None if split is None else shares(split),
+        "convert.by": by,
+        "convert.group_by_parts": group_by == "parts" or None,
+        "convert.samples_per_part": samples_per_part,
+        "convert.seed": seed,
+        "run.disk_budget": disk_budget,
+        "run.scratch": scratch,
+    }
+    with uncollected():
+        recipe = load_recipe(machine, settings)
+        from llaso_data.pipeline.convert.run import convert as run
+        from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
     if dry_run or check:
         _preview(recipe, whole=check)
         return
-    from llaso_data.pipeline.convert.run import convert as run
-    from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
 
     with ConvertProgress() as progress:
         summary = run(recipe, overwrite=overwrite, append=append, progress=progress.part_done, started=progress.start)

@@ -7,6 +7,7 @@ have theirs inside (:mod:`llaso_data.io.sealed`). What an earlier version wrote 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -25,6 +26,7 @@ FOLDER_FILE = "checksums.json"
 
 _VALUE = re.compile(TAG + "[0-9a-f]{8}")
 _CHUNK_BYTES = 1 << 22
+_WRITE_BYTES = 1 << 20
 
 
 class DamagedError(LLaSOError):
@@ -63,6 +65,32 @@ def sha256(uri: str) -> tuple[str, int]:
             state.update(chunk)
             size_bytes += len(chunk)
     return state.hexdigest(), size_bytes
+
+
+class HashingWriter(io.BufferedWriter):
+    """A new local file that is written once from its beginning to its end, and its SHA-256.
+
+    Hashing what is written spares reading it back.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._hashed = _HashedFile(path)
+        super().__init__(self._hashed, _WRITE_BYTES)
+
+    def sha256(self) -> str:
+        """The SHA-256 of all that was written, in hexadecimal digits. The file must be closed."""
+        return self._hashed.state.hexdigest()
+
+
+class _HashedFile(io.FileIO):
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "wb")
+        self.state = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        length = super().write(data)
+        self.state.update(memoryview(data)[:length])
+        return length
 
 
 # JSON

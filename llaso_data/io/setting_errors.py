@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 import typing
@@ -28,6 +27,8 @@ def not_among(value: object, names: Sequence[str]) -> str:
 
 def unknown_key(key: str, names: Sequence[str]) -> str:
     """What is said of a key that is none of the names that may stand there."""
+    import difflib
+
     close = difflib.get_close_matches(key, names, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"unknown key; {hint}allowed: {', '.join(names)}"

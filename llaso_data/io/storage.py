@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, Any
 
 import fsspec
@@ -291,11 +291,10 @@ def read_json(uri: str) -> Any:
 @contextmanager
 def open_read(uri: str) -> Iterator[IO[bytes]]:
     """A file open for reading. On a disk what is neither file nor folder is an OSError: a pipe would never open."""
+    path, local = uri.removeprefix("file://"), is_local(uri)
     try:
-        if is_local(uri):
-            path = uri.removeprefix("file://")
-            with reading(uri, True):
-                opened = open_regular(path if path.startswith("/") else filesystem(uri)[1])
+        if local:
+            opened = open_regular(path if path.startswith("/") else filesystem(uri)[1])
         elif scheme(uri) == "hf":
             path, opened = uri, hub_open.open_file(uri)
         else:
@@ -304,7 +303,7 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
                 opened = fs.open(path, "rb")
     except ValueError as error:  # NUL, or half a character: no disk has such names
         raise OSError(errno.EINVAL, reason(error), path) from error
-    with reading(uri, is_local(uri), asking=False), opened as file:
+    with nullcontext() if local else reading(uri, False, asking=False), opened as file:
         yield file
 
 

@@ -72,11 +72,13 @@ def _context(module: str) -> multiprocessing.context.BaseContext:
 
 def _start(pool: ProcessPoolExecutor) -> None:
     """Start the workers, before a task's making starts any thread."""
+    was_frozen = gc.get_freeze_count() > 0
     gc.freeze()  # so that no collection in a worker touches, and thereby copies, all pages that it shares with us
     try:
         pool.submit(_do_nothing)
     finally:
-        gc.unfreeze()
+        if not was_frozen:
+            gc.unfreeze()
 
 
 def _do_nothing() -> None: ...

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llaso_data import records
 from llaso_data.errors import LLaSOError
@@ -249,6 +248,8 @@ def _digest(speaker: str) -> str:
 
 def _shrink_index(out: str, keys: set[str]) -> None:
     """Take rows out of the index at once; the tars that they are in go later."""
+    import pyarrow.compute as pc
+
     uri = storage.join(out, layout.INDEX)
     table = index.open_arrow(uri)
     kept = table.filter(pc.invert(pc.is_in(table["key"], value_set=pa.array(sorted(keys), pa.string()))))

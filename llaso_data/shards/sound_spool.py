@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from types import TracebackType
-from typing import IO, Literal, cast
+from typing import IO, Literal, NamedTuple
 
 from llaso_data import audio, recipe
 from llaso_data.audio import decode_worker
@@ -40,6 +41,15 @@ class _Sound:
     taken: int | None = None
 
 
+class _Taken(NamedTuple):
+    """A sample that the spool has taken."""
+
+    key: str
+    sample: Sample
+    sounds: tuple[_Sound, ...]
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class SpooledSample:
     """A sample of the spool with its sounds.
@@ -58,8 +68,8 @@ class SpooledSample:
 class SoundSpool:
     """The samples of one shard and their encoded sounds, until the shard is written.
 
-    Keys are hashes, so a shard sorted by key needs all its sounds before the first is written. They wait in a
-    temporary file without a name, which is in memory while it is small: nothing is left of it, whatever happens.
+    Keys are hashes, so a shard sorted by key needs all its sounds before the first is written. They wait in memory
+    while they are small, else in a temporary file without a name: nothing is left of it, whatever happens.
 
     Args:
         form: The format of the sounds: ``flac``, ``opus`` or ``wav``.
@@ -71,9 +81,9 @@ class SoundSpool:
         self._form = form
         self._shard = shard
         self._pass_through = pass_through
-        file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
-        self._file = cast(IO[bytes], file)
-        self._samples: list[tuple[str, Sample, tuple[_Sound, ...]]] = []
+        self._held = _HeldBytes()
+        self._samples: list[_Taken] = []
+        self._offered = 0
 
     def __enter__(self) -> SoundSpool:
         return self
@@ -82,7 +92,7 @@ class SoundSpool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with suppress(OSError):  # a full disk, which has been said
-            self._file.close()
+            self._held.close()
 
     def add(
         self,
@@ -115,7 +125,9 @@ class SoundSpool:
         }
         sounds = self._encode((place for of_sample in places for place in of_sample), unprobed)
         failures: list[Failure] = []
-        for sample, of_sample, where in zip(samples, places, wheres or [""] * len(samples), strict=True):
+        first, self._offered = self._offered, self._offered + len(samples)
+        described = zip(samples, places, wheres or [""] * len(samples), strict=True)
+        for number, (sample, of_sample, where) in enumerate(described, first):
             pairs = [(utterance, sounds[place]) for utterance, place in zip(sample.audios, of_sample, strict=True)]
             failure = next((fault for pair in pairs if (fault := _fault(*pair)) is not None), None)
             if failure is not None:
@@ -124,14 +136,14 @@ class SoundSpool:
             encoded = tuple(sound for _, sound in pairs if isinstance(sound, _Sound))
             audios = tuple(map(_heard, sample.audios, encoded))
             key = layout.key_of(sample, _part_names(encoded))
-            self._samples.append((key, dataclasses.replace(sample, audios=audios), encoded))
+            self._samples.append(_Taken(key, dataclasses.replace(sample, audios=audios), encoded, number))
         with self._writing():
-            self._file.flush()
+            self._held.flush()
         return failures
 
     def select(self, holds: Callable[[Sequence[Sample]], Sequence[bool]]) -> int:
         """Keep only the samples for which a condition holds. Returns how many were let go."""
-        kept = holds([sample for _, sample, _ in self._samples])
+        kept = holds(self.samples())
         before = len(self._samples)
         self._samples = [one for one, keeps in zip(self._samples, kept, strict=True) if keeps]
         return before - len(self._samples)
@@ -141,14 +153,17 @@ class SoundSpool:
 
     def samples(self) -> list[Sample]:
         """The samples that were taken, in the order in which they came."""
-        return [sample for _, sample, _ in self._samples]
+        return [one.sample for one in self._samples]
+
+    def numbers(self) -> list[int]:
+        """Of the samples that were taken, by their order: all that :meth:`add` was given are counted, from 0."""
+        return [one.number for one in self._samples]
 
     def spooled(self, sort: bool = True) -> Iterator[SpooledSample]:
         """The samples with ascending keys, or in the order in which they came; one at a time is read back."""
-        samples = sorted(self._samples, key=lambda entry: entry[0]) if sort else self._samples
-        for key, sample, sounds in samples:
-            data = {part: self._read(sound) for part, sound in zip(_part_names(sounds), sounds, strict=True)}
-            yield SpooledSample(key, sample, data)
+        for one in sorted(self._samples, key=attrgetter("key")) if sort else self._samples:
+            data = {part: self._read(sound) for part, sound in zip(_part_names(one.sounds), one.sounds, strict=True)}
+            yield SpooledSample(one.key, one.sample, data)
 
     def encoded(self) -> Iterator[EncodedSample]:
         """The samples with ascending keys as a shard stores them."""
@@ -206,17 +221,55 @@ class SoundSpool:
         taken: int | None = None,
     ) -> _Sound:
         with self._writing():
-            offset = self._file.seek(0, 2)
-            self._file.write(data)
+            offset = self._held.put(data)
         return _Sound(extension, offset, len(data), duration_s, audio_id, probe, taken)
 
     def _read(self, sound: _Sound) -> bytes:
-        self._file.seek(sound.offset)
-        return self._file.read(sound.size)
+        return self._held.take(sound.offset, sound.size)
 
     def _writing(self) -> AbstractContextManager[None]:
         folder = tempfile.gettempdir()
         return storage.writing(f"{self._shard} (its sounds wait in {folder})", folder)
+
+
+class _HeldBytes:
+    """Pieces of bytes, each at its offset: in memory as they are, above :data:`_MEMORY_BYTES` in a temporary file."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._pieces: dict[int, bytes] = {}
+        self._file: IO[bytes] | None = None
+
+    def put(self, data: bytes) -> int:
+        """Keep a piece behind those before it. Returns its offset."""
+        offset = self._size
+        self._size += len(data)
+        if self._file is None and self._size > _MEMORY_BYTES:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            self._file.writelines(self._pieces.values())
+            self._pieces = {}
+        if self._file is None:
+            self._pieces[offset] = data
+        else:
+            self._file.seek(0, 2)
+            self._file.write(data)
+        return offset
+
+    def take(self, offset: int, size: int) -> bytes:
+        """The piece of this size at an offset."""
+        if self._file is None:
+            return self._pieces[offset] if size else b""
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        self._pieces = {}
+        if self._file is not None:
+            self._file.close()
 
 
 def said_by(where: str, failure: Failure) -> Failure:
@@ -233,6 +286,8 @@ def shown_place(utterance: Utterance) -> str:
 
 
 def _part_names(sounds: Sequence[_Sound]) -> list[str]:
+    if len(sounds) == 1:
+        return layout.audio_parts(1, sounds[0].extension)
     return [layout.audio_parts(len(sounds), sound.extension)[number] for number, sound in enumerate(sounds)]
 
 

@@ -32,17 +32,16 @@ def write(out: str, name: str, samples: Iterable[EncodedSample], *, digest: str,
         ValueError: A key or a part cannot be a name.
     """
     rows: list[IndexRow] = []
-    with storage.whole(storage.join(out, name)) as path:
-        with open(path, "wb") as file:
-            for sample in samples:
-                if rows and sample.key <= rows[-1].key:
-                    raise LLaSOError(f"{name}: sample {sample.key} after {rows[-1].key}: twice, or out of order")
-                rows.append(_append(file, sample))
-            file.write(tar_headers.END)
-        sha256, size_bytes = checksums.sha256(path)
+    with storage.whole(storage.join(out, name)) as path, checksums.HashingWriter(path) as file:
+        for sample in samples:
+            if rows and sample.key <= rows[-1].key:
+                raise LLaSOError(f"{name}: sample {sample.key} after {rows[-1].key}: twice, or out of order")
+            rows.append(_append(file, sample))
+        file.write(tar_headers.END)
+        size_bytes = file.tell()
     info = ShardInfo(
         path=name,
-        sha256=sha256,
+        sha256=file.sha256(),
         bytes=size_bytes,
         samples=len(rows),
         duration_s=round(sum(row.duration_s for row in rows), 6),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llaso_data.errors import LLaSOError
 from llaso_data.records import UNKNOWN, Sample
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 SCHEMA = pa.schema(
     {
@@ -121,6 +123,8 @@ def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> pc.Expres
 
 
 def _operand(node: ast.expr) -> pc.Expression:
+    import pyarrow.compute as pc
+
     if isinstance(node, ast.Name):
         if node.id not in SCHEMA.names:
             raise ValueError(f"there is no field {node.id!r}; fields are {', '.join(SCHEMA.names)}")

@@ -175,7 +175,7 @@ def _write_shard(job: PartJob) -> tuple[PartResult, list[str]]:
         info = None
         if len(spool):
             info = writer.write(job.out, name, spool.encoded(), digest=job.digest, dataset=job.dataset)
-        ids = [sample.id for sample in spool.samples()]
+        ids = [job.samples[number].id for number in spool.numbers()]
     result = PartResult(
         group=job.group,
         number=job.number,

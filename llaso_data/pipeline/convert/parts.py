@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from llaso_data.pipeline.convert import filtering
 from llaso_data.pipeline.convert.problems import Problems
@@ -19,6 +18,9 @@ from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert
 from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, canonical, digest
 from llaso_data.shards.removal import NOTHING_REMOVED, Removed
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 WINDOW_PARTS = 16
 DUPLICATE, REMOVED = "duplicate", "removed"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from llaso_data import audio, records
 from llaso_data.errors import LLaSOError
 from llaso_data.records import GIVEN, Attribute, Message, Provenance, Sample, Source, Speaker, Utterance, Word
-from llaso_data.shards import layout, manifest, reader, writer
+from llaso_data.shards import layout, manifest, reader, sound_spool, writer
 from llaso_data.shards.sound_spool import SoundSpool
 from llaso_data.shards.stats import stats
 from llaso_data.shards.tar import ShardError
@@ -173,6 +173,15 @@ def test_any_sample_survives_the_json_of_a_shard(made: Sample) -> None:
     assert (encoded.modality, layout.modality(content["messages"])) == (made.modality, made.modality)
 
 
+def test_sounds_that_do_not_fit_in_memory_wait_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = conversations(tmp_path)
+    write(tmp_path / "held", made)
+    monkeypatch.setattr(sound_spool, "_MEMORY_BYTES", 5000)  # the first fits, and the last do not
+    write(tmp_path / "filed", made)
+    name = layout.shard_name(0)
+    assert (tmp_path / "filed" / name).read_bytes() == (tmp_path / "held" / name).read_bytes()
+
+
 def test_a_sample_whose_sound_cannot_be_had_is_one_problem_and_is_not_taken(tmp_path: Path) -> None:
     made = conversations(tmp_path)
     tone(tmp_path / "low.wav", 0.5, 225)
@@ -180,6 +189,7 @@ def test_a_sample_whose_sound_cannot_be_had_is_one_problem_and_is_not_taken(tmp_
     with SoundSpool("flac", "here") as spool:
         problems = spool.add(made)
         assert len(list(spool.encoded())) == len(made) - 3
+        assert [made[number].id for number in spool.numbers()] == [sample.id for sample in spool.samples()]
     assert sorted(problem.detail.rpartition("/")[2] for problem in problems) == [
         "high.wav: no such file; correct the path or remove the entry",
         "low.wav: the audio is not the one that was observed",
