@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.files.file_tree import FileTree, compile_glob
+from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.files.shards import named_files
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.sorting import sorted_rows
@@ -23,6 +23,7 @@ from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, 
 from llaso_data.formats.tables.columns import metadata_of, stated_duration, time_span
 from llaso_data.formats.tables.manifest_rows import UnusedColumns
 from llaso_data.formats.tables.nemo_columns import AUDIO, NEMO_COLUMNS, SHARD, marked, nemo_values
+from llaso_data.formats.tables.nemo_sets import FOLDER, TarredSet, tarred_sets
 from llaso_data.formats.tables.table_rows import first_row, table_rows
 from llaso_data.formats.writing.attributes import ATTRIBUTES, json_line
 from llaso_data.formats.writing.nemo_row import nemo_row
@@ -31,23 +32,7 @@ from llaso_data.io import archive, storage, tar_headers
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 
-FOLDER = "sharded_manifests"
-_TAR = re.compile(r"audio[^/]*_(\d+)[^/]*\.tar")
-_SHARDED = re.compile(r"manifest[^/]*_(\d+)[^/]*\.jsonl?(\.gz)?")
-_WHOLE = re.compile(r"[^/]*manifest[^/]*\.jsonl?(\.gz)?")
 _PART_OF_RECORDING = re.compile(r"(.+)-sub\d+(\.\w+)?")
-
-
-class _Set(NamedTuple):
-    """The tars of one folder by their numbers, and the manifests of their rows; paths are relative to the root.
-
-    Of a set of which only some files are named (``is_part``), the rows of other tars are no failures.
-    """
-
-    tars: dict[int, str]
-    sharded: dict[int, str]
-    whole: str | None
-    is_part: bool
 
 
 def recognises(tree: FileTree) -> str | None:
@@ -59,7 +44,7 @@ def recognises(tree: FileTree) -> str | None:
         files = named_files(tree)
     except LLaSOError:
         return None
-    sets = _sets(files, None, tree.is_file)
+    sets = tarred_sets(tree, files, None)
     found = next((path for one in sets for path in (*one.sharded.values(), one.whole) if path is not None), None)
     if found is None or AUDIO not in (first_row(files.uri(found)) or {}):
         return None
@@ -73,7 +58,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         LLaSOError: There is no tar with a manifest, or no row.
     """
     files = named_files(tree)
-    sets = _sets(files, spec.pattern, tree.is_file)
+    sets = tarred_sets(tree, files, spec.pattern)
     if not sets:
         message = "no audio_N.tar with a manifest_N.json, or a manifest that says shard_id"
         raise LLaSOError(f"{spec.path}: {message}; give the folder that has both")
@@ -84,43 +69,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     return _in_tars(files, rows)
 
 
-def _sets(tree: FileTree, pattern: str | None, is_part: bool) -> list[_Set]:
-    """The sets of a tree, by their folders."""
-    matches = compile_glob(pattern or "**/*").fullmatch
-    tars: dict[str, dict[int, str]] = {}
-    tables: list[str] = []
-    for path, _, _ in tree.files:
-        folder, _, name = path.rpartition("/")
-        if (found := _TAR.fullmatch(name)) is not None and matches(path):
-            tars.setdefault(folder, {}).setdefault(int(found[1]), path)
-        elif _WHOLE.fullmatch(name):
-            tables.append(path)
-    sharded: dict[str, dict[int, str]] = {}
-    whole: dict[str, str] = {}
-    for path in tables:
-        folder, _, name = path.rpartition("/")
-        home = folder if folder in tars else folder.rpartition("/")[0]
-        found = _SHARDED.fullmatch(name)
-        if home not in tars or (folder != home and folder.rpartition("/")[2] != FOLDER):
-            continue
-        if found is not None and "version" not in name:
-            sharded.setdefault(home, {}).setdefault(int(found[1]), path)
-        elif SHARD in (first_row(tree.uri(path)) or {}):
-            if home in whole:
-                tree.note_example("not read: an older manifest", whole[home])
-            whole[home] = path  # ``…_version_2.json`` has the rows of those before it
-    sets: list[_Set] = []
-    for home, numbers in sorted(tars.items()):
-        own = sharded.get(home, {})
-        if own and is_part:
-            common = numbers.keys() & own.keys()
-            numbers, own = ({number: known[number] for number in sorted(common)} for known in (numbers, own))
-        if own or home in whole:
-            sets.append(_Set(numbers, own, None if own else whole[home], is_part))
-    return sets
-
-
-def _rows(spec: SourceSpec, tree: FileTree, one: _Set) -> Iterator[SourceRow]:
+def _rows(spec: SourceSpec, tree: FileTree, one: TarredSet) -> Iterator[SourceRow]:
     unused = UnusedColumns([], NEMO_COLUMNS | {SHARD})
     manifests = [(None, one.whole)] if one.whole else sorted(one.sharded.items())
     for number, manifest in manifests:

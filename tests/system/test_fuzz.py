@@ -19,7 +19,7 @@ from llaso_data.pipeline import load_recipe
 from llaso_data.shards import layout, reader
 from llaso_data.shards.index import SCHEMA
 from llaso_data.shards.tar import ShardError
-from tests.support import fuzz_targets
+from tests.support import fuzz_layouts, fuzz_targets
 from tests.support.fuzz_targets import Target, mutated, throw
 
 TARGETS = (
@@ -33,6 +33,7 @@ TARGETS = (
     "corpus: a.lab", "corpus: a.wrd",
     "words", "container", "recipe",
 )  # fmt: skip
+LAYOUTS = tuple(name for name, _, _ in fuzz_layouts.targets())
 BROKEN_TEXT = pa.Array.from_buffers(  # \xff\xfe is not UTF-8, and nobody looks when it is written
     pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
 )
@@ -113,10 +114,10 @@ def all_targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
 
 
 def test_every_target_is_here(all_targets: dict[str, Target]) -> None:
-    assert tuple(sorted(all_targets)) == tuple(sorted(TARGETS))
+    assert sorted(all_targets) == sorted((*TARGETS, *LAYOUTS))
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [*TARGETS, *(pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS)])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32))
 def test_changed_files_do_no_harm(name: str, seed: int, all_targets: dict[str, Target], tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_changed_files_do_no_harm(name: str, seed: int, all_targets: dict[str, T
     throw(target, mutated(draw.choice(target.seeds), draw, target.seeds), tmp_path)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [*TARGETS, *LAYOUTS])
 def test_what_did_harm_once_does_none(name: str, all_targets: dict[str, Target], tmp_path: Path) -> None:
     for data in (*all_targets[name].seeds, *REGRESSIONS.get(name, ())):
         throw(all_targets[name], data, tmp_path)

@@ -299,6 +299,24 @@ def test_conversations(tmp_path: Path, clips: list[Clip]) -> None:
     assert notes["rows that are marked `_skipme`"] == 1
 
 
+def test_conversations_whose_audios_lie_in_numbered_tars(tmp_path: Path, clips: list[Clip]) -> None:
+    for number, clip in enumerate(clips[:2]):
+        (tmp_path / f"audio_{number}.tar").write_bytes(packed([("x.wav", clip.path.read_bytes())]))
+    for number in range(3):
+        said = [turn("User", "x.wav", type="audio", duration=0.5), turn("Assistant", str(number))]
+        lines(tmp_path / f"manifest_{number}.jsonl", {"id": number, "conversations": said})
+    for source in (tmp_path, tmp_path / "manifest_{0..2}.jsonl"):
+        assert layout_of(source) == "nemo_conversations"
+        first, second, lost = conversations(source)
+        for number, one in enumerate((first, second)):
+            assert isinstance(one, Sample) and one.messages[-1] == Message.of("assistant", str(number))
+            source_ = one.audios[0].source
+            assert (source_.uri, source_.member) == (str(tmp_path / f"audio_{number}.tar"), "x.wav")
+        assert lost == Failure("missing", f"{tmp_path}/manifest_2.jsonl:1: its tar is not there; fetch it")
+    (alone,) = conversations(tmp_path / "manifest_1.jsonl")
+    assert alone == second
+
+
 def test_broken_conversations_are_counted_with_file_and_line(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "chat.jsonl",
