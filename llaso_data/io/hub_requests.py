@@ -23,7 +23,8 @@ FIRST_ATTEMPTS = 4
 _FIRST_WAIT_S = 0.5  # doubled after each failure
 _LONGEST_WAIT_S = 30.0
 _LONGEST_ASKED_S = 3600.0  # a server that asks for more is out of order for this run
-_REPEATED = frozenset((408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524))
+REPEATED = frozenset((408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524))
+"""Statuses after which the same request may succeed."""
 _REDIRECTS = 20
 _TIMEOUT_S = 10.0  # the client's own default, for a connection and for each piece of an answer
 _RESET = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")  # ratelimit: "api";r=0;t=55
@@ -163,10 +164,10 @@ def open_answer(url: str, headers: Mapping[str, str], patience: Patience) -> Any
                 raise
             patience.again(f"the connection failed ({reason(error)})")
             continue
-        if response.status_code not in _REPEATED:
+        if response.status_code not in REPEATED:
             return response
         response.close()
-        asked_s = _asked_s(response.headers)
+        asked_s = seconds_asked(response.headers)
         if asked_s is not None and asked_s <= _LONGEST_ASKED_S:
             traffic.close(url, asked_s)
         patience.again(f"the server answered {response.status_code}", asked_s)
@@ -221,7 +222,7 @@ def refuse_offline(what: str) -> None:
         raise LLaSOError(f"{what}: HF_HUB_OFFLINE forbids asking a hub; unset it, or name a folder on a disk")
 
 
-def _asked_s(headers: Mapping[str, str]) -> float | None:
+def seconds_asked(headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks to wait for: ``Retry-After`` as a number or a date, or the hub's ``ratelimit``."""
     if (limit := _RESET.search(headers.get("ratelimit", ""))) is not None:
         return float(limit[1]) + 1.0  # it counts whole seconds

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _SHOWN = 20
@@ -110,9 +111,10 @@ def _rows(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
         yield title, "", ""
         for part, inner in value.items():
             if isinstance(inner, dict):
-                yield f"  {part}", _text("samples", inner.get("samples")), _text("hours", inner.get("hours"))
+                count = inner.get("samples", inner.get("audios"))
+                yield f"  {escape(str(part))}", _text("samples", count), _text("hours", inner.get("hours"))
             else:
-                yield f"  {part}", _text(name, inner), ""
+                yield f"  {escape(str(part))}", _text(name, inner), ""
     elif name == "hours":
         yield title, "", _text(name, value)
     else:

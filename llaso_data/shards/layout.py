@@ -78,6 +78,11 @@ def audio_parts(count: int, extension: str) -> list[str]:
     return [extension] if count == 1 else [f"{number}.{extension}" for number in range(count)]
 
 
+def name_of_parts(audios: int) -> str:
+    """What samples with so many audios are called where kinds of samples lie apart: ``text``, ``1-audio``, …"""
+    return f"{audios}-audio" + ("s" if audios > 1 else "") if audios else "text"
+
+
 def member_name(key: str, part: str) -> str:
     """The name of a member of a tar: ``<key>.<part>``.
 

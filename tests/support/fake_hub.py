@@ -1,13 +1,13 @@
 """A server that speaks as much of the Hugging Face hub's protocol as huggingface_hub needs, and fails on demand.
 
 ``ROOT/OWNER/NAME/…`` are data sets, ``ROOT/models/OWNER/NAME/…`` models, each at the revision ``main``, or at the id of
-the one commit that its files make. Read: information, the list of files in pages, files with redirects to another host.
+the one commit that its files make; ``ROOT/.branches/OWNER/NAME/BRANCH/…`` is another branch of a data set.
+Read: information, the list of files in pages, files with redirects to another host.
 Written: create, preupload, LFS, commit. There is no Xet.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.server
 import json
@@ -23,6 +23,8 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import pytest
+
+from tests.support.fake_hub_uploads import Uploads
 
 Json = dict[str, Any]
 
@@ -53,8 +55,12 @@ class FakeHub:
         faults: end of a path: what happens to the next GETs of its content, one each: ``502``, ``503``, … ``429`` (with
             ``retry_after``), ``cut`` (half the bytes), ``slow`` (a pause of ``slow_s`` in the middle), ``flip`` (one
             wrong bit), ``norange`` (the whole instead of a part), ``other`` (a part that nobody asked for).
-        api_faults: the same for requests to the API and for addresses: statuses only.
+        api_faults: the same for requests to the API, to addresses and of uploads: statuses, ``cut`` (the connection
+            breaks while the request is read), or ``lost`` (it is done, and the answer is 503).
         gated: repositories whose terms are accepted by ``token`` only.
+        private: repositories that only ``token`` sees.
+        readers: tokens that are known and may not write.
+        messages: of the commits that were made.
         lfs_from: bytes from which a file is LFS: redirected, with the SHA-256 of its content.
         page: entries in one answer of a list (the hub has 1,000).
     """
@@ -66,6 +72,9 @@ class FakeHub:
     faults: dict[str, list[str]] = field(default_factory=dict)
     api_faults: dict[str, list[str]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
+    private: set[str] = field(default_factory=set)
+    readers: set[str] = field(default_factory=set)
+    messages: list[str] = field(default_factory=list)
     token: str = "hf_secret"
     retry_after: str = "1"
     slow_s: float = 3.0
@@ -90,6 +99,17 @@ class FakeHub:
 
     def folder(self, kind: str, name: str) -> Path:
         return self.root / name if kind == "datasets" else self.root / kind / name
+
+    def branch(self, name: str, branch: str) -> str:
+        """What a branch of a data set is called here."""
+        return f".branches/{name}/{branch}"
+
+    def at(self, kind: str, name: str, revision: str | None) -> str:
+        """The repository, or its branch, at a revision; empty where there is none."""
+        branches = [self.branch(name, path.name) for path in (self.root / ".branches" / name).glob("*")]
+        named = {None: name, "main": name, **{place.rpartition("/")[2]: place for place in branches}}
+        named.update({self.commit(kind, place): place for place in (*branches, name)})
+        return named.get(revision, "")
 
     def files(self, kind: str, name: str) -> list[str]:
         folder = self.folder(kind, name)
@@ -122,12 +142,14 @@ class FakeHub:
         return self._entries[known]
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(Uploads, http.server.BaseHTTPRequestHandler):
     """Answers one connection; ``hub`` is set by :func:`serve`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the end of its head
     hub: FakeHub
     query: dict[str, str]
+    is_lost = False
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -140,7 +162,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         asked = self.headers.get("Range") or "", self.headers.get("Host") or "", token
         self.hub.seen.append(Request(self.command, self.path, *asked))
         with suppress(ConnectionError):
-            if fault := _taken(self.hub.api_faults, path):
+            fault = _taken(self.hub.api_faults, path)
+            self.is_lost = fault == "lost"
+            if fault == "cut":
+                self.rfile.read(1)
+                self.close_connection = True
+                return self.connection.shutdown(2)
+            if fault.isdigit():
                 self.body()
                 return self.failing(fault)
             for pattern, answer in _ROUTES:
@@ -161,7 +189,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kind: str = "application/json",
     ) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
+        self.send_response(503 if self.is_lost else status)
         for name, value in {"Content-Length": str(len(data)), "Content-Type": kind, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
@@ -184,32 +212,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.readline()
         return data
 
-    def is_open(self, kind: str, name: str, revision: str | None) -> bool:
-        """Whether a repository may be read at a revision; otherwise that was answered."""
-        commit = self.hub.commit(kind, name)
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+    def opened(self, kind: str, name: str, revision: str | None) -> str:
+        """The repository, or the branch, that may be read at a revision; empty where that was refused."""
         if not self.hub.folder(kind, name).is_dir():
             self.refuse(404, "RepoNotFound", "Repository not found")
-        elif name in self.hub.gated and token != self.hub.token:
-            self.refuse(403 if token else 401, "GatedRepo", f"Access to {name} is restricted")
-        elif revision not in (None, "main", commit):
-            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        elif name in self.hub.private and self.token != self.hub.token:
+            self.refuse(401, "RepoNotFound", "Repository not found")
+        elif name in self.hub.gated and self.token != self.hub.token:
+            self.refuse(403 if self.token else 401, "GatedRepo", f"Access to {name} is restricted")
+        elif place := self.hub.at(kind, name, revision):
+            return place
         else:
-            return True
-        return False
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return ""
 
     # reading
 
     def info(self, kind: str, name: str, revision: str | None) -> None:
-        if self.is_open(kind, name, revision):
-            facts = {"private": False, "gated": name in self.hub.gated, "disabled": False, "downloads": 0, "likes": 0}
-            times = dict.fromkeys(("lastModified", "createdAt"), "2025-08-21T00:00:00.000Z")
-            siblings = [{"rfilename": path} for path in self.hub.files(kind, name)]
-            commit = self.hub.commit(kind, name)
-            self.send(200, {"_id": "0", "id": name, "sha": commit, "tags": [], "siblings": siblings, **facts, **times})
+        place = self.opened(kind, name, revision)
+        if not place:
+            return
+        times = dict.fromkeys(("lastModified", "createdAt"), "2025-08-21T00:00:00.000Z")
+        facts = {"private": name in self.hub.private, "gated": name in self.hub.gated, "disabled": False, "tags": []}
+        siblings = [{"rfilename": path} for path in self.hub.files(kind, place)]
+        named = {"_id": "0", "id": name, "sha": self.hub.commit(kind, place), "siblings": siblings}
+        self.send(200, {**named, **facts, **times, "downloads": 0, "likes": 0})
 
     def tree(self, kind: str, name: str, revision: str, folder: str | None) -> None:
-        if not self.is_open(kind, name, revision):
+        name = self.opened(kind, name, revision)
+        if not name:
             return
         before = f"{folder}/" if folder else ""
         below = [path[len(before) :] for path in self.hub.files(kind, name) if path.startswith(before)]
@@ -230,13 +261,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = self.body().decode()
         is_json = "json" in (self.headers.get("Content-Type") or "")
         paths = json.loads(data)["paths"] if is_json else parse_qs(data).get("paths", [])
-        if self.is_open(kind, name, revision):
+        if name := self.opened(kind, name, revision):
             there = [path for path in paths if (self.hub.folder(kind, name) / path).exists()]
             self.send(200, [self.hub.entry(kind, name, path) for path in there])
 
     def resolve(self, prefix: str | None, name: str, revision: str, path: str) -> None:
         kind = prefix or "models"
-        if not self.is_open(kind, name, revision):
+        name = self.opened(kind, name, revision)
+        if not name:
             return
         if not (self.hub.folder(kind, name) / path).is_file():
             return self.refuse(404, "EntryNotFound", "Entry not found")
@@ -296,59 +328,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if end > middle:
                 self.connection.sendfile(file, middle, end - middle)
 
-    # writing
-
-    def create(self) -> None:
-        wanted = json.loads(self.body())
-        kind = wanted.get("type", "model") + "s"
-        name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
-        self.hub.folder(kind, name).mkdir(parents=True, exist_ok=True)
-        prefix = "" if kind == "models" else f"{kind}/"
-        self.send(200, {"url": f"{self.hub.url}/{prefix}{name}", "name": name, "id": name})
-
-    def preupload(self, kind: str, name: str, revision: str) -> None:
-        def answered(file: Json) -> Json:
-            mode = "lfs" if file["size"] >= self.hub.lfs_from else "regular"
-            return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
-
-        self.send(200, {"files": [answered(file) for file in json.loads(self.body())["files"]]})
-
-    def lfs_batch(self, prefix: str | None, name: str) -> None:
-        def answered(one: Json) -> Json:
-            actions = {"upload": {"href": f"{self.hub.url}/lfs/{one['oid']}"}}
-            return {"oid": one["oid"], "size": one["size"], "actions": actions}
-
-        objects = [answered(one) for one in json.loads(self.body())["objects"]]
-        self.send(200, {"transfer": "basic", "objects": objects}, kind="application/vnd.git-lfs+json")
-
-    def lfs_put(self, oid: str) -> None:
-        (self.hub.root / ".lfs").mkdir(exist_ok=True)
-        (self.hub.root / ".lfs" / oid).write_bytes(self.body())
-        self.send(200)
-
-    def make_commit(self, kind: str, name: str, revision: str) -> None:
-        folder = self.hub.folder(kind, name)
-        for line in self.body().splitlines():
-            change = json.loads(line)
-            value = change["value"]
-            if change["key"] == "deletedFile":
-                (folder / value["path"]).unlink()
-            elif change["key"] in ("file", "lfsFile"):
-                path = folder / value["path"]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                stored = self.hub.root / ".lfs" / value.get("oid", "")
-                path.write_bytes(base64.b64decode(value["content"]) if "content" in value else stored.read_bytes())
-        commit = self.hub.commit(kind, name)
-        url = f"{self.hub.url}/{kind}/{name}/commit/{commit}"
-        self.send(200, {"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
-
-    def whoami(self) -> None:
-        self.send(200, {"name": "me", "type": "user", "orgs": [], "auth": {}})
-
-    def validate_yaml(self) -> None:
-        self.body()
-        self.send(200, {"errors": [], "warnings": []})
-
 
 _API = r"/api/(datasets|models)/([^/]+/[^/]+)"
 _FILE = r"/(?:(datasets)/)?([^/]+/[^/]+)"
@@ -360,8 +339,10 @@ _ROUTES: list[tuple[str, Callable[..., None]]] = [
     (_API + r"/tree/([^/]+)(?:/(.*))?", _Handler.tree),
     (_API + r"/paths-info/(.+)", _Handler.paths_info),
     (_API + r"/preupload/(.+)", _Handler.preupload),
+    (_API + r"/settings", _Handler.settings),
+    (_API + r"/branch/(.+)", _Handler.branch),
     (_API + r"/commit/(.+)", _Handler.make_commit),
-    (r"/cdn/(datasets|models)/([^/]+/[^/]+)/(.+)", _Handler.cdn),
+    (r"/cdn/(datasets|models)/(\.branches/[^/]+/[^/]+/[^/]+|[^/]+/[^/]+)/(.+)", _Handler.cdn),
     (r"/lfs/([0-9a-f]{64})", _Handler.lfs_put),
     (_FILE + r"\.git/info/lfs/objects/batch", _Handler.lfs_batch),
     (_FILE + r"/resolve/([^/]+)/(.+)", _Handler.resolve),
@@ -411,6 +392,7 @@ def fake_hub(root: Path) -> Iterator[FakeHub]:
         patch.setenv("HF_HUB_DISABLE_XET", "1")
         patch.setenv("HF_HOME", str(root / ".home"))
         patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(constants, "HF_TOKEN_PATH", str(root / ".home" / "token"))
         HfFileSystem.clear_instance_cache()
         yield hub

@@ -17,6 +17,7 @@ from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert
 from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, canonical, digest
+from llaso_data.shards import layout
 from llaso_data.shards.removal import NOTHING_REMOVED, Removed
 
 if TYPE_CHECKING:
@@ -202,12 +203,7 @@ def assign_split(sample: Sample, settings: Convert) -> str:
 
 def parts_of(sample: Sample) -> str:
     """Which parts a sample has, as the name of a folder: ``text``, ``1-audio``, ``2-audios``."""
-    return audio_parts(len(sample.audios))
-
-
-def audio_parts(count: int) -> str:
-    """The same of all samples with so many audios."""
-    return "text" if not count else f"{count}-audio" + ("s" if count > 1 else "")
+    return layout.name_of_parts(len(sample.audios))
 
 
 def _place_key(one: Converted, seed: int) -> tuple[str, float, str]:

@@ -18,9 +18,9 @@ from llaso_data.pipeline.convert.by_archive.origin import Cost
 from llaso_data.pipeline.convert.by_archive.scan import scan
 from llaso_data.pipeline.convert.by_archive.source import ArchiveSource
 from llaso_data.pipeline.convert.by_archive.stages import Stages
-from llaso_data.pipeline.convert.parts import audio_parts
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.recipe import Run
+from llaso_data.shards import layout
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -153,7 +153,7 @@ class ArchiveRun:
         settings = self._writing.settings
         splits = list(settings.split) or [""]
         counts = sorted({count for stages in self._stages for count in stages.audio_counts()})
-        kinds = [audio_parts(count) for count in counts] if settings.group_by_parts else [""]
+        kinds = [layout.name_of_parts(count) for count in counts] if settings.group_by_parts else [""]
         return ["/".join(filter(None, (split, kind))) for split in splits for kind in kinds]
 
     def _archive_tasks(self) -> Iterator[ArchiveTask]:
