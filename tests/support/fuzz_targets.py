@@ -42,7 +42,7 @@ from llaso_data.shards import foreign, index, layout, manifest, reader, tar, wri
 from llaso_data.shards.layout import EncodedSample
 from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
-from tests.support import fuzz_corpora, fuzz_layouts
+from tests.support import fuzz_corpora, fuzz_layouts, fuzz_zips
 from tests.support.paths import REPOSITORY
 
 GOLDEN = REPOSITORY / "shards" / "golden"
@@ -249,6 +249,7 @@ def targets(made: Path) -> dict[str, Target]:
     )
     found["tar of shards"] = Target(shard_tar, tars)
     found["foreign tar"] = Target(foreign_tar, tars)
+    found["zip"] = Target(fuzz_zips.zipped, fuzz_zips.seeds())
     found |= {f"corpus: {name}": Target(partial(corpus, name), seeds) for name, seeds in fuzz_corpora.seeds().items()}
     found |= {name: Target(run, seeds) for name, run, seeds in fuzz_layouts.targets()}
     found["words"] = Target(words, (b"male", b"34 years", b"{000..9}-{a,b}", b"**/[!a]*?", b"Chinese (China)"))

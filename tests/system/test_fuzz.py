@@ -25,7 +25,7 @@ from tests.support.fuzz_targets import Target, mutated, throw
 TARGETS = (
     "shards: index.arrow", "shards: manifest.json", "shards: shard-000000.arrow", "shards: shard-000000.tar",
     "align: manifest.json", "align: verdicts/verdicts.parquet", "align: observations/block.parquet",
-    "tar of shards", "foreign tar",
+    "tar of shards", "foreign tar", "zip",
     "corpus: m.jsonl", "corpus: m.csv", "corpus: m.json", "corpus: m.tsv", "corpus: m.parquet", "corpus: validated.tsv",
     "corpus: 1-2.trans.txt", "corpus: SPEAKERS.TXT", "corpus: a.txt",
     "corpus: GigaSpeech.json", "corpus: WenetSpeech.json", "corpus: asr_de.tsv.gz", "corpus: asr_de.tsv",
