@@ -21,6 +21,8 @@ from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Sample
 from tests.conftest import Clip
 from tests.llaso_data.pipeline.test_convert import run, shards_of
+from tests.support.fake_hub import fake_hub
+from tests.support.object_stores import BUCKET, gateway, s3_server, upload
 
 pytest.importorskip("msgspec")
 
@@ -67,7 +69,7 @@ def unpacked(archived: Path) -> Path:
     return root
 
 
-def read(path: Path, notes: Counter[str] | None = None, **spec: Any) -> list[Sample | Failure]:
+def read(path: Path | str, notes: Counter[str] | None = None, **spec: Any) -> list[Sample | Failure]:
     found = formats.read_samples(SourceSpec(path=str(path), **spec), notes)
     return [one if isinstance(one, Failure) else one.sample for one in found]
 
@@ -202,3 +204,28 @@ def test_members_take_their_names_and_eight_bytes(tmp_path: Path) -> None:
     assert len(names) == 2000
     assert len(one.names) + one.ends.nbytes + one.sizes.nbytes == 2000 * (45 + 8)
     assert struct.calcsize("I") == 4  # of the machine that says so
+
+
+@pytest.mark.slow
+def test_on_a_store_a_zip_is_one_request(archived: Path) -> None:
+    """The list of the bucket says how long each is; clips are read when they are decoded."""
+    here = read(archived)
+    with s3_server() as url:
+        upload(archived, f"{BUCKET}/LLaSO-Align")
+        with gateway(url) as store:
+            there = read(f"{BUCKET}/LLaSO-Align")
+            zips = [path for method, path in store.seen if path.endswith(".zip")]
+    assert len(zips) == len(PARTS)
+    assert [one.id for one in here if isinstance(one, Sample)] == [one.id for one in there if isinstance(one, Sample)]
+
+
+@pytest.mark.slow
+def test_on_the_hub_a_folder_is_read_where_it_lies(archived: Path) -> None:
+    here = read(archived)
+    (archived.parent / "hub" / "me").mkdir(parents=True)
+    archived.rename(archived.parent / "hub" / "me" / archived.name)
+    with fake_hub(archived.parent / "hub") as hub:
+        there = read(f"hf://datasets/me/{archived.name}")
+        zips = [request for request in hub.seen if ".zip" in request.path]
+    assert [one.id for one in here if isinstance(one, Sample)] == [one.id for one in there if isinstance(one, Sample)]
+    assert len(zips) == 2 * len(PARTS)  # the file's address, and its last bytes from there
