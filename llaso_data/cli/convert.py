@@ -36,7 +36,7 @@ from llaso_data.errors import LLaSOError
 @click.option("--samples-per-part", type=int, help="Samples in each shard or part. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
 @click.option("--disk-budget", metavar="SIZE", help="What fetched archives may take of the disk: 100GB.")
-@click.option("--scratch", metavar="DIR", help="Folder for fetched archives. Default: that of temporary files.")
+@click.option("--scratch", metavar="FOLDER", help="Folder for fetched archives. Default: that of temporary files.")
 @click.option("--overwrite", is_flag=True, help="Replace an older conversion in --out.")
 @click.option("--append", is_flag=True, help="Add what is new to a finished conversion, as parts of its own.")
 @click.option("--dry-run", is_flag=True, help="Read a few rows, and print what would become of them.")
