@@ -109,10 +109,10 @@ def _row(
 
 
 def _prompt(tree: FileTree, file: ListedFile, found: Transcript) -> Transcript:
-    """What a file of labels holds; a ``.TXT`` without samples before its text is none of TIMIT's."""
-    if found.text is None:
+    """What a file of labels holds; a ``.TXT`` of several lines, or without samples before its text, is none of these."""
+    if found.text is None and not (found.labels and found.labels.cues):
         return found
-    detail = f"{tree.uri(file.path)}: its line is not `START END TEXT`, in samples; correct it"
+    detail = f"{tree.uri(file.path)}: it is not one line `START END TEXT`, in samples; correct it"
     return Transcript(failure=Failure("bad_text", detail))
 
 

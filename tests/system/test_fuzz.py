@@ -92,6 +92,7 @@ REGRESSIONS: dict[str, tuple[bytes, ...]] = {
     ),
     "corpus: m.parquet": (parquet(audio=BROKEN_TEXT), parquet(audio=pa.array(["a.wav"]), text=BROKEN_TEXT)),
     "corpus: a.txt": (b"\0", b"h\0i\0"),
+    "timit: TRAIN/DR1/FCJF0/SA1.TXT": (b"0 16000 She had\n0 16000 She had\n",),
     "words": (b"*" * 39, b"*/" * 19, b"[z-a]", b"[[a]", b"{0..99999999}", b"{0..999}{0..999}{0..9}"),
     "recipe": (
         LAUGHS.encode(),

@@ -239,7 +239,7 @@ def test_timit(tmp_path: Path, clips: list[Clip]) -> None:
     assert about(found, root) == expected[:2]
     assert failures(found) == [
         ("missing", f"{root}/TRAIN/DR1/FCJF0/SA2.TXT: no recording beside it; fetch it again"),
-        ("bad_text", f"{root}/TRAIN/DR1/FCJF0/SX37.TXT: its line is not `START END TEXT`, in samples; correct it"),
+        ("bad_text", f"{root}/TRAIN/DR1/FCJF0/SX37.TXT: it is not one line `START END TEXT`, in samples; correct it"),
     ]
 
 
