@@ -109,7 +109,7 @@ def _row(
 
 
 def _prompt(tree: FileTree, file: ListedFile, found: Transcript) -> Transcript:
-    """What a file of labels holds; a ``.TXT`` of several lines, or without samples before its text, is none of these."""
+    """What a file of labels holds; a ``.TXT`` of several lines, or without samples before its text, is none."""
     if found.text is None and not (found.labels and found.labels.cues):
         return found
     detail = f"{tree.uri(file.path)}: it is not one line `START END TEXT`, in samples; correct it"
