@@ -93,10 +93,14 @@ class SpanSlice:
         beyond = (self.end or 0) - position
         if self.start >= position or beyond > SPAN_TOLERANCE_S * SAMPLE_RATE_HZ:
             start_s, end_s = self.start / SAMPLE_RATE_HZ, None if self.end is None else self.end / SAMPLE_RATE_HZ
-            length_s = position / SAMPLE_RATE_HZ
-            detail = f"{label}: {start_s:.3f}–{'end' if end_s is None else f'{end_s:.3f}'} s lies outside its "
-            return AudioError("span_outside", f"{detail}{length_s:.3f} s; correct start and end in the manifest")
+            return outside(label, start_s, end_s, position / SAMPLE_RATE_HZ)
         return None
+
+
+def outside(label: str, start_s: float, end_s: float | None, length_s: float) -> AudioError:
+    """The error of a span that does not lie in its audio."""
+    detail = f"{label}: {start_s:.3f}–{'end' if end_s is None else f'{end_s:.3f}'} s lies outside its "
+    return AudioError("span_outside", f"{detail}{length_s:.3f} s; correct start and end in the manifest")
 
 
 def _too_long(label: str, max_duration_s: float) -> AudioError:

@@ -74,7 +74,7 @@ def _samples(uri: str) -> Iterator[Sample | Failure]:
                 for row in range(len(rows)):
                     number += 1
                     yield _sample(rows.slice(row, 1), root, f"{name}:{number}")
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # also names of columns that are not UTF-8
         yield bad_conversation(root, name, f"it cannot be read ({error}); write it again")
 
 

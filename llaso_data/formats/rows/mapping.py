@@ -24,7 +24,9 @@ LOCATION_TARGETS = ("audio", "member", "start", "end", "duration", "channel")
 TARGETS = (*METADATA_TARGETS, *SAMPLE_TARGETS, *LOCATION_TARGETS)
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-_MOST_NAMED = 12
+_MOST_NAMED = 40
+_KNOWN = frozenset(("path", "member", "start_s", "end_s", *METADATA_TARGETS))
+"""Fields that rows of every layout have."""
 
 Filter = Callable[[str], str]
 _PLAIN: dict[str, Filter] = {"trim": str.strip, "lower": str.lower, "upper": str.upper}
@@ -49,8 +51,12 @@ class RowMap:
         return {**row, **made} if made else row
 
     def taken(self, row: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
-        """What the templates take of a table's row, as plain values: others as their JSON."""
-        return {name: _plain(row[name]) for name in sorted(self.fields) if name in row}
+        """What the templates take of a table's row, as plain values: others as their JSON.
+
+        Of a row that lacks one of these fields all columns are given, for the message that names them.
+        """
+        lacks = any(name not in row and name not in _KNOWN for name in self.fields)
+        return {name: _plain(row[name]) for name in (row if lacks else sorted(self.fields)) if name in row}
 
     def applied(self, row: SourceRow) -> SourceRow:
         """A row with what the map says of its audio and of the sample.
@@ -124,7 +130,7 @@ def _field(inside: str, template: str) -> Template:
     default: str | None = None
     filters: list[Filter] = []
     for call in calls:
-        if (given := _default(call)) is not None:
+        if (given := _default(call, template)) is not None:
             default = given
         else:
             filters.append(_filter(call, template))
@@ -159,14 +165,18 @@ def _filter(call: str, template: str) -> Filter:
         old, new = arguments
         if old:
             return lambda text: text.replace(old, new)
-    raise LLaSOError(
+    raise _no_filter(call, template)
+
+
+def _no_filter(call: str, template: str) -> LLaSOError:
+    return LLaSOError(
         f"map: {template!r} has no filter {call.strip()!r}; filters are trim, lower, upper, replace('a', 'b') and "
         "default('x')"
     )
 
 
-def _default(call: str) -> str | None:
-    name, arguments = _call(call, call)
+def _default(call: str, template: str) -> str | None:
+    name, arguments = _call(call, template)
     return arguments[0] if name == "default" and len(arguments) == 1 else None
 
 
@@ -178,7 +188,7 @@ def _call(call: str, template: str) -> tuple[str, Sequence[str]]:
     """Name and arguments of ``replace('a', 'b')`` or ``replace:a,b``."""
     match = _CALL.fullmatch(call)
     if match is None:
-        raise LLaSOError(f"map: {template!r} has no filter {call.strip()!r}")
+        raise _no_filter(call, template)
     inside = match[2] if match[2] is not None else match[3]
     arguments: list[str] = []
     position = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from llaso_data import audio, records
-from llaso_data.audio import decode_worker
+from llaso_data.audio import decode_worker, spans
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats import LAYOUTS, Layout
 from llaso_data.formats.writing.writer import LayoutWriter, Part, Sound, SoundedSample
@@ -31,6 +31,7 @@ NOT_HELD = "not_held"
 """The reason of a sample that the layout cannot hold."""
 
 _MEMORY_MB, _STALL_S = 2048, 120.0
+_LENGTH_TOLERANCE = 0.01  # codecs that state their length state it to about a packet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,9 +348,13 @@ def _points(place: Place, chosen: LayoutWriter) -> bool:
 
 
 def _pointer(place: Place, utterance: records.Utterance, opens: bool) -> Sound:
-    """Raises AudioError where the file is not there or is no audio; nothing is opened unless ``opens``."""
+    """Raises AudioError where the file is not there, is no audio or ends before; opened only where ``opens``."""
     uri, member, start_s, end_s, channels = place
     probe = _probed(uri) if opens else None
+    if probe is not None and probe.duration_s is not None:
+        tolerance_s = max(spans.SPAN_TOLERANCE_S, _LENGTH_TOLERANCE * probe.duration_s)
+        if (start_s or 0.0) >= probe.duration_s or (end_s or 0.0) > probe.duration_s + tolerance_s:
+            raise spans.outside(uri, start_s or 0.0, end_s, probe.duration_s)
     duration_s = utterance.duration_s or 0.0
     if not duration_s and probe is not None:
         end_s = end_s if end_s is not None else probe.duration_s

@@ -188,6 +188,9 @@ def test_a_wrong_map_is_an_error_before_any_work(tmp_path: Path, corpus: Path, m
 def test_a_map_of_a_field_that_no_row_has_fails_every_row_by_name(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(LLaSOError, match="no field 'label'; the row has path"):
         run(tmp_path / "out", {"path": str(corpus), "map": {"answer": "{label}"}})
+    (tmp_path / "m.csv").write_text("audio,said\na.wav,hi\n")
+    with pytest.raises(LLaSOError, match=r"no field 'label'; the row has .*, said"):
+        run(tmp_path / "out", {"path": str(tmp_path / "m.csv"), "map": {"text": "{label}"}})
 
 
 def test_a_filter_sees_durations_that_only_decoding_shows(corpus: Path, tmp_path: Path) -> None:
@@ -244,6 +247,15 @@ def test_shards_can_be_filtered_and_written_again_with_the_same_sound(corpus: Pa
     assert (summary.samples, summary.filtered) == (1, 8)
     assert sample.id == chosen and sounds == first[chosen]
     assert sample.audios[0].source.uri.startswith(str(corpus))  # where it came from first
+
+
+def test_a_span_beyond_the_end_of_its_file_is_not_pointed_to(corpus: Path, tmp_path: Path) -> None:
+    clip = sorted(corpus.glob("*-1.0.wav"))[0]
+    rows = [{"audio": str(clip), "text": "hi", "start": start, "end": start + 0.5} for start in (0, 500)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = run(tmp_path / "out", tmp_path / "m.jsonl", to="nemo")
+    assert (summary.samples, summary.problems) == (1, {"span_outside": 1})
+    assert summary.examples["span_outside"][0].startswith(f"m.jsonl:2: {clip}: 500.000–500.500 s lies outside its ")
 
 
 def test_sound_that_is_only_moved_passes_undecoded_and_other_sound_is_decoded(corpus: Path, tmp_path: Path) -> None:
