@@ -33,10 +33,11 @@ class FolderAudio:
 
     Args:
         tree: The folder; it takes the notes.
+        by_name: Whether audio in another folder is taken, and noted, where nothing but its name is the same.
     """
 
-    def __init__(self, tree: FileTree) -> None:
-        self._tree = tree
+    def __init__(self, tree: FileTree, by_name: bool = True) -> None:
+        self._tree, self._by_name = tree, by_name
         self._members = ZippedNames()
         self.failures: list[Failure] = []
         """The zips that cannot be read."""
@@ -75,16 +76,13 @@ class FolderAudio:
         if at < len(self._tree.files) and self._tree.files[at].path == path:
             return at  # nothing is closer than that very file
         number = self._index.find(path)
-        if number is not None:
-            self._note_if_by_name(path, self._path(number))
+        if number is None or not _is_in_another_folder(path, self._path(number)):
+            return number
+        if not self._by_name:
+            return None
+        kind = "audio found by its name alone, in another folder"  # that of an archive that was not fetched, perhaps
+        self._tree.note_example(kind, f"{path} is taken for {self._path(number)}")
         return number
-
-    def _note_if_by_name(self, path: str, found: str) -> None:
-        """Where an archive was not fetched, what has its clips' names may be other clips."""
-        folders, others = path_parts(path)[:-1], found.split("/")[:-1]
-        if folders and others and folders[-1] != others[-1]:
-            kind = "audio found by its name alone, in another folder"
-            self._tree.note_example(kind, f"{path} is taken for {found}")
 
     def note_unused(self) -> None:
         """Note the members that nobody asked for."""
@@ -99,6 +97,11 @@ class FolderAudio:
     def _path(self, number: int) -> str:
         files = self._tree.files
         return files[number].path.replace("\\", "/") if number < len(files) else self._members.path(number - len(files))
+
+
+def _is_in_another_folder(path: str, found: str) -> bool:
+    folders, others = path_parts(path)[:-1], found.split("/")[:-1]
+    return bool(folders and others) and folders[-1] != others[-1]
 
 
 def _directories(tree: FileTree) -> Iterator[tuple[ListedFile, ZipDirectory | Failure]]:

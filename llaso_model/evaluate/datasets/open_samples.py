@@ -33,6 +33,7 @@ from llaso_model.evaluate.datasets.eval_samples import (
     speaker_fields,
 )
 from llaso_model.evaluate.datasets.layouts import Prediction
+from llaso_model.evaluate.datasets.published_clips import PublishedClips
 from llaso_model.processing import AUDIO_TOKEN
 
 TRANSCRIPTION = "asr"
@@ -157,6 +158,7 @@ def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio
     sets = resolve_sets([PurePosixPath(path).stem for path in files], declared, only)
     samples: list[EvalSample | BadSample] = []
     digests = []
+    clips_below: dict[str, PublishedClips] = {}
     for path in files:
         set_ = sets.get(PurePosixPath(path).stem)
         if set_ is None:
@@ -168,12 +170,13 @@ def _published(files: Sequence[str], declared: Tasks, only: Sequence[str], audio
             place = f"{path}: row {number}"
             prediction = layouts.published_prediction("", set_, place, {**row, "answer": ""}, declared.sets[set_], seen)
             root = audio_root or os.path.dirname(path)
+            clips = clips_below.setdefault(root, PublishedClips(root))
             request = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
-            samples.append(_published_question(prediction, str(request), root))
+            samples.append(_published_question(prediction, str(request), clips))
     return ListedSamples(samples, *digests)
 
 
-def _published_question(prediction: Prediction, request: str, root: str) -> EvalSample | BadSample:
+def _published_question(prediction: Prediction, request: str, clips: PublishedClips) -> EvalSample | BadSample:
     pieces = request.split(AUDIO_TOKEN)
     if len(pieces) - 1 != len(prediction.audio):
         return BadSample(
@@ -182,16 +185,22 @@ def _published_question(prediction: Prediction, request: str, root: str) -> Eval
             f"{len(pieces) - 1} {AUDIO_TOKEN} in the question, {len(prediction.audio)} in voice",
         )
     content: list[dict[str, Any]] = [layout.text_part(pieces[0].strip())]
+    names: list[str] = []
     for path, piece in zip(prediction.audio, pieces[1:], strict=True):
-        if (reason := uris.refused(path, storage.scheme(root))) is not None:
+        if (reason := uris.refused(path, storage.scheme(clips.root))) is not None:
             return BadSample(prediction.id, prediction.place, f"{uris.shown(path)}: {reason}")
-        sound = Source(corpus="", uri=path if uris.scheme(path) else storage.join(root, path))
+        sound = clips.find(path)
+        if isinstance(sound, str):
+            return BadSample(prediction.id, prediction.place, sound)
+        names.append(
+            path if sound.member is None else audio.name_of(sound.uri.removeprefix(f"{clips.root}/"), sound.member)
+        )
         content += [{"type": "audio", "audio": sound}, layout.text_part(piece.strip())]
     content = [part for part in content if part["type"] == "audio" or part["text"]]
     line = {
         "set": prediction.set,
         "reference": prediction.reference,
-        "audio": list(prediction.audio),
+        "audio": names,
         "language": prediction.language,
         "modality": prediction.modality,
         "speaker": prediction.speaker,

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -372,3 +373,22 @@ def test_the_published_layout_is_asked_as_it_says(model, clips, tmp_path):
     assert (line["audio"], line["speaker"], line["groups"]) == (["wav/p225_001.wav"], "p225", {"age": "23"})
     only = open_samples(str(path), TASKS, ["gender"]).read([0])
     assert isinstance(only[0], EvalSample) and only[0].messages[0]["content"][0]["type"] == "audio"
+
+
+def test_clips_of_the_published_layout_may_be_in_their_zips(clips, tmp_path):
+    """The questions have the same ids; a clip of another folder is not taken for its name alone."""
+    turns = [{"from": "human", "value": "<audio>Which gender?"}, {"from": "gpt", "value": "female"}]
+    voices = ("wav/p225\\001.wav", "wav/p226\\001.wav")
+    path = tmp_path / "text_audio" / "vctk_gender_classification_test.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps([{"voice": [voice], "conversations": turns} for voice in voices]))
+    missing = open_samples(str(path), TASKS, audio_root=str(tmp_path)).read([0, 1])
+    with zipfile.ZipFile(tmp_path / "LLaSO-Eval-audio.part1.zip", "w") as archive:
+        archive.write(clips[0].path, "LLaSO-Eval/wav/p225/001.wav")
+    first, second = open_samples(str(path), TASKS, audio_root=str(tmp_path)).read([0, 1])
+    assert isinstance(first, EvalSample)
+    heard = first.messages[0]["content"][0]["audio"]
+    assert np.array_equal(heard, audio.to_float32(audio.decode(str(clips[0].path))[0]))
+    assert first.line["audio"] == ["LLaSO-Eval-audio.part1.zip!LLaSO-Eval/wav/p225/001.wav"]
+    assert [one.key for one in missing] == [first.id, second.key]
+    assert second.reason.startswith(f"{tmp_path}/wav/p226/001.wav: no such file")
