@@ -22,7 +22,7 @@ _HEARD = {
         r"said|says?|spoken|talk\w*|utterances?|samples?|tracks?|pronounc\w+|reader|caller|person|tone|audible)\b",
         re.IGNORECASE,
     ),
-    "zh": re.compile("音频|录音|语音|声|听|说|讲|片段|发音|朗读|音符|乐音|话"),
+    "zh": re.compile("(?<!国际)音(?!高|色|量|素)|声|听|说|讲|片段|朗读|话|采样"),
 }
 _READ = {
     "en": re.compile(r"\b(?:text|sentences?|passage|lines?|words|written|below|following|paragraph|script)\b", re.I),

@@ -11,7 +11,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct import pronunciation
 from llaso_data.instruct.tasks import Tasks, folded
-from llaso_data.instruct.tasks.build import HEARD, LANGUAGE, SPOKEN, Form, Modality
+from llaso_data.instruct.tasks.build import AUDIO, HEARD, LANGUAGE, SPOKEN, Form, Modality
 from llaso_data.instruct.wording import Wording, wording
 from llaso_data.records import Provenance, digest
 
@@ -44,7 +44,7 @@ class Instruction:
 
     Attributes:
         task: Name of the task.
-        template: Name of the template.
+        template: Name of the template; None: what is heard asks by itself, and ``text`` is empty.
         language: Language of the instruction.
         form: How it is put.
         seed: The seed of the draws.
@@ -55,9 +55,9 @@ class Instruction:
     """
 
     task: str
-    template: str
+    template: str | None
     language: str
-    form: Form
+    form: Form | None
     seed: int
     text: str
     answer: str | None
@@ -134,6 +134,11 @@ class Renderer:
             raise LLaSOError(f"task {self.name} needs {', '.join(lacking)}; the row has {', '.join(fields) or 'nothing'}")
         key = (self.name, seed, row_id)
         language = self._language(languages, key)
+        if self.build.asks_itself and modality == AUDIO:
+            answer = self._answer(fields, language)
+            return Instruction(
+                task=self.name, template=None, language=language, form=None, seed=seed, text="", answer=answer
+            )
         template = _pick(self._templates[language], "template", *key)
         words = wording(language)
         names = self._option_names(language, key)

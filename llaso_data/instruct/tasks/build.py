@@ -52,6 +52,8 @@ class Build(Part):
     Attributes:
         capability: The group that the task counts to in a mix.
         input: What goes in: ``audio``, a recording; or the field of a text, which is heard or read.
+        asks_itself: The input is a question or an instruction. In the modality ``audio`` it stands alone, and in
+            ``text_audio`` a template goes with it.
         clips: Recordings that are heard; the second one is the field ``audio_2``.
         needs: The further fields of a row that the task cannot do without, that of the answer among them.
         answer: What comes out.
@@ -66,6 +68,7 @@ class Build(Part):
 
     capability: Capability
     input: str = AUDIO
+    asks_itself: bool = False
     clips: Literal[1, 2] = 1
     needs: tuple[str, ...] = ()
     answer: Answer
