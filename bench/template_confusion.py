@@ -56,7 +56,9 @@ def main(path: str | None = None) -> None:
     for language in sorted({language for build in tasks.build.values() for language in build.templates}):
         found = confusion(tasks, language)
         mean, lowest = np.mean(found.accuracies), min(found.accuracies)
-        print(f"{language}: {len(found.templates)} templates, accuracy {100 * mean:.1f} % (lowest {100 * lowest:.1f} %)")
+        print(
+            f"{language}: {len(found.templates)} templates, accuracy {100 * mean:.1f} % (lowest {100 * lowest:.1f} %)"
+        )
         show(found)
     print(f"{time.process_time() - start:.1f} s of CPU")
 
@@ -108,7 +110,9 @@ def show(found: Confusion) -> None:
         own = sum(task_of(one) == task for one in found.templates)
         if own:
             print(f"  {task} taken for {said}: {100 * pairs.pop((task, said), 0) / (own * asked):.1f} %")
-    print("  others:", ", ".join(f"{task} for {said} {count}" for (task, said), count in pairs.most_common(12)) or "none")
+    print(
+        "  others:", ", ".join(f"{task} for {said} {count}" for (task, said), count in pairs.most_common(12)) or "none"
+    )
     for number, count in templates.most_common(8):
         print(f"  {count} of {asked}: {task_of(found.templates[number])}: {found.templates[number].text}")
 

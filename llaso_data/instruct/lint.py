@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Iterator
 
 from llaso_data import text
-from llaso_data.errors import LLaSOError
 from llaso_data.instruct.rendering import EXAMPLE_ARROW, INPUT, OPTIONS, PLACE, RANGE
 from llaso_data.instruct.tasks import Set, Tasks, all_tasks, declared_twice, folded, merged
 from llaso_data.instruct.tasks.build import HEARD, LANGUAGE, Build
@@ -61,7 +60,7 @@ def problems_of(tasks: Tasks) -> Iterator[Problem]:
     of_text: dict[str, str] = {}
     for name, build in tasks.build.items():
         at = ("build", name)
-        if declared := [what for what in _declaration(tasks, name, build)]:
+        if declared := list(_declaration(tasks, name, build)):
             yield from (((*at, *keys), what) for keys, what in declared)
             continue
         for language, by_form in build.templates.items():
@@ -95,15 +94,15 @@ def _declaration(tasks: Tasks, name: str, build: Build) -> Iterator[tuple[tuple[
     """What is wrong beside the templates: names that nothing has, an answer that cannot be scored."""
     if name not in tasks.tasks:
         yield (), f"there is no task {name}; add it to the section tasks"
-    declared = tasks.sets.get(build.set or "")
-    if build.set is not None and (declared is None or declared.task != name):
-        yield ("set",), f"{build.set} is no set of the task"
+    declared = tasks.sets.get(build.scored_as or "")
+    if build.scored_as is not None and (declared is None or declared.task != name):
+        yield ("scored_as",), f"{build.scored_as} is no set of the task"
         return
     form = build.answer.form
     if form == "label" and (declared is None or declared.labels not in tasks.labels):
-        yield ("set",), "an answer that is a label needs a set with labels"
+        yield ("scored_as",), "an answer that is a label needs a set with labels"
     if form in ("number", "scores") and (declared is None or declared.range is None):
-        yield ("set",), f"an answer of the form {form} needs a set with a range"
+        yield ("scored_as",), f"an answer of the form {form} needs a set with a range"
     if build.answer.field not in build.needs:
         yield ("answer", "field"), f"{build.answer.field} is none of needs"
     for field, label_set in build.shows.items():
@@ -186,7 +185,7 @@ def _example(tasks: Tasks, build: Build, language: str, example: str) -> Iterato
     if not given.strip() or not answer.strip() or not arrow:
         yield f"write what goes in, then {EXAMPLE_ARROW.strip()}, then what comes out"
         return
-    declared = tasks.sets.get(build.set or "", Set(task="", kind=""))
+    declared = tasks.sets.get(build.scored_as or "", Set(task="", kind=""))
     if build.answer.form == "label" and declared.labels:
         names = [tasks.name_of(declared.labels, label, language) for label in tasks.labels[declared.labels]]
         if answer not in names:
@@ -200,10 +199,3 @@ def _example(tasks: Tasks, build: Build, language: str, example: str) -> Iterato
 def _compared(template: str) -> str:
     """A template without case, spaces and punctuation."""
     return "".join(character for character in PLACE.sub("x", template).casefold() if character.isalnum())
-
-
-def checked(tasks: Tasks) -> Tasks:
-    """The tasks. Raises LLaSOError with every problem on a line."""
-    if problems := [f"{'.'.join(map(str, at))}: {what}" for at, what in problems_of(tasks)]:
-        raise LLaSOError("\n".join(problems))
-    return tasks

@@ -41,6 +41,8 @@ def _listed(scores: Mapping[str, Any], aspects: Mapping[str, str], limits: tuple
     for aspect, called in aspects.items():
         score = scores.get(aspect)
         if not isinstance(score, int | float) or not lowest <= score <= highest:
-            raise LLaSOError(f"the score {aspect} is {score!r:.50}; it should be a number from {lowest:g} to {highest:g}")
+            raise LLaSOError(
+                f"the score {aspect} is {score!r:.50}; it should be a number from {lowest:g} to {highest:g}"
+            )
         parts.append(f"{called} is {score:g}")
     return f"{', '.join(parts[:-1])}, and {parts[-1]}"

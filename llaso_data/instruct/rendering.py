@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct import pronunciation
@@ -26,6 +26,9 @@ PLACE = re.compile(r"\{(\w+)\}")
 """A place of a template."""
 EXAMPLE_ARROW = " => "
 """Stands between what goes in and what comes out of a worked example."""
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Renderer:
             raise LLaSOError(f"task {name} has no templates; those that have are {', '.join(tasks.build)}")
         self.name, self.build = name, tasks.build[name]
         self._tasks = tasks
-        declared = tasks.sets[self.build.set] if self.build.set else None
+        declared = tasks.sets[self.build.scored_as] if self.build.scored_as else None
         self._label_set = declared.labels if declared and self.build.answer.form == "label" else None
         self._range = declared.range if declared else None
         shown = [one for one in (self._label_set, *self.build.shows.values()) if one and one != LANGUAGE]
@@ -100,7 +103,7 @@ class Renderer:
 
     def lacks(self, fields: Mapping[str, Any], modality: Modality = "text_audio") -> list[str]:
         """The fields that a row lacks to be asked in a modality; empty: nothing."""
-        return self.build.lacks(set(fields), modality)
+        return self.build.lacks(fields, modality)
 
     def __call__(
         self,
@@ -131,7 +134,9 @@ class Renderer:
         if modality not in self.build.modalities:
             raise LLaSOError(f"task {self.name} is asked as {', '.join(self.build.modalities)}, not as {modality}")
         if lacking := self.lacks(fields, modality):
-            raise LLaSOError(f"task {self.name} needs {', '.join(lacking)}; the row has {', '.join(fields) or 'nothing'}")
+            raise LLaSOError(
+                f"task {self.name} needs {', '.join(lacking)}; the row has {', '.join(fields) or 'nothing'}"
+            )
         key = (self.name, seed, row_id)
         language = self._language(languages, key)
         if self.build.asks_itself and modality == AUDIO:
@@ -249,7 +254,7 @@ def _share(key: tuple[Any, ...]) -> float:
     return int(digest(*key, length=12), 16) / 16**12
 
 
-def _pick(items: Sequence[Any], *key: Any) -> Any:
+def _pick(items: Sequence[Item], *key: Any) -> Item:
     return items[int(digest(*key), 16) % len(items)]
 
 

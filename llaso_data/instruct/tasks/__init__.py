@@ -2,9 +2,9 @@
 
 A task is a YAML file here. It declares what is asked and how answers are scored; there is no code of a task::
 
-    tasks:    the task: title, the paper's short name, group (linguistic, semantic, speaker, content,
-              generation), layer (basic or tasks), its place in reports, and the instruction of samples that have none of their own; {labels} and
-              {answer} are the set's.
+    tasks:    the task: title, the paper's short name, group (linguistic, semantic, speaker, content, generation), layer
+              (basic or tasks), its place in reports, and the instruction of samples that have none of their own;
+              {labels} and {answer} are the set's.
     labels:   label sets; a label and the other forms in which answers and references name it (synonyms, inflections,
               known typos, other scripts). Matching ignores case and is word-bounded; the longest form wins.
     names:    by label set and language, what an instruction and its answer call a label; one of its forms. A label
@@ -18,8 +18,8 @@ A task is a YAML file here. It declares what is asked and how answers are scored
       range       [lowest, highest] number that may be an answer
       speaker     a regular expression whose groups are the speaker in the audio's path; where it finds none, the row
                   says it
-    build:    how instruction data are built of rows, by task (:mod:`llaso_data.instruct.tasks.build` has its keys): what
-              goes in, the fields that it needs, the answer, the set as which the answers are scored, templates and
+    build:    how instruction data are built of rows, by task (:mod:`llaso_data.instruct.tasks.build` has its keys):
+              what goes in, the fields that it needs, the answer, the set as which the answers are scored, templates and
               worked examples. :mod:`llaso_data.instruct.rendering` makes instructions of it
 
 A file of one's own (``--tasks FILE``) has the same keys, for any number of tasks.
@@ -159,9 +159,11 @@ def all_tasks() -> Tasks:
 
 def declared_twice(tasks: Tasks, more: Tasks) -> list[tuple[str, str]]:
     """What both declare, as (section, name)."""
-    return [(name, key) for name in SECTIONS for key in sorted(getattr(tasks, name).keys() & getattr(more, name).keys())]
+    return [
+        (name, key) for name in SECTIONS for key in sorted(getattr(tasks, name).keys() & getattr(more, name).keys())
+    ]
 
 
 def merged(tasks: Tasks, more: Tasks) -> Tasks:
     """Both together; of what both declare, the second's."""
-    return Tasks.model_construct(**{name: {**getattr(tasks, name), **getattr(more, name)} for name in SECTIONS})
+    return tasks.model_copy(update={name: {**getattr(tasks, name), **getattr(more, name)} for name in SECTIONS})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -11,7 +12,6 @@ from llaso_data.recipe import Part
 Capability = Literal["understanding", "generation", "cross_modal_reasoning", "paralinguistic"]
 """What a task teaches: the groups whose shares a mix names."""
 Form = Literal["command", "question", "scenario", "condition"]
-FORMS: tuple[Form, ...] = ("command", "question", "scenario", "condition")
 """How an instruction is put: an order, a question, with a situation, with a condition."""
 Modality = Literal["text_audio", "audio_text", "audio", "text"]
 AnswerForm = Literal["text", "label", "number", "scores", "audio"]
@@ -57,7 +57,8 @@ class Build(Part):
         clips: Recordings that are heard; the second one is the field ``audio_2``.
         needs: The further fields of a row that the task cannot do without, that of the answer among them.
         answer: What comes out.
-        set: The set of rows as which answers are scored. Its labels and its range are those of the instruction.
+        scored_as: The set of rows as which answers are scored; None: they are not scored. Its labels and its range are
+            those of the instruction.
         closed: Whether an instruction names the labels.
         shows: Fields that an instruction names, each with the label set of its values, or ``language``.
         modalities: In which the task may be asked.
@@ -72,7 +73,7 @@ class Build(Part):
     clips: Literal[1, 2] = 1
     needs: tuple[str, ...] = ()
     answer: Answer
-    set: str | None = None
+    scored_as: str | None = None
     closed: bool = True
     shows: dict[str, str] = Field(default_factory=dict)
     modalities: tuple[Modality, ...] = ("text_audio", "audio")
@@ -80,7 +81,7 @@ class Build(Part):
     templates: dict[str, dict[Form, Lines]]
     examples: dict[str, Lines] = Field(default_factory=dict)
 
-    def lacks(self, fields: frozenset[str] | set[str], modality: Modality) -> list[str]:
+    def lacks(self, fields: Collection[str], modality: Modality) -> list[str]:
         """The fields that a row lacks to be asked in a modality; empty: nothing.
 
         A text that is heard may be spoken by a voice, so its recording is not needed.
@@ -91,4 +92,4 @@ class Build(Part):
         """
         has_input = self.input in fields or (modality in HEARD and AUDIO in fields)
         wanted = [*([] if has_input else [self.input]), *([SECOND_AUDIO] if self.clips == 2 else []), *self.needs]
-        return [name for name in dict.fromkeys(wanted) if name not in fields or name == self.input and not has_input]
+        return [name for name in dict.fromkeys(wanted) if name not in fields]
