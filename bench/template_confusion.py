@@ -65,7 +65,8 @@ def main(path: str | None = None) -> None:
 
 def confusion(tasks: Tasks, language: str, repeats: int = REPEATS) -> Confusion:
     """Trains and asks ``2 * repeats`` times."""
-    templates = [one for name in tasks.build for one in templates_of(tasks, name) if one.language == language]
+    own = [name for name, build in tasks.build.items() if build.asked_like is None]
+    templates = [one for name in own for one in templates_of(tasks, name) if one.language == language]
     texts = np.array([one.text for one in templates], dtype=object)
     names = np.array([task_of(one) for one in templates])
     accuracies, mistakes = [], Counter[tuple[int, str]]()

@@ -116,14 +116,29 @@ def _declaration(tasks: Tasks, name: str, build: Build) -> Iterator[tuple[tuple[
         yield ("modalities",), "name at least one"
     if build.input == "audio" and not set(build.modalities) <= HEARD:
         yield ("modalities",), f"audio is heard: {', '.join(sorted(HEARD))}"
-    if not any(templates for by_form in build.templates.values() for templates in by_form.values()):
-        yield ("templates",), "a task needs at least one template"
+    if build.asked_like is not None:
+        yield from _asked_like(tasks, build, build.asked_like)
+    elif not any(templates for by_form in build.templates.values() for templates in by_form.values()):
+        yield ("templates",), "a task needs at least one template, or asked_like"
     for language in build.templates:
         if language not in LANGUAGES:
             yield ("templates", language), f"{language} is none of {', '.join(LANGUAGES)}"
         if not build.mentions.get(language):
             yield ("mentions",), f"name words of {language} of which each of its templates has one"
-    yield from ((("examples", one), "there are no templates of it") for one in build.examples.keys() - build.templates)
+    if build.asked_like is None:
+        wrong = build.examples.keys() - build.templates
+        yield from ((("examples", language), "there are no templates of it") for language in wrong)
+
+
+def _asked_like(tasks: Tasks, build: Build, name: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    other = tasks.build.get(name)
+    if build.templates:
+        yield ("asked_like",), "a task has templates of its own, or those of another"
+    elif other is None or other.asked_like is not None:
+        yield ("asked_like",), f"there is no task {name} with templates of its own"
+    elif set(places_of(tasks, build)) != set(places_of(tasks, other)) or build.clips != other.clips:
+        has = " ".join(f"{{{place}}}" for place in places_of(tasks, other)) or "no places"
+        yield ("asked_like",), f"the templates of {name} do not fit: they have {has}, and {other.clips} recordings"
 
 
 def _template(tasks: Tasks, build: Build, language: str, template: str) -> Iterator[str]:

@@ -43,7 +43,7 @@ def examples_of(tasks: Tasks, name: str, count: int = 3) -> Iterator[Instruction
         count: Instructions in each language.
     """
     renderer = Renderer(tasks, name)
-    for language in renderer.build.templates:
+    for language in tasks.templates_of(name):
         for number in range(count):
             yield renderer(
                 made_up(tasks, name, number),

@@ -74,10 +74,11 @@ class Instruction:
 
 
 def templates_of(tasks: Tasks, name: str) -> list[Template]:
-    """The templates of a task, in the order of its file."""
+    """The templates of a task, in the order of its file; those of the task that it is asked like have their names."""
+    owner = tasks.build[name].asked_like or name
     return [
-        Template(f"{name}/{language}/{form}/{digest(text, length=8)}", language, form, text)
-        for language, by_form in tasks.build[name].templates.items()
+        Template(f"{owner}/{language}/{form}/{digest(text, length=8)}", language, form, text)
+        for language, by_form in tasks.templates_of(name).items()
         for form, texts in by_form.items()
         for text in texts
     ]

@@ -127,7 +127,7 @@ def _tasks() -> str:
     order = list(typing.get_args(Capability))
     names = sorted(tasks.build, key=lambda name: order.index(tasks.build[name].capability))
     rows = "".join(
-        f"| `{name}` | {tasks.tasks[name].title} | {build.capability.replace('_', '-')} | "
+        f"| `{name}` | {tasks.tasks[name].title} | `{build.capability}` | "
         f"{', '.join(f'`{field}`'.replace(' or ', '` or `') for field in listing.needs_of(build))} | "
         f"{listing.answer_of(tasks, name)} | {' '.join(f'`{modality}`' for modality in build.modalities)} |\n"
         for name, build in ((name, tasks.build[name]) for name in names)

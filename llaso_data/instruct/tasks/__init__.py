@@ -34,7 +34,7 @@ from typing import Literal
 from pydantic import Field
 
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.tasks.build import Build
+from llaso_data.instruct.tasks.build import Build, Form
 from llaso_data.io import settings
 from llaso_data.recipe import Part
 from llaso_data.registry import Registry
@@ -107,6 +107,11 @@ class Tasks(Part):
     def name_of(self, label_set: str, label: str, language: str) -> str:
         """What instructions of a language and their answers call a label."""
         return self.names.get(label_set, {}).get(language, {}).get(label, label)
+
+    def templates_of(self, name: str) -> dict[str, dict[Form, tuple[str, ...]]]:
+        """The templates of a task by language and form: its own, or those of the task that it is asked like."""
+        build = self.build[name]
+        return build.templates if build.asked_like is None else self.build[build.asked_like].templates
 
     def set_of(self, name: str) -> str | None:
         """The set that a file's stem, a set's or a task's own name means; None where there is none.

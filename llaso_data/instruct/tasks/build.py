@@ -64,6 +64,7 @@ class Build(Part):
         modalities: In which the task may be asked.
         mentions: By language, words of which every template has one: what the task asks for.
         templates: By language and form.
+        asked_like: Another task, whose templates are this one's, too; they have the same places.
         examples: By language, worked examples: ``what goes in => what comes out``.
     """
 
@@ -78,7 +79,8 @@ class Build(Part):
     shows: dict[str, str] = Field(default_factory=dict)
     modalities: tuple[Modality, ...] = ("text_audio", "audio")
     mentions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    templates: dict[str, dict[Form, Lines]]
+    templates: dict[str, dict[Form, Lines]] = Field(default_factory=dict)
+    asked_like: str | None = None
     examples: dict[str, Lines] = Field(default_factory=dict)
 
     def lacks(self, fields: Collection[str], modality: Modality) -> list[str]:

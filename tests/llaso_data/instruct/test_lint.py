@@ -83,6 +83,35 @@ def test_a_task_of_ones_own_is_a_file(tmp_path: Path) -> None:
     assert shown.exit_code == 0 and "Name the mood of the caller" in shown.output and "no problems" in shown.output
 
 
+LIKE = """\
+tasks:
+  host: {title: Host of the show, short: H, group: speaker}
+labels:
+  hosts: {Ann: [], Ben: []}
+sets:
+  host: {task: host, kind: label, labels: hosts}
+build:
+  host:
+    capability: paralinguistic
+    needs: [speaker]
+    answer: {field: speaker, form: label}
+    scored_as: host
+    asked_like: speaker
+"""
+
+
+def test_a_task_of_ones_own_may_be_asked_like_one_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "host.yaml"
+    path.write_text(LIKE)
+    tasks = lint.load(str(path))
+    said = Renderer(tasks, "host")({"audio": 1, "speaker": "ann"}, "1", example_share=1)
+    assert (said.answer, sorted(said.options), said.has_example) == ("Ann", ["Ann", "Ben"], False)
+    assert said.template in {one.id for one in templates_of(TASKS, "speaker")}
+    path.write_text(LIKE.replace("asked_like: speaker", "asked_like: pitch"))
+    with pytest.raises(LLaSOError, match=r"13: build.host.asked_like: the templates of pitch do not fit: they have \{"):
+        lint.load(str(path))
+
+
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
