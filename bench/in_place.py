@@ -164,13 +164,15 @@ def indexing(folder: Path, root: Path, samples: int, seconds: float, rounds: int
     join = joining(folder, root, count)
     listing_s = listing(root, round(count / TAR_CLIPS))
     jobs = min(index_in_place._MOST_JOBS, count / TAR_CLIPS / index_in_place._TARS_AT_ONCE)
-    stated = sum(path.stat().st_size for path in (folder / "sharded_manifests").iterdir())
+    tables = sum(path.stat().st_size for path in (folder / "sharded_manifests").iterdir())
     print(f"{'workers':>8}{'wall s':>9}{'CPU s':>9}{'us/sample':>11}{'samples/CPU s':>15}{'read B/sample':>15}")
     for workers in (1, 2):
         starts, costs = [], []
         for _ in range(rounds):
             for source, kept in ((root / "start", starts), (folder, costs)):
                 kept.append(index(source, out, workers))
+                stated = json.loads((out / "manifest.json").read_text("utf-8"))["samples"]
+                assert stated == (samples if source == folder else 10), stated
                 size = sum(path.stat().st_size for path in out.rglob("*.arrow"))
                 shutil.rmtree(out)
         wall_s, cpu_s, read = (statistics.median(column) for column in zip(*costs, strict=True))
@@ -179,7 +181,7 @@ def indexing(folder: Path, root: Path, samples: int, seconds: float, rounds: int
         each_read = (read - start_read) / samples
         print(f"{workers:>8}{wall_s:>9.1f}{cpu_s:>9.1f}{each_s * 1e6:>11.0f}{1 / each_s:>15.0f}{each_read:>15.0f}")
         print(
-            f"         start {start_wall_s:.1f} s, {start_cpu_s:.1f} CPU s; manifests {stated / samples:.0f} B/sample, "
+            f"         start {start_wall_s:.1f} s, {start_cpu_s:.1f} CPU s; manifests {tables / samples:.0f} B/sample, "
         )
         print(f"         index {size / samples:.0f} B/sample")
         work_s = count * (each_s - join.cpu_s) + jobs * listing_s
