@@ -134,8 +134,7 @@ def _bounded(parser: Any, text: str) -> Any:
         depth += (character in "[{") - (character in "]}")
         if depth > MAX_DEPTH:
             raise RecursionError(text[:20])
-    if "&" in text:  # only what is named can contain itself
-        _refuse_circles(parser, text)
+    _refuse_circles(parser, text)
     tree = parser.load(text)
     pending, count = [(tree, 0)], 0
     while pending:

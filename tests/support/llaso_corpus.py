@@ -27,18 +27,32 @@ def sounds(clips: Sequence[Clip]) -> Sounds:
     return {f"set/{clip.language}/{clip.path.name}": (clip.path.read_bytes(), clip.text) for clip in clips}
 
 
-def varied(clips: Sequence[Clip], gains: Sequence[float] = (1.0,), repeats: int = 1) -> Sounds:
-    """The clips at several sampling rates, in several forms and levels, joined to ``repeats`` times their length."""
+def varied(clips: Sequence[Clip], gains: Sequence[float] = (1.0,)) -> Sounds:
+    """The clips at several sampling rates, in several forms and levels."""
     made: Sounds = {}
     for number, clip in enumerate(clips):
         pcm, rate_hz = soundfile.read(str(clip.path), dtype="float32")
         for level, gain in enumerate(gains):
             wanted_hz, form = RATES_HZ[(number + level) % len(RATES_HZ)], FORMS[(number + level) % len(FORMS)]
-            resampled = soxr.resample(np.tile(pcm * np.float32(gain), repeats), rate_hz, wanted_hz)
-            file = io.BytesIO()
-            soundfile.write(file, resampled, wanted_hz, format=form.upper())
-            made[f"set/{clip.language}/{clip.path.stem}-{gain}.{form}"] = (file.getvalue(), clip.text)
+            data = _encoded(soxr.resample(pcm * np.float32(gain), rate_hz, wanted_hz), wanted_hz, form)
+            made[f"set/{clip.language}/{clip.path.stem}-{gain}.{form}"] = (data, clip.text)
     return made
+
+
+def long(clips: Sequence[Clip], repeats: int) -> Sounds:
+    """Each clip again and again, at 48 kHz."""
+    made: Sounds = {}
+    for clip in clips:
+        pcm, rate_hz = soundfile.read(str(clip.path), dtype="float32")
+        data = _encoded(soxr.resample(np.tile(pcm, repeats), rate_hz, 48_000), 48_000, "wav")
+        made[f"long/{clip.language}/{clip.path.stem}.wav"] = (data, clip.text)
+    return made
+
+
+def _encoded(pcm: np.ndarray[Any, Any], rate_hz: int, form: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, pcm, rate_hz, format=form.upper())
+    return file.getvalue()
 
 
 def write_tables(folder: Path, said: Sounds, more: Sequence[Mapping[str, Any]] = ()) -> None:

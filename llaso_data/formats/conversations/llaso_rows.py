@@ -22,7 +22,7 @@ class Turn(msgspec.Struct, gc=False):  # type: ignore[call-arg, misc, unused-ign
     value: str
 
 
-class LlasoRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):  # type: ignore[call-arg, misc, unused-ignore]
+class LlasoRow(msgspec.Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):  # type: ignore[call-arg, misc, unused-ignore]
     """One row. What is not in the published files but for the first two is written by ``llaso-data`` itself.
 
     Attributes:

@@ -207,6 +207,7 @@ class _Run:
         )
         outcome = run(self._note_archive)
         self._problems, self._archives = outcome.problems, outcome
+        self._notes.update(outcome.notes)
         self._results = [part for result in outcome.results for part in result.parts]
         tallies = [result.tally for result in outcome.results]
         self._tally = Tally(

@@ -19,16 +19,20 @@ from tests.support.llaso_corpus import NAME, Sounds, voice, write_files, write_t
 from tests.support.object_stores import BUCKET
 
 
-def recipe(out: Path | str, *sources: Path | str, **options: Any) -> Any:
+def recipe(out: Path | str, *sources: Path | str | dict[str, str], **options: Any) -> Any:
     given = {key if "." in key else f"convert.{key}": value for key, value in options.items()}
-    named = [{"path": str(source)} for source in sources]
+    named = [source if isinstance(source, dict) else {"path": str(source)} for source in sources]
     return load(
         None, options={"run.engine": "local", "sources": named, "out": str(out), "convert.samples_per_part": 4, **given}
     )
 
 
 def run(
-    out: Path | str, *sources: Path | str, overwrite: bool = False, append: bool = False, **options: Any
+    out: Path | str,
+    *sources: Path | str | dict[str, str],
+    overwrite: bool = False,
+    append: bool = False,
+    **options: Any,
 ) -> ConvertSummary:
     summary = convert(recipe(out, *sources, **options), overwrite=overwrite, append=append)
     stated = summary.samples + summary.known + summary.filtered + sum(summary.problems.values())
@@ -180,3 +184,12 @@ def test_what_is_new_is_appended_and_what_was_removed_stays_out(
         if gone.audios[0].id not in {a.id for a in sample.audios}
     }
     assert run(out, corpus, overwrite=True).known == 0 and set(ids(out)) == left
+
+
+def test_a_clip_that_has_only_its_name_in_common_is_noted(said: Sounds, tmp_path: Path) -> None:
+    (path, sound), *_ = said.items()
+    name = path.rpartition("/")[2]
+    write_tables(tmp_path / NAME, {f"elsewhere/{name}": sound})
+    write_zips(tmp_path / NAME, {path: sound}, 1)
+    notes = run(tmp_path / "out", tmp_path / NAME).notes
+    assert notes == {f"audio found by its name alone, in another folder: elsewhere/{name} is taken for data/{path}": 3}

@@ -67,7 +67,7 @@ def directories(task: DirectoriesTask) -> Cost:
                 continue
             before = listing.count
             try:
-                known = zip_members.read(task.origin.pinned(file), file.size_bytes)
+                known = _read(task.origin, file)
             except ArchiveError as error:
                 unreadable[file.path] = str(error).removeprefix(f"{task.origin.pinned(file)}: ")
                 continue
@@ -92,6 +92,16 @@ def sum_of(directory: ZipDirectory) -> int:
     for member in members_of(directory):
         state = zlib.crc32(repr(member).encode("utf-8", "surrogatepass"), state)
     return state
+
+
+def _read(origin: Origin, file: OriginFile) -> ZipDirectory:
+    """The directory of a zip. What arrives from elsewhere may be damaged on its way, so that an error is seen twice."""
+    try:
+        return zip_members.read(origin.pinned(file), file.size_bytes)
+    except ArchiveError:
+        if not origin.fetches():
+            raise
+        return zip_members.read(origin.pinned(file), file.size_bytes)
 
 
 def _list(number: int, path: str, known: ZipDirectory, listing: _Members) -> None:

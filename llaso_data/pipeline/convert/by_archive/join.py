@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llaso_data.formats.conversations.llaso_files import llaso_file
 from llaso_data.formats.conversations.llaso_reader import LlasoReader
@@ -76,7 +77,7 @@ def resolve_others(task: JoinTask) -> Cost:
     """Find the members of further audios, for the joins of their rows."""
     others = work.read_pieces(task.others, OTHERS)
     members = _members(task)
-    found = longest_common_ends(_column(others, "path"), _column(members, "name"))
+    found, _ = longest_common_ends(_column(others, "path"), _column(members, "name"))
     others, found = others.filter(pa.array(found >= 0)), found[found >= 0]
     chosen = members.take(pa.array(found))
     arrays = [others["file"], others["row"], others["voice"], *(chosen[name] for name in RESOLVED.names[3:])]
@@ -98,11 +99,12 @@ def join(task: JoinTask) -> Cost:
         found = np.zeros(len(rows), np.int64)
         archives = np.full(1, LOOSE)
         members = pa.table([[None]] * len(members.schema), schema=members.schema)  # one that says nothing
-        used = 0
+        used, by_name = 0, []
     else:
-        found = longest_common_ends(_column(rows, "path"), _column(members, "name"))
+        found, shared = longest_common_ends(_column(rows, "path"), _column(members, "name"))
+        by_name = _by_name(rows, members, found, shared)
         others = work.read_pieces(task.others, OTHERS)
-        other = longest_common_ends(_column(others, "path"), _column(members, "name"))
+        other, _ = longest_common_ends(_column(others, "path"), _column(members, "name"))
         reached = np.unique(np.concatenate([found, other]))
         used = int(np.count_nonzero(archives[reached[reached >= 0]] != LOOSE))
     problems = _missing(rows.filter(pa.array(found < 0)), task)
@@ -110,8 +112,25 @@ def join(task: JoinTask) -> Cost:
     counts = _write(rows, found, members, archives, task)
     unused = int(np.count_nonzero(archives != LOOSE)) - used
     stated: dict[str, Any] = {"unused": unused, "problems": dict(problems.counts), "examples": problems.examples}
-    work.write_record(task.work, task.name, {**stated, **counts})
+    work.write_record(task.work, task.name, {**stated, **counts, "by_name": by_name})
     return Cost()
+
+
+def _by_name(rows: pa.Table, members: pa.Table, found: I64, shared: I64) -> list[Any]:
+    """How many rows have their member by its name alone though both have folders, and the first; else nothing.
+
+    Where an archive was not published, what has its clips' names may be other clips.
+    """
+    paths = rows["path"].combine_chunks()
+    has_folder = np.asarray(pc.match_substring(paths, "/").to_numpy(zero_copy_only=False), bool)
+    places = np.flatnonzero((shared == 1) & has_folder)
+    names = members["name"].take(pa.array(found[places]))
+    places = places[np.asarray(pc.match_substring(names, "/").to_numpy(), bool)]
+    if not len(places):
+        return []
+    order = np.lexsort((np.asarray(rows["row"])[places], np.asarray(rows["file"])[places]))
+    first = places[order[0]]
+    return [len(places), paths[int(first)].as_py(), members["name"][int(found[first])].as_py()]
 
 
 def _members(task: JoinTask) -> pa.Table:
@@ -119,7 +138,7 @@ def _members(task: JoinTask) -> pa.Table:
     members = work.read_pieces(task.members, MEMBERS).combine_chunks()
     archives, orders = (np.asarray(members[name], np.int64) for name in ("archive", "order"))
     members = members.take(pa.array(preferred_order(_column(members, "name"), archives, orders)))
-    stored = pa.compute.coalesce(members["stored"], members["name"])
+    stored = pc.coalesce(members["stored"], members["name"])
     return members.append_column("member", stored)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ class Outcome:
         problems: Of all stages, those of parts too.
         not_fetched: Address of an archive that could not be had → why.
         stated: What the summary says of archives.
+        notes: What else is to be said.
         cost: What this run has cost.
     """
 
@@ -46,6 +48,7 @@ class Outcome:
     problems: Problems = field(default_factory=Problems)
     not_fetched: dict[str, str] = field(default_factory=dict)
     stated: dict[str, Any] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
     cost: Cost = field(default_factory=Cost)
 
 
@@ -193,6 +196,7 @@ class ArchiveRun:
         outcome.results.sort(key=lambda result: order[result.name][0])
         for stages in self._stages:
             outcome.rows += stages.count_rows(problems)
+            outcome.notes.update(stages.notes())
         for result in outcome.results:
             problems.join(result.problems, result.examples)
             for part in result.parts:

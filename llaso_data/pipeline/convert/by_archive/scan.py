@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ OTHERS = pa.schema(
 NO_BUCKET = -1
 """The bucket of rows that no archive is searched for: without an audio, or with an address of their own."""
 _OTHERS_FROM = 1 << 20  # buckets of OTHERS have this added to their number
+_MAY_LEAD_OUT = re.compile(r"^/|:|\.\.")  # of the folder: an absolute path, an address, a way up
 _FLUSH_BYTES = 48 << 20
 _ROW_BYTES = 200  # of a row beside its JSON, as Python holds it
 
@@ -162,7 +164,7 @@ class _Scan:
     def _place(self, path: str) -> tuple[int, str]:
         """The bucket of a path, and what is compared of it. Raises RowError for one that data may not name."""
         root = self._task.origin.root
-        if not audio_location(path, root)[1].startswith(f"{root}/"):
+        if _MAY_LEAD_OUT.search(path) and not audio_location(path, root)[1].startswith(f"{root}/"):
             return NO_BUCKET, ""
         try:
             path.encode()

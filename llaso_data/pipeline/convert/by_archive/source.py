@@ -20,8 +20,8 @@ from llaso_data.uris import extension
 VERSION = 1
 """Changes with what the stages make of the same files."""
 
-BUCKET_BYTES = 64 << 20
-"""Of JSON that goes into one bucket, about: a join has one bucket in memory, three times."""
+BUCKET_BYTES = 32 << 20
+"""Of JSON that goes into one bucket, about: a join has one bucket in memory, a few times over."""
 _ZIP_BYTES = 1 << 20  # of names in a zip, about
 _MOST_BUCKETS = 4096
 

@@ -221,6 +221,15 @@ class Stages:
             "unused": sum(stated["unused"] for stated in self._joined.values()),
         }
 
+    def notes(self) -> dict[str, int]:
+        """What is to be said besides, as the layout's reader says it."""
+        by_name = [stated["by_name"] for stated in self._joined.values() if stated["by_name"]]
+        if not by_name:
+            return {}
+        _, path, found = by_name[0]
+        kind = "audio found by its name alone, in another folder"
+        return {f"{kind}: {path} is taken for {found}": sum(count for count, *_ in by_name)}
+
     def unreadable(self) -> dict[str, str]:
         """The addresses of archives that cannot be read, and why."""
         return {

@@ -32,7 +32,7 @@ def preferred_order(names: Any, *tie_breaks: I64) -> I64:
     return order
 
 
-def longest_common_ends(paths: Any, names: Any) -> I64:
+def longest_common_ends(paths: Any, names: Any) -> tuple[I64, I64]:
     """For each path the file that shares most of its last parts with it.
 
     Parts become numbers, and then the ends of each depth do, so that a million files of one name cost no more than a
@@ -43,11 +43,12 @@ def longest_common_ends(paths: Any, names: Any) -> I64:
         names: (M,) the files' paths, the preferred of two with the same end first (:func:`preferred_order`).
 
     Returns:
-        (N,) numbers into ``names``; -1 where no file has the path's last part.
+        (N,) numbers into ``names``; -1 where no file has the path's last part. (N,) how many parts both have in common.
     """
     codes, path_ends, path_depths, name_ends, name_depths = _numbered_parts(paths, names)
     count = int(codes.max(initial=-1)) + 1
     found = np.full(len(path_ends), _NONE, np.int64)
+    shared = np.zeros(len(path_ends), np.int64)
     active = np.flatnonzero(path_depths > 0)  # the paths that match so far, and what their ends are called
     members = np.flatnonzero(name_depths > 0)
     path_ids = np.zeros(len(active), np.int64)
@@ -61,12 +62,13 @@ def longest_common_ends(paths: Any, names: Any) -> I64:
         same = (at < len(ends)) & (ends[np.minimum(at, len(ends) - 1)] == wanted)
         active, path_ids = active[same], at[same]
         found[active] = members[first[path_ids]]  # the members are ascending: the first is the preferred one
+        shared[active] = depth
         deeper = path_depths[active] > depth
         active, path_ids = active[deeper], path_ids[deeper]
         still = (name_depths[members] > depth) & np.isin(member_ids, path_ids)
         members, member_ids = members[still], member_ids[still]
         depth += 1
-    return found
+    return found, shared
 
 
 def _numbered_parts(paths: Any, names: Any) -> tuple[I64, I64, I64, I64, I64]:
