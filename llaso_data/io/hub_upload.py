@@ -8,6 +8,7 @@ calls says which of them become one commit.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 _KIND = "dataset"
+_BRANCH = re.compile(r"(?!refs/)\w[\w./-]*", re.ASCII)
 _MOVED = (409, 412)  # what the hub says where a commit came in between
 
 T = TypeVar("T")
@@ -72,9 +74,11 @@ class HubRepository:
     """
 
     def __init__(self, repo: str, revision: str = "main", traffic: Traffic | None = None) -> None:
-        hugging_face.parse(f"hf://datasets/{repo}")  # refuses what is no name
-        if repo.count("/") != 1 or not _is_branch(revision):
-            raise LLaSOError(f"{repo} at {revision}: OWNER/NAME and the name of a branch are expected")
+        repo = repo.removeprefix("hf://datasets/")
+        if hugging_face.parse(f"hf://datasets/{repo}").repo != repo:
+            raise LLaSOError(f"{repo}: OWNER/NAME of a data set is expected; --revision names a branch")
+        if not _BRANCH.fullmatch(revision) or ".." in revision:
+            raise LLaSOError(f"{revision}: is no name of a branch")
         self.repo, self.revision = repo, revision
         self.traffic = traffic or Traffic()
 
@@ -252,10 +256,6 @@ def _without_bars() -> Iterator[None]:
             bars.enable_progress_bars()
 
 
-def _is_branch(name: str) -> bool:
-    return bool(name) and not name.startswith(("/", "-", "refs/")) and not {" ", "..", "@", "\\"} & {*name, name[:2]}
-
-
 def _quoted(revision: str) -> str:
     from urllib.parse import quote
 
@@ -285,7 +285,12 @@ def _passes(error: BaseException) -> bool:
     status, _ = _status(error)
     if status is not None:
         return status in hub_requests.REPEATED
-    return any(is_broken(one) for one in _causes(error) if isinstance(one, Exception))
+    # What Xet raises of the connection are Python's own.
+    return any(
+        is_broken(one) or isinstance(one, ConnectionError | TimeoutError)
+        for one in _causes(error)
+        if isinstance(one, Exception)
+    )
 
 
 def _said(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from llaso_data.errors import LLaSOError
@@ -142,7 +142,10 @@ def preview(uri: str, repo: str, options: PushOptions) -> Decision:
         LLaSOError: What :func:`push` refuses before it begins.
     """
     hub = HubRepository(repo, options.revision)
-    return decide(prepare(uri), hub, hub.look(), options)
+    state = hub.look()
+    decision = decide(prepare(uri), hub, state, options)
+    unseen = () if state.exists else (f"{hub.repo} is new, or this login does not see it",)
+    return replace(decision, warnings=(*decision.warnings, *unseen))
 
 
 def push(uri: str, repo: str, options: PushOptions, progress: Progress | None = None) -> PushSummary:

@@ -147,11 +147,16 @@ def _open(root: str, folder: str, present: Sequence[str]) -> ShardSet:
         )
     index = _checked_index(uri, declared)
     there = frozenset(present)
+    tars = {below(folder, entry["path"]) for entry in declared["shards"]}
+    if not tars:
+        raise LLaSOError(f"{uri} has no shards; there is nothing to publish")
+    if strange := sorted(tars - set(named_files(folder, declared))):
+        raise LLaSOError(f"{uri}: its {layout.MANIFEST} names {strange[0]!r} as a shard, which is no name of ours")
     named = [path for path in named_files(folder, declared) if path in there or not path.endswith(layout.CERTIFICATE)]
     missing = [path for path in named if path not in there]
     if missing:
         raise LLaSOError(f"{uri}: {missing[0]} is missing, which its manifest names; fetch or write the set again")
-    if not certificate.is_certificate(storage.join(uri, layout.CERTIFICATE)):
+    if certificate.of_shards(uri, declared).certificate is None:  # none, or that of another set
         named = [path for path in named if path != below(folder, layout.CERTIFICATE)]
     stated = {below(folder, entry["path"]): entry for entry in declared["shards"]}
     files = tuple(
@@ -184,6 +189,7 @@ def _configs(uri: str, folder: str, declared: Mapping[str, Any], index: Index) -
                 f"whose samples are alike; run `llaso-data convert {uri} --group-by parts --out SETS`, and push SETS"
             )
         for parts in of_samples:
+            _refuse_strange_parts(uri, parts)
             groups.setdefault(parts, []).append(number)
     base, split = _names(uri, folder, declared)
     alone = len(groups) == 1
@@ -202,6 +208,16 @@ def _parts_in(index: Index, shard: int) -> set[tuple[str, ...]]:
         offsets = (chunk.offsets.to_numpy() - chunk.offsets[0].as_py()).tolist()
         found |= {tuple(sorted(names[start:end])) for start, end in pairwise(offsets)}
     return found
+
+
+def _refuse_strange_parts(uri: str, parts: Sequence[str]) -> None:
+    try:
+        for part in parts:
+            layout.member_name("key", part)
+    except ValueError as error:
+        raise LLaSOError(
+            f"{uri}: its {layout.INDEX} names parts that no shard has ({error}); fetch it again"
+        ) from error
 
 
 def _config(

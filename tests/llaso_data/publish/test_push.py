@@ -122,6 +122,10 @@ def test_what_was_pushed_is_fetched_and_valid(hub: FakeHub, groups: Path, tmp_pa
     for name in ("text", "1-audio", "2-audios"):
         assert validate(str(tmp_path / "copy" / name)).problems == ()
     assert json.loads((tmp_path / "copy" / "stats.json").read_bytes())["speakers"] == 3
+    corpora_of = json.loads((tmp_path / "copy" / "stats.json").read_bytes())["corpora"]
+    assert {name: (one["audios"], one["licenses"]) for name, one in corpora_of.items()} == {
+        "prompts": (8, {"cc-by-4.0": 8})
+    }
     assert hub.messages == ["llaso-data push: 8 samples, 0.01 hours"]
 
 
@@ -316,6 +320,8 @@ def test_who_may_not_write_is_told_what_to_do(hub: FakeHub, shards: Path, monkey
         push(shards)
     with pytest.raises(LLaSOError, match="names no repository"):
         publish(str(shards), "speech", PushOptions())
+    with pytest.raises(LLaSOError, match="no name of a branch"):
+        publish(str(shards), REPO, PushOptions(revision="a..b"))
 
 
 def test_shards_of_other_parts_are_configurations_of_their_own_and_mixed_ones_are_refused(
