@@ -75,8 +75,11 @@ class FolderAudio:
         at = bisect_left(self._tree.files, (path,))
         if at < len(self._tree.files) and self._tree.files[at].path == path:
             return at  # nothing is closer than that very file
-        number = self._index.find(path)
-        if number is None or not _is_in_another_folder(path, self._path(number)):
+        match = self._index.find(path)
+        if match is None:
+            return None
+        number, depth = match
+        if depth > 1 or not _is_in_another_folder(path, self._path(number)):
             return number
         if not self._by_name:
             return None

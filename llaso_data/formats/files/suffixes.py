@@ -47,19 +47,24 @@ class SuffixIndex:
         self._paths, self._count, self._path = paths, count, path
         self._hashes: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]] = {}
 
-    def find(self, path: str) -> int | None:
+    def find(self, path: str) -> tuple[int, int] | None:
         """The number of the path that ends in most of the last parts of this one.
 
         Args:
             path: What is looked for.
 
         Returns:
-            Of several the one that :func:`closeness` takes, and of equal ones the first. None: no path has the name.
+            The number, of several that of the path that :func:`closeness` takes, and of equal ones the first; and by
+            which of :data:`DEPTHS` it was found, 1 where no more than the file's name is the same. None: no path has
+            the name.
         """
         parts = path_parts(path)
         for depth in DEPTHS:
-            if candidates := self._ending(parts, depth):
-                return min(candidates, key=lambda number: (closeness(parts, candidates[number]), number))
+            candidates = self._ending(parts, depth)
+            if len(candidates) > 1:
+                return min(candidates, key=lambda number: (closeness(parts, candidates[number]), number)), depth
+            if candidates:
+                return next(iter(candidates)), depth
         return None
 
     def _ending(self, parts: Sequence[str], depth: int) -> dict[int, str]:
@@ -71,7 +76,7 @@ class SuffixIndex:
             self._hashes[depth] = self._hashed(depth)
         hashes, order = self._hashes[depth]
         wanted, found = hash(end), {}
-        at = int(np.searchsorted(hashes, wanted))
+        at = int(hashes.searchsorted(wanted))
         while at < self._count and hashes[at] == wanted:
             number = int(order[at])
             path = self._path(number)

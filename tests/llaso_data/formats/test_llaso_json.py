@@ -208,8 +208,8 @@ def test_the_longest_common_end_decides_and_then_the_shortest_path() -> None:
         "none/y.wav": None,
         "": None,
     }.items():
-        number = index.find(path)
-        assert (None if number is None else names[number]) == found
+        match = index.find(path)
+        assert (None if match is None else names[match[0]]) == found
 
 
 def test_what_is_written_holds_what_it_says(clips: Sequence[Clip], tmp_path: Path) -> None:
