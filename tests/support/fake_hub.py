@@ -63,6 +63,7 @@ class FakeHub:
         messages: of the commits that were made.
         lfs_from: bytes from which a file is LFS: redirected, with the SHA-256 of its content.
         page: entries in one answer of a list (the hub has 1,000).
+        frozen: the files do not change any more, and a commit is computed once.
     """
 
     root: Path
@@ -80,7 +81,9 @@ class FakeHub:
     slow_s: float = 3.0
     lfs_from: int = 1024
     page: int = 2
+    frozen: bool = False
     _signature: int = 0
+    _commits: dict[tuple[str, str], str] = field(default_factory=dict)
     _entries: dict[tuple[str, int, int], Json] = field(default_factory=dict)
 
     def count(self, method: str = "", part: str = "") -> int:
@@ -116,11 +119,14 @@ class FakeHub:
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
     def commit(self, kind: str, name: str) -> str:
+        if self.frozen and (kind, name) in self._commits:
+            return self._commits[kind, name]
         state = hashlib.sha1()
         for path in self.files(kind, name):
             status = (self.folder(kind, name) / path).stat()
             state.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
-        return state.hexdigest()
+        self._commits[kind, name] = state.hexdigest()
+        return self._commits[kind, name]
 
     def entry(self, kind: str, name: str, path: str) -> Json:
         """A file or folder as lists have it; a file is read once, until it changes."""
@@ -393,6 +399,8 @@ def fake_hub(root: Path) -> Iterator[FakeHub]:
         patch.setenv("HF_HOME", str(root / ".home"))
         patch.setattr(constants, "ENDPOINT", hub.url)
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         patch.setattr(constants, "HF_TOKEN_PATH", str(root / ".home" / "token"))
         HfFileSystem.clear_instance_cache()
         yield hub
@@ -401,5 +409,6 @@ def fake_hub(root: Path) -> Iterator[FakeHub]:
 
 if __name__ == "__main__":
     with serve(Path(sys.argv[1]).absolute()) as running:
+        running.page, running.frozen = 1000, True
         print(running.url, flush=True)
         threading.Event().wait()
