@@ -32,7 +32,6 @@ _PLAIN_DECORATORS = frozenset(
 _RARE = 12  # mentions: more than a dead definition has of itself
 ALLOWED = {
     "detect": "the tests' way to ask which layout is recognised",
-    "read_range": "the conversion of repositories reads directories of zips by it",
 }
 """What is kept though nothing uses it, and why."""
 

@@ -90,6 +90,28 @@ def tree(uri: str, traffic: Traffic | None = None) -> HubTree:
     return HubTree(place.repo, place.kind, commit, tuple(sorted(files, key=lambda file: file.path)), kind)
 
 
+def look(uri: str, traffic: Traffic | None = None) -> tuple[HubTree, HubFile]:
+    """One file as it is now, by one request; what reads it needs no further address.
+
+    Args:
+        uri: ``hf://datasets/OWNER/NAME[@REV]/FILE``.
+        traffic: where requests are counted.
+
+    Returns:
+        The repository at its commit, without a list of files, and the file.
+
+    Raises:
+        MissingEntryError: where there is no such file; there may be a folder.
+        AddressError, LLaSOError, StoreError: as :func:`tree` does.
+    """
+    place = hugging_face.parse(uri)
+    commit, file, target = hugging_face.described(place, traffic or Traffic())
+    tree = HubTree(place.repo, place.kind, commit)
+    if target is not None:
+        _keep(hugging_face.file_address(tree.kind, tree.repo, tree.commit, file.path), target)
+    return tree, file
+
+
 def fetch(
     tree: HubTree,
     file: HubFile,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io.hub_requests import Traffic
+from llaso_data.io.store_errors import AddressError
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
@@ -49,6 +50,10 @@ class HubFile:
     def sum(self) -> str:
         """What identifies its content: the SHA-256, else the id of its blob."""
         return self.sha256 or self.oid
+
+
+class MissingEntryError(AddressError):
+    """A repository has no such file or folder."""
 
 
 class Hub(Protocol):

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import IO, cast
 
 from llaso_data.io import hub_files, hugging_face
 from llaso_data.io.hub_files import HubFile, HubTree
+from llaso_data.io.hub_listing import MissingEntryError
 from llaso_data.io.hub_requests import Traffic
 
 _FIRST_BYTES, _MOST_BYTES = 1 << 18, 1 << 24
@@ -36,22 +38,22 @@ def remember(uri: str, tree: HubTree) -> None:
 
 
 def find(uri: str) -> tuple[HubTree, HubFile]:
-    """The repository at the commit that this process reads, and the file of it that an address names.
+    """The file that an address names, and its repository at a commit: that of :func:`remember`, else that of now.
 
     Raises:
         FileNotFoundError: There is no such file.
-        LLaSOError: As of :func:`~llaso_data.io.hub_files.tree`.
+        LLaSOError: As of :func:`~llaso_data.io.hub_files.look`.
     """
-    key, path = _key(uri), hugging_face.parse(uri).folder
-    if key not in _trees:
-        place = hugging_face.parse(uri)
-        revision = "" if place.revision is None else f"@{place.revision}"
-        root = f"hf://{place.kind}/{place.repo}{revision}"
-        remember(root, hub_files.tree(root))
-    file = _listed[key].get(path)
-    if file is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-    return _trees[key], file
+    key, place = _key(uri), hugging_face.parse(uri)
+    if (file := _listed.get(key, {}).get(place.folder)) is not None:
+        return _trees[key], file
+    try:
+        tree, file = hub_files.look(uri, _traffic.get())
+    except MissingEntryError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri) from error
+    if place.revision == tree.commit:  # what does not change
+        remember(uri, replace(tree, files=(file,)))
+    return tree, file
 
 
 @contextmanager
@@ -67,14 +69,17 @@ def counted() -> Iterator[Traffic]:
 
 def read_range(uri: str, start: int, end: int) -> bytes:
     """Bytes of a file from ``start`` to before ``end``, or to where it ends. Errors are those of :func:`find`."""
-    tree, file = find(uri)
-    end = min(end, file.size_bytes)
-    return hub_files.read_range(tree, file, start, end, _traffic.get()) if start < end else b""
+    return _read(*find(uri), start, end)
 
 
 def open_file(uri: str) -> IO[bytes]:
-    """A file of the hub, seekable. Errors are those of :func:`find`."""
-    return cast(IO[bytes], io.BufferedReader(_Ranges(uri, find(uri)[1].size_bytes), buffer_size=1 << 16))
+    """A file of the hub, seekable; it stays at its commit. Errors are those of :func:`find`."""
+    return cast(IO[bytes], io.BufferedReader(_Ranges(*find(uri)), buffer_size=1 << 16))
+
+
+def _read(tree: HubTree, file: HubFile, start: int, end: int) -> bytes:
+    end = min(end, file.size_bytes)
+    return hub_files.read_range(tree, file, start, end, _traffic.get()) if start < end else b""
 
 
 def _key(uri: str) -> tuple[str, str, str, str | None]:
@@ -85,8 +90,8 @@ def _key(uri: str) -> tuple[str, str, str, str | None]:
 class _Ranges(io.RawIOBase):
     """A file by ranges, each twice as long as the one before it while they follow each other."""
 
-    def __init__(self, uri: str, size_bytes: int) -> None:
-        self._uri, self._size_bytes = uri, size_bytes
+    def __init__(self, tree: HubTree, file: HubFile) -> None:
+        self._tree, self._file, self._size_bytes = tree, file, file.size_bytes
         self._place = 0
         self._start, self._data = 0, b""
         self._length = _FIRST_BYTES
@@ -113,7 +118,7 @@ class _Ranges(io.RawIOBase):
             follows = self._data and self._place == end
             self._length = min(2 * self._length, _MOST_BYTES) if follows else _FIRST_BYTES
             last = min(self._place + max(self._length, len(buffer)), self._size_bytes)
-            self._start, self._data = self._place, read_range(self._uri, self._place, last)
+            self._start, self._data = self._place, _read(self._tree, self._file, self._place, last)
         given = self._data[self._place - self._start :][: len(buffer)]
         buffer[: len(given)] = given
         self._place += len(given)

@@ -17,8 +17,8 @@ from llaso_data.io.store_errors import StoreError, reason
 ATTEMPTS = 8
 """Failures in a row, without a byte between them, before an error counts: with their waits about a minute."""
 
-FIRST_ATTEMPTS = 4
-"""The same of the first requests to a hub: a wrong address or a missing network is to be said soon."""
+FIRST_ATTEMPTS = 3
+"""Times that a command tries to reach a hub at all: a wrong address or a missing network is to be said soon."""
 
 _FIRST_WAIT_S = 0.5  # doubled after each failure
 _LONGEST_WAIT_S = 30.0
@@ -97,27 +97,28 @@ class Patience:
     Args:
         what: the repository and file, for messages. Never an address: those may be signed.
         traffic: where failures are counted.
-        attempts: failures in a row before an error counts.
+        unreachable: times in a row that a server may not be reached at all before that counts.
     """
 
-    def __init__(self, what: str, traffic: Traffic, attempts: int = ATTEMPTS) -> None:
+    def __init__(self, what: str, traffic: Traffic, unreachable: int = ATTEMPTS) -> None:
         self.what = what
         self.traffic = traffic
-        self._attempts = attempts
+        self._unreachable = unreachable
         self._failures = 0
 
-    def again(self, cause: str, asked_s: float | None = None) -> None:
+    def again(self, cause: str, asked_s: float | None = None, reached: bool = True) -> None:
         """Wait after a failure.
 
         Args:
             cause: what failed, for the message.
             asked_s: seconds that the server asks to wait for.
+            reached: whether a server was reached.
 
         Raises:
             StoreError: where this has failed too often, or the server asks for too long a wait.
         """
         self._failures += 1
-        if self._failures >= self._attempts:
+        if self._failures >= (ATTEMPTS if reached else self._unreachable):
             raise StoreError(
                 f"{self.what}: {cause}, {self._failures} times in a row; what has arrived is kept, "
                 "the same command goes on from there"
@@ -132,8 +133,8 @@ class Patience:
         self._failures = 0
 
 
-def open_answer(url: str, headers: Mapping[str, str], patience: Patience) -> Any:
-    """GET an address through huggingface_hub's session, again where the server or the connection fails.
+def open_answer(url: str, headers: Mapping[str, str], patience: Patience, method: str = "GET") -> Any:
+    """Ask for an address through huggingface_hub's session, again where the server or the connection fails.
 
     Redirects are not followed: the caller decides where its token may go.
 
@@ -141,6 +142,7 @@ def open_answer(url: str, headers: Mapping[str, str], patience: Patience) -> Any
         url: the address.
         headers: of the request.
         patience: whose failures and requests these are.
+        method: of HTTP.
 
     Returns:
         The client's response, open and unread, with any status but those that are worth a repetition. Close it.
@@ -157,12 +159,13 @@ def open_answer(url: str, headers: Mapping[str, str], patience: Patience) -> Any
         traffic.asking(url)
         client = get_session()
         try:
-            request = client.build_request("GET", url, headers=dict(headers), timeout=timeout_s())
+            request = client.build_request(method, url, headers=dict(headers), timeout=timeout_s())
             response = client.send(request, stream=True, follow_redirects=False)
         except Exception as error:
             if not is_broken(error):
                 raise
-            patience.again(f"the connection failed ({reason(error)})")
+            reached = type(error).__name__ != "ConnectError"
+            patience.again(f"the connection failed ({reason(error)})", reached=reached)
             continue
         if response.status_code not in REPEATED:
             return response

@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from llaso_data import __version__
 from llaso_data.errors import LLaSOError
-from llaso_data.io.hub_listing import HubFile, HubPlace, refuse_path
-from llaso_data.io.hub_requests import FIRST_ATTEMPTS, Patience, Traffic, read_answer
+from llaso_data.io.hub_listing import HubFile, HubPlace, MissingEntryError, refuse_path
+from llaso_data.io.hub_requests import FIRST_ATTEMPTS, Patience, Traffic, open_answer, read_answer
 from llaso_data.io.store_errors import AddressError, StoreError, reason
 
 _ADDRESS = re.compile(
@@ -22,6 +22,7 @@ _ADDRESS = re.compile(
 )
 _NO_OWNERS = ("datasets", "models", "spaces", "buckets", "kernels")
 _COMMIT = re.compile("[0-9a-f]{40}")
+_SHA256_DIGITS = 64
 
 
 def parse(uri: str) -> HubPlace:
@@ -69,20 +70,73 @@ def listed(place: HubPlace, traffic: Traffic) -> tuple[str, list[HubFile]]:
         LLaSOError: where access is refused, or a path leads out of the repository.
         StoreError: where the hub fails.
     """
-    api = f"{endpoint()}/api/{place.kind}/{place.repo}"
-    commit = place.revision or "main"
-    if not _COMMIT.fullmatch(commit):
-        answer, _ = _get_json(f"{api}/revision/{quote(commit, safe='')}", place, traffic)
-        commit = str(answer["sha"])
+    commit = commit_of(place, traffic)
     folder = f"/{quote(place.folder)}" if place.folder else ""
     files: list[HubFile] = []
-    url: str | None = f"{api}/tree/{commit}{folder}?recursive=true&expand=false"
+    url: str | None = f"{_api(place)}/tree/{commit}{folder}?recursive=true&expand=false"
     while url is not None:
         page, following = _get_json(url, place, traffic)
         files += _files(page, place)
         # A mirror passes on the hub's own links: only what is asked for counts, not whom they name.
         url = None if following is None else urljoin(f"{endpoint()}/", _path(following))
     return commit, files
+
+
+def commit_of(place: HubPlace, traffic: Traffic) -> str:
+    """The commit that a place's revision is now. Raises as :func:`listed` does."""
+    revision = place.revision or "main"
+    if _COMMIT.fullmatch(revision):
+        return revision
+    answer, _ = _get_json(f"{_api(place)}/revision/{quote(revision, safe='')}", place, traffic)
+    return str(answer["sha"])
+
+
+def has_folder(place: HubPlace, traffic: Traffic) -> bool:
+    """Whether there is a folder. Raises as :func:`listed` does, but not where there is none."""
+    revision = quote(place.revision or "main", safe="")
+    try:
+        _get_json(f"{_api(place)}/tree/{revision}/{quote(place.folder)}?limit=1", place, traffic)
+    except MissingEntryError:
+        return False
+    return True
+
+
+def described(place: HubPlace, traffic: Traffic) -> tuple[str, HubFile, str | None]:
+    """A file by one request: the commit of its place now, the file, and where its bytes lie if that is elsewhere.
+
+    Raises:
+        MissingEntryError: where there is no such file; there may be a folder.
+        AddressError: where there is no such repository or revision.
+        LLaSOError: where access is refused.
+        StoreError: where the hub fails.
+    """
+    address = file_address(place.kind, place.repo, place.revision or "main", place.folder)
+    what = f"{place.repo}: {place.folder}"
+    patience = Patience(what, traffic)
+    for _ in range(10):
+        response = open_answer(address, {**headers(address), "Accept-Encoding": "identity"}, patience, "HEAD")
+        response.close()
+        target = urljoin(address, response.headers.get("location", "")) if response.is_redirect else None
+        if target is not None and is_own(target):  # the repository was renamed
+            address = target
+            continue
+        if target is None and response.status_code != 200:
+            raise refusal(response, place.kind, place.repo, what)
+        stated = response.headers
+        try:
+            commit = stated["x-repo-commit"]
+            size_bytes = int(stated.get("x-linked-size") or stated["content-length"])
+            etag = (stated.get("x-linked-etag") or stated["etag"]).removeprefix("W/").strip('"')
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"{what}: {endpoint()} answers with something else than a hub does") from error
+        is_lfs = len(etag) == _SHA256_DIGITS
+        file = HubFile(place.folder, size_bytes, etag if is_lfs else None, "" if is_lfs else etag)
+        return commit, file, target
+    raise StoreError(f"{what}: the hub leads from one address to another without an end")
+
+
+def _api(place: HubPlace) -> str:
+    return f"{endpoint()}/api/{place.kind}/{place.repo}"
 
 
 def _path(url: str) -> str:
@@ -125,7 +179,7 @@ def refusal(response: Any, kind: str, repo: str, what: str) -> LLaSOError:
     if code == "RevisionNotFound":
         return AddressError(f"{what}: there is no such revision; {page} lists branches and tags")
     if code == "EntryNotFound":
-        return AddressError(f"{what}: the repository has no such file or folder; {page}/tree/main lists them")
+        return MissingEntryError(f"{what}: the repository has no such file or folder; {page}/tree/main lists them")
     if code == "RepoNotFound" or status in (401, 404):
         return AddressError(
             f"{what}: there is no such repository among the {kind}, or it is private (then give a token by HF_TOKEN or "

@@ -20,7 +20,8 @@ import fsspec
 
 from llaso_data import extras, uris
 from llaso_data.errors import LLaSOError
-from llaso_data.io import atomic, flock, hub_open
+from llaso_data.io import atomic, flock
+from llaso_data.io.hub_filesystem import HubFileSystem
 from llaso_data.io.local_files import open_regular, plain_stat
 from llaso_data.io.store_errors import AddressError as AddressError
 from llaso_data.io.store_errors import StoreError as StoreError
@@ -52,6 +53,9 @@ def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileS
     if (why := uris.closed(uri)) is not None:
         raise AddressError(f"{uri}: {why}")
     kind = scheme(uri)
+    if kind == "hf" and not uri.startswith("hf://buckets/"):
+        hub = HubFileSystem()
+        return hub, str(hub._strip_protocol(uri))
     try:
         made = fsspec.get_filesystem_class(kind)
         fs = fsspec.filesystem(kind, **{**made._get_kwargs_from_urls(uri), **_options(kind, attempts)})
@@ -144,7 +148,9 @@ def listing(uri: str) -> list[dict[str, Any]]:
     root = root.rstrip("/")
     with reading(uri, is_local(uri)):
         fs.invalidate_cache(root)  # other processes write here too
-        infos = fs.find(root, detail=True) if fs.exists(root) else {}
+        # A hub says that by the same answer.
+        there = isinstance(fs, HubFileSystem) or fs.exists(root)
+        infos = fs.find(root, detail=True) if there else {}
     if is_local(uri):
         infos = _followed(fs, root, infos)
     rows = [
@@ -295,8 +301,6 @@ def open_read(uri: str) -> Iterator[IO[bytes]]:
     try:
         if local:
             opened = open_regular(path if path.startswith("/") else filesystem(uri)[1])
-        elif scheme(uri) == "hf":
-            path, opened = uri, hub_open.open_file(uri)
         else:
             fs, path = filesystem(uri)
             with reading(uri, False):

@@ -16,7 +16,6 @@ from llaso_data.formats.tables.embedded_audio import tables_with_audio, unpack_a
 from llaso_data.formats.tables.table_rows import TABLE_EXTENSIONS
 from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import storage
-from llaso_data.io.storage import StoreError
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Input, Source, digest
 from llaso_data.shards import layout
@@ -120,7 +119,7 @@ def _hub_uri(name: str) -> str:
     try:
         if storage.exists(uri):
             return uri
-    except StoreError as error:
+    except LLaSOError as error:
         reason = str(error)
     raise LLaSOError(f"{name}: neither a folder here nor a dataset that the Hugging Face hub gives ({reason})")
 
