@@ -54,9 +54,8 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         columns = [name.strip().lower() for name in header(tree.root)]
         if "audio" not in spec.map and not set(columns) & set(COLUMN_NAMES["audio"]):
             shown = escaped(", ".join(columns)) or "(none)"
-            hint = " (write it with commas)" if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]) else ""
             raise LLaSOError(
-                f"{spec.path}: no column `audio`; its columns are {shown}{hint}; `--map 'audio={{COLUMN}}'` of "
+                f"{spec.path}: no column `audio`; its columns are {shown}; `--map 'audio={{COLUMN}}'` of "
                 "`llaso-data convert` names another one"
             )
     if_none = f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again"

@@ -115,7 +115,12 @@ def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:
     """
     names = ("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "consent")
     channels, channel_count = selected_channels(values)
-    said: dict[str, Any] = {name: cell_text(values.get(name)) for name in names}
+    said: dict[str, Any] = {}
+    for name in names:
+        try:
+            said[name] = cell_text(values.get(name))
+        except RowError as error:
+            raise RowError(f"{name}: {error}") from None
     return SourceMetadata(**said, channels=channels, channel_count=channel_count)
 
 
@@ -130,7 +135,7 @@ def cell_text(value: Any) -> str | None:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if not isinstance(value, (str, int, float)):
-        raise RowError(f"text or a number expected, got {type(value).__name__}")
+        raise RowError(f"text or a number expected, got {'a list' if isinstance(value, list) else 'an object'}")
     if isinstance(value, str) and len(value) > MAX_TEXT_BYTES:
         raise RowError(f"a value {TOO_LONG}")
     if isinstance(value, float) and value.is_integer():

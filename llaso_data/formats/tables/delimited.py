@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 from llaso_data.formats.files.text import MAX_TEXT_BYTES, TOO_LONG, numbered_lines
 
+_HEADER_CHARACTERS = 1 << 16
+
 NumberedCells = tuple[int, list[str] | str]
 """The line that a row begins on, and its cells, or what is wrong with it."""
 
 
-def delimited_rows(file: io.TextIOWrapper, kind: str, delimiter: str = ",") -> Iterator[NumberedCells]:
+def delimited_rows(file: io.TextIOWrapper, kind: str, delimiter: str | None = None) -> Iterator[NumberedCells]:
     """The rows of a CSV or TSV, the header first, each with as many cells as the header.
 
     A TSV has no quotes. In a CSV a quoted cell may span lines. A quote that nothing closes, or after whose end a
@@ -24,14 +26,19 @@ def delimited_rows(file: io.TextIOWrapper, kind: str, delimiter: str = ",") -> I
     Args:
         file: The text, from its beginning, with its line ends (``newline=""``).
         kind: ``csv`` or ``tsv``.
-        delimiter: What parts the cells of a CSV.
+        delimiter: What parts the cells of a CSV; None: commas, or what parts the header where that has no comma:
+            semicolons, as spreadsheets write them where the comma is decimal, or tabs.
     """
+    if delimiter is None and kind == "csv":
+        header = file.readline(_HEADER_CHARACTERS)
+        delimiter = next((mark for mark in (",", ";", "\t") if mark in header), ",")
+        file.seek(0)
     feed = _Feed(numbered_lines(file))
     csv.field_size_limit(min(sys.maxsize, MAX_TEXT_BYTES))
     if kind == "tsv":
         reader = csv.reader(feed, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
-        reader = csv.reader(feed, delimiter=delimiter, strict=True)
+        reader = csv.reader(feed, delimiter=delimiter or ",", strict=True)
     width: int | None = None
     while True:
         feed.begin()

@@ -13,8 +13,8 @@ from llaso_data.formats.tables.columns import canonical_values
 AUDIO = "audio_filepath"
 SHARD = "shard_id"
 SKIPPED = "_skipme"
-NEMO_COLUMNS = frozenset(("source_lang", "target_lang", SKIPPED))
-"""Columns, in small letters, that :func:`nemo_values` uses besides those of every manifest."""
+NEMO_COLUMNS = frozenset(("source_lang", "target_lang", SKIPPED, "sampling_rate"))
+"""Columns, in small letters, that :func:`nemo_values` uses besides those of every manifest; files state their rate."""
 
 PIPE = "pipe:"
 """What an address begins with that names a command, as NeMo and webdataset take it."""

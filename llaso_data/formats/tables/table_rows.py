@@ -153,6 +153,9 @@ def _by_column(rows: Iterator[tuple[int, list[str] | str]]) -> Iterator[Numbered
         yield number, first
         return
     names = _stripped(first)
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        yield number, f"more than one column is named {twice[0]!r:.80}; rename them, and read the table again"
+        return
     for number, row in rows:
         yield number, row if isinstance(row, str) else dict(zip(names, row, strict=True))
 

@@ -12,7 +12,11 @@ _SEEN = frozenset(FIELDS)
 
 def not_carried(sample: Sample, holds: frozenset[str]) -> list[str]:
     """The fields of :data:`~llaso_data.formats.writing.writer.FIELDS` that a sample says and a layout does not hold."""
-    return sorted(says(sample) - holds)
+    missing = says(sample) - holds
+    transcript = transcript_of(sample)
+    if transcript is not None and "conversation" in holds and transcript[0].text == transcript[1]:
+        missing.discard("text")  # it is the answer
+    return sorted(missing)
 
 
 def says(sample: Sample) -> set[str]:

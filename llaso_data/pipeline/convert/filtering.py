@@ -7,6 +7,7 @@ The form is a comparison, or several joined by ``and``, ``or``, ``not`` and pare
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,9 @@ def parse(text: str) -> pc.Expression:
     if len(text) > _MOST_CHARACTERS:
         raise LLaSOError(f"filter: longer than {_MOST_CHARACTERS:,} characters")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # "20and": what it is taken for decides
+            tree = ast.parse(text.strip(), mode="eval")
         expression = _condition(tree.body, text, 0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise LLaSOError(f"filter: {text!r} is not understood ({getattr(error, 'msg', error)}); {_FORM}") from error

@@ -379,7 +379,7 @@ def test_a_table_in_another_encoding_is_an_error_that_can_be_printed(tmp_path: P
 
 def test_a_manifest_without_an_audio_column_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("sound;text\na.wav;x\n")
-    with pytest.raises(LLaSOError, match="no column `audio`; its columns are sound;text"):
+    with pytest.raises(LLaSOError, match="no column `audio`; its columns are sound, text"):
         inputs(tmp_path / "m.csv")
 
 

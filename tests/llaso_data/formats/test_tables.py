@@ -133,6 +133,21 @@ def test_numbers_that_are_no_times(tmp_path: Path, value: str) -> None:
     assert [reason for reason, _ in failures(found)] == ([] if value == "NaN" else ["bad_row"])
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_that_a_spreadsheet_wrote_without_commas(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "m.csv").write_text(mark.join(("audio", "text")) + "\r\n" + mark.join(("a.wav", '"so, it; goes"')))
+    assert [one.text for one in utterances(tmp_path / "m.csv")] == ["so, it; goes"]
+
+
+def test_columns_of_one_name_and_values_of_a_wrong_kind_are_named(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("audio,text,text,,\na.wav,hi,ho,,\n")
+    (found,) = failures(utterances(tmp_path / "m.csv"))
+    assert "more than one column is named 'text'; rename them" in str(found)
+    (tmp_path / "m.jsonl").write_text('{"audio": "a.wav", "speaker": ["s"]}\n')
+    (found,) = failures(utterances(tmp_path / "m.jsonl"))
+    assert "m.jsonl:1: speaker: text or a number expected, got a list" in str(found)
+
+
 def test_paths_that_were_written_under_windows(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.wav").touch()
