@@ -6,14 +6,20 @@ Debian's prompts, joined to clips of about five seconds, go as FLAC into tars of
 which state durations. The first two tars are copied until there are so many gigabytes. `llaso-data index --layout
 nemo_tarred` runs over them with one and with two workers. CPU seconds are of all its processes, and the kernel counts
 the bytes that they read (`rchar` of /proc/self/io, which includes children that ended). A start without work, measured
-on one tar of ten clips, is taken off the cost of a sample. Then three tars are converted, and the loader reads both the
-conversion and an index of the three, in turns. Nothing stays on the disk.
+on one tar of ten clips, is taken off the cost of a sample. Two things grow in another way, and are measured by
+themselves: one process joins the sidecars to one index (here of a fiftieth of 50,000 hours, from sidecars that are read
+again and again), and every job lists the folder (here one of as many empty files).
+
+Then three tars are converted, to shards and to Shar, and read in turns: by our loader from the shards, from an index of
+the tars and from one of the Shar, and by Lhotse's loader from the Shar, where Lhotse is installed. All give batches of
+300 s of sound with padding, sampled by length. Nothing stays on the disk.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.util
 import io
 import itertools
 import json
@@ -23,16 +29,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
 
 from llaso_data import audio
 from llaso_data.demo.assets import prompts
+from llaso_data.formats.files.file_tree import open_tree
 from llaso_data.io import tar_headers
+from llaso_data.pipeline import index_in_place
+from llaso_data.shards import index as shard_index
+from llaso_data.shards import manifest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from convert import SUBREAPER, timed
@@ -42,8 +53,9 @@ TAR_CLIPS = 1000
 CLIPS = 2 * TAR_CLIPS
 READ_TARS = 3
 READ_ROUNDS = 5
-BUDGET = "300s"
+BUDGET_S = 300
 HOURS, CORES = 50_000, 16
+JOINED = 50  # one of so many samples is joined
 
 
 class Clip(NamedTuple):
@@ -148,13 +160,19 @@ def indexing(folder: Path, root: Path, samples: int, seconds: float, rounds: int
     """The table of indexing."""
     first_tars(folder, root / "start", [10])
     out = root / "index"
-    stated = sum(path.stat().st_size for path in (folder / "sharded_manifests").iterdir())
+    count = HOURS * 3600 / (seconds / samples)
+    join = joining(folder, root, count)
+    listing_s = listing(root, round(count / TAR_CLIPS))
+    jobs = min(index_in_place._MOST_JOBS, count / TAR_CLIPS / index_in_place._TARS_AT_ONCE)
+    tables = sum(path.stat().st_size for path in (folder / "sharded_manifests").iterdir())
     print(f"{'workers':>8}{'wall s':>9}{'CPU s':>9}{'us/sample':>11}{'samples/CPU s':>15}{'read B/sample':>15}")
     for workers in (1, 2):
         starts, costs = [], []
         for _ in range(rounds):
             for source, kept in ((root / "start", starts), (folder, costs)):
                 kept.append(index(source, out, workers))
+                stated = json.loads((out / "manifest.json").read_text("utf-8"))["samples"]
+                assert stated == (samples if source == folder else 10), stated
                 size = sum(path.stat().st_size for path in out.rglob("*.arrow"))
                 shutil.rmtree(out)
         wall_s, cpu_s, read = (statistics.median(column) for column in zip(*costs, strict=True))
@@ -163,12 +181,52 @@ def indexing(folder: Path, root: Path, samples: int, seconds: float, rounds: int
         each_read = (read - start_read) / samples
         print(f"{workers:>8}{wall_s:>9.1f}{cpu_s:>9.1f}{each_s * 1e6:>11.0f}{1 / each_s:>15.0f}{each_read:>15.0f}")
         print(
-            f"         start {start_wall_s:.1f} s, {start_cpu_s:.1f} CPU s; manifests {stated / samples:.0f} B/sample, "
+            f"         start {start_wall_s:.1f} s, {start_cpu_s:.1f} CPU s; manifests {tables / samples:.0f} B/sample, "
         )
         print(f"         index {size / samples:.0f} B/sample")
-        count = HOURS * 3600 / (seconds / samples)
-        minutes = count * each_s / CORES / 60
-        print(f"         {HOURS:,} h are {count / 1e6:.1f} M samples: {minutes:.1f} minutes on {CORES} cores")
+        work_s = count * (each_s - join.cpu_s) + jobs * listing_s
+        minutes = (work_s / CORES + count * join.wall_s) / 60
+        print(f"         {HOURS:,} h are {count / 1e6:.1f} M samples: {minutes:.1f} minutes on {CORES} cores,")
+        print(f"         {count * join.wall_s / 60:.1f} of them in one process that joins the indices")
+
+
+def joining(folder: Path, root: Path, count: float) -> Cost:
+    """What joining sidecars takes for a sample."""
+    out = root / "sidecars"
+    index(folder, out, 2)
+    command = [sys.executable, __file__, "--join", str(out), str(round(count / JOINED))]
+    costs = [json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout) for _ in range(3)]
+    shutil.rmtree(out)
+    wall_s, cpu_s = (statistics.median(column) for column in zip(*costs, strict=True))
+    print(f"joining sidecars: {wall_s * 1e6:.1f} us/sample, {cpu_s * 1e6:.1f} CPU us/sample")
+    return Cost(wall_s, cpu_s, 0)
+
+
+def join(folder: str, count: int) -> None:
+    """Print the seconds that joining about so many samples takes for one, of wall and of CPU time."""
+    sidecars = [path for path in sorted(Path(folder).rglob("*.arrow")) if path.name != "index.arrow"]
+    known = [(str(path), info) for path in sidecars if (info := shard_index.sidecar_info(str(path))) is not None]
+    shards = list(itertools.islice(itertools.cycle(known), -(-count // TAR_CLIPS)))
+    with tempfile.TemporaryDirectory(dir=Path(folder).parent) as out:
+        start_s, start_cpu_s = time.monotonic(), time.process_time()
+        stated = manifest.finish(out, shards, profile=manifest.IN_PLACE, plan="bench", options=None, source=None)
+        joined: int = stated["samples"]
+        print(json.dumps([(time.monotonic() - start_s) / joined, (time.process_time() - start_cpu_s) / joined]))
+
+
+def listing(root: Path, tars: int) -> float:
+    """The CPU seconds of listing a folder with so many tars and their manifests."""
+    folder = root / "many"
+    (folder / "sharded_manifests").mkdir(parents=True)
+    for number in range(tars):
+        (folder / f"audio_{number}.tar").touch()
+        (folder / "sharded_manifests" / f"manifest_{number}.json").touch()
+    start_s = time.process_time()
+    open_tree(str(folder), ())
+    took_s = time.process_time() - start_s
+    shutil.rmtree(folder)
+    print(f"listing {2 * tars:,} files: {took_s:.2f} CPU s")
+    return took_s
 
 
 def reading(folder: Path, root: Path) -> None:
@@ -178,29 +236,67 @@ def reading(folder: Path, root: Path) -> None:
     index(few, root / "indexed", 1)
     options = ("--from", "nemo_tarred", "--audio", "keep", "--engine", "local", "--num-workers", "2")
     program("convert", str(few), *options, "--out", str(root / "converted"))
-    ways = {"index in place": root / "indexed", "converted, --audio keep": root / "converted"}
+    program("convert", str(few), *options, "--to", "shar", "--out", str(root / "shar"))
+    program("index", str(root / "shar"), "--layout", "shar", "--out", str(root / "indexed-shar"))
+    ways = {
+        "converted, --audio keep": ("--read", root / "converted"),
+        "NeMo's tars, indexed in place": ("--read", root / "indexed"),
+        "Shar, indexed in place": ("--read", root / "indexed-shar"),
+    }
+    if importlib.util.find_spec("lhotse") is None:
+        print("Lhotse is not installed")
+    else:
+        ways["Shar, Lhotse's loader"] = ("--read-shar", root / "shar")
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(READ_ROUNDS):
-        for name, path in ways.items():
-            command = [sys.executable, __file__, "--read", str(path)]
-            rates[name].append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        for name, (option, path) in ways.items():
+            command = [sys.executable, __file__, option, str(path)]
+            rates[name].append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     for name, values in rates.items():
         print(
-            f"{name:24}{statistics.median(values):>8.0f} samples per CPU second ({min(values):.0f}-{max(values):.0f})"
+            f"{name:31}{statistics.median(values):>8.0f} samples per CPU second ({min(values):.0f}-{max(values):.0f})"
         )
 
 
 def read(folder: str) -> None:
-    """Print the samples that the loader gives for a CPU second, without its start."""
+    """Print the samples that our loader gives for a CPU second, without its start."""
     from llaso_data.stream.loader import StreamingLoader
     from llaso_data.stream.mixture import Mixture
 
-    batches = iter(StreamingLoader(Mixture.of(folder), BUDGET))
+    def size(batch: Any) -> int:
+        assert not batch.replaced
+        return len(batch.samples)
+
+    rate(StreamingLoader(Mixture.of(folder), f"{BUDGET_S}s"), size)
+
+
+def read_shar(folder: str) -> None:
+    """The same of Lhotse's loader."""
+    import torch
+    from lhotse import CutSet
+    from lhotse.dataset import DynamicBucketingSampler, IterableDatasetWrapper
+    from lhotse.dataset.collation import collate_audio
+
+    class Sounds(torch.utils.data.Dataset[Any]):
+        def __getitem__(self, cuts: Any) -> Any:
+            return *collate_audio(cuts), [cut.supervisions[0].text for cut in cuts]
+
+    torch.set_num_threads(1)
+    # Not the folder by its name: Lhotse takes every file in it for one of a shard.
+    fields = {name: sorted(map(str, Path(folder).glob(f"{name}.*"))) for name in ("cuts", "recording")}
+    cuts = CutSet.from_shar(fields=fields, shuffle_shards=True, seed=0)
+    sampler = DynamicBucketingSampler(cuts, max_duration=BUDGET_S, shuffle=True, num_buckets=20, seed=0)
+    dataset = IterableDatasetWrapper(Sounds(), sampler)
+    rate(torch.utils.data.DataLoader(dataset, batch_size=None), lambda batch: len(batch[0]))
+
+
+def rate(batches: Iterable[Any], size: Callable[[Any], int]) -> None:
+    """Print the samples of the batches for a CPU second, without the first batch."""
+    batches = iter(batches)
     next(batches)
     before, count = cpu_s(), 0
     for batch in batches:
-        assert not batch.replaced
-        count += len(batch.samples)
+        count += size(batch)
     print(count / (cpu_s() - before))
 
 
@@ -214,9 +310,17 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--read", help=argparse.SUPPRESS)
+    parser.add_argument("--read-shar", help=argparse.SUPPRESS)
+    parser.add_argument("--join", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
         read(options.read)
+        return
+    if options.read_shar:
+        read_shar(options.read_shar)
+        return
+    if options.join:
+        join(options.join[0], int(options.join[1]))
         return
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from llaso_data import __version__
-from llaso_data.cli import build, convert, demo, download, push, report, shards, stream
+from llaso_data.cli import build, convert, demo, download, push, report, shards, stream, tasks
 from llaso_data.commands import Commands, explained
 
 
@@ -42,6 +42,7 @@ for _command in (
     report.audit,
     report.rejections,
     report.words,
+    tasks.tasks,
     demo.demo,
     demo.recipes,
 ):

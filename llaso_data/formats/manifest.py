@@ -15,6 +15,7 @@ from llaso_data.formats.tables.manifest_rows import manifest_rows
 from llaso_data.formats.tables.table_rows import (
     TABLE_ENDINGS,
     TABLE_EXTENSIONS,
+    columns_of,
     first_row,
     header,
     is_table,
@@ -34,8 +35,13 @@ def recognises(tree: FileTree) -> str | None:
     if tree.is_file:
         return f"its name ends in .{file_ending(tree.root, TABLE_ENDINGS)}" if is_table(tree.root) else None
     inside = table_inside(tree, *MANIFESTS)
-    row = first_row(inside.root) if inside.is_file else None
-    if row is None or not {str(name).strip().lower() for name in row} & set(COLUMN_NAMES["audio"]):
+    if not inside.is_file:
+        return None
+    try:
+        columns = columns_of(inside.root) or first_row(inside.root) or ()
+    except LLaSOError:  # it is no text
+        return None
+    if not {str(name).strip().lower() for name in columns} & set(COLUMN_NAMES["audio"]):
         return None
     return f"it has {inside.root.rpartition('/')[2]}, whose rows name audio"
 

@@ -63,6 +63,8 @@ def allowed_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[
             kind = None if known is None else known.annotation
         elif typing.get_origin(kind) is tuple:
             kind = typing.get_args(kind)[0]
+        elif typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
         else:
             kind = None
         if typing.get_origin(kind) in (typing.Union, types.UnionType):

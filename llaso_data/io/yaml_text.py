@@ -134,7 +134,8 @@ def _bounded(parser: Any, text: str) -> Any:
         depth += (character in "[{") - (character in "]}")
         if depth > MAX_DEPTH:
             raise RecursionError(text[:20])
-    _refuse_circles(parser, text)
+    if "&" in text:  # only what is named can contain itself
+        _refuse_circles(parser, text)
     tree = parser.load(text)
     pending, count = [(tree, 0)], 0
     while pending:

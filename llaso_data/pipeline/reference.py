@@ -1,7 +1,8 @@
 """Pages of the documentation that are generated from the code.
 
 ``python -m llaso_data.pipeline.reference > docs/recipe.md`` writes the recipe's reference from its classes.
-``python -m llaso_data.pipeline.reference docs/sources.md docs/convert.md`` updates the lists of layouts in these pages.
+``python -m llaso_data.pipeline.reference docs/sources.md docs/convert.md docs/tasks.md`` updates the lists of layouts
+and of tasks in these pages.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from pydantic_core import PydanticUndefined
 from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS, Layout
 from llaso_data.formats.writing.writer import FIELDS
+from llaso_data.instruct import listing
+from llaso_data.instruct.tasks import all_tasks
+from llaso_data.instruct.tasks.build import Capability
 from llaso_data.recipe import Recipe
 
 CHOICES: dict[str, Callable[[], list[str]]] = {"sources[].type": LAYOUTS.choices}
@@ -72,7 +76,7 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
 
 
 def with_layouts(page: str) -> str:
-    """A page whose lists of layouts, each between two comments, are updated from :data:`LAYOUTS`.
+    """A page whose lists of layouts or of tasks, each between two comments, are updated from their tables.
 
     Raises:
         LLaSOError: The page has no such comments.
@@ -117,7 +121,21 @@ def _converted_row(layout: Layout) -> str:
     return f"| `{layout.name}` | {layout.title} | yes | {fields} | {sound} |\n"
 
 
-_LISTS: dict[str, Callable[[], str]] = {"layouts": _read_layouts, "conversions": _converted_layouts}
+def _tasks() -> str:
+    """The tasks that instructions are built of, by the group that they count to."""
+    tasks = all_tasks()
+    order = list(typing.get_args(Capability))
+    names = sorted(tasks.build, key=lambda name: order.index(tasks.build[name].capability))
+    rows = "".join(
+        f"| `{name}` | {tasks.tasks[name].title} | `{build.capability}` | "
+        f"{', '.join(f'`{field}`'.replace(' or ', '` or `') for field in listing.needs_of(build))} | "
+        f"{listing.answer_of(tasks, name)} | {' '.join(f'`{modality}`' for modality in build.modalities)} |\n"
+        for name, build in ((name, tasks.build[name]) for name in names)
+    )
+    return f"| task | what | group | a row needs | answer | asked as |\n|---|---|---|---|---|---|\n{rows}"
+
+
+_LISTS: dict[str, Callable[[], str]] = {"layouts": _read_layouts, "conversions": _converted_layouts, "tasks": _tasks}
 """What the comments of a page call a list, and the function that writes it."""
 
 

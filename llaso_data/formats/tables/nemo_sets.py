@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from llaso_data.formats.files.braces import expand_braces
 from llaso_data.formats.files.file_tree import FileTree, compile_glob
 from llaso_data.formats.tables.nemo_columns import SHARD
 from llaso_data.formats.tables.table_rows import first_row
@@ -36,7 +37,9 @@ def tarred_sets(source: FileTree, tree: FileTree, pattern: str | None) -> list[T
         tree: The folder, as :func:`~llaso_data.formats.files.shards.named_files` gives it.
         pattern: Glob of the tars that are asked for; None: all.
     """
-    names_tars = source.root.endswith(".tar") if source.is_file else pattern not in (None, _ALL)
+    names_tars = pattern not in (None, _ALL)
+    if source.is_file:
+        names_tars = any(path.endswith(".tar") for path in expand_braces(source.root))
     is_part = source.is_file or names_tars
     matches = compile_glob(pattern or _ALL).fullmatch
     tars: dict[str, dict[int, str]] = {}

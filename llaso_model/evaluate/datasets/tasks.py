@@ -32,8 +32,11 @@ def load(path: str | None = None) -> Tasks:
 
 
 def digest_of(tasks: Tasks) -> str:
-    """The digest of everything in the tasks that decides scores. The place of a task in reports is not part of it."""
-    return digest(tasks.model_dump_json(exclude={"tasks": {"__all__": {"place"}}}))
+    """The digest of everything in the tasks that decides scores.
+
+    Neither the place of a task in reports nor how instructions are built is part of it.
+    """
+    return digest(tasks.model_dump_json(exclude={"tasks": {"__all__": {"place"}}, "names": True, "build": True}))
 
 
 def _problems(tasks: Tasks) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -57,7 +57,7 @@ def _chrf(sums: Array) -> Array:
 
 
 BLEU = Metric("bleu", "BLEU", _bleu, unit="score")
-CHRF = Metric("chrf", "chrF", _chrf, unit="score")
+CHRF = Metric("chrf", "chrF", _chrf, unit="score", formula="chrF / 100", normalised=lambda value, limits: value / 100)
 TER = Metric("ter", "TER", lambda sums: 100 * ratio(sums), "lower", "score")
 ROUGE_L = Metric(
     "rouge_l", "ROUGE-L", ratio, formula="ROUGE-L F1, where not judged", normalised=identity, limits=(0, 1)

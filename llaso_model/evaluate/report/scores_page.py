@@ -26,6 +26,7 @@ _GROUPS = {
     "semantic": "Semantic",
     "speaker": "Paralinguistic: the speaker",
     "content": "Paralinguistic: the content",
+    "generation": "Generation",
 }
 _KIND_TITLES = {
     "one": "one answer",

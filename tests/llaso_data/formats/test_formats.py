@@ -331,6 +331,15 @@ def test_every_kind_of_manifest_says_the_same(tmp_path: Path, kind: str) -> None
     assert found[2].size_bytes == 32_000
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
+def test_a_folder_with_a_manifest_is_read_by_it(tmp_path: Path, kind: str) -> None:
+    speak(tmp_path / "a.wav")
+    write_manifest(tmp_path / f"manifest.{kind}", [{"audio": "a.wav", "text": "one"}])
+    source = SourceSpec(path=str(tmp_path))
+    assert recognise(source).layout.name == "manifest"
+    assert [one.utterance.text for one in inputs(tmp_path)] == ["one"]
+
+
 def test_other_tools_names_are_understood(tmp_path: Path) -> None:
     speak(tmp_path / "a.wav", 3)
     row = {"audio_filepath": str(tmp_path / "a.wav"), "duration": 1.0, "offset": 0.5, "text": "x", "lang": "de"}

@@ -80,6 +80,12 @@ def test_several_workers_write_the_same_index_and_a_rerun_too(nemo: Path, tmp_pa
     assert corpora.files(tmp_path / "one") == corpora.files(tmp_path / "two")
 
 
+def test_tars_that_are_many_are_indexed_a_few_at_a_time(nemo: Path, tmp_path: Path) -> None:
+    run(tmp_path / "many", {"path": str(nemo), "type": "nemo_tarred"}, to="nemo_tarred", samples_per_part=1)
+    summary = index_in_place(SourceSpec(path=str(tmp_path / "many"), type="nemo_tarred"), str(tmp_path / "index"))
+    assert (summary.rows, summary.samples, summary.shards, summary.problems) == (9, 9, 9, {})
+
+
 def test_a_stream_of_a_set_in_place_is_resumed_exactly(nemo: Path, tmp_path: Path) -> None:
     index_in_place(SourceSpec(path=str(nemo), type="nemo_tarred"), str(tmp_path))
     whole = [batch.ids for batch in batches(tmp_path)]
