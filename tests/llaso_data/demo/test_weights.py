@@ -16,6 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from llaso_data.demo import weights, wheels
+from llaso_data.demo.ctranslate2_weights import read_ctranslate2
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums
 from llaso_data.io.cache import cached
@@ -87,8 +88,8 @@ def test_ctranslate2s_converter_takes_the_folder(tiny_en: Path, clips: list[Clip
 
     folder = tmp_path / "converted"
     TransformersConverter(str(tiny_en)).convert(str(folder))
-    before = weights.read_ctranslate2(obtained(weights.tiny_en_ctranslate2) / "model.bin")
-    after = weights.read_ctranslate2(folder / "model.bin")
+    before = read_ctranslate2(obtained(weights.tiny_en_ctranslate2) / "model.bin")
+    after = read_ctranslate2(folder / "model.bin")
     assert before.keys() <= after.keys()  # newer converters add switches that are off
     assert all(np.array_equal(before[name], after[name]) for name in before)
     clip = named(clips, "en", "quick_brown_fox")
@@ -137,8 +138,8 @@ def test_quantised_arrays_are_multiplied_out(tiny_en: Path, tmp_path: Path) -> N
 
     TransformersConverter(str(tiny_en)).convert(str(tmp_path / "int8"), quantization="int8")
     name = "decoder/layer_0/ffn/linear_0/weight"
-    exact = weights.read_ctranslate2(obtained(weights.tiny_en_ctranslate2) / "model.bin")[name].astype(np.float32)
-    rounded = weights.read_ctranslate2(tmp_path / "int8" / "model.bin")[name]
+    exact = read_ctranslate2(obtained(weights.tiny_en_ctranslate2) / "model.bin")[name].astype(np.float32)
+    rounded = read_ctranslate2(tmp_path / "int8" / "model.bin")[name]
     step = np.abs(exact).max(axis=1, keepdims=True) / 127
     assert np.all(np.abs(rounded - exact) <= 0.51 * step)
 
@@ -147,10 +148,10 @@ def test_a_cut_off_model_is_an_error(tmp_path: Path) -> None:
     whole = (obtained(weights.tiny_en_ctranslate2) / "model.bin").read_bytes()
     (tmp_path / "model.bin").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(LLaSOError, match=r"model\.bin.*bytes are missing"):
-        weights.read_ctranslate2(tmp_path / "model.bin")
+        read_ctranslate2(tmp_path / "model.bin")
     (tmp_path / "model.bin").write_bytes(b"\x05\0\0\0" + whole[4:100])
     with pytest.raises(LLaSOError, match="version 5"):
-        weights.read_ctranslate2(tmp_path / "model.bin")
+        read_ctranslate2(tmp_path / "model.bin")
 
 
 def packed(folder: Path, files: dict[str, bytes]) -> Path:

@@ -25,7 +25,8 @@ from llaso_data.formats import read, recognise
 from llaso_data.formats.files import braces
 from llaso_data.formats.files.file_tree import compile_glob
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import Attribute, Input, Utterance
+from llaso_data.records import Attribute, Utterance
+from tests.support.corpus_rows import failures, inputs, utterances
 
 GIVEN = "given"
 
@@ -35,18 +36,6 @@ def speak(path: Path, seconds: float = 0.1) -> Path:
     format = {"mp3": "MP3", "flac": "FLAC", "wav": "WAV"}[path.suffix[1:].lower()]
     soundfile.write(str(path), np.full(round(seconds * 16_000), 99, np.int16), 16_000, format=format)
     return path
-
-
-def inputs(path: Path | str, **spec: Any) -> list[Input]:
-    return list(read(SourceSpec(path=str(path), **spec)))
-
-
-def utterances(path: Path | str, **spec: Any) -> list[Utterance]:
-    return [item.utterance for item in inputs(path, **spec)]
-
-
-def failures(found: list[Utterance]) -> list[tuple[str, str]]:
-    return [(u.failure.reason, u.failure.detail) for u in found if u.failure]
 
 
 # Folder

@@ -20,7 +20,7 @@ from llaso_data.io import zip_members
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Sample
 from tests.conftest import Clip
-from tests.llaso_data.pipeline.test_convert import run, shards_of
+from tests.support.conversions import run, shards_of
 from tests.support.fake_hub import fake_hub
 from tests.support.object_stores import BUCKET, gateway, s3_server, upload
 

@@ -19,7 +19,7 @@ from llaso_data.formats.files.text import MAX_TEXT_BYTES
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Utterance
 from tests.conftest import Clip
-from tests.llaso_data.formats.test_formats import failures, utterances
+from tests.support.corpus_rows import failures, utterances
 from tests.support.released_corpora import CORPORA, emilia_row, mls, of_language, save, vctk, write_lines
 
 

@@ -14,7 +14,7 @@ import pytest
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.text import MAX_TEXT_BYTES
 from llaso_data.formats.tables import table_rows
-from tests.llaso_data.formats.test_formats import failures, utterances
+from tests.support.corpus_rows import failures, utterances
 
 
 def read(path: Path, data: bytes | str) -> list[tuple[int, Any]]:

@@ -16,7 +16,7 @@ from llaso_data.formats.files.text import MAX_TEXT_BYTES
 from llaso_data.io import archive
 from llaso_data.io.tar_members import BLOCK_BYTES, MAX_HEADER_BYTES
 from llaso_data.shards.tar import header
-from tests.llaso_data.formats.test_formats import failures, utterances
+from tests.support.corpus_rows import failures, utterances
 
 
 def block(name: str, size: bytes, flag: bytes = b"0") -> bytes:

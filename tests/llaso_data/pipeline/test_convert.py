@@ -20,9 +20,8 @@ from llaso_data import audio
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.pipeline.convert.preview import preview
-from llaso_data.pipeline.convert.run import ConvertSummary, convert
+from llaso_data.pipeline.convert.run import convert
 from llaso_data.pipeline.load_recipe import load
-from llaso_data.records import Sample
 from llaso_data.shards import reader
 from llaso_data.shards.stats import stats
 from llaso_data.shards.validate import validate
@@ -30,19 +29,8 @@ from llaso_data.stream.loader import StreamingLoader
 from llaso_data.stream.mixture import Mixture, Source
 from tests.conftest import Clip
 from tests.support import corpora
+from tests.support.conversions import recipe, run, shards_of
 from tests.support.object_stores import BUCKET
-
-
-def run(
-    out: Path | str, *sources: Path | str | dict[str, Any], overwrite: bool = False, **options: Any
-) -> ConvertSummary:
-    return convert(recipe(out, *sources, **options), overwrite=overwrite)
-
-
-def recipe(out: Path | str, *sources: Path | str | dict[str, Any], **options: Any) -> Any:
-    named = [source if isinstance(source, dict) else {"path": str(source)} for source in sources]
-    given = {f"convert.{key}": value for key, value in options.items()}
-    return load(None, options={"run.engine": "local", "sources": named, "out": str(out), **given})
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +41,6 @@ def corpus(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpora.english(folder, chosen)
     corpora.copy(chosen[0], folder, "silent.wav", text=False)
     return folder
-
-
-def shards_of(out: Path | str) -> list[tuple[Sample, dict[str, bytes]]]:
-    return list(reader.samples(str(out)))
 
 
 def test_a_folder_becomes_valid_shards_and_every_row_is_counted(corpus: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from llaso_data.shards.validate import validate
 from llaso_data.stream.loader import StreamingLoader
 from llaso_data.stream.mixture import Mixture, Source
 from tests.conftest import Clip
-from tests.llaso_data.pipeline.test_convert import recipe, run
 from tests.support import corpora
+from tests.support.conversions import recipe, run
 
 
 @pytest.fixture

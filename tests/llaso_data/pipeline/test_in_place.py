@@ -23,8 +23,8 @@ from llaso_data.stream.batch import Batch
 from llaso_data.stream.loader import StreamingLoader
 from llaso_data.stream.mixture import Mixture
 from tests.conftest import Clip
-from tests.llaso_data.pipeline.test_convert import run
 from tests.support import corpora
+from tests.support.conversions import run
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from llaso_data.pipeline.convert.carried import says
 from llaso_data.records import GIVEN, Attribute, Message, Sample, Source, Speaker, Utterance, Word, utterance_id
 from llaso_data.shards import reader
 from tests.conftest import Clip
-from tests.llaso_data.pipeline.test_convert import run
 from tests.support import corpora
+from tests.support.conversions import run
 from tests.support.sample_sets import write_samples
 
 WRITTEN = sorted(name for name in LAYOUTS if LAYOUTS[name].writer is not None)

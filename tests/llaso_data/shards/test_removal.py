@@ -15,8 +15,8 @@ from llaso_data.shards import reader, removal
 from llaso_data.shards.removal import Removed, remove
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
-from tests.llaso_data.pipeline.test_convert import recipe, run
 from tests.support import corpora
+from tests.support.conversions import recipe, run
 
 
 @pytest.fixture
