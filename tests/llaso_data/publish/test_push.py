@@ -17,17 +17,21 @@ from click.testing import CliRunner
 from llaso_data import audio
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
-from llaso_data.io import hub_requests, storage
+from llaso_data.io import checksums, hub_requests, storage
 from llaso_data.pipeline.download.run import download
-from llaso_data.publish import send, sets
+from llaso_data.publish import send
 from llaso_data.publish.push import PushOptions, PushSummary, preview
 from llaso_data.publish.push import push as publish
 from llaso_data.records import Message
-from llaso_data.shards import index, layout, manifest, reader
+from llaso_data.report.audit import update_certificate
+from llaso_data.shards import certificate, index, layout, reader
 from llaso_data.shards.removal import Removed, remove
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
+from tests.llaso_data.pipeline.test_judge import utterance
+from tests.llaso_data.report.test_audit import judge_all
 from tests.support import corpora
+from tests.support.audit_fixtures import to_audit
 from tests.support.fake_hub import FakeHub, fake_hub
 from tests.support.paths import REPOSITORY
 from tests.support.published_sets import modalities, write_set
@@ -324,34 +328,24 @@ def test_who_may_not_write_is_told_what_to_do(hub: FakeHub, shards: Path, monkey
         publish(str(shards), REPO, PushOptions(revision="a..b"))
 
 
-def test_shards_of_other_parts_are_configurations_of_their_own_and_mixed_ones_are_refused(
-    clips: list[Clip], tmp_path: Path
+def test_the_certificate_of_the_set_goes_with_it_and_its_bound_stands_in_the_card(
+    hub: FakeHub, shards: Path, clips: list[Clip], tmp_path: Path
 ) -> None:
-    groups = modalities(clips)
-    write_set(tmp_path / "apart", [*groups["2-audios"], *groups["text"]], clips, per_shard=2)
-    (one,) = sets.find(str(tmp_path / "apart")).sets
-    assert {config.name: config.paths for config in one.configs} == {
-        "2-audios": ("shard-000000.tar",),
-        "text": ("shard-000001.tar",),
-    }
-    write_set(tmp_path / "mixed", [*groups["2-audios"], *groups["text"]], clips)
-    with pytest.raises(LLaSOError, match=r"mixes samples of different parts.*--group-by parts"):
-        sets.find(str(tmp_path / "mixed"))
-
-
-def test_what_is_no_set_of_our_shards_is_refused_by_name(shards: Path, tmp_path: Path) -> None:
-    declared = json.loads((shards / layout.MANIFEST).read_bytes())
-    del declared["checksum"]
-    for profile, why in ((manifest.IN_PLACE, "indexed in place"), (manifest.FOREIGN, "made elsewhere")):
-        (shards / layout.MANIFEST).write_text(json.dumps({**declared, "profile": profile}), "utf-8")
-        with pytest.raises(LLaSOError, match=why):
-            sets.find(str(shards))
-    (tmp_path / "table").mkdir()
-    (tmp_path / "table" / "convert.json").write_text('{"to": "hf_parquet"}', "utf-8")
-    with pytest.raises(LLaSOError, match="holds the layout hf_parquet"):
-        sets.find(str(tmp_path / "table"))
-    with pytest.raises(LLaSOError, match="no such folder"):
-        sets.find(str(tmp_path / "nowhere"))
+    found = to_audit(tmp_path / "align", [utterance(number) for number in range(200)], 200)
+    judge_all(found, "Ada", lambda _: "good")
+    update_certificate(found)
+    declared = {**reader.read_manifest(str(shards)), "source": {"verdicts": found.verdicts, "recipe": "r"}}
+    checksums.write_json(str(shards / layout.MANIFEST), declared)
+    assert certificate.carry(str(tmp_path / "align"), str(shards), declared).certified
+    summary = push(shards)
+    assert published(hub)["certificate.json"] == (shards / "certificate.json").read_bytes()
+    assert b"Certified: 0 defects in 200, which is everything" in published(hub)["README.md"]
+    assert any("names who listened: Ada" in warning for warning in summary.warnings)
+    remove(str(shards), Removed(speakers=frozenset("b")))  # the set is another one then
+    push(shards)
+    assert "certificate.json" not in published(hub) and b"certificate.json is of another" in published(hub)[
+        "README.md"
+    ].replace(b"\\", b"")
 
 
 def test_a_dry_run_prints_the_card_and_writes_nothing(hub: FakeHub, shards: Path) -> None:
