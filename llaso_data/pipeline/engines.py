@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from llaso_data.pipeline.blocks import PlannedBlock
-from llaso_data.pipeline.observe import BlockResult
 from llaso_data.recipe import Observe, Run
+
+if TYPE_CHECKING:  # else conversions would import what only observing needs
+    from llaso_data.pipeline.blocks import PlannedBlock
+    from llaso_data.pipeline.observe import BlockResult
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llaso_data.pipeline import process_pool
-from llaso_data.pipeline.blocks import PlannedBlock
-from llaso_data.pipeline.observe import BlockResult, LoadedBlock, Observer, load_block
 from llaso_data.recipe import Observe, Run
+
+if TYPE_CHECKING:  # else conversions would import what only observing needs
+    from llaso_data.pipeline.blocks import PlannedBlock
+    from llaso_data.pipeline.observe import BlockResult, LoadedBlock
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,6 +27,8 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
 
     The models are loaded when the first block comes.
     """
+    from llaso_data.pipeline.observe import Observer, load_block
+
     observer: Observer | None = None
     loading: Future[LoadedBlock] | None = None
     with ThreadPoolExecutor(1) as loader:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 I64 = npt.NDArray[np.int64]
 _NONE = -1
@@ -26,6 +25,8 @@ def preferred_order(names: Any, *tie_breaks: I64) -> I64:
     Returns:
         (M,) numbers into ``names``.
     """
+    import pyarrow.compute as pc
+
     columns = {"length": pc.utf8_length(names), "name": names}
     columns |= {f"tie{number}": values for number, values in enumerate(tie_breaks)}
     order: I64 = np.asarray(pc.sort_indices(pa.table(columns), [(name, "ascending") for name in columns]), np.int64)
@@ -77,6 +78,8 @@ def _numbered_parts(paths: Any, names: Any) -> tuple[I64, I64, I64, I64, I64]:
     Returns:
         The numbers; where each path's parts end among them, and how many they are; the same of the names.
     """
+    import pyarrow.compute as pc
+
     both = pa.chunked_array([paths.cast(pa.large_string()), names.cast(pa.large_string())])
     parts = pc.split_pattern(both, "/").combine_chunks()
     offsets = np.asarray(parts.offsets, np.int64)
