@@ -1,7 +1,7 @@
 """ModelScope's own ways: its addresses, the pages of its lists, its token and what its errors mean.
 
-Its client's, as of modelscope_hub 1.40: lists come with the SHA-256 of every file, and there is no commit to pin a list
-to; a file that changes between the list and its transfer is found by its sum.
+Its client's, as of modelscope_hub 0.5.1 (modelscope 1.40): lists come with the SHA-256 of every file, and there is no
+commit to pin a list to; a file that changes between the list and its transfer is found by its sum.
 """
 
 from __future__ import annotations

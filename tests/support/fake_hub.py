@@ -53,8 +53,9 @@ class FakeHub:
         url: the hub's address; its files come from ``cdn``, which has another host name.
         seen: every request.
         faults: end of a path: what happens to the next GETs of its content, one each: ``502``, ``503``, … ``429`` (with
-            ``retry_after``), ``cut`` (half the bytes), ``slow`` (a pause of ``slow_s`` in the middle), ``flip`` (one
-            wrong bit), ``norange`` (the whole instead of a part), ``other`` (a part that nobody asked for).
+            ``retry_after``), ``cut`` (half the bytes), ``slow`` (a pause of ``slow_s`` in the middle), ``trickle`` (a
+            byte every few milliseconds), ``flip`` (one wrong bit), ``norange`` (the whole instead of a part), ``other``
+            (a part that nobody asked for).
         api_faults: the same for requests to the API, to addresses and of uploads: statuses, ``cut`` (the connection
             breaks while the request is read), or ``lost`` (it is done, and the answer is 503).
         gated: repositories whose terms are accepted by ``token`` only.
@@ -327,6 +328,9 @@ class _Handler(Uploads, http.server.BaseHTTPRequestHandler):
                 return
             if fault == "slow":
                 time.sleep(self.hub.slow_s)
+            while fault == "trickle":  # until the client has had enough
+                self.wfile.write(b"\0")
+                time.sleep(0.005)
             if fault == "flip":
                 file.seek(middle)
                 self.wfile.write(bytes([file.read(1)[0] ^ 1]))

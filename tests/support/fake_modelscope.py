@@ -1,4 +1,4 @@
-"""A server that speaks as much of ModelScope's protocol as its client (modelscope_hub 1.40) reads repositories by."""
+"""A server that speaks as much of ModelScope's protocol as its client (modelscope_hub 0.5.1) reads repositories by."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         parts = unquote(url.path).strip("/").split("/")
         if parts[0] == "oss":
             return self.content(self.root / Path(*parts[1:]))
+        if len(parts) < 6:
+            return self.say(404, {"Code": 404, "Success": False})
         kind, owner, name, _, *rest = parts[2:]
         folder = self.root / owner / name
         if not folder.is_dir() or query["Revision"] not in ("master", "v1"):

@@ -87,6 +87,17 @@ def test_a_slow_connection_is_broken_off_and_goes_on(
     assert hub.seen[-1].range == f"bytes={len(BIG) // 2}-{len(BIG) - 1}"
 
 
+def test_a_connection_that_trickles_is_given_up_for_another(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes of such a connection are believed no more than others: here they are wrong, and thrown away."""
+    monkeypatch.setattr(hub_files, "_SLOW_S", 0.1)
+    hub.faults["big one.zip"] = ["trickle"]
+    traffic = Traffic()
+    assert fetched(hub_files.tree(URI), "big one.zip", tmp_path / "part", traffic) == BIG
+    assert traffic.retries >= 1 and hub.seen[-1].range == ""
+
+
 def test_what_is_there_is_not_fetched_again(hub: FakeHub, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(BIG[:-100])
     told: list[int] = []
