@@ -23,6 +23,7 @@ _PHONE = re.compile(
 )
 """ARPAbet and TIMIT's additions; triphones and HTS's full contexts."""
 _SHARE_WITH_TIMES = 0.9  # of the lines, from which a file is one of labels
+_NO_TIME_S = float("inf")
 PHONES = "labels of phones"
 
 
@@ -70,8 +71,10 @@ def _label(pattern: re.Pattern[str], line: str, number: int, unit_s: float) -> L
     match = pattern.fullmatch(line)
     if match is None:
         return Label(0.0, 0.0, "", number, problem="a line is `START END LABEL`")
-    times = [int(cell) * unit_s if len(cell) < 20 else float("inf") for cell in match.groups()[:2]]
-    return checked(times[0], times[1], match[3] or "", number)
+    first, last, text = match.group(1, 2, 3)
+    start_s = int(first) * unit_s if len(first) < 20 else _NO_TIME_S
+    end_s = int(last) * unit_s if len(last) < 20 else _NO_TIME_S
+    return checked(start_s, end_s, text or "", number)
 
 
 def _audacity_label(line: str, number: int) -> Label:

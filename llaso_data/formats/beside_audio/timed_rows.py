@@ -112,6 +112,8 @@ def _middle_s(word: Label) -> float:
 
 def _relative(words: Sequence[Label], start_s: float, end_s: float = float("inf")) -> tuple[Word, ...]:
     """Words with times from the start of the utterance, inside of it."""
+    if not start_s and end_s == float("inf"):
+        return tuple(Word(word.text, word.start_s, word.end_s) for word in words)
     return tuple(
         Word(
             word.text,

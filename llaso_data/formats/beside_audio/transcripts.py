@@ -73,7 +73,9 @@ def read_transcripts(tree: FileTree, files: list[ListedFile]) -> dict[str, Trans
 def _read_local(path: str) -> Transcript:
     try:
         with storage.open_read(path) as file:
-            return _decoded(file.read(MAX_TEXT_BYTES + 1), path)
+            data = file.read(_HEAD_BYTES)  # asked for all that a text may have, Python clears so much memory
+            data += file.read(MAX_TEXT_BYTES + 1 - _HEAD_BYTES) if len(data) == _HEAD_BYTES else b""
+            return _decoded(data, path)
     except OSError as error:
         return Transcript(failure=Failure("bad_text", f"{path}: the transcript cannot be read ({error.strerror})"))
 
