@@ -58,6 +58,7 @@ def directories(task: DirectoriesTask) -> Cost:
     unreadable: dict[str, str] = {}
     members: dict[str, int] = {}
     sums: dict[str, int] = {}
+    repeated: list[str] = []
     with work.writing_rows(task.work, task.name) as pieces, task.origin.by_ranges(task.files, cost):
         listing = _Members(task.buckets, pieces)
         for place, (number, file) in enumerate(zip(task.numbers, task.files, strict=True)):
@@ -74,8 +75,9 @@ def directories(task: DirectoriesTask) -> Cost:
             _list(number, file.path, known, listing)
             members[str(number)] = listing.count - before
             sums[str(number)] = sum_of(known)
+            repeated += (f"{file.path}!{name}" for name in known.repeated)
         listing.flush()
-    stated = {"members": members, "sums": sums, "unreadable": unreadable, "loose": task.numbers.count(LOOSE)}
+    stated = {"members": members, "sums": sums, "unreadable": unreadable, "repeated": [len(repeated), *repeated[:1]]}
     work.write_record(task.work, task.name, {**stated, "places": pieces.stated()})
     return cost
 

@@ -223,12 +223,17 @@ class Stages:
 
     def notes(self) -> dict[str, int]:
         """What is to be said besides, as the layout's reader says it."""
+        notes: dict[str, int] = {}
         by_name = [stated["by_name"] for stated in self._joined.values() if stated["by_name"]]
-        if not by_name:
-            return {}
-        _, path, found = by_name[0]
-        kind = "audio found by its name alone, in another folder"
-        return {f"{kind}: {path} is taken for {found}": sum(count for count, *_ in by_name)}
+        if by_name:
+            kind = "audio found by its name alone, in another folder"
+            _, path, found = by_name[0]
+            notes[f"{kind}: {path} is taken for {found}"] = sum(count for count, *_ in by_name)
+        repeated = [stated["repeated"] for stated in self._listed if stated["repeated"][0]]
+        if repeated:
+            kind = "members of zips whose name came before"
+            notes[f"{kind}: {repeated[0][1]}"] = sum(count for count, *_ in repeated)
+        return notes
 
     def unreadable(self) -> dict[str, str]:
         """The addresses of archives that cannot be read, and why."""
