@@ -115,11 +115,12 @@ def write_part(job: PartJob) -> PartResult:
 
 
 def retire(out: str, number: int) -> None:
-    """Remove what an earlier run wrote as this part: its commit first, then the files that the commit names."""
+    """Remove what an earlier run wrote as this part: its commit first, then the files in ``out`` that it names."""
     stated = outputs.json_at(record_uri(out, number))
     if not isinstance(stated, dict):
         return
-    tables, files = stated.get("tables", []), stated.get("files", [])
+    tables = stated.get("tables", [])
+    files = [name for name in stated.get("files", []) if not name.startswith("/") and ".." not in name.split("/")]
     lines = [lines_uri("", number, table).lstrip("/") for table in range(len(tables))]
     shard = layout.shard_name(number)
     fs, root = storage.filesystem(out)

@@ -280,6 +280,17 @@ def test_what_is_wrong_with_a_row_has_the_place_of_the_row(corpus: Path, tmp_pat
     assert examples["bad_row"][0].startswith("m.csv:4: ") and "'later'" in examples["bad_row"][0]
 
 
+def test_a_set_of_a_stranger_that_is_replaced_takes_no_file_with_it(corpus: Path, tmp_path: Path) -> None:
+    run(tmp_path / "out", corpus, to="nemo", audio="wav")
+    (tmp_path / "mine.txt").touch()
+    commit = tmp_path / "out" / ".convert" / "part-000000.json"
+    stated = json.loads(commit.read_text())
+    stated["files"] += ["../mine.txt", str(tmp_path / "mine.txt"), "audio/../../mine.txt"]
+    commit.write_text(json.dumps(stated))
+    run(tmp_path / "out", corpus, to="nemo", overwrite=True)
+    assert (tmp_path / "mine.txt").exists() and not list((tmp_path / "out").rglob("*.wav"))
+
+
 def test_a_set_that_is_replaced_by_another_layout_leaves_nothing_behind(corpus: Path, tmp_path: Path) -> None:
     for to in ("messages", "hf_parquet", "kaldi", "nemo", "shards"):
         run(tmp_path / "out", corpus, overwrite=True, to=to, text="given")
