@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llaso_data.formats.conversations.llaso_files import llaso_file
 from llaso_data.formats.conversations.llaso_reader import LlasoReader
@@ -121,6 +120,8 @@ def _by_name(rows: pa.Table, members: pa.Table, found: I64, shared: I64) -> list
 
     Where an archive was not published, what has its clips' names may be other clips.
     """
+    import pyarrow.compute as pc  # here: importing it takes long, and most who import this module run no join
+
     paths = rows["path"].combine_chunks()
     has_folder = np.asarray(pc.match_substring(paths, "/").to_numpy(zero_copy_only=False), bool)
     places = np.flatnonzero((shared == 1) & has_folder)
@@ -135,6 +136,8 @@ def _by_name(rows: pa.Table, members: pa.Table, found: I64, shared: I64) -> list
 
 def _members(task: JoinTask) -> pa.Table:
     """The members of a bucket, the preferred first."""
+    import pyarrow.compute as pc
+
     members = work.read_pieces(task.members, MEMBERS).combine_chunks()
     archives, orders = (np.asarray(members[name], np.int64) for name in ("archive", "order"))
     members = members.take(pa.array(preferred_order(_column(members, "name"), archives, orders)))
