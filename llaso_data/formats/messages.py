@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.formats.conversations.dataset_info import NAME, RowForm, form_of, forms_beside
+from llaso_data.formats.conversations.dataset_info import NAME, RowForm, form_of, forms_beside, without_file
 from llaso_data.formats.conversations.json_files import ENDINGS, conversation_files, recognised
 from llaso_data.formats.conversations.kept import kept_fields
 from llaso_data.formats.conversations.message_rows import INFO, KEPT, SAYING, MessageRow, parsed_row
@@ -82,6 +82,8 @@ def files_of(spec: SourceSpec, tree: FileTree) -> list[tuple[str, str, RowForm |
     if described := _described(tree, spec.pattern):
         for absent in sorted(forms_beside(tree.root).keys() - {file.path for file in tree.files}):
             tree.note_example(f"named by {NAME} and not there", absent)
+        for elsewhere in without_file(tree.root):
+            tree.note_example(f"not read: sets of {NAME} that have no file here", elsewhere)
         return [(tree.root, path, form) for path, form in described.items()]
     found = conversation_files(tree, spec.pattern, _is_row, _FORM)
     return [(tree.root, path, None) for path, _ in found]

@@ -77,6 +77,23 @@ def _turns(value: Any, role: str, content: str) -> bool:
 
 def forms_beside(folder: str) -> dict[str, RowForm]:
     """File → its form, of the files that a folder's ``dataset_info.json`` names; empty where there is none."""
+    return {
+        entry["file_name"]: _form(entry)
+        for entry in _entries(folder).values()
+        if isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
+    }
+
+
+def without_file(folder: str) -> list[str]:
+    """The sets that a folder's ``dataset_info.json`` describes without a file: they lie on a hub."""
+    return [
+        name
+        for name, entry in _entries(folder).items()
+        if not (isinstance(entry, dict) and isinstance(entry.get("file_name"), str))
+    ]
+
+
+def _entries(folder: str) -> dict[str, Any]:
     uri = storage.join(folder, NAME)
     try:
         if not storage.exists(uri) or storage.stat(uri)["size"] > _MOST_BYTES:
@@ -84,12 +101,7 @@ def forms_beside(folder: str) -> dict[str, RowForm]:
         described = storage.read_json(uri)
     except (OSError, ValueError):
         return {}
-    entries = described.values() if isinstance(described, dict) else ()
-    return {
-        entry["file_name"]: _form(entry)
-        for entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
-    }
+    return described if isinstance(described, dict) else {}
 
 
 def _form(entry: Mapping[str, Any]) -> RowForm:

@@ -138,7 +138,10 @@ def test_dataset_info_says_which_columns_and_tags(folder: Path) -> None:
     assert [sample.messages for sample in read(folder / "mine.json")] == [PLAIN]
     notes: Counter[str] = Counter()
     list(formats.read_samples(SourceSpec(path=str(folder / "dataset_info.json")), notes))
-    assert notes == {"named by dataset_info.json and not there: gone.json": 1}
+    assert notes == {
+        "named by dataset_info.json and not there: gone.json": 1,
+        "not read: sets of dataset_info.json that have no file here: elsewhere": 1,
+    }
     assert [sample.messages for sample in read(folder / "dataset_info.json")] == [PLAIN, PLAIN]
 
 
