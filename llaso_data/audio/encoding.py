@@ -31,7 +31,8 @@ def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"]) -> bytes:
     import soundfile
 
     file = io.BytesIO()
-    soundfile.write(file, pcm, SAMPLE_RATE_HZ, format=format.upper(), subtype="PCM_16")
+    with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format=format.upper()) as sound:
+        sound.buffer_write(np.ascontiguousarray(pcm), "int16")
     return file.getvalue()
 
 
