@@ -1,12 +1,14 @@
 """Converting WAVs to 16-bit FLAC with text: LLaSO beside the tools that people use, with two processes each.
 
     python bench/convert.py --peers PYTHON [--rounds 3]
+    python bench/convert.py --memory 3000 30000 300000
 
 PYTHON is the interpreter of an environment with lhotse, datasets, litdata and soundfile; without it LLaSO runs alone.
 The recordings are Debian's prompts (about 2,700), decoded to 16 kHz WAV before the first measurement. All tools read
 the same manifest. In every round each tool runs once, in turns. CPU seconds are of the tool and all its processes.
 Each output is read back, and the sounds and texts are compared bit for bit. `pass-through` moves FLAC without
-decoding it, and is compared with nobody.
+decoding it, and is compared with nobody. `--memory` converts corpora of so many clips instead, LLaSO alone: hard links
+to the shortest recordings.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from convert_peers import SHARD, WRITE, digest_of
 
 MIN_SAMPLES = 8000
+SHORTEST = 300
 PEERS = Path(__file__).with_name("convert_peers.py")
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: processes whose parent is gone become ours, so that their time is counted
 
@@ -92,11 +95,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="interpreter with the other tools")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", type=int, nargs="+", metavar="CLIPS", help="sizes of corpora")
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        manifest, flacs = corpus(root / "wav", "wav"), corpus(root / "flac", "flac")
+        manifest = corpus(root / "wav", "wav")
+        if options.memory:
+            memory(root, manifest, options.memory)
+            return
+        flacs = corpus(root / "flac", "flac")
         count = sum(1 for _ in manifest.open())
         out = root / "out"
         commands = {"LLaSO": ours(manifest, out)}
@@ -114,6 +122,24 @@ def main() -> None:
                     shutil.rmtree(path, ignore_errors=True)
         assert len(set(digests.values())) == 1, digests
         show(measured, count)
+
+
+def memory(root: Path, manifest: Path, counts: list[int]) -> None:
+    """What the largest process of a conversion takes, by the number of clips."""
+    rows = sorted(map(json.loads, manifest.open()), key=lambda row: row["duration"])[:SHORTEST]
+    for count in counts:
+        folder, out = root / f"linked-{count}", root / "out"
+        with (root / f"{count}.jsonl").open("w") as file:
+            for number in range(count):
+                row = rows[number % len(rows)]
+                name = folder / str(number // 1000) / f"{number}.wav"
+                name.parent.mkdir(parents=True, exist_ok=True)
+                os.link(row["audio_filepath"], name)
+                file.write(json.dumps({**row, "audio_filepath": str(name), "text": f"text {number}"}) + "\n")
+        _, cpu_s, mib = timed(ours(root / f"{count}.jsonl", out, "--samples-per-part", "1000"))
+        print(f"{count} clips: {mib:.0f} MiB, {1000 * cpu_s / count:.3f} ms of CPU each", flush=True)
+        shutil.rmtree(out)
+        shutil.rmtree(folder)
 
 
 def checked(name: str, peers: str | None, manifest: Path, out: Path) -> str:
