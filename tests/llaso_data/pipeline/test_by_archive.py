@@ -193,3 +193,18 @@ def test_a_clip_that_has_only_its_name_in_common_is_noted(said: Sounds, tmp_path
     write_zips(tmp_path / NAME, {path: sound}, 1)
     notes = run(tmp_path / "out", tmp_path / NAME).notes
     assert notes == {f"audio found by its name alone, in another folder: elsewhere/{name} is taken for data/{path}": 3}
+
+
+def test_several_corpora_in_zips_become_one_set_and_others_are_appended(said: Sounds, tmp_path: Path) -> None:
+    names = list(said)
+    for corpus, some in (("One", names[:2]), ("Two", names[2:3])):
+        write_tables(tmp_path / corpus, {name: said[name] for name in some})
+        write_zips(tmp_path / corpus, {name: said[name] for name in some}, 1)
+    summary = run(tmp_path / "out", tmp_path / "One", tmp_path / "Two")
+    assert (summary.samples, summary.problems) == (7, {}) and validate(str(tmp_path / "out")).problems == ()
+    assert {a.source.corpus for sample, _ in reader.samples(str(tmp_path / "out")) for a in sample.audios} == {
+        "One", "Two",
+    }  # fmt: skip
+    write_files(tmp_path / "Three", {names[3]: said[names[3]]})
+    with pytest.raises(LLaSOError, match=r"One is converted archive by archive, and .*Three is not: .* with --append"):
+        run(tmp_path / "mixed", tmp_path / "One", tmp_path / "Three")
