@@ -46,6 +46,7 @@ def finish_group(
     }
     if to == SHARDS:
         infos = [result.info for result in results if result.info is not None]
+        grows = grows and storage.exists(storage.join(out, layout.MANIFEST))  # earlier parts may all be empty
         if grows:
             infos = [*_earlier(out, {info.path for info in infos}), *infos]
         if infos:

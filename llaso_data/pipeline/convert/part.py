@@ -326,7 +326,7 @@ def _pointed(
             continue
         try:
             sounds = tuple(
-                _pointer(place, audio, chosen.durations)
+                _pointer(place, dict(job.moved).get(place[0], place[0]), audio, chosen.durations)
                 for place, audio in zip(one.places, one.sample.audios, strict=True)
             )
         except AudioError as error:
@@ -348,10 +348,10 @@ def _points(place: Place, chosen: LayoutWriter) -> bool:
     return (member is None or chosen.members) and (chosen.spans or not has_span) and has_channel
 
 
-def _pointer(place: Place, utterance: records.Utterance, opens: bool) -> Sound:
+def _pointer(place: Place, now: str, utterance: records.Utterance, opens: bool) -> Sound:
     """Raises AudioError where the file is not there, is no audio or ends before; opened only where ``opens``."""
     uri, member, start_s, end_s, channels = place
-    probe = _probed(uri) if opens else None
+    probe = _probed(now, member) if opens else None
     if probe is not None and probe.duration_s is not None:
         tolerance_s = max(spans.SPAN_TOLERANCE_S, _LENGTH_TOLERANCE * probe.duration_s)
         if (start_s or 0.0) >= probe.duration_s or (end_s or 0.0) > probe.duration_s + tolerance_s:
@@ -360,7 +360,7 @@ def _pointer(place: Place, utterance: records.Utterance, opens: bool) -> Sound:
     if not duration_s and probe is not None:
         end_s = end_s if end_s is not None else probe.duration_s
         if end_s is None:
-            pcm, _ = decode_worker.decode_spans(uri, None, [place[2:]], stall_s=_STALL_S, memory_mb=_MEMORY_MB)
+            pcm, _ = decode_worker.decode_spans(now, member, [place[2:]], stall_s=_STALL_S, memory_mb=_MEMORY_MB)
             if isinstance(pcm[0], AudioError):
                 raise pcm[0]
             duration_s = len(pcm[0]) / audio.SAMPLE_RATE_HZ
@@ -378,9 +378,9 @@ def _pointer(place: Place, utterance: records.Utterance, opens: bool) -> Sound:
     )
 
 
-def _probed(uri: str) -> audio.Probe:
-    """What a file states of itself; its sound is not decoded."""
-    return decode_worker.decode_spans(uri, None, [], stall_s=_STALL_S, memory_mb=_MEMORY_MB)[1]
+def _probed(uri: str, member: str | None) -> audio.Probe:
+    """What a file, or a member of one, states of itself; its sound is not decoded."""
+    return decode_worker.decode_spans(uri, member, [], stall_s=_STALL_S, memory_mb=_MEMORY_MB)[1]
 
 
 def refuse_layout(name: str) -> None:
