@@ -244,6 +244,7 @@ LAYOUT = Layout(
         refuses=refuses,
         spans=True,
         members=True,
+        tars_only=True,
     ),
 )
 LAYOUTS.register(LAYOUT.name, LAYOUT)

@@ -136,6 +136,7 @@ class LayoutWriter:
         spans: Whether a pointer may select a span of a file.
         channels: Whether a pointer may select a channel of a file.
         members: Whether a pointer may name a member of an archive.
+        tars_only: Whether that archive must be a tar.
         durations: Whether the layout needs to know how long each sound is; without it no file is opened for pointers.
         once: Writes what stands once in a set (a README, a description); it gets ``out`` and the number of parts.
         made_once: Names of the files that only ``once`` writes, relative to ``out``.
@@ -148,6 +149,7 @@ class LayoutWriter:
     spans: bool = False
     channels: bool = False
     members: bool = False
+    tars_only: bool = False
     durations: bool = True
     once: Callable[[str, int], None] | None = None
     made_once: tuple[str, ...] = ()

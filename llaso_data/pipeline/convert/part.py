@@ -342,10 +342,11 @@ def _pointed(
 
 def _points(place: Place, chosen: LayoutWriter) -> bool:
     """Whether the layout can say where a sound is: in a file of its own, a span or a channel where it says those."""
-    _, member, start_s, end_s, channels = place
+    uri, member, start_s, end_s, channels = place
+    has_member = chosen.members and (extension(uri) == "tar" or not chosen.tars_only)
     has_span = start_s is not None or end_s is not None
     has_channel = channels is None or (len(channels) == 1 and chosen.channels)
-    return (member is None or chosen.members) and (chosen.spans or not has_span) and has_channel
+    return (member is None or has_member) and (chosen.spans or not has_span) and has_channel
 
 
 def _pointer(place: Place, now: str, utterance: records.Utterance, opens: bool) -> Sound:

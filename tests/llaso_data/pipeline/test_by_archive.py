@@ -208,3 +208,13 @@ def test_several_corpora_in_zips_become_one_set_and_others_are_appended(said: So
     write_files(tmp_path / "Three", {names[3]: said[names[3]]})
     with pytest.raises(LLaSOError, match=r"One is converted archive by archive, and .*Three is not: .* with --append"):
         run(tmp_path / "mixed", tmp_path / "One", tmp_path / "Three")
+
+
+def test_layouts_that_point_name_members_where_they_can_be_read_again(said: Sounds, tmp_path: Path) -> None:
+    few = dict(list(said.items())[:1])
+    write_tables(tmp_path / NAME, few)
+    write_zips(tmp_path / NAME, few, 1)
+    for to, written in (("samples", False), ("nemo_conversations", True)):  # NeMo knows members of tars alone
+        assert run(tmp_path / to, tmp_path / NAME, to=to).samples == 3
+        assert (tmp_path / to / "audio").is_dir() == written
+        assert run(tmp_path / f"{to}-back", tmp_path / to).samples == 3
