@@ -246,7 +246,7 @@ def reading(folder: Path, root: Path) -> None:
     if importlib.util.find_spec("lhotse") is None:
         print("Lhotse is not installed")
     else:
-        ways["Shar, Lhotse's loader"] = ("--read-shar", root / "shar")
+        ways["Shar, Lhotse's loader"] = ("--read-shar", root / "shar" / "shar")
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(READ_ROUNDS):
         for name, (option, path) in ways.items():
@@ -282,9 +282,7 @@ def read_shar(folder: str) -> None:
             return *collate_audio(cuts), [cut.supervisions[0].text for cut in cuts]
 
     torch.set_num_threads(1)
-    # Not the folder by its name: Lhotse takes every file in it for one of a shard.
-    fields = {name: sorted(map(str, Path(folder).glob(f"{name}.*"))) for name in ("cuts", "recording")}
-    cuts = CutSet.from_shar(fields=fields, shuffle_shards=True, seed=0)
+    cuts = CutSet.from_shar(in_dir=folder, shuffle_shards=True, seed=0)
     sampler = DynamicBucketingSampler(cuts, max_duration=BUDGET_S, shuffle=True, num_buckets=20, seed=0)
     dataset = IterableDatasetWrapper(Sounds(), sampler)
     rate(torch.utils.data.DataLoader(dataset, batch_size=None), lambda batch: len(batch[0]))

@@ -30,6 +30,8 @@ from llaso_data.recipe import SourceSpec
 from llaso_data.uris import extension
 
 _CUTS = re.compile(r"cuts\.(\d+)\.jsonl(\.gz)?")
+FOLDER = "shar"
+"""The folder that is written. Lhotse takes every file beside the cuts for a field of theirs."""
 _NO_AUDIO = frozenset(("json", "nodata", "nometa"))
 
 
@@ -136,8 +138,8 @@ def _row(base: SourceRow, cut: Mapping[str, Any], make: Any) -> SourceRow:
 def write(part: Part, samples: Iterable[SoundedSample]) -> None:
     """Write one shard: its cuts, and the tar of their sounds, each with its recording's JSON after it."""
     with (
-        part.file(f"recording.{part.number:06d}.tar") as tar_path,
-        part.file(f"cuts.{part.number:06d}.jsonl.gz") as cuts_path,
+        part.file(f"{FOLDER}/recording.{part.number:06d}.tar") as tar_path,
+        part.file(f"{FOLDER}/cuts.{part.number:06d}.jsonl.gz") as cuts_path,
         open(tar_path, "wb") as tar,
         open(cuts_path, "wb") as raw,
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as cuts,

@@ -244,7 +244,7 @@ def test_lhotse_reads_what_is_written(tmp_path: Path, clips: list[Clip]) -> None
         "cuts": lhotse.CutSet.from_file(tmp_path / "cuts" / "cuts.jsonl.gz").with_recording_path_prefix(
             tmp_path / "cuts"
         ),
-        "shar": lhotse.CutSet.from_shar(in_dir=str(tmp_path / "shar")),
+        "shar": lhotse.CutSet.from_shar(in_dir=str(tmp_path / "shar" / "shar")),
     }
     for cuts in sets.values():
         by_id = {one.id: one for one in cuts}
