@@ -1,6 +1,6 @@
 """Converting WAVs to 16-bit FLAC with text: LLaSO beside the tools that people use, with two processes each.
 
-    python bench/convert.py --peers PYTHON [--rounds 3]
+    python bench/convert.py --peers PYTHON [--rounds 3] [--copies 1]
     python bench/convert.py --memory 3000 30000 300000
 
 PYTHON is the interpreter of an environment with lhotse, datasets, litdata and soundfile; without it LLaSO runs alone.
@@ -41,8 +41,8 @@ PEERS = Path(__file__).with_name("convert_peers.py")
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: processes whose parent is gone become ours, so that their time is counted
 
 
-def corpus(folder: Path, form: str) -> Path:
-    """The prompts as audio files, and a manifest of them."""
+def corpus(folder: Path, form: str, copies: int) -> Path:
+    """The prompts as audio files, so often, and a manifest of them."""
     folder.mkdir()
     rows = []
     for number, path in enumerate(sorted(prompts().rglob("*.g722"))):
@@ -56,6 +56,10 @@ def corpus(folder: Path, form: str) -> Path:
         soundfile.write(str(name), pcm, audio.SAMPLE_RATE_HZ, subtype="PCM_16")
         seconds = len(pcm) / audio.SAMPLE_RATE_HZ
         rows.append({"audio_filepath": str(name), "text": f"{path.stem} {number}", "duration": seconds})
+        for copy in range(1, copies):
+            linked = folder / f"{copy}-{name.name}"
+            os.link(name, linked)
+            rows.append({**rows[-1], "audio_filepath": str(linked), "text": f"{path.stem} {number} {copy}"})
     manifest = folder / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return manifest
@@ -95,16 +99,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="interpreter with the other tools")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--copies", type=int, default=1, help="how often each recording is there, under other names")
     parser.add_argument("--memory", type=int, nargs="+", metavar="CLIPS", help="sizes of corpora")
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        manifest = corpus(root / "wav", "wav")
+        manifest = corpus(root / "wav", "wav", options.copies)
         if options.memory:
             memory(root, manifest, options.memory)
             return
-        flacs = corpus(root / "flac", "flac")
+        flacs = corpus(root / "flac", "flac", options.copies)
         count = sum(1 for _ in manifest.open())
         out = root / "out"
         commands = {"LLaSO": ours(manifest, out)}
