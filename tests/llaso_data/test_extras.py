@@ -26,7 +26,14 @@ else:
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 PACKAGES = ("llaso", "llaso_data", "llaso_model")
 WITH_THEIR_PACKAGE = {"annotated_types", "pydantic_core"}  # of pydantic
-DISTRIBUTION = {"iso639": "python-iso639", "ruamel": "ruamel.yaml", "grpc": "grpcio", "dtw": "dtw-python"}
+DISTRIBUTION = {
+    "iso639": "python-iso639",
+    "ruamel": "ruamel.yaml",
+    "grpc": "grpcio",
+    "dtw": "dtw-python",
+    "hibari": "hibari-tts",
+    "piper": "piper-tts",
+}
 ANOTHERS = {"aiobotocore", "botocore"}  # come with s3fs, whose import names them
 
 
@@ -70,7 +77,7 @@ def test_the_table_of_extras_is_that_of_the_project() -> None:
             "llaso"
         }
     (everything,) = extras["all"]
-    assert set(re.split(r"[\[\],]", everything)[1:-1]) == set(EXTRAS) - {"dtw"}  # GPL-3: installed by its own name
+    assert set(re.split(r"[\[\],]", everything)[1:-1]) == set(EXTRAS) - {"dtw", "piper"}  # GPL-3: installed by name
     constraints = (REPOSITORY / "constraints.txt").read_text().lower()
     for requirement in [*PROJECT["dependencies"], *(one for some in extras.values() for one in some)]:
         (name,) = declared([requirement])

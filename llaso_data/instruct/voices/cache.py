@@ -1,0 +1,104 @@
+"""What was spoken, kept by content: the same engine, voice, speed, seed and text give the same file."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from llaso_data.audio.encoding import encode
+from llaso_data.errors import LLaSOError
+from llaso_data.instruct.voices import MAX_SPEECH_S, SPEEDS, Speech, SpeechError, VoiceEngine
+from llaso_data.io import storage
+from llaso_data.records.digests import digest
+
+_LAYOUT = "voice-cache-1"
+_MIN_SPEECH_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One text to speak, and how.
+
+    Attributes:
+        text: What :func:`~llaso_data.instruct.voices.speakable.spoken_text` gives.
+        language: Its code.
+        voice: One of the engine's for the language.
+        speed: How many times faster than the voice's own, within :data:`SPEEDS`; it counts to two decimals.
+        seed: Decides what the engine draws.
+
+    Raises:
+        LLaSOError: The speed is out of range.
+    """
+
+    text: str
+    language: str
+    voice: str
+    speed: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not SPEEDS[0] <= self.speed <= SPEEDS[1]:
+            raise LLaSOError(f"voices: a speed of {SPEEDS[0]} to {SPEEDS[1]} is expected, not {self.speed}")
+        object.__setattr__(self, "speed", round(self.speed, 2))
+
+
+class VoiceCache:
+    """A folder of FLAC files, on a disk or a store, that holds what was spoken.
+
+    Files appear whole, so that a killed run leaves none in part, and several processes may share the folder. Two that
+    speak one line at once write the same bytes where the engine repeats itself. Where it does not, the later file
+    stays: a run that must equal its rerun speaks each line in one task.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Use a folder, which is made when something is spoken."""
+        self.folder = storage.absolute(folder)
+
+    def path(self, name: str, engine: VoiceEngine, line: Line) -> str:
+        """Where the file of a line lies.
+
+        Args:
+            name: The engine's in :data:`~llaso_data.instruct.voices.VOICES`.
+            engine: The engine.
+            line: The line.
+        """
+        parts = (name, engine.version, line.voice, f"{line.speed:.2f}", line.seed, line.language, line.text)
+        key = digest(_LAYOUT, *parts)
+        return storage.join(self.folder, key[:2], f"{key}.flac")
+
+    def speak(self, name: str, engine: VoiceEngine, line: Line) -> Speech:
+        """The speech of a line: what the cache has, else what the engine says, which the cache keeps.
+
+        Raises:
+            SpeechError: The engine failed, gave no sound (``no_sound``), or spoke for more than 30 s (``too_long``).
+            LLaSOError: The cache's file is damaged.
+        """
+        path = self.path(name, engine, line)
+        try:
+            return _decoded(storage.read_bytes(path), path)
+        except FileNotFoundError:
+            pass
+        spoken = engine.speak(line.text, line.language, line.voice, line.speed, line.seed)
+        _require_length(spoken, name, line)
+        storage.write_bytes(path, encode(spoken.pcm, "flac", spoken.rate_hz))
+        return spoken
+
+
+def _require_length(spoken: Speech, name: str, line: Line) -> None:
+    shown = repr(line.text if len(line.text) <= 60 else line.text[:60] + "…")
+    if spoken.duration_s > MAX_SPEECH_S:
+        raise SpeechError(
+            "too_long", f"{name} speaks {shown} for {spoken.duration_s:.1f} s, more than {MAX_SPEECH_S:g}"
+        )
+    if spoken.duration_s < _MIN_SPEECH_S or not spoken.pcm.any():
+        raise SpeechError("no_sound", f"{name} gives no sound for {shown}")
+
+
+def _decoded(data: bytes, path: str) -> Speech:
+    import soundfile
+
+    try:
+        pcm, rate_hz = soundfile.read(io.BytesIO(data), dtype="int16")
+    except soundfile.SoundFileError as error:
+        raise LLaSOError(f"{path}: a damaged file in the cache of voices; delete it, and it is spoken again") from error
+    return Speech(pcm, rate_hz)
