@@ -8,7 +8,7 @@ import sys
 import click
 
 from llaso_data import __version__
-from llaso_data.cli import build, convert, demo, download, push, report, shards, stream, tasks
+from llaso_data.cli import build, convert, demo, download, leakage, push, report, shards, stream, tasks
 from llaso_data.commands import Commands, explained
 
 
@@ -36,6 +36,7 @@ for _command in (
     shards.stats,
     shards.index,
     shards.remove,
+    leakage.leakage,
     push.push,
     stream.plan,
     report.card,

@@ -1,0 +1,81 @@
+"""The command ``llaso-data leakage``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from llaso_data.commands import TableChoice, fail, uncollected
+
+if TYPE_CHECKING:
+    from llaso_data.pipeline.leakage import Leakage
+
+
+def _kinds() -> tuple[str, ...]:
+    from llaso_data.instruct.leakage.find import KINDS
+
+    return KINDS
+
+
+@click.command()
+@click.argument("uri", metavar="SET")
+@click.option(
+    "--against", "others", multiple=True, required=True, metavar="OTHER", help="Another set. May be repeated."
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=TableChoice(_kinds),
+    help="What is looked for; may be repeated. Default: all.",
+)
+@click.option("--list", "names", metavar="FILE", help="Write what leaks to a list for `remove --list`.")
+@click.option("--refuse", is_flag=True, help="Exit with 1 where anything is found.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def leakage(
+    uri: str, others: tuple[str, ...], kinds: tuple[str, ...], names: str | None, refuse: bool, as_json: bool
+) -> None:
+    """Find what a set shares with other sets: samples, sounds and texts, also nearly the same ones.
+
+    SET and OTHER are shards, sets of samples, the output of build-align, corpora or conversations. OTHER is held in
+    memory, SET is not.
+    """
+    with uncollected():
+        from llaso_data.pipeline.leakage import check_list, write_list
+        from llaso_data.pipeline.leakage import leakage as run
+    if names:
+        check_list(names)
+    found = run(uri, others, kinds or _kinds())
+    if names:
+        write_list(found, names)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _show(found)
+    if refuse and found.report.leaked:
+        fail(f"{found.report.leaked:,} of {found.report.samples:,} samples leak")
+
+
+def _show(found: Leakage) -> None:
+    report = found.report
+    click.echo(f"{report.leaked:,} of {report.samples:,} samples leak")
+    for other, counts in report.counts.items():
+        click.echo(f"\n{other}: {report.other_samples[other]:,} samples")
+        for kind, count in counts.items():
+            click.echo(f"  {kind:<10} {count:>10,}")
+    for kind, examples in report.examples.items():
+        click.echo(f"\n{kind}")
+        for leak in examples:
+            differs = f" (differs in {100 * leak.differs:.1f} %)" if leak.differs else ""
+            click.echo(f"  {leak.where} | {leak.other_where}{differs}")
+            if leak.text is not None:
+                click.echo(f"    {leak.text}")
+            if leak.other_text not in (None, leak.text):
+                click.echo(f"    {leak.other_text}")
+    for uri, reasons in found.unread.counts.items():
+        said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+        click.echo(f"{uri}: not compared: {said}", err=True)
+    for line in (*found.unread.examples, *(f"{note} ({count:,})" for note, count in found.unread.notes.items())):
+        click.echo(f"  {line}", err=True)
