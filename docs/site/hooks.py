@@ -27,7 +27,7 @@ REFERENCE = {
     "Records to shards": (
         "llaso_data.pipeline.shard", "llaso_data.instruct.asr", "llaso_data.instruct.utterance_task",
         "llaso_data.instruct.rendering", "llaso_data.instruct.fields", "llaso_data.instruct.tasks.build",
-        "llaso_data.instruct.lint",
+        "llaso_data.instruct.lint", "llaso_data.pipeline.leakage", "llaso_data.instruct.leakage.find",
         "llaso_data.shards.layout", "llaso_data.shards.writer", "llaso_data.shards.reader",
         "llaso_data.shards.validate", "llaso_data.shards.stats",
     ),

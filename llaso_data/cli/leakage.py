@@ -20,9 +20,9 @@ def _kinds() -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("uri", metavar="SET")
+@click.argument("uri", metavar="SOURCE")
 @click.option(
-    "--against", "others", multiple=True, required=True, metavar="OTHER", help="Another set. May be repeated."
+    "--against", "others", multiple=True, required=True, metavar="SOURCE", help="Another set. May be repeated."
 )
 @click.option(
     "--kind",
@@ -39,8 +39,8 @@ def leakage(
 ) -> None:
     """Find what a set shares with other sets: samples, sounds and texts, also nearly the same ones.
 
-    SET and OTHER are shards, sets of samples, the output of build-align, corpora or conversations. OTHER is held in
-    memory, SET is not.
+    Each SOURCE is shards, a set of samples, the output of build-align, a corpus or conversations. What is compared of
+    those that follow --against is held in memory.
     """
     with uncollected():
         from llaso_data.pipeline.leakage import check_list, write_list
