@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from llaso_data.audio import SAMPLE_RATE_HZ, to_float32
 from llaso_data.audio.mixing import Pcm, to_int16
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language_name
@@ -41,6 +42,14 @@ class Speech(NamedTuple):
     def duration_s(self) -> float:
         """How long it is, in seconds."""
         return len(self.pcm) / self.rate_hz
+
+    def at_16_khz(self) -> Pcm:
+        """The samples at the rate of every model here: int16 at 16 kHz, shape (samples,)."""
+        if self.rate_hz == SAMPLE_RATE_HZ:
+            return self.pcm
+        import soxr
+
+        return to_int16(soxr.resample(to_float32(self.pcm), self.rate_hz, SAMPLE_RATE_HZ, quality="HQ"))
 
 
 class VoiceEngine(Protocol):
