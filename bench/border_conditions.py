@@ -12,8 +12,9 @@ import numpy.typing as npt
 from faults import seeded, speech
 
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
+from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.records import Word
-from llaso_model.evaluate.conditions import add_reverberation, band_pass, mix_at_snr, noise_excerpt, shaped_noise
+from llaso_model.evaluate.conditions import band_pass, mix_at_snr, noise_excerpt, shaped_noise
 
 LEVELS_DB = (30, 20, 15, 10)
 NOISES = ("pink", "brown", "babble")

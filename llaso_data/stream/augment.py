@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.audio.surroundings import noisy
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Samples, StreamSample
 
-SLOPE = 0.5  # of noise: amplitude falls with the root of the frequency, as pink noise's does
 SPEEDS = 41  # different speeds in a range: a resampler's filter is made for each
 
 
@@ -75,29 +75,6 @@ def faster(sound: Samples, speed: float) -> Samples:
 
     resampled: Samples = soxr.resample(sound, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="HQ")
     return resampled
-
-
-def noisy(sound: Samples, snr_db: float, rng: np.random.Generator) -> Samples:
-    """Adds pink noise to a sound; silence stays as it is.
-
-    Args:
-        sound: (T,) float32 at 16 kHz.
-        snr_db: Signal-to-noise ratio in dB of mean powers over the whole sound.
-        rng: Draws the noise.
-
-    Returns:
-        (T,) float32, clipped to -1 to 1.
-    """
-    power = float(np.mean(sound.astype(np.float64) ** 2)) if len(sound) else 0.0
-    if not power:
-        return sound
-    spectrum = np.fft.rfft(rng.standard_normal(len(sound)))
-    spectrum[1:] /= np.arange(1, len(spectrum)) ** SLOPE
-    spectrum[0] = 0
-    noise = np.fft.irfft(spectrum, len(sound))
-    scale = np.sqrt(power / 10 ** (snr_db / 10) / max(float(np.mean(noise**2)), 1e-30))
-    mixed: Samples = np.clip(sound + scale * noise, -1, 1).astype(np.float32)
-    return mixed
 
 
 def retimed(content: dict[str, Any], speed: float) -> dict[str, Any]:

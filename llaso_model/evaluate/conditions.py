@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, limited
+from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
 from llaso_data.records import digest
@@ -339,33 +340,6 @@ def load_noise(source: str) -> NoiseShape | list[Samples]:
     if not audio_paths:
         raise LLaSOError(f"--noise {source}: neither one of {', '.join(NOISE_SHAPES)} nor a file or folder of audio")
     return [read_noise(path) for path in audio_paths]
-
-
-def add_reverberation(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:
-    """Convolves samples with exponentially decaying noise, Polack's model of a room.
-
-    Args:
-        samples: float32 at 16 kHz, (n,).
-        time_s: Reverberation time (T60) in seconds.
-        rng: The random numbers of the tail.
-
-    Returns:
-        float32, (n,), as loud as the input. The direct sound keeps its place, with the power of the whole tail.
-    """
-    from scipy.signal import fftconvolve
-
-    if not len(samples) or time_s <= 0:
-        return samples
-    count = max(2, round(time_s * SAMPLE_RATE_HZ))
-    decay = np.exp(-3 * math.log(10) * np.arange(count) / count)  # 60 dB after T60
-    tail = rng.standard_normal(count) * decay
-    tail[0] = 0
-    tail /= np.sqrt(np.sum(tail**2))
-    tail[0] = 1
-    wet = fftconvolve(samples.astype(np.float64), tail)[: len(samples)]
-    loudness = np.sqrt(np.mean(samples.astype(np.float64) ** 2) / max(float(np.mean(wet**2)), 1e-30))
-    wet *= loudness
-    return np.asarray(wet / max(1.0, float(np.abs(wet).max())), np.float32)
 
 
 def band_pass(samples: Samples, low_hz: float, high_hz: float) -> Samples:

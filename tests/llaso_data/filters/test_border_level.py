@@ -9,9 +9,10 @@ import pytest
 
 from llaso_data import audio
 from llaso_data.audio import Pcm
+from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.filters.border_level import border_level
 from llaso_data.recipe import Confidence
-from llaso_model.evaluate.conditions import add_reverberation, mix_at_snr, shaped_noise
+from llaso_model.evaluate.conditions import mix_at_snr, shaped_noise
 from tests.conftest import Clip
 
 LIMIT_DB = Confidence().border_db_max or 0.0

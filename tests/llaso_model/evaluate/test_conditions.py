@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data import audio
+from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.errors import LLaSOError
 from llaso_model.evaluate import conditions
 from tests.conftest import Clip
@@ -106,7 +107,7 @@ def test_speed_room_and_band(clips: list[Clip]) -> None:
 def test_a_room_decays_by_60_db_in_its_time() -> None:
     click = np.zeros(16000, np.float32)
     click[0] = 1
-    heard = conditions.add_reverberation(click, 0.5, np.random.default_rng(0)).astype(np.float64)
+    heard = add_reverberation(click, 0.5, np.random.default_rng(0)).astype(np.float64)
     energy = np.cumsum(heard[1:][::-1] ** 2)[::-1]  # Schroeder's backward integration
     level = 10 * np.log10(energy / energy[0] + 1e-12)
     time_s = np.argmax(level < -30) / 16000
