@@ -121,6 +121,8 @@ def placeless(uri: str) -> str | None:
     rest = uri[len(kind) + 3 :]
     if not rest.strip("/") or (kind in _PLACES and rest.startswith("/")):
         return "names no bucket, server or folder"
+    if kind == "hf" and len(_of_hub(rest)) < 2:
+        return "names no repository of the hub: hf://datasets/OWNER/NAME"
     return None
 
 
@@ -196,9 +198,14 @@ def _wrong_bucket(rest: str) -> str | None:
     return _wrong_store(rest)
 
 
+def _of_hub(rest: str) -> list[str]:
+    """Owner, name and what follows."""
+    parts = rest.strip("/").split("/")
+    return parts[1:] if parts[0] in _KINDS_OF_HUB else parts
+
+
 def _wrong_hub(rest: str) -> str | None:
-    parts = rest.split("/")
-    parts = parts[1:] if parts[0] in _KINDS_OF_HUB else parts
+    parts = _of_hub(rest)
     if len(parts) < 3 or not parts[-1] or not all(_HF_NAME.fullmatch(part) for part in parts[:2]):
         return "names no file of the hub: hf://datasets/OWNER/NAME/FILE"
     return None
