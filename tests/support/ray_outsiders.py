@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def family() -> list[Any]:
 
 def listening() -> list[Any]:
     """(address, port) of every listening socket of ours."""
-    sockets = (socket for process in family() for socket in process.net_connections("inet"))
+    sockets: list[Any] = []
+    for process in family():
+        with suppress(psutil.NoSuchProcess):  # an idle worker that has ended since
+            sockets += process.net_connections("inet")
     return [socket.laddr for socket in sockets if socket.status == psutil.CONN_LISTEN]
 
 
