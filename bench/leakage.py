@@ -1,6 +1,6 @@
 """Leakage: which changes of a sound the fingerprint survives, what it finds falsely, and what a clip costs.
 
-    .venv/bin/python bench/leakage.py [--clips 200] [--voices FOLDER FOLDER]
+    .venv/bin/python bench/leakage.py [--clips 200] [--samples 100000] [--voices FOLDER FOLDER]
 
 On the telephone prompts of Debian's asterisk-core-sounds in five languages: 2,600 clips of five recordings, of which
 those of one folder are one voice.
@@ -12,6 +12,7 @@ those of one folder are one voice.
    the recording is the same. Pairs below 0.5 are false finds, and are listed.
 3. The English texts: one word of each is changed, at every place; and pairs of different texts that are near.
 4. CPU time of a clip, and bytes of an index.
+5. Memory of a whole set of ``--samples`` that are made of the prompts' codes, and the time to look one up in it.
 
 ``--voices`` are two folders in which files of one name say the same text in two voices: none of these pairs may be
 found.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,9 +36,11 @@ from scipy.signal import correlate
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, AudioError, Pcm
 from llaso_data.demo import assets
+from llaso_data.instruct.leakage.find import NEAR_WORDS, SOUND, OtherSets
 from llaso_data.instruct.leakage.fingerprint import Fingerprint, fingerprint
 from llaso_data.instruct.leakage.sounds import LEAST_FRAMES, SoundIndex, thinned
 from llaso_data.instruct.leakage.texts import LEAST_WORDS, NormalText, TextIndex
+from llaso_data.instruct.leakage.traits import SampleTraits
 
 CUT = SAMPLE_RATE_HZ // 5
 SAME_RECORDING = 0.5
@@ -46,6 +50,7 @@ MILLION = 1_000_000
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--samples", type=int, default=100_000, help="of the set whose memory is measured")
     parser.add_argument("--voices", nargs=2, type=Path)
     options = parser.parse_args()
     root = assets.prompts() / "usr/share/asterisk/sounds"
@@ -65,6 +70,7 @@ def main() -> None:
     show_pairs(names, pcms, prints, index)
     show_costs(len(names), 3600 * hours, made_s, index, prints)
     show_texts()
+    show_memory(prints, options.samples)
     if options.voices:
         show_voices(*options.voices)
 
@@ -120,6 +126,53 @@ def show_costs(clips: int, audio_s: float, made_s: float, index: SoundIndex, pri
         f"{1000 * found_s / clips:.2f} ms to look it up among {clips}; {size / clips:.0f} bytes in the index: "
         f"{size / clips * MILLION / 2**20:.0f} MiB for a million such clips"
     )
+
+
+def show_memory(prints: dict[str, Fingerprint], samples: int) -> None:
+    """Of a set as a whole: ids, places, sounds and texts.
+
+    A clip's codes are a prompt's, all turned alike. A text is eight words, drawn as often as prompts say them.
+    """
+    clips, rng = list(prints.values()), np.random.default_rng(0)
+    said = [word for _, text in assets.english_prompts().values() for word in NormalText.of(text, "en").words]
+    masks = rng.integers(0, 1 << 32, samples, np.uint32)
+
+    def made(number: int) -> SampleTraits:
+        one = clips[number % len(clips)]
+        codes = np.where(one.codes == 0, one.codes, one.codes ^ masks[number])
+        text = " ".join(said[place] for place in rng.integers(0, len(said), 8))
+        name = f"{number:032x}"
+        return SampleTraits(
+            id=name,
+            where=f"shard-{number:06d}.tar!{name}",
+            names=(name,),
+            audio_ids=(name,),
+            sounds=(Fingerprint(codes, one.doubts),),
+            texts=(NormalText(text, "en"),),
+        )
+
+    before = rss_bytes()
+    start = time.process_time()
+    others = OtherSets({"set": map(made, range(samples))})
+    read_s, size = time.process_time() - start, rss_bytes() - before
+    asked = [made(number) for number in range(0, samples, samples // 200)]
+    start = time.process_time()
+    found = sum(any(leak.kind == SOUND for leak in others.leaks(one, [SOUND])) for one in asked)
+    sound_ms = 1000 * (time.process_time() - start) / len(asked)
+    start = time.process_time()
+    for one in asked:
+        list(others.leaks(one, [NEAR_WORDS]))
+    text_ms = 1000 * (time.process_time() - start) / len(asked)
+    print(
+        f"\n{samples:,} samples with a clip and a text each: {size / samples:.0f} bytes a sample in memory, "
+        f"{size / samples * MILLION / 2**30:.2f} GiB for a million, indexed in {1000 * read_s / samples:.2f} ms of CPU "
+        f"each; among them a sound is looked up in {sound_ms:.2f} ms, a text in {text_ms:.2f} ms; {found} of "
+        f"{len(asked)} sounds are also another clip's"
+    )
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def show_texts() -> None:

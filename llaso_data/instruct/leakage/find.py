@@ -5,13 +5,16 @@ The other sets are held in memory, as what is compared of them; the samples that
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from llaso_data.instruct.leakage.fingerprint import Codes
-from llaso_data.instruct.leakage.sounds import SoundIndex, thinned
+from llaso_data.instruct.leakage.sounds import LEAST_FRAMES, SoundIndex, thinned
 from llaso_data.instruct.leakage.texts import NormalText, TextIndex
 from llaso_data.instruct.leakage.traits import SampleTraits
 
@@ -84,32 +87,52 @@ class OtherSets:
         self._ids: dict[str, list[int]] = {}
         self._clips: dict[str, list[int]] = {}
         self._texts: dict[str, list[int]] = {}
-        self._sound_owners: list[int] = []
-        codes: list[Codes] = []
+        owners: dict[bytes, list[int]] = {}
+        codes: dict[bytes, Codes] = {}
         texts: dict[str, NormalText] = {}
         for name, samples in sets.items():
             first = len(self._places)
             for one in samples:
-                self._add(one, name, codes, texts)
+                self._add(one, name, codes, owners, texts)
             self.samples[name] = len(self._places) - first
-        self._sounds = SoundIndex.of(codes)
+        self._sounds = SoundIndex.of(list(codes.values()))
+        self._sound_owners = list(owners.values())
         self._near = TextIndex.of(list(texts.values()))
 
-    def _add(self, one: SampleTraits, name: str, codes: list[Codes], texts: dict[str, NormalText]) -> None:
+    def _add(
+        self,
+        one: SampleTraits,
+        name: str,
+        codes: dict[bytes, Codes],
+        owners: dict[bytes, list[int]],
+        texts: dict[str, NormalText],
+    ) -> None:
         number = len(self._places)
         self._places.append((name, one.where))
-        self._ids.setdefault(one.id, []).append(number)
+        self._own(self._ids.setdefault(one.id, []), number)
         for audio_id in one.audio_ids:
-            self._clips.setdefault(audio_id, []).append(number)
+            self._own(self._clips.setdefault(audio_id, []), number)
         for text in one.texts:
             texts.setdefault(text.text, text)
-            self._texts.setdefault(text.text, []).append(number)
+            self._own(self._texts.setdefault(text.text, []), number)
         for sound in one.sounds:
-            codes.append(thinned(sound.codes))
-            self._sound_owners.append(number)
+            kept = thinned(sound.codes)
+            if np.count_nonzero(kept) < LEAST_FRAMES:
+                continue
+            # A clip of many tasks is indexed once, or its codes would be so common that they say nothing.
+            clip = hashlib.blake2b(kept.tobytes(), digest_size=16).digest()
+            if clip not in codes:
+                codes[clip] = kept
+                owners[clip] = []
+            self._own(owners[clip], number)
+
+    def _own(self, numbers: list[int], number: int) -> None:
+        """Note a sample, the first one of each set: a text may be that of thousands."""
+        if not numbers or self._places[numbers[-1]][0] != self._places[number][0]:
+            numbers.append(number)
 
     def leaks(self, one: SampleTraits, kinds: Collection[str] = KINDS) -> Iterator[Leak]:
-        """Everything that the sets share with a sample, kind by kind.
+        """What the sets share with a sample, kind by kind: of each id, clip or text, the first place in each set.
 
         Args:
             one: The sample.
@@ -136,9 +159,9 @@ class OtherSets:
     def _sounding(self, one: SampleTraits, but: Collection[int]) -> Iterator[Leak]:
         for sound in one.sounds:
             for found in self._sounds.find(sound):
-                number = self._sound_owners[found.clip]
-                if number not in but:
-                    yield self._leak(SOUND, one, number, found.errors)
+                for number in self._sound_owners[found.clip]:
+                    if number not in but:
+                        yield self._leak(SOUND, one, number, found.errors)
 
     def _nearly(self, one: SampleTraits, but: Collection[int]) -> Iterator[Leak]:
         for text in one.texts:

@@ -8,7 +8,7 @@ stays as it is: the halves are two bands more, and no such text is missed.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,7 +24,7 @@ spaces."""
 LEAST_WORDS = 5
 """Shorter texts are compared whole only."""
 
-_BANDS, _ROWS = 40, 3  # texts that share half of their n-grams are found with a probability of 0.99
+_BANDS, _ROWS = 40, 3  # texts that share half of their n-grams are found with a probability of 0.97, 0.6 of them 0.999
 _KEYS = _BANDS + 2
 _SPACED_NGRAM, _UNSPACED_NGRAM = 3, 2
 _SEED = 28
@@ -45,6 +45,8 @@ class NormalText:
     @property
     def words(self) -> list[str]:
         """Its words; characters in languages without spaces."""
+        if text_rules.is_spaced(self.language):
+            return self.text.split()  # punctuation is gone
         return [self.text[start:end] for start, end in text_rules.word_spans(self.text, self.language)]
 
 
@@ -88,7 +90,7 @@ class TextIndex:
         if len(words) < LEAST_WORDS:
             return []
         found = []
-        for number in sorted({*self._candidates(text)}):
+        for number in self._candidates(text):
             other = self.texts[number]
             if other.text == text.text:
                 continue
@@ -99,10 +101,14 @@ class TextIndex:
                 found.append(NearText(number, round(changed, 4)))
         return found
 
-    def _candidates(self, text: NormalText) -> Iterator[int]:
+    def _candidates(self, text: NormalText) -> list[int]:
+        """The texts that share half of the words, or two bands: one of them is shared by chance too often."""
+        named: list[npt.NDArray[np.uint32]] = []
         for keys, order, key in zip(self.keys, self.order, _band_keys(text), strict=True):
             first, end = np.searchsorted(keys, key), np.searchsorted(keys, key, "right")
-            yield from map(int, order[first:end])
+            named.append(order[first:end])
+        numbers, bands = np.unique(np.concatenate([*named, *named[_BANDS:]]), return_counts=True)
+        return [int(number) for number in numbers[bands > 1]]
 
 
 def _band_keys(text: NormalText) -> npt.NDArray[np.uint32]:

@@ -148,3 +148,12 @@ def test_a_prompt_without_sound_is_a_text() -> None:
 
     report = find_leaks([asked("What is LOUD?", "a")], OtherSets({"test": [asked("what is loud", "b")]}))
     assert report.counts["test"] == {SAMPLE: 0, CLIP: 0, SOUND: 0, WORDS: 1, NEAR_WORDS: 0}
+
+
+def test_a_clip_of_many_samples_and_sets_is_found_once_in_each(sounds: list[Pcm]) -> None:
+    many = [sample(f"t{number}", "said in many samples of it", sounds[0]) for number in range(20)]
+    others = OtherSets({"test": many[:10], "validation": many[10:]})
+    found = list(others.leaks(sample("a", "said in many samples of it", louder(sounds[0]))))
+    assert [(leak.kind, leak.other, leak.other_where) for leak in found] == [
+        (SOUND, "test", "t0"), (SOUND, "validation", "t10"), (WORDS, "test", "t0"), (WORDS, "validation", "t10"),
+    ]  # fmt: skip
