@@ -14,6 +14,8 @@ those of one folder are one voice.
 4. CPU time of a clip, and bytes of an index.
 5. Memory of a whole set of ``--samples`` that are made of the prompts' codes, and the time to look one up in it.
 
+6. Where Chromaprint's ``fpcalc`` is installed: how many of the drawn clips are too short for it.
+
 ``--voices`` are two folders in which files of one name say the same text in two voices: none of these pairs may be
 found.
 """
@@ -22,7 +24,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import resource
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +36,7 @@ from typing import Any
 
 import av
 import numpy as np
+import soundfile
 import soxr
 from scipy.signal import correlate
 
@@ -71,6 +78,8 @@ def main() -> None:
     show_costs(len(names), 3600 * hours, made_s, index, prints)
     show_texts()
     show_memory(prints, options.samples)
+    if shutil.which("fpcalc"):
+        show_chromaprint(drawn, pcms)
     if options.voices:
         show_voices(*options.voices)
 
@@ -216,6 +225,19 @@ def show_voices(one: Path, other: Path) -> None:
     print(f"\n{len(shared)} names in two voices: {len(same)} pairs of one name found, {len(found) - len(same)} others")
     for pair in found[:10]:
         print(f"  {pair[0]} | {pair[1]}: correlation {correlation(first[pair[0]], second[pair[1]]):.2f}")
+
+
+def show_chromaprint(drawn: list[str], pcms: dict[str, Pcm]) -> None:
+    counts = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.wav"
+        for name in drawn:
+            soundfile.write(path, pcms[name], SAMPLE_RATE_HZ)
+            command = ["fpcalc", "-raw", "-json", "-ignore-errors", str(path)]
+            printed = subprocess.run(command, capture_output=True, text=True).stdout
+            counts.append(len(json.loads(printed)["fingerprint"]) if printed.strip() else 0)
+    few = sum(count < 3 for count in counts)
+    print(f"\nchromaprint: {few} of the {len(drawn)} drawn clips have fewer than 3 codes")
 
 
 def correlation(one: Pcm, other: Pcm) -> float:
