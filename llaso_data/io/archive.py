@@ -61,7 +61,7 @@ def directory(uri: str) -> Directory:
 
 def _headers_of(file: IO[bytes]) -> IO[bytes]:
     """The file without its buffer: of a tar on a disk only headers are read, and nothing of what lies between."""
-    if not isinstance(file, io.BufferedReader):
+    if not (isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)):
         return file
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)

@@ -54,8 +54,7 @@ def filesystem(uri: str, attempts: int = ATTEMPTS) -> tuple[fsspec.AbstractFileS
         raise AddressError(f"{uri}: {why}")
     kind = scheme(uri)
     if kind == "hf" and not uri.startswith("hf://buckets/"):
-        hub = HubFileSystem()
-        return hub, str(hub._strip_protocol(uri))
+        return (hub := HubFileSystem()), str(hub._strip_protocol(uri))
     try:
         made = fsspec.get_filesystem_class(kind)
         fs = fsspec.filesystem(kind, **{**made._get_kwargs_from_urls(uri), **_options(kind, attempts)})
@@ -148,8 +147,7 @@ def listing(uri: str) -> list[dict[str, Any]]:
     root = root.rstrip("/")
     with reading(uri, is_local(uri)):
         fs.invalidate_cache(root)  # other processes write here too
-        # A hub says that by the same answer.
-        there = isinstance(fs, HubFileSystem) or fs.exists(root)
+        there = isinstance(fs, HubFileSystem) or fs.exists(root)  # a hub says that by the same answer
         infos = fs.find(root, detail=True) if there else {}
     if is_local(uri):
         infos = _followed(fs, root, infos)
@@ -244,8 +242,7 @@ def _infos(names: Sequence[str]) -> list[Any]:
         return await asyncio.gather(*map(fs._info, paths), return_exceptions=True)
 
     if fs.async_impl and not fs.asynchronous:
-        answers: list[Any] = fsspec.asyn.sync(fs.loop, ask)
-        return answers
+        return list(fsspec.asyn.sync(fs.loop, ask))
     return [_answer(fs.info, path) for path in paths]
 
 

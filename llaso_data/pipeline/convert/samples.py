@@ -85,7 +85,8 @@ def open_samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Op
         LLaSOError: The source is not there, or no layout reads it; or it has no such text.
     """
     listed = hub_tree(spec, notes)
-    kind = None if listed else manifest_kind(spec)
+    may_be_ours = listed is None or any(file.path == layout.MANIFEST for file in listed[0].files)
+    kind = manifest_kind(spec) if may_be_ours else None
     if settings.text == "hypotheses" and kind != ALIGN:
         raise LLaSOError(
             f"{spec.path}: --text hypotheses needs what Whisper transcribed; run `llaso-data build-align` on it, and "
@@ -131,11 +132,16 @@ def samples_of(one: OpenSamples, settings: Convert) -> Iterator[Converted | Fail
 
 
 def hub_tree(spec: SourceSpec, notes: Counter[str]) -> tuple[FileTree, HubTree] | None:
-    """The files of a repository on the hub, at its commit; None for a source that lies elsewhere."""
+    """The files of a repository on the hub, at its commit; None for one file, a pattern, or a source elsewhere."""
     root = storage.absolute(spec.path)
-    if storage.scheme(root) != "hf":
+    if storage.scheme(root) != "hf" or "{" in root:
         return None
-    hub = hub_files.tree(root)
+    try:
+        hub = hub_files.tree(root)
+    except storage.AddressError:
+        if storage.is_file(root):
+            return None
+        raise
     hub_open.remember(root, hub)
     folder = f"{hugging_face.parse(root).folder}/".lstrip("/")
     files = (ListedFile(file.path[len(folder) :], file.size_bytes, file.sha256 or file.oid) for file in hub.files)

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from llaso_data import formats
 from llaso_data.cli import main
 from llaso_data.io import hub_requests, storage
 from llaso_data.io.store_errors import AddressError, StoreError
+from llaso_data.recipe import SourceSpec
 from tests.conftest import Clip
 from tests.support.corpora import english, files
 from tests.support.fake_hub import FakeHub, fake_hub
@@ -118,6 +120,25 @@ def test_a_conversion_from_the_hub_is_that_of_the_folder(
     )
     assert made == expected and len(expected) == 1
     assert len(hub.seen) <= 25
+
+
+def test_shards_and_single_files_of_the_hub_are_sources(hub: FakeHub, clips: list[Clip], tmp_path: Path) -> None:
+    repository = hub.root / "me" / "corpus"
+    converted(str(english(tmp_path / "speech", clips[:3], gains=(1.0,))), repository, "--language", "en")
+    for source in ("", "/shard-000000.tar"):
+        for name, root in (("here", "hf://datasets/me/corpus"), ("there", str(repository))):
+            target = tmp_path / f"{name}{len(source)}"
+            if source:
+                read = formats.read(SourceSpec(path=f"{root}{source}", corpus="c"))
+                target.write_text("".join(f"{one.utterance.id}\n" for one in read), "utf-8")
+            else:
+                converted(root, target, "--to", "hf_parquet", "--corpus", "c")
+    assert (tmp_path / "here17").read_bytes() == (tmp_path / "there17").read_bytes() != b""
+    here, there = (
+        {path: data for path, data in files(tmp_path / name).items() if path.startswith("data/")}
+        for name in ("here0", "there0")
+    )
+    assert here == there and len(here) == 1
 
 
 def converted(source: str, out: Path, *options: str) -> None:
