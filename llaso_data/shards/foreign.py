@@ -108,7 +108,10 @@ def index_foreign(
             language, or ``strict`` refuses.
     """
     uri = storage.absolute(uri)
-    root = uri.rpartition("/")[0] if uri.endswith(".tar") else uri
+    is_tar = uri.endswith(".tar")
+    if is_tar and not storage.exists(uri):
+        raise LLaSOError(f"{uri}: no such tar; name a tar or a folder of tars, and no pattern")
+    root = uri.rpartition("/")[0] if is_tar else uri
     with lock.exclusive(root if out is None else out, "index") as held:
         return _index(uri, root, held, language, task, strict, progress)
 

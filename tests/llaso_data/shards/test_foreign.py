@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data import audio
+from llaso_data.errors import LLaSOError
 from llaso_data.shards import foreign, foreign_scan, reader
 from llaso_data.shards.tar import ShardError
 from llaso_data.shards.validate import validate
@@ -268,3 +269,10 @@ def test_buffered_names_are_no_members(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(buffer.getvalue())
     summary = foreign.index_foreign(str(tmp_path), strict=True)
     assert (summary.members, list(samples(str(tmp_path)))) == (1, ["ü" * 90 + "/a"])
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x-{00..01}.tar"])
+def test_a_tar_that_is_not_there_is_said_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LLaSOError, match="no such tar; name a tar or a folder of tars"):
+        foreign.index_foreign(str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []
