@@ -23,21 +23,18 @@ found.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import soundfile
-import soxr
 from scipy.signal import correlate
 
 from llaso_data import audio
@@ -48,6 +45,9 @@ from llaso_data.instruct.leakage.fingerprint import Fingerprint, fingerprint
 from llaso_data.instruct.leakage.sounds import LEAST_FRAMES, SoundIndex, thinned
 from llaso_data.instruct.leakage.texts import LEAST_WORDS, NormalText, TextIndex
 from llaso_data.instruct.leakage.traits import SampleTraits
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests.support.coded_sounds
+from tests.support.coded_sounds import coded, resampled
 
 CUT = SAMPLE_RATE_HZ // 5
 SAME_RECORDING = 0.5
@@ -249,24 +249,6 @@ def correlation(one: Pcm, other: Pcm) -> float:
     under = energies[len(short) :] - energies[: -len(short)]
     least = 0.25 * float(short @ short)  # where little lies under the shorter one, any correlation is chance
     return float(np.max(np.abs(products) / np.sqrt(np.maximum(under, least) * float(short @ short))))
-
-
-def coded(pcm: Pcm, codec: str, bits_per_s: int, rate_hz: int, container: str) -> Pcm:
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as out:
-        stream: Any = out.add_stream(codec, rate=rate_hz, layout="mono")
-        stream.bit_rate = bits_per_s
-        frame = av.AudioFrame.from_ndarray(resampled(pcm, SAMPLE_RATE_HZ, rate_hz)[None], "s16", "mono")
-        frame.sample_rate = rate_hz
-        resampler = av.AudioResampler(stream.format, "mono", rate_hz)
-        for converted in [*resampler.resample(frame), *resampler.resample(None)]:
-            out.mux(stream.encode(converted))
-        out.mux(stream.encode(None))
-    return audio.decode_bytes(file.getvalue())
-
-
-def resampled(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
-    return np.asarray(soxr.resample(pcm, from_hz, to_hz), np.int16)
 
 
 def through(rate_hz: int) -> Callable[[Pcm], Pcm]:
