@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.extras import needed_for
 from llaso_data.io.journal import Journal, Line
+from llaso_data.io.openai_client import client_of
 from llaso_data.records import digest
 from llaso_model.evaluate.llm_judge import pool
 from llaso_model.evaluate.llm_judge.scoring import JudgeRequest, Keep, LLMJudge, Reply, Unanswered, discard
@@ -47,9 +47,6 @@ class Endpoint:
         tries: int = _TRIES,
     ) -> None:
         """``key`` is sent as a bearer token; without it the variable LLASO_JUDGE_KEY is, where it is set."""
-        with needed_for("--judge with a URL"):
-            import openai
-
         self.url = url.rstrip("/")
         self.model = model
         self.temperature = temperature
@@ -57,17 +54,7 @@ class Endpoint:
         self.tries = tries
         self.name = f"{model} at temperature {temperature:g}"
         key = key or os.environ.get("LLASO_JUDGE_KEY")
-        # The client would send variables that are meant for OpenAI to whatever address this is.
-        unsent = ["OpenAI-Organization", "OpenAI-Project", *([] if key else ["Authorization"])]
-        self._headers = {name: openai.Omit() for name in unsent}
-        self._client = openai.OpenAI(
-            base_url=self.url,
-            api_key=key or "none",
-            max_retries=tries - 1,
-            timeout=timeout_s,
-            organization="",
-            project="",
-        )
+        self._client, self._headers = client_of(self.url, key, tries, timeout_s, "--judge with a URL")
 
     def ask(self, asks: Sequence[JudgeRequest], keep: Keep = discard) -> list[Reply]:
         """Asks the endpoint, several requests at once.

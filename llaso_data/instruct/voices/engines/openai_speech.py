@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.extras import needed_for
 from llaso_data.instruct.voices import VOICES, EngineKind, Speech, SpeechError, checked, require_voice, voices_setting
 from llaso_data.instruct.voices.running import read_wav
+from llaso_data.io.openai_client import client_of
 
 KEY_VARIABLE = "LLASO_VOICE_KEY"
 _TIMEOUT_S = 120.0
@@ -30,9 +30,6 @@ class OpenAISpeech:
                 ``licence``. The key is no setting: it is read from the variable LLASO_VOICE_KEY where that is set.
         """
         checked(settings, "openai", url=str, model=str, voices=Mapping, licence=str)
-        with needed_for("the voice openai"):
-            import openai
-
         self._url, self._model = str(settings.get("url", "")).rstrip("/"), str(settings.get("model", ""))
         if not self._url.startswith(("http://", "https://")) or not self._model:
             raise LLaSOError("voices.openai: `url` (http:// or https://, mostly ending in /v1) and `model` are needed")
@@ -40,17 +37,7 @@ class OpenAISpeech:
         self.version = f"{self._url} {self._model}"
         self.licence = str(settings.get("licence", "not said"))
         key = os.environ.get(KEY_VARIABLE)
-        # The client would send variables that are meant for OpenAI to whatever address this is.
-        unsent = ["OpenAI-Organization", "OpenAI-Project", *([] if key else ["Authorization"])]
-        self._headers = {name: openai.Omit() for name in unsent}
-        self._client = openai.OpenAI(
-            base_url=self._url,
-            api_key=key or "none",
-            max_retries=_TRIES - 1,
-            timeout=_TIMEOUT_S,
-            organization="",
-            project="",
-        )
+        self._client, self._headers = client_of(self._url, key, _TRIES, _TIMEOUT_S, "the voice openai")
 
     def voices(self) -> Mapping[str, Sequence[str]]:
         """What the recipe says."""
