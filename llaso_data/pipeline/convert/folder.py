@@ -12,7 +12,9 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats import LAYOUTS
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.pipeline import shard_folder
-from llaso_data.pipeline.convert.part import SHARDS, WORK, ids_uri, retire
+from llaso_data.pipeline.convert.part import SHARDS, WORK, PartJob, ids_uri, retire
+from llaso_data.pipeline.convert.parts import PlannedPart
+from llaso_data.recipe import Convert
 from llaso_data.shards import layout, manifest, removal
 from llaso_data.shards.removal import Removed
 
@@ -166,6 +168,35 @@ def removed_from(out: str) -> Removed:
 def folder_of(out: str, group: str) -> str:
     """The folder of a group."""
     return storage.join(out, group) if group else out
+
+
+def job_of(
+    out: str, dataset: str, settings: Convert, part: PlannedPart, digest: str, lock_token: str | None
+) -> PartJob:
+    """A planned part as a job.
+
+    Args:
+        out: The folder of the conversion.
+        dataset: Digest of the conversion.
+        settings: With every choice made.
+        part: The part.
+        digest: Of all that decides its bytes.
+        lock_token: Of the run.
+    """
+    assert settings.audio is not None
+    return PartJob(
+        root=out,
+        out=folder_of(out, part.group),
+        group=part.group,
+        number=part.number,
+        samples=part.samples,
+        digest=digest,
+        dataset=dataset,
+        to=settings.to,
+        audio=settings.audio,
+        filter=settings.filter,
+        lock=lock_token,
+    )
 
 
 def _remove(out: str, to: str) -> None:

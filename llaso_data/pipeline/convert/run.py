@@ -263,21 +263,8 @@ class _Run:
                 self._note(done)
 
     def _job(self, part: PlannedPart) -> PartJob:
-        settings = self._settings
-        assert settings.audio is not None
-        return PartJob(
-            root=self._out,
-            out=folder.folder_of(self._out, part.group),
-            group=part.group,
-            number=part.number,
-            samples=part.samples,
-            digest=digest_of(self._dataset, part),
-            dataset=self._dataset,
-            to=settings.to,
-            audio=settings.audio,
-            filter=settings.filter,
-            lock=self._held.token,
-        )
+        digest = digest_of(self._dataset, part)
+        return folder.job_of(self._out, self._dataset, self._settings, part, digest, self._held.token)
 
     def _note(self, result: PartResult) -> None:
         self._check()

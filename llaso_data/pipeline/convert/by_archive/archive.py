@@ -201,21 +201,7 @@ class _Writer:
 
 
 def _job(writing: Writing, part: PlannedPart, digest_of_part: str) -> PartJob:
-    settings = writing.settings
-    assert settings.audio is not None
-    return PartJob(
-        root=writing.root,
-        out=folder.folder_of(writing.root, part.group),
-        group=part.group,
-        number=part.number,
-        samples=part.samples,
-        digest=digest_of_part,
-        dataset=writing.dataset,
-        to=settings.to,
-        audio=settings.audio,
-        filter=settings.filter,
-        lock=writing.lock,
-    )
+    return folder.job_of(writing.root, writing.dataset, writing.settings, part, digest_of_part, writing.lock)
 
 
 def _parts(task: ArchiveTask, rows: ArchiveRows, problems: Problems, tally: Tally) -> Iterator[PlannedPart]:
