@@ -294,6 +294,110 @@ class Convert(Part):
     seed: int = Field(0, description="Decides the order of samples, and the instructions of transcripts.")
 
 
+class HoldOut(Part):
+    """What training sets do not have, so that `build-instruct --eval` can ask for it as unseen."""
+
+    tasks: tuple[str, ...] = Field((), description="Tasks, by name.")
+    templates: tuple[str, ...] = Field((), description="Templates of instructions, by id; a prefix names several.")
+    languages: tuple[str, ...] = Field((), description="Languages that are spoken or written in a row.")
+    environments: tuple[str, ...] = Field((), description="Where rows were recorded: vehicle, outdoor …")
+    speakers: tuple[str, ...] = Field((), description="Speakers, by id.")
+    voices: tuple[str, ...] = Field((), description="Voices, as engine/voice.")
+
+
+class LeakageCheck(Part):
+    """What a set may not share with its other splits and with sets that it is tested on."""
+
+    against: tuple[str, ...] = Field((), description="Sets that models are tested on: anything that `convert` reads.")
+    kinds: tuple[str, ...] = Field(
+        ("sample", "audio", "sound", "text", "near_text"),
+        description="What is looked for, as in `llaso-data leakage`. Empty: nothing.",
+    )
+    found: Literal["remove", "refuse"] = Field(
+        "remove",
+        description="remove: leave out and count what is found. refuse: end with an error, nothing is written.",
+    )
+
+
+class Instruct(Part):
+    """Instruction data: which tasks, how they are asked, and how the set is put together."""
+
+    to: str = Field("shards", description="shards, samples (Parquet with pointers to the audio), or a layout.")
+    audio: Literal["keep", "flac", "wav", "opus"] | None = Field(
+        None, description="The format of the audio, as in `convert`."
+    )
+    samples_per_part: int = Field(1000, ge=1, description="The samples of a shard or part. The last may have fewer.")
+    tasks: tuple[str, ...] = Field((), description="The tasks, by name. Empty: all that the sources can feed.")
+    task_files: tuple[str, ...] = Field((), description="Files that declare tasks of your own (docs/tasks.md).")
+    mix: Literal["natural", "balanced"] | dict[str, float] = Field(
+        "natural",
+        description="natural: all that the sources give. balanced: as many of each task. Weights by task or group: "
+        "{asr: 2, paralinguistic: 1}; a task without one is left out.",
+    )
+    samples: int | None = Field(
+        None, ge=1, description="How many samples, over all splits. Null: as many as the mix allows."
+    )
+    modalities: dict[str, float] = Field(
+        default_factory=lambda: {"text_audio": 1.0, "audio_text": 1.0, "audio": 1.0, "text": 1.0},
+        description="Shares of the modalities. Those count that the task has and the row allows.",
+    )
+    languages: dict[str, float] = Field(
+        default_factory=lambda: {"en": 0.9, "zh": 0.1}, description="Shares of the languages of instructions."
+    )
+    example_share: float = Field(
+        0.25, ge=0, le=1, description="The share of written instructions that carry a worked example."
+    )
+    carrier_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="The share of `audio` samples whose clip follows a written carrier sentence, as in LLaSO-Instruct.",
+    )
+    pause_s: tuple[float, float] = Field(
+        (0.3, 0.8), description="The pause between the spoken instruction and the input in one clip, lowest first."
+    )
+    split: dict[str, float] = Field(
+        default_factory=dict, description="Shares of train, validation and test, each written to a folder of its name."
+    )
+    by: Literal["speaker_and_text", "speaker", "recording", "text"] = Field(
+        "speaker_and_text",
+        description="What splits do not share. Texts are held apart for tasks whose answer is no label and no number.",
+    )
+    given_splits: bool = Field(True, description="The split that a source names for a row is that row's.")
+    hold_out: HoldOut = HoldOut()
+    estimated: bool = Field(
+        False, description="Labels that a model estimated may be asked for, and tell speakers apart for splits."
+    )
+    leakage: LeakageCheck = LeakageCheck()
+    seed: int = Field(0, description="Decides every draw.")
+
+
+class Voices(Part):
+    """Voices that speak instructions and texts, and what becomes of what they say."""
+
+    engines: dict[str, dict[str, Any]] = Field(
+        default_factory=lambda: {"hibari": {}},
+        description="Engines by name, each with its settings. `weight` is its share of a language, `voices` "
+        "the ones that are drawn from, by language.",
+    )
+    speed: tuple[float, float] = Field((0.8, 1.2), description="The slowest and the fastest speed.")
+    loudness_dbfs: tuple[float, float] = Field((-30.0, -18.0), description="The level, in dB of full scale.")
+    room_share: float = Field(0.0, ge=0, le=1, description="The share of what is spoken that is said in a room.")
+    room_s: tuple[float, float] = Field((0.15, 0.5), description="The reverberation time of rooms in seconds.")
+    noise_share: float = Field(0.0, ge=0, le=1, description="The share of what is spoken that gets pink noise.")
+    noise_snr_db: tuple[float, float] = Field((10.0, 30.0), description="The signal-to-noise ratio of that noise.")
+    takes: int = Field(
+        8, ge=1, description="How many times a text is spoken, by other voices or at other speeds; samples share them."
+    )
+    tries: int = Field(3, ge=1, description="How many voices try a text that Whisper mishears.")
+    max_error: float = Field(
+        0.1, ge=0, description="The character error rate above which Whisper's transcription rejects what was spoken."
+    )
+    cache: str | None = Field(
+        None, description="The folder of what was spoken, which runs share. Null: a folder in `out`."
+    )
+
+
 class Run(Part):
     """Where a run works. It changes no result, but for floating-point differences between devices."""
 
@@ -327,4 +431,6 @@ class Recipe(Part):
     judge: Judge = Judge()
     shard: Shard = Shard()
     convert: Convert = Convert()
+    instruct: Instruct = Instruct()
+    voices: Voices = Voices()
     run: Run = Run()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llaso_data.instruct.tasks.build import AUDIO
-from llaso_data.records import UNKNOWN, Utterance
+from llaso_data.records import ESTIMATED, UNKNOWN, Attribute, Utterance
 
 FIELDS: dict[str, str] = {
     AUDIO: "the recording",
@@ -26,26 +26,31 @@ _DECADES = {
 }  # fmt: skip
 
 
-def fields_of(utterance: Utterance, labels: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def fields_of(utterance: Utterance, labels: Mapping[str, Any] | None = None, estimated: bool = True) -> dict[str, Any]:
     """The fields of an utterance that are known, with the labels of its row.
 
     Args:
         utterance: With what its source says of it.
         labels: Further fields by name; they win over the utterance's. None is a field that is not known.
+        estimated: Whether what a model estimated counts as known.
 
     Returns:
         Values by field; ``audio`` is the source of the sound. A field that is not known is left out.
     """
     speaker = utterance.speaker
+
+    def known(attribute: Attribute) -> str:
+        return UNKNOWN if attribute.origin == ESTIMATED and not estimated else attribute.value
+
     fields: dict[str, Any] = {
         AUDIO: utterance.source if utterance.failure is None else None,
         "text": utterance.text,
         "language": utterance.language,
-        "speaker": speaker.id.value,
-        "gender": speaker.gender.value,
-        "age": _DECADES.get(speaker.age_range.value),
-        "accent": speaker.accent.value,
-        "environment": utterance.environment.value,
+        "speaker": known(speaker.id),
+        "gender": known(speaker.gender),
+        "age": _DECADES.get(known(speaker.age_range)),
+        "accent": known(speaker.accent),
+        "environment": known(utterance.environment),
         **(labels or {}),
     }
     return {name: value for name, value in fields.items() if value is not None and value != UNKNOWN}

@@ -13,6 +13,7 @@ from llaso_data.records.digests import canonical, digest, utterance_id
 from llaso_data.records.sample import ROLES, SPLITS, ContentPart, Message, Provenance, Sample, modality
 from llaso_data.records.utterance import (
     ASR,
+    ESTIMATED,
     GIVEN,
     SCORE_DECIMALS,
     TIME_DECIMALS,
@@ -39,6 +40,7 @@ __all__ = [
     "ACCEPTED",
     "ASR",
     "DUPLICATE",
+    "ESTIMATED",
     "FAILED",
     "FIRST_FORMAT",
     "FORMAT_VERSION",

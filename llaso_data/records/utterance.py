@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 UNKNOWN = "unknown"
 GIVEN = "given"
 ASR = "asr"
+ESTIMATED = "estimated"
 
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 3
@@ -16,7 +17,10 @@ TIME_DECIMALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A value and where it comes from: ``given`` by the corpus, ``unknown``, or a user stage's name."""
+    """A value and where it comes from.
+
+    ``given`` by the corpus, ``estimated`` by a model, ``unknown``, or a user stage's name.
+    """
 
     value: str = UNKNOWN
     origin: str = UNKNOWN
