@@ -152,7 +152,7 @@ def show_memory(prints: dict[str, Fingerprint], samples: int) -> None:
         text = " ".join(said[place] for place in rng.integers(0, len(said), 8))
         name = f"{number:032x}"
         return SampleTraits(
-            id=name,
+            ids=(name,),
             where=f"shard-{number:06d}.tar!{name}",
             names=(name,),
             audio_ids=(name,),

@@ -6,6 +6,8 @@ decode many files in one thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llaso_data.audio import Pcm, Probe, Span, decode_worker
 from llaso_data.audio.mixing import Channels
 from llaso_data.errors import AudioError
@@ -32,6 +34,26 @@ def decode(
     """
     (decoded,), probe = _spans(uri, member, [(start_s, end_s, channels)], max_duration_s)
     return _pcm(decoded), probe
+
+
+def decode_spans(
+    uri: str, member: str | None, spans: Sequence[Span], *, as_mixed: bool = False
+) -> list[Pcm | AudioError]:
+    """Decode many spans of one file in one pass, as :func:`llaso_data.audio.decode_spans` does.
+
+    Args:
+        uri: the file, or the tar that it lies in.
+        member: the tar's member; None for the file itself.
+        spans: start and end in seconds and channels; at most :data:`MAX_DURATION_S` of each.
+        as_mixed: average channels that cancel all the same.
+
+    Returns:
+        For each span its PCM, int16 of shape (samples,), or why it cannot be had.
+    """
+    try:
+        return _spans(uri, member, list(spans), MAX_DURATION_S, as_mixed=as_mixed)[0]
+    except AudioError as error:
+        return [error] * len(spans)
 
 
 def decode_source(source: Source, max_duration_s: float | None = None) -> Pcm:

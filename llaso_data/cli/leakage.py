@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -34,8 +35,23 @@ def _kinds() -> tuple[str, ...]:
 @click.option("--list", "names", metavar="FILE", help="Write what leaks to a list for `remove --list`.")
 @click.option("--refuse", is_flag=True, help="Exit with 1 where anything is found.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--work", metavar="URI", help="Folder for what was heard. The same command continues a killed run. Default: none."
+)
+@click.option("--engine", type=click.Choice(["local", "ray"]), help="What decodes. Default: local.")
+@click.option("--address", metavar="ADDRESS", help="Join a Ray cluster: auto or ray://host:10001.")
+@click.option("--num-workers", type=click.IntRange(1), help="Worker processes. Default: one for each CPU core.")
 def leakage(
-    uri: str, others: tuple[str, ...], kinds: tuple[str, ...], names: str | None, refuse: bool, as_json: bool
+    uri: str,
+    others: tuple[str, ...],
+    kinds: tuple[str, ...],
+    names: str | None,
+    refuse: bool,
+    as_json: bool,
+    work: str | None,
+    engine: str | None,
+    address: str | None,
+    num_workers: int | None,
 ) -> None:
     """Find what a set shares with other sets: samples, sounds and texts, also nearly the same ones.
 
@@ -43,11 +59,18 @@ def leakage(
     those that follow --against is held in memory.
     """
     with uncollected():
+        from llaso_data.pipeline.hearing import Workplace
+        from llaso_data.pipeline.hearing_progress import HearingProgress
         from llaso_data.pipeline.leakage import check_list, write_list
         from llaso_data.pipeline.leakage import leakage as run
+        from llaso_data.recipe import Run
     if names:
         check_list(names)
-    found = run(uri, others, kinds or _kinds())
+    engine = engine or ("ray" if address else "local")
+    workers = num_workers or ((os.cpu_count() or 1) if engine == "local" else None)
+    settings = Run.model_validate({"engine": engine, "address": address, "num_workers": workers})
+    with HearingProgress() as progress:
+        found = run(uri, others, kinds or _kinds(), Workplace(settings, work, progress=progress.block_done))
     if names:
         write_list(found, names)
     if as_json:

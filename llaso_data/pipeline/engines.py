@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from llaso_data.recipe import Observe, Run
@@ -48,3 +49,12 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], run: Run) -> I
     from llaso_data.pipeline import ray
 
     return ray.map_unordered(function, tasks, run)
+
+
+def connected(run: Run) -> AbstractContextManager[None]:
+    """While it is open the engine stays: a cluster that several calls need is started, or joined, once."""
+    if run.engine == "local":
+        return nullcontext()
+    from llaso_data.pipeline.ray_cluster import cluster
+
+    return cluster(run)

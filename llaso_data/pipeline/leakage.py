@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from llaso_data.audio import Pcm, limited
-from llaso_data.errors import AudioError, LLaSOError
+from llaso_data.errors import LLaSOError
 from llaso_data.instruct.leakage.find import CLIP, KINDS, MOST_EXAMPLES, SOUND, LeakageReport, OtherSets, find_leaks
-from llaso_data.instruct.leakage.sounds import LEAST_FRAMES, thinned
+from llaso_data.instruct.leakage.fingerprint import Fingerprint
+from llaso_data.instruct.leakage.sounds import is_short
 from llaso_data.instruct.leakage.traits import SampleTraits, traits_of
 from llaso_data.io import outputs, storage
-from llaso_data.pipeline.convert.samples import SHARDS, Converted, open_samples, samples_of
-from llaso_data.recipe import Convert, SourceSpec
+from llaso_data.pipeline import engines
+from llaso_data.pipeline.convert.samples import SHARDS, open_samples, samples_of
+from llaso_data.pipeline.hearing import HeardRecording, Recording, Workplace, hear
+from llaso_data.recipe import Convert, Run, SourceSpec
 from llaso_data.records import Failure
 from llaso_data.uris import shown
 
 LIST_HEADER = "# What leaks, by `llaso-data leakage`; for `llaso-data remove SHARDS --list FILE`."
+HERE = Workplace(Run(engine="local"))
+"""Where sound is decoded by this process."""
 _COMMAND = "llaso-data leakage"
+_SAMPLES_OF_A_BLOCK = 128
 
 
 @dataclass(slots=True)
@@ -65,7 +72,7 @@ class Leakage:
         }
 
 
-def leakage(uri: str, against: Sequence[str], kinds: Collection[str] = KINDS) -> Leakage:
+def leakage(uri: str, against: Sequence[str], kinds: Collection[str] = KINDS, place: Workplace = HERE) -> Leakage:
     """Find what a set shares with others: shards, sets of samples, corpora or conversations of any layout.
 
     Sound is decoded where a kind needs it.
@@ -74,6 +81,7 @@ def leakage(uri: str, against: Sequence[str], kinds: Collection[str] = KINDS) ->
         uri: The set, which is read once and not held.
         against: The others, of which what is compared is held in memory.
         kinds: Which kinds are looked for.
+        place: Where sound is decoded. What was decoded is found there by the next run.
 
     Raises:
         LLaSOError: A set is not there, no layout reads it, it is empty, or it is compared with itself.
@@ -83,9 +91,10 @@ def leakage(uri: str, against: Sequence[str], kinds: Collection[str] = KINDS) ->
     if same or len({*map(storage.absolute, against)}) < len(against):
         raise LLaSOError(f"{shown(uri)} and what it is compared with must be different sets, each named once")
     unread = Unread()
-    hears = bool({CLIP, SOUND} & {*chosen})
-    others = OtherSets({shown(other): _traits(other, hears, unread) for other in against})
-    report = find_leaks(_traits(uri, hears, unread), others, chosen)
+    heard_at = place if {CLIP, SOUND} & {*chosen} else None
+    with engines.connected(place.run) if heard_at else nullcontext():
+        others = OtherSets({shown(other): traits_of_set(other, heard_at, unread) for other in against})
+        report = find_leaks(traits_of_set(uri, heard_at, unread), others, chosen)
     for name, count in {shown(uri): report.samples, **others.samples}.items():
         if not count:
             raise LLaSOError(f"{name}: there is no sample in it that can be read; {'; '.join(unread.examples[:1])}")
@@ -116,27 +125,55 @@ def check_list(uri: str) -> None:
     outputs.refuse(storage.absolute(uri), _COMMAND, outputs.marked(LIST_HEADER), "--list")
 
 
-def _traits(uri: str, hears: bool, unread: Unread) -> Iterator[SampleTraits]:
+def traits_of_set(
+    uri: str, place: Workplace | None, unread: Unread, *, by_recording: bool = False
+) -> Iterator[SampleTraits]:
+    """What is compared of each sample of a set, in the set's order.
+
+    Args:
+        uri: The set.
+        place: Where its sound is decoded; None: none is.
+        unread: Counts what cannot be compared.
+        by_recording: Whether the ids of recordings are compared, too.
+    """
+    described = _described(uri, unread, by_recording)
+    if place is None:
+        yield from (traits for traits, _ in described)
+        return
+    # Samples wait while their sound is heard, so that a set is read once: as many as the engine has jobs.
+    waiting: deque[list[tuple[SampleTraits, list[Recording]]]] = deque()
+
+    def batches() -> Iterator[list[Recording]]:
+        while batch := list(islice(described, _SAMPLES_OF_A_BLOCK)):
+            waiting.append(batch)
+            yield [recording for _, recordings in batch for recording in recordings]
+
+    for heard in hear(batches(), place):
+        sounds = iter(heard)
+        for traits, recordings in waiting.popleft():
+            yield traits.hearing(_decoded(islice(sounds, len(recordings)), traits.where, shown(uri), unread))
+
+
+def _described(uri: str, unread: Unread, by_recording: bool) -> Iterator[tuple[SampleTraits, list[Recording]]]:
     source = open_samples(SourceSpec(path=uri), Convert(), unread.notes)
     for one in samples_of(source, Convert()):
         if isinstance(one, Failure):
             unread.add(shown(uri), one.reason, one.detail)
             continue
-        pcms = _sounds(one, uri, unread) if hears else []
         key = one.where.rpartition("!")[2] if source.kind == SHARDS and one.where else None
-        traits = traits_of(one.sample, pcms, where=one.where, key=key)
-        for sound in traits.sounds:
-            if (thinned(sound.codes) != 0).sum() < LEAST_FRAMES:
-                unread.add(shown(uri), "short_sound", f"{traits.where}: too little sound for a fingerprint")
-        yield traits
+        traits = traits_of(one.sample, where=one.where, key=key, by_recording=by_recording)
+        yield traits, [Recording(place=place, version=one.version) for place in one.places]
 
 
-def _sounds(one: Converted, uri: str, unread: Unread) -> list[Pcm | None]:
-    pcms: list[Pcm | None] = []
-    for where, member, start_s, end_s, channels in one.places:
-        try:
-            pcms.append(limited.decode(where, member, start_s, end_s, channels=channels)[0])
-        except AudioError as error:
-            unread.add(shown(uri), error.reason, str(error))
-            pcms.append(None)
-    return pcms
+def _decoded(
+    heard: Iterable[HeardRecording], where: str, name: str, unread: Unread
+) -> Iterator[tuple[str, Fingerprint]]:
+    """What could be decoded; what could not, and what has too little sound, is counted under a name."""
+    for one in heard:
+        if one.failure is not None:
+            unread.add(name, one.failure.reason, one.failure.detail)
+        if one.audio_id is None or one.sound is None:
+            continue
+        if is_short(one.sound):
+            unread.add(name, "short_sound", f"{where}: too little sound for a fingerprint")
+        yield one.audio_id, one.sound

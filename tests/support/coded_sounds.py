@@ -15,6 +15,11 @@ from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
 
 def coded(pcm: Pcm, codec: str, bits_per_s: int, rate_hz: int, container: str) -> Pcm:
     """What is left of a sound of 16 kHz after a lossy codec."""
+    return audio.decode_bytes(encoded(pcm, codec, bits_per_s, rate_hz, container))
+
+
+def encoded(pcm: Pcm, codec: str, bits_per_s: int, rate_hz: int, container: str) -> bytes:
+    """A sound of 16 kHz as a file of a codec."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream: Any = out.add_stream(codec, rate=rate_hz, layout="mono")
@@ -25,7 +30,7 @@ def coded(pcm: Pcm, codec: str, bits_per_s: int, rate_hz: int, container: str) -
         for converted in [*resampler.resample(frame), *resampler.resample(None)]:
             out.mux(stream.encode(converted))
         out.mux(stream.encode(None))
-    return audio.decode_bytes(file.getvalue())
+    return file.getvalue()
 
 
 def resampled(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:

@@ -109,7 +109,8 @@ class OtherSets:
     ) -> None:
         number = len(self._places)
         self._places.append((name, one.where))
-        self._own(self._ids.setdefault(one.id, []), number)
+        for id in one.ids:
+            self._own(self._ids.setdefault(id, []), number)
         for audio_id in one.audio_ids:
             self._own(self._clips.setdefault(audio_id, []), number)
         for text in one.texts:
@@ -141,7 +142,8 @@ class OtherSets:
         same_sound: set[int] = set()
         same_text: set[int] = set()
         if SAMPLE in kinds:
-            yield from (self._leak(SAMPLE, one, number) for number in self._ids.get(one.id, ()))
+            same = sorted({number for id in one.ids for number in self._ids.get(id, ())})
+            yield from (self._leak(SAMPLE, one, number) for number in same)
         same_sound.update(number for audio_id in one.audio_ids for number in self._clips.get(audio_id, ()))
         if CLIP in kinds:
             yield from (self._leak(CLIP, one, number) for number in sorted(same_sound))

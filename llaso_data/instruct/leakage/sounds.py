@@ -109,3 +109,8 @@ def thinned(codes: Codes) -> Codes:
     """What an index keeps of a clip."""
     kept: Codes = codes[::STRIDE].copy()
     return kept
+
+
+def is_short(clip: Fingerprint) -> bool:
+    """Whether a clip has too little sound to be found by."""
+    return int(np.count_nonzero(thinned(clip.codes))) < LEAST_FRAMES

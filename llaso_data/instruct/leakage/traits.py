@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from llaso_data.audio import Pcm, audio_id
-from llaso_data.instruct.leakage.fingerprint import Fingerprint, fingerprint
+from llaso_data.instruct.leakage.fingerprint import Fingerprint
 from llaso_data.instruct.leakage.texts import NormalText
 from llaso_data.records import Sample
 from llaso_data.records.sample import ANSWERING, AUDIO, TEXT
@@ -17,7 +16,7 @@ class SampleTraits:
     """What is compared of a sample.
 
     Attributes:
-        id: Its id.
+        ids: Its id; with those of its recordings, where these tell that it is the same.
         where: Where it is, for a person.
         names: What ``llaso-data remove --list`` calls it.
         audio_ids: Of its clips: as its records state them, and as the sound that was decoded gives them.
@@ -25,37 +24,43 @@ class SampleTraits:
         texts: What is said in its clips; of a prompt without sound, what the user writes.
     """
 
-    id: str
+    ids: tuple[str, ...] = ()
     where: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     audio_ids: tuple[str, ...] = ()
     sounds: tuple[Fingerprint, ...] = ()
     texts: tuple[NormalText, ...] = ()
 
+    def hearing(self, sounds: Iterable[tuple[str, Fingerprint]]) -> SampleTraits:
+        """The same, with what was decoded of the clips: the digest of each sound, and its fingerprint."""
+        heard = list(sounds)
+        audio_ids = tuple(dict.fromkeys([*self.audio_ids, *(audio_id for audio_id, _ in heard)]))
+        return replace(self, audio_ids=audio_ids, sounds=tuple(sound for _, sound in heard))
 
-def traits_of(
-    sample: Sample, pcms: Sequence[Pcm | None] = (), *, where: str = "", key: str | None = None
-) -> SampleTraits:
-    """What is compared of a sample.
+
+def traits_of(sample: Sample, *, where: str = "", key: str | None = None, by_recording: bool = False) -> SampleTraits:
+    """What is compared of a sample, as far as it is told without decoding.
 
     Args:
         sample: The sample.
-        pcms: The sound of its audios, int16 at 16 kHz, in their order; None of what was not decoded.
         where: Where it is, for a person. Default: its id.
         key: Its key in shards.
+        by_recording: Whether the ids of its recordings are compared, too.
     """
-    heard = [pcm for pcm in pcms if pcm is not None]
-    stated = (one.audio_id for one in sample.audios if one.audio_id)
-    normal = (NormalText.of(text, language) for text, language in _texts(sample))
     of_audios = tuple(dict.fromkeys(one.id for one in sample.audios))
     return SampleTraits(
-        id=sample.id,
+        ids=(sample.id, *(of_audios if by_recording else ())),
         where=where or sample.id,
         names=(key,) if key else of_audios or (sample.id,),
-        audio_ids=tuple(dict.fromkeys([*stated, *map(audio_id, heard)])),
-        sounds=tuple(map(fingerprint, heard)),
-        texts=tuple(dict.fromkeys(text for text in normal if text.text)),
+        audio_ids=tuple(dict.fromkeys(one.audio_id for one in sample.audios if one.audio_id)),
+        texts=normal_texts(_texts(sample)),
     )
+
+
+def normal_texts(texts: Iterable[tuple[str, str | None]]) -> tuple[NormalText, ...]:
+    """Texts with their languages as they are compared: normalised, each once, none that is empty then."""
+    normal = (NormalText.of(text, language) for text, language in texts)
+    return tuple(dict.fromkeys(text for text in normal if text.text))
 
 
 def _texts(sample: Sample) -> Iterator[tuple[str, str | None]]:

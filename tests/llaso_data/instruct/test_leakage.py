@@ -93,7 +93,8 @@ def sample(name: str, text: str, pcm: Pcm | None = None) -> SampleTraits:
         id=name, recording=name, source=Source(corpus="c", uri=f"{name}.wav"), text=text, language="en"
     )
     messages = (Message.of("user", "Transcribe the speech.", 0), Message.of("assistant", text))
-    return traits_of(Sample(task="asr", messages=messages, audios=(utterance,)), [pcm], where=name)
+    traits = traits_of(Sample(task="asr", messages=messages, audios=(utterance,)), where=name)
+    return traits if pcm is None else traits.hearing([(audio.audio_id(pcm), fingerprint(pcm))])
 
 
 def test_each_kind_is_counted_once_and_instructions_are_no_leak(sounds: list[Pcm]) -> None:

@@ -44,7 +44,7 @@ def sets(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def test_what_leaks_is_found_refused_and_removed(sets: tuple[Path, Path], tmp_path: Path) -> None:
     shards, opus = sets
     names = tmp_path / "leaks.txt"
-    found = json.loads(llaso("leakage", shards, "--against", opus, "--list", names, "--json").output)
+    found = json.loads(llaso("leakage", shards, "--against", opus, "--list", names, "--json").stdout)
     assert found["counts"] == {str(opus): {"sample": 0, "audio": 0, "sound": 2, "text": 0, "near_text": 0}}
     assert (found["samples"], found["leaked"], found["other_samples"]) == (5, 2, {str(opus): 3})
     refused = llaso("leakage", shards, "--against", opus, "--kind", "sound", "--refuse", code=1)
@@ -52,7 +52,7 @@ def test_what_leaks_is_found_refused_and_removed(sets: tuple[Path, Path], tmp_pa
     llaso("leakage", shards, "--against", opus, "--kind", "text", "--refuse")
 
     llaso("remove", shards, "--list", names)
-    assert json.loads(llaso("leakage", shards, "--against", opus, "--refuse", "--json").output)["samples"] == 3
+    assert json.loads(llaso("leakage", shards, "--against", opus, "--refuse", "--json").stdout)["samples"] == 3
 
 
 def test_a_list_of_somebody_elses_stays(sets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_cannot_be_heard_is_said(sets: tuple[Path, Path], tmp_path: Path) -
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.wav").write_bytes(b"no sound at all")
     (tmp_path / "bad" / "a.txt").write_text("what is asked in test number 5")
-    found = json.loads(llaso("leakage", tmp_path / "bad", "--against", sets[1], "--json").output)
+    found = json.loads(llaso("leakage", tmp_path / "bad", "--against", sets[1], "--json").stdout)
     assert found["not_compared"] == {str(tmp_path / "bad"): {"unreadable": 1}}
     assert found["counts"][str(sets[1])]["text"] == 1
 
