@@ -10,10 +10,13 @@ from llaso_data.audio.mixing import Pcm
 from llaso_data.instruct.voices.cache import Line
 from llaso_data.records import GIVEN, Source, Utterance
 from llaso_data.records.digests import digest
-from llaso_data.text import cer, comparable_words
+from llaso_data.text import cer, comparable_words, pinyin
 
 MAX_CER = 0.1
-"""The character error rate up to which speech is kept, after normalisation."""
+"""The error rate up to which speech is kept, after normalisation: of characters, of Mandarin of syllables."""
+
+NOT_TRANSCRIBED = "language_unsupported"
+"""Why lines in a language that Whisper has no token of are not judged."""
 
 Transcribe = Callable[[Sequence[Utterance], Sequence[Pcm | None]], list[Utterance]]
 
@@ -28,6 +31,9 @@ class Heard:
         cer: Character error rate of the two, normalised.
         errors: Words that differ, normalised; characters in languages without spaces.
         words: Words of the line, alike.
+        syllables: Of Mandarin the error rate of syllables with their tones, where pypinyin is installed.
+        toneless: The same without tones.
+        failure: Why Whisper cannot judge the line, such as ``language_unsupported``.
     """
 
     line: Line
@@ -35,6 +41,20 @@ class Heard:
     cer: float
     errors: int
     words: int
+    syllables: float | None = None
+    toneless: float | None = None
+    failure: str | None = None
+
+    @property
+    def error_rate(self) -> float:
+        """What a bound is compared with: the character error rate; of Mandarin the mean of both syllable error rates.
+
+        Whisper writes characters that sound alike for each other, which says nothing of the voice. A syllable that is
+        right but for its tone counts half, because smaller Whispers guess tones from what is likely to be meant.
+        """
+        if self.syllables is None or self.toneless is None:
+            return self.cer
+        return (self.syllables + self.toneless) / 2
 
 
 @dataclass(slots=True)
@@ -64,10 +84,7 @@ def listen_back(transcribe: Transcribe, lines: Sequence[Line], pcm: Sequence[Pcm
     utterances = [
         _utterance(number, line, samples) for number, (line, samples) in enumerate(zip(lines, pcm, strict=True))
     ]
-    return [
-        _heard(line, utterance.hypothesis or "")
-        for line, utterance in zip(lines, transcribe(utterances, pcm), strict=True)
-    ]
+    return [_heard(line, utterance) for line, utterance in zip(lines, transcribe(utterances, pcm), strict=True)]
 
 
 def tallies(heard: Iterable[Heard], max_cer: float = MAX_CER) -> dict[tuple[str, str], Tally]:
@@ -75,13 +92,13 @@ def tallies(heard: Iterable[Heard], max_cer: float = MAX_CER) -> dict[tuple[str,
 
     Args:
         heard: What was heard.
-        max_cer: The character error rate above which a line is rejected.
+        max_cer: The error rate above which a line is rejected.
     """
     counts: dict[tuple[str, str], Tally] = {}
     for one in heard:
         tally = counts.setdefault((one.line.voice, one.line.language), Tally())
         tally.lines += 1
-        tally.rejected += one.cer > max_cer
+        tally.rejected += one.error_rate > max_cer
         tally.errors += one.errors
         tally.words += one.words
     return dict(sorted(counts.items()))
@@ -101,9 +118,17 @@ def _utterance(number: int, line: Line, pcm: Pcm) -> Utterance:
     )
 
 
-def _heard(line: Line, hypothesis: str) -> Heard:
+def _heard(line: Line, utterance: Utterance) -> Heard:
     from rapidfuzz.distance import Levenshtein
 
+    hypothesis = utterance.hypothesis or ""
     reference, other = comparable_words(line.text, hypothesis, line.language)
+    errors = Levenshtein.distance(reference, other)
+    syllables = toneless = None
+    if pinyin.version(line.language) is not None:
+        syllables, toneless = pinyin.syllable_error_rates(line.text, hypothesis)
+    failure = None if utterance.failure is None else utterance.failure.reason
+    if failure is None and utterance.hypothesis is None:
+        failure = NOT_TRANSCRIBED
     error_rate = cer(line.text, hypothesis, line.language)
-    return Heard(line, hypothesis, error_rate, Levenshtein.distance(reference, other), len(reference))
+    return Heard(line, hypothesis, error_rate, errors, len(reference), syllables, toneless, failure)

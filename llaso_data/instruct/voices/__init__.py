@@ -87,6 +87,10 @@ class VoiceEngine(Protocol):
         """
 
 
+def _any_voice(language: str, voice: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """A kind of engine in the table.
@@ -96,11 +100,16 @@ class EngineKind:
         licence: Of the program, for lists.
         make: Makes an engine of the recipe's settings. It raises LLaSOError for a setting that it does not know, and
             where what it needs is not installed, with the line that installs it.
+        states_voices: Whether its setting ``voices`` says which voices it has. Of other engines the recipe's
+            ``voices`` chooses among those that they have.
+        is_drawn: Whether a voice of a language is drawn from where a recipe names none.
     """
 
     title: str
     licence: str
     make: Callable[[Mapping[str, Any]], VoiceEngine]
+    states_voices: bool = False
+    is_drawn: Callable[[str, str], bool] = _any_voice
 
 
 class SpeechError(LLaSOError):

@@ -12,6 +12,7 @@ from llaso_data.io import storage
 from llaso_data.records.digests import digest
 
 _LAYOUT = "voice-cache-1"
+_EXTENSION = ".flac"
 _MIN_SPEECH_S = 0.1
 
 
@@ -63,8 +64,7 @@ class VoiceCache:
             line: The line.
         """
         parts = (name, engine.version, line.voice, f"{line.speed:.2f}", line.seed, line.language, line.text)
-        key = digest(_LAYOUT, *parts)
-        return storage.join(self.folder, key[:2], f"{key}.flac")
+        return sound_uri(self.folder, digest(_LAYOUT, *parts))
 
     def speak(self, name: str, engine: VoiceEngine, line: Line) -> Speech:
         """The speech of a line: what the cache has, else what the engine says, which the cache keeps.
@@ -75,13 +75,33 @@ class VoiceCache:
         """
         path = self.path(name, engine, line)
         try:
-            return _decoded(storage.read_bytes(path), path)
+            return kept(path)
         except FileNotFoundError:
             pass
         spoken = engine.speak(line.text, line.language, line.voice, line.speed, line.seed)
         _require_length(spoken, name, line)
         storage.write_bytes(path, encode(spoken.pcm, "flac", spoken.rate_hz))
         return spoken
+
+
+def sound_uri(folder: str, name: str) -> str:
+    """Where the file of a name, 32 hexadecimal digits, lies in the folder of a cache."""
+    return storage.join(folder, name[:2], f"{name}{_EXTENSION}")
+
+
+def sound_name(uri: str) -> str:
+    """The name of a file of the cache: the digest of all that made it."""
+    return uri.rpartition("/")[2].removesuffix(_EXTENSION)
+
+
+def kept(uri: str) -> Speech:
+    """The speech of a file of the cache.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LLaSOError: It is damaged.
+    """
+    return _decoded(storage.read_bytes(uri), uri)
 
 
 def _require_length(spoken: Speech, name: str, line: Line) -> None:

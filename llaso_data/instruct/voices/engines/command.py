@@ -56,4 +56,4 @@ def _filled(argument: str, values: Mapping[str, str]) -> str:
     return argument
 
 
-VOICES.register("command", EngineKind("a command of yours", "its own", Command))
+VOICES.register("command", EngineKind("a command of yours", "its own", Command, states_voices=True))

@@ -68,4 +68,12 @@ def _make(settings: Mapping[str, Any]) -> Espeak:
     return Espeak()
 
 
-VOICES.register("espeak-ng", EngineKind("100 languages, 22.05 kHz, sounds like a machine; a command", _LICENCE, _make))
+def _is_drawn(language: str, voice: str) -> bool:
+    """Not Mandarin, of which Whisper understands nothing, and no accents that are private inventions (``-x-``)."""
+    return language != "zh" and "-x-" not in voice
+
+
+VOICES.register(
+    "espeak-ng",
+    EngineKind("100 languages, 22.05 kHz, sounds like a machine; a command", _LICENCE, _make, is_drawn=_is_drawn),
+)

@@ -26,6 +26,7 @@ _LICENCE = "Apache-2.0"
 _RATE_HZ = 24_000
 _STYLES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
 _NAMES = (*_STYLES, *("+".join(pair) for pair in combinations(_STYLES, 2)))
+_MANDARIN = ("jf_gongitsune", "jf_nezumi")
 _MAX_PHONEMES = 400  # the model takes 510
 _PARTS = 4
 _PAUSE_S = 0.3  # between sentences, which are spoken one by one
@@ -120,4 +121,12 @@ def _make(settings: Mapping[str, Any]) -> Kokoro:
     return Kokoro()
 
 
-VOICES.register("kokoro", EngineKind("English and Mandarin, 15 voices, 24 kHz, slow", _LICENCE, _make))
+def _is_drawn(language: str, voice: str) -> bool:
+    """In Mandarin only voices with a share of the two styles that Whisper understands best (``bench/mandarin.py``)."""
+    return language != "zh" or not set(_MANDARIN).isdisjoint(voice.split("+"))
+
+
+VOICES.register(
+    "kokoro",
+    EngineKind("English and Mandarin, 15 voices, 24 kHz, slow", _LICENCE, _make, is_drawn=_is_drawn),
+)

@@ -67,4 +67,4 @@ class OpenAISpeech:
         return read_wav(bytes(data), self._url)
 
 
-VOICES.register("openai", EngineKind("an address with /v1/audio/speech", "its own", OpenAISpeech))
+VOICES.register("openai", EngineKind("an address with /v1/audio/speech", "its own", OpenAISpeech, states_voices=True))
