@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from llaso_data.pipeline.instruct.spoken import SpeechRequest
 
-_KEY_BYTES = 16
-
 
 class RequestStore:
     """Requests without repetitions, sorted by (language, key). Memory holds 32 bytes of each, not its text.
