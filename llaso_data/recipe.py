@@ -139,6 +139,20 @@ class LanguageModel(Part):
     batch_size: int = Field(16, ge=1, description="The texts in a batch.")
 
 
+class Quality(Part):
+    """How good recordings sound: DNSMOS, signal-to-noise ratio, bandwidth, and from them the environment.
+
+    The numbers go to `scores.extra` (docs/estimated-labels.md). Nothing is rejected for them. While `enabled` is false
+    the section counts for nothing.
+    """
+
+    enabled: bool = Field(False, description="Whether the quality is measured.")
+    dnsmos: bool = Field(True, description="Whether DNSMOS is run. It needs the extra `[quality]`.")
+    environment: bool = Field(
+        True, description="Whether the environment is estimated of recordings of which nobody says it."
+    )
+
+
 class UserStage(Part):
     """A stage of your own, which is called on every block."""
 
@@ -154,6 +168,7 @@ class Observe(Part):
     asr: Asr = Asr()
     align: Align = Align()
     language_model: LanguageModel = LanguageModel()
+    quality: Quality = Quality()
     stages: tuple[UserStage, ...] = Field((), description="Stages of your own. They run last, in this order.")
 
 

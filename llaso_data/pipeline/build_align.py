@@ -240,6 +240,10 @@ def _weights(recipe: Recipe) -> list[str]:
         from llaso_data.filters.language_model import language_model_digest
 
         digests.append(language_model_digest(model.model, model.revision))
+    if recipe.observe.quality.enabled and recipe.observe.quality.dnsmos:
+        from llaso_data.estimate.dnsmos import model_files
+
+        digests += [checksums.sha256(str(file))[0] for file in model_files()]
     return digests
 
 

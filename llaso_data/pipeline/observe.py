@@ -184,6 +184,10 @@ class Observer:
             from llaso_data.filters.language_model import LanguageModelStage
 
             self._stages.append(("language_model", LanguageModelStage(settings.language_model, run)))
+        if settings.quality.enabled:
+            from llaso_data.estimate.quality import QualityStage
+
+            self._stages.append(("quality", QualityStage(settings.quality)))
         self._stages += [(user.stage, _checked_storable(user.stage, user_stage(user))) for user in settings.stages]
 
     def __call__(self, block: LoadedBlock) -> BlockResult:
@@ -268,7 +272,8 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
 
     - the models' names and paths: their weights count;
     - the decoder's limits: a machine with more memory need not transcribe a corpus again;
-    - keys that are null: a setting that a later version adds is null where it changes nothing.
+    - keys that are null: a setting that a later version adds is null where it changes nothing;
+    - sections of stages that are not enabled.
 
     Args:
         settings: The recipe's observing part.
@@ -278,7 +283,8 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
         LLaSOError: A user's stage cannot be imported or does not take its options.
     """
     named = {"model", "revision"}
-    left_out = {"decode": {"stall_s", "memory_mb"}, "asr": named, "language_model": named}
+    left_out: dict[str, Any] = {"decode": {"stall_s", "memory_mb"}, "asr": named, "language_model": named}
+    left_out |= {name: True for name in ("quality",) if not getattr(settings, name).enabled}
     plain = settings.model_dump(mode="json", exclude=left_out, exclude_none=True)
     versions = [str(getattr(_stage_factory(spec), "version", "")) for spec in settings.stages]
     return digest(OBSERVING_VERSION, json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)

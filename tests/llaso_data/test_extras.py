@@ -33,6 +33,7 @@ DISTRIBUTION = {
     "dtw": "dtw-python",
     "hibari": "hibari-tts",
     "piper": "piper-tts",
+    "resemblyzer": "Resemblyzer",
 }
 ANOTHERS = {"aiobotocore", "botocore"}  # come with s3fs, whose import names them
 
@@ -76,8 +77,9 @@ def test_the_table_of_extras_is_that_of_the_project() -> None:
         assert {distribution(module) for module in modules if module not in ANOTHERS} == declared(extras[extra]) - {
             "llaso"
         }
+    by_name = {"dtw", "piper", "speakers"}  # GPL-3, and what is compiled
     (everything,) = extras["all"]
-    assert set(re.split(r"[\[\],]", everything)[1:-1]) == set(EXTRAS) - {"dtw", "piper"}  # GPL-3: installed by name
+    assert set(re.split(r"[\[\],]", everything)[1:-1]) == set(EXTRAS) - by_name
     constraints = (REPOSITORY / "constraints.txt").read_text().lower()
     for requirement in [*PROJECT["dependencies"], *(one for some in extras.values() for one in some)]:
         (name,) = declared([requirement])

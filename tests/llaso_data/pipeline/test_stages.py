@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llaso_data.errors import LLaSOError
+from llaso_data.estimate.quality import MEASURES
 from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.records import Attribute
@@ -54,6 +55,27 @@ def test_options_and_version_are_part_of_what_is_observed(
     assert digest(studio_from=0.4) != first == digest()
     monkeypatch.setattr(stages.Peak, "version", "2")
     assert digest() != first
+
+
+def test_a_stage_of_ours_that_is_off_names_no_block_anew_and_one_that_is_on_does(tiny_en: Path, tmp_path: Path) -> None:
+    def digest(**options: Any) -> str:
+        return observing_digest(recipe(tiny_en, tmp_path, **options).observe, ["weights"])
+
+    assert digest() == digest(observe__quality__environment=False)
+    assert (
+        digest()
+        != digest(observe__quality__enabled=True)
+        != digest(observe__quality__enabled=True, observe__quality__environment=False)
+    )
+
+
+def test_quality_is_measured_where_the_recipe_says_so(tiny_en: Path, corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("speechmos")
+    build_align(recipe(tiny_en, tmp_path, corpus, observe__quality__enabled=True, blocks__clips=99))
+    broken, spoken = observed(tmp_path)
+    assert broken.failure is not None and not broken.scores.extra.keys() & set(MEASURES)
+    assert spoken.scores.extra.keys() > set(MEASURES)
+    assert 1 <= spoken.scores.extra["dnsmos"] <= 5 and spoken.scores.extra["bandwidth_hz"] == 8000
 
 
 @pytest.mark.parametrize(
