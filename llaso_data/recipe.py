@@ -391,7 +391,7 @@ class Voices(Part):
     """Voices that speak instructions and texts, and what becomes of what they say."""
 
     engines: dict[str, dict[str, Any]] = Field(
-        default_factory=lambda: {"hibari": {}},
+        default_factory=lambda: {"hibari": dict[str, Any]()},
         description="Engines by name, each with its settings. `weight` is its share of a language, `voices` "
         "the ones that are drawn from, by language.",
     )

@@ -57,6 +57,8 @@ def spoken_text(text: str, language: str) -> str:
         raise SpeechError("no_letters", f"{shown} has no letters or digits")
     if unknown := markup.unknown_markup(cleaned):
         raise SpeechError("markup", f"{shown} holds {unknown[0]!r}, which may be a gap to fill or a remark")
+    if not _is_encodable(cleaned):
+        raise SpeechError("script", f"{shown} holds half a character, which no file can hold")
     if not scripts_match(cleaned, language):
         raise SpeechError("script", f"{shown} is not in the script of {language_name(language)}")
     if letters(cleaned) > MAX_SPEECH_S * _FASTEST[is_spaced(language)]:
@@ -64,3 +66,12 @@ def spoken_text(text: str, language: str) -> str:
             "too_long", f"{shown} has {letters(cleaned)} letters, which take more than {MAX_SPEECH_S:g} s"
         )
     return cleaned
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether it is without halves of surrogate pairs, as JSON may hold them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

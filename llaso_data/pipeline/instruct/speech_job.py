@@ -170,7 +170,8 @@ class _Tries:
         return sorted(tries, key=lambda one: (one.number, one.attempt))
 
     def _planned(self, number: int, request: SpeechRequest) -> Try:
-        plan = Try(number=number, attempt=0, text=request.text, language=request.language, take=request.take)
+        text = request.text.encode("utf-8", "replace").decode()  # as a file can hold it
+        plan = Try(number=number, attempt=0, text=text, language=request.language, take=request.take)
         try:
             spoken_text(request.text, request.language)
         except SpeechError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _OUTCOME = np.dtype(
     ]
 )
 """What is kept of a request's last try; texts lie apart."""
+
+EXAMPLES = 20
 
 MISHEARD = "misheard"
 """The reason of a text that Whisper mishears from every voice that tried it."""
@@ -146,6 +149,7 @@ class Spoken:
         tallies: By (``engine/voice``, language), sorted.
         refused: How many distinct requests have no speech, by reason.
         core_s: Seconds of cores.
+        examples: Of each voice the first lines that were kept, at most :data:`EXAMPLES`, to hear and to measure.
     """
 
     def __init__(self, keys: npt.NDArray[np.uint64], cache: str, core_s: CoreSeconds) -> None:
@@ -160,9 +164,10 @@ class Spoken:
         self.tallies: dict[tuple[str, str], VoiceTally] = {}
         self.refused: Counter[str] = Counter()
         self.core_s = core_s
+        self.examples: dict[str, list[SpokenLine]] = {}
         self._cache = cache
         self._order = np.argsort(keys[:, 0], kind="stable").astype(np.uint32)
-        self._halves = keys[self._order]
+        self._highs, self._lows = keys[self._order, 0], keys[self._order, 1]
         self._columns = np.zeros(count, _OUTCOME)
         self._texts, self._ends = bytearray(), np.zeros(count + 1, np.uint64)
         self._reasons: dict[str | None, int] = {None: 0}
@@ -184,33 +189,37 @@ class Spoken:
     def __getitem__(self, request: SpeechRequest) -> SpokenLine | Refusal:
         """What became of a request. Raises KeyError for one that was not among those to speak."""
         number = self._number(request)
-        row = self._columns[number]
-        text = self._texts[int(self._ends[number]) : int(self._ends[number + 1])].decode()
-        reason = self._reason_names[row["reason"]]
-        if reason is not None:
-            return Refusal(reason, text)
-        engine, voice, licence = self._voice_names[row["voice"]]
-        syllables = float(row["syllables"])
+        reason = self._reason_names[self._columns["reason"][number]]
+        return self._line(number, request) if reason is None else Refusal(reason, self._text(number))
+
+    def _line(self, number: int, request: SpeechRequest) -> SpokenLine:
+        # One call for all fields of the row: asking for each takes ten times as long.
+        _, voice_number, speed, seed, attempt, cer, syllables, duration_s, sound = self._columns[number].item()
+        engine, voice, licence = self._voice_names[voice_number]
         return SpokenLine(
             request=request,
             engine=engine,
             voice=voice,
-            speed=round(float(row["speed"]), 2),
-            seed=int(row["seed"]),
-            cer=float(row["cer"]),
-            hypothesis=text,
-            attempt=int(row["attempt"]),
-            duration_s=float(row["duration_s"]),
-            uri=sound_uri(self._cache, row["sound"].tobytes().hex()),
+            speed=round(speed, 2),
+            seed=seed,
+            cer=cer,
+            hypothesis=self._text(number),
+            attempt=attempt,
+            duration_s=duration_s,
+            uri=sound_uri(self._cache, bytes(sound).hex()),
             licence=licence,
-            syllable_error=None if np.isnan(syllables) else syllables,
+            syllable_error=None if math.isnan(syllables) else syllables,
         )
 
+    def _text(self, number: int) -> str:
+        return self._texts[int(self._ends[number]) : int(self._ends[number + 1])].decode()
+
     def _number(self, request: SpeechRequest) -> int:
-        high, low = int(request.key[:16], 16), int(request.key[16:], 16)
-        place = int(np.searchsorted(self._halves[:, 0], np.uint64(high)))
-        while place < len(self._halves) and int(self._halves[place, 0]) == high:
-            if int(self._halves[place, 1]) == low:
+        key = request.key
+        high, low = np.uint64(int(key[:16], 16)), np.uint64(int(key[16:], 16))
+        place = int(self._highs.searchsorted(high))
+        while place < len(self._highs) and self._highs[place] == high:
+            if self._lows[place] == low:
                 return int(self._order[place])
             place += 1
         raise KeyError(request)
@@ -219,6 +228,7 @@ class Spoken:
         """Itself, once every request has its outcome: counts are sorted, and outcomes can be asked for."""
         assert self._filled == len(self), f"{len(self) - self._filled} requests have no outcome"
         self.tallies = dict(sorted(self.tallies.items()))
+        self.examples = dict(sorted(self.examples.items()))
         self.refused = Counter(dict(sorted(self.refused.items())))
         self._reason_names, self._voice_names = tuple(self._reasons), tuple(self._voices)
         return self
@@ -254,3 +264,7 @@ class Spoken:
         self._texts += (one["hypothesis"] if reason is None else one["detail"]).encode()
         self._filled += 1
         self._ends[self._filled] = len(self._texts)
+        if reason is None and len(known := self.examples.setdefault(voice_name(*voice[:2]), [])) < EXAMPLES:
+            self._voice_names = tuple(self._voices)
+            request = SpeechRequest(one["text"], one["language"], one["take"])
+            known.append(self._line(self._filled - 1, request))

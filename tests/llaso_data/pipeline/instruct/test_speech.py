@@ -92,10 +92,16 @@ def test_texts_are_spoken_understood_and_kept_and_others_refused_by_name(tiny_en
 
 def test_what_cannot_be_spoken_is_refused_by_name_and_no_engine_is_asked(tiny_en: Path, tmp_path: Path) -> None:
     own = {"command": {"arguments": [sys.executable, "-c", "raise SystemExit(1)"], "voices": {"en": ["ann"]}}}
-    texts = {"Open https://example.org": "address", "x = f(y)": "code", "😀": "no_letters", " ": "empty"}
+    texts = {
+        "Open https://example.org": "address",
+        "x = f(y)": "code",
+        "😀": "no_letters",
+        " ": "empty",
+        "a\ud800b": "script",
+    }
     requests = [SpeechRequest(text, "en", take) for text in texts for take in range(2)]
     spoken = speak_all([*requests, SpeechRequest("Guten Tag", "de")], recipe(tiny_en, own), str(tmp_path / "work"))
-    assert spoken.refused == {"address": 2, "code": 2, "empty": 2, "no_letters": 2, "no_voice": 1}
+    assert spoken.refused == {"address": 2, "code": 2, "empty": 2, "no_letters": 2, "no_voice": 1, "script": 2}
     assert not spoken.tallies
     for request in requests:
         one = spoken[request]
