@@ -16,13 +16,16 @@ SILENCE_DBFS = -120.0
 _OPUS_BITS_PER_S = 32_000
 
 
-def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"], rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+def encode(
+    pcm: Pcm, format: Literal["flac", "opus", "wav"], rate_hz: int = SAMPLE_RATE_HZ, comment: str | None = None
+) -> bytes:
     """Write PCM as an audio file; the same PCM gives the same bytes.
 
     Args:
         pcm: int16 samples, shape (samples,).
         format: wav and flac are lossless; opus is lossy (32 kbit/s) but keeps the exact number of samples.
         rate_hz: Samples a second; of opus 16,000.
+        comment: Text for the header of a flac file.
 
     Returns:
         The file's bytes.
@@ -33,6 +36,8 @@ def encode(pcm: Pcm, format: Literal["flac", "opus", "wav"], rate_hz: int = SAMP
 
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", rate_hz, 1, "PCM_16", format=format.upper()) as sound:
+        if comment is not None:
+            sound.comment = comment
         sound.buffer_write(np.ascontiguousarray(pcm), "int16")
     return file.getvalue()
 

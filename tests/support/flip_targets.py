@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,10 +28,14 @@ import torch
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.formats.tables import embedded_audio
+from llaso_data.instruct.voices import Speech
+from llaso_data.instruct.voices.cache import Line, kept, sealed
 from llaso_data.io import cache, checksums, hub, storage
 from llaso_data.pipeline import commit, shard_plan
+from llaso_data.pipeline.instruct.listening import Listener, Said, hear
+from llaso_data.pipeline.instruct.speech_job import Try, read_job, write_tries
 from llaso_data.pipeline.judge import judge
-from llaso_data.recipe import Judge, Shard
+from llaso_data.recipe import Align, Asr, Judge, Run, Shard
 from llaso_data.report.audit import update_certificate
 from llaso_data.shards import certificate, index, reader
 from llaso_data.shards.validate import validate
@@ -274,6 +279,29 @@ def cache_targets(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "index from a store, cached", Target(tuple((folder / "kept").glob("*.kept")), fetched)
 
 
+def speech_targets(folder: Path) -> Iterator[tuple[str, Target]]:
+    """What voices said, what Whisper heard of it, and the tries of a job."""
+    folder.mkdir()
+    speech = Speech((8000 * np.sin(np.arange(4000) / 5)).astype(np.int16), 24_000)
+    sound, batch = folder / "line.flac", folder / "batch.json"
+    sound.write_bytes(sealed(speech))
+    who = Listener(Asr(), Align(), Run(), "whisper")
+    verdict = folder / "line.whisper.json"
+    told = {"hypothesis": "Hello.", "cer": 0.0, "errors": 0, "words": 1}
+    checksums.write_json(str(batch), {"heard": {str(verdict): told}})
+    said = Said(Line("Hello.", "en", "ann"), speech.pcm, str(sound))
+    heard = hear(who, [said], str(batch))
+    tried = Try(number=0, attempt=0, text="Hello.", language="en", take=0, hypothesis="Hello.", sound="ab" * 16)
+    write_tries(str(folder), "job", [tried])
+
+    def spoken() -> Any:
+        return kept(str(sound)).pcm.tolist(), kept(str(sound)).rate_hz
+
+    yield "speech in the cache of voices", Target((sound,), spoken)
+    yield "what was heard of speech", Target((verdict, batch), lambda: hear(who, [said], str(batch)) == heard)
+    yield "job of speech", Target((folder / "speech/job.parquet",), lambda: read_job(str(folder), "job").to_pylist())
+
+
 @contextmanager
 def own_cache(folder: Path) -> Iterator[None]:
     """A cache that is nobody else's."""
@@ -292,6 +320,7 @@ def targets(folder: Path) -> dict[str, Target]:
     found["model folder"] = model_target(folder / "made")
     found |= dict(evaluation_targets(folder / "evaluated"))
     found |= dict(cache_targets(folder / "cached"))
+    found |= dict(speech_targets(folder / "spoken"))
     return found
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
+import numpy as np
+
 from llaso_data.audio.encoding import encode
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct.voices import MAX_SPEECH_S, SPEEDS, Speech, SpeechError, VoiceEngine
 from llaso_data.io import storage
 from llaso_data.records.digests import digest
 
-_LAYOUT = "voice-cache-1"
+_LAYOUT = "voice-cache-2"
 _EXTENSION = ".flac"
 _MIN_SPEECH_S = 0.1
 
@@ -80,7 +82,7 @@ class VoiceCache:
             pass
         spoken = engine.speak(line.text, line.language, line.voice, line.speed, line.seed)
         _require_length(spoken, name, line)
-        storage.write_bytes(path, encode(spoken.pcm, "flac", spoken.rate_hz))
+        storage.write_bytes(path, sealed(spoken))
         return spoken
 
 
@@ -114,11 +116,27 @@ def _require_length(spoken: Speech, name: str, line: Line) -> None:
         raise SpeechError("no_sound", f"{name} gives no sound for {shown}")
 
 
+def sealed(speech: Speech) -> bytes:
+    """Speech as a FLAC file whose comment is a checksum of the samples and their rate.
+
+    FLAC's own checksums leave out its header.
+    """
+    return encode(speech.pcm, "flac", speech.rate_hz, _checksum(speech))
+
+
 def _decoded(data: bytes, path: str) -> Speech:
     import soundfile
 
     try:
-        pcm, rate_hz = soundfile.read(io.BytesIO(data), dtype="int16")
-    except soundfile.SoundFileError as error:
-        raise LLaSOError(f"{path}: a damaged file in the cache of voices; delete it, and it is spoken again") from error
-    return Speech(pcm, rate_hz)
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.frames <= (MAX_SPEECH_S + 1) * file.samplerate:
+                speech = Speech(file.read(dtype="int16"), file.samplerate)
+                if file.comment == _checksum(speech):
+                    return speech
+    except (soundfile.SoundFileError, ValueError):
+        pass
+    raise LLaSOError(f"{path}: a damaged file in the cache of voices; delete it, and it is spoken again")
+
+
+def _checksum(speech: Speech) -> str:
+    return f"llaso {digest(speech.rate_hz, np.ascontiguousarray(speech.pcm).tobytes())}"

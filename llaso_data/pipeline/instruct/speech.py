@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
 
 from llaso_data.instruct.voices.drawing import (
     Choice,
@@ -58,6 +61,7 @@ SPEECH_VERSION = 1
 """Increased when the same recipe gives other speech than before."""
 
 _JOB_REQUESTS = 64
+_READERS, _READ_AHEAD = 8, 64
 
 Progress = Callable[[int, int], None]
 """Is told how many of how many distinct requests are done."""
@@ -110,9 +114,17 @@ def speak_all(
             spent.listening += result.core_s.listening
             if progress is not None:
                 progress(done, len(waiting))
-        for name in jobs.names:
-            spoken.add(read_job(work, name).to_pylist())
+        for tries in _tries(work, jobs.names):
+            spoken.add(tries)
     return spoken.finished()
+
+
+def _tries(work: str, names: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """The tries of all jobs, in order; several files are read at once, because a store answers slowly."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(names), _READ_AHEAD):
+            read = partial(read_job, work)
+            yield from (table.to_pylist() for table in pool.map(read, names[start : start + _READ_AHEAD]))
 
 
 class _Jobs:

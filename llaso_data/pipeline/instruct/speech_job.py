@@ -122,6 +122,11 @@ def read_job(work: str, name: str) -> pa.Table:
         return pq.read_table(file)
 
 
+def write_tries(work: str, name: str, tries: Sequence[Try]) -> None:
+    """Commit the tries of a job."""
+    sealed.write_parquet(job_uri(work, name), to_table(tries, Try), compression="zstd", compression_level=3)
+
+
 def speak_job(job: SpeechJob) -> SpeechJobResult:
     """Speak the texts of a job unless it is done and what it kept is still in the cache.
 
@@ -133,7 +138,7 @@ def speak_job(job: SpeechJob) -> SpeechJobResult:
         lock.refuse_orphans(job.work.rpartition("/")[0], job.lock)
         tries = _Tries(job, spent).all()
         lock.refuse_orphans(job.work.rpartition("/")[0], job.lock)
-        sealed.write_parquet(job_uri(job.work, job.name), to_table(tries, Try), compression="zstd", compression_level=3)
+        write_tries(job.work, job.name, tries)
         _forget_batches(job)
         memory.release()
     return SpeechJobResult(len(job.requests), spent)
@@ -187,7 +192,8 @@ class _Tries:
         started = _core_s()
         spoken = [(one, draw, self._spoken(draw)) for one, draw in ((one, self._drawn(one)) for one in waiting)]
         self._spent.speaking += _core_s() - started
-        _refuse_dead_engines([(draw, result) for _, draw, result in spoken])
+        if attempt == 0:
+            _refuse_dead_engines([(draw, result) for _, draw, result in spoken])
         said = [
             Said(draw.line, result.at_16_khz(), self._uri(draw))
             for _, draw, result in spoken
@@ -251,7 +257,7 @@ def _with_draw(one: Try, draw: Draw) -> Try:
 
 
 def _refuse_dead_engines(spoken: Sequence[tuple[Draw, Speech | SpeechError]]) -> None:
-    """Raises LLaSOError where an engine fails at every line: it is not there, rather than the texts unspeakable.
+    """Raises LLaSOError where an engine fails at every text of a job: it is not there, rather than they unspeakable.
 
     Such failures would be committed, and a later run, when the engine is there again, would not ask it.
     """

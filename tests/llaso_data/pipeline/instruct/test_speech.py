@@ -19,6 +19,8 @@ import pytest
 from llaso_data import audio
 from llaso_data.audio.encoding import encode
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.voices import Speech
+from llaso_data.instruct.voices.cache import sealed
 from llaso_data.instruct.voices.variation import Variation
 from llaso_data.io import storage
 from llaso_data.pipeline.instruct.requests import RequestStore
@@ -129,7 +131,7 @@ def test_requests_are_sorted_and_distinct_whatever_order_they_come_in() -> None:
 def said(tmp_path: Path, text: str = "Please listen.", pcm: Any = TONE) -> SpokenLine:
     """A line as :func:`speak_all` gives it, of a tone."""
     path = tmp_path / f"{len(pcm)}.flac"
-    path.write_bytes(encode(pcm, "flac", 24_000))
+    path.write_bytes(sealed(Speech(pcm, 24_000)))
     return SpokenLine(
         request=SpeechRequest(text, "en"),
         engine="command",
