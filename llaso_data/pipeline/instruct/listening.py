@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -155,20 +155,22 @@ def _verdict_uri(sound: str, who: Listener) -> str:
 
 def _committed(batch: str) -> dict[str, dict[str, Any]]:
     try:
-        stated: Mapping[str, dict[str, Any]] = checksums.read_json(batch, "; remove it")["heard"]
+        data = storage.read_bytes(batch)
     except FileNotFoundError:
         return {}
-    return dict(stated)
+    heard: dict[str, dict[str, Any]] = _opened(data, batch)["heard"]
+    return heard
 
 
 def _opened(data: bytes, uri: str) -> dict[str, Any]:
-    remedy = "; remove it, and the line is listened to again"
+    """What a file of ours says was heard. Raises LLaSOError where it is damaged."""
+    remedy = "; remove it, and what it is of is listened to again"
     try:
         stated = json.loads(data)
     except ValueError as error:
         raise LLaSOError(f"{uri} is not JSON: {error}{remedy}") from error
     if not isinstance(stated, dict):
-        raise LLaSOError(f"{uri} is not what was heard of a line{remedy}")
+        raise LLaSOError(f"{uri} is not what was heard{remedy}")
     return checksums.opened(stated, uri, remedy)
 
 
