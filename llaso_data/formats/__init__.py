@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree, file_ending, open_tree
@@ -22,8 +22,11 @@ from llaso_data.formats.rows.conversation import SourceConversation, SourceSampl
 from llaso_data.formats.rows.head import first_rows
 from llaso_data.formats.rows.mapping import RowMap, compile_map
 from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
+from llaso_data.formats.rows.text_row import TextRow
 from llaso_data.formats.rows.to_input import check_spec, to_input
 from llaso_data.formats.rows.unnamed_audio import noting_unnamed_audio
+from llaso_data.formats.tables.columns import ROWS_FOR_COLUMNS
+from llaso_data.formats.tables.no_audio import names_no_audio
 from llaso_data.io import hugging_face, storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Input, Sample
@@ -42,6 +45,7 @@ __all__ = [
     "read",
     "read_samples",
     "recognise",
+    "text_rows",
 ]
 
 
@@ -82,13 +86,20 @@ class OpenSource:
         return layout.holds_conversations(self.spec, self.tree)
 
 
-def open_source(spec: SourceSpec, notes: Counter[str] | None = None, tree: FileTree | None = None) -> OpenSource:
+def open_source(
+    spec: SourceSpec,
+    notes: Counter[str] | None = None,
+    tree: FileTree | None = None,
+    labels: frozenset[str] = frozenset(),
+) -> OpenSource:
     """List a source's files and recognise its layout.
 
     Args:
         spec: As of :func:`read`.
         notes: As of :func:`read`.
         tree: The files, where they are listed already.
+        labels: Further targets of a map. Rows have what the map says of them, and what columns of these names hold, as
+            :attr:`~llaso_data.formats.rows.source_row.SourceRow.labels`.
 
     Raises:
         LLaSOError: As :func:`read`.
@@ -97,6 +108,8 @@ def open_source(spec: SourceSpec, notes: Counter[str] | None = None, tree: FileT
     tree = tree or open_tree(spec.path, LAYOUTS.endings())
     if notes is not None:
         tree = replace(tree, notes=notes)
+    if labels:
+        tree = replace(tree, labels=labels)
     return OpenSource(spec, tree, _recognised(spec, tree))
 
 
@@ -106,16 +119,32 @@ def corpus_rows(source: OpenSource) -> Iterator[tuple[SourceRow, Input]]:
     Order and errors are those of :func:`read`.
     """
     spec, tree, layout = source.spec, source.tree, source.recognition.layout
+    if layout.read_texts is not None:
+        raise LLaSOError(
+            f"{spec.path}: {layout.title} hold no audio; `llaso-data build-instruct` makes instructions of them"
+        )
     if layout.read is None or source.holds_conversations:
         raise LLaSOError(
             f"{spec.path}: {layout.title} hold conversations, and no corpus to transcribe; "
             "`llaso-data convert` makes shards of them"
         )
     rows = noting_unnamed_audio(layout.read(spec, tree), tree, spec.pattern)
-    if (row_map := compile_map(spec.map)) is not None:
-        rows = (_mapped(row, row_map) for row in rows)
+    if (row_map := compile_map(spec.map, tree.labels)) is not None:
+        rows = _all_mapped(rows, row_map, tree)
     corpus = spec.corpus or corpus_name(spec.path)
     return ((row, _input(row, spec, corpus)) for row in islice(_without_repeats(rows), spec.limit))
+
+
+def text_rows(source: OpenSource) -> Iterator[TextRow | Failure]:
+    """Every row of an open source whose layout holds texts without audio, at most ``spec.limit``.
+
+    Raises:
+        LLaSOError: The layout holds audio; or as of :func:`read`.
+    """
+    layout = source.recognition.layout
+    if layout.read_texts is None:
+        raise LLaSOError(f"{source.spec.path}: {layout.title} hold more than texts")
+    return islice(first_rows(layout.read_texts(source.spec, source.tree)), source.spec.limit)
 
 
 def read_samples(spec: SourceSpec, notes: Counter[str] | None = None) -> Iterator[SourceSample | Failure]:
@@ -180,6 +209,17 @@ def _recognised(spec: SourceSpec, tree: FileTree) -> Recognition:
         raise LLaSOError(
             f"{tree.root}: not a folder, a manifest, a tar ({kinds}) or audio; give `type` if it is one of them"
         )
+    return _as_mapped(spec, tree, recognition)
+
+
+def _as_mapped(spec: SourceSpec, tree: FileTree, recognition: Recognition) -> Recognition:
+    """A table in whose rows a map names audio is a manifest; one that names none is texts, where a map gives labels."""
+    layout = recognition.layout
+    if layout.read_texts is not None and "audio" in spec.map:
+        return Recognition(LAYOUTS["manifest"], "its map says where the audio is")
+    gives_labels = bool(tree.labels & spec.map.keys()) and "audio" not in spec.map
+    if layout.name == "manifest" and gives_labels and names_no_audio(tree):
+        return Recognition(LAYOUTS["texts"], "its rows name no audio")
     return recognition
 
 
@@ -200,6 +240,18 @@ def _input(row: SourceRow, spec: SourceSpec, corpus: str) -> Input:
     except Exception as error:
         where = row.where or row.path
         return to_input(failed_row(row.root, row.container, where, describe_error(error)), spec, corpus)
+
+
+def _all_mapped(rows: Iterator[SourceRow], row_map: RowMap, tree: FileTree) -> Iterator[SourceRow]:
+    """The rows with what the map says; the first ones say which columns there are."""
+    first: list[SourceRow] = []
+    if row_map.named:
+        first = list(islice(rows, ROWS_FOR_COLUMNS))
+        row_map, remarks = row_map.looked_at(first)
+        for remark in remarks:
+            tree.note(f"{tree.root}: {remark}", 1)
+    for row in chain(first, rows):
+        yield _mapped(row, row_map)
 
 
 def _mapped(row: SourceRow, row_map: RowMap) -> SourceRow:

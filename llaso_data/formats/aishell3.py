@@ -12,6 +12,7 @@ from llaso_data.formats.files.audio_files import AudioFiles
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.list_rows import cells, file_name, list_rows, note_not_read, text_lines, with_unlisted
+from llaso_data.formats.rows.mapping import keeps_columns
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, file_row
 from llaso_data.io import storage
@@ -49,7 +50,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
         raise LLaSOError(f"{spec.path}: no {LIST} with a folder {WAVS} beside it; is this the folder of AISHELL-3?")
     audio = AudioFiles(tree, spec.pattern)
     speakers = _speakers(tree)
-    make = partial(_line_row, tree, audio, speakers, bool(spec.map))
+    make = partial(_line_row, tree, audio, speakers, keeps_columns(spec.map, tree.labels))
     rows = (row for path in lists for row in list_rows(tree, path, partial(make, path[: -len(LIST)])))
     note_not_read(tree, {*lists, *(path for path, _, _ in tree.not_audio if path.rpartition("/")[2] == SPEAKERS)})
     if_none = f"{spec.path}: {', '.join(lists)} hold no line, and there is no audio; fetch it again"

@@ -88,7 +88,7 @@ class _Reader:
 
     def __init__(self, spec: SourceSpec, tree: FileTree, tables: list[ListedFile]) -> None:
         self._tree, self._tables = tree, tables
-        self._map: RowMap | None = compile_map(spec.map)
+        self._map: RowMap | None = compile_map(spec.map, tree.labels)
         self._matches: Callable[[str], object] = compile_glob(spec.pattern).fullmatch
         self._files = {file.path: file for file in tree.files}
         self._zips: dict[str, list[_Zip | SourceRow]] = {}
@@ -121,7 +121,7 @@ class _Reader:
     def _of_row(self, table: ListedFile, row: Mapping[str, Any], where: str) -> Iterator[SourceRow]:
         uri = self._tree.uri(table.path)
         columns = _audio_columns(list(row))
-        mapped = {name.strip().lower() for name in self._map.fields} if self._map else set()
+        mapped = {name.strip().lower() for name in self._map.used(row)} if self._map else set()
         self._columns.update(dict.fromkeys(row))
         self._used |= {column.strip().lower() for column in columns} | mapped
         try:
@@ -156,6 +156,7 @@ class _Reader:
         if not self._matches(path):
             return None
         split = split_of(path if member is None else (file.path if file else path))
+        fields, labels = self._map.kept(dict(row)) if self._map else (None, None)
         return SourceRow(
             path=path if file is None else file.path,
             uri=self._tree.uri(path if file is None else file.path),
@@ -167,7 +168,8 @@ class _Reader:
             size_bytes=0 if file is None else file.size_bytes if member is None else self._size(folder, member),
             version="" if file is None else file.version,
             where=where,
-            fields=dict(row) if self._map else None,
+            fields=fields,
+            labels=labels,
             asked={"split": split} if split else None,
         )
 

@@ -56,7 +56,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if tree.is_file:
         root, _, name = tree.root.rpartition("/")
         tables = [name] if _has_columns(tree.root) else []
-        tree = FileTree(root, notes=tree.notes)
+        tree = FileTree(root, notes=tree.notes, labels=tree.labels)
     else:
         tables = _release_tables(tree)
     if not tables:

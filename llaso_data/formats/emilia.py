@@ -16,6 +16,7 @@ from llaso_data.formats.files.audio_files import AudioFiles
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.list_rows import note_not_read, with_unlisted
+from llaso_data.formats.rows.mapping import keeps_columns
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, failed_row, file_row, row_or_failure
 from llaso_data.formats.tables.columns import audio_name, cell_text
@@ -43,7 +44,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if not tables:
         raise LLaSOError(f"{spec.path}: no table such as EN_B00000.jsonl with a folder of that name beside it")
     audio = AudioFiles(tree, spec.pattern)
-    rows = (row for table in tables for row in _rows(tree, audio, table, bool(spec.map)))
+    rows = (row for table in tables for row in _rows(tree, audio, table, keeps_columns(spec.map, tree.labels)))
     note_not_read(tree, set(tables))
     if_none = f"{spec.path}: its tables hold no row, and there is no audio; fetch it again"
     return sorted_rows(with_unlisted(tree, audio, rows, lambda file: SourceMetadata()), if_none=if_none)

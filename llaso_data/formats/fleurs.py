@@ -12,6 +12,7 @@ from llaso_data.formats.files.audio_files import AudioFiles
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.list_rows import cells, file_name, list_rows, note_not_read, text_lines, with_unlisted
+from llaso_data.formats.rows.mapping import keeps_columns
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import SourceMetadata, SourceRow, failed_row, file_row
 from llaso_data.formats.tables.columns import cell_text
@@ -43,7 +44,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if not tables:
         raise LLaSOError(f"{spec.path}: no train.tsv, dev.tsv or test.tsv of FLEURS with a folder {AUDIO} beside it")
     audio = AudioFiles(tree, spec.pattern)
-    rows = (row for table in tables for row in _table_rows(tree, audio, table, bool(spec.map)))
+    rows = (row for table in tables for row in _table_rows(tree, audio, table, keeps_columns(spec.map, tree.labels)))
     note_not_read(tree, {*tables, *(_packed(table) for table in tables)})
     if_none = f"{spec.path}: {', '.join(tables)} hold no row, and there is no audio; fetch it again"
     return sorted_rows(with_unlisted(tree, audio, rows, partial(_metadata, tree)), if_none=if_none)

@@ -57,7 +57,7 @@ def _folder_of(tree: FileTree) -> tuple[FileTree, list[ListedFile]]:
     names = [f"{stem}.{kind}" for kind in (*BESIDE_EXTENSIONS, "TextGrid")]
     beside = {path: storage.join(root, path) for path in names}
     files = [ListedFile(path, storage.stat(uri)["size"], "") for path, uri in beside.items() if storage.exists(uri)]
-    return FileTree(root, files=(audio, *files), notes=tree.notes), [audio]
+    return FileTree(root, files=(audio, *files), notes=tree.notes, labels=tree.labels), [audio]
 
 
 def _rows(tree: FileTree, audio: list[ListedFile]) -> Iterator[SourceRow]:

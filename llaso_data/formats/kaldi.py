@@ -53,7 +53,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if tree.is_file:
         around = open_tree(tree.root.rpartition("/")[0], ())
         files = tuple(file for file in around.files if "/" not in file.path)
-        tree = FileTree(around.root, files=files, notes=tree.notes)
+        tree = FileTree(around.root, files=files, notes=tree.notes, labels=tree.labels)
     matches = compile_glob(spec.pattern).fullmatch
     folders = [
         path[: -len(RECORDINGS)] for path, _, _ in tree.files if f"/{path}".endswith(f"/{RECORDINGS}") and matches(path)

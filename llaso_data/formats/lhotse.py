@@ -63,7 +63,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     root, tables = _tables(tree)
     if not tables:
         raise LLaSOError(f"{spec.path}: no cuts, and no recordings with supervisions; name the file of Lhotse's")
-    rows = (row for one in tables for row in _rows(FileTree(root, notes=tree.notes), one))
+    rows = (row for one in tables for row in _rows(FileTree(root, notes=tree.notes, labels=tree.labels), one))
     if_none = f"{spec.path}: the manifests hold no row; take them out of the sources, or write them again"
     return sorted_rows(rows, if_none=if_none)
 
@@ -242,7 +242,7 @@ LAYOUT = Layout(
     recognised_by="`.jsonl` or `.jsonl.gz` of cuts, or of recordings with `supervisions` beside it; a folder of such",
     unit="a supervision, or a cut without one",
     container="the manifest",
-    before=("librispeech", "webdataset", "manifest", "folder"),
+    before=("librispeech", "webdataset", "texts", "manifest", "folder"),
     recognises=recognises,
     read=read,
     writer=LayoutWriter(write=write, holds=HOLDS, refuses=no_transcript, spans=True),

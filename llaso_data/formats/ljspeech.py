@@ -12,6 +12,7 @@ from llaso_data.formats.files.audio_files import AudioFiles
 from llaso_data.formats.files.file_tree import FileTree, ListedFile
 from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.list_rows import file_name, list_rows, note_not_read, text_lines, with_unlisted
+from llaso_data.formats.rows.mapping import keeps_columns
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, file_row
 from llaso_data.formats.tables.columns import KNOWN_COLUMNS, cell_text
@@ -43,7 +44,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     if not tables:
         raise LLaSOError(f"{spec.path}: no {TABLE} with lines `ID|TEXT` and a folder {WAVS} beside it")
     audio = AudioFiles(tree, spec.pattern)
-    make = partial(_line_row, tree, audio, bool(spec.map))
+    make = partial(_line_row, tree, audio, keeps_columns(spec.map, tree.labels))
     rows = (row for table in tables for row in list_rows(tree, table, partial(make, table)))
     note_not_read(tree, set(tables))
     if_none = f"{spec.path}: {', '.join(tables)} hold no line, and there is no audio; fetch it again"

@@ -60,7 +60,7 @@ LAYOUT = Layout(
     recognised_by="a JSON table whose first row has `audio_filepath`, or a folder with such a `manifest.jsonl`",
     unit="a row",
     container="the manifest",
-    before=("manifest", "folder"),
+    before=("texts", "manifest", "folder"),
     recognises=recognises,
     read=read,
     writer=LayoutWriter(write=write, holds=frozenset(("text", *ATTRIBUTES)), refuses=no_transcript, spans=True),

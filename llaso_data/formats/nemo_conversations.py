@@ -235,7 +235,7 @@ LAYOUT = Layout(
     "`manifest_N.jsonl` with `audio_N.tar`",
     unit="a conversation",
     container="the file",
-    before=("nemo", "webdataset", "manifest", "folder"),
+    before=("nemo", "webdataset", "texts", "manifest", "folder"),
     recognises=recognises,
     read_conversations=read_conversations,
     writer=LayoutWriter(

@@ -18,6 +18,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.files.shards import named_files
 from llaso_data.formats.registry import LAYOUTS, Layout
+from llaso_data.formats.rows.mapping import keeps_columns
 from llaso_data.formats.rows.sorting import sorted_rows
 from llaso_data.formats.rows.source_row import RowError, SourceRow, failed_row, row_or_failure
 from llaso_data.formats.tables.columns import metadata_of, stated_duration, time_span
@@ -123,7 +124,7 @@ def _source_row(
         metadata=metadata_of(values),
         stated_s=stated_duration(values),
         where=where,
-        fields=row if spec.map else None,
+        fields=row if keeps_columns(spec.map, tree.labels) else None,
     )
 
 

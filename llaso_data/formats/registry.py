@@ -11,6 +11,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.formats.files.file_tree import FileTree
 from llaso_data.formats.rows.conversation import SourceConversation
 from llaso_data.formats.rows.source_row import SourceRow
+from llaso_data.formats.rows.text_row import TextRow
 from llaso_data.formats.writing.writer import LayoutWriter
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Sample
@@ -46,6 +47,9 @@ class Layout:
             as for ``read``.
         holds_conversations: Of a layout with both readers: whether a source holds conversations. It opens no more than
             it needs.
+        read_texts: Of a layout of texts without audio: those of a source, in the order of its files and their rows, for
+            tasks whose input is text. A row may give several. Notes, errors and what is broken are as for
+            ``read_conversations``.
         writer: Writes samples in this layout; None: the layout is only read.
         variant: Makes the layout of ``NAME:VARIANT``, a kind of it that no file tells: ``lhotse:librispeech``. It
             raises LLaSOError where there is no such one. None: the layout has no kinds.
@@ -63,6 +67,7 @@ class Layout:
     read: Callable[[SourceSpec, FileTree], Iterator[SourceRow]] | None = None
     read_conversations: Callable[[SourceSpec, FileTree], Iterator[SourceConversation | Sample | Failure]] | None = None
     holds_conversations: Callable[[SourceSpec, FileTree], bool] | None = None
+    read_texts: Callable[[SourceSpec, FileTree], Iterator[TextRow | Failure]] | None = None
     writer: LayoutWriter | None = None
     variant: Callable[[str], Layout] | None = None
     endings: frozenset[str] = frozenset()

@@ -234,7 +234,7 @@ LAYOUT = Layout(
     unit="a row",
     container="the table",
     endings=frozenset(("csv", "json")),
-    before=("manifest", "folder"),
+    before=("texts", "manifest", "folder"),
     recognises=recognises,
     read=read,
 )

@@ -55,7 +55,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     """
     if tree.is_file:
         root, _, name = tree.root.rpartition("/")
-        tree = FileTree(root, files=open_tree(root, ()).files, notes=tree.notes)
+        tree = FileTree(root, files=open_tree(root, ()).files, notes=tree.notes, labels=tree.labels)
         tables = [name] if _is_header(_header(tree.uri(name))) else []
     else:
         tables = _tables(tree)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llaso_data.instruct.tasks.build import AUDIO
+from llaso_data.instruct.tasks import Tasks
+from llaso_data.instruct.tasks.build import AUDIO, SECOND_AUDIO
 from llaso_data.records import ESTIMATED, UNKNOWN, Attribute, Utterance
 
 FIELDS: dict[str, str] = {
@@ -19,6 +20,9 @@ FIELDS: dict[str, str] = {
     "environment": "where the recording was made",
 }
 """The fields that an utterance itself has. Every other field is a label or a text of the row."""
+
+CONTEXT = "context"
+"""The text that an ``instruction`` is about, where a row has both."""
 
 _DECADES = {
     "10-19": "teens", "20-29": "twenties", "30-39": "thirties", "40-49": "forties", "50-59": "fifties",
@@ -54,3 +58,13 @@ def fields_of(utterance: Utterance, labels: Mapping[str, Any] | None = None, est
         **(labels or {}),
     }
     return {name: value for name, value in fields.items() if value is not None and value != UNKNOWN}
+
+
+def label_fields(tasks: Tasks) -> frozenset[str]:
+    """Names of all fields that tasks read of a row and that no utterance has: what goes in, what comes out, labels."""
+    names = {CONTEXT}
+    for build in tasks.build.values():
+        names |= {build.input, build.answer.field, *build.needs, *build.shows}
+        if build.clips == 2:
+            names.add(SECOND_AUDIO)
+    return frozenset(names - FIELDS.keys())

@@ -39,12 +39,15 @@ class FileTree:
         is_file: Whether the source is one file or pattern, not a folder.
         files: The folder's files at any depth, in the order of their paths, without names that begin with a dot.
         notes: Counts what a reader wants said of the source at the end of a run, besides its rows.
+        labels: Names of fields that are asked for besides what is known of audio: a map may give them, and columns of
+            these names are theirs.
     """
 
     root: str
     is_file: bool = False
     files: tuple[ListedFile, ...] = ()
     notes: Counter[str] = field(default_factory=Counter, compare=False)
+    labels: frozenset[str] = field(default=frozenset(), compare=False)
 
     @cached_property
     def extensions(self) -> Counter[str]:
@@ -98,7 +101,7 @@ def table_inside(tree: FileTree, *names: str) -> FileTree:
         return tree
     present = {file.path for file in tree.files if "/" not in file.path}
     name = next((name for name in names if name in present), None)
-    return tree if name is None else FileTree(tree.uri(name), is_file=True, notes=tree.notes)
+    return tree if name is None else FileTree(tree.uri(name), is_file=True, notes=tree.notes, labels=tree.labels)
 
 
 def open_tree(path: str, endings: Collection[str]) -> FileTree:

@@ -35,4 +35,4 @@ def named_files(tree: FileTree, inner: str = "sharded_manifests") -> FileTree:
         raise LLaSOError(f"{tree.root}: {len(missing)} of {len(named)} files are not there, the first is {missing[0]}")
     endings = (".tar",) if any(name.endswith(".tar") for name in named) else _TABLES
     files = tuple(file for file in around.files if file.path in named or not file.path.endswith(endings))
-    return FileTree(around.root, files=files, notes=tree.notes)
+    return FileTree(around.root, files=files, notes=tree.notes, labels=tree.labels)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.rows.labels import Label, label_columns, labels_of, remarks
 from llaso_data.formats.rows.source_row import RowError, SourceRow
 
 METADATA_TARGETS = ("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "consent")
@@ -22,6 +23,8 @@ SAMPLE_TARGETS = ("instruction", "answer", "task", "split")
 LOCATION_TARGETS = ("audio", "member", "start", "end", "duration", "channel")
 """What a template may give of where the audio is, in tables."""
 TARGETS = (*METADATA_TARGETS, *SAMPLE_TARGETS, *LOCATION_TARGETS)
+FOLDER_LABEL = "label"
+"""What a template calls the folder of an audio, where rows have no columns."""
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _MOST_NAMED = 40
@@ -40,10 +43,40 @@ class RowMap:
     Attributes:
         templates: Target → function from a row's fields, by name, to the value.
         fields: The names of the fields that the templates take.
+        labels: Label → how it is made.
+        named: Labels that a column of the same name is, where the map says nothing else.
+        columns: Names of fields that rows of the source have, as far as rows were looked at.
     """
 
     templates: Mapping[str, Template]
     fields: frozenset[str]
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
+
+    @property
+    def only_names(self) -> bool:
+        """Whether there are no templates, and columns of some names are wanted."""
+        return not self.templates and not self.labels
+
+    def used(self, columns: Iterable[str]) -> frozenset[str]:
+        """The columns that are taken from a table that has these."""
+        columns = tuple(columns)
+        named = {column for _, column in label_columns(columns, self.named)}
+        return frozenset(named | {column for column in columns if column in self.fields})
+
+    def kept(self, row: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, Any] | None]:
+        """What a table's row is to have as its fields, and as its labels: without templates these can be had at once.
+
+        Raises:
+            RowError: A label is none.
+        """
+        return (None, labels_of(row, {}, self.named, ())) if self.only_names else (row, None)
+
+    def looked_at(self, rows: Iterable[SourceRow]) -> tuple[RowMap, list[str]]:
+        """The map with the names of the fields of some rows, and what is to be said of the labels of a source."""
+        columns = {name for row in rows if row.failure is None for name in (*_fields(row, True), *(row.labels or ()))}
+        return replace(self, columns=frozenset(columns)), remarks(self.labels, self.named, sorted(columns))
 
     def located(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """A table's row with what the map says of where the audio is, under our names of columns."""
@@ -71,33 +104,67 @@ class RowMap:
             raise RowError(
                 f"map: {', '.join(located)} can be given for rows of tables; this layout says where audio is"
             )
-        metadata = {target: getattr(row.metadata, target) for target in METADATA_TARGETS}
-        place = {"path": row.path, "member": row.member, "start_s": row.start_s, "end_s": row.end_s}
-        fields = {**place, **metadata, **(row.fields or {})}
+        if self.only_names:
+            return replace(row, labels=labels_of(row.fields, {}, self.named, ()), fields=None) if row.fields else row
+        fields = _fields(row, bool(self.named))
         made = {target: template(fields) for target, template in self.templates.items()}
         known: dict[str, Any] = {target: made[target] or None for target in METADATA_TARGETS if target in made}
         asked = {target: made[target] for target in SAMPLE_TARGETS if target in made}
-        return replace(row, metadata=replace(row.metadata, **known), asked={**(row.asked or {}), **asked} or None)
+        return replace(
+            row,
+            metadata=replace(row.metadata, **known),
+            asked={**(row.asked or {}), **asked} or None,
+            labels=labels_of(fields, self.labels, self.named, self.columns) or None,
+        )
 
 
-def compile_map(settings: Mapping[str, str]) -> RowMap | None:
-    """The templates of a map, compiled; None where it is empty.
+def compile_map(settings: Mapping[str, str], labels: Collection[str] = ()) -> RowMap | None:
+    """The templates of a map, compiled; None where it is empty and no label is wanted.
 
     Args:
-        settings: Target (one of :data:`TARGETS`) → template. A field of a row that says nothing is empty, where the
-            filter ``default`` does not give another text. A field that the row does not have is a RowError.
+        settings: Target (one of :data:`TARGETS`, or a label) → template. A field of a row that says nothing is empty,
+            where the filter ``default`` does not give another text. A field that the row does not have is a RowError.
+            Of a label a template without braces is the column of that name, where rows have one.
+        labels: Further targets. Columns of these names are taken where the map does not name them.
 
     Raises:
         LLaSOError: A target or filter is unknown, or braces do not match.
     """
     for target in settings:
-        if target not in TARGETS:
-            raise LLaSOError(f"map: there is no target {target!r}; targets are {', '.join(TARGETS)}")
-    if not settings:
+        if target not in TARGETS and target not in labels:
+            known = ", ".join((*TARGETS, *sorted(set(labels) - set(TARGETS))))
+            raise LLaSOError(f"map: there is no target {target!r}; targets are {known}")
+    if not settings and not labels:
         return None
-    templates = {target: compile_template(text) for target, text in settings.items()}
+    compiled = {target: compile_template(text) for target, text in settings.items()}
+    made = {target: _label(settings[target], compiled.pop(target)) for target in settings if target in labels}
     names = (_split(match[1])[0].strip() for text in settings.values() for match in _FIELD.finditer(text) if match[1])
-    return RowMap(templates, frozenset(names))
+    bare = (one.column for one in made.values() if one.is_bare and one.column is not None)
+    return RowMap(compiled, frozenset((*names, *bare)), made, frozenset(labels))
+
+
+def keeps_columns(settings: Mapping[str, str], labels: Collection[str]) -> bool:
+    """Whether rows are to have all their columns: for the templates of a map, or for labels."""
+    return bool(settings or labels)
+
+
+def _fields(row: SourceRow, with_folder: bool) -> dict[str, Any]:
+    """What templates see of a row. A row without columns has the name of its folder as ``label``, where that is one."""
+    metadata = {target: getattr(row.metadata, target) for target in METADATA_TARGETS}
+    place: dict[str, Any] = {"path": row.path, "member": row.member, "start_s": row.start_s, "end_s": row.end_s}
+    if row.fields is None and with_folder:
+        place[FOLDER_LABEL] = (row.member or row.path).rpartition("/")[0].rpartition("/")[2]
+    return {**place, **metadata, **(row.fields or {})}
+
+
+def _label(text: str, template: Template) -> Label:
+    """The label that a template makes: one field alone keeps its type."""
+    pieces = list(_FIELD.finditer(text))
+    if not pieces:
+        return Label(text, text, template, is_bare=True)
+    single = len(pieces) == 1 and pieces[0][0] == text and pieces[0][1]
+    column = single.strip() if single and "|" not in single else None
+    return Label(text, column, template, is_bare=False)
 
 
 def compile_template(text: str) -> Template:

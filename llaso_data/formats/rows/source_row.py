@@ -66,9 +66,12 @@ class SourceRow:
         failure: Why the utterance cannot be used.
         where: The place that says all this, relative to ``root``: ``validated.tsv:12``, ``a.tar!b.txt``.
         stated_s: How long the utterance is, as its corpus says, seconds. It is believed only where nothing is decoded.
-        fields: All columns of the row, by name, where the source has a map and its layout has columns; else None.
+        fields: All columns of the row, by name, where the source has a map and its layout has columns; else None. Where
+            labels are asked for and there is no map, the columns of their names.
         asked: What the source or a map says of the sample that is made of the row
             (:data:`~.mapping.SAMPLE_TARGETS`).
+        labels: What the source or a map says besides, by the names of fields that tasks have, where these are asked for
+            (:attr:`~llaso_data.formats.files.file_tree.FileTree.labels`).
     """
 
     path: str
@@ -87,6 +90,7 @@ class SourceRow:
     stated_s: float | None = None
     fields: Mapping[str, Any] | None = None
     asked: Mapping[str, str] | None = None
+    labels: Mapping[str, Any] | None = None
 
     @property
     def location(self) -> str:

@@ -68,7 +68,7 @@ def segment_rows(spec: SourceSpec, tree: FileTree, corpus: SegmentedCorpus) -> I
     """
     if tree.is_file:
         folder, _, path = tree.root.rpartition("/")
-        tree = FileTree(folder, files=open_tree(folder, ()).files, notes=tree.notes)
+        tree = FileTree(folder, files=open_tree(folder, ()).files, notes=tree.notes, labels=tree.labels)
     else:
         path = _file_of(tree, corpus.file) or ""
     if not path:

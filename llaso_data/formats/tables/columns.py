@@ -117,8 +117,10 @@ def metadata_of(values: Mapping[str, Any]) -> SourceMetadata:
     channels, channel_count = selected_channels(values)
     said: dict[str, Any] = {}
     for name in names:
+        if (value := values.get(name)) is None:
+            continue
         try:
-            said[name] = cell_text(values.get(name))
+            said[name] = cell_text(value)
         except RowError as error:
             raise RowError(f"{name}: {error}") from None
     return SourceMetadata(**said, channels=channels, channel_count=channel_count)

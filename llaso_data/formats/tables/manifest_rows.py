@@ -66,10 +66,11 @@ def manifest_rows(
         passes_over: Why a row gives nothing, for a note of the tree; None: it gives an utterance.
     """
     manifest = tree.root
-    row_map = compile_map(spec.map)
+    row_map = compile_map(spec.map, tree.labels)
     root, _, name = manifest.rpartition("/")
     stat_once = lru_cache(maxsize=4096)(audio_stat)  # many rows may share one file; the next read looks again
-    mapped = frozenset(name.strip().lower() for name in row_map.fields) if row_map else frozenset()
+    taken = row_map.fields | row_map.named if row_map else frozenset()
+    mapped = frozenset(name.strip().lower() for name in taken)
     unused = UnusedColumns(columns_of(manifest), also_used | mapped)
     try:
         for number, row in table_rows(manifest, KNOWN_COLUMNS | mapped):
@@ -102,6 +103,7 @@ def _source_row(
     path, uri = audio_location(audio_name(values["audio"]), root)
     start_s, end_s = time_span(values)
     size_bytes, version = stat(uri)
+    fields, labels = (None, None) if row_map is None else row_map.kept(row)
     return SourceRow(
         path=path,
         uri=uri,
@@ -115,5 +117,6 @@ def _source_row(
         size_bytes=size_bytes,
         version=version,
         where=where,
-        fields=None if row_map is None else row,
+        fields=fields,
+        labels=labels,
     )

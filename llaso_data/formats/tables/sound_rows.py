@@ -98,10 +98,10 @@ def _rows_of(spec: SourceSpec, tree: FileTree, table: SoundTable | SourceRow) ->
         detail = "it holds conversations, and the first table single sounds; name one of them as the source"
         yield failed_row(table.root, table.uri, table.file.path, detail)
         return
-    row_map = compile_map(spec.map)
-    mapped = row_map.fields if row_map is not None else frozenset()
+    row_map = compile_map(spec.map, tree.labels)
+    mapped = row_map.used(table.columns) if row_map is not None else frozenset()
     _note_columns(tree, table, mapped)
-    rows = _read(table, mapped, names_files := table.names_files())
+    rows = _read(table, mapped, bool(spec.map), names_files := table.names_files())
     yield from sorted_rows(rows) if names_files else rows
 
 
@@ -115,7 +115,7 @@ def _note_columns(tree: FileTree, table: SoundTable, mapped: frozenset[str]) -> 
         tree.note_example("tables with columns that are not used", shown)
 
 
-def _read(table: SoundTable, mapped: frozenset[str], names_files: bool) -> Iterator[SourceRow]:
+def _read(table: SoundTable, mapped: frozenset[str], has_map: bool, names_files: bool) -> Iterator[SourceRow]:
     sound = table.sound or ""
     wanted = {name for name in table.columns if name.lower() in _VALUES or name in mapped}
     wanted |= {name for name in (INSTRUCTION, ANSWER_TASK) if name in table.columns}
@@ -129,7 +129,7 @@ def _read(table: SoundTable, mapped: frozenset[str], names_files: bool) -> Itera
         if isinstance(row, str):
             yield failed_row(table.root, table.uri, where, row)
             continue
-        make = partial(_source_row, table, row, number - 1, where, mapped, row_bytes, stat_once)
+        make = partial(_source_row, table, row, number - 1, where, mapped, has_map, row_bytes, stat_once)
         yield row_or_failure(make, table.root, table.uri, where)
 
 
@@ -139,6 +139,7 @@ def _source_row(
     number: int,
     where: str,
     mapped: frozenset[str],
+    has_map: bool,
     row_bytes: int,
     stat: Callable[[str], tuple[int, str]],
 ) -> SourceRow:
@@ -161,7 +162,7 @@ def _source_row(
         version=version,
         where=where,
         fields={name: row[name] for name in mapped if name in row} if mapped else None,
-        asked=asked_of(table, {} if mapped else row),
+        asked=asked_of(table, {} if has_map else row),
     )
 
 

@@ -73,13 +73,16 @@ class OpenSamples:
     hub: HubTree | None = None
 
 
-def open_samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> OpenSamples:
+def open_samples(
+    spec: SourceSpec, settings: Convert, notes: Counter[str], labels: frozenset[str] = frozenset()
+) -> OpenSamples:
     """Find out what a source is, and list its files.
 
     Args:
         spec: The source, as a recipe names it.
         settings: Which text.
         notes: Counts what is to be said of the source besides its samples.
+        labels: As of :func:`llaso_data.formats.open_source`.
 
     Raises:
         LLaSOError: The source is not there, or no layout reads it; or it has no such text.
@@ -97,7 +100,7 @@ def open_samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Op
     if kind is not None:
         return OpenSamples(spec, notes, kind)
     tree, hub = listed or (None, None)
-    return OpenSamples(spec, notes, None, formats.open_source(spec, notes, tree), hub)
+    return OpenSamples(spec, notes, None, formats.open_source(spec, notes, tree, labels), hub)
 
 
 def samples(spec: SourceSpec, settings: Convert, notes: Counter[str]) -> Iterator[Converted | Failure]:
@@ -234,19 +237,19 @@ def _asked(asked: Mapping[str, str], utterance: Utterance, settings: Convert) ->
 
 
 def _of_align(out: str, spec: SourceSpec, settings: Convert) -> Iterator[Converted | Failure]:
+    return (_of_observed(utterance, settings) for utterance in islice(accepted(out), spec.limit))
+
+
+def accepted(out: str) -> Iterator[Utterance]:
+    """What an output of build-align accepted, with words and scores, in the order of its blocks."""
     stated = commit.manifest(out)
     wanted = records.schema(Utterance).names
-    count = 0
     for verdicts, observations in commit.judged(out, stated, wanted):
         for verdict, utterance in zip(
             verdicts["verdict"].to_pylist(), records.from_table(observations, Utterance), strict=True
         ):
-            if verdict != records.ACCEPTED:
-                continue
-            if spec.limit is not None and count >= spec.limit:
-                return
-            count += 1
-            yield _of_observed(utterance, settings)
+            if verdict == records.ACCEPTED:
+                yield utterance
 
 
 def _of_observed(utterance: Utterance, settings: Convert) -> Converted | Failure:
