@@ -63,6 +63,7 @@ def read(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
             raise LLaSOError(
                 f"{spec.path}: no column `audio`; its columns are {shown}; `--map 'audio={{COLUMN}}'` of "
                 "`llaso-data convert` names another one"
+                + (", `--map 'question={COLUMN}'` columns of texts without audio" if tree.labels else "")
             )
     if_none = f"{spec.path}: the manifest holds no row; take it out of the sources, or write it again"
     return sorted_rows(manifest_rows(spec, tree), if_none=if_none)

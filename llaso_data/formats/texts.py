@@ -56,7 +56,12 @@ def read_texts(spec: SourceSpec, tree: FileTree) -> Iterator[TextRow | Failure]:
     if tree.is_file:
         root, _, name = tree.root.rpartition("/")
         return _of_table(spec, replace(tree, root=root), name)
-    tables = _tables(tree, spec.pattern)
+    tables = []
+    for file in _tables(tree, spec.pattern):
+        if spec.map or _form_in(tree.uri(file.path), tree.labels) is not None:
+            tables.append(file)
+        else:
+            tree.note_example("not read: a table without texts", file.path)
     if not tables:
         raise LLaSOError(f"{spec.path}: no table of texts in it that matches {spec.pattern!r}")
     return (row for file in tables for row in _of_table(spec, tree, file.path))

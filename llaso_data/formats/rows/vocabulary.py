@@ -94,6 +94,11 @@ _ACCENT = {
 }
 
 
+def says_nothing(value: str) -> bool:
+    """Whether a value of an attribute or label stands for none: ``unknown``, ``nan``, ``N/A``."""
+    return slug(value) in _SAYS_NOTHING
+
+
 def _by_alias(table: dict[str, set[str]]) -> dict[str, str]:
     return {alias: value for value, aliases in table.items() for alias in aliases | {value}}
 

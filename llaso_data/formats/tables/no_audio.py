@@ -19,11 +19,17 @@ _BROKEN_ROWS = 8  # looked past for the first whole one
 
 
 def first_whole_row(uri: str) -> dict[str, Any] | None:
-    """The first row of a table that is not broken, of Parquet its columns; None: it has none, or is no table."""
-    if table_kind(uri) == "parquet":
-        return dict.fromkeys(columns_of(uri)) or None
+    """The first row of a table that is not broken; of Parquet, and where there is none, the columns that it states.
+
+    Returns:
+        None where it states none, or is no table.
+    """
     try:
-        return next((row for _, row in islice(table_rows(uri), _BROKEN_ROWS) if isinstance(row, dict)), None)
+        if table_kind(uri) != "parquet":
+            for _, row in islice(table_rows(uri), _BROKEN_ROWS):
+                if isinstance(row, dict):
+                    return row
+        return dict.fromkeys(columns_of(uri)) or None
     except LLaSOError:
         return None
 

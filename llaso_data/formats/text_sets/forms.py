@@ -19,6 +19,7 @@ QUESTIONS, ANSWERS = ("question",), ("answer", "answers", "response", "output")
 PROMPTS = ("prompt", "query")
 TALKS = ("messages", "conversations", "conversation")
 SOURCES = ("source", "src", "source_text", "src_text", "text", "sentence")
+_SURE_SOURCES = SOURCES[:4]
 TARGETS = ("translation", "target", "tgt", "target_text", "tgt_text")
 SOURCE_LANGUAGES = ("source_language", "source_lang", "src_language", "src_lang", "language", "lang", "locale")
 TARGET_LANGUAGES = ("target_language", "target_lang", "tgt_language", "tgt_lang")
@@ -89,7 +90,8 @@ def _translations(known: _Columns) -> Form | None:
     sources, targets = known.of(SOURCES), known.of(TARGETS)
     languages, into = known.of(SOURCE_LANGUAGES), known.of(TARGET_LANGUAGES)
     mapped = known.of(("translation",))
-    if not mapped and not (sources and targets and into):
+    named = known.of(_SURE_SOURCES) and targets
+    if not mapped and not named and not (sources and targets and into):
         return None
     used = frozenset((*sources, *targets, *languages, *into))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from llaso_data.formats.tables.columns import audio_location, audio_stat
 from llaso_data.instruct.row import TARGET_AUDIO, InstructRow
 from llaso_data.instruct.tasks.build import SECOND_AUDIO
 from llaso_data.io import storage
+from llaso_data.pipeline.instruct.label_kinds import LabelKinds
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import SPLITS, Failure, Input, Provenance, Utterance, canonical, digest
 from llaso_data.shards.sound_spool import said_by
@@ -41,7 +41,7 @@ def utterance_row(utterance: Utterance, layout: str, labels: Mapping[str, Any] |
 
 
 def corpus_row(
-    row: SourceRow, one: Input, spec: SourceSpec, corpus: str, layout: str, scores: frozenset[str] = frozenset()
+    row: SourceRow, one: Input, spec: SourceSpec, corpus: str, layout: str, kinds: LabelKinds
 ) -> InstructRow | Failure:
     """The row of a corpus's utterance.
 
@@ -51,15 +51,13 @@ def corpus_row(
         spec: The source.
         corpus: Its name.
         layout: Name of its layout.
-        scores: Labels that are scores: their JSON in a cell is read.
+        kinds: What labels are.
     """
     utterance = one.utterance
     if utterance.failure is not None:
         return utterance.failure
     try:
-        labels = dict(row.labels or {})
-        for name in scores & labels.keys():
-            labels[name] = _structure(labels[name])
+        labels = kinds.read(row.labels or {})
         if (bad := unstorable(labels)) is not None:
             return said_by(row.where, Failure(BAD_TEXT, f"{escaped(row.location)}: {bad} is not UTF-8 text"))
         others = {
@@ -87,11 +85,14 @@ def corpus_row(
     )
 
 
-def text_row(row: TextRow | Failure, spec: SourceSpec, corpus: str, layout: str, root: str) -> InstructRow | Failure:
-    """The row of a text."""
+def text_row(
+    row: TextRow | Failure, spec: SourceSpec, corpus: str, layout: str, root: str, kinds: LabelKinds
+) -> InstructRow | Failure:
+    """The row of a text; as :func:`corpus_row`. ``root`` is the URI that the row's file is relative to."""
     if isinstance(row, Failure):
         return row
-    if (bad := unstorable(row.labels)) is not None:
+    labels = kinds.read(row.labels)
+    if (bad := unstorable(labels)) is not None:
         return bad_conversation(root, row.where, f"{bad} is not UTF-8 text; save it as UTF-8", reason=BAD_TEXT)
     stated = row.language if row.language is not None and not languages.is_unsaid(row.language) else spec.language
     language = None if stated is None else languages.language(stated)
@@ -99,8 +100,8 @@ def text_row(row: TextRow | Failure, spec: SourceSpec, corpus: str, layout: str,
         detail = f"{stated[:80]!r} is no language; write one as its code (en, zh) or its English name"
         return bad_conversation(root, row.where, detail, reason="bad_language")
     return InstructRow(
-        id=digest(corpus, canonical(row.labels)),
-        labels=row.labels,
+        id=digest(corpus, canonical(labels)),
+        labels=labels,
         language=language,
         split=row.split,
         where=row.where,
@@ -119,16 +120,6 @@ def _is_unstorable(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_is_unstorable(name) or _is_unstorable(inner) for name, inner in value.items())
     return isinstance(value, (list, tuple)) and any(map(_is_unstorable, value))
-
-
-def _structure(value: Any) -> Any:
-    """What JSON in a cell of a table says; any other value as it is."""
-    if isinstance(value, str) and value[:1] in "[{":
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _beside(row: SourceRow, name: Any, one: Input, spec: SourceSpec, corpus: str) -> Input:

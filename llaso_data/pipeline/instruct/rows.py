@@ -16,6 +16,7 @@ from llaso_data.instruct.tasks import Tasks
 from llaso_data.io import storage
 from llaso_data.pipeline.convert.samples import ALIGN, OpenSamples, accepted, open_samples, samples_of
 from llaso_data.pipeline.instruct.corpus_rows import corpus_row, text_row, utterance_row
+from llaso_data.pipeline.instruct.label_kinds import LabelKinds
 from llaso_data.pipeline.instruct.sample_rows import sample_rows
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert, SourceSpec
@@ -86,7 +87,7 @@ def rows_in(source: OpenRows) -> Iterator[InstructRow | Failure]:
         their ids. A failure stands for what gives no row (``bad_row``, ``not_a_row``, and the failures of sources), and
         ``duplicate`` for a row whose id came before. Failures name their place.
     """
-    return _once(_rows(source))
+    return _once(_rows(source), source.spec.path)
 
 
 def _rows(source: OpenRows) -> Iterator[InstructRow | Failure]:
@@ -97,23 +98,23 @@ def _rows(source: OpenRows) -> Iterator[InstructRow | Failure]:
     listed = opened.source
     if listed is None or listed.holds_conversations:
         return sample_rows(samples_of(opened, Convert()), source.corpus, source.tasks, opened.notes)
+    kinds = LabelKinds.of(source.tasks)
     if listed.recognition.layout.read_texts is not None:
+        root = listed.tree.root.rpartition("/")[0] if listed.tree.is_file else listed.tree.root
         texts = formats.text_rows(listed)
-        return (text_row(row, spec, source.corpus, source.layout, listed.tree.root) for row in texts)
-    scores = frozenset(build.answer.field for build in source.tasks.build.values() if build.answer.form == "scores")
-    return (
-        corpus_row(row, one, spec, source.corpus, source.layout, scores) for row, one in formats.corpus_rows(listed)
-    )
+        return (text_row(row, spec, source.corpus, source.layout, root, kinds) for row in texts)
+    rows = formats.corpus_rows(listed)
+    return (corpus_row(row, one, spec, source.corpus, source.layout, kinds) for row, one in rows)
 
 
-def _once(rows: Iterable[InstructRow | Failure]) -> Iterator[InstructRow | Failure]:
-    """The rows, with a failure for each whose id came before."""
+def _once(rows: Iterable[InstructRow | Failure], path: str) -> Iterator[InstructRow | Failure]:
+    """The rows, with a failure for each whose id came before. ``path`` is the source, for messages."""
     seen = SeenIds()
     rows = iter(rows)
     while block := list(islice(rows, _AT_ONCE)):
         known = iter(seen.add([row.id for row in block if isinstance(row, InstructRow)]))
         for row in block:
             if isinstance(row, InstructRow) and next(known):
-                yield Failure(DUPLICATE, f"{row.where or row.id}: the source has this row already")
+                yield Failure(DUPLICATE, f"{path}: {row.where or row.id}: the source has this row already")
             else:
                 yield row

@@ -28,7 +28,6 @@ NOT_A_ROW = "not_a_row"
 """The reason of a sample of which no row can be made."""
 RUN_ROWS = 20_000
 """Rows that are sorted in memory at once."""
-_MODALITY = "modality"
 
 
 def sample_rows(

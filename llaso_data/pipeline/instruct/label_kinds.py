@@ -1,0 +1,65 @@
+"""What tasks take labels for: text, scores, or one of some words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llaso_data.formats.rows import vocabulary
+from llaso_data.instruct.fields import FIELDS
+from llaso_data.instruct.tasks import Tasks, folded
+
+
+@dataclass(frozen=True, slots=True)
+class LabelKinds:
+    """How labels are read.
+
+    Attributes:
+        scores: Fields of scores: their JSON in a cell of a table is read.
+        words: Field of labels or numbers → the forms of its labels. A word that stands for nothing, such as ``nan``,
+            says nothing where it is none of them.
+    """
+
+    scores: frozenset[str]
+    words: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, tasks: Tasks) -> LabelKinds:
+        """What the tasks that are built say of their fields."""
+        words: dict[str, frozenset[str]] = {}
+        scores: set[str] = set()
+        for build in tasks.build.values():
+            field, form = build.answer.field, build.answer.form
+            sets = [build.shows[name] for name in build.shows if name == field]
+            if form == "scores":
+                scores.add(field)
+            if form in ("label", "number") and field not in FIELDS:
+                declared = tasks.sets[build.scored_as].labels if build.scored_as else None
+                sets += [declared] if declared else []
+                forms = frozenset(folded(one) for name in sets if name in tasks.labels for one in tasks.forms_of(name))
+                words[field] = words.get(field, frozenset()) | forms
+        return cls(frozenset(scores), words)
+
+    def read(self, labels: Mapping[str, Any]) -> dict[str, Any]:
+        """The labels of a row as tasks take them; without those that say nothing."""
+        found: dict[str, Any] = {}
+        for name, value in labels.items():
+            if isinstance(value, str):
+                if name in self.scores:
+                    value = _structure(value)
+                elif name in self.words and folded(value) not in self.words[name] and vocabulary.says_nothing(value):
+                    continue
+            found[name] = value
+        return found
+
+
+def _structure(text: str) -> Any:
+    """What the JSON of a list or an object says; any other text as it is."""
+    if text[:1] not in ("[", "{"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
