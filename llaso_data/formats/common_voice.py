@@ -7,6 +7,7 @@ the row names none; the others are not used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 from llaso_data.audio import AUDIO_EXTENSIONS
@@ -90,7 +91,7 @@ def _rows(tree: FileTree, table: str) -> Iterator[SourceRow]:
     container = tree.uri(prefix).rstrip("/") if prefix else tree.root
     clips = {row["path"]: (row["size"], row["version"]) for row in storage.listing(storage.join(container, CLIPS))}
     columns: dict[str, None] = {}
-    used: set[str] = set()
+    used: set[str] = {label.lower() for label in tree.labels}
     try:
         for number, row in table_rows(tree.uri(table)):
             where = f"{table}:{number}"
@@ -117,7 +118,8 @@ def _source_row(
     file = ListedFile(f"{prefix}{CLIPS}/{name}", *clips.get(name, (0, "")))
     values = canonical_values(row)
     values["accent"] = values["accent"] or row.get(VARIANT)
-    return file_row(tree, file, metadata_of(values), container=container, where=where)
+    made = file_row(tree, file, metadata_of(values), container=container, where=where)
+    return replace(made, fields=row) if tree.labels else made
 
 
 LAYOUT = Layout(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -88,7 +89,7 @@ def _rows(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
     root = storage.absolute(spec.root) if spec.root else None
     stat_once = lru_cache(maxsize=4096)(audio_stat)  # many rows may share one file
     columns: dict[str, None] = {}
-    used = {"id"}
+    used = {"id", *(label.lower() for label in tree.labels)}
     ids: set[str] = set()
     try:
         for number, (line, id, row) in enumerate(_numbered(tree.root), 1):
@@ -102,7 +103,8 @@ def _rows(spec: SourceSpec, tree: FileTree) -> Iterator[SourceRow]:
                 known = used_columns(values)
                 used |= {column.lower() for column in row if _OUR_NAMES.get(column.lower(), column.lower()) in known}
             make = partial(_source_row, values, id, ids, folder, root, tree.root, where, stat_once)
-            yield row_or_failure(make, folder, tree.root, where)
+            made = row_or_failure(make, folder, tree.root, where)
+            yield replace(made, fields=row) if tree.labels and made.failure is None else made
     finally:  # a preview reads only the first rows
         note_unused(tree, name, columns, used)
 

@@ -26,6 +26,8 @@ from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure
 from llaso_data.uris import extension
 
+Stated = dict[str, tuple[SourceMetadata, Failure | None]]
+"""What is said of members, and what is wrong there, by their names without extension."""
 _NOTHING: tuple[SourceMetadata, Failure | None] = (SourceMetadata(), None)
 
 
@@ -81,7 +83,8 @@ def _tar_rows(tree: FileTree, root: str, path: str) -> Iterator[SourceRow]:
     tree.note("members that belong to no sample", sum(map(len, grouped.left_out.values())))
     with storage.open_read(uri) as file:
         for key, members in sorted(grouped.samples.items(), key=lambda sample: min(sample[1])):
-            yield from _sample_rows(root, path, key, sorted(members), directory, version, file)
+            by_stem = _metadata_by_stem(uri, sorted(members), directory, file, bool(tree.labels))
+            yield from _sample_rows(root, path, key, sorted(members), directory, version, by_stem)
     for number, member in enumerate(directory.repeated, 1):
         where = f"{path}!{member} (repeat {number})"
         yield failed_row(root, uri, where, "the name stands in the archive more than once")
@@ -92,17 +95,16 @@ def _tar_rows(tree: FileTree, root: str, path: str) -> Iterator[SourceRow]:
 
 
 def _sample_rows(
-    root: str, path: str, key: str, members: list[str], directory: archive.Directory, version: str, file: Any
+    root: str, path: str, key: str, members: list[str], directory: archive.Directory, version: str, by_stem: Stated
 ) -> Iterator[SourceRow]:
     uri = storage.join(root, path)
     audio_members = [member for member in members if extension(member) in AUDIO_EXTENSIONS]
     if not audio_members:
         yield failed_row(root, uri, f"{path}!{key}", f"no audio among {', '.join(members)}")
         return
-    by_stem = _metadata_by_stem(uri, members, directory, file)
     of_sample, sample_failure = by_stem.get(key, _NOTHING)
     if len(audio_members) > 1:
-        of_sample = replace(of_sample, text=None)  # which of them says it, nobody knows
+        of_sample = replace(of_sample, text=None, more=None)  # which of them says it, nobody knows
     for member in audio_members:
         if member in directory.broken:
             yield failed_row(root, uri, f"{path}!{member}", directory.broken[member], reason="unreadable")
@@ -122,11 +124,9 @@ def _sample_rows(
         )
 
 
-def _metadata_by_stem(
-    uri: str, members: list[str], directory: archive.Directory, file: Any
-) -> dict[str, tuple[SourceMetadata, Failure | None]]:
+def _metadata_by_stem(uri: str, members: list[str], directory: archive.Directory, file: Any, with_more: bool) -> Stated:
     """What the ``.txt`` and ``.json`` of a sample say, and what is wrong there, by their names without extension."""
-    by_stem: dict[str, tuple[SourceMetadata, Failure | None]] = {}
+    by_stem: Stated = {}
     stated: tuple[SourceMetadata, Failure | None]
     for member in members:
         if extension(member) not in ("txt", "json"):
@@ -139,7 +139,7 @@ def _metadata_by_stem(
             stated = SourceMetadata(), transcript_too_long(place)
         else:
             file.seek(offset)
-            stated = _member_metadata(file.read(size_bytes), extension(member), place)
+            stated = _member_metadata(file.read(size_bytes), extension(member), place, with_more)
         earlier, failure = by_stem.get(_stem(member), _NOTHING)
         by_stem[_stem(member)] = _merged(earlier, stated[0]), failure or stated[1]
     return by_stem
@@ -149,7 +149,7 @@ def _stem(member: str) -> str:
     return member.rpartition(".")[0]
 
 
-def _member_metadata(data: bytes, kind: str, place: str) -> tuple[SourceMetadata, Failure | None]:
+def _member_metadata(data: bytes, kind: str, place: str, with_more: bool) -> tuple[SourceMetadata, Failure | None]:
     """What a ``.txt`` or ``.json`` member says of its sample."""
     if kind == "txt":
         text, failure = decode_transcript(data, place)
@@ -164,7 +164,8 @@ def _member_metadata(data: bytes, kind: str, place: str) -> tuple[SourceMetadata
             for name, value in row.items()
             if isinstance(value, (str, int, float)) or _is_channel_list(name, value)
         }
-        return metadata_of(canonical_values(flat)), None
+        metadata = metadata_of(canonical_values(flat))
+        return replace(metadata, more=row) if with_more else metadata, None
     except UnicodeDecodeError as error:
         detail = f"{place}: not UTF-8 (byte at {error.start}); save it as UTF-8"
         return SourceMetadata(), Failure("bad_text", detail)

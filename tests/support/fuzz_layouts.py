@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import pickle
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +27,17 @@ from llaso_data import audio, records
 from llaso_data.audio.encoding import encode
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats.samples import METADATA, VERSION
+from llaso_data.instruct.tasks import all_tasks
 from llaso_data.pipeline.check_messages import check_messages
 from llaso_data.pipeline.convert import filtering
 from llaso_data.pipeline.convert.samples import samples
+from llaso_data.pipeline.instruct.rows import rows_of
 from llaso_data.recipe import Convert, SourceSpec
 from llaso_data.records import Failure, Message, Sample, Source, Utterance
 from llaso_data.shards.removal import listed
 
 WAV = encode(np.arange(160, dtype=np.int16), "wav")
+TASKS = all_tasks()
 _MOST = 300  # rows of a set that are looked at
 
 Files = Mapping[str, bytes]
@@ -52,14 +57,29 @@ def converted(path: str, **spec: str) -> None:
     json.dumps(notes).encode()
 
 
+def instructed(path: str, **spec: Any) -> None:
+    """Every row of a source as instruction data are built of it: it is pickled, and its fields are looked at."""
+    notes: Counter[str] = Counter()
+    for one in islice(rows_of(SourceSpec(path=path, **spec), TASKS, notes), _MOST):
+        if isinstance(one, Failure):
+            one.detail.encode()
+            continue
+        records.canonical(dict(one.labels)).encode()
+        json.dumps(dict(one.labels), allow_nan=False, ensure_ascii=False).encode()
+        assert pickle.loads(pickle.dumps(one)) == one
+        one.fields()
+    json.dumps(notes).encode()
+
+
 def _set(layout: str, files: Files, name: str, source: str, data: bytes, folder: Path) -> None:
     for path, content in {**files, name: data}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     path = str(folder / source) if source else str(folder)
     for spec in ({"type": layout}, {}):
-        with suppress(LLaSOError):
-            converted(path, **spec)
+        for read in (converted, instructed):
+            with suppress(LLaSOError):
+                read(path, **spec)
     if layout == "messages":
         with suppress(LLaSOError):
             check_messages(path)
@@ -71,7 +91,15 @@ def targets() -> Iterator[tuple[str, Callable[[bytes, Path], None], tuple[bytes,
         for name in replaced:
             yield f"{layout}: {name}", partial(_set, layout, files, name, source), (files[name],)
     yield "condition", _condition, (b'duration_s < 20 and language in ("en",) or not text is None', b"((1 < turns))")
-    yield "map", _map, (b"text={a|trim|replace('x', 'y')}{{", b"start={a}\nend={b|default('1')}\nsplit=train")
+    yield (
+        "map",
+        _map,
+        (
+            b"text={a|trim|replace('x', 'y')}{{",
+            b"start={a}\nend={b|default('1')}\nsplit=train",
+            b"emotion=a\nword_scores={a}\ntarget_audio={b}",
+        ),
+    )
     yield "removal list", _removal_list, (b"# who\n\xef\xbb\xbf/data/a.wav\r\n" + b"a" * 32 + b"\n",)
 
 
@@ -84,11 +112,16 @@ def _condition(data: bytes, folder: Path) -> None:
 
 
 def _map(data: bytes, folder: Path) -> None:
+    """A map of a corpus and of texts, also with labels as targets."""
+    (folder / "t.jsonl").write_text(json.dumps({"question": "what?", "answer": "that", "a": ["x"], "b": None}) + "\n")
     (folder / "m.jsonl").write_text(json.dumps({"audio": "a.wav", "a": "x 1", "b": None}) + "\n")
     pairs = (line.partition("=") for line in data.decode("utf-8", "replace").splitlines())
+    spec = SourceSpec(path=str(folder / "m.jsonl"), map={name: template for name, _, template in pairs})
     with suppress(LLaSOError):
-        spec = SourceSpec(path=str(folder / "m.jsonl"), map={name: template for name, _, template in pairs})
         list(samples(spec, Convert(), Counter()))
+    for name in ("m.jsonl", "t.jsonl"):
+        with suppress(LLaSOError):
+            instructed(str(folder / name), map=spec.map)
 
 
 def _removal_list(data: bytes, folder: Path) -> None:
@@ -106,6 +139,7 @@ def _sets() -> Iterator[tuple[str, Files, tuple[str, ...], str]]:
     yield from _tables_with_sound()
     yield from _manifests()
     yield from _conversations()
+    yield from _texts()
 
 
 def _lists() -> Iterator[tuple[str, Files, tuple[str, ...], str]]:
@@ -322,3 +356,28 @@ def _arrow_stream(table: pa.Table) -> bytes:
     with pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
     return file.getvalue()
+
+
+def _texts() -> Iterator[tuple[str, Files, tuple[str, ...], str]]:
+    """Texts without audio, in every form and in every kind of table; and a corpus with labels."""
+    talk = [{"from": "gpt", "value": "Hi"}, {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
+    rows = [
+        {"instruction": "Say it.", "input": "Hi", "output": "Hi!"},
+        {"question": "Who?", "answers": {"text": ["Ann"], "answer_start": [0]}, "context": "Ann came."},
+        {"id": 1, "translation": {"en": "Hello", "fr": "Bonjour"}, "split": "dev"},
+        {"source": "Hallo", "target": "Hello", "source_language": "de", "target_language": "English"},
+        {"document": "Long.", "summary": "Short.", "language": "en"},
+        {"conversations": talk},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "bot", "content": "b"}]},
+        {"en": "Hello", "zh": "\u4f60\u597d"},
+    ]
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    yield "texts", {"a.jsonl": lines, "b.json": json.dumps(rows, indent=1).encode()}, ("a.jsonl", "b.json"), ""
+    table = b'id;question;answer\n1;Who?;"Ann; and\nBob"\n2;;\n'
+    yield "texts", {"train.csv": table}, ("train.csv",), "train.csv"
+    pairs = pa.table({"translation": [{"en": "Hello", "de": "Hallo"}, None], "emotion": ["happy", None]})
+    yield "texts", {"t.parquet": _parquet(pairs)}, ("t.parquet",), "t.parquet"
+    scores = [{"word": "hi", "accuracy": 9, "stress": 10, "total": 9.5}]
+    labels = {"audio": "a.wav", "text": "hi", "emotion": "happy", "pitch": 60.0, "word_scores": scores}
+    line = json.dumps({**labels, "target_audio": "a.wav", "audio_2": "b.wav"}).encode()
+    yield "manifest", {"labels.jsonl": line, "a.wav": WAV}, ("labels.jsonl",), "labels.jsonl"

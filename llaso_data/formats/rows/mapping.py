@@ -105,7 +105,8 @@ class RowMap:
                 f"map: {', '.join(located)} can be given for rows of tables; this layout says where audio is"
             )
         if self.only_names:
-            return replace(row, labels=labels_of(row.fields, {}, self.named, ()), fields=None) if row.fields else row
+            found = row.fields or row.metadata.more
+            return replace(row, labels=labels_of(found, {}, self.named, ()), fields=None) if found else row
         fields = _fields(row, bool(self.named))
         made = {target: template(fields) for target, template in self.templates.items()}
         known: dict[str, Any] = {target: made[target] or None for target in METADATA_TARGETS if target in made}
@@ -154,7 +155,7 @@ def _fields(row: SourceRow, with_folder: bool) -> dict[str, Any]:
     place: dict[str, Any] = {"path": row.path, "member": row.member, "start_s": row.start_s, "end_s": row.end_s}
     if row.fields is None and with_folder:
         place[FOLDER_LABEL] = (row.member or row.path).rpartition("/")[0].rpartition("/")[2]
-    return {**place, **metadata, **(row.fields or {})}
+    return {**place, **metadata, **(row.metadata.more or {}), **(row.fields or {})}
 
 
 def _label(text: str, template: Template) -> Label:

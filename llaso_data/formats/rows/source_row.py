@@ -29,6 +29,7 @@ class SourceMetadata:
         channels: Channels of the file to average, counted from 0; None: all.
         channel_count: How many channels the file is said to have.
         words: The words of the text with times from the start of the utterance.
+        more: What else is said, by name, of a layout without columns where labels are asked for.
     """
 
     text: str | None = None
@@ -43,6 +44,7 @@ class SourceMetadata:
     channels: tuple[int, ...] | None = None
     channel_count: int | None = None
     words: tuple[Word, ...] | None = None
+    more: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

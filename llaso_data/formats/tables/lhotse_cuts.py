@@ -152,6 +152,7 @@ def _metadata(tree: FileTree, supervision: Mapping[str, Any], start_s: float, du
         accent=cell_text(values["accent"]),
         environment=cell_text(values["environment"]),
         words=words,
+        more=dict(plain) if tree.labels else None,
     )
 
 

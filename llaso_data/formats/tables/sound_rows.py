@@ -27,6 +27,8 @@ from llaso_data.recipe import SourceSpec
 
 INSTRUCTION, ANSWER_TASK = "instruction", "task"
 """Columns of our own tables: with them a row is the very sample that was written."""
+CELL = "cell"
+"""What a field has that is a sound inside the table: its cell."""
 _OF_THE_ROW = ("text", "language", "speaker", "gender", "age", "accent", "environment", "duration")
 _VALUES = frozenset(name for ours in _OF_THE_ROW for name in COLUMN_NAMES[ours])
 _NO_SOUND = "it holds no sound, and names no file"
@@ -100,6 +102,8 @@ def _rows_of(spec: SourceSpec, tree: FileTree, table: SoundTable | SourceRow) ->
         return
     row_map = compile_map(spec.map, tree.labels)
     mapped = row_map.used(table.columns) if row_map is not None else frozenset()
+    if INSTRUCTION in table.columns and ANSWER_TASK in table.columns:  # ours: what was asked is no label
+        mapped -= {INSTRUCTION}
     _note_columns(tree, table, mapped)
     rows = _read(table, mapped, bool(spec.map), names_files := table.names_files())
     yield from sorted_rows(rows) if names_files else rows
@@ -107,6 +111,8 @@ def _rows_of(spec: SourceSpec, tree: FileTree, table: SoundTable | SourceRow) ->
 
 def _note_columns(tree: FileTree, table: SoundTable, mapped: frozenset[str]) -> None:
     for name in table.other_sounds:
+        if name in mapped:
+            continue
         tree.note_example("not read: a second column of sound", name)
     used = {INSTRUCTION, ANSWER_TASK, table.sound, *mapped, *table.other_sounds}
     unused = [name for name in table.columns if name.lower() not in _VALUES and name not in used]
@@ -161,9 +167,17 @@ def _source_row(
         size_bytes=size_bytes,
         version=version,
         where=where,
-        fields={name: row[name] for name in mapped if name in row} if mapped else None,
+        fields={name: _field(table, row[name], name, number) for name in mapped if name in row} if mapped else None,
         asked=asked_of(table, {} if has_map else row),
     )
+
+
+def _field(table: SoundTable, value: Any, name: str, number: int) -> Any:
+    """A cell as a field: another sound of the row by the file that it names, else by its cell."""
+    if value is None or name not in table.other_sounds:
+        return value
+    named = value.get("path") if isinstance(value, dict) and "bytes" in value and not value["bytes"] else None
+    return named or {CELL: cell_name(name, number)}
 
 
 def _named_file(row: Mapping[str, Any], column: str) -> str | None:

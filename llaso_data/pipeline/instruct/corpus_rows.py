@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llaso_data import languages
@@ -12,6 +13,7 @@ from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceR
 from llaso_data.formats.rows.text_row import TextRow
 from llaso_data.formats.rows.to_input import to_input
 from llaso_data.formats.tables.columns import audio_location, audio_stat
+from llaso_data.formats.tables.sound_rows import CELL
 from llaso_data.instruct.row import TARGET_AUDIO, InstructRow
 from llaso_data.instruct.tasks.build import SECOND_AUDIO
 from llaso_data.io import storage
@@ -124,6 +126,10 @@ def _is_unstorable(value: Any) -> bool:
 
 def _beside(row: SourceRow, name: Any, one: Input, spec: SourceSpec, corpus: str) -> Input:
     """Another recording that a row names: a path relative to its table, or an address as data may name it."""
+    inside = name.get(CELL) if isinstance(name, dict) and row.member is not None else None
+    if isinstance(inside, str):
+        other = replace(row, member=inside, metadata=SourceMetadata(language=one.utterance.language), fields=None)
+        return to_input(other, SourceSpec(path=spec.path, license=one.utterance.source.license), corpus)
     if not isinstance(name, str) or "\0" in name:
         raise RowError(f"another recording is named by its path; got {type(name).__name__}")
     folder = storage.join(row.root, row.where.rpartition(":")[0]).rpartition("/")[0]
