@@ -250,6 +250,7 @@ ALIASES: dict[str, str]
 LANGUAGES, ALIASES = _read()
 
 
+@lru_cache(maxsize=4096)
 def is_unsaid(value: str) -> bool:
     """Whether a value names no language on purpose: it is empty, ``unknown``, ``und`` …"""
     return not value.strip() or "-".join(re.split(r"[\s_/-]+", value.strip().casefold())) in _UNSAID

@@ -217,8 +217,7 @@ def stat_many(names: Sequence[str]) -> list[dict[str, Any] | None]:
 
 def _stat_here(uri: str) -> dict[str, Any] | None:
     """:func:`stat` of a file on a disk, or None; as fsspec says it, but for most files without its detours."""
-    with reading(uri, True):
-        status = plain_stat(uri.removeprefix("file://"))
+    status = plain_stat(uri.removeprefix("file://"))
     if status is not None:
         return {"size": status.st_size, "version": version({"size": status.st_size, "mtime": status.st_mtime})}
     return _status(uri, _infos([uri])[0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import lru_cache
+from operator import attrgetter
 
 from llaso_data import languages
 from llaso_data.errors import LLaSOError
@@ -28,6 +30,7 @@ _PCM_BYTES_PER_S = 32_000  # 16 kHz, 16 bits
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _UNSAID, _NOBODY = Attribute(), Speaker()  # one for all rows: a million rows are quicker to make and to pickle
 _FIELDS = tuple(one.name for one in fields(SourceMetadata))
+_values_of = attrgetter(*_FIELDS)
 
 
 def check_spec(spec: SourceSpec) -> None:
@@ -133,10 +136,20 @@ def _attribute(of_row: str | None, of_recipe: str | None, to_value: Callable[[st
     if of_row is None and of_recipe is None:
         return _UNSAID
     for stated in (of_row, of_recipe):
-        value = UNKNOWN if stated is None else to_value(stated) or UNKNOWN
-        if value != UNKNOWN:
-            return Attribute(value, GIVEN)
+        if stated is not None and (known := _given(stated, to_value)) is not _UNSAID:
+            return known
     return _UNSAID
+
+
+@lru_cache(4096)
+def _given(stated: str, to_value: Callable[[str], str]) -> Attribute:
+    value = to_value(stated) or UNKNOWN
+    return _UNSAID if value == UNKNOWN else Attribute(value, GIVEN)
+
+
+def is_unstorable(text: str) -> bool:
+    """Whether UTF-8 cannot hold a text, or a table no NUL in it."""
+    return "\0" in text or (not text.isascii() and _UNSTORABLE.search(text) is not None)
 
 
 def _storable(row: SourceRow) -> tuple[SourceRow, Failure | None]:
@@ -148,10 +161,11 @@ def _storable(row: SourceRow) -> tuple[SourceRow, Failure | None]:
         failure = failure or Failure("bad_name", f"{name}: not UTF-8; rename it")
         row = replace(row, uri=uri, member=member, container=container)
     metadata = row.metadata
-    if any(_UNSTORABLE.search(word.text) for word in metadata.words or ()):
+    if metadata.words and any(is_unstorable(word.text) for word in metadata.words):
         row = replace(row, metadata=replace(metadata, words=None))
         metadata = row.metadata
-    bad = [name for name in _FIELDS if isinstance(value := getattr(metadata, name), str) and _UNSTORABLE.search(value)]
+    said = zip(_FIELDS, _values_of(metadata), strict=True)
+    bad = [name for name, value in said if type(value) is str and is_unstorable(value)]
     if bad:
         detail = f"{escaped(row.location)}: {', '.join(bad)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)

@@ -205,7 +205,8 @@ def audio_location(name: str, root: str) -> tuple[str, str]:
         return (uri[len(root) + 1 :] if uri.startswith(f"{root}/") else uri), uri
     path = posixpath.normpath(name)
     if storage.is_local(root):
-        return path, posixpath.normpath(f"{root}/{path}")
+        whole = f"{root}/{path}"
+        return path, whole if path[0] != "." and "//" not in root else posixpath.normpath(whole)
     store, _, rest = root.partition("://")
     whole = posixpath.normpath(f"{rest}/{path}")
     if whole.partition("/")[0] != rest.partition("/")[0]:

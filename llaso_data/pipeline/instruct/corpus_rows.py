@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from llaso_data import languages
 from llaso_data.formats.rows.conversation import bad_conversation
 from llaso_data.formats.rows.source_row import RowError, SourceMetadata, SourceRow, describe_error
 from llaso_data.formats.rows.text_row import TextRow
-from llaso_data.formats.rows.to_input import to_input
+from llaso_data.formats.rows.to_input import is_unstorable, to_input
 from llaso_data.formats.tables.columns import audio_location, audio_stat
 from llaso_data.formats.tables.sound_rows import CELL
 from llaso_data.instruct.row import TARGET_AUDIO, InstructRow
@@ -23,7 +22,6 @@ from llaso_data.records import SPLITS, Failure, Input, Provenance, Utterance, ca
 from llaso_data.shards.sound_spool import said_by
 from llaso_data.uris import escaped
 
-_UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 BAD_TEXT = "bad_text"
 
 
@@ -118,7 +116,7 @@ def unstorable(labels: Mapping[str, Any]) -> str | None:
 
 def _is_unstorable(value: Any) -> bool:
     if isinstance(value, str):
-        return (not value.isascii() and _UNSTORABLE.search(value) is not None) or "\0" in value
+        return is_unstorable(value)
     if isinstance(value, Mapping):
         return any(_is_unstorable(name) or _is_unstorable(inner) for name, inner in value.items())
     return isinstance(value, (list, tuple)) and any(map(_is_unstorable, value))
