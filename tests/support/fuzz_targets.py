@@ -87,6 +87,7 @@ def shards(name: str, made: Path, data: bytes, folder: Path) -> None:
     uri = str(folder)
     each(
         lambda: sum(1 for _ in reader.iterate(uri)),
+        lambda: fuzz_layouts.instructed(uri),
         lambda: _rows(uri),
         lambda: validate(uri),
         lambda: stats(uri),
@@ -217,6 +218,7 @@ def align(name: str, made: Path, data: bytes, folder: Path) -> None:
     out = str(folder)
     each(
         lambda: list(lines(rejections(out))),
+        lambda: fuzz_layouts.instructed(out),
         lambda: shard_plan.plan(out, Shard()),
         lambda: judge([commit.block_uri(out, "block")], Judge()),
     )

@@ -21,6 +21,7 @@ from llaso_data.pipeline.instruct.sample_rows import sample_rows
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert, SourceSpec
 from llaso_data.records import Failure
+from llaso_data.uris import escaped, masked
 
 DUPLICATE = "duplicate"
 """The reason of a row that a source has twice."""
@@ -53,6 +54,13 @@ class OpenRows:
     def evidence(self) -> str:
         """Why the source is taken for that, in words that follow the layout's name."""
         return self.opened.source.recognition.evidence if self.opened.source else "its manifest.json says so"
+
+    @property
+    def root(self) -> str:
+        """URI of the folder that places of rows are relative to."""
+        listed = self.opened.source
+        root = storage.absolute(self.spec.path) if listed is None else listed.tree.root
+        return root.rpartition("/")[0] if listed is not None and listed.tree.is_file else root
 
     @cached_property
     def corpus(self) -> str:
@@ -87,7 +95,7 @@ def rows_in(source: OpenRows) -> Iterator[InstructRow | Failure]:
         their ids. A failure stands for what gives no row (``bad_row``, ``not_a_row``, and the failures of sources), and
         ``duplicate`` for a row whose id came before. Failures name their place.
     """
-    return _once(_rows(source), source.spec.path)
+    return _once(_rows(source), source.root)
 
 
 def _rows(source: OpenRows) -> Iterator[InstructRow | Failure]:
@@ -97,24 +105,26 @@ def _rows(source: OpenRows) -> Iterator[InstructRow | Failure]:
         return (utterance_row(utterance, source.layout) for utterance in first_rows(found))
     listed = opened.source
     if listed is None or listed.holds_conversations:
-        return sample_rows(samples_of(opened, Convert()), source.corpus, source.tasks, opened.notes)
+        samples = first_rows(samples_of(opened, Convert()))
+        return sample_rows(samples, source.corpus, source.tasks, opened.notes)
     kinds = LabelKinds.of(source.tasks)
     if listed.recognition.layout.read_texts is not None:
-        root = listed.tree.root.rpartition("/")[0] if listed.tree.is_file else listed.tree.root
         texts = formats.text_rows(listed)
-        return (text_row(row, spec, source.corpus, source.layout, root, kinds) for row in texts)
+        return (text_row(row, spec, source.corpus, source.layout, source.root, kinds) for row in texts)
     rows = formats.corpus_rows(listed)
     return (corpus_row(row, one, spec, source.corpus, source.layout, kinds) for row, one in rows)
 
 
-def _once(rows: Iterable[InstructRow | Failure], path: str) -> Iterator[InstructRow | Failure]:
-    """The rows, with a failure for each whose id came before. ``path`` is the source, for messages."""
+def _once(rows: Iterable[InstructRow | Failure], root: str) -> Iterator[InstructRow | Failure]:
+    """The rows, with a failure for each whose id came before. ``root`` is what places of rows are relative to."""
     seen = SeenIds()
     rows = iter(rows)
     while block := list(islice(rows, _AT_ONCE)):
         known = iter(seen.add([row.id for row in block if isinstance(row, InstructRow)]))
         for row in block:
             if isinstance(row, InstructRow) and next(known):
-                yield Failure(DUPLICATE, f"{path}: {row.where or row.id}: the source has this row already")
+                is_whole = row.where.startswith("/") or not storage.is_local(row.where)
+                where = row.where if is_whole else storage.join(root, row.where)
+                yield Failure(DUPLICATE, f"{escaped(masked(where))}: the source has this row already")
             else:
                 yield row

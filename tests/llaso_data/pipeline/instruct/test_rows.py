@@ -7,8 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from llaso_data.audio import open_audio
 from llaso_data.errors import LLaSOError
 from llaso_data.formats import read
 from llaso_data.instruct.row import InstructRow
@@ -17,7 +20,8 @@ from llaso_data.pipeline.convert.samples import samples_of
 from llaso_data.pipeline.instruct.rows import open_rows, rows_of
 from llaso_data.pipeline.instruct.sample_rows import sample_rows
 from llaso_data.recipe import Convert, SourceSpec
-from llaso_data.records import Failure
+from llaso_data.records import Failure, Provenance
+from tests.support.fuzz_targets import GOLDEN, make_align
 
 TASKS = all_tasks()
 
@@ -218,3 +222,52 @@ def test_folders_without_tables_have_their_names_as_label(tmp_path: Path) -> Non
     rows, _, notes = found(tmp_path, map={"command": "label"})
     assert [row.labels for row in rows] == [{"command": "no"}, {"command": "yes"}]
     assert f"{tmp_path}: map: command is the column 'label'" in notes
+
+
+def test_what_build_align_accepted_is_rows(tmp_path: Path) -> None:
+    make_align(tmp_path)
+    rows, failures, _ = found(tmp_path)
+    assert [(row.fields()["text"], row.audio_version == row.audio.audio_id) for row in rows if row.audio] == [
+        ("hello", True)
+    ] * 3
+    assert not failures and rows[0].provenance == Provenance(layout="align")
+
+
+def test_utterances_of_shards_are_rows_with_their_sound_in_the_shard() -> None:
+    rows, failures, _ = found(GOLDEN)
+    audios = [row.audio for row in rows if row.audio is not None]
+    assert len(audios) == len(rows) == len({row.id for row in rows}) and not failures
+    for one in audios:
+        with open_audio(one.source.uri, one.source.member) as file:
+            assert file.read(4) in (b"fLaC", b"OggS", b"RIFF")
+    assert "The north wind blew." in {row.fields().get("text") for row in rows}
+
+
+def test_a_sound_beside_the_first_in_a_table_is_the_other_recording(tmp_path: Path) -> None:
+    sound = {"bytes": b"RIFF", "path": None}
+    table = pa.table({"audio": [sound, sound], "target_audio": [sound, None], "style": ["sad", "sad"]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    rows, failures, notes = found(tmp_path / "pairs.parquet")
+    assert [row.target and row.target.source.member for row in rows] == ["target_audio/00000000", None]
+    assert rows[0].fields()["style"] == "sad" and not failures
+    assert not any("not read" in note for note in notes)
+
+
+def test_json_of_scores_in_a_cell_is_read_and_words_that_say_nothing_are_no_labels(tmp_path: Path) -> None:
+    scores = '"{""accuracy"": 8, ""prosody"": 7, ""fluency"": 8, ""total"": 8}"'
+    table = f"audio;emotion;velocity;sentence_scores\na.wav;n/a;NaN;{scores}\nb.wav;neutral;60;\n"
+    (tmp_path / "labels.csv").write_text("\ufeff" + table)
+    rows, failures, _ = found(tmp_path / "labels.csv")
+    assert [dict(row.labels) for row in rows] == [
+        {"sentence_scores": {"accuracy": 8, "prosody": 7, "fluency": 8, "total": 8}},
+        {"emotion": "neutral", "velocity": "60"},
+    ]
+    assert not failures
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "a\x00b"])
+def test_labels_that_no_file_can_hold_fail_by_name(tmp_path: Path, text: str) -> None:
+    for name, row in (("a.jsonl", {"audio": "a.wav", "intent": [text]}), ("b.jsonl", {**ALPACA, "input": text})):
+        rows, failures, _ = found(lines(tmp_path / name, row))
+        assert not rows
+        assert [(one.reason, f"{tmp_path / name}:1: " in one.detail) for one in failures] == [("bad_text", True)]
