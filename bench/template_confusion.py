@@ -6,7 +6,8 @@ For each language a linear support vector machine over TF-IDF of character n-gra
 languages without spaces between words) is trained on a random half of each task's templates and asked for the task of
 the others, then the halves change places; ten times. Places such as ``{options}`` stay as they are written, so that no
 label gives a task away. A file adds tasks of one's own. Printed are the mean and the lowest accuracy, which tasks are
-taken for which, and the templates that are mistaken most often.
+taken for which, and the templates that are mistaken most often. The kinds of instructions that cannot be followed count
+as one task, ``refusal``: what they talk of is anything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -26,6 +27,7 @@ from llaso_data.instruct.rendering import Template, templates_of
 from llaso_data.instruct.tasks import Tasks, all_tasks
 
 REPEATS = 10
+REFUSAL = "refusal"
 NEAR = (
     ("speaker", "speaker_verification"),
     ("pronunciation_word", "pronunciation_sentence"),
@@ -67,6 +69,7 @@ def confusion(tasks: Tasks, language: str, repeats: int = REPEATS) -> Confusion:
     """Trains and asks ``2 * repeats`` times."""
     own = [name for name, build in tasks.build.items() if build.asked_like is None]
     templates = [one for name in own for one in templates_of(tasks, name) if one.language == language]
+    templates = [replace(one, id=f"{REFUSAL}/{one.id}") if of_refusal(tasks, one) else one for one in templates]
     texts = np.array([one.text for one in templates], dtype=object)
     names = np.array([task_of(one) for one in templates])
     accuracies, mistakes = [], Counter[tuple[int, str]]()
@@ -80,6 +83,10 @@ def confusion(tasks: Tasks, language: str, repeats: int = REPEATS) -> Confusion:
             asked = np.flatnonzero(~trained)
             mistakes.update((int(i), str(name)) for i, name in zip(asked, said, strict=True) if name != names[i])
     return Confusion(templates, accuracies, mistakes)
+
+
+def of_refusal(tasks: Tasks, template: Template) -> bool:
+    return tasks.build[task_of(template)].expects != "answer"
 
 
 def task_of(template: Template) -> str:

@@ -7,9 +7,9 @@ import unicodedata
 from collections.abc import Iterator
 
 from llaso_data import text
-from llaso_data.instruct.rendering import EXAMPLE_ARROW, INPUT, OPTIONS, PLACE, RANGE
+from llaso_data.instruct.rendering import INPUT, OPTIONS, PLACE, RANGE, sides
 from llaso_data.instruct.tasks import Set, Tasks, all_tasks, declared_twice, folded, merged
-from llaso_data.instruct.tasks.build import HEARD, LANGUAGE, Build
+from llaso_data.instruct.tasks.build import ARROW, HEARD, LANGUAGE, Build
 from llaso_data.instruct.wording import WORDINGS
 from llaso_data.io import settings
 from llaso_data.io.settings import Problem
@@ -67,8 +67,8 @@ def problems_of(tasks: Tasks) -> Iterator[Problem]:
             for form, templates in by_form.items():
                 for template in templates:
                     place = (*at, "templates", language, form)
-                    for what in _template(tasks, build, language, template):
-                        yield place, f"{what}: {template}"
+                    for side in filter(None, sides(build, template)):
+                        yield from ((place, f"{what}: {side}") for what in _template(tasks, build, language, side))
                     other = of_text.setdefault(_compared(template), name)
                     if other != name or templates.count(template) > 1:
                         yield place, f"it is a template of {other} already: {template}"
@@ -123,18 +123,35 @@ def _declaration(tasks: Tasks, name: str, build: Build) -> Iterator[tuple[tuple[
     for language in build.templates:
         if language not in LANGUAGES:
             yield ("templates", language), f"{language} is none of {', '.join(LANGUAGES)}"
-        if not build.mentions.get(language):
+        if build.expects == "answer" and not build.mentions.get(language):
             yield ("mentions",), f"name words of {language} of which each of its templates has one"
+    yield from _expected(build)
     if build.asked_like is None:
         wrong = build.examples.keys() - build.templates
         yield from ((("examples", language), "there are no templates of it") for language in wrong)
+
+
+def _expected(build: Build) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a task whose templates cannot be followed."""
+    if build.expects == "answer":
+        if build.replies:
+            yield ("replies",), "they are for tasks that expect a refusal or a question back"
+        return
+    for language, by_form in build.templates.items():
+        if not build.replies.get(language):
+            yield ("replies",), f"name right answers in {language}"
+        if not any(sides(build, line)[1] for lines in by_form.values() for line in lines):
+            yield (
+                ("templates", language),
+                f"no template has a twin that can be followed; write it after {ARROW.strip()}",
+            )
 
 
 def _asked_like(tasks: Tasks, build: Build, name: str) -> Iterator[tuple[tuple[str, ...], str]]:
     other = tasks.build.get(name)
     if build.templates:
         yield ("asked_like",), "a task has templates of its own, or those of another"
-    elif other is None or other.asked_like is not None:
+    elif other is None or other.asked_like is not None or other.expects != build.expects:
         yield ("asked_like",), f"there is no task {name} with templates of its own"
     elif set(places_of(tasks, build)) != set(places_of(tasks, other)) or build.clips != other.clips:
         has = " ".join(f"{{{place}}}" for place in places_of(tasks, other)) or "no places"
@@ -159,8 +176,9 @@ def _template(tasks: Tasks, build: Build, language: str, template: str) -> Itera
         yield f"{{{INPUT}}} is for templates in {', '.join(WORDINGS)}"
     if not is_of(plain, language):
         yield f"it is not in {LANGUAGES[language].name}"
-    if not any(_has(word, template, language) for word in build.mentions[language]):
-        yield f"it does not say what it asks for; it needs one of {', '.join(build.mentions[language])}"
+    mentions = build.mentions.get(language, ())
+    if mentions and not any(_has(word, template, language) for word in mentions):
+        yield f"it does not say what it asks for; it needs one of {', '.join(mentions)}"
     if INPUT not in places and (says := _says_input(build).get(language)) and not says.search(plain):
         yield "it does not say what goes in, such as the recording"
 
@@ -196,9 +214,9 @@ def is_of(written: str, language: str) -> bool:
 
 
 def _example(tasks: Tasks, build: Build, language: str, example: str) -> Iterator[str]:
-    given, arrow, answer = example.partition(EXAMPLE_ARROW)
+    given, arrow, answer = example.partition(ARROW)
     if not given.strip() or not answer.strip() or not arrow:
-        yield f"write what goes in, then {EXAMPLE_ARROW.strip()}, then what comes out"
+        yield f"write what goes in, then {ARROW.strip()}, then what comes out"
         return
     declared = tasks.sets.get(build.scored_as or "", Set(task="", kind=""))
     if build.answer.form == "label" and declared.labels:

@@ -24,6 +24,8 @@ def answer_of(tasks: Tasks, name: str) -> str:
     """What comes out, in words."""
     build = tasks.build[name]
     declared = tasks.sets[build.scored_as] if build.scored_as else None
+    if build.expects != "answer":
+        return "a refusal" if build.expects == "refusal" else "a question back"
     if build.answer.form == "label" and declared and declared.labels:
         labels = [tasks.name_of(declared.labels, label, "en") for label in tasks.labels[declared.labels]]
         named = f"one of {len(labels)} labels" if len(labels) > _MANY else ", ".join(labels)

@@ -11,7 +11,19 @@ from typing import Any, TypeVar
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct import pronunciation
 from llaso_data.instruct.tasks import Tasks, folded
-from llaso_data.instruct.tasks.build import AUDIO, HEARD, LANGUAGE, SPOKEN, Form, Modality
+from llaso_data.instruct.tasks.build import (
+    ARROW,
+    AUDIO,
+    HEARD,
+    LANGUAGE,
+    SECOND_AUDIO,
+    SECOND_TEXT,
+    SPOKEN,
+    Build,
+    Expected,
+    Form,
+    Modality,
+)
 from llaso_data.instruct.wording import Wording, wording
 from llaso_data.records import Provenance, digest
 
@@ -24,8 +36,6 @@ OPTIONS, RANGE, INPUT = "options", "range", "input"
 """Places of a template that are no fields: the labels, the range of numbers, what goes in."""
 PLACE = re.compile(r"\{(\w+)\}")
 """A place of a template."""
-EXAMPLE_ARROW = " => "
-"""Stands between what goes in and what comes out of a worked example."""
 
 
 Item = TypeVar("Item")
@@ -33,12 +43,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One template of a task: its name, which changes with its text, and what it is."""
+    """One template of a task: its name, which changes with its text, and what it is.
+
+    ``twin`` is what is asked in its place where an answer is expected, of a task whose templates cannot be followed.
+    """
 
     id: str
     language: str
     form: Form
     text: str
+    twin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +69,8 @@ class Instruction:
         answer: What is right; None: the answer is audio.
         options: The labels in the order in which the instruction names them, as it calls them; empty: it names none.
         has_example: Whether the instruction carries a worked example.
+        expected: What is right to do: to answer, to refuse, or to ask back.
+        clips: Recordings that are heard, 1 or 2.
     """
 
     task: str
@@ -66,6 +82,8 @@ class Instruction:
     answer: str | None
     options: tuple[str, ...] = ()
     has_example: bool = False
+    expected: Expected = "answer"
+    clips: int = 1
 
     @property
     def provenance(self) -> Provenance:
@@ -77,11 +95,21 @@ def templates_of(tasks: Tasks, name: str) -> list[Template]:
     """The templates of a task, in the order of its file; those of the task that it is asked like have their names."""
     owner = tasks.build[name].asked_like or name
     return [
-        Template(f"{owner}/{language}/{form}/{digest(text, length=8)}", language, form, text)
+        Template(
+            f"{owner}/{language}/{form}/{digest(line, length=8)}", language, form, *sides(tasks.build[owner], line)
+        )
         for language, by_form in tasks.templates_of(name).items()
         for form, texts in by_form.items()
-        for text in texts
+        for line in texts
     ]
+
+
+def sides(build: Build, line: str) -> tuple[str, str]:
+    """A line of templates: the instruction and its twin, which is empty where there is none."""
+    if build.expects == "answer":
+        return line, ""
+    text, _, twin = line.partition(ARROW)
+    return text, twin
 
 
 class Renderer:
@@ -114,10 +142,13 @@ class Renderer:
         modality: Modality = "text_audio",
         languages: Mapping[str, float] = LANGUAGES,
         example_share: float = EXAMPLE_SHARE,
+        answerable: bool | None = None,
     ) -> Instruction:
         """The instruction and the answer of a row: a pure function of its arguments and of the task.
 
-        Nothing of the text depends on the answer. A spoken instruction has no worked example.
+        Nothing of the text depends on the answer. A spoken instruction has no worked example. Of a task whose templates
+        cannot be followed, half of the rows get a twin that can be: other words, or the same of two recordings. The
+        draws of both are the same.
 
         Args:
             fields: The row's fields, as :func:`llaso_data.instruct.fields.fields_of` gives them.
@@ -127,6 +158,7 @@ class Renderer:
             languages: Shares of the languages of instructions, of which those count that the task has templates in;
                 where it has none of them, its own languages are drawn alike.
             example_share: Share of written instructions with a worked example, 0 to 1.
+            answerable: Of such a task, whether it is the twin; None: drawn.
 
         Raises:
             LLaSOError: The task is not asked in the modality, the row lacks a field, or a value is none that the task
@@ -145,10 +177,15 @@ class Renderer:
             return Instruction(
                 task=self.name, template=None, language=language, form=None, seed=seed, text="", answer=answer
             )
-        template = _pick(self._templates[language], "template", *key)
+        template = self._template(language, fields, key)
+        if self.build.expects == "answer":
+            answerable = True
+        elif answerable is None:
+            answerable = _share(("answerable", *key)) < 0.5
         words = wording(language)
         names = self._option_names(language, key)
-        text = self._filled(template, fields, modality, names, key)
+        asked = template.twin if answerable and template.twin else template.text
+        text = self._filled(asked, language, fields, modality, names, key)
         example = None
         if modality not in SPOKEN and _share(("example", *key)) < example_share:
             example = self._example(language, words, key)
@@ -159,10 +196,29 @@ class Renderer:
             form=template.form,
             seed=seed,
             text=text if example is None else f"{text}\n{example}",
-            answer=self._answer(fields, language),
+            answer=self._right(template, answerable, fields, language, key),
             options=tuple(names),
             has_example=example is not None,
+            expected="answer" if answerable else self.build.expects,
+            clips=2 if answerable and self._needs_second(template) else self.build.clips,
         )
+
+    def _template(self, language: str, fields: Mapping[str, Any], key: tuple[Any, ...]) -> Template:
+        templates = self._templates[language]
+        if not fields.keys() >= {SECOND_AUDIO, SECOND_TEXT}:  # else the words alone would tell that one cannot answer
+            templates = [one for one in templates if not self._needs_second(one)]
+        return _pick(templates, "template", *key)
+
+    def _needs_second(self, template: Template) -> bool:
+        """Whether a template can be followed where there are two recordings, and only there."""
+        return self.build.expects != "answer" and not template.twin
+
+    def _right(
+        self, template: Template, answerable: bool, fields: Mapping[str, Any], language: str, key: tuple[Any, ...]
+    ) -> str | None:
+        if not answerable:
+            return _pick(self.build.replies[language], "reply", *key)
+        return str(fields[SECOND_TEXT]) if self._needs_second(template) else self._answer(fields, language)
 
     def _language(self, languages: Mapping[str, float], key: tuple[Any, ...]) -> str:
         shares = {name: share for name, share in languages.items() if share > 0 and name in self._templates}
@@ -182,13 +238,14 @@ class Renderer:
 
     def _filled(
         self,
-        template: Template,
+        text: str,
+        language: str,
         fields: Mapping[str, Any],
         modality: Modality,
         options: Sequence[str],
         key: tuple[Any, ...],
     ) -> str:
-        words = wording(template.language)
+        words = wording(language)
 
         def of_place(match: re.Match[str]) -> str:
             place = match[1]
@@ -199,9 +256,9 @@ class Renderer:
             if place == RANGE:
                 assert self._range is not None
                 return words.range.format(lowest=self._range[0], highest=self._range[1])
-            return self._shown(place, fields[place], template.language)
+            return self._shown(place, fields[place], language)
 
-        return PLACE.sub(of_place, template.text)
+        return PLACE.sub(of_place, text)
 
     def _shown(self, field: str, value: Any, language: str) -> str:
         label_set = self.build.shows[field]
@@ -222,7 +279,7 @@ class Renderer:
         examples = self.build.examples.get(language, ())
         if not examples:
             return None
-        given, _, answer = _pick(examples, "which example", *key).partition(EXAMPLE_ARROW)
+        given, _, answer = _pick(examples, "which example", *key).partition(ARROW)
         return words.example.format(given=given, answer=answer)
 
     def _answer(self, fields: Mapping[str, Any], language: str) -> str | None:

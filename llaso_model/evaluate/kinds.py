@@ -50,6 +50,7 @@ class Kind:
             counted; and :attr:`score` gets answers with their reasoning, because an answer of nothing else is not
             empty.
         is_judged: A judge scores the answers, and the judge's score comes before the metrics.
+        scores_refusals: :attr:`score` gets the questions that should be refused, too, and says what is right.
         marks_differences: A report marks the words in which reference and answer differ.
         answer_kind: Says of which kind an answer is to a question that should be refused; (prediction, the set, all
             tasks). None: a refusal where it says so, else an answer.
@@ -62,6 +63,7 @@ class Kind:
     needs: frozenset[Literal["labels", "range"]] = frozenset()
     is_closed: bool = False
     is_judged: bool = False
+    scores_refusals: bool = False
     marks_differences: bool = False
     answer_kind: Callable[[Prediction, Set, Tasks], AnswerKind] | None = None
     cost: float = 0.3

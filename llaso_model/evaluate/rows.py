@@ -29,8 +29,8 @@ def score_rows(
         judged: A judge's scores (1 to 5) by prediction id; None: there are none.
 
     Returns:
-        One row for each prediction, in their order. A question with ``expected="refusal"`` is scored by whether the
-        answer refuses it; a judge's score of it does not count.
+        One row for each prediction, in their order. A question that should be refused is scored by whether the answer
+        refuses it, unless the kind of score says what is right; a judge's score of it does not count.
 
     Raises:
         LLaSOError: A reference is no label, number or score of the set.
@@ -38,18 +38,18 @@ def score_rows(
     declared = tasks.sets[name]
     kind = KINDS[declared.kind]
     rows_by_number: list[Row | None] = [None] * len(predictions)
-    answer_numbers = [i for i, prediction in enumerate(predictions) if prediction.expected != "refusal"]
+    answer_numbers = [i for i, one in enumerate(predictions) if kind.scores_refusals or one.expected == "answer"]
     answered = [replace(predictions[i], answer=replies.visible_answer(predictions[i].answer)) for i in answer_numbers]
     if kind.is_closed:  # their extraction reads the whole answer: one that only reasons is not empty
         answered = [predictions[i] for i in answer_numbers]
     for i, row in zip(answer_numbers, kind.score(declared, tasks, answered), strict=True):
         rows_by_number[i] = replace(row, prediction=predictions[i])
     for i, prediction in enumerate(predictions):
-        if prediction.expected == "refusal":
+        if rows_by_number[i] is None:
             rows_by_number[i] = _score_refusal(prediction, declared, tasks)
     rows = [row for row in rows_by_number if row is not None]
     for row in rows:
-        if judge_scores and row.prediction.id in judge_scores and row.prediction.expected != "refusal":
+        if judge_scores and row.prediction.id in judge_scores and row.prediction.expected == "answer":
             row.stats[JUDGED.name] = (judge_scores[row.prediction.id], 1.0)
     return rows
 

@@ -18,6 +18,7 @@ from llaso_data.io import checksums, outputs, storage
 from llaso_model.evaluate import store
 from llaso_model.evaluate.datasets import layouts, tasks
 from llaso_model.evaluate.datasets.layouts import Prediction, ScoringInput
+from llaso_model.evaluate.extract import behaviours
 from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.llm_judge.judges import RecordedJudge
 from llaso_model.evaluate.llm_judge.scoring import JudgeQuestion, LLMJudge, judge_answers, prompts_digest
@@ -117,7 +118,7 @@ def _judge_questions(loaded: ScoringInput, declared: Tasks) -> dict[tuple[str, s
     """The open answers that a judge rates, by system and set."""
     questions: dict[tuple[str, str], list[JudgeQuestion]] = {}
     for prediction in loaded.predictions:
-        if KINDS[declared.sets[prediction.set].kind].is_judged and prediction.expected != "refusal":
+        if KINDS[declared.sets[prediction.set].kind].is_judged and prediction.expected == "answer":
             question = JudgeQuestion(prediction.id, prediction.prompt, prediction.reference, prediction.answer)
             questions.setdefault((prediction.system, prediction.set), []).append(question)
     return questions
@@ -200,6 +201,7 @@ def provenance(declared: Tasks, seed: int, files: dict[str, str]) -> dict[str, A
         "characters where there are no spaces",
         "signatures": signatures(),
         "rouge_l": "F1, words of [a-z0-9], no stemming",
+        "behaviours": behaviours.VERSION,
     }
 
 

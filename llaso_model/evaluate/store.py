@@ -15,7 +15,7 @@ from llaso_model.evaluate.kinds import Row
 _PREDICTION = tuple(field.name for field in fields(Prediction))
 _ROW = {"said": "answer_kind", "given": "hypothesis", "wanted": "target", "badness": "error"}
 """Fields of a row by the columns that hold them. Files that users have keep the columns' names."""
-_LATER = ("span_s", "channels", "noise", "seed")
+_LATER = ("span_s", "channels", "noise", "seed", "layer", "transcript")
 """Columns that files of earlier versions do not have."""
 _NEEDED = ("system", "set", "id", "prompt", "reference", "answer", "audio", "groups", "tags", *_ROW, "stats")
 """Columns without nulls."""

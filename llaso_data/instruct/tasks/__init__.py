@@ -2,9 +2,9 @@
 
 A task is a YAML file here. It declares what is asked and how answers are scored; there is no code of a task::
 
-    tasks:    the task: title, the paper's short name, group (linguistic, semantic, speaker, content, generation), layer
-              (basic or tasks), its place in reports, and the instruction of samples that have none of their own;
-              {labels} and {answer} are the set's.
+    tasks:    the task: title, the paper's short name, group (linguistic, semantic, speaker, content, generation,
+              refusal), layer (basic, tasks or robustness), its place in reports, and the instruction of samples that
+              have none of their own; {labels} and {answer} are the set's.
     labels:   label sets; a label and the other forms in which answers and references name it (synonyms, inflections,
               known typos, other scripts). Matching ignores case and is word-bounded; the longest form wins.
     names:    by label set and language, what an instruction and its answer call a label; one of its forms. A label
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -40,6 +40,8 @@ from llaso_data.recipe import Part
 from llaso_data.registry import Registry
 
 Layer = Literal["basic", "tasks", "generalisation", "robustness"]
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+"""The layers of evaluation: basic ability, the tasks, what was not trained on, and what makes it hard."""
 
 
 class Task(Part):
@@ -48,7 +50,7 @@ class Task(Part):
     place: int = 1000
     title: str
     short: str
-    group: Literal["linguistic", "semantic", "speaker", "content", "generation"]
+    group: Literal["linguistic", "semantic", "speaker", "content", "generation", "refusal"]
     layer: Layer = "tasks"
     instruction: str = ""
 

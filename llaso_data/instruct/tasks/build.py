@@ -15,9 +15,15 @@ Form = Literal["command", "question", "scenario", "condition"]
 """How an instruction is put: an order, a question, with a situation, with a condition."""
 Modality = Literal["text_audio", "audio_text", "audio", "text"]
 AnswerForm = Literal["text", "label", "number", "scores", "audio"]
+Expected = Literal["answer", "refusal", "ask_back"]
+"""What is right to do: answer, refuse, or ask what is meant."""
 
 AUDIO = "audio"
 SECOND_AUDIO = "audio_2"
+SECOND_TEXT = "text_2"
+"""The field of what is said in the second recording."""
+ARROW = " => "
+"""Stands between the two sides of a line: what goes in and what comes out; an instruction and its twin."""
 LANGUAGE = "language"
 """What ``shows`` says of a field that holds a language, which an instruction names in its own language."""
 HEARD: frozenset[Modality] = frozenset(("text_audio", "audio"))
@@ -64,6 +70,11 @@ class Build(Part):
         modalities: In which the task may be asked.
         mentions: By language, words of which every template has one: what the task asks for.
         templates: By language and form.
+        expects: ``refusal`` or ``ask_back``: the templates cannot be followed. A template is then a line
+            ``INSTRUCTION => TWIN``, whose twin is much alike and can be followed: its answer is :attr:`answer`. A line
+            without a twin can be followed where there are two recordings: its answer is what is said in the second.
+        replies: By language, right answers of a task that expects none; one is drawn.
+        by_default: Whether the task is asked where a recipe names no tasks.
         asked_like: Another task, whose templates are this one's, too; they have the same places.
         examples: By language, worked examples: ``what goes in => what comes out``.
     """
@@ -80,6 +91,9 @@ class Build(Part):
     modalities: tuple[Modality, ...] = ("text_audio", "audio")
     mentions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     templates: dict[str, dict[Form, Lines]] = Field(default_factory=dict)
+    expects: Expected = "answer"
+    replies: dict[str, Lines] = Field(default_factory=dict)
+    by_default: bool = True
     asked_like: str | None = None
     examples: dict[str, Lines] = Field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from llaso_data import languages
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.tasks import Set, Tasks
+from llaso_data.instruct.tasks import LAYERS, Set, Tasks
 from llaso_data.records import digest
 from llaso_data.text.surrogates import has_lone_surrogate, replace_lone_surrogates
 from llaso_data.uris import shown
@@ -33,7 +33,7 @@ ANSWER_KEYS = ("answer", "result", "prediction")
 _GROUPS = {"gender": ("gender",), "age": ("age", "speaker_age"), "accent": ("accents", "accent", "native_language")}
 _SPEAKERS = ("speaker_id", "usrid", "spk_id", "Name", "speaker")
 _NOT_PREDICTIONS = ("abstention", "gpt_result")
-_EXPECTED = ("answer", "refusal")
+_EXPECTED = ("answer", "refusal", "ask_back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Prediction:
         speaker: Rows of one speaker are resampled together.
         language: Code of the language.
         modality: Which parts of the question are audio.
-        expected: ``answer``; or ``refusal`` where a refusal is the right answer.
+        expected: ``answer``; or ``refusal`` or ``ask_back`` where a refusal or a question back is the right answer.
         confidence: Grows with the system's certainty.
         groups: Known properties of the speaker.
         tags: What the row is an example of (``unseen_language``, ``noise:10``, …).
@@ -60,6 +60,8 @@ class Prediction:
         channels: Channels of the audio that were used, from 0; None: all.
         noise: Noise of the row's condition (:func:`llaso_model.evaluate.conditions.condition_of_tag`).
         seed: Seed of the row's condition.
+        layer: Layer of evaluation that the row is for; None: that of its task.
+        transcript: What is said in the audio, so that an answer which repeats it is no refusal; None: not known.
     """
 
     system: str
@@ -81,6 +83,8 @@ class Prediction:
     channels: tuple[int, ...] | None = None
     noise: str | None = None
     seed: int | None = None
+    layer: str | None = None
+    transcript: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +270,7 @@ def _own_prediction(
         raise LLaSOError(f"{row.place}: set is {describe_json(named)}; it is one of {', '.join(tasks.sets)}")
     declared = tasks.sets[set_name]
     expected = row.choice("expected", _EXPECTED)
-    refused = expected == "refusal" and row.row.get("reference") is None
+    refused = expected != "answer" and row.row.get("reference") is None
     reference = "" if refused else _reference(row, "reference", declared)
     audio, prompt = row.texts("audio"), row.text("prompt") or ""
     groups = row.mapping("groups")
@@ -290,6 +294,8 @@ def _own_prediction(
         channels=_channels(row),
         noise=row.text("noise"),
         seed=row.whole("seed"),
+        layer=row.choice("layer", LAYERS) if row.row.get("layer") else None,
+        transcript=row.text("transcript"),
     )
 
 

@@ -264,7 +264,12 @@ def apply_condition(condition: Condition | None, sample: EvalSample) -> EvalSamp
         return sample
     key = sample_key(sample.id)
     messages = map_audio(sample.messages, lambda sound: condition.apply(sound, key))
-    line = {**sample.line, "tags": [condition.tag], "seed": condition.seed, "noise": condition.noise}
+    line = {
+        **sample.line,
+        "tags": [*sample.line.get("tags", ()), condition.tag],
+        "seed": condition.seed,
+        "noise": condition.noise,
+    }
     return replace(sample, id=f"{sample.id}@{condition.tag}", messages=messages, line=line)
 
 

@@ -27,6 +27,7 @@ _GROUPS = {
     "speaker": "Paralinguistic: the speaker",
     "content": "Paralinguistic: the content",
     "generation": "Generation",
+    "refusal": "Refusals and questions back",
 }
 _KIND_TITLES = {
     "one": "one answer",

@@ -53,7 +53,9 @@ def primary_metric(declared: Set, by_system: Mapping[str, Sequence[Row]]) -> Met
     kind = KINDS[declared.kind]
     if kind.is_judged and all(any(JUDGED.name in row.stats for row in rows) for rows in by_system.values()):
         return JUDGED
-    wants_refusal = all(row.prediction.expected == "refusal" for rows in by_system.values() for row in rows)
+    if kind.scores_refusals:
+        return kind.metrics[0]
+    wants_refusal = all(row.prediction.expected != "answer" for rows in by_system.values() for row in rows)
     return REFUSED_RIGHTLY if wants_refusal else kind.metrics[0]
 
 

@@ -131,7 +131,7 @@ def _undefined_notes(sets: Sequence[Mapping[str, Any]], common: Mapping[str, Map
 
 def _rows_without(by_system: Mapping[str, Sequence[Row]], metric: str) -> int:
     """How many rows that ask for an answer lack the statistics of a metric."""
-    asked = ([row for row in rows if row.prediction.expected != "refusal"] for rows in by_system.values())
+    asked = ([row for row in rows if row.prediction.expected == "answer"] for rows in by_system.values())
     return max(sum(metric not in row.stats for row in rows) for rows in asked)
 
 
@@ -305,6 +305,6 @@ def _abstention(
         if KINDS[tasks.sets[name].kind].is_closed:
             for system, rows in by.items():
                 for row in rows:
-                    if row.prediction.expected != "refusal":
+                    if row.prediction.expected == "answer":
                         counts[system][row.answer_kind] += 1
     return counts

@@ -23,7 +23,7 @@ def unjudged_rows(rows: Sequence[Row], sets: Sequence[Mapping[str, Any]], asked:
         The counts by set and system as JSON; None where no answer counts.
     """
     judged_kinds = {set_summary["name"]: set_summary for set_summary in sets if KINDS[set_summary["kind"]].is_judged}
-    open_ = [row for row in rows if row.prediction.set in judged_kinds and row.prediction.expected != "refusal"]
+    open_ = [row for row in rows if row.prediction.set in judged_kinds and row.prediction.expected == "answer"]
     judged_sets = {row.prediction.set for row in open_ if JUDGED.name in row.stats}
     counted = [row for row in open_ if asked or row.prediction.set in judged_sets]
     if not counted:

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct import lint
-from llaso_data.instruct.rendering import PLACE, Renderer, templates_of
+from llaso_data.instruct.rendering import PLACE, Renderer, sides, templates_of
 from llaso_data.instruct.tasks import all_tasks
 from llaso_data.instruct.tasks.build import Form
 from llaso_data.pipeline.reference import with_layouts
@@ -53,7 +53,8 @@ def test_our_templates_have_no_problems() -> None:
 def test_every_task_has_twenty_templates_in_four_forms_polite_and_terse(language: str) -> None:
     for name, build in TASKS.build.items():
         by_form = build.templates[language]
-        texts = [text for texts in by_form.values() for text in texts]
+        texts = [sides(build, line)[0] for lines in by_form.values() for line in lines]
+        twins = [twin for lines in by_form.values() for line in lines if (twin := sides(build, line)[1])]
         assert len(texts) >= 20 and all(len(by_form[form]) >= 4 for form in get_args(Form)), name
         assert sum(bool(POLITE[language].search(text)) for text in texts) >= 2, name
         bare = [PLACE.sub("", text) for text in texts]
@@ -61,17 +62,50 @@ def test_every_task_has_twenty_templates_in_four_forms_polite_and_terse(language
         most = 15 if build.answer.form == "scores" or name == "entities" else 9  # which say the answer's form, too
         assert terse <= most * (1 if language == "en" else 2), name
         assert len(build.examples.get(language, ())) >= 2 or build.answer.form == "audio", name
-        assert all(text[-1] in ".?。？" for text in texts), name
+        assert all(text[-1] in ".?。？" for text in texts + twins), name
 
 
 @pytest.mark.parametrize(("language", "ngrams"), [("en", ("char_wb", (2, 5))), ("zh", ("char", (1, 2)))])
 def test_a_classifier_tells_the_task_of_templates_that_it_has_not_seen(language: str, ngrams) -> None:
     templates = [one for name in TASKS.build for one in templates_of(TASKS, name) if one.language == language]
     texts, names = np.array([one.text for one in templates], object), [one.id.split("/")[0] for one in templates]
+    names = ["refusal" if TASKS.build[name].expects != "answer" else name for name in names]  # of any subject
     seen = np.arange(len(texts)) % 2 == 0
     vectors = TfidfVectorizer(analyzer=ngrams[0], ngram_range=ngrams[1], sublinear_tf=True)
     model = LinearSVC().fit(vectors.fit_transform(texts[seen]), np.array(names)[seen])
     assert model.score(vectors.transform(texts[~seen]), np.array(names)[~seen]) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("replies", "build.refuse.replies: name right answers in en"),
+        (" => Write down this clip.", "no template has a twin that can be followed; write one after =>"),
+        (
+            " clip.",
+            "build.refuse.templates.en.command: it does not say what goes in, such as the recording: Write down",
+        ),
+    ],
+)
+def test_an_instruction_to_refuse_needs_right_answers_and_a_twin(tmp_path: Path, change: str, problem: str) -> None:
+    (tmp_path / "own.yaml").write_text(
+        """
+        tasks: {refuse: {title: Refuse, short: R, group: refusal}}
+        sets: {refuse: {task: refuse, kind: behaviour}}
+        build:
+          refuse:
+            capability: understanding
+            needs: [text]
+            answer: {field: text}
+            scored_as: refuse
+            expects: refusal
+            replies: {en: [I cannot do that.]}
+            templates: {en: {command: [Paint this clip. => Write down this clip.]}}
+        """.replace("replies: {en: [I cannot do that.]}" if change == "replies" else change, "")
+    )
+    with pytest.raises(LLaSOError) as refused:
+        lint.load(str(tmp_path / "own.yaml"))
+    assert problem in str(refused.value)
 
 
 def test_a_task_of_ones_own_is_a_file(tmp_path: Path) -> None:

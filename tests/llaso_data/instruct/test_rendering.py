@@ -120,3 +120,28 @@ def test_what_goes_in_is_heard_or_read_and_a_language_has_its_name() -> None:
     assert heard.template == read.template and heard.text != read.text
     assert "German" in read.text and "text" in read.text
     assert "德语" in renderer(row, "7", languages={"zh": 1}).text
+
+
+PAIR = {"audio": 1, "text": "it rains", "speaker": "s", "audio_2": 2, "text_2": "it snows"}
+
+
+def test_an_instruction_to_refuse_has_a_twin_of_the_same_draws_that_can_be_followed() -> None:
+    for name in ("ambiguous", "contradictory", "impossible", "out_of_scope"):
+        render = Renderer(TASKS, name)
+        for number in range(40):
+            refused, followed = (render(PAIR, f"{number}", answerable=answerable) for answerable in (False, True))
+            assert (refused.template, refused.language) == (followed.template, followed.language)
+            assert refused.answer in render.build.replies[refused.language] and refused.clips == 1
+            assert refused.expected == render.build.expects and followed.expected == "answer"
+            assert followed.answer == ("it rains" if followed.clips == 1 else "it snows")
+            assert (refused.text == followed.text) == (followed.clips == 2)  # then the clips alone say it
+
+
+def test_of_one_recording_no_words_alone_say_that_one_cannot_answer() -> None:
+    render, one = Renderer(TASKS, "impossible"), {name: PAIR[name] for name in ("audio", "text", "speaker")}
+    drawn = [render(one, f"{number}") for number in range(60)]
+    assert {asked.expected for asked in drawn} == {"answer", "refusal"}
+    assert all(asked.clips == 1 for asked in drawn)
+    assert {asked.template for asked in drawn if asked.expected == "answer"} <= {
+        template.id for template in templates_of(TASKS, "impossible") if template.twin
+    }
