@@ -80,7 +80,7 @@ def test_a_classifier_tells_the_task_of_templates_that_it_has_not_seen(language:
     ("change", "problem"),
     [
         ("replies", "build.refuse.replies: name right answers in en"),
-        (" => Write down this clip.", "no template has a twin that can be followed; write one after =>"),
+        (" => Write down this clip.", "no template has a twin that can be followed; write it after =>"),
         (
             " clip.",
             "build.refuse.templates.en.command: it does not say what goes in, such as the recording: Write down",
