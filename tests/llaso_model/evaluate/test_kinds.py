@@ -69,8 +69,8 @@ def test_a_set_of_no_kind_is_refused_with_the_choices(tmp_path: Path) -> None:
     with pytest.raises(LLaSOError) as error:
         tasks.load(str(tmp_path / "tasks.yaml"))
     assert str(error.value) == (
-        f"{tmp_path}/tasks.yaml:4: sets.length.kind: there is no kind of score 'word_count'; there are entities, "
-        "label, number, open, phonemes, sentence_scores, transcript, translation, word_scores"
+        f"{tmp_path}/tasks.yaml:4: sets.length.kind: there is no kind of score 'word_count'; there are behaviour, "
+        "entities, label, number, open, phonemes, sentence_scores, transcript, translation, word_scores"
     )
 
 
