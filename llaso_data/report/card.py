@@ -62,7 +62,7 @@ def write_card(align: str, target: str | None = None, *, examples: int = 10, tit
 def render(align: str, *, examples: int = 10, title: str | None = None) -> str:
     """Render the page as text; the arguments are those of :func:`write_card`."""
     data = collect(align, max(0, examples))
-    scripts = [page.joined("js", "charts", "card")]
+    scripts = [page.joined("js", "listen", "charts", "card")]
     return page.render(
         "card.html.j2",
         scripts,
