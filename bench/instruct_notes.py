@@ -1,6 +1,6 @@
 """Single notes with instrument, source, pitch and velocity as labels: a General MIDI sound font, a fresh synth each.
 
-    pip install --no-deps tinysoundfont==0.3.7    # it asks for pyaudio, which playing alone needs
+pip install --no-deps tinysoundfont==0.3.7    # it asks for pyaudio, which playing alone needs
 """
 
 from __future__ import annotations

@@ -98,7 +98,9 @@ def _unpack(packages: tuple[str, ...], folder: Path) -> None:
     )
     archives = sorted(download.glob("*.deb"))
     if run.returncode != 0 or len(archives) != len(packages):
-        raise LLaSOError(f"apt could not download {', '.join(packages)}; `apt-get update` may help: {run.stderr[-300:]}")
+        raise LLaSOError(
+            f"apt could not download {', '.join(packages)}; `apt-get update` may help: {run.stderr[-300:]}"
+        )
     for package in archives:
         subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True)
     shutil.rmtree(download)

@@ -24,15 +24,19 @@ import instruct_notes
 import instruct_packages as packages
 import numpy as np
 import soundfile
+import yaml
 
 from llaso_data.demo import assets
+from llaso_data.instruct.tasks import all_tasks
 from llaso_data.instruct.voices import VoiceEngine, engine
 from llaso_data.instruct.voices.cache import Line, VoiceCache
 from llaso_data.io.cache import cache_folder, cached
 
-BUILD = 3
+BUILD = 4
 PROMPTS = {"en": 220, "es": 100, "fr": 100, "it": 100, "ru": 100}
-ACCENTS = {"en": "united states english", "es": "mexican spanish", "fr": "canadian french", "it": "italian", "ru": "russian"}  # fmt: skip
+ACCENTS = {
+    "en": "united states english", "es": "mexican spanish", "fr": "canadian french", "it": "italian", "ru": "russian",
+}  # fmt: skip
 NAMED = ("Allison Smith", "June Wallack", "Carlo Flora", "Robert Wadley", "Helmut Kriege", "Eva Mikulčíková")
 """Those whose first names are labels of the task prompt_speaker."""
 HELD_OUT_SPEAKERS = ("ivrvoice.ru", "Pietro Pasotti", "Helmut Kriege", "Armelle Desjardins", "klettres en_GB")
@@ -51,12 +55,15 @@ LETTERS = {  # of klettres, whose documentation names who speaks: speaker, gende
     "cs": ("Eva Mikulčíková", "female", None),
 }
 DIRECTIONS = ("en-es", "en-fr", "en-it", "en-ru", "es-en", "fr-en", "it-en", "ru-en", "fr-it", "it-fr")
-COMMANDS = (
-    "backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no off on one "
-    "right seven sheila six stop three tree two up visual wow yes zero"
-).split()
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ENGLISH_VOICES = ("en-us+m1", "en-us+f2", "en-gb+m3", "en-gb+f4", "en-gb-scotland+f1", "en-us+m7")
-VERSIONS = {"as it is": (1.0, None), "slower": (0.92, None), "faster": (1.08, None), "noise": (1.0, 20.0), "quiet": (0.96, 30.0)}  # fmt: skip
+VERSIONS = {  # of a vocal sound: speed, and SNR of the noise in dB
+    "as it is": (1.0, None),
+    "slower": (0.92, None),
+    "faster": (1.08, None),
+    "noise": (1.0, 20.0),
+    "slower with little noise": (0.96, 30.0),
+}
 TEXTS = Path(__file__).parent / "instruct_texts"
 Row = dict[str, Any]
 
@@ -69,6 +76,7 @@ def main() -> None:
         if path.is_dir():
             shutil.copytree(path, out / path.name, dirs_exist_ok=True)
     shutil.copytree(TEXTS, out / "texts", dirs_exist_ok=True)
+    (out / "texts" / "licences.yaml").unlink()
     for name in ("tasks.yaml", "recipe.yaml"):
         shutil.move(out / "texts" / name, out / name)
     for manifest in sorted(out.glob("*/*.jsonl")):
@@ -77,28 +85,17 @@ def main() -> None:
 
 def make(folder: Path) -> None:
     """Fill a folder with all corpora but the texts of our own."""
-    for name, rows, readme in (
-        ("prompts", prompts, PROMPTS_README),
-        ("speakers", speakers, SPEAKERS_README),
-        ("pairs", pairs, PAIRS_README),
-        ("translations", translations, TRANSLATIONS_README),
-        ("vocal_sounds", vocal_sounds, VOCAL_README),
-        ("commands", commands, COMMANDS_README),
-        ("authenticity", authenticity, AUTHENTICITY_README),
-        ("notes", notes, NOTES_README),
-    ):
+    readmes = yaml.safe_load((TEXTS / "licences.yaml").read_text(encoding="utf-8"))
+    for rows in (prompts, speakers, pairs, translations, vocal_sounds, commands, authenticity, notes):
+        name = rows.__name__
         corpus = folder / name
         (corpus / "audio").mkdir(parents=True)
-        lines = [json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) for row in rows(corpus)]
+        lines = [
+            json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) for row in rows(corpus)
+        ]
         (corpus / "manifest.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        (corpus / "README.md").write_text(readme, encoding="utf-8")
+        (corpus / "README.md").write_text(readmes[name], encoding="utf-8")
         print(f"{len(lines):6} rows  {name}", file=sys.stderr, flush=True)
-
-
-PROMPTS_README = """Telephone prompts in English, Spanish, French, Italian and Russian: asterisk-core-sounds-*-g722 of Debian.
-CC-BY-SA-3.0 (Digium, Inc. and the voices). `text` is what the packages' documentation says, `phonemes` what espeak-ng
-makes of it. Speaker, gender and accent: the names of the folders and the documentation.
-"""
 
 
 def prompts(corpus: Path) -> Iterator[Row]:
@@ -110,12 +107,6 @@ def prompts(corpus: Path) -> Iterator[Row]:
             path, text = known[name]
             audio = _copied(path, corpus, f"{language}-{_flat(name)}.g722")
             yield {"audio": audio, "text": text, "phonemes": phonemes or None, **_who(language), "name": name}
-
-
-SPEAKERS_README = """Further speakers, without transcripts: asterisk-prompt-fr-armelle (BSD-like; Armelle Desjardins), asterisk-prompt-es-co
-(GPL-2; who speaks is not said, and of which gender neither), and spoken letters and syllables of klettres-data (GPL-2+; its documentation names
-the speakers; the gender is that of the first name). Recordings of 8 kHz are FLAC here.
-"""
 
 
 def speakers(corpus: Path) -> Iterator[Row]:
@@ -133,11 +124,6 @@ def speakers(corpus: Path) -> Iterator[Row]:
         for name in assets.draw(sorted(found), 45, folder):
             audio = _copied(found[name], corpus, f"letters-{folder}-{_flat(name)}.ogg")
             yield _speaker_row(audio, folder.partition("_")[0], speaker, gender, accent)
-
-
-PAIRS_README = """Pairs of recordings of one speaker or of two: the prompts and the further speakers (see their READMEs). No pair has two
-recordings of different speakers where one of them is not known by name. The speakers of test pairs are in no other pair.
-"""
 
 
 def pairs(corpus: Path) -> Iterator[Row]:
@@ -158,11 +144,6 @@ def pairs(corpus: Path) -> Iterator[Row]:
             yield {"audio": paths[0], "audio_2": paths[1], **labels, "speaker_split": split}
 
 
-TRANSLATIONS_README = """Prompts of one name in two languages: asterisk-core-sounds-*-g722, CC-BY-SA-3.0. The translation is the other language's
-text, not a translator's word for word.
-"""
-
-
 def translations(corpus: Path) -> Iterator[Row]:
     for direction in DIRECTIONS:
         source, target = direction.split("-")
@@ -173,11 +154,6 @@ def translations(corpus: Path) -> Iterator[Row]:
             audio = _copied(path, corpus, f"{source}-{_flat(name)}.g722")
             meaning = {"translation": packages.transcripts(target)[name], "target_language": target}
             yield {"audio": audio, "text": text, **meaning, **_who(source), "name": name}
-
-
-VOCAL_README = """Laughs and coughs of the 15 voice packs of hedgewars-data (GPL-2 and GFDL-1.3: not to be shipped). 21 recordings, each in
-five versions: as it is, slower, faster, with noise, quiet with little noise. The label is the file's name (Laugh, PoisonCough).
-"""
 
 
 def vocal_sounds(corpus: Path) -> Iterator[Row]:
@@ -195,13 +171,8 @@ def vocal_sounds(corpus: Path) -> Iterator[Row]:
                 }  # fmt: skip
 
 
-COMMANDS_README = """The 35 words of Speech Commands: ten digits and a no of asterisk's English voice (CC-BY-SA-3.0), a dog and a no of klettres (GPL-2+),
-the rest spoken by synthetic voices (hibari-tts Apache-2.0; espeak-ng GPL-3). The label is what was to be said.
-"""
-
-
 def commands(corpus: Path) -> Iterator[Row]:
-    real = {word: f"digits/{n}" for n, word in enumerate("zero one two three four five six seven eight nine".split())}
+    real = {word: f"digits/{n}" for n, word in enumerate(DIGITS)}
     for word, name in {**real, "no": "vm-no"}.items():
         audio = _copied(packages.recording("en", name), corpus, f"prompt-{word}.g722")
         yield {"audio": audio, "command": word, "language": "en", "speaker": "Allison Smith", "speaker_split": "train"}
@@ -210,17 +181,12 @@ def commands(corpus: Path) -> Iterator[Row]:
         row = {"audio": _copied(path, corpus, f"letters-{word}.ogg"), "command": word, "language": "en"}
         yield {**row, "speaker": "Robert Wadley", "speaker_split": "train"}
     for name, voice in (("hibari", "heart"), *(("espeak-ng", voice) for voice in ENGLISH_VOICES)):
-        for word in COMMANDS:
+        for word in all_tasks().labels["speech_command"]:
             audio = _spoken(name, voice, word, "en", corpus)
             split = "test" if voice in ("en-gb+f4", "en-us+m7") else "train"
             yield {
                 "audio": audio, "command": word, "language": "en", "speaker": f"{name}/{voice}", "speaker_split": split
             }  # fmt: skip
-
-
-AUTHENTICITY_README = """Prompts of people (`real`; asterisk-core-sounds-*-g722, CC-BY-SA-3.0), and the same texts by synthetic voices (`fake`; hibari-tts
-Apache-2.0, espeak-ng GPL-3). No text is on both sides. All are 16 kHz.
-"""
 
 
 def authenticity(corpus: Path) -> Iterator[Row]:
@@ -239,12 +205,6 @@ def authenticity(corpus: Path) -> Iterator[Row]:
                 "audio": audio, "authenticity": "fake", "said": known[name][1], "language": language,
                 "speaker": f"{engine_name}/{voice}", "speaker_split": split,
             }  # fmt: skip
-
-
-NOTES_README = """Single notes of TimGM6mb (Debian's timgm6mb-soundfont, GPL-2), played by tinysoundfont 0.3.7 (MIT) with a fresh synth each.
-Instrument and source are those of the General MIDI program, velocity is what was played. `pitch` is missing where the note does not sound at the
-pitch that was played (organs with their lower stops, bells, some of the synths).
-"""
 
 
 def notes(corpus: Path) -> Iterator[Row]:

@@ -13,13 +13,16 @@ import click
 @click.argument("align", metavar="ALIGN")
 @click.option("--out", "page", metavar="FILE", help="Page to write. Default: card.html in ALIGN.")
 @click.option(
-    "--examples", default=10, show_default=True, help="Examples to hear, of the accepted and of each rejecting rule."
+    "--examples",
+    default=10,
+    show_default=True,
+    help="Examples to hear, of the accepted and of each rejecting rule; of instruction data, of each task.",
 )
 @click.option("--title", metavar="TEXT", help="Heading of the page. Default: the name of the folder ALIGN.")
 def card(align: str, page: str | None, examples: int, title: str | None) -> None:
     """Write the dataset card: one HTML page.
 
-    It has figures, and examples to hear. ALIGN is the output of `llaso-data build-align`.
+    It has figures, and examples to hear. ALIGN is the output of `llaso-data build-align` or `build-instruct`.
     """
     from llaso_data.report.card import write_card
 

@@ -11,7 +11,7 @@ from typing import Any
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import recipe_file
 from llaso_data.pipeline.commit import manifest_uri
-from llaso_data.report import clip_groups, page, sections
+from llaso_data.report import clip_groups, instruct_card, instruct_tables, page, sections
 from llaso_data.report.card_data import CardData, collect
 from llaso_data.report.clips import waveform_path
 from llaso_data.report.effect import Curve
@@ -42,9 +42,9 @@ def write_card(align: str, target: str | None = None, *, examples: int = 10, tit
     """Write the card of a finished run.
 
     Args:
-        align: build-align's output.
+        align: the output of build-align or of build-instruct.
         target: the file; None for ``card.html`` in the output.
-        examples: how many to show of the accepted, and of every rule that rejects.
+        examples: how many to show of the accepted, and of every rule that rejects; of instruction data, of every task.
         title: the page's heading; None for the name of the output's folder.
 
     Returns:
@@ -55,7 +55,8 @@ def write_card(align: str, target: str | None = None, *, examples: int = 10, tit
     """
     target = target or storage.join(align, "card.html")
     outputs.refuse(target, _BY, outputs.marked(f'<meta name="generator" content="{_BY}">'))
-    storage.write_bytes(target, render(align, examples=examples, title=title).encode("utf-8"))
+    render_page = instruct_card.render if instruct_tables.is_built(align) else render
+    storage.write_bytes(target, render_page(align, examples=examples, title=title).encode("utf-8"))
     return target
 
 
