@@ -10,6 +10,7 @@ from llaso_data.report import instruct_tables as tables
 from llaso_data.report import page, sections
 from llaso_data.report.clips import waveform_path
 from llaso_data.report.instruct_examples import examples as draw_examples
+from llaso_data.report.voice_quality import VoiceQuality, measure
 
 
 def render(out: str, *, examples: int = 10, title: str | None = None) -> str:
@@ -44,7 +45,8 @@ def _context(out: str, stated: dict[str, Any], of_each: int, title: str | None) 
     known = tables.known_tasks()
     rows = tables.tasks(stated, known)
     drawn, notes = draw_examples(out, stated, of_each)
-    spoken = tables.voices(stated)
+    quality = measure(out, stated.get("voices", {})) if stated.get("voices") else VoiceQuality()
+    spoken = tables.voices(stated, quality)
     languages = tables.languages(stated)
     modalities = [name for name in tables.MODALITIES if any(name in row.modalities for row in rows)]
     return {
@@ -63,6 +65,7 @@ def _context(out: str, stated: dict[str, Any], of_each: int, title: str | None) 
         "templates": tables.ranked(stated.get("templates", {}), tables.template_texts(stated, known)),
         "shown_templates": tables.SHOWN_TEMPLATES,
         "voices": spoken,
+        "quality": quality,
         "voice_count": len({row.name for row in spoken}),
         "spoken_s": sum(row.seconds for row in spoken),
         "refused": tables.ranked(stated.get("refused", {})),

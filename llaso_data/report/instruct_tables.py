@@ -15,6 +15,7 @@ from llaso_data.io import checksums, storage
 from llaso_data.languages import language_name
 from llaso_data.recipe import HoldOut
 from llaso_data.records import SPLITS
+from llaso_data.report.voice_quality import VoiceQuality
 
 SUMMARY = "build-instruct.json"
 FORMAT = "llaso-build-instruct"
@@ -70,7 +71,19 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class VoiceRow:
-    """What a voice said in a language. ``error``: the share of words that Whisper heard otherwise, if any was heard."""
+    """What a voice said in a language.
+
+    Attributes:
+        name: ``engine/voice``.
+        language: Its name.
+        lines: That it spoke.
+        rejected: Of them, those that Whisper misheard.
+        error: Share of the words that Whisper heard otherwise; None: it heard none.
+        seconds: Of speech.
+        licence: Of the engine and its voices.
+        mos: DNSMOS of some lines, 1 to 5; None: not measured.
+        nearest: The voice that is most like it, and their similarity; None: not measured.
+    """
 
     name: str
     language: str
@@ -79,6 +92,8 @@ class VoiceRow:
     error: float | None
     seconds: float
     licence: str
+    mos: float | None = None
+    nearest: tuple[str, float] | None = None
 
 
 def is_built(out: str) -> bool:
@@ -165,8 +180,8 @@ def languages(stated: Mapping[str, Any]) -> Counter[str]:
     return found
 
 
-def voices(stated: Mapping[str, Any]) -> list[VoiceRow]:
-    """The voices, by name and language."""
+def voices(stated: Mapping[str, Any], quality: VoiceQuality) -> list[VoiceRow]:
+    """The voices, by language and name."""
     rows = []
     for name, by_language in stated.get("voices", {}).items():
         for language, said in by_language.items():
@@ -180,6 +195,8 @@ def voices(stated: Mapping[str, Any]) -> list[VoiceRow]:
                     error=said.get("errors", 0) / words if words else None,
                     seconds=said.get("seconds", 0.0),
                     licence=said.get("licence", ""),
+                    mos=quality.mos.get((name, language)),
+                    nearest=quality.nearest.get(name),
                 )
             )
     return sorted(rows, key=lambda row: (row.language, row.name))
