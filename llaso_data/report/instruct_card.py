@@ -6,11 +6,12 @@ from typing import Any
 
 from llaso_data.io import storage
 from llaso_data.languages import language_name
+from llaso_data.pipeline.instruct.voice_quality import VoiceReport
 from llaso_data.report import instruct_tables as tables
 from llaso_data.report import page, sections
 from llaso_data.report.clips import waveform_path
 from llaso_data.report.instruct_examples import examples as draw_examples
-from llaso_data.report.voice_quality import VoiceQuality, measure
+from llaso_data.report.spoken_lines import measured
 
 
 def render(out: str, *, examples: int = 10, title: str | None = None) -> str:
@@ -45,7 +46,7 @@ def _context(out: str, stated: dict[str, Any], of_each: int, title: str | None) 
     known = tables.known_tasks()
     rows = tables.tasks(stated, known)
     drawn, notes = draw_examples(out, stated, of_each)
-    quality = measure(out, stated.get("voices", {})) if stated.get("voices") else VoiceQuality()
+    quality, not_measured = measured(out, stated["voices"]) if stated.get("voices") else (VoiceReport({}), [])
     spoken = tables.voices(stated, quality)
     languages = tables.languages(stated)
     modalities = [name for name in tables.MODALITIES if any(name in row.modalities for row in rows)]
@@ -60,12 +61,14 @@ def _context(out: str, stated: dict[str, Any], of_each: int, title: str | None) 
         "modality_names": {name: said[0] for name, said in tables.MODALITIES.items()},
         "splits": tables.splits(stated),
         "split_totals": {split: sum(of.values()) for split, of in stated.get("splits", {}).items()},
+        "texts_shared": stated.get("texts_shared", 0),
         "languages": tables.ranked({language_name(code): number for code, number in languages.items()}),
         "forms": tables.ranked(stated.get("forms", {})),
         "templates": tables.ranked(stated.get("templates", {}), tables.template_texts(stated, known)),
         "shown_templates": tables.SHOWN_TEMPLATES,
         "voices": spoken,
-        "quality": quality,
+        "with_quality": bool(quality.voices),
+        "not_measured": not_measured,
         "voice_count": len({row.name for row in spoken}),
         "spoken_s": sum(row.seconds for row in spoken),
         "refused": tables.ranked(stated.get("refused", {})),
@@ -74,10 +77,9 @@ def _context(out: str, stated: dict[str, Any], of_each: int, title: str | None) 
             reason: found[: tables.SHOWN_EXAMPLES] for reason, found in stated.get("examples", {}).items()
         },
         "not_fed": tables.not_fed(stated, known),
-        "leakage": stated.get("leakage") or {},
         "leaks": tables.leaks(stated),
-        "leak_examples": tables.leak_examples(stated),
         "held_out": tables.held_out(stated),
+        "held_rows": tables.ranked(stated.get("held_out", {})),
         "notes": _lines(stated.get("notes", [])),
         "groups": [(row, drawn.get(row.name, [])) for row in rows if drawn.get(row.name)],
         "example_notes": notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,9 @@ from llaso_data.instruct.tasks import Tasks, all_tasks, folded
 from llaso_data.instruct.tasks.build import Modality
 from llaso_data.io import checksums, storage
 from llaso_data.languages import language_name
+from llaso_data.pipeline.instruct.voice_quality import VoiceQuality, VoiceReport
 from llaso_data.recipe import HoldOut
 from llaso_data.records import SPLITS
-from llaso_data.report.voice_quality import VoiceQuality
 
 SUMMARY = "build-instruct.json"
 FORMAT = "llaso-build-instruct"
@@ -81,8 +81,7 @@ class VoiceRow:
         error: Share of the words that Whisper heard otherwise; None: it heard none.
         seconds: Of speech.
         licence: Of the engine and its voices.
-        mos: DNSMOS of some lines, 1 to 5; None: not measured.
-        nearest: The voice that is most like it, and their similarity; None: not measured.
+        quality: Of some of its lines, in all languages; None: not measured.
     """
 
     name: str
@@ -92,8 +91,7 @@ class VoiceRow:
     error: float | None
     seconds: float
     licence: str
-    mos: float | None = None
-    nearest: tuple[str, float] | None = None
+    quality: VoiceQuality | None = None
 
 
 def is_built(out: str) -> bool:
@@ -124,14 +122,13 @@ def tasks(stated: Mapping[str, Any], known: Tasks) -> list[TaskRow]:
     rows = []
     for name, by_modality in stated.get("tasks", {}).items():
         build = known.build.get(name)
-        declared = known.tasks.get(name)
         counted = _labels(name, stated.get("answers", {}).get(name, {}), known)
         numbers = {modality: sum(languages.values()) for modality, languages in by_modality.items()}
         labels = ranked(counted)
         rows.append(
             TaskRow(
                 name=name,
-                title=(declared.title if declared else "") or name,
+                title=_title(name, stated, known),
                 capability=build.capability if build else "",
                 number=sum(numbers.values()),
                 modalities={
@@ -148,7 +145,8 @@ def tasks(stated: Mapping[str, Any], known: Tasks) -> list[TaskRow]:
 
 def splits(stated: Mapping[str, Any]) -> list[str]:
     """The splits of a set, in the order in which they are used."""
-    return sorted(stated.get("splits", {}), key=lambda name: (SPLITS.index(name) if name in SPLITS else -1, name))
+    named = filter(None, stated.get("splits", {}))
+    return sorted(named, key=lambda name: (SPLITS.index(name) if name in SPLITS else -1, name))
 
 
 def known_tasks() -> Tasks:
@@ -180,7 +178,7 @@ def languages(stated: Mapping[str, Any]) -> Counter[str]:
     return found
 
 
-def voices(stated: Mapping[str, Any], quality: VoiceQuality) -> list[VoiceRow]:
+def voices(stated: Mapping[str, Any], measured: VoiceReport) -> list[VoiceRow]:
     """The voices, by language and name."""
     rows = []
     for name, by_language in stated.get("voices", {}).items():
@@ -195,8 +193,7 @@ def voices(stated: Mapping[str, Any], quality: VoiceQuality) -> list[VoiceRow]:
                     error=said.get("errors", 0) / words if words else None,
                     seconds=said.get("seconds", 0.0),
                     licence=said.get("licence", ""),
-                    mos=quality.mos.get((name, language)),
-                    nearest=quality.nearest.get(name),
+                    quality=measured.voices.get(name),
                 )
             )
     return sorted(rows, key=lambda row: (row.language, row.name))
@@ -206,9 +203,8 @@ def not_fed(stated: Mapping[str, Any], known: Tasks) -> list[tuple[str, str, lis
     """The tasks that rows could not feed: name, title, and (reason, rows), the most frequent reason first."""
     rows = []
     for name, reasons in sorted(stated.get("not_fed", {}).items()):
-        declared = known.tasks.get(name)
         ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        rows.append((name, (declared.title if declared else "") or name, ordered))
+        rows.append((name, _title(name, stated, known), ordered))
     return rows
 
 
@@ -218,16 +214,54 @@ def held_out(stated: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return [(name, list(map(str, said[name]))) for name in HoldOut.model_fields if said.get(name)]
 
 
-def leaks(stated: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """What was found of other sets and splits: (set, kind, samples)."""
-    counts = (stated.get("leakage") or {}).get("counts") or {}
-    return [(other, kind, number) for other, kinds in counts.items() for kind, number in kinds.items() if number]
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What was found that other sets or splits have.
+
+    Attributes:
+        looked_up: Rows that were looked up.
+        leaked: Of them, those that were found and left out.
+        found: (set or split, kind, rows).
+        examples: The first ones: ``kind``, ``where``, ``other``, ``other_where``.
+        not_compared: (set or split, reason, rows).
+    """
+
+    looked_up: int
+    leaked: int
+    found: list[tuple[str, str, int]]
+    examples: list[dict[str, Any]]
+    not_compared: list[tuple[str, str, int]]
 
 
-def leak_examples(stated: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first ones that were found, over all kinds."""
-    by_kind = (stated.get("leakage") or {}).get("examples") or {}
-    return [leak for found in by_kind.values() for leak in found][:SHOWN_EXAMPLES]
+def leaks(stated: Mapping[str, Any]) -> Leaks | None:
+    """What the searches for leaks found, by sound and by text together; None: nobody looked."""
+    searches = list((stated.get("leakage") or {}).values())
+    if not searches:
+        return None
+    examples = [leak for one in searches for found in one["examples"].values() for leak in found]
+    return Leaks(
+        looked_up=max(sum(one["looked_up"].values()) for one in searches),
+        leaked=sum(sum(one["leaked"].values()) for one in searches),
+        found=_flat(one["counts"] for one in searches),
+        examples=examples[:SHOWN_EXAMPLES],
+        not_compared=_flat(one["not_compared"] for one in searches),
+    )
+
+
+def _flat(counted: Iterable[Mapping[str, Mapping[str, int]]]) -> list[tuple[str, str, int]]:
+    return [
+        (name, what, number)
+        for one in counted
+        for name, counts in sorted(one.items())
+        for what, number in sorted(counts.items())
+        if number
+    ]
+
+
+def _title(name: str, stated: Mapping[str, Any], known: Tasks) -> str:
+    """What a task is called: by the set, which knows the user's own tasks, else by the registry."""
+    declared = known.tasks.get(name)
+    return stated.get("titles", {}).get(name) or (declared.title if declared else "") or name
 
 
 def _labels(task: str, counted: Mapping[str, int], known: Tasks) -> Counter[str]:

@@ -28,7 +28,18 @@ SUMMARY: dict[str, Any] = {
     "refused": {"misheard": 2, "too_long": 1},
     "voices": {"hibari/heart": {"en": {"lines": 20, "rejected": 2, "errors": 3, "words": 200, "seconds": 61.0}}},
     "not_fed": {"age": {"age": 12}},
-    "leakage": {"samples": 4, "leaked": 1, "counts": {"eval": {"sound": 1}}, "examples": {}},
+    "leakage": {
+        "sounds": {
+            "kinds": ["sound"],
+            "looked_up": {"train": 11},
+            "leaked": {"train": 1},
+            "other_rows": {"eval": 9},
+            "counts": {"eval": {"sound": 1}},
+            "examples": {"sound": [{"kind": "sound", "where": "a.csv:2", "other": "eval", "other_where": "e.csv:7"}]},
+            "not_compared": {"train": {"short_sound": 2}},
+        }
+    },
+    "titles": {"gender": "Speaker gender"},
     "hold_out": {"voices": ["kokoro/af_sky"]},
     "problems": {"missing": 1},
     "examples": {"missing": ["rows.csv:3: a.wav is not there"]},
@@ -60,5 +71,5 @@ def write_built(out: Path, splits: Mapping[str, Sequence[Sample]], **changes: An
     """The set's folders, and what its summary says; ``changes`` replace keys of :data:`SUMMARY`."""
     for name, samples in splits.items():
         write_samples(samples, out / name)
-    checksums.write_json(str(out / "build-instruct.json"), {**SUMMARY, "out": str(out), **changes})
+    checksums.write_json(str(out / "build-instruct.json"), {**SUMMARY, **changes})
     return out

@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.voices.cache import sound_uri
-from llaso_data.io import checksums, sealed
-from llaso_data.pipeline.instruct.speech_job import Try, job_uri
-from llaso_data.records import to_table
-from llaso_data.report import voice_quality
+from llaso_data.instruct.voices import Speech
+from llaso_data.instruct.voices.cache import sealed, sound_uri
+from llaso_data.io import checksums, storage
+from llaso_data.pipeline.instruct.speech_job import Try, write_tries
 from llaso_data.report.card import write_card
 from llaso_data.report.instruct_tables import known_tasks, read_summary, tasks
+from llaso_data.report.spoken_lines import NOT_THERE, measured
 from tests.conftest import Clip
 from tests.support.browser import Browser, browser  # noqa: F401 (a fixture)
 from tests.support.built_instructions import SUMMARY, asked, write_built
@@ -101,34 +101,50 @@ def test_texts_of_strangers_stay_texts(built: Path) -> None:
 
 def test_a_damaged_or_foreign_summary_is_refused(built: Path) -> None:
     path = built / "build-instruct.json"
-    path.write_text(path.read_text().replace('"rows": 12', '"rows": 13').replace('"rows":12', '"rows":13'))
-    with pytest.raises(LLaSOError, match="build-instruct.json"):
+    path.write_text(re.sub('"rows": ?12', '"rows":13', path.read_text()))
+    with pytest.raises(LLaSOError, match="checksum"):
         read_summary(str(built))
     checksums.write_json(str(path), {**SUMMARY, "format_version": 2})
     with pytest.raises(LLaSOError, match="version 2"):
         read_summary(str(built))
 
 
-def test_voices_are_measured_by_what_they_said(tmp_path: Path, clips: list[Clip]) -> None:
-    pytest.importorskip("speechmos")
-    pytest.importorskip("resemblyzer")
+def test_voices_are_measured_by_what_they_said_for_the_set(tmp_path: Path, clips: list[Clip]) -> None:
     work, tries = tmp_path / ".build-instruct", []
-    for number, clip in enumerate([clips[0], clips[0], *clips[1:3]]):
+    for number, voice in enumerate(("one", "one", "other", "given up")):
+        pcm, rate_hz = soundfile.read(clips[5 * number].path, dtype="int16")
         name = f"{number:032x}"
-        path = Path(sound_uri(str(work / "voices"), name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        samples, rate_hz = soundfile.read(clip.path)
-        soundfile.write(path, samples[: 6 * rate_hz], rate_hz, format="FLAC")
-        tries.append(Try(number, 0, "", "en", 0, engine="e", voice=f"v{max(1, number)}", sound=name))
-    tries[0] = Try(0, 0, "", "en", 0, engine="e", voice="v0", sound=f"{0:032x}")
-    tries.append(Try(9, 0, "", "en", 0, engine="e", voice="v9", reason="misheard", sound=f"{9:032x}"))
-    sealed.write_parquet(job_uri(str(work), "job"), to_table(tries, Try))
-    found = voice_quality.measure(str(tmp_path), ["e/v0", "e/v1", "e/v2"])
-    assert set(found.mos) == {("e/v0", "en"), ("e/v1", "en"), ("e/v2", "en")}, "those of the set, of what was kept"
-    assert all(1 < mos < 5 for mos in found.mos.values())
-    assert found.nearest["e/v0"] == ("e/v1", pytest.approx(1.0, abs=1e-5)), "the same recording"
-    assert found.nearest["e/v2"][1] < 0.9
-    assert "not beside the set" in voice_quality.measure(str(tmp_path / "elsewhere"), ["e/v0"]).note
+        storage.write_bytes(sound_uri(str(work / "voices"), name), sealed(Speech(pcm[: 4 * rate_hz], rate_hz)))
+        reason = "misheard" if voice == "given up" else None
+        text = f"Line {number}."
+        tries.append(
+            Try(
+                number=number,
+                attempt=0,
+                text=text,
+                language="en",
+                take=0,
+                engine="e",
+                voice=voice,
+                sound=name,
+                reason=reason,
+            )
+        )
+    write_tries(str(work), "job", tries)
+    report, notes = measured(str(tmp_path), ["e/one", "e/other", "e/given up"])
+    assert {name: found.lines for name, found in report.voices.items()} == {"e/one": 2, "e/other": 1}
+    assert not notes or "install" in notes[0]
+    report, notes = measured(str(tmp_path), ["e/other"])
+    assert list(report.voices) == ["e/other"], "another run's voices are not the set's"
+    assert measured(str(tmp_path / "elsewhere"), ["e/one"])[1] == [NOT_THERE]
+
+
+def test_what_leaks_is_told_with_its_places(built: Path) -> None:
+    seen = plain(written(built, examples=0))
+    assert "1 of 11 rows is left out, because another split or a set to test on has it" in seen
+    assert "a.csv:2 sound: eval e.csv:7" in seen and "short sound: 2" in seen
+    write_built(built, {}, leakage={})
+    assert "Leakage Not looked for." in plain(written(built, examples=0))
 
 
 def test_a_browser_plays_one_sound_and_switches_tasks(built: Path, browser: Browser) -> None:  # noqa: F811
