@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,8 @@ from llaso_data.instruct.tasks import all_tasks
 from llaso_data.records import GIVEN, Attribute, Source, Speaker, Utterance
 from llaso_model.evaluate.datasets.layouts import Prediction
 from llaso_model.evaluate.kinds import KINDS
+from tests.conftest import Clip
+from tests.support.made_up_labels import write_table
 
 TASKS = all_tasks()
 SPOKEN = Utterance(
@@ -145,3 +149,14 @@ def test_of_one_recording_no_words_alone_say_that_one_cannot_answer() -> None:
     assert {asked.template for asked in drawn if asked.expected == "answer"} <= {
         template.id for template in templates_of(TASKS, "impossible") if template.twin
     }
+
+
+def test_a_table_with_made_up_labels_feeds_every_task(tmp_path: Path, clips: list[Clip]) -> None:
+    table = write_table(tmp_path, clips, TASKS).read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in table.splitlines()]
+    assert all((tmp_path / row["audio"]).is_file() for row in rows)
+    for name in TASKS.build:
+        renderer = Renderer(TASKS, name)
+        for modality in renderer.build.modalities:
+            asked = [renderer(row, str(number), modality=modality) for number, row in enumerate(rows)]
+            assert all(one.text or renderer.build.asks_itself for one in asked), (name, modality)
