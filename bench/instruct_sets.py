@@ -77,6 +77,8 @@ def main() -> None:
             shutil.copytree(path, out / path.name, dirs_exist_ok=True)
     shutil.copytree(TEXTS, out / "texts", dirs_exist_ok=True)
     (out / "texts" / "licences.yaml").unlink()
+    for name, said in yaml.safe_load((TEXTS / "licences.yaml").read_text(encoding="utf-8")).items():
+        (out / name / "README.md").write_text(said, encoding="utf-8")
     for name in ("tasks.yaml", "recipe.yaml"):
         shutil.move(out / "texts" / name, out / name)
     for manifest in sorted(out.glob("*/*.jsonl")):
@@ -85,7 +87,6 @@ def main() -> None:
 
 def make(folder: Path) -> None:
     """Fill a folder with all corpora but the texts of our own."""
-    readmes = yaml.safe_load((TEXTS / "licences.yaml").read_text(encoding="utf-8"))
     for rows in (prompts, speakers, pairs, translations, vocal_sounds, commands, authenticity, notes):
         name = rows.__name__
         corpus = folder / name
@@ -94,7 +95,6 @@ def make(folder: Path) -> None:
             json.dumps({k: v for k, v in row.items() if v is not None}, ensure_ascii=False) for row in rows(corpus)
         ]
         (corpus / "manifest.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        (corpus / "README.md").write_text(readmes[name], encoding="utf-8")
         print(f"{len(lines):6} rows  {name}", file=sys.stderr, flush=True)
 
 
