@@ -109,6 +109,7 @@ def test_a_damaged_or_foreign_summary_is_refused(built: Path) -> None:
         read_summary(str(built))
 
 
+@pytest.mark.slow
 def test_voices_are_measured_by_what_they_said_for_the_set(tmp_path: Path, clips: list[Clip]) -> None:
     work, tries = tmp_path / ".build-instruct", []
     for number, voice in enumerate(("one", "one", "other", "given up")):
