@@ -302,6 +302,7 @@ class Convert(Part):
     )
     by: Literal["speaker", "recording", "text"] = Field("speaker", description="What the splits do not share.")
     group_by_parts: bool = Field(False, description="Samples with other kinds of parts go to folders of their own.")
+    group_by_split: bool = Field(False, description="Samples go to folders by the split that their source names.")
     samples_per_part: int = Field(1000, ge=1, description="The samples of a shard or part. The last may have fewer.")
     shuffle: bool | None = Field(
         None, description="Shuffle the samples within windows of 16 parts. Null: shards are shuffled, layouts are not."

@@ -8,7 +8,7 @@ import sys
 import click
 
 from llaso_data import __version__
-from llaso_data.cli import build, convert, demo, download, leakage, push, report, shards, stream, tasks
+from llaso_data.cli import build, convert, demo, download, instruct, leakage, push, report, shards, stream, tasks
 from llaso_data.commands import Commands, explained
 
 
@@ -32,6 +32,7 @@ for _command in (
     build.build_align,
     build.shard,
     convert.convert,
+    instruct.build_instruct,
     shards.validate,
     shards.stats,
     shards.index,

@@ -31,7 +31,11 @@ from llaso_data.errors import LLaSOError
 )
 @click.option("--split", metavar="SHARES", help="Write splits to folders: train=0.98,validation=0.01,test=0.01.")
 @click.option("--by", type=click.Choice(["speaker", "recording", "text"]), help="What splits do not share.")
-@click.option("--group-by", type=click.Choice(["parts"]), help="Write samples of other kinds of parts apart.")
+@click.option(
+    "--group-by",
+    type=click.Choice(["parts", "split"]),
+    help="Write samples of other kinds of parts apart, or those of each split that the source names.",
+)
 @click.option("--limit", type=int, help="Convert only the first samples of each source.")
 @click.option("--samples-per-part", type=int, help="Samples in each shard or part. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of the order of samples and of their instructions. Default: 0.")
@@ -74,7 +78,7 @@ def convert(
     """
     refuse_both(overwrite, append)
     stated: dict[str, Any] = {"language": language, "corpus": corpus, "type": layout, "root": root}
-    stated |= {"limit": limit, "map": _map(maps) or None}
+    stated |= {"limit": limit, "map": field_map(maps) or None}
     entries = [
         {"path": path, **{name: value for name, value in stated.items() if value is not None}} for path in sources
     ]
@@ -88,6 +92,7 @@ def convert(
         "convert.split": None if split is None else shares(split),
         "convert.by": by,
         "convert.group_by_parts": group_by == "parts" or None,
+        "convert.group_by_split": group_by == "split" or None,
         "convert.samples_per_part": samples_per_part,
         "convert.seed": seed,
         "run.disk_budget": disk_budget,
@@ -118,7 +123,8 @@ def _preview(recipe: Any, whole: bool) -> None:
     print_preview(preview(recipe, whole=whole))
 
 
-def _map(settings: tuple[str, ...]) -> dict[str, str]:
+def field_map(settings: tuple[str, ...]) -> dict[str, str]:
+    """``FIELD=TEMPLATE`` as a mapping. Raises LLaSOError where there is no sign of equality."""
     pairs = [setting.partition("=") for setting in settings]
     wrong = [setting for setting, (_, sign, _) in zip(settings, pairs, strict=True) if not sign]
     if wrong:

@@ -5,7 +5,7 @@ Each file has the columns of :class:`~llaso_data.records.Sample`, and says so in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from llaso_data.formats.registry import LAYOUTS, Layout
 from llaso_data.formats.rows.conversation import SourceConversation, bad_conversation
 from llaso_data.formats.rows.source_row import describe_error
 from llaso_data.formats.writing.writer import FIELDS, LayoutWriter, Part, SoundedSample
-from llaso_data.io import storage
+from llaso_data.io import sealed, storage
 from llaso_data.recipe import SourceSpec
 from llaso_data.records import Failure, Sample, Utterance
 from llaso_data.uris import extension
@@ -98,10 +98,18 @@ def _write(part: Part, samples: Iterable[SoundedSample]) -> None:
     ]
     if not rows:
         return
-    table = records.to_table(rows, Sample)
-    metadata = {**(table.schema.metadata or {}), METADATA: VERSION}
     with part.file(f"samples-{part.number:06d}.parquet") as path:
-        pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd", compression_level=3)
+        pq.write_table(_table(rows), path, compression="zstd", compression_level=3)
+
+
+def write(uri: str, samples: Sequence[Sample]) -> None:
+    """Write samples as one file of a set, whole or not at all, with a checksum inside."""
+    sealed.write_parquet(uri, _table(samples), compression="zstd", compression_level=3)
+
+
+def _table(samples: Sequence[Sample]) -> pa.Table:
+    table = records.to_table(samples, Sample)
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA: VERSION})
 
 
 def _moved(one: SoundedSample) -> bool:

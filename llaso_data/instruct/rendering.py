@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from llaso_data.errors import LLaSOError
@@ -115,8 +115,17 @@ def sides(build: Build, line: str) -> tuple[str, str]:
 class Renderer:
     """Makes the instructions of one task. Made once for a task: its templates and labels are looked up then."""
 
-    def __init__(self, tasks: Tasks, name: str) -> None:
-        """``name`` is a task that ``tasks`` says how to build. Raises LLaSOError where it does not."""
+    def __init__(self, tasks: Tasks, name: str, without: Sequence[str] = ()) -> None:
+        """Look up templates and labels.
+
+        Args:
+            tasks: With what they say of the task.
+            name: A task that ``tasks`` says how to build.
+            without: Templates that are not used, by id; a prefix of ids names several.
+
+        Raises:
+            LLaSOError: It is no such task.
+        """
         if name not in tasks.build:
             raise LLaSOError(f"task {name} has no templates; those that have are {', '.join(tasks.build)}")
         self.name, self.build = name, tasks.build[name]
@@ -128,7 +137,24 @@ class Renderer:
         self._forms = {label_set: tasks.forms_of(label_set) for label_set in shown}
         self._templates: dict[str, list[Template]] = {}
         for template in templates_of(tasks, name):
-            self._templates.setdefault(template.language, []).append(template)
+            if not template.id.startswith(tuple(without)):
+                self._templates.setdefault(template.language, []).append(template)
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages in which the task has templates."""
+        return frozenset(self._templates)
+
+    def refuses(self, fields: Mapping[str, Any]) -> str | None:
+        """Why a row with all fields cannot be asked: a value is none that the task can have. None: it can be asked."""
+        try:
+            language = next(iter(self._templates))
+            self._answer(fields, language)
+            for field in self.build.shows:
+                self._shown(field, fields[field], language)
+        except LLaSOError as error:
+            return str(error)
+        return None
 
     def lacks(self, fields: Mapping[str, Any], modality: Modality = "text_audio") -> list[str]:
         """The fields that a row lacks to be asked in a modality; empty: nothing."""
@@ -173,10 +199,7 @@ class Renderer:
         key = (self.name, seed, row_id)
         language = self._language(languages, key)
         if self.build.asks_itself and modality == AUDIO:
-            answer = self._answer(fields, language)
-            return Instruction(
-                task=self.name, template=None, language=language, form=None, seed=seed, text="", answer=answer
-            )
+            return self._own(fields, language, seed)
         template = self._template(language, fields, key)
         if self.build.expects == "answer":
             answerable = True
@@ -219,6 +242,20 @@ class Renderer:
         if not answerable:
             return _pick(self.build.replies[language], "reply", *key)
         return str(fields[SECOND_TEXT]) if self._needs_second(template) else self._answer(fields, language)
+
+    def itself(self, fields: Mapping[str, Any], seed: int = 0) -> Instruction:
+        """The instruction and the answer of a row that asks by itself: without a template, the text is the row's.
+
+        Raises:
+            LLaSOError: A value is none that the task can have.
+        """
+        return replace(self._own(fields, "en", seed), text=str(fields[self.build.input]))
+
+    def _own(self, fields: Mapping[str, Any], language: str, seed: int) -> Instruction:
+        answer = self._answer(fields, language)
+        return Instruction(
+            task=self.name, template=None, language=language, form=None, seed=seed, text="", answer=answer
+        )
 
     def _language(self, languages: Mapping[str, float], key: tuple[Any, ...]) -> str:
         shares = {name: share for name, share in languages.items() if share > 0 and name in self._templates}

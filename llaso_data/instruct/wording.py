@@ -19,6 +19,7 @@ class Wording:
         example: A worked example.
         audio: What ``{input}`` calls an input that is heard; one is drawn.
         text: What ``{input}`` calls an input that is read.
+        carriers: What stands in writing before a clip that holds all that is asked; one is drawn.
         languages: Names of languages by code; others have their English names.
     """
 
@@ -28,6 +29,7 @@ class Wording:
     example: str = "{given}\n→ {answer}"
     audio: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    carriers: tuple[str, ...] = ()
     languages: dict[str, str] = field(default_factory=dict)
 
     def options(self, names: Sequence[str]) -> str:
@@ -47,6 +49,16 @@ WORDINGS: dict[str, Wording] = {
         example="Example input: {given}\nExample answer: {answer}",
         audio=("the recording", "the audio", "the audio clip", "the speech", "the sound file"),
         text=("the text", "the text below", "the passage", "the following text"),
+        carriers=(
+            "Listen to the audio and do what it asks.",
+            "Please respond to the recording.",
+            "All that you need is in this clip. Answer it.",
+            "Hear the clip to its end, then reply.",
+            "The request is spoken. Follow it.",
+            "Play the recording and give the answer that it calls for.",
+            "Act on what is said in the audio.",
+            "Here is a voice message; reply to it.",
+        ),
     ),
     "zh": Wording(
         between="、",
@@ -55,6 +67,14 @@ WORDINGS: dict[str, Wording] = {
         example="示例输入：{given}\n示例回答：{answer}",
         audio=("这段录音", "这段音频", "这段语音", "这条音频"),
         text=("这段文字", "下面的文字", "这段文本", "以下内容"),
+        carriers=(
+            "请听音频，并按其中的要求回答。",
+            "请回应这段录音。",
+            "要求都在这段语音里，请作答。",
+            "听完录音后，请给出回答。",
+            "请按语音中所说的去做。",
+            "这是一条语音消息，请回复。",
+        ),
         languages={
             "ar": "阿拉伯语", "bn": "孟加拉语", "cs": "捷克语", "da": "丹麦语", "de": "德语", "el": "希腊语",
             "en": "英语", "es": "西班牙语", "fa": "波斯语", "fi": "芬兰语", "fr": "法语", "he": "希伯来语",

@@ -21,6 +21,8 @@ from llaso_data.shards.removal import Removed
 PLAN, SUMMARY = "plan.json", "convert.json"
 ARCHIVES = f"{WORK}/archives"
 """Where a conversion archive by archive keeps what its stages found out."""
+INSTRUCT = ".build-instruct"
+"""Where `build-instruct` keeps what it spoke and rendered, in its output."""
 PLAN_FORMAT, SUMMARY_FORMAT = "llaso-convert-plan", "llaso-convert"
 _BY = "llaso-data convert"
 _COMMIT = re.compile(rf"(?:(.+)/)?{re.escape(WORK)}/part-(\d{{6,}})\.json")
@@ -120,7 +122,8 @@ def _next_number(out: str, group: str, commits: Collection[tuple[str, int]]) -> 
 
 
 def _refuse_foreign(out: str, append: bool) -> None:
-    foreign = [row["path"] for row in storage.listing(out) if not row["path"].startswith((".llaso", f"{ARCHIVES}/"))]
+    ours = (".llaso", f"{ARCHIVES}/", f"{INSTRUCT}/")
+    foreign = [row["path"] for row in storage.listing(out) if not row["path"].startswith(ours)]
     if foreign:
         raise LLaSOError(
             f"{out} holds {len(foreign)} files that `{_BY}` did not write, the first is {foreign[0]}; "

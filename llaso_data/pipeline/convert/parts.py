@@ -173,6 +173,8 @@ def _grouped(one: Converted, settings: Convert) -> tuple[str, Converted]:
         names.append(split)
         sample = replace(sample, split=split)
         one = replace(one, sample=sample)
+    elif settings.group_by_split and sample.split is not None:
+        names.append(sample.split)
     if settings.group_by_parts:
         names.append(parts_of(sample))
     return "/".join(names), one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llaso_data import records
@@ -140,6 +140,49 @@ def checked(recipe: Recipe) -> Convert:
     return settings.model_copy(update={"audio": audio, "shuffle": shuffle})
 
 
+@dataclass(frozen=True, slots=True)
+class GivenSamples:
+    """Samples that another command has made, which are written as those of sources are.
+
+    Attributes:
+        samples: Gives them, in their order.
+        dataset: Digest that names what is written.
+        moved: Where files of a part are now, which its samples call by another address.
+    """
+
+    samples: Callable[[], Iterator[Converted | Failure]]
+    dataset: str
+    moved: Callable[[PlannedPart], tuple[tuple[str, str], ...]] = lambda _: ()
+
+
+def dataset_digest(stated: bytes | str) -> str:
+    """The digest that names what is written, of what decides it."""
+    return records.digest("convert", FORMAT_VERSION, layout.FORMAT_VERSION, stated)
+
+
+def write_given(
+    recipe: Recipe,
+    given: GivenSamples,
+    held: lock.Held,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[PartResult, Tally, Problems], None] | None = None,
+) -> ConvertSummary:
+    """Write samples that another command has made to its output, whose lock it holds.
+
+    Args:
+        recipe: ``out``, ``convert`` and ``run``; its sources are for messages.
+        given: The samples.
+        held: The lock.
+        overwrite: As of :func:`convert`.
+        progress: As of :func:`convert`.
+
+    Raises:
+        LLaSOError: As :func:`convert`.
+    """
+    return _Run(recipe, checked(recipe), held, overwrite, False, progress, None, given)()
+
+
 class _Run:
     """One run of the command; its call does all of it."""
 
@@ -152,13 +195,15 @@ class _Run:
         append: bool,
         progress: Callable[[PartResult, Tally, Problems], None] | None,
         started: Callable[[], None] | None,
+        given: GivenSamples | None = None,
     ) -> None:
-        self._recipe, self._settings, self._held = recipe, settings, held
+        self._recipe, self._settings, self._held, self._given = recipe, settings, held, given
         self._overwrite, self._append = overwrite, append
         self._progress, self._started = progress, started
         self._out = held.uri
         self._problems, self._tally, self._notes = Problems(), Tally(), Counter[str]()
-        self._dataset = records.digest("convert", FORMAT_VERSION, layout.FORMAT_VERSION, _canonical(recipe, settings))
+        stated = _canonical(recipe, settings) if given is None else given.dataset
+        self._dataset = dataset_digest(stated)
         self._results: list[PartResult] = []
         self._groups: set[str] = set()
         self._archives: Outcome | None = None
@@ -166,9 +211,13 @@ class _Run:
     def __call__(self) -> ConvertSummary:
         from llaso_data.pipeline import engines
 
-        sources = [open_samples(source, self._settings, self._notes) for source in self._recipe.sources]
-        archives = archive_sources(sources, self._recipe.run)
-        streams = [] if archives else [samples_of(one, self._settings) for one in sources]
+        archives: Sequence[ArchiveSource] = ()
+        if self._given is not None:
+            streams = [self._given.samples()]
+        else:
+            sources = [open_samples(source, self._settings, self._notes) for source in self._recipe.sources]
+            archives = archive_sources(sources, self._recipe.run)
+            streams = [] if archives else [samples_of(one, self._settings) for one in sources]
         self._generation = folder.prepare(
             self._out, self._dataset, self._settings.to, overwrite=self._overwrite, append=self._append
         )
@@ -264,7 +313,8 @@ class _Run:
 
     def _job(self, part: PlannedPart) -> PartJob:
         digest = digest_of(self._dataset, part)
-        return folder.job_of(self._out, self._dataset, self._settings, part, digest, self._held.token)
+        job = folder.job_of(self._out, self._dataset, self._settings, part, digest, self._held.token)
+        return job if self._given is None else replace(job, moved=self._given.moved(part))
 
     def _note(self, result: PartResult) -> None:
         self._check()

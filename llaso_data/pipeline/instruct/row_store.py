@@ -1,21 +1,22 @@
-"""The rows of all sources in a temporary file, so that sources are read once and memory holds none of them."""
+"""What waits on the disk while a set is built: rows, and what has to be spoken for each block.
+
+Temporary files without names hold them: nothing is left, whatever happens. What this process pickles it alone reads.
+"""
 
 from __future__ import annotations
 
 import pickle
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from llaso_data.instruct.row import InstructRow
+from llaso_data.pipeline.instruct.spoken import SpeechRequest
 
 
 class RowStore:
-    """Rows by number, in the order in which they came. The file has no name: nothing is left of it.
-
-    Rows are pickled by this process and read by it alone.
-    """
+    """Rows by number, in the order in which they came, so that sources are read once."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
@@ -53,3 +54,34 @@ class RowStore:
     def __iter__(self) -> Iterator[InstructRow]:
         """All rows in order."""
         return (self[number] for number in range(len(self)))
+
+
+class RequestsOfBlocks:
+    """What has to be spoken for each block, by the block's number."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._places: dict[int, tuple[int, int]] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._places.clear()
+
+    def put(self, number: int, requests: Iterable[tuple[SpeechRequest, ...] | str]) -> None:
+        """Keep those of a block; of items that cannot be asked there are none."""
+        data = pickle.dumps([one for each in requests if not isinstance(each, str) for one in each], 5)
+        self._places[number] = self._file.seek(0, 2), len(data)
+        self._file.write(data)
+
+    def of(self, number: int) -> list[SpeechRequest]:
+        """Those of a block."""
+        start, size = self._places[number]
+        self._file.seek(start)
+        requests: list[SpeechRequest] = pickle.loads(self._file.read(size))
+        return requests
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers of the blocks, in order."""
+        return iter(sorted(self._places))

@@ -1,0 +1,240 @@
+"""Which task each row can feed: what the sources give, as columns of numbers."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llaso_data.instruct.compose import MODALITIES, Asking, about_of, modalities_of
+from llaso_data.instruct.rendering import Renderer
+from llaso_data.instruct.row import InstructRow
+from llaso_data.instruct.tasks.build import SECOND_AUDIO
+from llaso_data.io.prng import splitmix64
+from llaso_data.recipe import HoldOut
+from llaso_data.records import GIVEN, SPLITS, UNKNOWN, digest
+from llaso_data.text import normalize
+
+PAIRED = "same_speaker"
+"""The field of a pair that the plan makes of two rows."""
+_FREE_FORMS = frozenset(("text", "audio", "scores"))
+
+
+@dataclass(slots=True)
+class Candidates:
+    """Pairs of a row and a task that it can feed, in the order of rows and tasks.
+
+    Attributes:
+        names: Of the tasks; ``task`` has places in it.
+        row: (N,) uint32, the number of the row.
+        task: (N,) uint8.
+        modalities: (N,) uint8, a bit for each of :data:`~llaso_data.instruct.compose.MODALITIES`.
+        made_pairs: (N,) bool, whether the plan has to find the other recording.
+        ids: (R,) uint64, of each row the first half of its id.
+        speaker: (R,) uint64, digest of the speaker; 0 where none is known.
+        recording: (R,) uint64, digest of the recording's file; of a text, of itself.
+        text: (R,) uint64, digest of the normalised text; 0 where there is none.
+        split: (R,) int8, the place in SPLITS that the source names; -1 where it names none.
+        not_fed: By task, why rows do not feed it.
+        examples: By task, the first values that it cannot have.
+        held_out: Rows and candidates that :class:`~llaso_data.recipe.HoldOut` keeps out, by what names them.
+    """
+
+    names: tuple[str, ...]
+    row: npt.NDArray[np.uint32]
+    task: npt.NDArray[np.uint8]
+    modalities: npt.NDArray[np.uint8]
+    made_pairs: npt.NDArray[np.bool_]
+    ids: npt.NDArray[np.uint64]
+    speaker: npt.NDArray[np.uint64]
+    recording: npt.NDArray[np.uint64]
+    text: npt.NDArray[np.uint64]
+    split: npt.NDArray[np.int8]
+    not_fed: dict[str, dict[str, int]]
+    examples: dict[str, str] = field(default_factory=dict)
+    held_out: dict[str, int] = field(default_factory=dict)
+
+    def draws(self, seed: int) -> npt.NDArray[np.uint64]:
+        """(N,) uint64: the draw of each candidate, a function of the row, the task and the seed."""
+        states = np.array([int(digest("draw", seed, name, length=16), 16) for name in self.names], np.uint64)
+        drawn: npt.NDArray[np.uint64] = splitmix64(self.ids[self.row] ^ states[self.task])
+        return drawn
+
+
+class Scan:
+    """Takes rows one by one and gathers candidates. About 45 bytes are held for a row, and 6 for a candidate."""
+
+    def __init__(
+        self, renderers: Sequence[Renderer], asking: Asking, hold_out: HoldOut, with_texts: bool = True
+    ) -> None:
+        """Begin.
+
+        Args:
+            renderers: Of the tasks, in their order.
+            asking: How rows are asked.
+            hold_out: What is kept out.
+            with_texts: Whether texts are compared; else every ``text`` is 0.
+        """
+        self._renderers = list(renderers)
+        self._ask_themselves = [one.build for one in self._renderers if one.build.asks_itself]
+        self._asking, self._hold_out, self._with_texts = asking, hold_out, with_texts
+        self._row, self._task, self._modalities = array("I"), array("B"), array("B")
+        self._ids, self._speaker, self._recording, self._text = array("Q"), array("Q"), array("Q"), array("Q")
+        self._split = array("b")
+        self._lacks: Counter[frozenset[str]] = Counter()
+        self._known: dict[Any, list[tuple[int, int, bool]]] = {}
+        self._not_fed: dict[str, Counter[str]] = {}
+        self._examples: dict[str, str] = {}
+        self._held_out: Counter[str] = Counter()
+        self._fine: set[tuple[int, str]] = set()
+
+    def held_out(self, row: InstructRow) -> str | None:
+        """What keeps a row out of the set: ``language``, ``environment`` or ``speaker``; None: nothing."""
+        out = self._hold_out
+        language = row.language or (row.audio.language if row.audio else None)
+        if language is not None and (language in out.languages or language.partition("-")[0] in out.languages):
+            return "language"
+        if row.audio is not None and row.audio.environment.value in out.environments:
+            return "environment"
+        if row.audio is not None and row.audio.speaker.id.value in out.speakers:
+            return "speaker"
+        return None
+
+    def add(self, row: InstructRow) -> None:
+        """Take a row; the first has number 0. One that is held out has a number too, and feeds nothing."""
+        number = len(self._ids)
+        fields = row.fields(self._asking.estimated)
+        self._ids.append(int(row.id[:16], 16))
+        self._note_groups(row, fields)
+        if (why := self.held_out(row)) is not None:
+            self._held_out[why] += 1
+            return
+        for task, modalities, is_free in self._possible(row, fields):
+            if not is_free and not self._has_values(task, fields):
+                continue
+            self._row.append(number)
+            self._task.append(task)
+            self._modalities.append(modalities)
+
+    def done(self) -> Candidates:
+        """What was gathered."""
+        names = tuple(one.name for one in self._renderers)
+        pairs = self._pairs(names)
+        row = np.concatenate([np.frombuffer(self._row, np.uint32), pairs[0]])
+        task = np.concatenate([np.frombuffer(self._task, np.uint8), pairs[1]])
+        modalities = np.concatenate([np.frombuffer(self._modalities, np.uint8), pairs[2]])
+        is_made = np.arange(len(row)) >= len(self._row)
+        order = np.lexsort((task, row))
+        self._tell_lacks()
+        return Candidates(
+            names=names,
+            row=row[order],
+            task=task[order],
+            modalities=modalities[order],
+            made_pairs=is_made[order],
+            ids=np.frombuffer(self._ids, np.uint64),
+            speaker=np.frombuffer(self._speaker, np.uint64),
+            recording=np.frombuffer(self._recording, np.uint64),
+            text=np.frombuffer(self._text, np.uint64),
+            split=np.frombuffer(self._split, np.int8),
+            not_fed={name: dict(sorted(counts.items())) for name, counts in self._not_fed.items()},
+            examples=self._examples,
+            held_out=dict(sorted(self._held_out.items())),
+        )
+
+    def _note_groups(self, row: InstructRow, fields: Mapping[str, Any]) -> None:
+        audio = row.audio
+        speaker, recording = 0, row.id
+        if audio is not None:
+            source = audio.source
+            told = audio.speaker.id
+            if told.value != UNKNOWN and (self._asking.estimated or told.origin == GIVEN):
+                speaker = _word("speaker", source.corpus, told.value)
+            recording = f"{source.uri}\0{source.member or ''}"
+        self._speaker.append(speaker)
+        self._recording.append(_word("recording", recording))
+        text = text_of(fields) if self._with_texts else None
+        self._text.append(_word("text", normalize(text, row.language)) if text else 0)
+        self._split.append(SPLITS.index(row.split) if row.split in SPLITS else -1)
+
+    def _possible(self, row: InstructRow, fields: Mapping[str, Any]) -> list[tuple[int, int, bool]]:
+        """(task, modalities, whether every value will do) by the names of the fields alone."""
+        abouts = tuple(about_of(build, row, fields) is not None for build in self._ask_themselves)
+        key = (frozenset(fields), row.language, abouts)
+        self._lacks[key[0]] += 1
+        if key not in self._known:
+            self._known[key] = possible = []
+            for number, renderer in enumerate(self._renderers):
+                allowed = modalities_of(renderer, row, fields, self._asking)
+                bits = sum(1 << MODALITIES.index(modality) for modality in allowed)
+                is_free = renderer.build.answer.form in ("text", "audio") and not renderer.build.shows
+                if bits:
+                    possible.append((number, bits, is_free))
+        return self._known[key]
+
+    def _has_values(self, task: int, fields: Mapping[str, Any]) -> bool:
+        """Whether the task can have the row's values; where it cannot, that is counted."""
+        renderer = self._renderers[task]
+        build = renderer.build
+        named = "\0".join(str(fields.get(name)) for name in (build.answer.field, *build.shows))
+        key = (task, named)
+        if key in self._fine:
+            return True
+        why = renderer.refuses(fields)
+        if why is None:
+            if len(self._fine) < 100_000:
+                self._fine.add(key)
+            return True
+        self._not_fed.setdefault(renderer.name, Counter())[f"another {build.answer.field}"] += 1
+        self._examples.setdefault(renderer.name, why)
+        return False
+
+    def _tell_lacks(self) -> None:
+        for renderer in self._renderers:
+            counts = self._not_fed.setdefault(renderer.name, Counter())
+            for names, rows in self._lacks.items():
+                lacking = min((renderer.build.lacks(names, one) for one in renderer.build.modalities), key=len)
+                if renderer.build.clips == 2 and {SECOND_AUDIO, PAIRED} >= {*lacking} and "speaker" in names:
+                    continue
+                if lacking:
+                    counts[f"no {', '.join(lacking)}"] += rows
+
+    def _pairs(self, names: tuple[str, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """Candidates of tasks that compare two recordings: every row whose speaker is known can be half of a pair."""
+        bit = 1 << MODALITIES.index("text_audio")
+        speaker = np.frombuffer(self._speaker, np.uint64)
+        known = np.flatnonzero(speaker).astype(np.uint32)
+        chosen = [
+            number
+            for number, renderer in enumerate(self._renderers)
+            if renderer.build.clips == 2
+            and PAIRED in renderer.build.needs
+            and self._asking.modalities.get("text_audio")
+        ]
+        own = {(row, task) for row, task in zip(self._row, self._task, strict=True) if task in chosen}
+        rows = [np.array([row for row in known if (int(row), task) not in own], np.uint32) for task in chosen]
+        task = np.repeat(np.array(chosen, np.uint8), [len(one) for one in rows])
+        row = np.concatenate(rows) if rows else np.zeros(0, np.uint32)
+        return row, task, np.full(len(row), bit, np.uint8)
+
+
+def is_free(renderer: Renderer) -> bool:
+    """Whether a task's answer is no label and no number, so that texts tell what is answered."""
+    return renderer.build.answer.form in _FREE_FORMS
+
+
+def text_of(fields: Mapping[str, Any]) -> str | None:
+    """The text of a row that splits hold apart: what is said in it, else what it asks."""
+    for name in ("text", "question", "instruction"):
+        if name in fields:
+            return str(fields[name])
+    return None
+
+
+def _word(*key: object) -> int:
+    return int(digest(*key, length=16), 16) or 1

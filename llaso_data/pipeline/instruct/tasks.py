@@ -1,0 +1,91 @@
+"""The tasks of a run: the registry's and those of the user's files, the same in every worker."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from llaso_data.errors import LLaSOError
+from llaso_data.instruct import lint
+from llaso_data.instruct.rendering import Renderer, templates_of
+from llaso_data.instruct.tasks import SECTIONS, Tasks, all_tasks, declared_twice, merged
+from llaso_data.io import settings
+from llaso_data.recipe import Instruct
+from llaso_data.records import digest
+
+
+def own_tasks(paths: Sequence[str]) -> Tasks:
+    """What files of tasks declare, together.
+
+    Raises:
+        LLaSOError: A file has a problem, with its line; or two of them declare the same.
+    """
+    own = Tasks()
+    for path in paths:
+        lint.load(path)
+        more = settings.load(Tasks, path)
+        if twice := declared_twice(own, more):
+            section, name = twice[0]
+            raise LLaSOError(f"{path}: {section}: {name} is declared by another --task file, too")
+        own = merged(own, more)
+    return own
+
+
+def carried(own: Tasks) -> str:
+    """The user's tasks as jobs carry them; empty where there are none."""
+    return own.model_dump_json() if any(getattr(own, section) for section in SECTIONS) else ""
+
+
+@functools.lru_cache(2)
+def tasks_of(text: str) -> Tasks:
+    """The registry's tasks with those that :func:`carried` gave."""
+    return merged(all_tasks(), Tasks.model_validate_json(text)) if text else all_tasks()
+
+
+@functools.lru_cache(8)
+def renderers_of(text: str, names: tuple[str, ...], without: tuple[str, ...]) -> tuple[Renderer, ...]:
+    """Renderers of tasks, which a worker makes once.
+
+    Args:
+        text: What :func:`carried` gave.
+        names: Of the tasks.
+        without: Templates that are not used, by id or a prefix of it.
+
+    Raises:
+        LLaSOError: A task has no template left.
+    """
+    tasks = tasks_of(text)
+    renderers = tuple(Renderer(tasks, name, without) for name in names)
+    for one in renderers:
+        if not one.languages:
+            raise LLaSOError(f"task {one.name}: instruct.hold_out.templates leaves it no template")
+    return renderers
+
+
+def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str, ...]:
+    """The names of the tasks that may be asked, in the order of the registry.
+
+    Raises:
+        LLaSOError: A name is none of the tasks'.
+    """
+    for key, names in (("tasks", settings.tasks), ("hold_out.tasks", settings.hold_out.tasks)):
+        for name in names:
+            if name not in tasks.build:
+                raise LLaSOError(f"instruct.{key}: there is no task {name!r}; there are {', '.join(tasks.build)}")
+    mix = settings.mix
+    of_mix = None if isinstance(mix, str) else {name for name, weight in mix.items() if weight > 0}
+    return tuple(
+        name
+        for name, build in tasks.build.items()
+        if (not settings.tasks or name in settings.tasks)
+        and not (hold_out and name in settings.hold_out.tasks)
+        and (of_mix is None or name in of_mix or (build.capability in of_mix and name not in mix))
+    )
+
+
+def templates_digest(tasks: Tasks, names: Sequence[str]) -> str:
+    """Changes when a template, a label or an example of the tasks does."""
+    declared = (tasks.build[name].model_dump_json() for name in names)
+    ids = (template.id for name in names for template in templates_of(tasks, name))
+    labels = (f"{name} {tasks.labels.get(name)} {tasks.names.get(name)}" for name in sorted(tasks.labels))
+    return digest("templates", *names, *declared, *ids, *labels)
