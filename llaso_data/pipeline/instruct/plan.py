@@ -19,7 +19,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class FoundLeaks:
-    """Rows that no task may have, by sample and sound; and by text those that tasks may not have which answer freely."""
+    """Rows that no task may have, by sample and sound; by text, those that no task may have which answers freely."""
 
     sounds: leaks.RowLeaks | None
     texts: leaks.RowLeaks | None
