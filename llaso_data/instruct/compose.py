@@ -7,7 +7,7 @@ Once its clips are made, :func:`sample_of` gives the sample.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llaso_data.errors import LLaSOError
@@ -96,7 +96,7 @@ class Asking:
 
     seed: int = 0
     modalities: Mapping[str, float]
-    languages: Mapping[str, float] = LANGUAGES
+    languages: Mapping[str, float] = field(default_factory=lambda: LANGUAGES)
     voiced: Collection[str] = ()
     example_share: float = EXAMPLE_SHARE
     carrier_share: float = 0.0
