@@ -6,6 +6,7 @@ Once its clips are made, :func:`sample_of` gives the sample.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from llaso_data.instruct.tasks.build import AUDIO, HEARD, Build, Modality
 from llaso_data.instruct.wording import wording
 from llaso_data.records import Message, Provenance, Sample, Utterance, digest
 
+_OTHERS = re.compile(r"[\W_]+")
 CONTEXT = "context"
 """The field of a text that a row's own instruction or question is about."""
 MODALITIES: tuple[Modality, ...] = ("text_audio", "audio_text", "audio", "text")
@@ -226,7 +228,7 @@ def about_of(build: Build, row: InstructRow, fields: Mapping[str, Any]) -> str |
     if fields.get(CONTEXT):
         return str(fields[CONTEXT])
     said = fields.get("text")
-    if AUDIO in fields and said is not None and _plain(said) != _plain(fields[build.input]):
+    if AUDIO in fields and said is not None and plain(said) != plain(fields[build.input]):
         return row.audio
     return None
 
@@ -326,8 +328,9 @@ def _answer(build: Build, row: InstructRow, instruction: Instruction) -> str | C
     return Clip((answer,))
 
 
-def _plain(text: object) -> str:
-    return "".join(character for character in str(text).casefold() if character.isalnum())
+def plain(text: object) -> str:
+    """The letters and digits of a text, in small letters: what it is compared by where that has to be quick."""
+    return _OTHERS.sub("", str(text).casefold())
 
 
 def _share(*key: Any) -> float:

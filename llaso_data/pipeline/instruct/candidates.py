@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.instruct.compose import MODALITIES, Asking, about_of, modalities_of
+from llaso_data.instruct.compose import MODALITIES, Asking, about_of, modalities_of, plain
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.tasks.build import SECOND_AUDIO
 from llaso_data.io.prng import splitmix64
 from llaso_data.recipe import HoldOut
 from llaso_data.records import GIVEN, SPLITS, UNKNOWN, digest
-from llaso_data.text import normalize
 
 PAIRED = "same_speaker"
 """The field of a pair that the plan makes of two rows."""
@@ -38,7 +37,7 @@ class Candidates:
         ids: (R,) uint64, of each row the first half of its id.
         speaker: (R,) uint64, digest of the speaker; 0 where none is known.
         recording: (R,) uint64, digest of the recording's file; of a text, of itself.
-        text: (R,) uint64, digest of the normalised text; 0 where there is none.
+        text: (R,) uint64, digest of the text's letters and digits; 0 where there is none.
         split: (R,) int8, the place in SPLITS that the source names; -1 where it names none.
         not_fed: By task, why rows do not feed it.
         examples: By task, the first values that it cannot have.
@@ -159,7 +158,7 @@ class Scan:
         self._speaker.append(speaker)
         self._recording.append(_word("recording", recording))
         text = text_of(fields) if self._with_texts else None
-        self._text.append(_word("text", normalize(text, row.language)) if text else 0)
+        self._text.append(_word("text", plain(text)) if text else 0)
         self._split.append(SPLITS.index(row.split) if row.split in SPLITS else -1)
 
     def _possible(self, row: InstructRow, fields: Mapping[str, Any]) -> list[tuple[int, int, bool]]:
