@@ -85,7 +85,7 @@ def build_instruct(
     entries = [
         {"path": path, **{name: value for name, value in stated.items() if value is not None}} for path in sources
     ]
-    settings = {
+    settings: dict[str, Any] = {
         "sources": entries or None,
         "out": out,
         "instruct.to": to,

@@ -69,7 +69,7 @@ def allot(available: Counts, groups: Groups | None, total: int | None) -> Counts
     """
     if groups is None:
         if total is None or total >= available.sum():
-            return available.copy()
+            return np.array(available)
         return _rounded(available * (total / available.sum()), total, available)
     sizes = np.array([available[members].sum() for _, members in groups], np.int64)
     weights = np.array([weight for weight, _ in groups])
@@ -97,7 +97,7 @@ def filled(capacities: Counts, weights: npt.NDArray[np.float64], total: int) -> 
         (n,) that sum to the total.
     """
     if total >= capacities.sum():
-        return capacities.copy()
+        return np.array(capacities)
     shares = np.zeros(len(capacities))
     is_open = np.ones(len(capacities), bool)
     left = float(total)

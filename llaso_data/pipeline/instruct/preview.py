@@ -13,12 +13,13 @@ from llaso_data.formats.rows import head
 from llaso_data.instruct.compose import MODALITIES, Asking, Clip, Outline, SpokenText, draw_modality, outline
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
+from llaso_data.instruct.tasks import Tasks
 from llaso_data.instruct.voices import SpeechError
 from llaso_data.instruct.voices.speakable import spoken_text
 from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.instruct import splits, tasks
-from llaso_data.pipeline.instruct.candidates import Candidates, Scan, is_free
-from llaso_data.pipeline.instruct.plan import planned
+from llaso_data.pipeline.instruct.candidates import Scan, is_free
+from llaso_data.pipeline.instruct.plan import Plan, planned
 from llaso_data.pipeline.instruct.reading import asking_of
 from llaso_data.pipeline.instruct.row_store import RowStore
 from llaso_data.pipeline.instruct.rows import rows_of
@@ -108,33 +109,34 @@ def preview(recipe: Recipe, whole: bool = False) -> InstructPreview:
         split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
         free = np.array([is_free(one) for one in renderers])
         plan = planned(recipe, own, candidates, split, free, None)
-        shown = [_task(name, number, candidates) for number, name in enumerate(names)]
-        for one in shown:
-            one.title = all_tasks.tasks[one.name].title
-            one.lacks = candidates.not_fed.get(one.name, {})
-        cells = plan.selection.wanted.reshape(-1, len(names))
-        for number, one in enumerate(shown):
-            counts = {("" if place == 0 else SPLITS[place - 1]): int(row[number]) for place, row in enumerate(cells)}
-            one.samples = {name: count for name, count in counts.items() if count}
+        shown = [_task(all_tasks, number, plan) for number in range(len(names))]
         unspeakable = Counter[str]()
         chosen = plan.selection.next()
-        for number, one in enumerate(shown):
-            of_task = chosen[candidates.task[chosen] == number][:EXAMPLES]
-            for candidate in of_task:
+        for number, task in enumerate(shown):
+            for candidate in chosen[candidates.task[chosen] == number][:EXAMPLES]:
                 row = rows[int(candidates.row[candidate])]
                 made = _outline(row, renderers[number], int(candidates.modalities[candidate]), asking)
                 if made is not None:
-                    one.examples.append(_shown(made))
+                    task.examples.append(_shown(made))
                     unspeakable.update(_refusals(made))
-    shown.sort(key=lambda one: not one.rows)
+    shown.sort(key=lambda task: not task.rows)
     return InstructPreview(whole, read, shown, tuple(asking.voiced), problems, notes, candidates.held_out, unspeakable)
 
 
-def _task(name: str, number: int, candidates: Candidates) -> TaskPreview:
+def _task(tasks: Tasks, number: int, plan: Plan) -> TaskPreview:
+    candidates = plan.candidates
+    name = candidates.names[number]
     mine = candidates.task == number
     bits = int(np.bitwise_or.reduce(candidates.modalities[mine])) if mine.any() else 0
-    named = [modality for place, modality in enumerate(MODALITIES) if bits >> place & 1]
-    return TaskPreview(name, "", rows=int(mine.sum()), modalities=list(named))
+    wanted = plan.selection.wanted.reshape(-1, len(candidates.names))[:, number]
+    return TaskPreview(
+        name,
+        tasks.tasks[name].title,
+        rows=int(mine.sum()),
+        samples={split: int(count) for split, count in zip(("", *SPLITS), wanted, strict=True) if count},
+        lacks=candidates.not_fed.get(name, {}),
+        modalities=[modality for place, modality in enumerate(MODALITIES) if bits >> place & 1],
+    )
 
 
 def _outline(row: InstructRow, renderer: Renderer, bits: int, asking: Asking) -> Outline | None:
