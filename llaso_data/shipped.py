@@ -11,6 +11,7 @@ FOLDER = Path(__file__).with_name("recipes")
 RECIPES: dict[str, dict[str, str]] = {
     "build-align": {"default": "build_align.yaml", "demo": "demo.yaml"},
     "shard": {"default": "shard.yaml", "demo": "demo.yaml"},
+    "build-instruct": {},
     "train": {
         "align": "train_align.yaml",
         "instruct": "train_instruct.yaml",
