@@ -353,6 +353,13 @@ class Instruct(Part):
     samples: int | None = Field(
         None, ge=1, description="How many samples, over all splits. Null: as many as the mix allows."
     )
+    turns: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="How many times a row is asked for a task: by other templates, in other modalities as far as it has "
+        "them.",
+    )
     modalities: dict[str, float] = Field(
         default_factory=lambda: {"text_audio": 1.0, "audio_text": 1.0, "audio": 1.0, "text": 1.0},
         description="Shares of the modalities. Those count that the task has and the row allows.",

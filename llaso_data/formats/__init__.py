@@ -132,7 +132,9 @@ def corpus_rows(source: OpenSource) -> Iterator[tuple[SourceRow, Input]]:
     if (row_map := compile_map(spec.map, tree.labels)) is not None:
         rows = _all_mapped(rows, row_map, tree)
     corpus = spec.corpus or corpus_name(spec.path)
-    return ((row, _input(row, spec, corpus)) for row in islice(_without_repeats(rows), spec.limit))
+    # With labels the same audio may be asked about in several rows.
+    rows = rows if tree.labels else _without_repeats(rows)
+    return ((row, _input(row, spec, corpus)) for row in islice(rows, spec.limit))
 
 
 def text_rows(source: OpenSource) -> Iterator[TextRow | Failure]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llaso_data.errors import LLaSOError
@@ -137,15 +137,36 @@ def modalities_of(
     )
 
 
-def draw_modality(allowed: Sequence[Modality], task: str, row: InstructRow, asking: Asking) -> Modality:
-    """One of the modalities that a row allows, by their shares: a function of the row, the task and the seed."""
-    shares = [asking.modalities.get(modality, 0.0) for modality in allowed]
-    point = _share("modality", task, asking.seed, row.id) * sum(shares)
-    for modality, share in zip(allowed, shares, strict=True):
-        point -= share
-        if point < 0:
-            return modality
-    return allowed[-1]
+def draw_modality(allowed: Sequence[Modality], task: str, row: InstructRow, asking: Asking, turn: int = 0) -> Modality:
+    """One of the modalities that a row allows: a function of the row, the task, the seed and the turn.
+
+    Args:
+        allowed: Of :func:`modalities_of`.
+        task: Name of the task.
+        row: The row.
+        asking: The shares and the seed.
+        turn: How many times the row was asked before. The first modality is drawn by the shares, the next among those
+            that are left, until each has had its turn.
+    """
+    left: list[Modality] = []
+    drawn = allowed[0]
+    for number in range(turn + 1):
+        left = left or list(allowed)
+        shares = [asking.modalities.get(modality, 0.0) for modality in left]
+        point = _share("modality", task, asking.seed, row.id, *([number] if number else [])) * sum(shares)
+        drawn = left[-1]
+        for modality, share in zip(left, shares, strict=True):
+            point -= share
+            if point < 0:
+                drawn = modality
+                break
+        left.remove(drawn)
+    return drawn
+
+
+def turned(row: InstructRow, turn: int) -> InstructRow:
+    """A row as it is asked once more: with an id of its own, which decides the draws."""
+    return replace(row, id=digest(row.id, "turn", turn)) if turn else row
 
 
 def outline(renderer: Renderer, row: InstructRow, modality: Modality, asking: Asking) -> Outline:

@@ -9,7 +9,17 @@ from typing import Any
 
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats import samples as sample_tables
-from llaso_data.instruct.compose import MODALITIES, Asking, Clip, Outline, SpokenText, draw_modality, outline, sample_of
+from llaso_data.instruct.compose import (
+    MODALITIES,
+    Asking,
+    Clip,
+    Outline,
+    SpokenText,
+    draw_modality,
+    outline,
+    sample_of,
+    turned,
+)
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.voices.variation import Variation
@@ -63,11 +73,12 @@ class BlockSettings:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample that is to be made: a row, the task's place in the names, the modalities' bits, the split."""
+    """A sample that is to be made: a row, the task's place in the names, the modalities' bits, the turn, the split."""
 
     row: InstructRow
     task: int
     modalities: int
+    turn: int
     split: str | None
 
 
@@ -185,8 +196,8 @@ def _outlined(item: Item, settings: BlockSettings) -> Outline | str:
     renderer = _renderer(item, settings)
     allowed = [modality for bit, modality in enumerate(MODALITIES) if item.modalities >> bit & 1]
     try:
-        modality = draw_modality(allowed, renderer.name, item.row, settings.asking)
-        return outline(renderer, item.row, modality, settings.asking)
+        modality = draw_modality(allowed, renderer.name, item.row, settings.asking, item.turn)
+        return outline(renderer, turned(item.row, item.turn), modality, settings.asking)
     except LLaSOError as error:
         return f"{item.row.where or item.row.id}: {error}"
 
@@ -249,7 +260,7 @@ def _digest(block: Block) -> str:
     items = (
         part
         for item in block.items
-        for part in (canonical(item.row), settings.names[item.task], item.modalities, item.split)
+        for part in (canonical(item.row), settings.names[item.task], item.modalities, item.turn, item.split)
     )
     lines = (
         f"{request.key} {line.reason if isinstance(line, Refusal) else (line.name, line.speed, line.seed)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,13 @@ class Candidates:
         row: (N,) uint32, the number of the row.
         task: (N,) uint8.
         modalities: (N,) uint8, a bit for each of :data:`~llaso_data.instruct.compose.MODALITIES`.
+        turn: (N,) uint8, how many times the row is asked for the task before.
         made_pairs: (N,) bool, whether the plan has to find the other recording.
         ids: (R,) uint64, of each row the first half of its id.
         speaker: (R,) uint64, digest of the speaker; 0 where none is known.
         recording: (R,) uint64, digest of the recording's file; of a text, of itself.
         text: (R,) uint64, digest of the text's letters and digits; 0 where there is none.
+        repeats: (R,) bool, whether the row before is about the same recording.
         split: (R,) int8, the place in SPLITS that the source names; -1 where it names none.
         not_fed: By task, why rows do not feed it.
         examples: By task, the first values that it cannot have.
@@ -48,11 +50,13 @@ class Candidates:
     row: npt.NDArray[np.uint32]
     task: npt.NDArray[np.uint8]
     modalities: npt.NDArray[np.uint8]
+    turn: npt.NDArray[np.uint8]
     made_pairs: npt.NDArray[np.bool_]
     ids: npt.NDArray[np.uint64]
     speaker: npt.NDArray[np.uint64]
     recording: npt.NDArray[np.uint64]
     text: npt.NDArray[np.uint64]
+    repeats: npt.NDArray[np.bool_]
     split: npt.NDArray[np.int8]
     not_fed: dict[str, dict[str, int]]
     examples: dict[str, str] = field(default_factory=dict)
@@ -62,7 +66,23 @@ class Candidates:
         """(N,) uint64: the draw of each candidate, a function of the row, the task and the seed."""
         states = np.array([int(digest("draw", seed, name, length=16), 16) for name in self.names], np.uint64)
         drawn: npt.NDArray[np.uint64] = splitmix64(self.ids[self.row] ^ states[self.task])
-        return drawn
+        # First turns come before second ones: rows are asked again only where there are no others.
+        later = self.turn > 0
+        drawn[later] = splitmix64(drawn[later] + self.turn[later])
+        return (drawn >> np.uint64(4)) | (self.turn.astype(np.uint64) << np.uint64(60))
+
+    def times(self, turns: int) -> Candidates:
+        """Each candidate so many times, in turn."""
+        if turns == 1:
+            return self
+        return replace(
+            self,
+            row=np.repeat(self.row, turns),
+            task=np.repeat(self.task, turns),
+            modalities=np.repeat(self.modalities, turns),
+            made_pairs=np.repeat(self.made_pairs, turns),
+            turn=np.tile(np.arange(turns, dtype=np.uint8), len(self.row)),
+        )
 
 
 class Scan:
@@ -85,6 +105,10 @@ class Scan:
         self._row, self._task, self._modalities = array("I"), array("B"), array("B")
         self._ids, self._speaker, self._recording, self._text = array("Q"), array("Q"), array("Q"), array("Q")
         self._split = array("b")
+        self._last_audio, self._repeats = "", array("b")
+        self._uses = [
+            {one.build.input, one.build.answer.field, *one.build.needs, *one.build.shows} for one in self._renderers
+        ]
         self._lacks: Counter[frozenset[str]] = Counter()
         self._known: dict[Any, list[tuple[int, int, bool]]] = {}
         self._not_fed: dict[str, Counter[str]] = {}
@@ -110,10 +134,16 @@ class Scan:
         fields = row.fields(self._asking.estimated)
         self._ids.append(int(row.id[:16], 16))
         self._note_groups(row, fields)
+        # Of several rows about one recording, the first alone feeds tasks that ask nothing of the labels.
+        repeats = row.audio is not None and row.audio.id == self._last_audio
+        self._repeats.append(repeats)
+        self._last_audio = "" if row.audio is None else row.audio.id
         if (why := self.held_out(row)) is not None:
             self._held_out[why] += 1
             return
         for task, modalities, is_free in self._possible(row, fields):
+            if repeats and not self._uses[task] & row.labels.keys():
+                continue
             if not is_free and not self._has_values(task, fields):
                 continue
             self._row.append(number)
@@ -135,11 +165,13 @@ class Scan:
             row=row[order],
             task=task[order],
             modalities=modalities[order],
+            turn=np.zeros(len(row), np.uint8),
             made_pairs=is_made[order],
             ids=np.frombuffer(self._ids, np.uint64),
             speaker=np.frombuffer(self._speaker, np.uint64),
             recording=np.frombuffer(self._recording, np.uint64),
             text=np.frombuffer(self._text, np.uint64),
+            repeats=np.frombuffer(self._repeats, np.int8).astype(bool),
             split=np.frombuffer(self._split, np.int8),
             not_fed={name: dict(sorted(counts.items())) for name, counts in self._not_fed.items()},
             examples=self._examples,
@@ -207,7 +239,7 @@ class Scan:
         """Candidates of tasks that compare two recordings: every row whose speaker is known can be half of a pair."""
         bit = 1 << MODALITIES.index("text_audio")
         speaker = np.frombuffer(self._speaker, np.uint64)
-        known = np.flatnonzero(speaker).astype(np.uint32)
+        known = np.flatnonzero((speaker != 0) & (np.frombuffer(self._repeats, np.int8) == 0)).astype(np.uint32)
         chosen = [
             number
             for number, renderer in enumerate(self._renderers)

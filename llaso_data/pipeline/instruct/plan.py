@@ -89,7 +89,7 @@ def planned(
         shared = splits.shared_texts(candidates, split)[candidates.row] & free[candidates.task]
         usable &= ~shared
         texts_shared = int(shared.sum())
-    speaker = candidates.speaker
+    speaker = np.where(candidates.repeats, np.uint64(0), candidates.speaker)
     if found is not None and found.sounds is not None:
         usable &= ~found.sounds.leaks[candidates.row]
         speaker = np.where(found.sounds.leaks, np.uint64(0), speaker)

@@ -10,7 +10,7 @@ import numpy as np
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.rows import head
-from llaso_data.instruct.compose import MODALITIES, Asking, Clip, Outline, SpokenText, draw_modality, outline
+from llaso_data.instruct.compose import MODALITIES, Asking, Clip, Outline, SpokenText, draw_modality, outline, turned
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.tasks import Tasks
@@ -105,7 +105,7 @@ def preview(recipe: Recipe, whole: bool = False) -> InstructPreview:
                         continue
                     rows.add(one)
                     scan.add(one)
-        candidates = scan.done()
+        candidates = scan.done().times(instruct.turns)
         split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
         free = np.array([is_free(one) for one in renderers])
         plan = planned(recipe, own, candidates, split, free, None)
@@ -115,7 +115,8 @@ def preview(recipe: Recipe, whole: bool = False) -> InstructPreview:
         for number, task in enumerate(shown):
             for candidate in chosen[candidates.task[chosen] == number][:EXAMPLES]:
                 row = rows[int(candidates.row[candidate])]
-                made = _outline(row, renderers[number], int(candidates.modalities[candidate]), asking)
+                bits, turn = int(candidates.modalities[candidate]), int(candidates.turn[candidate])
+                made = _outline(row, renderers[number], bits, turn, asking)
                 if made is not None:
                     task.examples.append(_shown(made))
                     unspeakable.update(_refusals(made))
@@ -132,17 +133,18 @@ def _task(tasks: Tasks, number: int, plan: Plan) -> TaskPreview:
     return TaskPreview(
         name,
         tasks.tasks[name].title,
-        rows=int(mine.sum()),
+        rows=int((mine & (candidates.turn == 0)).sum()),
         samples={split: int(count) for split, count in zip(("", *SPLITS), wanted, strict=True) if count},
         lacks=candidates.not_fed.get(name, {}),
         modalities=[modality for place, modality in enumerate(MODALITIES) if bits >> place & 1],
     )
 
 
-def _outline(row: InstructRow, renderer: Renderer, bits: int, asking: Asking) -> Outline | None:
+def _outline(row: InstructRow, renderer: Renderer, bits: int, turn: int, asking: Asking) -> Outline | None:
     allowed = [modality for place, modality in enumerate(MODALITIES) if bits >> place & 1]
     try:
-        return outline(renderer, row, draw_modality(allowed, renderer.name, row, asking), asking)
+        modality = draw_modality(allowed, renderer.name, row, asking, turn)
+        return outline(renderer, turned(row, turn), modality, asking)
     except LLaSOError:
         return None  # a pair, whose other half a run finds
 

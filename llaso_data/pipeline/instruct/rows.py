@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -20,7 +20,7 @@ from llaso_data.pipeline.instruct.label_kinds import LabelKinds
 from llaso_data.pipeline.instruct.sample_rows import sample_rows
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert, SourceSpec
-from llaso_data.records import Failure
+from llaso_data.records import Failure, canonical, digest
 from llaso_data.uris import escaped, masked
 
 DUPLICATE = "duplicate"
@@ -112,7 +112,36 @@ def _rows(source: OpenRows) -> Iterator[InstructRow | Failure]:
         texts = formats.text_rows(listed)
         return (text_row(row, spec, source.corpus, source.layout, source.root, kinds) for row in texts)
     rows = formats.corpus_rows(listed)
-    return (corpus_row(row, one, spec, source.corpus, source.layout, kinds) for row, one in rows)
+    return told_apart(corpus_row(row, one, spec, source.corpus, source.layout, kinds) for row, one in rows)
+
+
+def told_apart(rows: Iterable[InstructRow | Failure]) -> Iterator[InstructRow | Failure]:
+    """Rows of a corpus, of which those with the same audio follow each other, each with an id of its own.
+
+    The first row of an audio has the audio's id. Further ones, with other labels, have digests; one with the same
+    labels is a failure.
+    """
+    first: InstructRow | None = None
+    known: set[str] = set()
+    for row in rows:
+        if isinstance(row, Failure) or row.audio is None:
+            yield row
+            continue
+        if first is None or first.audio is None or row.audio.id != first.audio.id:
+            first, known = row, set()
+            yield row
+            continue
+        known = known or {_key(first)}
+        key = _key(row)
+        if key in known:
+            yield Failure(DUPLICATE, f"{row.where}: the same audio and labels as in an earlier row")
+            continue
+        known.add(key)
+        yield replace(row, id=digest(row.id, key))
+
+
+def _key(row: InstructRow) -> str:
+    return digest(canonical(row.labels), *(one.id for one in (row.second, row.target) if one is not None))
 
 
 def _once(rows: Iterable[InstructRow | Failure], root: str) -> Iterator[InstructRow | Failure]:

@@ -170,7 +170,7 @@ class _Run:
         )
 
     def _plan(self, reading: Reading, names: tuple[str, ...]) -> Plan:
-        candidates = reading.scan.done()
+        candidates = reading.scan.done().times(self._instruct.turns)
         if not len(candidates.row):
             raise LLaSOError(_nothing_fed(reading, candidates))
         instruct = self._instruct
@@ -269,6 +269,7 @@ class _Run:
             row,
             int(found.task[candidate]),
             int(found.modalities[candidate]),
+            int(found.turn[candidate]),
             row.split if split < 0 else SPLITS[split],
         )
 

@@ -212,3 +212,12 @@ def test_a_row_that_lacks_a_field_or_has_another_value_is_told() -> None:
     assert one.refuses({"audio": 0, "emotion": "angry"}) is None
     with pytest.raises(Exception, match="needs emotion"):
         outline(one, row(recording()), "text_audio", asking())
+
+
+def test_each_turn_has_another_modality_until_all_had_theirs() -> None:
+    for number in range(20):
+        one = replace(row(text="A story.", summary="Short."), id=digest(number))
+        allowed = modalities_of(renderer("summary"), one, one.fields(), asking())
+        drawn = [draw_modality(allowed, "summary", one, asking(), turn) for turn in range(2 * len(allowed))]
+        assert {*drawn[: len(allowed)]} == {*drawn[len(allowed) :]} == {*allowed}
+        assert drawn[0] == draw_modality(allowed, "summary", one, asking())

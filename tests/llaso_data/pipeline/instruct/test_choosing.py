@@ -27,11 +27,13 @@ def candidates(
         row=np.repeat(np.arange(rows, dtype=np.uint32), len(each)),
         task=np.tile(np.array(each, np.uint8), rows),
         modalities=np.ones(rows * len(each), np.uint8),
+        turn=np.zeros(rows * len(each), np.uint8),
         made_pairs=np.zeros(rows * len(each), bool),
         ids=noise(1, rows),
         speaker=noise(2, speakers)[np.arange(rows) % speakers],
         recording=noise(3, rows),
         text=zeros if texts is None else texts,
+        repeats=np.zeros(rows, bool),
         split=np.full(rows, -1, np.int8),
         not_fed={},
     )
@@ -133,3 +135,12 @@ def test_speakers_of_one_recording_are_never_paired_with_themselves() -> None:
     other, same = partners(found, np.zeros(6, np.int8), np.arange(6), seed=3)
     assert not same.any()
     assert (other != np.arange(6)).all()
+
+
+def test_rows_are_asked_again_only_where_there_are_no_others() -> None:
+    found = candidates(100).times(2)
+    splits, usable = np.full(100, NO_SPLIT, np.int8), np.ones(400, bool)
+    once = Selection(found, splits, usable, None, 200, 0).next()
+    assert not found.turn[once].any()
+    more = Selection(found, splits, usable, None, 300, 0).next()
+    assert np.bincount(found.turn[more]).tolist() == [200, 100]
