@@ -357,8 +357,8 @@ class Instruct(Part):
         1,
         ge=1,
         le=16,
-        description="How many times a row is asked for a task: by other templates, in other modalities as far as it has "
-        "them.",
+        description="How many times a row is asked for a task: by other templates, in other modalities where it has "
+        "several.",
     )
     modalities: dict[str, float] = Field(
         default_factory=lambda: {"text_audio": 1.0, "audio_text": 1.0, "audio": 1.0, "text": 1.0},
