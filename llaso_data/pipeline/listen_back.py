@@ -67,16 +67,16 @@ class Tally:
     words: int = 0
 
 
-def listen_back(transcribe: Transcribe, lines: Sequence[Line], pcm: Sequence[Pcm]) -> list[Heard]:
+def listen_back(
+    transcribe: Transcribe, lines: Sequence[Line], pcm: Sequence[Pcm], alone: Transcribe | None = None
+) -> list[Heard]:
     """Transcribe what was spoken, several lines to a window.
 
-    A line whose packed transcription contradicts it is transcribed again, alone, as the recipe's
-    ``asr.disputed_alone`` says.
-
     Args:
-        transcribe: The stage that :func:`~llaso_data.pipeline.transcription.transcriber` makes.
+        transcribe: A stage that transcribes, as :func:`~llaso_data.pipeline.transcription.listeners` makes it.
         lines: What was to be said.
         pcm: What was said: int16 at 16 kHz, of each line.
+        alone: Transcribes lines that differ from what was meant once more, each in a window of its own; None: none is.
 
     Returns:
         What was heard, in the order of the lines.
@@ -84,7 +84,15 @@ def listen_back(transcribe: Transcribe, lines: Sequence[Line], pcm: Sequence[Pcm
     utterances = [
         _utterance(number, line, samples) for number, (line, samples) in enumerate(zip(lines, pcm, strict=True))
     ]
-    return [_heard(line, utterance) for line, utterance in zip(lines, transcribe(utterances, pcm), strict=True)]
+    transcribed = transcribe(utterances, pcm)
+    heard = [_heard(line, utterance) for line, utterance in zip(lines, transcribed, strict=True)]
+    packed = [number for number, utterance in enumerate(transcribed) if utterance.decoding == "packed"]
+    again = [number for number in packed if heard[number].error_rate > MAX_CER]
+    if alone is not None and again:
+        solo = alone([utterances[number] for number in again], [pcm[number] for number in again])
+        for number, utterance in zip(again, solo, strict=True):
+            heard[number] = _heard(lines[number], utterance)
+    return heard
 
 
 def tallies(heard: Iterable[Heard], max_cer: float = MAX_CER) -> dict[tuple[str, str], Tally]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llaso_data.align.scorer import Scorer
+from llaso_data.align.scorer import NoScores, Scorer
 from llaso_data.asr.transcribe import Transcriber
 from llaso_data.whisper.load import Whisper
 
@@ -15,3 +15,10 @@ if TYPE_CHECKING:
 def transcriber(whisper: Whisper, asr: Asr, align: Align, segment: Segment | None = None) -> Transcriber:
     """The transcription stage for a recipe's sections; ``segment`` where recordings were cut."""
     return Transcriber(whisper, asr, Scorer(whisper.decoder, align), segment)
+
+
+def listeners(whisper: Whisper, asr: Asr, align: Align) -> tuple[Transcriber, Transcriber]:
+    """Stages that transcribe and score nothing: several clips to a window, and each in a window of its own."""
+    plain = asr.model_copy(update={"disputed_alone": False})
+    scorer = NoScores(align)
+    return Transcriber(whisper, plain, scorer), Transcriber(whisper, plain.model_copy(update={"pack": False}), scorer)

@@ -69,7 +69,8 @@ class Candidates:
         # First turns come before second ones: rows are asked again only where there are no others.
         later = self.turn > 0
         drawn[later] = splitmix64(drawn[later] + self.turn[later])
-        return (drawn >> np.uint64(4)) | (self.turn.astype(np.uint64) << np.uint64(60))
+        ordered: npt.NDArray[np.uint64] = (drawn >> np.uint64(4)) | (self.turn.astype(np.uint64) << np.uint64(60))
+        return ordered
 
     def times(self, turns: int) -> Candidates:
         """Each candidate so many times, in turn."""

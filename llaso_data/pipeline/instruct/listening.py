@@ -19,10 +19,10 @@ from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.records import SCORE_DECIMALS, digest
 from llaso_data.text import pinyin
 
-LISTENING_VERSION = 1
+LISTENING_VERSION = 2
 """Increased when the same Whisper gives other verdicts than before."""
 
-_loaded: dict[str, Transcribe] = {}
+_loaded: dict[str, tuple[Transcribe, Transcribe]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ def hear(who: Listener, said: Sequence[Said], batch: str) -> list[Heard]:
     verdicts |= _committed(batch)  # after the single verdicts were looked for: these are written after it
     new = [number for number, uri in enumerate(uris) if uri not in verdicts]
     if new:
-        heard = listen_back(_transcribe(who), [said[n].line for n in new], [said[n].pcm for n in new])
+        together, alone = _listeners(who)
+        heard = listen_back(together, [said[n].line for n in new], [said[n].pcm for n in new], alone)
         fresh = {uris[number]: _stated(one) for number, one in zip(new, heard, strict=True)}
         checksums.write_json(batch, {"heard": fresh})
         verdicts |= fresh
@@ -137,15 +138,15 @@ def release() -> None:
 atexit.register(release)  # before the interpreter takes apart what its threads need
 
 
-def _transcribe(who: Listener) -> Transcribe:
-    from llaso_data.pipeline.transcription import transcriber
+def _listeners(who: Listener) -> tuple[Transcribe, Transcribe]:
+    from llaso_data.pipeline.transcription import listeners
     from llaso_data.whisper.load import load
 
     key = digest(who.asr.model_dump_json(), who.align.model_dump_json(), who.run.device, who.run.threads)
     if key not in _loaded:
         release()
         memory.keep()
-        _loaded[key] = transcriber(load(who.asr, who.run), who.asr, who.align)
+        _loaded[key] = listeners(load(who.asr, who.run), who.asr, who.align)
     return _loaded[key]
 
 
