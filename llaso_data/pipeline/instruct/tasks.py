@@ -65,6 +65,9 @@ def renderers_of(text: str, names: tuple[str, ...], without: tuple[str, ...]) ->
 def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str, ...]:
     """The names of the tasks that may be asked, in the order of the registry.
 
+    Tasks of which half of the instructions cannot be followed are asked where they are named. Every recording could
+    feed them.
+
     Raises:
         LLaSOError: A name is none of the tasks'.
     """
@@ -77,7 +80,7 @@ def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str
     return tuple(
         name
         for name, build in tasks.build.items()
-        if (not settings.tasks or name in settings.tasks)
+        if (name in settings.tasks or (not settings.tasks and (build.expects == "answer" or name in (of_mix or ()))))
         and not (hold_out and name in settings.hold_out.tasks)
         and (of_mix is None or name in of_mix or (build.capability in of_mix and name not in mix))
     )
