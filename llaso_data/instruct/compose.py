@@ -297,7 +297,7 @@ def _prompt(
     if modality == "audio":
         asked = () if build.asks_itself else (SpokenText(instruction.text, instruction.language),)
         return (Clip((*asked, heard)),)
-    second = (Clip((row.second,)),) if build.clips == 2 and row.second is not None else ()
+    second = (Clip((row.second,)),) if instruction.clips == 2 and row.second is not None else ()
     return (instruction.text, Clip((heard,)), *second)
 
 

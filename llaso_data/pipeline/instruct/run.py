@@ -55,7 +55,8 @@ def build_instruct(recipe: Recipe, *, overwrite: bool = False, progress: Progres
     """
     own = tasks.own_tasks(recipe.instruct.task_files)
     settings = converting(recipe)
-    check_voices(recipe.voices)
+    if recipe.voices.engines:
+        check_voices(recipe.voices)
     assert recipe.out is not None
     with ExitStack() as stack:
         held = stack.enter_context(lock.exclusive(recipe.out, "build-instruct"))
@@ -227,6 +228,8 @@ class _Run:
         one: BlockOutline
         for one in self._mapped(blocks.outline_block, self._blocks(rows, plan, of_block, spoken=False)):
             self._requests.put(one.number, one.requests)
+        if not self._recipe.voices.engines:
+            return
         waiting = (request for number in self._requests for request in self._requests.of(number))
         new = (request for request in waiting if self._line(request) is None)
         spoken = speak_all(new, self._recipe, self._work, self._held.token, self._progress.spoken)
