@@ -73,7 +73,7 @@ def test_a_text_of_the_test_set_leaves_the_other_splits() -> None:
 
 
 def chosen_rows(found: Candidates, selection: Selection) -> list[int]:
-    return found.row[selection.next()].tolist()
+    return [int(row) for row in found.row[selection.next()]]
 
 
 def test_the_same_rows_are_chosen_again_and_another_seed_chooses_others() -> None:
