@@ -10,14 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.chat_format import Message
-from llaso_model.processing import LLaSOProcessor
+from llaso_model.processing import TRANSCRIBE, LLaSOProcessor
 
 if TYPE_CHECKING:
     import torch
-
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +29,8 @@ class LoadedModel:
         return answers(self.model, self.processor, conversations, **settings)
 
     def transcribe(self, audios: Sequence[Any], **settings: Any) -> list[str]:
-        """A transcript of each audio (a path, bytes or samples). ``settings`` are those of ``generate``."""
-        return texts_of(self.model, self.processor, self.processor(audio=list(audios)), **settings)
+        """A transcript of each audio (a path, bytes or samples); for ``settings`` see :func:`answers`."""
+        return self.answer([self.processor.instruction(TRANSCRIBE, [one]) for one in audios], **settings)
 
     def refusal(self, conversation: Sequence[Message]) -> str | None:
         """Why the language model's chat template refuses a conversation, such as for its roles; None: it does not."""
@@ -54,7 +51,7 @@ def load(
     Args:
         name: A folder, or an id on the hub.
         key: What errors call it, such as the option that named it.
-        precision: One of :data:`PRECISIONS`; None: bf16 on a GPU, else fp32.
+        precision: ``fp32``, ``bf16`` or ``fp16``; None: bf16 on a GPU, else fp32.
         device: None: this process's GPU, else the CPU.
 
     Returns:
@@ -63,43 +60,47 @@ def load(
     Raises:
         LLaSOError: There is no such model, or it is damaged or of another kind.
     """
-    import torch
-    import transformers
+    from llaso_model.engine.backends.torch import load as load_parts
 
-    from llaso import LLaSOModel
-    from llaso_model.device import own_device
-
-    transformers.utils.logging.disable_progress_bar()
-    device = device or own_device()
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = dtypes[precision or ("bf16" if device.type == "cuda" else "fp32")]
-    folder = checkpoint(key, name, None, kind="llaso")
-    model = pretrained(LLaSOModel, key, folder, folder, dtype=dtype).to(device).eval()
-    with loading(key, folder):
-        processor = LLaSOProcessor.from_pretrained(folder)
-    model.stop_at(processor.stop_tokens())  # a model saved by an earlier version may not know them
-    return LoadedModel(model, processor)
+    return LoadedModel(*load_parts(name, key, precision, device))
 
 
 def answers(
     model: Any, processor: LLaSOProcessor, conversations: Sequence[Sequence[Message]], **settings: Any
 ) -> list[str]:
-    """The model's answer to each conversation, without sampling.
+    """The model's answer to each conversation.
+
+    Without beams, an engine answers them in a running batch.
 
     Args:
         model: On its device, in evaluation mode.
         processor: The model's.
-        conversations: Messages whose audio parts hold samples at 16 kHz.
-        settings: Those of ``generate``, such as ``max_new_tokens``.
+        conversations: Messages whose audio parts hold audio in any form that the processor takes.
+        settings: Sampling parameters (:class:`Sampling`), or those of ``generate``.
 
     Returns:
         A text for each conversation, without special tokens.
+
+    Raises:
+        InputError: A conversation, its audio or a setting cannot be used.
     """
-    return texts_of(model, processor, processor.batch(conversations), **settings)
+    from llaso_model.engine.backends.torch import TorchBackend
+    from llaso_model.engine.engine import Engine, answers_of
+    from llaso_model.engine.requests import Request, sampling_of
+    from llaso_model.engine.sampling import unknown_values
+
+    sampling = sampling_of(settings)
+    if sampling is None or unknown_values(model.generation_config):
+        return _padded_answers(model, processor, conversations, settings)
+    engine = Engine(TorchBackend(model, processor))
+    return [answer.text for answer in answers_of(engine.run(Request(one, sampling) for one in conversations))]
 
 
-def texts_of(model: Any, processor: LLaSOProcessor, inputs: Mapping[str, Any], **settings: Any) -> list[str]:
-    """The model's answers to inputs that the processor made; ``settings`` are those of ``generate``."""
-    out = model.generate(**inputs.to(model.device), do_sample=False, **settings)  # type: ignore[attr-defined]
+def _padded_answers(
+    model: Any, processor: LLaSOProcessor, conversations: Sequence[Sequence[Message]], settings: Mapping[str, Any]
+) -> list[str]:
+    """The answers of ``generate`` to a padded batch, which has beams and takes part in the collectives of shards."""
+    inputs = processor.batch(conversations).to(model.device)
+    out = model.generate(**inputs, **{"do_sample": False, **settings})
     texts: list[str] = processor.batch_decode(out, skip_special_tokens=True)
     return texts

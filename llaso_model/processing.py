@@ -156,17 +156,33 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         appended = (len(sounds) - at_tokens) // max(without_token, 1)  # audios after each text without a token
         conversations = []
         for text in texts:
-            pieces = text.split(self.audio_token)
-            content: list[Message] = [{"type": "text", "text": pieces[0].strip()}]
-            for piece in pieces[1:] or [""] * appended:
-                if (sound := next(remaining, None)) is None:
-                    raise InputError(f"the texts speak of more than the {len(sounds)} audios that there are")
-                content += [{"type": "audio", "audio": sound}, {"type": "text", "text": piece.strip()}]
-            content = [part for part in content if part["type"] == "audio" or part["text"]]
-            conversations.append([{"role": "user", "content": content}])
+            count = text.count(self.audio_token) or appended
+            own = [sound for _, sound in zip(range(count), remaining, strict=False)]
+            if len(own) < count:
+                raise InputError(f"the texts speak of more than the {len(sounds)} audios that there are")
+            conversations.append(self.instruction(text, own))
         if next(remaining, None) is not None:
             raise InputError(f"there are {len(sounds)} audios, more than the texts speak of")
         return self.batch(conversations, **kwargs)
+
+    def instruction(self, text: str, audios: Sequence[Any]) -> list[Message]:
+        """A conversation of one instruction.
+
+        Args:
+            text: With ``<audio>`` where each audio stands; without it, all audios stand after the text.
+            audios: In any form that :func:`samples` takes.
+
+        Raises:
+            InputError: The text has other than one ``<audio>`` for each audio.
+        """
+        pieces = text.split(self.audio_token)
+        after = pieces[1:] or [""] * len(audios)
+        if len(after) != len(audios):
+            raise InputError(f"the text has {len(after)} {self.audio_token} for {len(audios)} audios")
+        content: list[Message] = [{"type": "text", "text": pieces[0].strip()}]
+        for audio, piece in zip(audios, after, strict=True):
+            content += [{"type": "audio", "audio": audio}, {"type": "text", "text": piece.strip()}]
+        return [{"role": "user", "content": [part for part in content if part["type"] == "audio" or part["text"]]}]
 
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any:
         """One conversation or several, as text or as what the model takes.

@@ -11,7 +11,7 @@ speech is kept for the tokens that follow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,17 @@ class EncodedAudio:
         return self.positions != NO_POSITION
 
 
+@dataclass(frozen=True, slots=True)
+class RowSpeech:
+    """The speech of rows whose prompts were read, as their text attends to it.
+
+    Attributes:
+        keys_values: For each bridge, for each row: keys and values (1, heads, S, size); None: the row has no speech.
+    """
+
+    keys_values: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor] | None]]
+
+
 class CrossAttention(Splice):
     """The projector of :class:`Splice`, and a bridge for every ``cross_attention_every``-th layer."""
 
@@ -63,7 +74,7 @@ class CrossAttention(Splice):
         self.layers = [number for number in range(count) if (number + 1) % every == 0] or [count - 1]
         heads = config.text_config.num_attention_heads
         self.bridges = nn.ModuleList(_Bridge(config.hidden_size, heads) for _ in self.layers)
-        self._attended: EncodedAudio | None = None
+        self._attended: EncodedAudio | RowSpeech | None = None
         self._generated: EncodedAudio | None = None
 
     def attach(self, language_model: Any) -> None:
@@ -113,8 +124,29 @@ class CrossAttention(Splice):
         self._generated = _encode_audio(speech_BSW, positions_BS, text, is_answer_BT)
         return self._generated
 
+    def row_states(self, encoded: EncodedAudio | None, rows: int) -> list[Any]:
+        """The keys and values of each row's speech for each bridge; see :meth:`Splice.row_states`."""
+        if encoded is None:
+            return [None] * rows
+        states: list[Any] = []
+        for row, count in enumerate(encoded.is_speech.sum(dim=1).tolist()):
+            own = [encoded.layers[order][row : row + 1, :count] for order in range(len(self.bridges))]
+            states.append([bridge.to_text.keys_values(speech) for bridge, speech in self._with(own)] if count else None)
+        return states
+
+    def _with(self, speech: Sequence[torch.Tensor]) -> Iterator[tuple[_Bridge, torch.Tensor]]:
+        for bridge, one in zip(self.bridges, speech, strict=True):
+            assert isinstance(bridge, _Bridge)
+            yield bridge, one
+
+    def join_rows(self, states: Sequence[Any]) -> RowSpeech | None:
+        """See :meth:`Splice.join_rows`."""
+        if all(state is None for state in states):
+            return None
+        return RowSpeech([[state and state[order] for state in states] for order in range(len(self.bridges))])
+
     @contextmanager
-    def attending_to(self, encoded: EncodedAudio | None) -> Iterator[None]:
+    def attending_to(self, encoded: EncodedAudio | RowSpeech | None) -> Iterator[None]:
         """While the context lasts, the language model's layers attend to this speech."""
         before, self._attended = self._attended, encoded
         try:
@@ -168,6 +200,8 @@ class CrossAttention(Splice):
             return text_BTW
         bridge = self.bridges[order]
         assert isinstance(bridge, _Bridge)
+        if isinstance(encoded, RowSpeech):
+            return bridge.update_rows(text_BTW, encoded.keys_values[order])
         if encoded.speech_sees is not None:
             speech = encoded.layers[order - 1] if order else encoded.speech
             encoded.layers[order] = bridge.update_speech(speech, text_BTW, encoded.text, encoded.speech_sees)
@@ -209,8 +243,16 @@ class _Bridge(nn.Module):
     def update_text(
         self, text_BTW: torch.Tensor, speech_BSW: torch.Tensor, is_speech_BS: torch.Tensor, sees_BTS: torch.Tensor
     ) -> torch.Tensor:
-        attended = self.to_text(text_BTW, speech_BSW, is_speech_BS, sees_BTS)
-        updated: torch.Tensor = text_BTW + (torch.tanh(self.text_gate) * attended).to(text_BTW.dtype)
+        return self._gated(text_BTW, self.to_text(text_BTW, speech_BSW, is_speech_BS, sees_BTS))
+
+    def update_rows(
+        self, text_BTW: torch.Tensor, keys_values: Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+    ) -> torch.Tensor:
+        """As :meth:`update_text`, where each row attends to all of its own speech."""
+        return self._gated(text_BTW, self.to_text.to_rows(text_BTW, keys_values))
+
+    def _gated(self, text_BTW: torch.Tensor, attended_BTW: torch.Tensor) -> torch.Tensor:
+        updated: torch.Tensor = text_BTW + (torch.tanh(self.text_gate) * attended_BTW).to(text_BTW.dtype)
         return updated
 
 
@@ -231,20 +273,42 @@ class _Attention(nn.Module):
         self, x_BTW: torch.Tensor, other_BSW: torch.Tensor, is_other_BS: torch.Tensor, sees_BTS: torch.Tensor
     ) -> torch.Tensor:
         x_BTW = x_BTW.to(self.query.weight.dtype)
-        other_BSW = self.other_norm(other_BSW.to(self.query.weight.dtype))
-        position_vectors = _sinusoidal_positions(is_other_BS.cumsum(dim=1), other_BSW.shape[2])
-        positioned = other_BSW + position_vectors.to(other_BSW)
-        query, key = self._split(self.query(self.norm(x_BTW))), self._split(self.key(positioned))
+        key, value = self._keys_values(other_BSW, is_other_BS.cumsum(dim=1))
         sees_BT1 = sees_BTS.any(dim=2, keepdim=True)
         attended = nn.functional.scaled_dot_product_attention(
-            query,
+            self._split(self.query(self.norm(x_BTW))),
             key,
-            self._split(self.value(other_BSW)),
+            value,
             attn_mask=(sees_BTS | ~sees_BT1)[:, None],  # softmax over nothing would be NaN
         )
         joined = attended.transpose(1, 2).reshape(x_BTW.shape)
         out: torch.Tensor = self.out(joined) * sees_BT1
         return out
+
+    def keys_values(self, other_1SW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (1, heads, S, size) of the other sequence of one row, for :meth:`to_rows`."""
+        return self._keys_values(other_1SW, torch.arange(1, other_1SW.shape[1] + 1, device=other_1SW.device)[None])
+
+    def to_rows(
+        self, x_BTW: torch.Tensor, keys_values: Sequence[tuple[torch.Tensor, torch.Tensor] | None]
+    ) -> torch.Tensor:
+        """Attention of each row to all of its own other sequence; zero where it has none."""
+        x_BTW = x_BTW.to(self.query.weight.dtype)
+        query = self._split(self.query(self.norm(x_BTW)))
+        attended = torch.zeros_like(query)
+        for row, own in enumerate(keys_values):
+            if own is not None:
+                attended[row : row + 1] = nn.functional.scaled_dot_product_attention(query[row : row + 1], *own)
+        has_own = torch.tensor([own is not None for own in keys_values], device=x_BTW.device)[:, None, None]
+        out: torch.Tensor = self.out(attended.transpose(1, 2).reshape(x_BTW.shape)) * has_own
+        return out
+
+    def _keys_values(
+        self, other_BSW: torch.Tensor, position_BS: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        other_BSW = self.other_norm(other_BSW.to(self.query.weight.dtype))
+        positioned = other_BSW + _sinusoidal_positions(position_BS, other_BSW.shape[2]).to(other_BSW)
+        return self._split(self.key(positioned)), self._split(self.value(other_BSW))
 
     def _split(self, x_BTW: torch.Tensor) -> torch.Tensor:
         batch, count, _ = x_BTW.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,27 @@ class Splice(nn.Module):
         """
         return None
 
-    def attending_to(self, encoded: EncodedAudio | None) -> AbstractContextManager[None]:
+    def row_states(self, encoded: EncodedAudio | None, rows: int) -> list[Any]:
+        """What each row of a batch of prompts keeps of its speech, for the tokens that follow.
+
+        Args:
+            encoded: The speech of the forward that read the prompts.
+            rows: How many rows the batch has.
+
+        Returns:
+            Something for each row that :meth:`join_rows` takes; None: text attends to no speech.
+        """
+        return [None] * rows
+
+    def join_rows(self, states: Sequence[Any]) -> Any:
+        """The speech of a step in which rows of several prompts are decoded together, for :meth:`attending_to`.
+
+        Args:
+            states: Of :meth:`row_states`, for each row of the step.
+        """
+        return None
+
+    def attending_to(self, encoded: Any) -> AbstractContextManager[None]:
         """While the context lasts, the language model's layers attend to this speech."""
         return nullcontext()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -242,15 +242,60 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         finally:
             self.aligner.end_generation()
 
+    def read_prompt(self, inputs: Mapping[str, Any], cache: Any) -> tuple[Any, EncodedAudio | None]:
+        """Reads prompts into an empty cache, for an engine that goes on with :meth:`read_tokens`.
+
+        Args:
+            inputs: Those of :meth:`forward` that the processor makes, padded on the left; without ``attention_mask``
+                there is no padding.
+            cache: The language model's.
+
+        Returns:
+            What the language model returns, with the logits of the last position, and the speech that its layers
+            attended to; None where there is none.
+        """
+        ids, mask, lengths = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("feature_lengths")
+        speech = encoded = None
+        if lengths is not None:
+            speech = self.get_audio_features(inputs["input_features"], lengths)
+            encoded = self._encode_audio(speech, ids, lengths, inputs["audio_rows"], mask, inputs.get("answered"))
+        with self.aligner.attending_to(encoded):
+            out = self.language_model(
+                inputs_embeds=self._merged_embeddings(ids, speech),
+                attention_mask=mask,
+                position_ids=None if mask is None else (mask.cumsum(dim=1) - 1).clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return out, encoded
+
+    def read_tokens(self, tokens: torch.Tensor, speech: Sequence[Any], **kwargs: Any) -> Any:
+        """Reads a token of each row, after :meth:`read_prompt`.
+
+        Args:
+            tokens: (1, B), each of a row of its own.
+            speech: What the fusion keeps of each row's speech (``row_states``).
+            **kwargs: ``past_key_values``, and where rows are of unlike length ``position_ids`` and
+                ``attention_mask``, as the language model takes them.
+        """
+        with self.aligner.attending_to(self.aligner.join_rows(speech)):
+            embeds = self._text_embeddings(tokens.reshape(-1, 1))
+            return self.language_model(inputs_embeds=embeds, use_cache=True, logits_to_keep=1, **kwargs)
+
     def _merged_embeddings(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
         """The embeddings that enter the language model, with speech where the fusion splices it in."""
-        embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
-        if torch.is_autocast_enabled(embeds.device.type):  # else sums with them would stay float32
-            embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
+        embeds = self._text_embeddings(input_ids)
         token = self.config.audio_token_id
         if speech is None and token is not None and bool((input_ids == token).any()):
             raise ValueError("the text has audio tokens, but there is no speech: give input_features, too")
         return self.aligner.merge_embeddings(embeds, input_ids == token, speech)
+
+    def _text_embeddings(self, input_ids: torch.Tensor) -> torch.Tensor:
+        embeds: torch.Tensor = self.get_input_embeddings()(input_ids)
+        if torch.is_autocast_enabled(embeds.device.type):  # else sums with them would stay float32
+            embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
+        return embeds
 
     def _encode_audio(
         self,

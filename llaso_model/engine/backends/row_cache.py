@@ -1,0 +1,191 @@
+"""Keys and values of rows of unlike lengths, which join and leave between steps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+
+_COLUMNS = 64  # a cache grows by so many tokens
+
+
+def can_share_steps(language_model: Any) -> bool:
+    """Whether rows of unlike lengths can be decoded together.
+
+    They can where every layer attends to all that came before, and position and mask can be given.
+    """
+    layers = DynamicCache(config=language_model.config).layers
+    names = inspect.signature(language_model.forward).parameters
+    return (
+        bool(layers)
+        and all(type(layer) is DynamicLayer for layer in layers)
+        and {"position_ids", "attention_mask", "past_key_values"} <= set(names)
+        and language_model.config._attn_implementation in ("sdpa", "eager")
+    )
+
+
+class SoloRows:
+    """The cache of one row that is decoded by itself.
+
+    Args:
+        cache: What the prompt left.
+    """
+
+    def __init__(self, cache: DynamicCache) -> None:
+        self._cache = cache
+
+    def remove(self, slot: int) -> None:
+        """Nothing is shared, so nothing has to be freed."""
+
+    def ordered(self, slots: Sequence[int]) -> list[int]:
+        """The only slot."""
+        return list(slots)
+
+    def inputs(self, slots: Sequence[int]) -> dict[str, Any]:
+        """What ``forward`` of the language model takes."""
+        return {"past_key_values": self._cache}
+
+    def advance(self, slots: Sequence[int]) -> None:
+        """The cache has grown by itself."""
+
+
+class RowCache(Cache):  # type: ignore[misc]
+    """The cache of rows that are decoded together.
+
+    Rows lie at 0 … n-1. A row that leaves is replaced by the last one. A row begins at column 0, whatever its length,
+    so its neighbours never move it.
+    """
+
+    def __init__(self, language_model: Any) -> None:
+        super().__init__(layers=[])
+        self._is_additive = language_model.config._attn_implementation == "eager"
+        self._slots: list[int] = []  # by row
+        self._lengths: list[int] = []  # tokens of each row
+        self.rows = slice(0, 0)
+        """Rows of the step, or a tensor of them."""
+        self.at = torch.empty(0, dtype=torch.long)
+        """The column that each row of the step writes to (n,)."""
+        self.columns = 0
+        """How many columns the step attends to."""
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, slot: int, prefilled: DynamicCache, row: int, length: int) -> None:
+        """Takes a row of what a padded batch of prompts left.
+
+        Args:
+            slot: The row's slot.
+            prefilled: Padded on the left.
+            row: Its row there.
+            length: How many tokens its prompt has.
+        """
+        if not self.layers:
+            self.layers = [_RowsLayer(self, layer.keys, layer.values) for layer in prefilled.layers]
+        for layer, source in zip(self.layers, prefilled.layers, strict=True):
+            layer.put(len(self._slots), source.keys[row, :, -length:], source.values[row, :, -length:])
+        self._slots.append(slot)
+        self._lengths.append(length)
+
+    def remove(self, slot: int) -> None:
+        """Frees the row of a slot."""
+        row, last = self._slots.index(slot), len(self._slots) - 1
+        if row != last:
+            for layer in self.layers:
+                layer.move(last, row, self._lengths[last])
+            self._slots[row], self._lengths[row] = self._slots[last], self._lengths[last]
+        self._slots.pop()
+        self._lengths.pop()
+
+    def ordered(self, slots: Sequence[int]) -> list[int]:
+        """Slots in the order of their rows."""
+        return sorted(slots, key=self._slots.index)
+
+    def inputs(self, slots: Sequence[int]) -> dict[str, Any]:
+        """What ``forward`` of the language model takes for a step of these rows, in their order."""
+        rows = [self._slots.index(slot) for slot in slots]
+        lengths = [self._lengths[row] for row in rows]
+        device = self.layers[0].keys.device
+        self.columns = max(lengths) + 1
+        self.at = torch.tensor(lengths, device=device)
+        self.rows = slice(0, len(rows)) if rows == list(range(len(rows))) else torch.tensor(rows, device=device)
+        for layer in self.layers:
+            layer.reserve(columns=self.columns)
+        return {"past_key_values": self, "position_ids": self.at[:, None], "attention_mask": self._mask(lengths)}
+
+    def advance(self, slots: Sequence[int]) -> None:
+        """Counts the token that each of these rows got. A step that failed before is written over by the next."""
+        for slot in slots:
+            self._lengths[self._slots.index(slot)] += 1
+
+    def _mask(self, lengths: Sequence[int]) -> torch.Tensor | None:
+        """Which columns each row attends to (n, 1, 1, columns); None where all attend to all."""
+        if min(lengths) + 1 == self.columns:
+            return None
+        sees = (torch.arange(self.columns, device=self.at.device) <= self.at[:, None])[:, None, None]
+        if not self._is_additive:
+            return sees
+        dtype = self.layers[0].keys.dtype
+        return torch.zeros_like(sees, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+
+
+class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]
+    """Keys and values of one layer (rows, heads, columns, size). What no row has written is zero, or of an earlier row."""
+
+    is_sliding = False
+
+    def __init__(self, cache: RowCache, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self._cache = cache
+        self.keys, self.values = (one.new_zeros(0, one.shape[1], 0, one.shape[3]) for one in (keys, values))
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """It is made with its sizes."""
+
+    def reserve(self, rows: int = 0, columns: int = 0) -> None:
+        """Makes room for so many rows and columns."""
+        old_rows, heads, old_columns, size = self.keys.shape
+        if rows <= old_rows and columns <= old_columns:
+            return
+        rows = old_rows if rows <= old_rows else max(rows, 2 * old_rows)
+        columns = old_columns if columns <= old_columns else -(-columns // _COLUMNS) * _COLUMNS
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = old.new_zeros(rows, heads, columns, old.shape[3])
+            new[:old_rows, :, :old_columns] = old
+            setattr(self, name, new)
+
+    def put(self, row: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Writes a row (heads, T, size)."""
+        count = keys.shape[1]
+        self.reserve(row + 1, count)
+        self.keys[row, :, :count], self.values[row, :, :count] = keys, values
+
+    def move(self, source: int, target: int, count: int) -> None:
+        """Copies so many columns of a row to another."""
+        for states in (self.keys, self.values):
+            states[target, :, :count] = states[source, :, :count]
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes one token of each row of the step (n, heads, 1, size); returns all columns that the step attends to."""
+        rows, at, columns = self._cache.rows, self._cache.at, self._cache.columns
+        row_numbers = torch.arange(rows.stop, device=at.device) if isinstance(rows, slice) else rows
+        self.keys[row_numbers, :, at] = key_states[:, :, 0].to(self.keys.dtype)
+        self.values[row_numbers, :, at] = value_states[:, :, 0].to(self.values.dtype)
+        return self.keys[rows, :, :columns], self.values[rows, :, :columns]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.columns, 0
+
+    def get_seq_length(self) -> int:
+        return self._cache.columns - 1
+
+    def get_max_length(self) -> int:
+        return -1

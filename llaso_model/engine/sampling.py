@@ -1,0 +1,106 @@
+"""From the logits of a row to its next token, as Hugging Face's ``generate`` computes it for that row alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from transformers.generation import logits_process as processors
+
+from llaso_model.engine.requests import Sampling
+
+_HONOURED = ("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "suppress_tokens", "begin_suppress_tokens")
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "bad_words_ids": (),
+    "diversity_penalty": (0.0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1.0,),
+    "exponential_decay_length_penalty": (),
+    "forced_bos_token_id": (),
+    "forced_eos_token_id": (),
+    "guidance_scale": (1, 1.0),
+    "min_length": (0,),
+    "remove_invalid_values": (False,),
+    "sequence_bias": (),
+    "watermarking_config": (),
+}
+"""Values of a generation configuration that change greedy answers and are not honoured here, and which change nothing."""
+
+
+def unknown_values(config: Any) -> list[str]:
+    """Names of a generation configuration's values that would change answers, and which rows do not honour."""
+    return [
+        name
+        for name, neutral in _NEUTRAL.items()
+        if (value := getattr(config, name, None)) is not None and value not in neutral
+    ]
+
+
+def stop_tokens(config: Any) -> frozenset[int]:
+    """The tokens that end an answer by a generation configuration."""
+    tokens = config.eos_token_id
+    return frozenset(() if tokens is None else (tokens,) if isinstance(tokens, int) else tokens)
+
+
+class TokenChooser:
+    """Chooses the tokens of one row.
+
+    Args:
+        sampling: The request's parameters.
+        config: The model's generation configuration, for what the request leaves to it.
+        device: That of the logits.
+    """
+
+    def __init__(self, sampling: Sampling, config: Any, device: torch.device) -> None:
+        self._sampling = sampling
+        self._adjust = processors.LogitsProcessorList(_adjusting(sampling, config, device))
+        self._narrow = processors.LogitsProcessorList(_narrowing(sampling))
+        self._random: torch.Generator | None = None
+        if sampling.temperature > 0:
+            self._random = torch.Generator()
+            if sampling.seed is None:
+                self._random.seed()
+            else:
+                self._random.manual_seed(sampling.seed)
+
+    def __call__(self, tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """The next token, a tensor without dimensions on the device of the logits.
+
+        Args:
+            tokens: The answer so far (1, T).
+            logits: Of its next token (1, vocabulary).
+        """
+        scores = self._adjust(tokens, logits.to(dtype=torch.float32, copy=True))
+        if self._random is None:
+            return scores.argmax(dim=-1)[0]
+        probs = self._narrow(tokens, scores).softmax(dim=-1).cpu()
+        return torch.multinomial(probs, 1, generator=self._random)[0, 0].to(logits.device)
+
+
+def _adjusting(sampling: Sampling, config: Any, device: torch.device) -> Iterable[Any]:
+    """What changes logits whether or not tokens are drawn, in the order of ``generate``."""
+    values = {name: getattr(config, name, None) for name in _HONOURED}
+    for name in ("repetition_penalty", "no_repeat_ngram_size"):
+        if (own := getattr(sampling, name)) is not None:
+            values[name] = own
+    if values["repetition_penalty"] not in (None, 1.0):
+        yield processors.RepetitionPenaltyLogitsProcessor(float(values["repetition_penalty"]))
+    if values["no_repeat_ngram_size"]:
+        yield processors.NoRepeatNGramLogitsProcessor(values["no_repeat_ngram_size"])
+    if values["min_new_tokens"] and (ends := sorted(stop_tokens(config))):
+        yield processors.MinNewTokensLengthLogitsProcessor(0, values["min_new_tokens"], ends, device=str(device))
+    if values["suppress_tokens"]:
+        yield processors.SuppressTokensLogitsProcessor(values["suppress_tokens"], device=str(device))
+    if values["begin_suppress_tokens"]:
+        yield processors.SuppressTokensAtBeginLogitsProcessor(values["begin_suppress_tokens"], 0, device=str(device))
+
+
+def _narrowing(sampling: Sampling) -> Iterable[Any]:
+    """What tokens are drawn among, in the order of ``generate``."""
+    if sampling.temperature not in (0.0, 1.0):
+        yield processors.TemperatureLogitsWarper(float(sampling.temperature))
+    if sampling.top_k:
+        yield processors.TopKLogitsWarper(sampling.top_k)
+    if sampling.top_p < 1.0:
+        yield processors.TopPLogitsWarper(float(sampling.top_p))

@@ -1,0 +1,290 @@
+"""The engine: rows come and go as they like, and each gets the tokens that it gets alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llaso_data.errors import LLaSOError
+from llaso_model.engine.backends.torch import TorchBackend
+from llaso_model.engine.engine import Engine, Limits, answers_of
+from llaso_model.engine.requests import Busy, Request, Sampling
+from llaso_model.sounds import InputError
+from tests.llaso_model.modeling.test_llaso import open_gates, sound
+from tests.support.training_fixtures import small_model, small_tokenizer
+
+NEAR = 1e-4  # where the two best logits are nearer, which is chosen is left to rounding
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return small_tokenizer()
+
+
+def model_of(tokenizer: Any, fusion: str) -> tuple[Any, Any]:
+    model, processor = small_model(tokenizer, "whisper", fusion)
+    if fusion == "cross_attention":
+        open_gates(model)
+    with torch.no_grad():  # as training would: else all tokens are as likely
+        model.get_output_embeddings().weight.mul_(50)
+    processor.max_audio_length = 2.0  # so that audio of several windows is quick
+    return model.eval(), processor
+
+
+@pytest.fixture(scope="module", params=["splice", "cross_attention"])
+def parts(request: pytest.FixtureRequest, tokenizer: Any) -> tuple[Any, Any]:
+    """A small model with random weights, and its processor."""
+    return model_of(tokenizer, request.param)
+
+
+CONVERSATIONS: list[tuple[str, tuple[float, ...]]] = [
+    ("What is said?", (1.3,)),
+    ("Say it again", ()),
+    ("First <audio> then <audio>: which is longer?", (1.0, 1.7)),
+    ("Hear <audio> and answer", (0.3,)),
+    ("What is it that is said in this rather long instruction of many words?", (1.9,)),
+    ("And this?", (2.9, 5.1)),
+]
+
+
+def conversation(processor: Any, number: int) -> list[dict[str, Any]]:
+    text, lengths = CONVERSATIONS[number]
+    return list(processor.instruction(text, [sound(length, number + place) for place, length in enumerate(lengths)]))
+
+
+@dataclass
+class Alone:
+    """What ``generate`` gives for each request by itself."""
+
+    model: Any
+    processor: Any
+    known: dict[tuple[int, int], tuple[list[int], list[float]]] = field(default_factory=dict)
+
+    def __call__(self, number: int, count: int) -> tuple[list[int], list[float]]:
+        """(tokens, how far apart the two best logits of each were)."""
+        if (number, count) not in self.known:
+            inputs = self.processor.batch([conversation(self.processor, number)])
+            out = self.model.generate(
+                **inputs, max_new_tokens=count, do_sample=False, output_scores=True, return_dict_in_generate=True
+            )
+            best = [scores[0].topk(2).values for scores in out.scores]
+            self.known[number, count] = out.sequences[0].tolist(), [float(a - b) for a, b in best]
+        return self.known[number, count]
+
+
+@pytest.fixture(scope="module")
+def alone(parts: tuple[Any, Any]) -> Alone:
+    return Alone(*parts)
+
+
+def differs(found: Sequence[int], wanted: tuple[list[int], list[float]]) -> bool:
+    """Whether tokens differ, which they may only where two logits are as good as equal."""
+    tokens, margins = wanted
+    if list(found) == tokens:
+        return False
+    place = next(n for n, (a, b) in enumerate(zip(found, tokens, strict=False)) if a != b)
+    assert margins[place] < NEAR
+    return True
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request: which conversation, how many tokens, steps before it comes, tokens after which it is cancelled."""
+
+    number: int
+    count: int
+    after: int
+    cancelled_after: int | None
+
+
+arrivals = st.lists(
+    st.builds(
+        Arrival,
+        st.integers(0, len(CONVERSATIONS) - 1),
+        st.sampled_from([1, 4, 9]),
+        st.integers(0, 3),
+        st.sampled_from([None, None, None, 2]),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@settings(max_examples=8)
+@given(arrivals, st.integers(1, 4), st.sampled_from([0.0, 0.5]))
+def test_each_row_has_the_tokens_that_it_has_alone(parts, alone, arrivals, slots, padding):
+    engine = Engine(TorchBackend(*parts, padding=padding), Limits(slots=slots))
+    handles = []
+    for arrival in arrivals:
+        for _ in range(arrival.after):
+            engine.step()
+        request = Request(conversation(parts[1], arrival.number), Sampling(max_new_tokens=arrival.count))
+        handles.append(engine.submit(request))
+    cancelled = {n: one for n, one in enumerate(arrivals) if one.cancelled_after is not None}
+    while engine.step():
+        assert engine.decoding <= slots
+        for number in cancelled:
+            if len(handles[number].tokens) >= 2:
+                handles[number].cancel()
+    different = 0
+    for arrival, handle in zip(arrivals, handles, strict=True):
+        answer = handle.result()
+        tokens, margins = alone(arrival.number, arrival.count)
+        if answer.finish_reason == "cancelled":
+            tokens, margins = tokens[: len(answer.tokens)], margins
+            assert arrival.cancelled_after is not None
+        different += differs(answer.tokens, (tokens, margins))
+    assert different <= len(arrivals) // 4
+    assert engine.decoding == engine.waiting == 0
+
+
+def test_both_ways_of_reading_prompts_and_both_kinds_of_cache_are_used(parts):
+    """Rows of more than 512 tokens have a cache of their own; like prompts are read together."""
+    model, processor = parts
+    backend = TorchBackend(model, processor, padding=1.0)
+    prompts = {
+        slot: backend.prepare(Request(conversation(processor, 0), Sampling(max_new_tokens=count)))
+        for slot, count in enumerate((4, 4, 600))
+    }
+    assert list(backend._groups(prompts)) == [[0, 1, 2]]
+    backend.admit(prompts)
+    assert sorted(backend._caches) == [0, 1]
+    first = backend.step([0, 1, 2])
+    assert first[0] == first[1] == first[2]
+    backend.retire([0, 1, 2])
+    assert not backend._caches and not backend._rows
+
+
+def test_a_language_model_that_cannot_share_steps_is_decoded_row_by_row(tokenizer):
+    model, processor = model_of(tokenizer, "splice")
+    model.language_model.config.sliding_window = 8
+    model.language_model.config.layer_types = ["sliding_attention", "full_attention"]
+    model.config.text_config = model.language_model.config
+    backend = TorchBackend(model, processor)
+    assert not backend._shares_steps
+    alone = Alone(model, processor)
+    requests = [Request(conversation(processor, number), Sampling(max_new_tokens=6)) for number in (0, 2, 4)]
+    for number, answer in zip((0, 2, 4), answers_of(Engine(backend).run(requests)), strict=True):
+        assert not differs(answer.tokens, alone(number, 6))
+
+
+def test_what_is_drawn_depends_on_the_seed_alone(parts):
+    def drawn(seeds: Sequence[int], slots: int) -> list[tuple[int, ...]]:
+        engine = Engine(TorchBackend(*parts), Limits(slots=slots))
+        sampling = [Sampling(max_new_tokens=6, temperature=3.0, top_p=0.9, top_k=50, seed=seed) for seed in seeds]
+        requests = [Request(conversation(parts[1], 0), one) for one in sampling]
+        return [answer.tokens for answer in answers_of(engine.run(requests))]
+
+    together = drawn([1, 2, 1, 3], 4)
+    assert together[0] == together[2] and len(set(together)) == 3
+    assert drawn([3], 1) == together[3:]
+
+
+@pytest.mark.parametrize("values", [{"repetition_penalty": 0.3}, {"repetition_penalty": 0.3, "no_repeat_ngram_size": 1}])
+def test_repetitions_are_weighed_as_generate_weighs_them(parts, values):
+    model, processor = parts
+    inputs = processor.batch([conversation(processor, 0)])
+    wanted = model.generate(**inputs, max_new_tokens=9, do_sample=False, **values)[0].tolist()
+    others = model.generate(**inputs, max_new_tokens=9, do_sample=False, **dict(list(values.items())[:-1]))[0].tolist()
+    request = Request(conversation(processor, 0), Sampling(max_new_tokens=9, **values))
+    (answer,) = answers_of(Engine(TorchBackend(*parts)).run([request]))
+    assert list(answer.tokens) == wanted != others
+
+
+def test_text_streams_as_it_comes_and_ends_before_a_stop_string(parts):
+    engine = Engine(TorchBackend(*parts))
+    whole = engine.run([Request(conversation(parts[1], 2), Sampling(max_new_tokens=12))])[0].result().text
+    stop = whole[len(whole) // 2 : len(whole) // 2 + 4]
+    pieces: list[str] = []
+    sampling = Sampling(max_new_tokens=12, stop=("never so", stop))
+    handle = engine.submit(Request(conversation(parts[1], 2), sampling), pieces.append)
+    while engine.step():
+        pass
+    answer = handle.result()
+    assert "".join(pieces) == answer.text == whole[: whole.index(stop)] and len(pieces) > 1
+    assert answer.finish_reason == "stop" and "".join(handle) == answer.text
+
+
+def test_an_error_is_that_of_its_request(parts):
+    class Damaged(TorchBackend):
+        """Raises whenever slot 1 goes on after its second token."""
+
+        def step(self, slots: Sequence[int]) -> dict[int, list[int]]:
+            if 1 in slots and self._rows[1].tokens.shape[1] == 2:
+                raise RuntimeError("out of memory")
+            return super().step(slots)
+
+    engine = Engine(Damaged(*parts))
+    good = [Request(conversation(parts[1], number), Sampling(max_new_tokens=5)) for number in (0, 1, 3)]
+    bad = Request([{"role": "user", "content": [{"type": "audio", "audio": b"no sound"}]}])
+    first, hit, refused, last = engine.run([good[0], good[1], bad, good[2]])
+    assert len(first.result().tokens) == len(last.result().tokens) == 5
+    with pytest.raises(LLaSOError, match="RuntimeError: out of memory"):
+        hit.result()
+    assert refused.ended
+    with pytest.raises(LLaSOError):
+        refused.result()
+    assert (engine.counts.answered, engine.counts.failed, engine.decoding) == (2, 1, 0)
+    listener = engine.submit(good[0], lambda text: 1 / 0)
+    while engine.step():
+        pass
+    assert isinstance(listener.error, ZeroDivisionError)
+
+
+def test_what_is_held_is_bounded(parts):
+    backend = TorchBackend(*parts)
+    request = Request(conversation(parts[1], 1), Sampling(max_new_tokens=10))
+    size = backend.prepare(request).tokens + 10
+    engine = Engine(backend, Limits(slots=9, tokens=2 * size, waiting=3))
+    handles = [engine.submit(request) for _ in range(3)]
+    with pytest.raises(Busy):
+        engine.submit(request)
+    engine.step()
+    assert (engine.decoding, engine.waiting) == (2, 1)
+    with pytest.raises(InputError, match="more than the"):
+        engine.submit(Request(request.conversation, Sampling(max_new_tokens=2 * size)))
+    while engine.step():
+        pass
+    assert all(handle.ended for handle in handles)
+
+
+def test_a_thread_decodes_for_others_and_a_closed_engine_owes_nothing(parts):
+    engine = Engine(TorchBackend(*parts), Limits(slots=2))
+    engine.start()
+    request = Request(conversation(parts[1], 0), Sampling(max_new_tokens=6))
+    texts: list[str] = []
+
+    def ask() -> None:
+        texts.append("".join(engine.submit(request)))
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(texts) == 5 and len(set(texts)) == 1
+    assert [handle.result().text for handle in engine.run([request])] == texts[:1]
+    ended = threading.Event()
+    long = [engine.submit(Request(request.conversation, Sampling(max_new_tokens=4000))) for _ in range(3)]
+    long[2].cancel()
+    last = engine.submit(request, on_end=lambda handle: ended.set())
+    engine.close()
+    assert ended.is_set() and last.result().finish_reason == "cancelled"
+    assert {handle.result().finish_reason for handle in long} == {"cancelled"}
+    with pytest.raises(Busy, match="closed"):
+        engine.submit(request)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_new_tokens", 0), ("temperature", -1), ("top_p", 0.0), ("top_k", -1), ("stop", ("",))]
+)
+def test_a_parameter_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(InputError, match=name):
+        Sampling(**{name: value})
