@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
     "merge": ("llaso_model.train.commands:merge", "Write the whole model of a run, with its adapters folded in."),
+    "generate": ("llaso_model.answer.commands:generate", "Transcribe recordings, or ask a model about them."),
     "evaluate": ("llaso_model.evaluate.commands:evaluate", "Ask a model evaluation data, and score its answers."),
     "score": ("llaso_model.evaluate.commands:score", "Score existing predictions. No model is needed."),
     "report": ("llaso_model.evaluate.commands:report", "Make one HTML page, and JSON, of scores."),

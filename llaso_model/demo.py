@@ -100,12 +100,12 @@ def run_demo(shards: str, out: str, english: int) -> None:
     train(TrainRecipe.model_validate(stage_2), str(folder / "stage2"))
     model = folder / "stage2" / MODEL_FOLDER
     click.echo()
-    _transcribe(model, _held_out(english))
+    _transcribe(model, held_out_prompts(english, _HELD_OUT))
     click.echo(f"\nTrained in {time.monotonic() - started:.0f} s. The model, for from_pretrained:\n{model}")
 
 
-def _held_out(english: int) -> list[tuple[str, str]]:
-    """(path, text) of prompts whose text is not among the ``english`` prompts of the demo's shards."""
+def held_out_prompts(english: int, count: int) -> list[tuple[str, str]]:
+    """(path, text) of so many prompts whose text is not among the ``english`` prompts of the demo's shards."""
     prompts = assets.english_prompts()
     known = assets.draw(sorted(prompts), english, "en")
     known_texts = {" ".join(tokens(prompts[name][1], "en")) for name in known}
@@ -114,7 +114,7 @@ def _held_out(english: int) -> list[tuple[str, str]]:
         for name, (_, text) in prompts.items()
         if " ".join(tokens(text, "en")) not in known_texts and "/" not in name
     ]
-    return [(str(prompts[name][0]), prompts[name][1]) for name in assets.draw(new, _HELD_OUT, "held out")]
+    return [(str(prompts[name][0]), prompts[name][1]) for name in assets.draw(new, count, "held out")]
 
 
 def _transcribe(model_folder: Path, clips: list[tuple[str, str]]) -> None:

@@ -16,6 +16,8 @@ from llaso_model.processing import TRANSCRIBE, LLaSOProcessor
 if TYPE_CHECKING:
     import torch
 
+    from llaso_model.engine.engine import Engine, Limits
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -31,6 +33,13 @@ class LoadedModel:
     def transcribe(self, audios: Sequence[Any], **settings: Any) -> list[str]:
         """A transcript of each audio (a path, bytes or samples); for ``settings`` see :func:`answers`."""
         return self.answer([self.processor.instruction(TRANSCRIBE, [one]) for one in audios], **settings)
+
+    def engine(self, limits: Limits | None = None) -> Engine:
+        """An engine of its own, for requests that come one by one, stream, or are cancelled."""
+        from llaso_model.engine.backends.torch import TorchBackend
+        from llaso_model.engine.engine import Engine, Limits
+
+        return Engine(TorchBackend(self.model, self.processor), limits or Limits())
 
     def refusal(self, conversation: Sequence[Message]) -> str | None:
         """Why the language model's chat template refuses a conversation, such as for its roles; None: it does not."""

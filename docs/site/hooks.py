@@ -48,6 +48,10 @@ REFERENCE = {
         "llaso_model.train.loop", "llaso_model.train.config", "llaso_model.train.losses", "llaso_model.train.collate",
         "llaso_model.train.export", "llaso_model.train.find_batch_size",
     ),
+    "Answers": (
+        "llaso_model.engine.engine", "llaso_model.engine.requests", "llaso_model.engine.handle",
+        "llaso_model.engine.backends", "llaso_model.answer.transcripts",
+    ),
     "Evaluation": (
         "llaso_model.evaluate.score", "llaso_model.evaluate.predict.predict", "llaso_model.evaluate.conditions",
         "llaso_model.evaluate.kinds", "llaso_data.instruct.tasks", "llaso_model.evaluate.extract.labels",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llaso_data.errors import LLaSOError
-from llaso_model.engine.backends import Backend, Prompt
+from llaso_model.engine.backends import Backend
 from llaso_model.engine.handle import Handle
 from llaso_model.engine.requests import Answer, Busy, Request
 from llaso_model.sounds import InputError
 
 Value = TypeVar("Value")
+_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ class Engine:
         limits: What is held at once.
     """
 
-    def __init__(self, backend: Backend, limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(self, backend: Backend, limits: Limits = Limits()) -> None:
         self.backend, self.limits, self.counts = backend, limits, Counts()
         self._changed = threading.Condition()
         self._decoding = threading.Lock()
@@ -178,7 +180,20 @@ class Engine:
                     if self._closed:
                         return
                     self._changed.wait()
-            self.step()
+            try:
+                self.step()
+            except Exception as error:  # a fault of the engine or the backend: nobody may wait for ever
+                self._abandon(error)
+                raise
+
+    def _abandon(self, error: Exception) -> None:
+        with self._changed:
+            self._closed = True
+            handles = [*self._waiting, *self._rows.values()]
+            self._waiting.clear()
+            self._rows.clear()
+        for handle in handles:
+            self._end(handle, error)
 
     def _wake(self) -> None:
         """Called when a request is cancelled."""
@@ -186,16 +201,20 @@ class Engine:
             self._changed.notify_all()
 
     def _go_on(self, handles: Sequence[Handle]) -> None:
-        """A step; where another thread decodes, the end of the first request that has not ended."""
+        """A step; where another thread decodes, a while for it."""
         if self._thread is None:
             self.step()
+        elif (own := next((handle for handle in handles if not handle.ended), None)) is not None:
+            own.wait(_LOOK_EVERY_S)
         else:
-            next(handle for handle in handles if not handle.ended).wait()
+            time.sleep(_LOOK_EVERY_S)
 
     def _drop_cancelled(self) -> None:
-        for handle in [handle for handle in self._waiting if handle.cancelled]:
-            with self._changed:
+        with self._changed:
+            gone = [handle for handle in self._waiting if handle.cancelled]
+            for handle in gone:
                 self._waiting.remove(handle)
+        for handle in gone:
             self._end(handle, "cancelled")
         for slot in [slot for slot, handle in self._rows.items() if handle.cancelled]:
             self._leave(slot, "cancelled")
@@ -204,7 +223,7 @@ class Engine:
         """Reads the prompts that wait, in their order, as far as slots and tokens allow."""
         free = [slot for slot in range(self.limits.slots) if slot not in self._rows]
         tokens = self.limits.tokens - sum(handle.cost for handle in self._rows.values())
-        admitted: dict[int, Prompt] = {}
+        admitted: dict[int, Any] = {}
         while free and self._waiting and (tokens := tokens - self._waiting[0].cost) >= 0:
             slot = free.pop(0)
             with self._changed:
@@ -253,7 +272,8 @@ class Engine:
                 self._leave(slot, reason)
 
     def _leave(self, slot: int, how: str | Exception) -> None:
-        handle = self._rows.pop(slot)
+        with self._changed:
+            handle = self._rows.pop(slot)
         self.backend.retire([slot])
         self._end(handle, how)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 from llaso_data.errors import LLaSOError
-from llaso_model.engine.backends import Prompt
 from llaso_model.engine.requests import Answer, FinishReason, Request
 from llaso_model.engine.text import TextStream
+
+log = logging.getLogger(__name__)
 
 
 class Handle:
@@ -23,7 +25,7 @@ class Handle:
     def __init__(
         self,
         request: Request,
-        prompt: Prompt | None,
+        prompt: Any,
         wake: Callable[[], None],
         decode: Callable[[Sequence[int]], str],
         on_text: Callable[[str], None] | None = None,
@@ -100,10 +102,9 @@ class Handle:
         self._pieces.put(None)
         self.result()
 
-    def take_prompt(self) -> Prompt:
+    def take_prompt(self) -> Any:
         """The prompt, which is not kept: the engine reads it once."""
         prompt, self._prompt = self._prompt, None
-        assert prompt is not None
         return prompt
 
     def read(self, token: int, ends: bool) -> FinishReason | None:
@@ -116,7 +117,8 @@ class Handle:
         self._tokens.append(token)
         if ends:
             return "stop"
-        self._pass_on(self._stream.read(self._tokens))
+        if self._is_read or self._on_text is not None or self.request.sampling.stop:  # else the text is made once
+            self._pass_on(self._stream.read(self._tokens))
         if self._stream.stopped:
             return "stop"
         return "length" if len(self._tokens) >= self.request.sampling.max_new_tokens else None
@@ -136,7 +138,10 @@ class Handle:
         self._ended.set()
         self._pieces.put(None)
         if self._on_end is not None:
-            self._on_end(self)
+            try:
+                self._on_end(self)
+            except Exception:
+                log.exception("what was to be called at the end of a request has failed")
 
     def _pass_on(self, piece: str) -> None:
         if piece:

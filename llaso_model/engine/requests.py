@@ -48,12 +48,13 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        penalty = self.repetition_penalty
         problems = (
             (self.max_new_tokens < 1, "max_new_tokens", "at least 1"),
             (not 0 <= self.temperature < math.inf, "temperature", "0 or more"),
             (not 0 < self.top_p <= 1, "top_p", "more than 0, at most 1"),
             (self.top_k < 0, "top_k", "0 or more"),
-            (not 0 < (self.repetition_penalty or 1) < math.inf, "repetition_penalty", "more than 0"),
+            (penalty is not None and not 0 < penalty < math.inf, "repetition_penalty", "more than 0"),
             ((self.no_repeat_ngram_size or 0) < 0, "no_repeat_ngram_size", "0 or more"),
             (not all(self.stop) or len(self.stop) > _MOST_STOPS, "stop", f"up to {_MOST_STOPS} texts, none empty"),
             (self.seed is not None and not 0 <= self.seed < _SEEDS, "seed", f"0 or more, less than {_SEEDS}"),

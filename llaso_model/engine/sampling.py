@@ -25,7 +25,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "sequence_bias": (),
     "watermarking_config": (),
 }
-"""Values of a generation configuration that change greedy answers and are not honoured here, and which change nothing."""
+"""Values of a generation configuration that change greedy answers and are not honoured, and their neutral values."""
 
 
 def unknown_values(config: Any) -> list[str]:
@@ -71,7 +71,7 @@ class TokenChooser:
             tokens: The answer so far (1, T).
             logits: Of its next token (1, vocabulary).
         """
-        scores = self._adjust(tokens, logits.to(dtype=torch.float32, copy=True))
+        scores: torch.Tensor = self._adjust(tokens, logits.to(dtype=torch.float32, copy=True))
         if self._random is None:
             return scores.argmax(dim=-1)[0]
         probs = self._narrow(tokens, scores).softmax(dim=-1).cpu()

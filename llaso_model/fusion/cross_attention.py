@@ -303,9 +303,7 @@ class _Attention(nn.Module):
         out: torch.Tensor = self.out(attended.transpose(1, 2).reshape(x_BTW.shape)) * has_own
         return out
 
-    def _keys_values(
-        self, other_BSW: torch.Tensor, position_BS: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys_values(self, other_BSW: torch.Tensor, position_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         other_BSW = self.other_norm(other_BSW.to(self.query.weight.dtype))
         positioned = other_BSW + _sinusoidal_positions(position_BS, other_BSW.shape[2]).to(other_BSW)
         return self._split(self.key(positioned)), self._split(self.value(other_BSW))

@@ -16,7 +16,7 @@ from llaso_data.io import checksums, outputs
 from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.chat_format import PLAIN_TEMPLATE
 from llaso_model.configuration import LLaSOConfig
-from llaso_model.encoders import ENCODERS, FROM_SCRATCH, loadable_encoders
+from llaso_model.encoders import ENCODERS, FROM_SCRATCH, PRETRAINED, loadable_encoders
 from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.registration import register
@@ -63,6 +63,8 @@ def load_model(part: ModelPart, seed: int) -> tuple[Any, LLaSOProcessor]:
     if part.encoder is not None:
         encoder = checkpoint("model.encoder", part.encoder, None, kind=loadable_encoders())
         values["audio_config"] = AutoConfig.from_pretrained(encoder)
+        if values["audio_config"].model_type == PRETRAINED:
+            values.setdefault("whisper", part.encoder)
     elif "audio_config" not in values:
         values["audio_config"] = {"model_type": FROM_SCRATCH}
     config = LLaSOConfig(**values, text_config=AutoConfig.from_pretrained(language_model))

@@ -10,14 +10,6 @@ from llaso_data.registry import Registry
 from llaso_model.engine.requests import Request
 
 
-class Prompt(Protocol):
-    """A request as a backend has prepared it."""
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens it has, those that stand for audio among them."""
-
-
 class Backend(Protocol):
     """Computes the next tokens of rows, each in a slot of its own.
 
@@ -28,14 +20,17 @@ class Backend(Protocol):
     def stop_tokens(self) -> frozenset[int]:
         """Tokens that end an answer."""
 
-    def prepare(self, request: Request) -> Prompt:
+    def prepare(self, request: Request) -> Any:
         """Makes a prompt of a request: decodes its audio, writes its text.
+
+        Returns:
+            What :meth:`admit` takes. ``tokens`` of it is how many tokens it has, those that stand for audio among them.
 
         Raises:
             LLaSOError: The conversation, its audio or a sampling parameter cannot be used.
         """
 
-    def admit(self, prompts: Mapping[int, Prompt]) -> None:
+    def admit(self, prompts: Mapping[int, Any]) -> None:
         """Reads prompts into slots that are free. Where it raises, some of them may be read; :meth:`retire` them all.
 
         Args:

@@ -36,7 +36,7 @@ class SoloRows:
     """
 
     def __init__(self, cache: DynamicCache) -> None:
-        self._cache = cache
+        self._cache, self._is_reading = cache, False
 
     def remove(self, slot: int) -> None:
         """Nothing is shared, so nothing has to be freed."""
@@ -46,11 +46,19 @@ class SoloRows:
         return list(slots)
 
     def inputs(self, slots: Sequence[int]) -> dict[str, Any]:
-        """What ``forward`` of the language model takes."""
+        """What ``forward`` of the language model takes.
+
+        Raises:
+            RuntimeError: A step has failed before. It may have left its token in some of the layers.
+        """
+        if self._is_reading:
+            raise RuntimeError("a step of this row has failed")
+        self._is_reading = True
         return {"past_key_values": self._cache}
 
     def advance(self, slots: Sequence[int]) -> None:
         """The cache has grown by itself."""
+        self._is_reading = False
 
 
 class RowCache(Cache):  # type: ignore[misc]
@@ -62,17 +70,20 @@ class RowCache(Cache):  # type: ignore[misc]
 
     def __init__(self, language_model: Any) -> None:
         super().__init__(layers=[])
+        self.layers: list[_RowsLayer] = []
         self._is_additive = language_model.config._attn_implementation == "eager"
         self._slots: list[int] = []  # by row
         self._lengths: list[int] = []  # tokens of each row
-        self.rows = slice(0, 0)
+        self.rows: slice | torch.Tensor = slice(0, 0)
         """Rows of the step, or a tensor of them."""
         self.at = torch.empty(0, dtype=torch.long)
         """The column that each row of the step writes to (n,)."""
         self.columns = 0
         """How many columns the step attends to."""
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
         return len(self._slots)
 
     def add(self, slot: int, prefilled: DynamicCache, row: int, length: int) -> None:
@@ -134,7 +145,7 @@ class RowCache(Cache):  # type: ignore[misc]
 
 
 class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]
-    """Keys and values of one layer (rows, heads, columns, size). What no row has written is zero, or of an earlier row."""
+    """Keys and values of one layer (rows, heads, columns, size); zero, or an earlier row's, where no row wrote."""
 
     is_sliding = False
 
@@ -149,7 +160,7 @@ class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def reserve(self, rows: int = 0, columns: int = 0) -> None:
         """Makes room for so many rows and columns."""
-        old_rows, heads, old_columns, size = self.keys.shape
+        old_rows, heads, old_columns, _ = self.keys.shape
         if rows <= old_rows and columns <= old_columns:
             return
         rows = old_rows if rows <= old_rows else max(rows, 2 * old_rows)
@@ -174,7 +185,7 @@ class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes one token of each row of the step (n, heads, 1, size); returns all columns that the step attends to."""
+        """Writes a token of each row of the step (n, heads, 1, size). Returns all columns that the step attends to."""
         rows, at, columns = self._cache.rows, self._cache.at, self._cache.columns
         row_numbers = torch.arange(rows.stop, device=at.device) if isinstance(rows, slice) else rows
         self.keys[row_numbers, :, at] = key_states[:, :, 0].to(self.keys.dtype)

@@ -126,7 +126,7 @@ class TorchBackend:
         for slot in slots:
             if (row := self._rows.pop(slot, None)) is not None:
                 row.rows.remove(slot)
-        self._caches = {size: cache for size, cache in self._caches.items() if len(cache)}
+        self._caches = {size: cache for size, cache in self._caches.items() if cache.count}
 
     def _groups(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[list[int]]:
         """Slots whose prompts are read together: those of like cost, as far as padding is worth it."""
@@ -146,19 +146,20 @@ class TorchBackend:
 
     def _read(self, prompts: Sequence[tuple[int, TorchPrompt]]) -> None:
         """Encodes and reads prompts together, and makes their rows."""
-        inputs = {name: value.to(self._device) for name, value in _joined([prompt.inputs for _, prompt in prompts]).items()}
+        joined = _joined([prompt.inputs for _, prompt in prompts])
+        inputs = {name: value.to(self._device) for name, value in joined.items()}
         cache = DynamicCache(config=self.model.config.text_config)
         out, encoded = self.model.read_prompt(inputs, cache)
         speech = self.model.aligner.row_states(encoded, len(prompts))
         for number, (slot, prompt) in enumerate(prompts):
+            choose = TokenChooser(prompt.sampling, self.model.generation_config, self._device)
+            tokens = torch.empty((1, 0), dtype=torch.long, device=self._device)
             rows: RowCache | SoloRows
             if self._shares_steps:
                 rows = self._cache_for(prompt.tokens + prompt.sampling.max_new_tokens)
                 rows.add(slot, cache, number, prompt.tokens)
             else:
                 rows = SoloRows(cache)
-            choose = TokenChooser(prompt.sampling, self.model.generation_config, self._device)
-            tokens = torch.empty((1, 0), dtype=torch.long, device=self._device)
             self._rows[slot] = _Row(choose, speech[number], rows, tokens, out.logits[number : number + 1, -1])
 
     def _cache_for(self, tokens: int) -> RowCache:

@@ -117,7 +117,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(arrivals, st.integers(1, 4), st.sampled_from([0.0, 0.5]))
 def test_each_row_has_the_tokens_that_it_has_alone(parts, alone, arrivals, slots, padding):
     engine = Engine(TorchBackend(*parts, padding=padding), Limits(slots=slots))
@@ -187,7 +187,9 @@ def test_what_is_drawn_depends_on_the_seed_alone(parts):
     assert drawn([3], 1) == together[3:]
 
 
-@pytest.mark.parametrize("values", [{"repetition_penalty": 0.3}, {"repetition_penalty": 0.3, "no_repeat_ngram_size": 1}])
+@pytest.mark.parametrize(
+    "values", [{"repetition_penalty": 0.3}, {"repetition_penalty": 0.3, "no_repeat_ngram_size": 1}]
+)
 def test_repetitions_are_weighed_as_generate_weighs_them(parts, values):
     model, processor = parts
     inputs = processor.batch([conversation(processor, 0)])
