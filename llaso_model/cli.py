@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
     "merge": ("llaso_model.train.commands:merge", "Write the whole model of a run, with its adapters folded in."),
-    "generate": ("llaso_model.answer.commands:generate", "Transcribe recordings, or ask a model about them."),
+    "generate": ("llaso_model.answer.commands:generate", "Transcribe recordings with a model, or ask it about them."),
     "evaluate": ("llaso_model.evaluate.commands:evaluate", "Ask a model evaluation data, and score its answers."),
     "score": ("llaso_model.evaluate.commands:score", "Score existing predictions. No model is needed."),
     "report": ("llaso_model.evaluate.commands:report", "Make one HTML page, and JSON, of scores."),
@@ -54,7 +54,7 @@ class _Table(Commands):
     "llaso-model",
     cls=_Table,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=explained("SHARDS", "SOURCE", "SCORES", "URI"),
+    epilog=explained("AUDIO", "SHARDS", "SOURCE", "SCORES", "URI"),
 )
 @click.version_option(__version__, prog_name="llaso-model")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -37,11 +37,11 @@ def _backends() -> list[str]:
 @click.option("--vtt", "form", flag_value="vtt", help="Write WebVTT subtitles.")
 @click.option(
     "--out",
-    metavar="FILE",
+    metavar="URI",
     help="File to write to; of subtitles of several audios a folder.  [default: standard output]",
 )
 @click.option("--words", is_flag=True, help="Compute when each word is said, with the Whisper of --whisper.")
-@click.option("--whisper", metavar="WHISPER", help="Whisper that times words. Default: the one in the model's config.")
+@click.option("--whisper", metavar="MODEL", help="Whisper that times words. Default: the one in the model's config.")
 @click.option("--language", metavar="CODE", help="Language that is spoken, for word times. Default: Whisper says.")
 @click.option(
     "--cut/--no-cut",

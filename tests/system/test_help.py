@@ -20,7 +20,7 @@ PROGRAMS = {"llaso-data": llaso_data.cli.main, "llaso-model": llaso_model.cli.ma
 METAVARS = {
     "ADDRESS", "ALIGN", "BUDGET", "CODE", "CONDITION", "FIELD=TEMPLATE", "FILE", "FOLDER", "HOST", "JUDGE", "KEY=VALUE",
     "LOW:HIGH:STEP", "MIXTURE", "MODEL", "NAME", "NOISE", "PATTERN", "PREDICTIONS", "RECIPE", "REPO", "RUN",
-    "SCORES", "SHARDS", "SHARE", "SHARES", "SIZE", "SOURCE", "TARS", "TEXT", "URI",
+    "AUDIO", "SCORES", "SHARDS", "SHARE", "SHARES", "SIZE", "SOURCE", "TARS", "TEXT", "URI",
 }  # fmt: skip
 FOLDERS_AND_FILES = {
     "--export": "FILE", "--figure": "FILE", "--import": "FILE", "--tasks": "FILE", "--audio": "FOLDER",
