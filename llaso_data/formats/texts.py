@@ -25,10 +25,11 @@ from llaso_data.formats.tables.no_audio import first_whole_row, has_audio
 from llaso_data.formats.tables.table_rows import TABLE_ENDINGS, is_table, table_rows
 from llaso_data.formats.text_sets.forms import Form, Said, form_of, text_and_language
 from llaso_data.recipe import SourceSpec
-from llaso_data.records import SPLITS, Failure
+from llaso_data.records import Failure
 
 SPLIT = "split"
-_TARGETS = ("text", "language", SPLIT)
+"""The column that names a row's split."""
+_TARGETS = ("text", "language")
 """What a map may give of a text besides labels."""
 _LOOKED_INTO = 8  # files of a folder by which it is recognised
 _SOUNDS = frozenset(("tar", "arrow", "zip"))
@@ -77,7 +78,7 @@ def _form_in(uri: str, labels: frozenset[str]) -> Form | None:
     if row is None or has_audio(row):
         return None
     columns = tuple(row)
-    return form_of(columns) or (text_and_language(columns) if label_columns(columns, labels) else None)
+    return form_of(columns) or (text_and_language(columns) if label_columns(columns, labels - {SPLIT}) else None)
 
 
 def _of_table(spec: SourceSpec, tree: FileTree, path: str) -> Iterator[TextRow | Failure]:
@@ -113,14 +114,15 @@ class _Reader:
         shapes = dict.fromkeys(tuple(row) for row in whole)
         used = {str(column).strip().lower() for shape in shapes for column in self._used(shape)}
         note_unused(tree, path, dict.fromkeys(column for shape in shapes for column in shape), used)
-        named = frozenset(one for one in self._map.named if one.lower() not in used)
+        by_form = {str(column).strip().lower() for shape in shapes for column in self._form(shape).used}
+        named = frozenset(one for one in self._map.named if one.lower() not in by_form)
         for remark in remarks(self._map.labels, named, sorted(self._columns)):
             tree.note(f"{tree.uri(path)}: {remark}", 1)
         for target in sorted(self._map.templates.keys() - set(_TARGETS)):
             tree.note(f"{tree.uri(path)}: map: {target} is not used, for texts have none", 1)
 
     def _used(self, columns: tuple[str, ...]) -> set[str]:
-        return {*self._form(columns).used, *self._map.used(columns), SPLIT}
+        return {*self._form(columns).used, *self._map.used(columns)}
 
     def _form(self, columns: tuple[str, ...]) -> Form:
         """The form of a row; of one that lacks a column that of the others."""
@@ -148,21 +150,16 @@ class _Reader:
                 file=self._path,
                 row=number,
                 language=stated.get("language") or one.language,
-                split=self._split_of(stated.get(SPLIT) or row.get(SPLIT)),
+                split=self._split,
             )
             for one in said
-            if (labels := {**beside, **one.labels, **mapped})
+            if (labels := {**beside, **one.labels, **mapped}).keys() - {SPLIT}
         ]
         if not made:
             raise RowError(f"it says nothing that a task needs; its columns are {', '.join(map(str, row))[:200]}")
         for note in {note for one in said for note in one.notes}:
             self._tree.note(f"{self._path}: {note}", 1)
         return made
-
-    def _split_of(self, stated: Any) -> str | None:
-        if isinstance(stated, str) and (split := stated.strip().lower()):
-            return split if split in SPLITS else split_of(split)
-        return self._split
 
 
 LAYOUT = Layout(

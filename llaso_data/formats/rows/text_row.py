@@ -17,7 +17,7 @@ class TextRow:
         file: The file, relative to the root.
         row: The line or row in the file, counted from 1.
         language: The language of what goes in, in any spelling; None: the row does not say it.
-        split: ``train``, ``validation`` or ``test``; None: the row does not say it.
+        split: ``train``, ``validation`` or ``test``, as the file's name says; None: it does not.
     """
 
     labels: Mapping[str, Any]

@@ -57,7 +57,7 @@ def corpus_row(
     if utterance.failure is not None:
         return utterance.failure
     try:
-        labels = kinds.read(row.labels or {})
+        labels, split = kinds.read(row.labels or {})
         if (bad := unstorable(labels)) is not None:
             return said_by(row.where, Failure(BAD_TEXT, f"{escaped(row.location)}: {bad} is not UTF-8 text"))
         others = {
@@ -70,7 +70,7 @@ def corpus_row(
                 return other.utterance.failure
     except Exception as error:
         return bad_conversation(row.root, row.where or row.path, describe_error(error))
-    split = (row.asked or {}).get("split")
+    split = split or (row.asked or {}).get("split")
     return InstructRow(
         id=utterance.id,
         labels=labels,
@@ -91,7 +91,7 @@ def text_row(
     """The row of a text; as :func:`corpus_row`. ``root`` is the URI that the row's file is relative to."""
     if isinstance(row, Failure):
         return row
-    labels = kinds.read(row.labels)
+    labels, split = kinds.read(row.labels)
     if (bad := unstorable(labels)) is not None:
         return bad_conversation(root, row.where, f"{bad} is not UTF-8 text; save it as UTF-8", reason=BAD_TEXT)
     stated = row.language if row.language is not None and not languages.is_unsaid(row.language) else spec.language
@@ -103,7 +103,7 @@ def text_row(
         id=digest(corpus, canonical(labels)),
         labels=labels,
         language=language,
-        split=row.split,
+        split=split or row.split,
         where=row.where,
         provenance=Provenance(layout=layout, file=escaped(row.file), row=row.row),
     )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from llaso_data.formats.files.splits import split_of
 from llaso_data.formats.rows import vocabulary
+from llaso_data.formats.texts import SPLIT
 from llaso_data.instruct.fields import FIELDS
 from llaso_data.instruct.tasks import Tasks, folded
+from llaso_data.records import SPLITS
+from llaso_data.uris import escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +25,16 @@ class LabelKinds:
         scores: Fields of scores: their JSON in a cell of a table is read.
         words: Field of labels or numbers → the forms of its labels. A word that stands for nothing, such as ``nan``,
             says nothing where it is none of them.
+        notes: Counts splits that are none.
     """
 
     scores: frozenset[str]
     words: Mapping[str, frozenset[str]]
+    notes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, tasks: Tasks) -> LabelKinds:
-        """What the tasks that are built say of their fields."""
+    def of(cls, tasks: Tasks, notes: Counter[str]) -> LabelKinds:
+        """What the tasks that are built say of their fields. ``notes`` counts what is not understood."""
         words: dict[str, frozenset[str]] = {}
         scores: set[str] = set()
         for build in tasks.build.values():
@@ -40,10 +47,10 @@ class LabelKinds:
                 sets += [declared] if declared else []
                 forms = frozenset(folded(one) for name in sets if name in tasks.labels for one in tasks.forms_of(name))
                 words[field] = words.get(field, frozenset()) | forms
-        return cls(frozenset(scores), words)
+        return cls(frozenset(scores), words, notes)
 
-    def read(self, labels: Mapping[str, Any]) -> dict[str, Any]:
-        """The labels of a row as tasks take them; without those that say nothing."""
+    def read(self, labels: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """The labels of a row as tasks take them, without those that say nothing; and the split that it names."""
         found: dict[str, Any] = {}
         for name, value in labels.items():
             if isinstance(value, str):
@@ -52,7 +59,15 @@ class LabelKinds:
                 elif name in self.words and folded(value) not in self.words[name] and vocabulary.says_nothing(value):
                     continue
             found[name] = value
-        return found
+        return found, self._split(found.pop(SPLIT, None))
+
+    def _split(self, stated: Any) -> str | None:
+        split = str(stated).lower() if stated is not None else None
+        if split is None or split in SPLITS:
+            return split
+        if (named := split_of(split)) is None:
+            self.notes[f"splits that are none of {', '.join(SPLITS)}: {escaped(split[:80])}"] += 1
+        return named
 
 
 def _structure(text: str) -> Any:

@@ -10,6 +10,7 @@ from itertools import islice
 
 from llaso_data import formats
 from llaso_data.formats.rows.head import first_rows
+from llaso_data.formats.texts import SPLIT
 from llaso_data.instruct.fields import label_fields
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.tasks import Tasks
@@ -84,7 +85,7 @@ def open_rows(spec: SourceSpec, tasks: Tasks, notes: Counter[str]) -> OpenRows:
     Raises:
         LLaSOError: The source is not there, no layout reads it, or its map is not understood.
     """
-    return OpenRows(open_samples(spec, Convert(), notes, label_fields(tasks)), tasks)
+    return OpenRows(open_samples(spec, Convert(), notes, label_fields(tasks) | {SPLIT}), tasks)
 
 
 def rows_in(source: OpenRows) -> Iterator[InstructRow | Failure]:
@@ -107,7 +108,7 @@ def _rows(source: OpenRows) -> Iterator[InstructRow | Failure]:
     if listed is None or listed.holds_conversations:
         samples = first_rows(samples_of(opened, Convert()))
         return sample_rows(samples, source.corpus, source.tasks, opened.notes)
-    kinds = LabelKinds.of(source.tasks)
+    kinds = LabelKinds.of(source.tasks, opened.notes)
     if listed.recognition.layout.read_texts is not None:
         texts = formats.text_rows(listed)
         return (text_row(row, spec, source.corpus, source.layout, source.root, kinds) for row in texts)

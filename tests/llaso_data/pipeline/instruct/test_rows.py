@@ -158,6 +158,16 @@ def test_texts_without_audio_give_the_fields_of_tasks(
     assert all(one.audio is None and one.where.endswith("texts.jsonl:1") for one in rows)
 
 
+def test_the_split_of_a_row_is_that_of_its_column_else_of_its_file(tmp_path: Path) -> None:
+    texts = lines(tmp_path / "sets/dev.jsonl", {**ALPACA, "split": "train"}, {"instruction": "Go.", "output": "Yes."})
+    rows, _, notes = found(texts.parent)
+    assert [row.split for row in rows] == ["train", "validation"] and "split" not in rows[0].labels
+    spoken = [{"audio": f"{name}.wav", "split": name} for name in ("eval", "fold3")]
+    rows, _, notes = found(lines(tmp_path / "spoken.jsonl", *spoken))
+    assert [row.split for row in rows] == ["test", None]
+    assert "splits that are none of train, validation, test: fold3" in notes
+
+
 def test_a_text_that_comes_twice_is_a_duplicate(tmp_path: Path) -> None:
     rows, failures, _ = found(lines(tmp_path / "texts.jsonl", ALPACA, ALPACA, {**ALPACA, "output": ""}))
     assert len(rows) == 1
