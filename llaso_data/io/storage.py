@@ -199,7 +199,7 @@ def stat(uri: str) -> dict[str, Any]:
         FileNotFoundError: where there is none.
         StoreError: where the store fails.
     """
-    (status,) = stat_many([uri])
+    status = _stat_here(uri) if is_local(uri) else stat_many([uri])[0]
     if status is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     return status
@@ -219,7 +219,7 @@ def _stat_here(uri: str) -> dict[str, Any] | None:
     """:func:`stat` of a file on a disk, or None; as fsspec says it, but for most files without its detours."""
     status = plain_stat(uri.removeprefix("file://"))
     if status is not None:
-        return {"size": status.st_size, "version": version({"size": status.st_size, "mtime": status.st_mtime})}
+        return {"size": status.st_size, "version": f"{status.st_size}-{status.st_mtime or ''}"}  # as `version` says
     return _status(uri, _infos([uri])[0])
 
 

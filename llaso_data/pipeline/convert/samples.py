@@ -124,7 +124,7 @@ def samples_of(one: OpenSamples, settings: Convert) -> Iterator[Converted | Fail
     if kind == SHARDS:
         stated = reader.read_manifest(spec.path)
         reader.open_index(spec.path)
-        return _of_index(spec) if stated["profile"] == manifest.IN_PLACE else _of_shards(spec)
+        return _of_index(spec) if stated.get("profile") == manifest.IN_PLACE else _of_shards(spec)
     assert source is not None
     if source.holds_conversations:
         if spec.map:

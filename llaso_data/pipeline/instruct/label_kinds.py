@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from llaso_data.formats.files.splits import split_of
@@ -56,7 +57,7 @@ class LabelKinds:
             if isinstance(value, str):
                 if name in self.scores:
                     value = _structure(value)
-                elif name in self.words and folded(value) not in self.words[name] and vocabulary.says_nothing(value):
+                elif name in self.words and _says_nothing(value, self.words[name]):
                     continue
             found[name] = value
         return found, self._split(found.pop(SPLIT, None))
@@ -68,6 +69,11 @@ class LabelKinds:
         if (named := split_of(split)) is None:
             self.notes[f"splits that are none of {', '.join(SPLITS)}: {escaped(split[:80])}"] += 1
         return named
+
+
+@lru_cache(4096)
+def _says_nothing(word: str, forms: frozenset[str]) -> bool:
+    return folded(word) not in forms and vocabulary.says_nothing(word)
 
 
 def _structure(text: str) -> Any:

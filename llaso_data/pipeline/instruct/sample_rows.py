@@ -7,6 +7,7 @@ import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -44,7 +45,8 @@ def sample_rows(
     """
     reader = SampleReader(corpus, tasks, notes)
     rows: list[InstructRow] = []
-    with tempfile.TemporaryFile(prefix="llaso-rows-") as file:
+    with ExitStack() as stack:
+        file: IO[bytes] | None = None
         starts = [0]
         for one in samples:
             for row in [one] if isinstance(one, Failure) else reader.rows(one):
@@ -53,10 +55,11 @@ def sample_rows(
                     continue
                 rows.append(row)
                 if len(rows) == run_rows:
+                    file = file or stack.enter_context(tempfile.TemporaryFile(prefix="llaso-rows-"))
                     _write(file, rows)
                     starts.append(file.tell())
                     rows = []
-        runs = [_read(file, start, end) for start, end in pairwise(starts)]
+        runs = [_read(file, start, end) for start, end in pairwise(starts)] if file is not None else []
         ordered = heapq.merge(*runs, sorted(rows, key=_by_id), key=_by_id)
         for _, same in groupby(ordered, key=_by_id):
             yield from _together(list(same))
