@@ -121,7 +121,8 @@ def corpus_rows(source: OpenSource) -> Iterator[tuple[SourceRow, Input]]:
     spec, tree, layout = source.spec, source.tree, source.recognition.layout
     if layout.read_texts is not None:
         raise LLaSOError(
-            f"{spec.path}: {layout.title} hold no audio; `llaso-data build-instruct` makes instructions of them"
+            f"{spec.path}: {layout.title} hold texts and no audio; `llaso-data build-instruct` makes instructions of "
+            "them. Where a column names audio, `--map 'audio={COLUMN}'` of `llaso-data convert` says which"
         )
     if layout.read is None or source.holds_conversations:
         raise LLaSOError(

@@ -51,7 +51,7 @@ class Label:
         """What a template without braces is taken for; None: it has braces."""
         if not self.is_bare:
             return None
-        return f"the column {self.template!r}" if self.column in columns else f"{self.template!r} in every row"
+        return f"the column {self.column!r}" if self.column in columns else f"{self.template!r} in every row"
 
 
 def label_value(value: Any, depth: int = 0) -> Any:
@@ -67,7 +67,7 @@ def label_value(value: Any, depth: int = 0) -> Any:
     if kind is str:
         if len(value) > MAX_TEXT_BYTES:
             raise RowError(f"a value {TOO_LONG}")
-        return value.strip() or None
+        return (value.replace("\r\n", "\n") if "\r" in value else value).strip() or None
     if is_empty(value):
         return None
     if kind is int:

@@ -162,7 +162,7 @@ def _label(text: str, template: Template) -> Label:
     """The label that a template makes: one field alone keeps its type."""
     pieces = list(_FIELD.finditer(text))
     if not pieces:
-        return Label(text, text, template, is_bare=True)
+        return Label(text, text.strip(), template, is_bare=True)
     single = len(pieces) == 1 and pieces[0][0] == text and pieces[0][1]
     column = single.strip() if single and "|" not in single else None
     return Label(text, column, template, is_bare=False)

@@ -180,7 +180,7 @@ def test_a_text_that_comes_twice_is_a_duplicate(tmp_path: Path) -> None:
 def test_texts_are_refused_where_audio_is_needed(tmp_path: Path) -> None:
     path = lines(tmp_path / "texts.jsonl", ALPACA)
     assert open_rows(SourceSpec(path=str(path)), TASKS, Counter()).layout == "texts"
-    with pytest.raises(LLaSOError, match="hold no audio; `llaso-data build-instruct`"):
+    with pytest.raises(LLaSOError, match="hold texts and no audio; `llaso-data build-instruct`"):
         list(read(SourceSpec(path=str(path))))
 
 
