@@ -21,7 +21,7 @@ from llaso_data.formats.registry import AUTO, LAYOUTS, Layout, LayoutTable, Reco
 from llaso_data.formats.rows.conversation import SourceConversation, SourceSample, to_sample
 from llaso_data.formats.rows.head import first_rows
 from llaso_data.formats.rows.mapping import RowMap, compile_map
-from llaso_data.formats.rows.source_row import BAD_ROW, SourceRow, describe_error, failed_row
+from llaso_data.formats.rows.source_row import BAD_ROW, AudioKey, SourceRow, describe_error, failed_row
 from llaso_data.formats.rows.text_row import TextRow
 from llaso_data.formats.rows.to_input import check_spec, to_input
 from llaso_data.formats.rows.unnamed_audio import noting_unnamed_audio
@@ -270,11 +270,13 @@ def _mapped(row: SourceRow, row_map: RowMap) -> SourceRow:
 def _without_repeats(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
     """Rows come sorted, so rows of the same audio follow each other; all but the first are bad rows."""
     last: SourceRow | None = None
+    last_key: AudioKey | None = None
     for row in rows:
-        if last is not None and not row.is_bad_row and row.audio_key() == last.audio_key():
+        key = None if row.is_bad_row else row.audio_key()
+        if last is not None and key is not None and key == last_key:
             detail = f"{row.location}: the same audio and span as {last.where}; take one out"
             yield replace(row, failure=Failure(BAD_ROW, detail))
             continue
         yield row
-        if not row.is_bad_row:
-            last = row
+        if key is not None:
+            last, last_key = row, key

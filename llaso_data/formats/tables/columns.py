@@ -132,17 +132,19 @@ def cell_text(value: Any) -> str | None:
     Raises:
         RowError: The cell is a list or an object, or longer than a transcript may be.
     """
-    if is_empty(value):
-        return None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
-    if not isinstance(value, (str, int, float)):
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT_BYTES:
+            raise RowError(f"a value {TOO_LONG}")
+        return " ".join(value.split()) or None
+    if is_empty(value):
+        return None
+    if not isinstance(value, (int, float)):
         raise RowError(f"text or a number expected, got {'a list' if isinstance(value, list) else 'an object'}")
-    if isinstance(value, str) and len(value) > MAX_TEXT_BYTES:
-        raise RowError(f"a value {TOO_LONG}")
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # tables with gaps turn whole numbers into floats
-    return " ".join(str(value).split()) or None
+    return str(value)
 
 
 def audio_name(value: Any) -> str:
@@ -192,9 +194,11 @@ def audio_location(name: str, root: str) -> tuple[str, str]:
         RowError: Data may not name such an address, or it leads out of the store's bucket.
     """
     name = with_slashes(name)
-    scheme = uris.scheme(name)
-    if (why := uris.refused(name, storage.scheme(root))) is not None:
-        raise RowError(f"{uris.shown(name)}: {why}")
+    scheme = ""
+    if ":" in name:  # else it is a path
+        scheme = uris.scheme(name)
+        if (why := uris.refused(name, storage.scheme(root))) is not None:
+            raise RowError(f"{uris.shown(name)}: {why}")
     if scheme not in ("", "file"):
         return (name[len(root) + 1 :] if name.startswith(f"{root}/") else name), name
     if scheme and not storage.is_local(root):

@@ -23,6 +23,7 @@ from llaso_data.shards.sound_spool import said_by
 from llaso_data.uris import escaped
 
 BAD_TEXT = "bad_text"
+_RECORDINGS = frozenset((SECOND_AUDIO, TARGET_AUDIO))
 
 
 def utterance_row(utterance: Utterance, layout: str, labels: Mapping[str, Any] | None = None) -> InstructRow | Failure:
@@ -60,12 +61,9 @@ def corpus_row(
         labels, split = kinds.read(row.labels or {})
         if (bad := unstorable(labels)) is not None:
             return said_by(row.where, Failure(BAD_TEXT, f"{escaped(row.location)}: {bad} is not UTF-8 text"))
-        others = {
-            name: _beside(row, labels.pop(name), one, spec, corpus)
-            for name in (SECOND_AUDIO, TARGET_AUDIO)
-            if name in labels
-        }
-        for other in others.values():
+        others: dict[str, Input] = {}
+        for name in _RECORDINGS & labels.keys():
+            others[name] = other = _beside(row, labels.pop(name), one, spec, corpus)
             if other.utterance.failure is not None:
                 return other.utterance.failure
     except Exception as error:
@@ -75,7 +73,7 @@ def corpus_row(
         id=utterance.id,
         labels=labels,
         audio=utterance,
-        audio_version=" ".join((one.version, *(other.version for other in others.values()))),
+        audio_version=" ".join((one.version, *(others[name].version for name in sorted(others)))),
         second=others[SECOND_AUDIO].utterance if SECOND_AUDIO in others else None,
         target=others[TARGET_AUDIO].utterance if TARGET_AUDIO in others else None,
         language=utterance.language,

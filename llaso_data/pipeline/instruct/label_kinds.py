@@ -11,6 +11,8 @@ from typing import Any
 
 from llaso_data.formats.files.splits import split_of
 from llaso_data.formats.rows import vocabulary
+from llaso_data.formats.rows.labels import label_value
+from llaso_data.formats.rows.source_row import RowError
 from llaso_data.formats.texts import SPLIT
 from llaso_data.instruct.fields import FIELDS
 from llaso_data.instruct.tasks import Tasks, folded
@@ -59,7 +61,8 @@ class LabelKinds:
                     value = _structure(value)
                 elif name in self.words and _says_nothing(value, self.words[name]):
                     continue
-            found[name] = value
+            if value is not None:
+                found[name] = value
         return found, self._split(found.pop(SPLIT, None))
 
     def _split(self, stated: Any) -> str | None:
@@ -81,6 +84,6 @@ def _structure(text: str) -> Any:
     if text[:1] not in ("[", "{"):
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return label_value(json.loads(text))
+    except (ValueError, RecursionError, RowError):
         return text
