@@ -62,7 +62,7 @@ def corpus_row(
         if (bad := unstorable(labels)) is not None:
             return said_by(row.where, Failure(BAD_TEXT, f"{escaped(row.location)}: {bad} is not UTF-8 text"))
         others: dict[str, Input] = {}
-        for name in _RECORDINGS & labels.keys():
+        for name in sorted(_RECORDINGS & labels.keys()):
             others[name] = other = _beside(row, labels.pop(name), one, spec, corpus)
             if other.utterance.failure is not None:
                 return other.utterance.failure
