@@ -112,7 +112,8 @@ def _converted_layouts() -> str:
 def _converted_row(layout: Layout) -> str:
     writer = layout.writer
     if writer is None:
-        return f"| `{layout.name}` | {layout.title} | only read | | |\n"
+        read = "only read" if layout.read_texts is None else "[`build-instruct`](build-instruct.md#texts) reads it"
+        return f"| `{layout.name}` | {layout.title} | {read} | | |\n"
     named = [f"`{field}`" for field in FIELDS if field in writer.holds]
     fields = "all" if len(named) == len(FIELDS) else " ".join(named)
     pointers = {"spans": writer.spans, "channels": writer.channels, "members of archives": writer.members}
