@@ -68,7 +68,7 @@ def corpus_row(
                 return other.utterance.failure
     except Exception as error:
         return bad_conversation(row.root, row.where or row.path, describe_error(error))
-    split = split or (row.asked or {}).get("split")
+    where, split = row.where or row.path, split or (row.asked or {}).get("split")
     return InstructRow(
         id=utterance.id,
         labels=labels,
@@ -78,8 +78,8 @@ def corpus_row(
         target=others[TARGET_AUDIO].utterance if TARGET_AUDIO in others else None,
         language=utterance.language,
         split=split if split in SPLITS else None,
-        where=row.where,
-        provenance=_provenance(layout, row.where),
+        where=where,
+        provenance=_provenance(layout, where),
     )
 
 
