@@ -6,7 +6,7 @@ bits turned, names places in the set, and at each the bits of all frames are com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.instruct.leakage.fingerprint import DOUBTS, QUIET, Codes, Fingerprint
+from llaso_data.instruct.leakage.presence import Presence
 
 STRIDE = 4
 """Of the frames of the set every fourth is kept, 64 ms apart; a clip that is looked up has all of its own."""
@@ -26,7 +27,12 @@ MOST_ERRORS = 0.16
 
 _MOST_OF_A_CODE = 1000  # places; a code that is so common says little
 _MOST_CANDIDATES = 256
+_MIDDLE = 1 << 31  # added to offsets, which may be negative
+_FRAMES_AT_ONCE = 1 << 18
 _TURNS = np.array(list(product((0, 1), repeat=DOUBTS)), np.uint32).T  # (doubts, 16)
+
+
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +45,23 @@ class SameSound:
 
 @dataclass(frozen=True, slots=True)
 class SoundIndex:
-    """The fingerprints of a set: 12 bytes for each 64 ms.
+    """The fingerprints of a set: at most 14 bytes for each 64 ms.
 
     Attributes:
         codes: Every fourth code of all clips, clip after clip.
         starts: (clips + 1,) where each begins.
         order: Places of the codes that are not quiet, by code.
         sorted_codes: The codes in that order.
+        loud: (clips,) the codes of each that are not quiet.
+        presence: Which codes there are.
     """
 
     codes: Codes
     starts: npt.NDArray[np.int64]
     order: npt.NDArray[np.uint32]
     sorted_codes: Codes
+    loud: Places
+    presence: Presence
 
     @classmethod
     def of(cls, clips: Sequence[Codes]) -> SoundIndex:
@@ -60,49 +70,71 @@ class SoundIndex:
         codes = np.concatenate([np.zeros(0, np.uint32), *clips])
         loud = np.flatnonzero(codes != QUIET).astype(np.uint32)
         order = loud[np.argsort(codes[loud], kind="stable")]
-        return cls(codes, starts, order, codes[order])
+        counts = np.diff(np.searchsorted(loud, starts))
+        return cls(codes, starts, order, codes[order], counts, Presence.of(codes[loud].astype(np.uint64)))
 
     def find(self, clip: Fingerprint) -> list[SameSound]:
         """The clips of the set that sound like this one, or of which one holds the other, by their numbers."""
         found: dict[int, float] = {}
-        for number, offset in self._candidates(clip):
-            errors = self._errors(clip.codes, number, offset)
+        numbers, offsets = self._candidates(clip)
+        for number, errors in zip(numbers.tolist(), self._errors(clip.codes, numbers, offsets).tolist(), strict=True):
             if errors <= MOST_ERRORS and errors < found.get(number, 1.0):
                 found[number] = errors
         return [SameSound(number, round(errors, 4)) for number, errors in sorted(found.items())]
 
-    def _candidates(self, clip: Fingerprint) -> list[tuple[int, int]]:
-        """(clip, frame of ours at which its first frame lies) of those that most codes name."""
+    def _candidates(self, clip: Fingerprint) -> tuple[Places, Places]:
+        """Those that most codes name: the clips, and the frames of ours at which their first frames lie."""
         frames = np.flatnonzero(clip.codes != QUIET)
         turned = clip.doubts[frames] @ _TURNS  # the bits of a row differ, so that their sum is their union
         probes = (clip.codes[frames, None] ^ turned).ravel()
-        first = np.searchsorted(self.sorted_codes, probes)
-        counts = np.searchsorted(self.sorted_codes, probes, "right") - first
+        asked = np.flatnonzero(self.presence.may_have(probes.astype(np.uint64)))
+        first = np.searchsorted(self.sorted_codes, probes[asked])
+        counts = np.searchsorted(self.sorted_codes, probes[asked], "right") - first
         counts[counts > _MOST_OF_A_CODE] = 0
         ends = np.cumsum(counts)
         if not len(ends) or not ends[-1]:
-            return []
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         hits = np.arange(ends[-1]) + np.repeat(first - (ends - counts), counts)
         places = self.order[hits].astype(np.int64)
         numbers = np.searchsorted(self.starts, places, "right") - 1
-        offsets = np.repeat(np.repeat(frames, 1 << DOUBTS), counts) - STRIDE * (places - self.starts[numbers])
-        pairs, votes = np.unique(np.stack([numbers, offsets]), axis=1, return_counts=True)
-        best = np.argsort(-votes, kind="stable")[:_MOST_CANDIDATES]
-        return [(int(number), int(offset)) for number, offset in pairs[:, best].T]
+        offsets = np.repeat(frames[asked >> DOUBTS], counts) - STRIDE * (places - self.starts[numbers])
+        pairs, votes = np.unique((numbers << 32) + (offsets + _MIDDLE), return_counts=True)
+        best = pairs[np.argsort(-votes, kind="stable")[:_MOST_CANDIDATES]]
+        return best >> 32, (best & 0xFFFFFFFF) - _MIDDLE
 
-    def _errors(self, ours: Codes, number: int, offset: int) -> float:
+    def _errors(self, ours: Codes, numbers: Places, offsets: Places) -> npt.NDArray[np.float64]:
         """Share of bits that differ where both have sound; 1 where that is too little to tell."""
-        theirs = self.codes[self.starts[number] : self.starts[number + 1]]
-        loud = min(int((theirs != QUIET).sum()), int((ours != QUIET).sum()) // STRIDE)
-        skipped = max(0, -(offset // STRIDE))
-        ours = ours[offset + STRIDE * skipped :: STRIDE]
-        count = min(len(ours), len(theirs) - skipped)
-        ours, theirs = ours[:count], theirs[skipped : skipped + count]
-        both = (ours != QUIET) & (theirs != QUIET)
-        compared = int(both.sum())
-        if compared < max(LEAST_FRAMES, LEAST_SHARE * loud):
-            return 1.0
-        return float(np.bitwise_count((ours ^ theirs)[both]).sum()) / (32 * compared)
+        skipped = np.maximum(0, -(offsets // STRIDE))
+        first = offsets + STRIDE * skipped
+        of_ours = -((first - len(ours)) // STRIDE)
+        of_theirs = self.starts[numbers + 1] - self.starts[numbers] - skipped
+        counts = np.maximum(0, np.minimum(of_ours, of_theirs))
+        errors = np.ones(len(numbers))
+        loud = np.minimum(self.loud[numbers], int(np.count_nonzero(ours != QUIET)) // STRIDE)
+        least = np.maximum(LEAST_FRAMES, LEAST_SHARE * loud)
+        for batch in _batches(counts):
+            total, starts = int(counts[batch].sum()), np.cumsum(counts[batch]) - counts[batch]
+            clips = np.repeat(np.arange(batch.start, batch.start + len(starts)), counts[batch])
+            places = np.arange(total) - np.repeat(starts, counts[batch])
+            a = ours[first[clips] + STRIDE * places]
+            b = self.codes[(self.starts[numbers] + skipped)[clips] + places]
+            both = (a != QUIET) & (b != QUIET)
+            compared = np.bincount(clips[both] - batch.start, minlength=len(starts))
+            wrong = np.bincount(clips[both] - batch.start, np.bitwise_count(a ^ b)[both], minlength=len(starts))
+            told = compared >= least[batch]
+            errors[batch][told] = wrong[told] / (32 * compared[told])
+        return errors
+
+
+def _batches(counts: Places) -> Iterator[slice]:
+    """Clips that are compared at once: of long ones few, so that memory stays small."""
+    ends = np.cumsum(counts)
+    first = 0
+    while first < len(counts):
+        before = ends[first] - counts[first]
+        end = max(first + 1, int(np.searchsorted(ends, before + _FRAMES_AT_ONCE, "right")))
+        yield slice(first, end)
+        first = end
 
 
 def thinned(codes: Codes) -> Codes:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 
 from llaso_data import text as text_rules
+from llaso_data.instruct.leakage.presence import Presence
 
 MOST_CHANGED = 0.2
 """Words that are changed, added or left out, of those of the longer text: one of five. Characters in languages without
@@ -66,11 +67,13 @@ class TextIndex:
         texts: The texts.
         keys: (42, texts) the hash of each band, sorted band by band.
         order: (42, texts) the numbers of the texts in that order.
+        presence: Which bands have which keys.
     """
 
     texts: Sequence[NormalText]
     keys: npt.NDArray[np.uint32]
     order: npt.NDArray[np.uint32]
+    presence: Presence
 
     @classmethod
     def of(cls, texts: Sequence[NormalText]) -> TextIndex:
@@ -82,7 +85,7 @@ class TextIndex:
         for band in range(_KEYS):
             order[band] = np.argsort(keys[band], kind="stable")
             keys[band] = keys[band][order[band]]
-        return cls(texts, keys, order)
+        return cls(texts, keys, order, Presence.of(_numbered(keys)))
 
     def find(self, text: NormalText) -> list[NearText]:
         """The texts that differ from this one, but in few words, by their numbers; none for a short one."""
@@ -104,11 +107,20 @@ class TextIndex:
     def _candidates(self, text: NormalText) -> list[int]:
         """The texts that share half of the words, or two bands: one of them is shared by chance too often."""
         named: list[npt.NDArray[np.uint32]] = []
-        for keys, order, key in zip(self.keys, self.order, _band_keys(text), strict=True):
+        asked = _band_keys(text)
+        for band in np.flatnonzero(self.presence.may_have(_numbered(asked[:, None])[:, 0])):
+            keys, key = self.keys[band], asked[band]
             first, end = np.searchsorted(keys, key), np.searchsorted(keys, key, "right")
-            named.append(order[first:end])
-        numbers, bands = np.unique(np.concatenate([*named, *named[_BANDS:]]), return_counts=True)
+            named += [self.order[band][first:end]] * (1 if band < _BANDS else 2)
+        if not named:
+            return []
+        numbers, bands = np.unique(np.concatenate(named), return_counts=True)
         return [int(number) for number in numbers[bands > 1]]
+
+
+def _numbered(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """Keys, (42, texts), with their bands."""
+    return (np.arange(len(keys), dtype=np.uint64)[:, None] << np.uint64(32)) | keys
 
 
 def _band_keys(text: NormalText) -> npt.NDArray[np.uint32]:

@@ -11,6 +11,7 @@ from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
 from llaso_data.instruct.leakage.find import CLIP, NEAR_WORDS, SAMPLE, SOUND, WORDS, Leak, OtherSets, find_leaks
 from llaso_data.instruct.leakage.fingerprint import fingerprint
+from llaso_data.instruct.leakage.presence import Presence
 from llaso_data.instruct.leakage.sounds import SoundIndex, thinned
 from llaso_data.instruct.leakage.texts import NormalText, TextIndex
 from llaso_data.instruct.leakage.traits import SampleTraits, traits_of
@@ -64,6 +65,14 @@ def test_clips_are_not_taken_for_each_other(sounds: list[Pcm], index: SoundIndex
 def test_silence_and_scraps_are_found_nowhere(index: SoundIndex) -> None:
     for pcm in (np.zeros(0, np.int16), np.zeros(80_000, np.int16), np.ones(5_000, np.int16)):
         assert index.find(fingerprint(pcm)) == []
+
+
+def test_no_key_that_is_there_is_passed_over_and_most_others_are() -> None:
+    keys = np.random.default_rng(0).integers(0, 1 << 63, 20_000, np.uint64)
+    presence = Presence.of(keys[:10_000])
+    assert presence.may_have(keys[:10_000]).all()
+    assert presence.may_have(keys[10_000:]).mean() < 0.15
+    assert not Presence.of(keys[:0]).may_have(keys).any()
 
 
 def test_no_text_with_one_word_changed_is_missed() -> None:
