@@ -269,8 +269,12 @@ def hear_block(job: HearJob) -> HeardBlock:
         spans = [job.recordings[number].place[2:] for number in numbers]
         for number, sound in zip(numbers, limited.decode_spans(uri, member, spans, as_mixed=as_mixed), strict=True):
             heard[number] = _heard(sound)
-    ordered = [heard[number] for number in range(len(job.recordings))]
-    table = _to_table(ordered)
+    return commit(job, [heard[number] for number in range(len(job.recordings))])
+
+
+def commit(job: HearJob, heard: Sequence[HeardRecording]) -> HeardBlock:
+    """The block of what was heard, in the order of the job's recordings; its file is written where it has a folder."""
+    table = _to_table(heard)
     if job.folder is not None:
         options = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
         sealed.write_parquet(storage.join(job.folder, _file_name(job.name)), table, **options)
@@ -278,9 +282,9 @@ def hear_block(job: HearJob) -> HeardBlock:
         number=job.number,
         name=job.name,
         table=table if job.folder is None else None,
-        recordings=len(ordered),
-        failed=sum(one.failure is not None for one in ordered),
-        audio_s=sum(one.duration_s for one in ordered),
+        recordings=len(heard),
+        failed=sum(one.failure is not None for one in heard),
+        audio_s=sum(one.duration_s for one in heard),
     )
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 from llaso_data.errors import LLaSOError
@@ -31,7 +32,7 @@ from llaso_data.formats.tables import embedded_audio
 from llaso_data.instruct.voices import Speech
 from llaso_data.instruct.voices.cache import Line, kept, sealed
 from llaso_data.io import cache, checksums, hub, storage
-from llaso_data.pipeline import commit, shard_plan
+from llaso_data.pipeline import commit, hearing, shard_plan
 from llaso_data.pipeline.instruct.listening import Listener, Said, hear
 from llaso_data.pipeline.instruct.speech_job import Try, read_job, write_tries
 from llaso_data.pipeline.judge import judge
@@ -302,6 +303,27 @@ def speech_targets(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "job of speech", Target((folder / "speech/job.parquet",), lambda: read_job(str(folder), "job").to_pylist())
 
 
+def heard_target(folder: Path) -> Target:
+    """What was heard of recordings, one of which cannot be decoded."""
+    folder.mkdir()
+    sound = np.random.default_rng(0).integers(-9999, 9999, 16_000, np.int16)
+    soundfile.write(folder / "noise.wav", sound, 16_000)
+    recordings = [
+        hearing.Recording(place=(str(folder / name), None, None, None, None)) for name in ("noise.wav", "no.wav")
+    ]
+    place = hearing.Workplace(Run(engine="local"), str(folder))
+    (block,) = hearing.hear_blocks([recordings], place)
+
+    def read() -> Any:
+        heard = hearing.read_block(str(folder), block.name)
+        codes = [
+            None if one.sound is None else (one.sound.codes.tobytes(), one.sound.doubts.tobytes()) for one in heard
+        ]
+        return codes, [(one.audio_id, one.duration_s, one.failure) for one in heard]
+
+    return Target((folder / "heard" / f"{block.name}.parquet",), read)
+
+
 @contextmanager
 def own_cache(folder: Path) -> Iterator[None]:
     """A cache that is nobody else's."""
@@ -321,6 +343,7 @@ def targets(folder: Path) -> dict[str, Target]:
     found |= dict(evaluation_targets(folder / "evaluated"))
     found |= dict(cache_targets(folder / "cached"))
     found |= dict(speech_targets(folder / "spoken"))
+    found["heard recordings"] = heard_target(folder / "heard")
     return found
 
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.cli import main
+from llaso_data.pipeline import leakage
 from tests.conftest import Clip
 from tests.support import conversions
 
@@ -53,6 +54,30 @@ def test_what_leaks_is_found_refused_and_removed(sets: tuple[Path, Path], tmp_pa
 
     llaso("remove", shards, "--list", names)
     assert json.loads(llaso("leakage", shards, "--against", opus, "--refuse", "--json").stdout)["samples"] == 3
+
+
+def test_what_was_heard_before_gives_the_same(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("leakage", sets[0], "--against", sets[1], "--json")
+    found = llaso(*asked, "--num-workers", 1).stdout
+    monkeypatch.setattr(leakage, "_SAMPLES_OF_A_BLOCK", 2)
+    assert llaso(*asked, "--num-workers", 1, "--work", tmp_path / "work").stdout == found
+    again = llaso(*asked, "--num-workers", 1, "--work", tmp_path / "work")
+    assert (again.stdout, len(list((tmp_path / "work/heard").iterdir()))) == (found, 5)
+    assert "0 recordings heard" in again.stderr
+    assert "5 blocks already there" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [("--num-workers", 2), ("--engine", "ray")])
+def test_engines_find_the_same(
+    engine: tuple[Any, ...], sets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("leakage", sets[0], "--against", sets[1], "--json")
+    found = llaso(*asked, "--num-workers", 1).stdout
+    monkeypatch.setattr(leakage, "_SAMPLES_OF_A_BLOCK", 2)
+    assert llaso(*asked, *engine).stdout == found
 
 
 def test_a_list_of_somebody_elses_stays(sets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from llaso_data.pipeline.instruct import heard_rows as heard_rows_module
 from llaso_data.pipeline.instruct.leaks import RowLeaks, find_leaks_of_rows
 from llaso_data.pipeline.instruct.row_store import RowStore
 from llaso_data.recipe import LeakageCheck, Run, SourceSpec
-from llaso_data.records import SPLITS
+from llaso_data.records import SPLITS, Source, Utterance
 from tests.conftest import Clip
 from tests.support.coded_sounds import encoded, resampled
 
@@ -194,3 +195,33 @@ def test_a_killed_run_goes_on_and_hears_the_same(
     assert (counts[-1].skipped, counts[-1].blocks) == (2, len(again))
     assert again == hear(tmp_path / "whole", Run(engine="local", num_workers=2))
     assert len(again) > 3
+
+
+@pytest.mark.slow
+def test_ray_hears_the_same(rows: RowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heard_rows_module, "_FILES_OF_A_BLOCK", 4)
+
+    def hear(name: str, run: Run) -> dict[str, bytes]:
+        heard_rows_module.heard_rows(rows, range(len(rows)), Workplace(run, str(tmp_path / name)))
+        return {path.name: path.read_bytes() for path in (tmp_path / name / "heard").iterdir()}
+
+    assert hear("ray", Run(engine="ray", num_workers=2)) == hear("local", HERE)
+
+
+def test_what_was_heard_is_known_by_row(folder: Path, tmp_path: Path) -> None:
+    """Spans of one file, and one of them beside all others."""
+    long = np.concatenate([audio.decode(str(folder / "test" / f"{number}.wav"))[0] for number in range(8)])
+    wav(tmp_path, "long", long)
+    source = Source(corpus="c", uri=str(tmp_path / "long.wav"))
+    parts = [replace(source, start_s=float(n), end_s=n + 2.0) for n in range(6)]
+    spans = [Utterance(id=f"{n:032x}", recording="", source=part) for n, part in enumerate(parts)]
+    with RowStore() as rows:
+        for span in spans:
+            rows.add(InstructRow(id=span.id, audio=span, second=spans[0]))
+        heard = heard_rows_module.heard_rows(rows, range(len(rows)), Workplace(HERE, str(tmp_path / "work")))
+        of_rows = {numbers.tobytes(): one for one, numbers in heard.recordings(np.ones(len(rows), np.bool_))}
+    assert len(of_rows) == 6
+    for n in range(1, 6):
+        pcm = long[n * SAMPLE_RATE_HZ : (n + 2) * SAMPLE_RATE_HZ]
+        assert of_rows[np.array([n], np.int32).tobytes()].audio_id == audio.audio_id(pcm)
+    assert of_rows[np.arange(6, dtype=np.int32).tobytes()].duration_s == 2.0
