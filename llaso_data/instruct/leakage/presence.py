@@ -14,7 +14,7 @@ _LEAST_BITS, _MOST_BITS = 10, 30
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A table of bits, at most two bytes for each key, in which the bits of the keys' hashes are set (Bloom, CACM 1970).
+    """A table of bits, at most two bytes for each key, with those of the keys' hashes set (Bloom, CACM 1970).
 
     Attributes:
         table: The bits, eight to a byte.
