@@ -63,10 +63,12 @@ def test_what_was_heard_before_gives_the_same(
     found = llaso(*asked, "--num-workers", 1).stdout
     monkeypatch.setattr(leakage, "_SAMPLES_OF_A_BLOCK", 2)
     assert llaso(*asked, "--num-workers", 1, "--work", tmp_path / "work").stdout == found
+    blocks = len(list((tmp_path / "work/heard").iterdir()))
+    assert blocks > 3
     again = llaso(*asked, "--num-workers", 1, "--work", tmp_path / "work")
-    assert (again.stdout, len(list((tmp_path / "work/heard").iterdir()))) == (found, 5)
+    assert (again.stdout, len(list((tmp_path / "work/heard").iterdir()))) == (found, blocks)
     assert "0 recordings heard" in again.stderr
-    assert "5 blocks already there" in again.stderr
+    assert f"{blocks} blocks already there" in again.stderr
 
 
 @pytest.mark.slow
