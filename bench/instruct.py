@@ -100,12 +100,12 @@ def write_rows(path: Path, count: int) -> None:
 def plan(table: str, samples: int) -> dict[str, Any]:
     """In a process of its own: read the rows, and choose."""
     import numpy as np
+
+    from llaso_data.pipeline.instruct import splits, tasks
     from llaso_data.pipeline.instruct.candidates import is_free
     from llaso_data.pipeline.instruct.plan import planned
     from llaso_data.pipeline.instruct.progress import Progress
     from llaso_data.pipeline.instruct.reading import asking_of, read_rows
-
-    from llaso_data.pipeline.instruct import splits, tasks
     from llaso_data.pipeline.instruct.row_store import RowStore
     from llaso_data.recipe import Instruct, Recipe, SourceSpec, Voices
 
@@ -165,7 +165,6 @@ def building(sets: Path, samples: int, asr: str, repeats: int, workers: int) -> 
 def build(sets: str, samples: int, asr: str, workers: int, out: str, spoken: bool) -> dict[str, Any]:
     """In a process of its own: build."""
     from llaso_data.pipeline.instruct.run import build_instruct
-
     from llaso_data.pipeline.load_recipe import load
 
     os.chdir(sets)
