@@ -120,7 +120,8 @@ class TextIndex:
 
 def _numbered(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
     """Keys, (42, texts), with their bands."""
-    return (np.arange(len(keys), dtype=np.uint64)[:, None] << np.uint64(32)) | keys
+    bands: npt.NDArray[np.uint64] = np.arange(len(keys), dtype=np.uint64)[:, None] << np.uint64(32)
+    return bands | keys
 
 
 def _band_keys(text: NormalText) -> npt.NDArray[np.uint32]:
