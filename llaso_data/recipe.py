@@ -301,6 +301,9 @@ class Convert(Part):
         default_factory=dict, description="Shares of train, validation and test, each written to a folder of its name."
     )
     by: Literal["speaker", "recording", "text"] = Field("speaker", description="What the splits do not share.")
+    estimated: bool = Field(
+        False, description="Speakers that `observe.speakers` estimated tell samples apart for splits, too."
+    )
     group_by_parts: bool = Field(False, description="Samples with other kinds of parts go to folders of their own.")
     group_by_split: bool = Field(False, description="Samples go to folders by the split that their source names.")
     samples_per_part: int = Field(1000, ge=1, description="The samples of a shard or part. The last may have fewer.")

@@ -31,6 +31,7 @@ from llaso_data.errors import LLaSOError
 )
 @click.option("--split", metavar="SHARES", help="Write splits to folders: train=0.98,validation=0.01,test=0.01.")
 @click.option("--by", type=click.Choice(["speaker", "recording", "text"]), help="What splits do not share.")
+@click.option("--estimated", is_flag=True, help="Split by estimated speakers, too; else by recording where nobody says.")
 @click.option(
     "--group-by",
     type=click.Choice(["parts", "split"]),
@@ -60,6 +61,7 @@ def convert(
     audio: str | None,
     split: str | None,
     by: str | None,
+    estimated: bool,
     group_by: str | None,
     limit: int | None,
     samples_per_part: int | None,
@@ -91,6 +93,7 @@ def convert(
         "convert.audio": audio,
         "convert.split": None if split is None else shares(split),
         "convert.by": by,
+        "convert.estimated": estimated or None,
         "convert.group_by_parts": group_by == "parts" or None,
         "convert.group_by_split": group_by == "split" or None,
         "convert.samples_per_part": samples_per_part,

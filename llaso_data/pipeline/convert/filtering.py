@@ -32,10 +32,12 @@ SCHEMA = pa.schema(
         "text": pa.string(),
         "answer": pa.string(),
         "speaker": pa.string(),
+        "speaker_origin": pa.string(),
         "gender": pa.string(),
         "age": pa.string(),
         "accent": pa.string(),
         "environment": pa.string(),
+        "environment_origin": pa.string(),
         "license": pa.string(),
         "consent": pa.string(),
         "corpus": pa.string(),
@@ -182,6 +184,8 @@ def _row(sample: Sample) -> dict[str, Any]:
             "age": first.speaker.age_range.value,
             "accent": first.speaker.accent.value,
             "environment": first.environment.value,
+            "speaker_origin": first.speaker.id.origin,
+            "environment_origin": first.environment.origin,
         }
         row |= {name: None if value == UNKNOWN else value for name, value in attributes.items()}
         row |= {"license": first.source.license, "consent": first.source.consent}

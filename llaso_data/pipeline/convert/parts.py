@@ -16,7 +16,7 @@ from llaso_data.pipeline.convert.problems import Problems
 from llaso_data.pipeline.convert.samples import Converted
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import Convert
-from llaso_data.records import SPLITS, UNKNOWN, Failure, Sample, canonical, digest
+from llaso_data.records import ESTIMATED, SPLITS, UNKNOWN, Attribute, Failure, Sample, canonical, digest
 from llaso_data.shards import layout
 from llaso_data.shards.removal import NOTHING_REMOVED, Removed
 
@@ -183,14 +183,15 @@ def _grouped(one: Converted, settings: Convert) -> tuple[str, Converted]:
 def assign_split(sample: Sample, settings: Convert) -> str:
     """The split of a sample: a function of what the splits do not share, and of their shares. New data moves nothing.
 
-    A sample whose speaker is not known is its recording's; one without audio is its text's.
+    A sample whose speaker is not known, or estimated where the settings do not take that, is its recording's; one
+    without audio is its text's.
     """
     first = sample.audios[0] if sample.audios else None
     by = settings.by
     if first is None or by == "text":
         answer = "".join(part.text or "" for part in sample.messages[-1].content)
         shared = first.text if first is not None and first.text else answer
-    elif by == "speaker" and first.speaker.id.value != UNKNOWN:
+    elif by == "speaker" and _is_known(first.speaker.id, settings.estimated):
         shared = f"{first.source.corpus}\0{first.speaker.id.value}"
     else:
         shared = f"{first.source.uri}\0{first.source.member or ''}"
@@ -201,6 +202,10 @@ def assign_split(sample: Sample, settings: Convert) -> str:
         if draw < 0:
             return name
     return max(settings.split, key=lambda name: settings.split[name])
+
+
+def _is_known(attribute: Attribute, estimated: bool) -> bool:
+    return attribute.value != UNKNOWN and (estimated or attribute.origin != ESTIMATED)
 
 
 def parts_of(sample: Sample) -> str:
