@@ -153,6 +153,22 @@ class Quality(Part):
     )
 
 
+class Speakers(Part):
+    """Who speaks, of utterances of which nobody says it: voices are compared within recordings and across a corpus.
+
+    The speakers have the origin `estimated` (docs/estimated-labels.md). The extra `[speakers]` is needed. While
+    `enabled` is false the section counts for nothing.
+    """
+
+    enabled: bool = Field(False, description="Whether speakers are estimated.")
+    similarity: float = Field(
+        0.82,
+        gt=0,
+        description="How alike the voices of two recordings must be to be one speaker. More than 1: speakers are told "
+        "apart within recordings only. A change observes nothing again.",
+    )
+
+
 class UserStage(Part):
     """A stage of your own, which is called on every block."""
 
@@ -169,6 +185,7 @@ class Observe(Part):
     align: Align = Align()
     language_model: LanguageModel = LanguageModel()
     quality: Quality = Quality()
+    speakers: Speakers = Speakers()
     stages: tuple[UserStage, ...] = Field((), description="Stages of your own. They run last, in this order.")
 
 

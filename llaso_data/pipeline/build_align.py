@@ -119,12 +119,17 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
     _refuse_foreign(out, recipe)
     notes: Counter[str] = Counter()
     readers = [formats.read(spec, notes) for spec in recipe.sources]  # a bad source is an error before the work starts
-    for folder in (out, storage.join(out, "observations"), storage.join(out, "verdicts")):
+    for folder in (out, *(storage.join(out, name) for name in ("observations", "voices", "verdicts"))):
         storage.sweep(folder)
     storage.sweep_scratch()
     observing = observing_digest(recipe.observe, _weights(recipe))
     transcripts: Counter[bool] = Counter()
     names, totals = _observe(recipe, _counted(_chained(readers), transcripts), held, observing, progress)
+    observed = names
+    if recipe.observe.speakers.enabled:
+        from llaso_data.pipeline.label_speakers import label_speakers
+
+        names = label_speakers(out, observed, recipe.observe.speakers.similarity)
     verdicts = judging_digest(recipe, names)
     summary, judged = _judge(recipe, out, names, verdicts)
     held.confirm()
@@ -244,6 +249,10 @@ def _weights(recipe: Recipe) -> list[str]:
         from llaso_data.estimate.dnsmos import model_files
 
         digests += [checksums.sha256(str(file))[0] for file in model_files()]
+    if recipe.observe.speakers.enabled:
+        from llaso_data.estimate.voice_encoder import weights_file
+
+        digests.append(checksums.sha256(str(weights_file()))[0])
     return digests
 
 

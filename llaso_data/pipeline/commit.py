@@ -89,6 +89,26 @@ def read_block(out: str, block: str) -> list[Utterance]:
         return from_table(pq.read_table(file), Utterance)
 
 
+def voices_uri(out: str, block: str) -> str:
+    """Where the vectors of a block's voices lie, where ``observe.speakers`` is enabled."""
+    return storage.join(out, "voices", f"{block}.parquet")
+
+
+def write_voices(out: str, block: str, voices: pa.Table) -> None:
+    """Write the vectors of a block's voices, before the block is committed."""
+    write_table(voices_uri(out, block), voices)
+
+
+def read_voices(out: str, block: str) -> pa.Table:
+    """The vectors of a block's voices, a table of ``observe_voices.SCHEMA``.
+
+    Raises:
+        LLaSOError: The file is damaged or missing.
+    """
+    with columns.reading(voices_uri(out, block)) as file:
+        return pq.read_table(file)
+
+
 def observed(out: str) -> Iterator[Utterance]:
     """All utterances of a finished run, in the order of the manifest's blocks; one block in memory at a time."""
     for block in manifest(out)["blocks"]:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llaso_data import audio
 from llaso_data.audio import Pcm, decode_worker
@@ -23,11 +23,14 @@ from llaso_data.filters.border_level import border_level
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
-from llaso_data.pipeline.commit import write_block
+from llaso_data.pipeline.commit import write_block, write_voices
 from llaso_data.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
 from llaso_data.text.markup import clean
 from llaso_data.whisper.engine import Statistics
+
+if TYPE_CHECKING:
+    from llaso_data.pipeline.observe_voices import VoiceStage
 
 T = TypeVar("T")
 
@@ -188,6 +191,12 @@ class Observer:
             from llaso_data.estimate.quality import QualityStage
 
             self._stages.append(("quality", QualityStage(settings.quality)))
+        self._voices: VoiceStage | None = None
+        if settings.speakers.enabled:
+            from llaso_data.pipeline.observe_voices import VoiceStage
+
+            self._voices = VoiceStage()
+            self._stages.append(("speakers", self._voices))
         self._stages += [(user.stage, _checked_storable(user.stage, user_stage(user))) for user in settings.stages]
 
     def __call__(self, block: LoadedBlock) -> BlockResult:
@@ -205,6 +214,8 @@ class Observer:
             if [u.id for u in utterances] != [u.id for u in before]:
                 raise LLaSOError(f"stage {name}: it must return the same utterances (same ids) in the same order")
         utterances = [rounded(utterance) for utterance in utterances]
+        if self._voices is not None:
+            write_voices(self._out, block.name, self._voices.taken())
         write_block(self._out, block.name, utterances)
         memory.release()
         return BlockResult(
@@ -284,7 +295,8 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
     """
     named = {"model", "revision"}
     left_out: dict[str, Any] = {"decode": {"stall_s", "memory_mb"}, "asr": named, "language_model": named}
-    left_out |= {name: True for name in ("quality",) if not getattr(settings, name).enabled}
+    left_out["speakers"] = {"similarity"}  # decides labels, which are given after observing
+    left_out |= {name: True for name in ("quality", "speakers") if not getattr(settings, name).enabled}
     plain = settings.model_dump(mode="json", exclude=left_out, exclude_none=True)
     versions = [str(getattr(_stage_factory(spec), "version", "")) for spec in settings.stages]
     return digest(OBSERVING_VERSION, json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
