@@ -120,9 +120,7 @@ def speech_regions(probabilities: npt.NDArray[np.float32], length: int) -> list[
             found[-1][1] = frame + 1
         else:
             found.append([frame, frame + 1])
-    return [
-        (first * _FRAME, min(last * _FRAME, length)) for first, last in found if last - first >= _LEAST_FRAMES
-    ]
+    return [(first * _FRAME, min(last * _FRAME, length)) for first, last in found if last - first >= _LEAST_FRAMES]
 
 
 def speakers_of(embeddings: npt.NDArray[np.float32], regions: Sequence[int]) -> Labels:
@@ -239,4 +237,3 @@ def _turns(regions: Sequence[Region], windows: Sequence[Window], speakers: Label
         else:
             turns.append(Turn(region.part, start, end, speaker))
     return turns
-

@@ -140,5 +140,3 @@ def _nearest(
     alike = similarities(block, known, weights, heard)
     best = np.asarray(alike.argmax(axis=1), np.int64)
     return best, alike[np.arange(len(block)), best]
-
-

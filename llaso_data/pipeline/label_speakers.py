@@ -1,8 +1,8 @@
 """Which recordings share a speaker, asked of all blocks, and blocks with the answer.
 
 The voices of a corpus are grouped, and each group is a speaker. A block whose utterances get a speaker is written once
-more, named by its observations and their labels; the manifest names that one. So whatever reads a finished run finds the
-labels in the records, and a corpus that grows names those blocks anew whose labels change.
+more, named by its observations and their labels; the manifest names that one. So whatever reads a finished run finds
+the labels in the records, and a corpus that grows names those blocks anew whose labels change.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from llaso_data.report.card_data import CardData, collect
 from llaso_data.report.clips import waveform_path
 from llaso_data.report.effect import Curve
 from llaso_data.report.figures import HEIGHT, MARGIN, histogram_figure, view
-from llaso_data.report.reasons import MEASURES
+from llaso_data.report.reasons import MEASURES, QUALITY
 from llaso_data.shards import certificate
 
 _BY = "llaso-data card"
@@ -119,7 +119,7 @@ def _context(align: str, data: CardData, title: str | None) -> dict[str, Any]:
 def charts(data: CardData) -> list[dict[str, Any]]:
     """The charts as JSON: every score that some utterance has, with its bars and the effect of its thresholds."""
     drawn = []
-    for name, measure in MEASURES.items():
+    for name, measure in {**MEASURES, **QUALITY}.items():
         histogram = data.histograms.get(name)
         curves = [c for c in data.curves if c.threshold.rule.column == name and c.looked_at]
         marks = [c.threshold.current for c in curves if c.threshold.current is not None]
@@ -163,4 +163,4 @@ def _curve(curve: Curve, low: float, high: float, several: bool) -> dict[str, An
 def _undrawn(data: CardData, drawn_charts: list[dict[str, Any]]) -> list[str]:
     """Titles of the scores that no utterance has."""
     drawn = {chart["id"] for chart in drawn_charts}
-    return [MEASURES[name].title for name in data.histograms if name not in drawn]
+    return [{**MEASURES, **QUALITY}[name].title for name in data.histograms if name not in drawn]

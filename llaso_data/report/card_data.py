@@ -21,7 +21,7 @@ from llaso_data.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
 from llaso_data.report.clips import ExampleSampler, RowLocation
 from llaso_data.report.effect import Curve, Effects, Threshold, repeated_values
-from llaso_data.report.reasons import MEASURES
+from llaso_data.report.reasons import MEASURES, QUALITY
 
 _BLOCKS_AT_ONCE = 32
 _FIRST_PLACES = 3
@@ -135,6 +135,8 @@ def collect(align: str, examples: int) -> CardData:
     effects = Effects(judge_section, shared_audio)
     score_names = {t.rule.column for t in effects.thresholds} | {"duration_s", "chars_per_s"}
     data.histograms = {name: Histogram.of(m.edges()) for name, m in MEASURES.items() if name in score_names}
+    if recipe.observe.quality.enabled:
+        data.histograms |= {name: Histogram.of(measure.edges()) for name, measure in QUALITY.items()}
     for batch in _batches(align, manifest, recipe, effects.thresholds):
         _count(data, batch, effects)
     data.curves = effects.curves()
@@ -188,6 +190,7 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, thresholds
                 raise LLaSOError(f"{align}: the verdicts do not belong to the observations; run build-align again")
             scores = dict(columns.derive(table, needed, recipe.judge.consistency.phrases, limits))
             scores.update({name: columns.floats(table[f"scores.{name}"]) for name in drawn_scores})
+            scores.update({name: columns.extra(table["scores.extra"], name) for name in QUALITY})
             sizes = [len(t) for t in tables]
             yield _Batch(
                 table,

@@ -40,6 +40,16 @@ class Measure:
         return np.unique([round(float(x), int(d)) for x, d in zip(self.edges(), decimals, strict=True)])
 
 
+QUALITY: dict[str, Measure] = {
+    "dnsmos": Measure("Quality", "DNSMOS: what listeners would say of all that is heard, 1 to 5.", 1, 5, 0.05),
+    "dnsmos_sig": Measure("Quality of the speech", "DNSMOS of the speech alone, 1 to 5.", 1, 5, 0.05),
+    "dnsmos_bak": Measure("Quality of the background", "DNSMOS: how little the background intrudes, 1 to 5.", 1, 5, 0.05),
+    "dnsmos_p808": Measure("Quality (P.808)", "DNSMOS of all that is heard, by the older network, 1 to 5.", 1, 5, 0.05),
+    "snr_db": Measure("Signal-to-noise ratio", "Power of the speech over that of steady noise.", -20, 60, 1, "dB"),
+    "bandwidth_hz": Measure("Bandwidth", "The frequency above which there is nothing.", 0, 8000, 250, "Hz"),
+}
+"""What ``observe.quality`` puts into ``scores.extra``; no rule looks at it."""
+
 MEASURES: dict[str, Measure] = {
     "duration_s": Measure("Duration", "Length of the utterance.", 0.1, 60.0, 0.08, "s", "log"),
     "chars_per_s": Measure("Speaking rate", "Letters and digits of the text per second of audio.", 0, 50, 0.5, "/s"),

@@ -11,7 +11,7 @@ from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.io import storage
 from llaso_data.languages import language_name
 from llaso_data.recipe import Recipe
-from llaso_data.records import ASR, GIVEN, UNKNOWN
+from llaso_data.records import ASR, ESTIMATED, GIVEN, UNKNOWN
 from llaso_data.report.card_data import ATTRIBUTES, CardData
 from llaso_data.report.reasons import FAILURES, why
 from llaso_data.shards.certificate import Standing, upper
@@ -128,6 +128,8 @@ def speakers(data: CardData) -> tuple[FoldedTable, str]:
             sentences.append(f"The ten with the most speech hold {sum(spans[:10]) / sum(spans):.0%}.")
         if several:
             sentences.append("Speakers are told apart within a corpus.")
+    if estimated := data.origins.get("speaker.id", {}).get(ESTIMATED, 0):
+        sentences.append(f"Of {estimated:,} utterances the speaker is estimated from the voice.")
     if unknown is not None and unknown.inputs:
         part = f"{unknown.inputs:,} utterances, {duration_text(unknown.accepted_s)}"
         sentences.append(f"Of {part}, the speaker is unknown." if known else f"The speaker is unknown ({part}).")
@@ -187,6 +189,7 @@ def coverage(data: CardData) -> list[dict[str, Any]]:
             for origin, kind, label in (
                 (GIVEN, "given", "given by the corpus"),
                 (ASR, "stage", "heard by Whisper"),
+                (ESTIMATED, "stage", "estimated from the sound"),
             )
         ]
         unknown = origins.pop(UNKNOWN, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -34,16 +35,20 @@ class Conversation:
     names: tuple[str, ...]
 
 
-def recorded_voices(clips: int = 60) -> dict[str, list[npt.NDArray[np.float32]]]:
+def recorded_voices(clips: int = 60, only: Sequence[str] = ()) -> dict[str, list[npt.NDArray[np.float32]]]:
     """Real voices: four of Debian's prompts (the Spanish one is the English one's), five of pytest-audioeval.
 
     Its Spanish, Polish and Portuguese clips sound like one voice, so that only the others are used.
+
+    Args:
+        clips: At most so many of each.
+        only: The voices; all where none is named.
     """
     corpus, spoken = assets.demo_corpus(), assets.clips()
     folders = {f"prompts-{code}": corpus.root / code for code in ("en", "fr", "it", "ru")}
     folders |= {f"clips-{code}": spoken / code for code in ("fr", "hi", "it", "ja", "zh")}
     voices = {}
-    for name, folder in folders.items():
+    for name, folder in ((name, folders[name]) for name in only or folders):
         files = sorted(path for path in folder.rglob("*") if path.suffix in (".g722", ".wav"))[:clips]
         voices[name] = trimmed([audio.to_float32(audio.decode(str(path))[0]) for path in files])
     return voices
@@ -112,7 +117,7 @@ def activity(sound: npt.NDArray[np.float32]) -> Activity:
     """Whether each 10 ms has speech: it is not 40 dB below the loud frames, or is a pause of up to 0.25 s."""
     loud = _loud(sound)
     places = np.flatnonzero(loud)
-    for before, after in zip(places, places[1:], strict=False):
+    for before, after in pairwise(places):
         if after - before <= _PAUSE_FRAMES:
             loud[before:after] = True
     return loud

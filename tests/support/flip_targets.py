@@ -36,6 +36,7 @@ from llaso_data.pipeline import commit, hearing, shard_plan
 from llaso_data.pipeline.instruct.listening import Listener, Said, hear
 from llaso_data.pipeline.instruct.speech_job import Try, read_job, write_tries
 from llaso_data.pipeline.judge import judge
+from llaso_data.pipeline.observe_voices import SCHEMA as VOICES
 from llaso_data.recipe import Align, Asr, Judge, Run, Shard
 from llaso_data.report.audit import update_certificate
 from llaso_data.shards import certificate, index, reader
@@ -88,7 +89,9 @@ def align_targets(folder: Path) -> Iterator[tuple[str, Target]]:
         plan = shard_plan.plan(out, Shard())
         return plan.dataset, plan.row.tolist(), table_of(verdicts)
 
+    commit.write_voices(out, "block", pa.Table.from_pylist([], schema=VOICES))
     yield "block file", Target((block,), judged)
+    yield "block's voices", Target((folder / "voices/block.parquet",), lambda: commit.read_voices(out, "block"))
     yield "verdict table", Target((verdicts,), planned)
     yield "build-align's manifest", Target((folder / "manifest.json",), lambda: commit.manifest(out))
 

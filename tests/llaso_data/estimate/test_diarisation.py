@@ -12,28 +12,28 @@ from tests.support import conversations
 from tests.support.conversations import active_of, diarisation_error
 
 
-@pytest.fixture(scope="module")
-def voices() -> dict[str, list[np.ndarray]]:
-    pytest.importorskip("resemblyzer.hparams", reason="the extra [speakers] is not installed")
-    return conversations.recorded_voices(clips=20)
-
-
 def errors(talk: conversations.Conversation, collar_s: float = 0.0) -> tuple[int, float]:
     """The number of speakers that are found, and the diarisation error."""
     found = active_of(diarise([talk.pcm], [speech_probabilities(talk.pcm)]).turns, talk.active.shape[1])
     return len(found), float(diarisation_error(talk.active, found, collar_s).sum())
 
 
-def test_the_speakers_of_a_conversation_are_found(voices: dict[str, list[np.ndarray]]) -> None:
-    talk = conversations.make({name: voices[name] for name in ("prompts-it", "prompts-ru")}, 2, 14, seed=2)
+def test_the_speakers_of_a_conversation_are_found() -> None:
+    pytest.importorskip("resemblyzer.hparams", reason="the extra [speakers] is not installed")
+    voices = conversations.recorded_voices(clips=8, only=("prompts-it", "prompts-ru"))
+    talk = conversations.make(voices, 2, 14, seed=2)
     speakers, error = errors(talk)
     assert speakers == 2 and error < 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("speakers", [2, 3, 4, 5])
-def test_the_diarisation_error_is_below_a_tenth(voices: dict[str, list[np.ndarray]], speakers: int) -> None:
-    talks = [conversations.make(voices, speakers, 75, seed, overlap) for seed, overlap in ((1, 0.0), (2, 0.0), (3, 0.2))]
+def test_the_diarisation_error_is_below_a_tenth(speakers: int) -> None:
+    pytest.importorskip("resemblyzer.hparams", reason="the extra [speakers] is not installed")
+    voices = conversations.recorded_voices()
+    talks = [
+        conversations.make(voices, speakers, 75, seed, overlap) for seed, overlap in ((1, 0.0), (2, 0.0), (3, 0.2))
+    ]
     assert np.mean([errors(talk)[1] for talk in talks]) < 0.1
     assert np.mean([errors(talk, 0.25)[1] for talk in talks]) < 0.07
 
@@ -70,7 +70,7 @@ def test_what_is_between_two_voices_is_less_sure() -> None:
     vectors = np.array([[1.0, 0, 0], [1, 0.1, 0], [0, 1, 0], [0.1, 1, 0], [0.75, 0.66, 0]])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     margins = voice_groups.margins(vectors, np.full(5, 50.0), np.array([0, 0, 1, 1, 0]))
-    assert margins[4] < 0.2 < min(margins[:4])
+    assert margins[4] < 0.25 < min(margins[:4])
 
 
 def test_regions_of_speech_keep_short_pauses_and_drop_clicks() -> None:

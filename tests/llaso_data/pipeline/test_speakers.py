@@ -95,7 +95,7 @@ def test_only_what_is_enabled_names_blocks_anew_and_the_similarity_never_does(tm
 @pytest.mark.slow
 def test_a_run_names_the_speakers_of_conversations_the_same_on_both_engines(tiny_en: Path, tmp_path: Path) -> None:
     pytest.importorskip("resemblyzer.hparams", reason="the extra [speakers] is not installed")
-    pool = conversations.recorded_voices(clips=20)
+    pool = conversations.recorded_voices(20, ("prompts-en", "prompts-it", "prompts-ru"))
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for number, names in enumerate((("prompts-it", "prompts-ru"), ("prompts-it", "prompts-en"))):
