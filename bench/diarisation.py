@@ -36,7 +36,13 @@ TEXTS = (
     "It will probably rain tomorrow, so take an umbrella with you when you leave.",
     "The museum opens at nine and closes at six, except on Mondays.",
 )
-SPOKEN = (("hibari", None), ("espeak-ng", None), ("kokoro", "jm_kumo"), ("kokoro", "jf_alpha"), ("kokoro", "jf_tebukuro"))
+SPOKEN = (
+    ("hibari", None),
+    ("espeak-ng", None),
+    ("kokoro", "jm_kumo"),
+    ("kokoro", "jf_alpha"),
+    ("kokoro", "jf_tebukuro"),
+)
 Clips = dict[str, list[npt.NDArray[np.float32]]]
 
 
@@ -104,10 +110,14 @@ def across(voices: Clips, clips: int = 12) -> None:
     sizes = np.array([max(1.0, (len(one) - WINDOW) / 6_400) for one in pcm])
     same = names[:, None] == names
     upper = np.triu_indices(len(names), 1)
-    print(f"{len(names)} clips of {len(voices)} voices, {np.median([len(one) / 16_000 for one in pcm]):.1f} s in the median")
+    print(
+        f"{len(names)} clips of {len(voices)} voices, {np.median([len(one) / 16_000 for one in pcm]):.1f} s in the median"
+    )
     corrected = voice_groups.similarities(vectors, vectors, sizes, sizes)[upper]
     for label, chosen in (("one voice", same[upper]), ("two voices", ~same[upper])):
-        print(f"  similarity of {label}: " + " ".join(f"{q:.2f}" for q in np.percentile(corrected[chosen], [5, 50, 95])))
+        print(
+            f"  similarity of {label}: " + " ".join(f"{q:.2f}" for q in np.percentile(corrected[chosen], [5, 50, 95]))
+        )
     for similarity in (0.74, 0.78, SIMILARITY, 0.86, 0.9):
         found = voice_groups.same_voices(vectors, sizes, similarity)
         joined = (found[:, None] == found)[upper]

@@ -6,7 +6,6 @@ is one voice or two. So similarities are corrected for the number of windows, an
 
 from __future__ import annotations
 
-
 import numpy as np
 import numpy.typing as npt
 

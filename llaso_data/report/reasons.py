@@ -43,7 +43,9 @@ class Measure:
 QUALITY: dict[str, Measure] = {
     "dnsmos": Measure("Quality", "DNSMOS: what listeners would say of all that is heard, 1 to 5.", 1, 5, 0.05),
     "dnsmos_sig": Measure("Quality of the speech", "DNSMOS of the speech alone, 1 to 5.", 1, 5, 0.05),
-    "dnsmos_bak": Measure("Quality of the background", "DNSMOS: how little the background intrudes, 1 to 5.", 1, 5, 0.05),
+    "dnsmos_bak": Measure(
+        "Quality of the background", "DNSMOS: how little the background intrudes, 1 to 5.", 1, 5, 0.05
+    ),
     "dnsmos_p808": Measure("Quality (P.808)", "DNSMOS of all that is heard, by the older network, 1 to 5.", 1, 5, 0.05),
     "snr_db": Measure("Signal-to-noise ratio", "Power of the speech over that of steady noise.", -20, 60, 1, "dB"),
     "bandwidth_hz": Measure("Bandwidth", "The frequency above which there is nothing.", 0, 8000, 250, "Hz"),
