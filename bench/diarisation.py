@@ -93,7 +93,8 @@ def talks(voices: Clips, count: int, seconds: float) -> None:
             miss, false, confused, collared, simple = 100 * np.mean(rows, axis=0)
             errors.append((miss + false + confused, collared, simple))
             print(
-                f"{speakers:8}  {overlap:17.0%}  {','.join(map(str, found)):>9}  {miss:4.1f}  {false:5.1f}  {confused:8.1f}"
+                f"{speakers:8}  {overlap:17.0%}  {','.join(map(str, found)):>9}"
+                f"  {miss:4.1f}  {false:5.1f}  {confused:8.1f}"
                 f"  {miss + false + confused:5.1f}  {collared:11.1f}  {simple:16.1f}",
                 flush=True,
             )
@@ -110,9 +111,8 @@ def across(voices: Clips, clips: int = 12) -> None:
     sizes = np.array([max(1.0, (len(one) - WINDOW) / 6_400) for one in pcm])
     same = names[:, None] == names
     upper = np.triu_indices(len(names), 1)
-    print(
-        f"{len(names)} clips of {len(voices)} voices, {np.median([len(one) / 16_000 for one in pcm]):.1f} s in the median"
-    )
+    median_s = np.median([len(one) for one in pcm]) / audio.SAMPLE_RATE_HZ
+    print(f"{len(names)} clips of {len(voices)} voices, {median_s:.1f} s in the median")
     corrected = voice_groups.similarities(vectors, vectors, sizes, sizes)[upper]
     for label, chosen in (("one voice", same[upper]), ("two voices", ~same[upper])):
         print(
@@ -123,8 +123,8 @@ def across(voices: Clips, clips: int = 12) -> None:
         joined = (found[:, None] == found)[upper]
         right = (joined & same[upper]).sum()
         print(
-            f"  similarity {similarity:.2f}: {found.max() + 1} speakers; {right / max(1, joined.sum()):.0%} of the pairs that are"
-            f" joined are one voice; {right / same[upper].sum():.0%} of the pairs of one voice are joined"
+            f"  similarity {similarity:.2f}: {found.max() + 1} speakers; {right / max(1, joined.sum()):.0%} of the pairs"
+            f" that are joined are one voice; {right / same[upper].sum():.0%} of the pairs of one voice are joined"
         )
 
 
