@@ -123,7 +123,7 @@ def across(voices: Clips, clips: int = 12) -> None:
         joined = (found[:, None] == found)[upper]
         right = (joined & same[upper]).sum()
         print(
-            f"  similarity {similarity:.2f}: {found.max() + 1} speakers; {right / max(1, joined.sum()):.0%} of the pairs"
+            f"  from {similarity:.2f}: {found.max() + 1} speakers; {right / max(1, joined.sum()):.0%} of the pairs"
             f" that are joined are one voice; {right / same[upper].sum():.0%} of the pairs of one voice are joined"
         )
 
