@@ -43,7 +43,7 @@ def similarities(first: Vectors, second: Vectors, sizes: npt.ArrayLike, others: 
     scale = np.sqrt(1 + NOISE / np.maximum(np.asarray(sizes, np.float64), 0.5))
     other_scale = np.sqrt(1 + NOISE / np.maximum(np.asarray(others, np.float64), 0.5))
     corrected: Vectors = np.round((first @ second.T) * scale[:, None] * other_scale, _DECIMALS)
-    return corrected
+    return np.minimum(corrected, 1.0)
 
 
 def agglomerate(distances: Vectors, threshold: float) -> Labels:

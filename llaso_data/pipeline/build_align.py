@@ -125,11 +125,10 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
     observing = observing_digest(recipe.observe, _weights(recipe))
     transcripts: Counter[bool] = Counter()
     names, totals = _observe(recipe, _counted(_chained(readers), transcripts), held, observing, progress)
-    observed = names
     if recipe.observe.speakers.enabled:
         from llaso_data.pipeline.label_speakers import label_speakers
 
-        names = label_speakers(out, observed, recipe.observe.speakers.similarity)
+        names = label_speakers(out, names, recipe.observe.speakers.similarity)
     verdicts = judging_digest(recipe, names)
     summary, judged = _judge(recipe, out, names, verdicts)
     held.confirm()
