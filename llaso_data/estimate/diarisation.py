@@ -166,7 +166,8 @@ def mixed_windows(embeddings: npt.NDArray[np.float32], speakers: Labels) -> npt.
 
 def _clusters(vectors: Vectors) -> Labels:
     """Speakers by likeness alone: within stretches of the recording, and then the speakers of all stretches."""
-    pieces, count = [], 0
+    pieces: list[Labels] = []
+    count = 0
     for start in range(0, len(vectors), _AT_ONCE):
         part = vectors[start : start + _AT_ONCE]
         distances = np.round(1 - part @ part.T, 6)

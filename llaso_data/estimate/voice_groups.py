@@ -6,6 +6,8 @@ is one voice or two. So similarities are corrected for the number of windows, an
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +20,7 @@ _AT_ONCE = 2_000  # vectors that are clustered together: their distances take 16
 _DECIMALS = 6  # sums in another order must not decide
 
 
-def mean_vectors(vectors: npt.NDArray[np.floating], labels: Labels, sizes: npt.NDArray[np.floating]) -> Vectors:
+def mean_vectors(vectors: npt.NDArray[Any], labels: Labels, sizes: npt.NDArray[Any]) -> Vectors:
     """The directions of groups: (groups, D) of length 1.
 
     Args:
@@ -28,7 +30,13 @@ def mean_vectors(vectors: npt.NDArray[np.floating], labels: Labels, sizes: npt.N
     """
     sums = np.zeros((int(labels.max(initial=-1)) + 1, vectors.shape[1]))
     np.add.at(sums, labels, vectors.astype(np.float64) * sizes[:, None])
-    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return of_length_one(sums)
+
+
+def of_length_one(vectors: Vectors) -> Vectors:
+    """Vectors (N, D) with length 1; zeros stay."""
+    scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled
 
 
 def similarities(first: Vectors, second: Vectors, sizes: npt.ArrayLike, others: npt.ArrayLike) -> Vectors:
@@ -42,8 +50,8 @@ def similarities(first: Vectors, second: Vectors, sizes: npt.ArrayLike, others: 
     """
     scale = np.sqrt(1 + NOISE / np.maximum(np.asarray(sizes, np.float64), 0.5))
     other_scale = np.sqrt(1 + NOISE / np.maximum(np.asarray(others, np.float64), 0.5))
-    corrected: Vectors = np.round((first @ second.T) * scale[:, None] * other_scale, _DECIMALS)
-    return np.minimum(corrected, 1.0)
+    corrected: Vectors = np.minimum(np.round((first @ second.T) * scale[:, None] * other_scale, _DECIMALS), 1.0)
+    return corrected
 
 
 def agglomerate(distances: Vectors, threshold: float) -> Labels:
@@ -70,7 +78,7 @@ def in_order(labels: npt.ArrayLike) -> Labels:
     return np.asarray(np.argsort(np.argsort(first))[inverse], np.int64)
 
 
-def same_voices(vectors: npt.NDArray[np.floating], sizes: npt.NDArray[np.floating], similarity: float) -> Labels:
+def same_voices(vectors: npt.NDArray[Any], sizes: npt.NDArray[Any], similarity: float) -> Labels:
     """Groups vectors by voice, however many there are.
 
     The vectors of which most was heard come first, 2,000 at a time. What is like a voice that is known joins it; the
@@ -103,9 +111,7 @@ def same_voices(vectors: npt.NDArray[np.floating], sizes: npt.NDArray[np.floatin
     return in_order(labels)
 
 
-def margins(
-    vectors: npt.NDArray[np.floating], sizes: npt.NDArray[np.floating], labels: Labels
-) -> npt.NDArray[np.float64]:
+def margins(vectors: npt.NDArray[Any], sizes: npt.NDArray[Any], labels: Labels) -> npt.NDArray[np.float64]:
     """How much liker each vector is to its own voice than to the next one: (N,), corrected similarities.
 
     Args:
@@ -135,7 +141,6 @@ def _nearest(
     """The known voice that each vector is most like, and how alike; -1 where no voice is known."""
     if not len(heard):
         return np.zeros(len(block), np.int64), np.full(len(block), -1.0)
-    known = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    alike = similarities(block, known, weights, heard)
+    alike = similarities(block, of_length_one(sums), weights, heard)
     best = np.asarray(alike.argmax(axis=1), np.int64)
     return best, alike[np.arange(len(block)), best]

@@ -95,8 +95,7 @@ def _of_corpus(corpus: str, voices: pa.Table, similarity: float) -> Iterator[tup
 
 def _vectors(voices: pa.Table) -> npt.NDArray[np.float64]:
     data = b"".join(voices["vector"].to_pylist())
-    vectors = np.frombuffer(data, "<f2").reshape(len(voices), -1).astype(np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return voice_groups.of_length_one(np.frombuffer(data, "<f2").reshape(len(voices), -1).astype(np.float64))
 
 
 def _labelled(out: str, block: str, labels: Mapping[str, Label]) -> str:

@@ -193,9 +193,9 @@ class Observer:
             self._stages.append(("quality", QualityStage(settings.quality)))
         self._voices: VoiceStage | None = None
         if settings.speakers.enabled:
-            from llaso_data.pipeline.observe_voices import VoiceStage
+            from llaso_data.pipeline import observe_voices
 
-            self._voices = VoiceStage()
+            self._voices = observe_voices.VoiceStage()
             self._stages.append(("speakers", self._voices))
         self._stages += [(user.stage, _checked_storable(user.stage, user_stage(user))) for user in settings.stages]
 
