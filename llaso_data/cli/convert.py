@@ -31,7 +31,9 @@ from llaso_data.errors import LLaSOError
 )
 @click.option("--split", metavar="SHARES", help="Write splits to folders: train=0.98,validation=0.01,test=0.01.")
 @click.option("--by", type=click.Choice(["speaker", "recording", "text"]), help="What splits do not share.")
-@click.option("--estimated", is_flag=True, help="Split by estimated speakers, too; else by recording where nobody says.")
+@click.option(
+    "--estimated", is_flag=True, help="Split by estimated speakers, too; else by recording where nobody says."
+)
 @click.option(
     "--group-by",
     type=click.Choice(["parts", "split"]),
