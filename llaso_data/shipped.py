@@ -11,7 +11,7 @@ FOLDER = Path(__file__).with_name("recipes")
 RECIPES: dict[str, dict[str, str]] = {
     "build-align": {"default": "build_align.yaml", "demo": "demo.yaml"},
     "shard": {"default": "shard.yaml", "demo": "demo.yaml"},
-    "build-instruct": {},
+    "build-instruct": {"default": "build_instruct.yaml"},
     "train": {
         "align": "train_align.yaml",
         "instruct": "train_instruct.yaml",
