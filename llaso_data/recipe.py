@@ -355,6 +355,42 @@ class LeakageCheck(Part):
     )
 
 
+class RobustShares(Part):
+    """What the robustness layer of a test set is made of, as shares."""
+
+    noise: float = Field(0.4, ge=0, description="Recordings in noise.")
+    accent: float = Field(0.2, ge=0, description="Speakers whose accent is known.")
+    pairs: float = Field(0.4, ge=0, description="Instructions of which one in two cannot be followed.")
+
+
+LayerName = Literal["basic", "tasks", "generalisation", "robustness"]
+_LAYERS: dict[LayerName, float] = {"basic": 6166.0, "tasks": 4439.0, "generalisation": 2219.0, "robustness": 2220.0}
+
+
+class EvalSet(Part):
+    """A test set of four layers, as `build-instruct --eval` makes it. Shares are of samples."""
+
+    layers: dict[LayerName, float] = Field(default_factory=lambda: dict(_LAYERS), description="Shares of the layers.")
+    tasks: dict[str, float] = Field(
+        default_factory=dict, description="Shares of tasks within a layer. A task without one has 100."
+    )
+    pairs: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="The share of each other layer that is instructions of which one in two cannot be followed.",
+    )
+    robustness: RobustShares = RobustShares()
+    snr_db: tuple[float, ...] = Field(
+        (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0), min_length=1, description="Signal-to-noise ratios in dB."
+    )
+    noises: tuple[Literal["white", "pink", "speech", "babble"], ...] = Field(
+        ("white", "pink", "babble"),
+        min_length=1,
+        description="The noises. speech: noise with the recording's spectrum. babble: other recordings of the set.",
+    )
+
+
 class Instruct(Part):
     """Instruction data: which tasks, how they are asked, and how the set is put together."""
 
@@ -412,6 +448,9 @@ class Instruct(Part):
         False, description="Labels that a model estimated may be asked for, and tell speakers apart for splits."
     )
     leakage: LeakageCheck = LeakageCheck()
+    eval: EvalSet | None = Field(
+        None, description="A test set of four layers, of the test split and what hold_out names. Null: training data."
+    )
     seed: int = Field(0, description="Decides every draw.")
 
 

@@ -11,7 +11,11 @@ FOLDER = Path(__file__).with_name("recipes")
 RECIPES: dict[str, dict[str, str]] = {
     "build-align": {"default": "build_align.yaml", "demo": "demo.yaml"},
     "shard": {"default": "shard.yaml", "demo": "demo.yaml"},
-    "build-instruct": {"default": "build_instruct.yaml"},
+    "build-instruct": {
+        "default": "build_instruct.yaml",
+        "llaso-instruct": "llaso_instruct.yaml",
+        "llaso-eval": "llaso_eval.yaml",
+    },
     "train": {
         "align": "train_align.yaml",
         "instruct": "train_instruct.yaml",

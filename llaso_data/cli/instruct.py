@@ -10,6 +10,7 @@ from llaso_data.cli.build import layouts, load_recipe, machine_options, shares
 from llaso_data.cli.convert import field_map
 from llaso_data.commands import TableChoice, uncollected
 from llaso_data.errors import LLaSOError
+from llaso_data.recipe import EvalSet
 
 
 @click.command("build-instruct")
@@ -43,6 +44,7 @@ from llaso_data.errors import LLaSOError
 @click.option("--audio", type=click.Choice(["keep", "flac", "wav", "opus"]), help="Format of the audio. Default: flac.")
 @click.option("--samples-per-part", type=int, help="Samples in each shard or part. Default: 1000.")
 @click.option("--seed", type=int, help="Seed of every draw. Default: 0.")
+@click.option("--eval", "test", is_flag=True, help="A test set: the test split, and what is held out, in four layers.")
 @click.option("--overwrite", is_flag=True, help="Replace older instruction data in --out.")
 @click.option("--dry-run", is_flag=True, help="Read the first rows, and print which tasks they can feed.")
 @click.option("--check", is_flag=True, help="Read all rows, and print which tasks they can feed. Nothing is written.")
@@ -70,6 +72,7 @@ def build_instruct(
     audio: str | None,
     samples_per_part: int | None,
     seed: int | None,
+    test: bool,
     overwrite: bool,
     dry_run: bool,
     check: bool,
@@ -106,6 +109,8 @@ def build_instruct(
     }
     with uncollected():
         recipe = load_recipe(machine, settings)
+    if test and recipe.instruct.eval is None:
+        recipe = recipe.model_copy(update={"instruct": recipe.instruct.model_copy(update={"eval": EvalSet()})})
     if dry_run or check:
         from llaso_data.pipeline.instruct.preview import preview
         from llaso_data.pipeline.instruct.show import print_preview

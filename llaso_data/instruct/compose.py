@@ -169,7 +169,9 @@ def turned(row: InstructRow, turn: int) -> InstructRow:
     return replace(row, id=digest(row.id, "turn", turn)) if turn else row
 
 
-def outline(renderer: Renderer, row: InstructRow, modality: Modality, asking: Asking) -> Outline:
+def outline(
+    renderer: Renderer, row: InstructRow, modality: Modality, asking: Asking, answerable: bool | None = None
+) -> Outline:
     """A row as it is asked in a modality.
 
     Args:
@@ -177,6 +179,7 @@ def outline(renderer: Renderer, row: InstructRow, modality: Modality, asking: As
         row: The row.
         modality: One of :func:`modalities_of`.
         asking: How.
+        answerable: Whether an instruction that cannot be followed is replaced by its twin; None: drawn.
 
     Raises:
         LLaSOError: The row lacks something, or has a value that the task cannot have.
@@ -188,7 +191,7 @@ def outline(renderer: Renderer, row: InstructRow, modality: Modality, asking: As
     else:
         spoken = modality in ("audio_text", "audio")
         languages = asking.languages if not spoken else _voiced_shares(renderer, asking)
-        instruction = renderer(fields, row.id, asking.seed, modality, languages, asking.example_share)
+        instruction = renderer(fields, row.id, asking.seed, modality, languages, asking.example_share, answerable)
         prompt = _prompt(build, row, fields, modality, instruction, asking)
     carriers = wording(instruction.language).carriers
     key = (renderer.name, asking.seed, row.id)

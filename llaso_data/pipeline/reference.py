@@ -72,7 +72,7 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
         kind = _inner(info.annotation)
         if _is_section(kind):
             below = f"{path}.{name}" if path else name
-            yield from sections(kind, below + "[]" * (kind is not info.annotation))
+            yield from sections(kind, below + "[]" * (typing.get_origin(info.annotation) is tuple))
 
 
 def with_layouts(page: str) -> str:
@@ -164,6 +164,8 @@ def _type(kind: Any) -> str:
         return "list of sections" if _is_section(inner) else f"list of {_type(inner)}"
     if origin is dict:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
+    if _is_section(kind):
+        return "section"
     names = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "anything"}
     return names[kind]
 
@@ -177,7 +179,10 @@ def _limits(info: FieldInfo) -> Iterator[str]:
 
 
 def _inner(kind: Any) -> Any:
-    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    """The items of a list; of a section that may be null, the section."""
+    if typing.get_origin(kind) is tuple:
+        return typing.get_args(kind)[0]
+    return next(filter(_is_section, typing.get_args(kind)), kind)
 
 
 def _is_section(kind: Any) -> bool:

@@ -74,7 +74,6 @@ class Build(Part):
             ``INSTRUCTION => TWIN``, whose twin is much alike and can be followed: its answer is :attr:`answer`. A line
             without a twin can be followed where there are two recordings: its answer is what is said in the second.
         replies: By language, right answers of a task that expects none; one is drawn.
-        by_default: Whether the task is asked where a recipe names no tasks.
         asked_like: Another task, whose templates are this one's, too; they have the same places.
         examples: By language, worked examples: ``what goes in => what comes out``.
     """
@@ -93,7 +92,6 @@ class Build(Part):
     templates: dict[str, dict[Form, Lines]] = Field(default_factory=dict)
     expects: Expected = "answer"
     replies: dict[str, Lines] = Field(default_factory=dict)
-    by_default: bool = True
     asked_like: str | None = None
     examples: dict[str, Lines] = Field(default_factory=dict)
 

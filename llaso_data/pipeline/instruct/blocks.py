@@ -24,8 +24,10 @@ from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.voices.variation import Variation
 from llaso_data.io import checksums, lock, outputs, storage
+from llaso_data.pipeline.instruct.noisy import noisy_clip
 from llaso_data.pipeline.instruct.speech import Refusal, SpeechRequest, SpokenLine, make_clip
 from llaso_data.pipeline.instruct.tasks import renderers_of
+from llaso_data.pipeline.instruct.test_set import TestSet
 from llaso_data.records import Sample, Utterance, canonical, digest
 
 BLOCK_SAMPLES = 256
@@ -55,6 +57,7 @@ class BlockSettings:
         variation: Of what is spoken.
         pause_s: The shortest and the longest pause between what is spoken and the input.
         lock: Token of the run.
+        test: What a test set is made with; then turns are places of :data:`~llaso_data.instruct.evaluation.SLOTS`.
     """
 
     root: str
@@ -69,17 +72,22 @@ class BlockSettings:
     variation: Variation
     pause_s: tuple[float, float]
     lock: str | None
+    test: TestSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample that is to be made: a row, the task's place in the names, the modalities' bits, the turn, the split."""
+    """A sample that is to be made.
+
+    A row, the task's place in the names, the modalities' bits, the turn, the split, and recordings for babble.
+    """
 
     row: InstructRow
     task: int
     modalities: int
     turn: int
     split: str | None
+    voices: tuple[Utterance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +125,7 @@ class BlockResult:
         templates: By id.
         forms: By form.
         answers: (task, answer) → samples, of labels and numbers.
+        layers: (layer, task) → samples, of a test set.
         skipped: Whether an earlier run wrote it.
     """
 
@@ -128,6 +137,7 @@ class BlockResult:
     templates: dict[str, int]
     forms: dict[str, int]
     answers: dict[str, int]
+    layers: dict[str, int] = field(default_factory=dict)
     skipped: bool = False
 
     @property
@@ -169,7 +179,7 @@ def write_block(block: Block) -> BlockResult:
         if isinstance(made, str):
             tally.refuse(place, NOT_ASKED, made)
             continue
-        clips = _clips(made, block)
+        clips = _clips(made, block, item.voices)
         if isinstance(clips, Refusal):
             tally.refuse(place, clips.reason, f"{made.row.where or made.row.id}: {clips.detail}")
             continue
@@ -196,6 +206,8 @@ def _outlined(item: Item, settings: BlockSettings) -> Outline | str:
     renderer = _renderer(item, settings)
     allowed = [modality for bit, modality in enumerate(MODALITIES) if item.modalities >> bit & 1]
     try:
+        if settings.test is not None:
+            return settings.test.outlined(renderer, item.row, allowed, item.turn, settings.asking)
         modality = draw_modality(allowed, renderer.name, item.row, settings.asking, item.turn)
         return outline(renderer, turned(item.row, item.turn), modality, settings.asking)
     except LLaSOError as error:
@@ -203,6 +215,8 @@ def _outlined(item: Item, settings: BlockSettings) -> Outline | str:
 
 
 def _renderer(item: Item, settings: BlockSettings) -> Renderer:
+    if settings.test is not None:
+        return settings.test.renderer(settings.tasks, settings.names[item.task], item.turn)
     return renderers_of(settings.tasks, settings.names, settings.without)[item.task]
 
 
@@ -220,18 +234,28 @@ def _request(made: Outline, spoken: SpokenText, settings: BlockSettings) -> Spee
     return SpeechRequest(spoken.text, spoken.language, take)
 
 
-def _clips(made: Outline, block: Block) -> tuple[list[Utterance], list[str]] | Refusal:
+def _clips(made: Outline, block: Block, babble: Sequence[Utterance]) -> tuple[list[Utterance], list[str]] | Refusal:
     utterances: list[Utterance] = []
     voices: list[str] = []
     for number, clip in enumerate(made.clips):
         if (recording := clip.recording) is not None:
-            utterances.append(recording)
+            heard = recording if "noise" not in made.tags else _in_noise(made, recording, block, babble)
+            if isinstance(heard, Refusal):
+                return heard
+            utterances.append(heard)
             continue
         found = _made_clip(made, clip, number, block, voices)
         if isinstance(found, Refusal):
             return found
         utterances.append(clip_address(found, block.settings.clips))
     return utterances, voices
+
+
+def _in_noise(made: Outline, recording: Utterance, block: Block, babble: Sequence[Utterance]) -> Utterance | Refusal:
+    settings = block.settings
+    key = (settings.asking.seed, made.row.id, made.task)
+    heard = noisy_clip(recording, made.tags["snr_db"], made.tags["noise"], key, settings.clips, babble)
+    return heard if isinstance(heard, Refusal) else clip_address(heard, settings.clips)
 
 
 def _made_clip(made: Outline, clip: Clip, number: int, block: Block, voices: list[str]) -> Utterance | Refusal:
@@ -260,7 +284,14 @@ def _digest(block: Block) -> str:
     items = (
         part
         for item in block.items
-        for part in (canonical(item.row), settings.names[item.task], item.modalities, item.turn, item.split)
+        for part in (
+            canonical(item.row),
+            settings.names[item.task],
+            item.modalities,
+            item.turn,
+            item.split,
+            *tuple(voice.id for voice in item.voices),
+        )
     )
     lines = (
         f"{request.key} {line.reason if isinstance(line, Refusal) else (line.name, line.speed, line.seed)}"
@@ -301,7 +332,7 @@ def _remove(uri: str) -> None:
 
 
 def _stated(result: BlockResult) -> dict[str, Any]:
-    names = ("number", "refused", "examples", "counts", "templates", "forms", "answers")
+    names = ("number", "refused", "examples", "counts", "templates", "forms", "answers", "layers")
     return {**{name: getattr(result, name) for name in names}, "failed": list(result.failed)}
 
 
@@ -316,6 +347,7 @@ class _Tally:
         self._templates: Counter[str] = Counter()
         self._forms: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
+        self._layers: Counter[str] = Counter()
 
     def refuse(self, place: int, reason: str, detail: str) -> None:
         self._failed.append(place)
@@ -329,12 +361,14 @@ class _Tally:
         if asked.template is not None:
             self._templates[asked.template] += 1
             self._forms[asked.form or ""] += 1
+        if "layer" in made.tags:
+            self._layers[f"{made.tags['layer']}\t{made.task}"] += 1
         if closed and asked.answer is not None:
             self._answers[f"{made.task}\t{asked.answer}"] += 1
 
     def result(self, number: int) -> BlockResult:
-        counters = (self._refused, self._counts, self._templates, self._forms, self._answers)
-        refused, counts, templates, forms, answers = (dict(sorted(one.items())) for one in counters)
+        counters = (self._refused, self._counts, self._templates, self._forms, self._answers, self._layers)
+        refused, counts, templates, forms, answers, layers = (dict(sorted(one.items())) for one in counters)
         return BlockResult(
             number=number,
             failed=tuple(self._failed),
@@ -344,6 +378,7 @@ class _Tally:
             templates=templates,
             forms=forms,
             answers=answers,
+            layers=layers,
         )
 
 

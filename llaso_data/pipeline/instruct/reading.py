@@ -18,7 +18,7 @@ from llaso_data.pipeline.instruct.row_store import RowStore
 from llaso_data.pipeline.instruct.rows import rows_of
 from llaso_data.pipeline.instruct.speech import languages_spoken
 from llaso_data.pipeline.seen_ids import SeenIds
-from llaso_data.recipe import Recipe
+from llaso_data.recipe import HoldOut, Recipe
 from llaso_data.records import Failure
 
 DUPLICATE = "duplicate"
@@ -77,7 +77,9 @@ def read_rows(
     instruct = recipe.instruct
     renderers = tasks.renderers_of(own, names, instruct.hold_out.templates)
     with_texts = bool(instruct.split) and instruct.by in ("text", "speaker_and_text")
-    reading = Reading(rows, Scan(renderers, asking, instruct.hold_out, with_texts))
+    # A test set asks for what is held out.
+    kept_out = instruct.hold_out if instruct.eval is None else HoldOut()
+    reading = Reading(rows, Scan(renderers, asking, kept_out, with_texts))
     seen = SeenIds()
     batch: list[InstructRow] = []
 

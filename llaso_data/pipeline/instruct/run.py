@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.errors import LLaSOError
+from llaso_data.instruct.tasks.build import SECOND_TEXT
 from llaso_data.io import checksums, interrupts, lock, storage
 from llaso_data.pipeline import engines
 from llaso_data.pipeline.convert import folder
 from llaso_data.pipeline.convert.part import SHARDS
 from llaso_data.pipeline.convert.run import ConvertSummary, GivenSamples, checked, dataset_digest, write_given
 from llaso_data.pipeline.hearing import Workplace
-from llaso_data.pipeline.instruct import blocks, finish, leaks, pairs, splits, tasks
+from llaso_data.pipeline.instruct import blocks, eval_plan, finish, leaks, pairs, splits, tasks
 from llaso_data.pipeline.instruct.blocks import Block, BlockOutline, BlockResult, BlockSettings, Item
 from llaso_data.pipeline.instruct.candidates import PAIRED, Candidates, is_free
 from llaso_data.pipeline.instruct.plan import FoundLeaks, Plan, planned
@@ -35,8 +36,9 @@ from llaso_data.pipeline.instruct.speech import (
 )
 from llaso_data.pipeline.instruct.spoken import Spoken
 from llaso_data.pipeline.instruct.summary import SUMMARY, InstructSummary, summarised
+from llaso_data.pipeline.instruct.test_set import TestSet
 from llaso_data.recipe import Convert, Recipe
-from llaso_data.records import SPLITS, digest
+from llaso_data.records import SPLITS, Utterance, digest
 
 MOST_ROUNDS = 20
 Numbers = npt.NDArray[np.int64]
@@ -168,16 +170,20 @@ class _Run:
             variation=variation_of(self._recipe.voices),
             pause_s=self._instruct.pause_s,
             lock=self._held.token,
+            test=None if self._instruct.eval is None else TestSet.of(self._instruct, tasks.tasks_of(self._own), names),
         )
 
     def _plan(self, reading: Reading, names: tuple[str, ...]) -> Plan:
-        candidates = reading.scan.done().times(self._instruct.turns)
+        candidates = reading.scan.done().times(1 if self._instruct.eval else self._instruct.turns)
         if not len(candidates.row):
             raise LLaSOError(_nothing_fed(reading, candidates))
         instruct = self._instruct
         split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
         free = np.array([is_free(one) for one in tasks.renderers_of(self._own, names, instruct.hold_out.templates)])
         plan = planned(self._recipe, self._own, candidates, split, free, self._leaks(reading, candidates, split, free))
+        if instruct.eval is not None:
+            facts = eval_plan.facts_of(reading.rows, instruct.hold_out)
+            plan = eval_plan.planned(plan, facts, self._recipe, tasks.tasks_of(self._own))
         self._progress.planned(int(plan.selection.wanted.sum()))
         return plan
 
@@ -266,7 +272,8 @@ class _Run:
         row = rows[number]
         if (other := int(plan.other[candidate])) >= 0:
             label = pairs.SAME if plan.same[candidate] else pairs.DIFFERENT
-            row = replace(row, second=rows[other].audio, labels={**row.labels, PAIRED: label})
+            said = rows[other].fields().get("text")
+            row = replace(row, second=rows[other].audio, labels={**row.labels, PAIRED: label, SECOND_TEXT: said})
         split = int(plan.splits[number])
         return Item(
             row,
@@ -274,7 +281,12 @@ class _Run:
             int(found.modalities[candidate]),
             int(found.turn[candidate]),
             row.split if split < 0 else SPLITS[split],
+            () if self._instruct.eval is None else self._babble(rows, plan, candidate),
         )
+
+    def _babble(self, rows: RowStore, plan: Plan, candidate: int) -> tuple[Utterance, ...]:
+        numbers = eval_plan.babble_rows(plan, candidate)
+        return tuple(audio for number in numbers if (audio := rows[number].audio) is not None)
 
     def _write(self, count: int) -> ConvertSummary:
         recipe = self._recipe.model_copy(update={"convert": self._settings})

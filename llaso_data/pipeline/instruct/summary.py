@@ -36,6 +36,7 @@ class InstructSummary:
         forms: Form of the instruction → samples.
         templates: Id → samples.
         answers: Task → answer → samples, of labels and numbers.
+        layers: Of a test set: layer → task → samples.
         refused: Why chosen rows gave no sample, such as text that cannot be spoken → rows.
         voices: Voice → language → what it did.
         core_s: Seconds of cores that this run spent on speaking and on listening back.
@@ -76,6 +77,7 @@ class InstructSummary:
     examples: dict[str, list[str]] = field(repr=False)
     notes: dict[str, int]
     groups: dict[str, dict[str, Any]]
+    layers: dict[str, dict[str, int]] = field(default_factory=dict)
     parts_skipped: int = 0
     blocks_skipped: int = 0
 
@@ -122,10 +124,7 @@ def summarised(
         of_modality[language] = of_modality.get(language, 0) + count
         by_split.setdefault(split, Counter())[task] += count
         capabilities[tasks.build[task].capability] += count
-    answers: dict[str, dict[str, int]] = {}
-    for key, count in sorted(_summed(one.answers for one in results).items()):
-        task, _, answer = key.partition("\t")
-        answers.setdefault(task, {})[answer] = count
+    answers = _by_first(_summed(one.answers for one in results))
     examples: dict[str, list[str]] = {name: list(shown) for name, shown in reading["examples"].items()}
     for name, shown in converted.examples.items():
         examples.setdefault(name, []).extend(shown)
@@ -167,6 +166,7 @@ def summarised(
         examples={name: shown[:MOST_EXAMPLES] for name, shown in sorted(examples.items())},
         notes={**reading["notes"], **converted.notes},
         groups=converted.groups,
+        layers=_by_first(_summed(one.layers for one in results)),
         parts_skipped=converted.skipped,
         blocks_skipped=sum(one.skipped for one in results),
     )
@@ -180,6 +180,15 @@ def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for one in counts:
         total.update(one)
     return dict(sorted(total.items()))
+
+
+def _by_first(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Counts whose names have two parts, by the first and the second."""
+    parted: dict[str, dict[str, int]] = {}
+    for key, count in counts.items():
+        first, _, second = key.partition("\t")
+        parted.setdefault(first, {})[second] = count
+    return parted
 
 
 def _voices(spoken: Sequence[Spoken]) -> dict[str, dict[str, Any]]:

@@ -75,13 +75,15 @@ def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str
         for name in names:
             if name not in tasks.build:
                 raise LLaSOError(f"instruct.{key}: there is no task {name!r}; there are {', '.join(tasks.build)}")
-    mix = settings.mix
+    mix = settings.mix if settings.eval is None else "natural"
+    named = {*settings.tasks, *(() if isinstance(mix, str) else mix)}
     of_mix = None if isinstance(mix, str) else {name for name, weight in mix.items() if weight > 0}
     return tuple(
         name
         for name, build in tasks.build.items()
-        if (name in settings.tasks or (not settings.tasks and (build.expects == "answer" or name in (of_mix or ()))))
-        and not (hold_out and name in settings.hold_out.tasks)
+        if (not settings.tasks or name in settings.tasks)
+        and (build.expects == "answer" or name in named if settings.eval is None else build.scored_as is not None)
+        and not (hold_out and settings.eval is None and name in settings.hold_out.tasks)
         and (of_mix is None or name in of_mix or (build.capability in of_mix and name not in mix))
     )
 

@@ -6,16 +6,17 @@ Samples have a fixed order and are read a few at a time, sound included. A sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
 from llaso_data import audio
 from llaso_data.audio import limited
 from llaso_data.errors import AudioError, LLaSOError
-from llaso_data.instruct.tasks import Tasks
+from llaso_data.instruct.tasks import LAYERS, Tasks
+from llaso_data.instruct.tasks.build import Expected
 from llaso_data.io import storage
 from llaso_data.records import UNKNOWN, Source, digest
 from llaso_data.shards import layout
@@ -26,6 +27,7 @@ from llaso_data.stream.fetch import BadSample, Fetcher
 from llaso_data.stream.index_columns import IndexColumns
 from llaso_model.chat_format import Message
 from llaso_model.conversations import conversation, question_of, records_of, text_of
+from llaso_model.evaluate.kinds import KINDS
 
 _UNKNOWN_DURATION_S = 30.0  # what a file that does not say its length counts as
 
@@ -98,6 +100,7 @@ class ShardSamples:
     def __init__(self, uri: str, declared: Tasks, only: Sequence[str]) -> None:
         self._columns = IndexColumns.open(storage.absolute(uri))
         self._fetch = Fetcher()
+        self._declared = declared
         self._sets = resolve_sets(self._columns.values("task"), declared, only)
         wanted = self._columns.matching(0, len(self._columns), {"task": tuple(self._sets)})
         self._rows = np.flatnonzero(wanted)
@@ -131,8 +134,29 @@ class ShardSamples:
             "language": sample.language,
             "modality": layout.modality(exchange[0]),
             **speaker_fields(records.get(parts[0], {}).get("speaker") or {} if parts else {}),
+            **_test_fields(sample.content),
         }
+        if KINDS[self._declared.sets[line["set"]].kind].scores_refusals and parts:
+            line["transcript"] = records.get(parts[0], {}).get("text")
         return EvalSample(sample.key, exchange[0], line)
+
+
+def _test_fields(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a test set says of a sample under its provenance: layer, tags, what is expected of the answer.
+
+    What is of another form than those of :mod:`llaso_data.instruct.evaluation` is somebody else's, and left out.
+    """
+    provenance = content.get("provenance")
+    kept = provenance.get("kept") if isinstance(provenance, dict) else None
+    if not isinstance(kept, dict):
+        return {}
+    tags = kept.get("tags")
+    known = {
+        "layer": kept.get("layer") in LAYERS,
+        "expected": kept.get("expected") in get_args(Expected),
+        "tags": isinstance(tags, list) and all(isinstance(tag, str) for tag in tags),
+    }
+    return {name: kept[name] for name, is_known in known.items() if is_known}
 
 
 class ListedSamples:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.tasks import Tasks
+from llaso_data.instruct.tasks import LAYERS, Tasks
 from llaso_data.io import outputs, storage
 from llaso_data.report import page
 from llaso_model.evaluate import score, store
@@ -223,7 +223,8 @@ def _layers(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     robust = [entry for entry in tags if entry["tag"].split(":")[0] in others]
     levels = {entry["tag"] for entry in tags if entry["tag"].startswith("snr:")}
     general = [entry for entry in tags if entry["tag"].startswith("unseen")]
-    return [
+    stated = {entry["name"]: entry for entry in scores.get("layers", [])}
+    shown: list[dict[str, Any]] = [
         {
             "name": "Basic ability",
             "says": "recognising speech and answering spoken questions",
@@ -242,6 +243,17 @@ def _layers(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
             "levels": len(levels),
         },
     ]
+    for key, entry in zip(LAYERS, shown, strict=True):
+        if (layer := stated.get(key)) is not None:
+            entry["scores"] = {system: (told["score"] or {}).get("value") for system, told in layer["systems"].items()}
+            entry["passed"] = {system: told["passed"] for system, told in layer["systems"].items()}
+            entry["chance"] = layer["chance"]
+            entry["informed"] = {
+                system: told["informedness"]["value"]
+                for system, told in layer["systems"].items()
+                if told["informedness"] is not None
+            }
+    return shown
 
 
 def _mean(tasks: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dict[str, float | None]:

@@ -58,7 +58,11 @@ def _sections(scores: dict[str, Any]) -> list[list[Line]]:
         (f"closed answers: {kind}", [_share(count[kind], sum(count.values())) for count in counts])
         for kind in ANSWER_KINDS
     ]
-    return [by_task, in_all, closed]
+    layers = [
+        (f"Layer {entry['name']}", [_layer_cell(entry["systems"][system]) for system in systems])
+        for entry in scores.get("layers", [])
+    ]
+    return [by_task, in_all, *([layers] if layers else []), closed]
 
 
 def _print(console: Console, systems: list[str], sections: list[list[Line]]) -> None:
@@ -107,6 +111,11 @@ def _cell(figure: dict[str, Any] | None) -> str:
         return "–"
     value = f"{100 * figure['value']:.1f}"
     return value if figure["low"] is None else f"{value} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+
+
+def _layer_cell(told: dict[str, Any]) -> str:
+    mark = {True: "passed", False: "not passed", None: "–"}[told["passed"]]
+    return f"{_cell(told['score'])} {mark}"
 
 
 def _share(count: int, total: int) -> str:

@@ -33,9 +33,9 @@ def worst_rows(rows: Sequence[Row], tasks: Tasks, examples: int) -> dict[str, di
     return {
         name: {
             system: sorted(system_rows, key=lambda row: (-row_error(row), row.prediction.id))[:examples]
-            for system, system_rows in clean_rows(grouped[name]).items()
+            for system, system_rows in clean_rows(grouped[name], tasks.tasks[declared.task].layer).items()
         }
-        for name in tasks.sets
+        for name, declared in tasks.sets.items()
         if name in grouped
     }
 

@@ -19,14 +19,16 @@ from llaso_model.evaluate.statistics.measure import as_json, clusters_of, json_n
 MIN_SUBGROUP_ROWS = 20  # rows; fewer say nothing of a group
 
 
-def clean_rows(by_system: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """The rows of a set without noise or another condition; where there are none such, all rows."""
+def clean_rows(by_system: dict[str, list[Row]], layer: str) -> dict[str, list[Row]]:
+    """The rows of a set without noise or another condition, of its own layer; where there are none such, all rows."""
     clean = {
-        system: kept
-        for system, rows in by_system.items()
-        if (kept := [row for row in rows if not any(_is_condition(tag) for tag in row.prediction.tags)])
+        system: kept for system, rows in by_system.items() if (kept := [row for row in rows if _is_clean(row, layer)])
     }
     return clean or by_system
+
+
+def _is_clean(row: Row, layer: str) -> bool:
+    return row.prediction.layer in (None, layer) and not any(_is_condition(tag) for tag in row.prediction.tags)
 
 
 def common_rows(by_system: Mapping[str, list[Row]]) -> dict[str, list[Row]]:

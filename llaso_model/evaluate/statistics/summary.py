@@ -18,7 +18,7 @@ from llaso_model.evaluate.kinds import KINDS, Row
 from llaso_model.evaluate.metrics import classes, error_rates
 from llaso_model.evaluate.metrics.base import JUDGED, Metric, Value
 from llaso_model.evaluate.rows import all_metrics, class_names, metric_stats
-from llaso_model.evaluate.statistics import intervals, unjudged
+from llaso_model.evaluate.statistics import intervals, layers, unjudged
 from llaso_model.evaluate.statistics.intervals import Figure
 from llaso_model.evaluate.statistics.measure import (
     Normaliser,
@@ -48,7 +48,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
 
     Systems are compared on the rows of a set that all of them answered; ``missing`` counts the others and names who
     lacks them. The score of a set is that of its rows without noise or another condition, where it has some; rows in
-    a condition count under their tags.
+    a condition count under their tags. So do rows that are for another layer of evaluation than their task.
 
     Args:
         rows: Scored rows of any systems and sets.
@@ -60,7 +60,11 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault(row.prediction.set, {}).setdefault(row.prediction.system, []).append(row)
-    answered = {name: clean_rows(grouped[name]) for name in tasks.sets if name in grouped}
+    answered = {
+        name: clean_rows(grouped[name], tasks.tasks[declared.task].layer)
+        for name, declared in tasks.sets.items()
+        if name in grouped
+    }
     common = {name: by for name, set_rows in answered.items() if any((by := common_rows(set_rows)).values())}
     scored: dict[str, dict[str, Scored]] = {}
     sets = []
@@ -85,6 +89,7 @@ def summarise(rows: Sequence[Row], tasks: Tasks, seed: int = 0, asked: bool = Fa
         "pairs": compare_pairs(systems, tasks, scored, seed),
         "abstention": _abstention(systems, tasks, common),
         "tags": by_tag(systems, tasks, grouped, seed),
+        "layers": layers.by_layer(systems, tasks, grouped, seed),
     }
 
 
