@@ -10,7 +10,6 @@ from llaso_data.cli.build import layouts, load_recipe, machine_options, shares
 from llaso_data.cli.convert import field_map
 from llaso_data.commands import TableChoice, uncollected
 from llaso_data.errors import LLaSOError
-from llaso_data.recipe import EvalSet
 
 
 @click.command("build-instruct")
@@ -110,6 +109,8 @@ def build_instruct(
     with uncollected():
         recipe = load_recipe(machine, settings)
     if test and recipe.instruct.eval is None:
+        from llaso_data.recipe import EvalSet
+
         recipe = recipe.model_copy(update={"instruct": recipe.instruct.model_copy(update={"eval": EvalSet()})})
     if dry_run or check:
         from llaso_data.pipeline.instruct.preview import preview
