@@ -80,7 +80,7 @@ def talks(voices: Clips, count: int, seconds: float) -> None:
         for overlap in (0.0, 0.2):
             rows, found = [], []
             for seed in range(count):
-                talk = conversations.make(voices, speakers, seconds, 1000 * speakers + seed, overlap)
+                talk = conversations.make(voices, speakers, seconds, 10_000 * speakers + seed, overlap)
                 frames = talk.active.shape[1]
                 started_s = time.process_time()
                 speech = speech_probabilities(talk.pcm)

@@ -20,7 +20,7 @@ from llaso_data.estimate.voice_groups import Labels, Vectors
 
 STEP = 6_400
 """Samples between windows, 0.4 s."""
-DISTANCE = 0.37
+DISTANCE = 0.35
 """The mean cosine distance of windows up to which they are one speaker's."""
 MIXED = 0.12
 """What a window's similarity to its own speaker is above that to another, at least, where one speaks alone."""

@@ -55,11 +55,11 @@ def recorded_voices(clips: int = 60, only: Sequence[str] = ()) -> dict[str, list
 
 
 def trimmed(clips: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
-    """Clips without silence before and after; those of a quarter of a second or more."""
+    """Clips without silence before and after; those of a quarter of a second to 8 s."""
     kept = []
     for clip in clips:
         loud = np.flatnonzero(_loud(clip))
-        if len(loud) and (loud[-1] + 1 - loud[0]) * FRAME > SAMPLE_RATE_HZ // 4:
+        if len(loud) and SAMPLE_RATE_HZ // 4 < (loud[-1] + 1 - loud[0]) * FRAME < 8 * SAMPLE_RATE_HZ:
             kept.append(clip[loud[0] * FRAME : (loud[-1] + 1) * FRAME])
     return kept
 
