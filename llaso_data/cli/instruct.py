@@ -20,11 +20,19 @@ from llaso_data.errors import LLaSOError
 @click.option("--language", metavar="CODE", help="The language of all sources, where they have one: en, hsb, nan-TW.")
 @click.option("--corpus", metavar="NAME", help="Name of the corpus in the records. Default: the last part of SOURCE.")
 @click.option(
-    "--map", "maps", multiple=True, metavar="FIELD=COLUMN", help="A label or text that a task needs: emotion=label."
+    "--map",
+    "maps",
+    multiple=True,
+    metavar="FIELD=TEMPLATE",
+    help="A label or text that a task needs, of a column: emotion=mood.",
 )
 @click.option("--task", "task_files", multiple=True, metavar="FILE", help="Tasks of your own. May be repeated.")
 @click.option("--only", "only", multiple=True, metavar="TASK", help="Ask this task alone. May be repeated.")
-@click.option("--mix", metavar="MIX", help="natural, balanced, or weights: asr=2,paralinguistic=1. Default: natural.")
+@click.option(
+    "--mix",
+    metavar="MIX",
+    help="How many of each task: natural, balanced, or asr=2,paralinguistic=1. Default: natural.",
+)
 @click.option("--samples", type=int, help="How many samples. Default: as many as the mix allows.")
 @click.option("--limit", type=int, help="Read only the first rows of each source.")
 @click.option("--split", metavar="SHARES", help="Write splits to folders: train=0.98,validation=0.01,test=0.01.")

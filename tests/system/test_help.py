@@ -19,8 +19,9 @@ from tests.llaso_data.test_cli import HEAVY, environment
 PROGRAMS = {"llaso-data": llaso_data.cli.main, "llaso-model": llaso_model.cli.main}
 METAVARS = {
     "ADDRESS", "ALIGN", "BUDGET", "CODE", "CONDITION", "FIELD=TEMPLATE", "FILE", "FOLDER", "HOST", "JUDGE", "KEY=VALUE",
-    "LOW:HIGH:STEP", "MIXTURE", "MODEL", "NAME", "NOISE", "PATTERN", "PREDICTIONS", "RECIPE", "REPO", "RUN",
-    "AUDIO", "SCORES", "SHARDS", "SHARE", "SHARES", "SIZE", "SOURCE", "TARS", "TEXT", "URI",
+    "ENGINE", "LOW:HIGH:STEP", "MIX", "MIXTURE", "MODEL", "NAME", "NOISE", "PATTERN", "PREDICTIONS", "RECIPE", "REPO",
+    "AUDIO", "SCORES", "SHARDS", "SHARE", "SHARES", "SIZE", "SOURCE", "TARS", "TASK",
+    "RUN", "TEXT", "URI",
 }  # fmt: skip
 FOLDERS_AND_FILES = {
     "--export": "FILE", "--figure": "FILE", "--import": "FILE", "--tasks": "FILE", "--audio": "FOLDER",

@@ -255,7 +255,8 @@ def test_a_rater_is_at_work_in_one_server_and_nothing_confirmed_is_lost(tmp_path
             server = (first, second)[number % 2]
             item = ratings.item_id(server.items[number // 2])
             status, text = ask(server, "rate", {"rater": "Ada", "item": item, "rating": {"accuracy": 3}})
-            assert status == 200 or (status == 409 and "ratings by Ada" in text), text
+            # Who holds a lock writes its name a moment later.
+            assert status == 200 or (status == 409 and ("ratings by Ada" in text or "another run" in text)), text
             return item if status == 200 else None
 
         with ThreadPoolExecutor(8) as pool:
