@@ -124,7 +124,6 @@ class _Run:
             raise LLaSOError("instruct.tasks: no task is left to ask")
         self._asking = asking_of(self._recipe)
         self._dataset = self._named(tasks.templates_digest(all_tasks, names))
-        folder.prepare(self._out, dataset_digest(self._dataset), self._settings.to, overwrite=self._overwrite)
         with RowStore() as rows:
             reading = read_rows(self._recipe, self._own, names, self._asking, rows, self._progress)
             plan = self._plan(reading, names)
@@ -177,6 +176,8 @@ class _Run:
         candidates = reading.scan.done().times(1 if self._instruct.eval else self._instruct.turns)
         if not len(candidates.row):
             raise LLaSOError(_nothing_fed(reading, candidates))
+        # Not before: a source that is not there, or feeds nothing, shall leave no mark of a run in the folder.
+        folder.prepare(self._out, dataset_digest(self._dataset), self._settings.to, overwrite=self._overwrite)
         instruct = self._instruct
         split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
         free = np.array([is_free(one) for one in tasks.renderers_of(self._own, names, instruct.hold_out.templates)])

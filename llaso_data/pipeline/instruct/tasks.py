@@ -10,6 +10,7 @@ from llaso_data.instruct import lint
 from llaso_data.instruct.rendering import Renderer, templates_of
 from llaso_data.instruct.tasks import SECTIONS, Tasks, all_tasks, declared_twice, merged
 from llaso_data.io import settings
+from llaso_data.pipeline.instruct.mix import BALANCED, NATURAL, groups_of
 from llaso_data.recipe import Instruct
 from llaso_data.records import digest
 
@@ -69,13 +70,15 @@ def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str
     feed them.
 
     Raises:
-        LLaSOError: A name is none of the tasks'.
+        LLaSOError: A name is none of the tasks', or none of the mix's.
     """
     for key, names in (("tasks", settings.tasks), ("hold_out.tasks", settings.hold_out.tasks)):
         for name in names:
             if name not in tasks.build:
                 raise LLaSOError(f"instruct.{key}: there is no task {name!r}; there are {', '.join(tasks.build)}")
     mix = settings.mix if settings.eval is None else "natural"
+    if mix not in (NATURAL, BALANCED):
+        groups_of(mix, (), tasks)
     named = {*settings.tasks, *(() if isinstance(mix, str) else mix)}
     of_mix = None if isinstance(mix, str) else {name for name, weight in mix.items() if weight > 0}
     return tuple(

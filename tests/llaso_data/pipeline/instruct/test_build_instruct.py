@@ -212,6 +212,9 @@ def test_a_recording_may_be_asked_about_in_many_rows(tmp_path: Path, table: Path
 def test_nothing_to_build_is_an_error_that_says_why(tmp_path: Path, clips: list[Clip], table: Path) -> None:
     with pytest.raises(LLaSOError, match=r"nothing can be built of 12 rows: age: no age in 12 rows; .* --map"):
         build_instruct(recipe(table, out=tmp_path / "out", tasks=["age"]))
+    with pytest.raises(LLaSOError, match="'singing' is no task and no group of tasks"):
+        build_instruct(recipe(table, out=tmp_path / "out", mix={"singing": 1.0}))
+    assert not (tmp_path / "out").exists()  # so that the next command may be another one
     with pytest.raises(LLaSOError, match="there is no task 'singing'"):
         build_instruct(recipe(table, out=tmp_path / "out", tasks=["singing"]))
     with pytest.raises(LLaSOError, match="'video' is none"):
