@@ -7,7 +7,7 @@ Once its clips are made, :func:`sample_of` gives the sample.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,6 +137,16 @@ def modalities_of(
     )
 
 
+def bits_of(modalities: Iterable[Modality]) -> int:
+    """Modalities as one number, a bit for each of :data:`MODALITIES`."""
+    return sum(1 << MODALITIES.index(modality) for modality in modalities)
+
+
+def modalities_in(bits: int) -> list[Modality]:
+    """The modalities of a number that :func:`bits_of` gave."""
+    return [modality for place, modality in enumerate(MODALITIES) if bits >> place & 1]
+
+
 def draw_modality(allowed: Sequence[Modality], task: str, row: InstructRow, asking: Asking, turn: int = 0) -> Modality:
     """One of the modalities that a row allows: a function of the row, the task, the seed and the turn.
 
@@ -167,6 +177,25 @@ def draw_modality(allowed: Sequence[Modality], task: str, row: InstructRow, aski
 def turned(row: InstructRow, turn: int) -> InstructRow:
     """A row as it is asked once more: with an id of its own, which decides the draws."""
     return replace(row, id=digest(row.id, "turn", turn)) if turn else row
+
+
+def asked_in_turn(
+    renderer: Renderer, row: InstructRow, allowed: Sequence[Modality], turn: int, asking: Asking
+) -> Outline:
+    """A row as it is asked in one of its turns, in the modality that is drawn for it.
+
+    Args:
+        renderer: Of the task.
+        row: The row.
+        allowed: Of :func:`modalities_of`.
+        turn: How many times the row was asked before.
+        asking: How.
+
+    Raises:
+        LLaSOError: As of :func:`outline`.
+    """
+    modality = draw_modality(allowed, renderer.name, row, asking, turn)
+    return outline(renderer, turned(row, turn), modality, asking)
 
 
 def outline(

@@ -6,6 +6,7 @@ from typing import Any
 
 from llaso_data.io import storage
 from llaso_data.languages import language_name
+from llaso_data.pipeline.instruct.summary import SUMMARY
 from llaso_data.pipeline.instruct.voice_quality import VoiceReport
 from llaso_data.report import instruct_tables as tables
 from llaso_data.report import page, sections
@@ -83,7 +84,7 @@ def _context(out: str, stated: dict[str, Any], of_each: int, title: str | None) 
         "notes": _lines(stated.get("notes", [])),
         "groups": [(row, drawn.get(row.name, [])) for row in rows if drawn.get(row.name)],
         "example_notes": notes,
-        "summary_uri": storage.join(out, tables.SUMMARY),
+        "summary_uri": storage.join(out, SUMMARY),
     }
 
 

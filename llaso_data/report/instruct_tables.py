@@ -13,13 +13,11 @@ from llaso_data.instruct.tasks import Tasks, all_tasks, folded
 from llaso_data.instruct.tasks.build import Modality
 from llaso_data.io import checksums, storage
 from llaso_data.languages import language_name
+from llaso_data.pipeline.instruct.summary import FORMAT, FORMAT_VERSION, SUMMARY
 from llaso_data.pipeline.instruct.voice_quality import VoiceQuality, VoiceReport
 from llaso_data.recipe import HoldOut
 from llaso_data.records import SPLITS
 
-SUMMARY = "build-instruct.json"
-FORMAT = "llaso-build-instruct"
-FORMAT_VERSION = 1
 MODALITIES: dict[Modality, tuple[str, str]] = {
     "text_audio": ("written, heard", "a written instruction, and what goes in is heard"),
     "audio_text": ("spoken, read", "a spoken instruction, and what goes in is read"),

@@ -9,17 +9,7 @@ from typing import Any
 
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.formats import samples as sample_tables
-from llaso_data.instruct.compose import (
-    MODALITIES,
-    Asking,
-    Clip,
-    Outline,
-    SpokenText,
-    draw_modality,
-    outline,
-    sample_of,
-    turned,
-)
+from llaso_data.instruct.compose import Asking, Clip, Outline, SpokenText, asked_in_turn, modalities_in, sample_of
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.voices.variation import Variation
@@ -37,7 +27,8 @@ CLIPS = "clips"
 """What addresses of made clips begin with, in records and wherever their folder is."""
 NOT_ASKED = "not_asked"
 """The reason of a row whose values a task cannot have after all."""
-_MOST_EXAMPLES = 20
+MOST_EXAMPLES = 20
+"""How many problems of each reason are written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +195,11 @@ def clip_address(utterance: Utterance, folder: str) -> Utterance:
 
 def _outlined(item: Item, settings: BlockSettings) -> Outline | str:
     renderer = _renderer(item, settings)
-    allowed = [modality for bit, modality in enumerate(MODALITIES) if item.modalities >> bit & 1]
+    allowed = modalities_in(item.modalities)
     try:
         if settings.test is not None:
             return settings.test.outlined(renderer, item.row, allowed, item.turn, settings.asking)
-        modality = draw_modality(allowed, renderer.name, item.row, settings.asking, item.turn)
-        return outline(renderer, turned(item.row, item.turn), modality, settings.asking)
+        return asked_in_turn(renderer, item.row, allowed, item.turn, settings.asking)
     except LLaSOError as error:
         return f"{item.row.where or item.row.id}: {error}"
 
@@ -352,7 +342,7 @@ class _Tally:
     def refuse(self, place: int, reason: str, detail: str) -> None:
         self._failed.append(place)
         self._refused[reason] += 1
-        if len(kept := self._examples.setdefault(reason, [])) < _MOST_EXAMPLES:
+        if len(kept := self._examples.setdefault(reason, [])) < MOST_EXAMPLES:
             kept.append(detail)
 
     def count(self, made: Outline, split: str | None, closed: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.instruct.compose import MODALITIES, Asking, about_of, modalities_of, plain
+from llaso_data.instruct.compose import Asking, about_of, bits_of, modalities_of, plain
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.tasks.build import SECOND_AUDIO
@@ -32,7 +32,7 @@ class Candidates:
         names: Of the tasks; ``task`` has places in it.
         row: (N,) uint32, the number of the row.
         task: (N,) uint8.
-        modalities: (N,) uint8, a bit for each of :data:`~llaso_data.instruct.compose.MODALITIES`.
+        modalities: (N,) uint8, of :func:`~llaso_data.instruct.compose.bits_of`.
         turn: (N,) uint8, how many times the row is asked for the task before.
         made_pairs: (N,) bool, whether the plan has to find the other recording.
         ids: (R,) uint64, of each row the first half of its id.
@@ -203,7 +203,7 @@ class Scan:
             self._known[key] = possible = []
             for number, renderer in enumerate(self._renderers):
                 allowed = modalities_of(renderer, row, fields, self._asking)
-                bits = sum(1 << MODALITIES.index(modality) for modality in allowed)
+                bits = bits_of(allowed)
                 is_free = renderer.build.answer.form in ("text", "audio") and not renderer.build.shows
                 if bits:
                     possible.append((number, bits, is_free))
@@ -238,7 +238,7 @@ class Scan:
 
     def _pairs(self, names: tuple[str, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         """Candidates of tasks that compare two recordings: every row whose speaker is known can be half of a pair."""
-        bit = 1 << MODALITIES.index("text_audio")
+        bit = bits_of(("text_audio",))
         speaker = np.frombuffer(self._speaker, np.uint64)
         known = np.flatnonzero((speaker != 0) & (np.frombuffer(self._repeats, np.int8) == 0)).astype(np.uint32)
         chosen = [

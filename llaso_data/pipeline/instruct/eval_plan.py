@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.instruct.compose import MODALITIES
+from llaso_data.instruct.compose import bits_of
 from llaso_data.instruct.evaluation import SLOTS, accent_of, turn_of, unseen_in
 from llaso_data.instruct.rendering import templates_of
 from llaso_data.instruct.tasks import LAYERS, Layer, Tasks
@@ -26,7 +26,7 @@ Flags = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 DEFAULT_WEIGHT = 100.0
 """Share of a task that a recipe names no share of: as many rows as the small sets of LLaSO-Eval have."""
-_TEXT_AUDIO = 1 << MODALITIES.index("text_audio")
+_TEXT_AUDIO = bits_of(("text_audio",))
 _BABBLERS = 4
 _LOOKED_AT = 50  # rows, for those of other speakers
 _GROUPS = ("plain", "noise", "accent", "pairs")

@@ -10,7 +10,7 @@ import numpy as np
 
 from llaso_data.errors import LLaSOError
 from llaso_data.formats.rows import head
-from llaso_data.instruct.compose import MODALITIES, Asking, Clip, Outline, SpokenText, draw_modality, outline, turned
+from llaso_data.instruct.compose import Asking, Clip, Outline, SpokenText, asked_in_turn, modalities_in
 from llaso_data.instruct.rendering import Renderer
 from llaso_data.instruct.row import InstructRow
 from llaso_data.instruct.tasks import Tasks
@@ -136,15 +136,13 @@ def _task(tasks: Tasks, number: int, plan: Plan) -> TaskPreview:
         rows=int((mine & (candidates.turn == 0)).sum()),
         samples={split: int(count) for split, count in zip(("", *SPLITS), wanted, strict=True) if count},
         lacks=candidates.not_fed.get(name, {}),
-        modalities=[modality for place, modality in enumerate(MODALITIES) if bits >> place & 1],
+        modalities=list[str](modalities_in(bits)),
     )
 
 
 def _outline(row: InstructRow, renderer: Renderer, bits: int, turn: int, asking: Asking) -> Outline | None:
-    allowed = [modality for place, modality in enumerate(MODALITIES) if bits >> place & 1]
     try:
-        modality = draw_modality(allowed, renderer.name, row, asking, turn)
-        return outline(renderer, turned(row, turn), modality, asking)
+        return asked_in_turn(renderer, row, modalities_in(bits), turn, asking)
     except LLaSOError:
         return None  # a pair, whose other half a run finds
 

@@ -15,13 +15,12 @@ from llaso_data.pipeline.instruct import tasks
 from llaso_data.pipeline.instruct.candidates import Scan
 from llaso_data.pipeline.instruct.progress import Progress
 from llaso_data.pipeline.instruct.row_store import RowStore
-from llaso_data.pipeline.instruct.rows import rows_of
+from llaso_data.pipeline.instruct.rows import DUPLICATE, rows_of
 from llaso_data.pipeline.instruct.speech import languages_spoken
 from llaso_data.pipeline.seen_ids import SeenIds
 from llaso_data.recipe import HoldOut, Recipe
 from llaso_data.records import Failure
 
-DUPLICATE = "duplicate"
 _BATCH = 1000
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from llaso_data.instruct.tasks import Tasks
 from llaso_data.pipeline.convert.run import ConvertSummary
-from llaso_data.pipeline.instruct.blocks import BlockResult
+from llaso_data.pipeline.instruct.blocks import MOST_EXAMPLES, BlockResult
 from llaso_data.pipeline.instruct.spoken import Spoken, VoiceTally
 from llaso_data.recipe import Recipe
 
@@ -170,9 +170,6 @@ def summarised(
         parts_skipped=converted.skipped,
         blocks_skipped=sum(one.skipped for one in results),
     )
-
-
-MOST_EXAMPLES = 20
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
