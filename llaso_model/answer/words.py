@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from llaso_data.align.scorer import Scorer
 from llaso_data.asr.language_id import identify_languages
@@ -32,6 +33,10 @@ class WordAligner:
         self._whisper = load(Asr(model=folder, engine="torch"), Run())
         self._scorer = Scorer(self._whisper.decoder, Align())
 
+    def language_of(self, pcm: Pcm) -> str:
+        """The code of the language that is spoken in the first 30 s of 16 kHz mono samples."""
+        return self._heard(self._states(pcm[:WINDOW_SAMPLES], None))
+
     def words(self, pcm: Pcm, text: str, language: str | None) -> tuple[Word, ...]:
         """The words of a text with their times in seconds; none where the text does not fit the sound.
 
@@ -47,12 +52,19 @@ class WordAligner:
             raise LLaSOError("word times are of pieces of up to 30 s: cut the audio at pauses (--cut)")
         if not text.strip():
             return ()
-        slot = Slot(0, 0, len(pcm))
-        states_BSW = self._whisper.engine.encode([assemble(Window((slot,), language), {0: pcm})])
-        (states,) = self._whisper.decoder.cache_cross_attention(states_BSW)
+        states = self._states(pcm, language)
         if language is None:
-            language = identify_languages(self._whisper, {0: states}, ())[0][0]
+            language = self._heard(states)
         elif not self._whisper.vocabulary.supports(language):
             raise LLaSOError(f"this Whisper does not know the language {language}: name another one (--whisper)")
-        (scores,) = self._scorer.align([Clip(pcm, states[slot.frames], states, text, language)])
+        frames = Slot(0, 0, len(pcm)).frames
+        (scores,) = self._scorer.align([Clip(pcm, states[frames], states, text, language)])
         return tuple(replace(word, start_s=float(word.start_s), end_s=float(word.end_s)) for word in scores.words)
+
+    def _states(self, pcm: Pcm, language: str | None) -> Any:
+        """The encoder's states of a window with one clip."""
+        window = assemble(Window((Slot(0, 0, len(pcm)),), language), {0: pcm})
+        return self._whisper.decoder.cache_cross_attention(self._whisper.engine.encode([window]))[0]
+
+    def _heard(self, states: Any) -> str:
+        return identify_languages(self._whisper, {0: states}, ())[0][0]

@@ -71,6 +71,11 @@ class Engine:
         return len(self._waiting)
 
     @property
+    def closed(self) -> bool:
+        """Whether it takes no more requests: it was closed, or has failed."""
+        return self._closed
+
+    @property
     def decoding(self) -> int:
         """How many slots have a row."""
         return len(self._rows)

@@ -76,10 +76,12 @@ class Request:
     Attributes:
         conversation: Messages whose audio parts hold audio in any form that the processor takes.
         sampling: How the answer is chosen.
+        begun: Tokens that the answer begins with. They are given, so they are not part of the answer's own tokens.
     """
 
     conversation: Sequence[Message]
     sampling: Sampling = field(default_factory=Sampling)
+    begun: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from llaso_data.io.hub import checkpoint, loading, pretrained
 from llaso_model.engine.backends import BACKENDS, BackendKind
 from llaso_model.engine.backends.row_cache import RowCache, SoloRows, can_share_steps
+from llaso_model.engine.begun import continued
 from llaso_model.engine.requests import Request, Sampling
 from llaso_model.engine.sampling import TokenChooser, stop_tokens
 from llaso_model.processing import LLaSOProcessor
@@ -29,10 +30,12 @@ class TorchPrompt:
     Attributes:
         inputs: Tensors of a batch of one, by their names in ``forward``.
         sampling: The request's.
+        begun: Tokens that the answer begins with, which are read after the prompt.
     """
 
     inputs: Mapping[str, torch.Tensor]
     sampling: Sampling
+    begun: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -91,7 +94,8 @@ class TorchBackend:
 
     def prepare(self, request: Request) -> TorchPrompt:
         """See :meth:`Backend.prepare`."""
-        return TorchPrompt(dict(self.processor.batch([request.conversation])), request.sampling)
+        inputs, later = continued(dict(self.processor.batch([request.conversation])), request.begun, self.model.config)
+        return TorchPrompt(inputs, request.sampling, later)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See :meth:`Backend.decode`."""
@@ -103,6 +107,11 @@ class TorchBackend:
         """See :meth:`Backend.admit`."""
         for slots in self._groups(prompts):
             self._read([(slot, prompts[slot]) for slot in slots])
+        for slot, prompt in prompts.items():
+            for token in prompt.begun:
+                row = self._rows[slot]
+                row.tokens = torch.cat([row.tokens, row.tokens.new_tensor([[token]])], dim=1)
+                self._forward(row.rows, [slot])
 
     @torch.no_grad()
     def step(self, slots: Sequence[int]) -> dict[int, list[int]]:

@@ -290,3 +290,12 @@ def test_a_thread_decodes_for_others_and_a_closed_engine_owes_nothing(parts):
 def test_a_parameter_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(InputError, match=name):
         Sampling(**{name: value})
+
+
+def test_an_answer_goes_on_from_what_it_was_begun_with(parts: tuple[Any, Any]) -> None:
+    model, processor = parts
+    backend = TorchBackend(model, processor)
+    (whole,) = answers_of(Engine(backend).run([Request(conversation(processor, 0), Sampling(max_new_tokens=10))]))
+    request = Request(conversation(processor, 0), Sampling(max_new_tokens=7), begun=whole.tokens[:3])
+    (rest,) = answers_of(Engine(backend).run([request]))
+    assert rest.tokens == whole.tokens[3:]

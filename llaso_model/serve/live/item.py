@@ -1,0 +1,179 @@
+"""One stretch of speech that is transcribed while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from llaso_data.asr.segment import speech_probabilities
+from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
+from llaso_model.chat_format import Message
+from llaso_model.engine.requests import Answer, Request, Sampling
+from llaso_model.serve.answering import Answering, in_threads
+from llaso_model.serve.live.policies import Hypothesis, Policy, word_boundaries
+
+STEP_S = 0.32
+"""New audio after which there is a new hypothesis."""
+_FIRST_S = 0.6  # of audio before the first hypothesis
+_LONGEST_S = 24.0  # of audio that is transcribed together; then it is cut at a pause
+_SEARCHED_S = 8.0  # at the end of which a pause is looked for
+_FRAME_S = 0.032
+_PAUSE_FRAMES = 7  # a moving mean over so many frames of speech probability is lowest in a pause
+
+
+@dataclass(frozen=True, slots=True)
+class LiveModel:
+    """What items share.
+
+    Attributes:
+        answering: The engine.
+        processor: The model's.
+        stop_tokens: End answers.
+        policy: Confirms words.
+        threads: Find pauses.
+        max_new_tokens: The most tokens of one hypothesis.
+    """
+
+    answering: Answering
+    processor: Any
+    stop_tokens: frozenset[int]
+    policy: Policy
+    threads: Any
+    max_new_tokens: int = 256
+
+
+@dataclass(slots=True)
+class LiveItem:
+    """Audio that is appended, and the text that is confirmed. Its methods belong to one event loop.
+
+    Attributes:
+        model: See :class:`LiveModel`.
+        instruction: The conversation about samples.
+        confirmed: Called with each piece of text that is confirmed, and the seconds since its audio was there.
+        text: All that is confirmed.
+        audio_s: How much audio it has, in seconds.
+        prompt_tokens: That its hypotheses have read.
+        answer_tokens: That they have.
+    """
+
+    model: LiveModel
+    instruction: Callable[[Any], Sequence[Message]]
+    confirmed: Callable[[str, float], Awaitable[None]]
+    text: str = ""
+    audio_s: float = 0.0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    _window: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
+    _window_text: str = ""
+    _begun: tuple[int, ...] = ()
+    _before: Hypothesis | None = None
+    _is_whole: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def unread_s(self) -> float:
+        """How much audio waits to be transcribed, with what may still change."""
+        return len(self._window) / SAMPLE_RATE_HZ
+
+    def append(self, pcm: Pcm) -> None:
+        """Adds 16 kHz mono samples."""
+        self._window = np.concatenate([self._window, pcm])
+        self.audio_s += len(pcm) / SAMPLE_RATE_HZ
+        self._changed.set()
+
+    def end(self) -> None:
+        """Nothing more comes: :meth:`run` makes the last hypothesis and returns."""
+        self._is_whole = True
+        self._changed.set()
+
+    async def run(self, goes_on: bool = True) -> None:
+        """Transcribes until the end.
+
+        Args:
+            goes_on: Whether there are hypotheses before the end.
+
+        Raises:
+            LLaSOError: The model cannot answer.
+        """
+        heard = 0
+        while not self._is_whole:
+            new_s = (len(self._window) - heard) / SAMPLE_RATE_HZ
+            is_due = new_s >= STEP_S and len(self._window) >= _FIRST_S * SAMPLE_RATE_HZ
+            if not goes_on or not is_due:
+                self._changed.clear()
+                await self._changed.wait()
+                if len(self._window) > _LONGEST_S * SAMPLE_RATE_HZ:
+                    await self._cut()
+                    heard = 0
+                continue
+            heard = len(self._window)
+            await self._guess(heard)
+            if len(self._window) > _LONGEST_S * SAMPLE_RATE_HZ:
+                await self._cut()
+                heard = 0
+        while len(self._window) > _LONGEST_S * SAMPLE_RATE_HZ:
+            await self._cut()
+        await self._finish(len(self._window))
+
+    async def _guess(self, samples: int) -> None:
+        """A hypothesis of the audio so far, and what it confirms."""
+        at = time.monotonic()
+        answer = await self._ask(samples)
+        tokens = tuple(token for token in answer.tokens if token not in self.model.stop_tokens)
+        boundaries = word_boundaries(self._decode, self._begun, tokens)
+        now = Hypothesis(tokens, tuple(boundaries), (), samples / SAMPLE_RATE_HZ)
+        count = self.model.policy(self._before, now)
+        self._begun += tokens[:count]
+        self._before = Hypothesis(tokens[count:], (), now.heard_s[count:], now.audio_s)
+        if count:
+            await self._confirm(self._decode(self._begun), at)
+
+    async def _finish(self, samples: int) -> None:
+        """The last hypothesis of a window, all of which is confirmed."""
+        if samples:
+            at = time.monotonic()
+            answer = await self._ask(samples)
+            await self._confirm(self._decode([*self._begun, *answer.tokens]), at)
+
+    async def _cut(self) -> None:
+        """Ends the window at the clearest pause of its last seconds, and begins another one there."""
+        probs = await in_threads(self.model.threads, speech_probabilities, self._window)
+        first = max(0, len(probs) - round(_SEARCHED_S / _FRAME_S))
+        smooth = np.convolve(probs[first:], np.ones(_PAUSE_FRAMES) / _PAUSE_FRAMES, "same")
+        place = round((first + int(smooth.argmin())) * _FRAME_S * SAMPLE_RATE_HZ) or len(self._window)
+        await self._finish(place)
+        self._window = self._window[place:]
+        self._begun, self._before, self._window_text = (), None, ""
+
+    async def _ask(self, samples: int) -> Answer:
+        request = Request(
+            self.instruction(to_float32(self._window[:samples])),
+            Sampling(max_new_tokens=self.model.max_new_tokens),
+            self._begun,
+        )
+        async with self.model.answering.ask(request, patient=True, streams=False) as asked:
+            answer = await asked.result()
+        self.prompt_tokens += answer.prompt_tokens
+        self.answer_tokens += len(answer.tokens)
+        return answer
+
+    async def _confirm(self, window_text: str, at: float) -> None:
+        """Passes on what a window's text has more than before."""
+        window_text = window_text.strip()
+        new = window_text[len(self._window_text) :]
+        if not new:
+            return
+        if not self._window_text and self.text:
+            new = f" {new}"
+        self._window_text = window_text
+        self.text += new
+        await self.confirmed(new, time.monotonic() - at)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: str = self.model.processor.decode(list(tokens), skip_special_tokens=True)
+        return text

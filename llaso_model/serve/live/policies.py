@@ -1,0 +1,94 @@
+"""Which words of a hypothesis are confirmed while speech goes on."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llaso_data.registry import Registry
+
+GUARD_S = 0.4
+"""Words that end nearer to the end of the audio may still change: what follows them was not heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a model says to the audio so far, after the text that is confirmed already.
+
+    Attributes:
+        tokens: Without those that end an answer.
+        boundaries: The numbers of tokens after which a word is complete, in order; the end is none of them.
+        heard_s: For each token the time in the audio that the model attends to most; empty: it is not known.
+        audio_s: How long the audio is.
+    """
+
+    tokens: tuple[int, ...]
+    boundaries: tuple[int, ...]
+    heard_s: tuple[float, ...]
+    audio_s: float
+
+
+Policy = Callable[[Hypothesis | None, Hypothesis], int]
+"""(the hypothesis before, the hypothesis) → how many of its tokens are confirmed: 0 or one of its boundaries."""
+
+POLICIES: Registry[Policy] = Registry("live policy")
+
+
+def local_agreement(before: Hypothesis | None, now: Hypothesis) -> int:
+    """Words on which two consecutive hypotheses agree (LocalAgreement-2; Liu, Spanakis and Niehues 2020)."""
+    if before is None:
+        return 0
+    common = 0
+    for one, other in zip(before.tokens, now.tokens, strict=False):
+        if one != other:
+            break
+        common += 1
+    return _boundary(now, common)
+
+
+def attention(before: Hypothesis | None, now: Hypothesis) -> int:
+    """Words before the first that the model hears less than :data:`GUARD_S` before the end of the audio.
+
+    The rule is AlignAtt's (Papi, Turchi and Negri 2023), with the attention of the language model to the speech in its
+    prompt. Where that is not known, words are confirmed by agreement.
+    """
+    if len(now.heard_s) != len(now.tokens):
+        return local_agreement(before, now)
+    limit = now.audio_s - GUARD_S
+    safe = next((number for number, heard_s in enumerate(now.heard_s) if heard_s > limit), len(now.tokens))
+    return _boundary(now, safe)
+
+
+def _boundary(hypothesis: Hypothesis, count: int) -> int:
+    """The last boundary among the first ``count`` tokens, or 0."""
+    return max((place for place in hypothesis.boundaries if place <= count), default=0)
+
+
+def word_boundaries(decode: Callable[[Sequence[int]], str], begun: Sequence[int], tokens: Sequence[int]) -> list[int]:
+    """The numbers of tokens after which a word is complete: space follows, or a character of a script without spaces.
+
+    Args:
+        decode: All tokens of an answer to its text.
+        begun: Tokens before.
+        tokens: After these.
+    """
+    whole = decode([*begun, *tokens])
+    found = []
+    for count in range(1, len(tokens)):
+        text = decode([*begun, *tokens[:count]])
+        if not text or text.endswith("\ufffd") or not whole.startswith(text):
+            continue
+        following = whole[len(text) : len(text) + 1]
+        if following and (following.isspace() or (_is_unspaced(following) and _is_unspaced(text[-1]))):
+            found.append(count)
+    return found
+
+
+def _is_unspaced(character: str) -> bool:
+    name = unicodedata.name(character, "")
+    return name.startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI CHARACTER"))
+
+
+POLICIES.register("agreement", local_agreement)
+POLICIES.register("attention", attention)
