@@ -1,20 +1,25 @@
-"""CPU seconds of answers: the engine beside ``generate`` on padded batches, the same prompts and weights, fp32.
+"""CPU seconds of answers: the engine beside transformers' ``generate``, one row after another, the same weights, fp32.
 
     .venv/bin/python bench/answering.py --model demo-out/train/stage2/model --repeats 3
+    .venv/bin/python bench/answering.py --pieces
+    .venv/bin/python bench/answering.py --vllm ~/.cache/llaso/vllm/bin/python
 
-``make demo`` trains the model. 32 English prompts that it never heard are transcribed by ``generate`` in padded batches
-of 1, 8 and 32, and by an engine of 1, 8 and 32 slots; both read the recordings too. They take turns in one process, and
-medians are printed. Then: how many of the 32 answers have other tokens than ``generate`` gives for the prompt alone,
-and how far apart the two best logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to
-rounding). The last row quotes issue 29, which measured vLLM's CPU build on another day: compare it with that issue's
-``generate`` (36.5, 34.7 and 81.5 s), not with this run's.
+``make demo`` trains the model. 32 English prompts that it never heard are transcribed by ``generate`` one by one, and
+by an engine of 1, 8 and 32 slots; both read the recordings too. They take turns in one process, and medians are
+printed. Then: how many of the 32 answers have other tokens than ``generate`` gives, and how far apart the two best
+logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding). ``--padded`` adds
+``generate`` on padded batches. ``--vllm`` names the Python of an environment that has vLLM and this project
+(``tests/support/vllm_environment.py`` makes one): vLLM with our plugin answers the same prompts, in a process of its
+own for each number of rows, without caches of earlier prompts. ``--pieces`` says what the parts of an answer cost.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,9 +30,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 PROMPTS = 32
 TOGETHER = (1, 8, 32)
 MAX_NEW_TOKENS = 60
-QUOTED = {1: 22.4, 8: 7.9, 32: 6.5}
+ALONE = "`generate`, one by one"
 
 Tokens = list[list[int]]
+Found = dict[tuple[str, int], list[float]]
 
 
 def main() -> None:
@@ -36,6 +42,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--together", type=int, nargs="+", default=list(TOGETHER))
+    parser.add_argument("--padded", action="store_true", help="`generate` on padded batches, too")
+    parser.add_argument("--vllm", metavar="PYTHON", help="vLLM with our plugin, too")
+    parser.add_argument("--pieces", action="store_true", help="what the parts of an answer cost, and nothing else")
     args = parser.parse_args()
     import torch
 
@@ -43,23 +52,44 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     loaded = generation.load(args.model, precision="fp32")
-    conversations = [loaded.processor.instruction("Transcribe the speech.", [str(path)]) for path in held_out()]
-    ways: dict[str, Callable[[int], Tokens]] = {
-        "`generate`, padded": lambda rows: padded(loaded, conversations, rows),
-        "engine": lambda slots: engine(loaded, conversations, slots),
-    }
-    answer_of_one = padded(loaded, conversations[:1], 1) and engine(loaded, conversations[:1], 1)
-    print(f"warm: {len(answer_of_one[0])} tokens", flush=True)
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    paths = held_out()
+    conversations = [loaded.processor.instruction("Transcribe the speech.", [str(path)]) for path in paths]
+    if args.pieces:
+        import answering_pieces
+
+        answering_pieces.print_pieces(loaded, conversations, paths, MAX_NEW_TOKENS)
+        return
+    print(f"warm: {len(by_generate(loaded, conversations[:1], 1)[0])} tokens", flush=True)
+    by_engine(loaded, conversations[:1], 1)  # prepares the weights, once for all engines
+    found: Found = {}
     tokens: dict[tuple[str, int], Tokens] = {}
     for _ in range(args.repeats):
-        for rows in args.together:
-            for way, work in ways.items():
-                tokens[way, rows], seconds = timed(lambda work=work, rows=rows: work(rows))
-                found.setdefault((way, rows), []).append(seconds)
-                print(f"{way}, {rows}: {seconds[0]:.1f} CPU s, {seconds[1]:.1f} s", flush=True)
-    _print_table(ways, args, found)
-    _print_differences(loaded, conversations, ways, args.together, tokens)
+        for (way, rows), work in _ways(loaded, conversations, args).items():
+            tokens[way, rows], seconds = work()
+            found.setdefault((way, rows), []).append(seconds)
+            print(f"{way}, {rows}: {seconds:.1f} CPU s", flush=True)
+    _print_table(args, found)
+    _print_differences(loaded, conversations, tokens)
+
+
+def _ways(loaded: Any, conversations: Sequence[Any], args: argparse.Namespace) -> dict[tuple[str, int], Any]:
+    """What is measured in a repeat: (way, rows together) to a call that returns tokens and CPU seconds."""
+
+    def timed(work: Callable[..., Tokens], rows: int) -> Callable[[], tuple[Tokens, float]]:
+        def call() -> tuple[Tokens, float]:
+            start = time.process_time()
+            return work(loaded, conversations, rows), time.process_time() - start
+
+        return call
+
+    ways: dict[tuple[str, int], Any] = {(ALONE, 1): timed(by_generate, 1)}
+    for rows in args.together:
+        ways["engine", rows] = timed(by_engine, rows)
+        if args.padded and rows > 1:
+            ways["`generate`, padded", rows] = timed(by_generate, rows)
+        if args.vllm:
+            ways["vLLM with our plugin", rows] = lambda rows=rows: by_vllm(args, rows)
+    return ways
 
 
 def held_out() -> list[Path]:
@@ -69,7 +99,7 @@ def held_out() -> list[Path]:
     return [Path(path) for path, _ in held_out_prompts(240, PROMPTS)]
 
 
-def padded(loaded: Any, conversations: Sequence[Any], rows: int) -> Tokens:
+def by_generate(loaded: Any, conversations: Sequence[Any], rows: int) -> Tokens:
     """The tokens of ``generate`` in batches of so many rows."""
     found: Tokens = []
     for first in range(0, len(conversations), rows):
@@ -79,7 +109,7 @@ def padded(loaded: Any, conversations: Sequence[Any], rows: int) -> Tokens:
     return found
 
 
-def engine(loaded: Any, conversations: Sequence[Any], slots: int) -> Tokens:
+def by_engine(loaded: Any, conversations: Sequence[Any], slots: int) -> Tokens:
     """The tokens of an engine with so many slots."""
     from llaso_model.engine.engine import Limits, answers_of
     from llaso_model.engine.requests import Request, Sampling
@@ -89,18 +119,24 @@ def engine(loaded: Any, conversations: Sequence[Any], slots: int) -> Tokens:
     return [list(one.tokens) for one in answers_of(running.run(Request(each, sampling) for each in conversations))]
 
 
+def by_vllm(args: argparse.Namespace, rows: int) -> tuple[Tokens, float]:
+    """The tokens of vLLM with at most so many rows together, and its CPU seconds without those of its start."""
+    script = Path(__file__).with_name("answering_vllm.py")
+    paths = json.dumps([str(path) for path in held_out()])
+    command = [args.vllm, script, str(Path(args.model).resolve()), str(rows), str(args.threads), str(MAX_NEW_TOKENS)]
+    out = subprocess.run(command, input=paths, capture_output=True, text=True, check=False)
+    if out.returncode:
+        raise SystemExit(f"vLLM ended with {out.returncode}:\n{out.stderr[-3000:]}")
+    answer = json.loads(out.stdout.splitlines()[-1])
+    return answer["tokens"], answer["cpu_s"]
+
+
 def until_end(loaded: Any, row: list[int]) -> list[int]:
     """A row of ``generate`` up to the token that ended it, without padding."""
     from llaso_model.engine.sampling import stop_tokens
 
     ends = stop_tokens(loaded.model.generation_config)
     return row[: next((place + 1 for place, token in enumerate(row) if token in ends), len(row))]
-
-
-def timed(work: Callable[[], Tokens]) -> tuple[Tokens, tuple[float, float]]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    found = work()
-    return found, (time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def margin(loaded: Any, conversation: Any, place: int) -> float:
@@ -116,30 +152,29 @@ def margin(loaded: Any, conversation: Any, place: int) -> float:
     return float(best[0] - best[1])
 
 
-def _print_table(ways: dict[str, Any], args: argparse.Namespace, found: dict[Any, list[tuple[float, float]]]) -> None:
+def _print_table(args: argparse.Namespace, found: Found) -> None:
+    medians = {key: statistics.median(runs) for key, runs in found.items()}
+    alone = medians[ALONE, 1]
     print(f"\nCPU seconds for {PROMPTS} prompts, median of {args.repeats}, {args.threads} thread(s)")
+    print(f"{ALONE}: {alone:.1f}\n")
     print(f"| rows together | {' | '.join(map(str, args.together))} |\n|---{'|---' * len(args.together)}|")
-    medians = {key: statistics.median(cpu for cpu, _ in runs) for key, runs in found.items()}
-    for way in ways:
-        print(f"| {way} | {' | '.join(f'{medians[way, rows]:.1f}' for rows in args.together)} |")
-    first, second = ways
-    print(f"| times | {' | '.join(f'{medians[first, n] / medians[second, n]:.1f}' for n in args.together)} |")
-    print(f"| vLLM, as of issue 29 | {' | '.join(str(QUOTED.get(rows, '')) for rows in args.together)} |")
+    for way in dict.fromkeys(way for way, _ in found if way != ALONE):
+        own = [medians.get((way, rows)) for rows in args.together]
+        cells = ["" if one is None else f"{one:.1f} ({alone / one:.1f}x)" for one in own]
+        print(f"| {way} | {' | '.join(cells)} |")
 
 
-def _print_differences(
-    loaded: Any, conversations: Sequence[Any], ways: dict[str, Any], together: Sequence[int], tokens: dict[Any, Tokens]
-) -> None:
-    first, _ = ways
-    alone = tokens[first, 1] if (first, 1) in tokens else padded(loaded, conversations, 1)
-    for way in ways:
-        for rows in together:
-            others = [n for n in range(PROMPTS) if tokens[way, rows][n] != alone[n]]
-            margins = []
-            for number in others:
-                pairs = enumerate(zip(tokens[way, rows][number], alone[number], strict=False))
-                margins.append(margin(loaded, conversations[number], next(n for n, (a, b) in pairs if a != b)))
-            print(f"{way}, {rows}: {len(others)} of {PROMPTS} differ from alone {[f'{one:.1e}' for one in margins]}")
+def _print_differences(loaded: Any, conversations: Sequence[Any], tokens: dict[tuple[str, int], Tokens]) -> None:
+    alone = tokens[ALONE, 1]
+    print(f"\n{sum(map(len, alone))} tokens in {len(alone)} answers")
+    for (way, rows), found in tokens.items():
+        margins = []
+        for number, (other, wanted) in enumerate(zip(found, alone, strict=True)):
+            if other != wanted:
+                pairs = enumerate(zip(other, wanted, strict=False))
+                place = next((n for n, (a, b) in pairs if a != b), min(len(other), len(wanted)) - 1)
+                margins.append(margin(loaded, conversations[number], place))
+        print(f"{way}, {rows}: {len(margins)} of {len(alone)} differ {[f'{one:.1e}' for one in margins]}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("llaso_model.train.commands:fit", "Find the largest budget of a micro-batch that fits in memory."),
     "plot": ("llaso_model.train.commands:plot", "Draw the curves of runs."),
     "merge": ("llaso_model.train.commands:merge", "Write the whole model of a run, with its adapters folded in."),
+    "export": ("llaso_model.export.commands:export", "Write a model in the format of another program."),
     "generate": ("llaso_model.answer.commands:generate", "Transcribe recordings with a model, or ask it about them."),
     "speak": ("llaso_model.voice.commands:speak", "Let a model answer aloud."),
     "serve": ("llaso_model.serve.commands:serve", "Serve a model at OpenAI's addresses."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llaso_model.chat_format import Message
@@ -16,19 +17,20 @@ from llaso_model.processing import TRANSCRIBE, LLaSOProcessor
 if TYPE_CHECKING:
     import torch
 
+    from llaso_model.engine.backends.flat_reader import FlatModel
     from llaso_model.engine.engine import Engine, Limits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode on a device, with its processor."""
+    """A model in evaluation mode on a device, with its processor. Its weights stay as they are."""
 
     model: Any
     processor: LLaSOProcessor
 
     def answer(self, conversations: Sequence[Sequence[Message]], **settings: Any) -> list[str]:
         """The model's answer to each conversation; see :func:`answers`."""
-        return answers(self.model, self.processor, conversations, **settings)
+        return answers(self.model, self.processor, conversations, flat=self._flat, **settings)
 
     def transcribe(self, audios: Sequence[Any], **settings: Any) -> list[str]:
         """A transcript of each audio (a path, bytes or samples); for ``settings`` see :func:`answers`."""
@@ -39,7 +41,14 @@ class LoadedModel:
         from llaso_model.engine.backends.torch import TorchBackend
         from llaso_model.engine.engine import Engine, Limits
 
-        return Engine(TorchBackend(self.model, self.processor), limits or Limits())
+        return Engine(TorchBackend(self.model, self.processor, flat=self._flat), limits or Limits())
+
+    @cached_property
+    def _flat(self) -> FlatModel | None:
+        """The model's weights as engines read them; they are prepared once for all engines."""
+        from llaso_model.engine.backends.flat_reader import flat_model
+
+        return flat_model(self.model)
 
     def refusal(self, conversation: Sequence[Message]) -> str | None:
         """Why the language model's chat template refuses a conversation, such as for its roles; None: it does not."""
@@ -75,7 +84,11 @@ def load(
 
 
 def answers(
-    model: Any, processor: LLaSOProcessor, conversations: Sequence[Sequence[Message]], **settings: Any
+    model: Any,
+    processor: LLaSOProcessor,
+    conversations: Sequence[Sequence[Message]],
+    flat: FlatModel | None = None,
+    **settings: Any,
 ) -> list[str]:
     """The model's answer to each conversation.
 
@@ -85,6 +98,7 @@ def answers(
         model: On its device, in evaluation mode.
         processor: The model's.
         conversations: Messages whose audio parts hold audio in any form that the processor takes.
+        flat: What :func:`flat_model` made of the model; None: its own forward is used, as while it is trained.
         settings: Sampling parameters (:class:`Sampling`), or those of ``generate``.
 
     Returns:
@@ -101,7 +115,7 @@ def answers(
     sampling = sampling_of(settings)
     if sampling is None or unknown_values(model.generation_config):
         return _padded_answers(model, processor, conversations, settings)
-    engine = Engine(TorchBackend(model, processor))
+    engine = Engine(TorchBackend(model, processor, flat=flat))
     return [answer.text for answer in answers_of(engine.run(Request(one, sampling) for one in conversations))]
 
 

@@ -15,6 +15,8 @@ from llaso_model.chat_format import ChatFormat, ChatText, Message, audio_of, aud
 from llaso_model.configuration import IGNORED, MEL_HOP, TAIL_S, LLaSOConfig, audio_tokens
 from llaso_model.encoders import PRETRAINED
 from llaso_model.fusion import FUSIONS
+from llaso_model.placeholders import AudioPlaceholders
+from llaso_model.processor_options import as_tensors, check_padding, listed, without_neutral
 from llaso_model.sounds import InputError, Samples, samples
 
 AUDIO_TOKEN = "<audio>"
@@ -26,7 +28,7 @@ TokenRow = tuple[list[int], list[int]]
 """Token ids and labels of one conversation."""
 
 
-class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
+class LLaSOProcessor(AudioPlaceholders, ProcessorMixin):  # type: ignore[misc]
     """Whisper's features and the language model's tokenizer and chat template.
 
     Audio is anything that :func:`llaso_model.sounds.samples` takes: a path, the bytes of a file, samples, a mapping.
@@ -100,7 +102,8 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             return_tensors: ``pt`` or ``np``.
             sampling_rate: Of samples that do not say theirs, Hz; None: 16,000.
             padding: Rows are padded to the longest, prompts on the left.
-            **kwargs: Those of :meth:`batch`.
+            **kwargs: Those of :meth:`batch`. For texts of the chat template, ``return_text_replacement_offsets``
+                adds ``text_replacement_offsets``; see :meth:`replacements`.
 
         Returns:
             What :meth:`batch` returns, without labels.
@@ -108,8 +111,10 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         Raises:
             InputError: Texts and audios do not match, or an option is not known or cannot be honoured.
         """
-        _check_padding(padding, kwargs)
-        audios = _listed(audio)
+        check_padding(padding, kwargs)
+        if isinstance(text, np.ndarray | torch.Tensor) and audio is None:  # as speech recognisers are called
+            text, audio = None, text
+        audios = listed(audio)
         if text is None:
             text = [TRANSCRIBE] * len(audios)
         texts = [text] if isinstance(text, str) else list(text)
@@ -121,18 +126,25 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             isinstance(one, ChatText) or (leading_token is not None and one.startswith(leading_token)) for one in texts
         ]
         if all(templated):
-            return _as_tensors(self._batch_of_templated(texts, sounds, **kwargs), return_tensors)
+            return as_tensors(self._batch_of_templated(texts, sounds, **kwargs), return_tensors)
         if any(templated):
             raise InputError("some of the texts are written by the chat template, others are not")
-        return _as_tensors(self._batch_of_instructions(texts, sounds, **kwargs), return_tensors)
+        return as_tensors(self._batch_of_instructions(texts, sounds, **kwargs), return_tensors)
 
-    def _batch_of_templated(self, texts: Sequence[str], sounds: Sequence[Samples], **kwargs: Any) -> BatchFeature:
+    def _batch_of_templated(
+        self,
+        texts: Sequence[str],
+        sounds: Sequence[Samples],
+        return_text_replacement_offsets: bool = False,
+        **kwargs: Any,
+    ) -> BatchFeature:
         """Prompts of texts that the chat template wrote, with the audios at their audio tokens."""
         if kwargs:
             raise InputError(f"{', '.join(kwargs)}: not for a text that the chat template has written already")
         chat, remaining = self._chat, iter(sounds)
         rows: list[TokenRow] = []
         windows: list[list[list[Samples]]] = []
+        offsets = []
         for text in texts:
             escaped = text.escaped if isinstance(text, ChatText) else text
             count = escaped.count(self.audio_token)
@@ -141,11 +153,15 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
                 raise InputError(f"the texts have more {self.audio_token} than the {len(sounds)} audios that there are")
             windows.append([self.windows(sound) for sound in own])
             ids = chat.ids_with_audio(escaped, self._audio_token_counts(windows[-1]))
+            pieces = [chat.unescaped(piece) for piece in escaped.split(self.audio_token)]
+            offsets.append(self.replacements(pieces, self._audio_token_counts(windows[-1])))
             rows.append((ids, [IGNORED] * len(ids)))
         if next(remaining, None) is not None:
             raise InputError(f"there are {len(sounds)} audios, more than the texts have {self.audio_token}")
         inputs = self._padded(rows, windows, on_the_right=False)
         del inputs["labels"]
+        if return_text_replacement_offsets:
+            inputs["text_replacement_offsets"] = offsets
         return inputs
 
     def _batch_of_instructions(self, texts: Sequence[str], sounds: Sequence[Samples], **kwargs: Any) -> BatchFeature:
@@ -201,6 +217,7 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
         Raises:
             InputError: The conversation is of another form, or an option is not known or cannot be honoured.
         """
+        kwargs = without_neutral(kwargs)
         several = bool(conversation) and isinstance(conversation[0], list | tuple)
         conversations = list(conversation) if several else [conversation]
         template = kwargs.pop("chat_template", None)
@@ -216,9 +233,9 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             escaped = [chat.text(messages, add) for messages in conversations]
             texts = [ChatText.of(chat.unescaped(text), text) for text in escaped]
             return texts if several else texts[0]
-        _check_padding(kwargs.pop("padding", True), kwargs)
+        check_padding(kwargs.pop("padding", True), kwargs)
         kind, all_inputs = kwargs.pop("return_tensors", "pt"), kwargs.pop("return_dict", True)
-        inputs = _as_tensors(self.batch(conversations, **kwargs), kind)
+        inputs = as_tensors(self.batch(conversations, **kwargs), kind)
         return inputs if all_inputs else inputs["input_ids"]
 
     def batch(
@@ -307,6 +324,11 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             padded[number, :, : mel.shape[1]] = mel
         return {"input_features": padded, "feature_lengths": lengths}
 
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens the prompt of a conversation has, those that stand for audio among them."""
+        windows = [self.windows(samples(audio_of(part))) for part in audio_parts(messages)]
+        return len(self._chat.ids_and_labels(messages, self._audio_token_counts(windows), False, True)[0])
+
     def stop_tokens(self) -> list[int]:
         """The token that ends an answer in labels: the first special token that the chat template writes after it.
 
@@ -358,39 +380,3 @@ class LLaSOProcessor(ProcessorMixin):  # type: ignore[misc]
             return_tensors="np",
         )["input_features"][0]
         return torch.from_numpy(np.asarray(frames, np.float32))
-
-
-def _as_tensors(inputs: BatchFeature, kind: str | None) -> BatchFeature:
-    """The inputs as tensors of ``pt`` or ``np``. Raises InputError for another kind."""
-    if kind in ("pt", None):
-        return inputs
-    if kind != "np":
-        raise InputError(f"return_tensors={kind!r}: there are pt and np")
-    return BatchFeature({name: value.numpy() for name, value in inputs.items()})
-
-
-def _listed(audio: Any) -> list[Any]:
-    """One audio or several as a list. A list of numbers is one audio."""
-    if audio is None:
-        return []
-    if isinstance(audio, list | tuple):
-        return [audio] if len(audio) and isinstance(audio[0], int | float | np.number) else list(audio)
-    return [audio]
-
-
-def _check_padding(padding: bool | str | None, options: dict[str, Any]) -> None:
-    """Removes options of padding and truncation that other processors have. Raises InputError where one asks for more.
-
-    Rows are padded to the longest, prompts on the left, and nothing is truncated.
-    """
-    wrong = []
-    if padding not in (True, "longest", None):
-        wrong.append(f"padding={padding!r}: rows are padded to the longest")
-    if options.pop("padding_side", "left") not in ("left", None):
-        wrong.append("padding_side: prompts are padded on the left, labels on the right")
-    if options.pop("truncation", None) not in (None, False):
-        wrong.append("truncation: nothing is cut")
-    if options.pop("max_length", None) is not None:
-        wrong.append("max_length: nothing is cut, and rows are padded to the longest")
-    if wrong:
-        raise InputError("; ".join(wrong))

@@ -28,10 +28,10 @@ def samples(audio: Any, sampling_rate: int | None = None) -> Samples:
     """16 kHz mono float32 of an audio in any form.
 
     Args:
-        audio: A path or URI, the bytes of a file, a mapping with ``array`` and ``sampling_rate``, or with one of
-            ``bytes``, ``path``, ``url``, ``base64`` (as Hugging Face's datasets and chat messages have them), or
-            samples: NumPy, torch or a list, (T,) or (channels, T) or (T, channels). Floats are taken as they are,
-            8-, 16- and 32-bit integers are scaled by their full range.
+        audio: A path or URI (``data:`` with base64 as well), the bytes of a file, a mapping with ``array`` and
+            ``sampling_rate``, or with one of ``bytes``, ``path``, ``url``, ``base64`` (as Hugging Face's datasets and
+            chat messages have them), or samples: NumPy, torch or a list, (T,) or (channels, T) or (T, channels). Floats
+            are taken as they are, 8-, 16- and 32-bit integers are scaled by their full range.
         sampling_rate: Of samples that do not say theirs, Hz; None: 16,000.
 
     Returns:
@@ -43,6 +43,8 @@ def samples(audio: Any, sampling_rate: int | None = None) -> Samples:
     """
     if isinstance(audio, Mapping):
         return _of_mapping(audio, sampling_rate)
+    if isinstance(audio, str) and audio.startswith("data:"):
+        return _of_mapping({"base64": audio}, None)
     if isinstance(audio, str) or hasattr(audio, "__fspath__"):
         return audio_files.to_float32(audio_files.decode(str(audio))[0])
     if isinstance(audio, bytes | bytearray | memoryview):

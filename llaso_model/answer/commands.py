@@ -90,7 +90,7 @@ def generate(
     writer = _Writer(form or "text", out)
     writer.refuse_what_is_there()
     computed = BACKENDS[backend].open(model, "MODEL", precision)
-    words_of = _words_of(computed.model.config.whisper, whisper) if words else None
+    words_of = _words_of(computed.config.whisper, whisper) if words else None
     processor = computed.processor
     window_s = processor.max_audio_length if cut or (cut is None and text is None) else None
     cutting = Cutting(window_s, lambda sound: processor.instruction(text or TRANSCRIBE, [sound]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ class TokenChooser:
     """
 
     def __init__(self, sampling: Sampling, config: Any, device: torch.device) -> None:
-        self._sampling = sampling
+        self._device = device
         self._adjust = processors.LogitsProcessorList(_adjusting(sampling, config, device))
         self._narrow = processors.LogitsProcessorList(_narrowing(sampling))
         self._random: torch.Generator | None = None
@@ -64,18 +64,43 @@ class TokenChooser:
             else:
                 self._random.manual_seed(sampling.seed)
 
-    def __call__(self, tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """The next token, a tensor without dimensions on the device of the logits.
+    @property
+    def is_common(self) -> bool:
+        """Whether the token depends on the logits only, and on them as for all such rows of the model."""
+        kinds = {type(one) for one in self._adjust}
+        return self._random is None and kinds <= {processors.SuppressTokensLogitsProcessor}
+
+    def __call__(self, tokens: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        """The next token of each row, on the device of the logits (B,).
 
         Args:
-            tokens: The answer so far (1, T).
-            logits: Of its next token (1, vocabulary).
+            tokens: The answer so far. Where :attr:`is_common`, it is not looked at.
+            logits: Of its next token (1, vocabulary); where :attr:`is_common`, of so many rows (B, vocabulary).
         """
-        scores: torch.Tensor = self._adjust(tokens, logits.to(dtype=torch.float32, copy=True))
+        ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+        scores: torch.Tensor = self._adjust(ids, logits.to(dtype=torch.float32, copy=True))
         if self._random is None:
-            return scores.argmax(dim=-1)[0]
-        probs = self._narrow(tokens, scores).softmax(dim=-1).cpu()
-        return torch.multinomial(probs, 1, generator=self._random)[0, 0].to(logits.device)
+            return scores.argmax(dim=-1)
+        probs = self._narrow(ids, scores).softmax(dim=-1).cpu()
+        return torch.multinomial(probs, 1, generator=self._random)[:, 0].to(logits.device)
+
+
+def choose_tokens(rows: Sequence[tuple[TokenChooser, Sequence[int], Any]]) -> list[int]:
+    """The next token of each row of one model.
+
+    Args:
+        rows: What chooses each row's tokens, the row's answer so far, and the logits of its next token (1, vocabulary).
+    """
+    common = [number for number, (choose, _, _) in enumerate(rows) if choose.is_common]
+    chosen: dict[int, torch.Tensor] = {}
+    if common:
+        tokens = rows[common[0]][0]((), torch.cat([rows[number][2] for number in common]))
+        chosen = dict(zip(common, tokens, strict=True))
+    for number, (choose, answer, logits) in enumerate(rows):
+        if number not in chosen:
+            chosen[number] = choose(answer, logits)[0]
+    found: list[int] = torch.stack([chosen[number] for number in range(len(rows))]).tolist()
+    return found
 
 
 def _adjusting(sampling: Sampling, config: Any, device: torch.device) -> Iterable[Any]:

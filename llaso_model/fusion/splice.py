@@ -23,6 +23,7 @@ class Splice(nn.Module):
 
     def __init__(self, config: LLaSOConfig) -> None:
         super().__init__()
+        self.layers: list[int] = []  # numbers of the language model's layers in which text attends to speech
         self.stack = config.stack
         inner = config.projector_size or config.hidden_size
         self.projector = nn.Sequential(

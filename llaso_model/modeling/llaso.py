@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from llaso_data.io.hub import pretrained
 from llaso_model.configuration import IGNORED, MEL_FRAMES_PER_S, LLaSOConfig, states_of
@@ -27,6 +28,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    _supports_attention_backend = True
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
 
     def __init__(self, config: LLaSOConfig) -> None:
@@ -96,19 +98,31 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         stops = list(dict.fromkeys([*own, *tokens]))
         self.generation_config.eos_token_id = stops[0] if len(stops) == 1 else stops or None
 
-    def get_audio_features(self, input_features: torch.Tensor, feature_lengths: torch.Tensor) -> torch.Tensor:
+    def get_audio_features(
+        self,
+        input_features: torch.Tensor,
+        feature_lengths: torch.Tensor | None = None,
+        audio_rows: torch.Tensor | None = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Speech embeddings of all windows.
 
         Args:
             input_features: Log-mel frames of A windows (A, mels, T).
-            feature_lengths: How many frames of each are valid (A,).
+            feature_lengths: How many frames of each are valid (A,); None: all.
+            audio_rows: Taken, so that all that the processor gives for audio can be given; it changes nothing.
+            return_dict: Whether the embeddings come as ``pooler_output``, as of Hugging Face's models.
 
         Returns:
             Embeddings of all windows, one after the other: (N, width of the language model).
         """
+        if feature_lengths is None:
+            feature_lengths = torch.full(
+                input_features.shape[:1], input_features.shape[2], device=input_features.device
+            )
         tail = round(self.config.tail_s * MEL_FRAMES_PER_S)
         embeddings: torch.Tensor = self.aligner(*self.audio_tower(input_features, feature_lengths, tail=tail))
-        return embeddings
+        return BaseModelOutputWithPooling(pooler_output=embeddings) if return_dict else embeddings
 
     def hidden_states(
         self,
@@ -140,10 +154,10 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         encoded = None
         if speech is not None:
             is_answer = None if labels is None else labels != IGNORED
-            encoded = self._encode_audio(speech, input_ids, feature_lengths, audio_rows, attention_mask, is_answer)
+            encoded = self.encode_audio(speech, input_ids, feature_lengths, audio_rows, attention_mask, is_answer)
         with self.aligner.attending_to(encoded):
             states: torch.Tensor = self.language_model.get_decoder()(
-                inputs_embeds=self._merged_embeddings(input_ids, speech),
+                inputs_embeds=self.merged_embeddings(input_ids, speech),
                 position_ids=position_ids,
                 use_cache=False,
             ).last_hidden_state
@@ -183,15 +197,15 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         """
         is_answer = answered if labels is None else labels != IGNORED
         encoded = None
-        _check_inputs(input_ids, inputs_embeds, input_features, feature_lengths)
+        check_inputs(input_ids, inputs_embeds, input_features, feature_lengths)
         if input_ids is not None:
             audio_features = None
             if input_features is not None and feature_lengths is not None:
                 audio_features = self.get_audio_features(input_features, feature_lengths)
-                encoded = self._encode_audio(
+                encoded = self.encode_audio(
                     audio_features, input_ids, feature_lengths, audio_rows, attention_mask, is_answer
                 )
-            inputs_embeds = self._merged_embeddings(input_ids, audio_features)
+            inputs_embeds = self.merged_embeddings(input_ids, audio_features)
         assert inputs_embeds is not None
         if speech is not None and speech_positions is not None:
             past = kwargs.get("past_key_values")
@@ -229,14 +243,14 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         """
         if kwargs.get("inputs") is not None:
             raise ValueError("name the prompt input_ids, as the processor gives it, not inputs")
-        _check_inputs(input_ids, kwargs.get("inputs_embeds"), input_features, feature_lengths)
+        check_inputs(input_ids, kwargs.get("inputs_embeds"), input_features, feature_lengths)
         if input_ids is not None:
             speech = None
             if input_features is not None and feature_lengths is not None:
                 speech = self.get_audio_features(input_features, feature_lengths)
-                if encoded := self._encode_audio(speech, input_ids, feature_lengths, audio_rows, None, None):
+                if encoded := self.encode_audio(speech, input_ids, feature_lengths, audio_rows, None, None):
                     kwargs |= {"speech": encoded.speech, "speech_positions": encoded.positions}
-            kwargs["inputs_embeds"] = self._merged_embeddings(input_ids, speech)
+            kwargs["inputs_embeds"] = self.merged_embeddings(input_ids, speech)
         try:
             return super().generate(**kwargs)
         finally:
@@ -258,10 +272,10 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         speech = encoded = None
         if lengths is not None:
             speech = self.get_audio_features(inputs["input_features"], lengths)
-            encoded = self._encode_audio(speech, ids, lengths, inputs["audio_rows"], mask, inputs.get("answered"))
+            encoded = self.encode_audio(speech, ids, lengths, inputs["audio_rows"], mask, inputs.get("answered"))
         with self.aligner.attending_to(encoded):
             out = self.language_model(
-                inputs_embeds=self._merged_embeddings(ids, speech),
+                inputs_embeds=self.merged_embeddings(ids, speech),
                 attention_mask=mask,
                 position_ids=None if mask is None else (mask.cumsum(dim=1) - 1).clamp(min=0),
                 past_key_values=cache,
@@ -283,8 +297,16 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             embeds = self._text_embeddings(tokens.reshape(-1, 1))
             return self.language_model(inputs_embeds=embeds, use_cache=True, logits_to_keep=1, **kwargs)
 
-    def _merged_embeddings(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
-        """The embeddings that enter the language model, with speech where the fusion splices it in."""
+    def merged_embeddings(self, input_ids: torch.Tensor, speech: torch.Tensor | None) -> torch.Tensor:
+        """The embeddings that enter the language model, with speech where the fusion splices it in.
+
+        Args:
+            input_ids: Tokens (B, T).
+            speech: What :meth:`get_audio_features` returned (N, W); None: there is none.
+
+        Raises:
+            ValueError: The audio tokens of the text and the speech do not match.
+        """
         embeds = self._text_embeddings(input_ids)
         token = self.config.audio_token_id
         if speech is None and token is not None and bool((input_ids == token).any()):
@@ -297,7 +319,7 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
         return embeds
 
-    def _encode_audio(
+    def encode_audio(
         self,
         speech: torch.Tensor,
         input_ids: torch.Tensor,
@@ -306,7 +328,16 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         attention_mask: torch.Tensor | None,
         is_answer: torch.Tensor | None,
     ) -> EncodedAudio | None:
-        """The speech that the language model's layers attend to; None where the fusion splices it into the text."""
+        """The speech that the language model's layers attend to; None where the fusion splices it into the text.
+
+        Args:
+            speech: What :meth:`get_audio_features` returned (N, W).
+            input_ids: Tokens (B, T).
+            feature_lengths: How many frames each window has (A,).
+            audio_rows: The row of the batch that each window belongs to (A,).
+            attention_mask: False at padding (B, T); None: there is none.
+            is_answer: True where the assistant speaks (B, T); None: nowhere.
+        """
         assert feature_lengths is not None
         counts = states_of(feature_lengths, self.config.audio_config)
         text = None if attention_mask is None else attention_mask.bool()
@@ -315,13 +346,13 @@ class LLaSOForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         )
 
 
-def _check_inputs(
+def check_inputs(
     input_ids: torch.Tensor | None,
     inputs_embeds: torch.Tensor | None,
     input_features: torch.Tensor | None,
     feature_lengths: torch.Tensor | None,
 ) -> None:
-    """Raises ValueError where an input would be ignored."""
+    """Raises ValueError where an input of a forward would be ignored."""
     if (input_ids is None) == (inputs_embeds is None):
         raise ValueError("give input_ids or inputs_embeds, one of them")
     if (input_features is None) != (feature_lengths is None):

@@ -21,7 +21,7 @@ from llaso_model.modeling.llaso import LLaSOForConditionalGeneration
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.registration import register
 from llaso_model.train.config import Lora, ModelPart, Optimizer, TrainRecipe
-from llaso_model.train.losses import LOSSES
+from llaso_model.train.losses import LOSSES, LOSSES_FOLDER
 from llaso_model.train.module import TrainingModule
 
 TRAINING_FILE = "training.json"
@@ -212,9 +212,10 @@ def save_model(
     with outputs.whole_folder(folder) as part:
         model.save_pretrained(part)
         processor.save_pretrained(part)
-        if module is not None:
+        if module is not None and module.loss_modules:
+            (part / LOSSES_FOLDER).mkdir()
             for name, loss in module.loss_modules.items():
-                LOSSES[loss].save(getattr(module, name), part)
+                LOSSES[loss].save(getattr(module, name), part / LOSSES_FOLDER)
         if recipe is not None:
             (part / TRAINING_FILE).write_text(recipe.model_dump_json(indent=1))
         checksums.note_folder(part)

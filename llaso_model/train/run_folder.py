@@ -22,7 +22,7 @@ from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints
 from llaso_model.train.config import TrainRecipe, identity
 from llaso_model.train.distributed import RankContext
 from llaso_model.train.log import BAD_FILE, METRICS_FILE, RECIPE_FILE
-from llaso_model.train.losses import LOSSES
+from llaso_model.train.losses import LOSSES, LOSSES_FOLDER
 
 TRAINED_FILE = "trained.safetensors"
 MODEL_FOLDER = "model"
@@ -131,6 +131,10 @@ def stranger(folder: Path) -> str | None:
         return min(os.listdir(folder))
     names = sorted(os.listdir(folder))
     of_losses = {name for loss in LOSSES.values() for name in loss.files}
+    if (folder / LOSSES_FOLDER).is_dir():
+        names.remove(LOSSES_FOLDER)
+        if others := sorted(set(os.listdir(folder / LOSSES_FOLDER)) - of_losses):
+            return f"{LOSSES_FOLDER}/{others[0]}"
     return next((name for name in names if not (_is_ours(name, of_losses) and (folder / name).is_file())), None)
 
 

@@ -14,7 +14,14 @@ class Backend(Protocol):
     """Computes the next tokens of rows, each in a slot of its own.
 
     :meth:`prepare` is called from any thread, :meth:`decode` as well; the others from the thread that decodes.
+
+    Attributes:
+        processor: The model's.
+        config: The model's configuration.
     """
+
+    processor: Any
+    config: Any
 
     @property
     def stop_tokens(self) -> frozenset[int]:

@@ -79,6 +79,16 @@ class StepTargets:
     counts: Mapping[str, float]
 
 
+LOSSES_FOLDER = "losses"
+"""Subfolder of a model for what losses learn beside it: other programs load every safetensors file of the folder."""
+
+
+def folder_of(name: str, model: str | Path) -> Path:
+    """Where a model has a file of a loss: the subfolder, or the model's folder, where earlier versions wrote it."""
+    folder = Path(model)
+    return folder if (folder / name).exists() else folder / LOSSES_FOLDER
+
+
 class Loss:
     """A loss. A subclass has at least :meth:`counts` and :meth:`sums`.
 
@@ -111,19 +121,19 @@ class Loss:
         raise NotImplementedError
 
     def save(self, module: nn.Module, folder: Path) -> None:
-        """Writes its module into the folder of a model."""
+        """Writes its module into the subfolder for it of a model's folder."""
         from safetensors.torch import save_file
 
         weights = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
         save_file(weights, folder / self.files[0])
 
     def restore(self, module: nn.Module, folder: str) -> None:
-        """Reads what :meth:`save` wrote, where it is there, into the module. Raises LLaSOError."""
+        """Reads what :meth:`save` wrote for a model, where it is there, into the module. Raises LLaSOError."""
         from safetensors.torch import load_file
 
         from llaso_data.io.hub import loading
 
-        path = Path(folder) / self.files[0]
+        path = folder_of(self.files[0], folder) / self.files[0]
         if path.exists():
             with loading("model.start", str(path)):
                 module.load_state_dict(load_file(path))

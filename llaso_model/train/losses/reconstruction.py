@@ -10,7 +10,7 @@ from torch import nn
 
 from llaso_model.modeling.speech_decoder import CONFIG_FILE, WEIGHTS_FILE, SpeechDecoder, SpeechDecoderConfig
 from llaso_model.train.collate import ReconstructionTargets
-from llaso_model.train.losses import LOSSES, Loss, LossSums
+from llaso_model.train.losses import LOSSES, Loss, LossSums, folder_of
 
 if TYPE_CHECKING:
     from llaso_model.train.collate import TrainBatch
@@ -36,8 +36,9 @@ class Reconstruction(Loss):
 
     def module(self, model: Any, recipe: TrainRecipe) -> SpeechDecoder:
         """The speech decoder of the model to start from, else a new one."""
-        if recipe.model.start is not None and (Path(model.name_or_path) / CONFIG_FILE).exists():
-            return SpeechDecoder.load(Path(model.name_or_path))
+        folder = folder_of(CONFIG_FILE, model.name_or_path)
+        if recipe.model.start is not None and (folder / CONFIG_FILE).exists():
+            return SpeechDecoder.load(folder)
         mels, sizes = model.config.audio_config.num_mel_bins, recipe.model.speech_decoder.model_dump()
         return SpeechDecoder(SpeechDecoderConfig(model.config.hidden_size, mels, **sizes))
 

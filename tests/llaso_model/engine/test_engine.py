@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
+from llaso_model.engine.backends.flat_reader import FlatReader, flat_model
+from llaso_model.engine.backends.padded_reader import PaddedReader
 from llaso_model.engine.backends.torch import TorchBackend
 from llaso_model.engine.engine import Engine, Limits, answers_of
 from llaso_model.engine.requests import Busy, Request, Sampling
@@ -117,10 +119,22 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=6)
-@given(arrivals, st.integers(1, 4), st.sampled_from([0.0, 0.5]))
-def test_each_row_has_the_tokens_that_it_has_alone(parts, alone, arrivals, slots, padding):
-    engine = Engine(TorchBackend(*parts, padding=padding), Limits(slots=slots))
+@pytest.fixture(scope="module")
+def backends(parts: tuple[Any, Any]) -> dict[str, TorchBackend]:
+    """Each way of reading: prompts by themselves, padded, in a line, and that with reordered weights."""
+    return {
+        "alone": TorchBackend(*parts),
+        "padded": TorchBackend(*parts, padding=0.5),
+        "flat": TorchBackend(*parts, flat=flat_model(parts[0], packs=False)),
+        "packed": TorchBackend(*parts, flat=flat_model(parts[0])),
+    }
+
+
+@settings(max_examples=8)
+@given(arrivals, st.integers(1, 4), st.sampled_from(["alone", "padded", "flat", "packed", "packed"]))
+def test_each_row_has_the_tokens_that_it_has_alone(parts, backends, alone, arrivals, slots, way):
+    assert isinstance(backends[way].reader, FlatReader if way in ("flat", "packed") else PaddedReader)
+    engine = Engine(backends[way], Limits(slots=slots))
     handles = []
     for arrival in arrivals:
         for _ in range(arrival.after):
@@ -153,13 +167,37 @@ def test_both_ways_of_reading_prompts_and_both_kinds_of_cache_are_used(parts):
         slot: backend.prepare(Request(conversation(processor, 0), Sampling(max_new_tokens=count)))
         for slot, count in enumerate((4, 4, 600))
     }
-    assert list(backend._groups(prompts)) == [[0, 1, 2]]
+    reader = backend.reader
+    assert list(reader._groups(prompts)) == [[0, 1, 2]]
     backend.admit(prompts)
-    assert sorted(backend._caches) == [0, 1]
+    assert sorted(reader._caches) == [0, 1]
     first = backend.step([0, 1, 2])
     assert first[0] == first[1] == first[2]
     backend.retire([0, 1, 2])
-    assert not backend._caches and not backend._rows
+    assert not reader._caches and not reader._rows and not backend._rows
+
+
+def test_a_row_that_leaves_makes_room_and_moves_no_other(parts):
+    """Rows of two stores, in a line: as many as there are, the last takes the place of one that leaves."""
+    model, processor = parts
+    backend = TorchBackend(model, processor, flat=flat_model(model))
+    asked = [(0, 4), (4, 600), (1, 4), (5, 4)]
+    prompts = {
+        slot: backend.prepare(Request(conversation(processor, number), Sampling(max_new_tokens=count)))
+        for slot, (number, count) in enumerate(asked)
+    }
+    backend.admit(prompts)
+    assert sorted(backend.reader._stores) == [0, 1]
+    found = backend.step([0, 1, 2, 3])
+    backend.retire([0])
+    for slots in ([1, 2, 3], [3], [2, 3, 1]):
+        for slot, tokens in backend.step(slots).items():
+            found[slot] += tokens
+    alone = Alone(model, processor)
+    for slot in (1, 2, 3):
+        assert not differs(found[slot], alone(asked[slot][0], len(found[slot])))
+    backend.retire([1, 2, 3])
+    assert not backend.reader._stores and not backend.reader._rows
 
 
 def test_a_language_model_that_cannot_share_steps_is_decoded_row_by_row(tokenizer):
@@ -168,7 +206,7 @@ def test_a_language_model_that_cannot_share_steps_is_decoded_row_by_row(tokenize
     model.language_model.config.layer_types = ["sliding_attention", "full_attention"]
     model.config.text_config = model.language_model.config
     backend = TorchBackend(model, processor)
-    assert not backend._shares_steps
+    assert not backend.reader.shares_steps and flat_model(model) is None
     alone = Alone(model, processor)
     requests = [Request(conversation(processor, number), Sampling(max_new_tokens=6)) for number in (0, 2, 4)]
     for number, answer in zip((0, 2, 4), answers_of(Engine(backend).run(requests)), strict=True):
@@ -177,7 +215,7 @@ def test_a_language_model_that_cannot_share_steps_is_decoded_row_by_row(tokenize
 
 def test_what_is_drawn_depends_on_the_seed_alone(parts):
     def drawn(seeds: Sequence[int], slots: int) -> list[tuple[int, ...]]:
-        engine = Engine(TorchBackend(*parts), Limits(slots=slots))
+        engine = Engine(TorchBackend(*parts, flat=flat_model(parts[0])), Limits(slots=slots))
         sampling = [Sampling(max_new_tokens=6, temperature=3.0, top_p=0.9, top_k=50, seed=seed) for seed in seeds]
         requests = [Request(conversation(parts[1], 0), one) for one in sampling]
         return [answer.tokens for answer in answers_of(engine.run(requests))]
@@ -196,7 +234,7 @@ def test_repetitions_are_weighed_as_generate_weighs_them(parts, values):
     wanted = model.generate(**inputs, max_new_tokens=9, do_sample=False, **values)[0].tolist()
     others = model.generate(**inputs, max_new_tokens=9, do_sample=False, **dict(list(values.items())[:-1]))[0].tolist()
     request = Request(conversation(processor, 0), Sampling(max_new_tokens=9, **values))
-    (answer,) = answers_of(Engine(TorchBackend(*parts)).run([request]))
+    (answer,) = answers_of(Engine(TorchBackend(*parts, flat=flat_model(model))).run([request]))
     assert list(answer.tokens) == wanted != others
 
 
@@ -219,11 +257,11 @@ def test_an_error_is_that_of_its_request(parts):
         """Raises whenever slot 1 goes on after its second token."""
 
         def step(self, slots: Sequence[int]) -> dict[int, list[int]]:
-            if 1 in slots and self._rows[1].tokens.shape[1] == 2:
+            if 1 in slots and len(self._rows[1].tokens) == 2:
                 raise RuntimeError("out of memory")
             return super().step(slots)
 
-    engine = Engine(Damaged(*parts))
+    engine = Engine(Damaged(*parts, flat=flat_model(parts[0], packs=False)))
     good = [Request(conversation(parts[1], number), Sampling(max_new_tokens=5)) for number in (0, 1, 3)]
     bad = Request([{"role": "user", "content": [{"type": "audio", "audio": b"no sound"}]}])
     first, hit, refused, last = engine.run([good[0], good[1], bad, good[2]])

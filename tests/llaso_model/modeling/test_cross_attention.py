@@ -158,7 +158,7 @@ def test_speech_hears_the_instruction(model, processor):
 
     def heard_with(ids: torch.Tensor) -> torch.Tensor:
         lengths, rows, mask = (inputs[name] for name in ("feature_lengths", "audio_rows", "attention_mask"))
-        heard = model._encode_audio(speech, ids, lengths, rows, mask, inputs["labels"] != IGNORED)
+        heard = model.encode_audio(speech, ids, lengths, rows, mask, inputs["labels"] != IGNORED)
         with torch.no_grad(), model.aligner.attending_to(heard):
             model.language_model(input_ids=ids, attention_mask=inputs["attention_mask"])
         return heard.layers[1]

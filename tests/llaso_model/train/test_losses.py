@@ -78,7 +78,8 @@ def test_a_loss_from_outside_is_trained_logged_saved_and_restored(loudness, star
         assert record["loud_ness"] > 0 and record["loud_ness_off"] > 0
         assert record["loss"] == pytest.approx(0.5 * record["completion"] + 2 * record["loud_ness"])
     saved = tmp_path / "run" / "model"
-    assert (saved / "meter.safetensors").exists() and (saved / "heads.safetensors").exists()
+    assert {"meter.safetensors", "heads.safetensors"} <= {path.name for path in (saved / "losses").iterdir()}
+    assert [path.name for path in saved.glob("*.safetensors")] == ["model.safetensors"]  # others load all they see
     again = TrainRecipe.model_validate(values(saved, tmp_path / "shards", loud_ness=2.0))
     train(again, str(tmp_path / "again"))
     assert read_metrics(tmp_path / "again")[0]["loud_ness"] < read_metrics(tmp_path / "run")[0]["loud_ness"]

@@ -308,7 +308,7 @@ def test_adapters_saved_and_folded_give_the_same_logits(start, speech, tmp_path)
     merge(tmp_path, tmp_path / "whole", overwrite=True)
     assert not (tmp_path / "whole" / "model-00001-of-00002.safetensors").exists()
     assert stranger(tmp_path / "whole") is None and not list(tmp_path.glob(".whole*"))
-    assert (tmp_path / "whole" / "speech_decoder.safetensors").exists()
+    assert (tmp_path / "whole" / "losses" / "speech_decoder.safetensors").exists()
     from safetensors.torch import load_file
 
     model, processor = load_model(recipe.model, 0)

@@ -1,0 +1,157 @@
+"""Reads prompts and tokens without padding, for models of plain layers in float32 on CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
+from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, is_plain_text_model
+from llaso_model.engine.backends.linear import can_pack
+from llaso_model.engine.backends.prompts import TorchPrompt
+from llaso_model.engine.backends.row_store import RowStore
+
+_TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
+_FRAMES = 2 * _TOKENS  # of clips that are encoded together
+
+
+@dataclass(frozen=True, slots=True)
+class FlatModel:
+    """The weights of a model as they are read flat. Several engines may share them.
+
+    Attributes:
+        text: The language model.
+        speech: The encoder and the projection; None: the model's own are used.
+    """
+
+    text: FlatText
+    speech: FlatSpeech | None
+
+
+def flat_model(model: Any, packs: bool = True) -> FlatModel | None:
+    """Prepares a model to be read flat; None where it cannot be.
+
+    Args:
+        model: In evaluation mode.
+        packs: Whether its weights may be copied into a faster layout, which takes a second or so, and memory.
+    """
+    is_float32 = model.device.type == "cpu" and all(one.dtype == torch.float32 for one in model.parameters())
+    if not is_float32 or torch.is_autocast_enabled("cpu") or not is_plain_text_model(model.language_model):
+        return None
+    packs = packs and can_pack(model)
+    speech = FlatSpeech(model, packs) if is_plain_speech_model(model) else None
+    return FlatModel(FlatText(model.language_model, packs), speech)
+
+
+class FlatReader:
+    """Prompts lie one after the other; so do the tokens of a step.
+
+    Args:
+        model: Whose weights these are.
+        flat: What :func:`flat_model` made of it.
+    """
+
+    shares_steps = True
+
+    def __init__(self, model: Any, flat: FlatModel) -> None:
+        self._model, self._flat, self._device = model, flat, model.device
+        self._stores: dict[int, RowStore] = {}  # by the number of their size
+        self._rows: dict[int, RowStore] = {}  # by slot
+        self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
+        self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
+
+    def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
+        for slots in self._groups(prompts):
+            yield from self._read_together(slots, [prompts[slot] for slot in slots])
+
+    def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
+        members: dict[int, list[int]] = {}
+        for slot in tokens:
+            members.setdefault(id(self._rows[slot]), []).append(slot)
+        for together in members.values():
+            store = self._rows[together[0]]
+            slots = store.ordered(together)
+            embeds = self._model.get_input_embeddings()(torch.tensor([tokens[slot] for slot in slots]))
+            aligner = self._model.aligner
+            with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in slots])):
+                before = self._before_layer(lambda x: x[:, None], lambda x: x[:, 0])
+                logits = self._flat.text.read_tokens(embeds, store, store.step(slots), before)
+            store.advance(slots)
+            yield slots, logits
+
+    def remove(self, slot: int) -> None:
+        """Frees a slot, whether or not it has a row. A store without rows gives its memory back."""
+        if (store := self._rows.pop(slot, None)) is not None:
+            store.remove(slot)
+        self._speech.pop(slot, None)
+        self._stores = {size: store for size, store in self._stores.items() if store.count}
+
+    def _groups(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[list[int]]:
+        """Slots whose prompts are read together. Where layers attend to speech, each prompt is read by itself."""
+        group: list[int] = []
+        tokens = frames = 0
+        for slot, prompt in prompts.items():
+            tokens, frames = tokens + prompt.tokens, frames + prompt.frames
+            if group and (self._bridges or tokens > _TOKENS or frames > _FRAMES):
+                yield group
+                group, tokens, frames = [], prompt.tokens, prompt.frames
+            group.append(slot)
+        if group:
+            yield group
+
+    def _read_together(
+        self, slots: Sequence[int], prompts: Sequence[TorchPrompt]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        model, aligner = self._model, self._model.aligner
+        ids = torch.cat([prompt.inputs["input_ids"] for prompt in prompts], dim=1)
+        speech = self._embeddings([prompt.inputs for prompt in prompts if prompt.frames])
+        encoded = None
+        if self._bridges and speech is not None:
+            (inputs,) = (prompt.inputs for prompt in prompts)
+            lengths, rows, answered = inputs["feature_lengths"], inputs["audio_rows"], inputs.get("answered")
+            encoded = model.encode_audio(speech, ids, lengths, rows, None, answered)
+        places = []
+        for slot, prompt in zip(slots, prompts, strict=True):
+            store = self._stores.setdefault(prompt.size_class, self._flat.text.store(self._device))
+            places.append((store, store.add(slot, prompt.tokens)))
+            self._rows[slot] = store
+        with aligner.attending_to(encoded):
+            before = self._before_layer(lambda x: x[None], lambda x: x[0])
+            embeds = model.merged_embeddings(ids, speech)[0]
+            logits = self._flat.text.read_prompts(embeds, [prompt.tokens for prompt in prompts], places, before)
+        states = aligner.row_states(encoded, len(prompts))
+        for number, slot in enumerate(slots):
+            self._speech[slot] = states[number]
+            yield slot, logits[number : number + 1]
+
+    def _embeddings(self, prompts: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor | None:
+        """Embeddings of all speech of prompts (N, width of the language model); None: there is none."""
+        if not prompts:
+            return None
+        if self._flat.speech is None:
+            return torch.cat([self._model.get_audio_features(*_speech_of(inputs)) for inputs in prompts])
+        features = [window for inputs in prompts for window in inputs["input_features"]]
+        lengths = torch.cat([inputs["feature_lengths"] for inputs in prompts]).tolist()
+        return torch.cat(self._flat.speech(features, lengths))
+
+    def _before_layer(self, to_batch: Any, from_batch: Any) -> BeforeLayer | None:
+        """What the fusion does before the layers that it bridges, on texts that lie in a line."""
+        if not self._bridges:
+            return None
+
+        def bridge(number: int, x_NW: torch.Tensor) -> torch.Tensor:
+            if number not in self._bridges:
+                return x_NW
+            bridged: torch.Tensor = from_batch(self._model.aligner.bridge_text(self._bridges[number], to_batch(x_NW)))
+            return bridged
+
+        return bridge
+
+
+def _speech_of(inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return inputs["input_features"], inputs["feature_lengths"]

@@ -1,0 +1,225 @@
+"""A language model of plain layers, read without padding: tokens of all prompts, or of all rows, lie in one line.
+
+Layers are plain where they are those of Llama: root mean square norms, rotary positions, attention to everything
+before, and a gated MLP. Of such a model the linear layers, which cost most, see all tokens at once, and attention sees
+each prompt by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from llaso_model.engine.backends.linear import Linear, is_plain
+from llaso_model.engine.backends.row_store import RowStore, StepRows
+
+_PLAIN = {("llama", "LlamaDecoderLayer"), ("qwen2", "Qwen2DecoderLayer"), ("qwen3", "Qwen3DecoderLayer")}
+_ROPES = {"default", "linear", "llama3", "yarn"}  # those whose frequencies do not depend on the length
+_PROBE = 8  # tokens that both ways read, to see that they agree
+_NEAR = 1e-3  # of the largest logit
+
+BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
+"""What a fusion does before a layer: (number of the layer, states (N, W)) to states."""
+
+
+class FlatText:
+    """Reads embeddings of tokens with the weights of a language model.
+
+    Args:
+        language_model: One that :func:`is_plain_text_model` accepts.
+        packs: Whether its weights are reordered for this machine.
+    """
+
+    def __init__(self, language_model: Any, packs: bool) -> None:
+        decoder = language_model.get_decoder()
+        config = language_model.config
+        self.heads, self.key_heads = config.num_attention_heads, config.num_key_value_heads
+        self.size = decoder.layers[0].self_attn.head_dim
+        self.dtype = language_model.get_output_embeddings().weight.dtype
+        self.layers = [_Layer(layer, self.heads, self.key_heads, self.size, packs) for layer in decoder.layers]
+        self._norm = decoder.norm
+        self._rotary = decoder.rotary_emb
+        self._head = Linear(language_model.get_output_embeddings(), packs=packs)
+
+    def store(self, device: torch.device) -> RowStore:
+        """An empty store of rows."""
+        return RowStore(len(self.layers), self.key_heads, self.size, self.dtype, device)
+
+    def read_prompts(
+        self,
+        embeds_NW: torch.Tensor,
+        lengths: Sequence[int],
+        places: Sequence[tuple[RowStore, int]],
+        before_layer: BeforeLayer | None = None,
+    ) -> torch.Tensor:
+        """Reads prompts that lie one after the other, and stores their keys and values.
+
+        Args:
+            embeds_NW: Embeddings of all tokens of all prompts.
+            lengths: How many tokens each prompt has.
+            places: Store and row of each.
+            before_layer: What the fusion does; None: nothing.
+
+        Returns:
+            Logits of the token after each prompt (prompts, vocabulary).
+        """
+        positions = torch.cat([torch.arange(length, device=embeds_NW.device) for length in lengths])
+        turn = self._turn(positions, embeds_NW)
+
+        def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            outs = []
+            for own, (store, row), q, k, v in zip(
+                lengths, places, query.split(lengths), key.split(lengths), value.split(lengths), strict=True
+            ):
+                q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
+                store.keys[number, row, :, :own], store.values[number, row, :, :own] = k, v
+                outs.append(self._attend_causally(q, k, v))
+            return torch.cat(outs)
+
+        states = self._states(embeds_NW, turn, attend, before_layer)
+        last = torch.tensor(lengths, device=states.device).cumsum(0) - 1
+        return self._head(self._norm(states[last]))
+
+    def read_tokens(
+        self, embeds_NW: torch.Tensor, store: RowStore, rows: StepRows, before_layer: BeforeLayer | None = None
+    ) -> torch.Tensor:
+        """Reads a token of each row.
+
+        Args:
+            embeds_NW: Embeddings of the tokens.
+            store: Has the rows.
+            rows: Those of this step.
+            before_layer: What the fusion does; None: nothing.
+
+        Returns:
+            Logits of the next token of each row (N, vocabulary).
+        """
+        turn = self._turn(rows.at, embeds_NW)
+
+        def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            keys, values = store.keys[number], store.values[number]
+            keys[rows.row_numbers, :, rows.at], values[rows.row_numbers, :, rows.at] = key, value
+            grouped = query.view(len(query), self.key_heads, -1, self.size)  # heads that share a key are its queries
+            attended = nn.functional.scaled_dot_product_attention(
+                grouped, keys[rows.rows, :, : rows.columns], values[rows.rows, :, : rows.columns], attn_mask=rows.mask
+            )
+            return attended.reshape(len(query), -1)
+
+        return self._head(self._norm(self._states(embeds_NW, turn, attend, before_layer)))
+
+    def _attend_causally(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention within a prompt (heads, T, size), to (T, heads · size)."""
+        repeats = self.heads // self.key_heads
+        if repeats > 1:
+            k, v = k.repeat_interleave(repeats, dim=0), v.repeat_interleave(repeats, dim=0)
+        out = nn.functional.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)
+        return out[0].transpose(0, 1).reshape(q.shape[1], -1)
+
+    def _turn(self, positions: torch.Tensor, embeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of positions (N, 1, size), the sines of the first half negated."""
+        cos, sin = self._rotary(embeds[None], positions[None])
+        sin = sin[0, :, None].clone()
+        sin[..., : self.size // 2].neg_()
+        return cos[0, :, None], sin
+
+    def _states(
+        self,
+        x_NW: torch.Tensor,
+        turn: tuple[torch.Tensor, torch.Tensor],
+        attend: Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        before_layer: BeforeLayer | None,
+    ) -> torch.Tensor:
+        for number, layer in enumerate(self.layers):
+            if before_layer is not None:
+                x_NW = before_layer(number, x_NW)
+            x_NW = layer(x_NW, turn, number, attend)
+        return x_NW
+
+
+class _Layer:
+    """A decoder layer on tokens in a line."""
+
+    def __init__(self, layer: Any, heads: int, key_heads: int, size: int, packs: bool) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self._heads, self._key_heads, self._size = heads, key_heads, size
+        self._in = _norm_of(layer.input_layernorm)
+        self._after = _norm_of(layer.post_attention_layernorm)
+        self._head_norms = [_norm_of(one) for name in ("q_norm", "k_norm") if (one := getattr(attention, name, None))]
+        self._qkv = Linear(attention.q_proj, attention.k_proj, attention.v_proj, packs=packs)
+        self._out = Linear(attention.o_proj, packs=packs)
+        self._gate_up = Linear(mlp.gate_proj, mlp.up_proj, packs=packs)
+        self._down = Linear(mlp.down_proj, packs=packs)
+        self._act = mlp.act_fn
+
+    def __call__(
+        self,
+        x_NW: torch.Tensor,
+        turn: tuple[torch.Tensor, torch.Tensor],
+        number: int,
+        attend: Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        projected = self._qkv(self._in(x_NW)).view(len(x_NW), -1, self._size)
+        query_key, value = projected[:, : -self._key_heads], projected[:, -self._key_heads :]
+        if self._head_norms:
+            halves = query_key.split([self._heads, self._key_heads], dim=1)
+            query_key = torch.cat([norm(half) for norm, half in zip(self._head_norms, halves, strict=True)], dim=1)
+        query_key = _turned(query_key, *turn)
+        query, key = query_key[:, : self._heads], query_key[:, self._heads :]
+        x_NW = x_NW + self._out(attend(number, query, key, value))
+        gate, up = self._gate_up(self._after(x_NW)).chunk(2, dim=-1)
+        return x_NW + self._down(self._act(gate) * up)
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions (Su et al. 2021), the two halves of each head being the parts of complex numbers."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+def _norm_of(norm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    weight, eps = norm.weight.detach(), norm.variance_epsilon
+    return lambda x: nn.functional.rms_norm(x, weight.shape, weight, eps)
+
+
+def is_plain_text_model(language_model: Any) -> bool:
+    """Whether :class:`FlatText` computes what a language model computes.
+
+    Its layers are known ones, which attend to all that came before, without adapters or hooks; and on a few tokens both
+    give the same logits.
+    """
+    layers = getattr(language_model.get_decoder(), "layers", ())
+    rope = (getattr(language_model.config, "rope_parameters", None) or {}).get("rope_type")
+    return (
+        bool(layers)
+        and all(_is_plain_layer(layer) for layer in layers)
+        and all(type(one) is DynamicLayer for one in DynamicCache(config=language_model.config).layers)
+        and rope in _ROPES
+        and is_plain(language_model.get_output_embeddings())
+        and _agrees(language_model)
+    )
+
+
+def _is_plain_layer(layer: Any) -> bool:
+    family = type(layer).__module__.split(".")[-2]
+    hooks = [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
+    return (
+        (family, type(layer).__name__) in _PLAIN
+        and all(type(hook).__module__.startswith("llaso_model.fusion.") for hook in hooks)
+        and all(is_plain(one) for one in layer.modules() if hasattr(one, "in_features"))
+    )
+
+
+@torch.no_grad()
+def _agrees(language_model: Any) -> bool:
+    flat = FlatText(language_model, packs=False)
+    weight = language_model.get_input_embeddings().weight
+    tokens = torch.arange(1, 1 + _PROBE, device=weight.device) * 7 % len(weight)
+    embeds = language_model.get_input_embeddings()(tokens)
+    store = flat.store(weight.device)
+    found = flat.read_prompts(embeds, [_PROBE], [(store, store.add(0, _PROBE))])
+    wanted = language_model(inputs_embeds=embeds[None], use_cache=False, logits_to_keep=1).logits[:, -1]
+    return bool((found - wanted).abs().max() <= _NEAR * wanted.abs().max())

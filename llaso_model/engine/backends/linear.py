@@ -1,0 +1,89 @@
+"""Linear layers whose weights lie in the layout that this machine multiplies fastest.
+
+On CPUs oneDNN multiplies float32 matrices of one row up to many faster than torch's default where the weights are
+reordered once (``bench/answering.py --pieces``). The sums are the same up to their order. The reordered weights are a
+second copy, so they are made only where memory allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+_ROWS = 32  # oneDNN is told to expect so many; it takes any
+_SHARE_OF_MEMORY = 0.5  # of what is available, that copies may take
+
+
+class Linear:
+    """One or several ``nn.Linear`` of the same input as one product.
+
+    Args:
+        layers: Their outputs are concatenated.
+        packs: Whether to reorder the weights for oneDNN.
+    """
+
+    def __init__(self, *layers: nn.Linear, packs: bool) -> None:
+        self._layers = layers
+        self._packed: Any = None
+        if packs:
+            weight = torch.cat([layer.weight.detach() for layer in layers])
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+            self._bias = _joined_bias(layers)
+
+    def __call__(self, x_NI: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        """The outputs of all layers, side by side (N, O).
+
+        Args:
+            x_NI: Inputs.
+            activation: ``none``, or ``gelu`` without approximation.
+        """
+        if self._packed is not None:
+            algorithm = "none" if activation == "gelu" else ""
+            out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+                x_NI, self._packed, self._bias, activation, [], algorithm
+            )
+            return out
+        outs = [layer(x_NI) for layer in self._layers]
+        out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1)
+        return nn.functional.gelu(out) if activation == "gelu" else out
+
+
+def _joined_bias(layers: Sequence[nn.Linear]) -> torch.Tensor | None:
+    """The biases of layers, zero where one has none; None: no layer has one."""
+    if all(layer.bias is None for layer in layers):
+        return None
+    return torch.cat(
+        [layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers]
+    ).detach()
+
+
+def is_plain(layer: Any) -> bool:
+    """Whether a layer is a linear layer and nothing else: no adapter, no hook, no quantised weight."""
+    return (
+        type(layer) is nn.Linear
+        and type(layer.weight.data) is torch.Tensor
+        and not layer._forward_hooks
+        and not layer._forward_pre_hooks
+    )
+
+
+def can_pack(model: nn.Module) -> bool:
+    """Whether oneDNN has a faster layout for a model's weights, and there is memory for a copy of them."""
+    weights = list(model.parameters())
+    if not all(one.device.type == "cpu" and one.dtype == torch.float32 for one in weights):
+        return False
+    if not (torch.backends.mkldnn.is_available() and torch._C.has_mkl):
+        return False
+    return sum(one.nbytes for one in weights) < _SHARE_OF_MEMORY * _available_bytes()
+
+
+def _available_bytes() -> float:
+    try:
+        with open("/proc/meminfo") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux
+        return float("inf")
+    return float(found.split()[1]) * 1024

@@ -1,0 +1,43 @@
+"""A prompt as the processor makes it, for the backends that compute here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from llaso_model.engine.requests import Sampling
+
+_SHORTEST = 512  # rows of up to so many tokens share a cache, then of up to four times as many, and so on
+
+
+@dataclass(frozen=True, slots=True)
+class TorchPrompt:
+    """What the processor made of one conversation, without padding, and how it is answered.
+
+    Attributes:
+        inputs: Tensors of a batch of one, by their names in ``forward``.
+        sampling: The request's.
+    """
+
+    inputs: Mapping[str, torch.Tensor]
+    sampling: Sampling
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the text has, with those that stand for audio."""
+        return self.inputs["input_ids"].shape[1]
+
+    @property
+    def frames(self) -> int:
+        """How many mel frames the audio has."""
+        return int(self.inputs["feature_lengths"].sum()) if "feature_lengths" in self.inputs else 0
+
+    @property
+    def size_class(self) -> int:
+        """Number of the cache for rows of about as many tokens: a long row would make each step of short ones dear."""
+        size = 0
+        while _SHORTEST * 4**size < self.tokens + self.sampling.max_new_tokens:
+            size += 1
+        return size
