@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
-from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, is_plain_text_model
+from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, is_plain_text_model
 from llaso_model.engine.backends.linear import can_pack
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_store import RowStore
 
 _TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
 _FRAMES = 2 * _TOKENS  # of clips that are encoded together
+_SHORTEST_BITS = 6  # rows whose prompt has up to 64 tokens share a store; then of up to twice as many, and so on
+_WORTH_SHARING, _LONGEST_SHARED = 4, 512  # tokens that prompts begin with, of which reading one is kept for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class FlatReader:
         self._stores: dict[int, RowStore] = {}  # by the number of their size
         self._rows: dict[int, RowStore] = {}  # by slot
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
+        self._prefix: Prefix | None = None
         self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
 
     def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
@@ -73,16 +76,20 @@ class FlatReader:
         members: dict[int, list[int]] = {}
         for slot in tokens:
             members.setdefault(id(self._rows[slot]), []).append(slot)
-        for together in members.values():
-            store = self._rows[together[0]]
-            slots = store.ordered(together)
-            embeds = self._model.get_input_embeddings()(torch.tensor([tokens[slot] for slot in slots]))
-            aligner = self._model.aligner
-            with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in slots])):
-                before = self._before_layer(lambda x: x[:, None], lambda x: x[:, 0])
-                logits = self._flat.text.read_tokens(embeds, store, store.step(slots), before)
-            store.advance(slots)
-            yield slots, logits
+        if not members:
+            return
+        stores = [self._rows[together[0]] for together in members.values()]
+        ordered = [store.ordered(together) for store, together in zip(stores, members.values(), strict=True)]
+        slots = [slot for own in ordered for slot in own]
+        embeds = self._model.get_input_embeddings()(torch.tensor([tokens[slot] for slot in slots]))
+        aligner = self._model.aligner
+        with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in slots])):
+            before = self._before_layer(lambda x: x[:, None], lambda x: x[:, 0])
+            steps = [(store, store.step(own)) for store, own in zip(stores, ordered, strict=True)]
+            logits = self._flat.text.read_tokens(embeds, steps, before)
+        for store, own in zip(stores, ordered, strict=True):
+            store.advance(own)
+        yield slots, logits
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A store without rows gives its memory back."""
@@ -117,13 +124,19 @@ class FlatReader:
             encoded = model.encode_audio(speech, ids, lengths, rows, None, answered)
         places = []
         for slot, prompt in zip(slots, prompts, strict=True):
-            store = self._stores.setdefault(prompt.size_class, self._flat.text.store(self._device))
+            size = max(0, (prompt.tokens - 1).bit_length() - _SHORTEST_BITS)
+            store = self._stores.setdefault(size, self._flat.text.store(self._device))
             places.append((store, store.add(slot, prompt.tokens)))
             self._rows[slot] = store
+        prefix = self._shared_prefix([prompt.inputs["input_ids"][0].tolist() for prompt in prompts])
+        after = 0 if prefix is None else prefix.length
         with aligner.attending_to(encoded):
             before = self._before_layer(lambda x: x[None], lambda x: x[0])
-            embeds = model.merged_embeddings(ids, speech)[0]
-            logits = self._flat.text.read_prompts(embeds, [prompt.tokens for prompt in prompts], places, before)
+            embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts])
+            rest = torch.cat([own[after:] for own in embeds])
+            counts = [prompt.tokens - after for prompt in prompts]
+            logits = self._flat.text.read_prompts(rest, counts, places, before, prefix)
+        self._keep_prefix(prompts[0], *places[0])
         states = aligner.row_states(encoded, len(prompts))
         for number, slot in enumerate(slots):
             self._speech[slot] = states[number]
@@ -138,6 +151,25 @@ class FlatReader:
         features = [window for inputs in prompts for window in inputs["input_features"]]
         lengths = torch.cat([inputs["feature_lengths"] for inputs in prompts]).tolist()
         return torch.cat(self._flat.speech(features, lengths))
+
+    def _shared_prefix(self, prompts: Sequence[Sequence[int]]) -> Prefix | None:
+        """What prompts begin with that was read for an earlier one: text before the first audio. None: too little."""
+        if self._prefix is None:
+            return None
+        known = self._prefix.tokens[: min(map(len, prompts)) - 1]  # at least a token is left to read
+        same = next((n for n, one in enumerate(known) if any(own[n] != one for own in prompts)), len(known))
+        return self._prefix.cut(same) if same >= _WORTH_SHARING else None
+
+    def _keep_prefix(self, prompt: TorchPrompt, store: RowStore, row: int) -> None:
+        """Keeps what reading the text before the first audio of a prompt left, for the next prompts."""
+        ids = prompt.inputs["input_ids"][0].tolist()
+        audio = self._model.config.audio_token_id
+        count = ids.index(audio) if audio in ids else len(ids)
+        count = min(count, _LONGEST_SHARED)
+        if self._bridges or count < _WORTH_SHARING or (self._prefix and self._prefix.tokens == tuple(ids[:count])):
+            return
+        keys, values = (states[:, row, :, :count].clone() for states in (store.keys, store.values))
+        self._prefix = Prefix(tuple(ids[:count]), keys, values)
 
     def _before_layer(self, to_batch: Any, from_batch: Any) -> BeforeLayer | None:
         """What the fusion does before the layers that it bridges, on texts that lie in a line."""

@@ -8,6 +8,7 @@ each prompt by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,6 +26,32 @@ _NEAR = 1e-3  # of the largest logit
 
 BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
 """What a fusion does before a layer: (number of the layer, states (N, W)) to states."""
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Attention: (number of the layer, query, key, value (N, heads, size)) to (N, W)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Tokens that prompts begin with, and what reading them left.
+
+    Attributes:
+        tokens: They.
+        keys: Of all layers (layers, heads, tokens, size).
+        values: Likewise.
+    """
+
+    tokens: tuple[int, ...]
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has."""
+        return len(self.tokens)
+
+    def cut(self, length: int) -> Prefix:
+        """Its first tokens."""
+        return Prefix(self.tokens[:length], self.keys[:, :, :length], self.values[:, :, :length])
 
 
 class FlatText:
@@ -56,69 +83,91 @@ class FlatText:
         lengths: Sequence[int],
         places: Sequence[tuple[RowStore, int]],
         before_layer: BeforeLayer | None = None,
+        prefix: Prefix | None = None,
     ) -> torch.Tensor:
         """Reads prompts that lie one after the other, and stores their keys and values.
 
         Args:
-            embeds_NW: Embeddings of all tokens of all prompts.
-            lengths: How many tokens each prompt has.
+            embeds_NW: Embeddings of all tokens of all prompts; where there is a prefix, of those after it.
+            lengths: How many of these tokens each prompt has.
             places: Store and row of each.
             before_layer: What the fusion does; None: nothing.
+            prefix: What all prompts begin with, as it was read before; None: nothing.
 
         Returns:
             Logits of the token after each prompt (prompts, vocabulary).
         """
-        positions = torch.cat([torch.arange(length, device=embeds_NW.device) for length in lengths])
-        turn = self._turn(positions, embeds_NW)
+        first = 0 if prefix is None else prefix.length
+        positions = torch.cat([torch.arange(first, first + length, device=embeds_NW.device) for length in lengths])
+        last = torch.tensor(lengths, device=embeds_NW.device).cumsum(0) - 1
 
         def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             outs = []
             for own, (store, row), q, k, v in zip(
                 lengths, places, query.split(lengths), key.split(lengths), value.split(lengths), strict=True
             ):
-                q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
-                store.keys[number, row, :, :own], store.values[number, row, :, :own] = k, v
-                outs.append(self._attend_causally(q, k, v))
+                keys = store.keys[number, row, :, : first + own]
+                values = store.values[number, row, :, : first + own]
+                keys[:, first:], values[:, first:] = k.transpose(0, 1), v.transpose(0, 1)
+                if prefix is not None:
+                    keys[:, :first], values[:, :first] = prefix.keys[number], prefix.values[number]
+                outs.append(self._attend(q[-1:] if number == len(self.layers) - 1 else q, keys, values))
             return torch.cat(outs)
 
-        states = self._states(embeds_NW, turn, attend, before_layer)
-        last = torch.tensor(lengths, device=states.device).cumsum(0) - 1
-        return self._head(self._norm(states[last]))
+        states = self._states(embeds_NW, self._turn(positions, embeds_NW), attend, before_layer, last)
+        return self._head(self._norm(states))
 
     def read_tokens(
-        self, embeds_NW: torch.Tensor, store: RowStore, rows: StepRows, before_layer: BeforeLayer | None = None
+        self,
+        embeds_NW: torch.Tensor,
+        steps: Sequence[tuple[RowStore, StepRows]],
+        before_layer: BeforeLayer | None = None,
     ) -> torch.Tensor:
         """Reads a token of each row.
 
         Args:
             embeds_NW: Embeddings of the tokens.
-            store: Has the rows.
-            rows: Those of this step.
+            steps: Stores, and the rows of each in this step.
             before_layer: What the fusion does; None: nothing.
 
         Returns:
             Logits of the next token of each row (N, vocabulary).
         """
-        turn = self._turn(rows.at, embeds_NW)
+        counts = [len(rows.at) for _, rows in steps]
 
         def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            keys, values = store.keys[number], store.values[number]
-            keys[rows.row_numbers, :, rows.at], values[rows.row_numbers, :, rows.at] = key, value
-            grouped = query.view(len(query), self.key_heads, -1, self.size)  # heads that share a key are its queries
-            attended = nn.functional.scaled_dot_product_attention(
-                grouped, keys[rows.rows, :, : rows.columns], values[rows.rows, :, : rows.columns], attn_mask=rows.mask
-            )
-            return attended.reshape(len(query), -1)
+            outs = []
+            for (store, rows), q, k, v in zip(
+                steps, query.split(counts), key.split(counts), value.split(counts), strict=True
+            ):
+                keys, values = store.keys[number], store.values[number]
+                keys[rows.row_numbers, :, rows.at], values[rows.row_numbers, :, rows.at] = k, v
+                grouped = q.reshape(len(q), self.key_heads, -1, self.size)  # heads that share a key are its queries
+                keys, values = keys[rows.rows, :, : rows.columns], values[rows.rows, :, : rows.columns]
+                attended = nn.functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=rows.mask)
+                outs.append(attended.reshape(len(q), -1))
+            return outs[0] if len(outs) == 1 else torch.cat(outs)
 
+        turn = self._turn(torch.cat([rows.at for _, rows in steps]), embeds_NW)
         return self._head(self._norm(self._states(embeds_NW, turn, attend, before_layer)))
 
-    def _attend_causally(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attention within a prompt (heads, T, size), to (T, heads · size)."""
+    def _attend(self, q_THS: torch.Tensor, keys_KCS: torch.Tensor, values_KCS: torch.Tensor) -> torch.Tensor:
+        """Attention of a prompt's last T tokens to all of its C tokens before and including themselves (T, W)."""
+        count, columns = len(q_THS), keys_KCS.shape[1]
         repeats = self.heads // self.key_heads
-        if repeats > 1:
-            k, v = k.repeat_interleave(repeats, dim=0), v.repeat_interleave(repeats, dim=0)
-        out = nn.functional.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)
-        return out[0].transpose(0, 1).reshape(q.shape[1], -1)
+        mask = None
+        if 1 < count < columns:
+            unseen = torch.ones(count, columns, dtype=torch.bool, device=q_THS.device).triu(columns - count + 1)
+            mask = torch.zeros(count, columns, dtype=q_THS.dtype, device=q_THS.device)
+            mask = mask.masked_fill(unseen, float("-inf"))
+        out = nn.functional.scaled_dot_product_attention(
+            q_THS.transpose(0, 1)[None],
+            keys_KCS.repeat_interleave(repeats, dim=0)[None],
+            values_KCS.repeat_interleave(repeats, dim=0)[None],
+            attn_mask=mask,
+            is_causal=count == columns and count > 1,
+        )
+        return out[0].transpose(0, 1).reshape(count, -1)
 
     def _turn(self, positions: torch.Tensor, embeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines of positions (N, 1, size), the sines of the first half negated."""
@@ -131,13 +180,15 @@ class FlatText:
         self,
         x_NW: torch.Tensor,
         turn: tuple[torch.Tensor, torch.Tensor],
-        attend: Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        attend: Attend,
         before_layer: BeforeLayer | None,
+        last: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        """The states after all layers; with ``last``, of these tokens only, whose the last layer attends."""
         for number, layer in enumerate(self.layers):
             if before_layer is not None:
                 x_NW = before_layer(number, x_NW)
-            x_NW = layer(x_NW, turn, number, attend)
+            x_NW = layer(x_NW, turn, number, attend, last if number == len(self.layers) - 1 else None)
         return x_NW
 
 
@@ -161,8 +212,10 @@ class _Layer:
         x_NW: torch.Tensor,
         turn: tuple[torch.Tensor, torch.Tensor],
         number: int,
-        attend: Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        attend: Attend,
+        kept: torch.Tensor | None,
     ) -> torch.Tensor:
+        """The states of all tokens, or of those of them that are kept, which ``attend`` returns alone."""
         projected = self._qkv(self._in(x_NW)).view(len(x_NW), -1, self._size)
         query_key, value = projected[:, : -self._key_heads], projected[:, -self._key_heads :]
         if self._head_norms:
@@ -170,7 +223,7 @@ class _Layer:
             query_key = torch.cat([norm(half) for norm, half in zip(self._head_norms, halves, strict=True)], dim=1)
         query_key = _turned(query_key, *turn)
         query, key = query_key[:, : self._heads], query_key[:, self._heads :]
-        x_NW = x_NW + self._out(attend(number, query, key, value))
+        x_NW = (x_NW if kept is None else x_NW[kept]) + self._out(attend(number, query, key, value))
         gate, up = self._gate_up(self._after(x_NW)).chunk(2, dim=-1)
         return x_NW + self._down(self._act(gate) * up)
 
