@@ -19,6 +19,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "http": ("aiohttp", "requests"),
     "dtw": ("dtw",),
     "quant": ("torchao", "bitsandbytes"),
+    "onnx": ("onnx",),
     "wandb": ("wandb",),
     "demo": ("gguf",),
     "voices": ("hibari",),

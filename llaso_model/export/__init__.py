@@ -15,12 +15,12 @@ class Export:
     """A format.
 
     Attributes:
-        summary: What it is for, in a sentence.
+        needs: Modules of an extra that write it.
         problem: Why a model cannot be written in it; None: it can.
         write: Writes (model, processor) into an empty folder.
     """
 
-    summary: str
+    needs: tuple[str, ...]
     problem: Callable[[Any], str | None]
     write: Callable[[Any, Any, Path], None]
 

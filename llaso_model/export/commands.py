@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from llaso_data.errors import LLaSOError
+from llaso_data.extras import require
 from llaso_data.io import checksums, outputs
 
 
@@ -24,6 +25,7 @@ def export(model: str, kind: str, out: str) -> None:
     from llaso_model.generation import load
 
     form = EXPORTS[kind]
+    require(f"llaso-model export --format {kind}", *form.needs)
     folder = outputs.on_disk(out, "an exported model")
     if outputs.is_there(str(folder)) and (not folder.is_dir() or any(folder.iterdir())):
         raise LLaSOError(f"--out {out} is there already; choose another folder")

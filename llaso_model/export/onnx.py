@@ -202,4 +202,4 @@ def _export(
         )
 
 
-EXPORTS.register("onnx", Export("onnxruntime, in float32", problem, write))
+EXPORTS.register("onnx", Export(("onnx",), problem, write))

@@ -35,6 +35,7 @@ DISTRIBUTION = {
     "piper": "piper-tts",
     "resemblyzer": "Resemblyzer",
 }
+HOSTS = {"vllm"}  # whose plugin a module is: it is imported by them
 ANOTHERS = {"aiobotocore", "botocore"}  # come with s3fs, whose import names them
 
 
@@ -59,7 +60,7 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
 
 def test_whatever_is_imported_is_declared_as_core_or_as_an_extra() -> None:
     core = declared(PROJECT["dependencies"])
-    known = {*sys.stdlib_module_names, *PACKAGES, *WITH_THEIR_PACKAGE}.union(*EXTRAS.values())
+    known = {*sys.stdlib_module_names, *PACKAGES, *WITH_THEIR_PACKAGE, *HOSTS}.union(*EXTRAS.values())
     unknown = [
         f"{path.relative_to(REPOSITORY)}:{line}: {module}"
         for package in PACKAGES
@@ -127,6 +128,7 @@ COMMANDS = {
         ("sacrebleu", "llaso-model score {out} --out {out}/scores"),
         ("openai", "llaso-model score {out} --out {out}/scores --judge http://localhost:1/v1 --judge-model m"),
     ],
+    "onnx": [("onnx", "llaso-model export m --out {out}/graphs")],
     "wandb": [("wandb", "llaso-model train --data {out} --pretrained-model {out} --out {out}/run --set run.wandb=p")],
     "s3": [
         ("s3fs", "llaso-data build-align s3://bucket/x --out {out}"),
