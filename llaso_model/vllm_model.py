@@ -110,11 +110,12 @@ class LLaSOForVLLM(nn.Module, SupportsMultiModal, SupportsTranscription):  # typ
         self.config = config = vllm_config.model_config.hf_config
         check_fusion(config)
         text = config.text_config
-        self.configure_mm_token_handling(text.vocab_size, [config.audio_token_id])
-        with self._mark_tower_model(vllm_config, "audio"):
+        own: Any = self  # with the methods that vLLM gives it
+        own.configure_mm_token_handling(text.vocab_size, [config.audio_token_id])
+        with own._mark_tower_model(vllm_config, "audio"):
             self.audio_tower = ENCODERS[config.audio_config.model_type].build(config.audio_config)
             self.aligner = FUSIONS[config.fusion].build(config)
-        with self._mark_language_model(vllm_config):
+        with own._mark_language_model(vllm_config):
             self.language_model = init_vllm_registered_model(
                 vllm_config=vllm_config,
                 hf_config=text,

@@ -22,9 +22,9 @@ from torch import nn
 from llaso_model.configuration import MEL_FRAMES_PER_S
 from llaso_model.engine.backends.flat_speech import is_plain_speech_model
 from llaso_model.engine.backends.flat_text import is_plain_text_model
+from llaso_model.engine.backends.onnx import DECODER, EMBEDDINGS, ENCODER
 from llaso_model.export import EXPORTS, Export
 
-ENCODER, DECODER, EMBEDDINGS = "encoder.onnx", "decoder.onnx", "token_embeddings.npy"
 _OPSET = 18
 
 

@@ -41,10 +41,11 @@ class LLaSOBaseModel(PreTrainedModel):  # type: ignore[misc]
         """The body of a checkpoint of the whole model. Arguments: those of Hugging Face's ``from_pretrained``."""
         whole = LLaSOForConditionalGeneration.from_pretrained(*args, **kwargs)
         with torch.device("meta"):
-            body = cls(whole.config)
+            body: LLaSOBaseModel = cls(whole.config)
         body.audio_tower, body.aligner = whole.audio_tower, whole.aligner
         body.language_model = whole.language_model.get_decoder()
-        return body.eval()
+        body.eval()
+        return body
 
     def get_decoder(self) -> Any:
         """The language model's body."""

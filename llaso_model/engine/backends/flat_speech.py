@@ -62,7 +62,8 @@ class FlatSpeech:
         read = min(length + self._tail, 2 * tower.max_source_positions)
         x_1CT = features[None, :, :read].to(tower.conv1.weight.dtype)
         x_1CT = nn.functional.gelu(tower.conv2(nn.functional.gelu(tower.conv1(x_1CT))))
-        return x_1CT[0].T + tower.embed_positions.weight[: x_1CT.shape[2]]
+        hidden_SW: torch.Tensor = x_1CT[0].T + tower.embed_positions.weight[: x_1CT.shape[2]]
+        return hidden_SW
 
     def _stacked(self, states_SW: torch.Tensor, count: int) -> torch.Tensor:
         """So many states, concatenated ``stack`` at a time: see :meth:`Splice.forward`."""

@@ -16,9 +16,9 @@ from llaso_model.engine.backends import BACKENDS, BackendKind
 from llaso_model.engine.backends.local import LocalBackend
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_store import RowStore
-from llaso_model.export.onnx import DECODER, EMBEDDINGS, ENCODER
 from llaso_model.processing import LLaSOProcessor
 
+ENCODER, DECODER, EMBEDDINGS = "encoder.onnx", "decoder.onnx", "token_embeddings.npy"
 _LOWEST = float(np.finfo(np.float32).min)
 
 
