@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from llaso_model.engine.backends.prompts import TorchPrompt
+from llaso_model.engine.begun import continued
 from llaso_model.engine.requests import Request
 from llaso_model.engine.sampling import TokenChooser, choose_tokens, stop_tokens
 from llaso_model.processing import LLaSOProcessor
@@ -67,7 +68,8 @@ class LocalBackend:
 
     def prepare(self, request: Request) -> TorchPrompt:
         """See :meth:`Backend.prepare`."""
-        return TorchPrompt(dict(self.processor.batch([request.conversation])), request.sampling)
+        inputs, later = continued(dict(self.processor.batch([request.conversation])), request.begun, self.config)
+        return TorchPrompt(inputs, request.sampling, later)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See :meth:`Backend.decode`."""
@@ -82,6 +84,9 @@ class LocalBackend:
         }
         for slot, logits in self.reader.read_prompts(prompts):
             self._rows[slot] = _Row(choosers[slot], [], logits)
+        for slot, prompt in prompts.items():
+            for token in prompt.begun:
+                ((_, self._rows[slot].logits),) = self.reader.read_tokens({slot: token})
 
     @torch.no_grad()
     def step(self, slots: Sequence[int]) -> dict[int, list[int]]:

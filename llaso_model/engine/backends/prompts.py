@@ -19,10 +19,12 @@ class TorchPrompt:
     Attributes:
         inputs: Tensors of a batch of one, by their names in ``forward``.
         sampling: The request's.
+        begun: Tokens that the answer begins with, which are read after the prompt.
     """
 
     inputs: Mapping[str, torch.Tensor]
     sampling: Sampling
+    begun: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -38,6 +40,6 @@ class TorchPrompt:
     def size_class(self) -> int:
         """Number of the cache for rows of about as many tokens: a long row would make each step of short ones dear."""
         size = 0
-        while _SHORTEST * 4**size < self.tokens + self.sampling.max_new_tokens:
+        while _SHORTEST * 4**size < self.tokens + len(self.begun) + self.sampling.max_new_tokens:
             size += 1
         return size

@@ -79,6 +79,8 @@ class VLLMBackend:
 
     def prepare(self, request: Request) -> VLLMPrompt:
         """See :meth:`Backend.prepare`. Penalties are refused: vLLM's count the prompt, ours do not."""
+        if request.begun:
+            raise InputError("a vLLM at an address cannot go on with an answer that was begun")
         for name, neutral in _NEUTRAL.items():
             if getattr(request.sampling, name) not in neutral:
                 raise InputError(f"{name}: a vLLM at an address computes it in another way; leave it out")

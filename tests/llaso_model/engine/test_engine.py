@@ -330,9 +330,10 @@ def test_a_parameter_out_of_range_is_refused_by_name(name, value):
         Sampling(**{name: value})
 
 
-def test_an_answer_goes_on_from_what_it_was_begun_with(parts: tuple[Any, Any]) -> None:
-    model, processor = parts
-    backend = TorchBackend(model, processor)
+@pytest.mark.parametrize("way", ["alone", "flat"])
+def test_an_answer_goes_on_from_what_it_was_begun_with(parts: tuple[Any, Any], backends, way: str) -> None:
+    _, processor = parts
+    backend = backends[way]
     (whole,) = answers_of(Engine(backend).run([Request(conversation(processor, 0), Sampling(max_new_tokens=10))]))
     request = Request(conversation(processor, 0), Sampling(max_new_tokens=7), begun=whole.tokens[:3])
     (rest,) = answers_of(Engine(backend).run([request]))
