@@ -7,6 +7,7 @@ second copy, so they are made only where memory allows.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def can_pack(model: nn.Module) -> bool:
     weights = list(model.parameters())
     if not all(one.device.type == "cpu" and one.dtype == torch.float32 for one in weights):
         return False
-    if not (torch.backends.mkldnn.is_available() and torch._C.has_mkl):
+    if not torch.backends.mkldnn.is_available() or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     return sum(one.nbytes for one in weights) < _SHARE_OF_MEMORY * _available_bytes()
 

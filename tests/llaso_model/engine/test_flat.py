@@ -1,0 +1,99 @@
+"""Which language models are read in a line: those that it gives the logits of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen2Config, Qwen3Config
+
+from llaso_model.engine.backends.flat_text import FlatText, is_plain_text_model
+from llaso_model.engine.backends.linear import Linear
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def language_model(config: Any) -> Any:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for name, weight in model.named_parameters():  # biases and norms are drawn as 0 and 1
+        if weight.dim() == 1:
+            torch.nn.init.normal_(weight, mean=1.0 if "norm" in name else 0.0, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SIZES),
+        LlamaConfig(**SIZES, attention_bias=True, rope_parameters=LLAMA_3),
+        Qwen2Config(**SIZES),
+        Qwen3Config(**SIZES, head_dim=16),
+    ],
+    ids=lambda config: config.model_type,
+)
+@torch.no_grad()
+def test_prompts_and_rows_have_the_models_logits(config):
+    model = language_model(config)
+    assert is_plain_text_model(model)
+    flat = FlatText(model, packs=True)
+    tokens = torch.arange(40) * 11 % 64
+    embeds = model.get_input_embeddings()(tokens)
+    wanted = model(tokens[None]).logits[0]
+    store = flat.store(torch.device("cpu"))
+    places = [(store, store.add(0, 30)), (store, store.add(1, 7))]
+    found = flat.read_prompts(torch.cat([embeds[:30], embeds[:7]]), [30, 7], places)
+    assert torch.allclose(found, wanted[[29, 6]], atol=1e-4)
+    for number in range(3):
+        step = store.step([0, 1])
+        found = flat.read_tokens(embeds[[30 + number, 7 + number]], [(store, step)])
+        store.advance([0, 1])
+        assert torch.allclose(found, wanted[[30 + number, 7 + number]], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sliding", "dynamic", "gemma", "hook", "adapter"])
+def test_others_are_left_to_their_own_forward(kind):
+    if kind == "gemma":
+        assert not is_plain_text_model(language_model(GemmaConfig(**SIZES, head_dim=8)))
+        return
+    if kind == "sliding":
+        config: Any = Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=8, max_window_layers=0)
+        assert not is_plain_text_model(language_model(config))
+        return
+    rope = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0} if kind == "dynamic" else None
+    model = language_model(LlamaConfig(**SIZES, rope_parameters=rope))
+    if kind == "hook":
+        model.model.layers[0].register_forward_pre_hook(lambda layer, args: None)
+    if kind == "adapter":
+        from peft import LoraConfig, inject_adapter_in_model
+
+        inject_adapter_in_model(LoraConfig(target_modules=["q_proj"]), model)
+    assert not is_plain_text_model(model)
+
+
+def test_reordered_weights_give_the_same_products():
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(24, 40, bias=False), torch.nn.Linear(24, 17)]
+    for rows in (1, 5, 70):
+        x = torch.randn(rows, 24)
+        with torch.no_grad():
+            for activation in ("none", "gelu"):
+                ours = Linear(*layers, packs=True)(x, activation)
+                assert torch.allclose(ours, Linear(*layers, packs=False)(x, activation), atol=1e-5)
