@@ -9,19 +9,20 @@ from typing import IO
 
 
 def plain_stat(path: str) -> os.stat_result | None:
-    """What the disk says of a regular file; None of what is none, is a link, or is not there.
+    """What the disk says of a regular file; None of what is none, or is a link.
 
     Args:
         path: Absolute; None is given of a relative one.
 
     Raises:
+        FileNotFoundError: Nothing is there.
         OSError: The disk fails.
     """
     if not path.startswith("/"):
         return None
     try:
         status = os.lstat(path)
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return None
     return status if stat.S_ISREG(status.st_mode) else None
 

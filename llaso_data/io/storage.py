@@ -217,7 +217,10 @@ def stat_many(names: Sequence[str]) -> list[dict[str, Any] | None]:
 
 def _stat_here(uri: str) -> dict[str, Any] | None:
     """:func:`stat` of a file on a disk, or None; as fsspec says it, but for most files without its detours."""
-    status = plain_stat(uri.removeprefix("file://"))
+    try:
+        status = plain_stat(uri.removeprefix("file://"))
+    except FileNotFoundError:
+        return None
     if status is not None:
         return {"size": status.st_size, "version": f"{status.st_size}-{status.st_mtime or ''}"}  # as `version` says
     return _status(uri, _infos([uri])[0])

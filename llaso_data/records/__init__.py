@@ -33,7 +33,7 @@ from llaso_data.records.utterance import (
 from llaso_data.records.verdict import ACCEPTED, DUPLICATE, FAILED, REJECTED, Verdict
 from llaso_data.records.versions import FIRST_FORMAT, FORMAT_VERSION, LATER
 
-for _record in (Attribute, ContentPart, Message, Sample, Scores, Source, Speaker, Utterance, Word):
+for _record in (Attribute, ContentPart, Message, Provenance, Sample, Scores, Source, Speaker, Utterance, Word):
     pickling.register(_record)
 
 __all__ = [

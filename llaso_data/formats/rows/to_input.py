@@ -164,9 +164,9 @@ def _storable(row: SourceRow) -> tuple[SourceRow, Failure | None]:
     if metadata.words and any(is_unstorable(word.text) for word in metadata.words):
         row = replace(row, metadata=replace(metadata, words=None))
         metadata = row.metadata
-    said = zip(_FIELDS, _values_of(metadata), strict=True)
-    bad = [name for name, value in said if type(value) is str and is_unstorable(value)]
-    if bad:
+    values = _values_of(metadata)
+    if is_unstorable("".join([value for value in values if type(value) is str])):  # one look, as nearly none is
+        bad = [name for name, value in zip(_FIELDS, values, strict=True) if type(value) is str and is_unstorable(value)]
         detail = f"{escaped(row.location)}: {', '.join(bad)} is not UTF-8 text; save it as UTF-8"
         failure = failure or Failure("bad_text", detail)
         row = replace(row, metadata=replace(metadata, **dict.fromkeys(bad)))

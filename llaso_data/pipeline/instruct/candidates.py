@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,7 @@ class Scan:
         self._uses = [
             {one.build.input, one.build.answer.field, *one.build.needs, *one.build.shows} for one in self._renderers
         ]
+        self._values = [(one.build.answer.field, *one.build.shows) for one in self._renderers]
         self._lacks: Counter[frozenset[str]] = Counter()
         self._known: dict[Any, list[tuple[int, int, bool]]] = {}
         self._not_fed: dict[str, Counter[str]] = {}
@@ -186,7 +188,7 @@ class Scan:
             source = audio.source
             told = audio.speaker.id
             if told.value != UNKNOWN and (self._asking.estimated or told.origin == GIVEN):
-                speaker = _word("speaker", source.corpus, told.value)
+                speaker = _speaker_word(source.corpus, told.value)
             recording = f"{source.uri}\0{source.member or ''}"
         self._speaker.append(speaker)
         self._recording.append(_word("recording", recording))
@@ -213,8 +215,7 @@ class Scan:
         """Whether the task can have the row's values; where it cannot, that is counted."""
         renderer = self._renderers[task]
         build = renderer.build
-        named = "\0".join(str(fields.get(name)) for name in (build.answer.field, *build.shows))
-        key = (task, named)
+        key = (task, "\0".join([str(fields.get(name)) for name in self._values[task]]))
         if key in self._fine:
             return True
         why = renderer.refuses(fields)
@@ -266,6 +267,11 @@ def text_of(fields: Mapping[str, Any]) -> str | None:
         if name in fields:
             return str(fields[name])
     return None
+
+
+@functools.lru_cache(1 << 16)
+def _speaker_word(corpus: str, speaker: str) -> int:
+    return _word("speaker", corpus, speaker)
 
 
 def _word(*key: object) -> int:
