@@ -42,7 +42,11 @@ from llaso_data.errors import LLaSOError
     help="What splits do not share. Default: speaker_and_text.",
 )
 @click.option(
-    "--against", "against", multiple=True, metavar="SOURCE", help="A set that models are tested on. May be repeated."
+    "--against",
+    "against",
+    multiple=True,
+    metavar="SOURCE",
+    help="A set that models are tested on; with --eval the training set. May be repeated.",
 )
 @click.option("--refuse-leaks", is_flag=True, help="End with an error where anything leaks; else it is left out.")
 @click.option("--voice", "voices", multiple=True, metavar="ENGINE", help="An engine that speaks: hibari, kokoro.")

@@ -307,6 +307,30 @@ def _can_be_spoken(
     return is_read or AUDIO in fields or of_row is not None
 
 
+def unasked(renderer: Renderer, row: InstructRow, fields: Mapping[str, Any], asking: Asking) -> str | None:
+    """Why a row that has all that a task needs is asked in no modality; None: it lacks something.
+
+    Args:
+        renderer: Of the task.
+        row: A row for which :func:`modalities_of` gives nothing.
+        fields: What it has.
+        asking: Which modalities have a share, and which languages are spoken.
+    """
+    build = renderer.build
+    about = about_of(build, row, fields)
+    known = build.modalities if about is None else _about_modalities(about)
+    complete = [modality for modality in known if not build.lacks(fields, modality)]
+    if not complete:
+        return None
+    if not any(asking.modalities.get(modality, 0) > 0 for modality in complete):
+        return f"instruct.modalities has no share of {' or '.join(complete)}"
+    if not asking.voiced:
+        return "no voice that speaks it"
+    if voiced_as(row.language, asking.voiced) is None:
+        return "no language is known of it (--language)" if row.language is None else f"no voice speaks {row.language}"
+    return "no voice speaks an instruction for it"
+
+
 def _voiced_shares(renderer: Renderer, asking: Asking) -> dict[str, float]:
     """Shares of the languages in which an instruction of the task can be spoken."""
     known = renderer.languages & frozenset(asking.voiced)

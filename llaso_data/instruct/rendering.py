@@ -25,6 +25,7 @@ from llaso_data.instruct.tasks.build import (
     Modality,
 )
 from llaso_data.instruct.wording import Wording, wording
+from llaso_data.languages import language as language_code
 from llaso_data.records import Provenance, digest
 
 LANGUAGES: Mapping[str, float] = {"en": 0.9, "zh": 0.1}
@@ -39,6 +40,15 @@ PLACE = re.compile(r"\{(\w+)\}")
 
 
 Item = TypeVar("Item")
+
+
+class BadValue(LLaSOError):
+    """A row's value is none that a task can have."""
+
+    def __init__(self, field: str, why: str) -> None:
+        """``field`` has the value; ``why`` is for a person."""
+        super().__init__(why)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +155,15 @@ class Renderer:
         """The languages in which the task has templates."""
         return frozenset(self._templates)
 
-    def refuses(self, fields: Mapping[str, Any]) -> str | None:
+    def refuses(self, fields: Mapping[str, Any]) -> BadValue | None:
         """Why a row with all fields cannot be asked: a value is none that the task can have. None: it can be asked."""
         try:
             language = next(iter(self._templates))
             self._answer(fields, language)
             for field in self.build.shows:
                 self._shown(field, fields[field], language)
-        except LLaSOError as error:
-            return str(error)
+        except BadValue as error:
+            return error
         return None
 
     def lacks(self, fields: Mapping[str, Any], modality: Modality = "text_audio") -> list[str]:
@@ -300,15 +310,19 @@ class Renderer:
     def _shown(self, field: str, value: Any, language: str) -> str:
         label_set = self.build.shows[field]
         if label_set == LANGUAGE:
+            if language_code(str(value)) is None:
+                what = f"{str(value)[:80]!r} is no language; write one as its code (en, zh) or its English name"
+                raise BadValue(field, f"task {self.name}: {field} {what}")
             return wording(language).language(str(value))
         return self._name(label_set, field, value, language)
 
     def _name(self, label_set: str, field: str, value: Any, language: str) -> str:
         label = self._forms[label_set].get(folded(str(value)))
         if label is None:
-            raise LLaSOError(
+            raise BadValue(
+                field,
                 f"task {self.name}: {field} {str(value)[:80]!r} is no label of {label_set}; they are "
-                f"{', '.join(self._tasks.labels[label_set])}"
+                f"{', '.join(self._tasks.labels[label_set])}",
             )
         return self._tasks.name_of(label_set, label, language)
 
@@ -340,7 +354,7 @@ class Renderer:
         assert self._range is not None
         if not self._range[0] <= number <= self._range[1]:
             limits = f"{self._range[0]:g} to {self._range[1]:g}"
-            raise LLaSOError(f"task {self.name}: {field} {str(value)[:80]!r} is no number from {limits}")
+            raise BadValue(field, f"task {self.name}: {field} {str(value)[:80]!r} is no number from {limits}")
         return f"{round(number)}"
 
 

@@ -141,7 +141,7 @@ def outline_block(block: Block) -> BlockOutline:
     """Render the items of a block, to know what voices have to speak."""
     requests: list[tuple[SpeechRequest, ...] | str] = []
     for item in block.items:
-        made = _outlined(item, block.settings)
+        made = outlined(item, block.settings)
         requests.append(made if isinstance(made, str) else tuple(_requests(made, block.settings)))
     return BlockOutline(number=block.number, requests=tuple(requests))
 
@@ -166,7 +166,7 @@ def write_block(block: Block) -> BlockResult:
     tally = _Tally()
     samples: list[Sample] = []
     for place, item in enumerate(block.items):
-        made = _outlined(item, settings)
+        made = outlined(item, settings)
         if isinstance(made, str):
             tally.refuse(place, NOT_ASKED, made)
             continue
@@ -193,7 +193,8 @@ def clip_address(utterance: Utterance, folder: str) -> Utterance:
     return replace(utterance, source=replace(utterance.source, uri=relative))
 
 
-def _outlined(item: Item, settings: BlockSettings) -> Outline | str:
+def outlined(item: Item, settings: BlockSettings) -> Outline | str:
+    """A sample as it will be asked, before its voices have spoken; or why it cannot be."""
     renderer = _renderer(item, settings)
     allowed = modalities_in(item.modalities)
     try:

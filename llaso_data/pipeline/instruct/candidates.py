@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llaso_data.instruct.compose import Asking, about_of, bits_of, modalities_of, plain
+from llaso_data.instruct.compose import Asking, about_of, bits_of, modalities_of, plain, unasked
 from llaso_data.instruct.rendering import Renderer
-from llaso_data.instruct.row import InstructRow
+from llaso_data.instruct.row import TARGET_AUDIO, InstructRow
 from llaso_data.instruct.tasks.build import SECOND_AUDIO
 from llaso_data.io.prng import splitmix64
 from llaso_data.recipe import HoldOut
@@ -23,6 +23,28 @@ from llaso_data.records import GIVEN, SPLITS, UNKNOWN, digest
 PAIRED = "same_speaker"
 """The field of a pair that the plan makes of two rows."""
 _FREE_FORMS = frozenset(("text", "audio", "scores"))
+
+
+OTHERS = (SECOND_AUDIO, TARGET_AUDIO)
+"""Fields of recordings beside the one that a row is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRecordings:
+    """Recordings beside those that rows are about.
+
+    Attributes:
+        row: (M,) uint32, the number of the row.
+        field: (M,) uint8, its place in :data:`OTHERS`.
+        id: (M,) uint64, the first half of the recording's id.
+    """
+
+    row: npt.NDArray[np.uint32]
+    field: npt.NDArray[np.uint8]
+    id: npt.NDArray[np.uint64]
+
+
+NO_OTHERS = OtherRecordings(np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint64))
 
 
 @dataclass(slots=True)
@@ -45,6 +67,7 @@ class Candidates:
         not_fed: By task, why rows do not feed it.
         examples: By task, the first values that it cannot have.
         held_out: Rows and candidates that :class:`~llaso_data.recipe.HoldOut` keeps out, by what names them.
+        others: Recordings beside those that rows are about.
     """
 
     names: tuple[str, ...]
@@ -62,6 +85,7 @@ class Candidates:
     not_fed: dict[str, dict[str, int]]
     examples: dict[str, str] = field(default_factory=dict)
     held_out: dict[str, int] = field(default_factory=dict)
+    others: OtherRecordings = NO_OTHERS
 
     def draws(self, seed: int) -> npt.NDArray[np.uint64]:
         """(N,) uint64: the draw of each candidate, a function of the row, the task and the seed."""
@@ -72,6 +96,11 @@ class Candidates:
         drawn[later] = splitmix64(drawn[later] + self.turn[later])
         ordered: npt.NDArray[np.uint64] = (drawn >> np.uint64(4)) | (self.turn.astype(np.uint64) << np.uint64(60))
         return ordered
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> Candidates:
+        """Those candidates for which (N,) ``kept`` holds."""
+        names = ("row", "task", "modalities", "turn", "made_pairs")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def times(self, turns: int) -> Candidates:
         """Each candidate so many times, in turn."""
@@ -107,6 +136,7 @@ class Scan:
         self._row, self._task, self._modalities = array("I"), array("B"), array("B")
         self._ids, self._speaker, self._recording, self._text = array("Q"), array("Q"), array("Q"), array("Q")
         self._split = array("b")
+        self._other_row, self._other_field, self._other_id = array("I"), array("B"), array("Q")
         self._last_audio, self._repeats = "", array("b")
         self._uses = [
             {one.build.input, one.build.answer.field, *one.build.needs, *one.build.shows} for one in self._renderers
@@ -114,6 +144,8 @@ class Scan:
         self._values = [(one.build.answer.field, *one.build.shows) for one in self._renderers]
         self._lacks: Counter[frozenset[str]] = Counter()
         self._known: dict[Any, list[tuple[int, int, bool]]] = {}
+        self._silent: dict[Any, list[tuple[str, str]]] = {}
+        self._asked_of: Counter[Any] = Counter()
         self._not_fed: dict[str, Counter[str]] = {}
         self._examples: dict[str, str] = {}
         self._held_out: Counter[str] = Counter()
@@ -179,6 +211,11 @@ class Scan:
             not_fed={name: dict(sorted(counts.items())) for name, counts in self._not_fed.items()},
             examples=self._examples,
             held_out=dict(sorted(self._held_out.items())),
+            others=OtherRecordings(
+                np.frombuffer(self._other_row, np.uint32),
+                np.frombuffer(self._other_field, np.uint8),
+                np.frombuffer(self._other_id, np.uint64),
+            ),
         )
 
     def _note_groups(self, row: InstructRow, fields: Mapping[str, Any]) -> None:
@@ -195,26 +232,34 @@ class Scan:
         text = text_of(fields) if self._with_texts else None
         self._text.append(_word("text", plain(text)) if text else 0)
         self._split.append(SPLITS.index(row.split) if row.split in SPLITS else -1)
+        for place, other in enumerate((row.second, row.target)):
+            if other is not None:
+                self._other_row.append(len(self._ids) - 1)
+                self._other_field.append(place)
+                self._other_id.append(int(other.id[:16], 16))
 
     def _possible(self, row: InstructRow, fields: Mapping[str, Any]) -> list[tuple[int, int, bool]]:
         """(task, modalities, whether every value will do) by the names of the fields alone."""
         abouts = tuple(about_of(build, row, fields) is not None for build in self._ask_themselves)
         key = (frozenset(fields), row.language, abouts)
         self._lacks[key[0]] += 1
+        self._asked_of[key] += 1
         if key not in self._known:
             self._known[key] = possible = []
+            self._silent[key] = silent = []
             for number, renderer in enumerate(self._renderers):
                 allowed = modalities_of(renderer, row, fields, self._asking)
                 bits = bits_of(allowed)
                 is_free = renderer.build.answer.form in ("text", "audio") and not renderer.build.shows
                 if bits:
                     possible.append((number, bits, is_free))
+                elif (why := unasked(renderer, row, fields, self._asking)) is not None:
+                    silent.append((renderer.name, why))
         return self._known[key]
 
     def _has_values(self, task: int, fields: Mapping[str, Any]) -> bool:
         """Whether the task can have the row's values; where it cannot, that is counted."""
         renderer = self._renderers[task]
-        build = renderer.build
         key = (task, "\0".join([str(fields.get(name)) for name in self._values[task]]))
         if key in self._fine:
             return True
@@ -223,8 +268,8 @@ class Scan:
             if len(self._fine) < 100_000:
                 self._fine.add(key)
             return True
-        self._not_fed.setdefault(renderer.name, Counter())[f"another {build.answer.field}"] += 1
-        self._examples.setdefault(renderer.name, why)
+        self._not_fed.setdefault(renderer.name, Counter())[f"another {why.field}"] += 1
+        self._examples.setdefault(renderer.name, str(why))
         return False
 
     def _tell_lacks(self) -> None:
@@ -236,6 +281,9 @@ class Scan:
                     continue
                 if lacking:
                     counts[f"no {', '.join(lacking)}"] += rows
+        for key, reasons in self._silent.items():
+            for name, why in reasons:
+                self._not_fed.setdefault(name, Counter())[why] += self._asked_of[key]
 
     def _pairs(self, names: tuple[str, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         """Candidates of tasks that compare two recordings: every row whose speaker is known can be half of a pair."""

@@ -67,12 +67,12 @@ def planned(plan: Plan, facts: RowFacts, recipe: Recipe, tasks: Tasks) -> Plan:
     if instruct.split:
         usable &= plan.splits[found.row[of]] == SPLITS.index("test")
     other, same = plan.other[of].copy(), plan.same[of].copy()
-    is_pair = np.array([one.answerable is not None for one in SLOTS])[slot] & (found.speaker[found.row[of]] != 0)
+    is_pair = np.array([one.answerable is not None for one in SLOTS])[slot] & (plan.speaker[found.row[of]] != 0)
     of_pairs = np.flatnonzero(is_pair & usable)
     if len(of_pairs):
-        other[of_pairs], same[of_pairs] = pairs.partners(
-            found, plan.splits, found.row[of[of_pairs]].astype(np.int64), instruct.seed
-        )
+        with_known = replace(found, speaker=plan.speaker)
+        of_rows = found.row[of[of_pairs]].astype(np.int64)
+        other[of_pairs], same[of_pairs] = pairs.partners(with_known, plan.splits, of_rows, instruct.seed)
     expanded = replace(
         found,
         row=found.row[of],
@@ -104,25 +104,41 @@ def slots_of(candidates: Candidates, facts: RowFacts, hold_out: HoldOut, tasks: 
         (entries,) the candidate, and (entries,) the slot. A row or task that is held out fills no slot but that of what
         is unseen; a task of instructions that cannot be followed fills those of pairs, and no others.
     """
-    builds = [tasks.build[name] for name in candidates.names]
-    is_pair = np.array([build.expects != "answer" for build in builds])[candidates.task]
-    held_task = np.array([name in hold_out.tasks for name in candidates.names])[candidates.task]
-    has_unseen_template = np.array([bool(held_templates(tasks, name, hold_out)) for name in candidates.names])
-    is_unseen = facts.unseen[candidates.row] | held_task
-    is_heard = np.array([build.input == "audio" and build.clips == 1 for build in builds])[candidates.task]
-    seen = ~is_pair & ~is_unseen
-    fills: dict[str, Flags] = {
-        "plain": seen,
-        "unseen": ~is_pair & is_unseen,
-        "unseen_template": seen & has_unseen_template[candidates.task],
-        "noise": seen & is_heard & ((candidates.modalities & _TEXT_AUDIO) != 0),
-        "accent": seen & facts.accented[candidates.row],
-        "refused": is_pair & ~facts.unseen[candidates.row],
-        "followed": is_pair & ~facts.unseen[candidates.row],
+    of_task = {part: can[candidates.task] for part, can in parts_of_tasks(candidates.names, hold_out, tasks).items()}
+    is_held_task = np.array([name in hold_out.tasks for name in candidates.names])[candidates.task]
+    is_seen = ~facts.unseen[candidates.row]
+    of_row: dict[str, Flags] = {
+        "plain": is_seen,
+        "unseen": ~is_seen | is_held_task,
+        "unseen_template": is_seen,
+        "noise": is_seen & ((candidates.modalities & _TEXT_AUDIO) != 0),
+        "accent": is_seen & facts.accented[candidates.row],
+        "refused": is_seen,
+        "followed": is_seen,
     }
+    fills = {part: of_task[part] & of_row[part] for part in of_row}
     of = [np.flatnonzero(fills[one.part]) for one in SLOTS]
     slot = np.repeat(np.arange(len(SLOTS)), [len(one) for one in of])
     return np.concatenate(of).astype(np.int64), slot.astype(np.int64)
+
+
+def parts_of_tasks(names: Sequence[str], hold_out: HoldOut, tasks: Tasks) -> dict[str, Flags]:
+    """Which tasks can be what of a layer at all, whatever rows there are: by part (tasks,) bool."""
+    builds = [tasks.build[name] for name in names]
+    is_pair = np.array([build.expects != "answer" for build in builds], bool)
+    is_held = np.array([name in hold_out.tasks for name in names], bool)
+    has_unseen_template = np.array([bool(held_templates(tasks, name, hold_out)) for name in names], bool)
+    is_heard = np.array([build.input == "audio" and build.clips == 1 for build in builds], bool)
+    is_asked = ~is_pair & ~is_held
+    return {
+        "plain": is_asked,
+        "unseen": ~is_pair,
+        "unseen_template": is_asked & has_unseen_template,
+        "noise": is_asked & is_heard,
+        "accent": is_asked,
+        "refused": is_pair,
+        "followed": is_pair,
+    }
 
 
 def held_templates(tasks: Tasks, name: str, hold_out: HoldOut) -> list[str]:
@@ -192,7 +208,7 @@ def quotas(
         parts = groups[layer]
         of_parts = _whole_pairs([int(one.sum()) for one in parts.values()], _part_shares(layer, settings), int(share))
         for (part, capacity), count in zip(parts.items(), of_parts, strict=True):
-            rows = _slot_rows(layer, part)
+            rows = slot_rows(layer, part)
             if part == "pairs":
                 halves = _filled(capacity[0], np.ones(len(names)), int(count) // 2)
                 counts[rows[0]] = counts[rows[1]] = halves
@@ -207,7 +223,7 @@ def _groups(layer: Layer, table: Counts, layers: Sequence[Layer]) -> dict[str, C
     own = np.array([one == layer for one in layers])
     groups: dict[str, Counts] = {}
     for part in _GROUPS:
-        rows = _slot_rows(layer, part)
+        rows = slot_rows(layer, part)
         some = table[rows]
         if part == "plain" and layer in ("basic", "tasks"):
             some = some * own
@@ -217,7 +233,8 @@ def _groups(layer: Layer, table: Counts, layers: Sequence[Layer]) -> dict[str, C
     return groups
 
 
-def _slot_rows(layer: Layer, part: str) -> list[int]:
+def slot_rows(layer: Layer, part: str) -> list[int]:
+    """The slots of a part of a layer: ``plain``, ``noise``, ``accent`` or ``pairs``; empty where it has none such."""
     names: Mapping[str, tuple[str, ...]] = {
         "plain": ("plain",) if layer in ("basic", "tasks") else ("unseen", "unseen_template"),
         "noise": ("noise",),

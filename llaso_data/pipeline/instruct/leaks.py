@@ -104,6 +104,22 @@ def find_leaks_of_rows(
     return found
 
 
+def splits_to_look_up(splits: npt.NDArray[np.int8], for_test: bool) -> npt.NDArray[np.int8]:
+    """The splits by which leaks are searched: rows of no split are all of one.
+
+    Args:
+        splits: (rows,) the split of each; -1: it is in none.
+        for_test: A test set is built: rows of other splits are not in it, and are compared with nothing.
+
+    Returns:
+        (rows,) as :func:`find_leaks_of_rows` takes it.
+    """
+    alone = (splits < 0).all()
+    if not for_test:
+        return np.full_like(splits, TRAIN) if alone else splits
+    return np.where(alone | (splits == TEST), np.int8(TEST), np.int8(-1)).astype(np.int8)
+
+
 def rows_to_compare(splits: npt.NDArray[np.int8], check: LeakageCheck) -> tuple[Rows, Rows]:
     """Which rows are looked up, and which are those of other splits that they are looked up in.
 

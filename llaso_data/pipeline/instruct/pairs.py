@@ -2,15 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from llaso_data.instruct.compose import bits_of
+from llaso_data.instruct.row import TARGET_AUDIO
+from llaso_data.instruct.tasks.build import SECOND_AUDIO, Build
 from llaso_data.io.prng import splitmix64
-from llaso_data.pipeline.instruct.candidates import Candidates
+from llaso_data.pipeline.instruct.candidates import OTHERS, PAIRED, Candidates
 from llaso_data.records import digest
 
 Numbers = npt.NDArray[np.int64]
 SAME, DIFFERENT = "same", "different"
+ACROSS = {SECOND_AUDIO: "the second recording is in another split", TARGET_AUDIO: "the answer is in another split"}
+"""Why rows do not feed tasks of two recordings."""
+
+
+def within_splits(
+    candidates: Candidates, splits: npt.NDArray[np.int8], builds: Mapping[str, Build]
+) -> tuple[Candidates, npt.NDArray[np.bool_]]:
+    """Take pairs apart whose recordings are in different splits, so that no split has a recording of another.
+
+    A row that can be paired by the plan is paired anew, within its split. Any other does not feed the tasks that need
+    both recordings, which is counted in ``not_fed``. All else that the row feeds stays.
+
+    Args:
+        candidates: All of them.
+        splits: (rows,) int8.
+        builds: By task, what it needs.
+
+    Returns:
+        The candidates that are left; and (2, rows) whether a row is without its second recording, and without that
+        which is the answer.
+    """
+    without = _across(candidates, splits)
+    if not without.any():
+        return candidates, without
+    kept, made_pairs = np.ones(len(candidates.row), bool), candidates.made_pairs.copy()
+    not_fed = {name: dict(counts) for name, counts in candidates.not_fed.items()}
+    can_be_paired = (candidates.speaker != 0) & ~candidates.repeats
+    heard = (candidates.modalities & bits_of(("text_audio",))) != 0
+    for number, name in enumerate(candidates.names):
+        build = builds[name]
+        needs = (build.clips == 2, TARGET_AUDIO in (build.input, build.answer.field, *build.needs))
+        for place, field in enumerate(OTHERS):
+            lacking = (candidates.task == number) & without[place][candidates.row] & ~candidates.made_pairs
+            if not needs[place] or not lacking.any():
+                continue
+            is_paired = lacking & (place == 0 and PAIRED in build.needs) & can_be_paired[candidates.row] & heard
+            made_pairs |= is_paired
+            leaves = lacking & ~is_paired & kept
+            kept &= ~leaves
+            if count := int((leaves & (candidates.turn == 0)).sum()):
+                not_fed.setdefault(name, {})[ACROSS[field]] = count
+    return replace(candidates, made_pairs=made_pairs, not_fed=not_fed).where(kept), without
+
+
+def _across(candidates: Candidates, splits: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """(2, rows) whether another split has a row's second recording, and that which is its answer.
+
+    A recording belongs to the split of the row that is about it; where none is, to the most protected split in which it
+    stands beside another.
+    """
+    others = candidates.others
+    across = np.zeros((len(OTHERS), len(splits)), bool)
+    if not len(others.row):
+        return across
+    own = splits[others.row]
+    _, which = np.unique(others.id, return_inverse=True)
+    most_protected = np.full(int(which.max()) + 1, -1, np.int8)
+    np.maximum.at(most_protected, which, own)
+    order = np.argsort(candidates.ids, kind="stable")
+    place = np.searchsorted(candidates.ids[order], others.id).clip(max=len(order) - 1)
+    row = order[place]
+    owner = np.where(candidates.ids[row] == others.id, splits[row], most_protected[which])
+    across[others.field, others.row] = owner != own
+    return across
 
 
 def partners(

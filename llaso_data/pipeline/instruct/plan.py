@@ -11,6 +11,7 @@ import numpy.typing as npt
 from llaso_data.pipeline.instruct import leaks, pairs, splits, tasks
 from llaso_data.pipeline.instruct.candidates import PAIRED, Candidates
 from llaso_data.pipeline.instruct.mix import NATURAL, groups_of
+from llaso_data.pipeline.instruct.row_store import RowStore
 from llaso_data.pipeline.instruct.selection import Selection
 from llaso_data.recipe import Recipe
 
@@ -39,6 +40,7 @@ class Plan:
         candidates: What the rows can feed.
         splits: (rows,) int8.
         usable: (candidates,) bool.
+        speaker: (rows,) the speakers of rows that may be half of a pair; 0 of others.
         other: (candidates,) the other row of a pair, -1 elsewhere; and ``same`` whether it is of the same speaker.
         leaks: What the search for leaks found.
     """
@@ -46,6 +48,7 @@ class Plan:
     candidates: Candidates
     splits: npt.NDArray[np.int8]
     usable: npt.NDArray[np.bool_]
+    speaker: npt.NDArray[np.uint64]
     other: Numbers
     same: npt.NDArray[np.bool_]
     selection: Selection
@@ -62,6 +65,27 @@ class Plan:
             "leakage": self.leaks,
             "held_out": self.candidates.held_out,
         }
+
+
+def split_up(
+    candidates: Candidates, rows: RowStore, recipe: Recipe, own: str
+) -> tuple[Candidates, npt.NDArray[np.int8]]:
+    """Give each row its split, and take pairs apart that two splits would share.
+
+    Args:
+        candidates: All.
+        rows: All rows; from now on those are without their other recording that is in another split.
+        recipe: The shares, and what splits do not share.
+        own: The user's tasks.
+
+    Returns:
+        The candidates that are left, and (rows,) the split of each.
+    """
+    instruct = recipe.instruct
+    split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
+    candidates, without = pairs.within_splits(candidates, split, tasks.tasks_of(own).build)
+    rows.leave_out(without)
+    return candidates, split
 
 
 def planned(
@@ -101,14 +125,12 @@ def planned(
     compares = np.array([build[name].clips == 2 and PAIRED in build[name].needs for name in candidates.names], bool)
     paired = np.flatnonzero(compares[candidates.task] & usable & candidates.made_pairs)
     if len(paired):
-        told = replace(candidates, speaker=speaker)
-        other[paired], same[paired] = pairs.partners(
-            told, split, candidates.row[paired].astype(np.int64), instruct.seed
-        )
+        with_known = replace(candidates, speaker=speaker)
+        of_rows = candidates.row[paired].astype(np.int64)
+        other[paired], same[paired] = pairs.partners(with_known, split, of_rows, instruct.seed)
         usable[paired[other[paired] < 0]] = False
     mix = instruct.mix
     groups = None if mix == NATURAL else groups_of(mix, candidates.names, tasks.tasks_of(own))
     selection = Selection(candidates, split, usable, groups, instruct.samples, instruct.seed)
-    return Plan(
-        candidates, split, usable, other, same, selection, texts_shared, {} if found is None else found.to_dict()
-    )
+    told = {} if found is None else found.to_dict()
+    return Plan(candidates, split, usable, speaker, other, same, selection, texts_shared, told)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from llaso_data.errors import LLaSOError
+from llaso_data.formats.rows.head import only_first
 from llaso_data.instruct.compose import Asking
 from llaso_data.instruct.row import InstructRow
 from llaso_data.io import interrupts
@@ -26,13 +28,14 @@ _BATCH = 1000
 
 @dataclass(slots=True)
 class Reading:
-    """The rows, and what is said of the sources."""
+    """The rows, and what is said of the sources; ``of_source`` how many were read of each."""
 
     rows: RowStore
     scan: Scan
     read: int = 0
     problems: Problems = field(default_factory=Problems)
     notes: Counter[str] = field(default_factory=Counter)
+    of_source: dict[str, int] = field(default_factory=dict)
 
     def told(self, kept: int) -> dict[str, Any]:
         """What the summary says of it: ``kept`` rows can be asked of."""
@@ -55,7 +58,7 @@ def asking_of(recipe: Recipe) -> Asking:
     voiced: frozenset[str] = frozenset()
     if recipe.voices.engines:
         try:
-            voiced = languages_spoken(recipe.voices)
+            voiced = languages_spoken(recipe.voices, instruct.hold_out.voices)
         except LLaSOError as error:
             raise LLaSOError(f"{error}; or build without voices: --set 'voices.engines={{}}'") from error
     return Asking(
@@ -70,9 +73,25 @@ def asking_of(recipe: Recipe) -> Asking:
 
 
 def read_rows(
-    recipe: Recipe, own: str, names: tuple[str, ...], asking: Asking, rows: RowStore, progress: Progress
+    recipe: Recipe,
+    own: str,
+    names: tuple[str, ...],
+    asking: Asking,
+    rows: RowStore,
+    progress: Progress,
+    first: int | None = None,
 ) -> Reading:
-    """Read all sources once: rows go to the store, what they can feed to the scan."""
+    """Read all sources once: rows go to the store, what they can feed to the scan.
+
+    Args:
+        recipe: The sources, and what is held out.
+        own: The user's tasks.
+        names: Of the tasks.
+        asking: How rows are asked.
+        rows: Takes the rows.
+        progress: Is told.
+        first: How many rows of each source are read; None: all.
+    """
     instruct = recipe.instruct
     renderers = tasks.renderers_of(own, names, instruct.hold_out.templates)
     with_texts = bool(instruct.split) and instruct.by in ("text", "speaker_and_text")
@@ -93,14 +112,17 @@ def read_rows(
         progress.rows(reading.read, len(reading.problems))
 
     for spec in recipe.sources:
-        for one in rows_of(spec, tasks.tasks_of(own), reading.notes):
-            reading.read += 1
-            if isinstance(one, Failure):
-                reading.problems.add(one)
-                continue
-            batch.append(one)
-            if len(batch) == _BATCH:
-                interrupts.check()
-                keep()
+        before = reading.read
+        with only_first(first):
+            for one in islice(rows_of(spec, tasks.tasks_of(own), reading.notes), first):
+                reading.read += 1
+                if isinstance(one, Failure):
+                    reading.problems.add(one)
+                    continue
+                batch.append(one)
+                if len(batch) == _BATCH:
+                    interrupts.check()
+                    keep()
+        reading.of_source[spec.path] = reading.of_source.get(spec.path, 0) + reading.read - before
     keep()
     return reading

@@ -9,7 +9,11 @@ import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
 
 from llaso_data.instruct.row import InstructRow
 from llaso_data.pipeline.instruct.spoken import SpeechRequest
@@ -22,6 +26,7 @@ class RowStore:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._starts = array("Q", [0])
         self._at_end = True
+        self._without: npt.NDArray[np.bool_] | None = None
 
     def __enter__(self) -> RowStore:
         return self
@@ -49,7 +54,18 @@ class RowStore:
         self._at_end = False
         self._file.seek(self._starts[number])
         row: InstructRow = pickle.loads(self._file.read(self._starts[number + 1] - self._starts[number]))
+        if self._without is not None and self._without[:, number].any():
+            second, target = self._without[:, number]
+            return replace(row, second=None if second else row.second, target=None if target else row.target)
         return row
+
+    def leave_out(self, without: npt.NDArray[np.bool_]) -> None:
+        """Give rows without some of the recordings beside theirs from now on.
+
+        Args:
+            without: (2, rows) whether a row's second recording, and its target, is left out.
+        """
+        self._without = without if without.any() else None
 
     def __iter__(self) -> Iterator[InstructRow]:
         """All rows in order."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.tasks.build import SECOND_TEXT
 from llaso_data.io import checksums, interrupts, lock, storage
 from llaso_data.pipeline import engines
 from llaso_data.pipeline.convert import folder
 from llaso_data.pipeline.convert.part import SHARDS
 from llaso_data.pipeline.convert.run import ConvertSummary, GivenSamples, checked, dataset_digest, write_given
 from llaso_data.pipeline.hearing import Workplace
-from llaso_data.pipeline.instruct import blocks, eval_plan, finish, leaks, pairs, splits, tasks
-from llaso_data.pipeline.instruct.blocks import Block, BlockOutline, BlockResult, BlockSettings, Item
-from llaso_data.pipeline.instruct.candidates import PAIRED, Candidates, is_free
-from llaso_data.pipeline.instruct.plan import FoundLeaks, Plan, planned
+from llaso_data.pipeline.instruct import blocks, finish, leaks, splits, tasks
+from llaso_data.pipeline.instruct.blocks import Block, BlockOutline, BlockResult
+from llaso_data.pipeline.instruct.candidates import Candidates
+from llaso_data.pipeline.instruct.counterpart import with_counterparts
+from llaso_data.pipeline.instruct.items import item_of, plan_of, settings_of_blocks
+from llaso_data.pipeline.instruct.plan import FoundLeaks, Plan
 from llaso_data.pipeline.instruct.progress import Progress
 from llaso_data.pipeline.instruct.reading import Reading, asking_of, read_rows
 from llaso_data.pipeline.instruct.row_store import RequestsOfBlocks, RowStore
@@ -32,13 +33,11 @@ from llaso_data.pipeline.instruct.speech import (
     SpokenLine,
     check_voices,
     speak_all,
-    variation_of,
 )
 from llaso_data.pipeline.instruct.spoken import Spoken
 from llaso_data.pipeline.instruct.summary import SUMMARY, InstructSummary, summarised
-from llaso_data.pipeline.instruct.test_set import TestSet
-from llaso_data.recipe import Convert, Recipe
-from llaso_data.records import SPLITS, Utterance, digest
+from llaso_data.recipe import Convert, Instruct, Recipe
+from llaso_data.records import SPLITS, digest
 
 MOST_ROUNDS = 20
 Numbers = npt.NDArray[np.int64]
@@ -56,6 +55,7 @@ def build_instruct(recipe: Recipe, *, overwrite: bool = False, progress: Progres
         LLaSOError: A setting is wrong; ``out`` holds something else; leaks are refused; there is nothing to build.
     """
     own = tasks.own_tasks(recipe.instruct.task_files)
+    recipe = with_counterparts(recipe)
     settings = converting(recipe)
     if recipe.voices.engines:
         check_voices(recipe.voices)
@@ -127,7 +127,17 @@ class _Run:
         with RowStore() as rows:
             reading = read_rows(self._recipe, self._own, names, self._asking, rows, self._progress)
             plan = self._plan(reading, names)
-            self._block_settings = self._settings_of_blocks(names)
+            self._block_settings = settings_of_blocks(
+                self._recipe,
+                self._own,
+                names,
+                self._asking,
+                root=self._out,
+                work=self._work,
+                clips=self._clips,
+                dataset=self._dataset,
+                lock=self._held.token,
+            )
             count = self._build(rows, plan)
             rows_count = len(rows)
         blocks.remove_after(self._work, count)
@@ -154,53 +164,31 @@ class _Run:
         }
         return digest("build-instruct", templates, json.dumps(stated, sort_keys=True, ensure_ascii=False))
 
-    def _settings_of_blocks(self, names: tuple[str, ...]) -> BlockSettings:
-        voices = self._recipe.voices
-        return BlockSettings(
-            root=self._out,
-            work=self._work,
-            clips=self._clips,
-            dataset=self._dataset,
-            tasks=self._own,
-            names=names,
-            without=self._instruct.hold_out.templates,
-            asking=self._asking,
-            takes=voices.takes,
-            variation=variation_of(self._recipe.voices),
-            pause_s=self._instruct.pause_s,
-            lock=self._held.token,
-            test=None if self._instruct.eval is None else TestSet.of(self._instruct, tasks.tasks_of(self._own), names),
-        )
-
     def _plan(self, reading: Reading, names: tuple[str, ...]) -> Plan:
-        candidates = reading.scan.done().times(1 if self._instruct.eval else self._instruct.turns)
+        candidates = reading.scan.done()
         if not len(candidates.row):
             raise LLaSOError(_nothing_fed(reading, candidates))
+        if (why := _nothing_tested(candidates, self._instruct)) is not None:
+            raise LLaSOError(why)
         # Not before: a source that is not there, or feeds nothing, shall leave no mark of a run in the folder.
         folder.prepare(self._out, dataset_digest(self._dataset), self._settings.to, overwrite=self._overwrite)
-        instruct = self._instruct
-        split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
-        free = np.array([is_free(one) for one in tasks.renderers_of(self._own, names, instruct.hold_out.templates)])
-        plan = planned(self._recipe, self._own, candidates, split, free, self._leaks(reading, candidates, split, free))
-        if instruct.eval is not None:
-            facts = eval_plan.facts_of(reading.rows, instruct.hold_out)
-            plan = eval_plan.planned(plan, facts, self._recipe, tasks.tasks_of(self._own))
-        self._progress.planned(int(plan.selection.wanted.sum()))
+        find_leaks = partial(self._leaks, reading.rows)
+        plan = plan_of(self._recipe, self._own, names, candidates, reading.rows, find_leaks)
+        for note in splits.empty_splits(plan.splits, self._instruct):
+            reading.notes[note] += 1
+        if not (wanted := int(plan.selection.wanted.sum())):
+            raise LLaSOError(_nothing_left(plan))
+        self._progress.planned(wanted)
         return plan
 
     def _leaks(
-        self,
-        reading: Reading,
-        candidates: Candidates,
-        split: npt.NDArray[np.int8],
-        free: npt.NDArray[np.bool_],
+        self, rows: RowStore, split: npt.NDArray[np.int8], text_counts: npt.NDArray[np.bool_]
     ) -> FoundLeaks | None:
         check = self._instruct.leakage
         if not check.kinds or not (check.against or self._instruct.split):
             return None
-        text_counts = np.zeros(len(split), bool)
-        text_counts[candidates.row[free[candidates.task]]] = True
         place = Workplace(self._recipe.run, self._work, self._held, self._progress.heard)
+        looked_up = leaks.splits_to_look_up(split, for_test=self._instruct.eval is not None)
         # One task may not have a row's sound, another not its text: the two are asked for apart.
         of_texts = frozenset(("text", "near_text"))
         found: list[leaks.RowLeaks | None] = []
@@ -209,7 +197,7 @@ class _Run:
             [one for one in check.kinds if one in of_texts],
         ):
             wanted = check.model_copy(update={"kinds": tuple(kinds)})
-            found.append(leaks.find_leaks_of_rows(reading.rows, split, text_counts, wanted, place) if kinds else None)
+            found.append(leaks.find_leaks_of_rows(rows, looked_up, text_counts, wanted, place) if kinds else None)
         return FoundLeaks(*found)
 
     def _build(self, rows: RowStore, plan: Plan) -> int:
@@ -258,36 +246,15 @@ class _Run:
             yield result
 
     def _blocks(self, rows: RowStore, plan: Plan, of_block: dict[int, Numbers], spoken: bool) -> Iterator[Block]:
+        is_test = self._instruct.eval is not None
         for number, chosen in of_block.items():
-            items = tuple(self._item(rows, plan, int(candidate)) for candidate in chosen)
+            items = tuple(item_of(rows, plan, int(candidate), is_test) for candidate in chosen)
             lines: dict[SpeechRequest, SpokenLine | Refusal] = {}
             if spoken:
                 for request in self._requests.of(number):
                     if (line := self._line(request)) is not None:
                         lines[request] = line
             yield Block(number=number, items=items, settings=self._block_settings, lines=lines)
-
-    def _item(self, rows: RowStore, plan: Plan, candidate: int) -> Item:
-        found = plan.candidates
-        number = int(found.row[candidate])
-        row = rows[number]
-        if (other := int(plan.other[candidate])) >= 0:
-            label = pairs.SAME if plan.same[candidate] else pairs.DIFFERENT
-            said = rows[other].fields().get("text")
-            row = replace(row, second=rows[other].audio, labels={**row.labels, PAIRED: label, SECOND_TEXT: said})
-        split = int(plan.splits[number])
-        return Item(
-            row,
-            int(found.task[candidate]),
-            int(found.modalities[candidate]),
-            int(found.turn[candidate]),
-            row.split if split < 0 else SPLITS[split],
-            () if self._instruct.eval is None else self._babble(rows, plan, candidate),
-        )
-
-    def _babble(self, rows: RowStore, plan: Plan, candidate: int) -> tuple[Utterance, ...]:
-        numbers = eval_plan.babble_rows(plan, candidate)
-        return tuple(audio for number in numbers if (audio := rows[number].audio) is not None)
 
     def _write(self, count: int) -> ConvertSummary:
         recipe = self._recipe.model_copy(update={"convert": self._settings})
@@ -298,6 +265,26 @@ class _Run:
 
 def _shares(recipe: Recipe) -> dict[str, float]:
     return recipe.instruct.modalities
+
+
+def _nothing_tested(candidates: Candidates, instruct: Instruct) -> str | None:
+    """Why a test set would have no row; None: it has, or training data is built."""
+    if instruct.eval is None or not instruct.split:
+        return None
+    split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
+    if (split == SPLITS.index("test")).any():
+        return None
+    why = splits.empty_splits(split, instruct) or ["instruct.split has no share of test"]
+    return f"nothing can be tested of {len(split)} rows: {why[-1]}"
+
+
+def _nothing_left(plan: Plan) -> str:
+    """Why nothing is chosen of what rows feed."""
+    leaked = sum(sum(found["leaked"].values()) for found in plan.leaks.values())
+    return (
+        f"nothing is left of {len(plan.splits)} rows: {leaked} leaks and {plan.texts_shared} texts of other splits are "
+        "left out, and instruct.samples, mix and the shares of eval give nothing to the rest"
+    )
 
 
 def _nothing_fed(reading: Reading, candidates: Candidates) -> str:

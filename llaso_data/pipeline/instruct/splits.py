@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from llaso_data.io.prng import splitmix64
 from llaso_data.pipeline.instruct.candidates import Candidates
-from llaso_data.records import SPLITS
+from llaso_data.recipe import HoldOut, Instruct
+from llaso_data.records import SPLITS, digest
 
 NO_SPLIT = -1
 _PROTECTED = tuple(SPLITS.index(name) for name in ("test", "validation", "train"))
@@ -41,6 +44,21 @@ def assign(candidates: Candidates, shares: Mapping[str, float], by: str, given: 
     return np.where((candidates.split >= 0) & given, candidates.split, drawn).astype(np.int8)
 
 
+def empty_splits(splits: npt.NDArray[np.int8], instruct: Instruct) -> list[str]:
+    """What is to be said of splits that are to have a share of the rows and have none.
+
+    Args:
+        splits: (rows,) of :func:`assign`.
+        instruct: The shares, and what splits do not share.
+    """
+    names = [name for place, name in enumerate(SPLITS) if instruct.split.get(name) and not (splits == place).any()]
+    what = {"recording": "recording", "text": "text"}.get(instruct.by, "speaker")
+    return [
+        f"no row is in the split {name}: rows go by their {what}, of which there are too few for its share"
+        for name in names
+    ]
+
+
 def shared_texts(candidates: Candidates, splits: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
     """Which rows have a text that a split which is tested on has, too.
 
@@ -58,3 +76,16 @@ def shared_texts(candidates: Candidates, splits: npt.NDArray[np.int8]) -> npt.ND
         leaves |= inside & np.isin(candidates.text, kept)
         kept = np.union1d(kept, candidates.text[inside])
     return leaves
+
+
+def kept_apart(instruct: Instruct) -> dict[str, Any]:
+    """What decides which rows are trained on, and which a test set asks of; ``digest`` of all of it."""
+    total = sum(instruct.split.values())
+    stated: dict[str, Any] = {
+        "split": {name: round(instruct.split[name] / total, 9) for name in SPLITS if instruct.split.get(name)},
+        "by": instruct.by,
+        "given_splits": instruct.given_splits,
+        "estimated": instruct.estimated,
+        "hold_out": {name: sorted(getattr(instruct.hold_out, name)) for name in HoldOut.model_fields},
+    }
+    return {**stated, "digest": digest("kept apart", json.dumps(stated, sort_keys=True, ensure_ascii=False))}

@@ -10,6 +10,7 @@ from typing import Any
 from llaso_data.instruct.tasks import Tasks
 from llaso_data.pipeline.convert.run import ConvertSummary
 from llaso_data.pipeline.instruct.blocks import MOST_EXAMPLES, BlockResult
+from llaso_data.pipeline.instruct.splits import kept_apart
 from llaso_data.pipeline.instruct.spoken import Spoken, VoiceTally
 from llaso_data.recipe import Recipe
 
@@ -44,6 +45,8 @@ class InstructSummary:
         texts_shared: Candidates that were left out because another split has their text.
         leakage: What the search for leaks found.
         hold_out: What the recipe keeps out; ``held_out`` how many rows that were, by what names them.
+        kept_apart: What decides which rows are trained on, and its digest, as a test set or a training set that is
+            built ``--against`` this one has to have it.
         problems: Rows that could not be read, and samples that could not be written, by reason.
         examples: The first of them, and of ``refused``.
         notes: What else is to be said of the sources.
@@ -73,6 +76,7 @@ class InstructSummary:
     leakage: dict[str, Any]
     hold_out: dict[str, Any]
     held_out: dict[str, int]
+    kept_apart: dict[str, Any]
     problems: dict[str, int]
     examples: dict[str, list[str]] = field(repr=False)
     notes: dict[str, int]
@@ -162,6 +166,7 @@ def summarised(
         leakage=plan["leakage"],
         hold_out=recipe.instruct.hold_out.model_dump(mode="json"),
         held_out=plan["held_out"],
+        kept_apart=kept_apart(recipe.instruct),
         problems=dict(sorted(problems.items())),
         examples={name: shown[:MOST_EXAMPLES] for name, shown in sorted(examples.items())},
         notes={**reading["notes"], **converted.notes},

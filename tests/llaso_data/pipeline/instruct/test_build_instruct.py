@@ -19,6 +19,7 @@ import pytest
 from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums
 from llaso_data.pipeline.instruct.preview import preview
+from llaso_data.pipeline.instruct.reading import asking_of
 from llaso_data.pipeline.instruct.run import build_instruct
 from llaso_data.pipeline.instruct.summary import InstructSummary
 from llaso_data.recipe import Recipe
@@ -209,6 +210,37 @@ def test_a_recording_may_be_asked_about_in_many_rows(tmp_path: Path, table: Path
     assert summary.problems == {"duplicate": 1}
 
 
+def test_pairs_that_a_source_names_stay_in_one_split(tmp_path: Path, table: Path) -> None:
+    """Every recording is named beside one of another speaker: across splits these pairs are formed anew."""
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for row in rows:
+        row["audio"] = str(table.parent / row["audio"])
+    for row, other in zip(rows, rows[1:] + rows[:1], strict=True):
+        row |= {"audio_2": other["audio"], "same_speaker": "different"}
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"split": {"train": 0.5, "test": 0.5}, "tasks": ["asr", "speaker_verification"], "by": "speaker"}
+    summary = build_instruct(recipe(pairs, out=tmp_path / "out", leakage={"kinds": ["sample", "audio"]}, **settings))
+    assert made(summary) == {"asr": 12, "speaker_verification": 12}
+    assert [*summary.leakage["sounds"]["leaked"].values()] == [0]
+    heard = {
+        split: {one.source.uri for sample in samples_in(tmp_path / "out" / split) for one in sample.audios}
+        for split in ("train", "test")
+    }
+    speakers = {
+        split: {one.speaker.id.value for sample in samples_in(tmp_path / "out" / split) for one in sample.audios}
+        for split in ("train", "test")
+    }
+    assert not heard["train"] & heard["test"] and not speakers["train"] & speakers["test"] - {"unknown"}
+
+
+def test_a_language_whose_voices_are_held_out_is_written_and_not_spoken(table: Path) -> None:
+    engines = {"command": {"arguments": [sys.executable, "--version"], "voices": {"en": ["a"], "zh": ["b", "c"]}}}
+    held = {"voices": ["command/a", "command/b"]}
+    assert asking_of(recipe(table, voices={"engines": engines})).voiced == ("en", "zh")
+    assert asking_of(recipe(table, voices={"engines": engines}, hold_out=held)).voiced == ("zh",)
+
+
 def test_nothing_to_build_is_an_error_that_says_why(tmp_path: Path, clips: list[Clip], table: Path) -> None:
     with pytest.raises(LLaSOError, match=r"nothing can be built of 12 rows: age: no age in 12 rows; .* --map"):
         build_instruct(recipe(table, out=tmp_path / "out", tasks=["age"]))
@@ -229,6 +261,26 @@ def test_a_preview_says_which_tasks_are_fed_and_shows_samples_of_each(table: Pat
     assert sum(fed["emotion"].samples.values()) == 12
     lacking = {one.name: one.lacks for one in found.tasks if not one.rows}
     assert lacking["age"] == {"no age": 12}
+
+
+@pytest.mark.parametrize(
+    ("row", "languages", "task", "why"),
+    [
+        ({"question": "Where?", "answer": "There."}, ["en"], "aqa", "no language is known of it (--language)"),
+        ({"question": "Où ?", "answer": "Là.", "language": "fr"}, ["en"], "aqa", "no voice speaks fr"),
+        ({"question": "Where?", "answer": "There.", "language": "en-GB"}, [], "aqa", "no voice that speaks it"),
+        ({"en": "Yes.", "zz": "Oc."}, ["en"], "translation", "no text, translation, target_language"),
+        ({"text": "a", "translation": "b", "target_language": "zz"}, ["en"], "translation", "another target_language"),
+    ],
+)
+def test_a_preview_says_why_texts_are_not_asked(
+    tmp_path: Path, row: dict[str, str], languages: list[str], task: str, why: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    engines = {"command": {"arguments": [sys.executable, "--version"], "voices": {one: ["a"] for one in languages}}}
+    settings = {"modalities": {"audio": 1.0, "audio_text": 1.0}, "voices": {"engines": engines if languages else {}}}
+    found = preview(recipe(tmp_path / "rows.jsonl", **settings))
+    assert {one.name: one.lacks for one in found.tasks}[task] == {why: 1}
 
 
 def spoken_recipe(table: Path, tiny_en: Path, out: Path, **run: Any) -> Recipe:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from llaso_data.instruct.tasks import all_tasks
 from llaso_data.io.prng import noise
-from llaso_data.pipeline.instruct.candidates import Candidates
+from llaso_data.pipeline.instruct.candidates import Candidates, OtherRecordings
 from llaso_data.pipeline.instruct.mix import groups_of
-from llaso_data.pipeline.instruct.pairs import partners
+from llaso_data.pipeline.instruct.pairs import partners, within_splits
 from llaso_data.pipeline.instruct.selection import Selection
 from llaso_data.pipeline.instruct.splits import NO_SPLIT, assign, shared_texts
 from llaso_data.records import SPLITS
@@ -144,3 +146,28 @@ def test_rows_are_asked_again_only_where_there_are_no_others() -> None:
     assert not found.turn[once].any()
     more = Selection(found, splits, usable, None, 300, 0).next()
     assert np.bincount(found.turn[more]).tolist() == [200, 100]
+
+
+def test_pairs_across_splits_are_taken_apart_and_paired_anew_where_the_speaker_is_known() -> None:
+    builds = all_tasks().build
+    names = ("asr", "speaker_verification")
+    found = replace(candidates(6, 3), names=names)
+    found.speaker[4] = 0
+    splits = np.array([0, 0, 1, 2, 0, 2], np.int8)
+    beside = np.array([1, 2, 4, 5], np.uint32)  # 1 goes with 0, 2 with 3, 4 and 5 with a recording that no row is about
+    ids = np.array([found.ids[0], found.ids[3], 99, 99], np.uint64)
+    found.others = OtherRecordings(beside, np.zeros(4, np.uint8), ids)
+    left, without = within_splits(found, splits, builds)
+    assert np.flatnonzero(without[0]).tolist() == [2, 4]  # row 5, of the test split, keeps what 4 has too
+    assert not without[1].any()
+    assert left.not_fed == {"speaker_verification": {"the second recording is in another split": 1}}
+    of_pairs = left.row[left.task == 1].tolist()
+    assert of_pairs == [0, 1, 2, 3, 5] and left.row[left.task == 0].tolist() == [*range(6)]
+    assert left.row[left.made_pairs].tolist() == [2]
+
+
+def test_without_splits_no_pair_is_taken_apart() -> None:
+    found = replace(candidates(3), names=("asr", "speaker_verification"))
+    found.others = OtherRecordings(np.array([0], np.uint32), np.array([0], np.uint8), found.ids[1:2])
+    left, without = within_splits(found, np.full(3, NO_SPLIT, np.int8), all_tasks().build)
+    assert left is found and not without.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from llaso_data.audio import limited, to_float32
 from llaso_data.audio.noise import snr_db
@@ -18,7 +20,9 @@ from llaso_data.instruct.tasks import LAYERS, all_tasks
 from llaso_data.io import settings
 from llaso_data.pipeline.instruct.eval_plan import quotas
 from llaso_data.pipeline.instruct.noisy import noisy_clip
+from llaso_data.pipeline.instruct.preview import preview
 from llaso_data.pipeline.instruct.run import build_instruct
+from llaso_data.pipeline.instruct.show import print_preview
 from llaso_data.recipe import EvalSet, Recipe
 from llaso_data.records import Source, Utterance, digest
 from llaso_data.shipped import recipe_path
@@ -123,6 +127,33 @@ def recipe_of(source: Path, out: Path, **instruct: Any) -> Recipe:
             "run": {"engine": "local"},
         }
     )
+
+
+def test_a_preview_shows_the_layers_as_the_run_makes_them_and_says_why_they_are_short(tmp_path: Path) -> None:
+    recipe = recipe_of(corpus(tmp_path, 24), tmp_path / "out")
+    shown = preview(recipe)
+    layers = {layer.name: layer for layer in shown.layers}
+    assert list(layers) == list(LAYERS)
+    assert sum(layer.asked or 0 for layer in shown.layers) in (599, 600)
+    built = build_instruct(recipe)
+    assert {name: layer.found for name, layer in layers.items()} == {
+        name: sum(counts.values()) for name, counts in built.layers.items()
+    }
+    for name, layer in layers.items():
+        assert {task: found for task, (_, found) in layer.tasks.items() if found} == built.layers[name]
+        assert len(layer.examples) == 10
+    asked, found = layers["tasks"].tasks["age"]
+    assert asked and not found and layers["tasks"].tasks["gender"][1] == 22
+    assert any(why.startswith("speakers with an accent: 44 of") for why in layers["robustness"].short)
+    assert any("snr:" in how for how, _, _ in layers["robustness"].examples)
+    said = Console(record=True, width=200, file=io.StringIO())
+    print_preview(shown, said)
+    text = said.export_text()
+    assert "layer generalisation: " in text and "no age in 24 rows" in text
+
+    held_out_nothing = preview(recipe_of(tmp_path / "rows.jsonl", tmp_path / "out", hold_out={}, samples=None))
+    short = {layer.name: layer.short for layer in held_out_nothing.layers}
+    assert short["generalisation"] == ["what is held out: none, as instruct.hold_out names nothing"]
 
 
 @pytest.mark.slow
