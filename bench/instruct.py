@@ -9,9 +9,10 @@ process of its own reads it, finds splits, and chooses samples; no sound is hear
 million; exit code 1 where it takes more.
 
 Otherwise samples are built of the corpora of `bench/instruct_sets.py`: `written`, whose instructions nobody speaks, and
-`spoken`. Repeats are interleaved, and each begins with an empty cache; medians are printed. Of speech: hours a core and
-hour, for speaking and for listening back, and what Whisper heard otherwise by voice. Memory is the peak of the resident
-sets of all processes of a run together, looked at every 50 ms.
+`spoken`; and, as Parquet with pointers, by `build-instruct` and by `datasets` (`bench/instruct_peers.py`). Repeats are
+interleaved, and each begins with an empty cache; medians are printed. Of speech: hours a core and hour, for speaking
+and for listening back, and what Whisper heard otherwise by voice. Memory is the peak of the resident sets of all
+processes of a run together, looked at every 50 ms.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import instruct_peers as peers
 
 PLANNED_S, PLANNED_MIB = 60.0, 1024.0
 TASKS = ("gender", "emotion", "intent", "translation")
@@ -51,7 +54,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.child:
         what, settings = args.child
-        print(json.dumps({"plan": plan, "build": build}[what](**json.loads(settings))))
+        does = {"plan": plan, "build": build, "pointers": peers.by_us, "datasets": peers.by_datasets}
+        print(json.dumps(does[what](**json.loads(settings))))
     elif args.plan:
         sys.exit(0 if planning(args.plan, args.repeats) else 1)
     elif args.sets:
@@ -131,7 +135,8 @@ def plan(table: str, samples: int) -> dict[str, Any]:
 
 
 def building(sets: Path, samples: int, asr: str, repeats: int, workers: int) -> None:
-    """Print what building takes, without speech and with it."""
+    """Print what building takes, without speech and with it, and beside a peer."""
+    beside(sets, repeats)
     runs: dict[str, list[tuple[dict[str, Any], float, float]]] = {"written": [], "spoken": []}
     for _ in range(repeats):
         for name, found in runs.items():
@@ -160,6 +165,20 @@ def building(sets: Path, samples: int, asr: str, repeats: int, workers: int) -> 
                 f"  {voice:24} {language:3} {of['lines']:5} lines, {of['rejected']:4} rejected, "
                 f"{100 * of['errors'] / max(1, of['words']):5.1f} % heard otherwise"
             )
+
+
+def beside(sets: Path, repeats: int) -> None:
+    """Print how fast Parquet with pointers is made, by the side of ``datasets``; repeats are interleaved."""
+    names = ("pointers", "datasets")
+    runs: dict[str, list[tuple[dict[str, Any], float, float]]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                runs[name].append(measured(name, sets=str(sets.resolve()), out=f"{folder}/{name}"))
+    for name, found in runs.items():
+        made = statistics.median(told["samples"] / told["seconds"] for told, _, _ in found)
+        peak = statistics.median(peak for _, _, peak in found)
+        print(f"{name:8} {found[0][0]['samples']:6,} samples, {made:7.1f} a second, {peak:5.0f} MiB")
 
 
 def build(sets: str, samples: int, asr: str, workers: int, out: str, spoken: bool) -> dict[str, Any]:

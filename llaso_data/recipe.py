@@ -344,7 +344,11 @@ class HoldOut(Part):
 class LeakageCheck(Part):
     """What a set may not share with its other splits and with sets that it is tested on."""
 
-    against: tuple[str, ...] = Field((), description="Sets that models are tested on: anything that `convert` reads.")
+    against: tuple[str, ...] = Field(
+        (),
+        description="Sets that models are tested on: anything that `convert` reads. Of a test set the training set: it "
+        "has to keep the same rows apart.",
+    )
     kinds: tuple[str, ...] = Field(
         ("sample", "audio", "sound", "text", "near_text"),
         description="What is looked for, as in `llaso-data leakage`. Empty: nothing.",

@@ -18,7 +18,7 @@ from llaso_data.instruct.row import TARGET_AUDIO, InstructRow
 from llaso_data.instruct.tasks.build import SECOND_AUDIO
 from llaso_data.io.prng import splitmix64
 from llaso_data.recipe import HoldOut
-from llaso_data.records import GIVEN, SPLITS, UNKNOWN, digest
+from llaso_data.records import GIVEN, SPLITS, UNKNOWN, Source, digest
 
 PAIRED = "same_speaker"
 """The field of a pair that the plan makes of two rows."""
@@ -36,15 +36,19 @@ class OtherRecordings:
     Attributes:
         row: (M,) uint32, the number of the row.
         field: (M,) uint8, its place in :data:`OTHERS`.
-        id: (M,) uint64, the first half of the recording's id.
+        place: (M,) uint64, digest of where the recording is.
+        row_place: (R,) uint64, the same of each row's own recording.
     """
 
     row: npt.NDArray[np.uint32]
     field: npt.NDArray[np.uint8]
-    id: npt.NDArray[np.uint64]
+    place: npt.NDArray[np.uint64]
+    row_place: npt.NDArray[np.uint64]
 
 
-NO_OTHERS = OtherRecordings(np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint64))
+NO_OTHERS = OtherRecordings(
+    np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+)
 
 
 @dataclass(slots=True)
@@ -117,7 +121,7 @@ class Candidates:
 
 
 class Scan:
-    """Takes rows one by one and gathers candidates. About 45 bytes are held for a row, and 6 for a candidate."""
+    """Takes rows one by one and gathers candidates. About 53 bytes are held for a row, and 6 for a candidate."""
 
     def __init__(
         self, renderers: Sequence[Renderer], asking: Asking, hold_out: HoldOut, with_texts: bool = True
@@ -136,7 +140,8 @@ class Scan:
         self._row, self._task, self._modalities = array("I"), array("B"), array("B")
         self._ids, self._speaker, self._recording, self._text = array("Q"), array("Q"), array("Q"), array("Q")
         self._split = array("b")
-        self._other_row, self._other_field, self._other_id = array("I"), array("B"), array("Q")
+        self._other_row, self._other_field, self._other_place = array("I"), array("B"), array("Q")
+        self._place = array("Q")
         self._last_audio, self._repeats = "", array("b")
         self._uses = [
             {one.build.input, one.build.answer.field, *one.build.needs, *one.build.shows} for one in self._renderers
@@ -214,21 +219,24 @@ class Scan:
             others=OtherRecordings(
                 np.frombuffer(self._other_row, np.uint32),
                 np.frombuffer(self._other_field, np.uint8),
-                np.frombuffer(self._other_id, np.uint64),
+                np.frombuffer(self._other_place, np.uint64),
+                np.frombuffer(self._place, np.uint64),
             ),
         )
 
     def _note_groups(self, row: InstructRow, fields: Mapping[str, Any]) -> None:
         audio = row.audio
-        speaker, recording = 0, row.id
+        speaker, place = 0, None
         if audio is not None:
             source = audio.source
             told = audio.speaker.id
             if told.value != UNKNOWN and (self._asking.estimated or told.origin == GIVEN):
                 speaker = _speaker_word(source.corpus, told.value)
-            recording = f"{source.uri}\0{source.member or ''}"
+            place = _place(source)
         self._speaker.append(speaker)
-        self._recording.append(_word("recording", recording))
+        recording = _word("recording", row.id) if place is None else place[0]
+        self._recording.append(recording)
+        self._place.append(recording if place is None else place[1])
         text = text_of(fields) if self._with_texts else None
         self._text.append(_word("text", plain(text)) if text else 0)
         self._split.append(SPLITS.index(row.split) if row.split in SPLITS else -1)
@@ -236,7 +244,7 @@ class Scan:
             if other is not None:
                 self._other_row.append(len(self._ids) - 1)
                 self._other_field.append(place)
-                self._other_id.append(int(other.id[:16], 16))
+                self._other_place.append(_place(other.source)[1])
 
     def _possible(self, row: InstructRow, fields: Mapping[str, Any]) -> list[tuple[int, int, bool]]:
         """(task, modalities, whether every value will do) by the names of the fields alone."""
@@ -315,6 +323,13 @@ def text_of(fields: Mapping[str, Any]) -> str | None:
         if name in fields:
             return str(fields[name])
     return None
+
+
+def _place(source: Source) -> tuple[int, int]:
+    """Digests of a recording's file, and of what of it is heard: the same where all of it is."""
+    file = _word("recording", f"{source.uri}\0{source.member or ''}")
+    part = (source.start_s, source.end_s, source.channel, source.averaged)
+    return file, file if part == (None, None, None, None) else _word("part", file, *part)
 
 
 @functools.lru_cache(1 << 16)

@@ -72,13 +72,12 @@ def _across(candidates: Candidates, splits: npt.NDArray[np.int8]) -> npt.NDArray
     if not len(others.row):
         return across
     own = splits[others.row]
-    _, which = np.unique(others.id, return_inverse=True)
+    _, which = np.unique(others.place, return_inverse=True)
     most_protected = np.full(int(which.max()) + 1, -1, np.int8)
     np.maximum.at(most_protected, which, own)
-    order = np.argsort(candidates.ids, kind="stable")
-    place = np.searchsorted(candidates.ids[order], others.id).clip(max=len(order) - 1)
-    row = order[place]
-    owner = np.where(candidates.ids[row] == others.id, splits[row], most_protected[which])
+    order = np.argsort(others.row_place, kind="stable")
+    row = order[np.searchsorted(others.row_place[order], others.place).clip(max=len(order) - 1)]
+    owner = np.where(others.row_place[row] == others.place, splits[row], most_protected[which])
     across[others.field, others.row] = owner != own
     return across
 

@@ -269,7 +269,6 @@ def test_a_preview_says_which_tasks_are_fed_and_shows_samples_of_each(table: Pat
         ({"question": "Where?", "answer": "There."}, ["en"], "aqa", "no language is known of it (--language)"),
         ({"question": "Où ?", "answer": "Là.", "language": "fr"}, ["en"], "aqa", "no voice speaks fr"),
         ({"question": "Where?", "answer": "There.", "language": "en-GB"}, [], "aqa", "no voice that speaks it"),
-        ({"en": "Yes.", "zz": "Oc."}, ["en"], "translation", "no text, translation, target_language"),
         ({"text": "a", "translation": "b", "target_language": "zz"}, ["en"], "translation", "another target_language"),
     ],
 )

@@ -155,8 +155,8 @@ def test_pairs_across_splits_are_taken_apart_and_paired_anew_where_the_speaker_i
     found.speaker[4] = 0
     splits = np.array([0, 0, 1, 2, 0, 2], np.int8)
     beside = np.array([1, 2, 4, 5], np.uint32)  # 1 goes with 0, 2 with 3, 4 and 5 with a recording that no row is about
-    ids = np.array([found.ids[0], found.ids[3], 99, 99], np.uint64)
-    found.others = OtherRecordings(beside, np.zeros(4, np.uint8), ids)
+    places = np.array([found.recording[0], found.recording[3], 99, 99], np.uint64)
+    found.others = OtherRecordings(beside, np.zeros(4, np.uint8), places, found.recording)
     left, without = within_splits(found, splits, builds)
     assert np.flatnonzero(without[0]).tolist() == [2, 4]  # row 5, of the test split, keeps what 4 has too
     assert not without[1].any()
@@ -168,6 +168,8 @@ def test_pairs_across_splits_are_taken_apart_and_paired_anew_where_the_speaker_i
 
 def test_without_splits_no_pair_is_taken_apart() -> None:
     found = replace(candidates(3), names=("asr", "speaker_verification"))
-    found.others = OtherRecordings(np.array([0], np.uint32), np.array([0], np.uint8), found.ids[1:2])
+    found.others = OtherRecordings(
+        np.array([0], np.uint32), np.array([0], np.uint8), found.recording[1:2], found.recording
+    )
     left, without = within_splits(found, np.full(3, NO_SPLIT, np.int8), all_tasks().build)
     assert left is found and not without.any()
