@@ -107,15 +107,16 @@ def cpus_per_actor(run: Run, gpus: float) -> int:
 
 
 def _connect(address: str, instead: str, options: Mapping[str, Any]) -> None:
-    import ray
-
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if address == ray_access.LOCAL:
             ray_access.start(**options)
         else:
             ray_access.join(address, **options)
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except LLaSOError:
+        ray_access.stop()
+        raise
+    except Exception as error:  # a node that does not come up in time is a plain Exception of Ray's
         ray_access.stop()
         where = "start here" if address == ray_access.LOCAL else f"reach {address}"
         hint = "" if address == ray_access.LOCAL else "; its Ray and Python must be those of here"

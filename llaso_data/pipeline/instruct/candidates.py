@@ -240,10 +240,10 @@ class Scan:
         text = text_of(fields) if self._with_texts else None
         self._text.append(_word("text", plain(text)) if text else 0)
         self._split.append(SPLITS.index(row.split) if row.split in SPLITS else -1)
-        for place, other in enumerate((row.second, row.target)):
+        for number, other in enumerate((row.second, row.target)):
             if other is not None:
                 self._other_row.append(len(self._ids) - 1)
-                self._other_field.append(place)
+                self._other_field.append(number)
                 self._other_place.append(_place(other.source)[1])
 
     def _possible(self, row: InstructRow, fields: Mapping[str, Any]) -> list[tuple[int, int, bool]]:

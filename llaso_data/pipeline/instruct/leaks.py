@@ -117,7 +117,9 @@ def splits_to_look_up(splits: npt.NDArray[np.int8], for_test: bool) -> npt.NDArr
     alone = (splits < 0).all()
     if not for_test:
         return np.full_like(splits, TRAIN) if alone else splits
-    return np.where(alone | (splits == TEST), np.int8(TEST), np.int8(-1)).astype(np.int8)
+    tested = np.full_like(splits, -1)
+    tested[alone | (splits == TEST)] = TEST
+    return tested
 
 
 def rows_to_compare(splits: npt.NDArray[np.int8], check: LeakageCheck) -> tuple[Rows, Rows]:

@@ -10,6 +10,7 @@ from llaso_data.instruct import lint
 from llaso_data.instruct.rendering import Renderer, templates_of
 from llaso_data.instruct.tasks import SECTIONS, Tasks, all_tasks, declared_twice, merged
 from llaso_data.io import settings
+from llaso_data.languages import language
 from llaso_data.pipeline.instruct.mix import BALANCED, NATURAL, groups_of
 from llaso_data.recipe import Instruct
 from llaso_data.records import digest
@@ -76,6 +77,7 @@ def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str
         for name in names:
             if name not in tasks.build:
                 raise LLaSOError(f"instruct.{key}: there is no task {name!r}; there are {', '.join(tasks.build)}")
+    _check_hold_out(settings, tasks)
     mix = settings.mix if settings.eval is None else "natural"
     if mix not in (NATURAL, BALANCED):
         groups_of(mix, (), tasks)
@@ -89,6 +91,22 @@ def chosen(settings: Instruct, tasks: Tasks, hold_out: bool = True) -> tuple[str
         and not (hold_out and settings.eval is None and name in settings.hold_out.tasks)
         and (of_mix is None or name in of_mix or (build.capability in of_mix and name not in mix))
     )
+
+
+def _check_hold_out(settings: Instruct, tasks: Tasks) -> None:
+    """Raises LLaSOError where something is held out that is never met: it would be trained on without a word."""
+    held = settings.hold_out
+    ids = [template.id for name in tasks.build for template in templates_of(tasks, name)] if held.templates else []
+    for prefix in held.templates:
+        if not any(one.startswith(prefix) for one in ids):
+            raise LLaSOError(
+                f"instruct.hold_out.templates: no template's id begins with {prefix!r}; an id is TASK/LANGUAGE/FORM/DIGEST, "
+                f"such as {ids[0]}"
+            )
+    for code in held.languages:
+        if (known := language(code)) != code:
+            hint = f"write {known}" if known else "it is no language; write one as its code (en, zh)"
+            raise LLaSOError(f"instruct.hold_out.languages: {code!r}: {hint}")
 
 
 def templates_digest(tasks: Tasks, names: Sequence[str]) -> str:

@@ -253,6 +253,20 @@ def test_nothing_to_build_is_an_error_that_says_why(tmp_path: Path, clips: list[
         build_instruct(recipe(table, out=tmp_path / "out", modalities={"video": 1.0}))
 
 
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ({"templates": ["asr/en/comand"]}, "no template's id begins with 'asr/en/comand'; an id is TASK/"),
+        ({"languages": ["English"]}, "hold_out.languages: 'English': write en"),
+        ({"languages": ["Klingonisch"]}, "'Klingonisch': it is no language"),
+        ({"tasks": ["singing"]}, "there is no task 'singing'"),
+    ],
+)
+def test_what_is_held_out_has_to_be_something(table: Path, held: dict[str, Any], said: str) -> None:
+    with pytest.raises(LLaSOError, match=said):
+        preview(recipe(table, hold_out=held))
+
+
 def test_a_preview_says_which_tasks_are_fed_and_shows_samples_of_each(table: Path) -> None:
     found = preview(recipe(table, split={"train": 0.5, "test": 0.5}))
     fed = {one.name: one for one in found.tasks if one.rows}

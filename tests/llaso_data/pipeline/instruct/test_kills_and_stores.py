@@ -16,8 +16,6 @@ from llaso_data.io import storage
 from llaso_data.pipeline.instruct.run import build_instruct
 from llaso_data.recipe import Recipe
 from llaso_data.shards.validate import validate
-from tests.conftest import Clip
-from tests.llaso_data.pipeline.instruct.test_build_instruct import corpus, needs_hibari, spoken_recipe
 from tests.llaso_data.pipeline.instruct.test_eval_set import corpus as prompts
 from tests.llaso_data.pipeline.instruct.test_eval_set import recipe_of
 from tests.support.object_stores import BUCKET
@@ -68,32 +66,44 @@ def listed(out: str) -> list[dict[str, str]]:
         return []
 
 
-def test_a_test_set_that_is_killed_goes_on_and_ray_gives_the_same_bytes(tmp_path: Path) -> None:
-    source = prompts(tmp_path, 24)
-    build_instruct(recipe_of(source, tmp_path / "whole"))
-    whole = written(str(tmp_path / "whole"))
-    assert validate(str(tmp_path / "whole")).ok and b"snr:" in b"".join(whole.values())
-    out = str(tmp_path / "killed")
-    moments = [has(out, ".flac", 3), has(out, "blocks/", 1), has(out, "samples/", 2)]
-    assert killed_and_finished(recipe_of(source, Path(out)), tmp_path, moments) >= 2
-    assert written(out) == whole
-    ray = recipe_of(source, tmp_path / "ray").model_copy(
-        update={"run": Recipe.model_validate({"run": {"engine": "ray", "num_workers": 2}}).run}
-    )
-    build_instruct(ray)
-    assert written(str(tmp_path / "ray")) == whole
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real prompts, of which a test set with noise is made."""
+    return prompts(tmp_path_factory.mktemp("prompts"), 24)
 
 
-@needs_hibari
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The test set as a run writes it that nobody disturbs."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    build_instruct(recipe_of(source, out, samples=200))
+    found = written(str(out))
+    assert validate(str(out)).ok and b"snr:" in b"".join(found.values())
+    return found
+
+
+def test_a_test_set_that_is_killed_goes_on_to_the_same_bytes(
+    source: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    moments = [has(out, ".flac", 3), has(out, "blocks/", 1)]
+    assert killed_and_finished(recipe_of(source, Path(out), samples=200), tmp_path, moments) == 2
+    assert written(out) == undisturbed
+
+
+def test_ray_gives_the_same_test_set(source: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    run = Recipe.model_validate({"run": {"engine": "ray", "num_workers": 2}}).run
+    build_instruct(recipe_of(source, tmp_path / "out", samples=200).model_copy(update={"run": run}))
+    assert written(str(tmp_path / "out")) == undisturbed
+
+
 @pytest.mark.usefixtures("server")
-def test_on_a_store_it_is_the_same_and_a_killed_run_goes_on(tmp_path: Path, clips: list[Clip], tiny_en: Path) -> None:
-    table = corpus(tmp_path / "corpus", clips[:8])
-    build_instruct(spoken_recipe(table, tiny_en, tmp_path / "disk"))
-    here = written(str(tmp_path / "disk"))
+def test_on_a_store_it_is_the_same_and_a_killed_run_goes_on(
+    source: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
     out = f"{BUCKET}/set"
-    on_store = spoken_recipe(table, tiny_en, tmp_path / "unused").model_copy(update={"out": out})
-    moments = [has(out, "voices/", 6), has(out, "blocks/", 1)]
-    assert killed_and_finished(on_store, tmp_path, moments) >= 1
-    assert written(out) == here
+    on_store = recipe_of(source, tmp_path, samples=200).model_copy(update={"out": out})
+    assert killed_and_finished(on_store, tmp_path, [has(out, "clips/", 3)]) == 1
+    assert written(out) == undisturbed
     assert build_instruct(on_store).blocks_skipped
     assert validate(out).ok
