@@ -99,10 +99,8 @@ def _check_hold_out(settings: Instruct, tasks: Tasks) -> None:
     ids = [template.id for name in tasks.build for template in templates_of(tasks, name)] if held.templates else []
     for prefix in held.templates:
         if not any(one.startswith(prefix) for one in ids):
-            raise LLaSOError(
-                f"instruct.hold_out.templates: no template's id begins with {prefix!r}; an id is TASK/LANGUAGE/FORM/DIGEST, "
-                f"such as {ids[0]}"
-            )
+            shape = f"ids are TASK/LANGUAGE/FORM/DIGEST, as {ids[0]}"
+            raise LLaSOError(f"instruct.hold_out.templates: no template's id begins with {prefix!r}; {shape}")
     for code in held.languages:
         if (known := language(code)) != code:
             hint = f"write {known}" if known else "it is no language; write one as its code (en, zh)"

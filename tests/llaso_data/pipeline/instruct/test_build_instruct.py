@@ -256,7 +256,7 @@ def test_nothing_to_build_is_an_error_that_says_why(tmp_path: Path, clips: list[
 @pytest.mark.parametrize(
     ("held", "said"),
     [
-        ({"templates": ["asr/en/comand"]}, "no template's id begins with 'asr/en/comand'; an id is TASK/"),
+        ({"templates": ["asr/en/comand"]}, "no template's id begins with 'asr/en/comand'; ids are TASK/"),
         ({"languages": ["English"]}, "hold_out.languages: 'English': write en"),
         ({"languages": ["Klingonisch"]}, "'Klingonisch': it is no language"),
         ({"tasks": ["singing"]}, "there is no task 'singing'"),
