@@ -103,11 +103,7 @@ def write_rows(path: Path, count: int) -> None:
 
 def plan(table: str, samples: int) -> dict[str, Any]:
     """In a process of its own: read the rows, and choose."""
-    import numpy as np
-
-    from llaso_data.pipeline.instruct import splits, tasks
-    from llaso_data.pipeline.instruct.candidates import is_free
-    from llaso_data.pipeline.instruct.plan import planned
+    from llaso_data.pipeline.instruct.items import plan_of
     from llaso_data.pipeline.instruct.progress import Progress
     from llaso_data.pipeline.instruct.reading import asking_of, read_rows
     from llaso_data.pipeline.instruct.row_store import RowStore
@@ -119,17 +115,15 @@ def plan(table: str, samples: int) -> dict[str, Any]:
     with RowStore() as rows:
         reading = read_rows(recipe, "", TASKS, asking_of(recipe), rows, Progress())
         read_s = time.monotonic() - started_s
-        candidates = reading.scan.done()
-        split = splits.assign(candidates, instruct.split, instruct.by, instruct.given_splits)
-        free = np.array([is_free(one) for one in tasks.renderers_of("", TASKS, ())])
-        chosen = planned(recipe, "", candidates, split, free, None).selection.next()
+        made = plan_of(recipe, "", TASKS, reading.scan.done(), rows, None)
+        chosen = made.selection.next()
         whole_s = time.monotonic() - started_s
     return {
         "reading_s": read_s,
         "choosing_s": whole_s - read_s,
         "whole_s": whole_s,
         "cpu_s": time.process_time() - started_cpu_s,
-        "candidates": len(candidates.row),
+        "candidates": len(made.candidates.row),
         "chosen": len(chosen),
     }
 
