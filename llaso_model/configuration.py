@@ -70,6 +70,8 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
         max_audio_length: Seconds of a window; longer audio is cut into several.
         tail_s: Seconds of silence after each window, which Whisper's encoder reads and of which no states are kept.
             Whisper was trained on clips that are padded with silence.
+        alignment_heads: (layer, head) of the language model's heads whose attention follows the speech, as Whisper's
+            configuration has them. None: not known.
         whisper: Folder or hub id of the Whisper that times the words of answers; training records the one that the
             encoder is of. None: there is none.
     """
@@ -88,6 +90,7 @@ class LLaSOConfig(PreTrainedConfig):  # type: ignore[misc]
     max_audio_length: float = 30.0
     tail_s: float = TAIL_S
     whisper: str | None = None
+    alignment_heads: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = _encoder_config(self.audio_config)

@@ -279,6 +279,8 @@ class Engine:
     def _leave(self, slot: int, how: str | Exception) -> None:
         with self._changed:
             handle = self._rows.pop(slot)
+        if handle.request.sampling.details:
+            handle.details = self.backend.details(slot)
         self.backend.retire([slot])
         self._end(handle, how)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from llaso_data.errors import LLaSOError
-from llaso_model.engine.requests import Answer, FinishReason, Request
+from llaso_model.engine.requests import Answer, Details, FinishReason, Request
 from llaso_model.engine.text import TextStream
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Handle:
         self.cancelled = False
         self.prompt_tokens = 0 if prompt is None else prompt.tokens
         self.cost = self.prompt_tokens + request.sampling.max_new_tokens
+        self.details: Details | None = None
         self._prompt, self._wake, self._on_text, self._on_end = prompt, wake, on_text, on_end
         self._stream = TextStream(decode, request.sampling.stop)
         self._tokens: list[int] = []
@@ -131,7 +132,8 @@ class Handle:
             else:
                 self._pass_on(self._stream.finish(self._tokens))
                 reason = cast(FinishReason, how)
-                self._answer = Answer(self._stream.text, tuple(self._tokens), reason, self.prompt_tokens)
+                tokens = tuple(self._tokens)
+                self._answer = Answer(self._stream.text, tokens, reason, self.prompt_tokens, self.details)
         except Exception as error:  # of the one who listens
             self._error = error
         self._prompt = None

@@ -33,6 +33,7 @@ class Sampling:
         no_repeat_ngram_size: No so many tokens in a row come twice in the answer; 0: they may; None: the model's.
         stop: The answer ends before any of these texts.
         seed: Of what is drawn; None: another one each time.
+        details: Whether the answer has its details, which take a little longer.
 
     Raises:
         InputError: A value is out of its range.
@@ -46,6 +47,7 @@ class Sampling:
     no_repeat_ngram_size: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    details: bool = False
 
     def __post_init__(self) -> None:
         penalty = self.repetition_penalty
@@ -85,6 +87,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Details:
+    """What else is known of an answer, as far as the backend knows it.
+
+    Attributes:
+        mean_logprob: The mean log probability of its tokens, before tokens are narrowed down for drawing.
+        heard_s: For each token the time in the only audio of the prompt that the model attended to most when it chose
+            the token; empty: not known.
+    """
+
+    mean_logprob: float | None = None
+    heard_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer, or what there was of it when it was cancelled.
 
@@ -93,12 +109,14 @@ class Answer:
         tokens: The token that ended it among them.
         finish_reason: ``stop``: a token or a text ended it; ``length``: it has all tokens that it may have.
         prompt_tokens: How many tokens the prompt has, those that stand for audio among them.
+        details: None: they were not asked for.
     """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason
     prompt_tokens: int
+    details: Details | None = None
 
 
 def sampling_of(settings: dict[str, Any]) -> Sampling | None:

@@ -54,6 +54,7 @@ class TokenChooser:
 
     def __init__(self, sampling: Sampling, config: Any, device: torch.device) -> None:
         self._device = device
+        self._logprobs: list[torch.Tensor] | None = [] if sampling.details else None
         self._adjust = processors.LogitsProcessorList(_adjusting(sampling, config, device))
         self._narrow = processors.LogitsProcessorList(_narrowing(sampling))
         self._random: torch.Generator | None = None
@@ -68,7 +69,7 @@ class TokenChooser:
     def is_common(self) -> bool:
         """Whether the token depends on the logits only, and on them as for all such rows of the model."""
         kinds = {type(one) for one in self._adjust}
-        return self._random is None and kinds <= {processors.SuppressTokensLogitsProcessor}
+        return self._random is None and self._logprobs is None and kinds <= {processors.SuppressTokensLogitsProcessor}
 
     def __call__(self, tokens: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row, on the device of the logits (B,).
@@ -80,9 +81,17 @@ class TokenChooser:
         ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
         scores: torch.Tensor = self._adjust(ids, logits.to(dtype=torch.float32, copy=True))
         if self._random is None:
-            return scores.argmax(dim=-1)
-        probs = self._narrow(ids, scores).softmax(dim=-1).cpu()
-        return torch.multinomial(probs, 1, generator=self._random)[:, 0].to(logits.device)
+            chosen = scores.argmax(dim=-1)
+        else:
+            probs = self._narrow(ids, scores.clone()).softmax(dim=-1).cpu()
+            chosen = torch.multinomial(probs, 1, generator=self._random)[:, 0].to(logits.device)
+        if self._logprobs is not None:
+            self._logprobs.append(scores.log_softmax(dim=-1)[0, chosen[0]])
+        return chosen
+
+    def mean_logprob(self) -> float | None:
+        """The mean log probability of the tokens so far; None: there are none, or it was not asked for."""
+        return float(torch.stack(self._logprobs).mean()) if self._logprobs else None
 
 
 def choose_tokens(rows: Sequence[tuple[TokenChooser, Sequence[int], Any]]) -> list[int]:

@@ -64,13 +64,16 @@ def load(model: str, options: ModelOptions) -> Served:
         from llaso_model.answer.words import WordAligner
 
         aligner = WordAligner(named, "--whisper" if options.whisper else "the model's whisper")
+    speaker = _speaker(options.voice, options.voices)
+    if options.live == "attention" and aligner is not None and speaker is not None:
+        _find_heads(backend, aligner, speaker)
     return Served(
         engine=Engine(backend, Limits(slots=options.slots, waiting=options.waiting)),
         processor=backend.processor,
         names=tuple(options.names) or (_name_of(model),),
         context=getattr(getattr(config, "text_config", None), "max_position_embeddings", None),
         aligner=aligner,
-        speaker=_speaker(options.voice, options.voices),
+        speaker=speaker,
         max_new_tokens=options.max_new_tokens,
         live=options.live,
     )
@@ -98,6 +101,16 @@ def asgi_application(model: str, keys: Mapping[str, str] | None = None, **option
     chosen = ModelOptions(**options)
     service = Service(load(model, chosen), ServeLimits(waiting=chosen.waiting), Metrics())
     return application(service, Keys(dict(keys)))
+
+
+def _find_heads(backend: Any, aligner: Any, speaker: Any) -> None:
+    """Finds the heads that follow the speech, where the configuration does not name them."""
+    from llaso_model.serve.live.heads import alignment_heads, spoken_clips
+
+    model = getattr(backend, "model", None)
+    if model is None or model.config.alignment_heads is not None:
+        return
+    model.config.alignment_heads = alignment_heads(model, backend.processor, aligner.words, spoken_clips(speaker))
 
 
 def _name_of(model: str) -> str:

@@ -72,7 +72,7 @@ async def _answered(service: Service, form: Form, to_english: bool) -> Response:
     recording = service.transcribing.recording(
         pcm,
         service.transcribing_of(asked.prompt, asked.language, to_english),
-        Sampling(max_new_tokens=service.served.max_new_tokens, temperature=asked.temperature),
+        Sampling(max_new_tokens=service.served.max_new_tokens, temperature=asked.temperature, details=is_verbose),
         spoken,
         times_words,
         measures_speech=is_verbose,
@@ -169,7 +169,7 @@ def _segments(pieces: Sequence[AnsweredPiece], temperature: float) -> list[dict[
             "text": one.piece.text,
             "tokens": list(one.answer.tokens),
             "temperature": temperature,
-            "avg_logprob": getattr(one.answer, "mean_logprob", None),
+            "avg_logprob": None if one.answer.details is None else one.answer.details.mean_logprob,
             "compression_ratio": round(compression_ratio(one.piece.text), 3),
             "no_speech_prob": None if one.speech_ratio is None else round(1 - one.speech_ratio, 3),
         }

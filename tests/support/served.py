@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from llaso_model.engine.backends.flat_reader import flat_model
 from llaso_model.engine.backends.torch import TorchBackend
 from llaso_model.engine.engine import Engine, Limits
 from llaso_model.serve.metrics import Metrics
@@ -76,7 +77,7 @@ def small_served(slots: int = 4, waiting: int = 16, **more: Any) -> Served:
     model, processor = small_model(small_tokenizer(), "whisper", "splice")
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(50)
-    engine = Engine(TorchBackend(model.eval(), processor), Limits(slots=slots, waiting=waiting))
+    engine = Engine(TorchBackend(model.eval(), processor, flat=flat_model(model)), Limits(slots=slots, waiting=waiting))
     options = {"names": (NAME, "whisper-1"), "context": 4096, "max_new_tokens": 12, **more}
     return Served(engine=engine, processor=processor, **options)
 

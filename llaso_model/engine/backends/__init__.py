@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llaso_data.registry import Registry
-from llaso_model.engine.requests import Request
+from llaso_model.engine.requests import Details, Request
 
 
 class Backend(Protocol):
@@ -56,6 +56,9 @@ class Backend(Protocol):
 
     def retire(self, slots: Iterable[int]) -> None:
         """Frees slots, whether or not they have a row."""
+
+    def details(self, slot: int) -> Details:
+        """What is known of the answer in a slot, whose request asks for details."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of all tokens of an answer, without special tokens."""

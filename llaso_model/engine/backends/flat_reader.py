@@ -10,6 +10,7 @@ import torch
 
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
 from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, is_plain_text_model
+from llaso_model.engine.backends.heard import Listener
 from llaso_model.engine.backends.linear import can_pack
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_store import RowStore
@@ -64,6 +65,7 @@ class FlatReader:
         self._rows: dict[int, RowStore] = {}  # by slot
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
         self._prefix: Prefix | None = None
+        self._listener = Listener(model.config)
         self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
 
     def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
@@ -86,7 +88,8 @@ class FlatReader:
         with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in slots])):
             before = self._before_layer(lambda x: x[:, None], lambda x: x[:, 0])
             steps = [(store, store.step(own)) for store, own in zip(stores, ordered, strict=True)]
-            logits = self._flat.text.read_tokens(embeds, steps, before)
+            logits = self._flat.text.read_tokens(embeds, steps, before, self._listener.begin(slots))
+        self._listener.end()
         for store, own in zip(stores, ordered, strict=True):
             store.advance(own)
         yield slots, logits
@@ -96,7 +99,12 @@ class FlatReader:
         if (store := self._rows.pop(slot, None)) is not None:
             store.remove(slot)
         self._speech.pop(slot, None)
+        self._listener.remove(slot)
         self._stores = {size: store for size, store in self._stores.items() if store.count}
+
+    def heard_s(self, slot: int) -> tuple[float, ...]:
+        """See :class:`Hears`."""
+        return self._listener.heard_s(slot)
 
     def _groups(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[list[int]]:
         """Slots whose prompts are read together. Where layers attend to speech, each prompt is read by itself."""
@@ -135,7 +143,11 @@ class FlatReader:
             embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts])
             rest = torch.cat([own[after:] for own in embeds])
             counts = [prompt.tokens - after for prompt in prompts]
-            logits = self._flat.text.read_prompts(rest, counts, places, before, prefix)
+            for slot, prompt in zip(slots, prompts, strict=True):
+                self._listener.add(slot, prompt)
+            watch = self._listener.begin(slots)
+            logits = self._flat.text.read_prompts(rest, counts, places, before, prefix, watch)
+            self._listener.end()
         self._keep_prefix(prompts[0], *places[0])
         states = aligner.row_states(encoded, len(prompts))
         for number, slot in enumerate(slots):

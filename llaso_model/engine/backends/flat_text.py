@@ -26,6 +26,8 @@ _NEAR = 1e-3  # of the largest logit
 
 BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
 """What a fusion does before a layer: (number of the layer, states (N, W)) to states."""
+Watch = Callable[[int, int, torch.Tensor, torch.Tensor], None]
+"""(number of the layer, number of the row, query (heads, size), keys (key heads, columns, size))."""
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Attention: (number of the layer, query, key, value (N, heads, size)) to (N, W)."""
 
@@ -84,6 +86,7 @@ class FlatText:
         places: Sequence[tuple[RowStore, int]],
         before_layer: BeforeLayer | None = None,
         prefix: Prefix | None = None,
+        watch: Watch | None = None,
     ) -> torch.Tensor:
         """Reads prompts that lie one after the other, and stores their keys and values.
 
@@ -93,6 +96,7 @@ class FlatText:
             places: Store and row of each.
             before_layer: What the fusion does; None: nothing.
             prefix: What all prompts begin with, as it was read before; None: nothing.
+            watch: Sees the attention of the last token of each prompt; None: nobody does.
 
         Returns:
             Logits of the token after each prompt (prompts, vocabulary).
@@ -103,14 +107,15 @@ class FlatText:
 
         def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             outs = []
-            for own, (store, row), q, k, v in zip(
-                lengths, places, query.split(lengths), key.split(lengths), value.split(lengths), strict=True
-            ):
+            each = zip(lengths, places, query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
+            for prompt, (own, (store, row), q, k, v) in enumerate(each):
                 keys = store.keys[number, row, :, : first + own]
                 values = store.values[number, row, :, : first + own]
                 keys[:, first:], values[:, first:] = k.transpose(0, 1), v.transpose(0, 1)
                 if prefix is not None:
                     keys[:, :first], values[:, :first] = prefix.keys[number], prefix.values[number]
+                if watch is not None:
+                    watch(number, prompt, q[-1], keys)
                 outs.append(self._attend(q[-1:] if number == len(self.layers) - 1 else q, keys, values))
             return torch.cat(outs)
 
@@ -122,6 +127,7 @@ class FlatText:
         embeds_NW: torch.Tensor,
         steps: Sequence[tuple[RowStore, StepRows]],
         before_layer: BeforeLayer | None = None,
+        watch: Watch | None = None,
     ) -> torch.Tensor:
         """Reads a token of each row.
 
@@ -129,6 +135,7 @@ class FlatText:
             embeds_NW: Embeddings of the tokens.
             steps: Stores, and the rows of each in this step.
             before_layer: What the fusion does; None: nothing.
+            watch: Sees the attention of each row; None: nobody does.
 
         Returns:
             Logits of the next token of each row (N, vocabulary).
@@ -136,7 +143,7 @@ class FlatText:
         counts = [len(rows.at) for _, rows in steps]
 
         def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            outs = []
+            outs: list[torch.Tensor] = []
             for (store, rows), q, k, v in zip(
                 steps, query.split(counts), key.split(counts), value.split(counts), strict=True
             ):
@@ -144,6 +151,10 @@ class FlatText:
                 keys[rows.row_numbers, :, rows.at], values[rows.row_numbers, :, rows.at] = k, v
                 grouped = q.reshape(len(q), self.key_heads, -1, self.size)  # heads that share a key are its queries
                 keys, values = keys[rows.rows, :, : rows.columns], values[rows.rows, :, : rows.columns]
+                if watch is not None:
+                    before = sum(map(len, outs))
+                    for row in range(len(q)):
+                        watch(number, before + row, q[row], keys[row])
                 attended = nn.functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=rows.mask)
                 outs.append(attended.reshape(len(q), -1))
             return outs[0] if len(outs) == 1 else torch.cat(outs)

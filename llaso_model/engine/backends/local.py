@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import torch
 
+from llaso_model.engine.backends.heard import Hears
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.begun import continued
-from llaso_model.engine.requests import Request
+from llaso_model.engine.requests import Details, Request
 from llaso_model.engine.sampling import TokenChooser, choose_tokens, stop_tokens
 from llaso_model.processing import LLaSOProcessor
 
@@ -101,6 +102,14 @@ class LocalBackend:
             row.tokens.append(token)
             row.logits = None
         return {slot: [token] for slot, token in zip(slots, chosen, strict=True)}
+
+    def details(self, slot: int) -> Details:
+        """See :meth:`Backend.details`."""
+        row = self._rows.get(slot)
+        if row is None:
+            return Details()
+        heard_s = self.reader.heard_s(slot) if isinstance(self.reader, Hears) else ()
+        return Details(row.choose.mean_logprob(), heard_s)
 
     def retire(self, slots: Iterable[int]) -> None:
         """See :meth:`Backend.retire`."""

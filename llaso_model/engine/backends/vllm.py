@@ -17,7 +17,7 @@ from llaso_data.io.openai_client import client_of
 from llaso_model.chat_format import Message, audio_of, is_audio
 from llaso_model.configuration import LLaSOConfig
 from llaso_model.engine.backends import BACKENDS, BackendKind
-from llaso_model.engine.requests import Request, Sampling
+from llaso_model.engine.requests import Details, Request, Sampling
 from llaso_model.engine.sampling import stop_tokens
 from llaso_model.processing import LLaSOProcessor
 from llaso_model.sounds import InputError, samples
@@ -120,6 +120,10 @@ class VLLMBackend:
                 row.is_retired = True
                 if row.stream is not None:
                     row.stream.close()
+
+    def details(self, slot: int) -> Details:
+        """See :meth:`Backend.details`. The address tells nothing of them."""
+        return Details()
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See :meth:`Backend.decode`."""

@@ -126,7 +126,8 @@ class LiveItem:
         answer = await self._ask(samples)
         tokens = tuple(token for token in answer.tokens if token not in self.model.stop_tokens)
         boundaries = word_boundaries(self._decode, self._begun, tokens)
-        now = Hypothesis(tokens, tuple(boundaries), (), samples / SAMPLE_RATE_HZ)
+        heard_s = () if answer.details is None else answer.details.heard_s[: len(tokens)]
+        now = Hypothesis(tokens, tuple(boundaries), heard_s, samples / SAMPLE_RATE_HZ)
         count = self.model.policy(self._before, now)
         self._begun += tokens[:count]
         self._before = Hypothesis(tokens[count:], (), now.heard_s[count:], now.audio_s)
@@ -153,7 +154,7 @@ class LiveItem:
     async def _ask(self, samples: int) -> Answer:
         request = Request(
             self.instruction(to_float32(self._window[:samples])),
-            Sampling(max_new_tokens=self.model.max_new_tokens),
+            Sampling(max_new_tokens=self.model.max_new_tokens, details=True),
             self._begun,
         )
         async with self.model.answering.ask(request, patient=True, streams=False) as asked:

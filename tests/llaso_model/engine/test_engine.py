@@ -338,3 +338,27 @@ def test_an_answer_goes_on_from_what_it_was_begun_with(parts: tuple[Any, Any], b
     request = Request(conversation(processor, 0), Sampling(max_new_tokens=7), begun=whole.tokens[:3])
     (rest,) = answers_of(Engine(backend).run([request]))
     assert rest.tokens == whole.tokens[3:]
+
+
+def test_details_are_those_of_a_forward_pass_over_the_whole_answer(tokenizer: Any) -> None:
+    model, processor = model_of(tokenizer, "splice")
+    model.config.alignment_heads = [(0, 1), (1, 0)]
+    backend = TorchBackend(model, processor, flat=flat_model(model))
+    detailed = Request(conversation(processor, 0), Sampling(max_new_tokens=8, details=True))
+    answer, plain = answers_of(Engine(backend).run([detailed, Request(conversation(processor, 0), Sampling())]))
+    assert answer.details is not None and plain.details is None and plain.tokens[:8] == answer.tokens
+    inputs = processor.batch([conversation(processor, 0)])
+    tokens = torch.tensor([answer.tokens])
+    speech = model.get_audio_features(inputs["input_features"], inputs["feature_lengths"])
+    embeds = torch.cat([model.merged_embeddings(inputs["input_ids"], speech), model.get_input_embeddings()(tokens)], 1)
+    model.language_model.set_attn_implementation("eager")
+    with torch.no_grad():
+        out = model.language_model(inputs_embeds=embeds, output_attentions=True)
+    choosing = slice(inputs["input_ids"].shape[1] - 1, -1)
+    logprobs = out.logits[0, choosing].log_softmax(-1).gather(1, tokens.T)
+    assert answer.details.mean_logprob == pytest.approx(float(logprobs.mean()), abs=1e-3)
+    columns = (inputs["input_ids"][0] == processor.audio_token_id).nonzero()[:, 0]
+    shares = [out.attentions[layer][0, head][choosing][:, columns] for layer, head in [(0, 1), (1, 0)]]
+    weights = sum(one / one.sum(dim=1, keepdim=True) for one in shares)
+    seconds = int(inputs["feature_lengths"][0]) / 100 / len(columns)
+    assert answer.details.heard_s == pytest.approx([(int(one) + 0.5) * seconds for one in weights.argmax(dim=1)])

@@ -78,7 +78,7 @@ def test_transcriptions_have_every_form_of_openai(server: Running) -> None:
     verbose = create(model=NAME, file=wav(), response_format="verbose_json", timestamp_granularities=["segment"])
     (segment,) = verbose.segments
     assert verbose.text == segment.text == text and verbose.duration == segment.end == 1.0
-    assert 0 <= segment.no_speech_prob <= 1 and len(segment.tokens) == 12
+    assert segment.avg_logprob < 0 and 0 <= segment.no_speech_prob <= 1 and len(segment.tokens) == 12
     events = list(create(model=NAME, file=wav(), stream=True))
     assert "".join(event.delta for event in events[:-1]) == events[-1].text == text and len(events) > 5
     with pytest.warns(DeprecationWarning):
