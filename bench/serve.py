@@ -139,9 +139,7 @@ def part_cpu(serving: Serving, args: argparse.Namespace) -> None:
     for together in args.together:
         seconds = statistics.median(found[str(together)])
         same = sum(one == other for one, other in zip(texts[str(together)], texts["generate"], strict=True))
-        print(
-            f"| serve, {together} at once | {seconds:.1f} | {whole / seconds:.1f}x, {same} texts the same |"
-        )
+        print(f"| serve, {together} at once | {seconds:.1f} | {whole / seconds:.1f}x, {same} texts the same |")
 
 
 def alone(loaded: Any, path: Path) -> str:
