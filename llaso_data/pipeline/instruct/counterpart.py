@@ -7,14 +7,16 @@ another has none of its speakers, and nothing of what it holds out, whatever sou
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llaso_data.errors import LLaSOError
 from llaso_data.io import outputs, storage
+from llaso_data.pipeline.convert.samples import open_samples
 from llaso_data.pipeline.instruct.splits import kept_apart
 from llaso_data.pipeline.instruct.summary import FORMAT, SUMMARY
-from llaso_data.recipe import Instruct, Recipe
+from llaso_data.recipe import Convert, Instruct, Recipe, SourceSpec
 from llaso_data.records import SPLITS
 from llaso_data.uris import shown
 
@@ -29,8 +31,8 @@ def with_counterparts(recipe: Recipe) -> Recipe:
     with training data.
 
     Raises:
-        LLaSOError: One of them is the counterpart of this set (a training set of a test set, or the other way round)
-            and keeps other rows apart, or is this set itself.
+        LLaSOError: One of them is not there, or is this set itself; or it is the counterpart of this set (a training
+            set of a test set, or the other way round) and keeps other rows apart.
     """
     against = recipe.instruct.leakage.against
     resolved = tuple(uri for one in against for uri in _compared(one, recipe))
@@ -44,6 +46,8 @@ def _compared(uri: str, recipe: Recipe) -> list[str]:
     root = storage.absolute(uri)
     root = root.removesuffix(f"/{SUMMARY}")
     if storage.scheme(root) in _WEB or not isinstance(stated := _summary(root), Mapping):
+        if recipe.instruct.leakage.kinds:  # before all rows are read
+            open_samples(SourceSpec(path=uri), Convert(), Counter())
         return [uri]
     if recipe.out is not None and root == storage.absolute(recipe.out):
         raise LLaSOError(f"leakage.against: {shown(root)} is the set that is built")

@@ -100,6 +100,8 @@ def test_training_data_is_compared_with_a_test_set_alike(tmp_path: Path, table: 
 def test_sets_that_are_no_instruction_data_are_taken_as_they_are(table: Path) -> None:
     stated = eval_recipe(table, table)
     assert with_counterparts(stated) is stated
+    with pytest.raises(LLaSOError, match="nowhere"):
+        preview(eval_recipe(table, "nowhere"))
 
 
 def test_without_splits_a_set_to_test_on_is_compared_all_the_same(
