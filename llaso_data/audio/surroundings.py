@@ -1,4 +1,4 @@
-"""What surrounds speech: noise and a room. Samples are float32, mono, 16 kHz; equal draws give equal sound."""
+"""What surrounds speech, and how fast it is: noise, a room, speed. Samples are float32, mono, 16 kHz."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ def noisy(sound: Samples, snr_db: float, rng: np.random.Generator) -> Samples:
     scale = np.sqrt(power / 10 ** (snr_db / 10) / max(float(np.mean(noise**2)), 1e-30))
     mixed: Samples = np.clip(sound + scale * noise, -1, 1).astype(np.float32)
     return mixed
+
+
+def faster(sound: Samples, speed: float) -> Samples:
+    """Plays a sound faster, pitch and all.
+
+    Args:
+        sound: (T,) float32 at 16 kHz.
+        speed: How many times faster.
+
+    Returns:
+        (about T / speed,) float32 at 16 kHz.
+    """
+    if speed == 1.0 or not len(sound):
+        return sound
+    import soxr
+
+    resampled: Samples = soxr.resample(sound, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="HQ")
+    return resampled
 
 
 def add_reverberation(samples: Samples, time_s: float, rng: np.random.Generator) -> Samples:

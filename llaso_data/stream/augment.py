@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data.audio import SAMPLE_RATE_HZ
-from llaso_data.audio.surroundings import noisy
+from llaso_data.audio.surroundings import faster, noisy
 from llaso_data.errors import LLaSOError
-from llaso_data.stream.batch import Samples, StreamSample
+from llaso_data.stream.batch import StreamSample
 
 SPEEDS = 41  # different speeds in a range: a resampler's filter is made for each
 
@@ -57,24 +56,6 @@ class Augment:
             snr_db = rng.uniform(*self.noise_snr_db)
             sounds = tuple(noisy(sound, snr_db, rng) for sound in sounds)
         return replace(sample, sounds=sounds, content=retimed(sample.content, speed))
-
-
-def faster(sound: Samples, speed: float) -> Samples:
-    """Plays a sound faster, pitch and all.
-
-    Args:
-        sound: (T,) float32 at 16 kHz.
-        speed: How many times faster.
-
-    Returns:
-        (about T / speed,) float32 at 16 kHz.
-    """
-    if speed == 1.0 or not len(sound):
-        return sound
-    import soxr
-
-    resampled: Samples = soxr.resample(sound, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="HQ")
-    return resampled
 
 
 def retimed(content: dict[str, Any], speed: float) -> dict[str, Any]:

@@ -22,11 +22,10 @@ from llaso_data.audio.noise import mix_at_snr as mix_at_snr
 from llaso_data.audio.noise import noise_excerpt as noise_excerpt
 from llaso_data.audio.noise import shaped_noise as shaped_noise
 from llaso_data.audio.noise import snr_db as snr_db
-from llaso_data.audio.surroundings import add_reverberation
+from llaso_data.audio.surroundings import add_reverberation, faster
 from llaso_data.errors import LLaSOError
 from llaso_data.io import storage
 from llaso_data.records import digest
-from llaso_data.stream.augment import faster
 from llaso_data.stream.batching import key_of
 from llaso_data.uris import extension
 

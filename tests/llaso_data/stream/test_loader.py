@@ -22,12 +22,12 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-from llaso_data.audio.surroundings import noisy
+from llaso_data.audio.surroundings import faster, noisy
 from llaso_data.errors import LLaSOError
 from llaso_data.shards.foreign import index_foreign
 from llaso_data.shards.index import open_arrow
 from llaso_data.stream import Augment, Batch, Mixture, StreamingLoader
-from llaso_data.stream.augment import faster, retimed
+from llaso_data.stream.augment import retimed
 from llaso_data.stream.batch import StreamSample, decoded
 from llaso_data.stream.fetch import BadSample, Fetcher
 from llaso_data.stream.index_columns import SampleLocation
