@@ -10,9 +10,12 @@ import atexit
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _signals: list[int] = []
+_told: list[Callable[[], None]] = []
 _run_ended = False  # whether the run has ended, and only the interpreter's end is left
 _ENDING_MODULES = frozenset(("llaso_data.commands", __name__, "click.core", "signal", "enum"))
 """Modules that end a stopped run: nobody would catch one more exception in them."""
@@ -62,8 +65,24 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def also(tell: Callable[[], None]) -> Iterator[None]:
+    """While it is open, every signal calls ``tell`` first: what works for us elsewhere ends, wherever we are.
+
+    Args:
+        tell: Takes no lock and raises nothing, as it is called in the midst of anything.
+    """
+    _told.append(tell)
+    try:
+        yield
+    finally:
+        _told.remove(tell)
+
+
 def _interrupt(number: int, frame: Any) -> None:
     _signals.append(number)
+    for tell in _told:
+        tell()
     if len(_signals) > 1 and (_run_ended or (frame is not None and frame.f_globals.get("__name__") in _ENDING_MODULES)):
         return
     raise KeyboardInterrupt

@@ -1,4 +1,9 @@
-"""Worker processes of the engine ``local``: a function applied to tasks, a few of them at once."""
+"""Worker processes of the engine ``local``: a function applied to tasks, a few of them at once.
+
+A task may take minutes. After Ctrl-C or SIGTERM nobody waits for it: the driver rings a bell, a byte in a pipe that all
+workers watch and none reads, and every worker interrupts its task and ends. A task's result is written whole or not at
+all, so that the next run does again what was broken off.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +17,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from itertools import islice
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from llaso_data.errors import LLaSOError
-from llaso_data.io import atomic
+from llaso_data.io import atomic, interrupts
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _WAITING = 2  # tasks that wait for a worker, so that none is idle
 _LOOK_EVERY_S = 0.5
+_CLEAN_UP_S = 2.0  # for an interrupted task, before its worker ends
+_SEND_S = 0.1  # for a result that is on its way
 _NOT_FORKED = frozenset(("torch", "ctranslate2", "ray", "grpc", "tensorflow", "jax"))
 """Modules with threads or devices of their own that a forked child could not use."""
 
@@ -41,22 +50,49 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
 
     Raises:
         LLaSOError: A process was killed, e.g. for want of memory.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. The workers have ended, in the midst of their tasks.
     """
     source = iter(tasks)
-    with ProcessPoolExecutor(workers, _context(function.__module__), _prepare, (os.getpid(), dict(os.environ))) as pool:
-        _start(pool)
-        pending: set[Future[R]] = {pool.submit(function, task) for task in islice(source, workers + _WAITING)}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-                    pending.update(pool.submit(function, task) for task in islice(source, 1))
-        except BrokenProcessPool as error:
-            raise LLaSOError("a worker process was killed; run the command again, with fewer --num-workers") from error
-        finally:
-            for future in pending:
-                future.cancel()
+    context = _context(function.__module__)
+    with _bell(context) as (bell, ring), interrupts.also(ring):
+        told = (os.getpid(), dict(os.environ), bell)
+        with ProcessPoolExecutor(workers, context, _prepare, told) as pool:
+            _start(pool)
+            pending: set[Future[R]] = {
+                pool.submit(_work, function, task) for task in islice(source, workers + _WAITING)
+            }
+            try:
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield future.result()
+                        pending.update(pool.submit(_work, function, task) for task in islice(source, 1))
+            except KeyboardInterrupt:
+                ring()  # where nobody listens to signals it did not ring yet
+                raise
+            except BrokenProcessPool as error:
+                interrupts.check()
+                said = "a worker process was killed; run the command again, with fewer --num-workers"
+                raise LLaSOError(said) from error
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+@contextmanager
+def _bell(context: multiprocessing.context.BaseContext) -> Iterator[tuple[Connection, Callable[[], None]]]:
+    """What workers watch, and what tells all of them to end; it may be called anywhere and again."""
+    bell, rope = context.Pipe(duplex=False)
+    rung = False
+
+    def ring() -> None:
+        nonlocal rung
+        if not rung:
+            rung = True
+            os.write(rope.fileno(), b"!")
+
+    with bell, rope:
+        yield bell, ring
 
 
 def _context(module: str) -> multiprocessing.context.BaseContext:
@@ -84,28 +120,56 @@ def _start(pool: ProcessPoolExecutor) -> None:
 def _do_nothing() -> None: ...
 
 
-def _prepare(parent: int, environment: dict[str, str]) -> None:
-    """In a worker: give signals their own meaning, and end it when the process that asks it is gone.
+_busy = False  # in a worker: whether it is at a task
+_stopping = False  # in a worker: whether it was told to end
+
+
+def _work(function: Callable[[T], R], task: T) -> R:
+    """In a worker: the task's result; ends the worker where the task was interrupted."""
+    global _busy
+    _busy = True
+    try:
+        return function(task)
+    except KeyboardInterrupt:
+        if _stopping:
+            os._exit(128 + signal.SIGTERM)  # else the pool would take the interrupt for the task's result
+        raise
+    finally:
+        _busy = False
+
+
+def _prepare(parent: int, environment: dict[str, str], bell: Connection) -> None:
+    """In a worker: let signals, the bell, and the end of the process that asks it, end it.
 
     Args:
         parent: That process, by its number.
         environment: Its variables now. A worker may come from a process that was started when they were others.
+        bell: Has something to read once all are to end.
     """
     if os.environ != environment:
         os.environ.clear()
         os.environ.update(environment)
-    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, action)
-    _end_with_parent(parent)
+            signal.signal(number, _stop)
+    threading.Thread(target=_watch, args=(parent, bell), daemon=True).start()
 
 
-def _end_with_parent(parent: int) -> None:
-    """In a worker: end it when the process that asks it is gone, however that ended."""
+def _stop(number: int, frame: object) -> None:
+    """In a worker: interrupt the task. One that swallows it, and a worker without a task, are ended by the watch."""
+    global _stopping
+    _stopping = True
+    if _busy:
+        raise KeyboardInterrupt
 
-    def watch() -> None:
-        while atomic.lives(parent):
-            time.sleep(_LOOK_EVERY_S)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _watch(parent: int, bell: Connection) -> None:
+    """In a thread of a worker: end it when it is told to, or at once when its parent is gone, however that ended."""
+    while not _stopping and not bell.poll(_LOOK_EVERY_S):
+        if not atomic.lives(parent):
+            os._exit(1)
+    if _busy and not _stopping and (main := threading.main_thread().ident) is not None:
+        with suppress(OSError):
+            signal.pthread_kill(main, signal.SIGTERM)
+    time.sleep(_CLEAN_UP_S if _busy else _SEND_S)
+    os._exit(128 + signal.SIGTERM)
