@@ -106,7 +106,7 @@ def convert(
     with uncollected():
         recipe = load_recipe(machine, settings)
         from llaso_data.pipeline.convert.run import convert as run
-        from llaso_data.pipeline.convert.show import ConvertProgress, print_summary
+        from llaso_data.pipeline.convert.show import ConvertProgress, print_summary, warn_of_estimates
     if dry_run or check:
         _preview(recipe, whole=check)
         return
@@ -114,6 +114,7 @@ def convert(
     with ConvertProgress() as progress:
         summary = run(recipe, overwrite=overwrite, append=append, progress=progress.part_done, started=progress.start)
     print_summary(summary)
+    warn_of_estimates(summary.not_carried, summary.to)
     if summary.exit_code:
         fail(
             f"{len(summary.not_fetched)} archives could not be fetched; what is written is whole without them: run the "

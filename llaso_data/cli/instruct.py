@@ -132,6 +132,7 @@ def build_instruct(
         return
     if recipe.out is None:
         raise LLaSOError("name the folder to write to with --out")
+    from llaso_data.pipeline.convert.show import warn_of_estimates
     from llaso_data.pipeline.instruct.progress import ShownProgress
     from llaso_data.pipeline.instruct.run import build_instruct as run
     from llaso_data.pipeline.instruct.show import print_summary
@@ -139,6 +140,7 @@ def build_instruct(
     with ShownProgress() as progress:
         summary = run(recipe, overwrite=overwrite, progress=progress)
     print_summary(summary)
+    warn_of_estimates(summary.not_carried, summary.to)
 
 
 def _mix(text: str | None) -> str | dict[str, float] | None:

@@ -157,9 +157,10 @@ class LayoutWriter:
 
 FIELDS = (
     *("text", "language", "speaker", "gender", "age", "accent", "environment", "license", "words", "source"),
-    *("task", "split", "instruction", "kept", "conversation", "hypothesis", "scores"),
+    *("task", "split", "instruction", "kept", "conversation", "hypothesis", "scores", "origins"),
 )
-"""Names of what a layout may hold of a sample; the docs' table of layouts has them."""
+"""Names of what a layout may hold of a sample; the docs' table of layouts has them. ``origins``: whether a label is
+given or a model's."""
 
 
 def transcript_of(sample: Sample) -> tuple[Utterance, str] | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from llaso_data.io.live import LiveLine
 from llaso_data.pipeline.convert.by_archive.preview import ArchivePreview
+from llaso_data.pipeline.convert.carried import ORIGIN
 from llaso_data.pipeline.convert.part import PartResult
 from llaso_data.pipeline.convert.parts import Tally
 from llaso_data.pipeline.convert.preview import Preview
@@ -119,9 +120,26 @@ def _archive_values(summary: ConvertSummary) -> dict[str, Any]:
 def print_remarks(notes: Mapping[str, int], not_carried: Mapping[str, int], to: str, console: Console) -> None:
     """What is to be said of the sources, and which fields a layout cannot hold."""
     remarks = [f"{note} ({count:,})" for note, count in notes.items()]
-    remarks += [f"{count:,} samples have {name}, which {to} cannot hold" for name, count in sorted(not_carried.items())]
+    remarks += [_remark(name, count, to) for name, count in sorted(not_carried.items())]
     for remark in remarks:
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
+
+
+def warn_of_estimates(not_carried: Mapping[str, int], to: str) -> None:
+    """Say on standard error, too, that estimates are written like what is given, where standard output is kept."""
+    if Console().is_terminal:
+        return
+    console = Console(stderr=True)
+    for name, count in sorted(not_carried.items()):
+        if name.endswith(ORIGIN):
+            console.print(_remark(name, count, to), highlight=False, markup=False, soft_wrap=True)
+
+
+def _remark(name: str, count: int, to: str) -> str:
+    if name.endswith(ORIGIN):
+        field = name.removesuffix(ORIGIN)
+        return f"{count:,} samples have a {field} that a model estimated; {to} writes it like one that is given"
+    return f"{count:,} samples have {name}, which {to} cannot hold"
 
 
 def print_problems(examples: Mapping[str, Sequence[str]], console: Console, shown: int = _PROBLEMS_SHOWN) -> None:

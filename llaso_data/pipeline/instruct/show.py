@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from llaso_data.pipeline.convert.show import print_remarks
 from llaso_data.pipeline.instruct.preview import InstructPreview
 from llaso_data.pipeline.instruct.summary import InstructSummary
 from llaso_data.pipeline.summary_tables import values_table
@@ -52,8 +53,7 @@ def print_summary(summary: InstructSummary, console: Console | None = None) -> N
     for reason, details in summary.examples.items():
         for detail in details[:_PROBLEMS_SHOWN]:
             console.print(f"{reason}: {detail}", highlight=False, markup=False, soft_wrap=True)
-    for note, count in summary.notes.items():
-        console.print(f"{note} ({count})", highlight=False, markup=False, soft_wrap=True)
+    print_remarks(summary.notes, summary.not_carried, summary.to, console)
     console.print(summary.out, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -50,6 +50,7 @@ class InstructSummary:
         problems: Rows that could not be read, and samples that could not be written, by reason.
         examples: The first of them, and of ``refused``.
         notes: What else is to be said of the sources.
+        not_carried: How many samples say something that the layout cannot hold, by field, as in ``convert``.
         groups: What was written, by folder.
     """
 
@@ -81,6 +82,7 @@ class InstructSummary:
     examples: dict[str, list[str]] = field(repr=False)
     notes: dict[str, int]
     groups: dict[str, dict[str, Any]]
+    not_carried: dict[str, int] = field(default_factory=dict)
     layers: dict[str, dict[str, int]] = field(default_factory=dict)
     parts_skipped: int = 0
     blocks_skipped: int = 0
@@ -171,6 +173,7 @@ def summarised(
         examples={name: shown[:MOST_EXAMPLES] for name, shown in sorted(examples.items())},
         notes={**reading["notes"], **converted.notes},
         groups=converted.groups,
+        not_carried=converted.not_carried,
         layers=_by_first(_summed(one.layers for one in results)),
         parts_skipped=converted.skipped,
         blocks_skipped=sum(one.skipped for one in results),
