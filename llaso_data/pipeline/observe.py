@@ -21,6 +21,7 @@ from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.extras import require
 from llaso_data.filters.border_level import border_level
 from llaso_data.filters.text_scores import score_text
+from llaso_data.io import interrupts
 from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_block, write_voices
@@ -70,6 +71,7 @@ def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
     utterances: list[Utterance] = []
     pcm: list[Pcm | None] = []
     for _, group in groupby(block.inputs, key=lambda item: (item.utterance.source.uri, item.utterance.source.member)):
+        interrupts.check()  # in a thread, which no signal interrupts and a run that ends waits for
         # The words of records are aligned to the audio; those that a corpus has times of may lie anywhere.
         without_words = [dataclasses.replace(item.utterance, words=()) for item in group]
         for utterance, samples in _decode(without_words, settings):
