@@ -13,7 +13,8 @@ from llaso_data.pipeline.instruct.candidates import Candidates, OtherRecordings
 from llaso_data.pipeline.instruct.mix import groups_of
 from llaso_data.pipeline.instruct.pairs import partners, within_splits
 from llaso_data.pipeline.instruct.selection import Selection
-from llaso_data.pipeline.instruct.splits import NO_SPLIT, assign, shared_texts
+from llaso_data.pipeline.instruct.splits import NO_SPLIT, assign, empty_splits, shared_texts
+from llaso_data.recipe import Instruct
 from llaso_data.records import SPLITS
 
 NAMES = ("asr", "gender")
@@ -173,3 +174,10 @@ def test_without_splits_no_pair_is_taken_apart() -> None:
     )
     left, without = within_splits(found, np.full(3, NO_SPLIT, np.int8), all_tasks().build)
     assert left is found and not without.any()
+
+
+def test_a_split_that_gets_no_row_is_said() -> None:
+    shares = Instruct(split={"train": 0.9, "validation": 0.0, "test": 0.1})
+    assert empty_splits(np.array([0, 2], np.int8), shares) == []
+    (said,) = empty_splits(np.array([0, 0], np.int8), shares)
+    assert said.startswith("no row is in the split test: rows go by their speaker")

@@ -15,6 +15,7 @@ from rich.console import Console
 from llaso_data.audio import limited, to_float32
 from llaso_data.audio.noise import snr_db
 from llaso_data.demo.assets import english_prompts
+from llaso_data.errors import LLaSOError
 from llaso_data.instruct.evaluation import SLOTS, noise_of, turn_of
 from llaso_data.instruct.tasks import LAYERS, all_tasks
 from llaso_data.io import settings
@@ -154,6 +155,15 @@ def test_a_preview_shows_the_layers_as_the_run_makes_them_and_says_why_they_are_
     held_out_nothing = preview(recipe_of(tmp_path / "rows.jsonl", tmp_path / "out", hold_out={}, samples=None))
     short = {layer.name: layer.short for layer in held_out_nothing.layers}
     assert short["generalisation"] == ["what is held out: none, as instruct.hold_out names nothing"]
+
+
+def test_without_a_row_to_test_nothing_is_begun(tmp_path: Path) -> None:
+    recipe = recipe_of(corpus(tmp_path, 6), tmp_path / "out", split={"train": 1.0, "test": 1e-9})
+    with pytest.raises(LLaSOError, match="nothing can be tested of 6 rows: no row is in the split test"):
+        build_instruct(recipe)
+    assert not (tmp_path / "out").exists()
+    short = [why for layer in preview(recipe).layers for why in layer.short]
+    assert short and all("no row is in the test split" in why for why in short)
 
 
 @pytest.mark.slow
