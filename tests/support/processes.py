@@ -6,6 +6,7 @@ that has imported them; each is a session of its own, as a process of a shell is
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import runpy
@@ -19,7 +20,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ["llaso_model.train.loop", "llaso_model.evaluate.predict.run", "llaso_model.cli"]
+IMPORTED = [
+    "llaso_model.cli",
+    "llaso_model.evaluate.predict.predict",
+    "llaso_model.evaluate.score",
+    "llaso_model.train.loop",
+    "peft",
+    "tests.support.ranks",
+    "torch.distributed.fsdp",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.whisper.modeling_whisper",
+]
 
 
 class Started:
@@ -61,6 +72,8 @@ class Started:
 
 def start(work: Callable[..., Any], *args: Any, log: Path, ranks: int = 1) -> Started:
     """``work(*args)`` on so many ranks, each told its rank as torchrun tells it. ``work`` must be importable."""
+    missing = [name for name in IMPORTED if importlib.util.find_spec(name) is None]
+    assert not missing, f"the server would import no {missing}, and say nothing"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     places: list[dict[str, str]] = [{}]

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from llaso_data.errors import LLaSOError
 from llaso_data.stream.batch import Batch, collate
@@ -29,7 +28,7 @@ from llaso_model.train.loop import gradients, initial_validation, loader_of, ste
 from llaso_model.train.run import TrainingRun, prepare_run
 from tests.conftest import Clip
 from tests.llaso_model.train.test_run_folder import put
-from tests.support import processes
+from tests.support import processes, ranks
 from tests.support.paths import REPOSITORY
 from tests.support.training_fixtures import made_model, write_speech, write_texts
 
@@ -149,15 +148,6 @@ def test_a_compiled_run_is_validated_as_one_that_is_not(start, speech, tmp_path)
     assert [one.get("validation/wer") for one in told[0]] == [one.get("validation/wer") for one in told[1]]
 
 
-def test_two_ranks_take_the_steps_of_one(start, speech, tmp_path):
-    data = {"validation": str(speech), "validation_samples": 2}
-    recipes = {}
-    for parallel in ("ddp", "fsdp"):
-        run = {"parallel": parallel, "max_steps": 3, "save_steps": 3}
-        recipes[parallel] = recipe_of(start, speech, run=run, model={"lora": LORA}, data=data)
-    _compare_one_rank_and_two(recipes, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def held_out(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven clips and eleven questions without speech."""
@@ -166,23 +156,12 @@ def held_out(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def on_ranks(what: str, paths: Sequence[str]) -> None:
-    """What each of two ranks does with the recipes: train, or validate into ``PATH.found``."""
-    dist.init_process_group("gloo")  # once for all recipes
-    for path in paths:
-        if what == "train":
-            train(load(path), path.removesuffix(".json"))
-        else:
-            found = initial_validation(load(path))
-            Path(f"{path}.found").write_text(json.dumps(found))  # of both ranks alike
-
-
 def _on_two_ranks(what: str, recipes: dict[str, TrainRecipe], folder: Path) -> None:
     """``what``: train, into ``folder/NAME``, or validate, into ``folder/NAME.json.found``."""
     for name, recipe in recipes.items():
         (folder / f"{name}.json").write_text(recipe.model_dump_json())
     paths = [str(folder / f"{name}.json") for name in recipes]
-    processes.start(on_ranks, what, paths, log=folder / "ranks.log", ranks=2).succeed()
+    processes.start(ranks.work_on, what, paths, log=folder / "ranks.log", ranks=2).succeed()
 
 
 def _compare_one_rank_and_two(recipes: dict[str, TrainRecipe], folder: Path) -> None:
@@ -248,20 +227,28 @@ def test_a_killed_run_goes_on_with_the_same_losses(start, speech, tmp_path):
 
 @pytest.mark.parametrize(
     "names",
-    [("all parts", "cross-attention"), pytest.param(("aligner",), marks=pytest.mark.slow)],
+    [("ddp", "all parts", "cross-attention"), pytest.param(("fsdp", "aligner"), marks=pytest.mark.slow)],
     ids=" and ".join,
 )
-def test_micro_batches_of_text_alone_are_trained_on_beside_others(start, crossed, speech, tmp_path, names):
-    cases = {
-        "all parts": {"model": {"train": ("encoder", "aligner"), "lora": LORA}},
-        "aligner": {"objectives": STAGE_2},
-        "cross-attention": {"model": {"start": str(crossed)}, "objectives": STAGE_2},
+def test_two_ranks_take_the_steps_of_one(start, crossed, speech, tmp_path, names):
+    """Of speech alone, and where at some steps one rank has micro-batches of text alone and the other has speech."""
+    validated = {"validation": str(speech), "validation_samples": 2}
+    mixed = {"sources": [{"path": str(speech)}, {"path": str(tmp_path / "texts")}], "budget": "3", "micro_batches": 2}
+    sharded = {"parallel": "fsdp", "max_steps": 4, "save_steps": 4}
+    cases: dict[str, dict[str, Any]] = {
+        "ddp": {"model": {"lora": LORA}, "run": {**sharded, "parallel": "ddp"}, "data": validated},
+        "fsdp": {"model": {"lora": LORA}, "run": sharded, "data": validated},
+        "all parts": {
+            "model": {"train": ("encoder", "aligner"), "lora": LORA},
+            "run": sharded,
+            "data": {**mixed, **validated},
+        },
+        "aligner": {"objectives": STAGE_2, "run": sharded, "data": mixed},
+        "cross-attention": {"model": {"start": str(crossed)}, "objectives": STAGE_2, "run": sharded, "data": mixed},
     }
     write_texts(tmp_path / "texts")
-    data = {"sources": [{"path": str(speech)}, {"path": str(tmp_path / "texts")}], "budget": "3", "micro_batches": 2}
-    run = {"parallel": "fsdp", "max_steps": 4, "save_steps": 4}
-    recipes = {name: recipe_of(start, speech, data=data, run=run, **cases[name]) for name in names}
-    stream = loader_of(recipes[names[0]].data, 0, 0, 1)
+    recipes = {name: recipe_of(start, speech, **cases[name]) for name in names}
+    stream = loader_of(recipes[names[-1]].data, 0, 0, 1)
     drawn = [batch.lengths is None or not len(batch.lengths) for batch in islice(stream, 8)]
     assert any(one != two for one, two in zip(drawn[::2], drawn[1::2], strict=True)), "one rank has speech, one none"
     _compare_one_rank_and_two(recipes, tmp_path)

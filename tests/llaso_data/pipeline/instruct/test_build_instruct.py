@@ -27,6 +27,7 @@ from llaso_data.records import Sample
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
 from tests.support.conversions import shards_of
+from tests.support.fault_injection import processes
 
 needs_hibari = pytest.mark.skipif(not find_spec("hibari"), reason="hibari is not installed")
 
@@ -345,3 +346,29 @@ def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes(tmp_path: Path,
         run.wait()
     subprocess.run(command, check=True)
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@needs_hibari
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_a_run_that_speaks_within_seconds_and_it_goes_on_to_the_same_bytes(
+    tmp_path: Path, table: Path, tiny_en: Path, number: signal.Signals
+) -> None:
+    """A job of speech is up to 64 lines, which take minutes; the signal comes to the driver alone."""
+    whole = spoken_recipe(table, tiny_en, tmp_path / "whole")
+    build_instruct(whole)
+    stopped = spoken_recipe(table, tiny_en, tmp_path / "stopped", num_workers=2)
+    (tmp_path / "recipe.yaml").write_text(stopped.model_dump_json())
+    words = ["-c", "from llaso_data.cli import main; main()", "build-instruct", "--recipe", tmp_path / "recipe.yaml"]
+    command = [sys.executable, *map(str, words)]
+    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and len(list((tmp_path / "stopped").rglob("voices/*/*.flac"))) < 2:
+        time.sleep(0.02)
+    begun_s = time.monotonic()
+    run.send_signal(number)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 128 + number and time.monotonic() - begun_s < 10
+    assert said.splitlines()[-1].startswith("llaso-data: stopped; what is finished is kept")
+    assert [one for one in processes() if one.session == run.pid] == []
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert files_of(tmp_path / "stopped") == files_of(tmp_path / "whole")
