@@ -243,7 +243,8 @@ def memory() -> Iterator[str]:
     fsspec.filesystem("memory").rm("/test-build", recursive=True)
 
 
-@pytest.mark.parametrize("pattern", ["hello*-0.7.wav", pytest.param("hello*.wav", marks=pytest.mark.slow)])
+@pytest.mark.slow  # the quick tests hold it of S3: tests/llaso_data/io/test_s3.py
+@pytest.mark.parametrize("pattern", ["hello*-0.7.wav", "hello*.wav"])
 def test_a_whole_run_on_another_store(built: Built, tiny_en: Path, memory: str, tmp_path: Path, pattern: str) -> None:
     from llaso_data.pipeline.shard import shard_dataset
 
