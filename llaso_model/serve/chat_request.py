@@ -16,6 +16,7 @@ from llaso_model.serve.service import Service
 
 _MOST_CHOICES = 16
 _MOST_AUDIOS = 64
+_LONGEST_FORMAT = 8
 _NOT_HERE = "this server does not have it"
 
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -180,14 +181,17 @@ class _Reader:
         if kind == "input_audio" and isinstance(value, dict):
             if unknown := set(value) - {"data", "format"}:
                 raise unsupported(f"{where}.input_audio.{sorted(unknown)[0]}"[:80], "is not known")
-            return await self._audio(value.get("data"), f"{where}.input_audio.data")
+            return await self._audio(value.get("data"), f"{where}.input_audio.data", value.get("format"))
         if kind == "audio_url" and isinstance(value, dict) and str(value.get("url", "")).startswith("data:"):
             return await self._audio(value["url"], f"{where}.audio_url.url")
         if kind == "audio_url":
             raise unsupported(f"{where}.audio_url", "nothing is fetched: send the audio itself as `input_audio`")
         raise unsupported(f"{where}.type", f"text or input_audio, not {str(kind)[:40]!r}")
 
-    async def _audio(self, data: Any, where: str) -> Message:
+    async def _audio(self, data: Any, where: str, form: Any = None) -> Message:
+        """Decodes an audio. Its format counts as the end of a file's name does: where the bytes do not say theirs."""
+        if form is not None and not (isinstance(form, str) and form.isalnum() and len(form) <= _LONGEST_FORMAT):
+            raise invalid(where.replace(".data", ".format"), "the name of a format, such as wav, is expected")
         if not isinstance(data, str):
             raise invalid(where, "base64 is expected")
         if "://" in data[:20]:
@@ -201,7 +205,7 @@ class _Reader:
             )
         except (binascii.Error, ValueError) as error:
             raise invalid(where, f"this is no base64 ({error})") from error
-        pcm = await self._service.sounds.decoded(content, where, self._seconds)
+        pcm = await self._service.sounds.decoded(content, f"{where}.{form}" if form else where, self._seconds)
         self._seconds += len(pcm) / SAMPLE_RATE_HZ
         return {"type": "audio", "audio": to_float32(pcm)}
 
