@@ -104,7 +104,7 @@ def main() -> None:
     from llaso_data.demo import weights
     from llaso_data.text import tokens, wer
     from llaso_model.demo import held_out_prompts
-    from llaso_model.serve.live.item import LiveModel
+    from llaso_model.serve.live.item import LiveModel, most_tokens
     from llaso_model.serve.live.policies import POLICIES
     from llaso_model.serve.loading import ModelOptions, load
 
@@ -117,7 +117,10 @@ def main() -> None:
 
     from llaso_model.engine.requests import Request, Sampling
 
-    requests = [Request(instruction(audio.to_float32(pcm)), Sampling(max_new_tokens=256)) for pcm, _ in prompts]
+    requests = [
+        Request(instruction(audio.to_float32(pcm)), Sampling(max_new_tokens=most_tokens(len(pcm))))
+        for pcm, _ in prompts
+    ]
     offline = [handle.result().text.strip() for handle in served.engine.run(requests)]
     whole, ends, at = [np.zeros(RATE_HZ // 2, np.int16)], [], RATE_HZ // 2
     for (pcm, _), text in zip(prompts, offline, strict=True):

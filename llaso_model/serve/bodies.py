@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +16,12 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from llaso_data.text.surrogates import has_lone_surrogate
 from llaso_model.serve.errors import ApiError, invalid, unsupported
 
 _MOST_FIELDS = 64
 _FIELD_BYTES = 1 << 20
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or as bytes that Python's json takes
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -126,7 +130,7 @@ async def json_of(request: Request, kind: type[Body], refused: Mapping[str, tupl
     if _content_type(request) != "application/json":
         raise ApiError(415, "send JSON (Content-Type: application/json)", code="unsupported_media_type")
     try:
-        body = json.loads(await request.body())
+        body = await asyncio.to_thread(_parsed, await request.body())  # of many MiB it takes a while
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is no JSON ({str(error)[:100]})", code="invalid_json") from error
     if not isinstance(body, dict):
@@ -145,6 +149,22 @@ async def json_of(request: Request, kind: type[Body], refused: Mapping[str, tupl
         where = ".".join(map(str, first["loc"])) or "body"
         missing = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
         raise ApiError(400, f"{where}: {first['msg']}", where, missing) from error
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON value. Raises ValueError where it is none, or has half a character, which no text can hold."""
+    value = json.loads(body)
+    if _HALF.search(body) and _has_half(value):
+        raise ValueError("a text has half of a surrogate pair")
+    return value
+
+
+def _has_half(value: Any) -> bool:
+    if isinstance(value, str):
+        return has_lone_surrogate(value)
+    if isinstance(value, dict):
+        return any(_has_half(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(_has_half, value))
 
 
 def _content_type(request: Request) -> str:

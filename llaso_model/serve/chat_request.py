@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from typing import Annotated, Any, Literal
@@ -200,9 +201,8 @@ class _Reader:
         if self._audios > _MOST_AUDIOS:
             raise ApiError(413, f"more than {_MOST_AUDIOS} audios in one request", "messages", "too_large")
         try:
-            content = base64.b64decode(
-                data.partition("base64,")[2] if data.startswith("data:") else data, validate=True
-            )
+            text = data.partition("base64,")[2] if data.startswith("data:") else data
+            content = await asyncio.to_thread(base64.b64decode, text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise invalid(where, f"this is no base64 ({error})") from error
         pcm = await self._service.sounds.decoded(content, f"{where}.{form}" if form else where, self._seconds)

@@ -115,6 +115,8 @@ def _find_heads(backend: Any, aligner: Any, speaker: Any) -> None:
 
 def _name_of(model: str) -> str:
     """What the model is called where no name is given: the last part of its path that says something."""
+    if "://" in model:
+        return "llaso"
     parts = [part for part in os.path.abspath(model).split(os.sep) if part] if os.path.isdir(model) else [model]
     return next((part for part in reversed(parts) if part != "model"), "llaso")
 

@@ -67,7 +67,9 @@ def alignment_heads(
     order = np.argsort(mean, axis=None)[:_COUNT]
     heads = [(int(place // mean.shape[1]), int(place % mean.shape[1])) for place in order]
     good = [(layer, head) for layer, head in heads if mean[layer, head] <= _WORST_S]
-    log.info("heads that follow the speech, and how far off they are: %s", {one: round(mean[one], 3) for one in good})
+    log.info(
+        "heads that follow the speech, and how far off they are: %s", {one: round(float(mean[one]), 3) for one in good}
+    )
     return good
 
 

@@ -22,8 +22,14 @@ STEP_S = 0.32
 _FIRST_S = 0.6  # of audio before the first hypothesis
 _LONGEST_S = 24.0  # of audio that is transcribed together; then it is cut at a pause
 _SEARCHED_S = 8.0  # at the end of which a pause is looked for
+_TOKENS_PER_S = 12  # nobody says more; some scripts take several for a letter
 _FRAME_S = 0.032
 _PAUSE_FRAMES = 7  # a moving mean over so many frames of speech probability is lowest in a pause
+
+
+def most_tokens(samples: int) -> int:
+    """The most tokens of a hypothesis: a model that repeats itself must not hold up what is said next."""
+    return 16 + round(_TOKENS_PER_S * samples / SAMPLE_RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,6 @@ class LiveModel:
         stop_tokens: End answers.
         policy: Confirms words.
         threads: Find pauses.
-        max_new_tokens: The most tokens of one hypothesis.
     """
 
     answering: Answering
@@ -44,7 +49,6 @@ class LiveModel:
     stop_tokens: frozenset[int]
     policy: Policy
     threads: Any
-    max_new_tokens: int = 256
 
 
 @dataclass(slots=True)
@@ -154,7 +158,7 @@ class LiveItem:
     async def _ask(self, samples: int) -> Answer:
         request = Request(
             self.instruction(to_float32(self._window[:samples])),
-            Sampling(max_new_tokens=self.model.max_new_tokens, details=True),
+            Sampling(max_new_tokens=most_tokens(samples), details=True),
             self._begun,
         )
         async with self.model.answering.ask(request, patient=True, streams=False) as asked:

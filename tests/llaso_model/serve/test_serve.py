@@ -230,7 +230,8 @@ def test_bodies_that_are_too_much_or_no_audio_get_their_status(server: Running) 
         assert (
             client.post("/v1/chat/completions", content=b"{", headers={"Content-Type": "text/plain"}).status_code == 415
         )
-        for body in (b"{", b"[]", b"[" * 100_000):
+        half = b'{"model": "small", "messages": [{"role": "user", "content": "\\ud800"}]}'
+        for body in (b"{", b"[]", b"[" * 100_000, half, half.replace(b"\\ud800", b"\xed\xa0\x80")):
             answer = client.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 400 and answer.json()["error"]["code"] == "invalid_json"
     settles(server, lambda: is_idle(server))
