@@ -163,7 +163,7 @@ async def at_once(serving: Serving, files: Sequence[tuple[str, bytes]], together
 
 
 def part_load(serving: Serving, args: argparse.Namespace) -> None:
-    recordings = [path.read_bytes() for path in held_out(20)] + [joined(held_out(20), 35.0)]
+    recordings = [speech_of(path) for path in held_out(20)] + [joined(held_out(20), 35.0)]
     whole, first, lost = asyncio.run(crowd(serving, recordings, args.each))
     print(f"\n{CLIENTS} clients, {len(whole)} answers, {lost} lost")
     print(f"seconds: p50 {quantile(whole, 0.5):.2f}, p95 {quantile(whole, 0.95):.2f}; ", end="")
@@ -216,6 +216,13 @@ def joined(paths: Sequence[Path], seconds: float) -> bytes:
     return wav(np.concatenate(parts)[: round(seconds * 16_000)])
 
 
+def speech_of(path: Path) -> bytes:
+    """A recording as a wav file; some of the prompts are raw G.722, which only the end of their name tells."""
+    from llaso_data import audio
+
+    return wav(audio.decode(str(path))[0])
+
+
 def wav(pcm: Any) -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
@@ -243,7 +250,7 @@ async def faults(serving: Serving) -> dict[str, list[Any]]:
 
     from llaso_data.audio import encoding
 
-    speech = held_out(1)[0].read_bytes()
+    speech = speech_of(held_out(1)[0])
     silent = encoding.encode(np.zeros(16_000 * 9000, np.int16), "flac")  # 2.5 hours of nothing
     claimed = bytearray(encoding.encode(np.zeros(32_000, np.int16), "flac"))
     samples = 16_000 * 36_000
@@ -304,7 +311,7 @@ def check_idle(serving: Serving) -> None:
 
 def part_drain(serving: Serving, args: argparse.Namespace) -> None:
     async def talk() -> list[Any]:
-        speech = held_out(1)[0].read_bytes()
+        speech = speech_of(held_out(1)[0])
         async with serving.client() as client:
             asked = [asyncio.ensure_future(transcript(serving, client, "a.wav", speech)) for _ in range(20)]
             while not serving.metric("llaso_batch_size"):
@@ -322,7 +329,7 @@ def part_drain(serving: Serving, args: argparse.Namespace) -> None:
 
 
 def part_memory(serving: Serving, args: argparse.Namespace) -> None:
-    speech = min((path.read_bytes() for path in held_out(20)), key=len)
+    speech = min((speech_of(path) for path in held_out(20)), key=len)
     print("\n| requests | resident MiB |\n|---|---|")
     done, step = 0, max(args.requests // 10, 1)
     while done < args.requests:
