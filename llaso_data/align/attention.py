@@ -131,11 +131,8 @@ def levels_db(pcm: NDArray[np.int16], count: int, hop: int, width: int) -> NDArr
         hop: Samples from the middle of one to that of the next; the first is at sample 0.
         width: Samples that each level is of.
     """
-    import librosa
-
-    samples = pcm.astype(np.float64) / 32768.0
-    rms = librosa.feature.rms(
-        y=samples, frame_length=width, hop_length=hop, center=True, pad_mode="constant", dtype=np.float64
-    )[0][:count]
+    samples = np.pad(pcm.astype(np.float64) / 32768.0, width // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, width)[::hop]
+    rms = np.sqrt(np.square(windows.T).mean(axis=0))[:count]  # bit for bit librosa.feature.rms
     level: NDArray[np.float64] = 10.0 * np.log10(np.pad(rms**2, (0, count - len(rms))) + 1e-10)
     return level
