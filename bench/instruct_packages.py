@@ -18,7 +18,7 @@ from llaso_data.demo.wheels import downloads_allowed
 from llaso_data.errors import LLaSOError
 from llaso_data.io.cache import cached
 
-BUILD = 1
+BUILD, ESPEAK_BUILD = 1, 2
 SOUNDS = (
     *(f"asterisk-core-sounds-{language}" for language in assets.VOICES),
     *(f"asterisk-core-sounds-{language}-g722" for language in assets.VOICES),
@@ -28,7 +28,6 @@ SOUNDS = (
     "hedgewars-data",
     "timgm6mb-soundfont",
 )
-ESPEAK = ("espeak-ng", "espeak-ng-data", "libespeak-ng1", "libsonic0", "libpcaudio0")
 
 
 def sounds() -> Path:
@@ -39,7 +38,7 @@ def sounds() -> Path:
 def espeak() -> Path:
     """A folder with a command ``espeak-ng``, for the PATH; the installed one where there is one."""
     found = shutil.which("espeak-ng")
-    return Path(found).parent if found else cached(f"bench/instruct-espeak-{BUILD}", _unpack_espeak) / "bin"
+    return Path(found).parent if found else cached(f"bench/instruct-espeak-{ESPEAK_BUILD}", _unpack_espeak) / "bin"
 
 
 def use_espeak() -> None:
@@ -106,8 +105,20 @@ def _unpack(packages: tuple[str, ...], folder: Path) -> None:
     shutil.rmtree(download)
 
 
+def _missing(package: str) -> tuple[str, ...]:
+    """A Debian package and all that it needs, without what is installed."""
+    only = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    command = ["apt-cache", "depends", "--recurse", *only, package]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    named = {line for line in said.splitlines() if line[:1].isalnum()}  # others are indented, or virtual in <>
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+    installed = {line.split()[0] for line in listed if line.endswith(" installed")}
+    return tuple(sorted({package, *named} - installed))
+
+
 def _unpack_espeak(folder: Path) -> None:
-    _unpack(ESPEAK, folder)
+    _unpack(_missing("espeak-ng"), folder)
     (folder / "bin").mkdir()
     command = folder / "bin" / "espeak-ng"
     command.write_text(
