@@ -1,6 +1,6 @@
 """Do built instructions help? Six tasks against transcription alone, on speakers that neither model heard.
 
-    .venv/bin/python bench/instruct_helps.py SETS --start demo-out/train/stage1/model --out OUT [--steps 150]
+    .venv/bin/python bench/instruct_helps.py SETS --start demo-out/train/stage1/model --out OUT [--steps 120]
 
 SETS is what ``bench/instruct_sets.py`` made. ``llaso-data build-instruct`` makes two training sets of the same
 recordings with written instructions: six tasks in equal parts, and transcription alone. Two models begin with the model
@@ -40,6 +40,7 @@ CORPORA = ("prompts", "speakers", "authenticity", "commands", "vocal_sounds", "n
 LABELS = ("gender", "authenticity", "command", "vocal_sound", "instrument")
 TEST_VOICES = (("espeak-ng", "en-gb+f4"), ("espeak-ng", "en-us+m7"), ("kokoro", "jf_alpha"), ("kokoro", "jm_kumo"))
 TEST_TEXTS = 80
+LONGEST_S = 8  # of a recording that is trained on: 400 tokens
 LLASO_DATA, LLASO_MODEL = (
     [sys.executable, "-c", f"from {module} import main; main()"] for module in ("llaso_data.cli", "llaso_model.cli")
 )
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("sets", type=Path)
     parser.add_argument("--start", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--samples", type=int, default=2400)
     parser.add_argument("--budget", default="800t")
     parser.add_argument("--seed", type=int, default=0)
@@ -122,7 +123,8 @@ def learn(options: argparse.Namespace, name: str, shards: Path) -> Path:
     recipe = {
         "model": {"start": options.start, "lora": {"rank": 16, "alpha": 32, "targets": LORA_TARGETS}},
         "data": {
-            "sources": [{"path": str(shards / "train")}], "micro_batches": 1, "num_workers": 1, "budget": options.budget
+            "sources": [{"path": str(shards / "train"), "filter": {"duration_s": [0, LONGEST_S]}}],
+            "micro_batches": 1, "num_workers": 1, "budget": options.budget,
         },
         "objectives": {"completion": 1},
         "optimizer": {"lr": 5e-4, "warmup": 0.05},
