@@ -50,7 +50,7 @@ from llaso_model.launcher_options import launcher_options
 @click.option("--system", metavar="NAME", help="Name of the system. Default: that of the model.")
 @click.option("--language", metavar="CODE", help="Language of a folder that names none.")
 @click.option("--audio", metavar="FOLDER", help="Folder that the paths in a published file are relative to.")
-@click.option("--tasks", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
+@click.option("--tasks", metavar="FILE", help="A file of tasks, beside those of LLaSO.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of noise, rooms and the bootstrap.")
 @launcher_options
 def evaluate(
@@ -108,7 +108,7 @@ def _print_progress(line: str) -> None:
 @click.command()
 @click.argument("predictions", nargs=-1, required=True, metavar="[NAME=]PREDICTIONS...")
 @click.option("--out", required=True, metavar="URI", help="Folder for scores.json and rows.parquet.")
-@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks, beside those of LLaSO.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap and the tests.")
 @click.option("--workers", type=int, help="Number of processes. Default: one for each CPU.")
 @click.option(
@@ -166,7 +166,7 @@ def score(
     show_default=True,
     help="Worst rows shown of each set and system.",
 )
-@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks. Default: that of LLaSO.")
+@click.option("--tasks", "tasks_path", metavar="FILE", help="A file of tasks, beside those of LLaSO.")
 def report(
     folders: tuple[str, ...],
     out: str | None,

@@ -51,7 +51,7 @@ def score(
     Args:
         sources: Files, folders or tars of predictions, each as ``PATH`` or ``NAME=PATH``.
         out: Folder or URI that both files are written to.
-        tasks_path: A file of tasks; None: LLaSO's own.
+        tasks_path: A file of tasks beside LLaSO's own, or None.
         seed: Seed of the bootstrap and of the randomisation tests.
         workers: Processes; None: one for each CPU that this process may use. The result does not depend on it.
         judge: Rates open answers. Its replies are kept in ``judgements.jsonl`` in ``out``. None: published judgements

@@ -24,7 +24,7 @@ from llaso_data.stream.batch import StreamSample, decoded, samples_of, tried
 from llaso_data.stream.batching import Ints
 from llaso_data.stream.budget import Budget
 from llaso_data.stream.fetch import BadSample, Fetcher
-from llaso_data.stream.index_columns import IndexColumns
+from llaso_data.stream.index_columns import IndexColumns, Mask
 from llaso_model.chat_format import Message
 from llaso_model.conversations import conversation, question_of, records_of, text_of
 from llaso_model.evaluate.kinds import KINDS
@@ -53,9 +53,11 @@ class EvalSamples(Protocol):
 
     Attributes:
         digest: Names the samples and what they are read from.
+        not_asked: How many samples of each task are left out because no text can be scored as their answer.
     """
 
     digest: str
+    not_asked: Mapping[str, int]
 
     def __len__(self) -> int: ...
 
@@ -68,6 +70,8 @@ class EvalSamples(Protocol):
 
 def resolve_sets(present: Iterable[str | None], declared: Tasks, only: Sequence[str]) -> dict[str | None, str]:
     """The declared set as which each chosen task of the data is scored.
+
+    Tasks whose answers are speech have none, and are left out where ``only`` does not name them.
 
     Args:
         present: Tasks of the data.
@@ -86,12 +90,22 @@ def resolve_sets(present: Iterable[str | None], declared: Tasks, only: Sequence[
     if unknown := [name for name in only if name not in known]:
         raise LLaSOError(f"--task {unknown[0]}: the data has no such task; it has {', '.join(known)}")
     chosen = {task: set_ for task, set_ in sets_by_task.items() if not only or names[task] & set(only)}
+    if not only:
+        chosen = {task: set_ for task, set_ in chosen.items() if not answered_by_speech(task, declared)}
+    if spoken := sorted(str(task) for task in chosen if answered_by_speech(task, declared)):
+        raise LLaSOError(f"--task {spoken[0]}: the answers of this task are speech, which is not scored")
     if unset := sorted(str(task) for task, set_ in chosen.items() if set_ is None):
         raise LLaSOError(
             f"the data's task {unset[0]} is no declared set, nor a task with a single set: leave it out with "
             "--task, or declare it in a file of your own (--tasks FILE)"
         )
     return {task: set_ for task, set_ in chosen.items() if set_ is not None}
+
+
+def answered_by_speech(task: str | None, declared: Tasks) -> bool:
+    """Whether a declared task has no set because its answers are speech."""
+    build = declared.build.get(task or "")
+    return build is not None and build.scored_as is None and declared.set_of(task or "") is None
 
 
 class ShardSamples:
@@ -102,9 +116,13 @@ class ShardSamples:
         self._fetch = Fetcher()
         self._declared = declared
         self._sets = resolve_sets(self._columns.values("task"), declared, only)
-        wanted = self._columns.matching(0, len(self._columns), {"task": tuple(self._sets)})
-        self._rows = np.flatnonzero(wanted)
+        self._rows = np.flatnonzero(self._matching(*self._sets))
+        unscored = {str(task) for task in self._columns.values("task") if answered_by_speech(task, declared)}
+        self.not_asked = {task: int(self._matching(task).sum()) for task in sorted(unscored - set(only))}
         self.digest = digest("shards", self._columns.index.digest, *map(repr, sorted(self._sets.items(), key=str)))
+
+    def _matching(self, *tasks: str | None) -> Mask:
+        return self._columns.matching(0, len(self._columns), {"task": tasks})
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -164,6 +182,7 @@ class ListedSamples:
 
     def __init__(self, samples: Sequence[EvalSample | BadSample], *stated: str) -> None:
         self._samples = samples
+        self.not_asked: Mapping[str, int] = {}
         described = (
             repr(sample) if isinstance(sample, BadSample) else f"{sample.id} {_digested_fields(sample.line)}"
             for sample in samples

@@ -1,4 +1,4 @@
-"""The tasks that are scored: those of the registry, or those of a file. Each set's kind of score is checked here."""
+"""The tasks that are scored: those of the registry, and those of a file. Each set's kind of score is checked here."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import re
 from collections.abc import Iterator
 
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.tasks import Tasks, all_tasks
+from llaso_data.instruct.tasks import Tasks, all_tasks, merged
 from llaso_data.io import settings
 from llaso_data.records import digest
 from llaso_model.evaluate.kinds import KINDS
 
 
 def load(path: str | None = None) -> Tasks:
-    """The tasks of a YAML file, or all of the registry.
+    """All tasks of the registry, and those of a YAML file; of what both declare, the file's.
 
     Args:
-        path: A file, or a URI; None: the registry.
+        path: A file, or a URI; None: the registry alone.
 
     Raises:
         LLaSOError: With every problem on a line: what names no task, label set or kind of score, what a kind needs and
             a set does not declare.
     """
-    if path is not None:
-        return settings.load(Tasks, path, extra_checks=_problems)
     tasks = all_tasks()
+    if path is not None:
+        return merged(tasks, settings.load(Tasks, path, extra_checks=lambda own: _problems(merged(tasks, own))))
     if problems := [f"{'.'.join(map(str, at))}: {text}" for at, text in _problems(tasks)]:
         raise LLaSOError("\n".join(problems))
     return tasks

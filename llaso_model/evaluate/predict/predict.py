@@ -109,6 +109,9 @@ def predict(settings: Evaluation, out: str, on_progress: OnProgress = lambda lin
     rank, world_size = placed(None, None)
     folder = checkpoint("MODEL", settings.model, None, kind="llaso")
     samples = open_samples(settings.data, tasks.load(settings.tasks), settings.task, settings.language, settings.audio)
+    if rank == 0:
+        for task, count in samples.not_asked.items():
+            on_progress(f"{count:,} samples of {task} are not asked: their answers are speech, which is not scored")
     conditions, noise_digest = _conditions(settings)
     plan = plan_batches(samples, Budget.of(settings.budget), conditions)
     _claim_folder(

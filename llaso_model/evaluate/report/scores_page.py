@@ -56,7 +56,7 @@ def report(
         title: Heading of the page.
         audio_root: Folder that the rows' audio paths are relative to; None: the page has no sound.
         examples: How many of the worst rows of each set and system are shown.
-        tasks_path: A file of tasks; None: LLaSO's own.
+        tasks_path: A file of tasks beside LLaSO's own, or None.
 
     Returns:
         The paths of both files.

@@ -182,9 +182,13 @@ def test_tasks_of_ones_own(tmp_path: Path) -> None:
         "labels: {moods: {good: [fine], bad: []}}\n"
         "sets: {mood: {task: mood, kind: label, labels: moods}}\n"
     )
-    (tmp_path / "mine.jsonl").write_text('{"set": "mood", "reference": "good", "answer": "I feel fine"}\n')
+    rows = [
+        {"set": "mood", "reference": "good", "answer": "I feel fine"},
+        {"set": "vctk_gender_classification", "reference": "female", "answer": "a woman"},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     shown = llaso("score", tmp_path / "mine.jsonl", "--out", tmp_path / "out", "--tasks", tmp_path / "tasks.yaml")
-    assert "100.0" in shown.output
+    assert "Mood" in shown.output and "Overall, 2 common tasks" in shown.output and "100.0" in shown.output
     (tmp_path / "wrong.yaml").write_text("sets: {mood: {task: mood, kind: label, labels: moods}}\n")
     with pytest.raises(LLaSOError, match="no task mood"):
         tasks.load(str(tmp_path / "wrong.yaml"))

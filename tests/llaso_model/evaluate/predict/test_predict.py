@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from llaso import LLaSOModel, LLaSOProcessor
 from llaso_data import audio
+from llaso_data.errors import LLaSOError
 from llaso_data.io import checksums, storage
 from llaso_data.shards import reader
 from llaso_data.stream.budget import Budget
@@ -29,7 +30,7 @@ from llaso_model.cli import main
 from llaso_model.conversations import question_of
 from llaso_model.evaluate import conditions as noise
 from llaso_model.evaluate.datasets import tasks
-from llaso_model.evaluate.datasets.eval_samples import EvalSample
+from llaso_model.evaluate.datasets.eval_samples import EvalSample, resolve_sets
 from llaso_model.evaluate.datasets.open_samples import open_samples
 from llaso_model.evaluate.predict import predict
 from llaso_model.evaluate.report.scores_page import _curves
@@ -287,6 +288,12 @@ def test_tasks_are_chosen_by_name_and_unknown_ones_refused(model, speech, tmp_pa
     said = evaluated(model, "--data", speech, "--out", tmp_path, "--task", "all", code=2)
     assert "dictation is no declared set" in said.output and "--task" in said.output
     assert len(open_samples(str(speech), TASKS, ["ASR"])) == COUNT
+
+
+def test_tasks_whose_answers_are_speech_are_left_out_unless_they_are_named():
+    assert resolve_sets(["asr", "text_to_speech"], TASKS, ()) == {"asr": "ASR"}
+    with pytest.raises(LLaSOError, match="text_to_speech: the answers of this task are speech"):
+        resolve_sets(["asr", "text_to_speech"], TASKS, ("text_to_speech",))
 
 
 def test_what_scoring_needs_is_missed_before_any_question(tmp_path, monkeypatch):
