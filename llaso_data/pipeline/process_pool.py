@@ -156,10 +156,13 @@ def _prepare(parent: int, environment: dict[str, str], bell: Connection) -> None
 
 
 def _stop(number: int, frame: object) -> None:
-    """In a worker: interrupt the task. One that swallows it, and a worker without a task, are ended by the watch."""
+    """In a worker: interrupt the task. One that swallows it, and a worker without a task, are ended by the watch.
+
+    The pool sends SIGTERM again once it misses a worker. A task that cleans up is not interrupted by that.
+    """
     global _stopping
-    _stopping = True
-    if _busy:
+    is_first, _stopping = not _stopping, True
+    if _busy and is_first:
         raise KeyboardInterrupt
 
 

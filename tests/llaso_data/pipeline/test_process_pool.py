@@ -79,6 +79,7 @@ def work(task):
                 subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"])
             time.sleep(600)
         except KeyboardInterrupt:
+            time.sleep(0.3)  # cleaning up takes a while; meanwhile the pool misses the workers that have ended
             (FOLDER / f"{task}.interrupted").touch()
             if task != "deaf":
                 raise
@@ -125,8 +126,7 @@ def test_a_signal_ends_long_tasks_and_all_workers(tmp_path: Path, number: signal
         said, told = run.communicate(timeout=20)
         assert (run.returncode, said) == (128 + number, "stopped\n") and "Traceback" not in told, told
         assert (tmp_path / "committed").exists()
-        # On a busy machine a task may not get its turn within the two seconds that it has to clean up.
-        assert any((tmp_path / f"{task}.interrupted").exists() for task in tasks)
+        assert all((tmp_path / f"{task}.interrupted").exists() for task in tasks)
         until = time.monotonic() + 10  # what has ended stays listed until init has taken note
         while (left := [one for one in processes() if one.session == run.pid]) and time.monotonic() < until:
             time.sleep(0.05)
