@@ -44,7 +44,7 @@ class Served:
 
         self.token = secrets.token_urlsafe(16)
         self._once: list[str] = []
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         self._names = {"localhost", socket.gethostname().lower(), host.lower()}
         self.reading = ThreadPoolExecutor(self.most_threads, "page-get")
@@ -139,15 +139,26 @@ class Served:
             return name in self._names
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections at once, before the address is printed."""
+def listen(host: str, port: int, *, what: str = "a page", options: str = "--port", backlog: int = 128) -> socket.socket:
+    """A socket that accepts connections at once, before the address is printed.
+
+    Args:
+        host: A name or an address of this machine.
+        port: 0: a free one.
+        what: Is served, for the error.
+        options: Of the command that may name another place, for the error.
+        backlog: Connections that wait.
+
+    Raises:
+        LLaSOError: The address is taken, or there is none such.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(128)
+        listener.listen(backlog)
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or error
-        raise LLaSOError(f"{host}:{port}: cannot serve a page there ({reason}); pass another --port") from error
+        raise LLaSOError(f"{host}:{port}: cannot serve {what} there ({reason}); pass another {options}") from error
     return listener

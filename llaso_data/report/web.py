@@ -21,30 +21,22 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llaso_data.errors import LLaSOError
+from llaso_data.report.asgi import POLICY, guarded, patient
 
 if TYPE_CHECKING:
     from llaso_data.report.served import Json, Served
 
 _MAX_BODY_BYTES = 1 << 16  # of a request's body
 _KEEP_ALIVE_S = 30
-_POLICY = "Content-Security-Policy"
-_HEADERS = {
-    _POLICY: "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # the address is the key
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 class Server(uvicorn.Server):
@@ -55,7 +47,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 application(served),
                 loop="asyncio",
-                http=_patient(served.patience_s),
+                http=patient(served.patience_s),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -77,33 +69,6 @@ class Server(uvicorn.Server):
             for number in ignored if threading.current_thread() is threading.main_thread() else ():
                 signal.signal(number, signal.SIG_IGN)
             yield
-
-
-def _patient(patience_s: float) -> type[H11Protocol]:
-    class Patient(H11Protocol):
-        """Closes idle connections: without a request, or with a reply that the client does not read.
-
-        uvicorn alone waits without end for the first request of a connection, and for a client that reads nothing.
-        """
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._check_progress((None, -1))
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            self._next_check.cancel()
-
-        def _check_progress(self, before: tuple[object, int]) -> None:
-            """Close the connection where nothing changed since the last check and no request is being answered."""
-            state = (self.cycle, self.transport.get_write_buffer_size())
-            answering = self.cycle is not None and not self.cycle.response_complete
-            if state == before and not answering:
-                self.transport.abort()
-            else:
-                self._next_check = self.loop.call_later(patience_s, self._check_progress, state)
-
-    return Patient
 
 
 def application(served: Served) -> Starlette:
@@ -155,14 +120,7 @@ class _SecurityHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self.app(scope, receive, guarded)
+        await self.app(scope, receive, guarded(send))
 
 
 class _OwnNames:
@@ -261,7 +219,7 @@ def _page(served: Served) -> Response:
         text, policy = served.page()
     except Exception as error:
         return PlainTextResponse(_trouble(error), 500)
-    headers = {_POLICY: f"{policy}; frame-ancestors 'none'"}
+    headers = {POLICY: f"{policy}; frame-ancestors 'none'"}
     return Response(text, 200, headers, "text/html; charset=utf-8")
 
 

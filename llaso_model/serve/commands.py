@@ -73,10 +73,11 @@ def serve(
     """
     import logging
 
+    from llaso_data.report.served import listen
     from llaso_model.serve.settings import Keys, ServeLimits
 
     with needed_for("llaso-model serve"):
-        from llaso_model.serve.server import Server, listen
+        from llaso_model.serve.server import Server
         from llaso_model.serve.service import Service
     require("llaso-model serve", "python_multipart", "websockets")
     from llaso_model.serve.live import POLICIES
@@ -96,7 +97,7 @@ def serve(
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("llaso_model").setLevel(logging.INFO)
-    listener = listen(host, port)
+    listener = listen(host, port, what="a model", options="--port or --host", backlog=1024)
     click.echo(f"{model}: loading", err=True)
     served = load(
         model,

@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llaso_data.report.asgi import guarded
 from llaso_model.serve.errors import ApiError, busy
 from llaso_model.serve.metrics import Metrics
 from llaso_model.serve.page import FILES
@@ -30,13 +31,6 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 """Before the key in a WebSocket's subprotocols: browsers can set no header there."""
 _DISCARDED_BYTES = 256 << 20  # of a refused body, which is read so that the client gets to read the refusal
 _DISCARDED_S = 30.0
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 LEFT = 499
 log = logging.getLogger(__name__)
 
@@ -76,7 +70,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         started, path = time.monotonic(), scope["path"]
-        send = _guarded(send)
+        send = guarded(send)
         if path in OPEN and scope["type"] == "http":
             await self.app(scope, receive, send)
             return
@@ -285,19 +279,6 @@ def _token(scope: Scope, headers: Headers) -> str:
         return token.strip()
     protocols: list[str] = scope.get("subprotocols", [])
     return next((one[len(KEY_PROTOCOL) :] for one in protocols if one.startswith(KEY_PROTOCOL)), "")
-
-
-def _guarded(send: Send) -> Send:
-    """Sends with the headers of every response; a page comes with its own policy."""
-
-    async def guarded(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
-
-    return guarded
 
 
 async def _cancelled(work: asyncio.Future[Any]) -> None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llaso_data.report import page as pages
+from llaso_data.report.asgi import POLICY
 
 FILES = {"page.js": "text/javascript", "recorder.js": "text/javascript", "page.css": "text/css"}
 """Files of the page, which it loads from this server."""
@@ -37,7 +38,7 @@ async def page(request: Request) -> Response:
         voices=["default", *served.speaker.names[:200]] if served.speaker is not None else [],
         has_words=served.aligner is not None,
     )
-    headers = {"Content-Security-Policy": _POLICY, "Permissions-Policy": "microphone=(self)"}
+    headers = {POLICY: _POLICY, "Permissions-Policy": "microphone=(self)"}
     return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
 

@@ -6,12 +6,10 @@ import asyncio
 import logging
 import socket
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from llaso_data.errors import LLaSOError
+from llaso_data.report.asgi import patient
 from llaso_model.serve.app import application
 from llaso_model.serve.gate import Gate
 from llaso_model.serve.service import Service
@@ -39,7 +37,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 self.gate,
                 loop="asyncio",
-                http=_Patient,
+                http=patient(_PATIENCE_S),
                 ws="websockets-sansio",
                 ws_max_size=_FRAME_BYTES,
                 lifespan="on",
@@ -87,42 +85,3 @@ class Server(uvicorn.Server):
         if self.gate.open:
             log.warning("%d requests have not ended in time", self.gate.open)
         self.should_exit = True
-
-
-class _Patient(H11Protocol):
-    """Closes idle connections: without a whole request head, or with an answer that the client does not read.
-
-    uvicorn alone waits without end for the first request of a connection, and for a client that reads nothing.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._check_progress(None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._next_check.cancel()
-
-    def _check_progress(self, before: tuple[Any, ...] | None) -> None:
-        """Closes the connection where nothing changed since the last check, and the server is not at work."""
-        unread = self.transport.get_write_buffer_size()
-        state = (self.cycle, unread)
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if state == before and (unread or not is_answering):
-            self.transport.abort()
-        else:
-            self._next_check = self.loop.call_later(_PATIENCE_S, self._check_progress, state)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections. Raises LLaSOError where the address is taken, or there is none such."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(1024)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise LLaSOError(f"{host}:{port}: cannot serve there ({reason}); pass another --port or --host") from error
-    return listener

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from llaso_data.report.served import listen
 from llaso_model.engine.backends.flat_reader import flat_model
 from llaso_model.engine.backends.torch import TorchBackend
 from llaso_model.engine.engine import Engine, Limits
 from llaso_model.serve.metrics import Metrics
-from llaso_model.serve.server import Server, listen
+from llaso_model.serve.server import Server
 from llaso_model.serve.service import Served, Service
 from llaso_model.serve.settings import Keys, ServeLimits
 from tests.support.training_fixtures import small_model, small_tokenizer
