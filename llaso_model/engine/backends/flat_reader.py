@@ -13,6 +13,7 @@ from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix,
 from llaso_model.engine.backends.heard import Listener
 from llaso_model.engine.backends.linear import can_pack
 from llaso_model.engine.backends.prompts import TorchPrompt
+from llaso_model.engine.backends.row_places import together
 from llaso_model.engine.backends.row_store import RowStore
 
 _TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
@@ -75,13 +76,11 @@ class FlatReader:
 
     def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
-        members: dict[int, list[int]] = {}
-        for slot in tokens:
-            members.setdefault(id(self._rows[slot]), []).append(slot)
-        if not members:
+        if not tokens:
             return
-        stores = [self._rows[together[0]] for together in members.values()]
-        ordered = [store.ordered(together) for store, together in zip(stores, members.values(), strict=True)]
+        members = together(tokens, self._rows)
+        stores = [self._rows[own[0]] for own in members]
+        ordered = [store.ordered(own) for store, own in zip(stores, members, strict=True)]
         slots = [slot for own in ordered for slot in own]
         embeds = self._model.get_input_embeddings()(torch.tensor([tokens[slot] for slot in slots]))
         aligner = self._model.aligner

@@ -15,6 +15,7 @@ from llaso_model.configuration import MEL_FRAMES_PER_S, LLaSOConfig, states_of
 from llaso_model.engine.backends import BACKENDS, BackendKind
 from llaso_model.engine.backends.local import LocalBackend
 from llaso_model.engine.backends.prompts import TorchPrompt
+from llaso_model.engine.backends.row_places import together
 from llaso_model.engine.backends.row_store import RowStore
 from llaso_model.processing import LLaSOProcessor
 
@@ -57,12 +58,9 @@ class OnnxReader:
 
     def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
-        members: dict[int, list[int]] = {}
-        for slot in tokens:
-            members.setdefault(id(self._rows[slot]), []).append(slot)
-        for together in members.values():
-            store = self._rows[together[0]]
-            slots = store.ordered(together)
+        for own in together(tokens, self._rows):
+            store = self._rows[own[0]]
+            slots = store.ordered(own)
             step = store.step(slots)
             past = step.columns - 1
             mask = np.zeros((len(slots), past + 1), np.float32)

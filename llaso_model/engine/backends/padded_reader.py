@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_cache import RowCache, SoloRows, can_share_steps
+from llaso_model.engine.backends.row_places import together
 
 _PADDING = {"cpu": 0.0}  # how much more a padded batch of prompts may cost than they do; on other devices:
 _PADDING_ELSEWHERE = 1.0
@@ -38,12 +39,9 @@ class PaddedReader:
 
     def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
-        members: dict[int, list[int]] = {}
-        for slot in tokens:
-            members.setdefault(id(self._rows[slot]), []).append(slot)
-        for together in members.values():
-            rows = self._rows[together[0]]
-            slots = rows.ordered(together)
+        for own in together(tokens, self._rows):
+            rows = self._rows[own[0]]
+            slots = rows.ordered(own)
             last = torch.tensor([[tokens[slot] for slot in slots]], device=self._device)
             speech = [self._speech[slot] for slot in slots]
             logits = self._model.read_tokens(last, speech, **rows.inputs(slots)).logits[:, -1]

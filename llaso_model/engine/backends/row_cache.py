@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-_COLUMNS = 64  # a cache grows by so many tokens
+from llaso_model.engine.backends.row_places import RowPlaces, grown
 
 
 def can_share_steps(language_model: Any) -> bool:
@@ -72,8 +72,8 @@ class RowCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[])
         self.layers: list[_RowsLayer] = []
         self._is_additive = language_model.config._attn_implementation == "eager"
-        self._slots: list[int] = []  # by row
-        self._lengths: list[int] = []  # tokens of each row
+        self._places = RowPlaces()
+        self.ordered, self.advance = self._places.ordered, self._places.advance
         self.rows: slice | torch.Tensor = slice(0, 0)
         """Rows of the step, or a tensor of them."""
         self.at = torch.empty(0, dtype=torch.long)
@@ -84,7 +84,7 @@ class RowCache(Cache):  # type: ignore[misc]
     @property
     def count(self) -> int:
         """How many rows it has."""
-        return len(self._slots)
+        return self._places.count
 
     def add(self, slot: int, prefilled: DynamicCache, row: int, length: int) -> None:
         """Takes a row of what a padded batch of prompts left.
@@ -98,28 +98,18 @@ class RowCache(Cache):  # type: ignore[misc]
         if not self.layers:
             self.layers = [_RowsLayer(self, layer.keys, layer.values) for layer in prefilled.layers]
         for layer, source in zip(self.layers, prefilled.layers, strict=True):
-            layer.put(len(self._slots), source.keys[row, :, -length:], source.values[row, :, -length:])
-        self._slots.append(slot)
-        self._lengths.append(length)
+            layer.put(self._places.count, source.keys[row, :, -length:], source.values[row, :, -length:])
+        self._places.add(slot, length)
 
     def remove(self, slot: int) -> None:
         """Frees the row of a slot."""
-        row, last = self._slots.index(slot), len(self._slots) - 1
-        if row != last:
+        if (moved := self._places.remove(slot)) is not None:
             for layer in self.layers:
-                layer.move(last, row, self._lengths[last])
-            self._slots[row], self._lengths[row] = self._slots[last], self._lengths[last]
-        self._slots.pop()
-        self._lengths.pop()
-
-    def ordered(self, slots: Sequence[int]) -> list[int]:
-        """Slots in the order of their rows."""
-        return sorted(slots, key=self._slots.index)
+                layer.move(*moved)
 
     def inputs(self, slots: Sequence[int]) -> dict[str, Any]:
         """What ``forward`` of the language model takes for a step of these rows, in their order."""
-        rows = [self._slots.index(slot) for slot in slots]
-        lengths = [self._lengths[row] for row in rows]
+        rows, lengths = self._places.of(slots)
         device = self.layers[0].keys.device
         self.columns = max(lengths) + 1
         self.at = torch.tensor(lengths, device=device)
@@ -127,11 +117,6 @@ class RowCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.reserve(columns=self.columns)
         return {"past_key_values": self, "position_ids": self.at[:, None], "attention_mask": self._mask(lengths)}
-
-    def advance(self, slots: Sequence[int]) -> None:
-        """Counts the token that each of these rows got. A step that failed before is written over by the next."""
-        for slot in slots:
-            self._lengths[self._slots.index(slot)] += 1
 
     def _mask(self, lengths: Sequence[int]) -> torch.Tensor | None:
         """Which columns each row attends to (n, 1, 1, columns); None where all attend to all."""
@@ -161,13 +146,11 @@ class _RowsLayer(CacheLayerMixin):  # type: ignore[misc]
     def reserve(self, rows: int = 0, columns: int = 0) -> None:
         """Makes room for so many rows and columns."""
         old_rows, heads, old_columns, _ = self.keys.shape
-        if rows <= old_rows and columns <= old_columns:
+        if (new_size := grown((old_rows, old_columns), rows, columns)) is None:
             return
-        rows = old_rows if rows <= old_rows else max(rows, 2 * old_rows)
-        columns = old_columns if columns <= old_columns else -(-columns // _COLUMNS) * _COLUMNS
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_zeros(rows, heads, columns, old.shape[3])
+            new = old.new_zeros(new_size[0], heads, new_size[1], old.shape[3])
             new[:old_rows, :, :old_columns] = old
             setattr(self, name, new)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-_COLUMNS = 64  # a block grows by so many tokens
+from llaso_model.engine.backends.row_places import RowPlaces, grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +38,29 @@ class RowStore:
     def __init__(self, layers: int, heads: int, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.keys = torch.zeros(layers, 0, heads, 0, size, dtype=dtype, device=device)
         self.values = torch.zeros_like(self.keys)
-        self._slots: list[int] = []  # by row
-        self._lengths: list[int] = []  # tokens of each row
+        self._places = RowPlaces()
+        self.ordered, self.advance = self._places.ordered, self._places.advance
 
     @property
     def count(self) -> int:
         """How many rows it has."""
-        return len(self._slots)
+        return self._places.count
 
     def add(self, slot: int, length: int) -> int:
         """Makes a row for a slot, whose prompt has so many tokens. Returns its place."""
-        row = len(self._slots)
-        self._reserve(row + 1, length + 1)
-        self._slots.append(slot)
-        self._lengths.append(length)
-        return row
+        self._reserve(self._places.count + 1, length + 1)
+        return self._places.add(slot, length)
 
     def remove(self, slot: int) -> None:
         """Frees the row of a slot."""
-        row, last = self._slots.index(slot), len(self._slots) - 1
-        if row != last:
-            count = self._lengths[last]
+        if (moved := self._places.remove(slot)) is not None:
+            source, target, count = moved
             for states in (self.keys, self.values):
-                states[:, row, :, :count] = states[:, last, :, :count]
-            self._slots[row], self._lengths[row] = self._slots[last], count
-        self._slots.pop()
-        self._lengths.pop()
-
-    def ordered(self, slots: Sequence[int]) -> list[int]:
-        """Slots in the order of their rows."""
-        return sorted(slots, key=self._slots.index)
+                states[:, target, :, :count] = states[:, source, :, :count]
 
     def step(self, slots: Sequence[int]) -> StepRows:
         """The rows of slots, in that order, for a step in which each gets a token."""
-        rows = [self._slots.index(slot) for slot in slots]
-        lengths = [self._lengths[row] for row in rows]
+        rows, lengths = self._places.of(slots)
         columns = max(lengths) + 1
         self._reserve(0, columns)
         device = self.keys.device
@@ -85,19 +73,12 @@ class RowStore:
         first = slice(0, len(rows)) if rows == list(range(len(rows))) else numbers
         return StepRows(first, numbers, at, columns, mask)
 
-    def advance(self, slots: Sequence[int]) -> None:
-        """Counts the token that each of these rows got. A step that failed before is written over by the next."""
-        for slot in slots:
-            self._lengths[self._slots.index(slot)] += 1
-
     def _reserve(self, rows: int, columns: int) -> None:
         layers, old_rows, heads, old_columns, size = self.keys.shape
-        if rows <= old_rows and columns <= old_columns:
+        if (new_size := grown((old_rows, old_columns), rows, columns)) is None:
             return
-        rows = old_rows if rows <= old_rows else max(rows, 2 * old_rows)
-        columns = old_columns if columns <= old_columns else -(-columns // _COLUMNS) * _COLUMNS
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_zeros(layers, rows, heads, columns, size)
+            new = old.new_zeros(layers, new_size[0], heads, new_size[1], size)
             new[:, :old_rows, :, :old_columns] = old
             setattr(self, name, new)
