@@ -17,7 +17,7 @@ from llaso_model.answer.subtitles import Cue, cues_of_words
 from llaso_model.chat_format import Message
 from llaso_model.engine.engine import Engine
 from llaso_model.engine.handle import Handle
-from llaso_model.engine.requests import Request, Sampling
+from llaso_model.engine.requests import Answer, Request, Sampling
 
 WordsOf = Callable[[Pcm, str, "str | None"], tuple[Word, ...]]
 
@@ -39,6 +39,19 @@ class Piece:
     text: str
     finish_reason: str
     words: tuple[Word, ...] = ()
+
+    @classmethod
+    def of(cls, span: tuple[int, int], answer: Answer, words: Iterable[Word] = ()) -> Piece:
+        """A piece of a recording.
+
+        Args:
+            span: Where it lies, in samples.
+            answer: What was answered about it.
+            words: With times from the piece's own beginning.
+        """
+        start_s, end_s = (sample / SAMPLE_RATE_HZ for sample in span)
+        own = tuple(Word(one.text, one.start_s + start_s, one.end_s + start_s, one.logprob) for one in words)
+        return cls(start_s, end_s, answer.text.strip(), answer.finish_reason, own)
 
     def cues(self) -> list[Cue]:
         """The piece as subtitles: by its words, or whole."""
@@ -187,14 +200,13 @@ def _ended(answering: _Answering, words: WordsOf | None) -> Transcript:
     try:
         answers = [handle.result() for handle in answering.handles]
         if asked.pcm is None:
-            pieces = [Piece(0.0, 0.0, answers[0].text.strip(), answers[0].finish_reason)]
+            pieces = [Piece.of((0, 0), answers[0])]
             return Transcript(asked.name, language=asked.language, pieces=tuple(pieces))
         pieces = []
-        for (first, last), answer in zip(answering.spans, answers, strict=True):
-            start_s, text = first / SAMPLE_RATE_HZ, answer.text.strip()
-            timed = words(asked.pcm[first:last], text, asked.language) if words is not None else ()
-            own = tuple(Word(w.text, w.start_s + start_s, w.end_s + start_s, w.logprob) for w in timed)
-            pieces.append(Piece(start_s, last / SAMPLE_RATE_HZ, text, answer.finish_reason, own))
+        for span, answer in zip(answering.spans, answers, strict=True):
+            pcm = asked.pcm[slice(*span)]
+            timed = words(pcm, answer.text.strip(), asked.language) if words is not None else ()
+            pieces.append(Piece.of(span, answer, timed))
     except LLaSOError as error:
         return Transcript(asked.name, problem=str(error))
     unaligned = 0 if words is None else sum(bool(piece.text) and not piece.words for piece in pieces)

@@ -148,18 +148,16 @@ class Recording:
         return _Asking(asyncio.ensure_future(work()), pieces)
 
     async def _finish(self, span: tuple[int, int], answer: Answer) -> None:
-        first, last = span
-        start_s, text, pcm = first / SAMPLE_RATE_HZ, answer.text.strip(), self._pcm[first:last]
-        words: tuple[Word, ...] = ()
+        pcm = self._pcm[slice(*span)]
+        words: Sequence[Word] = ()
         ratio: float | None = None
         if self._words is not None:
-            timed = await in_threads(self._owner.aligning_threads, self._words, pcm, text, self._language)
-            words = tuple(Word(one.text, one.start_s + start_s, one.end_s + start_s, one.logprob) for one in timed)
+            spoken = answer.text.strip()
+            words = await in_threads(self._owner.aligning_threads, self._words, pcm, spoken, self._language)
         if self._measures_speech:
             probs = await in_threads(self._owner.cutting_threads, speech_probabilities, pcm)
             ratio = float((probs >= _SPEECH).mean()) if len(probs) else 0.0
-        piece = Piece(start_s, last / SAMPLE_RATE_HZ, text, answer.finish_reason, words)
-        self.pieces.append(AnsweredPiece(piece, answer, ratio))
+        self.pieces.append(AnsweredPiece(Piece.of(span, answer, words), answer, ratio))
 
 
 @dataclass(frozen=True, slots=True)
