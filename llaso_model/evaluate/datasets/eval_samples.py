@@ -117,10 +117,8 @@ class ShardSamples:
         self._declared = declared
         self._sets = resolve_sets(self._columns.values("task"), declared, only)
         self._rows = np.flatnonzero(self._matching(*self._sets))
-        unscored = {str(task) for task in self._columns.values("task") if answered_by_speech(task, declared)}
-        self.not_asked: Mapping[str, int] = {
-            task: int(self._matching(task).sum()) for task in sorted(unscored - set(only))
-        }
+        spoken = () if only else filter(lambda task: answered_by_speech(task, declared), self._columns.values("task"))
+        self.not_asked: Mapping[str, int] = {str(task): int(self._matching(task).sum()) for task in spoken}
         self.digest = digest("shards", self._columns.index.digest, *map(repr, sorted(self._sets.items(), key=str)))
 
     def _matching(self, *tasks: str | None) -> Mask:
