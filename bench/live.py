@@ -1,12 +1,19 @@
 """Live transcription: word error rate beside that of whole recordings, and how late words are confirmed, by policy.
 
     .venv/bin/python bench/live.py --model demo-out/train/stage2/model
+    .venv/bin/python bench/live.py --model /tmp/learn/whisper/stage2/model --held-out learn [--socket]
 
-English prompts that the model never heard are joined with pauses and fed in pieces of 0.1 s to what a realtime session
-runs: server VAD, hypotheses every 0.32 s, a policy of ``POLICIES``. The clock is the audio's: a hypothesis takes its
-CPU seconds on one thread, so what else the machine does changes nothing. A word's lag is from its end (Whisper's
-decoder forced over the transcript of the whole prompt) to its confirmation. Changes of confirmed text are counted; by
-construction there are none.
+English prompts that the model never heard are joined with pauses and come in pieces of 0.1 s, by a clock. A word's lag
+is from its end (Whisper's decoder forced over what is said) to its confirmation. Changes of confirmed text are counted:
+all deltas of an item must be its transcript.
+
+By default the clock is the audio's, and what a realtime session runs is fed: server VAD, hypotheses, a policy of
+``POLICIES``. A hypothesis takes its CPU seconds on one thread, so what else the machine does changes nothing. The lag's
+parts are printed: until the hypothesis that confirms the word is asked for, until it is there, and until it is
+confirmed (at the end of a turn).
+
+``--socket`` starts `llaso-model serve` and sends the recording in real time through OpenAI's client: 24 kHz, words'
+confirmation by this process's clock.
 """
 
 from __future__ import annotations
@@ -16,8 +23,9 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -28,17 +36,92 @@ PAUSE_S = 1.0
 RATE_HZ = 16_000
 
 
-class Blocking:
-    """Asks an engine in this thread, and counts the CPU seconds."""
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Prompts joined with pauses.
+
+    Attributes:
+        pcm: At 16 kHz.
+        text: What is said.
+        ends: Its words with their ends in seconds.
+        prompts: Samples of each prompt.
+    """
+
+    pcm: Any
+    text: str
+    ends: list[tuple[str, float]]
+    prompts: list[Any]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / RATE_HZ
+
+
+@dataclass(slots=True)
+class Confirmed:
+    """Text that was confirmed.
+
+    Attributes:
+        text: One or more words.
+        at_s: When.
+        parts_s: What of its lag is known: when its hypothesis was asked for, and when it was there.
+    """
+
+    text: str
+    at_s: float
+    parts_s: tuple[float, float] | None = None
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a session has said.
+
+    Attributes:
+        texts: Of its items.
+        confirmed: Its deltas.
+        changes: How many items' deltas are not their transcript.
+        cpu_s: What it took, for all together.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    confirmed: list[Confirmed] = field(default_factory=list)
+    changes: int = 0
+    cpu_s: float = 0.0
+
+
+class AudioClock(asyncio.SelectorEventLoop):
+    """An event loop whose time does not pass but while everything in it sleeps; then it passes at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+
+    def time(self) -> float:
+        return self._now_s
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self._now_s = max(self._now_s, self._scheduled[0].when())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+class Asking:
+    """Asks an engine in this thread. On the audio's clock it takes the CPU seconds that it took."""
 
     def __init__(self, engine: Any) -> None:
-        self.engine, self.cpu_s = engine, 0.0
+        self.engine, self.cpu_s, self.times_s, self._one = engine, 0.0, (0.0, 0.0), asyncio.Lock()
 
     @asynccontextmanager
     async def ask(self, request: Any, patient: bool = False, streams: bool = True) -> AsyncIterator[Any]:
-        begun = time.process_time()
-        (handle,) = self.engine.run([request])
-        self.cpu_s += time.process_time() - begun
+        clock = asyncio.get_running_loop()
+        asked_s = clock.time()
+        async with self._one:
+            begun = time.process_time()
+            (handle,) = self.engine.run([request])
+            took_s = time.process_time() - begun
+            self.cpu_s += took_s
+            await asyncio.sleep(took_s)
+        self.times_s = asked_s, clock.time()
 
         class Asked:
             async def result(self) -> Any:
@@ -47,104 +130,160 @@ class Blocking:
         yield Asked()
 
 
-async def session(model: Any, instruction: Any, pcm: Any, asking: Blocking) -> tuple[str, list[tuple[str, float]], int]:
-    """(transcript, (words, when they were confirmed), changes of confirmed text) of a recording."""
-    from llaso_model.serve.live.item import _FIRST_S, STEP_S, LiveItem
+async def session(model: Any, instruction: Any, pcm: Any) -> Heard:
+    """What a session says to a recording on the audio's clock."""
+    from llaso_model.serve.live.item import LiveItem
     from llaso_model.serve.live.turns import TurnDetector
 
-    turns, item, texts, confirmed = TurnDetector(), None, [], []
-    free_s = heard = changes = 0.0
-    for end in range(round(CHUNK_S * RATE_HZ), len(pcm) + 1, round(CHUNK_S * RATE_HZ)):
-        chunk, now_s = pcm[end - round(CHUNK_S * RATE_HZ) : end], end / RATE_HZ
-        kinds = [turn.kind for turn in turns.read(chunk)]
-        came: list[str] = []
+    clock, turns, heard = asyncio.get_running_loop(), TurnDetector(), Heard()
+    item: LiveItem | None = None
+    running: list[asyncio.Future[None]] = []
 
-        async def take(text: str, _: float, came: list[str] = came) -> None:
-            came.append(text)
+    async def take(text: str, _: float) -> None:
+        heard.confirmed.append(Confirmed(text, clock.time(), model.answering.times_s))
 
-        if "starts" in kinds and item is None:
-            item, heard = LiveItem(model, instruction, take), 0.0
-            item.append(pcm[max(0, end - round(0.5 * RATE_HZ)) : end - len(chunk)])
-        if item is None:
-            continue
-        item.confirmed = take
-        item.append(chunk)
-        is_due = item.unread_s - heard >= STEP_S and item.unread_s >= _FIRST_S
-        if not ("stops" in kinds or (is_due and free_s <= now_s)):
-            continue
-        before, known = asking.cpu_s, item.text
-        samples = round(item.unread_s * RATE_HZ)
-        if "stops" in kinds:
-            await item._finish(samples)
-        else:
-            heard = item.unread_s
-            await item._guess(samples)
-        free_s = max(now_s, free_s) + asking.cpu_s - before
-        changes += not item.text.startswith(known)
-        confirmed += [(word, free_s) for text in came for word in text.split()]
-        if "stops" in kinds:
-            texts.append(item.text)
-            item = None
+    async def transcribe(item: LiveItem, first: int) -> None:
+        await item.run()
+        heard.texts.append(item.text)
+        heard.changes += "".join(one.text for one in heard.confirmed[first:]) != item.text
+
+    step, padding = round(CHUNK_S * RATE_HZ), round(0.3 * RATE_HZ)
+    for end in range(step, len(pcm) + 1, step):
+        await asyncio.sleep(max(0.0, end / RATE_HZ - clock.time()))
+        at = end - step
+        for turn in turns.read(pcm[at:end]):
+            if turn.kind == "starts":
+                await asyncio.gather(*running)  # so that the order of what is confirmed is that of the items
+                item, at = LiveItem(model, instruction, take), max(0, turn.sample - padding)
+                running = [asyncio.ensure_future(transcribe(item, len(heard.confirmed)))]
+            elif item is not None:
+                item.append(pcm[at : turn.sample])
+                at = turn.sample
+                if turn.kind == "pauses":
+                    item.pause()
+                else:
+                    item.end(quietly=True)
+                    item = None
+        if item is not None:
+            item.append(pcm[at:end])
     if item is not None:
-        await item._finish(round(item.unread_s * RATE_HZ))
-        texts.append(item.text)
-    return " ".join(texts), confirmed, int(changes)
+        item.end()
+    await asyncio.gather(*running)
+    heard.cpu_s = model.answering.cpu_s
+    return heard
+
+
+def recording(prompts: Sequence[tuple[str, str]], words: Callable[[Any, str, str | None], Sequence[Any]]) -> Recording:
+    """Joins prompts, (path, text) each. ``words`` times their words."""
+    import numpy as np
+
+    from llaso_data import audio
+
+    decoded = [audio.decode(path)[0] for path, _ in prompts]
+    whole, ends, at = [np.zeros(RATE_HZ // 2, np.int16)], [], RATE_HZ // 2
+    for pcm, (_, text) in zip(decoded, prompts, strict=True):
+        ends += [(word.text, at / RATE_HZ + word.end_s) for word in words(pcm, text, "en")]
+        whole += [pcm, np.zeros(round(PAUSE_S * RATE_HZ), np.int16)]
+        at += len(pcm) + round(PAUSE_S * RATE_HZ)
+    return Recording(np.concatenate(whole), " ".join(text for _, text in prompts), ends, decoded)
+
+
+def lags(recorded: Recording, heard: Heard) -> list[tuple[float, Confirmed, float]]:
+    """(lag, what confirmed it, its end) of each word that was said and confirmed."""
+    from llaso_data.text import tokens
+
+    known = [(token, end_s) for word, end_s in recorded.ends for token in tokens(word, "en")]
+    came = [(token, one) for one in heard.confirmed for token in tokens(one.text, "en")]
+    matcher = SequenceMatcher(None, [one for one, _ in known], [one for one, _ in came], autojunk=False)
+    pairs = [(block.a + n, block.b + n) for block in matcher.get_matching_blocks() for n in range(block.size)]
+    return [(came[b][1].at_s - known[a][1], came[b][1], known[a][1]) for a, b in pairs]
+
+
+def line(name: str, recorded: Recording, heard: Heard) -> str:
+    """A line of the table."""
+    from llaso_data.text import wer
+
+    found = lags(recorded, heard)
+    lag = sorted(one for one, _, _ in found)
+    late = f"{statistics.median(lag):.2f}, {lag[int(0.9 * len(lag))]:.2f} ({len(lag)} words)"
+    parts = [
+        (one.parts_s[0] - end_s, one.parts_s[1] - one.parts_s[0], one.at_s - one.parts_s[1])
+        for _, one, end_s in found
+        if one.parts_s is not None
+    ]
+    means = ", ".join(f"{statistics.mean(one):.2f}" for one in zip(*parts, strict=True))
+    error = wer(recorded.text, " ".join(heard.texts), "en")
+    return f"| {name} | {error:.3f} | {heard.changes} | {late} | {means} | {heard.cpu_s / recorded.seconds:.2f} |"
+
+
+def held_out(kind: str, count: int) -> list[tuple[str, str]]:
+    """(path, text) of prompts that a model never heard: that of the demo, or that of ``bench/learn.py``."""
+    from llaso_data.demo import assets
+
+    if kind == "demo":
+        from llaso_model.demo import held_out_prompts
+
+        return held_out_prompts(240, count)
+    from learn_sets import split
+
+    texts, prompts = split()["heldout"], assets.english_prompts()
+    return [(str(prompts[name][0]), texts[name]) for name in list(texts)[:count]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo-out/train/stage2/model")
+    parser.add_argument("--held-out", choices=["demo", "learn"], default="demo", help="from whose training")
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--policies", nargs="+", default=["agreement", "attention"])
+    parser.add_argument("--socket", action="store_true", help="in real time, through a server's socket")
+    parser.add_argument("--threads", type=int, default=1, help="of the server")
     args = parser.parse_args()
-    import numpy as np
     import torch
 
     from llaso_data import audio
     from llaso_data.demo import weights
-    from llaso_data.text import tokens, wer
-    from llaso_model.demo import held_out_prompts
+    from llaso_data.text import wer
+    from llaso_model.engine.requests import Request, Sampling
     from llaso_model.serve.live.item import LiveModel, most_tokens
     from llaso_model.serve.live.policies import POLICIES
     from llaso_model.serve.loading import ModelOptions, load
 
     torch.set_num_threads(1)
     served = load(args.model, ModelOptions(whisper=str(weights.whisper_base()), slots=1, precision="fp32"))
-    prompts = [(audio.decode(path)[0], text) for path, text in held_out_prompts(240, args.prompts)]
+    recorded = recording(held_out(args.held_out, args.prompts), served.aligner.words)
 
     def instruction(sound: Any) -> Any:
         return served.processor.instruction("Transcribe the speech.", [sound])
 
-    from llaso_model.engine.requests import Request, Sampling
-
     requests = [
         Request(instruction(audio.to_float32(pcm)), Sampling(max_new_tokens=most_tokens(len(pcm))))
-        for pcm, _ in prompts
+        for pcm in recorded.prompts
     ]
-    offline = [handle.result().text.strip() for handle in served.engine.run(requests)]
-    whole, ends, at = [np.zeros(RATE_HZ // 2, np.int16)], [], RATE_HZ // 2
-    for (pcm, _), text in zip(prompts, offline, strict=True):
-        ends += [(word.text, at / RATE_HZ + word.end_s) for word in served.aligner.words(pcm, text, "en")]
-        whole += [pcm, np.zeros(round(PAUSE_S * RATE_HZ), np.int16)]
-        at += len(pcm) + round(PAUSE_S * RATE_HZ)
-    reference = " ".join(text for _, text in prompts)
-    print(f"{at / RATE_HZ:.0f} s, {len(ends)} words; heads {served.engine.backend.config.alignment_heads}")
-    print("\n| policy | WER | confirmed words that changed | lag of words: median, p90 (s) | CPU s for a s of audio |")
-    print("|---|---|---|---|---|")
-    print(f"| whole prompts | {wer(reference, ' '.join(offline), 'en'):.3f} | | | |")
+    offline = " ".join(handle.result().text.strip() for handle in served.engine.run(requests))
+    heads = served.engine.backend.config.alignment_heads
+    print(f"{recorded.seconds:.0f} s, {len(recorded.ends)} words; heads {heads}")
+    print(
+        "\n| policy | WER | items whose confirmed words changed | lag of words: median, p90 (s) "
+        "| mean until asked, answered, confirmed (s) | CPU s for a s of audio |\n|---|---|---|---|---|---|"
+    )
+    print(f"| whole prompts | {wer(recorded.text, offline, 'en'):.3f} | | | | |", flush=True)
+    if args.socket:
+        from live_socket import through_socket
+        from serve import serving
+
+        whisper = ["--whisper", str(weights.whisper_base())]
+        with serving(args.model, args.threads, *whisper, "--live", "attention") as one:
+            for policy in args.policies:
+                print(line(policy, recorded, asyncio.run(through_socket(one, recorded, policy))), flush=True)
+        return
     for policy in args.policies:
-        asking = Blocking(served.engine)
         stop = served.engine.backend.stop_tokens
-        model = LiveModel(asking, served.processor, stop, POLICIES[policy], None)  # type: ignore[arg-type]
-        said, confirmed, changes = asyncio.run(session(model, instruction, np.concatenate(whole), asking))
-        known = [(token, end_s) for word, end_s in ends for token in tokens(word, "en")]
-        came = [(token, when_s) for word, when_s in confirmed for token in tokens(word, "en")]
-        matcher = SequenceMatcher(None, [one for one, _ in known], [one for one, _ in came], autojunk=False)
-        pairs = [(block.a + n, block.b + n) for block in matcher.get_matching_blocks() for n in range(block.size)]
-        lags = sorted(came[b][1] - known[a][1] for a, b in pairs)
-        late = f"{statistics.median(lags):.2f}, {lags[int(0.9 * len(lags))]:.2f} ({len(lags)} words)"
-        share = asking.cpu_s / (at / RATE_HZ)
-        print(f"| {policy} | {wer(reference, said, 'en'):.3f} | {changes} | {late} | {share:.2f} |", flush=True)
+        model = LiveModel(Asking(served.engine), served.processor, stop, POLICIES[policy], None)  # type: ignore[arg-type]
+        clock = AudioClock()
+        heard = clock.run_until_complete(session(model, instruction, recorded.pcm))
+        clock.close()
+        print(line(policy, recorded, heard), flush=True)
 
 
 if __name__ == "__main__":

@@ -270,11 +270,18 @@ class Engine:
                 self.counts.tokens += 1
                 if (reason := handle.read(token, token in self.backend.stop_tokens)) is not None:
                     break
+            if reason is None and self._is_late(slot, handle.request.until_s):
+                reason = "stop"
         except Exception as error:  # of the one who listens
             self._leave(slot, error)
         else:
             if reason is not None:
                 self._leave(slot, reason)
+
+    def _is_late(self, slot: int, until_s: float | None) -> bool:
+        """Whether the last token of a row was heard after a time."""
+        heard_s = () if until_s is None else self.backend.details(slot).heard_s
+        return until_s is not None and bool(heard_s) and heard_s[-1] > until_s
 
     def _leave(self, slot: int, how: str | Exception) -> None:
         with self._changed:

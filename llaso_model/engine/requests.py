@@ -79,11 +79,14 @@ class Request:
         conversation: Messages whose audio parts hold audio in any form that the processor takes.
         sampling: How the answer is chosen.
         begun: Tokens that the answer begins with. They are given, so they are not part of the answer's own tokens.
+        until_s: The answer ends with the first token that was heard after this time of the audio. None: it goes on.
+            It needs ``sampling.details``, and does nothing where :attr:`Details.heard_s` is not known.
     """
 
     conversation: Sequence[Message]
     sampling: Sampling = field(default_factory=Sampling)
     begun: tuple[int, ...] = ()
+    until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,11 @@ class Session:
         self._before = known[max(0, len(known) - round((vad.padding_s + 0.1) * _RATE_HZ)) :]
 
     async def _turn(self, turn: Turn, known: Any, first: int, at: int) -> int:
-        """Begins or ends an item. Returns from which place of ``known`` on its samples are not appended yet."""
+        """Begins or ends an item, or tells it of a pause.
+
+        Returns:
+            From which place of ``known`` on its samples are not appended yet.
+        """
         vad = self._settings.turns
         assert vad is not None
         place = min(max(turn.sample - first, 0), len(known))
@@ -199,12 +203,15 @@ class Session:
             return begin
         if self._item is not None:
             self._item.live.append(known[at:place])
+            if turn.kind == "pauses":
+                self._item.live.pause()
+                return place
             end_ms = (first + place) * 1000 // _RATE_HZ
             await self._send("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=self._item.id)
-            await self._commit()
+            await self._commit(quietly=True)
         return place
 
-    async def _commit(self) -> None:
+    async def _commit(self, quietly: bool = False) -> None:
         item = self._item
         if item is None or not item.live.audio_s:
             raise ApiError(400, "there is no audio that could be committed", code="input_audio_buffer_commit_empty")
@@ -217,7 +224,7 @@ class Session:
         for kind in ("conversation.item.added", "conversation.item.done"):
             await self._send(kind, item=described, previous_item_id=self._last_item)
         self._last_item = item.id
-        item.live.end()
+        item.live.end(quietly)
 
     async def _clear(self) -> None:
         if self._item is not None:

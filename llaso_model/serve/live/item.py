@@ -76,7 +76,9 @@ class LiveItem:
     _window_text: str = ""
     _begun: tuple[int, ...] = ()
     _before: Hypothesis | None = None
-    _is_whole: bool = False
+    _paused_at: int = 0  # samples of the window
+    _has_ended: bool = False
+    _ended_quietly: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -90,9 +92,18 @@ class LiveItem:
         self.audio_s += len(pcm) / SAMPLE_RATE_HZ
         self._changed.set()
 
-    def end(self) -> None:
-        """Nothing more comes: :meth:`run` makes the last hypothesis and returns."""
-        self._is_whole = True
+    def pause(self) -> None:
+        """Nothing is said at the end of the audio, so it is transcribed at once: nothing more may come."""
+        self._paused_at = len(self._window)
+        self._changed.set()
+
+    def end(self, quietly: bool = False) -> None:
+        """Nothing more comes: :meth:`run` confirms all that was said and returns.
+
+        Args:
+            quietly: Whether nothing was said since the last :meth:`pause`. The hypothesis made there is the last one.
+        """
+        self._has_ended, self._ended_quietly = True, quietly
         self._changed.set()
 
     async def run(self, goes_on: bool = True) -> None:
@@ -104,46 +115,59 @@ class LiveItem:
         Raises:
             LLaSOError: The model cannot answer.
         """
-        heard = 0
-        while not self._is_whole:
-            new_s = (len(self._window) - heard) / SAMPLE_RATE_HZ
-            is_due = new_s >= STEP_S and len(self._window) >= _FIRST_S * SAMPLE_RATE_HZ
-            if not goes_on or not is_due:
+        while not self._has_ended:
+            if goes_on and self._is_due:
+                await self._guess(len(self._window))
+            else:
                 self._changed.clear()
                 await self._changed.wait()
-                if len(self._window) > _LONGEST_S * SAMPLE_RATE_HZ:
-                    await self._cut()
-                    heard = 0
-                continue
-            heard = len(self._window)
-            await self._guess(heard)
             if len(self._window) > _LONGEST_S * SAMPLE_RATE_HZ:
                 await self._cut()
-                heard = 0
         while len(self._window) > _LONGEST_S * SAMPLE_RATE_HZ:
             await self._cut()
-        await self._finish(len(self._window))
+        is_known = self._ended_quietly and self._before is not None and self._before.is_whole and not self._has_paused
+        await self._finish(len(self._window), self._before if is_known else None)
+
+    @property
+    def _heard(self) -> int:
+        """Samples of the last hypothesis."""
+        return 0 if self._before is None else self._before.samples
+
+    @property
+    def _has_paused(self) -> bool:
+        """Whether there was a pause since the last hypothesis."""
+        return self._paused_at > self._heard
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether there is enough new audio for a hypothesis, or a pause."""
+        enough = max(_FIRST_S * SAMPLE_RATE_HZ, self._heard + STEP_S * SAMPLE_RATE_HZ)
+        return self._has_paused or len(self._window) >= enough
 
     async def _guess(self, samples: int) -> None:
         """A hypothesis of the audio so far, and what it confirms."""
         at = time.monotonic()
-        answer = await self._ask(samples)
-        tokens = tuple(token for token in answer.tokens if token not in self.model.stop_tokens)
-        boundaries = word_boundaries(self._decode, self._begun, tokens)
-        heard_s = () if answer.details is None else answer.details.heard_s[: len(tokens)]
-        now = Hypothesis(tokens, tuple(boundaries), heard_s, samples / SAMPLE_RATE_HZ)
-        count = self.model.policy(self._before, now)
-        self._begun += tokens[:count]
-        self._before = Hypothesis(tokens[count:], (), now.heard_s[count:], now.audio_s)
+        now = await self._hypothesis(samples, None if self._has_paused else self.model.policy.guard_s)
+        count = self.model.policy.confirms(self._before, now)
+        self._begun += now.tokens[:count]
+        self._before = now.after(count)
         if count:
             await self._confirm(self._decode(self._begun), at)
 
-    async def _finish(self, samples: int) -> None:
-        """The last hypothesis of a window, all of which is confirmed."""
+    async def _finish(self, samples: int, last: Hypothesis | None = None) -> None:
+        """Confirms all of the last hypothesis of a window. It is made, where there is none."""
         if samples:
             at = time.monotonic()
-            answer = await self._ask(samples)
-            await self._confirm(self._decode([*self._begun, *answer.tokens]), at)
+            last = last or await self._hypothesis(samples, None)
+            await self._confirm(self._decode([*self._begun, *last.tokens]), at)
+
+    async def _hypothesis(self, samples: int, guard_s: float | None) -> Hypothesis:
+        answer = await self._ask(samples, None if guard_s is None else samples / SAMPLE_RATE_HZ - guard_s)
+        tokens = tuple(token for token in answer.tokens if token not in self.model.stop_tokens)
+        is_whole = len(tokens) < len(answer.tokens)
+        boundaries = word_boundaries(self._decode, self._begun, tokens, is_whole)
+        heard_s = () if answer.details is None else answer.details.heard_s[: len(tokens)]
+        return Hypothesis(tokens, tuple(boundaries), heard_s, samples, is_whole)
 
     async def _cut(self) -> None:
         """Ends the window at the clearest pause of its last seconds, and begins another one there."""
@@ -154,12 +178,14 @@ class LiveItem:
         await self._finish(place)
         self._window = self._window[place:]
         self._begun, self._before, self._window_text = (), None, ""
+        self._paused_at = max(0, self._paused_at - place)
 
-    async def _ask(self, samples: int) -> Answer:
+    async def _ask(self, samples: int, until_s: float | None) -> Answer:
         request = Request(
             self.instruction(to_float32(self._window[:samples])),
             Sampling(max_new_tokens=most_tokens(samples), details=True),
             self._begun,
+            until_s,
         )
         async with self.model.answering.ask(request, patient=True, streams=False) as asked:
             answer = await asked.result()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.registry import Registry
 
 GUARD_S = 0.4
@@ -18,19 +19,38 @@ class Hypothesis:
 
     Attributes:
         tokens: Without those that end an answer.
-        boundaries: The numbers of tokens after which a word is complete, in order; the end is none of them.
+        boundaries: The numbers of tokens after which a word is complete, in order.
         heard_s: For each token the time in the audio that the model attends to most; empty: it is not known.
-        audio_s: How long the audio is.
+        samples: How long the audio is.
+        is_whole: Whether the model has ended it, rather than a limit.
     """
 
     tokens: tuple[int, ...]
     boundaries: tuple[int, ...]
     heard_s: tuple[float, ...]
-    audio_s: float
+    samples: int
+    is_whole: bool = False
+
+    def after(self, count: int) -> Hypothesis:
+        """What is left of it when its first ``count`` tokens are confirmed."""
+        places = tuple(place - count for place in self.boundaries if place > count)
+        return replace(self, tokens=self.tokens[count:], boundaries=places, heard_s=self.heard_s[count:])
 
 
-Policy = Callable[[Hypothesis | None, Hypothesis], int]
-"""(the hypothesis before, the hypothesis) → how many of its tokens are confirmed: 0 or one of its boundaries."""
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Confirms words.
+
+    Attributes:
+        confirms: (the hypothesis before, the hypothesis) to how many of its tokens are confirmed: 0 or one of its
+            boundaries.
+        guard_s: Nothing is confirmed from the first token on that was heard nearer to the end of the audio than this,
+            so hypotheses may end there. None: it looks at all of them.
+    """
+
+    confirms: Callable[[Hypothesis | None, Hypothesis], int]
+    guard_s: float | None = None
+
 
 POLICIES: Registry[Policy] = Registry("live policy")
 
@@ -55,7 +75,7 @@ def attention(before: Hypothesis | None, now: Hypothesis) -> int:
     """
     if len(now.heard_s) != len(now.tokens):
         return local_agreement(before, now)
-    limit = now.audio_s - GUARD_S
+    limit = now.samples / SAMPLE_RATE_HZ - GUARD_S
     safe = next((number for number, heard_s in enumerate(now.heard_s) if heard_s > limit), len(now.tokens))
     return _boundary(now, safe)
 
@@ -65,30 +85,42 @@ def _boundary(hypothesis: Hypothesis, count: int) -> int:
     return max((place for place in hypothesis.boundaries if place <= count), default=0)
 
 
-def word_boundaries(decode: Callable[[Sequence[int]], str], begun: Sequence[int], tokens: Sequence[int]) -> list[int]:
+def word_boundaries(
+    decode: Callable[[Sequence[int]], str], begun: Sequence[int], tokens: Sequence[int], is_whole: bool = False
+) -> list[int]:
     """The numbers of tokens after which a word is complete: space follows, or a character of a script without spaces.
 
     Args:
         decode: All tokens of an answer to its text.
         begun: Tokens before.
         tokens: After these.
+        is_whole: Whether the answer ends with them. Then its last word is complete, but what it ends with is not known:
+            a full stop may become a comma.
     """
     whole = decode([*begun, *tokens])
+    last = _without_last_marks(whole) if is_whole else None
     found = []
-    for count in range(1, len(tokens)):
+    for count in range(1, len(tokens) + 1):
         text = decode([*begun, *tokens[:count]])
         if not text or text.endswith("\ufffd") or not whole.startswith(text):
             continue
         following = whole[len(text) : len(text) + 1]
-        if following and (following.isspace() or (_is_unspaced(following) and _is_unspaced(text[-1]))):
+        is_next = following.isspace() or (_is_unspaced(following) and _is_unspaced(text[-1]))
+        if text == last or (following and is_next):
             found.append(count)
     return found
 
 
+def _without_last_marks(text: str) -> str:
+    while text and (text[-1].isspace() or unicodedata.category(text[-1]).startswith("P")):
+        text = text[:-1]
+    return text
+
+
 def _is_unspaced(character: str) -> bool:
-    name = unicodedata.name(character, "")
+    name = unicodedata.name(character, "") if character else ""
     return name.startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI CHARACTER"))
 
 
-POLICIES.register("agreement", local_agreement)
-POLICIES.register("attention", attention)
+POLICIES.register("agreement", Policy(local_agreement))
+POLICIES.register("attention", Policy(attention, GUARD_S))

@@ -15,9 +15,12 @@ _FALL = 0.15  # speech goes on as long as its probability is at most so much bel
 
 
 class Turn(NamedTuple):
-    """A change: speech ``starts`` or ``stops`` at a sample, counted from the first one of all."""
+    """A change: speech ``starts``, ``pauses`` or ``stops`` at a sample, counted from the first one of all.
 
-    kind: Literal["starts", "stops"]
+    After a pause it stops, or it goes on without another change; then it may pause again.
+    """
+
+    kind: Literal["starts", "pauses", "stops"]
     sample: int
 
 
@@ -28,10 +31,12 @@ class TurnDetector:
     Attributes:
         threshold: The probability of speech from which a frame is speech.
         silence_s: Silence after which speech has stopped.
+        pause_s: Silence after which it has paused.
     """
 
     threshold: float = 0.5
     silence_s: float = 0.5
+    pause_s: float = 0.2
     is_speech: bool = False
     samples: int = 0
     _rest: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
@@ -56,7 +61,9 @@ class TurnDetector:
                     self.is_speech = True
                     yield Turn("starts", self.samples - _FRAME)
             elif self.is_speech and prob < self.threshold - _FALL:
-                self._quiet += _FRAME
+                before, self._quiet = self._quiet, self._quiet + _FRAME
+                if before < self.pause_s * SAMPLE_RATE_HZ <= self._quiet:
+                    yield Turn("pauses", self.samples)
                 if self._quiet >= self.silence_s * SAMPLE_RATE_HZ:
                     self.is_speech, self._quiet = False, 0
                     yield Turn("stops", self.samples)

@@ -340,6 +340,23 @@ def test_an_answer_goes_on_from_what_it_was_begun_with(parts: tuple[Any, Any], b
     assert rest.tokens == whole.tokens[3:]
 
 
+@pytest.mark.parametrize("begun", [0, 2])
+def test_an_answer_ends_with_the_first_token_that_was_heard_after_a_time(tokenizer: Any, begun: int) -> None:
+    model, processor = model_of(tokenizer, "splice")
+    model.config.alignment_heads = [(0, 1), (1, 0)]
+    engine = Engine(TorchBackend(model, processor, flat=flat_model(model)))
+    sampling = Sampling(max_new_tokens=12, details=True)
+    whole = answers_of(engine.run([Request(conversation(processor, 0), sampling)]))[0]
+    given, heard_s = whole.tokens[:begun], whole.details.heard_s
+    until_s = sorted(heard_s[begun:])[-3] + 1e-6
+    (cut,) = answers_of(engine.run([Request(conversation(processor, 0), sampling, given, until_s)]))
+    last = next(place for place, heard in enumerate(heard_s) if place >= begun and heard > until_s)
+    assert cut.tokens == whole.tokens[begun : last + 1] and cut.finish_reason == "stop"
+    model.config.alignment_heads = []
+    (plain,) = answers_of(engine.run([Request(conversation(processor, 0), sampling, given, until_s)]))
+    assert plain.tokens[: len(whole.tokens) - begun] == whole.tokens[begun:]  # it is not known when tokens were heard
+
+
 def test_details_are_those_of_a_forward_pass_over_the_whole_answer(tokenizer: Any) -> None:
     model, processor = model_of(tokenizer, "splice")
     model.config.alignment_heads = [(0, 1), (1, 0)]
