@@ -37,7 +37,7 @@ def print_pieces(loaded: Any, conversations: Sequence[Any], paths: Sequence[Path
             timed(f"{name}: encoder and projection", lambda s=speech: [s(one) for one in inputs])
             timed(f"{name}: encoder and prompts", lambda r=reader: dict(r.read_prompts(prompts)))
             for rows in ROWS:
-                last = dict.fromkeys(range(rows), 5)
+                last = {slot: [5] for slot in range(rows)}
                 list(reader.read_tokens(last))
                 timed(
                     f"{name}: a step of {rows}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from llaso_data.io.views import SeekableFile
@@ -122,8 +123,12 @@ def container_name(file: SeekableFile) -> str | None:
 def _is_text(head: bytes) -> bool:
     """Whether the bytes are text in UTF-8, or mostly ASCII."""
     text = head.decode("utf-8", "replace")
-    printable = sum(character != "\ufffd" and (character.isprintable() or character.isspace()) for character in text)
-    plain = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    printable = sum(
+        count
+        for character, count in Counter(text).items()
+        if character != "\ufffd" and (character.isprintable() or character.isspace())
+    )
+    plain = sum(count for byte, count in Counter(head).items() if 32 <= byte < 127 or byte in b"\t\r\n")
     return printable >= _TEXT_SHARE * len(text) or plain >= _PLAIN_SHARE * len(head)
 
 

@@ -268,26 +268,29 @@ class Engine:
             reason = None
             for token in tokens:
                 self.counts.tokens += 1
-                if (reason := handle.read(token, token in self.backend.stop_tokens)) is not None:
+                reason = handle.read(token, token in self.backend.stop_tokens)
+                if reason is None and self._is_late(slot, handle):
+                    reason = "stop"
+                if reason is not None:
                     break
-            if reason is None and self._is_late(slot, handle.request.until_s):
-                reason = "stop"
         except Exception as error:  # of the one who listens
             self._leave(slot, error)
         else:
             if reason is not None:
                 self._leave(slot, reason)
 
-    def _is_late(self, slot: int, until_s: float | None) -> bool:
-        """Whether the last token of a row was heard after a time."""
-        heard_s = () if until_s is None else self.backend.details(slot).heard_s
-        return until_s is not None and bool(heard_s) and heard_s[-1] > until_s
+    def _is_late(self, slot: int, handle: Handle) -> bool:
+        """Whether the last token of a row was heard after the time that its request says."""
+        if (until_s := handle.request.until_s) is None:
+            return False
+        heard_s = self.backend.details(slot, len(handle.tokens)).heard_s
+        return bool(heard_s) and heard_s[-1] > until_s
 
     def _leave(self, slot: int, how: str | Exception) -> None:
         with self._changed:
             handle = self._rows.pop(slot)
         if handle.request.sampling.details:
-            handle.details = self.backend.details(slot)
+            handle.details = self.backend.details(slot, len(handle.tokens))
         self.backend.retire([slot])
         self._end(handle, how)
 

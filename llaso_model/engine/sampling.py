@@ -89,9 +89,9 @@ class TokenChooser:
             self._logprobs.append(scores.log_softmax(dim=-1)[0, chosen[0]])
         return chosen
 
-    def mean_logprob(self) -> float | None:
-        """The mean log probability of the tokens so far; None: there are none, or it was not asked for."""
-        return float(torch.stack(self._logprobs).mean()) if self._logprobs else None
+    def mean_logprob(self, count: int) -> float | None:
+        """The mean log probability of the first tokens; None: there are none, or it was not asked for."""
+        return float(torch.stack(self._logprobs[:count]).mean()) if self._logprobs and count else None
 
 
 def choose_tokens(rows: Sequence[tuple[TokenChooser, Sequence[int], Any]]) -> list[int]:

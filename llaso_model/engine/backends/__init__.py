@@ -57,8 +57,8 @@ class Backend(Protocol):
     def retire(self, slots: Iterable[int]) -> None:
         """Frees slots, whether or not they have a row."""
 
-    def details(self, slot: int) -> Details:
-        """What is known of the answer in a slot, whose request asks for details."""
+    def details(self, slot: int, count: int) -> Details:
+        """What is known of the answer in a slot, whose request asks for details, and which has so many tokens."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of all tokens of an answer, without special tokens."""

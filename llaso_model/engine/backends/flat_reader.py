@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
-from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, is_plain_text_model
+from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, Span, is_plain_text_model
 from llaso_model.engine.backends.heard import Listener
 from llaso_model.engine.backends.linear import can_pack
 from llaso_model.engine.backends.prompts import TorchPrompt
@@ -58,7 +58,7 @@ class FlatReader:
         flat: What :func:`flat_model` made of it.
     """
 
-    shares_steps = True
+    most_tokens = 16
 
     def __init__(self, model: Any, flat: FlatModel) -> None:
         self._model, self._flat, self._device = model, flat, model.device
@@ -71,27 +71,37 @@ class FlatReader:
 
     def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
         """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
+        places = self._places(prompts)
         for slots in self._groups(prompts):
-            yield from self._read_together(slots, [prompts[slot] for slot in slots])
+            yield from self._read_together(slots, [prompts[slot] for slot in slots], [places[slot] for slot in slots])
 
-    def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
+    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads tokens of each slot. Yields each slot with the logits after each of them (n, vocabulary)."""
         if not tokens:
             return
-        members = together(tokens, self._rows)
+        several = [slot for slot in tokens if len(tokens[slot]) > 1]
+        members = together((slot for slot in tokens if len(tokens[slot]) == 1), self._rows)
         stores = [self._rows[own[0]] for own in members]
         ordered = [store.ordered(own) for store, own in zip(stores, members, strict=True)]
-        slots = [slot for own in ordered for slot in own]
-        embeds = self._model.get_input_embeddings()(torch.tensor([tokens[slot] for slot in slots]))
+        slots = [*several, *(slot for own in ordered for slot in own)]
+        lined = [slot for slot in slots for _ in tokens[slot]]
+        embeds = self._model.get_input_embeddings()(torch.tensor([one for slot in slots for one in tokens[slot]]))
         aligner = self._model.aligner
-        with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in slots])):
+        with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in lined])):
             before = self._before_layer(lambda x: x[:, None], lambda x: x[:, 0])
+            spans = []
+            for slot in several:
+                count = len(tokens[slot])
+                spans.append(Span(self._rows[slot], *self._rows[slot].place(slot, count), count, count))
             steps = [(store, store.step(own)) for store, own in zip(stores, ordered, strict=True)]
-            logits = self._flat.text.read_tokens(embeds, steps, before, self._listener.begin(slots))
+            logits = self._flat.text.read(embeds, spans, steps, before, self._listener.begin(lined))
         self._listener.end()
-        for store, own in zip(stores, ordered, strict=True):
-            store.advance(own)
-        yield slots, logits
+        yield from zip(slots, logits.split([len(tokens[slot]) for slot in slots]), strict=True)
+
+    def keep(self, slot: int, count: int) -> None:
+        """See :meth:`Reader.keep`."""
+        self._rows[slot].advance(slot, count)
+        self._listener.keep(slot, count)
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A store without rows gives its memory back."""
@@ -119,7 +129,7 @@ class FlatReader:
             yield group
 
     def _read_together(
-        self, slots: Sequence[int], prompts: Sequence[TorchPrompt]
+        self, slots: Sequence[int], prompts: Sequence[TorchPrompt], places: Sequence[tuple[RowStore, int]]
     ) -> Iterator[tuple[int, torch.Tensor]]:
         model, aligner = self._model, self._model.aligner
         ids = torch.cat([prompt.inputs["input_ids"] for prompt in prompts], dim=1)
@@ -129,29 +139,40 @@ class FlatReader:
             (inputs,) = (prompt.inputs for prompt in prompts)
             lengths, rows, answered = inputs["feature_lengths"], inputs["audio_rows"], inputs.get("answered")
             encoded = model.encode_audio(speech, ids, lengths, rows, None, answered)
-        places = []
-        for slot, prompt in zip(slots, prompts, strict=True):
-            size = max(0, (prompt.tokens - 1).bit_length() - _SHORTEST_BITS)
-            store = self._stores.setdefault(size, self._flat.text.store(self._device))
-            places.append((store, store.add(slot, prompt.tokens)))
-            self._rows[slot] = store
         prefix = self._shared_prefix([prompt.inputs["input_ids"][0].tolist() for prompt in prompts])
         after = 0 if prefix is None else prefix.length
+        spans = [
+            Span(store, row, after, prompt.tokens - after, 1)
+            for prompt, (store, row) in zip(prompts, places, strict=True)
+        ]
         with aligner.attending_to(encoded):
             before = self._before_layer(lambda x: x[None], lambda x: x[0])
             embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts])
             rest = torch.cat([own[after:] for own in embeds])
-            counts = [prompt.tokens - after for prompt in prompts]
-            for slot, prompt in zip(slots, prompts, strict=True):
+            for slot, prompt, span in zip(slots, prompts, spans, strict=True):
                 self._listener.add(slot, prompt)
-            watch = self._listener.begin(slots)
-            logits = self._flat.text.read_prompts(rest, counts, places, before, prefix, watch)
+                if prefix is not None:
+                    span.store.fill(span.row, prefix.keys, prefix.values)
+            logits = self._flat.text.read(rest, spans, (), before, self._listener.begin(slots))
             self._listener.end()
-        self._keep_prefix(prompts[0], *places[0])
+        self._keep_prefix(prompts[0], spans[0].store, spans[0].row)
         states = aligner.row_states(encoded, len(prompts))
         for number, slot in enumerate(slots):
             self._speech[slot] = states[number]
             yield slot, logits[number : number + 1]
+
+    def _places(self, prompts: Mapping[int, TorchPrompt]) -> dict[int, tuple[RowStore, int]]:
+        """New rows of slots: store and place of each. A store grows once for all of them."""
+        lengths: dict[int, dict[int, int]] = {}
+        for slot, prompt in prompts.items():
+            size = max(0, (prompt.tokens - 1).bit_length() - _SHORTEST_BITS)
+            lengths.setdefault(size, {})[slot] = prompt.tokens
+        found: dict[int, tuple[RowStore, int]] = {}
+        for size, own in lengths.items():
+            store = self._stores.setdefault(size, self._flat.text.store(self._device))
+            self._rows |= dict.fromkeys(own, store)
+            found |= {slot: (store, row) for slot, row in zip(own, store.add(own), strict=True)}
+        return found
 
     def _embeddings(self, prompts: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor | None:
         """Embeddings of all speech of prompts (N, width of the language model); None: there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ _NEAR = 1e-3  # of the largest logit
 BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
 """What a fusion does before a layer: (number of the layer, states (N, W)) to states."""
 Watch = Callable[[int, int, torch.Tensor, torch.Tensor], None]
-"""(number of the layer, number of the row, query (heads, size), keys (key heads, columns, size))."""
+"""(number of the layer, of the token among those whose logits are wanted, its query (heads, size), its row's keys
+(key heads, columns, size))."""
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Attention: (number of the layer, query, key, value (N, heads, size)) to (N, W)."""
 
@@ -56,6 +58,30 @@ class Prefix:
         return Prefix(self.tokens[:length], self.keys[:, :, :length], self.values[:, :, :length])
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens of a row that follow each other.
+
+    Attributes:
+        store: That has the row.
+        row: Its place there.
+        first: The column of the first token, which is also its position.
+        count: How many tokens.
+        wanted: Of how many of the last of them the logits of the next token are wanted.
+    """
+
+    store: RowStore
+    row: int
+    first: int
+    count: int
+    wanted: int
+
+    @property
+    def end(self) -> int:
+        """The column after the last token."""
+        return self.first + self.count
+
+
 class FlatText:
     """Reads embeddings of tokens with the weights of a language model.
 
@@ -79,106 +105,82 @@ class FlatText:
         """An empty store of rows."""
         return RowStore(len(self.layers), self.key_heads, self.size, self.dtype, device)
 
-    def read_prompts(
+    def read(
         self,
         embeds_NW: torch.Tensor,
-        lengths: Sequence[int],
-        places: Sequence[tuple[RowStore, int]],
+        spans: Sequence[Span],
+        steps: Sequence[tuple[RowStore, StepRows]] = (),
         before_layer: BeforeLayer | None = None,
-        prefix: Prefix | None = None,
         watch: Watch | None = None,
     ) -> torch.Tensor:
-        """Reads prompts that lie one after the other, and stores their keys and values.
+        """Reads tokens, and stores their keys and values.
 
         Args:
-            embeds_NW: Embeddings of all tokens of all prompts; where there is a prefix, of those after it.
-            lengths: How many of these tokens each prompt has.
-            places: Store and row of each.
+            embeds_NW: Embeddings of the tokens: those of the spans one after the other, then those of the steps.
+            spans: Tokens of one row each.
+            steps: Stores, and the rows of each that get one token.
             before_layer: What the fusion does; None: nothing.
-            prefix: What all prompts begin with, as it was read before; None: nothing.
-            watch: Sees the attention of the last token of each prompt; None: nobody does.
+            watch: Sees the attention of each token that another one is chosen after; None: nobody does.
 
         Returns:
-            Logits of the token after each prompt (prompts, vocabulary).
+            Logits of the token after each of those: the last ``wanted`` of each span, then all of the steps
+            (tokens, vocabulary).
         """
-        first = 0 if prefix is None else prefix.length
-        positions = torch.cat([torch.arange(first, first + length, device=embeds_NW.device) for length in lengths])
-        last = torch.tensor(lengths, device=embeds_NW.device).cumsum(0) - 1
+        device = embeds_NW.device
+        counts = [span.count for span in spans] + [len(rows.at) for _, rows in steps]
+        starts = [torch.arange(span.first, span.end, device=device) for span in spans]
+        positions = torch.cat([*starts, *(rows.at for _, rows in steps)])
+        wanted = [(end - span.wanted, end) for span, end in zip(spans, accumulate(counts), strict=False)]
+        single = torch.arange(sum(counts[: len(spans)]), len(embeds_NW), device=device)
+        kept = torch.cat([*(torch.arange(*one, device=device) for one in wanted), single])
 
         def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            outs = []
-            each = zip(lengths, places, query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
-            for prompt, (own, (store, row), q, k, v) in enumerate(each):
-                keys = store.keys[number, row, :, : first + own]
-                values = store.values[number, row, :, : first + own]
-                keys[:, first:], values[:, first:] = k.transpose(0, 1), v.transpose(0, 1)
-                if prefix is not None:
-                    keys[:, :first], values[:, :first] = prefix.keys[number], prefix.values[number]
+            parts = list(zip(query.split(counts), key.split(counts), value.split(counts), strict=True))
+            is_last, outs, seen = number == len(self.layers) - 1, [], 0
+            for span, (q, k, v) in zip(spans, parts, strict=False):
+                keys, values = span.store.keys[number, span.row], span.store.values[number, span.row]
+                keys, values = keys[:, : span.end], values[:, : span.end]
+                keys[:, span.first :], values[:, span.first :] = k.transpose(0, 1), v.transpose(0, 1)
                 if watch is not None:
-                    watch(number, prompt, q[-1], keys)
-                outs.append(self._attend(q[-1:] if number == len(self.layers) - 1 else q, keys, values))
-            return torch.cat(outs)
-
-        states = self._states(embeds_NW, self._turn(positions, embeds_NW), attend, before_layer, last)
-        return self._head(self._norm(states))
-
-    def read_tokens(
-        self,
-        embeds_NW: torch.Tensor,
-        steps: Sequence[tuple[RowStore, StepRows]],
-        before_layer: BeforeLayer | None = None,
-        watch: Watch | None = None,
-    ) -> torch.Tensor:
-        """Reads a token of each row.
-
-        Args:
-            embeds_NW: Embeddings of the tokens.
-            steps: Stores, and the rows of each in this step.
-            before_layer: What the fusion does; None: nothing.
-            watch: Sees the attention of each row; None: nobody does.
-
-        Returns:
-            Logits of the next token of each row (N, vocabulary).
-        """
-        counts = [len(rows.at) for _, rows in steps]
-
-        def attend(number: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            outs: list[torch.Tensor] = []
-            for (store, rows), q, k, v in zip(
-                steps, query.split(counts), key.split(counts), value.split(counts), strict=True
-            ):
+                    for place, one in enumerate(q[-span.wanted :]):
+                        watch(number, seen + place, one, keys)
+                outs.append(self._attend(q[-span.wanted :] if is_last else q, keys, values))
+                seen += span.wanted
+            for (store, rows), (q, k, v) in zip(steps, parts[len(spans) :], strict=True):
                 keys, values = store.keys[number], store.values[number]
                 keys[rows.row_numbers, :, rows.at], values[rows.row_numbers, :, rows.at] = k, v
-                grouped = q.reshape(len(q), self.key_heads, -1, self.size)  # heads that share a key are its queries
                 keys, values = keys[rows.rows, :, : rows.columns], values[rows.rows, :, : rows.columns]
                 if watch is not None:
-                    before = sum(map(len, outs))
-                    for row in range(len(q)):
-                        watch(number, before + row, q[row], keys[row])
+                    for place, one in enumerate(q):
+                        watch(number, seen + place, one, keys[place])
+                grouped = q.reshape(len(q), self.key_heads, -1, self.size)  # heads that share a key are its queries
                 attended = nn.functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=rows.mask)
                 outs.append(attended.reshape(len(q), -1))
+                seen += len(q)
             return outs[0] if len(outs) == 1 else torch.cat(outs)
 
-        turn = self._turn(torch.cat([rows.at for _, rows in steps]), embeds_NW)
-        return self._head(self._norm(self._states(embeds_NW, turn, attend, before_layer)))
+        turn = self._turn(positions, embeds_NW)
+        last = None if len(kept) == len(embeds_NW) else kept
+        return self._head(self._norm(self._states(embeds_NW, turn, attend, before_layer, last)))
 
     def _attend(self, q_THS: torch.Tensor, keys_KCS: torch.Tensor, values_KCS: torch.Tensor) -> torch.Tensor:
         """Attention of a prompt's last T tokens to all of its C tokens before and including themselves (T, W)."""
         count, columns = len(q_THS), keys_KCS.shape[1]
-        repeats = self.heads // self.key_heads
+        query = q_THS.view(count, self.key_heads, -1, self.size).permute(1, 2, 0, 3)
+        shared = (self.key_heads, query.shape[1], columns, self.size)  # heads that share a key
         mask = None
         if 1 < count < columns:
             unseen = torch.ones(count, columns, dtype=torch.bool, device=q_THS.device).triu(columns - count + 1)
             mask = torch.zeros(count, columns, dtype=q_THS.dtype, device=q_THS.device)
             mask = mask.masked_fill(unseen, float("-inf"))
         out = nn.functional.scaled_dot_product_attention(
-            q_THS.transpose(0, 1)[None],
-            keys_KCS.repeat_interleave(repeats, dim=0)[None],
-            values_KCS.repeat_interleave(repeats, dim=0)[None],
+            query,
+            keys_KCS[:, None].expand(shared),
+            values_KCS[:, None].expand(shared),
             attn_mask=mask,
             is_causal=count == columns and count > 1,
         )
-        return out[0].transpose(0, 1).reshape(count, -1)
+        return out.permute(2, 0, 1, 3).reshape(count, -1)
 
     def _turn(self, positions: torch.Tensor, embeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines of positions (N, 1, size), the sines of the first half negated."""
@@ -284,6 +286,7 @@ def _agrees(language_model: Any) -> bool:
     tokens = torch.arange(1, 1 + _PROBE, device=weight.device) * 7 % len(weight)
     embeds = language_model.get_input_embeddings()(tokens)
     store = flat.store(weight.device)
-    found = flat.read_prompts(embeds, [_PROBE], [(store, store.add(0, _PROBE))])
+    (row,) = store.add({0: _PROBE})
+    found = flat.read(embeds, [Span(store, row, 0, _PROBE, 1)])
     wanted = language_model(inputs_embeds=embeds[None], use_cache=False, logits_to_keep=1).logits[:, -1]
     return bool((found - wanted).abs().max() <= _NEAR * wanted.abs().max())

@@ -29,6 +29,7 @@ class _Row:
     count: int
     column_s: float
     heard_s: list[float] = field(default_factory=list)
+    new: int = 0  # of them, from the step before
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Listener:
     config: Any
     _heads: dict[int, list[int]] = field(default_factory=dict)
     _rows: dict[int, _Row] = field(default_factory=dict)
-    _sums: dict[int, torch.Tensor] = field(default_factory=dict)
+    _sums: dict[int, torch.Tensor] = field(default_factory=dict)  # by the number of the token
     _slots: Sequence[int] = ()
 
     def add(self, slot: int, prompt: TorchPrompt) -> None:
@@ -59,16 +60,20 @@ class Listener:
             self._rows[slot] = _Row(places[0], len(places), column_s)
 
     def begin(self, slots: Sequence[int]) -> Listener | None:
-        """Begins a step of slots; None where none of them is followed."""
+        """Begins a step; None where none of its rows is followed.
+
+        Args:
+            slots: Of each token that another one is chosen after; those of a slot in their order.
+        """
         self._slots, self._sums = slots, {}
         return self if any(slot in self._rows for slot in slots) else None
 
     def __call__(self, layer: int, number: int, query_HS: torch.Tensor, keys_KCS: torch.Tensor) -> None:
-        """Takes the query of a row's last token, and the keys of its columns. Called in each layer.
+        """Takes the query of a token, and the keys of its row's columns. Called in each layer.
 
         Args:
             layer: Its number.
-            number: The row's, in the step.
+            number: The token's, in the step.
             query_HS: Of all heads.
             keys_KCS: Of all columns of the row; heads share keys.
         """
@@ -79,15 +84,23 @@ class Listener:
         for head in self._heads[layer]:
             keys = keys_KCS[head // repeats, row.first : row.first + row.count]
             weights = (keys @ query_HS[head] / query_HS.shape[-1] ** 0.5).softmax(dim=0)
-            slot = self._slots[number]
-            self._sums[slot] = self._sums[slot] + weights if slot in self._sums else weights
+            self._sums[number] = self._sums[number] + weights if number in self._sums else weights
 
     def end(self) -> None:
-        """Ends a step: where each row's next token was heard."""
-        for slot, weights in self._sums.items():
-            row = self._rows[slot]
+        """Ends a step: where each row's next tokens were heard."""
+        for slot in set(self._slots) & set(self._rows):
+            self._rows[slot].new = 0
+        for number, weights in sorted(self._sums.items()):
+            row = self._rows[self._slots[number]]
             row.heard_s.append((int(weights.argmax()) + 0.5) * row.column_s)
+            row.new += 1
         self._sums = {}
+
+    def keep(self, slot: int, count: int) -> None:
+        """Forgets all but the first ``count`` of what the last step of a slot has added."""
+        if (row := self._rows.get(slot)) is not None:
+            del row.heard_s[len(row.heard_s) - row.new + count :]
+            row.new = count
 
     def heard_s(self, slot: int) -> tuple[float, ...]:
         """See :class:`Hears`."""

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 _ROWS = 32  # oneDNN is told to expect so many; it takes any
+_FEWEST_ROWS = 4  # fewer take oneDNN longer than these
 _SHARE_OF_MEMORY = 0.5  # of what is available, that copies may take
 
 
@@ -43,10 +44,13 @@ class Linear:
         """
         if self._packed is not None:
             algorithm = "none" if activation == "gelu" else ""
+            count = len(x_NI)
+            if count < _FEWEST_ROWS:
+                x_NI = nn.functional.pad(x_NI, (0, 0, 0, _FEWEST_ROWS - count))
             out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
                 x_NI, self._packed, self._bias, activation, [], algorithm
             )
-            return out
+            return out[:count]
         outs = [layer(x_NI) for layer in self._layers]
         out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1)
         return nn.functional.gelu(out) if activation == "gelu" else out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -11,9 +11,12 @@ import torch
 from llaso_model.engine.backends.heard import Hears
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.begun import continued
+from llaso_model.engine.drafts import draft
 from llaso_model.engine.requests import Details, Request
 from llaso_model.engine.sampling import TokenChooser, choose_tokens, stop_tokens
 from llaso_model.processing import LLaSOProcessor
+
+_CHEAP_TOKENS = 6  # a step of so many takes no longer than one of one token (bench/answering.py --pieces)
 
 
 @dataclass(slots=True)
@@ -22,26 +25,49 @@ class _Row:
 
     Attributes:
         choose: Chooses its tokens.
+        prompt: Its prompt's tokens.
+        expected: The answer that is thought likely.
+        most: The most tokens of its answer.
         tokens: Its answer so far.
-        logits: Of its next token (1, vocabulary); None: its last token has to be read first.
+        draft: Tokens that were read after the last one, and may be wrong; None: its prompt was read last.
+        logits: Of its next token, and of the one after each token of the draft (n, vocabulary); None: its last token
+            has to be read first.
     """
 
     choose: TokenChooser
-    tokens: list[int]
-    logits: torch.Tensor | None
+    prompt: list[int]
+    expected: tuple[int, ...]
+    most: int
+    tokens: list[int] = field(default_factory=list)
+    draft: list[int] | None = None
+    logits: torch.Tensor | None = None
 
 
 class Reader(Protocol):
-    """Reads prompts and tokens with a model, and keeps what they leave, by slot."""
+    """Reads prompts and tokens with a model, and keeps what they leave, by slot.
+
+    Attributes:
+        most_tokens: Of a slot, that it reads together.
+    """
+
+    most_tokens: int
 
     def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
         """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
 
-    def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
+    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads the next tokens of each slot. Yields each slot with the logits after each of them (n, vocabulary)."""
+
+    def keep(self, slot: int, count: int) -> None:
+        """Says how many of the tokens that were read last belong to the answer; the others were never read."""
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row."""
+
+
+def _nth(logits: torch.Tensor | None, number: int) -> torch.Tensor:
+    assert logits is not None
+    return logits[number : number + 1]
 
 
 class LocalBackend:
@@ -70,7 +96,7 @@ class LocalBackend:
     def prepare(self, request: Request) -> TorchPrompt:
         """See :meth:`Backend.prepare`."""
         inputs, later = continued(dict(self.processor.batch([request.conversation])), request.begun, self.config)
-        return TorchPrompt(inputs, request.sampling, later)
+        return TorchPrompt(inputs, request.sampling, later, request.expected)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See :meth:`Backend.decode`."""
@@ -80,36 +106,76 @@ class LocalBackend:
     @torch.no_grad()
     def admit(self, prompts: Mapping[int, TorchPrompt]) -> None:
         """See :meth:`Backend.admit`."""
-        choosers = {
-            slot: TokenChooser(one.sampling, self._generation_config, self._device) for slot, one in prompts.items()
+        rows = {
+            slot: _Row(
+                TokenChooser(one.sampling, self._generation_config, self._device),
+                one.inputs["input_ids"][0].tolist(),
+                one.expected,
+                one.sampling.max_new_tokens,
+            )
+            for slot, one in prompts.items()
         }
         for slot, logits in self.reader.read_prompts(prompts):
-            self._rows[slot] = _Row(choosers[slot], [], logits)
+            rows[slot].logits = logits
         for slot, prompt in prompts.items():
-            for token in prompt.begun:
-                ((_, self._rows[slot].logits),) = self.reader.read_tokens({slot: token})
+            for first in range(0, len(prompt.begun), self.reader.most_tokens):
+                tokens = prompt.begun[first : first + self.reader.most_tokens]
+                ((_, logits),) = self.reader.read_tokens({slot: tokens})
+                self.reader.keep(slot, len(tokens))
+                rows[slot].logits = logits[-1:]
+        self._rows |= rows
 
     @torch.no_grad()
     def step(self, slots: Sequence[int]) -> dict[int, list[int]]:
-        """See :meth:`Backend.step`. Each row gets one token."""
-        last = {slot: self._rows[slot].tokens[-1] for slot in slots if self._rows[slot].logits is None}
-        for together, logits in self.reader.read_tokens(last):
-            for number, slot in enumerate(together):
-                self._rows[slot].logits = logits[number : number + 1]
-        rows = [self._rows[slot] for slot in slots]
-        chosen = choose_tokens([(row.choose, row.tokens, row.logits) for row in rows])
-        for row, token in zip(rows, chosen, strict=True):
-            row.tokens.append(token)
-            row.logits = None
-        return {slot: [token] for slot, token in zip(slots, chosen, strict=True)}
+        """See :meth:`Backend.step`. Each row gets a token, and those of its draft that come true."""
+        unread = [slot for slot in slots if self._rows[slot].logits is None]
+        spare = _CHEAP_TOKENS // len(unread) - 1 if unread else 0
+        read = {slot: [self._rows[slot].tokens[-1], *self._draft(self._rows[slot], spare)] for slot in unread}
+        for slot, logits in self.reader.read_tokens(read):
+            self._rows[slot].logits, self._rows[slot].draft = logits, read[slot][1:]
+        found = self._choose([self._rows[slot] for slot in slots])
+        for slot, tokens in zip(slots, found, strict=True):
+            row = self._rows[slot]
+            if row.draft is not None:
+                self.reader.keep(slot, len(tokens))
+            row.tokens += tokens
+            row.logits = row.draft = None
+        return dict(zip(slots, found, strict=True))
 
-    def details(self, slot: int) -> Details:
+    def _draft(self, row: _Row, spare: int) -> list[int]:
+        """What may follow the last token of a row.
+
+        Args:
+            row: It.
+            spare: How many tokens may be guessed where nothing is known of the answer.
+        """
+        goes_as_expected = row.expected[: len(row.tokens)] == tuple(row.tokens)
+        most = min(self.reader.most_tokens, row.most - len(row.tokens)) - 1
+        return draft(row.tokens, row.expected, row.prompt, most if goes_as_expected else min(spare, most))
+
+    def _choose(self, rows: Sequence[_Row]) -> list[list[int]]:
+        """The next tokens of rows: each one's, and while these are those of its draft, the ones after."""
+        found: list[list[int]] = [[] for _ in rows]
+        going = list(range(len(rows)))
+        while going:
+            choices = [(rows[n].choose, rows[n].tokens + found[n], _nth(rows[n].logits, len(found[n]))) for n in going]
+            for number, token in zip(going, choose_tokens(choices), strict=True):
+                found[number].append(token)
+            going = [n for n in going if self._goes_on(rows[n].draft or [], found[n])]
+        return found
+
+    def _goes_on(self, drafted: Sequence[int], found: Sequence[int]) -> bool:
+        """Whether the last token was drafted and does not end the answer."""
+        count = len(found)
+        return count <= len(drafted) and found[-1] == drafted[count - 1] and found[-1] not in self.stop_tokens
+
+    def details(self, slot: int, count: int) -> Details:
         """See :meth:`Backend.details`."""
         row = self._rows.get(slot)
         if row is None:
             return Details()
         heard_s = self.reader.heard_s(slot) if isinstance(self.reader, Hears) else ()
-        return Details(row.choose.mean_logprob(), heard_s)
+        return Details(row.choose.mean_logprob(count), heard_s[:count])
 
     def retire(self, slots: Iterable[int]) -> None:
         """See :meth:`Backend.retire`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class OnnxReader:
         config: The model's.
     """
 
+    most_tokens = 1
+
     def __init__(self, folder: Path, config: LLaSOConfig) -> None:
         self._config = config
         self._encoder, self._decoder = _session(folder / ENCODER), _session(folder / DECODER)
@@ -50,14 +52,14 @@ class OnnxReader:
             logits, keys, values = self._decode(embeds[None], positions, mask, nothing, nothing)
             empty = RowStore(self._layers, self._heads, self._size, torch.float32, torch.device("cpu"))
             store = self._stores.setdefault(prompt.size_class, empty)
-            row = store.add(slot, count)
+            (row,) = store.add({slot: count})
             self._rows[slot] = store
             store.keys[:, row, :, :count] = torch.from_numpy(keys)[:, 0]
             store.values[:, row, :, :count] = torch.from_numpy(values)[:, 0]
             yield slot, torch.from_numpy(logits)
 
-    def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
+    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads a token of each slot. Yields each slot with the logits of its next token (1, vocabulary)."""
         for own in together(tokens, self._rows):
             store = self._rows[own[0]]
             slots = store.ordered(own)
@@ -66,7 +68,7 @@ class OnnxReader:
             mask = np.zeros((len(slots), past + 1), np.float32)
             mask[:, :past] = np.where(np.arange(past) < step.at.numpy()[:, None], 0, _LOWEST)
             logits, keys, values = self._decode(
-                self._embeddings[[tokens[slot] for slot in slots]][:, None],
+                self._embeddings[[tokens[slot][0] for slot in slots]][:, None],
                 step.at.numpy()[:, None],
                 mask[:, None, None, None],
                 store.keys[:, step.rows, :, :past].numpy(),
@@ -74,8 +76,11 @@ class OnnxReader:
             )
             store.keys[:, step.row_numbers, :, step.at] = torch.from_numpy(keys)[:, :, :, 0].transpose(0, 1)
             store.values[:, step.row_numbers, :, step.at] = torch.from_numpy(values)[:, :, :, 0].transpose(0, 1)
-            store.advance(slots)
-            yield slots, torch.from_numpy(logits)
+            yield from zip(slots, torch.from_numpy(logits).split(1), strict=True)
+
+    def keep(self, slot: int, count: int) -> None:
+        """See :meth:`Reader.keep`."""
+        self._rows[slot].advance(slot, count)
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A store without rows gives its memory back."""

@@ -24,6 +24,8 @@ class PaddedReader:
         padding: How much more a padded batch of prompts may cost than its prompts do; None: as suits the device.
     """
 
+    most_tokens = 1
+
     def __init__(self, model: Any, padding: float | None = None) -> None:
         self._model, self._device = model, model.device
         self._padding = _PADDING.get(self._device.type, _PADDING_ELSEWHERE) if padding is None else padding
@@ -37,16 +39,19 @@ class PaddedReader:
         for slots in self._groups(prompts):
             yield from self._read_together([(slot, prompts[slot]) for slot in slots])
 
-    def read_tokens(self, tokens: Mapping[int, int]) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Reads a token of each slot. Yields slots that were read together, with their logits (n, vocabulary)."""
+    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads a token of each slot. Yields each slot with the logits of its next token (1, vocabulary)."""
         for own in together(tokens, self._rows):
             rows = self._rows[own[0]]
             slots = rows.ordered(own)
-            last = torch.tensor([[tokens[slot] for slot in slots]], device=self._device)
+            last = torch.tensor([[tokens[slot][0] for slot in slots]], device=self._device)
             speech = [self._speech[slot] for slot in slots]
             logits = self._model.read_tokens(last, speech, **rows.inputs(slots)).logits[:, -1]
-            rows.advance(slots)
-            yield slots, logits
+            yield from zip(slots, logits.split(1), strict=True)
+
+    def keep(self, slot: int, count: int) -> None:
+        """See :meth:`Reader.keep`."""
+        self._rows[slot].advance(slot, count)
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A cache without rows gives its memory back."""

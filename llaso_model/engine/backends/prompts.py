@@ -20,11 +20,13 @@ class TorchPrompt:
         inputs: Tensors of a batch of one, by their names in ``forward``.
         sampling: The request's.
         begun: Tokens that the answer begins with, which are read after the prompt.
+        expected: The request's.
     """
 
     inputs: Mapping[str, torch.Tensor]
     sampling: Sampling
     begun: tuple[int, ...] = ()
+    expected: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:

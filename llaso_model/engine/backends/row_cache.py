@@ -56,8 +56,8 @@ class SoloRows:
         self._is_reading = True
         return {"past_key_values": self._cache}
 
-    def advance(self, slots: Sequence[int]) -> None:
-        """The cache has grown by itself."""
+    def advance(self, slot: int, count: int) -> None:
+        """The cache has grown by itself, by the one token that was read."""
         self._is_reading = False
 
 

@@ -47,10 +47,9 @@ class RowPlaces:
         rows = [self._slots.index(slot) for slot in slots]
         return rows, [self._lengths[row] for row in rows]
 
-    def advance(self, slots: Sequence[int]) -> None:
-        """Counts the token that each of these rows got. A step that failed before is written over by the next."""
-        for slot in slots:
-            self._lengths[self._slots.index(slot)] += 1
+    def advance(self, slot: int, count: int) -> None:
+        """Counts tokens that a row got. What was written beyond is written over by the next step."""
+        self._lengths[self._slots.index(slot)] += count
 
 
 def grown(old: tuple[int, int], rows: int, columns: int) -> tuple[int, int] | None:

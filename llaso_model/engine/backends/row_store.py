@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,10 +46,10 @@ class RowStore:
         """How many rows it has."""
         return self._places.count
 
-    def add(self, slot: int, length: int) -> int:
-        """Makes a row for a slot, whose prompt has so many tokens. Returns its place."""
-        self._reserve(self._places.count + 1, length + 1)
-        return self._places.add(slot, length)
+    def add(self, rows: Mapping[int, int]) -> list[int]:
+        """Makes rows for slots, whose prompts have so many tokens. Returns their places."""
+        self._reserve(self._places.count + len(rows), max(rows.values(), default=0) + 1)
+        return [self._places.add(slot, length) for slot, length in rows.items()]
 
     def remove(self, slot: int) -> None:
         """Frees the row of a slot."""
@@ -57,6 +57,17 @@ class RowStore:
             source, target, count = moved
             for states in (self.keys, self.values):
                 states[:, target, :, :count] = states[:, source, :, :count]
+
+    def fill(self, row: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Writes the first tokens of a row: their keys and values of all layers (layers, heads, tokens, size)."""
+        count = keys.shape[2]
+        self.keys[:, row, :, :count], self.values[:, row, :, :count] = keys, values
+
+    def place(self, slot: int, count: int) -> tuple[int, int]:
+        """The row of a slot, with room for so many tokens more, and the column of the first of them."""
+        (row,), (length,) = self._places.of([slot])
+        self._reserve(0, length + count)
+        return row, length
 
     def step(self, slots: Sequence[int]) -> StepRows:
         """The rows of slots, in that order, for a step in which each gets a token."""

@@ -121,7 +121,7 @@ class VLLMBackend:
                 if row.stream is not None:
                     row.stream.close()
 
-    def details(self, slot: int) -> Details:
+    def details(self, slot: int, count: int) -> Details:
         """See :meth:`Backend.details`. The address tells nothing of them."""
         return Details()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -98,12 +98,21 @@ def differs(found: Sequence[int], wanted: tuple[list[int], list[float]]) -> bool
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request: which conversation, how many tokens, steps before it comes, tokens after which it is cancelled."""
+    """A request.
+
+    Attributes:
+        number: Which conversation.
+        count: How many tokens.
+        after: Steps before it comes.
+        cancelled_after: Tokens after which it is cancelled.
+        wrong: Its answer is expected, with this token of it wrong; None: nothing is expected.
+    """
 
     number: int
     count: int
     after: int
     cancelled_after: int | None
+    wrong: int | None
 
 
 arrivals = st.lists(
@@ -113,6 +122,7 @@ arrivals = st.lists(
         st.sampled_from([1, 4, 9]),
         st.integers(0, 3),
         st.sampled_from([None, None, None, 2]),
+        st.sampled_from([None, None, 0, 3, 99]),
     ),
     min_size=1,
     max_size=7,
@@ -139,8 +149,13 @@ def test_each_row_has_the_tokens_that_it_has_alone(parts, backends, alone, arriv
     for arrival in arrivals:
         for _ in range(arrival.after):
             engine.step()
-        request = Request(conversation(parts[1], arrival.number), Sampling(max_new_tokens=arrival.count))
-        handles.append(engine.submit(request))
+        expected: tuple[int, ...] = ()
+        if arrival.wrong is not None:
+            tokens, _ = alone(arrival.number, arrival.count)
+            expected = (*tokens[: arrival.wrong], 7, *tokens[arrival.wrong + 1 :])
+        sampling = Sampling(max_new_tokens=arrival.count)
+        asked = Request(conversation(parts[1], arrival.number), sampling, expected=expected)
+        handles.append(engine.submit(asked))
     cancelled = {n: one for n, one in enumerate(arrivals) if one.cancelled_after is not None}
     while engine.step():
         assert engine.decoding <= slots
@@ -357,11 +372,31 @@ def test_an_answer_ends_with_the_first_token_that_was_heard_after_a_time(tokeniz
     assert plain.tokens[: len(whole.tokens) - begun] == whole.tokens[begun:]  # it is not known when tokens were heard
 
 
-def test_details_are_those_of_a_forward_pass_over_the_whole_answer(tokenizer: Any) -> None:
+def test_an_answer_that_was_expected_comes_in_few_steps(parts: tuple[Any, Any], backends) -> None:
+    _, processor = parts
+
+    def steps(expected: tuple[int, ...], **values: Any) -> tuple[tuple[int, ...], int]:
+        engine = Engine(backends["packed"])
+        sampling = Sampling(max_new_tokens=12, **values)
+        (answer,) = answers_of(engine.run([Request(conversation(processor, 0), sampling, expected=expected)]))
+        return answer.tokens, engine.counts.steps
+
+    plain, _ = steps(())
+    assert steps(plain) == (plain, 2)
+    drawn, _ = steps((), temperature=2.0, seed=4)
+    assert steps(drawn, temperature=2.0, seed=4) == (drawn, 2)
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 4, 7])
+def test_details_are_those_of_a_forward_pass_over_the_whole_answer(tokenizer: Any, wrong: int | None) -> None:
     model, processor = model_of(tokenizer, "splice")
     model.config.alignment_heads = [(0, 1), (1, 0)]
     backend = TorchBackend(model, processor, flat=flat_model(model))
     detailed = Request(conversation(processor, 0), Sampling(max_new_tokens=8, details=True))
+    if wrong is not None:
+        (before,) = answers_of(Engine(backend).run([detailed]))
+        expected = (*before.tokens[:wrong], 7, *before.tokens[wrong + 1 :])
+        detailed = replace(detailed, expected=expected)
     answer, plain = answers_of(Engine(backend).run([detailed, Request(conversation(processor, 0), Sampling())]))
     assert answer.details is not None and plain.details is None and plain.tokens[:8] == answer.tokens
     inputs = processor.batch([conversation(processor, 0)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from llaso_model.engine.backends.flat_text import FlatText, is_plain_text_model
+from llaso_model.engine.backends.flat_text import FlatText, Span, is_plain_text_model
 from llaso_model.engine.backends.linear import Linear
 
 SIZES: dict[str, Any] = {
@@ -58,14 +58,19 @@ def test_prompts_and_rows_have_the_models_logits(config):
     embeds = model.get_input_embeddings()(tokens)
     wanted = model(tokens[None]).logits[0]
     store = flat.store(torch.device("cpu"))
-    places = [(store, store.add(0, 30)), (store, store.add(1, 7))]
-    found = flat.read_prompts(torch.cat([embeds[:30], embeds[:7]]), [30, 7], places)
+    lengths = {0: 30, 1: 7}
+    spans = [Span(store, row, 0, lengths[slot], 1) for slot, row in zip(lengths, store.add(lengths), strict=True)]
+    found = flat.read(torch.cat([embeds[:30], embeds[:7]]), spans)
     assert torch.allclose(found, wanted[[29, 6]], atol=1e-4)
     for number in range(3):
         step = store.step([0, 1])
-        found = flat.read_tokens(embeds[[30 + number, 7 + number]], [(store, step)])
-        store.advance([0, 1])
+        found = flat.read(embeds[[30 + number, 7 + number]], [], [(store, step)])
+        store.advance(0, 1)
+        store.advance(1, 1)
         assert torch.allclose(found, wanted[[30 + number, 7 + number]], atol=1e-4)
+    span = Span(store, *store.place(1, 4), 4, 4)  # four tokens of one row beside one of the other
+    lined = torch.cat([embeds[10:14], embeds[33:34]])
+    assert torch.allclose(flat.read(lined, [span], [(store, store.step([0]))]), wanted[[10, 11, 12, 13, 33]], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["sliding", "dynamic", "gemma", "hook", "adapter"])
