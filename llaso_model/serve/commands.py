@@ -11,6 +11,7 @@ from llaso_data.extras import needed_for, require
 
 TOKEN_VARIABLE = "LLASO_TOKEN"
 _LOOPBACK = "127.0.0.1"
+_VOICES_END_S = 5.0
 
 
 @click.command()
@@ -114,7 +115,8 @@ def serve(
             backend=backend,
         ),
     )
-    server = Server(Service(served, limits, Metrics()), Keys(tokens), listener)
+    service = Service(served, limits, Metrics())
+    server = Server(service, Keys(tokens), listener)
     shown = "localhost" if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
     click.echo(f"{served.names[0]} at {address}/v1 (OPENAI_BASE_URL)")
@@ -124,6 +126,8 @@ def serve(
     if served.aligner is None:
         click.echo("no word times: the model names no Whisper, and --whisper names none", err=True)
     server.serve_forever()
+    if not service.is_silent(_VOICES_END_S):
+        os._exit(0)  # else Python waits for the thread, and that for an address
 
 
 def _tokens(host: str, token: str | None, keys: str | None) -> tuple[dict[str, str], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ TRANSLATE = "Translate the speech into English."
 
 
 _TEXTS_KEPT = 1024
+_SPEAKING = "llaso-speaking"
 
 
 class SpokenTexts(OrderedDict[str, str]):
@@ -80,7 +82,7 @@ class Service:
         sounds: Decodes audio.
         answering: Asks the engine.
         transcribing: Transcribes recordings.
-        speaking_threads: In which voices speak.
+        speaking_threads: In which voices speak, by the name of their engine: none waits for another.
         sessions: The realtime sessions that are open.
         spoken: Texts of answers with audio.
     """
@@ -92,7 +94,7 @@ class Service:
     sounds: Sounds = field(init=False)
     answering: Answering = field(init=False)
     transcribing: Transcribing = field(init=False)
-    speaking_threads: ThreadPoolExecutor = field(init=False)
+    speaking_threads: dict[str, ThreadPoolExecutor] = field(init=False)
     sessions: set[Any] = field(default_factory=set)
     spoken: SpokenTexts = field(default_factory=SpokenTexts)
     _threads: list[ThreadPoolExecutor] = field(default_factory=list)
@@ -100,15 +102,16 @@ class Service:
     def __post_init__(self) -> None:
         served = self.served
         self.sounds = Sounds(self.limits, self.metrics)
-        preparing, cutting = self._pool(2, "preparing"), self._pool(1, "cutting")
-        self.speaking_threads = self._pool(1, "speaking")
+        preparing, cutting = self._pool(2, "llaso-preparing"), self._pool(1, "llaso-cutting")
+        together = {} if served.speaker is None else served.speaker.together
+        self.speaking_threads = {name: self._pool(count, f"{_SPEAKING}-{name}") for name, count in together.items()}
         self.answering = Answering(served.engine, preparing, served.context)
         words = None if served.aligner is None else served.aligner.words
-        aligning = self._pool(1, "aligning")
+        aligning = self._pool(1, "llaso-aligning")
         self.transcribing = Transcribing(self.answering, served.processor.max_audio_length, cutting, aligning, words)
 
     def _pool(self, count: int, name: str) -> ThreadPoolExecutor:
-        self._threads.append(ThreadPoolExecutor(count, f"llaso-{name}"))
+        self._threads.append(ThreadPoolExecutor(count, name))
         return self._threads[-1]
 
     def start(self) -> None:
@@ -116,11 +119,20 @@ class Service:
         self.served.engine.start()
 
     def close(self) -> None:
-        """Ends the engine, and all threads after what they do now."""
+        """Ends the engine, and all threads after what they do now. Voices are not waited for: see :meth:`is_silent`."""
         self.served.engine.close()
         self.sounds.close()
+        speaking = list(self.speaking_threads.values())
         for threads in self._threads:
-            threads.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=threads not in speaking, cancel_futures=True)
+
+    def is_silent(self, timeout_s: float) -> bool:
+        """Whether all voices have ended after so many seconds. One at an address that does not answer may go on."""
+        deadline = time.monotonic() + timeout_s
+        for thread in threading.enumerate():
+            if thread.name.startswith(_SPEAKING):
+                thread.join(max(deadline - time.monotonic(), 0.0))
+        return not any(thread.name.startswith(_SPEAKING) for thread in threading.enumerate())
 
     def check_model(self, name: str) -> None:
         """Raises ApiError where this server has no model of that name."""

@@ -59,8 +59,8 @@ async def speech_of_text(request: Request) -> Response:
     unspoken: list[Spoken] = []
     parts = speech(service, waiting, voice, body.speed, body.response_format, unspoken)
     first = await anext(parts, b"")
-    if not first and unspoken:
-        raise ApiError(500, f"input: {unspoken[0].problem}", "input", str(unspoken[0].reason))
+    if unspoken:  # what came is the head of a file without sound
+        raise ApiError(502, f"input: {unspoken[0].problem}", "input", str(unspoken[0].reason))
 
     async def rest() -> AsyncIterator[bytes]:
         yield first

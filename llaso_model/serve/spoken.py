@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from llaso_data.instruct.voices import ENGINE_FAULTS
 from llaso_model.serve.answering import in_threads
 from llaso_model.serve.service import Service
 from llaso_model.voice.encoding import Encoder, closed_wav
@@ -20,6 +22,8 @@ from llaso_model.voice.sentences import Sentences
 from llaso_model.voice.speaking import RATE_HZ, Spoken
 
 EXPIRES_S = 3600
+VOICE_FAILED = "the voice has failed; the server's log says why"
+log = logging.getLogger(__name__)
 _PAUSE_S = 0.25  # between sentences
 
 
@@ -127,15 +131,21 @@ async def speech(
         voice: Its name.
         speed: Times faster than the voice's own.
         form: See ``MEDIA_TYPES``.
-        unspoken: Gets the sentences that cannot be spoken.
+        unspoken: Gets the sentences that cannot be spoken. Why a voice failed is for the log: it may be an address that
+            strangers need not know.
     """
+    speaker = service.served.speaker
+    threads = service.speaking_threads[speaker.engine_of(voice)]
     encoder = Encoder(form)
     pause = np.zeros(round(_PAUSE_S * RATE_HZ), np.int16)
     is_first = True
     while (sentence := await sentences.get()) is not None:
-        spoken = await in_threads(service.speaking_threads, service.served.speaker.speak, sentence, voice, speed)
+        spoken = await in_threads(threads, speaker.speak, sentence, voice, speed)
         if spoken.problem is not None:
             service.metrics.add("llaso_unspoken_total", reason=str(spoken.reason))
+            if spoken.reason in ENGINE_FAULTS:
+                log.warning("the voice %s has failed: %s", voice, spoken.problem)
+                spoken = replace(spoken, problem=VOICE_FAILED)
             unspoken.append(spoken)
             continue
         service.metrics.add("llaso_speech_seconds_total", len(spoken.pcm) / RATE_HZ)

@@ -10,7 +10,7 @@ import numpy as np
 
 from llaso_data.audio.mixing import Pcm
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.voices import SPEEDS, VOICES, Speech, SpeechError, VoiceEngine, engine
+from llaso_data.instruct.voices import SPEEDS, VOICES, Speech, SpeechError, VoiceEngine, engine, require_length
 from llaso_data.instruct.voices.speakable import spoken_text
 from llaso_data.text import scripts_match
 
@@ -78,6 +78,15 @@ class Speaker:
         """Raises LLaSOError, with the choices, where there is no voice of a name."""
         self._found(voice)
 
+    @property
+    def together(self) -> dict[str, int]:
+        """How many sentences each engine is given at once, by its name."""
+        return {name: VOICES[name].together for name in self._engines}
+
+    def engine_of(self, voice: str | None) -> str:
+        """The name of the engine that has a voice. Raises LLaSOError where there is none of that name."""
+        return self._found(voice)[0]
+
     def speak(self, sentence: str, voice: str | None = None, speed: float = 1.0) -> Spoken:
         """Speaks a sentence. One that cannot be spoken, such as a line of code, has its problem and no sound.
 
@@ -95,6 +104,7 @@ class Speaker:
         try:
             text, name, language, own = self.prepared(sentence, voice)
             speech = self._engines[name].speak(text, language, own, asked, 0)
+            require_length(speech, name, text)
         except SpeechError as error:
             return Spoken(sentence, np.zeros(0, np.int16), str(error), error.reason)
         return Spoken(sentence, _resampled(_stretched(speech, speed / asked)))
@@ -160,8 +170,20 @@ def speaker_of(voice: str | None, path: str | None) -> Speaker:
             raise LLaSOError(f"{path}: {name} is not known; there are engines, aliases and default")
         if name != "default" and not isinstance(value, Mapping):
             raise LLaSOError(f"{path}: {name} is a table of names, not {value!r}")
-    engines = {name: dict(settings or {}) for name, settings in said.get("engines", {}).items()}
-    return Speaker(engines or None, voice or said.get("default"), said.get("aliases"))
+    default, aliases, engines = said.get("default"), said.get("aliases", {}), said.get("engines", {})
+    if default is not None and not isinstance(default, str):
+        raise LLaSOError(f"{path}: default is the name of a voice, not {default!r}")
+    for name, settings in engines.items():
+        if settings is not None and not isinstance(settings, Mapping):
+            raise LLaSOError(f"{path}: engines.{name} is a table of its settings, not {settings!r}")
+    for name, meant in aliases.items():
+        if not isinstance(name, str) or not isinstance(meant, str) or name == "default" or meant in aliases:
+            raise LLaSOError(
+                f"{path}: aliases.{name} is ENGINE or ENGINE/VOICE, not {meant!r}; `default` has its own line"
+            )
+    return Speaker(
+        {name: dict(settings or {}) for name, settings in engines.items()} or None, voice or default, aliases
+    )
 
 
 def _stretched(speech: Speech, factor: float) -> Speech:

@@ -25,6 +25,9 @@ SPEEDS = (0.8, 1.2)
 """The slowest and the fastest speed that an engine is asked for; 1 is the voice's own."""
 MAX_SPEECH_S = 30.0
 """The longest speech that is kept: Whisper's window."""
+ENGINE_FAULTS = frozenset({"engine_failed", "bad_sound", "no_sound"})
+"""Reasons for which an engine is to blame, and not the text."""
+_MIN_SPEECH_S = 0.1
 
 
 class Speech(NamedTuple):
@@ -103,6 +106,7 @@ class EngineKind:
         states_voices: Whether its setting ``voices`` says which voices it has. Of other engines the recipe's
             ``voices`` chooses among those that they have.
         is_drawn: Whether a voice of a language is drawn from where a recipe names none.
+        together: Texts that a server gives it at once. Engines that compute here take one.
     """
 
     title: str
@@ -110,6 +114,7 @@ class EngineKind:
     make: Callable[[Mapping[str, Any]], VoiceEngine]
     states_voices: bool = False
     is_drawn: Callable[[str, str], bool] = _any_voice
+    together: int = 1
 
 
 class SpeechError(LLaSOError):
@@ -187,6 +192,17 @@ def require_voice(known: Mapping[str, Sequence[str]], language: str, voice: str,
     if voice not in known[language]:
         choices = ", ".join(known[language])
         raise LLaSOError(f"{engine_name} has no voice {voice!r} for {language_name(language)}; it has {choices}")
+
+
+def require_length(spoken: Speech, name: str, text: str) -> None:
+    """Raises SpeechError where an engine spoke a text for too long (``too_long``), or gave no sound (``no_sound``)."""
+    shown = repr(text if len(text) <= 60 else text[:60] + "…")
+    if spoken.duration_s > MAX_SPEECH_S:
+        raise SpeechError(
+            "too_long", f"{name} speaks {shown} for {spoken.duration_s:.1f} s, more than {MAX_SPEECH_S:g}"
+        )
+    if spoken.duration_s < _MIN_SPEECH_S or not spoken.pcm.any():
+        raise SpeechError("no_sound", f"{name} gives no sound for {shown}")
 
 
 def speech(samples: npt.NDArray[np.float32], rate_hz: int) -> Speech:

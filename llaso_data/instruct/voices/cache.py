@@ -9,13 +9,12 @@ import numpy as np
 
 from llaso_data.audio.encoding import encode
 from llaso_data.errors import LLaSOError
-from llaso_data.instruct.voices import MAX_SPEECH_S, SPEEDS, Speech, SpeechError, VoiceEngine
+from llaso_data.instruct.voices import MAX_SPEECH_S, SPEEDS, Speech, VoiceEngine, require_length
 from llaso_data.io import storage
 from llaso_data.records.digests import digest
 
 _LAYOUT = "voice-cache-2"
 _EXTENSION = ".flac"
-_MIN_SPEECH_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class VoiceCache:
         except FileNotFoundError:
             pass
         spoken = engine.speak(line.text, line.language, line.voice, line.speed, line.seed)
-        _require_length(spoken, name, line)
+        require_length(spoken, name, line.text)
         storage.write_bytes(path, sealed(spoken))
         return spoken
 
@@ -104,16 +103,6 @@ def kept(uri: str) -> Speech:
         LLaSOError: It is damaged.
     """
     return _decoded(storage.read_bytes(uri), uri)
-
-
-def _require_length(spoken: Speech, name: str, line: Line) -> None:
-    shown = repr(line.text if len(line.text) <= 60 else line.text[:60] + "…")
-    if spoken.duration_s > MAX_SPEECH_S:
-        raise SpeechError(
-            "too_long", f"{name} speaks {shown} for {spoken.duration_s:.1f} s, more than {MAX_SPEECH_S:g}"
-        )
-    if spoken.duration_s < _MIN_SPEECH_S or not spoken.pcm.any():
-        raise SpeechError("no_sound", f"{name} gives no sound for {shown}")
 
 
 def sealed(speech: Speech) -> bytes:

@@ -80,7 +80,16 @@ def test_voices_of_a_file_are_checked(tmp_path: Path, speaker: Speaker) -> None:
     file = tmp_path / "voices.yaml"
     file.write_text("engines: {hibari: {}}\naliases: {alloy: hibari}\ndefault: alloy\n")
     assert speaker_of(None, str(file)).names == ["alloy", "hibari/heart"]
-    for text, problem in (("voice: hibari\n", "voice is not known"), ("aliases: {alloy: nobody}\n", "nobody")):
+    for text, problem in (
+        ("voice: hibari\n", "voice is not known"),
+        ("aliases: {alloy: nobody}\n", "nobody"),
+        ("aliases: {alloy: nova, nova: hibari}\n", "aliases.alloy"),
+        ("aliases: {alloy: null}\n", "aliases.alloy"),
+        ("aliases: {3: hibari}\n", "aliases.3"),
+        ("aliases: {default: hibari}\n", "`default`"),
+        ("engines: {hibari: fast}\n", "engines.hibari is a table"),
+        ("default: 5\n", "default is the name of a voice"),
+    ):
         file.write_text(text)
         with pytest.raises(LLaSOError, match=problem):
             speaker_of(None, str(file))
