@@ -1,6 +1,7 @@
 """CPU seconds of answers: the engine beside transformers' ``generate``, one row after another, the same weights, fp32.
 
     .venv/bin/python bench/answering.py --model demo-out/train/stage2/model --repeats 3
+    .venv/bin/python bench/answering.py --onnx graphs
     .venv/bin/python bench/answering.py --pieces
     .venv/bin/python bench/answering.py --vllm ~/.cache/llaso/vllm/bin/python
 
@@ -8,7 +9,8 @@
 by an engine of 1, 8 and 32 slots; both read the recordings too. They take turns in one process, and medians are
 printed. Then: how many of the 32 answers have other tokens than ``generate`` gives, and how far apart the two best
 logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding). ``--padded`` adds
-``generate`` on padded batches. ``--vllm`` names the Python of an environment that has vLLM and this project
+``generate`` on padded batches. ``--onnx`` names the folder that ``llaso-model export`` wrote of the same model: the
+engine with onnxruntime answers, too. ``--vllm`` names the Python of an environment that has vLLM and this project
 (``tests/support/vllm_environment.py`` makes one): vLLM with our plugin answers the same prompts, in a process of its
 own for each number of rows, without caches of earlier prompts. ``--pieces`` says what the parts of an answer cost.
 """
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--together", type=int, nargs="+", default=list(TOGETHER))
     parser.add_argument("--padded", action="store_true", help="`generate` on padded batches, too")
+    parser.add_argument("--onnx", metavar="FOLDER", help="the engine with onnxruntime, too")
     parser.add_argument("--vllm", metavar="PYTHON", help="vLLM with our plugin, too")
     parser.add_argument("--pieces", action="store_true", help="what the parts of an answer cost, and nothing else")
     args = parser.parse_args()
@@ -87,6 +90,8 @@ def _ways(loaded: Any, conversations: Sequence[Any], args: argparse.Namespace) -
         ways["engine", rows] = timed(by_engine, rows)
         if args.padded and rows > 1:
             ways["`generate`, padded", rows] = timed(by_generate, rows)
+        if args.onnx:
+            ways["engine, onnx", rows] = timed(by_onnx(args.onnx), rows)
         if args.vllm:
             ways["vLLM with our plugin", rows] = lambda rows=rows: by_vllm(args, rows)
     return ways
@@ -111,12 +116,26 @@ def by_generate(loaded: Any, conversations: Sequence[Any], rows: int) -> Tokens:
 
 def by_engine(loaded: Any, conversations: Sequence[Any], slots: int) -> Tokens:
     """The tokens of an engine with so many slots."""
-    from llaso_model.engine.engine import Limits, answers_of
+    from llaso_model.engine.engine import Limits
+
+    return _answered(loaded.engine(Limits(slots=slots)), conversations)
+
+
+def by_onnx(folder: str) -> Callable[[Any, Sequence[Any], int], Tokens]:
+    """What gives the tokens of an engine with the graphs of a folder."""
+    from llaso_model.engine.backends import BACKENDS
+    from llaso_model.engine.engine import Engine, Limits
+
+    backend = BACKENDS["onnx"].open(folder, "--onnx", None)
+    return lambda _, conversations, slots: _answered(Engine(backend, Limits(slots=slots)), conversations)
+
+
+def _answered(engine: Any, conversations: Sequence[Any]) -> Tokens:
+    from llaso_model.engine.engine import answers_of
     from llaso_model.engine.requests import Request, Sampling
 
-    running = loaded.engine(Limits(slots=slots))
     sampling = Sampling(max_new_tokens=MAX_NEW_TOKENS)
-    return [list(one.tokens) for one in answers_of(running.run(Request(each, sampling) for each in conversations))]
+    return [list(one.tokens) for one in answers_of(engine.run(Request(each, sampling) for each in conversations))]
 
 
 def by_vllm(args: argparse.Namespace, rows: int) -> tuple[Tokens, float]:

@@ -132,7 +132,6 @@ def _build_whisper(source: Path, folder: Path) -> None:
     if ids["<|30.00|>"] != size - 1:
         raise LLaSOError(f"{source}: tokenizer.json ends at {ids['<|30.00|>']}, the embedding at {size - 1}")
     save_file(whisper_state(arrays), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # as its neighbours; safetensors writes for the owner only
     _write_json(folder / "config.json", _config(arrays, ids))
     _write_json(folder / "generation_config.json", _generation_config(settings, ids, multilingual=size > 51864))
     _write_json(folder / "preprocessor_config.json", _preprocessor_config(arrays))
@@ -277,7 +276,6 @@ def _build_smollm2(folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(read.state_dict())
     model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
 
 

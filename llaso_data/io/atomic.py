@@ -39,13 +39,16 @@ def whole_file(path: str) -> Iterator[str]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside ``folder`` to write into; on leaving without an error it gets that name, whole.
 
-    What had the name is removed then. What killed processes left of such folders is removed first.
+    What had the name is removed then. What killed processes left of such folders is removed first. Its files get the
+    permissions of new files, whatever wrote them: safetensors writes for the owner only, and who serves a model is
+    often another user than who trained it.
     """
     _sweep_folders(folder)
     written, replaced = (Path(_beside(folder, "part")) for _ in range(2))
     written.mkdir(parents=True)
     try:
         yield written
+        _permit(written)
         with suppress(FileNotFoundError):
             folder.rename(replaced)
         try:
@@ -111,6 +114,14 @@ def _sweep_folders(folder: Path) -> None:
     for name in os.listdir(folder.parent) if folder.parent.is_dir() else ():
         if (match := left.fullmatch(name)) and not lives(int(match[1])):
             shutil.rmtree(folder.parent / name, ignore_errors=True)
+
+
+def _permit(folder: Path) -> None:
+    """Gives files that only their owner may read the permissions that the folder was made with."""
+    permitted = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o777 == 0o600:
+            path.chmod(permitted)
 
 
 def _beside(path: str | os.PathLike[str], ending: str) -> str:

@@ -243,6 +243,20 @@ def test_a_cache_removes_only_what_it_brought(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != ".trim"} == theirs
 
 
+def test_a_folder_can_be_read_by_others_whatever_wrote_its_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with outputs.whole_folder(tmp_path / "model") as part:
+            (part / "losses").mkdir()
+            for name in ("a", "losses/b"):
+                (part / name).write_text("weights")
+                (part / name).chmod(0o600)  # as safetensors does
+    finally:
+        os.umask(before)
+    for name in ("a", "losses/b"):
+        assert (tmp_path / "model" / name).stat().st_mode & 0o777 == 0o640
+
+
 def test_a_folder_appears_whole_in_the_place_of_another(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     for text in ("one", "two"):
