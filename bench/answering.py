@@ -8,11 +8,13 @@
 ``make demo`` trains the model. 32 English prompts that it never heard are transcribed by ``generate`` one by one, and
 by an engine of 1, 8 and 32 slots; both read the recordings too. They take turns in one process, and medians are
 printed. Then: how many of the 32 answers have other tokens than ``generate`` gives, and how far apart the two best
-logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding). ``--padded`` adds
-``generate`` on padded batches. ``--onnx`` names the folder that ``llaso-model export`` wrote of the same model: the
-engine with onnxruntime answers, too. ``--vllm`` names the Python of an environment that has vLLM and this project
-(``tests/support/vllm_environment.py`` makes one): vLLM with our plugin answers the same prompts, in a process of its
-own for each number of rows, without caches of earlier prompts. ``--pieces`` says what the parts of an answer cost.
+logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding); and how many CPU
+seconds the products alone take, at the best speed that this core has for large ones. ``--bf16`` adds the engine in
+bfloat16, ``--padded`` adds ``generate`` on padded batches. ``--onnx`` names the folder that ``llaso-model export``
+wrote of the same model: the engine with onnxruntime answers, too. ``--vllm`` names the Python of an environment that
+has vLLM and this project (``tests/support/vllm_environment.py`` makes one): vLLM with our plugin answers the same
+prompts, in a process of its own for each number of rows, without caches of earlier prompts. ``--pieces`` says what the
+parts of an answer cost.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--onnx", metavar="FOLDER", help="the engine with onnxruntime, too")
     parser.add_argument("--vllm", metavar="PYTHON", help="vLLM with our plugin, too")
     parser.add_argument("--pieces", action="store_true", help="what the parts of an answer cost, and nothing else")
+    parser.add_argument("--bf16", action="store_true", help="the engine in bfloat16, too")
     args = parser.parse_args()
     import torch
 
@@ -64,30 +67,38 @@ def main() -> None:
         return
     print(f"warm: {len(by_generate(loaded, conversations[:1], 1)[0])} tokens", flush=True)
     by_engine(loaded, conversations[:1], 1)  # prepares the weights, once for all engines
+    half = generation.load(args.model, precision="bf16") if args.bf16 else None
+    if half is not None:
+        by_engine(half, conversations[:1], 1)
     found: Found = {}
     tokens: dict[tuple[str, int], Tokens] = {}
     for _ in range(args.repeats):
-        for (way, rows), work in _ways(loaded, conversations, args).items():
+        for (way, rows), work in _ways(loaded, half, conversations, args).items():
             tokens[way, rows], seconds = work()
             found.setdefault((way, rows), []).append(seconds)
             print(f"{way}, {rows}: {seconds:.1f} CPU s", flush=True)
     _print_table(args, found)
     _print_differences(loaded, conversations, tokens)
+    import answering_pieces
+
+    answering_pieces.print_floor(loaded, conversations, sum(map(len, tokens[ALONE, 1])))
 
 
-def _ways(loaded: Any, conversations: Sequence[Any], args: argparse.Namespace) -> dict[tuple[str, int], Any]:
+def _ways(loaded: Any, half: Any, conversations: Sequence[Any], args: argparse.Namespace) -> dict[tuple[str, int], Any]:
     """What is measured in a repeat: (way, rows together) to a call that returns tokens and CPU seconds."""
 
-    def timed(work: Callable[..., Tokens], rows: int) -> Callable[[], tuple[Tokens, float]]:
+    def timed(work: Callable[..., Tokens], rows: int, one: Any = loaded) -> Callable[[], tuple[Tokens, float]]:
         def call() -> tuple[Tokens, float]:
             start = time.process_time()
-            return work(loaded, conversations, rows), time.process_time() - start
+            return work(one, conversations, rows), time.process_time() - start
 
         return call
 
     ways: dict[tuple[str, int], Any] = {(ALONE, 1): timed(by_generate, 1)}
     for rows in args.together:
         ways["engine", rows] = timed(by_engine, rows)
+        if half is not None:
+            ways["engine in bfloat16", rows] = timed(by_engine, rows, half)
         if args.padded and rows > 1:
             ways["`generate`, padded", rows] = timed(by_generate, rows)
         if args.onnx:

@@ -60,3 +60,41 @@ def timed(name: str, work: Callable[[], Any], times: int = 1) -> Any:
     found = work()
     print(f"{name:45} {(time.process_time() - start) / times:.3f} CPU s", flush=True)
     return found
+
+
+def print_floor(loaded: Any, conversations: Sequence[Any], tokens: int) -> None:
+    """The least CPU seconds that the products of all answers take on this core, whatever the engine.
+
+    Args:
+        loaded: The model.
+        conversations: That are answered, each read at its own length.
+        tokens: Of all answers.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from llaso_model.engine.backends.linear import Linear
+    from llaso_model.engine.backends.padded_reader import PaddedReader
+    from llaso_model.engine.backends.prompts import TorchPrompt
+    from llaso_model.engine.requests import Sampling
+
+    reader = PaddedReader(loaded.model)
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as prompts:
+            for slot, one in enumerate(conversations):
+                inputs = dict(loaded.processor.batch([one]))
+                list(reader.read_prompts({slot: TorchPrompt(inputs, Sampling())}))
+        with FlopCounterMode(display=False) as step:
+            list(reader.read_tokens({0: [5]}))
+        flops = prompts.get_total_flops() + tokens * step.get_total_flops()
+        best = 0.0
+        for inner, outer in ((512, 2048), (576, 1536), (1536, 576)):
+            product, x = Linear(torch.nn.Linear(inner, outer, bias=False), packs=True), torch.randn(1024, inner)
+            product(x)
+            for _ in range(20):
+                start = time.process_time()
+                product(x)
+                best = max(best, 2 * x.numel() * outer / (time.process_time() - start))
+    print(
+        f"\nproducts: {flops / 1e9:.0f} GFLOP; a large one at best {best / 1e9:.0f} GFLOP/s: {flops / best:.1f} CPU s"
+    )

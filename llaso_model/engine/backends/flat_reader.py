@@ -1,4 +1,4 @@
-"""Reads prompts and tokens without padding, for models of plain layers in float32 on CPUs."""
+"""Reads prompts and tokens without padding, for models of plain layers on CPUs, in float32 and bfloat16."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from llaso_model.device import computes_bf16
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
 from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, Span, is_plain_text_model
 from llaso_model.engine.backends.heard import Listener
@@ -42,8 +43,11 @@ def flat_model(model: Any, packs: bool = True) -> FlatModel | None:
         model: In evaluation mode.
         packs: Whether its weights may be copied into a faster layout, which takes a second or so, and memory.
     """
-    is_float32 = model.device.type == "cpu" and all(one.dtype == torch.float32 for one in model.parameters())
-    if not is_float32 or torch.is_autocast_enabled("cpu") or not is_plain_text_model(model.language_model):
+    if model.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
+    dtypes = {one.dtype for one in model.parameters()}
+    computes = dtypes == {torch.float32} or (dtypes == {torch.bfloat16} and computes_bf16(model.device))
+    if not computes or not is_plain_text_model(model.language_model):
         return None
     packs = packs and can_pack(model)
     speech = FlatSpeech(model, packs) if is_plain_speech_model(model) else None

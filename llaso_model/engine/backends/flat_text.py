@@ -23,7 +23,7 @@ from llaso_model.engine.backends.row_store import RowStore, StepRows
 _PLAIN = {("llama", "LlamaDecoderLayer"), ("qwen2", "Qwen2DecoderLayer"), ("qwen3", "Qwen3DecoderLayer")}
 _ROPES = {"default", "linear", "llama3", "yarn"}  # those whose frequencies do not depend on the length
 _PROBE = 8  # tokens that both ways read, to see that they agree
-_NEAR = 1e-3  # of the largest logit
+_NEAR = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the largest logit
 
 BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
 """What a fusion does before a layer: (number of the layer, states (N, W)) to states."""
@@ -289,4 +289,4 @@ def _agrees(language_model: Any) -> bool:
     (row,) = store.add({0: _PROBE})
     found = flat.read(embeds, [Span(store, row, 0, _PROBE, 1)])
     wanted = language_model(inputs_embeds=embeds[None], use_cache=False, logits_to_keep=1).logits[:, -1]
-    return bool((found - wanted).abs().max() <= _NEAR * wanted.abs().max())
+    return bool((found - wanted).abs().max() <= _NEAR[weight.dtype] * wanted.abs().max())

@@ -1,6 +1,6 @@
 """Linear layers whose weights lie in the layout that this machine multiplies fastest.
 
-On CPUs oneDNN multiplies float32 matrices of one row up to many faster than torch's default where the weights are
+On CPUs oneDNN multiplies matrices of one row up to many faster than torch's default where the weights are
 reordered once (``bench/answering.py --pieces``). The sums are the same up to their order. The reordered weights are a
 second copy, so they are made only where memory allows.
 """
@@ -78,7 +78,7 @@ def is_plain(layer: Any) -> bool:
 def can_pack(model: nn.Module) -> bool:
     """Whether oneDNN has a faster layout for a model's weights, and there is memory for a copy of them."""
     weights = list(model.parameters())
-    if not all(one.device.type == "cpu" and one.dtype == torch.float32 for one in weights):
+    if not all(one.device.type == "cpu" and one.dtype in (torch.float32, torch.bfloat16) for one in weights):
         return False
     if not torch.backends.mkldnn.is_available() or platform.machine().lower() not in ("x86_64", "amd64"):
         return False

@@ -19,7 +19,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TorchBackend(LocalBackend):
     """Rows of a model on its device.
 
-    In float32 on CPUs, models of plain layers are read without any padding (:class:`FlatReader`). Else each prompt is
+    On CPUs, models of plain layers are read without any padding (:class:`FlatReader`). Else each prompt is
     read by itself, on a GPU together with others of like length, and rows are decoded together where the language model
     attends to all that came before (no sliding windows, no recurrent states), else one by one (:class:`PaddedReader`).
 

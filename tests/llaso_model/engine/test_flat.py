@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
+from llaso_model.device import computes_bf16
 from llaso_model.engine.backends.flat_text import FlatText, Span, is_plain_text_model
 from llaso_model.engine.backends.linear import Linear
 
@@ -49,28 +50,32 @@ def language_model(config: Any) -> Any:
     ],
     ids=lambda config: config.model_type,
 )
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @torch.no_grad()
-def test_prompts_and_rows_have_the_models_logits(config):
-    model = language_model(config)
+def test_prompts_and_rows_have_the_models_logits(config, dtype):
+    if dtype == torch.bfloat16 and not computes_bf16(torch.device("cpu")):
+        pytest.skip("this CPU has no bfloat16 instructions")
+    model = language_model(config).to(dtype)
     assert is_plain_text_model(model)
     flat = FlatText(model, packs=True)
     tokens = torch.arange(40) * 11 % 64
     embeds = model.get_input_embeddings()(tokens)
     wanted = model(tokens[None]).logits[0]
+    near = {torch.float32: 1e-5, torch.bfloat16: 0.03}[dtype] * float(wanted.abs().max())
     store = flat.store(torch.device("cpu"))
     lengths = {0: 30, 1: 7}
     spans = [Span(store, row, 0, lengths[slot], 1) for slot, row in zip(lengths, store.add(lengths), strict=True)]
     found = flat.read(torch.cat([embeds[:30], embeds[:7]]), spans)
-    assert torch.allclose(found, wanted[[29, 6]], atol=1e-4)
+    assert torch.allclose(found, wanted[[29, 6]], atol=near)
     for number in range(3):
         step = store.step([0, 1])
         found = flat.read(embeds[[30 + number, 7 + number]], [], [(store, step)])
         store.advance(0, 1)
         store.advance(1, 1)
-        assert torch.allclose(found, wanted[[30 + number, 7 + number]], atol=1e-4)
+        assert torch.allclose(found, wanted[[30 + number, 7 + number]], atol=near)
     span = Span(store, *store.place(1, 4), 4, 4)  # four tokens of one row beside one of the other
     lined = torch.cat([embeds[10:14], embeds[33:34]])
-    assert torch.allclose(flat.read(lined, [span], [(store, store.step([0]))]), wanted[[10, 11, 12, 13, 33]], atol=1e-4)
+    assert torch.allclose(flat.read(lined, [span], [(store, store.step([0]))]), wanted[[10, 11, 12, 13, 33]], atol=near)
 
 
 @pytest.mark.parametrize("kind", ["sliding", "dynamic", "gemma", "hook", "adapter"])
