@@ -10,11 +10,11 @@ by an engine of 1, 8 and 32 slots; both read the recordings too. They take turns
 printed. Then: how many of the 32 answers have other tokens than ``generate`` gives, and how far apart the two best
 logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding); and how many CPU
 seconds the products alone take, at the best speed that this core has for large ones. ``--bf16`` adds the engine in
+logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding); and how many CPU
+seconds the products alone take, at the best speed that this core has for large ones. ``--bf16`` adds the engine in
 bfloat16, ``--padded`` adds ``generate`` on padded batches. ``--onnx`` names the folder that ``llaso-model export``
 wrote of the same model: the engine with onnxruntime answers, too. ``--vllm`` names the Python of an environment that
-has vLLM and this project (``tests/support/vllm_environment.py`` makes one): vLLM with our plugin answers the same
-prompts, in a process of its own for each number of rows, without caches of earlier prompts. ``--pieces`` says what the
-parts of an answer cost.
+has vLLM and this project
 """
 
 from __future__ import annotations

@@ -35,13 +35,13 @@ def print_pieces(loaded: Any, conversations: Sequence[Any], paths: Sequence[Path
         for name, reader in readers.items():
             speech = speech_of(model, reader)
             timed(f"{name}: encoder and projection", lambda s=speech: [s(one) for one in inputs])
-            timed(f"{name}: encoder and prompts", lambda r=reader: dict(r.read_prompts(prompts)))
+            timed(f"{name}: encoder and prompts", lambda r=reader: dict(r.read(prompts, {})))
             for rows in ROWS:
                 last = {slot: [5] for slot in range(rows)}
-                list(reader.read_tokens(last))
+                list(reader.read({}, last))
                 timed(
                     f"{name}: a step of {rows}",
-                    lambda r=reader, t=last: [list(r.read_tokens(t)) for _ in range(STEPS)],
+                    lambda r=reader, t=last: [list(r.read({}, t)) for _ in range(STEPS)],
                     STEPS,
                 )
 
@@ -83,9 +83,9 @@ def print_floor(loaded: Any, conversations: Sequence[Any], tokens: int) -> None:
         with FlopCounterMode(display=False) as prompts:
             for slot, one in enumerate(conversations):
                 inputs = dict(loaded.processor.batch([one]))
-                list(reader.read_prompts({slot: TorchPrompt(inputs, Sampling())}))
+                list(reader.read({slot: TorchPrompt(inputs, Sampling())}, {}))
         with FlopCounterMode(display=False) as step:
-            list(reader.read_tokens({0: [5]}))
+            list(reader.read({}, {0: [5]}))
         flops = prompts.get_total_flops() + tokens * step.get_total_flops()
         best = 0.0
         for inner, outer in ((512, 2048), (576, 1536), (1536, 576)):

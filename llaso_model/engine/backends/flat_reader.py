@@ -73,34 +73,21 @@ class FlatReader:
         self._listener = Listener(model.config)
         self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
 
-    def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
-        places = self._places(prompts)
-        for slots in self._groups(prompts):
-            yield from self._read_together(slots, [prompts[slot] for slot in slots], [places[slot] for slot in slots])
-
-    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads tokens of each slot. Yields each slot with the logits after each of them (n, vocabulary)."""
-        if not tokens:
-            return
-        several = [slot for slot in tokens if len(tokens[slot]) > 1]
-        members = together((slot for slot in tokens if len(tokens[slot]) == 1), self._rows)
-        stores = [self._rows[own[0]] for own in members]
-        ordered = [store.ordered(own) for store, own in zip(stores, members, strict=True)]
-        slots = [*several, *(slot for own in ordered for slot in own)]
-        lined = [slot for slot in slots for _ in tokens[slot]]
-        embeds = self._model.get_input_embeddings()(torch.tensor([one for slot in slots for one in tokens[slot]]))
-        aligner = self._model.aligner
-        with aligner.attending_to(aligner.join_rows([self._speech[slot] for slot in lined])):
-            before = self._before_layer(lambda x: x[:, None], lambda x: x[:, 0])
-            spans = []
-            for slot in several:
-                count = len(tokens[slot])
-                spans.append(Span(self._rows[slot], *self._rows[slot].place(slot, count), count, count))
-            steps = [(store, store.step(own)) for store, own in zip(stores, ordered, strict=True)]
-            logits = self._flat.text.read(embeds, spans, steps, before, self._listener.begin(lined))
-        self._listener.end()
-        yield from zip(slots, logits.split([len(tokens[slot]) for slot in slots]), strict=True)
+    def read(
+        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """See :meth:`Reader.read`. Tokens of rows are read with the first prompts."""
+        unread = dict(prompts)
+        try:
+            places = self._places(prompts)
+            for group, own in self._lines(prompts, tokens):
+                for slot, logits in self._read_line({slot: prompts[slot] for slot in group}, places, own):
+                    unread.pop(slot, None)
+                    yield slot, logits
+        except Exception:
+            for slot in unread:
+                self.remove(slot)
+            raise
 
     def keep(self, slot: int, count: int) -> None:
         """See :meth:`Reader.keep`."""
@@ -119,51 +106,86 @@ class FlatReader:
         """See :class:`Hears`."""
         return self._listener.heard_s(slot)
 
-    def _groups(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[list[int]]:
-        """Slots whose prompts are read together. Where layers attend to speech, each prompt is read by itself."""
-        group: list[int] = []
-        tokens = frames = 0
-        for slot, prompt in prompts.items():
-            tokens, frames = tokens + prompt.tokens, frames + prompt.frames
-            if group and (self._bridges or tokens > _TOKENS or frames > _FRAMES):
-                yield group
-                group, tokens, frames = [], prompt.tokens, prompt.frames
-            group.append(slot)
-        if group:
-            yield group
+    def _lines(
+        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
+    ) -> list[tuple[list[int], Mapping[int, Sequence[int]]]]:
+        """What is read together: slots of prompts, and tokens by slot.
 
-    def _read_together(
-        self, slots: Sequence[int], prompts: Sequence[TorchPrompt], places: Sequence[tuple[RowStore, int]]
+        Where layers attend to speech, each prompt is read by itself.
+        """
+        lines: list[tuple[list[int], Mapping[int, Sequence[int]]]] = []
+        counts = (0, 0)
+        for slot, prompt in prompts.items():
+            counts = (counts[0] + prompt.tokens, counts[1] + prompt.frames)
+            if not lines or self._bridges or counts[0] > _TOKENS or counts[1] > _FRAMES:
+                lines.append(([], {}))
+                counts = (prompt.tokens, prompt.frames)
+            lines[-1][0].append(slot)
+        if tokens and (self._bridges or not lines):
+            lines.append(([], tokens))
+        elif tokens:
+            lines[0] = (lines[0][0], tokens)
+        return lines
+
+    def _read_line(
+        self,
+        prompts: Mapping[int, TorchPrompt],
+        places: Mapping[int, tuple[RowStore, int]],
+        tokens: Mapping[int, Sequence[int]],
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        model, aligner = self._model, self._model.aligner
-        ids = torch.cat([prompt.inputs["input_ids"] for prompt in prompts], dim=1)
-        speech = self._embeddings([prompt.inputs for prompt in prompts if prompt.frames])
-        encoded = None
+        """Reads prompts and tokens together: prompts, slots with several tokens, then those with one by their store."""
+        aligner = self._model.aligner
+        several = [slot for slot in tokens if len(tokens[slot]) > 1]
+        members = together((slot for slot in tokens if len(tokens[slot]) == 1), self._rows)
+        stores = [self._rows[own[0]] for own in members]
+        ordered = [store.ordered(own) for store, own in zip(stores, members, strict=True)]
+        slots = [*several, *(slot for own in ordered for slot in own)]
+        lined = [slot for slot in slots for _ in tokens[slot]]
+        embeds, spans, encoded = self._prompts_in_line(prompts, places)
+        if tokens:
+            ids = torch.tensor([one for slot in slots for one in tokens[slot]])
+            embeds = [*embeds, self._model.get_input_embeddings()(ids)]
+        speech = encoded if prompts else aligner.join_rows([self._speech[slot] for slot in lined])
+        with aligner.attending_to(speech):
+            before = self._before_layer(bool(prompts))
+            for slot in several:
+                count = len(tokens[slot])
+                spans.append(Span(self._rows[slot], *self._rows[slot].place(slot, count), count, count))
+            steps = [(store, store.step(own)) for store, own in zip(stores, ordered, strict=True)]
+            watch = self._listener.begin([*prompts, *lined])
+            logits = self._flat.text.read(torch.cat(embeds), spans, steps, before, watch)
+        self._listener.end()
+        if prompts:
+            self._keep_prefix(next(iter(prompts.values())), spans[0].store, spans[0].row)
+            self._speech |= zip(prompts, aligner.row_states(encoded, len(prompts)), strict=True)
+        counts = [1] * len(prompts) + [len(tokens[slot]) for slot in slots]
+        yield from zip([*prompts, *slots], logits.split(counts), strict=True)
+
+    def _prompts_in_line(
+        self, prompts: Mapping[int, TorchPrompt], places: Mapping[int, tuple[RowStore, int]]
+    ) -> tuple[list[torch.Tensor], list[Span], Any]:
+        """The embeddings of prompts after what all begin with, where they go, and what their layers attend to."""
+        if not prompts:
+            return [], [], None
+        model, encoded = self._model, None
+        ids = torch.cat([prompt.inputs["input_ids"] for prompt in prompts.values()], dim=1)
+        speech = self._embeddings([prompt.inputs for prompt in prompts.values() if prompt.frames])
         if self._bridges and speech is not None:
-            (inputs,) = (prompt.inputs for prompt in prompts)
+            (inputs,) = (prompt.inputs for prompt in prompts.values())
             lengths, rows, answered = inputs["feature_lengths"], inputs["audio_rows"], inputs.get("answered")
             encoded = model.encode_audio(speech, ids, lengths, rows, None, answered)
-        prefix = self._shared_prefix([prompt.inputs["input_ids"][0].tolist() for prompt in prompts])
+        prefix = self._shared_prefix([prompt.inputs["input_ids"][0].tolist() for prompt in prompts.values()])
         after = 0 if prefix is None else prefix.length
-        spans = [
-            Span(store, row, after, prompt.tokens - after, 1)
-            for prompt, (store, row) in zip(prompts, places, strict=True)
-        ]
-        with aligner.attending_to(encoded):
-            before = self._before_layer(lambda x: x[None], lambda x: x[0])
-            embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts])
-            rest = torch.cat([own[after:] for own in embeds])
-            for slot, prompt, span in zip(slots, prompts, spans, strict=True):
-                self._listener.add(slot, prompt)
-                if prefix is not None:
-                    span.store.fill(span.row, prefix.keys, prefix.values)
-            logits = self._flat.text.read(rest, spans, (), before, self._listener.begin(slots))
-            self._listener.end()
-        self._keep_prefix(prompts[0], spans[0].store, spans[0].row)
-        states = aligner.row_states(encoded, len(prompts))
-        for number, slot in enumerate(slots):
-            self._speech[slot] = states[number]
-            yield slot, logits[number : number + 1]
+        spans = []
+        for slot, prompt in prompts.items():
+            store, row = places[slot]
+            spans.append(Span(store, row, after, prompt.tokens - after, 1))
+            self._listener.add(slot, prompt)
+            if prefix is not None:
+                store.fill(row, prefix.keys, prefix.values)
+        with model.aligner.attending_to(encoded):
+            embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts.values()])
+        return [own[after:] for own in embeds], spans, encoded
 
     def _places(self, prompts: Mapping[int, TorchPrompt]) -> dict[int, tuple[RowStore, int]]:
         """New rows of slots: store and place of each. A store grows once for all of them."""
@@ -207,16 +229,17 @@ class FlatReader:
         keys, values = (states[:, row, :, :count].clone() for states in (store.keys, store.values))
         self._prefix = Prefix(tuple(ids[:count]), keys, values)
 
-    def _before_layer(self, to_batch: Any, from_batch: Any) -> BeforeLayer | None:
-        """What the fusion does before the layers that it bridges, on texts that lie in a line."""
+    def _before_layer(self, is_prompt: bool) -> BeforeLayer | None:
+        """What the fusion does before the layers that it bridges, on a prompt or on tokens of rows in a line."""
         if not self._bridges:
             return None
+        batch = 0 if is_prompt else 1  # the tokens of a prompt are one text, and those of rows one each
 
         def bridge(number: int, x_NW: torch.Tensor) -> torch.Tensor:
             if number not in self._bridges:
                 return x_NW
-            bridged: torch.Tensor = from_batch(self._model.aligner.bridge_text(self._bridges[number], to_batch(x_NW)))
-            return bridged
+            bridged = self._model.aligner.bridge_text(self._bridges[number], x_NW.unsqueeze(batch))
+            return torch.Tensor.squeeze(bridged, batch)
 
         return bridge
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -25,19 +25,17 @@ class _Row:
 
     Attributes:
         choose: Chooses its tokens.
-        prompt: Its prompt's tokens.
-        expected: The answer that is thought likely.
-        most: The most tokens of its answer.
+        prompt: What is asked.
+        unread: Whether the prompt has to be read first.
         tokens: Its answer so far.
         draft: Tokens that were read after the last one, and may be wrong; None: its prompt was read last.
-        logits: Of its next token, and of the one after each token of the draft (n, vocabulary); None: its last token
-            has to be read first.
+        logits: Of its next token, and of the one after each token of the draft (n, vocabulary); None: its prompt or its
+            last token has to be read first.
     """
 
     choose: TokenChooser
-    prompt: list[int]
-    expected: tuple[int, ...]
-    most: int
+    prompt: TorchPrompt
+    unread: bool = True
     tokens: list[int] = field(default_factory=list)
     draft: list[int] | None = None
     logits: torch.Tensor | None = None
@@ -52,11 +50,20 @@ class Reader(Protocol):
 
     most_tokens: int
 
-    def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
+    def read(
+        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads prompts into slots that are free, and the next tokens of other slots.
 
-    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads the next tokens of each slot. Yields each slot with the logits after each of them (n, vocabulary)."""
+        Where it raises, what it has not yielded is as before.
+
+        Args:
+            prompts: By slot.
+            tokens: At most :attr:`most_tokens` of each slot.
+
+        Yields:
+            Each slot with the logits after its prompt (1, vocabulary), or after each of its tokens (n, vocabulary).
+        """
 
     def keep(self, slot: int, count: int) -> None:
         """Says how many of the tokens that were read last belong to the answer; the others were never read."""
@@ -106,41 +113,41 @@ class LocalBackend:
     @torch.no_grad()
     def admit(self, prompts: Mapping[int, TorchPrompt]) -> None:
         """See :meth:`Backend.admit`."""
-        rows = {
-            slot: _Row(
-                TokenChooser(one.sampling, self._generation_config, self._device),
-                one.inputs["input_ids"][0].tolist(),
-                one.expected,
-                one.sampling.max_new_tokens,
-            )
-            for slot, one in prompts.items()
-        }
-        for slot, logits in self.reader.read_prompts(prompts):
-            rows[slot].logits = logits
         for slot, prompt in prompts.items():
-            for first in range(0, len(prompt.begun), self.reader.most_tokens):
-                tokens = prompt.begun[first : first + self.reader.most_tokens]
-                ((_, logits),) = self.reader.read_tokens({slot: tokens})
-                self.reader.keep(slot, len(tokens))
-                rows[slot].logits = logits[-1:]
-        self._rows |= rows
+            choose = TokenChooser(prompt.sampling, self._generation_config, self._device)
+            self._rows[slot] = _Row(choose, prompt)
 
     @torch.no_grad()
     def step(self, slots: Sequence[int]) -> dict[int, list[int]]:
         """See :meth:`Backend.step`. Each row gets a token, and those of its draft that come true."""
-        unread = [slot for slot in slots if self._rows[slot].logits is None]
-        spare = _CHEAP_TOKENS // len(unread) - 1 if unread else 0
-        read = {slot: [self._rows[slot].tokens[-1], *self._draft(self._rows[slot], spare)] for slot in unread}
-        for slot, logits in self.reader.read_tokens(read):
-            self._rows[slot].logits, self._rows[slot].draft = logits, read[slot][1:]
-        found = self._choose([self._rows[slot] for slot in slots])
-        for slot, tokens in zip(slots, found, strict=True):
-            row = self._rows[slot]
+        rows = {slot: self._rows[slot] for slot in slots}
+        prompts = {slot: row.prompt for slot, row in rows.items() if row.unread}
+        going = [slot for slot, row in rows.items() if row.logits is None and not row.unread]
+        spare = _CHEAP_TOKENS // len(going) - 1 if going and not prompts else 0
+        tokens = {slot: [rows[slot].tokens[-1], *self._draft(rows[slot], spare)] for slot in going}
+        for slot, logits in self.reader.read(prompts, tokens):
+            rows[slot].logits = logits
+            if slot in tokens:
+                rows[slot].draft = tokens[slot][1:]
+            else:
+                rows[slot].unread = False
+                rows[slot].prompt = prompts[slot].without_audio()
+        for slot in prompts:
+            self._read_begun(slot, rows[slot])
+        found = self._choose(list(rows.values()))
+        for (slot, row), own in zip(rows.items(), found, strict=True):
             if row.draft is not None:
-                self.reader.keep(slot, len(tokens))
-            row.tokens += tokens
+                self.reader.keep(slot, len(own))
+            row.tokens += own
             row.logits = row.draft = None
-        return dict(zip(slots, found, strict=True))
+        return dict(zip(rows, found, strict=True))
+
+    def _read_begun(self, slot: int, row: _Row) -> None:
+        """Reads the tokens that an answer begins with, where they are no part of the prompt."""
+        while begun := row.prompt.begun[: self.reader.most_tokens]:
+            ((_, logits),) = self.reader.read({}, {slot: begun})
+            self.reader.keep(slot, len(begun))
+            row.logits, row.prompt = logits[-1:], replace(row.prompt, begun=row.prompt.begun[len(begun) :])
 
     def _draft(self, row: _Row, spare: int) -> list[int]:
         """What may follow the last token of a row.
@@ -149,9 +156,10 @@ class LocalBackend:
             row: It.
             spare: How many tokens may be guessed where nothing is known of the answer.
         """
-        goes_as_expected = row.expected[: len(row.tokens)] == tuple(row.tokens)
-        most = min(self.reader.most_tokens, row.most - len(row.tokens)) - 1
-        return draft(row.tokens, row.expected, row.prompt, most if goes_as_expected else min(spare, most))
+        expected, prompt = row.prompt.expected, row.prompt.inputs["input_ids"][0].tolist()
+        goes_as_expected = expected[: len(row.tokens)] == tuple(row.tokens)
+        most = min(self.reader.most_tokens, row.prompt.sampling.max_new_tokens - len(row.tokens)) - 1
+        return draft(row.tokens, expected, prompt, most if goes_as_expected and expected else min(spare, most))
 
     def _choose(self, rows: Sequence[_Row]) -> list[list[int]]:
         """The next tokens of rows: each one's, and while these are those of its draft, the ones after."""

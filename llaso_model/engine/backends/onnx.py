@@ -41,8 +41,14 @@ class OnnxReader:
         self._stores: dict[int, RowStore] = {}  # by the number of their size
         self._rows: dict[int, RowStore] = {}  # by slot
 
-    def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
+    def read(
+        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """See :meth:`Reader.read`."""
+        yield from self._read_prompts(prompts)
+        yield from self._read_tokens(tokens)
+
+    def _read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
         for slot, prompt in prompts.items():
             embeds = self._merged(prompt)
             count = len(embeds)
@@ -58,8 +64,7 @@ class OnnxReader:
             store.values[:, row, :, :count] = torch.from_numpy(values)[:, 0]
             yield slot, torch.from_numpy(logits)
 
-    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads a token of each slot. Yields each slot with the logits of its next token (1, vocabulary)."""
+    def _read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
         for own in together(tokens, self._rows):
             store = self._rows[own[0]]
             slots = store.ordered(own)

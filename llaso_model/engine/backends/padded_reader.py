@@ -34,13 +34,18 @@ class PaddedReader:
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
         self._caches: dict[int, RowCache] = {}  # by the number of their size
 
-    def read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads prompts into slots. Yields each slot with the logits of its first token (1, vocabulary)."""
+    def read(
+        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """See :meth:`Reader.read`."""
+        yield from self._read_prompts(prompts)
+        yield from self._read_tokens(tokens)
+
+    def _read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
         for slots in self._groups(prompts):
             yield from self._read_together([(slot, prompts[slot]) for slot in slots])
 
-    def read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads a token of each slot. Yields each slot with the logits of its next token (1, vocabulary)."""
+    def _read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
         for own in together(tokens, self._rows):
             rows = self._rows[own[0]]
             slots = rows.ordered(own)

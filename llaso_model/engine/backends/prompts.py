@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -37,6 +37,10 @@ class TorchPrompt:
     def frames(self) -> int:
         """How many mel frames the audio has."""
         return int(self.inputs["feature_lengths"].sum()) if "feature_lengths" in self.inputs else 0
+
+    def without_audio(self) -> TorchPrompt:
+        """What is needed of it once it is read."""
+        return replace(self, inputs={"input_ids": self.inputs["input_ids"]})
 
     @property
     def size_class(self) -> int:

@@ -185,8 +185,8 @@ def test_both_ways_of_reading_prompts_and_both_kinds_of_cache_are_used(parts):
     reader = backend.reader
     assert list(reader._groups(prompts)) == [[0, 1, 2]]
     backend.admit(prompts)
-    assert sorted(reader._caches) == [0, 1]
     first = backend.step([0, 1, 2])
+    assert sorted(reader._caches) == [0, 1]
     assert first[0] == first[1] == first[2]
     backend.retire([0, 1, 2])
     assert not reader._caches and not reader._rows and not backend._rows
@@ -202,8 +202,8 @@ def test_a_row_that_leaves_makes_room_and_moves_no_other(parts):
         for slot, (number, count) in enumerate(asked)
     }
     backend.admit(prompts)
-    assert len(backend.reader._stores) > (model.config.fusion == "splice")
     found = backend.step([0, 1, 2, 3])
+    assert len(backend.reader._stores) > (model.config.fusion == "splice")
     backend.retire([0])
     for slots in ([1, 2, 3], [3], [2, 3, 1]):
         for slot, tokens in backend.step(slots).items():
@@ -291,6 +291,34 @@ def test_an_error_is_that_of_its_request(parts):
     while engine.step():
         pass
     assert isinstance(listener.error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_a_prompt_that_cannot_be_read_leaves_the_rows_beside_it_as_they_are(parts, alone, is_flat: bool) -> None:
+    class Damaged(TorchBackend):
+        """Takes half of the mel bands of conversation 4."""
+
+        def prepare(self, request: Request) -> Any:
+            prompt = super().prepare(request)
+            if "rather long" not in str(request.conversation):
+                return prompt
+            inputs = {**prompt.inputs, "input_features": prompt.inputs["input_features"][:, ::2]}
+            return replace(prompt, inputs=inputs)
+
+    backend = Damaged(*parts, flat=flat_model(parts[0]) if is_flat else None)
+    engine = Engine(backend, Limits(slots=4))
+    handles = []
+    for number in (0, 2, 4, 3, 1):  # the last has to wait for a slot
+        handles.append(engine.submit(Request(conversation(parts[1], number), Sampling(max_new_tokens=9))))
+        if number == 2:
+            engine.step()  # two rows go on while the others are read
+    while engine.step():
+        pass
+    with pytest.raises(LLaSOError):
+        handles.pop(2).result()
+    for number, handle in zip((0, 2, 3, 1), handles, strict=True):
+        differs(handle.result().tokens, alone(number, 9))
+    assert not backend._rows and not backend.reader._rows
 
 
 def test_what_is_held_is_bounded(parts):
