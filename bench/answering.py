@@ -3,18 +3,19 @@
     .venv/bin/python bench/answering.py --model demo-out/train/stage2/model --repeats 3
     .venv/bin/python bench/answering.py --onnx graphs
     .venv/bin/python bench/answering.py --pieces
-    .venv/bin/python bench/answering.py --vllm ~/.cache/llaso/vllm/bin/python
+    .venv/bin/python bench/answering.py --vllm $(.venv/bin/python -m tests.support.vllm_environment)
 
 ``make demo`` trains the model. 32 English prompts that it never heard are transcribed by ``generate`` one by one, and
 by an engine of 1, 8 and 32 slots; both read the recordings too. They take turns in one process, and medians are
 printed. Then: how many of the 32 answers have other tokens than ``generate`` gives, and how far apart the two best
 logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding); and how many CPU
 seconds the products alone take, at the best speed that this core has for large ones. ``--bf16`` adds the engine in
-logits were where the first of these differs (fp32 leaves what is nearer than 1e-4 to rounding); and how many CPU
-seconds the products alone take, at the best speed that this core has for large ones. ``--bf16`` adds the engine in
 bfloat16, ``--padded`` adds ``generate`` on padded batches. ``--onnx`` names the folder that ``llaso-model export``
 wrote of the same model: the engine with onnxruntime answers, too. ``--vllm`` names the Python of an environment that
-has vLLM and this project
+has vLLM and this project (``tests/support/vllm_environment.py`` makes one): vLLM with our plugin answers the same
+prompts, in a process of its own for each number of rows, without caches of earlier prompts. ``--vllm-caches`` then adds
+one process that keeps them, and answers the same prompts for each number of rows in turn. ``--pieces`` says what the
+parts of an answer cost.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--padded", action="store_true", help="`generate` on padded batches, too")
     parser.add_argument("--onnx", metavar="FOLDER", help="the engine with onnxruntime, too")
     parser.add_argument("--vllm", metavar="PYTHON", help="vLLM with our plugin, too")
+    parser.add_argument("--vllm-caches", action="store_true", help="vLLM that has heard the same prompts before, too")
     parser.add_argument("--pieces", action="store_true", help="what the parts of an answer cost, and nothing else")
     parser.add_argument("--bf16", action="store_true", help="the engine in bfloat16, too")
     args = parser.parse_args()
@@ -78,6 +80,9 @@ def main() -> None:
             found.setdefault((way, rows), []).append(seconds)
             print(f"{way}, {rows}: {seconds:.1f} CPU s", flush=True)
     _print_table(args, found)
+    if args.vllm and args.vllm_caches:
+        for rows, run in zip(args.together, by_vllm(args, args.together, "kept"), strict=True):
+            print(f"one vLLM that keeps its caches, the same prompts again, {rows} at a time: {run['cpu_s']:.1f} CPU s")
     _print_differences(loaded, conversations, tokens)
     import answering_pieces
 
@@ -104,7 +109,7 @@ def _ways(loaded: Any, half: Any, conversations: Sequence[Any], args: argparse.N
         if args.onnx:
             ways["engine, onnx", rows] = timed(by_onnx(args.onnx), rows)
         if args.vllm:
-            ways["vLLM with our plugin", rows] = lambda rows=rows: by_vllm(args, rows)
+            ways["vLLM with our plugin", rows] = lambda rows=rows: _cold(args, rows)
     return ways
 
 
@@ -149,16 +154,24 @@ def _answered(engine: Any, conversations: Sequence[Any]) -> Tokens:
     return [list(one.tokens) for one in answers_of(engine.run(Request(each, sampling) for each in conversations))]
 
 
-def by_vllm(args: argparse.Namespace, rows: int) -> tuple[Tokens, float]:
-    """The tokens of vLLM with at most so many rows together, and its CPU seconds without those of its start."""
+def _cold(args: argparse.Namespace, rows: int) -> tuple[Tokens, float]:
+    (run,) = by_vllm(args, [rows], "cold")
+    return run["tokens"], run["cpu_s"]
+
+
+def by_vllm(args: argparse.Namespace, rows: Sequence[int], caches: str) -> list[dict[str, Any]]:
+    """``tokens`` of vLLM with at most so many rows together, and ``cpu_s`` without those of its start; in turn."""
     script = Path(__file__).with_name("answering_vllm.py")
     paths = json.dumps([str(path) for path in held_out()])
-    command = [args.vllm, script, str(Path(args.model).resolve()), str(rows), str(args.threads), str(MAX_NEW_TOKENS)]
-    out = subprocess.run(command, input=paths, capture_output=True, text=True, check=False)
+    sizes = [args.threads, MAX_NEW_TOKENS, caches, *rows]
+    command = [args.vllm, script, str(Path(args.model).resolve()), *map(str, sizes)]
+    environment = {**os.environ}
+    environment.pop("PYTHONPATH", None)  # a checkout there hides the plugin that is installed
+    out = subprocess.run(command, input=paths, capture_output=True, text=True, check=False, env=environment)
     if out.returncode:
         raise SystemExit(f"vLLM ended with {out.returncode}:\n{out.stderr[-3000:]}")
-    answer = json.loads(out.stdout.splitlines()[-1])
-    return answer["tokens"], answer["cpu_s"]
+    found: list[dict[str, Any]] = json.loads(out.stdout.splitlines()[-1])
+    return found
 
 
 def until_end(loaded: Any, row: list[int]) -> list[int]:

@@ -2,13 +2,15 @@
 
     .venv/bin/python bench/serve.py --model demo-out/train/stage2/model
     .venv/bin/python bench/serve.py --model demo-out/train/stage2/model --parts faults memory --requests 2000
+    .venv/bin/python bench/serve.py --parts load --vllm $(.venv/bin/python -m tests.support.vllm_environment)
 
 ``make demo`` trains the model. ``llaso-model serve`` runs as a process of its own with one thread, and OpenAI's client
 asks it. Parts:
 
     cpu     32 English prompts that the model never heard, so many of them asked at once: CPU seconds of the server
             process, beside ``generate`` of transformers row by row in this process (same weights, fp32), in turn
-    load    50 clients, recordings of 1 to 35 s, half of them streaming: none may be lost; p50, p95, first text
+    load    50 clients, recordings of 1 to 35 s, half of them streaming: none may be lost; p50, p95, first text, and CPU
+            seconds of all processes of the server; with --vllm, vLLM with our plugin takes turns (bench/serve_vllm.py)
     faults  slow and cut uploads, too much, bombs, wrong keys, a flood: each request gets an answer, no slot is lost
     drain   SIGTERM while requests are answered
     memory  resident memory over many requests
@@ -29,10 +31,12 @@ import time
 import urllib.request
 import wave
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import serve_vllm
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -52,6 +56,10 @@ class Serving:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def client(self, **options: Any) -> Any:
         import openai
@@ -106,7 +114,7 @@ def held_out(count: int) -> list[Path]:
     return [Path(path) for path, _ in held_out_prompts(240, count)]
 
 
-async def transcript(serving: Serving, client: Any, name: str, data: bytes) -> str:
+async def transcript(serving: Any, client: Any, name: str, data: bytes) -> str:
     return str((await client.audio.transcriptions.create(model="bench", file=(name, data))).text)
 
 
@@ -164,14 +172,26 @@ async def at_once(serving: Serving, files: Sequence[tuple[str, bytes]], together
 
 def part_load(serving: Serving, args: argparse.Namespace) -> None:
     recordings = [speech_of(path) for path in held_out(20)] + [joined(held_out(20), 35.0)]
-    whole, first, lost = asyncio.run(crowd(serving, recordings, args.each))
-    print(f"\n{CLIENTS} clients, {len(whole)} answers, {lost} lost")
-    print(f"seconds: p50 {quantile(whole, 0.5):.2f}, p95 {quantile(whole, 0.95):.2f}; ", end="")
-    print(f"first text p50 {quantile(first, 0.5):.2f}, p95 {quantile(first, 0.95):.2f}")
+    sides: dict[str, Any] = {"`llaso-model serve`": serving}
+    with ExitStack() as stack:
+        if args.vllm:
+            one = serve_vllm.serving(args.vllm, args.model, "bench", args.threads, MAX_NEW_TOKENS, args.vllm_caches)
+            sides["`vllm serve` with our plugin"] = stack.enter_context(one)
+        print(f"\n{CLIENTS} clients, recordings of 1 to 35 s, {args.threads} thread(s)")
+        print("| server | answers | lost | p50 s | p95 s | first text p50 s | p95 s | CPU s a request |")
+        print(f"|{'---|' * 8}")
+        for _ in range(args.repeats):
+            for name, side in sides.items():
+                before = serve_vllm.cpu_s_of_all(side.pid)
+                whole, first, lost = asyncio.run(crowd(side, recordings, args.each))
+                cpu_s = (serve_vllm.cpu_s_of_all(side.pid) - before) / max(len(whole), 1)
+                times = [quantile(values, share) for values in (whole, first) for share in (0.5, 0.95)]
+                cells = [len(whole), lost, *(f"{one:.2f}" for one in [*times, cpu_s])]
+                print(f"| {name} | {' | '.join(map(str, cells))} |", flush=True)
     check_idle(serving)
 
 
-async def crowd(serving: Serving, recordings: Sequence[bytes], each: int) -> tuple[list[float], list[float], int]:
+async def crowd(serving: Any, recordings: Sequence[bytes], each: int) -> tuple[list[float], list[float], int]:
     whole: list[float] = []
     first: list[float] = []
     lost = 0
@@ -188,7 +208,7 @@ async def crowd(serving: Serving, recordings: Sequence[bytes], each: int) -> tup
                         )
                         is_first = True
                         async for event in stream:
-                            if is_first and event.type.endswith("delta"):
+                            if is_first and serve_vllm.has_text(event):
                                 first.append(time.monotonic() - begun)
                                 is_first = False
                     else:
@@ -348,6 +368,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--each", type=int, default=2, help="requests of each client of the part load")
     parser.add_argument("--requests", type=int, default=2000, help="of the part memory")
+    parser.add_argument("--vllm", metavar="PYTHON", help="of an environment with vLLM, for the part load")
+    parser.add_argument("--vllm-caches", action="store_true", help="vLLM keeps what it has read of earlier requests")
     args = parser.parse_args()
     work = {"cpu": part_cpu, "load": part_load, "faults": part_faults, "drain": part_drain, "memory": part_memory}
     for part in args.parts:

@@ -324,10 +324,10 @@ class LLaSOProcessor(AudioPlaceholders, ProcessorMixin):  # type: ignore[misc]
             padded[number, :, : mel.shape[1]] = mel
         return {"input_features": padded, "feature_lengths": lengths}
 
-    def prompt_tokens(self, messages: Sequence[Message]) -> int:
-        """How many tokens the prompt of a conversation has, those that stand for audio among them."""
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the prompt of a conversation, those that stand for audio among them."""
         windows = [self.windows(samples(audio_of(part))) for part in audio_parts(messages)]
-        return len(self._chat.ids_and_labels(messages, self._audio_token_counts(windows), False, True)[0])
+        return self._chat.ids_and_labels(messages, self._audio_token_counts(windows), False, True)[0]
 
     def stop_tokens(self) -> list[int]:
         """The token that ends an answer in labels: the first special token that the chat template writes after it.

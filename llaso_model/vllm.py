@@ -11,14 +11,34 @@ from typing import Any
 ARCHITECTURE = "LLaSOForConditionalGeneration"
 
 
+class ModelSettings:
+    """What vLLM has a model's class of settings look at, in :data:`MODELS_CONFIG_MAP`, before it loads the model."""
+
+    @staticmethod
+    def verify_and_update_model_config(model_config: Any) -> None:
+        """Refuses other fusions, and has audio stand in a chat where its part stands, not before all text.
+
+        Raises:
+            ValueError: As :func:`check_fusion`.
+        """
+        check_fusion(model_config.hf_config)
+        model_config.multimodal_config.interleave_mm_strings = True
+
+    @staticmethod
+    def verify_and_update_config(vllm_config: Any) -> None:
+        """Nothing more, when all settings are known."""
+
+
 def register() -> None:
     """Makes the model known to Hugging Face's Auto classes and to vLLM. vLLM calls it in each of its processes."""
     from vllm import ModelRegistry
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 
     from llaso_model.registration import register as register_auto_classes
 
     register_auto_classes()
     ModelRegistry.register_model(ARCHITECTURE, "llaso_model.vllm_model:LLaSOForVLLM")
+    MODELS_CONFIG_MAP[ARCHITECTURE] = ModelSettings
 
 
 def check_fusion(config: Any) -> None:

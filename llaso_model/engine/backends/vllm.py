@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import queue
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,11 @@ from llaso_model.sounds import InputError, samples
 
 _TIMEOUT_S = 600.0
 _WAIT_S = 0.05  # for the next token of any row
-_NEUTRAL: dict[str, tuple[Any, ...]] = {"repetition_penalty": (None, 1.0), "no_repeat_ngram_size": (None, 0)}
+_OTHER_PROMPT = (
+    "this vLLM writes the conversation in another way than the model was trained with; start it with "
+    "--chat-template-content-format string, and with the version of LLaSO that is used here"
+)
+_NEUTRAL = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,17 @@ class VLLMPrompt:
     Attributes:
         messages: As the address takes them.
         sampling: The request's.
-        tokens: How many tokens the prompt has, those that stand for audio among them.
+        ids: Token ids of the prompt, those that stand for audio among them.
     """
 
     messages: Sequence[Message]
     sampling: Sampling
-    tokens: int
+    ids: Sequence[int]
+
+    @property
+    def tokens(self) -> int:
+        """How many they are."""
+        return len(self.ids)
 
 
 @dataclass(slots=True)
@@ -47,14 +56,20 @@ class _Row:
     """A request that the address answers.
 
     Attributes:
-        pieces: Its tokens as they come; an exception ends them.
+        tokens: Those that came and were not taken yet.
+        ended: Why no more come; None: more may come.
         stream: The open response; None: not yet.
         is_retired: Nobody waits for the rest.
     """
 
-    pieces: queue.SimpleQueue[list[int] | Exception] = field(default_factory=queue.SimpleQueue)
+    tokens: deque[int] = field(default_factory=deque)
+    ended: Exception | None = None
     stream: Any = None
     is_retired: bool = False
+
+    def take(self) -> list[int]:
+        """The tokens that came."""
+        return [self.tokens.popleft() for _ in range(len(self.tokens))]
 
 
 class VLLMBackend:
@@ -74,6 +89,7 @@ class VLLMBackend:
         self._client, self._headers = client
         self._name, self.processor, self.config = name, processor, config
         self.stop_tokens = stop_tokens(generation_config)
+        self._penalties = {name: getattr(generation_config, name, None) for name in _NEUTRAL}
         self._rows: dict[int, _Row] = {}
         self._came = threading.Event()
 
@@ -82,11 +98,12 @@ class VLLMBackend:
         if request.begun:
             raise InputError("a vLLM at an address cannot go on with an answer that was begun")
         for name, neutral in _NEUTRAL.items():
-            if getattr(request.sampling, name) not in neutral:
-                raise InputError(f"{name}: a vLLM at an address computes it in another way; leave it out")
-        tokens = self.processor.prompt_tokens(request.conversation)
+            asked = getattr(request.sampling, name)
+            if (value := self._penalties[name] if asked is None else asked) not in (None, neutral):
+                raise InputError(f"{name} {value}: a vLLM at an address computes it in another way; ask for {neutral}")
+        ids = self.processor.prompt_ids(request.conversation)
         messages = [{**message, "content": _content(message["content"])} for message in request.conversation]
-        return VLLMPrompt(messages, request.sampling, tokens)
+        return VLLMPrompt(messages, request.sampling, ids)
 
     def admit(self, prompts: Mapping[int, VLLMPrompt]) -> None:
         """See :meth:`Backend.admit`. Each prompt is sent in a thread of its own, which then reads the answer."""
@@ -95,23 +112,19 @@ class VLLMBackend:
             threading.Thread(target=self._read, args=(row, prompt), name="llaso-vllm", daemon=True).start()
 
     def step(self, slots: Sequence[int]) -> dict[int, list[int]]:
-        """See :meth:`Backend.step`. Waits a while for the first token of any row."""
+        """See :meth:`Backend.step`. Waits a while for the first token of any row.
+
+        Raises:
+            LLaSOError: A row has ended without a token or limit that ends its answer. The engine asks again, for fewer.
+        """
         rows = {slot: self._rows[slot] for slot in slots}
-        if all(row.pieces.empty() for row in rows.values()):
-            self._came.wait(_WAIT_S)
         self._came.clear()
-        found: dict[int, list[int]] = {}
-        for slot, row in rows.items():
-            found[slot] = []
-            while not row.pieces.empty():
-                piece = row.pieces.get()
-                if isinstance(piece, Exception):
-                    if len(rows) > 1 or found[slot]:  # the engine asks again, row by row
-                        row.pieces.put(piece)
-                        break
-                    raise piece
-                found[slot] += piece
-        return found
+        if not any(row.ended or row.tokens for row in rows.values()):
+            self._came.wait(_WAIT_S)
+        for row in rows.values():
+            if row.ended is not None and not row.tokens:  # in this order: what ends a row comes after its tokens
+                raise row.ended
+        return {slot: row.take() for slot, row in rows.items()}
 
     def retire(self, slots: Iterable[int]) -> None:
         """See :meth:`Backend.retire`. Closes the connection, upon which vLLM drops a request that is not answered."""
@@ -142,18 +155,17 @@ class VLLMBackend:
             for chunk in row.stream:
                 if row.is_retired:
                     return
-                if new := [token for choice in chunk.choices for token in getattr(choice, "token_ids", None) or ()]:
-                    self._put(row, new)
-            self._put(row, LLaSOError(f"the address ended an answer of {self._name} before a token or limit did"))
+                if (asked := getattr(chunk, "prompt_token_ids", None)) is not None and asked != prompt.ids:
+                    raise LLaSOError(_OTHER_PROMPT)
+                row.tokens.extend(token for one in chunk.choices for token in getattr(one, "token_ids", None) or ())
+                self._came.set()
+            row.ended = LLaSOError(f"the address ended an answer of {self._name} before a token or limit did")
         except Exception as error:
-            self._put(row, LLaSOError(f"{self._client.base_url}: {error}"))
+            row.ended = LLaSOError(f"{self._client.base_url}: {error}")
         finally:
+            self._came.set()
             if row.stream is not None:
                 row.stream.close()
-
-    def _put(self, row: _Row, piece: list[int] | Exception) -> None:
-        row.pieces.put(piece)
-        self._came.set()
 
 
 def _settings(sampling: Sampling) -> dict[str, Any]:
@@ -162,7 +174,7 @@ def _settings(sampling: Sampling) -> dict[str, Any]:
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "extra_body": {"top_k": sampling.top_k or -1, "return_token_ids": True},
+        "extra_body": {"top_k": sampling.top_k or -1, "repetition_penalty": 1.0, "return_token_ids": True},
     }
     return settings if sampling.seed is None else {**settings, "seed": sampling.seed}
 
