@@ -11,34 +11,30 @@ from typing import Any
 ARCHITECTURE = "LLaSOForConditionalGeneration"
 
 
-class ModelSettings:
-    """What vLLM has a model's class of settings look at, in :data:`MODELS_CONFIG_MAP`, before it loads the model."""
-
-    @staticmethod
-    def verify_and_update_model_config(model_config: Any) -> None:
-        """Refuses other fusions, and has audio stand in a chat where its part stands, not before all text.
-
-        Raises:
-            ValueError: As :func:`check_fusion`.
-        """
-        check_fusion(model_config.hf_config)
-        model_config.multimodal_config.interleave_mm_strings = True
-
-    @staticmethod
-    def verify_and_update_config(vllm_config: Any) -> None:
-        """Nothing more, when all settings are known."""
-
-
 def register() -> None:
     """Makes the model known to Hugging Face's Auto classes and to vLLM. vLLM calls it in each of its processes."""
     from vllm import ModelRegistry
-    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
 
     from llaso_model.registration import register as register_auto_classes
 
     register_auto_classes()
     ModelRegistry.register_model(ARCHITECTURE, "llaso_model.vllm_model:LLaSOForVLLM")
-    MODELS_CONFIG_MAP[ARCHITECTURE] = ModelSettings
+    own = {"verify_and_update_model_config": staticmethod(adapt_settings)}
+    MODELS_CONFIG_MAP[ARCHITECTURE] = type("LLaSOSettings", (VerifyAndUpdateConfig,), own)
+
+
+def adapt_settings(model_config: Any) -> None:
+    """Has audio stand in a chat where its part stands, not before all text. vLLM calls it before it loads the model.
+
+    Args:
+        model_config: vLLM's.
+
+    Raises:
+        ValueError: As :func:`check_fusion`.
+    """
+    check_fusion(model_config.hf_config)
+    model_config.multimodal_config.interleave_mm_strings = True
 
 
 def check_fusion(config: Any) -> None:
