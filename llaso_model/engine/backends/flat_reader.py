@@ -18,7 +18,7 @@ from llaso_model.engine.backends.row_places import together
 from llaso_model.engine.backends.row_store import RowStore
 
 _TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
-_FRAMES = 2 * _TOKENS  # of clips that are encoded together
+_FRAMES = 4 * _TOKENS  # of clips that are encoded together
 _SHORTEST_BITS = 6  # rows whose prompt has up to 64 tokens share a store; then of up to twice as many, and so on
 _WORTH_SHARING, _LONGEST_SHARED = 4, 512  # tokens that prompts begin with, of which reading one is kept for the others
 
