@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
 
@@ -56,6 +56,36 @@ def word_spans(text: str, language: str | None) -> list[tuple[int, int]]:
             boundaries = [start, *(start + split for split in _split_points(text[start:end], base_code(language))), end]
             spans += pairwise(boundaries)
     return spans
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that has no spaces between words (Chinese, Japanese, Thai, ...)."""
+    return _unspaced().fullmatch(character) is not None
+
+
+def space_between(before: str, after: str) -> str:
+    """What stands between two texts that follow each other.
+
+    Args:
+        before: The one; marks at its end are looked past.
+        after: The other; marks at its beginning are looked past.
+
+    Returns:
+        Nothing where the letters that meet are both of scripts without spaces, or a text is empty. Else a space.
+    """
+    if not before or not after:
+        return ""
+    last = next((one for one in reversed(before) if one.isalnum()), " ")
+    first = next((one for one in after if one.isalnum()), " ")
+    return "" if is_unspaced(last) and is_unspaced(first) else " "
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Texts that follow each other as one, with what :func:`space_between` says; empty ones are left out."""
+    whole = ""
+    for text in texts:
+        whole += space_between(whole, text) + text
+    return whole
 
 
 def _split_points(chunk: str, code: str) -> Iterator[int]:
@@ -141,3 +171,8 @@ def _patterns() -> dict[str, regex.Pattern[str]]:
             regex.V1 | regex.DOTALL,
         ),
     }
+
+
+@cache
+def _unspaced() -> regex.Pattern[str]:
+    return regex.compile(f"[{UNSPACED_SCRIPTS}]")

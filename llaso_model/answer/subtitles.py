@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from llaso_data.records import Word
+from llaso_data.text.word_spans import is_unspaced
 
 KINDS = ("srt", "vtt")
 _LINE = 42  # characters; the usual bound of subtitles
@@ -74,15 +76,19 @@ def _spans(text: str, words: Sequence[Word]) -> list[tuple[int, int]]:
 
 
 def _wrapped(text: str) -> str:
-    """The text in one line or two of about the same length, broken at a space. An empty line would end the cue."""
+    """The text in one line or two of about the same length. An empty line would end the cue.
+
+    It is broken at a space; where there is none, between two letters of a script without spaces.
+    """
     text = " ".join(text.split())
     if len(text) <= _LINE:
         return text
     spaces = [place for place, character in enumerate(text) if character == " "]
-    if not spaces:
+    places = spaces or [n for n, two in enumerate(pairwise(text), 1) if is_unspaced(two[0]) and is_unspaced(two[1])]
+    if not places:
         return text
-    middle = min(spaces, key=lambda place: abs(2 * place - len(text)))
-    return f"{text[:middle]}\n{text[middle + 1 :]}"
+    middle = min(places, key=lambda place: abs(2 * place - len(text)))
+    return f"{text[:middle]}\n{text[middle:].lstrip()}"
 
 
 def _escaped(text: str) -> str:

@@ -12,6 +12,7 @@ from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
 from llaso_data.errors import LLaSOError
 from llaso_data.recipe import Segment
 from llaso_data.records import Word
+from llaso_data.text.word_spans import joined
 from llaso_model.answer.sources import Asked
 from llaso_model.answer.subtitles import Cue, cues_of_words
 from llaso_model.chat_format import Message
@@ -83,7 +84,7 @@ class Transcript:
     @property
     def text(self) -> str:
         """The pieces' texts, joined by spaces where their scripts have them."""
-        return " ".join(text for piece in self.pieces if (text := piece.text.strip()))
+        return joined(piece.text.strip() for piece in self.pieces)
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object; what is not known is left out."""

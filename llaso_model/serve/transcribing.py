@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from llaso_data.asr.segment import speech_probabilities
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
 from llaso_data.records import Word
+from llaso_data.text.word_spans import joined, space_between
 from llaso_model.answer.transcripts import Cutting, Piece, WordsOf
 from llaso_model.chat_format import Message
 from llaso_model.engine.requests import Answer, Request, Sampling
@@ -96,7 +97,7 @@ class Recording:
     @property
     def text(self) -> str:
         """All that is said."""
-        return " ".join(text for one in self.pieces if (text := one.piece.text))
+        return joined(one.piece.text for one in self.pieces)
 
     @property
     def duration_s(self) -> float:
@@ -121,10 +122,10 @@ class Recording:
             for number, span in enumerate(spans):
                 while len(asking) < min(len(spans), number + _AHEAD):
                     asking.append(self._ask(spans[len(asking)], patient=bool(asking)))
-                is_first = not self.text
+                before = self.text
                 async for text in _stripped(asking[number]):
-                    yield text if is_first else f" {text}"
-                    is_first = True
+                    yield space_between(before, text) + text
+                    before = ""
                 await self._finish(span, await asking[number].work)
         finally:
             for one in asking:

@@ -12,6 +12,7 @@ import numpy as np
 
 from llaso_data.asr.segment import speech_probabilities
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
+from llaso_data.text.word_spans import space_between
 from llaso_model.chat_format import Message
 from llaso_model.engine.requests import Answer, Request, Sampling
 from llaso_model.serve.answering import Answering, in_threads
@@ -199,8 +200,8 @@ class LiveItem:
         new = window_text[len(self._window_text) :]
         if not new:
             return
-        if not self._window_text and self.text:
-            new = f" {new}"
+        if not self._window_text:
+            new = space_between(self.text, new) + new
         self._window_text = window_text
         self.text += new
         await self.confirmed(new, time.monotonic() - at)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.registry import Registry
+from llaso_data.text.word_spans import is_unspaced
 
 GUARD_S = 0.4
 """Words that end nearer to the end of the audio may still change: what follows them was not heard."""
@@ -105,7 +106,7 @@ def word_boundaries(
         if not text or text.endswith("\ufffd") or not whole.startswith(text):
             continue
         following = whole[len(text) : len(text) + 1]
-        is_next = following.isspace() or (_is_unspaced(following) and _is_unspaced(text[-1]))
+        is_next = following.isspace() or (is_unspaced(following) and is_unspaced(text[-1]))
         if text == last or (following and is_next):
             found.append(count)
     return found
@@ -115,11 +116,6 @@ def _without_last_marks(text: str) -> str:
     while text and (text[-1].isspace() or unicodedata.category(text[-1]).startswith("P")):
         text = text[:-1]
     return text
-
-
-def _is_unspaced(character: str) -> bool:
-    name = unicodedata.name(character, "") if character else ""
-    return name.startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI CHARACTER"))
 
 
 POLICIES.register("agreement", Policy(local_agreement))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llaso_data import text
+from llaso_data.text.word_spans import joined
 
 NAMED = ["en", "zh", "es", "fr", "de", "it", "pt", "ru", "ja", "ko", "ar", "hi", "pl", "nl", "tr", "vi"]
 
@@ -164,3 +165,19 @@ def test_loops_are_seen() -> None:
     assert text.repetition("", "en") == 0.0
     assert text.compression_ratio(loop) > 2.4 > text.compression_ratio("The quick brown fox jumps over the lazy dog.")
     assert text.compression_ratio("") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("texts", "whole"),
+    [
+        (["One.", "", "Two."], "One. Two."),
+        (["今天下雨。", "“明天呢？”"], "今天下雨。“明天呢？”"),
+        (["ราคา", "สองบาท"], "ราคาสองบาท"),
+        (["안녕", "하세요"], "안녕 하세요"),
+        (["我用", "Python", "写"], "我用 Python 写"),
+        (["…", "今天"], "… 今天"),
+        ([], ""),
+    ],
+)
+def test_texts_that_follow_each_other_are_parted_as_their_scripts_part_words(texts: list[str], whole: str) -> None:
+    assert joined(texts) == whole

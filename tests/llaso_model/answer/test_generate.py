@@ -18,6 +18,7 @@ from llaso_data import audio
 from llaso_data.formats.beside_audio.subtitles import subtitles
 from llaso_data.records import Word
 from llaso_model.answer.subtitles import Cue, cues_of_words, written
+from llaso_model.answer.transcripts import Piece, Transcript
 from llaso_model.answer.words import WordAligner
 from llaso_model.cli import main
 from tests.conftest import Clip
@@ -121,6 +122,14 @@ def test_words_get_the_times_at_which_they_are_said(tiny_en, clips):
     shifts = [b.start_s - a.start_s for a, b in zip(words, later, strict=True)]
     assert abs(float(np.median(shifts)) - 1.0) < 0.1
     assert aligner.words(pcm, " ", "en") == ()
+
+
+def test_pieces_and_lines_have_spaces_where_their_scripts_have_them():
+    spoken = [("会议现在开始。", 0.0), ("请大家安静。", 9.0), ("OK, let us go.", 20.0)]
+    pieces = tuple(Piece(at, at + 5, text, "stop") for text, at in spoken)
+    assert Transcript("a", 30.0, pieces=pieces).text == "会议现在开始。请大家安静。 OK, let us go."
+    text = written([Cue(0, 5, "请" * 60)], "srt")
+    assert f"{'请' * 30}\n{'请' * 30}\n" in text
 
 
 def test_cues_end_with_sentences_and_at_pauses_and_read_back_as_they_were_written():
