@@ -18,7 +18,7 @@ from llaso_model.engine.backends.row_places import together
 from llaso_model.engine.backends.row_store import RowStore
 
 _TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
-_FRAMES = 4 * _TOKENS  # of clips that are encoded together
+_FRAMES = 2 * _TOKENS  # of clips that are encoded together
 _SHORTEST_BITS = 6  # rows whose prompt has up to 64 tokens share a store; then of up to twice as many, and so on
 _WORTH_SHARING, _LONGEST_SHARED = 4, 512  # tokens that prompts begin with, of which reading one is kept for the others
 
@@ -76,14 +76,23 @@ class FlatReader:
     def read(
         self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """See :meth:`Reader.read`. Tokens of rows are read with the first prompts."""
-        unread = dict(prompts)
+        """See :meth:`Reader.read`.
+
+        The first prompts are read, as many as make one line, and the tokens of rows with them: rows go on while others
+        join. Where layers attend to speech, each prompt is read by itself, and none waits.
+        """
+        joining = self._joining(prompts)
+        lines = [({slot: prompts[slot]}, {}) for slot in joining] if self._bridges else [(joining, tokens)]
+        if self._bridges:
+            lines.append(({}, tokens))
+        unread = dict(joining)
         try:
-            places = self._places(prompts)
-            for group, own in self._lines(prompts, tokens):
-                for slot, logits in self._read_line({slot: prompts[slot] for slot in group}, places, own):
-                    unread.pop(slot, None)
-                    yield slot, logits
+            places = self._places(joining, prompts)
+            for own, after in lines:
+                if own or after:
+                    for slot, logits in self._read_line(own, places, after):
+                        unread.pop(slot, None)
+                        yield slot, logits
         except Exception:
             for slot in unread:
                 self.remove(slot)
@@ -106,26 +115,16 @@ class FlatReader:
         """See :class:`Hears`."""
         return self._listener.heard_s(slot)
 
-    def _lines(
-        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
-    ) -> list[tuple[list[int], Mapping[int, Sequence[int]]]]:
-        """What is read together: slots of prompts, and tokens by slot.
-
-        Where layers attend to speech, each prompt is read by itself.
-        """
-        lines: list[tuple[list[int], Mapping[int, Sequence[int]]]] = []
-        counts = (0, 0)
+    def _joining(self, prompts: Mapping[int, TorchPrompt]) -> dict[int, TorchPrompt]:
+        """The prompts that are read next."""
+        found: dict[int, TorchPrompt] = {}
+        tokens = frames = 0
         for slot, prompt in prompts.items():
-            counts = (counts[0] + prompt.tokens, counts[1] + prompt.frames)
-            if not lines or self._bridges or counts[0] > _TOKENS or counts[1] > _FRAMES:
-                lines.append(([], {}))
-                counts = (prompt.tokens, prompt.frames)
-            lines[-1][0].append(slot)
-        if tokens and (self._bridges or not lines):
-            lines.append(([], tokens))
-        elif tokens:
-            lines[0] = (lines[0][0], tokens)
-        return lines
+            tokens, frames = tokens + prompt.tokens, frames + prompt.frames
+            if found and not self._bridges and (tokens > _TOKENS or frames > _FRAMES):
+                break
+            found[slot] = prompt
+        return found
 
     def _read_line(
         self,
@@ -187,17 +186,21 @@ class FlatReader:
             embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts.values()])
         return [own[after:] for own in embeds], spans, encoded
 
-    def _places(self, prompts: Mapping[int, TorchPrompt]) -> dict[int, tuple[RowStore, int]]:
-        """New rows of slots: store and place of each. A store grows once for all of them."""
+    def _places(
+        self, joining: Mapping[int, TorchPrompt], waiting: Mapping[int, TorchPrompt]
+    ) -> dict[int, tuple[RowStore, int]]:
+        """New rows of slots: store and place of each. A store grows once for all that wait."""
         lengths: dict[int, dict[int, int]] = {}
-        for slot, prompt in prompts.items():
+        for slot, prompt in waiting.items():
             size = max(0, (prompt.tokens - 1).bit_length() - _SHORTEST_BITS)
             lengths.setdefault(size, {})[slot] = prompt.tokens
         found: dict[int, tuple[RowStore, int]] = {}
-        for size, own in lengths.items():
-            store = self._stores.setdefault(size, self._flat.text.store(self._device))
-            self._rows |= dict.fromkeys(own, store)
-            found |= {slot: (store, row) for slot, row in zip(own, store.add(own), strict=True)}
+        for size, all_of_size in lengths.items():
+            if own := {slot: length for slot, length in all_of_size.items() if slot in joining}:
+                store = self._stores.setdefault(size, self._flat.text.store(self._device))
+                store.reserve(len(all_of_size), max(all_of_size.values()) + 1)
+                self._rows |= dict.fromkeys(own, store)
+                found |= {slot: (store, row) for slot, row in zip(own, store.add(own), strict=True)}
         return found
 
     def _embeddings(self, prompts: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor | None:

@@ -55,7 +55,8 @@ class Reader(Protocol):
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """Reads prompts into slots that are free, and the next tokens of other slots.
 
-        Where it raises, what it has not yielded is as before.
+        At least one of the prompts is read; the others may have to wait for another call. Where it raises, what it has
+        not yielded is as before.
 
         Args:
             prompts: By slot.
@@ -119,7 +120,7 @@ class LocalBackend:
 
     @torch.no_grad()
     def step(self, slots: Sequence[int]) -> dict[int, list[int]]:
-        """See :meth:`Backend.step`. Each row gets a token, and those of its draft that come true."""
+        """See :meth:`Backend.step`. A row whose prompt is read gets a token, and those of its draft that come true."""
         rows = {slot: self._rows[slot] for slot in slots}
         prompts = {slot: row.prompt for slot, row in rows.items() if row.unread}
         going = [slot for slot, row in rows.items() if row.logits is None and not row.unread]
@@ -133,14 +134,17 @@ class LocalBackend:
                 rows[slot].unread = False
                 rows[slot].prompt = prompts[slot].without_audio()
         for slot in prompts:
-            self._read_begun(slot, rows[slot])
-        found = self._choose(list(rows.values()))
-        for (slot, row), own in zip(rows.items(), found, strict=True):
+            if not rows[slot].unread:
+                self._read_begun(slot, rows[slot])
+        read = [slot for slot, row in rows.items() if not row.unread]
+        found = dict(zip(read, self._choose([rows[slot] for slot in read]), strict=True))
+        for slot, own in found.items():
+            row = rows[slot]
             if row.draft is not None:
                 self.reader.keep(slot, len(own))
             row.tokens += own
             row.logits = row.draft = None
-        return dict(zip(rows, found, strict=True))
+        return {slot: found.get(slot, []) for slot in slots}
 
     def _read_begun(self, slot: int, row: _Row) -> None:
         """Reads the tokens that an answer begins with, where they are no part of the prompt."""

@@ -46,9 +46,13 @@ class RowStore:
         """How many rows it has."""
         return self._places.count
 
+    def reserve(self, rows: int, columns: int) -> None:
+        """Makes room for so many rows more, of so many columns."""
+        self._reserve(self._places.count + rows, columns)
+
     def add(self, rows: Mapping[int, int]) -> list[int]:
         """Makes rows for slots, whose prompts have so many tokens. Returns their places."""
-        self._reserve(self._places.count + len(rows), max(rows.values(), default=0) + 1)
+        self.reserve(len(rows), max(rows.values(), default=0) + 1)
         return [self._places.add(slot, length) for slot, length in rows.items()]
 
     def remove(self, slot: int) -> None:

@@ -321,6 +321,25 @@ def test_a_prompt_that_cannot_be_read_leaves_the_rows_beside_it_as_they_are(part
     assert not backend._rows and not backend.reader._rows
 
 
+def test_rows_go_on_while_prompts_wait_for_theirs(parts, alone, monkeypatch) -> None:
+    """Few frames fit in a line, so prompts that came together are read in turn, with the tokens of others."""
+    monkeypatch.setattr("llaso_model.engine.backends.flat_reader._FRAMES", 200)
+    model, processor = parts
+    engine = Engine(TorchBackend(model, processor, flat=flat_model(model)), Limits(slots=5))
+    requests = [Request(conversation(processor, number), Sampling(max_new_tokens=9)) for number in (0, 2, 3, 4, 1)]
+    handles = [engine.submit(request) for request in requests]
+    engine.step()
+    counts = [len(handle.tokens) for handle in handles]
+    if model.config.fusion == "splice":
+        assert counts[0] == 1 and counts[-1] == 0
+        handles[-1].cancel()
+    while engine.step():
+        pass
+    for number, handle in zip((0, 2, 3, 4), handles[:4], strict=True):
+        differs(handle.result().tokens, alone(number, 9))
+    assert not engine.backend.reader._rows and not engine.backend.reader._stores
+
+
 def test_what_is_held_is_bounded(parts):
     backend = TorchBackend(*parts)
     request = Request(conversation(parts[1], 1), Sampling(max_new_tokens=10))
