@@ -104,7 +104,7 @@ class LocalBackend:
     def prepare(self, request: Request) -> TorchPrompt:
         """See :meth:`Backend.prepare`."""
         inputs, later = continued(dict(self.processor.batch([request.conversation])), request.begun, self.config)
-        return TorchPrompt(inputs, request.sampling, later, request.expected)
+        return TorchPrompt(inputs, request.sampling, request.begun, later, request.expected)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See :meth:`Backend.decode`."""
@@ -148,10 +148,10 @@ class LocalBackend:
 
     def _read_begun(self, slot: int, row: _Row) -> None:
         """Reads the tokens that an answer begins with, where they are no part of the prompt."""
-        while begun := row.prompt.begun[: self.reader.most_tokens]:
-            ((_, logits),) = self.reader.read({}, {slot: begun})
-            self.reader.keep(slot, len(begun))
-            row.logits, row.prompt = logits[-1:], replace(row.prompt, begun=row.prompt.begun[len(begun) :])
+        while later := row.prompt.later[: self.reader.most_tokens]:
+            ((_, logits),) = self.reader.read({}, {slot: later})
+            self.reader.keep(slot, len(later))
+            row.logits, row.prompt = logits[-1:], replace(row.prompt, later=row.prompt.later[len(later) :])
 
     def _draft(self, row: _Row, spare: int) -> list[int]:
         """What may follow the last token of a row.
@@ -170,7 +170,8 @@ class LocalBackend:
         found: list[list[int]] = [[] for _ in rows]
         going = list(range(len(rows)))
         while going:
-            choices = [(rows[n].choose, rows[n].tokens + found[n], _nth(rows[n].logits, len(found[n]))) for n in going]
+            answers = {n: [*rows[n].prompt.begun, *rows[n].tokens, *found[n]] for n in going}
+            choices = [(rows[n].choose, answers[n], _nth(rows[n].logits, len(found[n]))) for n in going]
             for number, token in zip(going, choose_tokens(choices), strict=True):
                 found[number].append(token)
             going = [n for n in going if self._goes_on(rows[n].draft or [], found[n])]

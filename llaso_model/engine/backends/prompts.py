@@ -19,13 +19,15 @@ class TorchPrompt:
     Attributes:
         inputs: Tensors of a batch of one, by their names in ``forward``.
         sampling: The request's.
-        begun: Tokens that the answer begins with, which are read after the prompt.
+        begun: Tokens that the answer begins with.
+        later: Those of them that are not in the inputs, and are read after the prompt.
         expected: The request's.
     """
 
     inputs: Mapping[str, torch.Tensor]
     sampling: Sampling
     begun: tuple[int, ...] = ()
+    later: tuple[int, ...] = ()
     expected: tuple[int, ...] = ()
 
     @property
@@ -46,6 +48,6 @@ class TorchPrompt:
     def size_class(self) -> int:
         """Number of the cache for rows of about as many tokens: a long row would make each step of short ones dear."""
         size = 0
-        while _SHORTEST * 4**size < self.tokens + len(self.begun) + self.sampling.max_new_tokens:
+        while _SHORTEST * 4**size < self.tokens + len(self.later) + self.sampling.max_new_tokens:
             size += 1
         return size

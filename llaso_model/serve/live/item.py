@@ -187,6 +187,7 @@ class LiveItem:
             Sampling(max_new_tokens=most_tokens(samples), details=True),
             self._begun,
             until_s,
+            () if self._before is None else self._before.tokens,
         )
         async with self.model.answering.ask(request, patient=True, streams=False) as asked:
             answer = await asked.result()

@@ -396,10 +396,12 @@ def test_a_parameter_out_of_range_is_refused_by_name(name, value):
 def test_an_answer_goes_on_from_what_it_was_begun_with(parts: tuple[Any, Any], backends, way: str) -> None:
     _, processor = parts
     backend = backends[way]
-    (whole,) = answers_of(Engine(backend).run([Request(conversation(processor, 0), Sampling(max_new_tokens=10))]))
-    request = Request(conversation(processor, 0), Sampling(max_new_tokens=7), begun=whole.tokens[:3])
-    (rest,) = answers_of(Engine(backend).run([request]))
-    assert rest.tokens == whole.tokens[3:]
+    for rules in ({}, {"repetition_penalty": 0.2}):  # of which the second makes it say again what it has said
+        sampling = Sampling(max_new_tokens=10, **rules)
+        (whole,) = answers_of(Engine(backend).run([Request(conversation(processor, 0), sampling)]))
+        request = Request(conversation(processor, 0), replace(sampling, max_new_tokens=7), begun=whole.tokens[:3])
+        (rest,) = answers_of(Engine(backend).run([request]))
+        assert rest.tokens == whole.tokens[3:]
 
 
 @pytest.mark.parametrize("begun", [0, 2])
