@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from starlette.routing import WebSocketRoute
 
 from llaso_data import __version__
 from llaso_data.errors import LLaSOError
+from llaso_data.pipeline import memory
 from llaso_model.serve import chat, page, realtime, speech, transcriptions
 from llaso_model.serve.chat_request import ChatBody
 from llaso_model.serve.errors import ApiError, api_error
@@ -25,6 +27,7 @@ from llaso_model.serve.speech import SpeechBody
 
 log = logging.getLogger(__name__)
 _TICK_S = 1.0
+_RELEASE_S = 10.0
 
 
 def application(service: Service, keys: Keys) -> Gate:
@@ -95,8 +98,18 @@ def _add_routes(app: FastAPI) -> None:
 
 
 async def _tick(service: Service) -> None:
+    """Counts tokens every second, and gives freed memory back to the system every so often where some was used.
+
+    What many threads allocate for recordings of all lengths leaves holes, and the C library keeps them.
+    """
+    released_at, released = time.monotonic(), 0
     while True:
-        service.metrics.count_tokens(service.served.engine.counts.tokens)
+        counts = service.served.engine.counts
+        service.metrics.count_tokens(counts.tokens)
+        if counts.steps != released and time.monotonic() - released_at > _RELEASE_S:
+            released = counts.steps
+            await asyncio.to_thread(memory.release)
+            released_at = time.monotonic()
         await asyncio.sleep(_TICK_S)
 
 

@@ -124,7 +124,7 @@ def serve(
         (secret,) = tokens.values()
         click.echo(f"key {secret} (OPENAI_API_KEY)\npage {address}/#{secret}")
     if served.aligner is None:
-        click.echo("no word times: the model names no Whisper, and --whisper names none", err=True)
+        click.echo(f"no word times: {served.no_words}", err=True)
     server.serve_forever()
     if not service.is_silent(_VOICES_END_S):
         os._exit(0)  # else Python waits for the thread, and that for an address

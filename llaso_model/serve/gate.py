@@ -150,6 +150,7 @@ class Gate:
         return name
 
     def _count(self, scope: Scope, status: int, started: float) -> None:
+        status = status or LEFT  # what runs this application may cancel it where a client leaves
         path = scope["path"] if scope["path"] in self.known else "other"
         self.metrics.add("llaso_requests_total", path=path, status=str(status))
         self.metrics.observe("llaso_request_seconds", time.monotonic() - started, path=path)

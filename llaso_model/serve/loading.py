@@ -58,12 +58,7 @@ def load(model: str, options: ModelOptions) -> Served:
     """
     backend = BACKENDS[options.backend].open(model, "MODEL", options.precision)
     config = getattr(backend, "config", None) or getattr(getattr(backend, "model", None), "config", None)
-    named = options.whisper or getattr(config, "whisper", None)
-    aligner = None
-    if named is not None:
-        from llaso_model.answer.words import WordAligner
-
-        aligner = WordAligner(named, "--whisper" if options.whisper else "the model's whisper")
+    aligner, no_words = _aligner(options.whisper, getattr(config, "whisper", None))
     speaker = _speaker(options.voice, options.voices)
     if options.live == "attention" and aligner is not None and speaker is not None:
         _find_heads(backend, aligner, speaker)
@@ -73,6 +68,7 @@ def load(model: str, options: ModelOptions) -> Served:
         names=tuple(options.names) or (_name_of(model),),
         context=getattr(getattr(config, "text_config", None), "max_position_embeddings", None),
         aligner=aligner,
+        no_words=no_words,
         speaker=speaker,
         max_new_tokens=options.max_new_tokens,
         live=options.live,
@@ -101,6 +97,28 @@ def asgi_application(model: str, keys: Mapping[str, str] | None = None, **option
     chosen = ModelOptions(**options)
     service = Service(load(model, chosen), ServeLimits(waiting=chosen.waiting), Metrics())
     return application(service, Keys(dict(keys)))
+
+
+def _aligner(asked: str | None, recorded: str | None) -> tuple[Any, str]:
+    """What times words, or None and why there is none.
+
+    Args:
+        asked: Whisper that the user names. It has to be there.
+        recorded: The one in the model's configuration. A model may be served on another machine than trained it.
+
+    Raises:
+        LLaSOError: There is no such Whisper as the user names.
+    """
+    from llaso_model.answer.words import WordAligner
+
+    if asked is not None:
+        return WordAligner(asked, "--whisper"), ""
+    if recorded is None:
+        return None, "the model names no Whisper, and --whisper names none"
+    try:
+        return WordAligner(recorded, "the model's whisper"), ""
+    except LLaSOError as error:
+        return None, f"{error}; --whisper names another"
 
 
 def _find_heads(backend: Any, aligner: Any, speaker: Any) -> None:

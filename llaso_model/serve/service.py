@@ -53,6 +53,7 @@ class Served:
         names: What requests may call the model. The first is the one that answers say.
         context: The most tokens of a prompt and its answer; None: as many as the engine holds.
         aligner: Times words, and says which language is spoken; None: no Whisper is known.
+        no_words: Why there is no aligner.
         speaker: Speaks; None: no voice is installed.
         max_new_tokens: The most tokens of an answer, where a request names none.
         refusal: Why the chat template refuses a conversation, or None.
@@ -64,6 +65,7 @@ class Served:
     names: Sequence[str]
     context: int | None = None
     aligner: Any = None
+    no_words: str = ""
     speaker: Any = None
     max_new_tokens: int = 512
     refusal: Any = None

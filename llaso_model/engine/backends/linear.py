@@ -7,6 +7,7 @@ second copy, so they are made only where memory allows.
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from torch import nn
 
 _ROWS = 32  # oneDNN is told to expect so many; it takes any
 _FEWEST_ROWS = 4  # fewer take oneDNN longer than these
+_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "64"}
+"""How many kernels oneDNN, and PyTorch's layer above it, keep. There is one for each number of rows, of about 0.3 MiB,
+and clips are of all lengths: with 1,024 in each, their default, memory grows by 1 GiB. Both read this once."""
 _SHARE_OF_MEMORY = 0.5  # of what is available, that copies may take
 
 
@@ -31,6 +35,8 @@ class Linear:
         self._layers = layers
         self._packed: Any = None
         if packs:
+            for name, count in _KEPT.items():
+                os.environ.setdefault(name, count)
             weight = torch.cat([layer.weight.detach() for layer in layers])
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
             self._bias = _joined_bias(layers)

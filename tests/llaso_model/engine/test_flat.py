@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,3 +111,36 @@ def test_reordered_weights_give_the_same_products():
             for activation in ("none", "gelu"):
                 ours = Linear(*layers, packs=True)(x, activation)
                 assert torch.allclose(ours, Linear(*layers, packs=False)(x, activation), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available() or sys.platform != "linux", reason="needs oneDNN and /proc"
+)
+def test_memory_is_bounded_where_rows_are_of_all_numbers() -> None:
+    grown = subprocess.run(
+        [sys.executable, "-c", _GROWS], capture_output=True, text=True, check=True, env=_environment()
+    )
+    first, last = map(float, grown.stdout.split())
+    assert last - first < 60, grown.stdout  # MiB, for a thousand further numbers; with oneDNN's own bounds 300
+
+
+_GROWS = """
+import torch
+from torch import nn
+from llaso_model.engine.backends.linear import Linear
+
+linear = Linear(nn.Linear(64, 64), packs=True)
+for rows in range(50, 2050):
+    linear(torch.randn(rows, 64))
+    if rows in (1049, 2049):
+        pages = int(open("/proc/self/statm").read().split()[1])
+        print(pages * 4096 / 2**20)
+"""
+
+
+def _environment() -> dict[str, str]:
+    """Without what this process has set for its own kernels."""
+    kept = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    here = str(Path(__file__).parents[3])
+    return {name: value for name, value in os.environ.items() if name not in kept} | {"PYTHONPATH": here}
