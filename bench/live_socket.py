@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from contextlib import suppress
 from typing import Any
 
 from live import CHUNK_S, RATE_HZ, Confirmed, Heard, Recording
@@ -14,6 +15,7 @@ SENT_HZ = 24_000
 DELAYS = {"attention": "low", "agreement": "high"}
 _DELTA = "conversation.item.input_audio_transcription.delta"
 _COMPLETED = "conversation.item.input_audio_transcription.completed"
+_READ_S = 2.0  # until the server has read the last audio
 _LAST_S = 60.0
 
 
@@ -24,7 +26,7 @@ async def through_socket(serving: Serving, recorded: Recording, policy: str) -> 
     pcm = soxr.resample(recorded.pcm, RATE_HZ, SENT_HZ)
     step = round(CHUNK_S * SENT_HZ)
     heard, deltas = Heard(), dict[str, str]()
-    open_items, sent = set[str](), asyncio.Event()
+    open_items = set[str]()
     before_s = serving.cpu_s()
     async with serving.client().realtime.connect(model="bench") as connection:
         given = {
@@ -35,14 +37,6 @@ async def through_socket(serving: Serving, recorded: Recording, policy: str) -> 
         session: Any = {"type": "transcription", "audio": {"input": given}}
         await connection.session.update(session=session)
         begun = time.monotonic()
-
-        async def send() -> None:
-            for first in range(0, len(pcm), step):
-                spoken_s = (first + step) / SENT_HZ
-                await asyncio.sleep(max(0.0, begun + spoken_s - time.monotonic()))
-                piece = pcm[first : first + step].tobytes()
-                await connection.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
-            sent.set()
 
         async def receive() -> None:
             async for event in connection:
@@ -57,9 +51,21 @@ async def through_socket(serving: Serving, recorded: Recording, policy: str) -> 
                     heard.texts.append(event.transcript)
                     heard.changes += deltas.get(event.item_id, "") != event.transcript
                     open_items.discard(event.item_id)
-                    if sent.is_set() and not open_items:
-                        return
 
-        await asyncio.wait_for(asyncio.gather(send(), receive()), recorded.seconds + _LAST_S)
+        receiving = asyncio.ensure_future(receive())
+        for first in range(0, len(pcm), step):
+            spoken_s = (first + step) / SENT_HZ
+            await asyncio.sleep(max(0.0, begun + spoken_s - time.monotonic()))
+            piece = pcm[first : first + step].tobytes()
+            await connection.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
+        await asyncio.sleep(_READ_S)
+        until = time.monotonic() + _LAST_S
+        while open_items and not receiving.done() and time.monotonic() < until:
+            await asyncio.sleep(CHUNK_S)
+        receiving.cancel()
+        with suppress(asyncio.CancelledError):
+            await receiving  # what went wrong in it
+        if open_items:
+            raise RuntimeError(f"{len(open_items)} items had no transcript after {_LAST_S:g} s")
     heard.cpu_s = serving.cpu_s() - before_s
     return heard
