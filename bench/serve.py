@@ -21,7 +21,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import itertools
 import os
+import random
 import signal
 import socket
 import statistics
@@ -44,6 +46,7 @@ KEY = "a-key-of-the-bench-1"
 PARTS = ("cpu", "load", "faults", "drain", "memory")
 MAX_NEW_TOKENS = 60
 CLIENTS = 50
+_WAV_HEAD = 44
 
 
 @dataclass
@@ -349,11 +352,16 @@ def part_drain(serving: Serving, args: argparse.Namespace) -> None:
 
 
 def part_memory(serving: Serving, args: argparse.Namespace) -> None:
-    speech = min((speech_of(path) for path in held_out(20)), key=len)
+    clips = [min((speech_of(path) for path in held_out(20)), key=len)]
+    if args.lengths > 1:
+        whole = joined(held_out(12), 20.0)[_WAV_HEAD:]
+        clips = [wav(memoryview(whole)[: 2 * round(16_000 * (1 + 19 * n / args.lengths))]) for n in range(args.lengths)]
+        random.Random(0).shuffle(clips)
+    sent = itertools.cycle(("a.wav", clip) for clip in clips)
     print("\n| requests | resident MiB |\n|---|---|")
     done, step = 0, max(args.requests // 10, 1)
     while done < args.requests:
-        asyncio.run(at_once(serving, [("a.wav", speech)] * step, 16))
+        asyncio.run(at_once(serving, list(itertools.islice(sent, step)), 16))
         done += step
         print(f"| {done} | {serving.resident_mib():.0f} |", flush=True)
 
@@ -368,6 +376,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--each", type=int, default=2, help="requests of each client of the part load")
     parser.add_argument("--requests", type=int, default=2000, help="of the part memory")
+    parser.add_argument("--lengths", type=int, default=1, help="recordings of so many lengths, in the part memory")
     parser.add_argument("--vllm", metavar="PYTHON", help="of an environment with vLLM, for the part load")
     parser.add_argument("--vllm-caches", action="store_true", help="vLLM keeps what it has read of earlier requests")
     args = parser.parse_args()
