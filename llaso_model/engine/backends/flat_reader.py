@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from llaso_model.device import computes_bf16
+from llaso_model.engine.backends.clip_cache import ClipCache
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
 from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, Span, is_plain_text_model
 from llaso_model.engine.backends.heard import Listener
@@ -20,6 +21,7 @@ from llaso_model.engine.backends.row_store import RowStore
 _TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
 _FRAMES = 2 * _TOKENS  # of clips that are encoded together
 _SHORTEST_BITS = 6  # rows whose prompt has up to 64 tokens share a store; then of up to twice as many, and so on
+_KEPT_BYTES = 64 << 20  # of embeddings of clips: of ten minutes for a language model 3,072 wide
 _WORTH_SHARING, _LONGEST_SHARED = 4, 512  # tokens that prompts begin with, of which reading one is kept for the others
 
 
@@ -71,6 +73,7 @@ class FlatReader:
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
         self._prefix: Prefix | None = None
         self._listener = Listener(model.config)
+        self._speech_of = None if flat.speech is None else ClipCache(flat.speech, _KEPT_BYTES)
         self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
 
     def read(
@@ -207,11 +210,11 @@ class FlatReader:
         """Embeddings of all speech of prompts (N, width of the language model); None: there is none."""
         if not prompts:
             return None
-        if self._flat.speech is None:
+        if self._speech_of is None:
             return torch.cat([self._model.get_audio_features(*_speech_of(inputs)) for inputs in prompts])
         features = [window for inputs in prompts for window in inputs["input_features"]]
         lengths = torch.cat([inputs["feature_lengths"] for inputs in prompts]).tolist()
-        return torch.cat(self._flat.speech(features, lengths))
+        return torch.cat(self._speech_of(features, lengths))
 
     def _shared_prefix(self, prompts: Sequence[Sequence[int]]) -> Prefix | None:
         """What prompts begin with that was read for an earlier one: text before the first audio. None: too little."""
