@@ -159,7 +159,7 @@ def alone(loaded: Any, path: Path) -> str:
     return str(loaded.processor.decode(out[0], skip_special_tokens=True).strip())
 
 
-async def at_once(serving: Serving, files: Sequence[tuple[str, bytes]], together: int) -> list[str]:
+async def at_once(serving: Any, files: Sequence[tuple[str, bytes]], together: int) -> list[str]:
     room = asyncio.Semaphore(together)
     async with serving.client() as client:
 
@@ -180,6 +180,8 @@ def part_load(serving: Serving, args: argparse.Namespace) -> None:
         if args.vllm:
             one = serve_vllm.serving(args.vllm, args.model, "bench", args.threads, MAX_NEW_TOKENS, args.vllm_caches)
             sides["`vllm serve` with our plugin"] = stack.enter_context(one)
+        for side in sides.values():
+            asyncio.run(at_once(side, [("a.wav", recordings[0])], 1))  # warm
         print(f"\n{CLIENTS} clients, recordings of 1 to 35 s, {args.threads} thread(s)")
         print("| server | answers | lost | p50 s | p95 s | first text p50 s | p95 s | CPU s a request |")
         print(f"|{'---|' * 8}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -37,9 +38,7 @@ class _Info(BaseProcessingInfo):  # type: ignore[misc]
     """What vLLM asks before it loads a model."""
 
     def get_hf_processor(self, **kwargs: object) -> LLaSOProcessor:
-        if not hasattr(self, "_processor"):
-            self._processor: LLaSOProcessor = LLaSOProcessor.from_pretrained(self.ctx.model_config.model)
-        return self._processor
+        return _processor(self.ctx.model_config.model)
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         check_fusion(self.ctx.model_config.hf_config)
@@ -187,7 +186,7 @@ class LLaSOForVLLM(nn.Module, SupportsMultiModal, SupportsTranscription):  # typ
             raise ValueError("a LLaSO model is asked for a translation as a chat, in the words of its training")
         if stt_params.request_prompt or stt_params.hotwords:
             raise ValueError("prompt and hotwords: a LLaSO model takes no text before a transcript")
-        processor = LLaSOProcessor.from_pretrained(stt_params.model_config.model)
+        processor = _processor(stt_params.model_config.model)
         conversation = processor.instruction(TRANSCRIBE, [stt_params.audio])
         text = processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         return {"prompt": str(text), "multi_modal_data": {"audio": (stt_params.audio, SAMPLE_RATE_HZ)}}
@@ -196,6 +195,13 @@ class LLaSOForVLLM(nn.Module, SupportsMultiModal, SupportsTranscription):  # typ
     def get_num_audio_tokens(cls, audio_duration_s: float, stt_config: Any, model_config: Any) -> int | None:
         """How many audio tokens stand for so many seconds."""
         return audio_tokens(round(audio_duration_s * SAMPLE_RATE_HZ), model_config.hf_config)
+
+
+@functools.cache
+def _processor(model: str) -> LLaSOProcessor:
+    """The processor of a model. It takes a quarter of a second to load, which requests do not wait for."""
+    loaded: LLaSOProcessor = LLaSOProcessor.from_pretrained(model)
+    return loaded
 
 
 def _flat(values: Any) -> torch.Tensor:
