@@ -14,8 +14,8 @@ rounding); and how many CPU seconds the products alone take, at the best speed t
 that ``llaso-model export`` wrote of the same model: the engine with onnxruntime answers, too. ``--vllm`` names the
 Python of an environment that has vLLM and this project (``tests/support/vllm_environment.py`` makes one): vLLM with our
 plugin answers the same prompts, in a process of its own for each number of rows, without caches of earlier prompts.
-``--vllm-caches`` then adds one process that keeps them, and answers the same prompts for each number of rows in turn.
-``--pieces`` says what the parts of an answer cost.
+``--vllm-caches`` adds what it takes with them, when it answers the same prompts for the second time. ``--pieces`` says
+what the parts of an answer cost.
 """
 
 from __future__ import annotations
@@ -80,9 +80,6 @@ def main() -> None:
             found.setdefault((way, rows), []).append(seconds)
             print(f"{way}, {rows}: {seconds:.1f} CPU s", flush=True)
     _print_table(args, found)
-    if args.vllm and args.vllm_caches:
-        for rows, run in zip(args.together, by_vllm(args, args.together, "kept"), strict=True):
-            print(f"one vLLM that keeps its caches, the same prompts again, {rows} at a time: {run['cpu_s']:.1f} CPU s")
     _print_differences(loaded, conversations, tokens)
     import answering_pieces
 
@@ -110,7 +107,9 @@ def _ways(loaded: Any, half: Any, conversations: Sequence[Any], args: argparse.N
         if args.onnx:
             ways["engine, onnx", rows] = timed(by_onnx(args.onnx), rows)
         if args.vllm:
-            ways["vLLM with our plugin", rows] = lambda rows=rows: _cold(args, rows)
+            ways["vLLM with our plugin", rows] = lambda rows=rows: by_vllm(args, rows, "cold")
+        if args.vllm and args.vllm_caches:
+            ways["vLLM, the same prompts again", rows] = lambda rows=rows: by_vllm(args, rows, "kept")
     return ways
 
 
@@ -165,24 +164,19 @@ def _answered(engine: Any, conversations: Sequence[Any]) -> Tokens:
     return [list(one.tokens) for one in answers_of(engine.run(Request(each, sampling) for each in conversations))]
 
 
-def _cold(args: argparse.Namespace, rows: int) -> tuple[Tokens, float]:
-    (run,) = by_vllm(args, [rows], "cold")
-    return run["tokens"], run["cpu_s"]
-
-
-def by_vllm(args: argparse.Namespace, rows: Sequence[int], caches: str) -> list[dict[str, Any]]:
-    """``tokens`` of vLLM with at most so many rows together, and ``cpu_s`` without those of its start; in turn."""
+def by_vllm(args: argparse.Namespace, rows: int, caches: str) -> tuple[Tokens, float]:
+    """The tokens of vLLM with at most so many rows together, and its CPU seconds without those of its start."""
     script = Path(__file__).with_name("answering_vllm.py")
     paths = json.dumps([str(path) for path in held_out()])
-    sizes = [args.threads, MAX_NEW_TOKENS, caches, *rows]
+    sizes = [rows, args.threads, MAX_NEW_TOKENS, caches]
     command = [args.vllm, script, str(Path(args.model).resolve()), *map(str, sizes)]
     environment = {**os.environ}
     environment.pop("PYTHONPATH", None)  # a checkout there hides the plugin that is installed
     out = subprocess.run(command, input=paths, capture_output=True, text=True, check=False, env=environment)
     if out.returncode:
         raise SystemExit(f"vLLM ended with {out.returncode}:\n{out.stderr[-3000:]}")
-    found: list[dict[str, Any]] = json.loads(out.stdout.splitlines()[-1])
-    return found
+    answer = json.loads(out.stdout.splitlines()[-1])
+    return answer["tokens"], answer["cpu_s"]
 
 
 def until_end(loaded: Any, row: list[int]) -> list[int]:

@@ -93,7 +93,9 @@ def serving(model: str, threads: int, *options: str) -> Iterator[Serving]:
     command = [sys.executable, "-m", "llaso_model.cli", "serve", model, "--port", str(port), "--name", "bench"]
     sizes = ["--max-new-tokens", str(MAX_NEW_TOKENS), "--precision", "fp32"]
     environment = {**os.environ, "LLASO_TOKEN": KEY, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen([*command, *sizes, *options], env=environment, stdout=subprocess.DEVNULL)
+    # A session of its own, as that of the server beside it: Linux divides processors by sessions.
+    started = {"env": environment, "stdout": subprocess.DEVNULL, "start_new_session": True}
+    process = subprocess.Popen([*command, *sizes, *options], **started)
     one = Serving(process, port)
     try:
         for _ in range(6000):
