@@ -180,7 +180,7 @@ def part_load(serving: Serving, args: argparse.Namespace) -> None:
     sides: dict[str, Any] = {"`llaso-model serve`": serving}
     with ExitStack() as stack:
         if args.vllm:
-            one = serve_vllm.serving(args.vllm, args.model, "bench", args.threads, MAX_NEW_TOKENS, args.vllm_caches)
+            one = serve_vllm.serving(args.vllm, args.model, "bench", args.threads, MAX_NEW_TOKENS)
             sides["`vllm serve` with our plugin"] = stack.enter_context(one)
         for side in sides.values():
             asyncio.run(at_once(side, [("a.wav", recordings[0])], 1))  # warm
@@ -382,7 +382,6 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000, help="of the part memory")
     parser.add_argument("--lengths", type=int, default=1, help="recordings of so many lengths, in the part memory")
     parser.add_argument("--vllm", metavar="PYTHON", help="of an environment with vLLM, for the part load")
-    parser.add_argument("--vllm-caches", action="store_true", help="vLLM keeps what it has read of earlier requests")
     args = parser.parse_args()
     work = {"cpu": part_cpu, "load": part_load, "faults": part_faults, "drain": part_drain, "memory": part_memory}
     for part in args.parts:

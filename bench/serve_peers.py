@@ -44,7 +44,7 @@ def started(command: list[str], port: int, environment: dict[str, str], folder: 
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
     environment = {**os.environ, **threads, **environment}
     environment.pop("PYTHONPATH", None)
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     process = subprocess.Popen(command, env=environment, cwd=folder, **quiet)
     one = ours.Serving(process, port)
     try:

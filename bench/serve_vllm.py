@@ -1,8 +1,7 @@
 """``vllm serve`` with our plugin, as a side of the part ``load`` of bench/serve.py (``--vllm PYTHON``).
 
-Its transcripts have the limit that ours have, its rows together are as many, and it keeps neither prefixes nor encoded
-audio of earlier requests: the clients send the same few recordings many times, which no user does. ``--vllm-caches``
-leaves its caches as they are by default.
+Its transcripts have the limit that ours have, and its rows together are as many. Both servers keep what they have
+encoded lately, and the clients send the same few recordings many times, which users do not.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests.support.vllm_server
 from tests.support import vllm_server
 
-UNCACHED = ("--no-enable-prefix-caching", "--mm-processor-cache-gb", "0")
 SLOTS = 32
 MAX_MODEL_LEN = 2048
 
@@ -42,12 +40,10 @@ class VLLMServing:
 
 
 @contextmanager
-def serving(
-    python: str, model: str, name: str, threads: int, max_new_tokens: int, caches: bool
-) -> Iterator[VLLMServing]:
+def serving(python: str, model: str, name: str, threads: int, max_new_tokens: int) -> Iterator[VLLMServing]:
     limits = ["--max-num-seqs", str(SLOTS), "--max-model-len", str(MAX_MODEL_LEN), "--served-model-name", name]
     longest = ["--override-generation-config", json.dumps({"max_new_tokens": max_new_tokens})]
-    options = [*limits, *longest, *(() if caches else UNCACHED)]
+    options = [*limits, *longest]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "vllm.log"
         with vllm_server.serving(Path(python), Path(model).resolve(), log, *options, threads=threads) as server:
