@@ -20,6 +20,7 @@ _PATIENCE_S = 60.0  # of a connection on which nothing happens and nothing is an
 _KEEP_ALIVE_S = 30
 _LOOK_EVERY_S = 0.1
 _FRAME_BYTES = 16 << 20  # the longest WebSocket message: OpenAI's own bound is 15 MiB of audio
+_PONG_S = 300.0  # a client's pong waits behind the audio that it has sent and that is not read yet
 
 
 class Server(uvicorn.Server):
@@ -40,6 +41,7 @@ class Server(uvicorn.Server):
                 http=patient(_PATIENCE_S),
                 ws="websockets-sansio",
                 ws_max_size=_FRAME_BYTES,
+                ws_ping_timeout=_PONG_S,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
