@@ -35,7 +35,7 @@ class ClipCache:
         Returns:
             For each clip, its embeddings (count, width of the language model).
         """
-        keys = [_key(one, length) for one, length in zip(features, lengths, strict=True)]
+        keys = [clip_key(one, length) for one, length in zip(features, lengths, strict=True)]
         clips = dict(zip(keys, zip(features, lengths, strict=True), strict=True))
         new = [key for key in clips if key not in self._known]
         encoded = self._encode(*zip(*(clips[key] for key in new), strict=True)) if new else []
@@ -54,6 +54,7 @@ class ClipCache:
             self._bytes -= self._known.popitem(last=False)[1].nbytes
 
 
-def _key(features: torch.Tensor, length: int) -> bytes:
+def clip_key(features: torch.Tensor, length: int) -> bytes:
+    """What tells a clip from others: a digest of its valid log-mel frames (mels, T), and how many these are."""
     frames = features[:, :length].float().contiguous().numpy()
     return hashlib.blake2b(frames.tobytes(), digest_size=16).digest() + length.to_bytes(4, "little")

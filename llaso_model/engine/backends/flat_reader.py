@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from llaso_model.device import computes_bf16
-from llaso_model.engine.backends.clip_cache import ClipCache
+from llaso_model.engine.backends.clip_cache import ClipCache, clip_key
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
-from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Prefix, Span, is_plain_text_model
+from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Span, is_plain_text_model
 from llaso_model.engine.backends.heard import Listener
 from llaso_model.engine.backends.linear import can_pack
+from llaso_model.engine.backends.prefix_cache import PrefixCache
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_places import together
 from llaso_model.engine.backends.row_store import RowStore
@@ -21,8 +22,9 @@ from llaso_model.engine.backends.row_store import RowStore
 _TOKENS = 1024  # of prompts that are read together; more rows make a product no faster, and leave the cache
 _FRAMES = 2 * _TOKENS  # of clips that are encoded together
 _SHORTEST_BITS = 6  # rows whose prompt has up to 64 tokens share a store; then of up to twice as many, and so on
-_KEPT_BYTES = 64 << 20  # of embeddings of clips: of ten minutes for a language model 3,072 wide
-_WORTH_SHARING, _LONGEST_SHARED = 4, 512  # tokens that prompts begin with, of which reading one is kept for the others
+_CLIP_BYTES = 64 << 20  # of embeddings of clips: of ten minutes for a language model 3,072 wide
+_TEXT_BYTES = 256 << 20  # of keys and values of texts: 1,100 tokens of a language model of 3 B, 5,800 of one of 135 M
+_WORTH_SHARING = 4  # tokens that texts begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,11 @@ class FlatReader:
         self._stores: dict[int, RowStore] = {}  # by the number of their size
         self._rows: dict[int, RowStore] = {}  # by slot
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
-        self._prefix: Prefix | None = None
+        self._texts: dict[int, list[Hashable]] = {}  # by slot: names of the tokens that were read
+        self._last: dict[int, Sequence[int]] = {}  # by slot: tokens that were read and may be wrong
+        self._known = PrefixCache(_TEXT_BYTES, _WORTH_SHARING)
         self._listener = Listener(model.config)
-        self._speech_of = None if flat.speech is None else ClipCache(flat.speech, _KEPT_BYTES)
+        self._speech_of = None if flat.speech is None else ClipCache(flat.speech, _CLIP_BYTES)
         self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
 
     def read(
@@ -104,13 +108,16 @@ class FlatReader:
     def keep(self, slot: int, count: int) -> None:
         """See :meth:`Reader.keep`."""
         self._rows[slot].advance(slot, count)
+        self._texts[slot] += self._last.pop(slot)[:count]
         self._listener.keep(slot, count)
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A store without rows gives its memory back."""
         if (store := self._rows.pop(slot, None)) is not None:
+            self._remember(slot, store)
             store.remove(slot)
         self._speech.pop(slot, None)
+        self._last.pop(slot, None)
         self._listener.remove(slot)
         self._stores = {size: store for size, store in self._stores.items() if store.count}
 
@@ -157,8 +164,10 @@ class FlatReader:
             watch = self._listener.begin([*prompts, *lined])
             logits = self._flat.text.read(torch.cat(embeds), spans, steps, before, watch)
         self._listener.end()
+        self._last |= tokens
         if prompts:
-            self._keep_prefix(next(iter(prompts.values())), spans[0].store, spans[0].row)
+            self._texts |= {slot: self._names(prompt) for slot, prompt in prompts.items()}
+            self._remember_beginning(next(iter(prompts)))
             self._speech |= zip(prompts, aligner.row_states(encoded, len(prompts)), strict=True)
         counts = [1] * len(prompts) + [len(tokens[slot]) for slot in slots]
         yield from zip([*prompts, *slots], logits.split(counts), strict=True)
@@ -176,18 +185,18 @@ class FlatReader:
             (inputs,) = (prompt.inputs for prompt in prompts.values())
             lengths, rows, answered = inputs["feature_lengths"], inputs["audio_rows"], inputs.get("answered")
             encoded = model.encode_audio(speech, ids, lengths, rows, None, answered)
-        prefix = self._shared_prefix([prompt.inputs["input_ids"][0].tolist() for prompt in prompts.values()])
-        after = 0 if prefix is None else prefix.length
         spans = []
         for slot, prompt in prompts.items():
             store, row = places[slot]
+            known = None if self._bridges else self._known.longest(self._names(prompt), prompt.tokens - 1)
+            after = 0 if known is None else known.length
             spans.append(Span(store, row, after, prompt.tokens - after, 1))
             self._listener.add(slot, prompt)
-            if prefix is not None:
-                store.fill(row, prefix.keys, prefix.values)
+            if known is not None:
+                store.fill(row, known.keys, known.values)
         with model.aligner.attending_to(encoded):
             embeds = model.merged_embeddings(ids, speech)[0].split([prompt.tokens for prompt in prompts.values()])
-        return [own[after:] for own in embeds], spans, encoded
+        return [own[span.first :] for own, span in zip(embeds, spans, strict=True)], spans, encoded
 
     def _places(
         self, joining: Mapping[int, TorchPrompt], waiting: Mapping[int, TorchPrompt]
@@ -216,24 +225,32 @@ class FlatReader:
         lengths = torch.cat([inputs["feature_lengths"] for inputs in prompts]).tolist()
         return torch.cat(self._speech_of(features, lengths))
 
-    def _shared_prefix(self, prompts: Sequence[Sequence[int]]) -> Prefix | None:
-        """What prompts begin with that was read for an earlier one: text before the first audio. None: too little."""
-        if self._prefix is None:
-            return None
-        known = self._prefix.tokens[: min(map(len, prompts)) - 1]  # at least a token is left to read
-        same = next((n for n, one in enumerate(known) if any(own[n] != one for own in prompts)), len(known))
-        return self._prefix.cut(same) if same >= _WORTH_SHARING else None
+    def _names(self, prompt: TorchPrompt) -> list[Hashable]:
+        """The names of a prompt's tokens: see :class:`PrefixCache`. Where clips have no key, none is like another."""
+        names: list[Hashable] = prompt.inputs["input_ids"][0].tolist()
+        audio = [place for place, name in enumerate(names) if name == self._model.config.audio_token_id]
+        moments: list[Hashable] = [object() for _ in audio]
+        if audio and self._flat.speech is not None and not self._bridges:
+            windows = zip(prompt.inputs["input_features"], prompt.inputs["feature_lengths"].tolist(), strict=True)
+            clips = [(clip_key(features, length), self._flat.speech.count(length)) for features, length in windows]
+            moments = [(clip, number) for clip, count in clips for number in range(count)]
+        for place, moment in zip(audio, moments, strict=True):
+            names[place] = moment
+        return names
 
-    def _keep_prefix(self, prompt: TorchPrompt, store: RowStore, row: int) -> None:
-        """Keeps what reading the text before the first audio of a prompt left, for the next prompts."""
-        ids = prompt.inputs["input_ids"][0].tolist()
-        audio = self._model.config.audio_token_id
-        count = ids.index(audio) if audio in ids else len(ids)
-        count = min(count, _LONGEST_SHARED)
-        if self._bridges or count < _WORTH_SHARING or (self._prefix and self._prefix.tokens == tuple(ids[:count])):
-            return
-        keys, values = (states[:, row, :, :count].clone() for states in (store.keys, store.values))
-        self._prefix = Prefix(tuple(ids[:count]), keys, values)
+    def _remember(self, slot: int, store: RowStore) -> None:
+        """Keeps what reading a row has left, for texts that begin as it does."""
+        text = self._texts.pop(slot, None)
+        if text is not None and not self._bridges:
+            self._known.keep(text, *store.of(slot))
+
+    def _remember_beginning(self, slot: int) -> None:
+        """Keeps what reading the text before the first audio has left, for prompts that come while it is answered."""
+        text = self._texts[slot]
+        count = next((place for place, name in enumerate(text) if not isinstance(name, int)), len(text))
+        if not self._bridges and self._known.longest(text, count) is None:
+            keys, values = self._rows[slot].of(slot)
+            self._known.keep(text[:count], keys[:, :, :count], values[:, :, :count])
 
     def _before_layer(self, is_prompt: bool) -> BeforeLayer | None:
         """What the fusion does before the layers that it bridges, on a prompt or on tokens of rows in a line."""

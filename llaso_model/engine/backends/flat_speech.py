@@ -31,7 +31,7 @@ class FlatSpeech:
         self._tail = round(model.config.tail_s * MEL_FRAMES_PER_S)
         self._layers = [_Layer(layer, packs) for layer in self._tower.layers]
         first, self._act, second = model.aligner.projector
-        self._stack = model.aligner.stack
+        self._stack = int(model.aligner.stack)
         self._first, self._second = Linear(first, packs=packs), Linear(second, packs=packs)
 
     def __call__(self, features: Sequence[torch.Tensor], lengths: Sequence[int]) -> list[torch.Tensor]:
@@ -55,6 +55,10 @@ class FlatSpeech:
         ]
         projected = self._second(self._act(self._first(torch.cat(stacked))))
         return list(projected.split([len(one) for one in stacked]))
+
+    def count(self, length: int) -> int:
+        """How many embeddings a clip of so many valid frames has."""
+        return -(-int(states_of(length, self._config.audio_config)) // self._stack)
 
     def _before_layers(self, features: torch.Tensor, length: int) -> torch.Tensor:
         """What enters the encoder's layers (states, width): see :meth:`WhisperStates.forward`."""

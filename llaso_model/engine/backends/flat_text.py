@@ -35,30 +35,6 @@ Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """Tokens that prompts begin with, and what reading them left.
-
-    Attributes:
-        tokens: They.
-        keys: Of all layers (layers, heads, tokens, size).
-        values: Likewise.
-    """
-
-    tokens: tuple[int, ...]
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    @property
-    def length(self) -> int:
-        """How many tokens it has."""
-        return len(self.tokens)
-
-    def cut(self, length: int) -> Prefix:
-        """Its first tokens."""
-        return Prefix(self.tokens[:length], self.keys[:, :, :length], self.values[:, :, :length])
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """Tokens of a row that follow each other.
 

@@ -67,6 +67,11 @@ class RowStore:
         count = keys.shape[2]
         self.keys[:, row, :, :count], self.values[:, row, :, :count] = keys, values
 
+    def of(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The keys and values of a slot's row (layers, heads, tokens, size)."""
+        (row,), (length,) = self._places.of([slot])
+        return self.keys[:, row, :, :length], self.values[:, row, :, :length]
+
     def place(self, slot: int, count: int) -> tuple[int, int]:
         """The row of a slot, with room for so many tokens more, and the column of the first of them."""
         (row,), (length,) = self._places.of([slot])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
 from llaso_model.engine.backends.flat_reader import FlatReader, flat_model
+from llaso_model.engine.backends.flat_text import FlatText
 from llaso_model.engine.backends.padded_reader import PaddedReader
 from llaso_model.engine.backends.torch import TorchBackend
 from llaso_model.engine.engine import Engine, Limits, answers_of
@@ -434,6 +435,49 @@ def test_an_answer_that_was_expected_comes_in_few_steps(parts: tuple[Any, Any], 
     assert steps(plain) == (plain, 2)
     drawn, _ = steps((), temperature=2.0, seed=4)
     assert steps(drawn, temperature=2.0, seed=4) == (drawn, 2)
+
+
+def test_the_next_turn_of_a_conversation_reads_what_is_new(parts: tuple[Any, Any], monkeypatch) -> None:
+    model, processor = parts
+    read: list[int] = []
+    plain = FlatText.read
+
+    def counting(self: FlatText, embeds: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        read.append(len(embeds))
+        return plain(self, embeds, *args, **options)
+
+    monkeypatch.setattr(FlatText, "read", counting)
+    engine = Engine(TorchBackend(model, processor, flat=flat_model(model)))
+    first = conversation(processor, 4)
+    other = conversation(processor, 5)
+    (said,) = answers_of(engine.run([Request(first, Sampling(max_new_tokens=6))]))
+    answered = {"role": "assistant", "content": said.text}
+    for turns in ([*first, answered, *conversation(processor, 1)], [*first, answered, *other], first, other):
+        read.clear()
+        (answer,) = answers_of(engine.run([Request(turns, Sampling(max_new_tokens=6))]))
+        if model.config.fusion == "splice":
+            known = 0 if turns is other else processor.batch([first])["input_ids"].shape[1]
+            assert read[0] == 1 if turns is first else read[0] <= answer.prompt_tokens - known
+        inputs = processor.batch([turns])
+        out = model.generate(
+            **inputs, max_new_tokens=6, do_sample=False, output_scores=True, return_dict_in_generate=True
+        )
+        best = [scores[0].topk(2).values for scores in out.scores]
+        differs(answer.tokens, (out.sequences[0].tolist(), [float(a - b) for a, b in best]))
+
+
+def test_an_answer_that_was_begun_joins_rows_that_go_on(parts: tuple[Any, Any], alone, backends) -> None:
+    _, processor = parts
+    engine = Engine(backends["packed"])
+    going = engine.submit(Request(conversation(processor, 2), Sampling(max_new_tokens=9)))
+    engine.step()
+    tokens, margins = alone(0, 9)
+    begun = Request(conversation(processor, 0), Sampling(max_new_tokens=6), begun=tuple(tokens[:3]))
+    joins = engine.submit(begun)
+    while engine.step():
+        pass
+    differs(going.result().tokens, alone(2, 9))
+    differs(joins.result().tokens, (tokens[3:], margins[3:]))
 
 
 @pytest.mark.parametrize("wrong", [None, 0, 4, 7])
