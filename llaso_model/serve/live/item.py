@@ -168,7 +168,8 @@ class LiveItem:
         is_whole = len(tokens) < len(answer.tokens)
         boundaries = word_boundaries(self._decode, self._begun, tokens, is_whole)
         heard_s = () if answer.details is None else answer.details.heard_s[: len(tokens)]
-        return Hypothesis(tokens, tuple(boundaries), heard_s, samples, is_whole)
+        heard_to_s = 0.0 if self._before is None else self._before.heard_to_s
+        return Hypothesis(tokens, tuple(boundaries), heard_s, samples, is_whole, heard_to_s)
 
     async def _cut(self) -> None:
         """Ends the window at the clearest pause of its last seconds, and begins another one there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.registry import Registry
@@ -12,6 +13,9 @@ from llaso_data.text.word_spans import is_unspaced
 
 GUARD_S = 0.4
 """Words that end nearer to the end of the audio may still change: what follows them was not heard."""
+
+REWIND_S = 2.0
+"""A model that goes further back than this says again what it has said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Hypothesis:
         heard_s: For each token the time in the audio that the model attends to most; empty: it is not known.
         samples: How long the audio is.
         is_whole: Whether the model has ended it, rather than a limit.
+        heard_to_s: The time up to which the confirmed text before it was heard.
     """
 
     tokens: tuple[int, ...]
@@ -31,11 +36,17 @@ class Hypothesis:
     heard_s: tuple[float, ...]
     samples: int
     is_whole: bool = False
+    heard_to_s: float = 0.0
 
     def after(self, count: int) -> Hypothesis:
         """What is left of it when its first ``count`` tokens are confirmed."""
-        places = tuple(place - count for place in self.boundaries if place > count)
-        return replace(self, tokens=self.tokens[count:], boundaries=places, heard_s=self.heard_s[count:])
+        return replace(
+            self,
+            tokens=self.tokens[count:],
+            boundaries=tuple(place - count for place in self.boundaries if place > count),
+            heard_s=self.heard_s[count:],
+            heard_to_s=_heard_to(self.heard_to_s, self.heard_s[:count]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +83,23 @@ def attention(before: Hypothesis | None, now: Hypothesis) -> int:
     """Words before the first that the model hears less than :data:`GUARD_S` before the end of the audio.
 
     The rule is AlignAtt's (Papi, Turchi and Negri 2023), with the attention of the language model to the speech in its
-    prompt. Where that is not known, words are confirmed by agreement.
+    prompt. Nor are words confirmed from the first on that is heard :data:`REWIND_S` before those that stand before it:
+    a model that repeats itself goes back. Where the attention is not known, words are confirmed by agreement.
     """
     if len(now.heard_s) != len(now.tokens):
         return local_agreement(before, now)
     limit = now.samples / SAMPLE_RATE_HZ - GUARD_S
-    safe = next((number for number, heard_s in enumerate(now.heard_s) if heard_s > limit), len(now.tokens))
+    safe = len(now.tokens)
+    for number, heard_s in enumerate(now.heard_s):
+        if heard_s > limit or heard_s < _heard_to(now.heard_to_s, now.heard_s[:number]) - REWIND_S:
+            safe = number
+            break
     return _boundary(now, safe)
+
+
+def _heard_to(before_s: float, heard_s: Sequence[float]) -> float:
+    """The latest time that two tokens in a row have reached: the attention of a single one may be far off."""
+    return max([before_s, *(min(two) for two in pairwise(heard_s))])
 
 
 def _boundary(hypothesis: Hypothesis, count: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,16 @@ def test_what_is_left_of_a_hypothesis_keeps_its_boundaries_and_times() -> None:
     whole = hypothesis([0, 1, 2, 4, 5], [1.0, 2.0, 2.2, 3.0, 4.0])
     left = whole.after(3)
     assert (left.tokens, left.boundaries, left.heard_s) == ((4, 5), (1,), (3.0, 4.0))
-    assert left.samples == whole.samples
+    assert left.samples == whole.samples and left.heard_to_s == 2.0  # two tokens have reached it, one 2.2
+
+
+def test_attention_confirms_nothing_of_what_is_said_again() -> None:
+    tokens = [0, 1, 4, 5, 1, 4, 5]
+    assert attention(None, hypothesis(tokens, [1.0, 1.4, 2.0, 3.0, 3.4, 3.5, 3.6])) == 6
+    assert attention(None, hypothesis(tokens, [1.0, 1.4, 2.0, 3.6, 3.9, 1.2, 1.5])) == 5
+    assert attention(None, hypothesis(tokens, [1.0, 1.4, 4.2, 1.6, 2.0, 2.1, 2.4])) == 6  # one is far off
+    assert attention(None, replace(hypothesis([0, 4, 5], [1.0, 1.4, 1.6]), heard_to_s=3.5)) == 0
+    assert attention(None, replace(hypothesis([0, 4, 5], [2.0, 2.4, 2.6]), heard_to_s=3.5)) == 2
 
 
 def test_agreement_confirms_whole_words_that_two_hypotheses_share() -> None:
