@@ -160,10 +160,14 @@ class LocalBackend:
             row: It.
             spare: How many tokens may be guessed where nothing is known of the answer.
         """
-        expected, prompt = row.prompt.expected, row.prompt.inputs["input_ids"][0].tolist()
-        goes_as_expected = expected[: len(row.tokens)] == tuple(row.tokens)
+        expected = row.prompt.expected
+        goes_as_expected = expected and expected[: len(row.tokens)] == tuple(row.tokens)
         most = min(self.reader.most_tokens, row.prompt.sampling.max_new_tokens - len(row.tokens)) - 1
-        return draft(row.tokens, expected, prompt, most if goes_as_expected and expected else min(spare, most))
+        if not goes_as_expected:
+            most = min(spare, most)
+        if most <= 0:
+            return []
+        return draft(row.tokens, expected, row.prompt.inputs["input_ids"][0].tolist(), most)
 
     def _choose(self, rows: Sequence[_Row]) -> list[list[int]]:
         """The next tokens of rows: each one's, and while these are those of its draft, the ones after."""
