@@ -42,7 +42,10 @@ def patient(patience_s: float) -> type[H11Protocol]:
     """
 
     class Patient(H11Protocol):
-        """Closes idle connections: without a whole request head, or with an answer that the client does not read."""
+        """Closes idle connections: without a whole request head, or with an answer that the client does not read.
+
+        One that has become a WebSocket has pings of its own.
+        """
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -54,6 +57,8 @@ def patient(patience_s: float) -> type[H11Protocol]:
 
         def _check_progress(self, before: tuple[Any, ...] | None) -> None:
             """Closes the connection where nothing changed since the last check, and the server is not at work."""
+            if self.transport.get_protocol() is not self:
+                return
             unread = self.transport.get_write_buffer_size()
             state = (self.cycle, unread)
             is_answering = self.cycle is not None and not self.cycle.response_complete

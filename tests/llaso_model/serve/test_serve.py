@@ -316,6 +316,20 @@ def test_realtime_confirms_words_that_never_change(server: Running) -> None:
     settles(server, lambda: is_idle(server) and not server.service.sessions)
 
 
+def test_a_realtime_session_outlives_the_patience_with_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llaso_model.serve.server._PATIENCE_S", 0.2)
+
+    async def listens(server: Running) -> list[str]:
+        async with server.asynchronous_client().realtime.connect(model=NAME) as connection:
+            assert (await connection.recv()).type == "session.created"
+            await asyncio.sleep(1.0)
+            await connection.input_audio_buffer.clear()
+            return [(await connection.recv()).type]
+
+    with running(small_served()) as server:
+        assert asyncio.run(listens(server)) == ["input_audio_buffer.cleared"]
+
+
 def test_a_realtime_session_refuses_by_name(server: Running) -> None:
     async def ask(event: dict[str, Any]) -> Any:
         async with server.asynchronous_client().realtime.connect(model=NAME) as connection:
