@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from llaso_model.engine.backends.local import LocalBackend, Reader
 from llaso_model.engine.backends.padded_reader import PaddedReader
 from llaso_model.processing import LLaSOProcessor
 
+_HUGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
+"""Has PyTorch ask for huge pages where a tensor has 2 MiB or more (Linux): caches grow with far fewer page faults.
+It is read once, at the first such tensor."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -47,6 +51,7 @@ def load(name: str, key: str, precision: str | None, device: torch.device | None
     from llaso_model.registration import register
 
     register()
+    os.environ.setdefault(*_HUGE_PAGES)
     transformers.utils.logging.disable_progress_bar()
     device = device or own_device()
     dtype = _DTYPES[precision or ("bf16" if device.type == "cuda" else "fp32")]
