@@ -25,21 +25,20 @@ class ClipCache:
         self._known: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._bytes = 0
 
-    def __call__(self, features: Sequence[torch.Tensor], lengths: Sequence[int]) -> list[torch.Tensor]:
-        """The embeddings of clips.
+    def __call__(
+        self, keys: Sequence[bytes], features: Sequence[torch.Tensor], lengths: Sequence[int]
+    ) -> list[torch.Tensor]:
+        """The embeddings of clips, each (count, width of the language model).
 
         Args:
-            features: Log-mel frames (mels, T) of each clip.
-            lengths: How many of its frames are valid.
-
-        Returns:
-            For each clip, its embeddings (count, width of the language model).
+            keys: Of the clips, by :func:`clip_key`.
+            features: Their log-mel frames (mels, T).
+            lengths: How many of these are valid.
         """
-        keys = [clip_key(one, length) for one, length in zip(features, lengths, strict=True)]
-        clips = dict(zip(keys, zip(features, lengths, strict=True), strict=True))
-        new = [key for key in clips if key not in self._known]
-        encoded = self._encode(*zip(*(clips[key] for key in new), strict=True)) if new else []
-        found = {key: self._known[key] for key in clips if key in self._known} | dict(zip(new, encoded, strict=True))
+        clips = zip(keys, features, lengths, strict=True)
+        new = {key: (one, length) for key, one, length in clips if key not in self._known}
+        encoded = self._encode(*zip(*new.values(), strict=True)) if new else []
+        found = {key: self._known[key] for key in keys if key in self._known} | dict(zip(new, encoded, strict=True))
         for key in keys:
             self._keep(key, found[key])
         return [found[key] for key in keys]

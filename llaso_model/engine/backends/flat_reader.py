@@ -75,10 +75,10 @@ class FlatReader:
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
         self._texts: dict[int, list[Hashable]] = {}  # by slot: names of the tokens that were read
         self._last: dict[int, Sequence[int]] = {}  # by slot: tokens that were read and may be wrong
-        self._known = PrefixCache(_TEXT_BYTES, _WORTH_SHARING)
         self._listener = Listener(model.config)
         self._speech_of = None if flat.speech is None else ClipCache(flat.speech, _CLIP_BYTES)
         self._bridges = {number: order for order, number in enumerate(model.aligner.layers)}
+        self._known = PrefixCache(0 if self._bridges else _TEXT_BYTES, _WORTH_SHARING)
 
     def read(
         self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
@@ -150,7 +150,9 @@ class FlatReader:
         ordered = [store.ordered(own) for store, own in zip(stores, members, strict=True)]
         slots = [*several, *(slot for own in ordered for slot in own)]
         lined = [slot for slot in slots for _ in tokens[slot]]
-        embeds, spans, encoded = self._prompts_in_line(prompts, places)
+        keys = {slot: self._clip_keys(prompt) for slot, prompt in prompts.items()}
+        names = {slot: self._names(prompt, keys[slot]) for slot, prompt in prompts.items()}
+        embeds, spans, encoded = self._prompts_in_line(prompts, places, keys, names)
         if tokens:
             ids = torch.tensor([one for slot in slots for one in tokens[slot]])
             embeds = [*embeds, self._model.get_input_embeddings()(ids)]
@@ -166,21 +168,25 @@ class FlatReader:
         self._listener.end()
         self._last |= tokens
         if prompts:
-            self._texts |= {slot: self._names(prompt) for slot, prompt in prompts.items()}
+            self._texts |= names
             self._remember_beginning(next(iter(prompts)))
             self._speech |= zip(prompts, aligner.row_states(encoded, len(prompts)), strict=True)
         counts = [1] * len(prompts) + [len(tokens[slot]) for slot in slots]
         yield from zip([*prompts, *slots], logits.split(counts), strict=True)
 
     def _prompts_in_line(
-        self, prompts: Mapping[int, TorchPrompt], places: Mapping[int, tuple[RowStore, int]]
+        self,
+        prompts: Mapping[int, TorchPrompt],
+        places: Mapping[int, tuple[RowStore, int]],
+        keys: Mapping[int, Sequence[bytes]],
+        names: Mapping[int, Sequence[Hashable]],
     ) -> tuple[list[torch.Tensor], list[Span], Any]:
         """The embeddings of prompts after what all begin with, where they go, and what their layers attend to."""
         if not prompts:
             return [], [], None
         model, encoded = self._model, None
         ids = torch.cat([prompt.inputs["input_ids"] for prompt in prompts.values()], dim=1)
-        speech = self._embeddings([prompt.inputs for prompt in prompts.values() if prompt.frames])
+        speech = self._embeddings({slot: prompt.inputs for slot, prompt in prompts.items() if prompt.frames}, keys)
         if self._bridges and speech is not None:
             (inputs,) = (prompt.inputs for prompt in prompts.values())
             lengths, rows, answered = inputs["feature_lengths"], inputs["audio_rows"], inputs.get("answered")
@@ -188,7 +194,7 @@ class FlatReader:
         spans = []
         for slot, prompt in prompts.items():
             store, row = places[slot]
-            known = None if self._bridges else self._known.longest(self._names(prompt), prompt.tokens - 1)
+            known = self._known.longest(names[slot], prompt.tokens - 1)
             after = 0 if known is None else known.length
             spans.append(Span(store, row, after, prompt.tokens - after, 1))
             self._listener.add(slot, prompt)
@@ -215,25 +221,37 @@ class FlatReader:
                 found |= {slot: (store, row) for slot, row in zip(own, store.add(own), strict=True)}
         return found
 
-    def _embeddings(self, prompts: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor | None:
+    def _embeddings(
+        self, prompts: Mapping[int, Mapping[str, torch.Tensor]], keys: Mapping[int, Sequence[bytes]]
+    ) -> torch.Tensor | None:
         """Embeddings of all speech of prompts (N, width of the language model); None: there is none."""
         if not prompts:
             return None
         if self._speech_of is None:
-            return torch.cat([self._model.get_audio_features(*_speech_of(inputs)) for inputs in prompts])
-        features = [window for inputs in prompts for window in inputs["input_features"]]
-        lengths = torch.cat([inputs["feature_lengths"] for inputs in prompts]).tolist()
-        return torch.cat(self._speech_of(features, lengths))
+            return torch.cat([self._model.get_audio_features(*_speech_of(inputs)) for inputs in prompts.values()])
+        features = [window for inputs in prompts.values() for window in inputs["input_features"]]
+        lengths = torch.cat([inputs["feature_lengths"] for inputs in prompts.values()]).tolist()
+        return torch.cat(self._speech_of([key for slot in prompts for key in keys[slot]], features, lengths))
 
-    def _names(self, prompt: TorchPrompt) -> list[Hashable]:
-        """The names of a prompt's tokens: see :class:`PrefixCache`. Where clips have no key, none is like another."""
+    def _clip_keys(self, prompt: TorchPrompt) -> list[bytes]:
+        """What tells the clips of a prompt from others."""
+        if not prompt.frames:
+            return []
+        features, lengths = _speech_of(prompt.inputs)
+        return [clip_key(one, length) for one, length in zip(features, lengths.tolist(), strict=True)]
+
+    def _names(self, prompt: TorchPrompt, keys: Sequence[bytes]) -> list[Hashable]:
+        """The names of a prompt's tokens: see :class:`PrefixCache`.
+
+        Where it is not known how many tokens stand for a clip, those of audio are like no other.
+        """
         names: list[Hashable] = prompt.inputs["input_ids"][0].tolist()
         audio = [place for place, name in enumerate(names) if name == self._model.config.audio_token_id]
         moments: list[Hashable] = [object() for _ in audio]
-        if audio and self._flat.speech is not None and not self._bridges:
-            windows = zip(prompt.inputs["input_features"], prompt.inputs["feature_lengths"].tolist(), strict=True)
-            clips = [(clip_key(features, length), self._flat.speech.count(length)) for features, length in windows]
-            moments = [(clip, number) for clip, count in clips for number in range(count)]
+        if keys and self._flat.speech is not None and not self._bridges:
+            lengths = prompt.inputs["feature_lengths"].tolist()
+            counts = [self._flat.speech.count(length) for length in lengths]
+            moments = [(key, number) for key, count in zip(keys, counts, strict=True) for number in range(count)]
         for place, moment in zip(audio, moments, strict=True):
             names[place] = moment
         return names
@@ -241,14 +259,14 @@ class FlatReader:
     def _remember(self, slot: int, store: RowStore) -> None:
         """Keeps what reading a row has left, for texts that begin as it does."""
         text = self._texts.pop(slot, None)
-        if text is not None and not self._bridges:
+        if text is not None:
             self._known.keep(text, *store.of(slot))
 
     def _remember_beginning(self, slot: int) -> None:
         """Keeps what reading the text before the first audio has left, for prompts that come while it is answered."""
         text = self._texts[slot]
         count = next((place for place, name in enumerate(text) if not isinstance(name, int)), len(text))
-        if not self._bridges and self._known.longest(text, count) is None:
+        if self._known.longest(text, count) is None:
             keys, values = self._rows[slot].of(slot)
             self._known.keep(text[:count], keys[:, :, :count], values[:, :, :count])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from llaso_model.engine.backends.clip_cache import ClipCache
+from llaso_model.engine.backends.clip_cache import ClipCache, clip_key
 
 
 def test_a_clip_is_encoded_once_while_there_is_room() -> None:
@@ -19,7 +19,12 @@ def test_a_clip_is_encoded_once_while_there_is_room() -> None:
         )
 
     clips = [torch.arange(24.0).view(2, 12) + number for number in range(4)]
-    cache = ClipCache(encode, most_bytes=2 * 8 * 4)  # two clips of eight frames
+    kept = ClipCache(encode, most_bytes=2 * 8 * 4)  # two clips of eight frames
+
+    def cache(features: Sequence[torch.Tensor], lengths: Sequence[int]) -> list[torch.Tensor]:
+        keys = [clip_key(one, length) for one, length in zip(features, lengths, strict=True)]
+        return kept(keys, features, lengths)
+
     first, again = cache([clips[0], clips[0]], [8, 8])
     assert encoded == [8] and torch.equal(first, again) and torch.equal(first, clips[0][:1, :8].T)
     longer = torch.cat([clips[0][:, :8], torch.ones(2, 30)], 1)  # other frames where none is valid
