@@ -226,11 +226,14 @@ def refuse_offline(what: str) -> None:
 
 
 def seconds_asked(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait for: ``Retry-After`` as a number or a date, or the hub's ``ratelimit``."""
+    """Seconds that a server asks to wait for: ``Retry-After`` as a number or a date, or the hub's ``ratelimit``.
+
+    The number is a whole one by the standard; servers of speech and chats also send fractions.
+    """
     if (limit := _RESET.search(headers.get("ratelimit", ""))) is not None:
         return float(limit[1]) + 1.0  # it counts whole seconds
     value = headers.get("retry-after", "").strip()
-    if value.isdigit():
+    if re.fullmatch(r"\d+(\.\d+)?", value):
         return float(value)
     try:
         return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)

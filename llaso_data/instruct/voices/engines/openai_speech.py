@@ -10,6 +10,7 @@ from typing import Any
 from llaso_data.errors import LLaSOError
 from llaso_data.instruct.voices import VOICES, EngineKind, Speech, SpeechError, checked, require_voice, voices_setting
 from llaso_data.instruct.voices.running import read_wav
+from llaso_data.io.hub_requests import seconds_asked
 from llaso_data.io.openai_client import client_of
 
 KEY_VARIABLE = "LLASO_VOICE_KEY"
@@ -84,7 +85,7 @@ class OpenAISpeech:
             raise
         except openai.APIStatusError as error:
             if error.status_code in _FOR_NOW or error.status_code >= 500:
-                raise _TryFailedError(str(error), _retry_after_s(error)) from error
+                raise _TryFailedError(str(error), seconds_asked(error.response.headers)) from error
             raise SpeechError("engine_failed", f"{self._url}: {error}") from error
         except Exception as error:  # of the client; in the middle of an answer of its HTTP library, whichever that is
             raise _TryFailedError(f"{type(error).__name__}: {error}") from error
@@ -97,14 +98,6 @@ class _TryFailedError(Exception):
     def __init__(self, said: str, wait_s: float | None = None) -> None:
         super().__init__(said)
         self.wait_s = wait_s
-
-
-def _retry_after_s(error: Any) -> float | None:
-    try:
-        wait_s = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return wait_s if wait_s >= 0 else None
 
 
 VOICES.register(
