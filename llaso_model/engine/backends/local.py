@@ -73,6 +73,32 @@ class Reader(Protocol):
         """Frees a slot, whether or not it has a row."""
 
 
+class SeparateReader:
+    """A :class:`Reader` that reads prompts, and then one token of each row."""
+
+    most_tokens = 1
+
+    def __init__(self) -> None:
+        self._rows: dict[int, Any] = {}  # by slot: what has its row
+
+    def read(
+        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """See :meth:`Reader.read`."""
+        yield from self._read_prompts(prompts)
+        yield from self._read_tokens(tokens)
+
+    def keep(self, slot: int, count: int) -> None:
+        """See :meth:`Reader.keep`."""
+        self._rows[slot].advance(slot, count)
+
+    def _read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
+        raise NotImplementedError
+
+    def _read_tokens(self, tokens: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        raise NotImplementedError
+
+
 def _nth(logits: torch.Tensor | None, number: int) -> torch.Tensor:
     assert logits is not None
     return logits[number : number + 1]

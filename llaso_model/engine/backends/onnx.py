@@ -13,7 +13,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.io.hub import loading
 from llaso_model.configuration import MEL_FRAMES_PER_S, LLaSOConfig, states_of
 from llaso_model.engine.backends import BACKENDS, BackendKind
-from llaso_model.engine.backends.local import LocalBackend
+from llaso_model.engine.backends.local import LocalBackend, SeparateReader
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_places import together
 from llaso_model.engine.backends.row_store import RowStore
@@ -23,7 +23,7 @@ ENCODER, DECODER, EMBEDDINGS = "encoder.onnx", "decoder.onnx", "token_embeddings
 _LOWEST = float(np.finfo(np.float32).min)
 
 
-class OnnxReader:
+class OnnxReader(SeparateReader):
     """Each prompt is read by itself; rows of a store are decoded together.
 
     Args:
@@ -31,22 +31,13 @@ class OnnxReader:
         config: The model's.
     """
 
-    most_tokens = 1
-
     def __init__(self, folder: Path, config: LLaSOConfig) -> None:
+        super().__init__()
         self._config = config
         self._encoder, self._decoder = _session(folder / ENCODER), _session(folder / DECODER)
         self._embeddings = np.load(folder / EMBEDDINGS, mmap_mode="r")
         self._layers, _, self._heads, _, self._size = self._decoder.get_inputs()[3].shape
         self._stores: dict[int, RowStore] = {}  # by the number of their size
-        self._rows: dict[int, RowStore] = {}  # by slot
-
-    def read(
-        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        """See :meth:`Reader.read`."""
-        yield from self._read_prompts(prompts)
-        yield from self._read_tokens(tokens)
 
     def _read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
         for slot, prompt in prompts.items():
@@ -82,10 +73,6 @@ class OnnxReader:
             store.keys[:, step.row_numbers, :, step.at] = torch.from_numpy(keys)[:, :, :, 0].transpose(0, 1)
             store.values[:, step.row_numbers, :, step.at] = torch.from_numpy(values)[:, :, :, 0].transpose(0, 1)
             yield from zip(slots, torch.from_numpy(logits).split(1), strict=True)
-
-    def keep(self, slot: int, count: int) -> None:
-        """See :meth:`Reader.keep`."""
-        self._rows[slot].advance(slot, count)
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A store without rows gives its memory back."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from llaso_model.engine.backends.local import SeparateReader
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_cache import RowCache, SoloRows, can_share_steps
 from llaso_model.engine.backends.row_places import together
@@ -16,7 +17,7 @@ _PADDING = {"cpu": 0.0}  # how much more a padded batch of prompts may cost than
 _PADDING_ELSEWHERE = 1.0
 
 
-class PaddedReader:
+class PaddedReader(SeparateReader):
     """Prompts of like length are padded and read together, and rows of one cache are decoded together.
 
     Args:
@@ -24,22 +25,13 @@ class PaddedReader:
         padding: How much more a padded batch of prompts may cost than its prompts do; None: as suits the device.
     """
 
-    most_tokens = 1
-
     def __init__(self, model: Any, padding: float | None = None) -> None:
+        super().__init__()
         self._model, self._device = model, model.device
         self._padding = _PADDING.get(self._device.type, _PADDING_ELSEWHERE) if padding is None else padding
         self.shares_steps = can_share_steps(model.language_model)
-        self._rows: dict[int, RowCache | SoloRows] = {}  # by slot
         self._speech: dict[int, Any] = {}  # by slot: what the fusion keeps of it
         self._caches: dict[int, RowCache] = {}  # by the number of their size
-
-    def read(
-        self, prompts: Mapping[int, TorchPrompt], tokens: Mapping[int, Sequence[int]]
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        """See :meth:`Reader.read`."""
-        yield from self._read_prompts(prompts)
-        yield from self._read_tokens(tokens)
 
     def _read_prompts(self, prompts: Mapping[int, TorchPrompt]) -> Iterator[tuple[int, torch.Tensor]]:
         for slots in self._groups(prompts):
@@ -53,10 +45,6 @@ class PaddedReader:
             speech = [self._speech[slot] for slot in slots]
             logits = self._model.read_tokens(last, speech, **rows.inputs(slots)).logits[:, -1]
             yield from zip(slots, logits.split(1), strict=True)
-
-    def keep(self, slot: int, count: int) -> None:
-        """See :meth:`Reader.keep`."""
-        self._rows[slot].advance(slot, count)
 
     def remove(self, slot: int) -> None:
         """Frees a slot, whether or not it has a row. A cache without rows gives its memory back."""
