@@ -10,7 +10,8 @@ all deltas of an item must be its transcript.
 By default the clock is the audio's, and what a realtime session runs is fed: server VAD, hypotheses, a policy of
 ``POLICIES``. A hypothesis takes its CPU seconds on one thread, so what else the machine does changes nothing. The lag's
 parts are printed: until the hypothesis that confirms the word is asked for, until it is there, and until it is
-confirmed (at the end of a turn).
+confirmed (at the end of a turn). The policy ``none`` confirms all of a turn at its end: what early confirmation costs
+is to be seen beside it, since VAD's turns are not the prompts.
 
 ``--socket`` starts `llaso-model serve` and sends the recording in real time through OpenAI's client: 24 kHz, words'
 confirmation by this process's clock.
@@ -235,7 +236,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo-out/train/stage2/model")
     parser.add_argument("--held-out", choices=["demo", "learn"], default="demo", help="from whose training")
     parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--policies", nargs="+", default=["agreement", "attention"])
+    parser.add_argument("--policies", nargs="+", default=["agreement", "attention"], help="`none` confirms at the end")
     parser.add_argument("--socket", action="store_true", help="in real time, through a server's socket")
     parser.add_argument("--threads", type=int, default=1, help="of the server")
     args = parser.parse_args()
@@ -246,7 +247,7 @@ def main() -> None:
     from llaso_data.text import wer
     from llaso_model.engine.requests import Request, Sampling
     from llaso_model.serve.live.item import LiveModel, most_tokens
-    from llaso_model.serve.live.policies import POLICIES
+    from llaso_model.serve.live.policies import POLICIES, Policy
     from llaso_model.serve.loading import ModelOptions, load
 
     torch.set_num_threads(1)
@@ -279,7 +280,8 @@ def main() -> None:
         return
     for policy in args.policies:
         stop = served.engine.backend.stop_tokens
-        model = LiveModel(Asking(served.engine), served.processor, stop, POLICIES[policy], None)  # type: ignore[arg-type]
+        rule = Policy(lambda before, now: 0) if policy == "none" else POLICIES[policy]
+        model = LiveModel(Asking(served.engine), served.processor, stop, rule, None)  # type: ignore[arg-type]
         clock = AudioClock()
         heard = clock.run_until_complete(session(model, instruction, recorded.pcm))
         clock.close()

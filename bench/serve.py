@@ -85,11 +85,16 @@ class Serving:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition(" ")[0].partition("{")[0] == name)
 
 
-@contextmanager
-def serving(model: str, threads: int, *options: str) -> Iterator[Serving]:
+def free_port() -> int:
+    """A port of loopback that nothing listens at now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def serving(model: str, threads: int, *options: str) -> Iterator[Serving]:
+    port = free_port()
     command = [sys.executable, "-m", "llaso_model.cli", "serve", model, "--port", str(port), "--name", "bench"]
     sizes = ["--max-new-tokens", str(MAX_NEW_TOKENS), "--precision", "fp32"]
     environment = {**os.environ, "LLASO_TOKEN": KEY, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

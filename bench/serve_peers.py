@@ -21,7 +21,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -72,7 +71,7 @@ def fws(args: argparse.Namespace) -> Iterator[ours.Serving]:
             f"models: [{{name: whisper-1, path: {whisper_base_ctranslate2()}}}]\n"  # it takes any other name for it
         )
         Path(home, "models.yaml").write_text(options + models)
-        port = free_port()
+        port = ours.free_port()
         command = [args.fws, "-m", "uvicorn", "faster_whisper_server.api:app", "--port", str(port)]
         with started(command, port, {"FWS_CONFIG_PATH": "models.yaml"}, home) as one:
             yield one
@@ -96,7 +95,7 @@ def speaches(args: argparse.Namespace) -> Iterator[ours.Serving]:
         (snapshot / "README.md").write_text(f"---\nlanguage: [en]\n{tags}\n---\n")
         Path(home, "realtime-console", "dist").mkdir(parents=True)  # it looks for its page here
         Path(home, "model_aliases.json").write_text(json.dumps({"bench": _SPEACHES_MODEL}))
-        port = free_port()
+        port = ours.free_port()
         environment = {
             "HF_HOME": home,
             "ENABLE_UI": "false",
@@ -109,12 +108,6 @@ def speaches(args: argparse.Namespace) -> Iterator[ours.Serving]:
         command = [args.speaches, "-m", "uvicorn", "--factory", "speaches.main:create_app", "--port", str(port)]
         with started(command, port, environment, home) as one:
             yield one
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 PEERS: dict[str, Callable[[argparse.Namespace], Any]] = {
@@ -140,15 +133,12 @@ def part_cpu(name: str, serving: ours.Serving, args: argparse.Namespace) -> None
 
 
 def word_errors(texts: list[str], wanted: list[str]) -> tuple[int, int]:
-    """Wrong words, and words, after Whisper's normalisation of English."""
-    import jiwer
-    from whisper_normalizer.english import EnglishTextNormalizer
+    """Wrong words, and words, as they are scored."""
+    from llaso_data.text import tokens, wer
 
-    normal = EnglishTextNormalizer()
-    pairs = [(normal(one), normal(other)) for one, other in zip(wanted, texts, strict=True)]
-    counted = jiwer.process_words([one for one, _ in pairs], [other for _, other in pairs])
-    wrong = counted.substitutions + counted.deletions + counted.insertions
-    return wrong, wrong - counted.insertions + counted.hits
+    counts = [len(tokens(one, "en")) for one in wanted]
+    rates = [wer(one, other, "en") for one, other in zip(wanted, texts, strict=True)]
+    return sum(round(rate * count) for rate, count in zip(rates, counts, strict=True)), sum(counts)
 
 
 def mixed_recordings() -> list[bytes]:

@@ -79,7 +79,7 @@ def start(work: Callable[..., Any], *args: Any, log: Path, ranks: int = 1) -> St
     places: list[dict[str, str]] = [{}]
     if ranks > 1:
         common = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
-        common["MASTER_PORT"] = str(_free_port())
+        common["MASTER_PORT"] = str(free_port())
         places = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
     log.write_text("", encoding="utf-8")
     here = {"cwd": os.getcwd(), "environment": dict(os.environ), "path": list(sys.path)}
@@ -115,7 +115,8 @@ def _run(work: Callable[..., Any], args: Sequence[Any], log: str, here: dict[str
     work(*args)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nothing listens at now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

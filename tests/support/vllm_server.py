@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -17,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.processes import free_port
 from tests.support.vllm_environment import environment_of_vllm
 
 OPTIONS = ("--dtype", "float32", "--enforce-eager")
@@ -49,9 +49,7 @@ def launched(python: Path, model: Path, log: Path, *options: str, threads: int =
         options: Further ones, as of ``vllm serve``.
         threads: Of PyTorch in it.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     variables = {
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
