@@ -11,7 +11,11 @@ By default the clock is the audio's, and what a realtime session runs is fed: se
 ``POLICIES``. A hypothesis takes its CPU seconds on one thread, so what else the machine does changes nothing. The lag's
 parts are printed: until the hypothesis that confirms the word is asked for, until it is there, and until it is
 confirmed (at the end of a turn). The policy ``none`` confirms all of a turn at its end: what early confirmation costs
-is to be seen beside it, since VAD's turns are not the prompts.
+is to be seen beside it, since VAD's turns are not the prompts. ``attention:0.6`` is ``attention`` with a guard of
+0.6 s. ``--differences`` prints which words are wrong, and when they are said.
+
+Offline are the prompts one by one, and the recording as ``llaso-model generate`` transcribes it: cut at its pauses into
+pieces as long as the model takes.
 
 ``--socket`` starts `llaso-model serve` and sends the recording in real time through OpenAI's client: 24 kHz, words'
 confirmation by this process's clock.
@@ -28,6 +32,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -200,6 +205,33 @@ def lags(recorded: Recording, heard: Heard) -> list[tuple[float, Confirmed, floa
     return [(came[b][1].at_s - known[a][1], came[b][1], known[a][1]) for a, b in pairs]
 
 
+def differences(recorded: Recording, text: str) -> str:
+    """Which words of a text are wrong, and when they are said."""
+    from llaso_data.text import tokens
+
+    known = [(token, end_s) for word, end_s in recorded.ends for token in tokens(word, "en")]
+    said, heard = [one for one, _ in known], tokens(text, "en")
+    matcher = SequenceMatcher(None, said, heard, autojunk=False)
+    changes = [
+        (known[min(a, len(known) - 1)][1], " ".join(said[a:after_a]), " ".join(heard[b:after_b]))
+        for kind, a, after_a, b, after_b in matcher.get_opcodes()
+        if kind != "equal"
+    ]
+    return "\n".join(f"  {end_s:6.1f} s: {one or '-'} -> {other or '-'}" for end_s, one, other in changes)
+
+
+def policy_of(name: str) -> Any:
+    """The policy of a name: one of ``POLICIES``, ``none``, or ``attention:SECONDS``."""
+    from llaso_model.serve.live.policies import POLICIES, Policy, attention
+
+    if name == "none":
+        return Policy(lambda before, now: 0)
+    if name.startswith("attention:"):
+        guard_s = float(name.partition(":")[2])
+        return Policy(partial(attention, guard_s=guard_s), guard_s)
+    return POLICIES[name]
+
+
 def line(name: str, recorded: Recording, heard: Heard) -> str:
     """A line of the table."""
     from llaso_data.text import wer
@@ -215,6 +247,32 @@ def line(name: str, recorded: Recording, heard: Heard) -> str:
     means = ", ".join(f"{statistics.mean(one):.2f}" for one in zip(*parts, strict=True))
     error = wer(recorded.text, " ".join(heard.texts), "en")
     return f"| {name} | {error:.3f} | {heard.changes} | {late} | {means} | {heard.cpu_s / recorded.seconds:.2f} |"
+
+
+def show(name: str, recorded: Recording, heard: Heard, differ: bool) -> None:
+    """Prints a line of the table, and what is wrong where that is wanted."""
+    print(line(name, recorded, heard), flush=True)
+    if differ:
+        print(differences(recorded, " ".join(heard.texts)), flush=True)
+
+
+def offline(engine: Any, instruction: Callable[[Any], Any], recorded: Recording) -> dict[str, str]:
+    """What a model says without a clock: to the prompts one by one, and to the recording cut at its pauses."""
+    from llaso_data import audio
+    from llaso_model.answer.sources import Asked
+    from llaso_model.answer.transcripts import Cutting, transcripts
+    from llaso_model.engine.requests import Request, Sampling
+    from llaso_model.serve.live.item import most_tokens
+
+    requests = [
+        Request(instruction(audio.to_float32(pcm)), Sampling(max_new_tokens=most_tokens(len(pcm))))
+        for pcm in recorded.prompts
+    ]
+    prompts = " ".join(handle.result().text.strip() for handle in engine.run(requests))
+    window_s = engine.backend.config.max_audio_length
+    cutting, sampling = Cutting(window_s, instruction), Sampling(max_new_tokens=most_tokens(round(window_s * RATE_HZ)))
+    (whole,) = transcripts(engine, [Asked("joined", recorded.pcm)], cutting, sampling)
+    return {"whole prompts": prompts, "the recording, cut at pauses": whole.text}
 
 
 def held_out(kind: str, count: int) -> list[tuple[str, str]]:
@@ -237,17 +295,15 @@ def main() -> None:
     parser.add_argument("--held-out", choices=["demo", "learn"], default="demo", help="from whose training")
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--policies", nargs="+", default=["agreement", "attention"], help="`none` confirms at the end")
+    parser.add_argument("--differences", action="store_true", help="print the words that are wrong")
     parser.add_argument("--socket", action="store_true", help="in real time, through a server's socket")
     parser.add_argument("--threads", type=int, default=1, help="of the server")
     args = parser.parse_args()
     import torch
 
-    from llaso_data import audio
     from llaso_data.demo import weights
     from llaso_data.text import wer
-    from llaso_model.engine.requests import Request, Sampling
-    from llaso_model.serve.live.item import LiveModel, most_tokens
-    from llaso_model.serve.live.policies import POLICIES, Policy
+    from llaso_model.serve.live.item import LiveModel
     from llaso_model.serve.loading import ModelOptions, load
 
     torch.set_num_threads(1)
@@ -257,18 +313,17 @@ def main() -> None:
     def instruction(sound: Any) -> Any:
         return served.processor.instruction("Transcribe the speech.", [sound])
 
-    requests = [
-        Request(instruction(audio.to_float32(pcm)), Sampling(max_new_tokens=most_tokens(len(pcm))))
-        for pcm in recorded.prompts
-    ]
-    offline = " ".join(handle.result().text.strip() for handle in served.engine.run(requests))
+    whole = offline(served.engine, instruction, recorded)
     heads = served.engine.backend.config.alignment_heads
     print(f"{recorded.seconds:.0f} s, {len(recorded.ends)} words; heads {heads}")
     print(
         "\n| policy | WER | items whose confirmed words changed | lag of words: median, p90 (s) "
         "| mean until asked, answered, confirmed (s) | CPU s for a s of audio |\n|---|---|---|---|---|---|"
     )
-    print(f"| whole prompts | {wer(recorded.text, offline, 'en'):.3f} | | | | |", flush=True)
+    for name, text in whole.items():
+        print(f"| {name} | {wer(recorded.text, text, 'en'):.3f} | | | | |", flush=True)
+        if args.differences:
+            print(differences(recorded, text), flush=True)
     if args.socket:
         from live_socket import through_socket
         from serve import serving
@@ -276,16 +331,15 @@ def main() -> None:
         whisper = ["--whisper", str(weights.whisper_base())]
         with serving(args.model, args.threads, *whisper, "--live", "attention") as one:
             for policy in args.policies:
-                print(line(policy, recorded, asyncio.run(through_socket(one, recorded, policy))), flush=True)
+                show(policy, recorded, asyncio.run(through_socket(one, recorded, policy)), args.differences)
         return
     for policy in args.policies:
         stop = served.engine.backend.stop_tokens
-        rule = Policy(lambda before, now: 0) if policy == "none" else POLICIES[policy]
-        model = LiveModel(Asking(served.engine), served.processor, stop, rule, None)  # type: ignore[arg-type]
+        model = LiveModel(Asking(served.engine), served.processor, stop, policy_of(policy), None)  # type: ignore[arg-type]
         clock = AudioClock()
         heard = clock.run_until_complete(session(model, instruction, recorded.pcm))
         clock.close()
-        print(line(policy, recorded, heard), flush=True)
+        show(policy, recorded, heard, args.differences)
 
 
 if __name__ == "__main__":

@@ -79,8 +79,8 @@ def local_agreement(before: Hypothesis | None, now: Hypothesis) -> int:
     return _boundary(now, common)
 
 
-def attention(before: Hypothesis | None, now: Hypothesis) -> int:
-    """Words before the first that the model hears less than :data:`GUARD_S` before the end of the audio.
+def attention(before: Hypothesis | None, now: Hypothesis, guard_s: float = GUARD_S) -> int:
+    """Words before the first that the model hears less than ``guard_s`` before the end of the audio.
 
     The rule is AlignAtt's (Papi, Turchi and Negri 2023), with the attention of the language model to the speech in its
     prompt. Nor are words confirmed from the first on that is heard :data:`REWIND_S` before those that stand before it:
@@ -88,7 +88,7 @@ def attention(before: Hypothesis | None, now: Hypothesis) -> int:
     """
     if len(now.heard_s) != len(now.tokens):
         return local_agreement(before, now)
-    limit = now.samples / SAMPLE_RATE_HZ - GUARD_S
+    limit = now.samples / SAMPLE_RATE_HZ - guard_s
     safe = len(now.tokens)
     for number, heard_s in enumerate(now.heard_s):
         if heard_s > limit or heard_s < _heard_to(now.heard_to_s, now.heard_s[:number]) - REWIND_S:
