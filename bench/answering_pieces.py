@@ -73,7 +73,7 @@ def print_floor(loaded: Any, conversations: Sequence[Any], tokens: int) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from llaso_model.engine.backends.linear import Linear
+    from llaso_data.whisper.linear import Linear
     from llaso_model.engine.backends.padded_reader import PaddedReader
     from llaso_model.engine.backends.prompts import TorchPrompt
     from llaso_model.engine.requests import Sampling

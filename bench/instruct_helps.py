@@ -29,7 +29,8 @@ from llaso_data.demo import assets
 from llaso_data.instruct.voices import VoiceEngine, engine
 from llaso_data.instruct.voices.cache import Line, VoiceCache
 from llaso_data.io.cache import cache_folder
-from llaso_model.device import computes_bf16, own_device
+from llaso_data.whisper.linear import computes_bf16
+from llaso_model.device import own_device
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.loop import train
 from llaso_model.train.run_folder import MODEL_FOLDER

@@ -54,7 +54,8 @@ def run_demo(shards: str, out: str, english: int) -> None:
     Raises:
         LLaSOError: There are no shards.
     """
-    from llaso_model.device import computes_bf16, own_device
+    from llaso_data.whisper.linear import computes_bf16
+    from llaso_model.device import own_device
     from llaso_model.train.config import TrainRecipe
     from llaso_model.train.loop import train
     from llaso_model.train.run_folder import MODEL_FOLDER

@@ -1,4 +1,4 @@
-"""The device that a process computes on, and whether it has bfloat16."""
+"""The device that a process computes on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,3 @@ def own_device() -> torch.device:
     torch.cuda.set_device(device)
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans half a second for every new shape
     return device
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 instructions. A CPU without them is several times slower in bf16 than in fp32."""
-    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -26,8 +26,8 @@ from llaso_data.io import outputs
 from llaso_data.stream import Augment, StreamingLoader
 from llaso_data.stream.batching import key_of
 from llaso_data.stream.planner import Planner, StreamPosition
+from llaso_data.whisper.linear import computes_bf16
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
-from llaso_model.device import computes_bf16
 from llaso_model.train import run_folder
 from llaso_model.train.build import learning_rate_factor, trainable_parameters
 from llaso_model.train.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, TrainProgress

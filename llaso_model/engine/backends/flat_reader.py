@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from llaso_model.device import computes_bf16
+from llaso_data.whisper.linear import can_pack, computes_bf16
 from llaso_model.engine.backends.clip_cache import ClipCache, clip_key
 from llaso_model.engine.backends.flat_speech import FlatSpeech, is_plain_speech_model
 from llaso_model.engine.backends.flat_text import BeforeLayer, FlatText, Span, is_plain_text_model
 from llaso_model.engine.backends.heard import Listener
-from llaso_model.engine.backends.linear import can_pack
 from llaso_model.engine.backends.prefix_cache import PrefixCache
 from llaso_model.engine.backends.prompts import TorchPrompt
 from llaso_model.engine.backends.row_places import together

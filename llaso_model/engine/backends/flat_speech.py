@@ -13,9 +13,9 @@ from torch import nn
 from transformers.activations import GELUActivation
 from transformers.models.whisper.modeling_whisper import WhisperEncoderLayer
 
+from llaso_data.whisper.linear import Linear, is_plain
 from llaso_model.configuration import MEL_FRAMES_PER_S, states_of
 from llaso_model.encoders.whisper import WhisperStates
-from llaso_model.engine.backends.linear import Linear, is_plain
 
 
 class FlatSpeech:

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from llaso_model.engine.backends.linear import Linear, is_plain
+from llaso_data.whisper.linear import Linear, is_plain
 from llaso_model.engine.backends.row_store import RowStore, StepRows
 
 _PLAIN = {("llama", "LlamaDecoderLayer"), ("qwen2", "Qwen2DecoderLayer"), ("qwen3", "Qwen3DecoderLayer")}

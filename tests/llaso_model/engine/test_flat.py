@@ -12,9 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
-from llaso_model.device import computes_bf16
+from llaso_data.whisper.linear import Linear, computes_bf16
 from llaso_model.engine.backends.flat_text import FlatText, Span, is_plain_text_model
-from llaso_model.engine.backends.linear import Linear
 
 SIZES: dict[str, Any] = {
     "vocab_size": 64,
@@ -128,7 +127,7 @@ def test_memory_is_bounded_where_rows_are_of_all_numbers() -> None:
 _GROWS = """
 import torch
 from torch import nn
-from llaso_model.engine.backends.linear import Linear
+from llaso_data.whisper.linear import Linear
 
 linear = Linear(nn.Linear(64, 64), packs=True)
 for rows in range(50, 2050):

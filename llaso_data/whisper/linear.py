@@ -1,4 +1,4 @@
-"""Linear layers whose weights lie in the layout that this machine multiplies fastest.
+"""Linear layers whose weights lie in the layout that this machine multiplies fastest, and whether it has bfloat16.
 
 On CPUs oneDNN multiplies matrices of one row up to many faster than torch's default where the weights are
 reordered once (``bench/answering.py --pieces``). The sums are the same up to their order. The reordered weights are a
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+_X86 = ("x86_64", "amd64")
 _ROWS = 32  # oneDNN is told to expect so many; it takes any
 _FEWEST_ROWS = 4  # fewer take oneDNN longer than these
 _KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "64"}
@@ -81,12 +82,22 @@ def is_plain(layer: Any) -> bool:
     )
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has bfloat16 instructions. A CPU without them is several times slower in bf16 than in fp32."""
+    if device.type != "cpu":
+        return True
+    if platform.machine().lower() not in _X86:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # oneDNN takes bfloat16 from AVX-512 on, and emulates it where the processor has no instruction for it.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def can_pack(model: nn.Module) -> bool:
     """Whether oneDNN has a faster layout for a model's weights, and there is memory for a copy of them."""
     weights = list(model.parameters())
     if not all(one.device.type == "cpu" and one.dtype in (torch.float32, torch.bfloat16) for one in weights):
         return False
-    if not torch.backends.mkldnn.is_available() or platform.machine().lower() not in ("x86_64", "amd64"):
+    if not torch.backends.mkldnn.is_available() or platform.machine().lower() not in _X86:
         return False
     return sum(one.nbytes for one in weights) < _SHARE_OF_MEMORY * _available_bytes()
 
