@@ -30,7 +30,9 @@ from learn_sets import make_sets
 from torch import nn
 
 from llaso_data.demo import weights
+from llaso_data.whisper.linear import computes_bf16
 from llaso_model.configuration import TAIL_S, states_of
+from llaso_model.device import own_device
 from llaso_model.encoders.whisper import WhisperStates
 from llaso_model.train.config import TrainRecipe
 from llaso_model.train.log import read_metrics
@@ -68,6 +70,7 @@ def recipes(sets: dict[str, Path], out: Path, args: argparse.Namespace) -> list[
         start["config"] = {"stack": 1, "projector_size": 2048, "audio_config": _RESNET}
     trained = ("aligner",) if args.encoder == "whisper" else ("encoder", "aligner")
     run = {"save_steps": args.save_steps, "logging_steps": 10, "tensorboard": False, "seed": args.seed}
+    run["precision"] = "bf16" if computes_bf16(own_device()) else "fp32"
     stage_1 = {
         "model": {**start, "train": trained},
         "data": {**data, "budget": args.budgets[0]},
@@ -106,6 +109,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--remember", action="store_true", help="compute Whisper's states of a clip once")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only-after", action="store_true", help="do not ask the model before it has learnt anything")
     parser.add_argument("--name", help="of the run's folder; default: that of the encoder")
     args = parser.parse_args()
     if args.remember:
@@ -114,7 +118,8 @@ def main() -> None:
     out = args.folder / (args.name or args.encoder)
     results: dict[str, dict[str, float]] = {}
     stages = recipes(sets, out, args)
-    results["before"] = initial_validation(_asked(stages[0], {}))
+    if not args.only_after:
+        results["before"] = initial_validation(_asked(stages[0], {}))
     for number, recipe in enumerate(stages, 1):
         folder = out / f"stage{number}"
         started = time.monotonic()
