@@ -32,12 +32,17 @@ from pathlib import Path
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 from throughput_tools import BASE, LANGUAGE, THREADS, TOOLS, Tool
+from wider_whisper import medium_of
 
 from llaso_data import audio
 from llaso_data.demo import assets, weights
 from llaso_data.text import tokens
 
-MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
+MODELS = {
+    "tiny.en": weights.tiny_en,
+    "base": weights.whisper_base,
+    "medium-shaped": lambda: medium_of(weights.whisper_base()),
+}
 RECORDING_S = 300.0
 RECORDINGS = 4  # in a part, as a block of build-align holds several
 
