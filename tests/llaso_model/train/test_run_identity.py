@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +101,7 @@ def test_a_setting_that_came_later_and_is_null_refuses_no_checkpoint() -> None:
     assert identity(LaterRecipe.model_validate({**values, "model": {**model, "thawed": "yes"}})) != found
 
 
-def test_a_run_knows_its_recipe_in_its_folder_whatever_the_order_of_what_it_maps(tmp_path: Path) -> None:
+def test_a_run_knows_its_recipe_in_its_folder_whatever_the_order_of_what_it_maps() -> None:
     values = {"data": {"sources": [{"path": "x"}]}, "model": {"config": {"stack": 5, "audio_config": {"z": 1, "a": 2}}}}
     recipe = TrainRecipe.model_validate(values)
     written = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
