@@ -174,10 +174,10 @@ class Observer:
         from llaso_data.pipeline.transcription import transcriber
         from llaso_data.whisper.load import load
 
-        if settings.align.dtw == "dtw-python":
+        if settings.align is not None and settings.align.dtw == "dtw-python":
             require("observe.align.dtw", "dtw")
         memory.keep()
-        whisper = load(settings.asr, run)
+        whisper = load(settings.asr, run, settings.align)
         self._statistics = whisper.statistics
         self._reported = Statistics()
         self._out = out

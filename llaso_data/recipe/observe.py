@@ -69,7 +69,7 @@ class Asr(Part):
 
 
 class Align(Part):
-    """Word times, by character-level cross-attention and monotone DTW."""
+    """Scores of texts by teacher forcing, and word times by character-level cross-attention and monotone DTW."""
 
     dtw: Literal["builtin", "dtw-python"] = Field(
         "builtin", description="The aligner. dtw-python needs the extra `[dtw]` (GPL-3)."
@@ -81,6 +81,11 @@ class Align(Part):
     )
     median: int = Field(3, ge=1, description="The width of the median filter, in frames.")
     energy: float = Field(0.6, ge=0, description="The weight of the frames' energy in the path's score.")
+    compute_type: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="The decoder's precision on a CPU when it reads known texts. auto: bfloat16 where the processor "
+        "has instructions for it, else float32. A GPU reads in float16, or with `asr.compute_type: float32` in that.",
+    )
 
 
 class LanguageModel(Part):
@@ -134,7 +139,9 @@ class Observe(Part):
     decode: Decode = Decode()
     segment: Segment = Segment()
     asr: Asr = Asr()
-    align: Align = Align()
+    align: Align | None = Field(
+        Align(), description="Null: transcripts alone, without scores and word times (docs/align.md)."
+    )
     language_model: LanguageModel = LanguageModel()
     quality: Quality = Quality()
     speakers: Speakers = Speakers()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from llaso_data.errors import LLaSOError
 if TYPE_CHECKING:
     import torch
 
-    from llaso_data.recipe import Asr, Run
+    from llaso_data.recipe import Align, Asr, Run
     from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 
@@ -96,3 +96,16 @@ def resolve_compute_type(asr: Asr, device: str) -> str:
     if asr.compute_type != "auto":
         return asr.compute_type
     return "int8" if device == "cpu" else "float16"
+
+
+def resolve_align_compute_type(align: Align, device: str) -> Literal["float32", "bfloat16"]:
+    """What the decoder reads known texts in on this machine's CPU, as the recipe says; float32 where a GPU does it."""
+    import torch
+
+    from llaso_data.whisper.linear import computes_bf16
+
+    if device != "cpu":
+        return "float32"
+    if align.compute_type != "auto":
+        return align.compute_type
+    return "bfloat16" if computes_bf16(torch.device(device)) else "float32"

@@ -9,8 +9,14 @@ from typing import Any
 
 from llaso_data.io.cache import cached
 from llaso_data.io.hub import checkpoint, loading, pretrained, weights_digest
-from llaso_data.recipe import Asr, Run
-from llaso_data.whisper.engine import Engine, Statistics, resolve_compute_type, resolve_device
+from llaso_data.recipe import Align, Asr, Run
+from llaso_data.whisper.engine import (
+    Engine,
+    Statistics,
+    resolve_align_compute_type,
+    resolve_compute_type,
+    resolve_device,
+)
 from llaso_data.whisper.teacher_forcing import Decoder
 from llaso_data.whisper.tokenizer import WhisperTokenizer
 
@@ -47,10 +53,15 @@ def checkpoint_folder(model: str, revision: str | None) -> str:
     return checkpoint("asr.model", model, revision, kind="whisper", name_it="pass --asr with")
 
 
-def load(asr: Asr, run: Run) -> Whisper:
+def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     """Load a Whisper as the recipe says.
 
     With CTranslate2 its engine encodes and decodes freely, and torch keeps the decoder only, for teacher forcing.
+
+    Args:
+        asr: The recipe's section.
+        run: Device and threads.
+        align: The recipe's section; None: teacher forcing is in float32 on a CPU.
 
     Raises:
         LLaSOError: The model cannot be found or loaded, or the recipe asks for what it or this machine has not.
@@ -99,7 +110,8 @@ def load(asr: Asr, run: Run) -> Whisper:
             threads=run.threads,
             beam_size=asr.beam_size,
         )
-    return Whisper(engine, Decoder(model, vocabulary, statistics), vocabulary, statistics, device, run.threads)
+    decoder = Decoder(model, vocabulary, statistics, resolve_align_compute_type(align, device) if align else "float32")
+    return Whisper(engine, decoder, vocabulary, statistics, device, run.threads)
 
 
 def ctranslate2_folder(folder: str, compute_type: str) -> str:

@@ -37,7 +37,7 @@ class Listener:
     """
 
     asr: Asr
-    align: Align
+    align: Align | None
     run: Run
     identity: str
 
@@ -64,7 +64,7 @@ def listener(observe: Observe, run: Run) -> Listener:
     return Listener(observe.asr, observe.align, run, identity(observe.asr, observe.align))
 
 
-def identity(asr: Asr, align: Align) -> str:
+def identity(asr: Asr, align: Align | None) -> str:
     """The digest of what decides what is heard, beside the sound: weights, settings, and the reader of Chinese.
 
     Raises:
@@ -76,7 +76,7 @@ def identity(asr: Asr, align: Align) -> str:
 
     settings = [
         json.dumps(section.model_dump(mode="json", exclude=left_out, exclude_none=True), sort_keys=True)
-        for section, left_out in ((asr, {"model", "revision"}), (align, set[str]()))
+        for section, left_out in ((asr, {"model", "revision"}), (align or Align(), set[str]()))
     ]
     weights = weights_digest(checkpoint_folder(asr.model, asr.revision))
     return digest("listening", OBSERVING_VERSION, LISTENING_VERSION, *settings, weights, pinyin.version())
@@ -142,7 +142,7 @@ def _listeners(who: Listener) -> tuple[Transcribe, Transcribe]:
     from llaso_data.pipeline.transcription import listeners
     from llaso_data.whisper.load import load
 
-    key = digest(who.asr.model_dump_json(), who.align.model_dump_json(), who.run.device, who.run.threads)
+    key = digest(who.identity, who.asr.model_dump_json(), who.run.device, who.run.threads)
     if key not in _loaded:
         release()
         memory.keep()
