@@ -168,12 +168,19 @@ def identity(recipe: TrainRecipe) -> str:
 
 
 def _without_later(part: BaseModel, dumped: Mapping[str, Any]) -> dict[str, Any]:
-    """The dumped settings without those that came later and are null, so that older runs keep their identity."""
-    kept = {name: value for name, value in dumped.items() if value is not None or name in _FIRST_NULLABLE}
+    """The dumped settings without those that came later and are null, so that older runs keep their identity.
+
+    What a setting maps is in the order of its names, as files of recipes have it.
+    """
+    kept = {name: _ordered(value) for name, value in dumped.items() if value is not None or name in _FIRST_NULLABLE}
     for name, value in part:
         if isinstance(value, BaseModel):
             kept[name] = _without_later(value, dumped[name])
     return kept
+
+
+def _ordered(value: Any) -> Any:
+    return {name: _ordered(one) for name, one in sorted(value.items())} if isinstance(value, dict) else value
 
 
 _FIRST_NULLABLE = frozenset(("start", "language_model", "encoder", "lora", "chat_template"))

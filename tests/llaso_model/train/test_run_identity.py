@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,3 +99,12 @@ def test_a_setting_that_came_later_and_is_null_refuses_no_checkpoint() -> None:
     assert found == "cb6584321194b3b185d900da63076770"  # as it was before there were later settings
     assert identity(LaterRecipe.model_validate({**values, "model": model})) == found
     assert identity(LaterRecipe.model_validate({**values, "model": {**model, "thawed": "yes"}})) != found
+
+
+def test_a_run_knows_its_recipe_in_its_folder_whatever_the_order_of_what_it_maps() -> None:
+    values = {"data": {"sources": [{"path": "x"}]}, "model": {"config": {"stack": 5, "audio_config": {"z": 1, "a": 2}}}}
+    recipe = TrainRecipe.model_validate(values)
+    written = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    assert identity(TrainRecipe.model_validate_json(written)) == identity(recipe)
+    other = TrainRecipe.model_validate({**values, "model": {"config": {"stack": 4}}})
+    assert identity(other) != identity(recipe)
