@@ -39,8 +39,7 @@ from llaso_data.pipeline.judge import rules
 from llaso_data.recipe import Asr, Judge, LanguageModel, Run
 from llaso_data.records import Utterance, from_table, rounded, to_table
 from llaso_data.text import normalize
-from llaso_data.whisper.clips import Clip
-from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.clips import Clip, ForcedTokens
 from llaso_data.whisper.load import load
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 
@@ -82,33 +81,6 @@ class Scored:
         for rule in tried:
             mask |= rule.violations(self.found)[0]
         return mask
-
-
-class Unrepeated(Decoder):
-    """A decoder that runs rows that are the same once: every wrong text is compared with the same hypothesis."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.__dict__.update(decoder.__dict__)
-
-    def force(
-        self,
-        prompts: Sequence[Sequence[int]],
-        targets: Sequence[Sequence[int]],
-        states: Sequence[EncoderStates],
-        *arguments: Any,
-        **options: Any,
-    ) -> list[ForcedScores]:
-        names = [(tuple(p), tuple(t), id(s)) for p, t, s in zip(prompts, targets, states, strict=True)]
-        rows = {name: i for i, name in enumerate(names)}
-        found = super().force(
-            [prompts[i] for i in rows.values()],
-            [targets[i] for i in rows.values()],
-            [states[i] for i in rows.values()],
-            *arguments,
-            **options,
-        )
-        by_name = dict(zip(rows, found, strict=True))
-        return [by_name[name] for name in names]
 
 
 def with_keys(section: Judge, values: Mapping[str, float | None]) -> Judge:
@@ -162,7 +134,7 @@ def score_all(args: argparse.Namespace) -> None:
     """Hear every case, score all its texts, and write one row for each, run by run."""
     asr = Asr(model=str(MODELS[args.model]()), compute_type="int8")
     whisper = load(asr, Run(device="cpu", threads=args.threads))
-    decoder = Unrepeated(whisper.decoder)
+    decoder = whisper.decoder
     pairs = english()[:: args.every]
     for run, cases in hear_all(whisper, asr, args.folder, pairs, args.rounds, args.foreign):
         path = args.folder / f"scored-{run}.parquet"
@@ -211,7 +183,8 @@ def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]
     """The case's utterance with each of the texts and its scores."""
     hypothesis = case.utterance.hypothesis
     (states,) = decoder.cache_cross_attention(case.context.hidden_SW[None])  # projected once for all texts
-    clips = [Clip(case.pair.pcm, states, states, text, "en") for text in texts]
+    forced: dict[ForcedTokens, ForcedScores] = {}  # of all texts, which are compared with the same hypothesis
+    clips = [Clip(case.pair.pcm, states, states, text, "en", forced) for text in texts]
     scored = []
     for text, found, llr in zip(
         texts,

@@ -73,9 +73,7 @@ def score_backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | No
     usable = [
         i for i, clip in enumerate(clips) if clip.text.strip() and len(prompts[i]) + len(targets[i]) <= MAX_POSITIONS
     ]
-    forced = decoder.force(
-        [prompts[i] for i in usable], [targets[i] for i in usable], [clips[i].context for i in usable]
-    )
+    forced = force_over_context(decoder, [clips[i] for i in usable], [targets[i] for i in usable])
     scores = dict(zip(usable, forced, strict=True))
     spans = {i: word_spans(clips[i].text, clips[i].language) for i in usable}
     times = _align(decoder, {i: clips[i] for i in usable}, texts, bpe, spans, settings) if settings else {}
@@ -104,6 +102,21 @@ def score_backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | No
             )
         )
     return results
+
+
+def force_over_context(decoder: Decoder, clips: Sequence[Clip], targets: Sequence[Sequence[int]]) -> list[ForcedScores]:
+    """Scores of targets after the prompt of each clip's language, over its context; each is forced once."""
+    names = [
+        (tuple(decoder.vocabulary.prompt(clip.language)), tuple(tokens))
+        for clip, tokens in zip(clips, targets, strict=True)
+    ]
+    new = [(clip, name) for clip, name in zip(clips, names, strict=True) if name not in clip.forced]
+    forced = decoder.force(
+        [prompt for _, (prompt, _) in new], [tokens for _, (_, tokens) in new], [clip.context for clip, _ in new]
+    )
+    for (clip, name), scores in zip(new, forced, strict=True):
+        clip.forced[name] = scores
+    return [clip.forced[name] for clip, name in zip(clips, names, strict=True)]
 
 
 def in_whisper_style(text: str) -> str:

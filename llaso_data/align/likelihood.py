@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from llaso_data.align.backward import end_logprob, in_whisper_style, target_tokens, trim_end
+from llaso_data.align.backward import end_logprob, force_over_context, in_whisper_style, target_tokens, trim_end
 from llaso_data.align.differences import Rewritten, rewrite
 from llaso_data.whisper.clips import Clip
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
@@ -51,10 +51,8 @@ def log_likelihood_ratios(
     fits = [len(p) + len(t) <= MAX_POSITIONS for p, (t, _) in zip(prompts, sides, strict=True)]
     usable = [n for n in range(len(compared)) if fits[2 * n] and fits[2 * n + 1]]
     rows = [2 * n + side for n in usable for side in (0, 1)]
-    forced = decoder.force(
-        [prompts[row] for row in rows],
-        [sides[row][0] for row in rows],
-        [clips[compared[row // 2][0]].context for row in rows],
+    forced = force_over_context(
+        decoder, [clips[compared[row // 2][0]] for row in rows], [sides[row][0] for row in rows]
     )
     for n, text_scores, hypothesis_scores in zip(usable, forced[::2], forced[1::2], strict=True):
         i, pair = compared[n]

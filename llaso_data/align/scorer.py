@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from llaso_data.align.backward import score_backward
 from llaso_data.align.likelihood import log_likelihood_ratios
+from llaso_data.recipe import Align
 from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.teacher_forcing import Decoder
-
-if TYPE_CHECKING:
-    from llaso_data.recipe import Align
 
 
 class Scorer:
     """Scores and aligns with one decoder; see :class:`llaso_data.whisper.clips.TextScorer`."""
+
+    scores_texts = True
 
     def __init__(self, decoder: Decoder, settings: Align) -> None:
         """``settings``: the recipe's section."""
@@ -35,9 +34,11 @@ class Scorer:
 class NoScores:
     """A scorer that scores nothing, for whoever wants hypotheses alone: teacher forcing takes half of the time."""
 
-    def __init__(self, settings: Align) -> None:
-        """``settings``: the recipe's section."""
-        self.heads = settings.heads
+    scores_texts = False
+
+    def __init__(self, settings: Align | None = None) -> None:
+        """``settings``: the recipe's section, if it has one."""
+        self.heads = (settings or Align()).heads
 
     def align(self, clips: Sequence[Clip]) -> list[BackwardScores]:
         """No scores and no words."""

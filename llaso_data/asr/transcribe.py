@@ -40,6 +40,9 @@ _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
 _MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
 
+NOT_SCORED = "not_scored"
+"""``scores.extra``: 1 where the recipe has no texts scored (``observe.align: null``)."""
+
 _Audio = Mapping[int, NDArray[np.int16]]  # 16 kHz samples by the clip's number
 OnTranscribed = Callable[[list[Transcription]], None]
 T = TypeVar("T")
@@ -64,7 +67,7 @@ class Transcriber:
         self._whisper = whisper
         self._asr = asr
         self._scorer = scorer
-        self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s)
+        self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s, scorer.scores_texts)
         self._pool = ThreadPoolExecutor(whisper.threads, initializer=_use_one_thread) if whisper.threads > 1 else None
         self._batch_size = asr.batch_size or (_BATCH_CPU if whisper.device == "cpu" else _BATCH_GPU)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
@@ -252,16 +255,19 @@ class Transcriber:
 
     def _with_transcription(self, utterance: Utterance, transcription: Transcription) -> Utterance:
         hypothesis = transcription.hypothesis
+        scored = self._scorer.scores_texts
+        extra = utterance.scores.extra if scored else {**utterance.scores.extra, NOT_SCORED: 1.0}
         return dataclasses.replace(
             texts.with_hypothesis(utterance, hypothesis, self._asr.chinese_script),
             hypothesis=hypothesis,
             decoding="packed" if transcription.packed else "solo",
             scores=dataclasses.replace(
                 utterance.scores,
-                avg_logprob=transcription.avg_logprob,
-                min_token_logprob=transcription.min_token_logprob,
+                avg_logprob=transcription.avg_logprob if scored else None,
+                min_token_logprob=transcription.min_token_logprob if scored else None,
                 no_speech_prob=transcription.no_speech_prob,
                 compression_ratio=compression_ratio(hypothesis) if hypothesis else None,
+                extra=extra,
             ),
         )
 
@@ -279,6 +285,7 @@ class Transcriber:
                 transcriptions[i].context,
                 results[i].text or "",
                 results[i].language or "en",
+                dict(transcriptions[i].forced),
             )
             for i in with_text
         ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llaso_data.asr.split import TokenSpan, split
 from llaso_data.text import compression_ratio
+from llaso_data.whisper.clips import ForcedTokens
 from llaso_data.whisper.encoder_states import EncoderStates, concatenate
 from llaso_data.whisper.engine import DecodingResult
 from llaso_data.whisper.load import Whisper
@@ -40,6 +41,7 @@ class Transcription:
         looped: Whether the window's text repeats itself.
         states: The clip's own slice of the encoder states.
         context: The states that its text is scored over: the window, or its slice with silence around it.
+        forced: Scores of what was forced over ``context``: of a clip alone, its window's tokens.
     """
 
     clip: int
@@ -52,6 +54,7 @@ class Transcription:
     looped: bool
     states: EncoderStates
     context: EncoderStates
+    forced: Mapping[ForcedTokens, ForcedScores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,18 @@ class EncodedWindows:
 class WindowDecoder:
     """Encodes and decodes windows of clips with one Whisper; threads may use it at once."""
 
-    def __init__(self, whisper: Whisper, heads: int, gap_s: float) -> None:
+    def __init__(self, whisper: Whisper, heads: int, gap_s: float, scores: bool = True) -> None:
         """Use a loaded model.
 
         Args:
             whisper: The model.
             heads: How many cross-attention heads locate the tokens of a packed window.
             gap_s: Seconds of silence between packed clips; half of it belongs to the clip on either side.
+            scores: Whether the tokens of a clip alone are scored. A packed window's are forced in any case, because
+                only their attention tells which of them are whose.
         """
         self._whisper = whisper
-        self._heads = heads
+        self._heads, self._scores = heads, scores
         self._margin_frames = round(gap_s / FRAME_S) // 2
         self._silence: EncoderStates | None = None
 
@@ -114,13 +119,14 @@ class WindowDecoder:
             A transcription of every clip, window by window, slot by slot.
         """
         results = self._whisper.engine.decode(encoded.states_BSW, languages)
-        scores = self._score(results, languages, encoded.windows)
+        forced = self._force(windows, results, languages, encoded.windows)
         transcriptions = []
         for w, window in enumerate(windows):
-            spans = self._token_spans(results[w], scores.get(w), window, languages[w])
+            tokens, scores = forced.get(w, (None, None))
+            spans = self._token_spans(results[w], scores, window, languages[w])
             looped = compression_ratio(self._whisper.vocabulary.text(results[w].tokens)) > _MAX_COMPRESSION
             for slot, span in zip(window.slots, spans, strict=True):
-                logprobs = scores[w].logprobs[span.first : span.last] if w in scores else _NO_LOGPROBS
+                logprobs = _NO_LOGPROBS if scores is None else scores.logprobs[span.first : span.last]
                 transcription = Transcription(
                     slot.clip,
                     self._whisper.vocabulary.text(results[w].tokens[span.first : span.last]).strip(),
@@ -132,6 +138,7 @@ class WindowDecoder:
                     looped,
                     encoded.windows[w][slot.frames],
                     encoded.windows[w] if window.solo else self.context(encoded.windows[w], window, slot),
+                    {tokens: scores} if window.solo and tokens is not None and scores is not None else {},
                 )
                 transcriptions.append(transcription)
         return transcriptions
@@ -150,18 +157,27 @@ class WindowDecoder:
         last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
         return concatenate([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
 
-    def _score(
-        self, results: list[DecodingResult], languages: Sequence[str], states: list[EncoderStates]
-    ) -> dict[int, ForcedScores]:
-        """Log-probabilities and attention of each window's own tokens, in one teacher-forced pass."""
-        spoken = [w for w, result in enumerate(results) if result.tokens]
-        forced = self._whisper.decoder.force(
-            [self._whisper.vocabulary.prompt(languages[w]) for w in spoken],
-            [[*results[w].tokens, self._whisper.vocabulary.end] for w in spoken],
-            [states[w] for w in spoken],
-            heads=self._heads,
-        )
-        return dict(zip(spoken, forced, strict=True))
+    def _force(
+        self,
+        windows: Sequence[Window],
+        results: list[DecodingResult],
+        languages: Sequence[str],
+        states: list[EncoderStates],
+    ) -> dict[int, tuple[ForcedTokens, ForcedScores]]:
+        """Each window's own tokens and their scores; of packed windows also the attention, which locates them."""
+        vocabulary = self._whisper.vocabulary
+        rows = {
+            w: (tuple(vocabulary.prompt(languages[w])), (*result.tokens, vocabulary.end))
+            for w, result in enumerate(results)
+            if result.tokens and (self._scores or not windows[w].solo)
+        }
+        forced: dict[int, tuple[ForcedTokens, ForcedScores]] = {}
+        for heads in (0, self._heads):
+            chosen = [w for w in rows if windows[w].solo is (heads == 0)]
+            prompts, targets = [rows[w][0] for w in chosen], [rows[w][1] for w in chosen]
+            scores = self._whisper.decoder.force(prompts, targets, [states[w] for w in chosen], heads=heads)
+            forced.update({w: (rows[w], one) for w, one in zip(chosen, scores, strict=True)})
+        return forced
 
     def _token_spans(
         self, result: DecodingResult, scores: ForcedScores | None, window: Window, language: str

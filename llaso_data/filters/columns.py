@@ -16,7 +16,7 @@ from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.border_limits import Limits
 from llaso_data.filters.confidence import CJK, NO_SPEECH
-from llaso_data.filters.consistency import GIVEN_UNMATCHED, MARKUP, PHRASE, SCRIPT_MISMATCH, UNJUDGED
+from llaso_data.filters.consistency import GIVEN_UNMATCHED, MARKUP, NOT_SCORED, PHRASE, SCRIPT_MISMATCH, UNJUDGED
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
 from llaso_data.io import sealed
@@ -33,7 +33,7 @@ _DERIVED_FROM = (
     "scores.eot_logprob",
     "scores.extra",
 )
-EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, MARKUP, SCRIPT_MISMATCH, PHRASE, UNJUDGED)
+EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, MARKUP, SCRIPT_MISMATCH, PHRASE, UNJUDGED, NOT_SCORED)
 """What the observer stores under ``scores.extra`` for the rules, 0 or 1."""
 
 _right: dict[tuple[type, tuple[str, ...]], pa.Schema] = {}
@@ -161,7 +161,7 @@ def derive(
         is_listed = is_phrase(table["text"], table["language"], phrases)
         columns[PHRASE] = np.where(is_listed, 1.0, columns[PHRASE])
     unscored = pc.and_(pc.is_null(table["scores.min_word_logprob"]), pc.is_null(table["scores.eot_logprob"]))
-    columns["unscored"] = flags(unscored) & ~(columns[UNJUDGED] > 0)
+    columns["unscored"] = flags(unscored) & ~(columns[UNJUDGED] > 0) & ~(columns[NOT_SCORED] > 0)
     columns["given"] = flags(pc.equal(table["text_origin"], GIVEN))
     columns["packed"] = flags(pc.equal(table["decoding"], "packed"))
     columns["cjk"] = flags(pc.is_in(table["language"], value_set=pa.array(sorted(CJK))))
@@ -183,6 +183,7 @@ def notes(table: pa.Table, columns: Columns) -> dict[str, int]:
     has_transcript = columns["given"] & unjudged
     return {
         "not judged by Whisper, which has no token of their language": int(has_transcript.sum()),
+        "not scored, because observe.align is null": int((columns[NOT_SCORED] > 0).sum()),
         "heard by one channel, because the channels cancel": len(table["source.taken"].drop_null()),
         "without a transcript, in a language that Whisper has no token of": int((unjudged & ~has_transcript).sum()),
     }

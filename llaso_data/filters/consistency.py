@@ -21,6 +21,8 @@ PHRASE = "phrase"
 
 UNJUDGED = "unjudged"
 """``scores.extra``: 1 where Whisper is told no token of the language, so that its text has no scores."""
+NOT_SCORED = "not_scored"
+"""``scores.extra``: 1 where the recipe has no texts scored (``observe.align: null``)."""
 
 
 def rules(section: Consistency) -> list[Rule]:
@@ -52,7 +54,8 @@ def rules(section: Consistency) -> list[Rule]:
 def unscored(section: Consistency) -> list[Rule]:
     """Given text that was never scored against the audio: its null scores would otherwise pass every rule.
 
-    But for languages of which Whisper has no token: these are accepted unjudged, and counted.
+    But for languages of which Whisper has no token, and where the recipe has nothing scored: these are accepted
+    unjudged, and counted.
     """
     if section.min_word_logprob_min is None and section.packed_min_word_logprob_min is None:
         return []

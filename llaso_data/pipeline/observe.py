@@ -174,10 +174,10 @@ class Observer:
         from llaso_data.pipeline.transcription import transcriber
         from llaso_data.whisper.load import load
 
-        if settings.align.dtw == "dtw-python":
+        if settings.align is not None and settings.align.dtw == "dtw-python":
             require("observe.align.dtw", "dtw")
         memory.keep()
-        whisper = load(settings.asr, run)
+        whisper = load(settings.asr, run, settings.align)
         self._statistics = whisper.statistics
         self._reported = Statistics()
         self._out = out
@@ -275,12 +275,6 @@ def _checked_storable(name: str, stage: Stage) -> Stage:
         return list(results)
 
     return call
-
-
-def check_stages(settings: Observe) -> None:
-    """Raises LLaSOError where a user's stage cannot be imported or does not take its options."""
-    for spec in settings.stages:
-        _stage_factory(spec)
 
 
 def observing_digest(settings: Observe, weights: Sequence[str]) -> str:

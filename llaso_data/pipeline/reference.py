@@ -150,6 +150,8 @@ def _row(path: str, name: str, info: FieldInfo) -> str:
 
 def _default(info: FieldInfo) -> str:
     value: Any = info.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_defaults=True)
     return f"`{json.dumps(value)}`"
 
 

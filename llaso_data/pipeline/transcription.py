@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from llaso_data.recipe import Align, Asr, Segment
 
 
-def transcriber(whisper: Whisper, asr: Asr, align: Align, segment: Segment | None = None) -> Transcriber:
+def transcriber(whisper: Whisper, asr: Asr, align: Align | None, segment: Segment | None = None) -> Transcriber:
     """The transcription stage for a recipe's sections; ``segment`` where recordings were cut."""
-    return Transcriber(whisper, asr, Scorer(whisper.decoder, align), segment)
+    scorer = NoScores() if align is None else Scorer(whisper.decoder, align)
+    return Transcriber(whisper, asr, scorer, segment)
 
 
-def listeners(whisper: Whisper, asr: Asr, align: Align) -> tuple[Transcriber, Transcriber]:
+def listeners(whisper: Whisper, asr: Asr, align: Align | None) -> tuple[Transcriber, Transcriber]:
     """Stages that transcribe and score nothing: several clips to a window, and each in a window of its own."""
     plain = asr.model_copy(update={"disputed_alone": False})
     scorer = NoScores(align)

@@ -41,13 +41,8 @@ class Asr(Part):
     engine: Literal["ctranslate2", "torch"] = Field(
         "ctranslate2", description="The program that encodes audio and transcribes it."
     )
-    compute_type: Literal[
-        "auto", "bfloat16_encoder", "float32_encoder", "int8", "int8_float16", "float16", "bfloat16", "float32"
-    ] = Field(
-        "auto",
-        description="The precision of encoding and transcribing. bfloat16_encoder, float32_encoder: on CPUs OpenVINO "
-        "encodes in it, and transcribing is in int8. auto: what the output was begun in; of a new one float16 on GPUs, "
-        "and on CPUs bfloat16_encoder where all of them have AVX512_BF16 or AMX, else int8 (float32 with torch).",
+    compute_type: Literal["auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
+        "auto", description="The precision. auto: int8 on a CPU, float16 on a GPU."
     )
     pack: bool = Field(True, description="Several short clips share one window of 30 s.")
     gap_s: float = Field(0.6, ge=0, description="The silence between the clips of a window.")
@@ -74,7 +69,7 @@ class Asr(Part):
 
 
 class Align(Part):
-    """Word times, by character-level cross-attention and monotone DTW."""
+    """Scores of texts by teacher forcing, and word times by character-level cross-attention and monotone DTW."""
 
     dtw: Literal["builtin", "dtw-python"] = Field(
         "builtin", description="The aligner. dtw-python needs the extra `[dtw]` (GPL-3)."
@@ -86,6 +81,11 @@ class Align(Part):
     )
     median: int = Field(3, ge=1, description="The width of the median filter, in frames.")
     energy: float = Field(0.6, ge=0, description="The weight of the frames' energy in the path's score.")
+    compute_type: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="The decoder's precision on a CPU when it reads known texts. auto: bfloat16 where the processor "
+        "has instructions for it, else float32. A GPU reads in float16, or with `asr.compute_type: float32` in that.",
+    )
 
 
 class LanguageModel(Part):
@@ -139,7 +139,9 @@ class Observe(Part):
     decode: Decode = Decode()
     segment: Segment = Segment()
     asr: Asr = Asr()
-    align: Align = Align()
+    align: Align | None = Field(
+        Align(), description="Null: transcripts alone, without scores and word times (docs/align.md)."
+    )
     language_model: LanguageModel = LanguageModel()
     quality: Quality = Quality()
     speakers: Speakers = Speakers()

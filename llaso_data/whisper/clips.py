@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from llaso_data.records import Word
 from llaso_data.whisper.encoder_states import EncoderStates
+from llaso_data.whisper.teacher_forcing import ForcedScores
+
+ForcedTokens = tuple[tuple[int, ...], tuple[int, ...]]
+"""A prompt, and the targets that are forced after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Clip:
         context: The same slice with silence around it. The text is scored over it.
         text: The text that is scored and aligned.
         language: Code of the text's language.
+        forced: Scores of what was forced over ``context`` already, by prompt and targets; what is forced next joins it.
     """
 
     pcm: NDArray[np.int16]
@@ -30,6 +35,7 @@ class Clip:
     context: EncoderStates
     text: str
     language: str
+    forced: dict[ForcedTokens, ForcedScores] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,10 @@ class BackwardScores:
 
 class TextScorer(Protocol):
     """Scores the texts of clips and aligns their words to the audio."""
+
+    @property
+    def scores_texts(self) -> bool:
+        """Whether it does; else hypotheses are not scored, and windows of one clip not forced."""
 
     @property
     def heads(self) -> int:

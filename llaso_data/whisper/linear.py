@@ -30,17 +30,23 @@ class Linear:
     Args:
         layers: Their outputs are concatenated.
         packs: Whether to reorder the weights for oneDNN.
+        dtype: What is computed in, inputs are converted to and outputs have; None: that of the weights.
     """
 
-    def __init__(self, *layers: nn.Linear, packs: bool) -> None:
-        self._layers = layers
-        self._packed: Any = None
+    def __init__(self, *layers: nn.Linear, packs: bool, dtype: torch.dtype | None = None) -> None:
+        self._dtype = dtype or layers[0].weight.dtype
+        self._weight: Any = None  # a copy, beside which the layers need not be kept
+        self._packs = packs
+        self._layers: tuple[nn.Linear, ...] = ()
+        if not packs and self._dtype == layers[0].weight.dtype:
+            self._layers = layers
+            return
+        weight, bias = torch.cat([layer.weight.detach() for layer in layers]).to(self._dtype), _joined_bias(layers)
+        self._weight, self._bias = weight, None if bias is None else bias.to(self._dtype)
         if packs:
             for name, count in _KEPT.items():
                 os.environ.setdefault(name, count)
-            weight = torch.cat([layer.weight.detach() for layer in layers])
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
-            self._bias = _joined_bias(layers)
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
 
     def __call__(self, x_NI: torch.Tensor, activation: str = "none") -> torch.Tensor:
         """The outputs of all layers, side by side (N, O).
@@ -49,17 +55,21 @@ class Linear:
             x_NI: Inputs.
             activation: ``none``, or ``gelu`` without approximation.
         """
-        if self._packed is not None:
+        x_NI = x_NI.to(self._dtype)
+        if self._packs:
             algorithm = "none" if activation == "gelu" else ""
             count = len(x_NI)
             if count < _FEWEST_ROWS:
                 x_NI = nn.functional.pad(x_NI, (0, 0, 0, _FEWEST_ROWS - count))
-            out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-                x_NI, self._packed, self._bias, activation, [], algorithm
+            packed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+                x_NI, self._weight, self._bias, activation, [], algorithm
             )
-            return out[:count]
-        outs = [layer(x_NI) for layer in self._layers]
-        out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1)
+            return packed[:count]
+        if self._weight is not None:
+            out = nn.functional.linear(x_NI, self._weight, self._bias)
+        else:
+            outs = [layer(x_NI) for layer in self._layers]
+            out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1)
         return nn.functional.gelu(out) if activation == "gelu" else out
 
 
@@ -95,11 +105,16 @@ def computes_bf16(device: torch.device) -> bool:
 def can_pack(model: nn.Module) -> bool:
     """Whether oneDNN has a faster layout for a model's weights, and there is memory for a copy of them."""
     weights = list(model.parameters())
-    if not all(one.device.type == "cpu" and one.dtype in (torch.float32, torch.bfloat16) for one in weights):
-        return False
-    if not torch.backends.mkldnn.is_available() or platform.machine().lower() not in _X86:
+    if any(one.device.type != "cpu" for one in weights) or not all(map(can_reorder, {one.dtype for one in weights})):
         return False
     return sum(one.nbytes for one in weights) < _SHARE_OF_MEMORY * _available_bytes()
+
+
+def can_reorder(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has a layout of its own for weights of a dtype on this CPU."""
+    if not torch.backends.mkldnn.is_available() or platform.machine().lower() not in _X86:
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and computes_bf16(torch.device("cpu")))
 
 
 def _available_bytes() -> float:

@@ -35,7 +35,8 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     [
         (
             "# comment\nobserve:\n  align:\n    haeds: 3\n",
-            "recipe.yaml:4: observe.align.haeds: unknown key; did you mean heads? allowed: dtw, heads, median, energy",
+            "recipe.yaml:4: observe.align.haeds: unknown key; did you mean heads? allowed: dtw, heads, median, energy, "
+            "compute_type",
         ),
         ("blocks: {clips: many}", "recipe.yaml:1: blocks.clips: must be an integer, got 'many'"),
         ("blocks:\n  clips: 0", "recipe.yaml:2: blocks.clips: must be greater than or equal to 1, got 0"),

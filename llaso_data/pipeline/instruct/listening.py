@@ -13,12 +13,11 @@ from llaso_data.errors import LLaSOError
 from llaso_data.instruct.voices.cache import Line
 from llaso_data.io import checksums, storage
 from llaso_data.languages import language_name
-from llaso_data.pipeline import memory, precision
+from llaso_data.pipeline import memory
 from llaso_data.pipeline.listen_back import Heard, Transcribe, listen_back
 from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.records import SCORE_DECIMALS, digest
 from llaso_data.text import pinyin
-from llaso_data.whisper.engine import has_bfloat16, resolve_device
 
 LISTENING_VERSION = 2
 """Increased when the same Whisper gives other verdicts than before."""
@@ -38,7 +37,7 @@ class Listener:
     """
 
     asr: Asr
-    align: Align
+    align: Align | None
     run: Run
     identity: str
 
@@ -55,19 +54,17 @@ class Said:
 def listener(observe: Observe, run: Run) -> Listener:
     """The listener of a recipe.
 
-    A task of Ray has one core and no GPU of its own. The precision is what this machine has; every worker obeys it.
+    A task of Ray has one core and no GPU of its own.
 
     Raises:
         LLaSOError: There is no such Whisper.
     """
     if run.engine == "ray":
         run = run.model_copy(update={"threads": 1, "device": "cpu" if run.device == "auto" else run.device})
-    resolved = precision.resolve(observe, resolve_device(run), has_bfloat16())
-    obeyed, named = precision.obeyed(observe, resolved), precision.named(observe, resolved)
-    return Listener(obeyed.asr, obeyed.align, run, identity(named.asr, named.align))
+    return Listener(observe.asr, observe.align, run, identity(observe.asr, observe.align))
 
 
-def identity(asr: Asr, align: Align) -> str:
+def identity(asr: Asr, align: Align | None) -> str:
     """The digest of what decides what is heard, beside the sound: weights, settings, and the reader of Chinese.
 
     Raises:
@@ -79,7 +76,7 @@ def identity(asr: Asr, align: Align) -> str:
 
     settings = [
         json.dumps(section.model_dump(mode="json", exclude=left_out, exclude_none=True), sort_keys=True)
-        for section, left_out in ((asr, {"model", "revision"}), (align, set[str]()))
+        for section, left_out in ((asr, {"model", "revision"}), (align or Align(), set[str]()))
     ]
     weights = weights_digest(checkpoint_folder(asr.model, asr.revision))
     return digest("listening", OBSERVING_VERSION, LISTENING_VERSION, *settings, weights, pinyin.version())
@@ -145,7 +142,7 @@ def _listeners(who: Listener) -> tuple[Transcribe, Transcribe]:
     from llaso_data.pipeline.transcription import listeners
     from llaso_data.whisper.load import load
 
-    key = digest(who.asr.model_dump_json(), who.align.model_dump_json(), who.run.device, who.run.threads)
+    key = digest(who.identity, who.asr.model_dump_json(), who.run.device, who.run.threads)
     if key not in _loaded:
         release()
         memory.keep()

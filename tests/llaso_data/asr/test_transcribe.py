@@ -59,6 +59,15 @@ def recorded(samples: NDArray[np.int16], text: str | None = None, language: str 
     )
 
 
+@pytest.mark.parametrize("given", [None, "The quick brown fox jumps over the lazy dog."])
+def test_what_whisper_says_of_a_clip_alone_is_forced_once(tiny_en: Path, clips: list[Clip], given: str | None) -> None:
+    model, (clip,) = whisper(tiny_en), named(clips, "en/quick_brown_fox")
+    before = model.statistics.passes_forced
+    (found,) = listen(model, [utterance(clip, text=given)], [pcm(clip.path)], Asr(pack=False))
+    assert found.text == found.hypothesis and found.scores.min_word_logprob is not None and found.words
+    assert model.statistics.passes_forced - before == 2  # the window's tokens, and characters
+
+
 @pytest.mark.parametrize(
     ("weights", "names"), [("tiny_en", ENGLISH), pytest.param("whisper_base", EIGHT, marks=pytest.mark.slow)]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.load_recipe import load
 from llaso_data.recipe import Recipe
 from llaso_data.records import Attribute, Verdict
+from llaso_data.report.card import write_card
+from llaso_data.report.reasons import MEASURES
 from llaso_data.shards.validate import validate
 from tests.conftest import Clip
 from tests.support.corpora import copy, english, files, louder, observed, recipe
@@ -117,6 +120,25 @@ def test_another_observing_value_observes_again(built: Built, tiny_en: Path) -> 
     elsewhere = recipe(Path("/elsewhere"), built.out, built.corpus).observe
     assert observing_digest(other, ["weights"]) != one != observing_digest(built.recipe.observe, ["other weights"])
     assert observing_digest(elsewhere, ["weights"]) == one  # what counts is what the weights are
+
+
+def test_without_align_texts_are_transcribed_and_not_scored(built: Built, tmp_path: Path) -> None:
+    plain = built.recipe.model_copy(update={"out": str(tmp_path / "out")})
+    (tmp_path / "recipe.yaml").write_text(json.dumps(plain.model_dump(mode="json")), encoding="utf-8")
+    summary = build_align(load(str(tmp_path / "recipe.yaml"), ["observe.align=null"]))
+    assert summary.model_calls["passes_forced"] <= summary.model_calls["windows_decoded"]  # to divide packed windows
+    assert summary.counts["accepted"] >= 4 and adds_up(summary) and "consistency.unscored" not in summary.rules
+    for utterance in observed(tmp_path / "out"):
+        scores = utterance.scores
+        assert utterance.hypothesis and utterance.words == () and scores.cer is not None
+        assert {scores.avg_logprob, scores.min_word_logprob, scores.eot_logprob, scores.llr} == {None}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["notes"] == {"not scored, because observe.align is null": 6}
+    card = Path(write_card(str(tmp_path / "out"))).read_text(encoding="utf-8")
+    (undrawn,) = re.findall("No utterance has these scores, so they are not drawn: ([^<]*)", card)
+    assert {MEASURES[name].title for name in ("avg_logprob", "min_word_logprob", "llr")} <= set(
+        undrawn.rstrip(".").split(", ")
+    )
 
 
 def test_one_more_file_observes_its_own_block(built: Built, clips: list[Clip]) -> None:

@@ -11,9 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import WhisperForConditionalGeneration
 
 from llaso_data.whisper.encoder_states import EncoderStates, concatenate
-from llaso_data.whisper.teacher_forcing import CHARACTER_HEADS, MAX_SEQUENCES, batch_boundaries
+from llaso_data.whisper.engine import Statistics
+from llaso_data.whisper.flat_decoder import HeadChoice
+from llaso_data.whisper.teacher_forcing import CHARACTER_HEADS, MAX_SEQUENCES, Decoder, batch_boundaries
+from llaso_data.whisper.token_logprobs import TokenLogprobs
 from tests.conftest import Clip
 from tests.support.asr_fixtures import named, own_frames, pcm, states, whisper
 
@@ -36,6 +40,65 @@ def test_scores_and_attention_do_not_depend_on_what_shares_the_batch(tiny_en: Pa
         assert shared.attention_HTS is not None and alone.attention_HTS is not None
         assert shared.attention_HTS.shape == (6, len(targets[i]), own_frames(pcm(chosen[i].path)))
         assert np.abs(shared.attention_HTS - alone.attention_HTS).max() <= 1e-4
+
+
+def test_padded_attention_is_that_of_each_sequence_alone(tiny_en: Path, clips: list[Clip]) -> None:
+    """A GPU reads sequences with padding under a mask, a CPU without."""
+    model, chosen = whisper(tiny_en), named(clips, *NAMES)
+    slices = [
+        s[: own_frames(pcm(c.path))] for s, c in zip(states(model, [pcm(c.path) for c in chosen]), chosen, strict=True)
+    ]
+    sequences = [[*model.vocabulary.prompt("en"), *model.vocabulary.bpe_tokens(clip.text)[0]] for clip in chosen]
+    spans = [slice(1, len(tokens)) for tokens in sequences]
+    flat = model.decoder._decoder
+    for choice in (HeadChoice(6), HeadChoice(named={1: [2], 2: [0, 3]}), HeadChoice(0, {2: [1]}, without_states=True)):
+        with torch.inference_mode():
+            hidden, maps = flat.read(sequences, slices, spans, choice, padded=False)
+            padded_hidden, padded_maps = flat.read(sequences, slices, spans, choice, padded=True)
+        assert len(hidden) == len(padded_hidden) == len(maps) == len(padded_maps) == 3
+        for a, b in zip(maps, padded_maps, strict=True):
+            assert torch.equal(a[1], b[1]) and a[0].shape == b[0].shape and (a[0] - b[0]).abs().max() <= 1e-5
+        if not choice.without_states:
+            assert all((a - b).abs().max() <= 1e-3 for a, b in zip(hidden, padded_hidden, strict=True))
+
+
+def test_in_bfloat16_scores_are_near_and_depend_on_no_neighbour(tiny_en: Path, clips: list[Clip]) -> None:
+    model, chosen = whisper(tiny_en), named(clips, *NAMES)
+    checkpoint = WhisperForConditionalGeneration.from_pretrained(tiny_en, attn_implementation="eager").eval()
+    decoder = Decoder(checkpoint.requires_grad_(False), model.vocabulary, Statistics(), "bfloat16")
+    whole = states(model, [pcm(clip.path) for clip in chosen])
+    targets = [[*model.vocabulary.bpe_tokens(clip.text)[0], model.vocabulary.end] for clip in chosen]
+    prompts = [model.vocabulary.prompt("en")] * len(chosen)
+    wanted, together = model.decoder.force(prompts, targets, whole), decoder.force(prompts, targets, whole)
+    (alone,) = decoder.force(prompts[1:2], targets[1:2], whole[1:2])
+    apart = np.concatenate([np.abs(a.logprobs - b.logprobs) for a, b in zip(wanted, together, strict=True)])
+    assert 1e-5 < apart.mean() < 0.02 and apart.max() < 0.2
+    assert np.abs(alone.logprobs - together[1].logprobs).max() < 1e-3
+
+
+def test_the_largest_logits_are_computed_again_in_float32() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 9000, bias=False).requires_grad_(False)
+    hidden = torch.randn(7, 64) * 20
+    ids = torch.stack([(hidden @ layer.weight.T).topk(9).indices[:, 8], torch.arange(7)], dim=1)
+    wanted = (hidden @ layer.weight.T).log_softmax(dim=1).gather(1, ids)
+    assert torch.allclose(TokenLogprobs(layer, torch.float32, packs=False)(hidden, ids), wanted, atol=1e-4)
+    rough = TokenLogprobs(layer, torch.bfloat16, packs=False)(hidden, ids)
+    uncorrected = hidden.bfloat16() @ layer.weight.T.bfloat16()
+    plain = uncorrected.float().log_softmax(dim=1).gather(1, ids)
+    assert (rough - wanted).abs().max() < 0.3 * (plain - wanted).abs().max()
+
+
+def test_what_is_the_same_is_read_once(tiny_en: Path, clips: list[Clip]) -> None:
+    model = whisper(tiny_en)
+    (clip,) = named(clips, "en/quick_brown_fox")
+    (whole,) = states(model, [pcm(clip.path)])
+    tokens = model.vocabulary.bpe_tokens(clip.text)[0]
+    prompts, targets = [model.vocabulary.prompt("en")] * 400, [tokens, tokens[:3]] * 200
+    before = model.statistics.passes_forced
+    forced = model.decoder.force(prompts, targets, [whole] * 400)
+    assert model.statistics.passes_forced == before + 1  # 400 sequences have too many positions for one
+    assert [len(one.logprobs) for one in forced] == [len(tokens), 3] * 200
 
 
 @given(st.lists(st.integers(1, 400), max_size=9).map(sorted), st.integers(0, 500))
@@ -67,7 +130,6 @@ def test_results_come_in_the_order_asked_for_however_many_there_are(tiny_en: Pat
 def test_log_probabilities_are_those_of_transformers(
     weights: str, clips: list[Clip], request: pytest.FixtureRequest
 ) -> None:
-    from transformers import WhisperForConditionalGeneration
     from transformers.modeling_outputs import BaseModelOutput
 
     folder: Path = request.getfixturevalue(weights)
