@@ -11,6 +11,11 @@ Each tool is a process that stays loaded; only one works at a time. The corpus i
 part before the next one comes, so that what else goes on on the machine meets all of them. Printed is the sum, and the
 median over the parts of the ratio to faster-whisper. Tools that need longest take the first --slow-parts only,
 and their ratio is to the same parts.
+
+    .venv/bin/python bench/asr_throughput.py --pieces --model base --clips 94
+
+``--pieces`` prints instead how many CPU seconds each piece of ours takes in one thread: with transcripts, without,
+and without any teacher forcing.
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from wider_whisper import medium_of
 
 from llaso_data import audio
 from llaso_data.demo import assets, weights
+from llaso_data.recipe import Align
 from llaso_data.text import tokens
 
 MODELS = {
@@ -177,10 +183,16 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=8, help="of the short clips; recordings are taken by fours")
     parser.add_argument("--slow-parts", type=int, default=2, help="that the slow tools take")
     parser.add_argument("--tools", nargs="+", help="names, or beginnings of names; faster-whisper per file always")
+    parser.add_argument("--pieces", action="store_true", help="CPU seconds by piece of ours")
+    parser.add_argument("--compute-type", choices=["float32", "bfloat16"], default="float32", help="of --pieces")
+    parser.add_argument("--repeats", type=int, default=3, help="of --pieces")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         child(TOOLS[int(args.child[0])], args.child[1])
+        return
+    if args.pieces:
+        pieces(args)
         return
     chosen = []
     for tool in TOOLS:
@@ -206,6 +218,18 @@ def main() -> None:
             report(corpus, args.model, parts[corpus], tools, measured(parts[corpus], tools, loaded, args.slow_parts))
         for process in loaded.values():
             process.close()
+
+
+def pieces(args: argparse.Namespace) -> None:
+    import torch
+    from throughput_pieces import print_pieces, watch
+
+    torch.set_num_threads(1)
+    align, running = Align(compute_type=args.compute_type), watch()
+    with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
+        clips = short_clips(Path(folder, "short"), args.clips)
+        for given, section in ((True, align), (False, align), (False, None)):
+            print_pieces(running, str(MODELS[args.model]()), clips, given, section, args.repeats)
 
 
 def measured(

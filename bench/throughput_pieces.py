@@ -1,0 +1,112 @@
+"""Where the CPU seconds of ``llaso-data build-align`` go, for ``bench/asr_throughput.py --pieces``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from throughput_tools import LANGUAGE
+
+from llaso_data import audio, formats
+from llaso_data.align import backward
+from llaso_data.pipeline.blocks import PlannedBlock, block_name
+from llaso_data.pipeline.observe import Observer, load_block
+from llaso_data.recipe import Align, Asr, Observe, Run, SourceSpec
+from llaso_data.records import UNKNOWN
+from llaso_data.whisper.ctranslate2 import CTranslate2Engine
+from llaso_data.whisper.teacher_forcing import Decoder
+
+WATCHED: tuple[tuple[str, Any, str], ...] = (
+    ("encoder", CTranslate2Engine, "encode"),
+    ("keys and values", Decoder, "cache_cross_attention"),
+    ("teacher-forced passes", Decoder, "force"),
+    ("free decoding", CTranslate2Engine, "decode"),
+    ("word times", backward, "_word_times"),
+)
+
+
+Spent = dict[str, float]  # CPU seconds by piece
+
+
+def watch() -> Spent:
+    """What the pieces take from now on, counted as they run."""
+    spent: Spent = defaultdict(float)
+    for name, owner, attribute in WATCHED:
+        setattr(owner, attribute, _watched(getattr(owner, attribute), name, spent))
+    return spent
+
+
+def print_pieces(
+    running: Spent, model: str, paths: Sequence[str], given: bool, align: Align | None, repeats: int
+) -> None:
+    """Observe files in one thread several times, and print the median CPU seconds of each piece.
+
+    Args:
+        running: Of :func:`watch`.
+        model: Folder of a Whisper.
+        paths: Audio files in one folder.
+        given: Whether their transcripts are given.
+        align: The recipe's section.
+        repeats: How often, besides a first time that counts for nothing.
+    """
+    spent: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as out:
+        settings = Observe(asr=Asr(model=model, compute_type="int8"), align=align)
+        observer = Observer(settings, Run(engine="local", device="cpu", threads=1), out)
+        block = _block(paths, given)
+        for repeat in range(repeats + 1):
+            running.clear()
+            start_s, children_s = time.process_time(), _children_s()
+            loaded = load_block(block, settings)
+            running["reading audio"] = time.process_time() - start_s + _children_s() - children_s
+            observer(loaded)
+            total_s = time.process_time() - start_s + _children_s() - children_s
+            running["rest"] = total_s - sum(running.values())
+            for name, seconds in {**running, "all": total_s}.items() if repeat else ():
+                spent[name].append(seconds)
+    length_s = sum(audio.probe(path).duration_s or 0.0 for path in paths)
+    print(f"{len(paths)} files, {length_s:.0f} s, {'given' if given else 'no'} transcripts, align: {align!r}")
+    for name, seconds_each in sorted(spent.items(), key=lambda item: -statistics.median(item[1])):
+        print(f"| {name:22} | {statistics.median(seconds_each):.2f} |", flush=True)
+
+
+def _watched(function: Any, name: str, running: Spent) -> Any:
+    def call(*arguments: Any, **options: Any) -> Any:
+        start_s = time.process_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            running[name] += time.process_time() - start_s
+
+    return call
+
+
+def _block(paths: Sequence[str], given: bool) -> PlannedBlock:
+    spec = SourceSpec(path=str(Path(paths[0]).parent), language=LANGUAGE)
+    inputs = tuple(item for item in formats.read(spec) if item.utterance.source.uri in set(paths))
+    if not given:
+        inputs = tuple(
+            dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text=None, text_origin=UNKNOWN))
+            for item in inputs
+        )
+    return PlannedBlock(block_name(inputs, "bench"), inputs)
+
+
+def _children_s() -> float:
+    """CPU seconds of the processes that this one started, which decode audio."""
+    ticks = 0
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            ticks += sum(int(field) for field in fields[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
