@@ -53,9 +53,14 @@ class FlatDecoder:
 
     def project(self, hidden_BSW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values of every layer's cross-attention (windows, layers, frames, width) to encoder states."""
-        both = [layer.key_value(hidden_BSW.flatten(0, 1)).unflatten(0, hidden_BSW.shape[:2]) for layer in self.layers]
-        keys, values = zip(*(one.chunk(2, dim=2) for one in both), strict=True)
-        return torch.stack(keys, dim=1).to(hidden_BSW), torch.stack(values, dim=1).to(hidden_BSW)
+        batch, frames, width = hidden_BSW.shape
+        hidden_NW = hidden_BSW.reshape(-1, width)
+        keys_BLSW = hidden_BSW.new_empty((batch, len(self.layers), frames, width))
+        values_BLSW = torch.empty_like(keys_BLSW)
+        for number, layer in enumerate(self.layers):
+            keys_BLSW[:, number] = layer.key(hidden_NW).view(batch, frames, width)
+            values_BLSW[:, number] = layer.value(hidden_NW).view(batch, frames, width)
+        return keys_BLSW, values_BLSW
 
     def read(
         self,
@@ -121,7 +126,7 @@ class _Layer:
         self._norms = layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm
         self._qkv, self._out = linear(own.q_proj, own.k_proj, own.v_proj), linear(own.out_proj)
         self._query, self._cross_out = linear(cross.q_proj), linear(cross.out_proj)
-        self.key_value = linear(cross.k_proj, cross.v_proj)
+        self.key, self.value = linear(cross.k_proj), linear(cross.v_proj)
         self._fc1, self._fc2 = linear(layer.fc1), linear(layer.fc2)
         self._activation = layer.activation_fn
         self._is_gelu = isinstance(layer.activation_fn, GELUActivation | nn.GELU)
@@ -182,7 +187,8 @@ class _Layer:
         """Keys and values of a sequence's frames (frames, width)."""
         if state.keys_LSW is not None and state.values_LSW is not None:
             return state.keys_LSW[number], state.values_LSW[number]
-        return self.key_value(state.hidden_SW.to(like)).to(like).chunk(2, dim=1)
+        hidden_SW = state.hidden_SW.to(like)
+        return self.key(hidden_SW).to(like), self.value(hidden_SW).to(like)
 
 
 def _padded(parts: Sequence[torch.Tensor]) -> torch.Tensor:
