@@ -4,6 +4,7 @@
 
 English prompts with transcripts, once as the short clips that they are and once joined to recordings of some minutes.
 All have the same weights, int8, greedy decoding and two threads; whatever else a tool does by itself it does here too.
+Two rows of ours encode with OpenVINO instead, in float32 and in bfloat16, the latter where the processor has it.
 Ours is the whole of `llaso-data build-align` on a file: decoding in a process apart, voice activity, levels,
 transcript, word times, both directions' scores, and the block's commit. The others transcribe and time words.
 
@@ -43,6 +44,7 @@ from llaso_data import audio
 from llaso_data.demo import assets, weights
 from llaso_data.recipe import Align
 from llaso_data.text import tokens
+from llaso_data.whisper.engine import has_bfloat16
 
 MODELS = {
     "tiny.en": weights.tiny_en,
@@ -200,6 +202,9 @@ def main() -> None:
             continue
         if importlib.util.find_spec(tool.needs) is None:
             print(f"{tool.name} is not installed, left out")
+            continue
+        if tool.bfloat16 and not has_bfloat16():
+            print(f"{tool.name}: this processor has no bfloat16, left out")
             continue
         chosen.append(tool)
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +19,21 @@ THREADS = 2
 BATCH = 8
 LANGUAGE = "en"
 
+ComputeType = Literal["int8", "float32_encoder", "bfloat16_encoder"]
 Transcriber = Callable[[Sequence[str]], list[str]]
 """Paths of audio files to what was heard in each."""
 
 
-def ours(model: str, out: str, given: bool = False, pack: bool = True) -> Transcriber:
+def ours(
+    model: str, out: str, given: bool = False, pack: bool = True, compute_type: ComputeType = "int8"
+) -> Transcriber:
     from llaso_data import formats
     from llaso_data.pipeline import commit
     from llaso_data.pipeline.blocks import PlannedBlock, block_name
     from llaso_data.pipeline.observe import Observer, load_block
     from llaso_data.recipe import Asr, Observe, Run, SourceSpec
 
-    settings = Observe(asr=Asr(model=model, compute_type="int8", pack=pack))
+    settings = Observe(asr=Asr(model=model, compute_type=compute_type, pack=pack))
     observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
 
     def transcribe(paths: Sequence[str]) -> list[str]:
@@ -61,6 +64,14 @@ def ours_given(model: str, out: str) -> Transcriber:
 
 def ours_alone(model: str, out: str) -> Transcriber:
     return ours(model, out, pack=False)
+
+
+def ours_float32_encoder(model: str, out: str) -> Transcriber:
+    return ours(model, out, compute_type="float32_encoder")
+
+
+def ours_bfloat16_encoder(model: str, out: str) -> Transcriber:
+    return ours(model, out, compute_type="bfloat16_encoder")
 
 
 def faster_whisper(model: str, out: str) -> Transcriber:
@@ -171,11 +182,14 @@ class Tool:
     corpora: tuple[str, ...] = ("short", "long")
     slow: bool = False
     needs: str = "faster_whisper"
+    bfloat16: bool = False  # whether the processor needs it
 
 
 BASE = Tool("faster-whisper, per file, words", faster_whisper)
 TOOLS = (
     Tool("LLaSO", ours),
+    Tool("LLaSO, float32_encoder", ours_float32_encoder),
+    Tool("LLaSO, bfloat16_encoder", ours_bfloat16_encoder, bfloat16=True),
     Tool("LLaSO, transcripts given", ours_given, ("short",)),
     Tool("LLaSO, one clip per window", ours_alone, ("short",), slow=True),
     BASE,

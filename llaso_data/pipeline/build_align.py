@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
@@ -19,11 +20,11 @@ from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.io import checksums, interrupts, lock, outputs, storage
 from llaso_data.io.hub import weights_digest
-from llaso_data.pipeline import commit, engines, memory, recipe_file
+from llaso_data.pipeline import commit, engines, memory, precision, recipe_file
 from llaso_data.pipeline.blocks import PlannedBlock, plan
 from llaso_data.pipeline.judge import JudgeResult, judge
 from llaso_data.pipeline.load_recipe import judging_digest
-from llaso_data.pipeline.observe import observing_digest
+from llaso_data.pipeline.observe import check_stages, observing_digest
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, Input
 from llaso_data.whisper.engine import Statistics
@@ -122,9 +123,16 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
     for folder in (out, *(storage.join(out, name) for name in ("observations", "voices", "verdicts"))):
         storage.sweep(folder)
     storage.sweep_scratch()
-    observing = observing_digest(recipe.observe, _weights(recipe))
+    weights = _weights(recipe)
+    check_stages(recipe.observe)
     transcripts: Counter[bool] = Counter()
-    names, totals = _observe(recipe, _counted(_chained(readers), transcripts), held, observing, progress)
+    with ExitStack() as open_until_end:
+        settled, is_new = precision.settle(recipe, out, open_until_end)
+        observing = observing_digest(precision.named(recipe.observe, settled), weights)
+        if is_new:
+            precision.write_down(recipe.observe, settled, out)
+        obeyed = recipe.model_copy(update={"observe": precision.obeyed(recipe.observe, settled)})
+        names, totals = _observe(obeyed, _counted(_chained(readers), transcripts), held, observing, progress)
     if recipe.observe.speakers.enabled:
         from llaso_data.pipeline.label_speakers import label_speakers
 
@@ -134,7 +142,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
     held.confirm()
     notes.update(summary.get("notes", {}))
     storage.write_bytes(storage.join(out, recipe_file.NAME), recipe_file.text_of(recipe).encode())
-    checksums.write_json(commit.manifest_uri(out), _manifest(recipe, names, observing, verdicts, summary))
+    checksums.write_json(commit.manifest_uri(out), _manifest(recipe, settled, names, observing, verdicts, summary))
     return BuildSummary(
         out=out,
         **{name: value for name, value in summary.items() if name != "notes"},
@@ -155,6 +163,7 @@ def _refuse_foreign(out: str, recipe: Recipe) -> None:
     uri = commit.manifest_uri(out)
     outputs.refuse(uri, "llaso-data build-align", lambda uri: commit.is_manifest(outputs.json_at(uri)))
     recipe_file.refuse(out, recipe, outputs.json_at(uri))
+    precision.refuse_foreign(out)
 
 
 @dataclass(slots=True)
@@ -271,7 +280,12 @@ def _judge(recipe: Recipe, out: str, names: list[str], verdicts: str) -> tuple[d
 
 
 def _manifest(
-    recipe: Recipe, names: list[str], observing: str, verdicts: str, summary: dict[str, Any]
+    recipe: Recipe,
+    settled: precision.Precision,
+    names: list[str],
+    observing: str,
+    verdicts: str,
+    summary: dict[str, Any],
 ) -> dict[str, Any]:
     plain = recipe.model_dump(mode="json", exclude={"run", "out"})
     return {
@@ -280,6 +294,7 @@ def _manifest(
         "blocks": names,
         "verdicts": verdicts,
         "observing": observing,
+        "precision": settled,
         "recipe": plain,
         **summary,
     }

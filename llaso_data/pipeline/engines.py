@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from llaso_data.recipe import Observe, Run
@@ -14,6 +15,36 @@ if TYPE_CHECKING:  # else conversions would import what only observing needs
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What the machines that observe have.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``: what observers compute on.
+        bfloat16: Whether the processors of all of them have bfloat16 instructions.
+    """
+
+    device: str
+    bfloat16: bool
+
+
+def machines(run: Run) -> Machines:
+    """Ask the machines that the engine has now what they have.
+
+    Raises:
+        LLaSOError: A device is asked for that is not there, or there is no connection to the cluster.
+    """
+    from llaso_data.whisper.engine import has_bfloat16, resolve_device
+
+    if run.engine == "local":
+        return Machines(resolve_device(run), has_bfloat16())
+    from llaso_data.pipeline import ray_cluster
+
+    with ray_cluster.cluster(run):
+        device = "cuda" if ray_cluster.gpus_per_actor(run) or run.device == "cuda" else "cpu"
+        return Machines(device, device == "cpu" and all(ray_cluster.ask_nodes(has_bfloat16)))
 
 
 def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:

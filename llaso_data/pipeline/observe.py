@@ -277,6 +277,12 @@ def _checked_storable(name: str, stage: Stage) -> Stage:
     return call
 
 
+def check_stages(settings: Observe) -> None:
+    """Raises LLaSOError where a user's stage cannot be imported or does not take its options."""
+    for spec in settings.stages:
+        _stage_factory(spec)
+
+
 def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
     """The digest of everything besides the inputs that decides an observation.
 
@@ -285,6 +291,7 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
 
     - the models' names and paths: their weights count;
     - the decoder's limits: a machine with more memory need not transcribe a corpus again;
+    - `align.compute_type` unless it is bfloat16: before it was a setting, texts were read in float32;
     - keys that are null: a setting that a later version adds is null where it changes nothing;
     - sections of stages that are not enabled.
 
@@ -298,6 +305,8 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
     named = {"model", "revision"}
     left_out: dict[str, Any] = {"decode": {"stall_s", "memory_mb"}, "asr": named, "language_model": named}
     left_out["speakers"] = {"similarity"}  # decides labels, which are given after observing
+    if settings.align is not None and settings.align.compute_type != "bfloat16":
+        left_out["align"] = {"compute_type"}
     left_out |= {name: True for name in ("quality", "speakers") if not getattr(settings, name).enabled}
     plain = settings.model_dump(mode="json", exclude=left_out, exclude_none=True)
     versions = [str(getattr(_stage_factory(spec), "version", "")) for spec in settings.stages]

@@ -32,7 +32,7 @@ _WAITING = 2  # tasks that wait for a worker, so that none is idle
 _LOOK_EVERY_S = 0.5
 _CLEAN_UP_S = 2.0  # for an interrupted task, before its worker ends
 _SEND_S = 0.1  # for a result that is on its way
-_NOT_FORKED = frozenset(("torch", "ctranslate2", "ray", "grpc", "tensorflow", "jax"))
+_NOT_FORKED = frozenset(("torch", "ctranslate2", "openvino", "ray", "grpc", "tensorflow", "jax"))
 """Modules with threads or devices of their own that a forked child could not use."""
 
 

@@ -7,14 +7,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from llaso_data.errors import LLaSOError
+from llaso_data.io import interrupts
 from llaso_data.io.loopback import environment, unless_set
 from llaso_data.pipeline import ray_access
+from llaso_data.pipeline.ray_jobs import loss_errors
 from llaso_data.recipe import Run
+
+R = TypeVar("R")
+
+_POLL_S = 5.0
 
 
 @contextmanager
@@ -74,6 +80,32 @@ def dead_nodes() -> int:
     import ray
 
     return sum(not row["Alive"] for row in ray.nodes())
+
+
+def ask_nodes(question: Callable[[], R]) -> list[R]:
+    """Calls a function on every node that has CPUs for an observer.
+
+    Raises:
+        LLaSOError: No node answers.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(question)
+    calls = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(row["NodeID"], soft=False)).remote()
+        for row in ray.nodes()
+        if row["Alive"] and row["Resources"].get("CPU")
+    ]
+    answers: list[R] = []
+    for call in calls:
+        while not ray.wait([call], timeout=_POLL_S)[0]:
+            interrupts.check()
+        with suppress(*loss_errors(), ray.exceptions.TaskUnschedulableError):  # the node has left
+            answers.append(ray.get(call))
+    if not answers:
+        raise LLaSOError("Ray: no node with CPUs answers; `ray status` shows them")
+    return answers
 
 
 def gpus_per_actor(run: Run) -> float:

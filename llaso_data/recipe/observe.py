@@ -41,8 +41,13 @@ class Asr(Part):
     engine: Literal["ctranslate2", "torch"] = Field(
         "ctranslate2", description="The program that encodes audio and transcribes it."
     )
-    compute_type: Literal["auto", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
-        "auto", description="The precision. auto: int8 on a CPU, float16 on a GPU."
+    compute_type: Literal[
+        "auto", "bfloat16_encoder", "float32_encoder", "int8", "int8_float16", "float16", "bfloat16", "float32"
+    ] = Field(
+        "auto",
+        description="The precision of encoding and transcribing. bfloat16_encoder, float32_encoder: on CPUs OpenVINO "
+        "encodes in it, and transcribing is in int8. auto: what the output was begun in; of a new one float16 on GPUs, "
+        "and on CPUs bfloat16_encoder where all of them have AVX512_BF16 or AMX, else int8 (float32 with torch).",
     )
     pack: bool = Field(True, description="Several short clips share one window of 30 s.")
     gap_s: float = Field(0.6, ge=0, description="The silence between the clips of a window.")
@@ -83,8 +88,9 @@ class Align(Part):
     energy: float = Field(0.6, ge=0, description="The weight of the frames' energy in the path's score.")
     compute_type: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="The decoder's precision on a CPU when it reads known texts. auto: bfloat16 where the processor "
-        "has instructions for it, else float32. A GPU reads in float16, or with `asr.compute_type: float32` in that.",
+        description="The decoder's precision on a CPU when it reads known texts. auto: what the output was begun in; "
+        "of a new one bfloat16 where all processors have instructions for it, else float32. A GPU reads in float16, or "
+        "with `asr.compute_type: float32` in that.",
     )
 
 

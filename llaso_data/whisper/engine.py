@@ -5,20 +5,22 @@ The teacher-forced passes (:mod:`llaso_data.whisper.teacher_forcing`) work on th
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.errors import LLaSOError
+from llaso_data.recipe import Asr
 
 if TYPE_CHECKING:
     import torch
 
-    from llaso_data.recipe import Align, Asr, Run
+    from llaso_data.recipe import Align, Run
     from llaso_data.whisper.tokenizer import WhisperTokenizer
 
 
@@ -91,21 +93,75 @@ def resolve_device(run: Run) -> str:
     return run.device
 
 
-def resolve_compute_type(asr: Asr, device: str) -> str:
-    """CTranslate2's compute type, as the recipe says; for ``auto`` int8 on a CPU and float16 on a GPU."""
+def resolve_compute_type(asr: Asr, device: str, bfloat16: bool) -> str:
+    """The compute type that ``observe.asr.compute_type`` stands for.
+
+    Args:
+        asr: The recipe's section.
+        device: ``cpu`` or ``cuda``.
+        bfloat16: Whether the processors of all machines that take part have bfloat16 instructions.
+    """
     if asr.compute_type != "auto":
         return asr.compute_type
-    return "int8" if device == "cpu" else "float16"
+    if device != "cpu":
+        return "float16"
+    if asr.engine == "torch":
+        return "float32"
+    return "bfloat16_encoder" if bfloat16 else "int8"
 
 
-def resolve_align_compute_type(align: Align, device: str) -> Literal["float32", "bfloat16"]:
-    """What the decoder reads known texts in on this machine's CPU, as the recipe says; float32 where a GPU does it."""
-    import torch
+def resolve_align_compute_type(align: Align, device: str, bfloat16: bool) -> Literal["float32", "bfloat16"]:
+    """What the decoder reads known texts in on a CPU, as the recipe says; float32 where a GPU does it.
 
-    from llaso_data.whisper.linear import computes_bf16
-
+    The arguments are those of :func:`resolve_compute_type`.
+    """
     if device != "cpu":
         return "float32"
     if align.compute_type != "auto":
         return align.compute_type
-    return "bfloat16" if computes_bf16(torch.device(device)) else "float32"
+    return "bfloat16" if bfloat16 else "float32"
+
+
+def has_bfloat16() -> bool:
+    """Whether this machine's processor has bfloat16 instructions."""
+    import torch
+
+    from llaso_data.whisper.linear import computes_bf16
+
+    return computes_bf16(torch.device("cpu"))
+
+
+def check_compute_types(asr: Asr, compute_type: str, align: str, device: str) -> None:
+    """Check that this machine computes what it was told to.
+
+    Args:
+        asr: The recipe's section.
+        compute_type: Of :func:`resolve_compute_type`.
+        align: Of :func:`resolve_align_compute_type`.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        LLaSOError: It does not; the message names the machine, and what the machine has.
+    """
+    import ctranslate2
+
+    if asr.engine == "torch":
+        has = {"float32"} if device == "cpu" else {"bfloat16", "float16", "float32"}
+    else:
+        has = set(ctranslate2.get_supported_compute_types(device))
+        if device == "cpu":
+            has |= {"float32_encoder", "bfloat16_encoder"} if has_bfloat16() else {"float32_encoder"}
+    if compute_type not in has:
+        known = [one for one in get_args(Asr.model_fields["compute_type"].annotation) if one in has]
+        raise _lacking(f"asr.compute_type: {compute_type}", device, f"with engine: {asr.engine}", known)
+    if align == "bfloat16" and not has_bfloat16():
+        raise _lacking(f"align.compute_type: {align}", device, "in hardware", ["float32"])
+
+
+def _lacking(setting: str, device: str, how: str, known: list[str]) -> LLaSOError:
+    where = "processor" if device == "cpu" else "GPU"
+    return LLaSOError(
+        f"observe.{setting}: the {where} of {platform.node()} does not have it {how}, but {', '.join(known)}. Where "
+        "the recipe says auto, this is what the output was begun in: go on with it elsewhere, or state another one, in "
+        "which all is observed anew"
+    )

@@ -1,11 +1,14 @@
-"""Loading Whisper once: the engine, the torch decoder, and the CTranslate2 form, which is converted once."""
+"""Loading Whisper once: the engine, the torch decoder, and the forms for other engines, which are converted once."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llaso_data.io.cache import cached
 from llaso_data.io.hub import checkpoint, loading, pretrained, weights_digest
@@ -13,6 +16,8 @@ from llaso_data.recipe import Align, Asr, Run
 from llaso_data.whisper.engine import (
     Engine,
     Statistics,
+    check_compute_types,
+    has_bfloat16,
     resolve_align_compute_type,
     resolve_compute_type,
     resolve_device,
@@ -20,7 +25,12 @@ from llaso_data.whisper.engine import (
 from llaso_data.whisper.teacher_forcing import Decoder
 from llaso_data.whisper.tokenizer import WhisperTokenizer
 
+if TYPE_CHECKING:
+    from llaso_data.whisper.openvino import OpenVINOEncoder
+
 CONVERSION_VERSION = 1  # raised when checkpoints are converted in another way
+_OPENVINO_ENCODERS = {"bfloat16_encoder": True, "float32_encoder": False}  # compute type: whether it is bfloat16
+_BESIDE_OPENVINO = "int8"  # in which CTranslate2 decodes what OpenVINO encodes
 
 
 @dataclass(frozen=True)
@@ -76,14 +86,21 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     device = resolve_device(run)
+    bfloat16 = has_bfloat16()
+    compute_type = resolve_compute_type(asr, device, bfloat16)
+    forced = resolve_align_compute_type(align, device, bfloat16) if align else "float32"
+    check_compute_types(asr, compute_type, forced, device)
     torch.set_num_threads(run.threads)  # for what comes after transcription, whose threads use one each
     folder = checkpoint_folder(asr.model, asr.revision)
     with loading("asr.model", asr.model):
         vocabulary = WhisperTokenizer.load(folder)
     vocabulary = replace(vocabulary, related_languages=vocabulary.parse_related_languages(asr.whisper_language))
-    full_precision = device == "cpu" or asr.compute_type == "float32"
     options: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "eager"}
-    options["dtype"] = torch.float32 if full_precision else torch.float16
+    if asr.engine == "torch":
+        options["dtype"] = getattr(torch, compute_type)
+    else:
+        full_precision = device == "cpu" or compute_type == "float32"
+        options["dtype"] = torch.float32 if full_precision else torch.float16
     model: Any = pretrained(WhisperForConditionalGeneration, "asr.model", asr.model, folder, **options)
     model = model.to(device).eval().requires_grad_(False)
     statistics = Statistics(models_loaded=1)
@@ -96,10 +113,13 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     else:
         from llaso_data.whisper.ctranslate2 import CTranslate2Engine
 
-        model.model.encoder = torch.nn.Module()  # CTranslate2 encodes, so this encoder's memory is freed
-        compute_type = resolve_compute_type(asr, device)
+        encoder = None
         with loading("asr.model", asr.model):
-            converted = ctranslate2_folder(folder, compute_type)
+            if compute_type in _OPENVINO_ENCODERS:
+                encoder = _openvino_encoder(model.model.encoder, folder, compute_type, run.threads)
+                compute_type = _BESIDE_OPENVINO
+            model.model.encoder = torch.nn.Module()  # another one encodes, so this encoder's memory is freed
+            converted = ctranslate2_folder(folder, compute_type, encodes=encoder is None)
         engine = CTranslate2Engine(
             converted,
             folder,
@@ -109,18 +129,54 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
             compute_type=compute_type,
             threads=run.threads,
             beam_size=asr.beam_size,
+            encoder=encoder,
         )
-    decoder = Decoder(model, vocabulary, statistics, resolve_align_compute_type(align, device) if align else "float32")
+    decoder = Decoder(model, vocabulary, statistics, forced)
     return Whisper(engine, decoder, vocabulary, statistics, device, run.threads)
 
 
-def ctranslate2_folder(folder: str, compute_type: str) -> str:
-    """The CTranslate2 form of the checkpoint in ``folder``, converted by CTranslate2 and kept in the cache."""
+def _openvino_encoder(encoder: Any, folder: str, compute_type: str, threads: int) -> OpenVINOEncoder:
+    """The encoder of the checkpoint in ``folder``; its graph is written once and kept in the cache."""
+    from llaso_data.whisper.openvino import OpenVINOEncoder, write_graph
+
+    name = "encoder.xml"
+    graph = cached(
+        f"openvino/{weights_digest(folder)[:24]}-{CONVERSION_VERSION}",
+        lambda target: write_graph(encoder, target / name),
+    )
+    return OpenVINOEncoder(graph / name, bfloat16=_OPENVINO_ENCODERS[compute_type], threads=threads)
+
+
+def ctranslate2_folder(folder: str, compute_type: str, encodes: bool = True) -> str:
+    """The CTranslate2 form of the checkpoint in ``folder``, converted by CTranslate2 and kept in the cache.
+
+    Args:
+        folder: The checkpoint in Hugging Face format.
+        compute_type: CTranslate2's.
+        encodes: Whether the form encodes, too. One that only decodes is smaller in memory.
+    """
 
     def convert(target: Path) -> None:
         import ctranslate2.converters
 
-        converter = ctranslate2.converters.TransformersConverter(folder)
-        converter.convert(str(target), quantization=compute_type, force=True)
+        with nullcontext(folder) if encodes else _almost_without_encoder(folder) as source:
+            converter = ctranslate2.converters.TransformersConverter(source)
+            converter.convert(str(target), quantization=compute_type, force=True)
 
-    return str(cached(f"ctranslate2/{weights_digest(folder)[:24]}-{compute_type}-{CONVERSION_VERSION}", convert))
+    kind = compute_type if encodes else f"{compute_type}-decoder"
+    return str(cached(f"ctranslate2/{weights_digest(folder)[:24]}-{kind}-{CONVERSION_VERSION}", convert))
+
+
+@contextmanager
+def _almost_without_encoder(folder: str) -> Iterator[str]:
+    """The same checkpoint with an encoder of one layer, the fewest that CTranslate2 loads."""
+    from transformers import WhisperConfig
+
+    with tempfile.TemporaryDirectory() as smaller:
+        for path in Path(folder).iterdir():
+            Path(smaller, path.name).symlink_to(path.resolve())
+        Path(smaller, "config.json").unlink()
+        config = WhisperConfig.from_pretrained(folder)
+        config.encoder_layers = 1
+        config.save_pretrained(smaller)
+        yield smaller

@@ -22,8 +22,8 @@ from tests.conftest import Clip
 from tests.support.corpora import copy, english, files, observed
 
 HEAVY = (
-    "torch", "ray", "transformers", "pyarrow", "pydantic", "numpy", "fsspec", "rich", "ctranslate2", "numba",
-    "uvicorn",
+    "torch", "ray", "transformers", "pyarrow", "pydantic", "numpy", "fsspec", "rich", "ctranslate2", "openvino",
+    "numba", "uvicorn",
 )  # fmt: skip
 CODE = str(Path(llaso_data.__file__).parents[1])
 

@@ -13,11 +13,12 @@ from llaso_data.errors import LLaSOError
 from llaso_data.instruct.voices.cache import Line
 from llaso_data.io import checksums, storage
 from llaso_data.languages import language_name
-from llaso_data.pipeline import memory
+from llaso_data.pipeline import memory, precision
 from llaso_data.pipeline.listen_back import Heard, Transcribe, listen_back
 from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.records import SCORE_DECIMALS, digest
 from llaso_data.text import pinyin
+from llaso_data.whisper.engine import has_bfloat16, resolve_device
 
 LISTENING_VERSION = 2
 """Increased when the same Whisper gives other verdicts than before."""
@@ -54,14 +55,17 @@ class Said:
 def listener(observe: Observe, run: Run) -> Listener:
     """The listener of a recipe.
 
-    A task of Ray has one core and no GPU of its own.
+    A task of Ray has one core and no GPU of its own. The precision is what this machine has; every worker obeys it.
 
     Raises:
         LLaSOError: There is no such Whisper.
     """
     if run.engine == "ray":
         run = run.model_copy(update={"threads": 1, "device": "cpu" if run.device == "auto" else run.device})
-    return Listener(observe.asr, observe.align, run, identity(observe.asr, observe.align))
+    device = run.device if run.engine == "ray" else resolve_device(run)
+    resolved = precision.resolve(observe, device, has_bfloat16())
+    obeyed, named = precision.obeyed(observe, resolved), precision.named(observe, resolved)
+    return Listener(obeyed.asr, obeyed.align, run, identity(named.asr, named.align))
 
 
 def identity(asr: Asr, align: Align | None) -> str:
@@ -76,7 +80,7 @@ def identity(asr: Asr, align: Align | None) -> str:
 
     settings = [
         json.dumps(section.model_dump(mode="json", exclude=left_out, exclude_none=True), sort_keys=True)
-        for section, left_out in ((asr, {"model", "revision"}), (align or Align(), set[str]()))
+        for section, left_out in ((asr, {"model", "revision"}), (align or Align(), {"compute_type"}))
     ]
     weights = weights_digest(checkpoint_folder(asr.model, asr.revision))
     return digest("listening", OBSERVING_VERSION, LISTENING_VERSION, *settings, weights, pinyin.version())

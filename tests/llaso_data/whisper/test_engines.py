@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from llaso_data.io.hub import weights, weights_digest
 from llaso_data.recipe import Align, Asr, Run
 from llaso_data.text import wer
 from llaso_data.whisper.clips import Clip
-from llaso_data.whisper.engine import MAX_NEW_TOKENS
+from llaso_data.whisper.engine import MAX_NEW_TOKENS, has_bfloat16
 from llaso_data.whisper.load import Whisper, checkpoint_folder, ctranslate2_folder, load
 from tests import conftest
 from tests.support.asr_fixtures import encoded, named, pcm, whisper
@@ -132,6 +133,40 @@ def test_both_engines_encode_and_decode_alike(small: Path, monkeypatch: pytest.M
         assert a.tokens[:20] == b.tokens[:20]
         # Weights that know no end of text fill the positions that the prompt leaves, whichever the engine.
         assert len(a.tokens) == len(b.tokens) == MAX_NEW_TOKENS
+
+
+def test_openvino_encodes_what_torch_encodes_in_any_thread(tiny_en: Path, clips: list[conftest.Clip]) -> None:
+    audio_of = [pcm(clip.path) for clip in named(clips, "en/hello_world")]
+    exact = encoded(whisper(tiny_en, "torch"), audio_of)
+    model = load(Asr(model=str(tiny_en), compute_type="float32_encoder"), Run(device="cpu", threads=2))
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: encoded(model, audio_of), range(2)))
+    assert torch.equal(*both)
+    assert float((both[0] - exact).abs().max()) < 1e-3
+    heard, whole = model.engine.decode(exact, ["en"]), whisper(tiny_en).engine.decode(exact, ["en"])
+    assert heard == whole  # CTranslate2 was loaded without the encoder
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
+def test_the_encoder_in_bfloat16_is_near_the_exact_one(tiny_en: Path, clips: list[conftest.Clip]) -> None:
+    audio_of = [pcm(clip.path) for clip in named(clips, "en/hello_world")]
+    exact = encoded(whisper(tiny_en, "torch"), audio_of)
+    model = load(Asr(model=str(tiny_en), compute_type="bfloat16_encoder"), Run(device="cpu", threads=1))
+    near = encoded(model, audio_of)
+    assert not torch.equal(near, exact) and near.dtype == torch.float32
+    assert float(torch.nn.functional.cosine_similarity(near.flatten(), exact.flatten(), dim=0)) > 0.9995
+
+
+@pytest.mark.parametrize(
+    ("engine", "compute_type"),
+    [("ctranslate2", "float16"), ("torch", "int8"), ("torch", "float32_encoder")]
+    + [("ctranslate2", "bfloat16_encoder")] * (not has_bfloat16()),
+)
+def test_a_precision_that_this_machine_lacks_is_refused_by_name(
+    tiny_en: Path, engine: Engine, compute_type: Any
+) -> None:
+    with pytest.raises(LLaSOError, match=rf"^observe\.asr\.compute_type: {compute_type}: the processor of .* float32"):
+        load(Asr(model=str(tiny_en), engine=engine, compute_type=compute_type), Run(device="cpu"))
 
 
 @pytest.mark.parametrize(
