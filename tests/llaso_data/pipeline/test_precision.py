@@ -15,8 +15,8 @@ from llaso_data.pipeline import commit, precision
 from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.observe import observing_digest
 from llaso_data.pipeline.ray_access import this_machine_alone
-from llaso_data.pipeline.ray_cluster import ask_nodes
-from llaso_data.recipe import Align, Asr, Observe
+from llaso_data.pipeline.ray_cluster import ask_nodes, cluster
+from llaso_data.recipe import Align, Asr, Observe, Run
 from tests.conftest import Clip
 from tests.support.asr_fixtures import named
 from tests.support.corpora import copy, files, recipe
@@ -121,20 +121,19 @@ def labelled() -> bool:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def nodes() -> Iterator[Any]:
     """A head without CPUs, and a node with bfloat16."""
-    ray, cluster_utils = importlib.import_module("ray"), importlib.import_module("ray.cluster_utils")
+    cluster_utils = importlib.import_module("ray.cluster_utils")
     with this_machine_alone():
         made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         made.add_node(num_cpus=1, resources={"bfloat16": 1})
-        ray.init(made.address, log_to_driver=False, logging_level="ERROR")
-        yield made
-        ray.shutdown()
+        with cluster(Run(engine="ray", address=made.address)):
+            yield made
         made.shutdown()
 
 
 @pytest.mark.slow
-def test_every_node_that_can_observe_is_asked(cluster: Any) -> None:
+def test_every_node_that_can_observe_is_asked(nodes: Any) -> None:
     assert ask_nodes(labelled) == [True]
-    cluster.add_node(num_cpus=1)
+    nodes.add_node(num_cpus=1)
     assert sorted(ask_nodes(labelled)) == [False, True]
