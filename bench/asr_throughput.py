@@ -37,7 +37,7 @@ from pathlib import Path
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
-from throughput_tools import BASE, LANGUAGE, THREADS, TOOLS, Tool
+from throughput_tools import BASE, LANGUAGE, SESSION, THREADS, TOOLS, Tool, cpu_s
 from wider_whisper import medium_of
 
 from llaso_data import audio
@@ -138,15 +138,7 @@ class Loaded:
 
     def _cpu_s(self) -> float:
         """Of the process and of those that it started, ended ones included."""
-        ticks = 0
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == self._process.pid:
-                ticks += sum(int(field) for field in fields[11:15])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self._process.pid, SESSION, ended=True)
 
 
 def child(tool: Tool, model: str) -> None:

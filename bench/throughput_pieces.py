@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from throughput_tools import LANGUAGE
+from throughput_tools import PARENT, block_of, cpu_s
 
-from llaso_data import audio, formats
+from llaso_data import audio
 from llaso_data.align import backward
-from llaso_data.pipeline.blocks import PlannedBlock, block_name
 from llaso_data.pipeline.observe import Observer, load_block
-from llaso_data.recipe import Align, Asr, Observe, Run, SourceSpec
-from llaso_data.records import UNKNOWN
+from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.whisper.ctranslate2 import CTranslate2Engine
 from llaso_data.whisper.teacher_forcing import Decoder
 
@@ -60,7 +56,7 @@ def print_pieces(
     with tempfile.TemporaryDirectory() as out:
         settings = Observe(asr=Asr(model=model, compute_type="int8"), align=align)
         observer = Observer(settings, Run(engine="local", device="cpu", threads=1), out)
-        block = _block(paths, given)
+        block = block_of(paths, given)
         for repeat in range(repeats + 1):
             running.clear()
             start_s, children_s = time.process_time(), _children_s()
@@ -88,25 +84,6 @@ def _watched(function: Any, name: str, running: Spent) -> Any:
     return call
 
 
-def _block(paths: Sequence[str], given: bool) -> PlannedBlock:
-    spec = SourceSpec(path=str(Path(paths[0]).parent), language=LANGUAGE)
-    inputs = tuple(item for item in formats.read(spec) if item.utterance.source.uri in set(paths))
-    if not given:
-        inputs = tuple(
-            dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text=None, text_origin=UNKNOWN))
-            for item in inputs
-        )
-    return PlannedBlock(block_name(inputs, "bench"), inputs)
-
-
 def _children_s() -> float:
     """CPU seconds of the processes that this one started, which decode audio."""
-    ticks = 0
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == os.getpid():
-            ticks += sum(int(field) for field in fields[11:13])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return cpu_s(os.getpid(), PARENT, ended=False)

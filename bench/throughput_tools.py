@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,36 +16,66 @@ import numpy.typing as npt
 from llaso_data import audio
 from llaso_data.records import UNKNOWN
 
+if TYPE_CHECKING:
+    from llaso_data.pipeline.blocks import PlannedBlock
+
 THREADS = 2
 BATCH = 8
 LANGUAGE = "en"
+PARENT, SESSION = 1, 3
 
 ComputeType = Literal["int8", "float32_encoder", "bfloat16_encoder"]
 Transcriber = Callable[[Sequence[str]], list[str]]
 """Paths of audio files to what was heard in each."""
 
 
+def block_of(paths: Sequence[str], given: bool) -> PlannedBlock:
+    """Audio files of one folder as a block of `build-align`, with their transcripts where these are given."""
+    from llaso_data import formats
+    from llaso_data.pipeline.blocks import PlannedBlock, block_name
+    from llaso_data.recipe import SourceSpec
+
+    spec = SourceSpec(path=str(Path(paths[0]).parent), language=LANGUAGE)
+    inputs = tuple(item for item in formats.read(spec) if item.utterance.source.uri in set(paths))
+    if not given:
+        inputs = tuple(
+            dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text=None, text_origin=UNKNOWN))
+            for item in inputs
+        )
+    return PlannedBlock(block_name(inputs, "bench"), inputs)
+
+
+def cpu_s(pid: int, relation: int, ended: bool) -> float:
+    """CPU seconds of the processes that belong to one.
+
+    Args:
+        pid: Of that one.
+        relation: Where /proc/PID/stat says so, counted after the name: :data:`PARENT` or :data:`SESSION`.
+        ended: Whether to count their own ended children.
+    """
+    ticks = 0
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[relation]) == pid:
+            ticks += sum(int(field) for field in fields[11 : 15 if ended else 13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def ours(
     model: str, out: str, given: bool = False, pack: bool = True, compute_type: ComputeType = "int8"
 ) -> Transcriber:
-    from llaso_data import formats
     from llaso_data.pipeline import commit
-    from llaso_data.pipeline.blocks import PlannedBlock, block_name
     from llaso_data.pipeline.observe import Observer, load_block
-    from llaso_data.recipe import Asr, Observe, Run, SourceSpec
+    from llaso_data.recipe import Asr, Observe, Run
 
     settings = Observe(asr=Asr(model=model, compute_type=compute_type, pack=pack))
     observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
 
     def transcribe(paths: Sequence[str]) -> list[str]:
-        spec = SourceSpec(path=str(Path(paths[0]).parent), language=LANGUAGE)
-        inputs = tuple(item for item in formats.read(spec) if item.utterance.source.uri in set(paths))
-        if not given:
-            inputs = tuple(
-                dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text=None, text_origin=UNKNOWN))
-                for item in inputs
-            )
-        block = PlannedBlock(block_name(inputs, "bench"), inputs)
+        block = block_of(paths, given)
         result = observer(load_block(block, settings))
         heard: dict[str, list[tuple[float, str]]] = {path: [] for path in paths}
         alone = 0
