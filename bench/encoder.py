@@ -46,20 +46,19 @@ class OneDNN:
     def __init__(self, encoder: Any, dtype: torch.dtype) -> None:
         self._encoder = encoder
         self._layers = [
-            (layer, *(Linear(*group, packs=True) for group in self._groups(layer, dtype))) for layer in encoder.layers
+            (layer, *(Linear(*group, packs=True, dtype=dtype) for group in self._groups(layer)))
+            for layer in encoder.layers
         ]
-        self._dtype = dtype
 
     @staticmethod
-    def _groups(layer: Any, dtype: torch.dtype) -> list[list[nn.Linear]]:
+    def _groups(layer: Any) -> list[list[nn.Linear]]:
         attention = layer.self_attn
-        groups = [
+        return [
             [attention.q_proj, attention.k_proj, attention.v_proj],
             [attention.out_proj],
             [layer.fc1],
             [layer.fc2],
         ]
-        return [[_converted(one, dtype) for one in group] for group in groups]
 
     def __call__(self, features: Features) -> torch.Tensor:
         return torch.cat([self._window(window) for window in torch.from_numpy(features)])
@@ -69,18 +68,12 @@ class OneDNN:
         hidden = nn.functional.gelu(encoder.conv2(nn.functional.gelu(encoder.conv1(window_MT[None]))))
         x_SW = hidden[0].T + encoder.embed_positions.weight
         for layer, qkv, out, first, second in self._layers:
-            projected = qkv(layer.self_attn_layer_norm(x_SW).to(self._dtype))
+            projected = qkv(layer.self_attn_layer_norm(x_SW))
             heads = projected.view(len(x_SW), 3, layer.self_attn.num_heads, -1).permute(1, 2, 0, 3)[:, None]
             context = nn.functional.scaled_dot_product_attention(*heads)[0].transpose(0, 1).reshape(x_SW.shape)
             x_SW = x_SW + out(context).float()
-            x_SW = x_SW + second(first(layer.final_layer_norm(x_SW).to(self._dtype), "gelu")).float()
+            x_SW = x_SW + second(first(layer.final_layer_norm(x_SW), "gelu")).float()
         return encoder.layer_norm(x_SW)[None]
-
-
-def _converted(layer: nn.Linear, dtype: torch.dtype) -> nn.Linear:
-    copy = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
-    copy.load_state_dict(layer.state_dict())
-    return copy.to(dtype).requires_grad_(False)
 
 
 def encoders(folder: str, scratch: Path) -> dict[str, Encoder]:
