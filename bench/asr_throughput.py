@@ -3,8 +3,9 @@
     .venv/bin/python bench/asr_throughput.py --parts 8 --slow-parts 2
 
 English prompts with transcripts, once as the short clips that they are and once joined to recordings of some minutes.
-All have the same weights, int8, greedy decoding and two threads; whatever else a tool does by itself it does here too.
-Two rows of ours encode with OpenVINO instead, in float32 and in bfloat16, the latter where the processor has it.
+All have the same weights, greedy decoding and two threads; whatever else a tool does by itself it does here too. Others
+compute in int8. Ours computes in what `auto` is on this processor, in what it is without bfloat16, and in CTranslate2's
+int8 with texts read in float32.
 Ours is the whole of `llaso-data build-align` on a file: decoding in a process apart, voice activity, levels,
 transcript, word times, both directions' scores, and the block's commit. The others transcribe and time words.
 
@@ -44,7 +45,7 @@ from llaso_data import audio
 from llaso_data.demo import assets, weights
 from llaso_data.recipe import Align
 from llaso_data.text import tokens
-from llaso_data.whisper.engine import has_bfloat16
+from llaso_data.whisper.engine import own_instructions
 
 MODELS = {
     "tiny.en": weights.tiny_en,
@@ -195,9 +196,6 @@ def main() -> None:
         if importlib.util.find_spec(tool.needs) is None:
             print(f"{tool.name} is not installed, left out")
             continue
-        if tool.bfloat16 and not has_bfloat16():
-            print(f"{tool.name}: this processor has no bfloat16, left out")
-            continue
         chosen.append(tool)
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         clips = short_clips(Path(folder, "short"), args.clips)
@@ -247,7 +245,8 @@ def report(
     load = "/".join(f"{value:.1f}" for value in os.getloadavg())
     print(
         f"\n{corpus}: {sum(map(len, parts))} files, {sum(length_s) / 60:.1f} minutes in {len(parts)} parts, "
-        f"{model} int8, {THREADS} threads, {os.cpu_count()} CPUs, load at the end {load}"
+        f"{model}, {THREADS} threads, {os.cpu_count()} CPUs with {', '.join(sorted(own_instructions())) or 'neither'}, "
+        f"load at the end {load}"
     )
     print(f"| {'':34} | parts | WER | loops | wall s | CPU s | x real time | x {BASE.name} (CPU) |\n|{'---|' * 8}")
     for tool in tools:

@@ -24,7 +24,12 @@ BATCH = 8
 LANGUAGE = "en"
 PARENT, SESSION = 1, 3
 
-ComputeType = Literal["int8", "float32_encoder", "bfloat16_encoder"]
+Precision = Literal["auto", "no bfloat16", "int8"]
+PRECISIONS: dict[Precision, tuple[Any, Any]] = {  # observe.asr.compute_type and observe.align.compute_type
+    "auto": ("auto", "auto"),
+    "no bfloat16": ("int8_float32_encoder", "float32"),
+    "int8": ("int8", "float32"),
+}
 Transcriber = Callable[[Sequence[str]], list[str]]
 """Paths of audio files to what was heard in each."""
 
@@ -64,14 +69,13 @@ def cpu_s(pid: int, relation: int, ended: bool) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def ours(
-    model: str, out: str, given: bool = False, pack: bool = True, compute_type: ComputeType = "int8"
-) -> Transcriber:
+def ours(model: str, out: str, given: bool = False, pack: bool = True, precision: Precision = "auto") -> Transcriber:
     from llaso_data.pipeline import commit
     from llaso_data.pipeline.observe import Observer, load_block
-    from llaso_data.recipe import Asr, Observe, Run
+    from llaso_data.recipe import Align, Asr, Observe, Run
 
-    settings = Observe(asr=Asr(model=model, compute_type=compute_type, pack=pack))
+    asr, align = PRECISIONS[precision]
+    settings = Observe(asr=Asr(model=model, compute_type=asr, pack=pack), align=Align(compute_type=align))
     observer = Observer(settings, Run(engine="local", device="cpu", threads=THREADS), out)
 
     def transcribe(paths: Sequence[str]) -> list[str]:
@@ -97,12 +101,16 @@ def ours_alone(model: str, out: str) -> Transcriber:
     return ours(model, out, pack=False)
 
 
-def ours_float32_encoder(model: str, out: str) -> Transcriber:
-    return ours(model, out, compute_type="float32_encoder")
+def ours_without_bfloat16(model: str, out: str) -> Transcriber:
+    return ours(model, out, precision="no bfloat16")
 
 
-def ours_bfloat16_encoder(model: str, out: str) -> Transcriber:
-    return ours(model, out, compute_type="bfloat16_encoder")
+def ours_given_without_bfloat16(model: str, out: str) -> Transcriber:
+    return ours(model, out, given=True, precision="no bfloat16")
+
+
+def ours_int8(model: str, out: str) -> Transcriber:
+    return ours(model, out, precision="int8")
 
 
 def faster_whisper(model: str, out: str) -> Transcriber:
@@ -213,15 +221,15 @@ class Tool:
     corpora: tuple[str, ...] = ("short", "long")
     slow: bool = False
     needs: str = "faster_whisper"
-    bfloat16: bool = False  # whether the processor needs it
 
 
 BASE = Tool("faster-whisper, per file, words", faster_whisper)
 TOOLS = (
     Tool("LLaSO", ours),
-    Tool("LLaSO, float32_encoder", ours_float32_encoder),
-    Tool("LLaSO, bfloat16_encoder", ours_bfloat16_encoder, bfloat16=True),
+    Tool("LLaSO, no bfloat16", ours_without_bfloat16),
+    Tool("LLaSO, all int8", ours_int8),
     Tool("LLaSO, transcripts given", ours_given, ("short",)),
+    Tool("LLaSO, transcripts given, no bf16", ours_given_without_bfloat16, ("short",)),
     Tool("LLaSO, one clip per window", ours_alone, ("short",), slow=True),
     BASE,
     Tool("faster-whisper, batched, words", faster_whisper_batched),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _WIDER_GAP_S = 1.0  # between clips that are packed again
 _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
+_BATCH_ENCODED_APART = 8  # on a CPU, where the engine that decodes does not encode and has more memory left
 _MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
 
@@ -69,7 +70,11 @@ class Transcriber:
         self._scorer = scorer
         self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s, scorer.scores_texts)
         self._pool = ThreadPoolExecutor(whisper.threads, initializer=_use_one_thread) if whisper.threads > 1 else None
-        self._batch_size = asr.batch_size or (_BATCH_CPU if whisper.device == "cpu" else _BATCH_GPU)
+        self._batch_size = asr.batch_size or (_BATCH_GPU if whisper.device != "cpu" else _BATCH_CPU)
+        # While languages are identified, windows have keys and values before they are decoded.
+        self._identifying_batch_size = self._batch_size
+        if whisper.encodes_apart and asr.batch_size is None:
+            self._batch_size = _BATCH_ENCODED_APART
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
         candidates = {code: language(code) or code for code in asr.languages}
         self._candidates = set(candidates.values())
@@ -168,8 +173,9 @@ class Transcriber:
             self._identify(results, windows, encoded)
             finish(self._accepted(results, windows, encoded))
 
-        self._map(self._batches(self._plan(results, unknown, audio)), identify)
-        self._map(self._batches(self._plan(results, sorted(uncertain), audio, packed=False)), identify_alone)
+        size = self._identifying_batch_size
+        self._map(self._batches(self._plan(results, unknown, audio), size), identify)
+        self._map(self._batches(self._plan(results, sorted(uncertain), audio, packed=False), size), identify_alone)
         self._decode(results, self._plan(results, sorted(known + repack), audio), audio, finish, doubtful)
         wider = self._plan(results, sorted(doubtful), audio, wider=True)
         self._decode(results, wider, audio, finish, still_doubtful, doubtful)
@@ -245,9 +251,9 @@ class Transcriber:
             for window in pack(lengths, languages, gap_s, self._asr.pack and packed)
         ]
 
-    def _batches(self, windows: list[Window]) -> list[list[Window]]:
+    def _batches(self, windows: list[Window], size: int | None = None) -> list[list[Window]]:
         """The windows in batches; on a CPU an even number of about the same size, so that no core idles for long."""
-        count = -(-len(windows) // self._batch_size)
+        count = -(-len(windows) // (size or self._batch_size))
         if self._whisper.device == "cpu":
             count = min(max(count + count % 2, _MIN_BATCHES_CPU), len(windows))
         boundaries = [len(windows) * number // count for number in range(count + 1)] if count else []
@@ -276,7 +282,10 @@ class Transcriber:
     def _backward(
         self, results: list[Utterance], clips: Sequence[int], audio: _Audio, transcriptions: Mapping[int, Transcription]
     ) -> None:
-        """Score and align the texts of transcribed clips; a given text is compared with the hypothesis."""
+        """Score and align the texts of transcribed clips; a given text is compared with the hypothesis.
+
+        Of a clip that is then transcribed again, alone, nothing but that comparison is wanted.
+        """
         with_text = [i for i in clips if results[i].text]
         inputs = [
             Clip(
@@ -291,13 +300,19 @@ class Transcriber:
         ]
         hypotheses = [results[i].hypothesis if results[i].text_origin == GIVEN else None for i in with_text]
         llrs = self._scorer.compare(inputs, hypotheses)
-        for i, backward, llr in zip(with_text, self._scorer.align(inputs), llrs, strict=True):
+        for i, llr in zip(with_text, llrs, strict=True):
+            results[i] = dataclasses.replace(results[i], scores=dataclasses.replace(results[i].scores, llr=llr))
+        final = [
+            (i, clip)
+            for i, clip in zip(with_text, inputs, strict=True)
+            if not (self._asr.disputed_alone and needs_redecoding(results[i]))
+        ]
+        for (i, _), backward in zip(final, self._scorer.align([clip for _, clip in final]), strict=True):
             scores = dataclasses.replace(
                 results[i].scores,
                 min_word_logprob=backward.min_word_logprob,
                 mean_word_logprob=backward.mean_word_logprob,
                 eot_logprob=backward.eot_logprob,
-                llr=llr,
             )
             results[i] = dataclasses.replace(results[i], words=backward.words, scores=scores)
 

@@ -15,7 +15,7 @@ from llaso_data.whisper.clips import ForcedTokens
 from llaso_data.whisper.encoder_states import EncoderStates, concatenate
 from llaso_data.whisper.engine import DecodingResult
 from llaso_data.whisper.load import Whisper
-from llaso_data.whisper.teacher_forcing import ForcedScores
+from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 from llaso_data.whisper.windows import FRAME_S, WINDOW_FRAMES, WINDOW_SAMPLES, Slot, Window, assemble
 
 if TYPE_CHECKING:
@@ -57,16 +57,28 @@ class Transcription:
     forced: Mapping[ForcedTokens, ForcedScores]
 
 
-@dataclass(frozen=True, slots=True)
 class EncodedWindows:
-    """A batch of encoded windows: the states that the engine decodes, and each window's for teacher forcing."""
+    """A batch of encoded windows: the states that the engine decodes, and each window's for teacher forcing.
 
-    states_BSW: torch.Tensor
-    windows: list[EncoderStates]
+    The latter have keys and values, which are large. They are computed when first asked for, so that the engine has
+    decoded and freed its own by then.
+    """
+
+    def __init__(self, states_BSW: torch.Tensor, decoder: Decoder, windows: list[EncoderStates] | None = None) -> None:
+        """``windows``: with keys and values by ``decoder``, where they are known."""
+        self.states_BSW = states_BSW
+        self._decoder, self._windows = decoder, windows
+
+    @property
+    def windows(self) -> list[EncoderStates]:
+        """Each window's states with keys and values."""
+        if self._windows is None:
+            self._windows = self._decoder.cache_cross_attention(self.states_BSW)
+        return self._windows
 
     def select(self, chosen: list[int]) -> EncodedWindows:
         """The windows of these numbers."""
-        return EncodedWindows(self.states_BSW[chosen], [self.windows[w] for w in chosen])
+        return EncodedWindows(self.states_BSW[chosen], self._decoder, [self.windows[w] for w in chosen])
 
 
 class WindowDecoder:
@@ -103,7 +115,7 @@ class WindowDecoder:
         states_BSW = torch.cat(
             [self._whisper.engine.encode([assemble(window, audio) for window in group]) for group in groups]
         )
-        return EncodedWindows(states_BSW, self._whisper.decoder.cache_cross_attention(states_BSW))
+        return EncodedWindows(states_BSW, self._whisper.decoder)
 
     def decode(
         self, windows: Sequence[Window], encoded: EncodedWindows, languages: Sequence[str]

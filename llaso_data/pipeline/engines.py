@@ -12,6 +12,7 @@ from llaso_data.recipe import Observe, Run
 if TYPE_CHECKING:  # else conversions would import what only observing needs
     from llaso_data.pipeline.blocks import PlannedBlock
     from llaso_data.pipeline.observe import BlockResult
+    from llaso_data.whisper.engine import Instructions
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,11 +24,11 @@ class Machines:
 
     Attributes:
         device: ``cpu`` or ``cuda``: what observers compute on.
-        bfloat16: Whether the processors of all of them have bfloat16 instructions.
+        instructions: What the processors of all of them have.
     """
 
     device: str
-    bfloat16: bool
+    instructions: Instructions
 
 
 def machines(run: Run) -> Machines:
@@ -36,15 +37,17 @@ def machines(run: Run) -> Machines:
     Raises:
         LLaSOError: A device is asked for that is not there, or there is no connection to the cluster.
     """
-    from llaso_data.whisper.engine import has_bfloat16, resolve_device
+    from llaso_data.whisper.engine import own_instructions, resolve_device
 
     if run.engine == "local":
-        return Machines(resolve_device(run), has_bfloat16())
+        return Machines(resolve_device(run), own_instructions())
     from llaso_data.pipeline import ray_cluster
 
     with ray_cluster.cluster(run):
         device = "cuda" if ray_cluster.gpus_per_actor(run) or run.device == "cuda" else "cpu"
-        return Machines(device, device == "cpu" and all(ray_cluster.ask_nodes(has_bfloat16)))
+        if device == "cuda":
+            return Machines(device, frozenset())
+        return Machines(device, frozenset.intersection(*ray_cluster.ask_nodes(own_instructions)))
 
 
 def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:

@@ -13,26 +13,27 @@ from typing import Any
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.pipeline import commit, engines
 from llaso_data.recipe import Observe, Recipe
-from llaso_data.whisper.engine import resolve_align_compute_type, resolve_compute_type
+from llaso_data.whisper.engine import Instructions, resolve_align_compute_type, resolve_compute_type
 
 NAME = "precision.json"
 AUTO = "auto"
+NOTHING: Instructions = frozenset()
 
 Precision = Mapping[str, str]
 """Section of ``observe`` → its compute type. As JSON it lies in the manifest, too."""
 
 
-def resolve(settings: Observe, device: str, bfloat16: bool) -> dict[str, str]:
+def resolve(settings: Observe, device: str, instructions: Instructions) -> dict[str, str]:
     """What the recipe's compute types stand for.
 
     Args:
         settings: The recipe's observing part.
         device: ``cpu`` or ``cuda``: what observes.
-        bfloat16: Whether the processors of all machines that observe have bfloat16 instructions.
+        instructions: What the processors of all machines that observe have.
     """
-    resolved = {"asr": resolve_compute_type(settings.asr, device, bfloat16)}
+    resolved = {"asr": resolve_compute_type(settings.asr, device, instructions)}
     if settings.align is not None:
-        resolved["align"] = resolve_align_compute_type(settings.align, device, bfloat16)
+        resolved["align"] = resolve_align_compute_type(settings.align, device, instructions)
     return resolved
 
 
@@ -40,7 +41,7 @@ def settle(recipe: Recipe, out: str, open_until_end: ExitStack) -> tuple[dict[st
     """The precision of an output.
 
     What the recipe states counts. Else the output's manifest counts, or what an unfinished run wrote down, on whichever
-    machine it ran. An output of a version that wrote nothing down goes on as that version did, without bfloat16. For a
+    machine it ran. An output of a version that wrote nothing down goes on as that version did, in int8. For a
     new output, or another engine, all machines are asked.
 
     Args:
@@ -66,7 +67,7 @@ def settle(recipe: Recipe, out: str, open_until_end: ExitStack) -> tuple[dict[st
         open_until_end.enter_context(engines.connected(recipe.run))
         machines = engines.machines(recipe.run)
         begun_before = not written and (commit.committed(out) or outputs.is_there(commit.manifest_uri(out)))
-        known = {**resolve(settings, machines.device, machines.bfloat16 and not begun_before), **known}
+        known = {**resolve(settings, machines.device, NOTHING if begun_before else machines.instructions), **known}
     return {name: known[name] if value == AUTO else value for name, value in stated.items()}, is_new
 
 
@@ -89,7 +90,7 @@ def named(settings: Observe, precision: Precision) -> Observe:
     ``auto`` was int8 on a CPU and float16 on a GPU before there was another choice, and texts were read in float32.
     Where it is one of these still, the names stay what they were, so that no output of then is observed anew.
     """
-    before = [resolve(settings, device, bfloat16=False) for device in ("cpu", "cuda")]
+    before = [resolve(settings, device, NOTHING) for device in ("cpu", "cuda")]
     stated = _stated(settings)
     kept = {
         name: AUTO if stated[name] == AUTO and value in [one[name] for one in before] else value

@@ -42,12 +42,23 @@ class Asr(Part):
         "ctranslate2", description="The program that encodes audio and transcribes it."
     )
     compute_type: Literal[
-        "auto", "bfloat16_encoder", "float32_encoder", "int8", "int8_float16", "float16", "bfloat16", "float32"
+        "auto",
+        "int8_bfloat16_encoder",
+        "bfloat16_encoder",
+        "int8_float32_encoder",
+        "float32_encoder",
+        "int8",
+        "int8_float16",
+        "float16",
+        "bfloat16",
+        "float32",
     ] = Field(
         "auto",
         description="The precision of encoding and transcribing. bfloat16_encoder, float32_encoder: on CPUs OpenVINO "
-        "encodes in it, and transcribing is in int8. auto: what the output was begun in; of a new one float16 on GPUs, "
-        "and on CPUs bfloat16_encoder where all of them have AVX512_BF16 or AMX, else int8 (float32 with torch).",
+        "encodes in it, and transcribing is in int8; with int8_ before it, the encoder's linear layers are in int8. "
+        "auto: what the output was begun in; of a new one float16 on GPUs, and on CPUs int8_bfloat16_encoder where all "
+        "of them have AVX512_BF16 or AMX, int8_float32_encoder where they have AVX512_VNNI, else int8 (float32 with "
+        "torch).",
     )
     pack: bool = Field(True, description="Several short clips share one window of 30 s.")
     gap_s: float = Field(0.6, ge=0, description="The silence between the clips of a window.")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 _STATISTICS_LOCK = threading.Lock()
+BFLOAT16, VNNI = "bfloat16", "vnni"
+Instructions = frozenset[str]
+"""Of a CPU: :data:`BFLOAT16` (AVX512_BF16, AMX, or ARM's) and :data:`VNNI` (AVX-512's products of int8)."""
 MAX_NEW_TOKENS = 440  # of one window's free decoding: what Whisper's 448 positions leave beside the prompt
 
 
@@ -93,13 +96,14 @@ def resolve_device(run: Run) -> str:
     return run.device
 
 
-def resolve_compute_type(asr: Asr, device: str, bfloat16: bool) -> str:
+def resolve_compute_type(asr: Asr, device: str, instructions: Instructions) -> str:
     """The compute type that ``observe.asr.compute_type`` stands for.
 
     Args:
         asr: The recipe's section.
         device: ``cpu`` or ``cuda``.
-        bfloat16: Whether the processors of all machines that take part have bfloat16 instructions.
+        instructions: What the processors of all machines that take part have; without any it is what it was before
+            there was a choice.
     """
     if asr.compute_type != "auto":
         return asr.compute_type
@@ -107,10 +111,12 @@ def resolve_compute_type(asr: Asr, device: str, bfloat16: bool) -> str:
         return "float16"
     if asr.engine == "torch":
         return "float32"
-    return "bfloat16_encoder" if bfloat16 else "int8"
+    if BFLOAT16 in instructions:
+        return "int8_bfloat16_encoder"
+    return "int8_float32_encoder" if VNNI in instructions else "int8"
 
 
-def resolve_align_compute_type(align: Align, device: str, bfloat16: bool) -> Literal["float32", "bfloat16"]:
+def resolve_align_compute_type(align: Align, device: str, instructions: Instructions) -> Literal["float32", "bfloat16"]:
     """What the decoder reads known texts in on a CPU, as the recipe says; float32 where a GPU does it.
 
     The arguments are those of :func:`resolve_compute_type`.
@@ -119,16 +125,22 @@ def resolve_align_compute_type(align: Align, device: str, bfloat16: bool) -> Lit
         return "float32"
     if align.compute_type != "auto":
         return align.compute_type
-    return "bfloat16" if bfloat16 else "float32"
+    return "bfloat16" if BFLOAT16 in instructions else "float32"
+
+
+def own_instructions() -> Instructions:
+    """What this machine's processor has of :data:`BFLOAT16` and :data:`VNNI`."""
+    import torch
+
+    from llaso_data.whisper.linear import computes_bf16, has_vnni
+
+    found = {BFLOAT16: computes_bf16(torch.device("cpu")), VNNI: has_vnni()}
+    return frozenset(name for name, has in found.items() if has)
 
 
 def has_bfloat16() -> bool:
     """Whether this machine's processor has bfloat16 instructions."""
-    import torch
-
-    from llaso_data.whisper.linear import computes_bf16
-
-    return computes_bf16(torch.device("cpu"))
+    return BFLOAT16 in own_instructions()
 
 
 def check_compute_types(asr: Asr, compute_type: str, align: str, device: str) -> None:
@@ -150,7 +162,8 @@ def check_compute_types(asr: Asr, compute_type: str, align: str, device: str) ->
     else:
         has = set(ctranslate2.get_supported_compute_types(device))
         if device == "cpu":
-            has |= {"float32_encoder", "bfloat16_encoder"} if has_bfloat16() else {"float32_encoder"}
+            has |= {"float32_encoder", "int8_float32_encoder"}
+            has |= {"bfloat16_encoder", "int8_bfloat16_encoder"} if has_bfloat16() else set()
     if compute_type not in has:
         known = [one for one in get_args(Asr.model_fields["compute_type"].annotation) if one in has]
         raise _lacking(f"asr.compute_type: {compute_type}", device, f"with engine: {asr.engine}", known)

@@ -44,8 +44,7 @@ class Linear:
         weight, bias = torch.cat([layer.weight.detach() for layer in layers]).to(self._dtype), _joined_bias(layers)
         self._weight, self._bias = weight, None if bias is None else bias.to(self._dtype)
         if packs:
-            for name, count in _KEPT.items():
-                os.environ.setdefault(name, count)
+            limit_kernels()
             self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
 
     def __call__(self, x_NI: torch.Tensor, activation: str = "none") -> torch.Tensor:
@@ -71,6 +70,12 @@ class Linear:
             outs = [layer(x_NI) for layer in self._layers]
             out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=-1)
         return nn.functional.gelu(out) if activation == "gelu" else out
+
+
+def limit_kernels() -> None:
+    """Bound how many kernels oneDNN and PyTorch keep. It has an effect before the first of them only."""
+    for name, count in _KEPT.items():
+        os.environ.setdefault(name, count)
 
 
 def _joined_bias(layers: Sequence[nn.Linear]) -> torch.Tensor | None:
@@ -100,6 +105,11 @@ def computes_bf16(device: torch.device) -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     # oneDNN takes bfloat16 from AVX-512 on, and emulates it where the processor has no instruction for it.
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def has_vnni() -> bool:
+    """Whether the CPU has AVX-512's instructions for products of int8."""
+    return platform.machine().lower() in _X86 and torch.cpu._is_vnni_supported()
 
 
 def can_pack(model: nn.Module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,7 +16,7 @@ from llaso_data.whisper.engine import (
     Engine,
     Statistics,
     check_compute_types,
-    has_bfloat16,
+    own_instructions,
     resolve_align_compute_type,
     resolve_compute_type,
     resolve_device,
@@ -29,7 +28,12 @@ if TYPE_CHECKING:
     from llaso_data.whisper.openvino import OpenVINOEncoder
 
 CONVERSION_VERSION = 1  # raised when checkpoints are converted in another way
-_OPENVINO_ENCODERS = {"bfloat16_encoder": True, "float32_encoder": False}  # compute type: whether it is bfloat16
+_OPENVINO_ENCODERS = {  # compute type: whether it is bfloat16, and whether its linear layers are int8
+    "bfloat16_encoder": (True, False),
+    "float32_encoder": (False, False),
+    "int8_bfloat16_encoder": (True, True),
+    "int8_float32_encoder": (False, True),
+}
 _BESIDE_OPENVINO = "int8"  # in which CTranslate2 decodes what OpenVINO encodes
 
 
@@ -44,6 +48,7 @@ class Whisper:
         statistics: Counts the calls of both.
         device: ``cpu`` or ``cuda``.
         threads: How many threads may call it at once.
+        encodes_apart: Whether what encodes is another program than what decodes freely.
     """
 
     engine: Engine
@@ -52,6 +57,7 @@ class Whisper:
     statistics: Statistics
     device: str = "cpu"
     threads: int = 1
+    encodes_apart: bool = False
 
 
 def checkpoint_folder(model: str, revision: str | None) -> str:
@@ -80,15 +86,15 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     from transformers import WhisperForConditionalGeneration
     from transformers.utils import logging
 
-    # oneDNN keeps a kernel for every shape that it has seen. Clips are of all lengths, so few kernels are used again,
-    # and memory would grow for hours. oneDNN reads this variable before its first kernel.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
+    from llaso_data.whisper.linear import limit_kernels
+
+    limit_kernels()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     device = resolve_device(run)
-    bfloat16 = has_bfloat16()
-    compute_type = resolve_compute_type(asr, device, bfloat16)
-    forced = resolve_align_compute_type(align, device, bfloat16) if align else "float32"
+    instructions = own_instructions()
+    compute_type = resolve_compute_type(asr, device, instructions)
+    forced = resolve_align_compute_type(align, device, instructions) if align else "float32"
     check_compute_types(asr, compute_type, forced, device)
     torch.set_num_threads(run.threads)  # for what comes after transcription, whose threads use one each
     folder = checkpoint_folder(asr.model, asr.revision)
@@ -105,6 +111,7 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     model = model.to(device).eval().requires_grad_(False)
     statistics = Statistics(models_loaded=1)
     engine: Engine
+    encodes_apart = asr.engine != "torch" and compute_type in _OPENVINO_ENCODERS
     if asr.engine == "torch":
         from llaso_data.whisper.torch import TorchEngine
 
@@ -132,7 +139,7 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
             encoder=encoder,
         )
     decoder = Decoder(model, vocabulary, statistics, forced)
-    return Whisper(engine, decoder, vocabulary, statistics, device, run.threads)
+    return Whisper(engine, decoder, vocabulary, statistics, device, run.threads, encodes_apart)
 
 
 def _openvino_encoder(encoder: Any, folder: str, compute_type: str, threads: int) -> OpenVINOEncoder:
@@ -140,11 +147,12 @@ def _openvino_encoder(encoder: Any, folder: str, compute_type: str, threads: int
     from llaso_data.whisper.openvino import OpenVINOEncoder, write_graph
 
     name = "encoder.xml"
+    bfloat16, int8 = _OPENVINO_ENCODERS[compute_type]
     graph = cached(
-        f"openvino/{weights_digest(folder)[:24]}-{CONVERSION_VERSION}",
-        lambda target: write_graph(encoder, target / name),
+        f"openvino/{weights_digest(folder)[:24]}-{'int8-' if int8 else ''}{CONVERSION_VERSION}",
+        lambda target: write_graph(encoder, target / name, int8),
     )
-    return OpenVINOEncoder(graph / name, bfloat16=_OPENVINO_ENCODERS[compute_type], threads=threads)
+    return OpenVINOEncoder(graph / name, bfloat16=bfloat16, threads=threads)
 
 
 def ctranslate2_folder(folder: str, compute_type: str, encodes: bool = True) -> str:

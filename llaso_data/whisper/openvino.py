@@ -1,5 +1,8 @@
 """Whisper's encoder in OpenVINO, for CPUs: on one thread faster than CTranslate2's, in float32 and more so in bfloat16.
 
+Linear layers may be in int8: each row of the weights has a scale, and so has each group of an input's values, which is
+found as the input comes. So no recordings are needed to fit scales. All else stays in float32 or bfloat16.
+
 The graph is built here, operation by operation. OpenVINO's converter would trace the torch module and report its use to
 the makers of OpenVINO.
 """
@@ -7,6 +10,7 @@ the makers of OpenVINO.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 MEL_FRAMES = 3000  # of a window of 30 s
+_GROUP = 64  # values of an input of an int8 layer that share a scale
+_INT8_MAX = 127
 
 
 class OpenVINOEncoder:
@@ -42,6 +48,7 @@ class OpenVINOEncoder:
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,  # of inputs of int8 layers
             "ENABLE_CPU_PINNING": False,  # or the workers of a machine would share its first cores
         }
         self._compiled: Any = openvino.Core().compile_model(str(graph), "CPU", options)
@@ -69,12 +76,13 @@ class OpenVINOEncoder:
         )
 
 
-def write_graph(encoder: Any, path: Path) -> None:
+def write_graph(encoder: Any, path: Path, int8: bool = False) -> None:
     """Write OpenVINO's model of one window: features (1, mel bins, 3000) to states (1, 1500, width).
 
     Args:
         encoder: transformers' WhisperEncoder with float32 weights.
         path: An ``.xml`` file. The weights lie beside it in a ``.bin`` file.
+        int8: Whether the linear layers' weights are in int8.
 
     Raises:
         LLaSOError: The encoder's activation is not Whisper's.
@@ -87,25 +95,26 @@ def write_graph(encoder: Any, path: Path) -> None:
     features = ops.parameter([1, encoder.conv1.in_channels, MEL_FRAMES], np.float32)
     x_1WS = _convolution(_convolution(features, encoder.conv1), encoder.conv2)
     x_1SW = ops.add(ops.transpose(x_1WS, [0, 2, 1]), _weight(encoder.embed_positions.weight[None]))
+    linear = _int8_linear if int8 else _linear
     for layer in encoder.layers:
-        x_1SW = ops.add(x_1SW, _attention(_norm(x_1SW, layer.self_attn_layer_norm), layer.self_attn))
-        inner = ops.gelu(_linear(_norm(x_1SW, layer.final_layer_norm), layer.fc1), "erf")
-        x_1SW = ops.add(x_1SW, _linear(inner, layer.fc2))
+        x_1SW = ops.add(x_1SW, _attention(_norm(x_1SW, layer.self_attn_layer_norm), layer.self_attn, linear))
+        inner = ops.gelu(linear(_norm(x_1SW, layer.final_layer_norm), layer.fc1), "erf")
+        x_1SW = ops.add(x_1SW, linear(inner, layer.fc2))
     model = openvino.Model([_norm(x_1SW, encoder.layer_norm)], [features], "whisper_encoder")
     openvino.serialize(model, path)
 
 
-def _attention(x_1SW: Any, attention: Any) -> Any:
+def _attention(x_1SW: Any, attention: Any, linear: Callable[[Any, Any], Any]) -> Any:
     from openvino import opset13 as ops
 
     def by_head(y_1SW: Any) -> Any:
         return ops.transpose(ops.reshape(y_1SW, [0, 0, attention.num_heads, -1], True), [0, 2, 1, 3])
 
     query, key, value = (
-        by_head(_linear(x_1SW, layer)) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
+        by_head(linear(x_1SW, layer)) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     context_1HSD = ops.scaled_dot_product_attention(query, key, value)
-    return _linear(ops.reshape(ops.transpose(context_1HSD, [0, 2, 1, 3]), [0, 0, -1], True), attention.out_proj)
+    return linear(ops.reshape(ops.transpose(context_1HSD, [0, 2, 1, 3]), [0, 0, -1], True), attention.out_proj)
 
 
 def _convolution(x_1CT: Any, layer: Any) -> Any:
@@ -116,9 +125,23 @@ def _convolution(x_1CT: Any, layer: Any) -> Any:
 
 
 def _linear(x: Any, layer: Any) -> Any:
+    return _product(x, _weight(layer.weight), layer)
+
+
+def _int8_linear(x: Any, layer: Any) -> Any:
+    """A linear layer of int8 weights with a scale for each row, which OpenVINO recognises by this pattern."""
     from openvino import opset13 as ops
 
-    product = ops.matmul(x, _weight(layer.weight), False, True)
+    weight_OI = layer.weight.detach().numpy()
+    scale_O1 = np.maximum(np.abs(weight_OI).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / _INT8_MAX
+    rounded_OI = ops.constant(np.rint(weight_OI / scale_O1).astype(np.int8))
+    return _product(x, ops.multiply(ops.convert(rounded_OI, "f32"), ops.constant(scale_O1)), layer)
+
+
+def _product(x: Any, weight: Any, layer: Any) -> Any:
+    from openvino import opset13 as ops
+
+    product = ops.matmul(x, weight, False, True)
     return product if layer.bias is None else ops.add(product, _weight(layer.bias))
 
 

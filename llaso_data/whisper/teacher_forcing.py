@@ -227,7 +227,7 @@ class Decoder:
         from llaso_data.whisper.flat_decoder import HeadChoice
 
         named = self._alignment_heads if alignment_heads else {}
-        choice = HeadChoice(0 if named else heads, named, without_states=bool(named) and not score)
+        choice = HeadChoice(0 if named else heads, named, without_states=bool(heads) and not score)
         spans = [slice(len(p) - 1, len(p) - 1 + len(t)) for p, t in zip(prompts, targets, strict=True)]
         inputs = [[*p, *t[:-1]] for p, t in zip(prompts, targets, strict=True)]
         hidden, maps = self._read(inputs, states, spans, choice)

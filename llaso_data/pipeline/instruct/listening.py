@@ -18,7 +18,7 @@ from llaso_data.pipeline.listen_back import Heard, Transcribe, listen_back
 from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.records import SCORE_DECIMALS, digest
 from llaso_data.text import pinyin
-from llaso_data.whisper.engine import has_bfloat16, resolve_device
+from llaso_data.whisper.engine import own_instructions, resolve_device
 
 LISTENING_VERSION = 2
 """Increased when the same Whisper gives other verdicts than before."""
@@ -63,7 +63,7 @@ def listener(observe: Observe, run: Run) -> Listener:
     if run.engine == "ray":
         run = run.model_copy(update={"threads": 1, "device": "cpu" if run.device == "auto" else run.device})
     device = run.device if run.engine == "ray" else resolve_device(run)
-    resolved = precision.resolve(observe, device, has_bfloat16())
+    resolved = precision.resolve(observe, device, own_instructions())
     obeyed, named = precision.obeyed(observe, resolved), precision.named(observe, resolved)
     return Listener(obeyed.asr, obeyed.align, run, identity(named.asr, named.align))
 

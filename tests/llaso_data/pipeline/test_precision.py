@@ -17,6 +17,7 @@ from llaso_data.pipeline.observe import observing_digest
 from llaso_data.pipeline.ray_access import this_machine_alone
 from llaso_data.pipeline.ray_cluster import ask_nodes, cluster
 from llaso_data.recipe import Align, Asr, Observe, Run
+from llaso_data.whisper.engine import BFLOAT16, VNNI
 from tests.conftest import Clip
 from tests.support.asr_fixtures import named
 from tests.support.corpora import copy, files, recipe
@@ -44,19 +45,22 @@ def stated(out: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("engine", "device", "bfloat16", "expected"),
+    ("engine", "device", "instructions", "expected", "align"),
     [
-        ("ctranslate2", "cpu", True, "bfloat16_encoder"),
-        ("ctranslate2", "cpu", False, "int8"),
-        ("ctranslate2", "cuda", True, "float16"),
-        ("torch", "cpu", True, "float32"),
+        ("ctranslate2", "cpu", {BFLOAT16, VNNI}, "int8_bfloat16_encoder", "bfloat16"),
+        ("ctranslate2", "cpu", {VNNI}, "int8_float32_encoder", "float32"),
+        ("ctranslate2", "cpu", set(), "int8", "float32"),
+        ("ctranslate2", "cuda", {BFLOAT16, VNNI}, "float16", "float32"),
+        ("torch", "cpu", {BFLOAT16, VNNI}, "float32", "bfloat16"),
     ],
 )
-def test_auto_is_what_all_machines_have(engine: Any, device: str, bfloat16: bool, expected: str) -> None:
-    resolved = precision.resolve(Observe(asr=Asr(engine=engine)), device, bfloat16)
-    assert resolved == {"asr": expected, "align": "bfloat16" if device == "cpu" and bfloat16 else "float32"}
+def test_auto_is_what_all_machines_have(
+    engine: Any, device: str, instructions: set[str], expected: str, align: str
+) -> None:
+    resolved = precision.resolve(Observe(asr=Asr(engine=engine)), device, frozenset(instructions))
+    assert resolved == {"asr": expected, "align": align}
     explicit = Observe(asr=Asr(engine=engine, compute_type="float32"))
-    assert precision.resolve(explicit, device, bfloat16)["asr"] == "float32"
+    assert precision.resolve(explicit, device, frozenset(instructions))["asr"] == "float32"
 
 
 def test_blocks_are_named_by_the_precision_unless_it_is_what_auto_was_before() -> None:
