@@ -38,12 +38,12 @@ from pathlib import Path
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
-from throughput_tools import BASE, LANGUAGE, SESSION, THREADS, TOOLS, Tool, cpu_s
+from throughput_tools import BASE, LANGUAGE, PRECISIONS, SESSION, THREADS, TOOLS, Tool, cpu_s
 from wider_whisper import medium_of
 
 from llaso_data import audio
 from llaso_data.demo import assets, weights
-from llaso_data.recipe import Align
+from llaso_data.recipe import Align, Asr
 from llaso_data.text import tokens
 from llaso_data.whisper.engine import own_instructions
 
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--slow-parts", type=int, default=2, help="that the slow tools take")
     parser.add_argument("--tools", nargs="+", help="names, or beginnings of names; faster-whisper per file always")
     parser.add_argument("--pieces", action="store_true", help="CPU seconds by piece of ours")
-    parser.add_argument("--compute-type", choices=["float32", "bfloat16"], default="float32", help="of --pieces")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="auto", help="of --pieces")
     parser.add_argument("--repeats", type=int, default=3, help="of --pieces")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -220,11 +220,13 @@ def pieces(args: argparse.Namespace) -> None:
     from throughput_pieces import print_pieces, watch
 
     torch.set_num_threads(1)
-    align, running = Align(compute_type=args.compute_type), watch()
+    asr_type, align_type = PRECISIONS[args.precision]
+    asr = Asr(model=str(MODELS[args.model]()), compute_type=asr_type)
+    align, running = Align(compute_type=align_type), watch()
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         clips = short_clips(Path(folder, "short"), args.clips)
         for given, section in ((True, align), (False, align), (False, None)):
-            print_pieces(running, str(MODELS[args.model]()), clips, given, section, args.repeats)
+            print_pieces(running, asr, clips, given, section, args.repeats)
 
 
 def measured(

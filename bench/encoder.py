@@ -79,7 +79,9 @@ class OneDNN:
 def encoders(folder: str, scratch: Path) -> dict[str, Encoder]:
     whole = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
     encoder = whole.eval().requires_grad_(False).model.encoder
-    write_graph(encoder, scratch / "encoder.xml")
+    graphs = {int8: scratch / f"encoder-{int8}.xml" for int8 in (False, True)}
+    for int8, graph in graphs.items():
+        write_graph(encoder, graph, int8)
 
     def in_ctranslate2(kind: str) -> Encoder:
         converted = ctranslate2_folder(folder, kind)
@@ -93,11 +95,13 @@ def encoders(folder: str, scratch: Path) -> dict[str, Encoder]:
         "CTranslate2, float32": in_ctranslate2("float32"),
         "CTranslate2, int8": in_ctranslate2("int8"),
         "oneDNN, float32": OneDNN(encoder, torch.float32),
-        "OpenVINO, float32": OpenVINOEncoder(scratch / "encoder.xml", bfloat16=False, threads=1),
+        "OpenVINO, float32": OpenVINOEncoder(graphs[False], bfloat16=False, threads=1),
+        "OpenVINO, int8 and float32": OpenVINOEncoder(graphs[True], bfloat16=False, threads=1),
     }
     if has_bfloat16():
         found["oneDNN, bfloat16"] = OneDNN(encoder, torch.bfloat16)
-        found["OpenVINO, bfloat16"] = OpenVINOEncoder(scratch / "encoder.xml", bfloat16=True, threads=1)
+        found["OpenVINO, bfloat16"] = OpenVINOEncoder(graphs[False], bfloat16=True, threads=1)
+        found["OpenVINO, int8 and bfloat16"] = OpenVINOEncoder(graphs[True], bfloat16=True, threads=1)
     return found
 
 

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from fault_corpus import CLEAN, FOREIGN, Case, english, hear_all
 from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
+from throughput_tools import PRECISIONS
 
 from llaso_data.align.backward import score_backward
 from llaso_data.align.likelihood import log_likelihood_ratios
@@ -36,7 +37,7 @@ from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
 from llaso_data.pipeline.judge import rules
-from llaso_data.recipe import Asr, Judge, LanguageModel, Run
+from llaso_data.recipe import Align, Asr, Judge, LanguageModel, Run
 from llaso_data.records import Utterance, from_table, rounded, to_table
 from llaso_data.text import normalize
 from llaso_data.whisper.clips import Clip, ForcedTokens
@@ -132,8 +133,9 @@ def judged_as(utterances: Sequence[Utterance], known: pa.Table) -> list[int]:
 
 def score_all(args: argparse.Namespace) -> None:
     """Hear every case, score all its texts, and write one row for each, run by run."""
-    asr = Asr(model=str(MODELS[args.model]()), compute_type="int8")
-    whisper = load(asr, Run(device="cpu", threads=args.threads))
+    asr_type, align_type = PRECISIONS[args.precision]
+    asr = Asr(model=str(MODELS[args.model]()), compute_type=asr_type)
+    whisper = load(asr, Run(device="cpu", threads=args.threads), Align(compute_type=align_type))
     decoder = whisper.decoder
     pairs = english()[:: args.every]
     for run, cases in hear_all(whisper, asr, args.folder, pairs, args.rounds, args.foreign):
@@ -304,6 +306,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every N-th prompt only")
     parser.add_argument("--share", type=float, default=1.0, help="of a clip's wrong texts that are scored")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="auto", help="a folder is of one")
     parser.add_argument("--language-model", action="store_true", help="score with SmolLM2-135M too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

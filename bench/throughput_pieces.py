@@ -40,13 +40,13 @@ def watch() -> Spent:
 
 
 def print_pieces(
-    running: Spent, model: str, paths: Sequence[str], given: bool, align: Align | None, repeats: int
+    running: Spent, asr: Asr, paths: Sequence[str], given: bool, align: Align | None, repeats: int
 ) -> None:
     """Observe files in one thread several times, and print the median CPU seconds of each piece.
 
     Args:
         running: Of :func:`watch`.
-        model: Folder of a Whisper.
+        asr: The recipe's section.
         paths: Audio files in one folder.
         given: Whether their transcripts are given.
         align: The recipe's section.
@@ -54,7 +54,7 @@ def print_pieces(
     """
     spent: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as out:
-        settings = Observe(asr=Asr(model=model, compute_type="int8"), align=align)
+        settings = Observe(asr=asr, align=align)
         observer = Observer(settings, Run(engine="local", device="cpu", threads=1), out)
         block = block_of(paths, given)
         for repeat in range(repeats + 1):
@@ -68,7 +68,8 @@ def print_pieces(
             for name, seconds in {**running, "all": total_s}.items() if repeat else ():
                 spent[name].append(seconds)
     length_s = sum(audio.probe(path).duration_s or 0.0 for path in paths)
-    print(f"{len(paths)} files, {length_s:.0f} s, {'given' if given else 'no'} transcripts, align: {align!r}")
+    texts = "" if align is None else f", texts in {align.compute_type}"
+    print(f"{len(paths)} files, {length_s:.0f} s, {'given' if given else 'no'} transcripts, {asr.compute_type}{texts}")
     for name, seconds_each in sorted(spent.items(), key=lambda item: -statistics.median(item[1])):
         print(f"| {name:22} | {statistics.median(seconds_each):.2f} |", flush=True)
 

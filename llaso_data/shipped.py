@@ -31,7 +31,7 @@ def recipe_path(command: str, path_or_name: str) -> str:
     """The file of a recipe.
 
     Args:
-        command: whose recipe it is, a key of :data:`RECIPES`.
+        command: whose recipe it is.
         path_or_name: a path or URI, or the name of a recipe that ships. A file comes before a name, a folder does not.
 
     Returns:
@@ -40,12 +40,13 @@ def recipe_path(command: str, path_or_name: str) -> str:
     Raises:
         LLaSOError: where it is neither.
     """
-    names = RECIPES[command]
+    names = RECIPES.get(command, {})
     if Path(path_or_name).is_file() or "/" in path_or_name or path_or_name.endswith((".yaml", ".yml", ".json")):
         return path_or_name
     if path_or_name not in names:
         raise LLaSOError(
-            f"there is no file {path_or_name}, and no recipe of that name for {command}: {', '.join(names)}"
+            f"there is no file {path_or_name}, and no recipe of that name for {command}: "
+            f"{', '.join(names) or 'it has none'}"
         )
     return str(FOLDER / names[path_or_name])
 

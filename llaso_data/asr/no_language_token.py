@@ -12,13 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.records import GIVEN, Utterance, Word
+from llaso_data.records import GIVEN, GIVEN_UNMATCHED, UNJUDGED, Utterance, Word
 from llaso_data.whisper.clips import Clip, TextScorer
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.windows import Window
-
-UNJUDGED = "unjudged"
-"""``scores.extra``: 1 where Whisper has no token of the clip's language and the recipe names no relative."""
 
 
 def mark_unjudged(utterance: Utterance) -> Utterance:
@@ -29,7 +26,7 @@ def mark_unjudged(utterance: Utterance) -> Utterance:
     extra = {**utterance.scores.extra, UNJUDGED: 1.0}
     text, origin = utterance.text, utterance.text_origin
     if origin == GIVEN and utterance.recording != utterance.id:
-        extra["given_unmatched"], text = 1.0, None
+        extra[GIVEN_UNMATCHED], text = 1.0, None
     return dataclasses.replace(utterance, text=text, scores=dataclasses.replace(utterance.scores, extra=extra))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from llaso_data.asr.given import segment_spans
 from llaso_data.asr.speaker_labels import SpeakerTurns, speaker_turns
-from llaso_data.records import ASR, GIVEN, UNKNOWN, Attribute, Utterance
+from llaso_data.records import ASR, GIVEN, GIVEN_UNMATCHED, UNKNOWN, Attribute, Utterance
 from llaso_data.text import chinese
 from llaso_data.text.markup import CleanedText, clean
 
@@ -58,7 +58,7 @@ def assign_given(results: list[Utterance], segments: Sequence[int]) -> None:
     for i, span in zip(segments, spans, strict=True):
         if span is None:
             scores = results[i].scores
-            scores = dataclasses.replace(scores, extra={**scores.extra, "given_unmatched": 1.0})
+            scores = dataclasses.replace(scores, extra={**scores.extra, GIVEN_UNMATCHED: 1.0})
             results[i] = dataclasses.replace(results[i], text=None, text_given=None, scores=scores)
         else:
             results[i] = _with_part(results[i], turns, given, *span)

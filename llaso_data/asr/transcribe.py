@@ -26,7 +26,7 @@ from llaso_data.asr.language_id import clip_states, identify_languages, uncertai
 from llaso_data.asr.window_decoder import EncodedWindows, Transcription, WindowDecoder
 from llaso_data.errors import LLaSOError
 from llaso_data.languages import language
-from llaso_data.records import GIVEN, Utterance, failed
+from llaso_data.records import GIVEN, NOT_SCORED, Utterance, failed
 from llaso_data.text import compression_ratio, normalize
 from llaso_data.whisper.clips import Clip, TextScorer
 from llaso_data.whisper.load import Whisper
@@ -40,9 +40,6 @@ _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
 _BATCH_ENCODED_APART = 8  # on a CPU, where the engine that decodes does not encode and has more memory left
 _MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
-
-NOT_SCORED = "not_scored"
-"""``scores.extra``: 1 where the recipe has no texts scored (``observe.align: null``)."""
 
 _Audio = Mapping[int, NDArray[np.int16]]  # 16 kHz samples by the clip's number
 OnTranscribed = Callable[[list[Transcription]], None]

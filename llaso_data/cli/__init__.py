@@ -8,7 +8,20 @@ import sys
 import click
 
 from llaso_data import __version__
-from llaso_data.cli import build, convert, demo, download, instruct, leakage, push, report, shards, stream, tasks
+from llaso_data.cli import (
+    build,
+    calibrate,
+    convert,
+    demo,
+    download,
+    instruct,
+    leakage,
+    push,
+    report,
+    shards,
+    stream,
+    tasks,
+)
 from llaso_data.commands import Commands, explained
 
 
@@ -30,6 +43,7 @@ def main(debug: bool) -> None:
 for _command in (
     download.download,
     build.build_align,
+    calibrate.calibrate,
     build.shard,
     convert.convert,
     instruct.build_instruct,

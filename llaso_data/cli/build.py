@@ -236,8 +236,14 @@ def _share(text: str | None) -> float | None:
         raise LLaSOError(f"--max-failures {text}: not a share such as 0.1 or 10%") from None
 
 
-def load_recipe(machine: dict[str, Any], options: dict[str, Any]) -> Any:
-    """The recipe that the options of :func:`machine_options` name, with what other options say."""
+def load_recipe(machine: dict[str, Any], options: dict[str, Any], base: dict[str, Any] | None = None) -> Any:
+    """The recipe that the options of :func:`machine_options` name, with what other options say.
+
+    Args:
+        machine: Their values.
+        options: Values by dotted key that win over the recipe's.
+        base: Nested values that count less than the recipe's.
+    """
     from llaso_data.pipeline.load_recipe import load
 
     options = {
@@ -248,4 +254,4 @@ def load_recipe(machine: dict[str, Any], options: dict[str, Any]) -> Any:
     }
     name = machine["recipe_path"]
     path = None if name is None else recipe_path(click.get_current_context().info_name or "", name)
-    return load(path, machine["overrides"], options=options)
+    return load(path, machine["overrides"], base, options)

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from llaso_data import records
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.border_limits import Limits
-from llaso_data.filters.confidence import CJK, NO_SPEECH
-from llaso_data.filters.consistency import GIVEN_UNMATCHED, MARKUP, NOT_SCORED, PHRASE, SCRIPT_MISMATCH, UNJUDGED
+from llaso_data.filters.confidence import CJK
+from llaso_data.filters.consistency import MARKUP, PHRASE, SCRIPT_MISMATCH
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
 from llaso_data.io import sealed
 from llaso_data.io.checksums import DamagedError
-from llaso_data.records import GIVEN, UNKNOWN, Utterance, schema
+from llaso_data.records import GIVEN, GIVEN_UNMATCHED, NO_SPEECH, NOT_SCORED, UNJUDGED, UNKNOWN, Utterance, schema
 
 _ALWAYS = ("id", "recording", "audio_id", "source.corpus", "duration_s", "language", "failure.reason")
 _DERIVED_FROM = (

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from llaso_data.filters.rules import STANDS_OUT, Rule, above, apart, below, flagged
 from llaso_data.recipe import Confidence
+from llaso_data.records import NO_SPEECH
 
 CJK = frozenset({"zh", "ja", "ko", "yue"})
 """Languages whose letters are syllables or words: their rate has a limit of its own."""
-
-NO_SPEECH = "no_speech"
-"""``scores.extra``: 1 where voice activity detection found nothing in a recording that it was to cut."""
 
 
 def rules(section: Confidence) -> list[Rule]:

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from llaso_data.filters.rules import Rule, above, apart, below, flagged
 from llaso_data.recipe import Consistency
+from llaso_data.records import GIVEN_UNMATCHED
 
-GIVEN_UNMATCHED = "given_unmatched"
-"""``scores.extra``: 1 where the corpus's transcript could not be matched to this stretch of audio."""
 SCRIPT_MISMATCH = "script_mismatch"
 """``scores.extra``: 1 where the text is not in a script of its language."""
 MARKUP = "markup"
 """``scores.extra``: 1 where the text has something in brackets that no scheme of markup knows."""
 PHRASE = "phrase"
 """``scores.extra``: 1 where the text is one of the phrases that Whisper invents."""
-
-UNJUDGED = "unjudged"
-"""``scores.extra``: 1 where Whisper is told no token of the language, so that its text has no scores."""
-NOT_SCORED = "not_scored"
-"""``scores.extra``: 1 where the recipe has no texts scored (``observe.align: null``)."""
 
 
 def rules(section: Consistency) -> list[Rule]:

@@ -123,7 +123,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
     for folder in (out, *(storage.join(out, name) for name in ("observations", "voices", "verdicts"))):
         storage.sweep(folder)
     storage.sweep_scratch()
-    weights = _weights(recipe)
+    weights = models_digests(recipe)
     check_stages(recipe.observe)
     transcripts: Counter[bool] = Counter()
     with ExitStack() as open_until_end:
@@ -245,7 +245,7 @@ def _counted(inputs: Iterator[Input], transcripts: Counter[bool]) -> Iterator[In
         yield item
 
 
-def _weights(recipe: Recipe) -> list[str]:
+def models_digests(recipe: Recipe) -> list[str]:
     """Digests of the weights of the models that observe. Their names and paths do not count."""
     asr, model = recipe.observe.asr, recipe.observe.language_model
     digests = [weights_digest(checkpoint_folder(asr.model, asr.revision))]

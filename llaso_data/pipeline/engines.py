@@ -37,17 +37,32 @@ def machines(run: Run) -> Machines:
     Raises:
         LLaSOError: A device is asked for that is not there, or there is no connection to the cluster.
     """
-    from llaso_data.whisper.engine import own_instructions, resolve_device
+    from llaso_data.whisper.engine import resolve_device
 
     if run.engine == "local":
-        return Machines(resolve_device(run), own_instructions())
+        return Machines(resolve_device(run), instructions(run))
     from llaso_data.pipeline import ray_cluster
 
     with ray_cluster.cluster(run):
-        device = "cuda" if ray_cluster.gpus_per_actor(run) or run.device == "cuda" else "cpu"
-        if device == "cuda":
-            return Machines(device, frozenset())
-        return Machines(device, frozenset.intersection(*ray_cluster.ask_nodes(own_instructions)))
+        if ray_cluster.gpus_per_actor(run) or run.device == "cuda":
+            return Machines("cuda", frozenset())
+        return Machines("cpu", instructions(run))
+
+
+def instructions(run: Run) -> Instructions:
+    """What the processors of all machines have that the engine has now.
+
+    Raises:
+        LLaSOError: There is no connection to the cluster.
+    """
+    from llaso_data.whisper.engine import own_instructions
+
+    if run.engine == "local":
+        return own_instructions()
+    from llaso_data.pipeline import ray_cluster
+
+    with ray_cluster.cluster(run):
+        return frozenset.intersection(*ray_cluster.ask_nodes(own_instructions))
 
 
 def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: str) -> Iterator[BlockResult]:

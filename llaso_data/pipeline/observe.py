@@ -26,7 +26,7 @@ from llaso_data.pipeline import memory
 from llaso_data.pipeline.blocks import PlannedBlock
 from llaso_data.pipeline.commit import write_block, write_voices
 from llaso_data.recipe import Observe, Run, UserStage
-from llaso_data.records import GIVEN, UNKNOWN, Utterance, digest, failed, rounded, to_table
+from llaso_data.records import GIVEN, NO_SPEECH, UNKNOWN, Utterance, digest, failed, rounded, to_table
 from llaso_data.text.markup import clean
 from llaso_data.whisper.engine import Statistics
 
@@ -138,7 +138,7 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
 
     pieces = segment(utterance, pcm, settings.segment)
     if not pieces:  # a long recording without speech is one record, which the judge rejects by name
-        extra = {"no_speech": 1.0}
+        extra = {NO_SPEECH: 1.0}
         scores = dataclasses.replace(utterance.scores, speech_ratio=0.0, extra=extra)
         duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
         silent = dataclasses.replace(utterance, audio_id=audio.audio_id(pcm), duration_s=duration_s, scores=scores)

@@ -76,6 +76,32 @@ def print_stats(stats: Mapping[str, Any], console: Console | None = None) -> Non
     )
 
 
+def print_calibration(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints what a calibration found: right pairs that are rejected, and of each fault the share that is found."""
+    console = console or Console()
+    table = _table(not console.is_terminal, "pairs", "rejected", "share", "95 %")
+
+    def row(name: str, rate: Mapping[str, Any]) -> None:
+        low, high = rate["interval"]
+        numbers = f"{rate['pairs']:,}", f"{rate['rejected']:,}", f"{rate['share']:.3f}", f"{low:.3f} to {high:.3f}"
+        table.add_row(name, *numbers)
+
+    for finding in report["findings"]:
+        given = finding["texts"] == "given"
+        texts = "given by the corpus" if given else "written by Whisper"
+        table.add_row(f"{finding['language']}, texts {texts}", "", "", "", "")
+        row("  right pairs (false alarms)", finding["false_alarms"])
+        for rule, count in sorted(finding["alarms_by_rule"].items(), key=lambda item: -item[1]):
+            table.add_row(f"    {rule}", "", f"{count:,}", "", "")
+        for fault, rate in finding["recall"].items():
+            row(f"  {fault}", rate)
+        table.add_section()
+    _print(console, table)
+    for reason, count in report["notes"].items():
+        console.print(f"left out: {count:,} clips {reason}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"written to {report['out']}", highlight=False, markup=False, soft_wrap=True)
+
+
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Prints what a validation read, and its problems: the first twenty with shard and key."""
     console = console or Console()

@@ -11,6 +11,15 @@ GIVEN = "given"
 ASR = "asr"
 ESTIMATED = "estimated"
 
+NO_SPEECH = "no_speech"
+"""``scores.extra``: 1 where voice activity detection found nothing in a recording that it was to cut."""
+GIVEN_UNMATCHED = "given_unmatched"
+"""``scores.extra``: 1 where the corpus's transcript could not be matched to this stretch of audio."""
+UNJUDGED = "unjudged"
+"""``scores.extra``: 1 where Whisper is told no token of the language, so that its text has no scores."""
+NOT_SCORED = "not_scored"
+"""``scores.extra``: 1 where the recipe has no texts scored (``observe.align: null``)."""
+
 SCORE_DECIMALS = 4
 TIME_DECIMALS = 3
 

@@ -13,12 +13,12 @@ from llaso_data.errors import LLaSOError
 from llaso_data.instruct.voices.cache import Line
 from llaso_data.io import checksums, storage
 from llaso_data.languages import language_name
-from llaso_data.pipeline import memory, precision
+from llaso_data.pipeline import engines, memory, precision
 from llaso_data.pipeline.listen_back import Heard, Transcribe, listen_back
 from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.records import SCORE_DECIMALS, digest
 from llaso_data.text import pinyin
-from llaso_data.whisper.engine import own_instructions, resolve_device
+from llaso_data.whisper.engine import resolve_device
 
 LISTENING_VERSION = 2
 """Increased when the same Whisper gives other verdicts than before."""
@@ -55,15 +55,16 @@ class Said:
 def listener(observe: Observe, run: Run) -> Listener:
     """The listener of a recipe.
 
-    A task of Ray has one core and no GPU of its own. The precision is what this machine has; every worker obeys it.
+    A task of Ray has one core and no GPU of its own. The precision is what all machines have; every worker obeys it.
 
     Raises:
-        LLaSOError: There is no such Whisper.
+        LLaSOError: There is no such Whisper, or no connection to the cluster.
     """
+    instructions = engines.instructions(run)
     if run.engine == "ray":
         run = run.model_copy(update={"threads": 1, "device": "cpu" if run.device == "auto" else run.device})
     device = run.device if run.engine == "ray" else resolve_device(run)
-    resolved = precision.resolve(observe, device, own_instructions())
+    resolved = precision.resolve(observe, device, instructions)
     obeyed, named = precision.obeyed(observe, resolved), precision.named(observe, resolved)
     return Listener(obeyed.asr, obeyed.align, run, identity(named.asr, named.align))
 

@@ -105,15 +105,16 @@ def speak_all(
             return spoken.finished()
         spoken_languages = {code for one in waiting.languages if (code := spoken_language(one, known)) is not None}
         check_languages(recipe.observe.asr, spoken_languages)
-        jobs = _Jobs(waiting, known, recipe, listener(recipe.observe, recipe.run), work, cache, lock_token)
-        done = 0
-        for result in engines.map_unordered(speak_job, jobs, recipe.run):
-            interrupts.check()
-            done += result.requests
-            spent.speaking += result.core_s.speaking
-            spent.listening += result.core_s.listening
-            if progress is not None:
-                progress(done, len(waiting))
+        with engines.connected(recipe.run):
+            jobs = _Jobs(waiting, known, recipe, listener(recipe.observe, recipe.run), work, cache, lock_token)
+            done = 0
+            for result in engines.map_unordered(speak_job, jobs, recipe.run):
+                interrupts.check()
+                done += result.requests
+                spent.speaking += result.core_s.speaking
+                spent.listening += result.core_s.listening
+                if progress is not None:
+                    progress(done, len(waiting))
         for tries in _tries(work, jobs.names):
             spoken.add(tries)
     return spoken.finished()

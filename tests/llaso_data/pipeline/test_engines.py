@@ -6,6 +6,8 @@ import functools
 import importlib
 import ipaddress
 import os
+import platform
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,6 +107,13 @@ def test_an_error_of_ours_comes_out_of_a_worker_as_it_was(both: Both, tiny_en: P
     said = "stage tests.support.stages:Unmade failed: RuntimeError: its weights are not there"
     assert str(caught.value).startswith(said)
     assert "Traceback" in str(caught.value.__cause__)  # --debug shows it
+
+
+@pytest.mark.slow
+def test_a_worker_that_lacks_the_precision_is_named(both: Both, tiny_en: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"run__engine": "ray", "observe__asr__compute_type": "float16"}
+    with pytest.raises(LLaSOError, match=rf"float16: the processor of {re.escape(platform.node())} does not have it"):
+        build_align(recipe(tiny_en, tmp_path / "out", both.corpus, **options))
 
 
 @pytest.mark.slow

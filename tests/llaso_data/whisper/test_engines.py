@@ -147,20 +147,28 @@ def test_openvino_encodes_what_torch_encodes_in_any_thread(tiny_en: Path, clips:
     assert heard == whole  # CTranslate2 was loaded without the encoder
 
 
-@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
-def test_the_encoder_in_bfloat16_is_near_the_exact_one(tiny_en: Path, clips: list[conftest.Clip]) -> None:
-    audio_of = [pcm(clip.path) for clip in named(clips, "en/hello_world")]
-    exact = encoded(whisper(tiny_en, "torch"), audio_of)
-    model = load(Asr(model=str(tiny_en), compute_type="bfloat16_encoder"), Run(device="cpu", threads=1))
-    near = encoded(model, audio_of)
+@pytest.mark.parametrize(
+    ("compute_type", "least"),
+    [("int8_float32_encoder", 0.998)]
+    + [("bfloat16_encoder", 0.9995), ("int8_bfloat16_encoder", 0.998)] * has_bfloat16(),
+)
+def test_an_encoder_of_lower_precision_is_near_the_exact_one(
+    tiny_en: Path, clips: list[conftest.Clip], compute_type: Any, least: float
+) -> None:
+    (clip,) = named(clips, "en/hello_world")
+    exact = encoded(whisper(tiny_en, "torch"), [pcm(clip.path)])
+    model = load(Asr(model=str(tiny_en), compute_type=compute_type), Run(device="cpu", threads=1))
+    near = encoded(model, [pcm(clip.path)])
     assert not torch.equal(near, exact) and near.dtype == torch.float32
-    assert float(torch.nn.functional.cosine_similarity(near.flatten(), exact.flatten(), dim=0)) > 0.9995
+    assert float(torch.nn.functional.cosine_similarity(near.flatten(), exact.flatten(), dim=0)) > least
+    (heard,) = model.engine.decode(near, ["en"])
+    assert wer(clip.text, model.vocabulary.text(heard.tokens), "en") == 0.0
 
 
 @pytest.mark.parametrize(
     ("engine", "compute_type"),
     [("ctranslate2", "float16"), ("torch", "int8"), ("torch", "float32_encoder")]
-    + [("ctranslate2", "bfloat16_encoder")] * (not has_bfloat16()),
+    + [("ctranslate2", "bfloat16_encoder"), ("ctranslate2", "int8_bfloat16_encoder")] * (not has_bfloat16()),
 )
 def test_a_precision_that_this_machine_lacks_is_refused_by_name(
     tiny_en: Path, engine: Engine, compute_type: Any

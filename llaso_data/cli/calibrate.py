@@ -1,0 +1,38 @@
+"""The command ``llaso-data calibrate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from llaso_data.cli.build import load_recipe, machine_options
+
+
+@click.command()
+@click.argument("align", metavar="ALIGN")
+@click.option("--clips", default=500, show_default=True, help="The most clips of a language.")
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other clips and faults.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="What computes. Default: auto.")
+@click.option("--threads", type=int, help="CPU threads of each worker.")
+@machine_options
+def calibrate(align: str, clips: int, seed: int, device: str | None, threads: int | None, **machine: Any) -> None:
+    """Measure what the filters find on your own recordings.
+
+    ALIGN is the output of `llaso-data build-align`. Known faults are planted into its clips, and observed as the corpus
+    was. Printed is how many of them the rules reject, and how many right clips. The result is also in
+    ALIGN/calibration.json. With other thresholds (`--set judge.consistency.llr_min=-5`) nothing is transcribed again.
+    """
+    from llaso_data.pipeline import commit
+    from llaso_data.pipeline.calibrate import calibrate as measure
+    from llaso_data.pipeline.progress import Progress
+    from llaso_data.pipeline.summary_tables import print_calibration
+
+    if clips < 1:
+        raise click.BadParameter("at least 1", param_hint="--clips")
+    recipe = load_recipe(
+        machine, {"out": align, "run.device": device, "run.threads": threads}, commit.manifest(align)["recipe"]
+    )
+    with Progress() as progress:
+        report = measure(recipe, clips, seed, progress)
+    print_calibration(report)

@@ -1,0 +1,336 @@
+"""``llaso-data calibrate``: what the filters find, and what they reject wrongly, on a corpus's own recordings.
+
+Known faults are planted into pairs of the corpus that are right. The pairs are observed as the corpus was, by the same
+models in the same precision, and the recipe's rules say which they would reject. A pair counts as right where what
+Whisper hears is what the text says:
+
+- of a given text in the corpus's own observation. It is then heard a second time, among other clips, and judged by
+  that;
+- of a text that Whisper wrote where it hears the same the second time.
+
+So clips that Whisper cannot hear count for nothing here. The rates are those of recordings that it can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import llaso_data
+from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.errors import LLaSOError
+from llaso_data.filters import audit_draw, columns, planting
+from llaso_data.filters.planting import CLEAN, FAULTS, Corpus, Planted
+from llaso_data.filters.rules import Rule
+from llaso_data.io import checksums, interrupts, lock, outputs, storage
+from llaso_data.pipeline import commit, engines, precision
+from llaso_data.pipeline.blocks import PlannedBlock, block_name
+from llaso_data.pipeline.build_align import ProgressListener, models_digests
+from llaso_data.pipeline.judge import rules
+from llaso_data.pipeline.observe import check_stages, observing_digest
+from llaso_data.recipe import Judge, Recipe
+from llaso_data.records import GIVEN, NOT_SCORED, UNJUDGED, Input, Utterance, digest
+from llaso_data.text import normalize
+from llaso_data.whisper.windows import WINDOW_SAMPLES
+
+FORMAT = "llaso-calibration"
+VERSION = 1
+NAME = "calibration.json"
+FAULTS_EACH = 3
+"""Faults that each clip is planted with, each in a pair of its own."""
+
+_FOLDER = "calibration"
+_BLOCK_CLIPS = 256
+_MAX_BLOCKS = 400  # of the corpus, that clips are drawn from
+_Z = 1.96  # of 95 %
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of pairs, with the interval of 95 % by Wilson, "Probable inference, the law of succession, and
+    statistical inference", Journal of the American Statistical Association 22 (1927).
+
+    Attributes:
+        rejected: How many were rejected.
+        pairs: Of how many.
+    """
+
+    rejected: int
+    pairs: int
+
+    @property
+    def share(self) -> float:
+        """0-1; 0 where there are no pairs."""
+        return self.rejected / self.pairs if self.pairs else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The least and the greatest share that the pairs leave open."""
+        if not self.pairs:
+            return 0.0, 1.0
+        spread = _Z * _Z / self.pairs
+        middle = (self.share + spread / 2) / (1 + spread)
+        half = math.sqrt(self.share * (1 - self.share) * spread + spread * spread / 4) / (1 + spread)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, with the share and its interval."""
+        low, high = self.interval
+        return {**asdict(self), "share": round(self.share, 4), "interval": [round(low, 4), round(high, 4)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the rules do to the pairs of one language and kind of text.
+
+    Attributes:
+        language: Code of the language.
+        texts: ``given`` by the corpus, or written by Whisper (``asr``).
+        false_alarms: Right pairs that are rejected.
+        alarms_by_rule: Right pairs that each rule rejects, whatever others do; rules without any are left out.
+        recall: By fault, pairs that are rejected.
+    """
+
+    language: str
+    texts: str
+    false_alarms: Rate
+    alarms_by_rule: dict[str, int]
+    recall: dict[str, Rate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "language": self.language,
+            "texts": self.texts,
+            "false_alarms": self.false_alarms.to_dict(),
+            "alarms_by_rule": self.alarms_by_rule,
+            "recall": {fault: rate.to_dict() for fault, rate in self.recall.items()},
+        }
+
+
+def calibrate(
+    recipe: Recipe, clips: int = 500, seed: int = 0, progress: ProgressListener | None = None
+) -> dict[str, Any]:
+    """Plant faults into a corpus's own clips, and measure what the rules do.
+
+    Args:
+        recipe: That of the finished run in ``recipe.out``; its ``run`` says how this command works.
+        clips: The most clips of a language.
+        seed: Another seed draws other clips and faults.
+        progress: Is told of every block.
+
+    Returns:
+        What was found, as it stands in :data:`NAME`, and its URI as ``out``.
+
+    Raises:
+        LLaSOError: There is no finished run, it has no scores, another run holds its lock, its models or this version
+            observe in another way than then, or it has no clips that faults can be planted into.
+    """
+    assert recipe.out is not None
+    with lock.exclusive(recipe.out, "calibrate") as held:
+        out = held.uri
+        stated = commit.manifest(out)
+        uri = storage.join(out, NAME)
+        outputs.refuse(uri, "llaso-data calibrate", outputs.json_of(FORMAT))
+        if recipe.observe.align is None:
+            raise LLaSOError(f"{out}: observe.align is null, so nothing is scored that rules could look at")
+        check_stages(recipe.observe)
+        with ExitStack() as open_until_end:
+            settled, _ = precision.settle(recipe, out, open_until_end)
+            observing = observing_digest(precision.named(recipe.observe, settled), models_digests(recipe))
+            if observing != stated["observing"]:
+                raise LLaSOError(
+                    f"{out} was observed by other models, other settings or another version of LLaSO. Run "
+                    "`llaso-data build-align` on it again, then calibrate"
+                )
+            notes: dict[str, int] = defaultdict(int)
+            drawn = _draw(out, stated["blocks"], clips, seed, notes)
+            planted = _planted(drawn, seed)
+            if not planted:
+                raise LLaSOError(f"{out}: no clip is heard as its text says, so there is nothing to plant faults into")
+            table = _observe(recipe, settled, observing, out, held, planted, progress)
+        origins = {one.id: one for corpus in drawn.values() for one in corpus}
+        report = {
+            "format": FORMAT,
+            "format_version": VERSION,
+            "llaso": llaso_data.__version__,
+            "observing": observing,
+            "precision": dict(settled),
+            "judge": recipe.judge.model_dump(mode="json"),
+            "clips": clips,
+            "seed": seed,
+            "drawn": {language: len(ones) for language, ones in drawn.items()},
+            "notes": dict(sorted(notes.items())),
+            "findings": [one.to_dict() for one in _measure(recipe.judge, table, planted, origins)],
+        }
+        held.confirm()
+        checksums.write_json(uri, report)
+        return {**report, "out": uri}
+
+
+def _draw(out: str, blocks: Sequence[str], clips: int, seed: int, notes: dict[str, int]) -> dict[str, list[Utterance]]:
+    """Right pairs by language, of every corpus in proportion. Blocks come in an order that looks like chance."""
+    found: dict[str, list[Utterance]] = defaultdict(list)
+    order = sorted(blocks, key=lambda name: digest(seed, name))
+    for block in order[:_MAX_BLOCKS]:
+        interrupts.check()
+        for one in commit.read_block(out, block):
+            reason = _left_out(one)
+            if reason is None:
+                found[str(one.language)].append(one)
+            else:
+                notes[reason] += 1
+        if found and all(len(ones) >= clips for ones in found.values()):
+            break
+    return {language: _in_proportion(ones, clips, seed) for language, ones in sorted(found.items())}
+
+
+def _left_out(one: Utterance) -> str | None:
+    """Why no fault is planted into a clip; None where it is a right pair."""
+    if one.failure is not None or not one.text or not one.words or one.duration_s is None:
+        return "without a text, words or sound"
+    if one.duration_s * SAMPLE_RATE_HZ > WINDOW_SAMPLES or one.language is None:
+        return "longer than a window"
+    if one.scores.extra.get(UNJUDGED) or one.scores.extra.get(NOT_SCORED):
+        return "not judged by Whisper"
+    if normalize(one.text, one.language) != normalize(one.hypothesis or "", one.language):
+        return "heard in another way than its text says"
+    return None
+
+
+def _in_proportion(ones: Sequence[Utterance], clips: int, seed: int) -> list[Utterance]:
+    by_corpus: dict[str, list[Utterance]] = defaultdict(list)
+    for one in sorted(ones, key=lambda one: digest(seed, one.id)):
+        by_corpus[one.source.corpus].append(one)
+    names = sorted(by_corpus)
+    quotas = audit_draw.quotas([len(by_corpus[name]) for name in names], clips)
+    return [one for name, quota in zip(names, quotas, strict=True) for one in by_corpus[name][:quota]]
+
+
+def _planted(drawn: Mapping[str, Sequence[Utterance]], seed: int) -> list[Planted]:
+    planted: list[Planted] = []
+    for language, ones in drawn.items():
+        foreign = [one for other, others in drawn.items() if other != language for one in others]
+        planted += planting.plant(Corpus(language, ones, foreign), FAULTS_EACH, seed)
+    return planted
+
+
+def _observe(
+    recipe: Recipe,
+    settled: precision.Precision,
+    observing: str,
+    out: str,
+    held: lock.Held,
+    planted: Sequence[Planted],
+    progress: ProgressListener | None,
+) -> pa.Table:
+    """The planted pairs' observations, of this run or an earlier one."""
+    folder = storage.join(out, _FOLDER)
+    storage.sweep(storage.join(folder, "observations"))
+    settings = precision.obeyed(recipe.observe, settled)
+    unwanted = {name: getattr(settings, name).model_copy(update={"enabled": False}) for name in ("quality", "speakers")}
+    blocks = []
+    for first in range(0, len(planted), _BLOCK_CLIPS):
+        inputs = tuple(
+            Input(utterance=one.utterance, container=_FOLDER) for one in planted[first : first + _BLOCK_CLIPS]
+        )
+        blocks.append(PlannedBlock(block_name(inputs, digest(_FOLDER, observing)), inputs))
+    if progress:
+        progress.planned(len(blocks), len(planted))
+    there = commit.committed(folder)
+
+    def missing() -> Iterator[PlannedBlock]:
+        for block in blocks:
+            if block.name not in there:
+                yield block
+            elif progress:
+                progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
+
+    for result in engines.observe(missing(), settings.model_copy(update=unwanted), recipe.run, folder):
+        interrupts.check()
+        held.check()
+        if progress:
+            progress.block_done(
+                inputs=result.inputs, failed=result.failed, audio_s=result.audio_s, skipped=False, verdicts={}
+            )
+    needed = columns.stored(_needed(recipe.judge))
+    wanted = [*needed, *({"hypothesis", "text"} - set(needed))]
+    return pa.concat_tables([columns.read(commit.block_uri(folder, block.name), wanted) for block in blocks])
+
+
+def _needed(section: Judge) -> list[str]:
+    return sorted({"duration_s", *(name for rule in rules(section) for name in rule.needs())})
+
+
+def _measure(
+    section: Judge, table: pa.Table, planted: Sequence[Planted], origins: Mapping[str, Utterance]
+) -> list[Finding]:
+    """What the rules do to the planted pairs, by language and kind of text."""
+    pair_of = {one.utterance.id: one for one in planted}
+    pairs = [pair_of[name] for name in table["id"].to_pylist()]
+    languages = np.array([origins[pair.origin].language for pair in pairs], object)
+    given = np.array([origins[pair.origin].text_origin == GIVEN for pair in pairs], bool)
+    faults = np.array([pair.fault for pair in pairs], object)
+    heard_again = {
+        pair.origin
+        for pair, text, hypothesis in zip(
+            pairs, table["text"].to_pylist(), table["hypothesis"].to_pylist(), strict=True
+        )
+        if pair.fault == CLEAN
+        and normalize(text or "", origins[pair.origin].language)
+        == normalize(hypothesis or "", origins[pair.origin].language)
+    }
+    right = given | np.array([pair.origin in heard_again for pair in pairs], bool)
+    found = dict(columns.derive(table, _needed(section), section.consistency.phrases))
+    # A text that Whisper wrote has no hypothesis beside it that it could be compared with.
+    found["given"] = found["given"] & given
+    for name in ("llr", "cer", "surplus", "lm_delta"):
+        if name in found:
+            found[name] = np.where(given, found[name], np.nan)
+    ordered = rules(section)
+    violated = [rule.violations(found)[0] for rule in ordered]
+    rejected = np.logical_or.reduce(violated) if violated else np.zeros(len(pairs), bool)
+    findings = []
+    for language in sorted(set(languages.tolist())):
+        for is_given in (True, False):
+            rows = (languages == language) & (given == is_given) & right
+            if rows.any():
+                findings.append(_finding(language, is_given, rows, faults, rejected, ordered, violated))
+    return findings
+
+
+def _finding(
+    language: str,
+    is_given: bool,
+    rows: Mask,
+    faults: npt.NDArray[Any],
+    rejected: Mask,
+    ordered: Sequence[Rule],
+    violated: Sequence[Mask],
+) -> Finding:
+    clean = rows & (faults == CLEAN)
+    alarms: dict[str, int] = defaultdict(int)
+    for rule, mask in zip(ordered, violated, strict=True):
+        alarms[rule.name] += int((mask & clean).sum())
+    recall = {
+        fault: Rate(int((rejected & of_fault).sum()), int(of_fault.sum()))
+        for fault in FAULTS
+        if (of_fault := rows & (faults == fault)).any()
+    }
+    return Finding(
+        language,
+        "given" if is_given else "asr",
+        Rate(int((rejected & clean).sum()), int(clean.sum())),
+        {name: count for name, count in sorted(alarms.items()) if count},
+        recall,
+    )

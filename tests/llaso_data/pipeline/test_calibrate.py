@@ -1,0 +1,112 @@
+"""What the filters find is measured on the corpus's own clips, with its own models, and nothing is heard twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from llaso_data.cli import main
+from llaso_data.errors import LLaSOError
+from llaso_data.filters.planting import AUDIO_FAULTS, FAULTS
+from llaso_data.pipeline import commit
+from llaso_data.pipeline.build_align import build_align
+from llaso_data.pipeline.calibrate import FAULTS_EACH, NAME, Rate, calibrate
+from llaso_data.recipe import Recipe
+from tests.conftest import Clip
+from tests.support.corpora import english, files, recipe
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, clips: list[Clip], tiny_en: Path) -> Recipe:
+    folder = tmp_path_factory.mktemp("calibrate")
+    wanted = recipe(tiny_en, folder / "out", english(folder / "corpus", clips))
+    build_align(wanted)
+    return wanted
+
+
+@pytest.fixture(scope="module")
+def report(built: Recipe) -> dict[str, Any]:
+    return calibrate(built)
+
+
+def test_faults_are_found_and_right_pairs_are_not_rejected(built: Recipe, report: dict[str, Any]) -> None:
+    (finding,) = report["findings"]
+    assert (finding["language"], finding["texts"]) == ("en", "given")
+    drawn = report["drawn"]["en"]
+    assert finding["false_alarms"]["pairs"] == drawn >= 6
+    assert finding["false_alarms"]["share"] <= 0.2
+    rates = finding["recall"].values()
+    assert set(finding["recall"]) <= set(FAULTS) - {AUDIO_FAULTS[2], "text of another language"}
+    assert sum(rate["pairs"] for rate in rates) == drawn * FAULTS_EACH
+    assert sum(rate["rejected"] for rate in rates) >= 0.8 * drawn * FAULTS_EACH
+    assert sum(report["notes"].values()) + drawn == len(list(commit.observed(str(built.out))))
+    assert report["out"] == f"{built.out}/{NAME}"
+
+
+def test_again_it_observes_nothing_and_other_thresholds_count(built: Recipe, report: dict[str, Any]) -> None:
+    before = files(Path(str(built.out)))
+    assert calibrate(built) == report
+    lax = built.model_copy(deep=True)
+    nothing = {name: None for name in type(lax.judge.consistency).model_fields if name.endswith(("_min", "_max"))}
+    judge = lax.judge.model_copy(
+        update={
+            "confidence": lax.judge.confidence.model_copy(update={"border_db_max": None}),
+            "consistency": lax.judge.consistency.model_copy(update=nothing),
+        }
+    )
+    (finding,) = calibrate(lax.model_copy(update={"judge": judge}))["findings"]
+    found = sum(rate["rejected"] for rate in finding["recall"].values())
+    assert found < sum(rate["rejected"] for rate in report["findings"][0]["recall"].values())
+    after = files(Path(str(built.out)))
+    assert {name for name in after if after[name] != before.get(name)} == {NAME}
+
+
+def test_the_command_prints_it(built: Recipe, report: dict[str, Any]) -> None:
+    ended = CliRunner().invoke(main, ["calibrate", str(built.out), "--engine", "local"])
+    assert ended.exit_code == 0, ended.output
+    assert "right pairs (false alarms)" in ended.output and "word substituted" in ended.output
+    assert json.loads(Path(str(built.out), NAME).read_text())["findings"] == report["findings"]
+
+
+def test_texts_that_whisper_wrote_are_judged_without_a_comparison(
+    tmp_path: Path, clips: list[Clip], tiny_en: Path
+) -> None:
+    corpus = english(tmp_path / "corpus", clips, gains=(1.0,))
+    for path in corpus.glob("*.txt"):
+        path.unlink()
+    wanted = recipe(tiny_en, tmp_path / "out", corpus)
+    build_align(wanted)
+    (finding,) = calibrate(wanted)["findings"]
+    assert finding["texts"] == "asr" and finding["false_alarms"]["pairs"] >= 2
+    assert not {"consistency.llr", "consistency.surplus"} & set(finding["alarms_by_rule"])
+
+
+def test_what_it_cannot_measure_is_an_error(built: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(LLaSOError, match="no finished run of build-align"):
+        calibrate(built.model_copy(update={"out": str(tmp_path / "nothing")}))
+    other = built.observe.model_copy(update={"asr": built.observe.asr.model_copy(update={"gap_s": 0.7})})
+    with pytest.raises(LLaSOError, match="was observed by other models, other settings or another version"):
+        calibrate(built.model_copy(update={"observe": other}))
+    out = shutil.copytree(str(built.out), tmp_path / "copy")
+    (out / NAME).write_text("{}")
+    with pytest.raises(LLaSOError, match=r"calibration\.json exists and was not written by `llaso-data calibrate`"):
+        calibrate(built.model_copy(update={"out": str(out)}))
+    with pytest.raises(LLaSOError, match=r"observe\.align is null"):
+        (out / NAME).unlink()
+        calibrate(
+            built.model_copy(update={"out": str(out), "observe": built.observe.model_copy(update={"align": None})})
+        )
+
+
+def test_an_interval_holds_the_share_and_narrows(tmp_path: Path) -> None:
+    assert Rate(0, 0).interval == (0.0, 1.0)
+    for rejected, pairs in ((0, 10), (5, 10), (10, 10), (95, 100)):
+        low, high = Rate(rejected, pairs).interval
+        assert 0.0 <= low <= rejected / pairs <= high <= 1.0
+    # Wilson's interval of 5 in 100, as statsmodels' proportion_confint(5, 100, method="wilson") gives it.
+    assert Rate(5, 100).interval == pytest.approx((0.02154, 0.11175), abs=1e-4)
