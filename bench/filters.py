@@ -33,10 +33,12 @@ from llaso_data.align.likelihood import log_likelihood_ratios
 from llaso_data.asr.doubt import needs_redecoding
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_limits, columns
+from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, rejected, with_thresholds
+from llaso_data.filters.fit import fit as fitted_thresholds
 from llaso_data.filters.language_model import LanguageModelStage
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
-from llaso_data.pipeline.judge import rules
+from llaso_data.filters.tiers import rules
 from llaso_data.recipe import Align, Asr, Judge, LanguageModel, Run
 from llaso_data.records import Utterance, from_table, rounded, to_table
 from llaso_data.text import normalize
@@ -49,22 +51,6 @@ MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
 FAULTS = (*TEXT_FAULTS, *AUDIO_FAULTS)
 BUDGET = 0.04  # of the clean pairs of the fitting half: what may be alarmed falsely there
 
-GRID: dict[str, npt.NDArray[np.float64]] = {
-    "confidence.given_avg_logprob_min": np.arange(-3.0, -0.69, 0.1),
-    "confidence.border_db_max": np.arange(-60.0, -9.0, 5.0),
-    "consistency.llr_min": np.arange(-20.0, 0.01, 0.5),
-    "consistency.packed_llr_min": np.arange(-20.0, 0.01, 0.5),
-    "consistency.min_word_logprob_min": np.arange(-16.0, -2.9, 0.5),
-    "consistency.packed_min_word_logprob_min": np.arange(-16.0, -2.9, 0.5),
-    "consistency.eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
-    "consistency.packed_eot_logprob_min": np.arange(-16.0, -0.9, 0.5),
-    "consistency.cer_max": np.arange(0.1, 1.55, 0.05),
-    "consistency.surplus_max": np.arange(0.2, 0.96, 0.05),
-    "consistency.lm_delta_min": np.arange(-6.0, 0.01, 0.1),
-}
-"""The thresholds that are fitted, and where they may stand."""
-OFF = {key: 1000.0 if key.endswith("_max") else -1000.0 for key in GRID}
-LEAST_GAIN = 0.05  # of a step: points of recall, averaged over the faults, for each point of false alarms
 KNOWN = ("name", "fault", "packed", "fitting")
 
 
@@ -78,24 +64,12 @@ class Scored:
     fitting: Mask  # whether its text belongs to the half that thresholds are fitted on
 
     def rejected(self, tried: Sequence[Rule]) -> Mask:
-        mask = np.zeros(len(self.fault), bool)
-        for rule in tried:
-            mask |= rule.violations(self.found)[0]
-        return mask
-
-
-def with_keys(section: Judge, values: Mapping[str, float | None]) -> Judge:
-    """The section with these thresholds, named as in GRID."""
-    for key, value in values.items():
-        tier, name = key.split(".")
-        part = getattr(section, tier).model_copy(update={name: value})
-        section = section.model_copy(update={tier: part})
-    return section
+        return rejected(self.found, tried)
 
 
 def read(folder: Path, files: str = "scored-*.parquet") -> Scored:
     """What :func:`score_all` wrote, as the judge sees it."""
-    every = with_keys(Judge(), OFF)
+    every = with_thresholds(Judge(), OFF)
     needed = sorted({"duration_s", *(name for rule in rules(every) for name in rule.needs())})
     paths = sorted(folder.glob(files))
     table = pa.concat_tables(columns.read(str(path), columns.stored(needed)) for path in paths)
@@ -205,52 +179,13 @@ def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]
     return score_text(scored, [None] * len(scored))
 
 
-def fit(scored: Scored, section: Judge, keys: Sequence[str] = tuple(GRID)) -> dict[str, float]:
-    """Thresholds for the fitting half: from all off, the step that catches most for its false alarms, again and again.
-
-    A step moves one threshold to a stricter place. What it catches is the recall averaged over the faults, packed and
-    alone; what it costs is clean pairs, of which neither side may lose more than BUDGET.
-    """
-    off = with_keys(section, OFF)
+def fit(scored: Scored, section: Judge, keys: Sequence[str]) -> dict[str, float]:
+    """Thresholds for the fitting half. What a step catches is averaged over the faults, packed and alone."""
     fitting = scored.fitting
-    rejected = scored.rejected(rules(off))
     sides = [side for packed in (True, False) if (side := fitting & (scored.packed == packed)).any()]
-    groups = [side & (scored.fault == fault) for side in sides for fault in FAULTS]
+    faults = [side & (scored.fault == fault) for side in sides for fault in FAULTS]
     clean = [side & (scored.fault == CLEAN) for side in sides]
-    base = [float(rejected[rows].mean()) for rows in clean]
-    chosen = dict(OFF)
-    masks = {key: moved(scored, off, key) for key in keys}
-
-    def caught(mask: Mask) -> float:
-        return float(np.mean([mask[rows].mean() for rows in groups if rows.any()]))
-
-    while True:
-        now, best = caught(rejected), (0.0, "", 0.0)
-        for key, places in masks.items():
-            for value, mask in places.items():
-                both = rejected | mask
-                alarms = [float(both[rows].mean()) for rows in clean]
-                if max(alarms) > max(BUDGET, *base) or not (both != rejected).any():
-                    continue
-                cost = sum(alarms) - sum(float(rejected[rows].mean()) for rows in clean)
-                gain = (caught(both) - now) / (cost + 1e-3)
-                if gain > best[0] + 1e-9:
-                    best = (gain, key, value)
-        gain, key, value = best
-        if not key or gain < LEAST_GAIN:
-            return chosen
-        chosen[key] = value
-        rejected = rejected | masks[key][value]
-
-
-def moved(scored: Scored, off: Judge, key: str) -> dict[float, Mask]:
-    """What a threshold rejects on its own at each of its places."""
-    none = rules(off)
-    found = {}
-    for place in GRID[key].tolist():
-        value = round(place, 4)
-        found[value] = scored.rejected([rule for rule in rules(with_keys(off, {key: value})) if rule not in none])
-    return found
+    return fitted_thresholds(section, scored.found, faults, clean, BUDGET, keys)
 
 
 def report(title: str, section: Judge, scored: Scored) -> None:
@@ -316,10 +251,10 @@ def main() -> None:
     defaults = Judge()
     report("the recipe's defaults", defaults, scored)
     each_rule(defaults, scored)
-    fitted = fit(scored, defaults, [key for key in GRID if "lm_delta" not in key])
+    fitted = fit(scored, defaults, [key for key in PLACES if key != LANGUAGE_MODEL_KEY])
     print("\n" + "\n".join(f"{key}: {'off' if value == OFF[key] else value}" for key, value in fitted.items()))
-    report("fitted", with_keys(defaults, fitted), scored)
-    each_rule(with_keys(defaults, fitted), scored)
+    report("fitted", with_thresholds(defaults, fitted), scored)
+    each_rule(with_thresholds(defaults, fitted), scored)
     if args.language_model:
         score_language(args.folder)
         with_language_model(read(args.folder, "language-solo.parquet"), defaults)
@@ -327,13 +262,13 @@ def main() -> None:
 
 def with_language_model(scored: Scored, section: Judge) -> None:
     """The same fit without and with the language model's score, on the clips heard alone."""
-    acoustic = [key for key in GRID if "lm_delta" not in key]
-    for title, keys in (("without the language model", acoustic), ("with it", list(GRID))):
+    acoustic = [key for key in PLACES if key != LANGUAGE_MODEL_KEY]
+    for title, keys in (("without the language model", acoustic), ("with it", list(PLACES))):
         fitted = fit(scored, section, keys)
         print(f"\nlm_delta_min: {fitted['consistency.lm_delta_min']}")
-        report(title, with_keys(section, fitted), scored)
+        report(title, with_thresholds(section, fitted), scored)
     alone = fit(scored, section, ["consistency.lm_delta_min"])
-    report(f"the language model alone ({alone['consistency.lm_delta_min']})", with_keys(section, alone), scored)
+    report(f"the language model alone ({alone['consistency.lm_delta_min']})", with_thresholds(section, alone), scored)
 
 
 if __name__ == "__main__":

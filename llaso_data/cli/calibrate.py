@@ -13,15 +13,26 @@ from llaso_data.cli.build import load_recipe, machine_options
 @click.argument("align", metavar="ALIGN")
 @click.option("--clips", default=500, show_default=True, help="The most clips of a language.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other clips and faults.")
+@click.option(
+    "--false-alarms",
+    default=0.03,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="The share of right clips that fitted thresholds may reject.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="What computes. Default: auto.")
 @click.option("--threads", type=int, help="CPU threads of each worker.")
 @machine_options
-def calibrate(align: str, clips: int, seed: int, device: str | None, threads: int | None, **machine: Any) -> None:
+def calibrate(
+    align: str, clips: int, seed: int, false_alarms: float, device: str | None, threads: int | None, **machine: Any
+) -> None:
     """Measure what the filters find on your own recordings.
 
     ALIGN is the output of `llaso-data build-align`. Known faults are planted into its clips, and observed as the corpus
-    was. Printed is how many of them the rules reject, and how many right clips. The result is also in
-    ALIGN/calibration.json. With other thresholds (`--set judge.consistency.llr_min=-5`) nothing is transcribed again.
+    was. Printed is how many of them the rules reject, and how many right clips; then thresholds that are fitted to half
+    of the texts, and what they do to the other half. Nothing is judged by them until you say so to `build-align`. The
+    result is also in ALIGN/calibration.json. With other thresholds (`--set judge.consistency.llr_min=-5`) nothing is
+    transcribed again.
     """
     from llaso_data.pipeline import commit
     from llaso_data.pipeline.calibrate import calibrate as measure
@@ -34,5 +45,5 @@ def calibrate(align: str, clips: int, seed: int, device: str | None, threads: in
         machine, {"out": align, "run.device": device, "run.threads": threads}, commit.manifest(align)["recipe"]
     )
     with Progress() as progress:
-        report = measure(recipe, clips, seed, progress)
+        report = measure(recipe, clips, seed, false_alarms, progress)
     print_calibration(report)

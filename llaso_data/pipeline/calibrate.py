@@ -13,28 +13,26 @@ So clips that Whisper cannot hear count for nothing here. The rates are those of
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 import llaso_data
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit_draw, columns, planting
-from llaso_data.filters.planting import CLEAN, FAULTS, Corpus, Planted
-from llaso_data.filters.rules import Rule
+from llaso_data.filters import audit_draw, calibration, columns, planting
+from llaso_data.filters.calibration import Scored
+from llaso_data.filters.fit import OFF, with_thresholds
+from llaso_data.filters.planting import CLEAN, Corpus, Planted
+from llaso_data.filters.tiers import rules
 from llaso_data.io import checksums, interrupts, lock, outputs, storage
 from llaso_data.pipeline import commit, engines, precision
 from llaso_data.pipeline.blocks import PlannedBlock, block_name
 from llaso_data.pipeline.build_align import ProgressListener, models_digests
-from llaso_data.pipeline.judge import rules
 from llaso_data.pipeline.observe import check_stages, observing_digest
 from llaso_data.recipe import Judge, Recipe
 from llaso_data.records import GIVEN, NOT_SCORED, UNJUDGED, Input, Utterance, digest
@@ -50,76 +48,10 @@ FAULTS_EACH = 3
 _FOLDER = "calibration"
 _BLOCK_CLIPS = 256
 _MAX_BLOCKS = 400  # of the corpus, that clips are drawn from
-_Z = 1.96  # of 95 %
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A share of pairs, with the interval of 95 % by Wilson, "Probable inference, the law of succession, and
-    statistical inference", Journal of the American Statistical Association 22 (1927).
-
-    Attributes:
-        rejected: How many were rejected.
-        pairs: Of how many.
-    """
-
-    rejected: int
-    pairs: int
-
-    @property
-    def share(self) -> float:
-        """0-1; 0 where there are no pairs."""
-        return self.rejected / self.pairs if self.pairs else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The least and the greatest share that the pairs leave open."""
-        if not self.pairs:
-            return 0.0, 1.0
-        spread = _Z * _Z / self.pairs
-        middle = (self.share + spread / 2) / (1 + spread)
-        half = math.sqrt(self.share * (1 - self.share) * spread + spread * spread / 4) / (1 + spread)
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON, with the share and its interval."""
-        low, high = self.interval
-        return {**asdict(self), "share": round(self.share, 4), "interval": [round(low, 4), round(high, 4)]}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What the rules do to the pairs of one language and kind of text.
-
-    Attributes:
-        language: Code of the language.
-        texts: ``given`` by the corpus, or written by Whisper (``asr``).
-        false_alarms: Right pairs that are rejected.
-        alarms_by_rule: Right pairs that each rule rejects, whatever others do; rules without any are left out.
-        recall: By fault, pairs that are rejected.
-    """
-
-    language: str
-    texts: str
-    false_alarms: Rate
-    alarms_by_rule: dict[str, int]
-    recall: dict[str, Rate]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "language": self.language,
-            "texts": self.texts,
-            "false_alarms": self.false_alarms.to_dict(),
-            "alarms_by_rule": self.alarms_by_rule,
-            "recall": {fault: rate.to_dict() for fault, rate in self.recall.items()},
-        }
 
 
 def calibrate(
-    recipe: Recipe, clips: int = 500, seed: int = 0, progress: ProgressListener | None = None
+    recipe: Recipe, clips: int = 500, seed: int = 0, allowed: float = 0.03, progress: ProgressListener | None = None
 ) -> dict[str, Any]:
     """Plant faults into a corpus's own clips, and measure what the rules do.
 
@@ -127,6 +59,7 @@ def calibrate(
         recipe: That of the finished run in ``recipe.out``; its ``run`` says how this command works.
         clips: The most clips of a language.
         seed: Another seed draws other clips and faults.
+        allowed: The share of right pairs that fitted thresholds may reject, 0-1.
         progress: Is told of every block.
 
     Returns:
@@ -159,7 +92,8 @@ def calibrate(
             if not planted:
                 raise LLaSOError(f"{out}: no clip is heard as its text says, so there is nothing to plant faults into")
             table = _observe(recipe, settled, observing, out, held, planted, progress)
-        origins = {one.id: one for corpus in drawn.values() for one in corpus}
+        scored = _scored(recipe.judge, table, planted, drawn, stated["border_limits"])
+        every = np.ones(len(scored.fault), bool)
         report = {
             "format": FORMAT,
             "format_version": VERSION,
@@ -171,7 +105,8 @@ def calibrate(
             "seed": seed,
             "drawn": {language: len(ones) for language, ones in drawn.items()},
             "notes": dict(sorted(notes.items())),
-            "findings": [one.to_dict() for one in _measure(recipe.judge, table, planted, origins)],
+            "findings": [one.to_dict() for one in calibration.findings(recipe.judge, scored, every)],
+            "fitted": _fitted(recipe, scored, allowed),
         }
         held.confirm()
         checksums.write_json(uri, report)
@@ -203,7 +138,7 @@ def _left_out(one: Utterance) -> str | None:
         return "longer than a window"
     if one.scores.extra.get(UNJUDGED) or one.scores.extra.get(NOT_SCORED):
         return "not judged by Whisper"
-    if normalize(one.text, one.language) != normalize(one.hypothesis or "", one.language):
+    if not _is_heard(one, one.hypothesis):
         return "heard in another way than its text says"
     return None
 
@@ -269,68 +204,53 @@ def _observe(
 
 
 def _needed(section: Judge) -> list[str]:
-    return sorted({"duration_s", *(name for rule in rules(section) for name in rule.needs())})
+    """The scores of the section's rules, and of all thresholds that may be fitted."""
+    every = rules(with_thresholds(section, OFF))
+    return sorted({"duration_s", *(name for rule in (*rules(section), *every) for name in rule.needs())})
 
 
-def _measure(
-    section: Judge, table: pa.Table, planted: Sequence[Planted], origins: Mapping[str, Utterance]
-) -> list[Finding]:
-    """What the rules do to the planted pairs, by language and kind of text."""
+def _scored(
+    section: Judge,
+    table: pa.Table,
+    planted: Sequence[Planted],
+    drawn: Mapping[str, Sequence[Utterance]],
+    border_limits: Sequence[tuple[str, str, float]],
+) -> Scored:
+    limits = {(corpus, language): limit_db for corpus, language, limit_db in border_limits}
+    origins = {one.id: one for ones in drawn.values() for one in ones}
     pair_of = {one.utterance.id: one for one in planted}
     pairs = [pair_of[name] for name in table["id"].to_pylist()]
-    languages = np.array([origins[pair.origin].language for pair in pairs], object)
-    given = np.array([origins[pair.origin].text_origin == GIVEN for pair in pairs], bool)
-    faults = np.array([pair.fault for pair in pairs], object)
     heard_again = {
         pair.origin
-        for pair, text, hypothesis in zip(
-            pairs, table["text"].to_pylist(), table["hypothesis"].to_pylist(), strict=True
-        )
-        if pair.fault == CLEAN
-        and normalize(text or "", origins[pair.origin].language)
-        == normalize(hypothesis or "", origins[pair.origin].language)
+        for pair, hypothesis in zip(pairs, table["hypothesis"].to_pylist(), strict=True)
+        if pair.fault == CLEAN and _is_heard(origins[pair.origin], hypothesis)
     }
-    right = given | np.array([pair.origin in heard_again for pair in pairs], bool)
-    found = dict(columns.derive(table, _needed(section), section.consistency.phrases))
-    # A text that Whisper wrote has no hypothesis beside it that it could be compared with.
-    found["given"] = found["given"] & given
-    for name in ("llr", "cer", "surplus", "lm_delta"):
-        if name in found:
-            found[name] = np.where(given, found[name], np.nan)
-    ordered = rules(section)
-    violated = [rule.violations(found)[0] for rule in ordered]
-    rejected = np.logical_or.reduce(violated) if violated else np.zeros(len(pairs), bool)
-    findings = []
-    for language in sorted(set(languages.tolist())):
-        for is_given in (True, False):
-            rows = (languages == language) & (given == is_given) & right
-            if rows.any():
-                findings.append(_finding(language, is_given, rows, faults, rejected, ordered, violated))
-    return findings
-
-
-def _finding(
-    language: str,
-    is_given: bool,
-    rows: Mask,
-    faults: npt.NDArray[Any],
-    rejected: Mask,
-    ordered: Sequence[Rule],
-    violated: Sequence[Mask],
-) -> Finding:
-    clean = rows & (faults == CLEAN)
-    alarms: dict[str, int] = defaultdict(int)
-    for rule, mask in zip(ordered, violated, strict=True):
-        alarms[rule.name] += int((mask & clean).sum())
-    recall = {
-        fault: Rate(int((rejected & of_fault).sum()), int(of_fault.sum()))
-        for fault in FAULTS
-        if (of_fault := rows & (faults == fault)).any()
-    }
-    return Finding(
-        language,
-        "given" if is_given else "asr",
-        Rate(int((rejected & clean).sum()), int(clean.sum())),
-        {name: count for name, count in sorted(alarms.items()) if count},
-        recall,
+    given = np.array([origins[pair.origin].text_origin == GIVEN for pair in pairs], bool)
+    return Scored(
+        columns.derive(table, _needed(section), section.consistency.phrases, limits),
+        fault=np.array([pair.fault for pair in pairs], object),
+        language=np.array([origins[pair.origin].language for pair in pairs], object),
+        given=given,
+        right=given | np.array([pair.origin in heard_again for pair in pairs], bool),
+        texts=[origins[pair.origin].text or "" for pair in pairs],
     )
+
+
+def _is_heard(one: Utterance, hypothesis: str | None) -> bool:
+    """Whether a hypothesis has the words of the utterance's text."""
+    return normalize(one.text or "", one.language) == normalize(hypothesis or "", one.language)
+
+
+def _fitted(recipe: Recipe, scored: Scored, allowed: float) -> dict[str, Any] | None:
+    """Fitted thresholds, and on the half of the texts that they were not fitted on what they and the recipe's do."""
+    keys = calibration.fittable(scored, recipe.observe.language_model.model is not None)
+    thresholds = calibration.fitted(recipe.judge, scored, allowed, keys)
+    if thresholds is None:
+        return None
+    other = ~scored.fitting
+    sections = {"findings": with_thresholds(recipe.judge, thresholds), "recipe": recipe.judge}
+    found = {
+        name: [one.to_dict() for one in calibration.findings(section, scored, other)]
+        for name, section in sections.items()
+    }
+    return {"allowed": allowed, "thresholds": thresholds, **found}

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 
 from llaso_data import recipe
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit_draw, border_limits, columns, confidence, consistency, duplicates
+from llaso_data.filters import audit_draw, border_limits, columns, duplicates
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
+from llaso_data.filters.tiers import rules
 from llaso_data.io import storage
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, completed, schema
 
@@ -73,11 +74,6 @@ class JudgeResult:
             "border_limits": self.border_limits,
             **({"notes": self.notes} if self.notes else {}),
         }
-
-
-def rules(section: recipe.Judge) -> list[Rule]:
-    """Tier 1, then tier 2, in the order in which they are tried: the first rule violated names the rejection."""
-    return [*confidence.rules(section.confidence), *consistency.rules(section.consistency)]
 
 
 def judge(block_files: Sequence[str], section: recipe.Judge) -> JudgeResult:

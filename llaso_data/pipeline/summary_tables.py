@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from llaso_data.filters.calibration import MIN_RIGHT
 
 _SHOWN = 20
 
@@ -79,14 +81,37 @@ def print_stats(stats: Mapping[str, Any], console: Console | None = None) -> Non
 def print_calibration(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Prints what a calibration found: right pairs that are rejected, and of each fault the share that is found."""
     console = console or Console()
-    table = _table(not console.is_terminal, "pairs", "rejected", "share", "95 %")
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    console.print(_findings_table(report["findings"], not console.is_terminal))
+    for reason, count in report["notes"].items():
+        say(f"left out: {count:,} clips {reason}")
+    fitted = report["fitted"]
+    if fitted is None:
+        say(f"too few right clips to fit thresholds: {MIN_RIGHT} of a language are needed in one half of the texts")
+    else:
+        say(
+            f"\nfitted on one half of the texts, for at most {100 * fitted['allowed']:.4g}% false alarms in a language:"
+        )
+        for key, value in fitted["thresholds"].items():
+            say(f"  --set judge.{key}={'null' if value is None else value}")
+        for title, findings in (("with these", fitted["findings"]), ("with the recipe's", fitted["recipe"])):
+            say(f"\non the other half, {title}:")
+            console.print(_findings_table(findings, not console.is_terminal))
+    say(f"written to {report['out']}")
+
+
+def _findings_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:
+    table = _table(plain, "pairs", "rejected", "share", "95 %")
 
     def row(name: str, rate: Mapping[str, Any]) -> None:
         low, high = rate["interval"]
         numbers = f"{rate['pairs']:,}", f"{rate['rejected']:,}", f"{rate['share']:.3f}", f"{low:.3f} to {high:.3f}"
         table.add_row(name, *numbers)
 
-    for finding in report["findings"]:
+    for finding in findings:
         given = finding["texts"] == "given"
         texts = "given by the corpus" if given else "written by Whisper"
         table.add_row(f"{finding['language']}, texts {texts}", "", "", "", "")
@@ -96,10 +121,7 @@ def print_calibration(report: Mapping[str, Any], console: Console | None = None)
         for fault, rate in finding["recall"].items():
             row(f"  {fault}", rate)
         table.add_section()
-    _print(console, table)
-    for reason, count in report["notes"].items():
-        console.print(f"left out: {count:,} clips {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"written to {report['out']}", highlight=False, markup=False, soft_wrap=True)
+    return table
 
 
 def print_report(report: Mapping[str, Any], console: Console | None = None) -> None:

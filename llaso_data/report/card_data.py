@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
 from llaso_data.filters.rules import Columns
+from llaso_data.filters.tiers import rules
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.judge import REPEATED_ID, rules
+from llaso_data.pipeline.judge import REPEATED_ID
 from llaso_data.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
 from llaso_data.report.clips import ExampleSampler, RowLocation

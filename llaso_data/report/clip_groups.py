@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from llaso_data.filters.tiers import rules
 from llaso_data.languages import language_name
 from llaso_data.pipeline import commit
-from llaso_data.pipeline.judge import rules
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
 from llaso_data.report.card_data import CardData, verdict_numbers
 from llaso_data.report.clips import MAX_SOUND_S, RowLocation, Sound, find_rows, load_sound, read_rows, text_pieces

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from llaso_data import recipe
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.rules import Columns, Rule
-from llaso_data.pipeline.judge import rules
+from llaso_data.filters.tiers import rules
 from llaso_data.report.reasons import MEASURES
 
 _PROBE = -98765.4321  # a threshold that nobody sets: the rule that gets it is the rule of the key

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
-from llaso_data.pipeline.judge import rules
+from llaso_data.filters.tiers import rules
 from llaso_data.pipeline.load_recipe import dump, judging_digest, load
 from llaso_data.pipeline.reference import recipe_reference
 from llaso_data.recipe import Recipe

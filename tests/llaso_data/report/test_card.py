@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
+from llaso_data.filters.tiers import rules
 from llaso_data.io import storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import build_align
-from llaso_data.pipeline.judge import judge, rules
+from llaso_data.pipeline.judge import judge
 from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Consistency, Judge, Recipe
 from llaso_data.records import FORMAT_VERSION, Attribute, Source, Speaker, Utterance, Word, digest, failed
