@@ -12,7 +12,7 @@ import numpy.typing as npt
 from faults import seeded, speech
 
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
-from llaso_data.audio.surroundings import add_reverberation
+from llaso_data.audio.surroundings import add_reverberation, faster
 from llaso_data.records import Word
 from llaso_model.evaluate.conditions import band_pass, mix_at_snr, noise_excerpt, shaped_noise
 
@@ -20,6 +20,7 @@ LEVELS_DB = (30, 20, 15, 10)
 NOISES = ("pink", "brown", "babble")
 TALKERS = 6
 ROOMS_S = (0.3, 0.6)
+_FAR, _FAR_SNR_DB = 0.05, 15.0
 CONDITIONS = (
     "clean",
     *(f"{noise} {level}" for noise in NOISES for level in LEVELS_DB),
@@ -65,8 +66,14 @@ def pieces(condition: str, name: str, pcm: Pcm, words: Sequence[Word], others: S
 
 
 def in_condition(condition: str, pcm: Pcm, rng: np.random.Generator, others: Sequence[Pcm]) -> Pcm:
+    """The clip in a condition that is no codec; ``others``: other voices, or music."""
     kind, _, level = condition.partition(" ")
     clean = to_float32(pcm)
+    if kind == "speed":
+        return _pcm(faster(clean, float(level)))
+    if kind == "far":  # soft, in a room with some noise
+        there = add_reverberation(clean, float(level), rng)
+        return _pcm(_FAR * mix_at_snr(there, shaped_noise(there, "pink", rng), _FAR_SNR_DB))
     if kind == "telephone":
         return _pcm(band_pass(clean, 300, 3400))
     if kind == "room":
@@ -81,7 +88,7 @@ def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence
         steps = np.cumsum(rng.standard_normal(len(clean)))
         return np.asarray(steps - steps.mean())
     total = np.zeros(len(clean))
-    for _ in range(TALKERS):
+    for _ in range(1 if kind == "music" else TALKERS):
         voice = np.concatenate([others[i] for i in rng.integers(len(others), size=8)]).astype(np.float32)
         total += noise_excerpt(voice, len(clean), rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
     return total
@@ -126,10 +133,16 @@ def _correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> floa
 
 def opus(pcm: Pcm) -> Pcm:
     """Through Opus at 24 kbit/s, exactly as long as before."""
+    return coded(pcm, "opus", 24)
+
+
+def coded(pcm: Pcm, codec: str, kbit_s: int) -> Pcm:
+    """Through Opus or MP3; Opus gives exactly as many samples back."""
+    encoder, container_format = {"opus": ("libopus", "ogg"), "mp3": ("libmp3lame", "mp3")}[codec]
     file = io.BytesIO()
-    with av.open(file, "w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")
-        stream.bit_rate = 24_000
+    with av.open(file, "w", format=container_format) as container:
+        stream = container.add_stream(encoder, rate=SAMPLE_RATE_HZ, layout="mono")
+        stream.bit_rate = kbit_s * 1000
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
         frame.sample_rate, frame.pts = SAMPLE_RATE_HZ, 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:

@@ -7,6 +7,10 @@ English prompts with transcripts, one fault at a time (``bench/faults.py``). The
 are fitted on the clips of one half of the texts and everything is reported on the other. What was heard and what was
 scored stays in the folder; a second call fits again in seconds. A packed text that is in doubt is judged by the scores
 of the clip heard alone, as the pipeline would. ``--language-model`` adds SmolLM2-135M.
+
+    .venv/bin/python bench/filters.py --conditions --model base --folder /tmp/llaso-conditions
+
+``--conditions`` measures in noise, rooms and codecs instead, with `llaso-data calibrate` (bench/filter_conditions.py).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filter_conditions
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -243,7 +248,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=list(PRECISIONS), default="auto", help="a folder is of one")
     parser.add_argument("--language-model", action="store_true", help="score with SmolLM2-135M too")
+    parser.add_argument("--conditions", action="store_true", help="measure in noise, rooms and codecs instead")
+    parser.add_argument("--only", nargs="+", default=[], help="of --conditions: those whose names begin so")
     args = parser.parse_args()
+    if args.conditions:
+        filter_conditions.measure(args, str(MODELS[args.model]()))
+        return
     torch.set_num_threads(args.threads)
     score_all(args)
     scored = read(args.folder)

@@ -1,0 +1,161 @@
+"""The filters on speech that was not recorded in a studio, for ``bench/filters.py --conditions``.
+
+English prompts and the clips of pytest-audioeval are put into every condition, observed with their transcripts and
+without, and `llaso-data calibrate` says what the rules do to them: to right pairs, and to planted faults. What was
+observed stays in the folder, so a second call with other defaults ends in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import time
+import wave
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from border_conditions import coded, in_condition
+from fault_corpus import EXCLUDED, by_hash, english
+from faults import seeded
+from throughput_tools import PRECISIONS
+
+from llaso_data import audio
+from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
+from llaso_data.demo import assets
+from llaso_data.filters.planting import AUDIO_FAULTS, TEXT_FAULTS
+from llaso_data.pipeline.build_align import build_align
+from llaso_data.pipeline.calibrate import calibrate
+from llaso_data.recipe import Recipe
+
+PROMPTS = 150
+CONDITIONS = (
+    "clean",
+    *(f"{noise} {level}" for noise in ("pink", "babble", "music") for level in (40, 20, 10, 5)),
+    "room 0.3",
+    "room 0.6",
+    "telephone",
+    "opus 8",
+    "mp3 16",
+    "speed 0.85",
+    "speed 1.2",
+    "far 0.6",
+)
+"""Noises with their signal-to-noise ratio, dB; rooms with their reverberation time, s; codecs with kbit/s; speeds."""
+JUDGED = 50  # right pairs; a condition with fewer is printed, and promises nothing
+_MUSIC = "asterisk-moh-opsound-g722"
+
+
+def measure(args: argparse.Namespace, model: str) -> None:
+    """Build, calibrate and print every condition that is asked for."""
+    chosen = [one for one in CONDITIONS if not args.only or any(one.startswith(part) for part in args.only)]
+    print(
+        f"{args.model}, {args.precision}: {PROMPTS} prompts and 27 clips, shares of right pairs and of faults rejected"
+    )
+    print("| condition | texts | language | right | false alarms (to) | fitted | text faults | fitted | cut | fitted |")
+    print("|" + "---|" * 10)
+    for condition in chosen:
+        for given in (True, False):
+            started_s = time.monotonic()
+            for line in _lines(condition, given, _report(args, model, condition, given)):
+                print(line, flush=True)
+            print(f"<!-- {time.monotonic() - started_s:.0f} s -->", flush=True)
+
+
+def _report(args: argparse.Namespace, model: str, condition: str, given: bool) -> dict[str, Any]:
+    folder = args.folder / condition.replace(" ", "-")
+    corpus = folder / "corpus"
+    if not (folder / "written").exists():
+        _write(condition, corpus, args.folder)
+        (folder / "written").touch()
+    asr_type, align_type = PRECISIONS[args.precision]
+    languages = ["en"] if args.model.endswith(".en") else sorted(path.name for path in corpus.iterdir())
+    folders = {code: corpus / code if given else _without_texts(corpus / code) for code in languages}
+    sources = [{"path": str(path), "language": code, "corpus": code} for code, path in folders.items()]
+    recipe = Recipe.model_validate(
+        {
+            "sources": sources,
+            "observe": {"asr": {"model": model, "compute_type": asr_type}, "align": {"compute_type": align_type}},
+            "run": {"engine": "local", "threads": args.threads},
+            "out": str(folder / f"{args.model}-{'given' if given else 'free'}-{args.precision.replace(' ', '-')}"),
+        }
+    )
+    build_align(recipe)
+    return calibrate(recipe, PROMPTS)
+
+
+def _without_texts(folder: Path) -> Path:
+    """The same sounds in a folder without transcripts, as links."""
+    bare = folder.parent.parent / "sounds" / folder.name
+    bare.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.wav"):
+        if not (link := bare / path.name).is_symlink():
+            link.symlink_to(path)
+    return bare
+
+
+def _lines(condition: str, given: bool, report: Mapping[str, Any]) -> Iterator[str]:
+    texts = "given" if given else "free"
+    fitted = {one["language"]: one for one in (report["fitted"] or {"findings": []})["findings"]}
+    for finding in report["findings"]:
+        alarms, other = finding["false_alarms"], fitted.get(finding["language"])
+        note = "" if alarms["pairs"] >= JUDGED else " (few)"
+        yield (
+            f"| {condition} | {texts} | {finding['language']} | {alarms['pairs']}{note} "
+            f"| {alarms['share']:.3f} ({alarms['interval'][1]:.3f}) "
+            f"| {'-' if other is None else format(other['false_alarms']['share'], '.3f')} "
+            f"| {_recall(finding, TEXT_FAULTS)} | {_recall(other, TEXT_FAULTS)} "
+            f"| {_recall(finding, AUDIO_FAULTS[:2])} | {_recall(other, AUDIO_FAULTS[:2])} |"
+        )
+
+
+def _recall(finding: Mapping[str, Any] | None, faults: Sequence[str]) -> str:
+    rates = [finding["recall"][fault] for fault in faults if fault in finding["recall"]] if finding else []
+    pairs = sum(rate["pairs"] for rate in rates)
+    return f"{sum(rate['rejected'] for rate in rates) / pairs:.3f}" if pairs else "-"
+
+
+def _write(condition: str, corpus: Path, folder: Path) -> None:
+    """The prompts and the clips in a condition, as WAV with their transcripts, in a folder for each language."""
+    pairs = {pair.name: pair for pair in english() if pair.name not in EXCLUDED}
+    chosen = [pairs[name] for name in by_hash(pairs, "conditions")[:PROMPTS]]
+    others = [pair.pcm for name, pair in sorted(pairs.items()) if name not in {one.name for one in chosen}]
+    music = _music(folder) if condition.startswith("music") else []
+    for pair in chosen:
+        _put(condition, corpus / "en", pair.name.replace("/", "-"), pair.pcm, pair.text, others, music)
+    for path in sorted(assets.clips().glob("*/*.wav")):
+        text = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
+        pcm = audio.decode(str(path))[0]
+        _put(condition, corpus / path.parent.name, f"clip-{path.stem}", pcm, text, others, music)
+
+
+def _put(
+    condition: str, folder: Path, name: str, pcm: Pcm, text: str, others: Sequence[Pcm], music: Sequence[Pcm]
+) -> None:
+    rng = np.random.default_rng(seeded("filters", condition, name).getrandbits(64))
+    kind, _, amount = condition.partition(" ")
+    if kind in ("opus", "mp3"):
+        heard = coded(pcm, kind, int(amount))
+    elif condition == "clean":
+        heard = pcm
+    else:
+        heard = in_condition(condition, pcm, rng, music if kind == "music" else others)
+    folder.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(folder / f"{name}.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE_HZ)
+        file.writeframes(heard.tobytes())
+    (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def _music(folder: Path) -> list[Pcm]:
+    """The pieces of Debian's music on hold, of which `apt-get download` is asked once."""
+    unpacked = folder / "music"
+    if not unpacked.exists():
+        unpacked.mkdir(parents=True)
+        subprocess.run(["apt-get", "download", "-qq", _MUSIC], cwd=unpacked, check=True)
+        (package,) = unpacked.glob("*.deb")
+        subprocess.run(["dpkg", "-x", str(package), str(unpacked)], check=True)
+    return [audio.decode(str(path))[0] for path in sorted(unpacked.rglob("*.g722"))]
