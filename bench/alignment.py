@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from alignment_peers import Aligner, Times, peers
 from alignment_sets import Set, joined_clips, joined_digits, joined_prompts, labelled
+from throughput_tools import PRECISIONS
 
 from llaso_data.align.backward import score_backward
 from llaso_data.audio import SAMPLE_RATE_HZ
@@ -44,12 +45,15 @@ def main() -> None:
     parser.add_argument("--clips", action="store_true", help="also the clips in nine languages, joined in pairs")
     parser.add_argument("--utterances", type=int, default=30, help="of each joined set")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="auto", help="of LLaSO")
     parser.add_argument("--only", default="", help="sets whose name has this in it")
     parser.add_argument("--without", nargs="*", default=[], help="peers to leave out, as they are named in the tables")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder = str(MODELS[args.model]())
-    whisper = load(Asr(model=folder), Run(device="cpu", threads=args.threads))
+    asr_type, align_type = PRECISIONS[args.precision]
+    run = Run(device="cpu", threads=args.threads)
+    whisper = load(Asr(model=folder, compute_type=asr_type), run, Align(compute_type=align_type))
     aligners: dict[str, Aligner] = {
         "LLaSO, packed windows": ours(whisper, packed=True),
         "LLaSO, one clip per window": ours(whisper, packed=False),

@@ -191,7 +191,7 @@ def main() -> None:
         return
     chosen = []
     for tool in TOOLS:
-        if tool is not BASE and args.tools and not any(tool.name.startswith(name) for name in args.tools):
+        if tool is not BASE and args.tools and not any(_names(name, tool) for name in args.tools):
             continue
         if importlib.util.find_spec(tool.needs) is None:
             print(f"{tool.name} is not installed, left out")
@@ -213,6 +213,11 @@ def main() -> None:
             report(corpus, args.model, parts[corpus], tools, measured(parts[corpus], tools, loaded, args.slow_parts))
         for process in loaded.values():
             process.close()
+
+
+def _names(name: str, tool: Tool) -> bool:
+    """Whether a name is the tool's, or the beginning of it and no other tool's."""
+    return tool.name == name or (tool.name.startswith(name) and name not in [one.name for one in TOOLS])
 
 
 def pieces(args: argparse.Namespace) -> None:

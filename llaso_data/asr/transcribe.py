@@ -30,14 +30,15 @@ from llaso_data.records import GIVEN, NOT_SCORED, Utterance, failed
 from llaso_data.text import compression_ratio, normalize
 from llaso_data.whisper.clips import Clip, TextScorer
 from llaso_data.whisper.load import Whisper
-from llaso_data.whisper.windows import Window, pack
+from llaso_data.whisper.windows import WINDOW_FRAMES, Window, pack
 
 if TYPE_CHECKING:
     from llaso_data.recipe import Asr, Segment
 
 _WIDER_GAP_S = 1.0  # between clips that are packed again
 _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
-_BATCH_ENCODED_APART = 8  # on a CPU, where the engine that decodes does not encode and has more memory left
+# Where another program encodes, the one that decodes has more memory left for windows, of a small model.
+_BATCH_ENCODED_APART, _BATCH_BYTES = 8, 600 << 20
 _MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
 
@@ -71,7 +72,8 @@ class Transcriber:
         # While languages are identified, windows have keys and values before they are decoded.
         self._identifying_batch_size = self._batch_size
         if whisper.encodes_apart and asr.batch_size is None:
-            self._batch_size = _BATCH_ENCODED_APART
+            window_bytes = whisper.decoder.projection_bytes(WINDOW_FRAMES * whisper.decoder.width)
+            self._batch_size = min(max(_BATCH_BYTES // window_bytes, _BATCH_CPU), _BATCH_ENCODED_APART)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
         candidates = {code: language(code) or code for code in asr.languages}
         self._candidates = set(candidates.values())

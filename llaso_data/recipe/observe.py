@@ -69,7 +69,7 @@ class Asr(Part):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="The windows in a batch. Null: 8 on a GPU, 4 on a CPU (where several batches run at once).",
+        description="The windows in a batch. Null: 8 on a GPU, 4 to 8 on a CPU (where several batches run at once).",
     )
     languages: tuple[str, ...] = Field(
         (), description="The languages that a clip of unknown language may have. Empty: all."

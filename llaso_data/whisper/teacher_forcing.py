@@ -106,6 +106,7 @@ class Decoder:
         self.vocabulary = vocabulary
         self.statistics = statistics
         own = model.proj_out.weight
+        self.width = int(own.shape[1])
         self._dtype, self._device = own.dtype, own.device
         dtype = torch.bfloat16 if own.device.type == "cpu" and compute_type == "bfloat16" else own.dtype
         # Reordered weights are a second copy. Those in bfloat16 are one anyway, and gain most.
@@ -130,12 +131,15 @@ class Decoder:
         """
         import torch
 
-        size_bytes = 2 * len(self._decoder.layers) * states_BSW.numel() * self._dtype.itemsize
-        if size_bytes > _MAX_PROJECTIONS_BYTES:
+        if self.projection_bytes(states_BSW.numel()) > _MAX_PROJECTIONS_BYTES:
             return [EncoderStates(states_SW) for states_SW in states_BSW]
         with torch.inference_mode():
             keys_BLSW, values_BLSW = self._decoder.project(states_BSW.to(self._device, self._dtype))
         return [EncoderStates(*window) for window in zip(states_BSW, keys_BLSW, values_BLSW, strict=True)]
+
+    def projection_bytes(self, states: int) -> int:
+        """The size of all layers' keys and values of encoder states with so many numbers (frames times width)."""
+        return 2 * len(self._decoder.layers) * states * int(self._dtype.itemsize)
 
     def language_probs(self, states: Sequence[EncoderStates]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""
