@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import numpy.typing as npt
-from faults import seeded, speech
+from faults import speech
 
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
 from llaso_data.audio.surroundings import add_reverberation, faster
+from llaso_data.filters.planting import seeded
 from llaso_data.records import Word
 from llaso_model.evaluate.conditions import band_pass, mix_at_snr, noise_excerpt, shaped_noise
 

@@ -21,11 +21,11 @@ import border_conditions
 import numpy as np
 import numpy.typing as npt
 from border_conditions import CONDITIONS, ROOMS_S, TRIMMED, Piece, pieces
-from faults import seeded
 
 from llaso_data import audio
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_level as rule
+from llaso_data.filters.planting import seeded
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.recipe import Confidence, Recipe

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from faults import AUDIO_FAULTS, cut, seeded
+from faults import cut
 
 from llaso_data import audio
 from llaso_data.align.scorer import Scorer
@@ -22,6 +22,7 @@ from llaso_data.asr.window_decoder import Transcription
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
 from llaso_data.filters.border_level import border_level
+from llaso_data.filters.planting import AUDIO_FAULTS, CLEAN, seeded
 from llaso_data.io import storage
 from llaso_data.recipe import Align, Asr
 from llaso_data.records import GIVEN, Source, Utterance
@@ -29,7 +30,6 @@ from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.load import Whisper
 from llaso_data.whisper.windows import WINDOW_SAMPLES
 
-CLEAN = "none"
 _SHARE = 0.15  # of the clips in a packed round that have a cut in their audio
 FOREIGN = 6  # clips per language and round whose audio is in another language
 

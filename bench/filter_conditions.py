@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 from border_conditions import coded, in_condition
 from fault_corpus import EXCLUDED, by_hash, english
-from faults import seeded
 from throughput_tools import PRECISIONS
 
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
 from llaso_data.demo import assets
-from llaso_data.filters.planting import AUDIO_FAULTS, TEXT_FAULTS
+from llaso_data.filters.planting import AUDIO_FAULTS, TEXT_FAULTS, seeded
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.pipeline.calibrate import calibrate
 from llaso_data.recipe import Recipe

@@ -29,8 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from fault_corpus import CLEAN, FOREIGN, Case, english, hear_all
-from faults import AUDIO_FAULTS, TEXT_FAULTS, seeded, text_faults
+from fault_corpus import FOREIGN, Case, english, hear_all
 from throughput_tools import PRECISIONS
 
 from llaso_data.align.backward import score_backward
@@ -41,6 +40,7 @@ from llaso_data.filters import border_limits, columns
 from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, rejected, with_thresholds
 from llaso_data.filters.fit import fit as fitted_thresholds
 from llaso_data.filters.language_model import LanguageModelStage
+from llaso_data.filters.planting import CLEAN, FAULTS, Texts, seeded, wrong_texts
 from llaso_data.filters.rules import Rule
 from llaso_data.filters.text_scores import score_text
 from llaso_data.filters.tiers import rules
@@ -53,7 +53,6 @@ from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 
 Mask = npt.NDArray[np.bool_]
 MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
-FAULTS = (*TEXT_FAULTS, *AUDIO_FAULTS)
 BUDGET = 0.04  # of the clean pairs of the fitting half: what may be alarmed falsely there
 
 KNOWN = ("name", "fault", "packed", "fitting")
@@ -127,16 +126,14 @@ def score_run(
     decoder: Decoder, run: str, cases: Sequence[Case], texts: Sequence[str], share: float, path: Path
 ) -> None:
     """Write the rows of one run: every case with its own text, the clean ones also with `share` of the wrong ones."""
-    spoken = sorted({word.strip(".,!?;:()[]\"'") for text in texts for word in text.split()})
-    vocabulary = [word for word in spoken if normalize(word, "en")]
     clips = [path for path in sorted(assets.clips().glob("*/*.txt")) if path.parent.name in ("es", "fr", "it", "pt")]
-    foreign = [path.read_text(encoding="utf-8").strip() for path in clips]
+    corpus = Texts.of("en", texts, [path.read_text(encoding="utf-8").strip() for path in clips])
     utterances: list[Utterance] = []
     rows: list[tuple[str, str, bool, bool]] = []
     for case in cases:
         given = {case.pair.fault: case.pair.text}
         if case.pair.fault == CLEAN:
-            wrong = text_faults(case.pair.name, case.pair.text, texts, vocabulary, foreign)
+            wrong = wrong_texts(seeded("text", case.pair.name), case.pair.text, corpus)
             given |= {f: t for f, t in wrong.items() if seeded(case.pair.name, f).random() < share}
         utterances += score(decoder, case, list(given.values()))
         fitting = hashlib.sha256(normalize(case.pair.text, "en").encode()).digest()[0] % 2 == 0

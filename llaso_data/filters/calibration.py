@@ -138,15 +138,16 @@ class Scored:
 def findings(section: Judge, scored: Scored, chosen: Mask) -> list[Finding]:
     """What a section's rules do to the chosen rows (pairs,), by language and kind of text."""
     ordered = rules(section)
-    violated = {rule.name: np.zeros(len(chosen), bool) for rule in ordered}
-    for rule in ordered:
-        violated[rule.name] |= rule.violations(scored.found)[0]
-    mask = rejected(scored.found, ordered)
+    violated = {
+        name: rejected(scored.found, [rule for rule in ordered if rule.name == name])
+        for name in sorted({rule.name for rule in ordered})
+    }
+    mask = np.logical_or.reduce(list(violated.values()))
     found = []
     for language, given, rows in scored.kinds():
         of_fault = {fault: rows & chosen & (scored.fault == fault) for fault in (CLEAN, *FAULTS)}
         clean = of_fault.pop(CLEAN)
-        alarms = {name: int((one & clean).sum()) for name, one in sorted(violated.items())}
+        alarms = {name: int((one & clean).sum()) for name, one in violated.items()}
         found.append(
             Finding(
                 language,

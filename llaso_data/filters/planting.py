@@ -11,7 +11,7 @@ import hashlib
 import random
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -57,6 +57,29 @@ class Planted:
     fault: str
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What is said in a corpus, in one language.
+
+    Attributes:
+        language: The language.
+        texts: Its texts.
+        vocabulary: Its words as they stand in the texts, without punctuation.
+        foreign: Texts in other languages.
+    """
+
+    language: str
+    texts: Sequence[str]
+    vocabulary: Sequence[str]
+    foreign: Sequence[str]
+
+    @classmethod
+    def of(cls, language: str, texts: Sequence[str], foreign: Sequence[str]) -> Texts:
+        """With the words of the texts as the vocabulary."""
+        words = {_bare(piece) for text in texts for piece in units(text, language)}
+        return cls(language, texts, sorted(word for word in words if normalize(word, language)), foreign)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The right pairs of one language, and texts and sounds of others to confuse them with.
@@ -72,14 +95,10 @@ class Corpus:
     foreign: Sequence[Utterance] = ()
 
     @cached_property
-    def texts(self) -> list[str]:
-        """The texts of the language."""
-        return sorted({one.text for one in self.clean if one.text})
-
-    @cached_property
-    def vocabulary(self) -> list[str]:
-        """The language's words as they stand in the texts, without punctuation."""
-        return sorted({bare for text in self.texts for unit in units(text, self.language) if (bare := _bare(unit))})
+    def said(self) -> Texts:
+        """The texts of the pairs."""
+        texts = sorted({one.text for one in self.clean if one.text})
+        return Texts.of(self.language, texts, [one.text for one in self.foreign if one.text])
 
 
 def plant(corpus: Corpus, faults: int, seed: int = 0) -> list[Planted]:
@@ -99,12 +118,12 @@ def plant(corpus: Corpus, faults: int, seed: int = 0) -> list[Planted]:
     planted = []
     for one in sorted(corpus.clean, key=lambda one: one.id):
         planted.append(_pair(one, one, CLEAN, {}))
-        possible = {**_text_faults(corpus, one, seed), **_audio_faults(corpus, one, seed)}
-        rng = _seeded(seed, "which", one.id)
+        possible = _planted_each(corpus, one, seed)
+        rng = seeded(seed, "which", one.id)
         order = sorted(possible, key=lambda fault: (counts[fault], rng.random()))
         for fault in order[:faults]:
             counts[fault] += 1
-            planted.append(possible[fault]())
+            planted.append(possible[fault])
     return sorted(planted, key=lambda pair: digest(seed, pair.utterance.id))
 
 
@@ -117,17 +136,24 @@ def units(text: str, language: str | None) -> list[str]:
     return [text[a:b] for a, b in pairwise([0, *starts[1:], len(text)])] if starts else []
 
 
-def _text_faults(corpus: Corpus, one: Utterance, seed: int) -> dict[str, Callable[[], Planted]]:
-    """By name each fault that can be made of the pair's text."""
-    text, language = one.text or "", corpus.language
+def wrong_texts(rng: random.Random, text: str, corpus: Texts) -> dict[str, str]:
+    """By name each of :data:`TEXT_FAULTS` that can be made of a text. A single word can be neither cut nor swapped.
+
+    Args:
+        rng: Random numbers.
+        text: The text.
+        corpus: What else is said in its corpus.
+    """
+    language = corpus.language
+    space = " " if is_spaced(language) else ""
     pieces = units(text, language)
     said = [normalize(piece, language) for piece in pieces]
     spoken = [i for i, form in enumerate(said) if form]
-    rng = _seeded(seed, "text", one.id)
+    same = normalize(text, language)
     found: dict[str, str | None] = {
-        "text of another clip": _unlike(rng, corpus.texts, {normalize(text, language)}, language),
-        "text of another language": rng.choice(corpus.foreign).text if corpus.foreign else None,
-        "sentence repeated": f"{text.rstrip()} {text}" if is_spaced(language) else text + text,
+        "text of another clip": _unlike(rng, corpus.texts, {same}, language),
+        "text of another language": rng.choice(corpus.foreign) if corpus.foreign else None,
+        "sentence repeated": text.rstrip() + space + text,
     }
     if language in HALLUCINATIONS:
         found["closing phrase"] = f"{text.rstrip()} {rng.choice(HALLUCINATIONS[language])}."
@@ -136,11 +162,11 @@ def _text_faults(corpus: Corpus, one: Utterance, seed: int) -> dict[str, Callabl
         other = _unlike(rng, corpus.vocabulary, {said[place]}, language)
         if other is not None:
             found["word substituted"] = "".join([*pieces[:place], _like(pieces[place], other), *pieces[place + 1 :]])
-        place = rng.choice(spoken)
+        place = rng.choice([*spoken, len(pieces)])
         other = _unlike(rng, corpus.vocabulary, set(said), language)
         if other is not None:
-            space = " " if is_spaced(language) else ""
-            found["word inserted"] = "".join([*pieces[:place], other + space, *pieces[place:]])
+            before = "".join(pieces[:place]).rstrip()
+            found["word inserted"] = space.join([before, other, "".join(pieces[place:])])
     if len(spoken) > 1:
         place = rng.choice(spoken)
         found["word deleted"] = "".join([*pieces[:place], *pieces[place + 1 :]])
@@ -153,34 +179,33 @@ def _text_faults(corpus: Corpus, one: Utterance, seed: int) -> dict[str, Callabl
             swapped = list(pieces)
             swapped[a], swapped[b] = _like(pieces[a], _bare(pieces[b])), _like(pieces[b], _bare(pieces[a]))
             found["two words swapped"] = "".join(swapped)
-    same = normalize(text, language)
     return {
-        fault: lambda fault=fault, wrong=wrong: _pair(one, one, fault, {"text": wrong.strip()})  # type: ignore[misc]
+        fault: wrong.strip()
         for fault, wrong in found.items()
         if wrong is not None and normalize(wrong, language) != same
     }
 
 
-def _audio_faults(corpus: Corpus, one: Utterance, seed: int) -> dict[str, Callable[[], Planted]]:
-    """By name each fault that can be made of the pair's audio."""
-    found: dict[str, Callable[[], Planted]] = {}
+def _planted_each(corpus: Corpus, one: Utterance, seed: int) -> dict[str, Planted]:
+    """The pair with each fault, by name, that can be made of its text or its audio."""
+    texts = wrong_texts(seeded(seed, "text", one.id), one.text or "", corpus.said)
+    found = {fault: _pair(one, one, fault, {"text": wrong}) for fault, wrong in texts.items()}
     for at_end, fault in ((False, AUDIO_FAULTS[0]), (True, AUDIO_FAULTS[1])):
-        span = _cut(one, at_end, _seeded(seed, fault, one.id))
+        span = _cut(one, at_end, seeded(seed, fault, one.id))
         if span is not None:
-            found[fault] = lambda fault=fault, span=span: _pair(one, one, fault, {}, span)  # type: ignore[misc]
+            found[fault] = _pair(one, one, fault, {}, span)
     if corpus.foreign:
-        other = _seeded(seed, AUDIO_FAULTS[2], one.id).choice(corpus.foreign)
-        found[AUDIO_FAULTS[2]] = lambda: _pair(one, other, AUDIO_FAULTS[2], {})
+        other = seeded(seed, AUDIO_FAULTS[2], one.id).choice(corpus.foreign)
+        found[AUDIO_FAULTS[2]] = _pair(one, other, AUDIO_FAULTS[2], {})
     return found
 
 
 def _cut(one: Utterance, at_end: bool, rng: random.Random) -> tuple[float, float] | None:
     """The part of the clip, in seconds from its start, that ends or begins within its last or first word."""
-    timed = [word for word in one.words if word.end_s - word.start_s >= _MIN_CUT_WORD_S]
-    if not timed or one.duration_s is None:
+    if not one.words or one.duration_s is None:
         return None
     word = one.words[-1 if at_end else 0]
-    if word is not timed[-1 if at_end else 0]:
+    if word.end_s - word.start_s < _MIN_CUT_WORD_S:
         return None
     kept_s = rng.uniform(*_KEPT) * (word.end_s - word.start_s)
     first_s, last_s = (0.0, word.start_s + kept_s) if at_end else (word.end_s - kept_s, one.duration_s)
@@ -223,7 +248,7 @@ def _pair(
     return Planted(utterance, texts_of.id, fault)
 
 
-def _seeded(*parts: object) -> random.Random:
+def seeded(*parts: object) -> random.Random:
     """The same random numbers for the same names, whatever was drawn before."""
     return random.Random(hashlib.sha256("/".join(map(str, parts)).encode()).digest())
 
