@@ -35,7 +35,7 @@ from llaso_data.pipeline.blocks import PlannedBlock, block_name
 from llaso_data.pipeline.build_align import ProgressListener, models_digests
 from llaso_data.pipeline.observe import check_stages, observing_digest
 from llaso_data.recipe import Judge, Recipe
-from llaso_data.records import GIVEN, NOT_SCORED, UNJUDGED, Input, Utterance, digest
+from llaso_data.records import GIVEN, NOT_SCORED, UNJUDGED, UNKNOWN, Input, Utterance, digest
 from llaso_data.text import normalize
 from llaso_data.whisper.windows import WINDOW_SAMPLES
 
@@ -87,12 +87,15 @@ def calibrate(
                     "`llaso-data build-align` on it again, then calibrate"
                 )
             notes: dict[str, int] = defaultdict(int)
-            drawn = _draw(out, stated["blocks"], clips, seed, notes)
+            drawn = _draw(out, stated, clips, seed, notes)
             planted = _planted(drawn, seed)
             if not planted:
                 raise LLaSOError(f"{out}: no clip is heard as its text says, so there is nothing to plant faults into")
             table = _observe(recipe, settled, observing, out, held, planted, progress)
-        scored = _scored(recipe.judge, table, planted, drawn, stated["border_limits"])
+        decoded = table.filter(table["failure.reason"].is_null())
+        if len(decoded) < len(table):
+            notes["planted, but could not be decoded"] = len(table) - len(decoded)
+        scored = _scored(recipe.judge, decoded, planted, drawn, stated["border_limits"])
         every = np.ones(len(scored.fault), bool)
         report = {
             "format": FORMAT,
@@ -113,10 +116,17 @@ def calibrate(
         return {**report, "out": uri}
 
 
-def _draw(out: str, blocks: Sequence[str], clips: int, seed: int, notes: dict[str, int]) -> dict[str, list[Utterance]]:
-    """Right pairs by language, of every corpus in proportion. Blocks come in an order that looks like chance."""
+def _draw(
+    out: str, stated: Mapping[str, Any], clips: int, seed: int, notes: dict[str, int]
+) -> dict[str, list[Utterance]]:
+    """Right pairs of every language that has any, of its corpora in proportion.
+
+    Blocks come in an order that looks like chance, until there are enough clips of all accepted languages: a block
+    often holds one language alone.
+    """
     found: dict[str, list[Utterance]] = defaultdict(list)
-    order = sorted(blocks, key=lambda name: digest(seed, name))
+    order = sorted(stated["blocks"], key=lambda name: digest(seed, name))
+    wanted = set(stated["languages"]) - {UNKNOWN}
     for block in order[:_MAX_BLOCKS]:
         interrupts.check()
         for one in commit.read_block(out, block):
@@ -125,8 +135,10 @@ def _draw(out: str, blocks: Sequence[str], clips: int, seed: int, notes: dict[st
                 found[str(one.language)].append(one)
             else:
                 notes[reason] += 1
-        if found and all(len(ones) >= clips for ones in found.values()):
+        if wanted and all(len(found.get(language, ())) >= clips for language in wanted):
             break
+    for language in sorted(wanted - found.keys()):
+        notes[f"of {language}: none could be drawn"] = stated["languages"][language]["accepted"]
     return {language: _in_proportion(ones, clips, seed) for language, ones in sorted(found.items())}
 
 
@@ -134,7 +146,9 @@ def _left_out(one: Utterance) -> str | None:
     """Why no fault is planted into a clip; None where it is a right pair."""
     if one.failure is not None or not one.text or not one.words or one.duration_s is None:
         return "without a text, words or sound"
-    if one.duration_s * SAMPLE_RATE_HZ > WINDOW_SAMPLES or one.language is None:
+    if one.language is None:
+        return "without a language"
+    if one.duration_s * SAMPLE_RATE_HZ > WINDOW_SAMPLES:
         return "longer than a window"
     if one.scores.extra.get(UNJUDGED) or one.scores.extra.get(NOT_SCORED):
         return "not judged by Whisper"
@@ -199,8 +213,9 @@ def _observe(
                 inputs=result.inputs, failed=result.failed, audio_s=result.audio_s, skipped=False, verdicts={}
             )
     needed = columns.stored(_needed(recipe.judge))
-    wanted = [*needed, *({"hypothesis", "text"} - set(needed))]
-    return pa.concat_tables([columns.read(commit.block_uri(folder, block.name), wanted) for block in blocks])
+    return pa.concat_tables(
+        [columns.read(commit.block_uri(folder, block.name), [*needed, "hypothesis"]) for block in blocks]
+    )
 
 
 def _needed(section: Judge) -> list[str]:

@@ -17,7 +17,7 @@ from llaso_data.whisper.engine import Instructions, resolve_align_compute_type, 
 
 NAME = "precision.json"
 AUTO = "auto"
-NOTHING: Instructions = frozenset()
+NO_INSTRUCTIONS: Instructions = frozenset()
 
 Precision = Mapping[str, str]
 """Section of ``observe`` → its compute type. As JSON it lies in the manifest, too."""
@@ -67,7 +67,10 @@ def settle(recipe: Recipe, out: str, open_until_end: ExitStack) -> tuple[dict[st
         open_until_end.enter_context(engines.connected(recipe.run))
         machines = engines.machines(recipe.run)
         begun_before = not written and (commit.committed(out) or outputs.is_there(commit.manifest_uri(out)))
-        known = {**resolve(settings, machines.device, NOTHING if begun_before else machines.instructions), **known}
+        known = {
+            **resolve(settings, machines.device, NO_INSTRUCTIONS if begun_before else machines.instructions),
+            **known,
+        }
     return {name: known[name] if value == AUTO else value for name, value in stated.items()}, is_new
 
 
@@ -90,7 +93,7 @@ def named(settings: Observe, precision: Precision) -> Observe:
     ``auto`` was int8 on a CPU and float16 on a GPU before there was another choice, and texts were read in float32.
     Where it is one of these still, the names stay what they were, so that no output of then is observed anew.
     """
-    before = [resolve(settings, device, NOTHING) for device in ("cpu", "cuda")]
+    before = [resolve(settings, device, NO_INSTRUCTIONS) for device in ("cpu", "cuda")]
     stated = _stated(settings)
     kept = {
         name: AUTO if stated[name] == AUTO and value in [one[name] for one in before] else value

@@ -87,6 +87,31 @@ def test_texts_that_whisper_wrote_are_judged_without_a_comparison(
     assert not {"consistency.llr", "consistency.surplus"} & set(finding["alarms_by_rule"])
 
 
+def test_every_language_is_drawn_though_its_blocks_come_late(
+    tmp_path: Path, clips: list[Clip], whisper_base: Path
+) -> None:
+    for clip in clips:
+        if clip.language in ("en", "es"):
+            (tmp_path / "corpus" / clip.language).mkdir(parents=True, exist_ok=True)
+            shutil.copy(clip.path, tmp_path / "corpus" / clip.language)
+            (tmp_path / "corpus" / clip.language / f"{clip.path.stem}.txt").write_text(clip.text, encoding="utf-8")
+    wanted = recipe(whisper_base, tmp_path / "out", tmp_path / "corpus")
+    build_align(
+        wanted.model_copy(
+            update={
+                "sources": [
+                    wanted.sources[0].model_copy(update={"path": str(path), "language": path.name})
+                    for path in sorted((tmp_path / "corpus").iterdir())
+                ]
+            }
+        )
+    )
+    found = calibrate(wanted, clips=1)
+    accepted = commit.manifest(str(wanted.out))["languages"]
+    assert set(found["drawn"]) == set(accepted) == {"en", "es"}
+    assert set(found["drawn"].values()) == {1}
+
+
 def test_what_it_cannot_measure_is_an_error(built: Recipe, tmp_path: Path) -> None:
     with pytest.raises(LLaSOError, match="no finished run of build-align"):
         calibrate(built.model_copy(update={"out": str(tmp_path / "nothing")}))
