@@ -14,7 +14,7 @@ part before the next one comes, so that what else goes on on the machine meets a
 median over the parts of the ratio to faster-whisper. Tools that need longest take the first --slow-parts only,
 and their ratio is to the same parts.
 
-    .venv/bin/python bench/asr_throughput.py --pieces --model base --clips 94
+    .venv/bin/python bench/asr_throughput.py --pieces --model base --clips 94 --corpora short
 
 ``--pieces`` prints instead how many CPU seconds each piece of ours takes in one thread: with transcripts, without,
 and without any teacher forcing.
@@ -230,8 +230,10 @@ def pieces(args: argparse.Namespace) -> None:
     align, running = Align(compute_type=align_type), watch()
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         clips = short_clips(Path(folder, "short"), args.clips)
-        for given, section in ((True, align), (False, align), (False, None)):
+        for given, section in ((True, align), (False, align), (False, None)) if "short" in args.corpora else ():
             print_pieces(running, asr, clips, given, section, args.repeats)
+        if "long" in args.corpora:
+            print_pieces(running, asr, long_recordings(Path(folder, "long"), clips), False, align, args.repeats)
 
 
 def measured(
