@@ -160,7 +160,7 @@ def score_language(folder: Path) -> None:
 def score(decoder: Decoder, case: Case, texts: Sequence[str]) -> list[Utterance]:
     """The case's utterance with each of the texts and its scores."""
     hypothesis = case.utterance.hypothesis
-    (states,) = decoder.cache_cross_attention(case.context.hidden_SW[None])  # projected once for all texts
+    (states,) = decoder.cache_cross_attention(case.context.hidden[None])  # projected once for all texts
     forced: dict[ForcedTokens, ForcedScores] = {}  # of all texts, which are compared with the same hypothesis
     clips = [Clip(case.pair.pcm, states, states, text, "en", forced) for text in texts]
     scored = []

@@ -17,13 +17,16 @@ from llaso_data.align import backward
 from llaso_data.pipeline.observe import Observer, load_block
 from llaso_data.recipe import Align, Asr, Observe, Run
 from llaso_data.whisper.ctranslate2 import CTranslate2Engine
+from llaso_data.whisper.openvino import OpenVINOEngine
 from llaso_data.whisper.teacher_forcing import Decoder
 
 WATCHED: tuple[tuple[str, Any, str], ...] = (
     ("encoder", CTranslate2Engine, "encode"),
+    ("encoder", OpenVINOEngine, "encode"),
     ("keys and values", Decoder, "cache_cross_attention"),
     ("teacher-forced passes", Decoder, "force"),
     ("free decoding", CTranslate2Engine, "decode"),
+    ("free decoding", Decoder, "decode"),
     ("word times", backward, "_word_times"),
 )
 

@@ -25,28 +25,29 @@ class TokenSpan:
     attention_share: float
 
 
-def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots: Sequence[Slot]) -> list[TokenSpan]:
-    """The tokens of each slot.
+def split(mass_TK: NDArray[np.float32], word_starts: Sequence[int]) -> list[TokenSpan]:
+    """The tokens of each slot of a window.
+
+    Each token gets the mean of two rows. In the step that predicts a token some heads still look at the one before it;
+    in the step that takes it as input they look at it. Both together divide windows right more often than either.
 
     Args:
-        attention_HTS: Cross-attention, (heads, tokens and end of text, frames).
+        mass_TK: Of the attention of the step that predicts each token, and end of text at last, the share that lies in
+            each of the :func:`territories`, (tokens and end of text, slots).
         word_starts: Indices of the tokens that begin a word, ascending from 0. Words are never divided.
-        slots: The slots of the window, in order.
 
     Returns:
         A span for each slot, in order; an empty one where a slot got no word.
     """
-    tokens = attention_HTS.shape[1] - 1
+    tokens, slots = mass_TK.shape[0] - 1, mass_TK.shape[1]
     if tokens <= 0:
-        return [TokenSpan(0, 0, 0.0) for _ in slots]
-    mean_TS = token_attention(attention_HTS)
-    mean_TS = mean_TS / np.maximum(mean_TS.sum(axis=1, keepdims=True), 1e-9)
-    token_mass_TK = np.stack([mean_TS[:, _territory(slots, k)].sum(axis=1) for k in range(len(slots))], axis=1)
+        return [TokenSpan(0, 0, 0.0)] * slots
+    token_mass_TK = (mass_TK[:-1] + mass_TK[1:]) / 2
     boundaries = [*word_starts, tokens]
     word_mass_WK = np.stack([token_mass_TK[a:b].sum(axis=0) for a, b in pairwise(boundaries)], axis=0)
     slot_W = _monotone_assignment(word_mass_WK)
     spans = []
-    for k in range(len(slots)):
+    for k in range(slots):
         words = np.flatnonzero(slot_W == k)
         if len(words) == 0:
             boundary = boundaries[int(np.searchsorted(slot_W, k))]
@@ -57,25 +58,17 @@ def split(attention_HTS: NDArray[np.float32], word_starts: Sequence[int], slots:
     return spans
 
 
-def token_attention(attention_HTS: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Where in the window each token is heard: (tokens, frames), end of text left out.
-
-    Each token gets the mean of two rows. In the step that predicts a token some heads still look at the one before it;
-    in the step that takes it as input they look at it. Both together divide windows right more often than either.
-
-    Args:
-        attention_HTS: (heads, tokens and end of text, frames); row ``t`` is of the step that predicts token ``t``.
-    """
-    mean_TS: NDArray[np.float32] = (attention_HTS[:, :-1] + attention_HTS[:, 1:]).mean(axis=0)
-    return mean_TS
+def masses(attention_HTS: NDArray[np.float32], slots: Sequence[Slot]) -> NDArray[np.float32]:
+    """What :func:`split` needs of attention maps (heads, tokens and end of text, frames), whose rows add up to one."""
+    mean_TS = attention_HTS.mean(axis=0)
+    found: NDArray[np.float32] = np.stack([mean_TS[:, frames].sum(axis=1) for frames in territories(slots)], axis=1)
+    return found
 
 
-def _territory(slots: Sequence[Slot], k: int) -> slice:
-    """A slot's frames and half of the silence on either side, because attention leaks over a clip's edges."""
-    own = slots[k].frames
-    first = 0 if k == 0 else (slots[k - 1].frames.stop + own.start) // 2
-    last = WINDOW_FRAMES if k == len(slots) - 1 else (own.stop + slots[k + 1].frames.start) // 2
-    return slice(first, last)
+def territories(slots: Sequence[Slot]) -> list[slice]:
+    """Each slot's frames and half of the silence on either side, because attention leaks over a clip's edges."""
+    edges = [(before.frames.stop + after.frames.start) // 2 for before, after in pairwise(slots)]
+    return [slice(first, last) for first, last in pairwise([0, *edges, WINDOW_FRAMES])]
 
 
 def _monotone_assignment(mass_WK: NDArray[np.float32]) -> NDArray[np.int64]:

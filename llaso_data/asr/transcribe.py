@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _WIDER_GAP_S = 1.0  # between clips that are packed again
 _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
-# Where another program encodes, the one that decodes has more memory left for windows, of a small model.
-_BATCH_ENCODED_APART, _BATCH_BYTES = 8, 600 << 20
+# Where windows are decoded greedily, as many as their keys and values leave memory for.
+_BATCH_GREEDY, _BATCH_BYTES = 16, 300 << 20
 _MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
 
@@ -69,11 +69,9 @@ class Transcriber:
         self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s, scorer.scores_texts)
         self._pool = ThreadPoolExecutor(whisper.threads, initializer=_use_one_thread) if whisper.threads > 1 else None
         self._batch_size = asr.batch_size or (_BATCH_GPU if whisper.device != "cpu" else _BATCH_CPU)
-        # While languages are identified, windows have keys and values before they are decoded.
-        self._identifying_batch_size = self._batch_size
-        if whisper.encodes_apart and asr.batch_size is None:
+        if whisper.decoder.greedy is not None and asr.batch_size is None:
             window_bytes = whisper.decoder.projection_bytes(WINDOW_FRAMES * whisper.decoder.width)
-            self._batch_size = min(max(_BATCH_BYTES // window_bytes, _BATCH_CPU), _BATCH_ENCODED_APART)
+            self._batch_size = min(max(_BATCH_BYTES // window_bytes, _BATCH_CPU), _BATCH_GREEDY)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s
         candidates = {code: language(code) or code for code in asr.languages}
         self._candidates = set(candidates.values())
@@ -172,9 +170,8 @@ class Transcriber:
             self._identify(results, windows, encoded)
             finish(self._accepted(results, windows, encoded))
 
-        size = self._identifying_batch_size
-        self._map(self._batches(self._plan(results, unknown, audio), size), identify)
-        self._map(self._batches(self._plan(results, sorted(uncertain), audio, packed=False), size), identify_alone)
+        self._map(self._batches(self._plan(results, unknown, audio)), identify)
+        self._map(self._batches(self._plan(results, sorted(uncertain), audio, packed=False)), identify_alone)
         self._decode(results, self._plan(results, sorted(known + repack), audio), audio, finish, doubtful)
         wider = self._plan(results, sorted(doubtful), audio, wider=True)
         self._decode(results, wider, audio, finish, still_doubtful, doubtful)
@@ -250,9 +247,9 @@ class Transcriber:
             for window in pack(lengths, languages, gap_s, self._asr.pack and packed)
         ]
 
-    def _batches(self, windows: list[Window], size: int | None = None) -> list[list[Window]]:
+    def _batches(self, windows: list[Window]) -> list[list[Window]]:
         """The windows in batches; on a CPU an even number of about the same size, so that no core idles for long."""
-        count = -(-len(windows) // (size or self._batch_size))
+        count = -(-len(windows) // self._batch_size)
         if self._whisper.device == "cpu":
             count = min(max(count + count % 2, _MIN_BATCHES_CPU), len(windows))
         boundaries = [len(windows) * number // count for number in range(count + 1)] if count else []

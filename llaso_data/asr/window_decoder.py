@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llaso_data.asr.split import TokenSpan, split
+from llaso_data.asr.split import TokenSpan, masses, split, territories
 from llaso_data.text import compression_ratio
 from llaso_data.whisper.clips import ForcedTokens
-from llaso_data.whisper.encoder_states import EncoderStates, concatenate
+from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.engine import DecodingResult
 from llaso_data.whisper.load import Whisper
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
@@ -55,6 +55,16 @@ class Transcription:
     states: EncoderStates
     context: EncoderStates
     forced: Mapping[ForcedTokens, ForcedScores]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A window's text, its tokens' scores if it has any, and of a packed one where they lie (tokens and end, slots)."""
+
+    result: DecodingResult
+    scores: ForcedScores | None
+    masses_TK: NDArray[np.float32] | None
+    looped: bool
 
 
 class EncodedWindows:
@@ -130,27 +140,28 @@ class WindowDecoder:
         Returns:
             A transcription of every clip, window by window, slot by slot.
         """
-        results = self._whisper.engine.decode(encoded.states_BSW, languages)
-        forced = self._force(windows, results, languages, encoded.windows)
+        greedy = self._whisper.decoder.greedy is not None
+        heard = (self._decode_and_score if greedy else self._decode_then_score)(windows, encoded, languages)
+        vocabulary = self._whisper.vocabulary
         transcriptions = []
-        for w, window in enumerate(windows):
-            tokens, scores = forced.get(w, (None, None))
-            spans = self._token_spans(results[w], scores, window, languages[w])
-            looped = compression_ratio(self._whisper.vocabulary.text(results[w].tokens)) > _MAX_COMPRESSION
-            for slot, span in zip(window.slots, spans, strict=True):
+        for w, (window, one) in enumerate(zip(windows, heard, strict=True)):
+            tokens, scores, result = (*vocabulary.prompt(languages[w]),), one.scores, one.result
+            forced = {(tokens, (*result.tokens, vocabulary.end)): scores} if window.solo and scores else {}
+            looped = one.looped or compression_ratio(vocabulary.text(result.tokens)) > _MAX_COMPRESSION
+            for slot, span in zip(window.slots, self._token_spans(one, window, languages[w]), strict=True):
                 logprobs = _NO_LOGPROBS if scores is None else scores.logprobs[span.first : span.last]
                 transcription = Transcription(
                     slot.clip,
-                    self._whisper.vocabulary.text(results[w].tokens[span.first : span.last]).strip(),
+                    vocabulary.text(result.tokens[span.first : span.last]).strip(),
                     float(logprobs.mean()) if len(logprobs) else None,
                     float(logprobs.min()) if len(logprobs) else None,
-                    results[w].no_speech_prob if window.solo else None,
+                    result.no_speech_prob if window.solo else None,
                     not window.solo,
                     span.attention_share,
                     looped,
                     encoded.windows[w][slot.frames],
                     encoded.windows[w] if window.solo else self.context(encoded.windows[w], window, slot),
-                    {tokens: scores} if window.solo and tokens is not None and scores is not None else {},
+                    dict(forced),
                 )
                 transcriptions.append(transcription)
         return transcriptions
@@ -167,36 +178,51 @@ class WindowDecoder:
         after = window.slots[position + 1].frames.start if position + 1 < len(window.slots) else WINDOW_FRAMES
         first = max(slot.frames.start - self._margin_frames, (before + slot.frames.start + 1) // 2, 0)
         last = min(slot.frames.stop + self._margin_frames, (slot.frames.stop + after) // 2, WINDOW_FRAMES)
-        return concatenate([states[first:last], self._silence[last : last + _SILENCE_FRAMES]])
+        return states[first:last].followed_by(self._silence[last : last + _SILENCE_FRAMES])
 
-    def _force(
-        self,
-        windows: Sequence[Window],
-        results: list[DecodingResult],
-        languages: Sequence[str],
-        states: list[EncoderStates],
-    ) -> dict[int, tuple[ForcedTokens, ForcedScores]]:
-        """Each window's own tokens and their scores; of packed windows also the attention, which locates them."""
+    def _decode_and_score(
+        self, windows: Sequence[Window], encoded: EncodedWindows, languages: Sequence[str]
+    ) -> list[_Heard]:
+        """Decode windows and score their tokens in the same steps."""
+        places = [None if window.solo else territories(window.slots) for window in windows]
+        return [
+            _Heard(
+                one.result,
+                ForcedScores(one.logprobs, one.end_logprobs, None) if one.result.tokens else None,
+                one.masses_TK,
+                one.looped,
+            )
+            for one in self._whisper.decoder.decode(encoded.windows, languages, places, self._heads)
+        ]
+
+    def _decode_then_score(
+        self, windows: Sequence[Window], encoded: EncodedWindows, languages: Sequence[str]
+    ) -> list[_Heard]:
+        """Decode windows by the engine, then force their tokens; of packed windows the attention locates them."""
         vocabulary = self._whisper.vocabulary
+        results = self._whisper.engine.decode(encoded.states_BSW, languages)
         rows = {
-            w: (tuple(vocabulary.prompt(languages[w])), (*result.tokens, vocabulary.end))
+            w: (vocabulary.prompt(languages[w]), (*result.tokens, vocabulary.end))
             for w, result in enumerate(results)
             if result.tokens and (self._scores or not windows[w].solo)
         }
-        forced: dict[int, tuple[ForcedTokens, ForcedScores]] = {}
+        heard = [_Heard(result, None, None, False) for result in results]
         for heads in (0, self._heads):
             chosen = [w for w in rows if windows[w].solo is (heads == 0)]
             prompts, targets = [rows[w][0] for w in chosen], [rows[w][1] for w in chosen]
-            scores = self._whisper.decoder.force(prompts, targets, [states[w] for w in chosen], heads=heads)
-            forced.update({w: (rows[w], one) for w, one in zip(chosen, scores, strict=True)})
-        return forced
+            states = [encoded.windows[w] for w in chosen]
+            for w, scores in zip(
+                chosen, self._whisper.decoder.force(prompts, targets, states, heads=heads), strict=True
+            ):
+                attention_HTS = scores.attention_HTS
+                masses_TK = None if attention_HTS is None else masses(attention_HTS, windows[w].slots)
+                heard[w] = _Heard(results[w], scores, masses_TK, False)
+        return heard
 
-    def _token_spans(
-        self, result: DecodingResult, scores: ForcedScores | None, window: Window, language: str
-    ) -> list[TokenSpan]:
+    def _token_spans(self, heard: _Heard, window: Window, language: str) -> list[TokenSpan]:
+        tokens = heard.result.tokens
         if window.solo:
-            return [TokenSpan(0, len(result.tokens), 1.0)]
-        if scores is None or scores.attention_HTS is None:
+            return [TokenSpan(0, len(tokens), 1.0)]
+        if heard.masses_TK is None:
             return [TokenSpan(0, 0, 0.0) for _ in window.slots]
-        starts = self._whisper.vocabulary.word_starts(result.tokens, language)
-        return split(scores.attention_HTS, starts, window.slots)
+        return split(heard.masses_TK, self._whisper.vocabulary.word_starts(tokens, language))

@@ -28,7 +28,7 @@ from llaso_data.pipeline.commit import write_block, write_voices
 from llaso_data.recipe import Observe, Run, UserStage
 from llaso_data.records import GIVEN, NO_SPEECH, UNKNOWN, Utterance, digest, failed, rounded, to_table
 from llaso_data.text.markup import clean
-from llaso_data.whisper.engine import Statistics
+from llaso_data.whisper.engine import Statistics, decodes_greedily
 
 if TYPE_CHECKING:
     from llaso_data.pipeline.observe_voices import VoiceStage
@@ -310,6 +310,8 @@ def observing_digest(settings: Observe, weights: Sequence[str]) -> str:
     left_out |= {name: True for name in ("quality", "speakers") if not getattr(settings, name).enabled}
     plain = settings.model_dump(mode="json", exclude=left_out, exclude_none=True)
     versions = [str(getattr(_stage_factory(spec), "version", "")) for spec in settings.stages]
+    if decodes_greedily(settings.asr, settings.asr.compute_type):
+        versions.append("greedy")  # CTranslate2 decoded what OpenVINO had encoded before
     return digest(OBSERVING_VERSION, json.dumps(plain, sort_keys=True, ensure_ascii=False), *weights, *versions)
 
 

@@ -55,7 +55,8 @@ class Asr(Part):
     ] = Field(
         "auto",
         description="The precision of encoding and transcribing. bfloat16_encoder, float32_encoder: on CPUs OpenVINO "
-        "encodes in it, and transcribing is in int8; with int8_ before it, the encoder's linear layers are in int8. "
+        "encodes in it, and transcribing is in align.compute_type (with several beams in int8); with int8_ before it, "
+        "the encoder's linear layers are in int8. "
         "auto: what the output was begun in; of a new one float16 on GPUs, and on CPUs int8_bfloat16_encoder where all "
         "of them have AVX512_BF16 or AMX, int8_float32_encoder where they have AVX512_VNNI, else int8 (float32 with "
         "torch).",
@@ -69,7 +70,7 @@ class Asr(Part):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="The windows in a batch. Null: 8 on a GPU, 4 to 8 on a CPU (where several batches run at once).",
+        description="The windows in a batch. Null: 8 on a GPU, 4 to 16 on a CPU (where several batches run at once).",
     )
     languages: tuple[str, ...] = Field(
         (), description="The languages that a clip of unknown language may have. Empty: all."
@@ -99,7 +100,7 @@ class Align(Part):
     energy: float = Field(0.6, ge=0, description="The weight of the frames' energy in the path's score.")
     compute_type: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="The decoder's precision on a CPU when it reads known texts. auto: what the output was begun in; "
+        description="The decoder's precision on a CPU when it reads known texts, or transcribes beside OpenVINO. auto: what the output was begun in; "
         "of a new one bfloat16 where all processors have instructions for it, else float32. A GPU reads in float16, or "
         "with `asr.compute_type: float32` in that.",
     )

@@ -6,7 +6,6 @@ computed once for the whole window and sliced like the states.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,41 +15,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EncoderStates:
-    """Consecutive frames of encoder states, one for each 20 ms.
+    """Consecutive frames of encoder states, one for each 20 ms, and such that follow them.
 
     Attributes:
         hidden_SW: (frames, width).
-        keys_LSW: Cross-attention keys, (layers, frames, width); None where they are computed anew in every pass.
-        values_LSW: Cross-attention values, likewise.
+        keys_LHSD: Cross-attention keys, (layers, heads, frames, width of a head); None where they are computed anew in
+            every pass.
+        values_LHSD: Cross-attention values, likewise.
+        following: States that come after these. They are joined where they are read, a layer at a time: all clips of a
+            window have some silence behind them, and copies of all layers would take more memory than the window.
     """
 
     hidden_SW: torch.Tensor
-    keys_LSW: torch.Tensor | None = None
-    values_LSW: torch.Tensor | None = None
+    keys_LHSD: torch.Tensor | None = None
+    values_LHSD: torch.Tensor | None = None
+    following: EncoderStates | None = None
 
     @property
     def frames(self) -> int:
-        """Number of 20 ms frames."""
-        return int(self.hidden_SW.shape[0])
+        """Number of 20 ms frames, those that follow included."""
+        return int(self.hidden_SW.shape[0]) + (self.following.frames if self.following else 0)
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        """All states (frames, width)."""
+        return self.hidden_SW if self.following is None else _cat([self.hidden_SW, self.following.hidden], 0)
+
+    def key_and_value(self, layer: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Keys and values of one layer for all frames, (heads, frames, width of a head) each, where there are any."""
+        if self.keys_LHSD is None or self.values_LHSD is None:
+            return None
+        own = self.keys_LHSD[layer], self.values_LHSD[layer]
+        rest = self.following.key_and_value(layer) if self.following else None
+        return own if rest is None else (_cat([own[0], rest[0]], 1), _cat([own[1], rest[1]], 1))
 
     def __getitem__(self, frames: slice) -> EncoderStates:
-        """The given frames, with their keys and values; a view."""
-        if self.keys_LSW is None or self.values_LSW is None:
+        """The given frames of those before what follows, with their keys and values; a view."""
+        if self.keys_LHSD is None or self.values_LHSD is None:
             return EncoderStates(self.hidden_SW[frames])
-        return EncoderStates(self.hidden_SW[frames], self.keys_LSW[:, frames], self.values_LSW[:, frames])
+        return EncoderStates(self.hidden_SW[frames], self.keys_LHSD[:, :, frames], self.values_LHSD[:, :, frames])
 
     def without_projections(self) -> EncoderStates:
         """A copy of the states alone. It takes a fraction of the memory, and frees that of the window."""
-        return EncoderStates(self.hidden_SW.clone())
+        return EncoderStates(self.hidden.clone())
+
+    def followed_by(self, following: EncoderStates) -> EncoderStates:
+        """These states and others after them, with keys and values where both have some."""
+        if self.keys_LHSD is None or following.keys_LHSD is None:
+            return EncoderStates(_cat([self.hidden, following.hidden], 0))
+        return EncoderStates(self.hidden_SW, self.keys_LHSD, self.values_LHSD, following)
 
 
-def concatenate(parts: Sequence[EncoderStates]) -> EncoderStates:
-    """The parts one after the other, with keys and values where all of them have some."""
+def _cat(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
     import torch
 
-    hidden_SW = torch.cat([part.hidden_SW for part in parts])
-    keys = [part.keys_LSW for part in parts if part.keys_LSW is not None]
-    values = [part.values_LSW for part in parts if part.values_LSW is not None]
-    if len(keys) < len(parts):
-        return EncoderStates(hidden_SW)
-    return EncoderStates(hidden_SW, torch.cat(keys, dim=1), torch.cat(values, dim=1))
+    return torch.cat(parts, dim)

@@ -128,6 +128,11 @@ def resolve_align_compute_type(align: Align, device: str, instructions: Instruct
     return "bfloat16" if BFLOAT16 in instructions else "float32"
 
 
+def decodes_greedily(asr: Asr, compute_type: str) -> bool:
+    """Whether the decoder that forces texts also decodes freely: greedily, what OpenVINO encodes in a compute type."""
+    return asr.engine == "ctranslate2" and compute_type.endswith("_encoder") and asr.beam_size == 1
+
+
 def own_instructions() -> Instructions:
     """What this machine's processor has of :data:`BFLOAT16` and :data:`VNNI`."""
     import torch

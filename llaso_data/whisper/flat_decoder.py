@@ -47,20 +47,35 @@ class FlatDecoder:
     """
 
     def __init__(self, decoder: Any, dtype: torch.dtype, packs: bool) -> None:
+        self.dtype = dtype
         self._embed_tokens, self._positions = decoder.embed_tokens, decoder.embed_positions.weight
-        self._norm = decoder.layer_norm
-        self.layers = [_Layer(layer, dtype, packs) for layer in decoder.layers]
+        self.norm = decoder.layer_norm
+        self.layers = [Layer(layer, dtype, packs) for layer in decoder.layers]
+
+    def embed(self, tokens_N: torch.Tensor, positions_N: torch.Tensor) -> torch.Tensor:
+        """What goes into the first layer for tokens at these positions (N, width)."""
+        embedded: torch.Tensor = self._embed_tokens(tokens_N) + self._positions[positions_N]
+        return embedded
 
     def project(self, hidden_BSW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The keys and values of every layer's cross-attention (windows, layers, frames, width) to encoder states."""
+        """The keys and values of every layer's cross-attention to encoder states, in what they are computed in.
+
+        Args:
+            hidden_BSW: Encoder states (windows, frames, width).
+
+        Returns:
+            Keys and values, (windows, layers, heads, frames, width of a head) each.
+        """
         batch, frames, width = hidden_BSW.shape
+        heads = self.layers[0].heads
         hidden_NW = hidden_BSW.reshape(-1, width)
-        keys_BLSW = hidden_BSW.new_empty((batch, len(self.layers), frames, width))
-        values_BLSW = torch.empty_like(keys_BLSW)
+        shape = (batch, len(self.layers), heads, frames, width // heads)
+        keys_BLHSD = torch.empty(shape, dtype=self.dtype, device=hidden_BSW.device)
+        values_BLHSD = torch.empty_like(keys_BLHSD)
         for number, layer in enumerate(self.layers):
-            keys_BLSW[:, number] = layer.key(hidden_NW).view(batch, frames, width)
-            values_BLSW[:, number] = layer.value(hidden_NW).view(batch, frames, width)
-        return keys_BLSW, values_BLSW
+            for projection, out in ((layer.key, keys_BLHSD), (layer.value, values_BLHSD)):
+                out[:, number] = projection(hidden_NW).view(batch, frames, heads, -1).transpose(1, 2)
+        return keys_BLHSD, values_BLHSD
 
     def read(
         self,
@@ -86,7 +101,7 @@ class FlatDecoder:
         device, counts = self._positions.device, [len(tokens) for tokens in sequences]
         tokens_N = torch.tensor([token for tokens in sequences for token in tokens], device=device)
         positions_N = torch.cat([torch.arange(count, device=device) for count in counts])
-        x_NW = self._embed_tokens(tokens_N) + self._positions[positions_N]
+        x_NW = self.embed(tokens_N, positions_N)
         batch = _Batch(counts, states, list(spans), padded)
         maps: list[Maps | None] = [None] * len(sequences)
         last = max(choice.named) if choice.named and choice.without_states else len(self.layers) - 1
@@ -97,7 +112,7 @@ class FlatDecoder:
             for i, weights_HTS in enumerate(weights):
                 maps[i] = _joined(maps[i], (weights_HTS.float(), ids), choice.largest)
         hidden = [x_TW[span] for x_TW, span in zip(x_NW.split(counts), spans, strict=True)]
-        return list(self._norm(torch.cat(hidden)).split([len(x) for x in hidden])), [m for m in maps if m is not None]
+        return list(self.norm(torch.cat(hidden)).split([len(x) for x in hidden])), [m for m in maps if m is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +129,7 @@ class _Batch:
         return [slice(0, len(self.counts))] if self.padded else [slice(i, i + 1) for i in range(len(self.counts))]
 
 
-class _Layer:
+class Layer:
     """A decoder layer on tokens in a line."""
 
     def __init__(self, layer: Any, dtype: torch.dtype, packs: bool) -> None:
@@ -123,9 +138,9 @@ class _Layer:
 
         own, cross = layer.self_attn, layer.encoder_attn
         self.heads = cross.num_heads
-        self._norms = layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm
-        self._qkv, self._out = linear(own.q_proj, own.k_proj, own.v_proj), linear(own.out_proj)
-        self._query, self._cross_out = linear(cross.q_proj), linear(cross.out_proj)
+        self.norms = layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm
+        self.qkv, self.out = linear(own.q_proj, own.k_proj, own.v_proj), linear(own.out_proj)
+        self.query, self.cross_out = linear(cross.q_proj), linear(cross.out_proj)
         self.key, self.value = linear(cross.k_proj), linear(cross.v_proj)
         self._fc1, self._fc2 = linear(layer.fc1), linear(layer.fc2)
         self._activation = layer.activation_fn
@@ -135,15 +150,18 @@ class _Layer:
         self, x_NW: torch.Tensor, number: int, batch: _Batch, chosen: list[int], weights_only: bool
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The states after the layer, and of each sequence's span the cross-attention of the chosen heads."""
-        x_NW = x_NW + self._out(self._own_attention(self._qkv(self._norms[0](x_NW)).to(x_NW), batch))
-        query_NW = self._query(self._norms[1](x_NW)).to(x_NW)
+        x_NW = x_NW + self.out(self._own_attention(self.qkv(self.norms[0](x_NW)).to(x_NW), batch))
+        query_NW = self.query(self.norms[1](x_NW)).to(x_NW)
         context_NW, weights = self._cross_attention(query_NW, number, batch, chosen, weights_only)
         if weights_only:
             return x_NW, weights
-        x_NW = x_NW + self._cross_out(context_NW)
-        inner = self._norms[2](x_NW)
-        inner = self._fc1(inner, "gelu") if self._is_gelu else self._activation(self._fc1(inner))
-        return x_NW + self._fc2(inner), weights
+        x_NW = x_NW + self.cross_out(context_NW)
+        return x_NW + self.feed_forward(x_NW), weights
+
+    def feed_forward(self, x_NW: torch.Tensor) -> torch.Tensor:
+        """What the layer's last part adds to its input (N, width)."""
+        inner = self.norms[2](x_NW)
+        return self._fc2(self._fc1(inner, "gelu") if self._is_gelu else self._activation(self._fc1(inner)))
 
     def _own_attention(self, qkv_NW: torch.Tensor, batch: _Batch) -> torch.Tensor:
         """Attention of each token to those before it and to itself (tokens, width)."""
@@ -162,9 +180,9 @@ class _Layer:
         for group in batch.groups():
             states, counts = batch.states[group], batch.counts[group]
             both = [self._key_value_of(state, number, query_NW) for state in states]
-            query, key, value = (
-                _padded(parts).unflatten(2, (self.heads, -1)).transpose(1, 2)
-                for parts in (queries[group], [key for key, _ in both], [value for _, value in both])
+            query = _padded(queries[group]).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            key, value = (
+                _padded([one.transpose(0, 1) for one in parts]).transpose(1, 2) for parts in zip(*both, strict=True)
             )
             mask = _beyond([state.frames for state in states], query)
             if chosen:
@@ -184,15 +202,19 @@ class _Layer:
         return torch.cat(out) if out else query_NW, weights
 
     def _key_value_of(self, state: EncoderStates, number: int, like: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Keys and values of a sequence's frames (frames, width)."""
-        if state.keys_LSW is not None and state.values_LSW is not None:
-            return state.keys_LSW[number], state.values_LSW[number]
-        hidden_SW = state.hidden_SW.to(like)
-        return self.key(hidden_SW).to(like), self.value(hidden_SW).to(like)
+        """Keys and values of a sequence's frames (heads, frames, width of a head)."""
+        ready = state.key_and_value(number)
+        if ready is not None:
+            return [one.to(like) for one in ready]
+        hidden_SW = state.hidden.to(like)
+        return [
+            projection(hidden_SW).to(like).unflatten(1, (self.heads, -1)).transpose(0, 1)
+            for projection in (self.key, self.value)
+        ]
 
 
 def _padded(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Matrices of as many columns, one on the other, with zeros below the shorter ones."""
+    """Tensors that differ in their first length alone, in a batch, with zeros below the shorter ones."""
     return parts[0][None] if len(parts) == 1 else nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llaso_data.io.cache import cached
 from llaso_data.io.hub import checkpoint, loading, pretrained, weights_digest
@@ -16,6 +16,7 @@ from llaso_data.whisper.engine import (
     Engine,
     Statistics,
     check_compute_types,
+    decodes_greedily,
     own_instructions,
     resolve_align_compute_type,
     resolve_compute_type,
@@ -34,7 +35,7 @@ _OPENVINO_ENCODERS = {  # compute type: whether it is bfloat16, and whether its 
     "int8_bfloat16_encoder": (True, True),
     "int8_float32_encoder": (False, True),
 }
-_BESIDE_OPENVINO = "int8"  # in which CTranslate2 decodes what OpenVINO encodes
+_BESIDE_OPENVINO = "int8"  # in which CTranslate2 decodes with several beams what OpenVINO encodes
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,6 @@ class Whisper:
         statistics: Counts the calls of both.
         device: ``cpu`` or ``cuda``.
         threads: How many threads may call it at once.
-        encodes_apart: Whether what encodes is another program than what decodes freely.
     """
 
     engine: Engine
@@ -57,7 +57,6 @@ class Whisper:
     statistics: Statistics
     device: str = "cpu"
     threads: int = 1
-    encodes_apart: bool = False
 
 
 def checkpoint_folder(model: str, revision: str | None) -> str:
@@ -72,12 +71,13 @@ def checkpoint_folder(model: str, revision: str | None) -> str:
 def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     """Load a Whisper as the recipe says.
 
-    With CTranslate2 its engine encodes and decodes freely, and torch keeps the decoder only, for teacher forcing.
+    Where CTranslate2 or OpenVINO encodes, torch keeps the decoder only: for teacher forcing, and beside OpenVINO for
+    greedy decoding.
 
     Args:
         asr: The recipe's section.
         run: Device and threads.
-        align: The recipe's section; None: teacher forcing is in float32 on a CPU.
+        align: The recipe's section; None: the decoder is in bfloat16 where the encoder is, else in float32.
 
     Raises:
         LLaSOError: The model cannot be found or loaded, or the recipe asks for what it or this machine has not.
@@ -94,7 +94,10 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     device = resolve_device(run)
     instructions = own_instructions()
     compute_type = resolve_compute_type(asr, device, instructions)
-    forced = resolve_align_compute_type(align, device, instructions) if align else "float32"
+    greedy = decodes_greedily(asr, compute_type)
+    forced: Literal["float32", "bfloat16"] = "bfloat16" if greedy and "bfloat16" in compute_type else "float32"
+    if align:
+        forced = resolve_align_compute_type(align, device, instructions)
     check_compute_types(asr, compute_type, forced, device)
     torch.set_num_threads(run.threads)  # for what comes after transcription, whose threads use one each
     folder = checkpoint_folder(asr.model, asr.revision)
@@ -110,36 +113,38 @@ def load(asr: Asr, run: Run, align: Align | None = None) -> Whisper:
     model: Any = pretrained(WhisperForConditionalGeneration, "asr.model", asr.model, folder, **options)
     model = model.to(device).eval().requires_grad_(False)
     statistics = Statistics(models_loaded=1)
-    engine: Engine
-    encodes_apart = asr.engine != "torch" and compute_type in _OPENVINO_ENCODERS
-    if asr.engine == "torch":
-        from llaso_data.whisper.torch import TorchEngine
-
-        with loading("asr.model", asr.model):
-            engine = TorchEngine(model, folder, vocabulary, statistics, asr.beam_size)
-    else:
-        from llaso_data.whisper.ctranslate2 import CTranslate2Engine
-
-        encoder = None
-        with loading("asr.model", asr.model):
+    encoder = None
+    with loading("asr.model", asr.model):
+        if asr.engine != "torch":
             if compute_type in _OPENVINO_ENCODERS:
                 encoder = _openvino_encoder(model.model.encoder, folder, compute_type, run.threads)
                 compute_type = _BESIDE_OPENVINO
             model.model.encoder = torch.nn.Module()  # another one encodes, so this encoder's memory is freed
-            converted = ctranslate2_folder(folder, compute_type, encodes=encoder is None)
-        engine = CTranslate2Engine(
-            converted,
-            folder,
-            vocabulary,
-            statistics,
-            device=device,
-            compute_type=compute_type,
-            threads=run.threads,
-            beam_size=asr.beam_size,
-            encoder=encoder,
-        )
-    decoder = Decoder(model, vocabulary, statistics, forced)
-    return Whisper(engine, decoder, vocabulary, statistics, device, run.threads, encodes_apart)
+        decoder = Decoder(model, vocabulary, statistics, forced, decodes=greedy)
+        engine: Engine
+        if asr.engine == "torch":
+            from llaso_data.whisper.torch import TorchEngine
+
+            engine = TorchEngine(model, folder, vocabulary, statistics, asr.beam_size)
+        elif encoder is not None and greedy:
+            from llaso_data.whisper.openvino import OpenVINOEngine
+
+            engine = OpenVINOEngine(encoder, folder, decoder)
+        else:
+            from llaso_data.whisper.ctranslate2 import CTranslate2Engine
+
+            engine = CTranslate2Engine(
+                ctranslate2_folder(folder, compute_type, encodes=encoder is None),
+                folder,
+                vocabulary,
+                statistics,
+                device=device,
+                compute_type=compute_type,
+                threads=run.threads,
+                beam_size=asr.beam_size,
+                encoder=encoder,
+            )
+    return Whisper(engine, decoder, vocabulary, statistics, device, run.threads)
 
 
 def _openvino_encoder(encoder: Any, folder: str, compute_type: str, threads: int) -> OpenVINOEncoder:

@@ -10,7 +10,7 @@ the makers of OpenVINO.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.errors import LLaSOError
+from llaso_data.whisper.engine import DecodingResult
+from llaso_data.whisper.teacher_forcing import Decoder
+from llaso_data.whisper.torch import LogMel
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +77,32 @@ class OpenVINOEncoder:
                 for window_1MT in np.split(features_BMT, len(features_BMT))
             ]
         )
+
+
+class OpenVINOEngine:
+    """Encoding through OpenVINO. Free decoding is greedy, by the decoder that forces texts, too."""
+
+    def __init__(self, encoder: OpenVINOEncoder, source: str, decoder: Decoder) -> None:
+        """Use loaded parts.
+
+        Args:
+            encoder: Encodes.
+            source: The checkpoint in Hugging Face format, of which the feature settings are read.
+            decoder: Of the same checkpoint; it decodes.
+        """
+        self.vocabulary, self.statistics = decoder.vocabulary, decoder.statistics
+        self._encoder, self._decoder = encoder, decoder
+        self._features = LogMel(source, "cpu")
+
+    def encode(self, windows: Sequence[NDArray[np.int16]]) -> torch.Tensor:
+        """See :meth:`llaso_data.whisper.engine.Engine.encode`; the states are float32."""
+        self.statistics.count(windows_encoded=len(windows))
+        return self._encoder(self._features(windows))
+
+    def decode(self, states_BSD: torch.Tensor, languages: Sequence[str]) -> list[DecodingResult]:
+        """See :meth:`llaso_data.whisper.engine.Engine.decode`."""
+        states = self._decoder.cache_cross_attention(states_BSD)
+        return [one.result for one in self._decoder.decode(states, languages, [None] * len(states))]
 
 
 def write_graph(encoder: Any, path: Path, int8: bool = False) -> None:

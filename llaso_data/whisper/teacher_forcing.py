@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from llaso_data.whisper.flat_decoder import HeadChoice, Maps
+    from llaso_data.whisper.greedy import Decoded, GreedyDecoder
 
 # Alignment heads, as (layer, head), for text that is teacher-forced in characters: a character looks at its sound when
 # it is the decoder's input. The key is what the checkpoint's generation config calls its alignment heads, which are for
@@ -88,6 +89,7 @@ class Decoder:
         vocabulary: WhisperTokenizer,
         statistics: Statistics,
         compute_type: Literal["float32", "bfloat16"] = "float32",
+        decodes: bool = False,
     ) -> None:
         """Use a loaded model.
 
@@ -96,6 +98,7 @@ class Decoder:
             vocabulary: Its tokenizer.
             statistics: Where passes are counted.
             compute_type: What linear layers and logits are computed in on a CPU; a GPU computes in the model's dtype.
+            decodes: Whether it also decodes freely (:attr:`greedy`), on a CPU.
         """
         import torch
 
@@ -109,10 +112,15 @@ class Decoder:
         self.width = int(own.shape[1])
         self._dtype, self._device = own.dtype, own.device
         dtype = torch.bfloat16 if own.device.type == "cpu" and compute_type == "bfloat16" else own.dtype
-        # Reordered weights are a second copy. Those in bfloat16 are one anyway, and gain most.
-        packs = dtype != own.dtype and can_reorder(dtype)
+        # Reordered weights are a second copy. Those in bfloat16 are one anyway, and single tokens gain most.
+        packs = (decodes or dtype != own.dtype) and can_reorder(dtype)
         self._decoder = FlatDecoder(model.model.decoder, dtype, packs)
         self._logprobs = TokenLogprobs(model.proj_out, dtype, packs)
+        self.greedy: GreedyDecoder | None = None
+        if decodes:
+            from llaso_data.whisper.greedy import GreedyDecoder
+
+            self.greedy = GreedyDecoder(self._decoder, self._logprobs, vocabulary, model.generation_config)
         named_heads = getattr(model.generation_config, "alignment_heads", None) or ()
         self._alignment_heads: dict[int, list[int]] = {}  # layer -> heads
         for layer, head in CHARACTER_HEADS.get(frozenset((int(a), int(b)) for a, b in named_heads), ()):
@@ -134,12 +142,51 @@ class Decoder:
         if self.projection_bytes(states_BSW.numel()) > _MAX_PROJECTIONS_BYTES:
             return [EncoderStates(states_SW) for states_SW in states_BSW]
         with torch.inference_mode():
-            keys_BLSW, values_BLSW = self._decoder.project(states_BSW.to(self._device, self._dtype))
-        return [EncoderStates(*window) for window in zip(states_BSW, keys_BLSW, values_BLSW, strict=True)]
+            keys_BLHSD, values_BLHSD = self._decoder.project(states_BSW.to(self._device, self._dtype))
+        return [EncoderStates(*window) for window in zip(states_BSW, keys_BLHSD, values_BLHSD, strict=True)]
 
     def projection_bytes(self, states: int) -> int:
         """The size of all layers' keys and values of encoder states with so many numbers (frames times width)."""
-        return 2 * len(self._decoder.layers) * states * int(self._dtype.itemsize)
+        return 2 * len(self._decoder.layers) * states * int(self._decoder.dtype.itemsize)
+
+    def decode(
+        self,
+        states: Sequence[EncoderStates],
+        languages: Sequence[str],
+        places: Sequence[Sequence[slice] | None],
+        heads: int = 0,
+    ) -> list[Decoded]:
+        """Decode windows freely, where this decoder does.
+
+        Args:
+            states: Encoder states of each window.
+            languages: The language of each.
+            places: As :class:`~llaso_data.whisper.greedy.GreedyDecoder` takes them, like ``heads``.
+            heads: How many heads measure where tokens are heard.
+        """
+        import torch
+
+        assert self.greedy is not None
+        with torch.inference_mode():
+            whole = [
+                one if one.keys_LHSD is not None else EncoderStates(one.hidden, *self._projected(one.hidden))
+                for one in states
+            ]
+        prompts = [self.vocabulary.prompt(language) for language in languages]
+        decoded: dict[int, Decoded] = {}
+        for length in sorted({len(prompt) for prompt in prompts}):
+            chosen = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
+            found = self.greedy(
+                [whole[i] for i in chosen], [prompts[i] for i in chosen], [places[i] for i in chosen], heads
+            )
+            decoded.update(zip(chosen, found, strict=True))
+        tokens = sum(len(one.result.tokens) for one in decoded.values())
+        self.statistics.count(windows_decoded=len(decoded), tokens_decoded=tokens)
+        return [decoded[i] for i in range(len(states))]
+
+    def _projected(self, hidden_SW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        keys_1LHSD, values_1LHSD = self._decoder.project(hidden_SW[None].to(self._device, self._dtype))
+        return keys_1LHSD[0], values_1LHSD[0]
 
     def language_probs(self, states: Sequence[EncoderStates]) -> NDArray[np.float32]:
         """Probability of each of ``vocabulary.languages`` for each slice of states: shape (slices, languages)."""

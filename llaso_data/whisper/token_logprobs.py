@@ -29,6 +29,7 @@ class TokenLogprobs:
         self.weight_VW = projection.weight.detach()
         self._parts = [Linear(_layer(part), packs=packs, dtype=dtype) for part in self.weight_VW.split(_COLUMNS)]
         self._corrects = dtype != self.weight_VW.dtype
+        self.words = len(self.weight_VW)
 
     def logits(self, hidden_NW: torch.Tensor, ids_NK: torch.Tensor) -> torch.Tensor:
         """The logits in float32 of K tokens for each row of states (N, K)."""
@@ -38,6 +39,29 @@ class TokenLogprobs:
         """The log-probabilities of K tokens for each row of states (N, K); the weights are read once for many rows."""
         pairs = zip(hidden_NW.split(_ROWS), ids_NK.split(_ROWS), strict=True)
         return torch.cat([self.logits(rows, ids) - self._log_sums(rows)[:, None] for rows, ids in pairs])
+
+    def rough_logits(self, rows_RW: torch.Tensor) -> torch.Tensor:
+        """All logits of each row of states (R, words), in float32 as far as they are computed in it."""
+        return torch.cat([part(rows_RW) for part in self._parts], dim=1).float()
+
+    def corrected(
+        self, rows_RW: torch.Tensor, rough_RV: torch.Tensor, log_sums_R: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The largest logits of each row computed again in float32, where they are not, and what follows from them.
+
+        Args:
+            rows_RW: States.
+            rough_RV: Of :meth:`rough_logits`; minus infinity where a word may not be chosen.
+            log_sums_R: The logarithm of the sum of all words' exponentials.
+
+        Returns:
+            The largest logits (R, 4), their words, and the sums with them.
+        """
+        rough, ids = rough_RV.topk(_LARGEST, dim=1)
+        if not self._corrects:
+            return rough, ids, log_sums_R
+        exact = self.logits(rows_RW, ids)
+        return exact, ids, _with_exact(log_sums_R, rough, exact)
 
     def _log_sums(self, rows_RW: torch.Tensor) -> torch.Tensor:
         """The logarithm of the sum of all words' exponentials for each row (R,)."""
@@ -55,8 +79,13 @@ class TokenLogprobs:
             return log_sums
         rough, at = torch.cat(largest, dim=1).topk(_LARGEST, dim=1)
         exact = self.logits(rows_RW, torch.cat(places, dim=1).gather(1, at))
-        rest = (1.0 - (rough - log_sums[:, None]).exp().sum(dim=1)).clamp(min=0.0)
-        return log_sums + (rest + (exact - log_sums[:, None]).exp().sum(dim=1)).log()
+        return _with_exact(log_sums, rough, exact)
+
+
+def _with_exact(log_sums_R: torch.Tensor, rough_RK: torch.Tensor, exact_RK: torch.Tensor) -> torch.Tensor:
+    """The logarithm of a sum of exponentials (R,) with K of its logits put right."""
+    rest = (1.0 - (rough_RK - log_sums_R[:, None]).exp().sum(dim=1)).clamp(min=0.0)
+    return log_sums_R + (rest + (exact_RK - log_sums_R[:, None]).exp().sum(dim=1)).log()
 
 
 def _layer(weight_OI: torch.Tensor) -> nn.Linear:

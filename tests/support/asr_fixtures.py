@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from llaso_data import audio
-from llaso_data.recipe import Asr, Run
+from llaso_data.recipe import Align, Asr, Run
 from llaso_data.records import GIVEN, UNKNOWN, Source, Utterance, utterance_id
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.engine import DecodingResult, Engine
@@ -52,7 +52,7 @@ class KeepingEngine:
 @functools.cache
 def whisper(folder: Path, engine: Literal["ctranslate2", "torch"] = "ctranslate2") -> Whisper:
     # One thread: as many tests as there are cores run beside each other.
-    loaded = load(Asr(model=str(folder), engine=engine), Run(device="cpu", threads=1))
+    loaded = load(Asr(model=str(folder), engine=engine), Run(device="cpu", threads=1), Align(compute_type="float32"))
     return replace(loaded, engine=KeepingEngine(loaded.engine))
 
 

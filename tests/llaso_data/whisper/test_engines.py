@@ -88,6 +88,9 @@ def large_v3_generation(source: Path, folder: Path, special: dict[str, int]) -> 
     (folder / "generation_config.json").write_text(json.dumps(config))
 
 
+KINDS: tuple[Literal["float32_encoder", "int8"], ...] = ("float32_encoder", "int8")
+
+
 def loaded(folder: Path, engine: Engine) -> Whisper:
     return load(Asr(model=str(folder), engine=engine, compute_type="float32"), Run(device="cpu"))
 
@@ -143,8 +146,18 @@ def test_openvino_encodes_what_torch_encodes_in_any_thread(tiny_en: Path, clips:
         both = list(pool.map(lambda _: encoded(model, audio_of), range(2)))
     assert torch.equal(*both)
     assert float((both[0] - exact).abs().max()) < 1e-3
-    heard, whole = model.engine.decode(exact, ["en"]), whisper(tiny_en).engine.decode(exact, ["en"])
-    assert heard == whole  # CTranslate2 was loaded without the encoder
+    assert model.decoder.greedy is not None
+
+
+def test_ctranslate2_decodes_with_beams_what_openvino_encodes(tiny_en: Path, clips: list[conftest.Clip]) -> None:
+    exact = encoded(whisper(tiny_en, "torch"), [pcm(clip.path) for clip in named(clips, "en/hello_world")])
+    heard = [
+        load(Asr(model=str(tiny_en), compute_type=kind, beam_size=2), Run(device="cpu", threads=1)).engine.decode(
+            exact, ["en"]
+        )
+        for kind in KINDS
+    ]
+    assert heard[0] == heard[1]  # the first was loaded without CTranslate2's encoder
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import WhisperForConditionalGeneration
 
-from llaso_data.whisper.encoder_states import EncoderStates, concatenate
+from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.engine import Statistics
 from llaso_data.whisper.flat_decoder import HeadChoice
 from llaso_data.whisper.teacher_forcing import CHARACTER_HEADS, MAX_SEQUENCES, Decoder, batch_boundaries
@@ -175,10 +175,12 @@ def test_keys_and_values_of_the_window_are_those_of_the_slice(tiny_en: Path, cli
     model = whisper(tiny_en)
     chosen = named(clips, *NAMES)
     whole = states(model, [pcm(clip.path) for clip in chosen])
-    slices = [concatenate([s[: own_frames(pcm(c.path))], s[-100:]]) for s, c in zip(whole, chosen, strict=True)]
-    assert all(s.keys_LSW is not None and s.keys_LSW.shape[1] == s.frames for s in slices)
+    slices = [s[: own_frames(pcm(c.path))].followed_by(s[-100:]) for s, c in zip(whole, chosen, strict=True)]
+    for s in slices:
+        joined = s.key_and_value(1)
+        assert joined is not None and joined[0].shape[1] == joined[1].shape[1] == s.frames == len(s.hidden)
     anew = [s.without_projections() for s in slices]
-    assert all(s.keys_LSW is None for s in anew)
+    assert all(s.key_and_value(1) is None for s in anew)
     targets = [[*model.vocabulary.bpe_tokens(clip.text)[0], model.vocabulary.end] for clip in chosen]
     prompts = [model.vocabulary.prompt("en")] * len(chosen)
     ready = model.decoder.force(prompts, targets, slices, heads=6, alignment_heads=True)
