@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+EARLIER = "it was judged by a version of LLaSO that did not calibrate"
+"""Why a run of an earlier version, whose manifest says nothing of it, is not calibrated."""
+
 _Z = 1.96  # of 95 %
 
 
@@ -66,7 +69,7 @@ def sentence(stated: Mapping[str, Any]) -> str:
     """
     calibration = stated.get("calibration")
     if calibration is None:
-        return f"judged without calibration: {stated.get('uncalibrated') or 'this version of LLaSO had none'}"
+        return f"judged without calibration: {stated.get('uncalibrated') or EARLIER}"
     found = calibration["mean_recall"]
     rates = f"false alarms {in_percent(calibration['false_alarms'])}"
     rates += "" if found is None else f", faults found {100 * found:.0f} %"

@@ -305,7 +305,7 @@ def _calibrate_and_judge(
     else:
         clips = calibrated.affordable_clips(languages, observed, 1 + FAULTS_EACH, 2 * MIN_RIGHT, CLIPS)
         if not clips:
-            return Calibration(None, calibrated.too_small(out, observed, stored.why)), plain
+            return Calibration(None, calibrated.too_small(observed, stored.why)), plain
         draw = Draw(clips)
     run = Observed(recipe, out, settled, observing, names, languages, plain.summary["border_limits"])
     try:

@@ -126,18 +126,17 @@ def affordable_clips(languages: Mapping[str, int], observed: int, pairs_each: in
     return clips if min(clips, max(languages.values(), default=0)) >= least else 0
 
 
-def too_small(out: str, observed: int, before: str) -> str:
-    """Why a run of so many observed utterances does not calibrate itself, and what to do.
+def too_small(observed: int, before: str) -> str:
+    """Why a run does not calibrate itself, and what to do. It does not name the output, which may be moved.
 
     Args:
-        out: The run's output.
-        observed: Its utterances.
+        observed: The run's observed utterances.
         before: Why the calibration that lies there does not count; empty where there is none.
     """
     because = (
         f"{observed:,} utterances are too few for a run to calibrate itself in {100 * _MOST_SHARE:g} % of its time"
     )
-    remedy = f"run `llaso-data calibrate {out}`, then build-align again, which transcribes nothing"
+    remedy = "run `llaso-data calibrate` on the output, then build-align again, which transcribes nothing"
     return "; ".join(part for part in (before, because, remedy) if part)
 
 

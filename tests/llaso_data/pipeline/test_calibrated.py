@@ -49,7 +49,7 @@ def test_a_calibration_of_another_version_is_ignored_and_a_foreign_file_stays(tm
     checksums.write_json(str(tmp_path / NAME), {"format": "llaso-calibration", "format_version": 1, "judge": {}})
     old = stored(str(tmp_path), load(None), "o")
     assert old.report is None and old.renewable and "another version" in old.why
-    assert too_small("OUT", 400, old.why).startswith(f"{old.why}; 400 utterances are too few")
+    assert too_small(400, old.why).startswith(f"{old.why}; 400 utterances are too few")
     (tmp_path / NAME).write_text('{"of": "somebody"}')
     foreign = stored(str(tmp_path), load(None), "o")
     assert foreign.report is None and not foreign.renewable
