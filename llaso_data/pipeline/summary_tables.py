@@ -130,8 +130,21 @@ def _distinct_fits(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping
     return found
 
 
-def rates_table(findings: Sequence[Mapping[str, Any]], plain: bool = False) -> Table:
-    """A short table of a calibration: of each group the false alarms, and the share of all faults that is found."""
+def print_rates(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints a calibration in a short table, by the recipe's rules, and which groups are too small for a fit."""
+    console = console or Console()
+    console.print(_rates_table(report["findings"], not console.is_terminal))
+    fits = (report["fitted"] or {"thresholds": []})["thresholds"]
+    own = {fit["language"] for fit in fits}
+    small = [language for language in report["drawn"] if language not in own]
+    if small:
+        others = "all languages together" if None in own else "the recipe"
+        line = f"too few right clips to fit thresholds to {', '.join(small)} alone: theirs are those of {others}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _rates_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:
+    """Of each group the false alarms, and the share of all faults that is found."""
     table = _table(plain, "right pairs", "false alarms", "95 %", "faults", "found")
     for finding in findings:
         alarms, faults = finding["false_alarms"], list(finding["recall"].values())
