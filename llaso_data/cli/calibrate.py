@@ -14,6 +14,9 @@ from llaso_data.cli.build import load_recipe, machine_options
 @click.option("--clips", default=500, show_default=True, help="The most clips of a language.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other clips and faults.")
 @click.option(
+    "--faults", default=3, show_default=True, help="Faults that each clip is planted with, each in a pair of its own."
+)
+@click.option(
     "--false-alarms",
     type=click.FloatRange(0, 1),
     help="The share of right clips that fitted thresholds may reject. Default: the recipe's, 0.03.",
@@ -25,6 +28,7 @@ def calibrate(
     align: str,
     clips: int,
     seed: int,
+    faults: int,
     false_alarms: float | None,
     device: str | None,
     threads: int | None,
@@ -44,10 +48,11 @@ def calibrate(
     from llaso_data.pipeline.progress import Progress
     from llaso_data.pipeline.summary_tables import print_calibration
 
-    if clips < 1:
-        raise click.BadParameter("at least 1", param_hint="--clips")
+    for option, number in (("--clips", clips), ("--faults", faults)):
+        if number < 1:
+            raise click.BadParameter("at least 1", param_hint=option)
     options = {"out": align, "run.device": device, "run.threads": threads, "judge.false_alarms": false_alarms}
     recipe = load_recipe(machine, options, commit.manifest(align)["recipe"])
     with Progress() as progress:
-        report = measure(recipe, Draw(clips, seed), progress)
+        report = measure(recipe, Draw(clips, seed, faults), progress)
     print_calibration(report)

@@ -22,7 +22,7 @@ from llaso_data.shipped import recipe_path
 from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
-_CLIPS = 25  # of a language, that faults are planted into; four pairs each
+_CLIPS, _FAULTS = 27, 1  # clips of a language, and faults that each is planted with
 _JOINED = 8  # utterances, two windows
 _BUDGET = "60s"  # of a micro-batch
 
@@ -66,9 +66,9 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     if corpus.voices:
         click.echo(_word_times(recipe))
 
-    _print_step(f"3/9  llaso-data calibrate --clips {_CLIPS}")
+    _print_step(f"3/9  llaso-data calibrate --clips {_CLIPS} --faults {_FAULTS}")
     with Progress() as progress:
-        calibration = calibrate(recipe, Draw(_CLIPS), progress)
+        calibration = calibrate(recipe, Draw(_CLIPS, faults=_FAULTS), progress)
     print_rates(calibration)
 
     _print_step("4/9  llaso-data build-align again: judged by the calibration")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, fit, rejected
+from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, fit, rejected, with_thresholds
 from llaso_data.filters.group_thresholds import NO_FITS, Fit, GroupThresholds, Thresholds, user_set
 from llaso_data.filters.planting import CLEAN, FAULTS, TEXT_FAULTS
 from llaso_data.filters.rates import Rate
 from llaso_data.filters.rules import GROUP, Columns
+from llaso_data.filters.tiers import rules
 from llaso_data.recipe import Judge
 from llaso_data.text import normalize
 
@@ -191,11 +192,36 @@ def _fitted(section: Judge, scored: Scored, half: Mask, allowed: float, has_lang
     clean = [(rows & (scored.fault == CLEAN))[half] for rows in kinds]
     faults = [(rows & (scored.fault == fault))[half] for rows in kinds for fault in FAULTS]
     seen = {name: column[half] for name, column in scored.found.items()}
-    places = fit(section, seen, faults, clean, allowed, keys)
+    places = _no_looser(section, seen, clean, allowed, fit(section, seen, faults, clean, allowed, keys))
     return {
         key: None if place == OFF[key] and not key.split(".")[1].startswith(_FLAGS) else place
         for key, place in places.items()
     }
+
+
+def _no_looser(
+    section: Judge, found: Columns, clean: Sequence[Mask], allowed: float, places: Mapping[str, float]
+) -> dict[str, float]:
+    """Thresholds that are looser than the section's go back to it, one after the other, as far as right pairs allow.
+
+    The fit needs no threshold whose faults others find, too. In a corpus there are faults that were not planted, or
+    that few pairs have, so a rule that costs nothing stays.
+    """
+
+    def alarms(values: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        mask = rejected(found, rules(with_thresholds(section, values)))
+        return np.array([mask[rows].mean() for rows in clean if rows.any()])
+
+    limits = np.maximum(allowed, alarms({key: OFF[key] for key in places}))
+    chosen = dict(places)
+    for key, place in places.items():
+        tier, name = key.split(".")
+        stated = getattr(getattr(section, tier), name)
+        if stated is None or (place <= stated if key.endswith("_max") else place >= stated):
+            continue
+        if (alarms({**chosen, key: stated}) <= limits).all():
+            chosen[key] = stated
+    return chosen
 
 
 def fittable(section: Judge, scored: Scored, rows: Mask, has_language_model: bool) -> list[str]:

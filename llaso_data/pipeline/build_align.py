@@ -136,7 +136,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
             from llaso_data.pipeline.label_speakers import label_speakers
 
             names = label_speakers(out, names, recipe.observe.speakers.similarity)
-        calibration, judgement = _calibrate_and_judge(recipe, settled, observing, names, held, stored)
+        calibration, judgement = _calibrate_and_judge(recipe, settled, observing, names, held, stored, progress)
     judged, summary, verdicts = judgement.keep(out), judgement.summary, judgement.verdicts
     held.confirm()
     notes.update(summary.get("notes", {}))
@@ -279,6 +279,21 @@ def _judge(recipe: Recipe, out: str, names: list[str], fitted: GroupThresholds) 
     return _Judgement(verdicts, result.summary(), result.table)
 
 
+@dataclass(frozen=True, slots=True)
+class _After:
+    """Tells of a calibration as of more blocks of the run, which has so many already."""
+
+    progress: ProgressListener
+    blocks: int
+    inputs: int
+
+    def planned(self, blocks: int, inputs: int) -> None:
+        self.progress.planned(self.blocks + blocks, self.inputs + inputs)
+
+    def block_done(self, **done: Any) -> None:
+        self.progress.block_done(**done)
+
+
 def _calibrate_and_judge(
     recipe: Recipe,
     settled: precision.Precision,
@@ -286,6 +301,7 @@ def _calibrate_and_judge(
     names: list[str],
     held: lock.Held,
     stored: Calibration,
+    progress: ProgressListener | None,
 ) -> tuple[Calibration, _Judgement]:
     """What the run is judged by, and the verdicts.
 
@@ -301,15 +317,17 @@ def _calibrate_and_judge(
     languages = {name: of["accepted"] for name, of in plain.summary["languages"].items() if name != UNKNOWN}
     observed = plain.summary["counts"]["inputs"] - plain.summary["counts"]["failed"]
     if report is not None:
-        draw = Draw(report["clips"], report["seed"], report["blocks"])
+        draw = Draw.of_report(report)
     else:
-        clips = calibrated.affordable_clips(languages, observed, 1 + FAULTS_EACH, 2 * MIN_RIGHT, CLIPS)
+        mean_s = 3600 * plain.summary["hours"]["observed"] / max(1, observed)
+        clips = calibrated.affordable_clips(languages, observed, mean_s, 1 + FAULTS_EACH, 2 * MIN_RIGHT, CLIPS)
         if not clips:
             return Calibration(None, calibrated.too_small(observed, stored.why)), plain
         draw = Draw(clips)
     run = Observed(recipe, out, settled, observing, names, languages, plain.summary["border_limits"])
+    after = _After(progress, len(names), plain.summary["counts"]["inputs"]) if progress else None
     try:
-        calibration = Calibration(measure(run, draw, held))
+        calibration = Calibration(measure(run, draw, held, after))
     except NothingToPlantError:
         return Calibration(None, "no clip is heard as its text says, so there is nothing to plant faults into"), plain
     del plain  # the table of a large run

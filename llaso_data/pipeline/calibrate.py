@@ -45,10 +45,9 @@ from llaso_data.whisper.windows import WINDOW_SAMPLES
 CLIPS = 500
 """The most clips of a language, where nothing else is said."""
 FAULTS_EACH = 3
-"""Faults that each clip is planted with, each in a pair of its own."""
+"""Faults that each clip is planted with, where nothing else is said."""
 
 _FOLDER = "calibration"
-_BLOCK_CLIPS = 256
 _MAX_BLOCKS = 400  # of the corpus, that clips are drawn from
 
 
@@ -86,12 +85,19 @@ class Draw:
     Attributes:
         clips: The most clips of a language.
         seed: Another seed draws other clips and faults.
+        faults: How many each of them is planted with, each in a pair of its own.
         blocks: The blocks that they are drawn from; None: as many as it takes, in an order that looks like chance.
     """
 
     clips: int = CLIPS
     seed: int = 0
+    faults: int = FAULTS_EACH
     blocks: Sequence[str] | None = None
+
+    @classmethod
+    def of_report(cls, report: Mapping[str, Any]) -> Draw:
+        """The one that a report is of."""
+        return cls(report["clips"], report["seed"], report["faults"], report["blocks"])
 
 
 def calibrate(recipe: Recipe, draw: Draw | None = None, progress: ProgressListener | None = None) -> dict[str, Any]:
@@ -149,7 +155,7 @@ def measure(run: Observed, draw: Draw, held: lock.Held, progress: ProgressListen
     """
     notes: dict[str, int] = defaultdict(int)
     drawn, blocks = _draw(run, draw, notes)
-    planted = _planted(drawn, draw.seed)
+    planted = _planted(drawn, draw)
     if not planted:
         raise NothingToPlantError(
             f"{run.out}: no clip is heard as its text says, so there is nothing to plant faults into"
@@ -171,6 +177,7 @@ def measure(run: Observed, draw: Draw, held: lock.Held, progress: ProgressListen
         "judge": judge.model_dump(mode="json"),
         "clips": draw.clips,
         "seed": draw.seed,
+        "faults": draw.faults,
         "blocks": blocks,
         "drawn": {language: len(ones) for language, ones in drawn.items()},
         "notes": dict(sorted(notes.items())),
@@ -235,11 +242,11 @@ def _in_proportion(ones: Sequence[Utterance], clips: int, seed: int) -> list[Utt
     return [one for name, quota in zip(names, quotas, strict=True) for one in by_corpus[name][:quota]]
 
 
-def _planted(drawn: Mapping[str, Sequence[Utterance]], seed: int) -> list[Planted]:
+def _planted(drawn: Mapping[str, Sequence[Utterance]], draw: Draw) -> list[Planted]:
     planted: list[Planted] = []
     for language, ones in drawn.items():
         foreign = [one for other, others in drawn.items() if other != language for one in others]
-        planted += planting.plant(Corpus(language, ones, foreign), FAULTS_EACH, seed)
+        planted += planting.plant(Corpus(language, ones, foreign), draw.faults, draw.seed)
     return planted
 
 
@@ -250,10 +257,9 @@ def _observe(run: Observed, held: lock.Held, planted: Sequence[Planted], progres
     settings = precision.obeyed(run.recipe.observe, run.settled)
     unwanted = {name: getattr(settings, name).model_copy(update={"enabled": False}) for name in ("quality", "speakers")}
     blocks = []
-    for first in range(0, len(planted), _BLOCK_CLIPS):
-        inputs = tuple(
-            Input(utterance=one.utterance, container=_FOLDER) for one in planted[first : first + _BLOCK_CLIPS]
-        )
+    size = run.recipe.blocks.clips
+    for first in range(0, len(planted), size):
+        inputs = tuple(Input(utterance=one.utterance, container=_FOLDER) for one in planted[first : first + size])
         blocks.append(PlannedBlock(block_name(inputs, digest(_FOLDER, run.observing)), inputs))
     if progress:
         progress.planned(len(blocks), len(planted))

@@ -10,7 +10,7 @@ class ProgressListener(Protocol):
     """Is told how a build goes on (:class:`llaso_data.pipeline.progress.Progress` is one)."""
 
     def planned(self, blocks: int, inputs: int) -> None:
-        """Called at most once, with the totals, where all planned inputs fit in memory."""
+        """Called with the totals, where all planned inputs fit in memory; again where a calibration adds to them."""
 
     def block_done(
         self, *, inputs: int, failed: int, audio_s: float, skipped: bool, verdicts: Mapping[str, int]

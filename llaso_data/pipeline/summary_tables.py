@@ -13,6 +13,7 @@ from rich.table import Table
 from llaso_data.filters import rates
 
 _SHOWN = 20
+_TEXTS = {"given": "given", "asr": "by Whisper"}
 
 
 def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
@@ -145,20 +146,19 @@ def print_rates(report: Mapping[str, Any], console: Console | None = None) -> No
 
 def _rates_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:
     """Of each group the false alarms, and the share of all faults that is found."""
-    table = _table(plain, "right pairs", "false alarms", "95 %", "faults", "found")
+    table = _table(plain, "right", "false alarms (95 %)", "faults", "found")
     for finding in findings:
-        alarms, faults = finding["false_alarms"], list(finding["recall"].values())
-        low, high = alarms["interval"]
-        pairs = sum(rate["pairs"] for rate in faults)
-        found = f"{sum(rate['rejected'] for rate in faults) / pairs:.3f}" if pairs else ""
-        interval = f"{low:.3f} to {high:.3f}"
-        table.add_row(_group(finding), f"{alarms['pairs']:,}", f"{alarms['share']:.3f}", interval, f"{pairs:,}", found)
+        faults = finding["recall"].values()
+        found = rates.Rate(sum(rate["rejected"] for rate in faults), sum(rate["pairs"] for rate in faults))
+        name = f"{finding['language']}, {finding['corpus']}, {_TEXTS[finding['texts']]}"
+        alarms = finding["false_alarms"]
+        share = f"{100 * found.share:.0f} %" if found.pairs else ""
+        table.add_row(escape(name), f"{alarms['pairs']:,}", rates.in_percent(alarms), f"{found.pairs:,}", share)
     return table
 
 
 def _group(finding: Mapping[str, Any]) -> str:
-    texts = "given by the corpus" if finding["texts"] == "given" else "written by Whisper"
-    return escape(f"{finding['language']}, {finding['corpus']}, texts {texts}")
+    return escape(f"{finding['language']}, {finding['corpus']}, texts {_TEXTS[finding['texts']]}")
 
 
 def _findings_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:

@@ -72,9 +72,18 @@ def test_what_is_fitted_holds_on_the_half_that_was_not_seen() -> None:
         assert set(found.recall) == set(FAULTS)
 
 
-def test_what_tells_nothing_is_off() -> None:
+def test_what_tells_nothing_stays_at_the_recipes_where_right_pairs_allow_it() -> None:
     ones = scored(5_000, 0.0)
     ones.found["packed"] = RNG.random(len(ones.fault)) < 0.5
+    ones.found["llr"] = np.where(ones.found["packed"], 0.0, ones.found["llr"])
+    (first, *_) = fitted(Judge(), ones, 0.03, has_language_model=False).fits
+    assert first.thresholds == {"consistency.llr_min": -3.75, "consistency.packed_llr_min": -1.75}
+
+
+def test_what_tells_nothing_and_costs_right_pairs_is_off() -> None:
+    ones = scored(5_000, 0.0)
+    ones.found["packed"] = RNG.random(len(ones.fault)) < 0.5
+    ones.found["llr"] = np.where(ones.fault == CLEAN, -19.0, 0.0)
     (first, *others) = fitted(Judge(), ones, 0.03, has_language_model=False).fits
     assert first.thresholds == {
         "consistency.llr_min": None,

@@ -51,13 +51,17 @@ def test_faults_are_found_and_right_pairs_are_not_rejected(built: Recipe, report
     assert sum(rate["pairs"] for rate in rates) == drawn * FAULTS_EACH
     assert sum(rate["rejected"] for rate in rates) >= 0.8 * drawn * FAULTS_EACH
     assert sum(report["notes"].values()) + drawn == len(list(commit.observed(str(built.out))))
+    assert set(report["choice"]) == set(finding["recall"]) - set(AUDIO_FAULTS)
+    assert all(rate["confirmed"] == 0 for rate in report["choice"].values())
+    assert (report["false_alarms"], report["recall"]) == (finding["false_alarms"], finding["recall"])
     assert report["fitted"] is None  # six clips are too few
     assert report["out"] == f"{built.out}/{NAME}"
 
 
 def test_again_it_observes_nothing_and_other_thresholds_count(built: Recipe, report: dict[str, Any]) -> None:
     before = files(Path(str(built.out)))
-    assert calibrate(built) == report
+    Path(str(built.out), NAME).write_text('{"format": "llaso-calibration", "format_version": 1}')  # an earlier one
+    assert calibrate(built) == report and files(Path(str(built.out))) == before
     lax = built.model_copy(deep=True)
     nothing = {name: None for name in type(lax.judge.consistency).model_fields if name.endswith(("_min", "_max"))}
     judge = lax.judge.model_copy(
@@ -112,7 +116,7 @@ def test_every_language_is_drawn_though_its_blocks_come_late(
             }
         )
     )
-    found = calibrate(wanted, Draw(clips=1))
+    found = calibrate(wanted, Draw(clips=1, faults=1))
     accepted = commit.manifest(str(wanted.out))["languages"]
     assert set(found["drawn"]) == set(accepted) == {"en", "es"}
     assert set(found["drawn"].values()) == {1}

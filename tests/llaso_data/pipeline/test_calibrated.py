@@ -11,7 +11,16 @@ import pytest
 from llaso_data.filters.calibration import MIN_RIGHT
 from llaso_data.io import checksums
 from llaso_data.io.checksums import DamagedError
-from llaso_data.pipeline.calibrated import NAME, VERSION, Calibration, affordable_clips, follows, stored, too_small
+from llaso_data.pipeline.calibrated import (
+    NAME,
+    VERSION,
+    Calibration,
+    affordable_clips,
+    follows,
+    pair_cost,
+    stored,
+    too_small,
+)
 from llaso_data.pipeline.load_recipe import load
 from llaso_data.recipe import Judge
 
@@ -79,21 +88,28 @@ def test_what_the_manifest_says_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("languages", "observed", "clips"),
+    ("languages", "observed", "mean_s", "clips"),
     [
-        ({"en": 20_000}, 26_000, 0),
-        ({"en": 20_000}, 26_700, 100),
-        ({"en": 20_000}, 100_000, 375),
-        ({"en": 200_000}, 1_000_000, 500),
-        ({"en": 1_000, "fr": 99_000}, 100_000, 187),
-        ({"en": 99, "fr": 90}, 1_000_000, 0),
-        ({"en": 60, "fr": 120}, 1_000_000, 500),
-        ({}, 1_000_000, 0),
+        ({"en": 20_000}, 25_700, 12.0, 0),
+        ({"en": 20_000}, 26_000, 12.0, 100),
+        ({"en": 20_000}, 26_000, 3.0, 0),
+        ({"en": 20_000}, 51_000, 3.0, 101),
+        ({"en": 200_000}, 1_000_000, 12.0, 500),
+        ({"en": 1_000, "fr": 99_000}, 100_000, 12.0, 193),
+        ({"en": 99, "fr": 90}, 1_000_000, 12.0, 0),
+        ({"en": 60, "fr": 120}, 1_000_000, 12.0, 500),
+        ({}, 1_000_000, 12.0, 0),
+        ({"en": 1}, 0, 0.0, 0),
     ],
 )
 def test_a_run_calibrates_itself_in_three_hundredths_of_its_time(
-    languages: dict[str, int], observed: int, clips: int
+    languages: dict[str, int], observed: int, mean_s: float, clips: int
 ) -> None:
-    found = affordable_clips(languages, observed, 4, 2 * MIN_RIGHT, 500)
+    found = affordable_clips(languages, observed, mean_s, 4, 2 * MIN_RIGHT, 500)
     assert found == clips
-    assert 2 * 4 * sum(min(found, accepted) for accepted in languages.values()) <= 0.03 * observed
+    pairs = 4 * sum(min(found, accepted) for accepted in languages.values())
+    assert pair_cost(mean_s) * pairs <= 0.03 * observed
+
+
+def test_a_planted_pair_of_a_short_clip_costs_more_than_twice_as_much() -> None:
+    assert pair_cost(12.0) == pytest.approx(1.93, abs=0.02) and pair_cost(2.8) == pytest.approx(3.9, abs=0.1)
