@@ -22,7 +22,7 @@ from llaso_data.shipped import recipe_path
 from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
-_CLIPS, _FAULTS = 27, 1  # clips of a language, and faults that each is planted with
+_CLIPS, _FAULTS = 20, 1  # clips of a language, and faults that each is planted with
 _JOINED = 8  # utterances, two windows
 _BUDGET = "60s"  # of a micro-batch
 
