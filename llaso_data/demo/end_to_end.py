@@ -22,7 +22,7 @@ from llaso_data.shipped import recipe_path
 from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
-_CLIPS, _FAULTS = 20, 1  # clips of a language, and faults that each is planted with
+_CLIPS, _FAULTS = 16, 1  # clips of a language, and faults that each is planted with
 _JOINED = 8  # utterances, two windows
 _BUDGET = "60s"  # of a micro-batch
 
@@ -71,7 +71,7 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
         calibration = calibrate(recipe, Draw(_CLIPS, faults=_FAULTS), progress)
     print_rates(calibration)
 
-    _print_step("4/9  llaso-data build-align again: judged by the calibration")
+    _print_step("4/9  llaso-data build-align again, which finds the calibration")
     before, summary = summary.counts["accepted"], build_align(recipe)
     click.echo(f"     {summary.counts['accepted']} accepted, {before} before; nothing was transcribed again")
     click.echo(f"     {sentence(summary.to_dict())}")
