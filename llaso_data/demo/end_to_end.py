@@ -11,6 +11,7 @@ import click
 from llaso_data.demo import assets, weights
 from llaso_data.demo.conversions import there_and_back
 from llaso_data.errors import LLaSOError
+from llaso_data.filters.rates import sentence
 from llaso_data.io import outputs, storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.commit import observed
@@ -21,14 +22,15 @@ from llaso_data.shipped import recipe_path
 from llaso_data.text import tokens
 
 TITLE = "Telephone prompts in five languages"
+_CLIPS, _FAULTS = 16, 1  # clips of a language, and faults that each is planted with
 _JOINED = 8  # utterances, two windows
 _BUDGET = "60s"  # of a micro-batch
 
 
 def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
-    """Obtain recordings and weights, build, shard, validate, write the dataset card, and print the results.
+    """Obtain recordings and weights, build, calibrate, judge again, shard, validate, and write the dataset card.
 
-    Downloads are kept in the cache, results in ``out``: a second run resumes.
+    The results are printed. Downloads are kept in the cache, results in ``out``: a second run resumes.
 
     Args:
         out: the folder of the outputs, here or on a store.
@@ -40,19 +42,21 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
         LLaSOError: where something cannot be downloaded, or the shards are damaged.
     """
     from llaso_data.pipeline.build_align import build_align
+    from llaso_data.pipeline.calibrate import Draw, calibrate
     from llaso_data.pipeline.progress import Progress, ShardProgress, print_shards, print_summary
     from llaso_data.pipeline.shard import shard_dataset
+    from llaso_data.pipeline.summary_tables import print_rates
     from llaso_data.report.card import write_card
     from llaso_data.shards.validate import validate
 
-    _print_step("1/7  Recordings and Whisper weights (downloaded once, then from the cache)")
+    _print_step("1/9  Recordings and Whisper weights (downloaded once, then from the cache)")
     corpus = assets.demo_corpus(english, others)
     model = weights.whisper_base()
     click.echo(f"     {corpus.origin}: {', '.join(corpus.languages)}\n     Whisper base, multilingual: {model}")
     recipe = _recipe(corpus, str(model), storage.join(out, "align"), engine)
     started = time.monotonic()
 
-    _print_step("2/7  llaso-data build-align")
+    _print_step("2/9  llaso-data build-align")
     with Progress() as progress:
         summary = build_align(recipe, progress)
     print_summary(summary.to_dict())
@@ -62,7 +66,17 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
     if corpus.voices:
         click.echo(_word_times(recipe))
 
-    _print_step("3/7  llaso-data shard")
+    _print_step(f"3/9  llaso-data calibrate --clips {_CLIPS} --faults {_FAULTS}")
+    with Progress() as progress:
+        calibration = calibrate(recipe, Draw(_CLIPS, faults=_FAULTS), progress)
+    print_rates(calibration)
+
+    _print_step("4/9  llaso-data build-align again, which finds the calibration")
+    before, summary = summary.counts["accepted"], build_align(recipe)
+    click.echo(f"     {summary.counts['accepted']} accepted, {before} before; nothing was transcribed again")
+    click.echo(f"     {sentence(summary.to_dict())}")
+
+    _print_step("5/9  llaso-data shard")
     shards = storage.join(out, "shards")
     with ShardProgress() as shard_progress:
         written = shard_dataset(
@@ -75,20 +89,20 @@ def run_demo(out: str, *, english: int, others: int, engine: str) -> None:
         )
     print_shards(written.to_dict())
 
-    _print_step("4/7  llaso-data validate")
+    _print_step("6/9  llaso-data validate")
     report = validate(shards)
     if not report.ok:
         raise LLaSOError(f"{shards}: {len(report.problems)} problems, the first: {report.problems[0]}")
     click.echo(f"     {report.samples} samples in {report.shards} shards: every byte read again, no problem")
 
-    _print_step("5/7  Streamed as training reads them")
+    _print_step("7/9  Streamed as training reads them")
     click.echo(f"     {_streamed(shards)}")
 
-    _print_step("6/7  llaso-data convert: a few samples in every layout, and back")
+    _print_step("8/9  llaso-data convert: a few samples in every layout, and back")
     names = there_and_back(shards, storage.join(out, "converted"))
     click.echo(f"     {', '.join(names)}: the same texts, the same sound bit for bit")
 
-    _print_step("7/7  llaso-data card")
+    _print_step("9/9  llaso-data card")
     page = write_card(storage.join(out, "align"), title=TITLE if corpus.voices else None)
     click.echo(f"     {storage.stat(page)['size'] / 1e6:.1f} MB: figures, thresholds to move, examples to hear")
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Try next:")

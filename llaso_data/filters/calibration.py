@@ -3,72 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, fit, rejected
-from llaso_data.filters.planting import CLEAN, FAULTS
-from llaso_data.filters.rules import Columns
+from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, fit, rejected, with_thresholds
+from llaso_data.filters.group_thresholds import NO_FITS, Fit, GroupThresholds, Thresholds, user_set
+from llaso_data.filters.planting import CLEAN, FAULTS, TEXT_FAULTS
+from llaso_data.filters.rates import Rate
+from llaso_data.filters.rules import GROUP, Columns
 from llaso_data.filters.tiers import rules
 from llaso_data.recipe import Judge
 from llaso_data.text import normalize
 
 MIN_RIGHT = 50
-"""Right pairs of a language, in the half that is fitted on; with fewer its false alarms limit no threshold."""
+"""Right pairs of a group, in the half that is fitted on; with fewer it gets no thresholds of its own."""
 
 _COMPARED = ("llr", "cer", "surplus", "lm_delta")  # scores of a text beside the hypothesis
-_FALLS_BACK = ("given_", "packed_")  # thresholds that, when null, stand where another stands
-_Z = 1.96  # of 95 %
+_FLAGS = ("given", "packed")  # clips with thresholds of their own; one that is null stands where that of others does
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A share of pairs, and its interval of 95 %.
-
-    The interval is Wilson's, "Probable inference, the law of succession, and statistical inference", Journal of the
-    American Statistical Association 22 (1927).
-
-    Attributes:
-        rejected: How many were rejected.
-        pairs: Of how many.
-    """
-
-    rejected: int
-    pairs: int
-
-    @property
-    def share(self) -> float:
-        """0-1; 0 where there are no pairs."""
-        return self.rejected / self.pairs if self.pairs else 0.0
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The least and the greatest share that the pairs leave open."""
-        if not self.pairs:
-            return 0.0, 1.0
-        spread = _Z * _Z / self.pairs
-        middle = (self.share + spread / 2) / (1 + spread)
-        half = math.sqrt(self.share * (1 - self.share) * spread + spread * spread / 4) / (1 + spread)
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON, with the share and its interval."""
-        low, high = self.interval
-        return {**asdict(self), "share": round(self.share, 4), "interval": [round(low, 4), round(high, 4)]}
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
-    """What the rules do to the pairs of one language and kind of text.
+    """What the rules do to the pairs of one corpus, language and kind of text.
 
     Attributes:
+        corpus: Its name.
         language: Code of the language.
         texts: ``given`` by the corpus, or written by Whisper (``asr``).
         false_alarms: Right pairs that are rejected.
@@ -76,6 +42,7 @@ class Finding:
         recall: By fault, pairs that are rejected.
     """
 
+    corpus: str
     language: str
     texts: str
     false_alarms: Rate
@@ -85,6 +52,7 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {
+            "corpus": self.corpus,
             "language": self.language,
             "texts": self.texts,
             "false_alarms": self.false_alarms.to_dict(),
@@ -101,6 +69,7 @@ class Scored:
         found: Columns,
         *,
         fault: npt.NDArray[Any],
+        corpus: npt.NDArray[Any],
         language: npt.NDArray[Any],
         given: Mask,
         right: Mask,
@@ -111,6 +80,7 @@ class Scored:
         Args:
             found: What the rules look at, of texts that were scored as given ones.
             fault: Of :data:`~llaso_data.filters.planting.FAULTS`, or CLEAN.
+            corpus: Names.
             language: Codes.
             given: Whether the corpus gave the text that the pair was made of. One that Whisper wrote is judged without
                 the scores that compare a text with a hypothesis.
@@ -121,83 +91,189 @@ class Scored:
         for name in _COMPARED:
             if name in found:
                 self.found[name] = np.where(given, found[name], np.nan)
-        self.fault, self.language, self.given, self.right = fault, language, given, right
+        self.fault, self.corpus, self.language, self.given, self.right = fault, corpus, language, given, right
         forms = [normalize(text, code) for text, code in zip(texts, language.tolist(), strict=True)]
-        self.fitting = np.array([hashlib.sha256(form.encode()).digest()[0] % 2 == 0 for form in forms], bool)
+        self.fitting = np.array([hashlib.sha256(form.encode()).digest()[0] < 128 for form in forms], bool)
 
-    def kinds(self) -> list[tuple[str, bool, Mask]]:
-        """Language, whether texts are given, and the rows of right origin, of each kind of which there are any."""
-        return [
-            (language, given, rows)
-            for language in sorted(set(self.language.tolist()))
-            for given in (True, False)
-            if (rows := (self.language == language) & (self.given == given) & self.right).any()
-        ]
+    def groups(self) -> Iterator[tuple[str, str, Mask]]:
+        """Corpus, language and rows of each group of which there are any."""
+        for corpus, language in sorted(set(zip(self.corpus.tolist(), self.language.tolist(), strict=True))):
+            yield corpus, language, (self.corpus == corpus) & (self.language == language)
+
+    def kinds(self, rows: Mask) -> list[tuple[bool, Mask]]:
+        """Of some rows (pairs,): whether texts are given, and the rows of right origin, of each kind that there is."""
+        kinds = [(given, rows & (self.given == given) & self.right) for given in (True, False)]
+        return [(given, kind) for given, kind in kinds if kind.any()]
 
 
-def findings(section: Judge, scored: Scored, chosen: Mask) -> list[Finding]:
-    """What a section's rules do to the chosen rows (pairs,), by language and kind of text."""
-    ordered = rules(section)
+def findings(section: Judge, scored: Scored, chosen: Mask, fitted: GroupThresholds = NO_FITS) -> list[Finding]:
+    """What rules do to the chosen rows (pairs,), by corpus, language and kind of text.
+
+    Args:
+        section: Whose rules.
+        scored: The pairs.
+        chosen: Which of them, (pairs,).
+        fitted: Thresholds in place of the section's.
+    """
+    numbers = fitted.numbers(pa.array(scored.corpus, pa.string()), pa.array(scored.language, pa.string()))
+    seen = {**scored.found, GROUP: numbers}
+    ordered = fitted.rules(section)
     violated = {
-        name: rejected(scored.found, [rule for rule in ordered if rule.name == name])
+        name: rejected(seen, [rule for rule in ordered if rule.name == name])
         for name in sorted({rule.name for rule in ordered})
     }
     mask = np.logical_or.reduce(list(violated.values()))
     found = []
-    for language, given, rows in scored.kinds():
-        of_fault = {fault: rows & chosen & (scored.fault == fault) for fault in (CLEAN, *FAULTS)}
-        clean = of_fault.pop(CLEAN)
-        alarms = {name: int((one & clean).sum()) for name, one in violated.items()}
-        found.append(
-            Finding(
-                language,
-                "given" if given else "asr",
-                _rate(mask, clean),
-                {name: count for name, count in alarms.items() if count},
-                {fault: _rate(mask, pairs) for fault, pairs in of_fault.items() if pairs.any()},
+    for corpus, language, group in scored.groups():
+        for given, rows in scored.kinds(group & chosen):
+            of_fault = {fault: rows & (scored.fault == fault) for fault in (CLEAN, *FAULTS)}
+            clean = of_fault.pop(CLEAN)
+            alarms = {name: int((one & clean).sum()) for name, one in violated.items()}
+            found.append(
+                Finding(
+                    corpus,
+                    language,
+                    "given" if given else "asr",
+                    _rate(mask, clean),
+                    {name: count for name, count in alarms.items() if count},
+                    {fault: _rate(mask, pairs) for fault, pairs in of_fault.items() if pairs.any()},
+                )
             )
-        )
     return found
 
 
-def fitted(section: Judge, scored: Scored, allowed: float, keys: Sequence[str]) -> dict[str, float | None] | None:
-    """Thresholds that reject no more than a share of the right pairs of any language, fitted on one half of the texts.
+def overall(found: Sequence[Finding]) -> tuple[Rate, dict[str, Rate]]:
+    """The false alarms of all groups together, and their recall by fault."""
+    faults = [fault for fault in FAULTS if any(fault in one.recall for one in found)]
+    return _sum([one.false_alarms for one in found]), {
+        fault: _sum([one.recall[fault] for one in found if fault in one.recall]) for fault in faults
+    }
+
+
+def mean_recall(recall: Sequence[Rate]) -> float | None:
+    """The mean over faults; None where there is none."""
+    return round(float(np.mean([rate.share for rate in recall])), 4) if recall else None
+
+
+def fitted(section: Judge, scored: Scored, allowed: float, has_language_model: bool) -> GroupThresholds:
+    """Thresholds that reject no more than a share of the right pairs, fitted on one half of the texts.
+
+    A corpus and language, a language, and everything together each get a fit where they have :data:`MIN_RIGHT` right
+    pairs in that half. In each of them given texts and those of Whisper are kinds that both keep to the share.
 
     Args:
-        section: What is not fitted is taken from here.
+        section: What is not fitted is taken from here, and what the user set is not fitted.
         scored: The pairs.
         allowed: The share, 0-1.
-        keys: The thresholds that may be fitted, of :data:`~llaso_data.filters.fit.PLACES`.
-
-    Returns:
-        Thresholds as a recipe has them, None for one that is off; None where no language has :data:`MIN_RIGHT` right
-        pairs in that half.
+        has_language_model: Whether there are scores of one.
     """
-    half = scored.fitting
-    clean = [rows & half & (scored.fault == CLEAN) for _, _, rows in scored.kinds()]
-    enough = [rows for rows in clean if rows.sum() >= MIN_RIGHT]
-    if not enough:
-        return None
-    faults = [rows & half & (scored.fault == fault) for _, _, rows in scored.kinds() for fault in FAULTS]
-    places = fit(section, scored.found, faults, enough, allowed, keys)
+    every = np.ones(len(scored.fault), bool)
+    levels: list[tuple[str | None, str | None, Mask]] = [(None, None, every)]
+    levels += [(None, language, scored.language == language) for language in sorted(set(scored.language.tolist()))]
+    levels += scored.groups()
+    known: dict[bytes, Thresholds] = {}  # a language of one corpus has the same rows as that corpus
+    fits = []
+    for corpus, language, rows in levels:
+        half = rows & scored.fitting
+        if (half & scored.right & (scored.fault == CLEAN)).sum() < MIN_RIGHT:
+            continue
+        name = half.tobytes()
+        if name not in known:
+            known[name] = _fitted(section, scored, half, allowed, has_language_model)
+        fits.append(Fit(corpus, language, known[name]))
+    return GroupThresholds(tuple(fits))
+
+
+def _fitted(section: Judge, scored: Scored, half: Mask, allowed: float, has_language_model: bool) -> Thresholds:
+    """Thresholds as a recipe has them, None for one that is off, fitted on some rows (pairs,)."""
+    kept = set(user_set(section))
+    keys = [key for key in fittable(section, scored, half, has_language_model) if key not in kept]
+    kinds = [rows for _, rows in scored.kinds(half)]
+    clean = [(rows & (scored.fault == CLEAN))[half] for rows in kinds]
+    faults = [(rows & (scored.fault == fault))[half] for rows in kinds for fault in FAULTS]
+    seen = {name: column[half] for name, column in scored.found.items()}
+    places = _no_looser(section, seen, clean, allowed, fit(section, seen, faults, clean, allowed, keys))
     return {
-        key: None if place == OFF[key] and not key.split(".")[1].startswith(_FALLS_BACK) else place
+        key: None if place == OFF[key] and not key.split(".")[1].startswith(_FLAGS) else place
         for key, place in places.items()
     }
 
 
-def fittable(scored: Scored, has_language_model: bool) -> list[str]:
-    """The thresholds that the pairs say something of: some right pair has their score."""
-    clean = scored.right & (scored.fault == CLEAN)
+def _no_looser(
+    section: Judge, found: Columns, clean: Sequence[Mask], allowed: float, places: Mapping[str, float]
+) -> dict[str, float]:
+    """Thresholds that are looser than the section's go back to it, one after the other, as far as right pairs allow.
+
+    The fit needs no threshold whose faults others find, too. In a corpus there are faults that were not planted, or
+    that few pairs have, so a rule that costs nothing stays.
+    """
+
+    def alarms(values: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        mask = rejected(found, rules(with_thresholds(section, values)))
+        return np.array([mask[rows].mean() for rows in clean if rows.any()])
+
+    limits = np.maximum(allowed, alarms({key: OFF[key] for key in places}))
+    chosen = dict(places)
+    for key, place in places.items():
+        tier, name = key.split(".")
+        stated = getattr(getattr(section, tier), name)
+        if stated is None or (place <= stated if key.endswith("_max") else place >= stated):
+            continue
+        if (alarms({**chosen, key: stated}) <= limits).all():
+            chosen[key] = stated
+    return chosen
+
+
+def fittable(section: Judge, scored: Scored, rows: Mask, has_language_model: bool) -> list[str]:
+    """The thresholds that some rows (pairs,) say something of: it looks at a right pair that has the score.
+
+    Args:
+        section: Where a threshold of flagged clips is null in it, that of the others looks at these, too.
+        scored: The pairs.
+        rows: Which of them.
+        has_language_model: Whether there are scores of one.
+    """
+    clean = rows & scored.right & (scored.fault == CLEAN)
     keys = []
     for key in PLACES:
-        name = key.split(".")[1].rpartition("_")[0]
-        flag = next((flag for flag in _FALLS_BACK if name.startswith(flag)), "")
-        rows = clean & scored.found[flag.rstrip("_")] if flag else clean
-        column = scored.found.get(name.removeprefix(flag))
-        if column is not None and np.isfinite(column[rows]).any() and (key != LANGUAGE_MODEL_KEY or has_language_model):
+        tier, name = key.split(".")
+        flag = next((flag for flag in _FLAGS if name.startswith(f"{flag}_")), None)
+        column = scored.found.get((name if flag is None else name.removeprefix(f"{flag}_")).rpartition("_")[0])
+        looked_at = clean if flag is None else clean & scored.found[flag]
+        for other in _FLAGS:
+            if getattr(getattr(section, tier), f"{other}_{name}", None) is not None:
+                looked_at = looked_at & ~scored.found[other]
+        has_score = column is not None and np.isfinite(column[looked_at]).any()
+        if has_score and (key != LANGUAGE_MODEL_KEY or has_language_model):
             keys.append(key)
     return keys
+
+
+def choice(
+    fault: Sequence[str], planted: Sequence[str], heard: Sequence[str], language: Sequence[str]
+) -> dict[str, Rate]:
+    """How often a wrong text would have been taken as right: Whisper hears just what it says.
+
+    Args:
+        fault: Of each pair.
+        planted: Its text.
+        heard: What Whisper hears in it.
+        language: Of its text.
+
+    Returns:
+        By fault of the text, the pairs whose text is what is heard.
+    """
+    found = {}
+    rows = list(zip(fault, planted, heard, language, strict=True))
+    for name in TEXT_FAULTS:
+        confirmed = [normalize(text, code) == normalize(said, code) for one, text, said, code in rows if one == name]
+        if confirmed:
+            found[name] = Rate(sum(confirmed), len(confirmed))
+    return found
+
+
+def _sum(rates: Sequence[Rate]) -> Rate:
+    return Rate(sum(one.rejected for one in rates), sum(one.pairs for one in rates))
 
 
 def _rate(mask: Mask, pairs: Mask) -> Rate:

@@ -18,7 +18,8 @@ from llaso_data.filters.border_limits import Limits
 from llaso_data.filters.confidence import CJK
 from llaso_data.filters.consistency import MARKUP, PHRASE, SCRIPT_MISMATCH
 from llaso_data.filters.duplicates import Hashes
-from llaso_data.filters.rules import FLAGS, STANDS_OUT, Columns
+from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
+from llaso_data.filters.rules import FLAGS, GROUP, STANDS_OUT, Columns
 from llaso_data.io import sealed
 from llaso_data.io.checksums import DamagedError
 from llaso_data.records import GIVEN, GIVEN_UNMATCHED, NO_SPEECH, NOT_SCORED, UNJUDGED, UNKNOWN, Utterance, schema
@@ -140,7 +141,11 @@ def reading(uri: str) -> Iterator[Any]:
 
 
 def derive(
-    table: pa.Table, needed: Collection[str], phrases: Mapping[str, Sequence[str]], limits: Limits | None = None
+    table: pa.Table,
+    needed: Collection[str],
+    phrases: Mapping[str, Sequence[str]],
+    limits: Limits | None = None,
+    fitted: GroupThresholds = NO_FITS,
 ) -> Columns:
     """The arrays that the rules look at.
 
@@ -149,9 +154,10 @@ def derive(
         needed: Scores and flags that rules need.
         phrases: Texts to reject, by language; they add to what the observer found.
         limits: Which borders stand out; None: all do.
+        fitted: The thresholds that groups of corpus and language have of their own.
 
     Returns:
-        Arrays (rows,) by name: scores as float64, NaN for null, and flags as bool.
+        Arrays (rows,) by name: scores as float64, NaN for null, flags as bool, and the number of the row's group.
     """
     scores = [name for name in needed if name not in FLAGS and name not in EXTRA]
     columns: dict[str, npt.NDArray[Any]] = {name: floats(table[_stored_name(name)]) for name in scores}
@@ -170,6 +176,7 @@ def derive(
     columns["no_text"] = ~flags(pc.match_substring_regex(table["text"], r"[\pL\pN]")) & ~unmatched
     columns[STANDS_OUT] = np.ones(len(table), bool)
     languages = pc.fill_null(table["language"], UNKNOWN)
+    columns[GROUP] = fitted.numbers(table["source.corpus"], languages)
     for (corpus, language), limit_db in (limits or {}).items() if "border_db" in columns else ():
         is_stratum = flags(pc.and_(pc.equal(table["source.corpus"], corpus), pc.equal(languages, language)))
         columns[STANDS_OUT] &= ~is_stratum | (columns["border_db"] > limit_db)

@@ -15,6 +15,9 @@ Columns = Mapping[str, npt.NDArray[Any]]
 STANDS_OUT = "stands_out"
 """The flag of rows whose border is louder than is usual in their corpus (:mod:`llaso_data.filters.border_limits`)."""
 
+GROUP = "group"
+"""The column with the number of each row's group (:mod:`llaso_data.filters.group_thresholds`), integers."""
+
 FLAGS = frozenset({"packed", "cjk", "given", "no_text", "unscored", "not_a_number", STANDS_OUT})
 """Columns that :mod:`llaso_data.filters.columns` derives and that are bool."""
 
@@ -30,6 +33,7 @@ class Rule:
         side: The side of the threshold that violates.
         only: A flag: the rule looks at the rows where it is set, or, written ``!flag``, at those where it is not.
         null_violates: Whether a null score violates.
+        by_group: The threshold of each group of corpus and language, by its number; None: ``threshold`` holds for all.
     """
 
     name: str
@@ -38,6 +42,14 @@ class Rule:
     side: Literal["below", "above"]
     only: str | None = None
     null_violates: bool = False
+    by_group: tuple[float, ...] | None = None
+
+    def thresholds(self, columns: Columns) -> npt.NDArray[np.float64]:
+        """The threshold of every row, shape (rows,)."""
+        if self.by_group is None:
+            return np.full(len(columns[self.column]), self.threshold)
+        of_rows: npt.NDArray[np.float64] = np.array(self.by_group)[columns[GROUP]]
+        return of_rows
 
     def violations(self, columns: Columns) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
         """Finds the rows that violate the rule.
@@ -50,7 +62,8 @@ class Rule:
         """
         values = columns[self.column].astype(np.float64, copy=False)
         # A comparison with NaN is false: null passes here.
-        mask = values < self.threshold if self.side == "below" else values > self.threshold
+        limit = self.threshold if self.by_group is None else self.thresholds(columns)
+        mask: npt.NDArray[np.bool_] = values < limit if self.side == "below" else values > limit
         if self.null_violates:
             mask = mask | np.isnan(values)
         if self.only is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,31 +19,23 @@ import llaso_data
 from llaso_data import formats
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.filters.calibration import MIN_RIGHT
+from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
 from llaso_data.io import checksums, interrupts, lock, outputs, storage
-from llaso_data.io.hub import weights_digest
-from llaso_data.pipeline import commit, engines, memory, precision, recipe_file
+from llaso_data.pipeline import calibrated, commit, engines, memory, precision, recipe_file
 from llaso_data.pipeline.blocks import PlannedBlock, plan
-from llaso_data.pipeline.judge import JudgeResult, judge
+from llaso_data.pipeline.calibrate import CLIPS, FAULTS_EACH, Draw, NothingToPlantError, Observed, measure
+from llaso_data.pipeline.calibrated import Calibration
+from llaso_data.pipeline.judge import judge
 from llaso_data.pipeline.load_recipe import judging_digest
+from llaso_data.pipeline.models_digests import models_digests
 from llaso_data.pipeline.observe import check_stages, observing_digest
+from llaso_data.pipeline.progress_listener import ProgressListener
 from llaso_data.recipe import Recipe
-from llaso_data.records import FORMAT_VERSION, Input
+from llaso_data.records import FORMAT_VERSION, UNKNOWN, Input
 from llaso_data.whisper.engine import Statistics
-from llaso_data.whisper.load import checkpoint_folder
 
 _AHEAD_INPUTS = 100_000  # about 100 MB of planned inputs
-
-
-class ProgressListener(Protocol):
-    """Is told how a build goes on (:class:`llaso_data.pipeline.progress.Progress` is one)."""
-
-    def planned(self, blocks: int, inputs: int) -> None:
-        """Called at most once, with the totals, where all planned inputs fit in memory."""
-
-    def block_done(
-        self, *, inputs: int, failed: int, audio_s: float, skipped: bool, verdicts: Mapping[str, int]
-    ) -> None:
-        """Called after each block; ``skipped`` where an earlier run observed it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,8 @@ class BuildSummary:
         max_failures: The share of failed inputs above which the exit code is 1.
         transcripts: Inputs that came with a transcript.
         notes: What the readers and the judge count besides the verdicts, by sentence.
+        calibration: What the manifest says of the calibration that the run is judged by; None: it is judged without.
+        uncalibrated: Then the reason.
     """
 
     out: str
@@ -79,6 +74,8 @@ class BuildSummary:
     max_failures: float = field(default=1.0)
     transcripts: int = 0
     notes: dict[str, int] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
+    uncalibrated: str | None = None
 
     @property
     def failed_share(self) -> float:
@@ -132,17 +129,20 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
         if is_new:
             precision.write_down(recipe.observe, settled, out)
         obeyed = recipe.model_copy(update={"observe": precision.obeyed(recipe.observe, settled)})
-        names, totals = _observe(obeyed, _counted(_chained(readers), transcripts), held, observing, progress)
-    if recipe.observe.speakers.enabled:
-        from llaso_data.pipeline.label_speakers import label_speakers
+        stored = calibrated.stored(out, recipe, observing)
+        inputs = _counted(_chained(readers), transcripts)
+        names, totals = _observe(obeyed, inputs, held, observing, stored.fitted, progress)
+        if recipe.observe.speakers.enabled:
+            from llaso_data.pipeline.label_speakers import label_speakers
 
-        names = label_speakers(out, names, recipe.observe.speakers.similarity)
-    verdicts = judging_digest(recipe, names)
-    summary, judged = _judge(recipe, out, names, verdicts)
+            names = label_speakers(out, names, recipe.observe.speakers.similarity)
+        calibration, judgement = _calibrate_and_judge(recipe, settled, observing, names, held, stored, progress)
+    judged, summary, verdicts = judgement.keep(out), judgement.summary, judgement.verdicts
     held.confirm()
     notes.update(summary.get("notes", {}))
     storage.write_bytes(storage.join(out, recipe_file.NAME), recipe_file.text_of(recipe).encode())
-    checksums.write_json(commit.manifest_uri(out), _manifest(recipe, settled, names, observing, verdicts, summary))
+    manifest = _manifest(recipe, settled, names, observing, verdicts, {**summary, **calibration.stated()})
+    checksums.write_json(commit.manifest_uri(out), manifest)
     return BuildSummary(
         out=out,
         **{name: value for name, value in summary.items() if name != "notes"},
@@ -155,6 +155,7 @@ def _build(recipe: Recipe, held: lock.Held, progress: ProgressListener | None, s
         max_failures=recipe.judge.max_failures,
         notes=dict(sorted(notes.items())),
         transcripts=transcripts[True],
+        **calibration.stated(),
     )
 
 
@@ -175,7 +176,12 @@ class _ObservedTotals:
 
 
 def _observe(
-    recipe: Recipe, inputs: Iterator[Input], held: lock.Held, observing: str, progress: ProgressListener | None
+    recipe: Recipe,
+    inputs: Iterator[Input],
+    held: lock.Held,
+    observing: str,
+    fitted: GroupThresholds,
+    progress: ProgressListener | None,
 ) -> tuple[list[str], _ObservedTotals]:
     """Observes the blocks that are missing; gives the names of all planned blocks in order, and this run's totals."""
     out = held.uri
@@ -206,7 +212,7 @@ def _observe(
                 failed=result.failed,
                 audio_s=result.audio_s,
                 skipped=False,
-                verdicts=_provisional(recipe, out, result.name),
+                verdicts=_provisional(recipe, out, result.name, fitted),
             )
         memory.release()
     if not names:
@@ -226,9 +232,9 @@ def _look_ahead(planned: Iterator[PlannedBlock]) -> tuple[Iterator[PlannedBlock]
     return iter(head), (len(head), inputs)
 
 
-def _provisional(recipe: Recipe, out: str, block: str) -> dict[str, int]:
+def _provisional(recipe: Recipe, out: str, block: str, fitted: GroupThresholds) -> dict[str, int]:
     """Accepted, and rejected by rule, in one block. Duplicates in other blocks are known only at the end."""
-    result = judge([commit.block_uri(out, block)], recipe.judge)
+    result = judge([commit.block_uri(out, block)], recipe.judge, fitted)
     return {"accepted": result.counts["accepted"], **result.rules}
 
 
@@ -245,38 +251,87 @@ def _counted(inputs: Iterator[Input], transcripts: Counter[bool]) -> Iterator[In
         yield item
 
 
-def models_digests(recipe: Recipe) -> list[str]:
-    """Digests of the weights of the models that observe. Their names and paths do not count."""
-    asr, model = recipe.observe.asr, recipe.observe.language_model
-    digests = [weights_digest(checkpoint_folder(asr.model, asr.revision))]
-    if model.model is not None:
-        from llaso_data.filters.language_model import language_model_digest
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """Verdicts: their name, what they add up to, and the table; None where it lies in the output already."""
 
-        digests.append(language_model_digest(model.model, model.revision))
-    if recipe.observe.quality.enabled and recipe.observe.quality.dnsmos:
-        from llaso_data.estimate.dnsmos import model_files
+    verdicts: str
+    summary: dict[str, Any]
+    table: pa.Table | None
 
-        digests += [checksums.sha256(str(file))[0] for file in model_files()]
-    if recipe.observe.speakers.enabled:
-        from llaso_data.estimate.voice_encoder import weights_file
-
-        digests.append(checksums.sha256(str(weights_file()))[0])
-    return digests
+    def keep(self, out: str) -> bool:
+        """Writes the table where it is new, with the summary in its metadata. Returns whether it was."""
+        if self.table is None:
+            return False
+        metadata = {"llaso.summary": json.dumps(self.summary, sort_keys=True)}
+        commit.write_table(commit.verdicts_uri(out, self.verdicts), self.table.replace_schema_metadata(metadata))
+        return True
 
 
-def _judge(recipe: Recipe, out: str, names: list[str], verdicts: str) -> tuple[dict[str, Any], bool]:
-    """The verdict table's summary, and whether the table was made now. The summary lies in the table's metadata."""
-    import json
-
+def _judge(recipe: Recipe, out: str, names: list[str], fitted: GroupThresholds) -> _Judgement:
+    """The verdicts by the recipe's thresholds and those that were fitted."""
+    verdicts = judging_digest(recipe, names, fitted.to_json())
     uri = commit.verdicts_uri(out, verdicts)
     if storage.exists(uri):
         with columns.reading(uri) as file:
-            return json.loads((pq.read_schema(file).metadata or {})[b"llaso.summary"]), False
-    result: JudgeResult = judge([commit.block_uri(out, name) for name in names], recipe.judge)
-    summary = result.summary()
-    table: pa.Table = result.table.replace_schema_metadata({"llaso.summary": json.dumps(summary, sort_keys=True)})
-    commit.write_table(uri, table)
-    return summary, True
+            return _Judgement(verdicts, json.loads((pq.read_schema(file).metadata or {})[b"llaso.summary"]), None)
+    result = judge([commit.block_uri(out, name) for name in names], recipe.judge, fitted)
+    return _Judgement(verdicts, result.summary(), result.table)
+
+
+@dataclass(frozen=True, slots=True)
+class _After:
+    """Tells of a calibration as of more blocks of the run, which has so many already."""
+
+    progress: ProgressListener
+    blocks: int
+    inputs: int
+
+    def planned(self, blocks: int, inputs: int) -> None:
+        self.progress.planned(self.blocks + blocks, self.inputs + inputs)
+
+    def block_done(self, **done: Any) -> None:
+        self.progress.block_done(**done)
+
+
+def _calibrate_and_judge(
+    recipe: Recipe,
+    settled: precision.Precision,
+    observing: str,
+    names: list[str],
+    held: lock.Held,
+    stored: Calibration,
+    progress: ProgressListener | None,
+) -> tuple[Calibration, _Judgement]:
+    """What the run is judged by, and the verdicts.
+
+    A calibration that lies in the output stays; where the recipe's rules or share have changed since, it is made again
+    of the same pairs. Without one the run calibrates itself where that takes a small part of its time.
+    """
+    out, report = held.uri, stored.report
+    if report is not None and calibrated.follows(report, recipe.judge):
+        return stored, _judge(recipe, out, names, stored.fitted)
+    plain = _judge(recipe, out, names, NO_FITS)
+    if not stored.renewable:
+        return stored, plain
+    languages = {name: of["accepted"] for name, of in plain.summary["languages"].items() if name != UNKNOWN}
+    observed = plain.summary["counts"]["inputs"] - plain.summary["counts"]["failed"]
+    if report is not None:
+        draw = Draw.of_report(report)
+    else:
+        mean_s = 3600 * plain.summary["hours"]["observed"] / max(1, observed)
+        clips = calibrated.affordable_clips(languages, observed, mean_s, 1 + FAULTS_EACH, 2 * MIN_RIGHT, CLIPS)
+        if not clips:
+            return Calibration(None, calibrated.too_small(observed, stored.why)), plain
+        draw = Draw(clips)
+    run = Observed(recipe, out, settled, observing, names, languages, plain.summary["border_limits"])
+    after = _After(progress, len(names), plain.summary["counts"]["inputs"]) if progress else None
+    try:
+        calibration = Calibration(measure(run, draw, held, after))
+    except NothingToPlantError:
+        return Calibration(None, "no clip is heard as its text says, so there is nothing to plant faults into"), plain
+    del plain  # the table of a large run
+    return calibration, _judge(recipe, out, names, calibration.fitted)
 
 
 def _manifest(

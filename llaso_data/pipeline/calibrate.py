@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,45 +26,91 @@ import llaso_data
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit_draw, calibration, columns, planting
-from llaso_data.filters.calibration import Scored
+from llaso_data.filters.calibration import Finding, Scored
 from llaso_data.filters.fit import OFF, with_thresholds
 from llaso_data.filters.planting import CLEAN, Corpus, Planted
 from llaso_data.filters.tiers import rules
 from llaso_data.io import checksums, interrupts, lock, outputs, storage
 from llaso_data.pipeline import commit, engines, precision
 from llaso_data.pipeline.blocks import PlannedBlock, block_name
-from llaso_data.pipeline.build_align import ProgressListener, models_digests
+from llaso_data.pipeline.calibrated import FORMAT, NAME, VERSION
+from llaso_data.pipeline.models_digests import models_digests
 from llaso_data.pipeline.observe import check_stages, observing_digest
+from llaso_data.pipeline.progress_listener import ProgressListener
 from llaso_data.recipe import Judge, Recipe
 from llaso_data.records import GIVEN, NOT_SCORED, UNJUDGED, UNKNOWN, Input, Utterance, digest
 from llaso_data.text import normalize
 from llaso_data.whisper.windows import WINDOW_SAMPLES
 
-FORMAT = "llaso-calibration"
-VERSION = 1
-NAME = "calibration.json"
+CLIPS = 500
+"""The most clips of a language, where nothing else is said."""
 FAULTS_EACH = 3
-"""Faults that each clip is planted with, each in a pair of its own."""
+"""Faults that each clip is planted with, where nothing else is said."""
 
 _FOLDER = "calibration"
-_BLOCK_CLIPS = 256
 _MAX_BLOCKS = 400  # of the corpus, that clips are drawn from
 
 
-def calibrate(
-    recipe: Recipe, clips: int = 500, seed: int = 0, allowed: float = 0.03, progress: ProgressListener | None = None
-) -> dict[str, Any]:
+class NothingToPlantError(LLaSOError):
+    """No clip is heard as its text says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A run that is observed, and how.
+
+    Attributes:
+        recipe: Its recipe.
+        out: Its output.
+        settled: The precision of its models.
+        observing: The digest of what decides its observations.
+        blocks: The names of its blocks, in order.
+        languages: By language, how many of its utterances the recipe's rules accept.
+        border_limits: As in :class:`llaso_data.pipeline.judge.JudgeResult`.
+    """
+
+    recipe: Recipe
+    out: str
+    settled: precision.Precision
+    observing: str
+    blocks: Sequence[str]
+    languages: Mapping[str, int]
+    border_limits: Sequence[tuple[str, str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which clips faults are planted into.
+
+    Attributes:
+        clips: The most clips of a language.
+        seed: Another seed draws other clips and faults.
+        faults: How many each of them is planted with, each in a pair of its own.
+        blocks: The blocks that they are drawn from; None: as many as it takes, in an order that looks like chance.
+    """
+
+    clips: int = CLIPS
+    seed: int = 0
+    faults: int = FAULTS_EACH
+    blocks: Sequence[str] | None = None
+
+    @classmethod
+    def of_report(cls, report: Mapping[str, Any]) -> Draw:
+        """The one that a report is of."""
+        return cls(report["clips"], report["seed"], report["faults"], report["blocks"])
+
+
+def calibrate(recipe: Recipe, draw: Draw | None = None, progress: ProgressListener | None = None) -> dict[str, Any]:
     """Plant faults into a corpus's own clips, and measure what the rules do.
 
     Args:
-        recipe: That of the finished run in ``recipe.out``; its ``run`` says how this command works.
-        clips: The most clips of a language.
-        seed: Another seed draws other clips and faults.
-        allowed: The share of right pairs that fitted thresholds may reject, 0-1.
+        recipe: That of the finished run in ``recipe.out``; its ``run`` says how this command works, and
+            ``judge.false_alarms`` the share of right pairs that fitted thresholds may reject.
+        draw: Which clips; None: the most that the command takes by default.
         progress: Is told of every block.
 
     Returns:
-        What was found, as it stands in :data:`NAME`, and its URI as ``out``.
+        What was found, as it stands in :data:`llaso_data.pipeline.calibrated.NAME`, and its URI as ``out``.
 
     Raises:
         LLaSOError: There is no finished run, it has no scores, another run holds its lock, its models or this version
@@ -73,8 +120,7 @@ def calibrate(
     with lock.exclusive(recipe.out, "calibrate") as held:
         out = held.uri
         stated = commit.manifest(out)
-        uri = storage.join(out, NAME)
-        outputs.refuse(uri, "llaso-data calibrate", outputs.json_of(FORMAT))
+        outputs.refuse(storage.join(out, NAME), "llaso-data calibrate", outputs.json_of(FORMAT))
         if recipe.observe.align is None:
             raise LLaSOError(f"{out}: observe.align is null, so nothing is scored that rules could look at")
         check_stages(recipe.observe)
@@ -86,60 +132,90 @@ def calibrate(
                     f"{out} was observed by other models, other settings or another version of LLaSO. Run "
                     "`llaso-data build-align` on it again, then calibrate"
                 )
-            notes: dict[str, int] = defaultdict(int)
-            drawn = _draw(out, stated, clips, seed, notes)
-            planted = _planted(drawn, seed)
-            if not planted:
-                raise LLaSOError(f"{out}: no clip is heard as its text says, so there is nothing to plant faults into")
-            table = _observe(recipe, settled, observing, out, held, planted, progress)
-        decoded = table.filter(table["failure.reason"].is_null())
-        if len(decoded) < len(table):
-            notes["planted, but could not be decoded"] = len(table) - len(decoded)
-        scored = _scored(recipe.judge, decoded, planted, drawn, stated["border_limits"])
-        every = np.ones(len(scored.fault), bool)
-        report = {
-            "format": FORMAT,
-            "format_version": VERSION,
-            "llaso": llaso_data.__version__,
-            "observing": observing,
-            "precision": dict(settled),
-            "judge": recipe.judge.model_dump(mode="json"),
-            "clips": clips,
-            "seed": seed,
-            "drawn": {language: len(ones) for language, ones in drawn.items()},
-            "notes": dict(sorted(notes.items())),
-            "findings": [one.to_dict() for one in calibration.findings(recipe.judge, scored, every)],
-            "fitted": _fitted(recipe, scored, allowed),
-        }
-        held.confirm()
-        checksums.write_json(uri, report)
-        return {**report, "out": uri}
+            languages = {language: said["accepted"] for language, said in stated["languages"].items()}
+            limits = [(corpus, language, limit_db) for corpus, language, limit_db in stated["border_limits"]]
+            run = Observed(recipe, out, settled, observing, stated["blocks"], languages, limits)
+            return {**measure(run, draw or Draw(), held, progress), "out": storage.join(out, NAME)}
 
 
-def _draw(
-    out: str, stated: Mapping[str, Any], clips: int, seed: int, notes: dict[str, int]
-) -> dict[str, list[Utterance]]:
-    """Right pairs of every language that has any, of its corpora in proportion.
+def measure(run: Observed, draw: Draw, held: lock.Held, progress: ProgressListener | None = None) -> dict[str, Any]:
+    """What :func:`calibrate` does in a run whose lock is held: observes what is missing, and writes the file.
+
+    Args:
+        run: What is calibrated.
+        draw: Which clips.
+        held: Its lock.
+        progress: Is told of every block.
+
+    Returns:
+        What was found, as it stands in the file.
+
+    Raises:
+        NothingToPlantError: The run has no clips that faults can be planted into.
+    """
+    notes: dict[str, int] = defaultdict(int)
+    drawn, blocks = _draw(run, draw, notes)
+    planted = _planted(drawn, draw)
+    if not planted:
+        raise NothingToPlantError(
+            f"{run.out}: no clip is heard as its text says, so there is nothing to plant faults into"
+        )
+    table = _observe(run, held, planted, progress)
+    decoded = table.filter(table["failure.reason"].is_null())
+    if len(decoded) < len(table):
+        notes["planted, but could not be decoded"] = len(table) - len(decoded)
+    pairs = {one.utterance.id: one for one in planted}
+    scored = _scored(run, decoded, pairs, drawn)
+    judge = run.recipe.judge
+    found = calibration.findings(judge, scored, np.ones(len(scored.fault), bool))
+    report = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "llaso": llaso_data.__version__,
+        "observing": run.observing,
+        "precision": dict(run.settled),
+        "judge": judge.model_dump(mode="json"),
+        "clips": draw.clips,
+        "seed": draw.seed,
+        "faults": draw.faults,
+        "blocks": blocks,
+        "drawn": {language: len(ones) for language, ones in drawn.items()},
+        "notes": dict(sorted(notes.items())),
+        "choice": _choice(decoded, pairs, scored),
+        "findings": [one.to_dict() for one in found],
+        **_overall(found),
+        "fitted": _fitted(run.recipe, scored),
+    }
+    held.confirm()
+    checksums.write_json(storage.join(run.out, NAME), report)
+    return report
+
+
+def _draw(run: Observed, draw: Draw, notes: dict[str, int]) -> tuple[dict[str, list[Utterance]], list[str]]:
+    """Right pairs of every language that has any, of its corpora in proportion, and the blocks that they are from.
 
     Blocks come in an order that looks like chance, until there are enough clips of all accepted languages: a block
     often holds one language alone.
     """
     found: dict[str, list[Utterance]] = defaultdict(list)
-    order = sorted(stated["blocks"], key=lambda name: digest(seed, name))
-    wanted = set(stated["languages"]) - {UNKNOWN}
-    for block in order[:_MAX_BLOCKS]:
+    order = draw.blocks or sorted(run.blocks, key=lambda name: digest(draw.seed, name))[:_MAX_BLOCKS]
+    wanted = set(run.languages) - {UNKNOWN}
+    read = []
+    for block in order:
         interrupts.check()
-        for one in commit.read_block(out, block):
+        read.append(block)
+        for one in commit.read_block(run.out, block):
             reason = _left_out(one)
             if reason is None:
                 found[str(one.language)].append(one)
             else:
                 notes[reason] += 1
-        if wanted and all(len(found.get(language, ())) >= clips for language in wanted):
+        if wanted and all(len(found.get(language, ())) >= draw.clips for language in wanted):
             break
     for language in sorted(wanted - found.keys()):
-        notes[f"of {language}: none could be drawn"] = stated["languages"][language]["accepted"]
-    return {language: _in_proportion(ones, clips, seed) for language, ones in sorted(found.items())}
+        notes[f"of {language}: none could be drawn"] = run.languages[language]
+    drawn = {language: _in_proportion(ones, draw.clips, draw.seed) for language, ones in sorted(found.items())}
+    return drawn, read
 
 
 def _left_out(one: Utterance) -> str | None:
@@ -166,34 +242,25 @@ def _in_proportion(ones: Sequence[Utterance], clips: int, seed: int) -> list[Utt
     return [one for name, quota in zip(names, quotas, strict=True) for one in by_corpus[name][:quota]]
 
 
-def _planted(drawn: Mapping[str, Sequence[Utterance]], seed: int) -> list[Planted]:
+def _planted(drawn: Mapping[str, Sequence[Utterance]], draw: Draw) -> list[Planted]:
     planted: list[Planted] = []
     for language, ones in drawn.items():
         foreign = [one for other, others in drawn.items() if other != language for one in others]
-        planted += planting.plant(Corpus(language, ones, foreign), FAULTS_EACH, seed)
+        planted += planting.plant(Corpus(language, ones, foreign), draw.faults, draw.seed)
     return planted
 
 
-def _observe(
-    recipe: Recipe,
-    settled: precision.Precision,
-    observing: str,
-    out: str,
-    held: lock.Held,
-    planted: Sequence[Planted],
-    progress: ProgressListener | None,
-) -> pa.Table:
+def _observe(run: Observed, held: lock.Held, planted: Sequence[Planted], progress: ProgressListener | None) -> pa.Table:
     """The planted pairs' observations, of this run or an earlier one."""
-    folder = storage.join(out, _FOLDER)
+    folder = storage.join(run.out, _FOLDER)
     storage.sweep(storage.join(folder, "observations"))
-    settings = precision.obeyed(recipe.observe, settled)
+    settings = precision.obeyed(run.recipe.observe, run.settled)
     unwanted = {name: getattr(settings, name).model_copy(update={"enabled": False}) for name in ("quality", "speakers")}
     blocks = []
-    for first in range(0, len(planted), _BLOCK_CLIPS):
-        inputs = tuple(
-            Input(utterance=one.utterance, container=_FOLDER) for one in planted[first : first + _BLOCK_CLIPS]
-        )
-        blocks.append(PlannedBlock(block_name(inputs, digest(_FOLDER, observing)), inputs))
+    size = run.recipe.blocks.clips
+    for first in range(0, len(planted), size):
+        inputs = tuple(Input(utterance=one.utterance, container=_FOLDER) for one in planted[first : first + size])
+        blocks.append(PlannedBlock(block_name(inputs, digest(_FOLDER, run.observing)), inputs))
     if progress:
         progress.planned(len(blocks), len(planted))
     there = commit.committed(folder)
@@ -205,14 +272,14 @@ def _observe(
             elif progress:
                 progress.block_done(inputs=len(block.inputs), failed=0, audio_s=0.0, skipped=True, verdicts={})
 
-    for result in engines.observe(missing(), settings.model_copy(update=unwanted), recipe.run, folder):
+    for result in engines.observe(missing(), settings.model_copy(update=unwanted), run.recipe.run, folder):
         interrupts.check()
         held.check()
         if progress:
             progress.block_done(
                 inputs=result.inputs, failed=result.failed, audio_s=result.audio_s, skipped=False, verdicts={}
             )
-    needed = columns.stored(_needed(recipe.judge))
+    needed = columns.stored(_needed(run.recipe.judge))
     return pa.concat_tables(
         [columns.read(commit.block_uri(folder, block.name), [*needed, "hypothesis"]) for block in blocks]
     )
@@ -225,29 +292,27 @@ def _needed(section: Judge) -> list[str]:
 
 
 def _scored(
-    section: Judge,
-    table: pa.Table,
-    planted: Sequence[Planted],
-    drawn: Mapping[str, Sequence[Utterance]],
-    border_limits: Sequence[tuple[str, str, float]],
+    run: Observed, table: pa.Table, pairs: Mapping[str, Planted], drawn: Mapping[str, Sequence[Utterance]]
 ) -> Scored:
-    limits = {(corpus, language): limit_db for corpus, language, limit_db in border_limits}
-    origins = {one.id: one for ones in drawn.values() for one in ones}
-    pair_of = {one.utterance.id: one for one in planted}
-    pairs = [pair_of[name] for name in table["id"].to_pylist()]
+    section = run.recipe.judge
+    limits = {(corpus, language): limit_db for corpus, language, limit_db in run.border_limits}
+    by_id = {one.id: one for ones in drawn.values() for one in ones}
+    of_rows = [pairs[name] for name in table["id"].to_pylist()]
+    origins = [by_id[pair.origin] for pair in of_rows]
     heard_again = {
-        pair.origin
-        for pair, hypothesis in zip(pairs, table["hypothesis"].to_pylist(), strict=True)
-        if pair.fault == CLEAN and _is_heard(origins[pair.origin], hypothesis)
+        one.id
+        for pair, one, hypothesis in zip(of_rows, origins, table["hypothesis"].to_pylist(), strict=True)
+        if pair.fault == CLEAN and _is_heard(one, hypothesis)
     }
-    given = np.array([origins[pair.origin].text_origin == GIVEN for pair in pairs], bool)
+    given = np.array([one.text_origin == GIVEN for one in origins], bool)
     return Scored(
         columns.derive(table, _needed(section), section.consistency.phrases, limits),
-        fault=np.array([pair.fault for pair in pairs], object),
-        language=np.array([origins[pair.origin].language for pair in pairs], object),
+        fault=np.array([pair.fault for pair in of_rows], object),
+        corpus=np.array([one.source.corpus for one in origins], object),
+        language=np.array([one.language for one in origins], object),
         given=given,
-        right=given | np.array([pair.origin in heard_again for pair in pairs], bool),
-        texts=[origins[pair.origin].text or "" for pair in pairs],
+        right=given | np.array([one.id in heard_again for one in origins], bool),
+        texts=[one.text or "" for one in origins],
     )
 
 
@@ -256,16 +321,36 @@ def _is_heard(one: Utterance, hypothesis: str | None) -> bool:
     return normalize(one.text or "", one.language) == normalize(hypothesis or "", one.language)
 
 
-def _fitted(recipe: Recipe, scored: Scored, allowed: float) -> dict[str, Any] | None:
+def _choice(table: pa.Table, pairs: Mapping[str, Planted], scored: Scored) -> dict[str, Any]:
+    """By fault of the text, how many wrong texts Whisper hears as they stand, so that they would be drawn as right."""
+    planted = [pairs[name].utterance.text or "" for name in table["id"].to_pylist()]
+    heard = [hypothesis or "" for hypothesis in table["hypothesis"].to_pylist()]
+    found = calibration.choice(scored.fault.tolist(), planted, heard, scored.language.tolist())
+    return {fault: rate.to_dict("confirmed") for fault, rate in found.items()}
+
+
+def _fitted(recipe: Recipe, scored: Scored) -> dict[str, Any] | None:
     """Fitted thresholds, and on the half of the texts that they were not fitted on what they and the recipe's do."""
-    keys = calibration.fittable(scored, recipe.observe.language_model.model is not None)
-    thresholds = calibration.fitted(recipe.judge, scored, allowed, keys)
-    if thresholds is None:
+    allowed = recipe.judge.false_alarms
+    fitted = calibration.fitted(recipe.judge, scored, allowed, recipe.observe.language_model.model is not None)
+    if not fitted.fits:
         return None
-    other = ~scored.fitting
-    sections = {"findings": with_thresholds(recipe.judge, thresholds), "recipe": recipe.judge}
-    found = {
-        name: [one.to_dict() for one in calibration.findings(section, scored, other)]
-        for name, section in sections.items()
+    unseen = ~scored.fitting
+    found = calibration.findings(recipe.judge, scored, unseen, fitted)
+    return {
+        "allowed": allowed,
+        "thresholds": fitted.to_json(),
+        "findings": [one.to_dict() for one in found],
+        **_overall(found),
+        "recipe": [one.to_dict() for one in calibration.findings(recipe.judge, scored, unseen)],
     }
-    return {"allowed": allowed, "thresholds": thresholds, **found}
+
+
+def _overall(found: Sequence[Finding]) -> dict[str, Any]:
+    """What was found in all groups together."""
+    false_alarms, recall = calibration.overall(found)
+    return {
+        "false_alarms": false_alarms.to_dict(),
+        "recall": {fault: rate.to_dict() for fault, rate in recall.items()},
+        "mean_recall": calibration.mean_recall(list(recall.values())),
+    }

@@ -22,8 +22,8 @@ from llaso_data import recipe
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit_draw, border_limits, columns, duplicates
 from llaso_data.filters.duplicates import Hashes
+from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
 from llaso_data.filters.rules import STANDS_OUT, Columns, Rule
-from llaso_data.filters.tiers import rules
 from llaso_data.io import storage
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN, Verdict, completed, schema
 
@@ -76,17 +76,18 @@ class JudgeResult:
         }
 
 
-def judge(block_files: Sequence[str], section: recipe.Judge) -> JudgeResult:
+def judge(block_files: Sequence[str], section: recipe.Judge, fitted: GroupThresholds = NO_FITS) -> JudgeResult:
     """Judges the utterances of observation files.
 
     Args:
         block_files: URIs of the files, in order.
         section: The recipe's thresholds.
+        fitted: Thresholds of groups of corpus and language, in place of the recipe's.
 
     Raises:
         LLaSOError: A file is missing or foreign, or the counts do not add up.
     """
-    state = _read_observations(block_files, section)
+    state = _read_observations(block_files, section, fitted)
     corpus_rank = _ranks(state.corpora)[state.corpus]
     strata = _ranks(state.languages)[state.language].astype(np.int64) * len(state.corpora) + corpus_rank
     count = len(state.corpora) * len(state.languages)
@@ -155,8 +156,8 @@ class _State:
     values: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
     border_db: npt.NDArray[np.float64]
-    at_border: npt.NDArray[np.bool_]  # rows that the border rule rejects if their edge stands out
-    border_rule: Rule | None
+    border_max_db: npt.NDArray[np.float64]  # the threshold where the border rule rejects if the edge stands out, or NaN
+    border_rule: str | None
     recordings: int
     corpora: Codes
     languages: Codes
@@ -164,9 +165,9 @@ class _State:
     notes: Counter[str]
 
 
-def _read_observations(block_files: Sequence[str], section: recipe.Judge) -> _State:
+def _read_observations(block_files: Sequence[str], section: recipe.Judge, fitted: GroupThresholds) -> _State:
     """Reads every block file once and applies the rules that look at one utterance alone."""
-    ordered_rules = rules(section)
+    ordered_rules = fitted.rules(section)
     needed = sorted({"duration_s", *(name for rule in ordered_rules for name in rule.needs())})
     stored = columns.stored(needed)
     corpora, languages, names = Codes(), Codes(), Codes()
@@ -177,7 +178,7 @@ def _read_observations(block_files: Sequence[str], section: recipe.Judge) -> _St
         for start in range(0, len(block_files), _FILES_AT_ONCE):
             group = block_files[start : start + _FILES_AT_ONCE]
             table = pa.concat_tables(list(pool.map(lambda uri: columns.read(uri, stored), group)))
-            derived = columns.derive(table, needed, section.consistency.phrases)
+            derived = columns.derive(table, needed, section.consistency.phrases, fitted=fitted)
             groups.append(
                 (
                     columns.hashes(table["id"], "id"),
@@ -199,7 +200,7 @@ def _read_observations(block_files: Sequence[str], section: recipe.Judge) -> _St
     while pieces:  # one column at a time, so that the pieces of one are freed before the next is joined
         joined.append(np.concatenate(pieces.pop(0)))
     ids, audio_ids, recordings, corpus, language, durations_s, verdicts, rule_codes, values, thresholds = joined[:10]
-    at_border, border_db = joined[10:]
+    border_max_db, border_db = joined[10:]
     return _State(
         ids=ids,
         audio_ids=audio_ids,
@@ -212,8 +213,8 @@ def _read_observations(block_files: Sequence[str], section: recipe.Judge) -> _St
         values=values,
         thresholds=thresholds,
         border_db=border_db,
-        at_border=at_border,
-        border_rule=next((rule for rule in ordered_rules if rule.only == STANDS_OUT), None),
+        border_max_db=border_max_db,
+        border_rule=next((rule.name for rule in ordered_rules if rule.only == STANDS_OUT), None),
         corpora=corpora,
         languages=languages,
         names=names,
@@ -231,7 +232,7 @@ def _try(
 
     Returns:
         Five arrays of shape (rows,): the verdict, the code of the rule's name or -1, the value, the threshold, and
-        whether the border rule is the first that the row violates.
+        the border rule's threshold where that rule is the first that the row violates, else NaN.
     """
     rows = len(reason)
     rule_code = np.full(rows, -1, np.int32)
@@ -240,34 +241,34 @@ def _try(
     reasons = pc.binary_join_element_wise("failed", reason.filter(pa.array(failed)), ".")
     rule_code[failed] = names.encode(reasons)
     verdict = np.where(failed, np.int8(_FAILED), np.int8(_ACCEPTED))
-    at_border = np.zeros(rows, bool)
+    border_max_db = np.full(rows, np.nan)
     for rule in ordered_rules:
         mask, values = rule.violations(derived)
         mask = mask & (verdict == _ACCEPTED)
         if rule.only == STANDS_OUT:
-            at_border = mask
+            border_max_db[mask] = rule.thresholds(derived)[mask]
         elif mask.any():
             verdict[mask] = _REJECTED
             rule_code[mask] = names.code(rule.name)
-            value[mask], threshold[mask] = values[mask], rule.threshold
-    return verdict, rule_code, value, threshold, at_border
+            value[mask], threshold[mask] = values[mask], rule.thresholds(derived)[mask]
+    return verdict, rule_code, value, threshold, border_max_db
 
 
 def _judge_edges(state: _State, limit_db: npt.NDArray[np.float64]) -> None:
-    """Rejects the rows ``at_border`` whose edge is louder than ``limit_db``, of shape (rows,)."""
-    rows = np.flatnonzero(state.at_border & (state.border_db > limit_db))
+    """Rejects the rows that violate the border rule and whose edge is louder than ``limit_db``, of shape (rows,)."""
+    rows = np.flatnonzero(~np.isnan(state.border_max_db) & (state.border_db > limit_db))
     if len(rows) and state.border_rule is not None:
         state.verdicts[rows] = _REJECTED
-        state.rules[rows] = state.names.code(state.border_rule.name)
+        state.rules[rows] = state.names.code(state.border_rule)
         state.values[rows] = state.border_db[rows]
-        state.thresholds[rows] = np.maximum(state.border_rule.threshold, limit_db[rows])
+        state.thresholds[rows] = np.maximum(state.border_max_db[rows], limit_db[rows])
 
 
 def _no_rows() -> tuple[npt.NDArray[Any], ...]:
     """The arrays of no utterances."""
     ids, codes, numbers = np.zeros((0, 2), np.uint64), np.zeros(0, np.int32), np.zeros(0)
-    verdicts, flags = np.zeros(0, np.int8), np.zeros(0, bool)
-    return (ids, ids, ids, codes, codes, numbers, verdicts, codes, numbers, numbers, flags, numbers)
+    verdicts = np.zeros(0, np.int8)
+    return (ids, ids, ids, codes, codes, numbers, verdicts, codes, numbers, numbers, numbers, numbers)
 
 
 def _distinct(values: Hashes) -> int:

@@ -15,6 +15,8 @@ from llaso_data.records import FORMAT_VERSION, digest
 JUDGING_VERSION = 4
 """Increased when a rule changes its meaning, so that an older verdict table is not taken for a current one."""
 
+_NO_VERDICT = {"max_failures", "calibrate", "false_alarms"}  # keys of `judge` that decide none
+
 
 def load(
     path: str | None,
@@ -41,13 +43,22 @@ def dump(recipe: Recipe) -> str:
     return settings.dump(recipe)
 
 
-def judging_digest(recipe: Recipe, blocks: Sequence[str]) -> str:
+def judging_digest(recipe: Recipe, blocks: Sequence[str], fitted: Sequence[Mapping[str, Any]] = ()) -> str:
     """The digest that names a verdict table, of the recipe's judging part and the blocks' names, in order.
 
-    ``judge.max_failures`` is left out: it decides the exit code, not a verdict. Keys that are null are left out too, as
-    in the name of a block.
+    What decides no verdict is left out: ``judge.max_failures``, which decides the exit code, and ``judge.calibrate``
+    and ``judge.false_alarms``, of which only what was fitted counts. Keys that are null are left out too, as in the
+    name of a block.
+
+    Args:
+        recipe: The recipe.
+        blocks: Names of blocks.
+        fitted: The thresholds by group that replace the recipe's, as
+            :meth:`llaso_data.filters.group_thresholds.GroupThresholds.to_json` gives them.
     """
-    section = recipe.judge.model_dump(mode="json", exclude={"max_failures"}, exclude_none=True)
+    section = recipe.judge.model_dump(mode="json", exclude=_NO_VERDICT, exclude_none=True)
+    if fitted:
+        section["fitted"] = list(fitted)
     canonical = json.dumps(section, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return digest("verdicts", FORMAT_VERSION, JUDGING_VERSION, canonical, *blocks)
 

@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from llaso_data.filters import rates
+
 _SHOWN = 20
+_TEXTS = {"given": "given", "asr": "by Whisper"}
 
 
 def summary_table(summary: Mapping[str, Any], plain: bool = False) -> Table:
@@ -60,8 +63,13 @@ def values_table(values: Mapping[str, Any], plain: bool = False) -> Table:
 
 
 def print_summary(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints :func:`summary_table`, and where the output is."""
-    _print(console, summary_table(summary, not (console or Console()).is_terminal), summary.get("out"))
+    """Prints :func:`summary_table`, how the run was calibrated, and where the output is."""
+    console = console or Console()
+    console.print(summary_table(summary, not console.is_terminal))
+    if "calibration" in summary:
+        console.print(rates.sentence(summary), highlight=False, markup=False, soft_wrap=True)
+    if "out" in summary:
+        console.print(f"written to {summary['out']}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_shards(summary: Mapping[str, Any], console: Console | None = None) -> None:
@@ -88,19 +96,69 @@ def print_calibration(report: Mapping[str, Any], console: Console | None = None)
     console.print(_findings_table(report["findings"], not console.is_terminal))
     for reason, count in report["notes"].items():
         say(f"left out: {count:,} clips {reason}")
+    for fault, rate in report["choice"].items():
+        if rate["confirmed"]:
+            say(f"wrong, and taken as right: {rate['confirmed']:,} of {rate['pairs']:,} with {fault}")
     fitted = report["fitted"]
     if fitted is None:
-        say(f"too few right clips to fit thresholds: {MIN_RIGHT} of a language are needed in one half of the texts")
+        say(f"too few right clips to fit thresholds: {MIN_RIGHT} are needed in one half of the texts")
     else:
         say(
-            f"\nfitted on one half of the texts, for at most {100 * fitted['allowed']:.4g}% false alarms in a language:"
+            f"\nfitted on one half of the texts, for at most {100 * fitted['allowed']:.4g}% false alarms in each group:"
         )
-        for key, value in fitted["thresholds"].items():
-            say(f"  --set judge.{key}={'null' if value is None else value}")
+        for groups, thresholds in _distinct_fits(fitted["thresholds"]):
+            say(f"  {groups}")
+            for key, value in thresholds.items():
+                say(f"    judge.{key}: {'null' if value is None else value}")
         for title, findings in (("with these", fitted["findings"]), ("with the recipe's", fitted["recipe"])):
             say(f"\non the other half, {title}:")
             console.print(_findings_table(findings, not console.is_terminal))
+        say("`llaso-data build-align` judges by these when it runs again, and transcribes nothing")
     say(f"written to {report['out']}")
+
+
+def _distinct_fits(fits: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Thresholds, and for which groups they are; those of a corpus come first."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for fit in reversed(fits):
+        place = ", ".join(name for name in (fit["language"], fit["corpus"]) if name)
+        group = place if fit["corpus"] else f"{place}, other corpora" if place else "all others"
+        same = next((n for n, (_, thresholds) in enumerate(found) if thresholds == fit["thresholds"]), None)
+        if same is None:
+            found.append((group, fit["thresholds"]))
+        else:
+            found[same] = (f"{found[same][0]}; {group}", fit["thresholds"])
+    return found
+
+
+def print_rates(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints a calibration in a short table, by the recipe's rules, and which groups are too small for a fit."""
+    console = console or Console()
+    console.print(_rates_table(report["findings"], not console.is_terminal))
+    fits = (report["fitted"] or {"thresholds": []})["thresholds"]
+    own = {fit["language"] for fit in fits}
+    small = [language for language in report["drawn"] if language not in own]
+    if small:
+        others = "all languages together" if None in own else "the recipe"
+        line = f"too few right clips to fit thresholds to {', '.join(small)} alone: theirs are those of {others}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _rates_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:
+    """Of each group the false alarms, and the share of all faults that is found."""
+    table = _table(plain, "right", "false alarms (95 %)", "faults", "found")
+    for finding in findings:
+        faults = finding["recall"].values()
+        found = rates.Rate(sum(rate["rejected"] for rate in faults), sum(rate["pairs"] for rate in faults))
+        name = f"{finding['language']}, {finding['corpus']}, {_TEXTS[finding['texts']]}"
+        alarms = finding["false_alarms"]
+        share = f"{100 * found.share:.0f} %" if found.pairs else ""
+        table.add_row(escape(name), f"{alarms['pairs']:,}", rates.in_percent(alarms), f"{found.pairs:,}", share)
+    return table
+
+
+def _group(finding: Mapping[str, Any]) -> str:
+    return escape(f"{finding['language']}, {finding['corpus']}, texts {_TEXTS[finding['texts']]}")
 
 
 def _findings_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:
@@ -112,9 +170,7 @@ def _findings_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table
         table.add_row(name, *numbers)
 
     for finding in findings:
-        given = finding["texts"] == "given"
-        texts = "given by the corpus" if given else "written by Whisper"
-        table.add_row(f"{finding['language']}, texts {texts}", "", "", "", "")
+        table.add_row(_group(finding), "", "", "", "")
         row("  right pairs (false alarms)", finding["false_alarms"])
         for rule, count in sorted(finding["alarms_by_rule"].items(), key=lambda item: -item[1]):
             table.add_row(f"    {rule}", "", f"{count:,}", "", "")
@@ -128,7 +184,7 @@ def print_report(report: Mapping[str, Any], console: Console | None = None) -> N
     """Prints what a validation read, and its problems: the first twenty with shard and key."""
     console = console or Console()
     shown = {name: value for name, value in report.items() if name not in ("problems", "ok")}
-    _print(console, values_table(shown, not console.is_terminal))
+    console.print(values_table(shown, not console.is_terminal))
     problems = report["problems"]
     for problem in problems[:_SHOWN]:
         place = ": ".join(part for part in (problem["shard"], problem["key"]) if part)
@@ -203,10 +259,3 @@ def _print_values(console: Console | None, values: Mapping[str, Any]) -> None:
         console.print(values["audit"], highlight=False, markup=False, soft_wrap=True)
     if "out" in values:
         console.print(f"written to {values['out']}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _print(console: Console | None, table: Table, out: str | None = None) -> None:
-    console = console or Console()
-    console.print(table)
-    if out is not None:
-        console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from llaso_data.recipe.part import Part
@@ -100,6 +102,14 @@ class Judge(Part):
     consistency: Consistency = Consistency()
     duplicates: Duplicates = Duplicates()
     audit: Audit = Audit()
+    calibrate: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: thresholds that were fitted to the corpus itself replace those that are left at their "
+        "defaults. `llaso-data calibrate` fits them; for a large corpus `build-align` does.",
+    )
+    false_alarms: float = Field(
+        0.03, ge=0, le=1, description="The share of right clips that fitted thresholds may reject."
+    )
     max_failures: float = Field(
         0.1, ge=0, le=1, description="The share of failed inputs above which the exit code is 1."
     )

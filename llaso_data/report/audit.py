@@ -16,6 +16,7 @@ from llaso_data.errors import LLaSOError
 from llaso_data.filters import acceptance, columns
 from llaso_data.filters.acceptance import ANSWERS, CONFIDENCE, GOOD, LIMIT, Finding
 from llaso_data.filters.audit_draw import ticket
+from llaso_data.filters.rates import EARLIER
 from llaso_data.io import checksums, storage
 from llaso_data.pipeline import commit
 from llaso_data.records import ACCEPTED, UNKNOWN, Utterance, digest
@@ -61,6 +62,8 @@ class AuditSample:
         seed: of the draw.
         items: by language, within it in the order of the draw.
         strata: accepted utterances in each stratum.
+        calibration: what the manifest says of right clips that are rejected; None where it says nothing.
+        uncalibrated: then the reason.
     """
 
     align: str
@@ -68,6 +71,8 @@ class AuditSample:
     seed: int
     items: tuple[Item, ...]
     strata: Mapping[Stratum, int]
+    calibration: Mapping[str, Any] | None = None
+    uncalibrated: str = EARLIER
 
     @property
     def population(self) -> int:
@@ -126,7 +131,13 @@ def load_sample(align: str) -> AuditSample:
     ticket_of = dict(zip(drawn_by_id, tickets, strict=True))
     ordered = sorted(drawn_by_id.values(), key=lambda u: (u.language or UNKNOWN, ticket_of[u.id], u.id))
     return AuditSample(
-        align, stated["verdicts"], seed, tuple(Item(u, item_digest(u)) for u in ordered), dict(sorted(strata.items()))
+        align,
+        stated["verdicts"],
+        seed,
+        tuple(Item(u, item_digest(u)) for u in ordered),
+        dict(sorted(strata.items())),
+        stated.get("calibration"),
+        stated.get("uncalibrated") or EARLIER,
     )
 
 
@@ -223,6 +234,7 @@ def _certificate(sample: AuditSample, answers_by_auditor: Mapping[str, Mapping[s
         },
         "rule": RULE,
         **_finding_fields(finding),
+        **_false_alarms(sample),
         "answers": {answer: tally[answer] for answer in ANSWERS},
         "strata": [
             {"language": s[0], "corpus": s[1], **_finding_fields(acceptance.find(size, by_stratum[s], defects[s]))}
@@ -232,6 +244,20 @@ def _certificate(sample: AuditSample, answers_by_auditor: Mapping[str, Mapping[s
         "agreement": [_agreement(a, b, answers_by_auditor) for a, b in itertools.combinations(answers_by_auditor, 2)],
         "sample": [{"id": item.utterance.id, "heard": item.heard, "answer": answer} for item, answer in final_answers],
     }
+
+
+def _false_alarms(sample: AuditSample) -> dict[str, Any]:
+    """The other error: what is right and rejected, as the calibration found it on clips that nothing was fitted on."""
+    stated = sample.calibration
+    if stated is None:
+        return {"false_alarms": None, "uncalibrated": sample.uncalibrated}
+    groups = [
+        {**{name: group[name] for name in ("corpus", "language", "texts", "mean_recall")}, **group["false_alarms"]}
+        for group in stated["groups"]
+    ]
+    found = {"groups": groups, "recall": stated["recall"], **stated["false_alarms"]}
+    whole = {"allowed": stated["allowed"], "fitted": bool(stated["thresholds"]), **found}
+    return {"false_alarms": whole, "uncalibrated": None}
 
 
 def _final_answer(item: Item, answers_by_auditor: Mapping[str, Mapping[str, Answer]]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llaso_data import audio
 from llaso_data.audio import Pcm, limited
 from llaso_data.errors import LLaSOError
 from llaso_data.filters.acceptance import GOOD, LIMIT
+from llaso_data.filters.rates import in_percent
 from llaso_data.languages import language_name
 from llaso_data.records import UNKNOWN
 from llaso_data.report import page as pages
@@ -135,9 +136,16 @@ def result(status: Status) -> dict[str, Any]:
         "auditors": certificate["auditors"],
         "agreement": certificate["agreement"],
         "bad": [row["id"] for row in certificate["sample"] if row["answer"] != GOOD],
+        "rejected": _rejected(certificate),
         "certificate": f"{status.sample.align}/certificate.json",
         "align": status.sample.align,
     }
+
+
+def _rejected(certificate: Mapping[str, Any]) -> str:
+    """The share of right clips that the rules reject, for a reader, or that it is not known."""
+    said = certificate.get("false_alarms")  # the first version has none
+    return "not measured" if said is None else in_percent(said)
 
 
 def _language(item: Item) -> str:

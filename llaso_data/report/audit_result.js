@@ -46,6 +46,7 @@ const conclusions = (() => {
       ["heard", said.census ? `all ${count(said.items)}` : count(said.items)],
       [said.allowed === null ? "defects" : `defects, ${count(said.allowed)} allowed`, count(said.defects)],
       [said.census ? "error rate" : "error rate below", said.upper],
+      ["right and rejected", said.rejected],
       said.auditors.length > 1 ? alike : ["auditor", said.auditors[0].name],
     ];
     const made = element("dl", "", "figures");

@@ -22,6 +22,7 @@
       const last = threshold.positions.length - 1;
       this.off = threshold.current === null;
       this.home = this.off ? (threshold.side === "below" ? 0 : last) : threshold.positions.indexOf(threshold.current);
+      this.now = threshold.fitted ? payload : { accepted: threshold.accepted[this.home], seconds: threshold.seconds[this.home] };
       this.at = this.home;
       this.element = document.createElement("div");
       this.element.className = "cut";
@@ -74,10 +75,10 @@
       writeCommand();
     }
     tell() {
-      const { threshold, row, home, at, moved } = this;
-      const kept = threshold.accepted[at], seconds = threshold.seconds[at];
-      const more = kept - threshold.accepted[home], longer = seconds - threshold.seconds[home];
-      const said = this.off && !moved ? "off" : minus(String(this.value));
+      const { threshold, row, now, at, moved } = this;
+      const kept = moved ? threshold.accepted[at] : now.accepted, seconds = moved ? threshold.seconds[at] : now.seconds;
+      const more = kept - now.accepted, longer = seconds - now.seconds;
+      const said = this.off && !moved ? threshold.fitted || "off" : minus(String(this.value));
       const named = threshold.label ? `${threshold.label} ${said}` : said;
       const difference = moved ? ` (${more ? signed(more, count(more)) : "no change"}${more ? `, ${signed(longer, span(longer))}` : ""})` : "";
       row.classList.toggle("moved", moved);

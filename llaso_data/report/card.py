@@ -97,6 +97,7 @@ def _context(align: str, data: CardData, title: str | None) -> dict[str, Any]:
         "failures": clip_groups.failures(align, data),
         "duplicates": clip_groups.duplicates(align, data),
         "groups": clip_groups.groups(align, data),
+        "calibration": sections.calibration(manifest),
         "audit": sections.audit(certificate.of_records(align, manifest["verdicts"])),
         "charts": drawn_charts,
         "undrawn": _undrawn(data, drawn_charts),
@@ -105,6 +106,7 @@ def _context(align: str, data: CardData, title: str | None) -> dict[str, Any]:
                 "charts": drawn_charts,
                 "margin": MARGIN,
                 "accepted": manifest["counts"]["accepted"],
+                "seconds": round(manifest["hours"]["accepted"] * 3600, 3),
                 "command": f"llaso-data build-align --recipe {shlex.quote(recipe_uri)}",
             }
         ),
@@ -153,11 +155,22 @@ def _curve(curve: Curve, low: float, high: float, several: bool) -> dict[str, An
         "label": _LABELS.get(name, "") if several else "",
         "side": threshold.rule.side,
         "current": threshold.current,
+        "fitted": _by_group(threshold.by_group),
         "alone": curve.alone,
         "positions": [round(float(threshold.positions[i]), 6) for i in rows],
         "accepted": [int(curve.accepted[i]) for i in rows],
         "seconds": [round(float(curve.seconds[i]), 3) for i in rows],
     }
+
+
+def _by_group(values: tuple[float | None, ...]) -> str:
+    """Thresholds that differ by group, for a reader; empty where they do not."""
+    numbers = [value for value in values if value is not None]
+    if not values:
+        return ""
+    ends = [f"{value:g}".replace("-", "−") for value in (min(numbers), max(numbers))]
+    shown = " to ".join(dict.fromkeys(ends))
+    return f"{shown}{' or off' if None in values else ''}, by group"
 
 
 def _undrawn(data: CardData, drawn_charts: list[dict[str, Any]]) -> list[str]:

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import columns
+from llaso_data.filters.group_thresholds import GroupThresholds
 from llaso_data.filters.rules import Columns
-from llaso_data.filters.tiers import rules
 from llaso_data.pipeline import commit
+from llaso_data.pipeline.calibrated import fitted_of
 from llaso_data.pipeline.judge import REPEATED_ID
 from llaso_data.recipe import Recipe
 from llaso_data.records import ACCEPTED, DUPLICATE, FAILED, REJECTED, UNKNOWN
@@ -133,14 +134,15 @@ def collect(align: str, examples: int) -> CardData:
     data = CardData(recipe, manifest, examples=ExampleSampler(examples))
     judge_section = recipe.judge
     shared_audio = _shared_audio(align, manifest["blocks"]) if judge_section.duplicates.exact else repeated_values([])
-    effects = Effects(judge_section, shared_audio)
+    fitted = fitted_of(manifest)
+    effects = Effects(judge_section, shared_audio, fitted)
     score_names = {t.rule.column for t in effects.thresholds} | {"duration_s", "chars_per_s"}
     data.histograms = {name: Histogram.of(m.edges()) for name, m in MEASURES.items() if name in score_names}
     if recipe.observe.quality.enabled:
         data.histograms |= {name: Histogram.of(measure.edges()) for name, measure in QUALITY.items()}
-    for batch in _batches(align, manifest, recipe, effects.thresholds):
+    for batch in _batches(align, manifest, recipe, fitted, effects.thresholds):
         _count(data, batch, effects)
-    data.curves = effects.curves()
+    data.curves = effects.curves(manifest["counts"]["accepted"])
     _check(align, data)
     return data
 
@@ -164,9 +166,11 @@ def _shared_audio(align: str, blocks: list[str]) -> npt.NDArray[np.uint64]:
     return repeated_values(halves)
 
 
-def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, thresholds: list[Threshold]) -> Iterator[_Batch]:
+def _batches(
+    align: str, manifest: Mapping[str, Any], recipe: Recipe, fitted: GroupThresholds, thresholds: list[Threshold]
+) -> Iterator[_Batch]:
     blocks = manifest["blocks"]
-    needed = sorted({"duration_s", *(name for rule in rules(recipe.judge) for name in rule.needs())})
+    needed = sorted({"duration_s", *(name for rule in fitted.rules(recipe.judge) for name in rule.needs())})
     drawn_scores = sorted(({t.rule.column for t in thresholds} | {"chars_per_s"}) - set(needed))
     read_columns = sorted({*columns.stored([*needed, *drawn_scores]), *_attribute_columns(), "source.license"})
     limits = {(corpus, language): level for corpus, language, level in manifest["border_limits"]}
@@ -189,7 +193,7 @@ def _batches(align: str, manifest: Mapping[str, Any], recipe: Recipe, thresholds
             verdict, rest = rest.slice(0, len(table)), rest.slice(len(table))
             if len(verdict) != len(table) or not verdict["id"].equals(table["id"]):
                 raise LLaSOError(f"{align}: the verdicts do not belong to the observations; run build-align again")
-            scores = dict(columns.derive(table, needed, recipe.judge.consistency.phrases, limits))
+            scores = dict(columns.derive(table, needed, recipe.judge.consistency.phrases, limits, fitted))
             scores.update({name: columns.floats(table[f"scores.{name}"]) for name in drawn_scores})
             scores.update({name: columns.extra(table["scores.extra"], name) for name in QUALITY})
             sizes = [len(t) for t in tables]

@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from llaso_data.filters.tiers import rules
 from llaso_data.languages import language_name
 from llaso_data.pipeline import commit
+from llaso_data.pipeline.calibrated import fitted_of
 from llaso_data.records import GIVEN, UNKNOWN, Utterance, Word
 from llaso_data.report.card_data import CardData, verdict_numbers
 from llaso_data.report.clips import MAX_SOUND_S, RowLocation, Sound, find_rows, load_sound, read_rows, text_pieces
@@ -108,7 +108,7 @@ def groups(align: str, data: CardData, budget_bytes: int = BUDGET_BYTES) -> list
     order = sorted(chosen, key=lambda rule: (rule != "", -sizes[rule], rule))
     records = read_rows(align, blocks, [place for places in chosen.values() for place in places])
     verdicts = _verdicts(align, data, records)
-    columns = {judging.name: judging.column for judging in rules(data.recipe.judge)}
+    columns = {judging.name: judging.column for judging in fitted_of(data.manifest).rules(data.recipe.judge)}
     examples: dict[str, list[Example]] = {rule: [] for rule in order}
     spent, full = 0, False
     for turn in range(data.examples.count):

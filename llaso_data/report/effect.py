@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from llaso_data import recipe
 from llaso_data.filters.duplicates import Hashes
+from llaso_data.filters.fit import OFF
+from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
 from llaso_data.filters.rules import Columns, Rule
 from llaso_data.filters.tiers import rules
 from llaso_data.report.reasons import MEASURES
@@ -31,9 +33,10 @@ class Threshold:
     Attributes:
         key: of the recipe.
         rule: the rule that it sets.
-        current: its value; None where it is off.
-        place: the number of the rule in the judge's order; None where it is off.
+        current: its value, be it the recipe's or a fitted one; None where it is off, or differs by group.
+        place: the number of the rule in the judge's order; None where it has none.
         positions: the values that are tried, ascending.
+        by_group: the values that it has in groups of corpus and language, ascending, where they differ; None: off.
     """
 
     key: str
@@ -41,6 +44,7 @@ class Threshold:
     current: float | None
     place: int | None
     positions: npt.NDArray[np.float64]
+    by_group: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,19 @@ class Curve:
     looked_at: int
 
 
-def thresholds(section: recipe.Judge) -> list[Threshold]:
+def thresholds(section: recipe.Judge, fitted: GroupThresholds = NO_FITS) -> list[Threshold]:
     """The thresholds of a recipe that set exactly one rule, in the order of the recipe's keys.
 
     A threshold of packed clips that is null sets none, because the threshold for all clips holds.
+
+    Args:
+        section: the recipe's.
+        fitted: what replaces its thresholds.
     """
     result = []
-    base = rules(section)
+    base, judging = rules(section), fitted.rules(section)
+    replaced = {key for fit in fitted.fits for key in fit.thresholds}
+    places = {_looks(rule): place for place, rule in enumerate(judging)}
     for tier in ("confidence", "consistency"):
         part = getattr(section, tier)
         for name, info in type(part).model_fields.items():
@@ -79,14 +89,27 @@ def thresholds(section: recipe.Judge) -> list[Threshold]:
             changed_rules = [rule for rule in probed if rule not in base]
             if len(changed_rules) != 1 or len(probed) - len(base) not in (0, 1):
                 continue
-            place = None if len(probed) > len(base) else probed.index(changed_rules[0])
+            (rule,) = changed_rules
+            place = places.get(_looks(rule))
+            key = f"{tier}.{name}"
             current = getattr(part, name)
-            result.append(
-                Threshold(
-                    f"judge.{tier}.{name}", changed_rules[0], current, place, _positions(changed_rules[0], current)
-                )
-            )
+            by_group: tuple[float | None, ...] = ()
+            if key in replaced and place is not None:
+                in_use = [_set(key, value) for value in fitted.in_use(judging[place])]
+                values = tuple(dict.fromkeys(in_use))
+                current, by_group = (values[0], ()) if len(values) == 1 else (None, values)
+            result.append(Threshold(f"judge.{key}", rule, current, place, _positions(rule, current), by_group))
     return result
+
+
+def _looks(rule: Rule) -> tuple[str, str, str | None]:
+    """What tells the rules of one recipe apart: no two have the same name and look at the same rows from one side."""
+    return rule.name, rule.side, rule.only
+
+
+def _set(key: str, value: float) -> float | None:
+    """A threshold as a recipe has it: None where it rejects nothing."""
+    return value if np.isfinite(value) and value != OFF[key] else None
 
 
 def _positions(rule: Rule, current: float | None) -> npt.NDArray[np.float64]:
@@ -101,15 +124,18 @@ class Effects:
     therefore held back, a few bytes each, and are counted as groups at the end.
     """
 
-    def __init__(self, section: recipe.Judge, repeated_audio: npt.NDArray[np.uint64]) -> None:
+    def __init__(
+        self, section: recipe.Judge, repeated_audio: npt.NDArray[np.uint64], fitted: GroupThresholds = NO_FITS
+    ) -> None:
         """Prepare the thresholds.
 
         Args:
             section: the recipe's.
             repeated_audio: high halves of the audio ids that more than one row may have, sorted.
+            fitted: what replaces thresholds of the recipe.
         """
-        self.thresholds = thresholds(section)
-        self._rules = rules(section)
+        self.thresholds = thresholds(section, fitted)
+        self._rules = fitted.rules(section)
         self._shared = repeated_audio
         self._kept = [np.zeros(len(t.positions) + 1, np.int64) for t in self.thresholds]
         self._seconds = [np.zeros(len(t.positions) + 1) for t in self.thresholds]
@@ -159,8 +185,8 @@ class Effects:
         held = ~alone & (levels != _NEVER).any(axis=1)
         self._held.append((audio_ids[held], seconds[held], levels[held]))
 
-    def curves(self) -> list[Curve]:
-        """The curves of all rows that were added."""
+    def curves(self, accepted_now: int) -> list[Curve]:
+        """The curves of all rows that were added, of which so many are accepted now."""
         seconds, levels = self._groups()
         curves = []
         for number, threshold in enumerate(self.thresholds):
@@ -175,7 +201,8 @@ class Effects:
             if threshold.rule.side == "below":
                 accepted, total_s = accepted[::-1], total_s[::-1]
             at = None if threshold.current is None else int(np.searchsorted(threshold.positions, threshold.current))
-            alone = 0 if at is None else total - int(accepted[at])
+            now = accepted_now if threshold.by_group else total if at is None else int(accepted[at])
+            alone = total - now
             curves.append(Curve(threshold, accepted, total_s, alone, self._looked_at[number]))
         return curves
 

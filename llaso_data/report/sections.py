@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llaso_data.filters.acceptance import ANSWERS
+from llaso_data.filters.rates import in_percent, sentence
 from llaso_data.io import storage
 from llaso_data.languages import language_name
 from llaso_data.recipe import Recipe
@@ -257,6 +258,27 @@ def audit(standing: Standing) -> dict[str, Any]:
             min(a["first"] for a in certificate["auditors"])[:10],
             max(a["last"] for a in certificate["auditors"])[:10],
         )
+    return fields
+
+
+def calibration(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page shows of what is right and rejected: a sentence, and the groups with the most clips first."""
+    fields: dict[str, Any] = {"why": sentence(manifest), "groups": [], "left": 0}
+    stated = manifest.get("calibration")
+    if stated is not None:
+        groups = sorted(stated["groups"], key=lambda group: (-group["false_alarms"]["pairs"], group["language"]))
+        fields["groups"] = [
+            {
+                "name": language_name(group["language"]),
+                "corpus": group["corpus"],
+                "texts": "given" if group["texts"] == GIVEN else "by Whisper",
+                "pairs": group["false_alarms"]["pairs"],
+                "false_alarms": in_percent(group["false_alarms"]),
+                "recall": "–" if group["mean_recall"] is None else f"{100 * group['mean_recall']:.0f} %",
+            }
+            for group in groups[:_FOLDED]
+        ]
+        fields["left"] = len(groups[_FOLDED:])
     return fields
 
 

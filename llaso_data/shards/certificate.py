@@ -14,6 +14,7 @@ from typing import Any
 
 from llaso_data.filters import acceptance
 from llaso_data.filters.acceptance import CONFIDENCE, GOOD
+from llaso_data.filters.rates import Rate
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.shards import layout, schemas
 
@@ -167,6 +168,14 @@ def _is_consistent_finding(finding: Mapping[str, Any]) -> bool:
     return close and bool(finding["passed"] == expected.passed)
 
 
+def _is_consistent_rates(said: Mapping[str, Any]) -> bool:
+    """Whether shares and intervals follow from counts, and the groups add up to the whole."""
+    rates = [said, *said["groups"], *said["recall"].values()]
+    if not all(Rate(one["rejected"], one["pairs"]).to_dict().items() <= one.items() for one in map(dict, rates)):
+        return False
+    return all(_total(said["groups"], name) == said[name] for name in ("rejected", "pairs"))
+
+
 def _total(rows: Sequence[Mapping[str, Any]], name: str) -> int:
     return sum(row[name] for row in rows)
 
@@ -182,6 +191,10 @@ _CONSISTENCY_CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "strata": lambda c: (
         all(map(_is_consistent_finding, c["strata"]))
         and all(_total(c["strata"], name) == c[name] for name in ("population", "items", "defects"))
+    ),
+    "false_alarms": lambda c: c.get("false_alarms") is None or _is_consistent_rates(c["false_alarms"]),
+    "uncalibrated": lambda c: (
+        c["format_version"] == 1 or (c["false_alarms"] is None) == (c["uncalibrated"] is not None)
     ),
 }
 """Parts of a certificate c → whether they follow from the others. Each check may rely on those before it."""

@@ -25,7 +25,9 @@ MANIFEST = "manifest.json"
 INDEX = "index.arrow"
 CERTIFICATE = "certificate.json"
 CERTIFICATE_FORMAT = "llaso-certificate"
-CERTIFICATE_VERSION = 1
+CERTIFICATE_VERSION = 2
+"""What is written; :data:`CERTIFICATE_VERSIONS` are read."""
+CERTIFICATE_VERSIONS = (1, CERTIFICATE_VERSION)
 JSON_PART = "json"
 
 _SHARD = re.compile(r"shard-(\d{6,})\.(tar|arrow)")

@@ -9,7 +9,7 @@ from typing import Any
 
 from llaso_data.filters.acceptance import ANSWERS
 from llaso_data.records import ROLES, SPLITS
-from llaso_data.shards.layout import CERTIFICATE_FORMAT, CERTIFICATE_VERSION, FORMAT, FORMAT_VERSION
+from llaso_data.shards.layout import CERTIFICATE_FORMAT, CERTIFICATE_VERSIONS, FORMAT, FORMAT_VERSION
 
 Schema = dict[str, Any]
 
@@ -174,13 +174,39 @@ _FINDING = {
     "passed": {"type": "boolean"},
 }
 
+_RATE = {
+    "rejected": _COUNT,
+    "pairs": _COUNT,
+    "share": _SHARE,
+    "interval": {**_list(_SHARE, 2), "maxItems": 2},
+}
+_FALSE_ALARMS = _object(
+    {
+        "allowed": _SHARE,
+        "fitted": {"type": "boolean"},
+        **_RATE,
+        "groups": _list(
+            _object(
+                {
+                    "corpus": _TEXT,
+                    "language": _TEXT,
+                    "texts": {"enum": ["given", "asr"]},
+                    **_RATE,
+                    "mean_recall": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+                }
+            )
+        ),
+        "recall": {"type": "object", "additionalProperties": _object(_RATE)},
+    }
+)
+
 CERTIFICATE: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "certificate.json: what people heard of a dataset",
     **_object(
         {
             "format": {"const": CERTIFICATE_FORMAT},
-            "format_version": {"const": CERTIFICATE_VERSION},
+            "format_version": {"enum": list(CERTIFICATE_VERSIONS)},
             "dataset": _object(
                 {"verdicts": _HEX_32, "shards": {"type": ["string", "null"], "pattern": "^[0-9a-f]{32}$"}}
             ),
@@ -212,6 +238,12 @@ CERTIFICATE: Schema = {
             ),
             "sample": _list(_object({"id": _HEX_32, "heard": _HEX_32, "answer": _ANSWER}), 1),
         },
-        {"checksum": _CHECKSUM},
+        {
+            "checksum": _CHECKSUM,
+            "false_alarms": {"oneOf": [_FALSE_ALARMS, {"type": "null"}]},
+            "uncalibrated": _MAYBE_TEXT,
+        },
     ),
+    "if": {"properties": {"format_version": {"const": 1}}},
+    "else": {"required": ["false_alarms", "uncalibrated"]},
 }

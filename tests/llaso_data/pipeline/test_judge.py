@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit_draw, columns, duplicates
+from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
 from llaso_data.pipeline.judge import JudgeResult, judge
 from llaso_data.recipe import Audit, Confidence, Consistency, Duplicates, Judge
 from llaso_data.records import Scores, Source, Utterance, Verdict, digest, failed, from_table, schema, to_table
@@ -60,12 +61,17 @@ def utterance(number: int = 0, *, corpus: str = "prompts", audio: int | None = N
     return dataclasses.replace(clean, scores=scores, **fields)
 
 
-def judged(folder: Path, parts: Sequence[Sequence[Utterance]], section: Judge | None = None) -> JudgeResult:
+def judged(
+    folder: Path,
+    parts: Sequence[Sequence[Utterance]],
+    section: Judge | None = None,
+    fitted: GroupThresholds = NO_FITS,
+) -> JudgeResult:
     uris = []
     for number, utterances in enumerate(parts):
         uris.append(str(folder / f"{number}.parquet"))
         pq.write_table(to_table(utterances, Utterance), uris[-1])
-    return judge(uris, section or Judge())
+    return judge(uris, section or Judge(), fitted)
 
 
 ALL_ON = {

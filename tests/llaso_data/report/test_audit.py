@@ -27,16 +27,18 @@ from llaso_data.errors import LLaSOError
 from llaso_data.filters import audit_draw as drawing
 from llaso_data.filters import columns
 from llaso_data.filters.acceptance import BAD_BOUNDARY, BAD_TEXT, GOOD, UNSURE
+from llaso_data.filters.rates import Rate
 from llaso_data.io import checksums
 from llaso_data.io.lock import LockedError
 from llaso_data.pipeline.shard import shard_dataset
 from llaso_data.recipe import Audit, Judge, Run, Shard
 from llaso_data.records import Utterance, digest
-from llaso_data.report import answers, card
+from llaso_data.report import answers, audit_page, card
 from llaso_data.report.answers import Answer
 from llaso_data.report.audit import (
     AuditSample,
     Item,
+    Status,
     item_digest,
     load_sample,
     status_of,
@@ -50,6 +52,7 @@ from tests.llaso_data.report.test_card import finished
 from tests.support.audit_fixtures import recorded, served, to_audit
 from tests.support.corpora import files
 
+DATA = Path(__file__).parents[2] / "data"
 AT = "2026-11-24T06:00:00+00:00"
 
 Said = dict[str, dict[str, Answer]]
@@ -207,7 +210,9 @@ def test_a_certificate_whose_numbers_do_not_follow_from_its_answers_is_none(tmp_
         lambda c: c["sample"].__setitem__(1, c["sample"][0]),
         lambda c: c["strata"].pop(),
         lambda c: c["strata"][0].update(passed=True),
-        lambda c: c.update(format_version=2),
+        lambda c: c.update(format_version=3),
+        lambda c: c.pop("false_alarms"),
+        lambda c: c.update(uncalibrated=None),
         lambda c: c["dataset"].update(verdicts="1" * 32),
         lambda c: c["dataset"].update(shards="1" * 32),
         lambda c: c.pop("rule"),
@@ -222,6 +227,52 @@ def test_a_certificate_whose_numbers_do_not_follow_from_its_answers_is_none(tmp_
     for text in ("", "[]", "7", "[" * 100_000):
         place.write_text(text)
         assert not certificate.of_records(str(tmp_path), found.verdicts).certified
+
+
+CALIBRATION = {
+    "digest": "0" * 32, "allowed": 0.03, "thresholds": [], "mean_recall": 0.95,
+    "false_alarms": Rate(2, 300).to_dict(),
+    "recall": {"word deleted": Rate(95, 100).to_dict()},
+    "groups": [
+        {"corpus": "prompts", "language": "en", "texts": "given", "false_alarms": Rate(2, 200).to_dict(),
+         "mean_recall": 0.95},
+        {"corpus": "prompts", "language": "fr", "texts": "asr", "false_alarms": Rate(0, 100).to_dict(),
+         "mean_recall": None},
+    ],
+}  # fmt: skip
+
+
+def test_a_certificate_has_the_other_error_too(tmp_path: Path) -> None:
+    """What is right and rejected, beside what is kept and wrong; its numbers must add up as well."""
+    found = dataclasses.replace(small(), align=str(tmp_path), calibration=CALIBRATION)
+    said = status_of(found, said_of(found, "Ada", lambda _: GOOD)).certificate
+    assert said is not None and certificate.faults(said) == []
+    assert said["uncalibrated"] is None and said["false_alarms"]["fitted"] is False
+    assert said["false_alarms"]["recall"]["word deleted"]["share"] == 0.95
+    assert [group["share"] for group in said["false_alarms"]["groups"]] == [0.01, 0.0]
+    changes: list[Callable[[dict[str, Any]], Any]] = [
+        lambda c: c["false_alarms"].update(rejected=0),
+        lambda c: c["false_alarms"]["groups"].pop(),
+        lambda c: c["false_alarms"]["groups"][0].update(interval=[0.0, 0.01]),
+        lambda c: c["false_alarms"]["recall"]["word deleted"].update(share=1.0),
+        lambda c: c["false_alarms"].update(recall={"word deleted": {}}),
+        lambda c: c.update(uncalibrated="why"),
+    ]
+    for change in changes:
+        changed = copy.deepcopy(said)
+        change(changed)
+        assert certificate.faults(changed) != []
+    without = status_of(small(), said_of(small(), "Ada", lambda _: GOOD)).certificate
+    assert without is not None and without["false_alarms"] is None and "did not calibrate" in without["uncalibrated"]
+
+
+def test_a_certificate_of_the_first_version_counts_still() -> None:
+    """It was written before there was a calibration, and names verdicts of zeros."""
+    standing = certificate.of_records(str(DATA / "certificate_1"), "0" * 32)
+    assert standing.certificate is not None and standing.certificate["format_version"] == 1
+    assert certificate.faults(standing.certificate) == []
+    assert standing.why.startswith("1 defect in 60 of 200: error rate below ")
+    assert audit_page.result(Status(small(), {}, (), standing.certificate))["rejected"] == "not measured"
 
 
 # Answers are kept.

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ from click.testing import CliRunner
 
 from llaso_data.cli import main
 from llaso_data.errors import LLaSOError
+from llaso_data.filters.group_thresholds import GroupThresholds
+from llaso_data.filters.rates import Rate
 from llaso_data.filters.tiers import rules
 from llaso_data.io import storage
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import build_align
+from llaso_data.pipeline.calibrated import fitted_of
 from llaso_data.pipeline.judge import judge
 from llaso_data.pipeline.load_recipe import dump, judging_digest
 from llaso_data.recipe import Consistency, Judge, Recipe
@@ -48,21 +52,28 @@ WATCH = """() => { window.lit = [];
 """Notes every word that lights up, with where the sound is at that moment."""
 
 
-def finished(align: str, parts: Sequence[Sequence[Utterance]], judging: Judge | None = None) -> str:
+def finished(
+    align: str,
+    parts: Sequence[Sequence[Utterance]],
+    judging: Judge | None = None,
+    calibration: dict[str, Any] | None = None,
+) -> str:
     """A finished run of these records, as build-align leaves it."""
     made = Recipe(judge=judging or Judge())
     names = [digest("block", number) for number in range(len(parts))]
     for name, utterances in zip(names, parts, strict=True):
         commit.write_block(align, name, utterances)
-    result = judge([commit.block_uri(align, name) for name in names], made.judge)
-    verdicts = judging_digest(made, names)
+    fitted = fitted_of({"calibration": calibration})
+    result = judge([commit.block_uri(align, name) for name in names], made.judge, fitted)
+    verdicts = judging_digest(made, names, fitted.to_json())
     commit.write_table(commit.verdicts_uri(align, verdicts), result.table)
     storage.write_bytes(storage.join(align, "recipe.yaml"), dump(made).encode())
     manifest = {
         "format_version": FORMAT_VERSION, "llaso": "0.1.0", "blocks": names, "verdicts": verdicts,
         "observing": digest("observing"), "recipe": made.model_dump(mode="json", exclude={"run", "out"}),
     }  # fmt: skip
-    storage.write_json(commit.manifest_uri(align), {**manifest, **result.summary()})
+    calibrated = {"calibration": calibration, **({"uncalibrated": "it is <small>"} if calibration is None else {})}
+    storage.write_json(commit.manifest_uri(align), {**manifest, **result.summary(), **calibrated})
     return align
 
 
@@ -146,6 +157,61 @@ def test_the_effect_of_a_threshold_is_what_judging_again_gives(tmp_path: Path, s
             assert again.hours["accepted"] == pytest.approx(curve.seconds[at] / 3600, abs=2e-6)
             differing += again.counts["accepted"] != found.manifest["counts"]["accepted"]
     assert differing > 20
+
+
+RATE = Rate(2, 250).to_dict()
+CALIBRATION = {
+    "digest": "0" * 32, "allowed": 0.03, "false_alarms": RATE, "recall": {"word deleted": Rate(96, 100).to_dict()},
+    "mean_recall": 0.96,
+    "groups": [
+        {"corpus": "<i>prompts", "language": "en", "texts": "given", "false_alarms": RATE, "mean_recall": 0.96},
+        {"corpus": "prompts", "language": "ja", "texts": "asr", "false_alarms": Rate(0, 0).to_dict(),
+         "mean_recall": None},
+    ],
+    "thresholds": [
+        {"corpus": None, "language": None, "thresholds": {"consistency.llr_min": -4.5, "consistency.cer_max": 0.7}},
+        {"corpus": None, "language": "ja", "thresholds": {"consistency.llr_min": None, "consistency.cer_max": 0.7,
+                                                          "consistency.packed_llr_min": -1000.0}},
+        {"corpus": "prompts", "language": "en", "thresholds": {"consistency.llr_min": -2.0,
+                                                               "consistency.cer_max": 0.7}},
+    ],
+}  # fmt: skip
+
+
+def test_the_effect_of_a_threshold_that_differs_by_group(tmp_path: Path) -> None:
+    """At each value it is set for all groups; the other thresholds stay as they were fitted."""
+    align = finished(str(tmp_path), varied(), calibration=CALIBRATION)
+    found = collect(align, 0)
+    curves = {curve.threshold.key: curve for curve in found.curves}
+    llr = curves["judge.consistency.llr_min"]
+    assert (llr.threshold.current, llr.threshold.by_group) == (None, (None, -4.5, -2.0))
+    assert curves["judge.consistency.cer_max"].threshold.current == 0.7
+    uris = [commit.block_uri(align, block) for block in found.manifest["blocks"]]
+    for key, curve in curves.items():
+        others = GroupThresholds.of_json(
+            [
+                {**fit, "thresholds": {k: v for k, v in fit["thresholds"].items() if f"judge.{k}" != key}}
+                for fit in CALIBRATION["thresholds"]
+            ]
+        )
+        positions = curve.threshold.positions
+        for at in np.linspace(0, len(positions) - 1, 3).round().astype(int).tolist():
+            again = judge(uris, moved(Judge(), key, float(positions[at])), others)
+            assert again.counts["accepted"] == curve.accepted[at], (key, positions[at])
+    without = judge(uris, moved(Judge(), "judge.consistency.llr_min", -1e9), GroupThresholds.of_json(
+        [{**fit, "thresholds": {k: v for k, v in fit["thresholds"].items() if k != "consistency.llr_min"}}
+         for fit in CALIBRATION["thresholds"]]
+    ))  # fmt: skip
+    assert llr.alone == without.counts["accepted"] - found.manifest["counts"]["accepted"]
+
+
+def test_the_card_shows_both_errors(tmp_path: Path) -> None:
+    page = card.render(finished(str(tmp_path / "a"), varied(), calibration=CALIBRATION), examples=0)
+    assert "calibrated: false alarms 0.8 % (0.2-2.9), faults found 96 % on clips it was not fitted on" in page
+    assert "&lt;i&gt;prompts" in page and "<i>prompts" not in page
+    assert "−4.5 to −2 or off, by group" in page and "Uncertified:" in page
+    page = card.render(finished(str(tmp_path / "b"), varied()), examples=0)
+    assert "judged without calibration: it is &lt;small&gt;." in page
 
 
 def test_every_rule_and_every_score_has_its_words() -> None:
@@ -452,6 +518,23 @@ def test_moving_a_line_says_what_judging_again_would_accept(
     assert f": {again.counts['accepted']} accepted" in line.get_attribute("aria-valuetext")
     command = page.locator("#command").inner_text()
     assert command.count("--set judge.") == 3 and "'\"'\"'" in command and opened.errors == []
+
+
+def test_a_line_that_differs_by_group_begins_with_what_is_accepted(
+    tmp_path: Path,
+    browser: Browser,  # noqa: F811
+) -> None:
+    align = finished(str(tmp_path), varied(), calibration=CALIBRATION)
+    accepted = collect(align, 0).manifest["counts"]["accepted"]
+    opened = browser.open(Path(card.write_card(align, examples=0)), width=800)
+    opened.until("performance.getEntriesByName('charts-drawn').length", "all charts are drawn")
+    row = opened.page.locator(".threshold", has=opened.page.locator('code:text-is("llr_min")'))
+    line = opened.page.locator('[aria-label="judge.consistency.llr_min"]')
+    for press in ("PageUp", "Escape"):
+        line.focus()
+        opened.page.keyboard.press(press)
+    assert row.locator(".value").text_content() == "−4.5 to −2 or off, by group"
+    assert row.locator(".kept").text_content() == f"{accepted:,}" and opened.errors == []
 
 
 def test_candidates_stay_bounded_whatever_the_number_of_rows() -> None:
