@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from disturbed_whisper import disturbed
 from fault_corpus import FOREIGN, Case, english, hear_all
 from throughput_tools import PRECISIONS
 
@@ -52,7 +53,11 @@ from llaso_data.whisper.load import load
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
 
 Mask = npt.NDArray[np.bool_]
-MODELS = {"tiny.en": weights.tiny_en, "base": weights.whisper_base}
+MODELS: dict[str, Callable[[], Path]] = {
+    "tiny.en": weights.tiny_en,
+    "base": weights.whisper_base,
+    "base-disturbed": lambda: disturbed(weights.whisper_base()),
+}
 BUDGET = 0.04  # of the clean pairs of the fitting half: what may be alarmed falsely there
 
 KNOWN = ("name", "fault", "packed", "fitting")
@@ -246,6 +251,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(PRECISIONS), default="auto", help="a folder is of one")
     parser.add_argument("--language-model", action="store_true", help="score with SmolLM2-135M too")
     parser.add_argument("--conditions", action="store_true", help="measure in noise, rooms and codecs instead")
+    parser.add_argument("--faults", type=int, default=2, help="of --conditions: planted into each clip")
     parser.add_argument("--only", nargs="+", default=[], help="of --conditions: those whose names begin so")
     args = parser.parse_args()
     if args.conditions:

@@ -80,7 +80,7 @@ def ours(model: str, out: str, given: bool = False, pack: bool = True, precision
 
     def transcribe(paths: Sequence[str]) -> list[str]:
         block = block_of(paths, given)
-        result = observer(load_block(block, settings))
+        result = observer(load_block(block, settings, THREADS))
         heard: dict[str, list[tuple[float, str]]] = {path: [] for path in paths}
         alone = 0
         for one in commit.read_block(out, block.name):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _FRAME_SAMPLES = 512  # Silero's step at 16 kHz, 32 ms
 _FRAMES_AT_ONCE = 32
+_LOADING = threading.Lock()
 _GRID_SAMPLES = 16  # edges fall on whole milliseconds, so that seconds with 3 decimals name samples exactly
 
 
@@ -98,7 +101,8 @@ def speech_probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     # second. Silence that follows does not change the probabilities before it.
     padded = np.zeros(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE * _FRAME_SAMPLES, dtype=np.float32)
     padded[: len(pcm)] = pcm / np.float32(32768.0)
-    probs: NDArray[np.float32] = _silero().audio_forward(padded)[:frames]
+    with _silero() as model:
+        probs: NDArray[np.float32] = model.audio_forward(padded)[:frames]
     return probs
 
 
@@ -108,8 +112,21 @@ def _with_speech_ratio(utterance: Utterance, probs: NDArray[np.float32], setting
     return dataclasses.replace(utterance, scores=dataclasses.replace(utterance.scores, speech_ratio=ratio))
 
 
-@functools.cache
-def _silero() -> Any:
+_idle: list[Any] = []
+"""Loaded models that nobody uses now. One keeps the state of what it hears, so threads share none."""
+
+
+@contextmanager
+def _silero() -> Iterator[Any]:
+    with _LOADING:
+        model = _idle.pop() if _idle else _load()
+    try:
+        yield model
+    finally:
+        _idle.append(model)
+
+
+def _load() -> Any:
     import torch
 
     threads = torch.get_num_threads()

@@ -34,7 +34,7 @@ def observe(blocks: Iterable[PlannedBlock], settings: Observe, run: Run, out: st
     with ThreadPoolExecutor(1) as loader:
         for block in blocks:
             observer = observer or Observer(settings, run, out)
-            before, loading = loading, loader.submit(load_block, block, settings)
+            before, loading = loading, loader.submit(load_block, block, settings, run.threads)
             if before is not None:
                 yield observer(before.result())
         if observer is not None and loading is not None:

@@ -11,6 +11,8 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from llaso_data.pipeline.observe_voices import VoiceStage
 
 T = TypeVar("T")
+
+_Piece = tuple[Utterance, "Pcm | None"]
+"""An utterance and its PCM; None where it failed or has no speech."""
 
 Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
 """A stage: ``stage(utterances, pcm)``. ``pcm[i]`` is 16 kHz mono, None where utterance i failed or has no speech."""
@@ -65,18 +70,32 @@ class BlockResult:
     statistics: Statistics  # model calls for this block
 
 
-def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
-    """Decodes every input once, sets its audio id, and cuts recordings that are longer than a Whisper window."""
+def load_block(block: PlannedBlock, settings: Observe, threads: int = 1) -> LoadedBlock:
+    """Decodes every input once, sets its audio id, and cuts recordings that are longer than a Whisper window.
+
+    Args:
+        block: What to load.
+        settings: The recipe's section.
+        threads: How many find the speech in what was decoded, while this one decodes on. The result is the same.
+    """
     memory.release()  # of the block before
-    utterances: list[Utterance] = []
-    pcm: list[Pcm | None] = []
-    for _, group in groupby(block.inputs, key=lambda item: (item.utterance.source.uri, item.utterance.source.member)):
-        interrupts.check()  # in a thread, which no signal interrupts and a run that ends waits for
-        # The words of records are aligned to the audio; those that a corpus has times of may lie anywhere.
-        without_words = [dataclasses.replace(item.utterance, words=()) for item in group]
-        for utterance, samples in _decode(without_words, settings):
-            utterances.append(utterance)
-            pcm.append(samples)
+    loaded: list[_Piece | Future[list[_Piece]]] = []
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        for _, group in groupby(
+            block.inputs, key=lambda item: (item.utterance.source.uri, item.utterance.source.member)
+        ):
+            interrupts.check()  # in a thread, which no signal interrupts and a run that ends waits for
+            # The words of records are aligned to the audio; those that a corpus has times of may lie anywhere.
+            without_words = [dataclasses.replace(item.utterance, words=()) for item in group]
+            for utterance, samples in _decode(without_words, settings):
+                if samples is None:
+                    loaded.append((utterance, None))
+                elif pool is None:
+                    loaded += _measure(utterance, samples, settings)
+                else:
+                    loaded.append(pool.submit(_measure, utterance, samples, settings))
+    pieces = [piece for one in loaded for piece in (one.result() if isinstance(one, Future) else [one])]
+    utterances, pcm = [utterance for utterance, _ in pieces], [samples for _, samples in pieces]
     lost = {item.utterance.id for item in block.inputs} - {utterance.recording for utterance in utterances}
     if lost:
         raise AssertionError(f"block {block.name}: {len(lost)} inputs gave no record, {sorted(lost)[0]} first")
@@ -84,7 +103,7 @@ def load_block(block: PlannedBlock, settings: Observe) -> LoadedBlock:
 
 
 def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
-    """The utterances of one file with their PCM, in order. The file is decoded once, however many spans it has."""
+    """The utterances of one file with their PCM, in order; None for those that failed. The file is decoded once."""
     readable = [u for u in same_file if u.failure is None]
     decoded: list[Pcm | AudioError] = []
     probe = None
@@ -116,8 +135,7 @@ def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utt
         source = dataclasses.replace(
             source, sampling_rate_hz=probe.sampling_rate_hz, channels=probe.channels, taken=channel
         )
-        ready = _with_clean_text(dataclasses.replace(utterance, source=source))
-        yield from _measure(ready, samples, settings)
+        yield _with_clean_text(dataclasses.replace(utterance, source=source)), samples
 
 
 def _with_clean_text(utterance: Utterance) -> Utterance:
@@ -132,17 +150,18 @@ def _with_clean_text(utterance: Utterance) -> Utterance:
     )
 
 
-def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
+def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> list[_Piece]:
     """Segments an utterance and measures the level of each piece."""
     from llaso_data.asr.segment import segment
 
+    measured: list[_Piece] = []
     pieces = segment(utterance, pcm, settings.segment)
     if not pieces:  # a long recording without speech is one record, which the judge rejects by name
         extra = {NO_SPEECH: 1.0}
         scores = dataclasses.replace(utterance.scores, speech_ratio=0.0, extra=extra)
         duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
         silent = dataclasses.replace(utterance, audio_id=audio.audio_id(pcm), duration_s=duration_s, scores=scores)
-        yield silent, None
+        measured.append((silent, None))
     for piece, samples in pieces:
         rms_dbfs, clipped_ratio = audio.level(samples)
         scores = dataclasses.replace(
@@ -152,15 +171,10 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> Iterator[tupl
             border_db=border_level(samples),
             language_prob=1.0 if piece.language_origin == GIVEN else None,
         )
-        yield (
-            dataclasses.replace(
-                piece,
-                audio_id=audio.audio_id(samples),
-                duration_s=len(samples) / audio.SAMPLE_RATE_HZ,
-                scores=scores,
-            ),
-            samples,
-        )
+        duration_s = len(samples) / audio.SAMPLE_RATE_HZ
+        ready = dataclasses.replace(piece, audio_id=audio.audio_id(samples), duration_s=duration_s, scores=scores)
+        measured.append((ready, samples))
+    return measured
 
 
 class Observer:

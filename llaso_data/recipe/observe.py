@@ -100,9 +100,9 @@ class Align(Part):
     energy: float = Field(0.6, ge=0, description="The weight of the frames' energy in the path's score.")
     compute_type: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="The decoder's precision on a CPU when it reads known texts, or transcribes beside OpenVINO. auto: what the output was begun in; "
-        "of a new one bfloat16 where all processors have instructions for it, else float32. A GPU reads in float16, or "
-        "with `asr.compute_type: float32` in that.",
+        description="The decoder's precision on a CPU when it reads known texts, or transcribes beside OpenVINO. auto: "
+        "what the output was begun in; of a new one bfloat16 where all processors have instructions for it, else "
+        "float32. A GPU reads in float16, or with `asr.compute_type: float32` in that.",
     )
 
 

@@ -115,9 +115,7 @@ class GreedyDecoder:
         hidden_RPW: torch.Tensor = self._decoder.norm(x_NW).view(rows, count, -1)
         return hidden_RPW
 
-    def _choose(
-        self, hidden_RW: torch.Tensor, forbidden: torch.Tensor
-    ) -> tuple[list[int], list[float], list[float]]:
+    def _choose(self, hidden_RW: torch.Tensor, forbidden: torch.Tensor) -> tuple[list[int], list[float], list[float]]:
         """The next token of each text, its log-probability, and that of end of text in its place."""
         logits_RV = self._logprobs.rough_logits(hidden_RW)
         log_sums_R = logits_RV.logsumexp(dim=1)

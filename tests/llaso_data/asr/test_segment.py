@@ -11,9 +11,11 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from llaso_data import audio
+from llaso_data import audio, formats
 from llaso_data.asr.segment import segment, speech_probabilities, speech_spans
-from llaso_data.recipe import Segment
+from llaso_data.pipeline.blocks import plan
+from llaso_data.pipeline.observe import load_block
+from llaso_data.recipe import Blocks, Observe, Segment, SourceSpec
 from llaso_data.records import GIVEN, Source, Utterance, utterance_id
 from tests.conftest import Clip
 
@@ -130,3 +132,19 @@ def _ratio(pcm: NDArray[np.int16]) -> float:
     ((piece, _),) = segment(utterance("short.wav"), pcm, Segment())
     assert piece.scores.speech_ratio is not None
     return piece.scores.speech_ratio
+
+
+def test_threads_change_nothing_in_a_loaded_block(
+    long: tuple[NDArray[np.int16], list[tuple[int, int]]], clips: list[Clip], tmp_path: Path
+) -> None:
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}-long.wav", np.roll(long[0], 7_000 * number), 16_000)
+        (tmp_path / f"{number}-short.wav").write_bytes(clips[number].path.read_bytes())
+    (tmp_path / "3-none.wav").write_bytes(b"RIFF")
+    inputs = formats.read(SourceSpec(path=str(tmp_path), language="en"))
+    (block,) = plan(inputs, Blocks(), "observing")
+    alone, shared = load_block(block, Observe()), load_block(block, Observe(), threads=3)
+    assert alone.utterances == shared.utterances and len(alone.utterances) > 7
+    assert sum(one.failure is not None for one in alone.utterances) == 1
+    for a, b in zip(alone.pcm, shared.pcm, strict=True):
+        assert (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
