@@ -104,6 +104,7 @@ def distributed(paths: Sequence[str], parts: int) -> list[list[str]]:
 class Took:
     wall_s: float
     cpu_s: float
+    peak_gb: float  # of the tool's process until then; what it starts is not counted
     texts: list[str]
 
 
@@ -132,7 +133,7 @@ class Loaded:
     def take(self, paths: Sequence[str]) -> Took:
         wall_s, cpu_s = time.perf_counter(), self._cpu_s()
         texts = self._ask(paths)
-        return Took(time.perf_counter() - wall_s, self._cpu_s() - cpu_s, texts)
+        return Took(time.perf_counter() - wall_s, self._cpu_s() - cpu_s, self._peak_gb(), texts)
 
     def close(self) -> None:
         self._process.communicate()
@@ -140,6 +141,10 @@ class Loaded:
     def _cpu_s(self) -> float:
         """Of the process and of those that it started, ended ones included."""
         return cpu_s(self._process.pid, SESSION, ended=True)
+
+    def _peak_gb(self) -> float:
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 
 def child(tool: Tool, model: str) -> None:
@@ -257,7 +262,8 @@ def report(
         f"{model}, {THREADS} threads, {os.cpu_count()} CPUs with {', '.join(sorted(own_instructions())) or 'neither'}, "
         f"load at the end {load}"
     )
-    print(f"| {'':34} | parts | WER | loops | wall s | CPU s | x real time | x {BASE.name} (CPU) |\n|{'---|' * 8}")
+    print(f"| {'':34} | parts | WER | loops | wall s | CPU s | peak GB | x real time | x {BASE.name} (CPU) |")
+    print(f"|{'---|' * 9}")
     for tool in tools:
         if not (mine := took[tool.name]):
             continue
@@ -270,7 +276,7 @@ def report(
         speed = sum(length_s[: len(mine)]) / wall_s
         print(
             f"| {tool.name:34} | {len(mine)} | {wrong / words:.4f} | {loops} | {wall_s:.1f} | {cpu_s:.1f} "
-            f"| {speed:.1f} | {ratio:.2f} ({cpu:.2f}) |",
+            f"| {mine[-1].peak_gb:.2f} | {speed:.1f} | {ratio:.2f} ({cpu:.2f}) |",
             flush=True,
         )
 
