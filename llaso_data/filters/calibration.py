@@ -150,11 +150,6 @@ def overall(found: Sequence[Finding]) -> tuple[Rate, dict[str, Rate]]:
     }
 
 
-def mean_recall(recall: Sequence[Rate]) -> float | None:
-    """The mean over faults; None where there is none."""
-    return round(float(np.mean([rate.share for rate in recall])), 4) if recall else None
-
-
 def fitted(section: Judge, scored: Scored, allowed: float, has_language_model: bool) -> GroupThresholds:
     """Thresholds that reject no more than a share of the right pairs, fitted on one half of the texts.
 

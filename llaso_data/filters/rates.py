@@ -54,6 +54,12 @@ class Rate:
         }
 
 
+def mean_recall(recall: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The mean over faults of the share that is found, rates as :meth:`Rate.to_dict` gives them; None without any."""
+    found = [rate["rejected"] / rate["pairs"] for rate in recall.values() if rate["pairs"]]
+    return round(sum(found) / len(found), 4) if found else None
+
+
 def in_percent(rate: Mapping[str, Any]) -> str:
     """A rate as :meth:`Rate.to_dict` gives it, for a reader: ``0.8 % (0.2-2.9)``."""
     low, high = rate["interval"]

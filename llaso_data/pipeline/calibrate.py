@@ -25,7 +25,7 @@ import pyarrow as pa
 import llaso_data
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.errors import LLaSOError
-from llaso_data.filters import audit_draw, calibration, columns, planting
+from llaso_data.filters import audit_draw, calibration, columns, planting, rates
 from llaso_data.filters.calibration import Finding, Scored
 from llaso_data.filters.fit import OFF, with_thresholds
 from llaso_data.filters.planting import CLEAN, Corpus, Planted
@@ -348,9 +348,6 @@ def _fitted(recipe: Recipe, scored: Scored) -> dict[str, Any] | None:
 
 def _overall(found: Sequence[Finding]) -> dict[str, Any]:
     """What was found in all groups together."""
-    false_alarms, recall = calibration.overall(found)
-    return {
-        "false_alarms": false_alarms.to_dict(),
-        "recall": {fault: rate.to_dict() for fault, rate in recall.items()},
-        "mean_recall": calibration.mean_recall(list(recall.values())),
-    }
+    false_alarms, rate_of = calibration.overall(found)
+    recall = {fault: rate.to_dict() for fault, rate in rate_of.items()}
+    return {"false_alarms": false_alarms.to_dict(), "recall": recall, "mean_recall": rates.mean_recall(recall)}

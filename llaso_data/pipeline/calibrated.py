@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
-from llaso_data.filters.rates import Rate
+from llaso_data.filters.rates import mean_recall
 from llaso_data.io import checksums, outputs, storage
 from llaso_data.recipe import Judge, Recipe
 from llaso_data.records import digest
@@ -156,8 +156,5 @@ def too_small(observed: int, before: str) -> str:
 
 def _group(finding: Mapping[str, Any]) -> dict[str, Any]:
     """A group's false alarms, and its mean recall over the faults."""
-    recall = [Rate(rate["rejected"], rate["pairs"]).share for rate in finding["recall"].values()]
-    return {
-        **{name: finding[name] for name in ("corpus", "language", "texts", "false_alarms")},
-        "mean_recall": round(sum(recall) / len(recall), 4) if recall else None,
-    }
+    named = {name: finding[name] for name in ("corpus", "language", "texts", "false_alarms")}
+    return {**named, "mean_recall": mean_recall(finding["recall"])}

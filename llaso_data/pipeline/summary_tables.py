@@ -145,15 +145,14 @@ def print_rates(report: Mapping[str, Any], console: Console | None = None) -> No
 
 
 def _rates_table(findings: Sequence[Mapping[str, Any]], plain: bool) -> Table:
-    """Of each group the false alarms, and the share of all faults that is found."""
+    """Of each group the false alarms, and the share that is found in the mean over faults."""
     table = _table(plain, "right", "false alarms (95 %)", "faults", "found")
     for finding in findings:
-        faults = finding["recall"].values()
-        found = rates.Rate(sum(rate["rejected"] for rate in faults), sum(rate["pairs"] for rate in faults))
+        found, pairs = rates.mean_recall(finding["recall"]), sum(rate["pairs"] for rate in finding["recall"].values())
         name = f"{finding['language']}, {finding['corpus']}, {_TEXTS[finding['texts']]}"
         alarms = finding["false_alarms"]
-        share = f"{100 * found.share:.0f} %" if found.pairs else ""
-        table.add_row(escape(name), f"{alarms['pairs']:,}", rates.in_percent(alarms), f"{found.pairs:,}", share)
+        share = "" if found is None else f"{100 * found:.0f} %"
+        table.add_row(escape(name), f"{alarms['pairs']:,}", rates.in_percent(alarms), f"{pairs:,}", share)
     return table
 
 

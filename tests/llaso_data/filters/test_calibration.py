@@ -12,13 +12,12 @@ from llaso_data.filters.calibration import (
     findings,
     fittable,
     fitted,
-    mean_recall,
     overall,
 )
 from llaso_data.filters.fit import OFF, with_thresholds
 from llaso_data.filters.group_thresholds import NO_FITS, user_set
 from llaso_data.filters.planting import CLEAN, FAULTS
-from llaso_data.filters.rates import Rate
+from llaso_data.filters.rates import Rate, mean_recall
 from llaso_data.filters.rules import FLAGS
 from llaso_data.filters.tiers import rules
 from llaso_data.recipe import Consistency, Judge
@@ -105,9 +104,9 @@ def test_a_corpus_gets_its_own_thresholds_else_those_of_its_language_else_of_eve
     assert all(found[corpus].false_alarms.share <= 0.05 for corpus in ("loud", "quiet"))
     of_all, recall = overall(list(found.values()))
     assert of_all.pairs == sum(one.false_alarms.pairs for one in found.values())
-    assert mean_recall(list(recall.values())) == pytest.approx(
-        np.mean([recall[fault].share for fault in FAULTS]), abs=1e-4
-    )
+    stored = {fault: rate.to_dict() for fault, rate in recall.items()}
+    assert mean_recall(stored) == pytest.approx(np.mean([recall[fault].share for fault in FAULTS]), abs=1e-4)
+    assert mean_recall({}) is None
 
 
 def test_given_texts_and_those_of_whisper_both_keep_to_the_share() -> None:
