@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, fit, rejected, with_thresholds
-from llaso_data.filters.group_thresholds import NO_FITS, Fit, GroupThresholds, Thresholds, user_set
+from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, expected_alarms, fit, is_stricter, rejected
+from llaso_data.filters.group_thresholds import NO_FITS, Fit, GroupThresholds, Thresholds, stated_at, user_set
 from llaso_data.filters.planting import CLEAN, FAULTS, TEXT_FAULTS
 from llaso_data.filters.rates import Rate
 from llaso_data.filters.rules import GROUP, Columns
-from llaso_data.filters.tiers import rules
 from llaso_data.recipe import Judge
 from llaso_data.text import normalize
 
@@ -187,7 +186,11 @@ def _fitted(section: Judge, scored: Scored, half: Mask, allowed: float, has_lang
     clean = [(rows & (scored.fault == CLEAN))[half] for rows in kinds]
     faults = [(rows & (scored.fault == fault))[half] for rows in kinds for fault in FAULTS]
     seen = {name: column[half] for name, column in scored.found.items()}
-    places = _no_looser(section, seen, clean, allowed, fit(section, seen, faults, clean, allowed, keys))
+    # Right pairs are those whose text is what is heard, so they say nothing of how strict a comparison may be.
+    stated = {key: stated_at(section, key) for key in keys if _score(key) in _COMPARED}
+    bounds = {key: place for key, place in stated.items() if place is not None}
+    keys = [key for key in keys if key not in stated or key in bounds]
+    places = _no_looser(section, seen, clean, allowed, fit(section, seen, faults, clean, allowed, keys, bounds))
     return {
         key: None if place == OFF[key] and not key.split(".")[1].startswith(_FLAGS) else place
         for key, place in places.items()
@@ -203,19 +206,16 @@ def _no_looser(
     that few pairs have, so a rule that costs nothing stays.
     """
 
-    def alarms(values: Mapping[str, float]) -> npt.NDArray[np.float64]:
-        mask = rejected(found, rules(with_thresholds(section, values)))
-        return np.array([mask[rows].mean() for rows in clean if rows.any()])
-
-    limits = np.maximum(allowed, alarms({key: OFF[key] for key in places}))
+    fitted_now = [key for key, place in places.items() if place != OFF[key]]
+    limits = np.maximum(allowed, expected_alarms(section, found, clean, {key: OFF[key] for key in places}, ()))
     chosen = dict(places)
     for key, place in places.items():
-        tier, name = key.split(".")
-        stated = getattr(getattr(section, tier), name)
-        if stated is None or (place <= stated if key.endswith("_max") else place >= stated):
+        stated = stated_at(section, key)
+        if stated is None or not is_stricter(key, stated, place):
             continue
-        if (alarms({**chosen, key: stated}) <= limits).all():
-            chosen[key] = stated
+        without = [other for other in fitted_now if other != key]
+        if (expected_alarms(section, found, clean, {**chosen, key: stated}, without) <= limits).all():
+            chosen[key], fitted_now = stated, without
     return chosen
 
 
@@ -233,7 +233,7 @@ def fittable(section: Judge, scored: Scored, rows: Mask, has_language_model: boo
     for key in PLACES:
         tier, name = key.split(".")
         flag = next((flag for flag in _FLAGS if name.startswith(f"{flag}_")), None)
-        column = scored.found.get((name if flag is None else name.removeprefix(f"{flag}_")).rpartition("_")[0])
+        column = scored.found.get(_score(key))
         looked_at = clean if flag is None else clean & scored.found[flag]
         for other in _FLAGS:
             if getattr(getattr(section, tier), f"{other}_{name}", None) is not None:
@@ -242,6 +242,12 @@ def fittable(section: Judge, scored: Scored, rows: Mask, has_language_model: boo
         if has_score and (key != LANGUAGE_MODEL_KEY or has_language_model):
             keys.append(key)
     return keys
+
+
+def _score(key: str) -> str:
+    """The score that a threshold is of, whichever clips it is for."""
+    name = key.split(".")[1].rpartition("_")[0]
+    return next((name.removeprefix(f"{flag}_") for flag in _FLAGS if name.startswith(f"{flag}_")), name)
 
 
 def choice(

@@ -86,7 +86,7 @@ class GroupThresholds:
         """The rules of a section, those with fitted thresholds by group; in the order in which they are tried."""
         keys = sorted({key for fit in self.fits for key in fit.thresholds})
         sections = [
-            with_thresholds(section, {key: _place(key, one.get(key, _stated(section, key))) for key in keys})
+            with_thresholds(section, {key: _place(key, one.get(key, stated_at(section, key))) for key in keys})
             for one in ({}, *(fit.thresholds for fit in self.fits))
         ]
         # A threshold that is off stands at infinity, so that all sections have the same rules.
@@ -110,11 +110,12 @@ def user_set(section: Judge) -> Iterator[str]:
     for tier in ("confidence", "consistency"):
         for name in type(getattr(default, tier)).model_fields:
             key = f"{tier}.{name}"
-            if _stated(section, key) != _stated(default, key):
+            if stated_at(section, key) != stated_at(default, key):
                 yield key
 
 
-def _stated(section: Judge, key: str) -> Any:
+def stated_at(section: Judge, key: str) -> Any:
+    """A section's value of a key such as ``consistency.llr_min``."""
     tier, name = key.split(".")
     return getattr(getattr(section, tier), name)
 

@@ -82,10 +82,12 @@ def test_a_killed_holder_holds_no_more(holder: subprocess.Popen[str], tmp_path: 
 
 
 def test_a_child_that_outlives_its_run_does_not_keep_the_lock(tmp_path: Path) -> None:
-    out, fork = str(tmp_path / "out"), "import os\nif os.fork(): os._exit(0)\n"
-    code = HOLD.replace("    time.sleep", f"    {fork.splitlines()[0]}\n    {fork.splitlines()[1]}\n    time.sleep")
+    out, fork = str(tmp_path / "out"), ["import os", "if os.fork(): os._exit(0)", "print('forked', flush=True)"]
+    code = HOLD.replace("    time.sleep", "".join(f"    {line}\n" for line in fork) + "    time.sleep")
     process = subprocess.Popen([sys.executable, "-c", code, out], stdout=subprocess.PIPE, start_new_session=True)
     try:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        assert process.stdout.readline() == b"forked\n"  # the child runs, so it has dropped what it shall not keep
         assert process.wait(60) == 0  # it ended without a word; its child sleeps on
         with lock.exclusive(out, "shard"):
             pass
