@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
 _WIDER_GAP_S = 1.0  # between clips that are packed again
 _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
-# Where windows are decoded greedily, as many as their keys and values leave memory for.
-_BATCH_GREEDY, _BATCH_BYTES = 16, 300 << 20
-_MIN_BATCHES_CPU = 4  # where there are as many windows; the same for any number of threads, so that the bytes are
+# Where windows are decoded greedily, as many as their keys and values leave memory for: a step costs little more for
+# many than for one.
+_BATCH_GREEDY, _BATCH_BYTES = 16, 600 << 20
+# Where there are as many windows; the same for any number of threads, so that the bytes are.
+_MIN_BATCHES_CPU, _MIN_BATCHES_GREEDY = 4, 2
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed
 
 _Audio = Mapping[int, NDArray[np.int16]]  # 16 kHz samples by the clip's number
@@ -69,6 +71,7 @@ class Transcriber:
         self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s, scorer.scores_texts)
         self._pool = ThreadPoolExecutor(whisper.threads, initializer=_use_one_thread) if whisper.threads > 1 else None
         self._batch_size = asr.batch_size or (_BATCH_GPU if whisper.device != "cpu" else _BATCH_CPU)
+        self._min_batches = _MIN_BATCHES_GREEDY if whisper.decoder.greedy is not None else _MIN_BATCHES_CPU
         if whisper.decoder.greedy is not None and asr.batch_size is None:
             window_bytes = whisper.decoder.projection_bytes(WINDOW_FRAMES * whisper.decoder.width)
             self._batch_size = min(max(_BATCH_BYTES // window_bytes, _BATCH_CPU), _BATCH_GREEDY)
@@ -251,7 +254,7 @@ class Transcriber:
         """The windows in batches; on a CPU an even number of about the same size, so that no core idles for long."""
         count = -(-len(windows) // self._batch_size)
         if self._whisper.device == "cpu":
-            count = min(max(count + count % 2, _MIN_BATCHES_CPU), len(windows))
+            count = min(max(count + count % 2, self._min_batches), len(windows))
         boundaries = [len(windows) * number // count for number in range(count + 1)] if count else []
         return [windows[a:b] for a, b in pairwise(boundaries)]
 
