@@ -39,7 +39,7 @@ _WIDER_GAP_S = 1.0  # between clips that are packed again
 _BATCH_CPU, _BATCH_GPU = 4, 8  # windows
 # Where windows are decoded greedily, as many as their keys and values leave memory for: a step costs little more for
 # many than for one.
-_BATCH_GREEDY, _BATCH_BYTES = 16, 600 << 20
+_BATCH_GREEDY, _BATCH_BYTES = 24, 450 << 20
 # Where there are as many windows; the same for any number of threads, so that the bytes are.
 _MIN_BATCHES_CPU, _MIN_BATCHES_GREEDY = 4, 2
 _SCORING_BATCH = 32  # segments whose texts are scored after their whole recording was transcribed

@@ -70,7 +70,7 @@ class Asr(Part):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="The windows in a batch. Null: 8 on a GPU, 4 to 16 on a CPU (where several batches run at once).",
+        description="The windows in a batch. Null: 8 on a GPU, 4 to 24 on a CPU (where several batches run at once).",
     )
     languages: tuple[str, ...] = Field(
         (), description="The languages that a clip of unknown language may have. Empty: all."
