@@ -6,16 +6,15 @@ of its scores.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
+from wider_whisper import save
 
 from llaso_data.io.cache import cached
 from llaso_data.io.hub import weights_digest
 
 _NOISE = 0.01  # of the standard deviation of a tensor's values
-_KEPT = ("*.json", "*.txt")
 
 
 def disturbed(folder: str | Path) -> Path:
@@ -33,7 +32,4 @@ def _write(source: str, target: Path) -> None:
         for weight in model.parameters():
             if weight.numel() > 1:
                 weight += _NOISE * weight.std() * torch.randn(weight.shape, generator=draw)
-    for pattern in _KEPT:
-        for path in Path(source).glob(pattern):
-            shutil.copyfile(path, target / path.name)
-    model.save_pretrained(target)
+    save(model, source, target)

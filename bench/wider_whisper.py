@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,10 +46,15 @@ def _write(source: str, target: Path) -> None:
     known, draw = base.state_dict(), torch.Generator().manual_seed(0)
     state = {name: _value(name, value, known, draw) for name, value in wide.state_dict().items()}
     wide.load_state_dict(state)
+    save(wide, source, target)
+
+
+def save(model: Any, source: str, target: Path) -> None:
+    """Write a model with the tokenizer and the settings of the one that it was made of."""
     for pattern in _KEPT:
         for path in Path(source).glob(pattern):
             shutil.copyfile(path, target / path.name)
-    wide.save_pretrained(target)
+    model.save_pretrained(target)
 
 
 def _value(name: str, like: torch.Tensor, known: dict[str, torch.Tensor], draw: torch.Generator) -> torch.Tensor:

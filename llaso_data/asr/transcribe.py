@@ -71,8 +71,9 @@ class Transcriber:
         self._windows = WindowDecoder(whisper, scorer.heads, asr.gap_s, scorer.scores_texts)
         self._pool = ThreadPoolExecutor(whisper.threads, initializer=_use_one_thread) if whisper.threads > 1 else None
         self._batch_size = asr.batch_size or (_BATCH_GPU if whisper.device != "cpu" else _BATCH_CPU)
-        self._min_batches = _MIN_BATCHES_GREEDY if whisper.decoder.greedy is not None else _MIN_BATCHES_CPU
-        if whisper.decoder.greedy is not None and asr.batch_size is None:
+        greedy = whisper.decoder.greedy is not None
+        self._min_batches = _MIN_BATCHES_GREEDY if greedy else _MIN_BATCHES_CPU
+        if greedy and asr.batch_size is None:
             window_bytes = whisper.decoder.projection_bytes(WINDOW_FRAMES * whisper.decoder.width)
             self._batch_size = min(max(_BATCH_BYTES // window_bytes, _BATCH_CPU), _BATCH_GREEDY)
         self._segment_gap_s = max(0.0, asr.gap_s - segment.pad_s) if segment else asr.gap_s

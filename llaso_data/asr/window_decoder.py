@@ -145,8 +145,9 @@ class WindowDecoder:
         vocabulary = self._whisper.vocabulary
         transcriptions = []
         for w, (window, one) in enumerate(zip(windows, heard, strict=True)):
-            tokens, scores, result = (*vocabulary.prompt(languages[w]),), one.scores, one.result
-            forced = {(tokens, (*result.tokens, vocabulary.end)): scores} if window.solo and scores else {}
+            scores, result = one.scores, one.result
+            name = tuple(vocabulary.prompt(languages[w])), (*result.tokens, vocabulary.end)
+            forced = {name: scores} if window.solo and scores else {}
             looped = one.looped or compression_ratio(vocabulary.text(result.tokens)) > _MAX_COMPRESSION
             for slot, span in zip(window.slots, self._token_spans(one, window, languages[w]), strict=True):
                 logprobs = _NO_LOGPROBS if scores is None else scores.logprobs[span.first : span.last]
@@ -161,7 +162,7 @@ class WindowDecoder:
                     looped,
                     encoded.windows[w][slot.frames],
                     encoded.windows[w] if window.solo else self.context(encoded.windows[w], window, slot),
-                    dict(forced),
+                    forced,
                 )
                 transcriptions.append(transcription)
         return transcriptions

@@ -179,10 +179,7 @@ def _beyond(chosen: Sequence[Rule], found: Columns, clean: Sequence[Mask]) -> np
     more = np.zeros(len(clean))
     for rule in chosen:
         mask, values = rule.violations(found)
-        applies = np.isfinite(values)
-        if rule.only is not None:
-            flag = found[rule.only.removeprefix("!")]
-            applies &= ~flag if rule.only.startswith("!") else flag
+        applies = np.isfinite(values) & rule.looks_at(found)
         sign = -1.0 if rule.side == "below" else 1.0
         for kind, rows in enumerate(clean):
             tail = _tail(sign * values[rows & applies], sign * rule.threshold)

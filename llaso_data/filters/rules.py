@@ -66,10 +66,14 @@ class Rule:
         mask: npt.NDArray[np.bool_] = values < limit if self.side == "below" else values > limit
         if self.null_violates:
             mask = mask | np.isnan(values)
-        if self.only is not None:
-            flag = columns[self.only.removeprefix("!")]
-            mask = mask & (~flag if self.only.startswith("!") else flag)
-        return mask, values
+        return mask if self.only is None else mask & self.looks_at(columns), values
+
+    def looks_at(self, columns: Columns) -> npt.NDArray[np.bool_]:
+        """The rows (rows,) that the rule is for; ``only`` says which."""
+        if self.only is None:
+            return np.ones(len(columns[self.column]), bool)
+        flag: npt.NDArray[np.bool_] = columns[self.only.removeprefix("!")]
+        return ~flag if self.only.startswith("!") else flag
 
     def needs(self) -> set[str]:
         """The columns that it reads."""

@@ -63,7 +63,8 @@ class EncoderStates:
         """These states and others after them, with keys and values where both have some."""
         if self.keys_LHSD is None or following.keys_LHSD is None:
             return EncoderStates(_cat([self.hidden, following.hidden], 0))
-        return EncoderStates(self.hidden_SW, self.keys_LHSD, self.values_LHSD, following)
+        last = self.following.followed_by(following) if self.following else following
+        return EncoderStates(self.hidden_SW, self.keys_LHSD, self.values_LHSD, last)
 
 
 def _cat(parts: list[torch.Tensor], dim: int) -> torch.Tensor:

@@ -61,9 +61,7 @@ class GreedyDecoder:
     ) -> None:
         self._decoder, self._logprobs = decoder, logprobs
         self._end, self._no_speech = vocabulary.end, vocabulary.no_speech
-        # Timestamps come after <|notimestamps|>. Decoding is without them, so none may be chosen.
-        timestamps = range(vocabulary.special("<|notimestamps|>") + 1, logprobs.words)
-        never = {*(getattr(config, "suppress_tokens", None) or ()), *timestamps}
+        never = set(vocabulary.never_chosen(config, logprobs.words))
         first = never | set(getattr(config, "begin_suppress_tokens", None) or ())
         self._never, self._not_first = (torch.tensor(sorted(ids), dtype=torch.long) for ids in (never, first))
 
@@ -105,7 +103,7 @@ class GreedyDecoder:
         rows, count = tokens_RP.shape
         positions = torch.arange(batch.length, batch.length + count).repeat(rows)
         x_NW = self._decoder.embed(tokens_RP.flatten(), positions)
-        batch.grow(count)
+        batch.advance(count)
         for number, layer in enumerate(self._decoder.layers):
             qkv_NW = layer.qkv(layer.norms[0](x_NW)).to(x_NW)
             x_NW = x_NW + layer.out(batch.own_attention(qkv_NW, number))
@@ -201,17 +199,17 @@ class _Batch:
         self._weights: list[list[torch.Tensor]] = [[] for _ in texts]  # of the last token, by layer (heads, frames)
         self._count = 0  # of the tokens of each text that are read now
 
-    def grow(self, count: int) -> None:
-        """Make place for so many more tokens of each text."""
+    def advance(self, count: int) -> None:
+        """So many more tokens of each text are read now."""
         self._count, self.length = count, self.length + count
 
     def keep(self, rows: list[int]) -> None:
         """Leave only the texts of these numbers."""
-        if len(rows) == len(self.texts) or self._own is None:
+        if len(rows) == len(self.texts):
             return
         self.states, self.texts = [self.states[row] for row in rows], [self.texts[row] for row in rows]
         self._weights = [[] for _ in rows]
-        self._own = [(keys[rows], values[rows]) for keys, values in self._own]
+        self._own = [(keys[rows], values[rows]) for keys, values in self._own or ()]
 
     def own_attention(self, qkv_NW: torch.Tensor, number: int) -> torch.Tensor:
         """Attention of the new tokens to those before them and to themselves (texts * tokens, width)."""

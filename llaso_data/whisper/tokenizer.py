@@ -87,6 +87,16 @@ class WhisperTokenizer:
         language_tokens = [] if code is None else [self.languages[code]]
         return [self.start, *language_tokens, self.special("<|transcribe|>"), self.special("<|notimestamps|>")]
 
+    def never_chosen(self, config: Any, words: int) -> list[int]:
+        """The tokens that free decoding without timestamps never chooses.
+
+        Args:
+            config: The checkpoint's generation config, which suppresses some.
+            words: The size of the model's vocabulary. Timestamps come after ``<|notimestamps|>`` in it.
+        """
+        timestamps = range(self.special("<|notimestamps|>") + 1, words)
+        return [*(getattr(config, "suppress_tokens", None) or ()), *timestamps]
+
     def supports(self, language: str) -> bool:
         """Whether the model itself has a token of the language."""
         return language in self.languages if self.multilingual else language == "en"

@@ -81,11 +81,10 @@ class TorchEngine:
         prompts = torch.tensor([self.vocabulary.prompt(language) for language in languages], device=device)
         config = self._model.generation_config
         length = prompts.shape[1]
-        # Timestamp tokens come after <|notimestamps|>. Decoding is without timestamps, so none may be chosen.
-        timestamps = range(self.vocabulary.special("<|notimestamps|>") + 1, self._model.config.vocab_size)
+        never = self.vocabulary.never_chosen(config, self._model.config.vocab_size)
         processors = LogitsProcessorList(
             [
-                SuppressTokensLogitsProcessor([*(config.suppress_tokens or []), *timestamps], device=str(device)),
+                SuppressTokensLogitsProcessor(never, device=str(device)),
                 SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens or [], length, device=str(device)),
             ]
         )
