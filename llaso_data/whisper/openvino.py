@@ -9,6 +9,7 @@ the makers of OpenVINO.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,8 +45,6 @@ class OpenVINOEncoder:
         Raises:
             LLaSOError: OpenVINO does not compute in bfloat16 on this machine.
         """
-        import openvino
-
         precision = "bf16" if bfloat16 else "f32"
         options = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -54,7 +53,7 @@ class OpenVINOEncoder:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,  # of inputs of int8 layers
             "ENABLE_CPU_PINNING": False,  # or the workers of a machine would share its first cores
         }
-        self._compiled: Any = openvino.Core().compile_model(str(graph), "CPU", options)
+        self._compiled: Any = _core().compile_model(str(graph), "CPU", options)
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if used != precision:
             raise LLaSOError(f"OpenVINO computes in {used} on this machine, not in {precision}")
@@ -103,6 +102,18 @@ class OpenVINOEngine:
         """See :meth:`llaso_data.whisper.engine.Engine.decode`."""
         states = self._decoder.cache_cross_attention(states_BSD)
         return [one.result for one in self._decoder.decode(states, languages, [None] * len(states))]
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO, one for the life of the process.
+
+    A new one gives its thread another stack for signals. When it goes, in whatever thread, its stack is unmapped, and
+    the thread keeps it or goes back to that of an earlier one, unmapped too: the next signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def write_graph(encoder: Any, path: Path, int8: bool = False) -> None:
