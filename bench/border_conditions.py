@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import av
 import numpy as np
 import numpy.typing as npt
 from faults import speech
+from scipy.signal import fftconvolve
 
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
 from llaso_data.audio.surroundings import add_reverberation, faster
@@ -21,15 +23,19 @@ LEVELS_DB = (30, 20, 15, 10)
 NOISES = ("pink", "brown", "babble")
 TALKERS = 6
 ROOMS_S = (0.3, 0.6)
+DRAWN_ROOMS = 8  # shoeboxes of each reverberation time
+SOUND_M_S = 343.0
 _FAR, _FAR_SNR_DB = 0.05, 15.0
 CONDITIONS = (
     "clean",
     *(f"{noise} {level}" for noise in NOISES for level in LEVELS_DB),
     *(f"room {time_s}" for time_s in ROOMS_S),
+    *(f"shoebox {time_s}" for time_s in ROOMS_S),
     "opus",
     "telephone",
 )
-"""Noises with their signal-to-noise ratio over active speech, dB; rooms with their reverberation time, s."""
+"""Noises with their signal-to-noise ratio over active speech, dB; rooms with their reverberation time, s: noise that
+dies away, and the reflections of six walls."""
 TRIMMED = "trimmed"
 """Whole words with 0 to 20 ms before and after them: no condition of cuts."""
 
@@ -77,6 +83,8 @@ def in_condition(condition: str, pcm: Pcm, rng: np.random.Generator, others: Seq
         return _pcm(_FAR * mix_at_snr(there, shaped_noise(there, "pink", rng), _FAR_SNR_DB))
     if kind == "telephone":
         return _pcm(band_pass(clean, 300, 3400))
+    if kind == "shoebox":
+        return _pcm(_in_shoebox(clean, float(level), rng))
     if kind == "room":
         return _pcm(add_reverberation(clean, float(level), rng))
     return _pcm(mix_at_snr(clean, _noise(kind, clean, rng, others), float(level)))
@@ -93,6 +101,43 @@ def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence
         voice = np.concatenate([others[i] for i in rng.integers(len(others), size=8)]).astype(np.float32)
         total += noise_excerpt(voice, len(clean), rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
     return total
+
+
+def _in_shoebox(clean: Samples, time_s: float, rng: np.random.Generator) -> Samples:
+    """The clip as loud as it was, in one of :data:`DRAWN_ROOMS` rooms."""
+    response = _shoebox(time_s, int(rng.integers(DRAWN_ROOMS)))
+    wet = fftconvolve(clean, response)[: len(clean)]
+    wet *= np.sqrt(np.mean(clean**2) / max(float(np.mean(wet**2)), 1e-12))
+    return np.asarray(wet / max(1.0, float(np.abs(wet).max())), np.float32)
+
+
+@cache
+def _shoebox(time_s: float, number: int) -> npt.NDArray[np.float64]:
+    """The response between two places in a room, from the direct sound on, by image sources.
+
+    Allen and Berkley (1979): "Image method for efficiently simulating small-room acoustics". Walls absorb alike, as
+    much as Sabine's formula says for the reverberation time.
+    """
+    rng = np.random.default_rng(seeded("shoebox", time_s, number).getrandbits(64))
+    size_m = rng.uniform([3, 3, 2.4], [8, 7, 3.5])
+    mouth_m, microphone_m = (rng.uniform([0.5, 0.5, 1], size_m - [0.5, 0.5, 0.6]) for _ in range(2))
+    walls_m2 = 2 * (size_m[0] * size_m[1] + size_m[1] * size_m[2] + size_m[0] * size_m[2])
+    absorbed = min(0.95, 0.161 * float(np.prod(size_m)) / (walls_m2 * time_s))
+    distances_m, reflections = np.zeros(1), np.zeros(1)
+    for axis in range(3):
+        count = int(SOUND_M_S * time_s / (2 * size_m[axis])) + 1
+        cells = np.arange(-count, count + 1)
+        places = np.concatenate([2 * cells * size_m[axis] + side * mouth_m[axis] for side in (1, -1)])
+        bounces = np.concatenate([np.abs(2 * cells), np.abs(2 * cells - 1)])
+        distances_m = np.add.outer(distances_m, (places - microphone_m[axis]) ** 2).ravel()
+        reflections = np.add.outer(reflections, bounces).ravel()
+        near = distances_m < (SOUND_M_S * time_s) ** 2
+        distances_m, reflections = distances_m[near], reflections[near]
+    distances_m = np.sqrt(distances_m)
+    after = np.round((distances_m - distances_m.min()) / SOUND_M_S * SAMPLE_RATE_HZ).astype(int)
+    heard = np.sqrt(1 - absorbed) ** reflections / np.maximum(distances_m, 0.1)
+    response: npt.NDArray[np.float64] = np.bincount(after, heard)
+    return response
 
 
 def trimmed(pcm: Pcm, rng: np.random.Generator) -> Pcm:

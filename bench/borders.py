@@ -4,25 +4,27 @@
 
 120 English prompts in every condition of ``bench/border_conditions.py``: whole, cut inside the first word, and cut
 inside the last. The rule looks at the sound alone; where words start and end is asked of Whisper tiny.en once, of the
-clean prompts (kept in the folder). Then whole prompts in the other languages, the clips of pytest-audioeval, and
-readings in rooms that are no studio, as they were recorded. ``earlier`` is the rule as it was: the level of the border
-against the clip's loud speech, silent where less than 6 dB above the quietest hundredth. ``--fit`` fits the numbers of
-``llaso_data/filters/border_level.py`` to 120 other prompts and prints them.
+clean prompts (kept in the folder). Then other voices, of which the clips of pytest-audioeval are in no fit: as they
+were recorded, and in some of the conditions, whole and cut inside a drawn vowel. At last readings in rooms that are no
+studio. ``before`` is the rule as it was: a weighted sum of six measurements. ``--fit`` fits the network of
+``llaso_data/filters/border_level.py`` first (``bench/border_fit.py``), and writes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import border_conditions
+import border_fit
 import numpy as np
-import numpy.typing as npt
-from border_conditions import CONDITIONS, ROOMS_S, TRIMMED, Piece, pieces
+from border_conditions import CONDITIONS, ROOMS_S, TRIMMED, Piece, in_condition, pieces
+from border_fit import OTHER_VOICES, VOICE_PROMPTS, drawn_order, voice_files, vowel_place
 
 from llaso_data import audio
+from llaso_data.audio import Pcm
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_level as rule
 from llaso_data.filters.planting import seeded
@@ -31,16 +33,12 @@ from llaso_data.pipeline.build_align import build_align
 from llaso_data.recipe import Confidence, Recipe
 from llaso_data.records import Word
 
-Floats = npt.NDArray[np.float64]
-PROMPTS = 120
-OTHER_VOICES = ("es", "fr", "it", "ru")
-NEEDED = {"clean": 3.0, "opus": 3.0, "telephone": 3.0, "20": 1.5, "15": 0.2, "10": 0.03}
-"""How much a condition's cuts weigh in the fit; 1 where nothing is said. All of its whole clips weigh 1."""
-HARD = f"room {ROOMS_S[-1]}"  # its clips end while the room still sounds: nothing is promised there
-ALLOWED = 0.035  # of the whole clips of the worst condition of the fitting prompts
+PROMPTS = VOICE_PROMPTS
+SURROUNDINGS = ("clean", "pink 10", "babble 20", f"room {ROOMS_S[-1]}", f"shoebox {ROOMS_S[-1]}", "telephone")
+"""The conditions of the other voices."""
 
 
-def words(folder: Path) -> dict[str, tuple[Word, ...]]:
+def words(folder: Path) -> dict[Path, tuple[Word, ...]]:
     """The words of the English prompts with transcripts, by path."""
     out = str(folder / "align")
     recipe = {
@@ -51,36 +49,47 @@ def words(folder: Path) -> dict[str, tuple[Word, ...]]:
     }
     build_align(Recipe.model_validate(recipe))
     return {
-        one.source.uri: one.words for block in commit.manifest(out)["blocks"] for one in commit.read_block(out, block)
+        Path(one.source.uri): one.words
+        for block in commit.manifest(out)["blocks"]
+        for one in commit.read_block(out, block)
     }
 
 
-def drawn(folder: Path, fitting: bool) -> list[Piece]:
-    """All pieces of the fitting prompts, or of those that are measured."""
+def english(folder: Path) -> Iterator[Piece]:
+    """The measured English prompts in every condition."""
     said = words(folder)
-    paths = sorted(said, key=lambda path: seeded("prompt", Path(path).relative_to(Path(path).parents[1])).random())
-    chosen = paths[:PROMPTS] if fitting else paths[PROMPTS : 2 * PROMPTS]
-    others = [audio.decode(path)[0] for path in paths[2 * PROMPTS : 2 * PROMPTS + 100]]
-    prompts = {path: audio.decode(path)[0] for path in chosen}
-    return [
-        piece
-        for condition in (*CONDITIONS, TRIMMED)
-        for path, pcm in prompts.items()
-        for piece in pieces(condition, Path(path).stem, pcm, said[path], others)
-    ]
+    paths = drawn_order(border_fit.english_files())
+    prompts = {path: audio.decode(str(path))[0] for path in paths[border_fit.MEASURED_HERE]}
+    others = talkers()
+    for condition in (*CONDITIONS, TRIMMED):
+        for path, pcm in prompts.items():
+            yield from pieces(condition, path.stem, pcm, said.get(path, ()), others)
 
 
-def as_recorded(fitting: bool) -> list[Piece]:
-    """Whole prompts in other languages, and (measured only) the clips of the test plugin."""
-    found = []
-    for code in OTHER_VOICES:
-        folder = assets.prompts() / "usr/share/asterisk/sounds" / assets.VOICES[code].folder
-        paths = [path for path in folder.rglob("*.g722") if path.stat().st_size > assets.MIN_BYTES]
-        paths.sort(key=lambda path: seeded("voice", code, path.stem, path.parent.name).random())
-        chosen = paths[:PROMPTS] if fitting else paths[PROMPTS : 2 * PROMPTS]
-        found += [Piece(code, path.stem, "whole", False, audio.decode(str(path))[0]) for path in chosen]
-    clips = [] if fitting else sorted(assets.clips().glob("*/*.wav"))
-    return found + [Piece("clips", path.stem, "whole", False, audio.decode(str(path))[0]) for path in clips]
+def talkers() -> list[Pcm]:
+    """Whose voices are the babble."""
+    paths = drawn_order(border_fit.english_files())[2 * PROMPTS : 2 * PROMPTS + 100]
+    return [audio.decode(str(path))[0] for path in paths]
+
+
+def other_voices() -> Iterator[Piece]:
+    """Prompts in other languages that nothing was fitted on, and the clips of the test plugin."""
+    files = {code: voice_files(code)[PROMPTS : 2 * PROMPTS] for code in OTHER_VOICES}
+    files["clips"] = sorted(assets.clips().glob("*/*.wav"))
+    others = talkers()
+    for code, paths in files.items():
+        for path in paths:
+            pcm = audio.decode(str(path))[0]
+            yield Piece(f"{code}, as recorded", path.stem, "whole", False, pcm)
+            for condition in SURROUNDINGS:
+                rng = np.random.default_rng(seeded("voice", condition, code, path.stem).getrandbits(64))
+                heard = pcm if condition == "clean" else in_condition(condition, pcm, rng, others)
+                yield Piece(f"{code}, altered", path.stem, "whole", False, heard)
+                for cut in ("start", "end"):
+                    place = vowel_place(pcm, rng)
+                    if place is not None:
+                        part = heard[place:] if cut == "start" else heard[:place]
+                        yield Piece(f"{code}, altered", path.stem, cut, True, part)
 
 
 def readings(folder: Path) -> list[Piece]:
@@ -98,112 +107,44 @@ def readings(folder: Path) -> list[Piece]:
     return found
 
 
-def earlier(pcm: audio.Pcm) -> float:
-    """The level by which the rule went before."""
-    frames = pcm[: len(pcm) // 160 * 160].reshape(-1, 160)
-    quiet_db, loud_db = np.percentile(_decibel(frames), [1, 90])
-    border_db = _decibel(np.stack([pcm[:320], pcm[-320:]])).max()
-    return float(border_db - loud_db) if border_db > quiet_db + 6 else audio.SILENCE_DBFS
-
-
-def _decibel(frames: audio.Pcm) -> Floats:
-    found: Floats = 10 * np.log10(np.mean((frames / audio.FULL_SCALE) ** 2, axis=1) + 1e-10)
-    return found
+def before(pcm: Pcm) -> float:
+    """The level by which the rule went before: a sum of six of the measurements."""
+    level, excess, span, tilt, near, rise = rule.evidence(pcm)[:, :6].T
+    levels = level + 0.65 * (near - level) + 53.6 * np.log10((1 + excess) / 73) - 0.3 * np.maximum(0, 35 - span)
+    return float((levels + 1.24 * np.clip(tilt, 0, 12) - 1.23 * np.maximum(0, rise - 12)).max())
 
 
 def table(found: Sequence[Piece], limit_db: float) -> None:
     """Prints both errors by condition, of the rule and of what it was."""
     now = np.array([rule.border_level(piece.pcm) or audio.SILENCE_DBFS for piece in found]) > limit_db
-    before = np.array([earlier(piece.pcm) for piece in found]) > limit_db
-    print("| condition | whole clips | rejected | earlier | cut in a vowel | found | earlier | cut anywhere | found "
-          "| earlier |\n" + "|---" * 10 + "|")  # fmt: skip
+    then = np.array([before(piece.pcm) for piece in found]) > limit_db
+    print("| condition | whole | rejected before | now | cut in a vowel | found before | now | cut anywhere "
+          "| found before | now |\n" + "|---" * 10 + "|")  # fmt: skip
     for condition in dict.fromkeys(piece.condition for piece in found):
         here = np.array([piece.condition == condition for piece in found])
         whole = here & np.array([piece.cut == "whole" for piece in found])
         vowel = here & np.array([piece.vowel for piece in found])
         cells = [
-            f"{rows.sum()} | {now[rows].mean():.3f} | {before[rows].mean():.3f}" if rows.any() else "0 | | "
+            f"{rows.sum()} | {then[rows].mean():.3f} | {now[rows].mean():.3f}" if rows.any() else "0 | | "
             for rows in (whole, vowel, here & ~whole)
         ]
         print(f"| {condition} | {' | '.join(cells)} |")
 
 
-def fit(found: Sequence[Piece]) -> Mapping[str, float]:
-    """The rule's numbers, from a logistic regression on single borders: cut here, or of a whole clip.
-
-    They are scaled so that the level counts 1 dB a dB, and so that the limit that lets ``ALLOWED`` of the whole clips
-    of the worst condition through lies where the recipe's stands. Clips without clean silence to be trimmed to are not
-    asked for that limit.
-    """
-    parts = np.array([rule.evidence(piece.pcm) for piece in found])  # (pieces, 2, 6)
-    level, excess, span, tilt, near, rise = np.moveaxis(parts, -1, 0)
-    terms = [level, near - level, np.log10(1 + excess), np.maximum(0, rule.RANGE_DB - span)]
-    terms += [np.clip(tilt, 0, rule.TILT_DB)]
-    columns = np.stack([*terms, np.maximum(0, rise - rule.RISE_DB), np.ones_like(level)], axis=-1)
-    rows, targets, row_weights = _weighed(found, columns)
-    solved = _logistic(rows, targets, row_weights)
-    score = (columns @ solved).max(axis=1)
-    worst = max(
-        np.quantile([s for s, piece in zip(score, found, strict=True) if _is_whole(piece, condition)], 1 - ALLOWED)
-        for condition in (*CONDITIONS, "es", "fr")
-        if condition != HARD
-    )
-    scaled = solved / solved[0]
-    limit_db = worst / solved[0] - scaled[6] - scaled[2] * np.log10(1 + rule.EXCESS_FULL_DB)
-    return {"NEAR_SHARE": scaled[1], "EXCESS_DB": scaled[2], "RANGE_COST": -scaled[3], "TILT_GAIN": scaled[4],
-            "RISE_COST": -scaled[5], "limit, dB": limit_db}  # fmt: skip
-
-
-def _is_whole(piece: Piece, condition: str) -> bool:
-    return piece.condition == condition and piece.cut == "whole"
-
-
-def _weighed(found: Sequence[Piece], columns: Floats) -> tuple[Floats, Floats, Floats]:
-    """Borders, what they are (1: cut), and weights, so that every condition counts alike."""
-    groups: dict[tuple[str, bool], list[Floats]] = {}
-    for piece, both in zip(found, columns, strict=True):
-        if piece.cut == "whole":
-            groups.setdefault((piece.condition, False), []).extend(both)
-        elif piece.vowel or NEEDED.get(piece.condition, 1.0) > 2:
-            groups.setdefault((piece.condition, True), []).append(both[int(piece.cut == "end")])
-    rows, targets, row_weights = [], [], []
-    for (condition, is_cut), members in groups.items():
-        weight = NEEDED.get(condition, NEEDED.get(condition.split()[-1], 1.0)) if is_cut else 1.0
-        rows += members
-        targets += [float(is_cut)] * len(members)
-        row_weights += [weight / len(members)] * len(members)
-    return np.array(rows), np.array(targets), np.array(row_weights)
-
-
-def _logistic(rows: Floats, targets: Floats, row_weights: Floats) -> Floats:
-    """Weighted logistic regression by Newton's method."""
-    scale = np.abs(rows).max(axis=0)
-    rows = rows / scale
-    found = np.zeros(rows.shape[1])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-rows @ found))
-        slope = rows.T @ (row_weights * (targets - p)) - 1e-4 * found
-        curve = (rows * (row_weights * p * (1 - p))[:, None]).T @ rows + 1e-4 * np.eye(len(found))
-        found = found + np.linalg.solve(curve, slope)
-    solved: Floats = found / scale
-    return solved
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--fit", action="store_true", help="fit the rule's numbers to other prompts, and print them")
+    parser.add_argument("--fit", action="store_true", help="fit the rule's network to other prompts, and write it")
     parser.add_argument("--talkers", type=int, default=border_conditions.TALKERS, help="of the babble")
     args = parser.parse_args()
     border_conditions.TALKERS = args.talkers
-    found = drawn(args.folder, args.fit) + as_recorded(args.fit)
-    found += [] if args.fit else readings(args.folder)
+    args.folder.mkdir(parents=True, exist_ok=True)
     if args.fit:
-        print("\n".join(f"{name} = {value:.2f}" for name, value in fit(found).items()))
+        border_fit.fit(Path(rule.__file__).with_name("border_level.json"))
     limit_db = Confidence().border_db_max
     assert limit_db is not None
-    print("the fitting prompts" if args.fit else "prompts that nothing was fitted on", f"; limit {limit_db:g} dB")
-    table(found, limit_db)
+    print(f"prompts that nothing was fitted on; limit {limit_db:g} dB")
+    table([*english(args.folder), *other_voices(), *readings(args.folder)], limit_db)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from border_conditions import coded, in_condition
-from fault_corpus import EXCLUDED, by_hash, english
+from fault_corpus import EXCLUDED, Pair, by_hash, english
 from throughput_tools import PRECISIONS
 
 from llaso_data import audio
@@ -136,11 +136,17 @@ def _recall(finding: Mapping[str, Any] | None, faults: Sequence[str]) -> str:
     return f"{sum(rate['rejected'] for rate in rates) / pairs:.3f}" if pairs else "-"
 
 
+def prompts() -> list[Pair]:
+    """The English prompts that are put into the conditions."""
+    pairs = {pair.name: pair for pair in english() if pair.name not in EXCLUDED}
+    return [pairs[name] for name in by_hash(pairs, "conditions")[:PROMPTS]]
+
+
 def _write(condition: str, corpus: Path, folder: Path) -> None:
     """The prompts and the clips in a condition, as WAV with their transcripts, in a folder for each language."""
-    pairs = {pair.name: pair for pair in english() if pair.name not in EXCLUDED}
-    chosen = [pairs[name] for name in by_hash(pairs, "conditions")[:PROMPTS]]
-    others = [pair.pcm for name, pair in sorted(pairs.items()) if name not in {one.name for one in chosen}]
+    chosen = prompts()
+    names = {pair.name for pair in chosen}
+    others = [pair.pcm for pair in english() if pair.name not in EXCLUDED and pair.name not in names]
     music = _music(folder) if condition.startswith("music") else []
     for pair in chosen:
         _put(condition, corpus / "en", pair.name.replace("/", "-"), pair.pcm, pair.text, others, music)
