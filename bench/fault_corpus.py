@@ -7,6 +7,7 @@ states takes seconds and encoding it again would take hours.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Case:
     run: str  # packed-0, packed-1, ... or solo: how its corpus was heard; ``utterance.decoding`` says it of the clip
 
 
+@functools.cache
 def english() -> list[Pair]:
     """The English prompts with transcripts that fit a window, in the order of their names."""
     folder = assets.demo_corpus(600, 60).root / "en"

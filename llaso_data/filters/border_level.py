@@ -74,7 +74,7 @@ def evidence(pcm: Pcm) -> Floats:
         pcm: (T,) int16 at 16 kHz, at least 0.1 s.
 
     Returns:
-        (2, len(MEASURED)) float64, for the first border and the last; levels in dB, slopes in dB/s away from the border:
+        (2, len(MEASURED)) float64, for the first border and the last; levels in dB, slopes in dB/s from there on:
 
         - level: of the 20 ms, relative to the loud speech;
         - excess: the largest difference between a band of the 20 ms and the band's floor;
@@ -129,7 +129,7 @@ def _course(samples: Floats) -> list[float]:
 
 
 def _decays(speech_db: Floats, least_db: float) -> list[float]:
-    """Percentiles of how fast the level falls, dB/s, over the parts of a clip that stay above a level; 0 without any."""
+    """Percentiles of how fast the level falls, dB/s, over the parts that stay above a level; 0 without any."""
     if len(speech_db) < OF_CLIP:
         return [0.0] * len(DECAY_PERCENTS)
     parts = np.lib.stride_tricks.sliding_window_view(speech_db, OF_CLIP)
@@ -142,7 +142,7 @@ def _periodicity(samples: Floats) -> float:
     part = samples[:VOICED]
     lags = np.arange(SAMPLE_RATE_HZ // PITCH_HZ[1], SAMPLE_RATE_HZ // PITCH_HZ[0] + 1)
     products = np.fft.irfft(np.abs(np.fft.rfft(part, 4 * VOICED)) ** 2)[lags]
-    power = np.cumsum(part**2)
+    power = np.asarray(np.cumsum(part**2), np.float64)
     before, after = power[len(part) - 1 - lags], power[-1] - power[lags - 1]
     return float((products / np.sqrt(before * after + 1e-9)).max())
 
@@ -157,12 +157,13 @@ def _bands(samples: Floats) -> list[float]:
 def _slopes(level_db: Floats) -> Floats:
     """The slope of the line through levels every 10 ms, dB/s, along the last axis."""
     times_s = _times_s(level_db.shape[-1])
-    centred_db = level_db - level_db.mean(axis=-1, keepdims=True)
-    return np.asarray(centred_db @ times_s / max(float(times_s @ times_s), 1e-12), np.float64)
+    slopes: Floats = level_db @ times_s / max(float(times_s @ times_s), 1e-12)
+    return slopes
 
 
 def _times_s(count: int) -> Floats:
-    times_s: Floats = (np.arange(count) - (count - 1) / 2) * HOP_S
+    """Seconds of levels every 10 ms, from their middle on."""
+    times_s: Floats = HOP_S * (np.arange(count, dtype=np.float64) - (count - 1) / 2)
     return times_s
 
 

@@ -34,13 +34,13 @@ class Confidence(Part):
     clipped_ratio_max: float | None = Field(0.05, description="The share of samples at full scale.")
     border_db_max: float | None = Field(
         -35.0,
-        description="The level of the speech in the first or last 20 ms, in dB, without the noise. Louder speech there "
-        "is a word that was cut.",
+        description="How much the clip sounds as if it started or ended inside a word, in dB. More is a word that was "
+        "cut.",
     )
     border_margin_db: float | None = Field(
         None,
-        description="A word counts as cut only where it is also this many dB louder than three quarters of the clips "
-        "of its corpus and language. Null: `border_db_max` decides alone.",
+        description="A word counts as cut only where the level is also this many dB above that of three quarters of "
+        "the clips of its corpus and language. Null: `border_db_max` decides alone.",
     )
 
 

@@ -87,8 +87,8 @@ MEASURES: dict[str, Measure] = {
     "rms_dbfs": Measure("Level", "Root mean square; 0 dB is full scale.", -90, 0, 0.5, "dB"),
     "clipped_ratio": Measure("Clipping", "Share of samples at full scale.", 0, 0.2, 0.001),
     "border_db": Measure(
-        "Level at the borders", "Of the speech in the first or last 20 ms, less what noise takes; silence is -120 dB.",
-        -120, 0, 1, "dB",
+        "Level at the borders", "How much it sounds as if a word were cut at the start or the end; silence is -120 dB.",
+        -120, 20, 1, "dB",
     ),
     "lm_delta": Measure(
         "Language model", "How much less likely the text is than the hypothesis, per token.", -6, 3, 0.05
