@@ -35,7 +35,7 @@ from llaso_model.evaluate.conditions import band_pass, mix_at_snr, noise_excerpt
 Floats = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
 VOICE_PROMPTS = 120  # of each voice
-MEASURED_HERE = slice(VOICE_PROMPTS, 2 * VOICE_PROMPTS)  # of the English prompts: by bench/borders.py
+BENCH_PROMPTS = slice(VOICE_PROMPTS, 2 * VOICE_PROMPTS)  # of the English ones: those that bench/borders.py measures
 OTHER_VOICES = ("es", "fr", "it", "ru")
 ALTERED = 18  # versions of each prompt
 ROOMS_S = (0.15, 0.2, 0.25, 0.4, 0.45, 0.5, 0.7, 0.8, 0.9)
@@ -67,7 +67,7 @@ def prompts() -> list[tuple[str, Path]]:
     root, paths = assets.demo_corpus(600, 60).root / "en", drawn_order(english_files())
     elsewhere = {pair.name for pair in conditioned()}
     own = [path for path in paths if path.relative_to(root).with_suffix("").as_posix() not in elsewhere]
-    own = [path for path in own if path not in paths[MEASURED_HERE]]
+    own = [path for path in own if path not in paths[BENCH_PROMPTS]]
     return [("en", path) for path in own[:VOICE_PROMPTS]] + [
         (code, path) for code in OTHER_VOICES for path in voice_files(code)[:VOICE_PROMPTS]
     ]

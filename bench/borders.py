@@ -59,7 +59,7 @@ def english(folder: Path) -> Iterator[Piece]:
     """The measured English prompts in every condition."""
     said = words(folder)
     paths = drawn_order(border_fit.english_files())
-    prompts = {path: audio.decode(str(path))[0] for path in paths[border_fit.MEASURED_HERE]}
+    prompts = {path: audio.decode(str(path))[0] for path in paths[border_fit.BENCH_PROMPTS]}
     others = talkers()
     for condition in (*CONDITIONS, TRIMMED):
         for path, pcm in prompts.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import secrets
+import shutil
 import signal
 import time
 from collections import Counter
@@ -184,6 +185,36 @@ def test_a_driver_killed_four_times(large: Peace, tmp_path: Path, engine: str) -
     story = survive(lambda: large.build(out, f"--engine={engine}"), plan, lambda: committed(out))
     shown(out, story)
     large.same(out)
+
+
+@pytest.mark.slow
+def test_killed_while_it_calibrates_and_judges_by_it(large: Peace, tmp_path: Path) -> None:
+    """While it plants and observes, at the end of that, and in the run that judges again."""
+    whole, out = (Path(shutil.copytree(large.folder / "align", tmp_path / name)) for name in ("whole", "killed"))
+
+    def calibrating(folder: Path) -> Command:
+        return Command(
+            ["calibrate", str(folder), "--clips=12", "--faults=2", "--engine=local"], folder.with_suffix(".log")
+        )
+
+    def judging(folder: Path) -> Command:
+        return large.build(folder, "--engine=local")
+
+    assert calibrating(whole).wait() == 0 and judging(whole).wait() == 0
+    wanted = files(whole, "recipe.yaml")
+    blocks = sum(name.startswith("calibration/observations/") for name in wanted)
+    assert blocks >= 2 and "calibration.json" in wanted and wanted["manifest.json"] != large.aligned["manifest.json"]
+
+    def planted() -> int:
+        return committed(out / "calibration")
+
+    story = survive(
+        lambda: calibrating(out), strikes(5, [("driver", 0, 3.0), ("driver", 1, 0.5), ("driver", blocks, 0.3)]), planted
+    )
+    story += survive(lambda: judging(out), strikes(6, [("driver", 0, 1.2)]), planted)
+    shown(out, story)
+    assert_same(files(out, "recipe.yaml"), wanted)
+    assert temporaries(out) == []
 
 
 @pytest.mark.slow
