@@ -211,7 +211,7 @@ def test_killed_while_it_calibrates_and_judges_by_it(large: Peace, tmp_path: Pat
     story = survive(
         lambda: calibrating(out), strikes(5, [("driver", 0, 3.0), ("driver", 1, 0.5), ("driver", blocks, 0.3)]), planted
     )
-    story += survive(lambda: judging(out), strikes(6, [("driver", 0, 1.2)]), planted)
+    story += survive(lambda: judging(out), strikes(6, [("driver", 0, 0.8), ("driver", 0, 0.8)]), planted)
     shown(out, story)
     assert_same(files(out, "recipe.yaml"), wanted)
     assert temporaries(out) == []
