@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MEL_FRAMES = 3000  # of a window of 30 s
 _GROUP = 64  # values of an input of an int8 layer that share a scale
 _INT8_MAX = 127
+_ONE_AT_A_TIME = threading.Lock()  # or two threads would make an OpenVINO each
 
 
 class OpenVINOEncoder:
@@ -53,7 +54,8 @@ class OpenVINOEncoder:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP,  # of inputs of int8 layers
             "ENABLE_CPU_PINNING": False,  # or the workers of a machine would share its first cores
         }
-        self._compiled: Any = _core().compile_model(str(graph), "CPU", options)
+        with _ONE_AT_A_TIME:
+            self._compiled: Any = _core().compile_model(str(graph), "CPU", options)
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if used != precision:
             raise LLaSOError(f"OpenVINO computes in {used} on this machine, not in {precision}")
