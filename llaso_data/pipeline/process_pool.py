@@ -32,6 +32,7 @@ _WAITING = 2  # tasks that wait for a worker, so that none is idle
 _LOOK_EVERY_S = 0.5
 _CLEAN_UP_S = 2.0  # for an interrupted task, before its worker ends
 _SEND_S = 0.1  # for a result that is on its way
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _NOT_FORKED = frozenset(("torch", "ctranslate2", "openvino", "ray", "grpc", "tensorflow", "jax"))
 """Modules with threads or devices of their own that a forked child could not use."""
 
@@ -55,9 +56,12 @@ def map_unordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) 
     source = iter(tasks)
     context = _context(function.__module__)
     with _bell(context) as (bell, ring), interrupts.also(ring):
-        told = (os.getpid(), dict(os.environ), bell)
+        # A fork would hear them with our handlers before it has its own. A server's forks have none of ours.
+        is_fork = context.get_start_method() == "fork"
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if is_fork else None
+        told = (os.getpid(), dict(os.environ), bell, blocked)
         with ProcessPoolExecutor(workers, context, _prepare, told) as pool:
-            _start(pool)
+            _start(pool, _ENDING if is_fork else ())
             pending: set[Future[R]] = {
                 pool.submit(_work, function, task) for task in islice(source, workers + _WAITING)
             }
@@ -106,13 +110,15 @@ def _context(module: str) -> multiprocessing.context.BaseContext:
     return context
 
 
-def _start(pool: ProcessPoolExecutor) -> None:
-    """Start the workers, before a task's making starts any thread."""
+def _start(pool: ProcessPoolExecutor, later: Iterable[int]) -> None:
+    """Start the workers, before a task's making starts any thread; until they are prepared, some signals wait."""
     was_frozen = gc.get_freeze_count() > 0
     gc.freeze()  # so that no collection in a worker touches, and thereby copies, all pages that it shares with us
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, later)
     try:
         pool.submit(_do_nothing)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         if not was_frozen:
             gc.unfreeze()
 
@@ -138,20 +144,23 @@ def _work(function: Callable[[T], R], task: T) -> R:
         _busy = False
 
 
-def _prepare(parent: int, environment: dict[str, str], bell: Connection) -> None:
+def _prepare(parent: int, environment: dict[str, str], bell: Connection, blocked: Iterable[int] | None) -> None:
     """In a worker: let signals, the bell, and the end of the process that asks it, end it.
 
     Args:
         parent: That process, by its number.
         environment: Its variables now. A worker may come from a process that was started when they were others.
         bell: Has something to read once all are to end.
+        blocked: The signals that it is not to hear from now on. None: those that it does not hear now.
     """
     if os.environ != environment:
         os.environ.clear()
         os.environ.update(environment)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
+    if blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     threading.Thread(target=_watch, args=(parent, bell), daemon=True).start()
 
 
