@@ -77,17 +77,17 @@ def in_condition(condition: str, pcm: Pcm, rng: np.random.Generator, others: Seq
     kind, _, level = condition.partition(" ")
     clean = to_float32(pcm)
     if kind == "speed":
-        return _pcm(faster(clean, float(level)))
+        return to_pcm(faster(clean, float(level)))
     if kind == "far":  # soft, in a room with some noise
         there = add_reverberation(clean, float(level), rng)
-        return _pcm(_FAR * mix_at_snr(there, shaped_noise(there, "pink", rng), _FAR_SNR_DB))
+        return to_pcm(_FAR * mix_at_snr(there, shaped_noise(there, "pink", rng), _FAR_SNR_DB))
     if kind == "telephone":
-        return _pcm(band_pass(clean, 300, 3400))
+        return to_pcm(band_pass(clean, 300, 3400))
     if kind == "shoebox":
-        return _pcm(_in_shoebox(clean, float(level), rng))
+        return to_pcm(_in_shoebox(clean, float(level), rng))
     if kind == "room":
-        return _pcm(add_reverberation(clean, float(level), rng))
-    return _pcm(mix_at_snr(clean, _noise(kind, clean, rng, others), float(level)))
+        return to_pcm(add_reverberation(clean, float(level), rng))
+    return to_pcm(mix_at_snr(clean, _noise(kind, clean, rng, others), float(level)))
 
 
 def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence[Pcm]) -> npt.NDArray[np.floating]:
@@ -96,10 +96,15 @@ def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence
     if kind == "brown":  # white noise added up
         steps = np.cumsum(rng.standard_normal(len(clean)))
         return np.asarray(steps - steps.mean())
-    total = np.zeros(len(clean))
-    for _ in range(1 if kind == "music" else TALKERS):
-        voice = np.concatenate([others[i] for i in rng.integers(len(others), size=8)]).astype(np.float32)
-        total += noise_excerpt(voice, len(clean), rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
+    return babble(others, 1 if kind == "music" else TALKERS, len(clean), rng)
+
+
+def babble(voices: Sequence[Pcm], talkers: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """So many of the voices at once (count,), each as loud as the others."""
+    total = np.zeros(count)
+    for _ in range(talkers):
+        voice = np.concatenate([voices[i] for i in rng.integers(len(voices), size=8)]).astype(np.float32)
+        total += noise_excerpt(voice, count, rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
     return total
 
 
@@ -200,5 +205,5 @@ def _unchanged(pcm: Pcm) -> Pcm:
     return pcm
 
 
-def _pcm(samples: Samples) -> Pcm:
+def to_pcm(samples: Samples) -> Pcm:
     return np.round(np.clip(samples, -1, 32767 / 32768) * 32768).astype(np.int16)

@@ -8,6 +8,7 @@ end, near either end wherever it is, and in its longest pause, which is no fault
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from border_conditions import is_vowel, opus, trimmed
+from border_conditions import babble, is_vowel, opus, to_pcm, trimmed
 from faults import speech
 from filter_conditions import prompts as conditioned
 from scipy.signal import fftconvolve, welch
@@ -28,9 +29,9 @@ from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
 from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.demo import assets
-from llaso_data.filters.border_level import MEASURED, evidence
+from llaso_data.filters.border_level import MEASURED, Network, evidence
 from llaso_data.filters.planting import seeded
-from llaso_model.evaluate.conditions import band_pass, mix_at_snr, noise_excerpt
+from llaso_model.evaluate.conditions import band_pass, mix_at_snr
 
 Floats = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
@@ -110,12 +111,7 @@ def noise(kind: str, clean: Samples, rng: np.random.Generator) -> Floats:
         _, power = welch(clean, SAMPLE_RATE_HZ, nperseg=512)
         shape = np.roll(np.fft.irfft(np.sqrt(power)), 256) * np.hanning(512)
         return np.asarray(fftconvolve(white, shape)[256 : 256 + count])
-    total = np.zeros(count)
-    for _ in range(rng.integers(2, 9)):
-        voices = talkers()
-        voice = np.concatenate([voices[i] for i in rng.integers(len(voices), size=8)]).astype(np.float32)
-        total += noise_excerpt(voice, count, rng) / np.sqrt(np.mean(voice.astype(np.float64) ** 2))
-    return total
+    return babble(talkers(), int(rng.integers(2, 9)), count, rng)
 
 
 def altered(pcm: Pcm, rng: np.random.Generator) -> tuple[Pcm, bool, str]:
@@ -132,8 +128,7 @@ def altered(pcm: Pcm, rng: np.random.Generator) -> tuple[Pcm, bool, str]:
         low_hz, high_hz = float(rng.choice([150, 250])), float(rng.choice([3000, 3800]))
         samples = np.asarray(band_pass(samples, low_hz, high_hz), np.float32)
     samples = samples * rng.uniform(0.15, 1)
-    heard = np.round(np.clip(samples, -1, 32767 / 32768) * 32768).astype(np.int16)
-    return heard, bool(rng.random() < 0.12), "+".join(named) or "quiet"
+    return to_pcm(samples), bool(rng.random() < 0.12), "+".join(named) or "quiet"
 
 
 def versions(path: Path) -> Iterator[tuple[str, str, Pcm]]:
@@ -211,26 +206,21 @@ def write(target: Path, found: Sequence[Borders]) -> None:
     fitted = [one for one in found if kept[one.prompt]]
     rows, targets, weights = _rows(fitted)
     mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-6
-    network = _trained(np.clip((rows - mean) / scale, -LIMIT, LIMIT), targets, weights)
+    trained = _trained(np.clip((rows - mean) / scale, -LIMIT, LIMIT), targets, weights)
+    hidden, output = (layer for layer in trained if isinstance(layer, torch.nn.Linear))
     decibel = 10 / np.log(10)
-    hidden, output = (layer for layer in network if isinstance(layer, torch.nn.Linear))
-
-    def odds_db(one: Borders) -> float:
-        inputs = np.clip((one.found - mean) / scale, -LIMIT, LIMIT)
-        with torch.no_grad():
-            return decibel * float(network(torch.tensor(inputs, dtype=torch.float32)).max())
-
-    limit_db = _placed([one for one in found if not kept[one.prompt]], odds_db)
-    stated: dict[str, Any] = {
-        "measured": MEASURED,
-        "mean": mean,
-        "scale": scale,
-        "limit": LIMIT,
-        "hidden": hidden.weight.detach().T.numpy(),
-        "hidden_bias": hidden.bias.detach().numpy(),
-        "output": decibel * output.weight.detach().numpy()[0],
-        "output_bias": decibel * float(output.bias.detach()[0]) - limit_db + LIMIT_DB,
-    }
+    network = Network(
+        mean,
+        scale,
+        LIMIT,
+        hidden.weight.detach().T.numpy(),
+        hidden.bias.detach().numpy(),
+        decibel * output.weight.detach().numpy()[0],
+        decibel * float(output.bias.detach()[0]),
+    )
+    limit_db = _placed([one for one in found if not kept[one.prompt]], lambda one: float(network(one.found).max()))
+    placed = dataclasses.replace(network, output_bias=network.output_bias - limit_db + LIMIT_DB)
+    stated = {"measured": MEASURED, **dataclasses.asdict(placed)}
     lines = (f"{json.dumps(name)}: {json.dumps(_rounded(value))}" for name, value in stated.items())
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

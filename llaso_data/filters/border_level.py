@@ -26,14 +26,14 @@ WINDOW = 20 * _MS
 HOP = 10 * _MS
 HOP_S = HOP / SAMPLE_RATE_HZ
 LEAST = 100 * _MS  # a shorter clip has no floor and no loud speech to compare with
-NEAR = 150 * _MS  # the part of the clip beside a border, in which a cut word goes on
-BESIDE = 270 * _MS  # the part beside a border whose course is measured
+BESIDE = 270 * _MS  # the part of the clip beside a border, whose course is measured
+NEAR = 14  # windows beside a border, in which a cut word goes on
 EDGES_HZ = (80, 200, 350, 600, 1000, 1700, 2800, 4500, 7500)
 SPEECH = slice(1, 6)  # 200-2800 Hz, where most of its power is
 FLOOR_PERCENT, LOUD_PERCENT = 5, 90
 DEEPEST_DB = 60.0  # digital silence counts as the noise floor of a quiet room
 COURSES = (5, 10, 20)  # windows beside a border over which a line is laid through the level
-OF_BANDS = 8  # and through that of each band
+OF_BANDS = 8  # and through that of each band; the next is 80 ms on
 OF_CLIP, ABOVE_FLOOR_DB = 10, 6.0  # and through each part of the clip that stays so much above its floor
 DECAY_PERCENTS = (50, 75, 95)
 VOICED, PITCH_HZ = 40 * _MS, (70, 400)
@@ -100,24 +100,23 @@ def evidence(pcm: Pcm) -> Floats:
     decays = _decays(speech_db, float(quiet) + ABOVE_FLOOR_DB)
     rows = []
     for end, side in enumerate((samples, samples[::-1])):
-        level, excess, near, rise = _levels(side, loud_db - bands_db, float(loud))
-        rows.append([level, excess, *of_clip, near, rise, *_course(side), *decays, _periodicity(side)])
-        rows[-1] += [*_bands(side), float(end)]
+        beside = _band_power(side[:BESIDE])
+        level, excess, near, rise = _levels(side, beside, loud_db - bands_db, float(loud))
+        rows.append([level, excess, *of_clip, near, rise, *_course(beside), *decays, _periodicity(side)])
+        rows[-1] += [*_bands(beside), float(end)]
     return np.array(rows)
 
 
-def _levels(samples: Floats, floor_db: Floats, loud_db: float) -> tuple[float, float, float, float]:
+def _levels(samples: Floats, power: Floats, floor_db: Floats, loud_db: float) -> tuple[float, float, float, float]:
     """(level, excess, near, rise) of :func:`evidence` at the start; the end is the start of the reversed samples."""
-    power = _band_power(samples[:NEAR])
-    speech_db = _decibel(power[:, SPEECH].sum(axis=1)) - loud_db
+    speech_db = _decibel(power[:NEAR, SPEECH].sum(axis=1)) - loud_db
     excess_db = max(0.0, float((_decibel(power[0]) - floor_db).max()))
     first_db, second_db = (_decibel(np.mean(part**2)) for part in (samples[: 5 * _MS], samples[20 * _MS : 40 * _MS]))
     return float(speech_db[0]), excess_db, float(speech_db.max()), float(second_db - first_db)
 
 
-def _course(samples: Floats) -> list[float]:
+def _course(power: Floats) -> list[float]:
     """Slopes and roughness of the level beside the start, and how the bands' slopes differ."""
-    power = _band_power(samples[:BESIDE])
     speech_db = _decibel(power[:, SPEECH].sum(axis=1))
     found = []
     for count in COURSES:
@@ -147,9 +146,9 @@ def _periodicity(samples: Floats) -> float:
     return float((products / np.sqrt(before * after + 1e-9)).max())
 
 
-def _bands(samples: Floats) -> list[float]:
+def _bands(power: Floats) -> list[float]:
     """The mean band of the power at the start, and that 80 ms on."""
-    power = _band_power(samples[:LEAST]) + 1e-12
+    power = power[[0, OF_BANDS]] + 1e-12
     means = power @ np.arange(power.shape[1]) / power.sum(axis=1)
     return [float(means[0]), float(means[-1])]
 

@@ -118,9 +118,9 @@ def _start(pool: ProcessPoolExecutor, later: Iterable[int]) -> None:
     try:
         pool.submit(_do_nothing)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         if not was_frozen:
             gc.unfreeze()
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def _do_nothing() -> None: ...
