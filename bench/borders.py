@@ -13,7 +13,6 @@ studio. ``before`` is the rule as it was: a weighted sum of six measurements. ``
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import border_fit
 import numpy as np
 from border_conditions import CONDITIONS, ROOMS_S, TRIMMED, Piece, in_condition, pieces
 from border_fit import OTHER_VOICES, VOICE_PROMPTS, drawn_order, voice_files, vowel_place
+from debian import unpacked
 
 from llaso_data import audio
 from llaso_data.audio import Pcm
@@ -94,13 +94,8 @@ def other_voices() -> Iterator[Piece]:
 
 def readings(folder: Path) -> list[Piece]:
     """Whole recordings of rooms that are no studio: of Debian's pocketsphinx-testdata, five of them from LibriVox."""
-    package = folder / "readings"
-    if not package.is_dir():
-        package.mkdir()
-        subprocess.run(["apt-get", "download", "-qq", "pocketsphinx-testdata"], cwd=package, check=True)
-        subprocess.run(["dpkg", "-x", str(next(package.glob("*.deb"))), str(package)], check=True)
     found = []
-    for path in sorted(package.rglob("*")):
+    for path in sorted(unpacked("pocketsphinx-testdata", folder).rglob("*")):
         if path.suffix in (".wav", ".raw"):
             pcm = np.fromfile(path, "<i2") if path.suffix == ".raw" else audio.decode(str(path))[0]
             found.append(Piece("readings", path.stem, "whole", False, pcm))
@@ -140,7 +135,7 @@ def main() -> None:
     border_conditions.TALKERS = args.talkers
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.fit:
-        border_fit.fit(Path(rule.__file__).with_name("border_level.json"))
+        border_fit.fit(Path(rule.__file__).with_name("border_level.json"), args.folder)
     limit_db = Confidence().border_db_max
     assert limit_db is not None
     print(f"prompts that nothing was fitted on; limit {limit_db:g} dB")

@@ -11,7 +11,6 @@ call with other defaults ends in seconds.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import time
 import wave
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from border_conditions import coded, in_condition
+from debian import unpacked
 from fault_corpus import EXCLUDED, Pair, by_hash, english
 from throughput_tools import PRECISIONS
 
@@ -177,11 +177,5 @@ def _put(
 
 
 def _music(folder: Path) -> list[Pcm]:
-    """The pieces of Debian's music on hold, of which `apt-get download` is asked once."""
-    unpacked = folder / "music"
-    if not unpacked.exists():
-        unpacked.mkdir(parents=True)
-        subprocess.run(["apt-get", "download", "-qq", _MUSIC], cwd=unpacked, check=True)
-        (package,) = unpacked.glob("*.deb")
-        subprocess.run(["dpkg", "-x", str(package), str(unpacked)], check=True)
-    return [audio.decode(str(path))[0] for path in sorted(unpacked.rglob("*.g722"))]
+    """The pieces of Debian's music on hold."""
+    return [audio.decode(str(path))[0] for path in sorted(unpacked(_MUSIC, folder).rglob("*.g722"))]

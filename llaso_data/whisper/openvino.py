@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 MEL_FRAMES = 3000  # of a window of 30 s
-_GROUP = 64  # values of an input of an int8 layer that share a scale
+_GROUP = 128  # values of an input of an int8 layer that share a scale
 _INT8_MAX = 127
 _ONE_AT_A_TIME = threading.Lock()  # or two threads would make an OpenVINO each
 
