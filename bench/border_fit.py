@@ -48,7 +48,7 @@ SNR_DB = (6.0, 35.0)
 LOUD_NOISE_DB = 14.0  # below it a noise is named loud
 LOST_S = (0.04, 0.5)  # of the first or last sounds
 SHORTEST = SAMPLE_RATE_HZ // 4
-UNITS, EPOCHS, BATCH, DECAY, RATE = 64, 60, 512, 1e-3, 3e-3
+UNITS, EPOCHS, BATCH, DECAY, RATE = 128, 60, 512, 1e-3, 3e-3
 LIMIT, LIMIT_DB = 5.0, -35.0  # standard deviations; the default recipe's `border_db_max`
 HELD_OUT = 5  # one prompt in so many is not fitted; the limit is placed by them
 ALLOWED = 0.04  # of their whole clips in the worst surroundings
@@ -127,7 +127,9 @@ def noise(kind: str, clean: Samples, rng: np.random.Generator, folder: Path) -> 
         shape = np.roll(np.fft.irfft(np.sqrt(power)), 256) * np.hanning(512)
         return np.asarray(fftconvolve(white, shape)[256 : 256 + count])
     if kind == "music":
-        return babble(pieces_of_music(folder), 1, count, rng) + 0.001 * white[:count]  # where it pauses, the tape's hiss
+        return (
+            babble(pieces_of_music(folder), 1, count, rng) + 0.001 * white[:count]
+        )  # where it pauses, the tape's hiss
     return babble(talkers(), int(rng.integers(2, 9)), count, rng)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data import audio
-from llaso_data.asr.segment import speech_probabilities
 from llaso_data.audio import Pcm
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.estimate import voice_groups
 from llaso_data.estimate.diarisation import DISTANCE, SIMILARITY, diarise, speech_regions
 from llaso_data.estimate.voice_encoder import WINDOW, speaker_embedding, window_embeddings

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llaso_data.audio import SAMPLE_RATE_HZ
+from llaso_data.audio.voice_activity import FRAME_SAMPLES, speech_probabilities
 from llaso_data.records import Utterance, digest
 
 if TYPE_CHECKING:
     from llaso_data.recipe import Segment
 
-_FRAME_SAMPLES = 512  # Silero's step at 16 kHz, 32 ms
-_FRAMES_AT_ONCE = 32
-_LOADING = threading.Lock()
 _GRID_SAMPLES = 16  # edges fall on whole milliseconds, so that seconds with 3 decimals name samples exactly
 
 
@@ -56,7 +51,7 @@ def segment(
             source=dataclasses.replace(utterance.source, start_s=round(start_s, 3), end_s=round(end_s, 3)),
             duration_s=(last - first) / SAMPLE_RATE_HZ,
         )
-        part_probs = probs[first // _FRAME_SAMPLES : -(-last // _FRAME_SAMPLES)]
+        part_probs = probs[first // FRAME_SAMPLES : -(-last // FRAME_SAMPLES)]
         segments.append((_with_speech_ratio(part, part_probs, settings), pcm[first:last]))
     return segments
 
@@ -94,46 +89,7 @@ def speech_spans(probs: NDArray[np.float32], length: int, settings: Segment) -> 
     return spans
 
 
-def speech_probabilities(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Probability of speech in every 32 ms of 16 kHz samples: shape (frames,); the last frame may be shorter."""
-    frames = -(-len(pcm) // _FRAME_SAMPLES)
-    # The runtime plans its memory for every length and keeps the plans, so samples are padded to a multiple of about a
-    # second. Silence that follows does not change the probabilities before it.
-    padded = np.zeros(-(-frames // _FRAMES_AT_ONCE) * _FRAMES_AT_ONCE * _FRAME_SAMPLES, dtype=np.float32)
-    padded[: len(pcm)] = pcm / np.float32(32768.0)
-    with _silero() as model:
-        probs: NDArray[np.float32] = model.audio_forward(padded)[:frames]
-    return probs
-
-
 def _with_speech_ratio(utterance: Utterance, probs: NDArray[np.float32], settings: Segment) -> Utterance:
     """The utterance with the share (0-1) of its 32 ms frames that hold speech."""
     ratio = float((probs >= settings.threshold).mean()) if len(probs) else 0.0
     return dataclasses.replace(utterance, scores=dataclasses.replace(utterance.scores, speech_ratio=ratio))
-
-
-_idle: list[Any] = []
-"""Loaded models that nobody uses now. One keeps the state of what it hears, so threads share none."""
-
-
-@contextmanager
-def _silero() -> Iterator[Any]:
-    with _LOADING:
-        model = _idle.pop() if _idle else _load()
-    try:
-        yield model
-    finally:
-        _idle.append(model)
-
-
-def _load() -> Any:
-    import torch
-
-    threads = torch.get_num_threads()
-    import silero_vad  # sets torch to one thread when imported
-
-    torch.set_num_threads(threads)
-    model = silero_vad.load_silero_vad(sequence=True)
-    # The runtime keeps the memory of its longest input. Give it the longest it takes at once, so that memory is steady.
-    model.audio_forward(np.zeros(model.max_frames * _FRAME_SAMPLES, dtype=np.float32))
-    return model

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llaso_data.audio import FULL_SCALE, SAMPLE_RATE_HZ, SILENCE_DBFS, Pcm
+from llaso_data.audio.voice_activity import FRAME_SAMPLES, speech_probabilities
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,12 +38,15 @@ OF_BANDS = 8  # and through that of each band; the next is 80 ms on
 OF_CLIP, ABOVE_FLOOR_DB = 10, 6.0  # and through each part of the clip that stays so much above its floor
 DECAY_PERCENTS = (50, 75, 95)
 VOICED, PITCH_HZ = 40 * _MS, (70, 400)
+HEARD = 16 * FRAME_SAMPLES  # the part of the clip up to a border in which a voice is looked for
+HEARD_FRAMES = (1, 2, 4, 8)  # counted back from the border
+SUREST = 7.0  # log-odds
 
 MEASURED = (
     "level", "excess", "span", "tilt", "near", "rise",
     *(f"{what} over {count * 10} ms" for count in COURSES for what in ("slope", "roughness")),
     "slopes of bands", *(f"decay, percentile {percent}" for percent in DECAY_PERCENTS),
-    "periodicity", "band", "band 80 ms on", "end",
+    "periodicity", "band", "band 80 ms on", "end", *(f"speech, frame {number}" for number in HEARD_FRAMES),
 )  # fmt: skip
 """What :func:`evidence` gives of a border, by column."""
 
@@ -87,7 +91,9 @@ def evidence(pcm: Pcm) -> Floats:
         - decay: percentiles of how fast the clip's sounds die away, dB/s;
         - periodicity: the largest correlation of the 40 ms with themselves at the pitch of a voice;
         - band: the mean band of the power of the 20 ms, counted from 0, and of the 20 ms that are 80 ms on;
-        - end: 1 at the last border, 0 at the first.
+        - end: 1 at the last border, 0 at the first;
+        - speech: the log-odds of a voice in frames of 32 ms, counted from the border: Silero's, which hears the half
+          second beside the border, the first one backwards.
     """
     samples = pcm.astype(np.float64) / FULL_SCALE
     power = _band_power(samples)
@@ -103,7 +109,7 @@ def evidence(pcm: Pcm) -> Floats:
         beside = _band_power(side[:BESIDE])
         level, excess, near, rise = _levels(side, beside, loud_db - bands_db, float(loud))
         rows.append([level, excess, *of_clip, near, rise, *_course(beside), *decays, _periodicity(side)])
-        rows[-1] += [*_bands(beside), float(end)]
+        rows[-1] += [*_bands(beside), float(end), *_heard(pcm if end else pcm[::-1])]
     return np.array(rows)
 
 
@@ -151,6 +157,14 @@ def _bands(power: Floats) -> list[float]:
     power = power[[0, OF_BANDS]] + 1e-12
     means = power @ np.arange(power.shape[1]) / power.sum(axis=1)
     return [float(means[0]), float(means[-1])]
+
+
+def _heard(pcm: Pcm) -> Floats:
+    """The log-odds of a voice in some frames up to the last sample."""
+    part = pcm[-HEARD:]
+    probs = speech_probabilities(np.pad(part, (HEARD - len(part), 0)))[[-number for number in HEARD_FRAMES]]
+    odds: Floats = np.log(probs.astype(np.float64) + 1e-9) - np.log1p(1e-9 - probs.astype(np.float64))
+    return np.clip(odds, -SUREST, SUREST)
 
 
 def _slopes(level_db: Floats) -> Floats:

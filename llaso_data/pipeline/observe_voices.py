@@ -14,8 +14,8 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from llaso_data.asr.segment import speech_probabilities
 from llaso_data.audio import Pcm
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.estimate.diarisation import Diarisation, diarise
 from llaso_data.estimate.voice_encoder import SIZE, unit
 from llaso_data.records import UNKNOWN, Utterance

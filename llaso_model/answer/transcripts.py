@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llaso_data.asr.segment import speech_probabilities, speech_spans
+from llaso_data.asr.segment import speech_spans
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.errors import LLaSOError
 from llaso_data.recipe import Segment
 from llaso_data.records import Word

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from llaso_data.asr.segment import speech_probabilities
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.records import Word
 from llaso_data.text.word_spans import joined, space_between
 from llaso_model.answer.transcripts import Cutting, Piece, WordsOf

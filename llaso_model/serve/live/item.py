@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from llaso_data.asr.segment import speech_probabilities
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.text.word_spans import space_between
 from llaso_model.chat_format import Message
 from llaso_model.engine.requests import Answer, Request, Sampling

@@ -12,7 +12,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from llaso_data import audio, formats
-from llaso_data.asr.segment import segment, speech_probabilities, speech_spans
+from llaso_data.asr.segment import segment, speech_spans
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.pipeline.blocks import plan
 from llaso_data.pipeline.observe import load_block
 from llaso_data.recipe import Blocks, Observe, Segment, SourceSpec

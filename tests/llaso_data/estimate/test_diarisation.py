@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llaso_data.asr.segment import speech_probabilities
+from llaso_data.audio.voice_activity import speech_probabilities
 from llaso_data.estimate import voice_groups
 from llaso_data.estimate.diarisation import diarise, speakers_of, speech_regions
 from tests.support import conversations
