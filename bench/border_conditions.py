@@ -6,13 +6,16 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
+from debian import unpacked
 from faults import speech
 from scipy.signal import fftconvolve
 
+from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, decode_bytes, to_float32
 from llaso_data.audio.surroundings import add_reverberation, faster
 from llaso_data.filters.planting import seeded
@@ -21,6 +24,7 @@ from llaso_model.evaluate.conditions import band_pass, mix_at_snr, noise_excerpt
 
 LEVELS_DB = (30, 20, 15, 10)
 NOISES = ("pink", "brown", "babble")
+MUSIC = "music"
 TALKERS = 6
 ROOMS_S = (0.3, 0.6)
 DRAWN_ROOMS = 8  # shoeboxes of each reverberation time
@@ -29,6 +33,7 @@ _FAR, _FAR_SNR_DB = 0.05, 15.0
 CONDITIONS = (
     "clean",
     *(f"{noise} {level}" for noise in NOISES for level in LEVELS_DB),
+    *(f"{MUSIC} {level}" for level in LEVELS_DB),
     *(f"room {time_s}" for time_s in ROOMS_S),
     *(f"shoebox {time_s}" for time_s in ROOMS_S),
     "opus",
@@ -96,7 +101,13 @@ def _noise(kind: str, clean: Samples, rng: np.random.Generator, others: Sequence
     if kind == "brown":  # white noise added up
         steps = np.cumsum(rng.standard_normal(len(clean)))
         return np.asarray(steps - steps.mean())
-    return babble(others, 1 if kind == "music" else TALKERS, len(clean), rng)
+    return babble(others, 1 if kind == MUSIC else TALKERS, len(clean), rng)
+
+
+def music_on_hold(folder: Path) -> list[Pcm]:
+    """The pieces of Debian's music on hold."""
+    found = unpacked("asterisk-moh-opsound-g722", folder)
+    return [audio.decode(str(path))[0] for path in sorted(found.rglob("*.g722"))]
 
 
 def babble(voices: Sequence[Pcm], talkers: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

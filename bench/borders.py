@@ -19,7 +19,7 @@ from pathlib import Path
 import border_conditions
 import border_fit
 import numpy as np
-from border_conditions import CONDITIONS, ROOMS_S, TRIMMED, Piece, in_condition, pieces
+from border_conditions import CONDITIONS, MUSIC, ROOMS_S, TRIMMED, Piece, in_condition, music_on_hold, pieces
 from border_fit import OTHER_VOICES, VOICE_PROMPTS, drawn_order, voice_files, vowel_place
 from debian import unpacked
 
@@ -60,8 +60,9 @@ def english(folder: Path) -> Iterator[Piece]:
     said = words(folder)
     paths = drawn_order(border_fit.english_files())
     prompts = {path: audio.decode(str(path))[0] for path in paths[border_fit.BENCH_PROMPTS]}
-    others = talkers()
+    voices, music = talkers(), music_on_hold(folder)
     for condition in (*CONDITIONS, TRIMMED):
+        others = music if condition.startswith(MUSIC) else voices
         for path, pcm in prompts.items():
             yield from pieces(condition, path.stem, pcm, said.get(path, ()), others)
 

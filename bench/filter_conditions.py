@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from border_conditions import coded, in_condition
-from debian import unpacked
+from border_conditions import coded, in_condition, music_on_hold
 from fault_corpus import EXCLUDED, Pair, by_hash, english
 from throughput_tools import PRECISIONS
 
@@ -46,7 +45,6 @@ CONDITIONS = (
 )
 """Noises with their signal-to-noise ratio, dB; rooms with their reverberation time, s; codecs with kbit/s; speeds."""
 JUDGED = 50  # right pairs; a condition with fewer is printed, and promises nothing
-_MUSIC = "asterisk-moh-opsound-g722"
 
 
 def measure(args: argparse.Namespace, model: str) -> None:
@@ -147,7 +145,7 @@ def _write(condition: str, corpus: Path, folder: Path) -> None:
     chosen = prompts()
     names = {pair.name for pair in chosen}
     others = [pair.pcm for pair in english() if pair.name not in EXCLUDED and pair.name not in names]
-    music = _music(folder) if condition.startswith("music") else []
+    music = music_on_hold(folder) if condition.startswith("music") else []
     for pair in chosen:
         _put(condition, corpus / "en", pair.name.replace("/", "-"), pair.pcm, pair.text, others, music)
     for path in sorted(assets.clips().glob("*/*.wav")):
@@ -174,8 +172,3 @@ def _put(
         file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(heard.tobytes())
     (folder / f"{name}.txt").write_text(text, encoding="utf-8")
-
-
-def _music(folder: Path) -> list[Pcm]:
-    """The pieces of Debian's music on hold."""
-    return [audio.decode(str(path))[0] for path in sorted(unpacked(_MUSIC, folder).rglob("*.g722"))]
