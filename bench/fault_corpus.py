@@ -27,6 +27,7 @@ from llaso_data.filters.planting import AUDIO_FAULTS, CLEAN, seeded
 from llaso_data.io import storage
 from llaso_data.recipe import Align, Asr
 from llaso_data.records import GIVEN, Source, Utterance
+from llaso_data.text.markup import clean
 from llaso_data.whisper.encoder_states import EncoderStates
 from llaso_data.whisper.load import Whisper
 from llaso_data.whisper.windows import WINDOW_SAMPLES
@@ -74,12 +75,12 @@ class Case:
 
 @functools.cache
 def english() -> list[Pair]:
-    """The English prompts with transcripts that fit a window, in the order of their names."""
+    """The English prompts that fit a window, with transcripts without markup, in the order of their names."""
     folder = assets.demo_corpus(600, 60).root / "en"
     pairs = []
     for path in sorted(folder.rglob("*.g722")):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        text = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
+        text = clean(" ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())).text
         pcm, _ = audio.decode(str(path))
         if len(pcm) <= WINDOW_SAMPLES:
             pairs.append(Pair(name, text, pcm))

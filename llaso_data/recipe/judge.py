@@ -12,7 +12,7 @@ from llaso_data.recipe.part import Part
 class Confidence(Part):
     """Tier 1: rules on Whisper's confidence and on the audio. A threshold that is null is off."""
 
-    avg_logprob_min: float | None = Field(-1.0, description="The mean token log-probability of the hypothesis.")
+    avg_logprob_min: float | None = Field(-1.2, description="The mean token log-probability of the hypothesis.")
     given_avg_logprob_min: float | None = Field(
         -1.5, description="The same for clips with a given text. Null: as for the others."
     )
@@ -48,7 +48,7 @@ class Consistency(Part):
     """Tier 2: rules on text and audio together. Clips in packed windows may have thresholds of their own."""
 
     min_word_logprob_min: float | None = Field(
-        -7.0, description="The log-probability of the text's least likely word, by teacher forcing."
+        -6.0, description="The log-probability of the text's least likely word, by teacher forcing."
     )
     eot_logprob_min: float | None = Field(-5.0, description="The log-probability that the text ends where it does.")
     packed_min_word_logprob_min: float | None = Field(

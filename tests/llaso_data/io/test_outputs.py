@@ -75,7 +75,7 @@ def test_a_recipe_that_ran_is_told_from_one_that_was_edited(tmp_path: Path) -> N
     older, known = yaml.safe_load(bare), as_manifest(ran)
     del older["judge"]["audit"]["seed"], known["recipe"]["judge"]["audit"]["seed"]
     lacking = bare.replace("    seed: 0\n", "", 1)
-    edited = {"old": "avg_logprob_min: -1.0", "new": "avg_logprob_min: -0.8"}
+    edited = {"old": "avg_logprob_min: -1.2", "new": "avg_logprob_min: -0.8"}
 
     def replaced(text: str, manifest: dict[str, Any] | None) -> bool:
         (tmp_path / "recipe.yaml").write_text(text)

@@ -99,7 +99,7 @@ def test_what_was_edited_or_is_not_its_own_stays_and_nothing_is_done(built: Buil
     """An edited recipe in a finished output; it is read with --recipe, and then replaced by what it says."""
     place = built.out / "recipe.yaml"
     whole = place.read_bytes()
-    place.write_bytes(whole.replace(b"avg_logprob_min: -1.0", b"avg_logprob_min: -0.9", 1))
+    place.write_bytes(whole.replace(b"avg_logprob_min: -1.2", b"avg_logprob_min: -0.9", 1))
     before = files(built.out)
     with pytest.raises(
         LLaSOError, match=r"recipe\.yaml exists and was not written by `llaso-data build-align`, or was"
