@@ -2,8 +2,8 @@
 
 Complete speech starts and ends with room noise. A cut word has its full level in the border's first milliseconds, and
 its voice. What a whole word leaves in a room dies away, as all sounds of that room do. The level must not depend on how
-loud the room is or how it sounds, so all is measured against the clip itself. Music and other voices are no cut word, so
-a detector of voices hears the border, too. A small network weighs the measurements; its numbers, in
+loud the room is or how it sounds, so all is measured against the clip itself. Music and other voices are no cut word,
+so a detector of voices hears the border, too. A small network weighs the measurements; its numbers, in
 ``border_level.json``, were fitted by ``bench/borders.py --fit``.
 """
 
