@@ -92,7 +92,7 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
     ("fields", "rule"),
     [
         ({"scores": {"avg_logprob": -2.0}}, "confidence.avg_logprob"),
-        ({"scores": {"avg_logprob": -1.2}, "text_origin": "asr"}, "confidence.avg_logprob"),
+        ({"scores": {"avg_logprob": -1.3}, "text_origin": "asr"}, "confidence.avg_logprob"),
         ({"scores": {"no_speech_prob": 0.7}}, "confidence.no_speech_prob"),
         ({"scores": {"compression_ratio": 2.5}}, "confidence.compression_ratio"),
         ({"scores": {"language_prob": 0.4}}, "confidence.language_prob"),
