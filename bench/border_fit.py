@@ -127,9 +127,8 @@ def noise(kind: str, clean: Samples, rng: np.random.Generator, folder: Path) -> 
         shape = np.roll(np.fft.irfft(np.sqrt(power)), 256) * np.hanning(512)
         return np.asarray(fftconvolve(white, shape)[256 : 256 + count])
     if kind == "music":
-        return (
-            babble(pieces_of_music(folder), 1, count, rng) + 0.001 * white[:count]
-        )  # where it pauses, the tape's hiss
+        hiss = 0.001 * white[:count]  # where the piece pauses
+        return babble(pieces_of_music(folder), 1, count, rng) + hiss
     return babble(talkers(), int(rng.integers(2, 9)), count, rng)
 
 
