@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from border_conditions import babble, is_vowel, opus, to_pcm, trimmed
+from border_conditions import MUSIC, babble, is_vowel, opus, to_pcm, trimmed
 from debian import unpacked
 from faults import speech
 from filter_conditions import prompts as conditioned
@@ -41,8 +41,8 @@ BENCH_PROMPTS = slice(VOICE_PROMPTS, 2 * VOICE_PROMPTS)  # of the English ones: 
 OTHER_VOICES = ("es", "fr", "it", "ru")
 ALTERED = 24  # versions of each prompt
 ROOMS_S = (0.15, 0.2, 0.25, 0.4, 0.45, 0.5, 0.7, 0.8, 0.9)
-NOISES = ("white", "brown", "speech-shaped", "babble", "babble", "babble", "music", "music")
-MUSIC = ("hyperrogue-music", "singularity-music", "planetblupi-music-ogg")  # Debian's packages
+NOISES = ("white", "brown", "speech-shaped", "babble", "babble", "babble", MUSIC, MUSIC)
+MUSIC_PACKAGES = ("hyperrogue-music", "singularity-music", "planetblupi-music-ogg")  # of Debian
 PIECE = 20 * SAMPLE_RATE_HZ  # from the middle of each; shorter ones are no music
 SNR_DB = (6.0, 35.0)
 LOUD_NOISE_DB = 14.0  # below it a noise is named loud
@@ -105,7 +105,7 @@ def talkers() -> list[Pcm]:
 def pieces_of_music(folder: Path) -> list[Pcm]:
     """The middle of each piece of the games' music; the packages are kept in the folder."""
     found = []
-    for package in MUSIC:
+    for package in MUSIC_PACKAGES:
         for path in sorted(unpacked(package, folder).rglob("*.ogg")):
             pcm = audio.decode(str(path))[0]
             if len(pcm) > PIECE:
@@ -126,7 +126,7 @@ def noise(kind: str, clean: Samples, rng: np.random.Generator, folder: Path) -> 
         _, power = welch(clean, SAMPLE_RATE_HZ, nperseg=512)
         shape = np.roll(np.fft.irfft(np.sqrt(power)), 256) * np.hanning(512)
         return np.asarray(fftconvolve(white, shape)[256 : 256 + count])
-    if kind == "music":
+    if kind == MUSIC:
         hiss = 0.001 * white[:count]  # where the piece pauses
         return babble(pieces_of_music(folder), 1, count, rng) + hiss
     return babble(talkers(), int(rng.integers(2, 9)), count, rng)

@@ -163,8 +163,9 @@ def _bands(power: Floats) -> list[float]:
 def _heard(pcm: Pcm) -> Floats:
     """The log-odds of a voice in some frames up to the last sample."""
     part = pcm[-HEARD:]
-    probs = speech_probabilities(np.pad(part, (HEARD - len(part), 0)))[[-number for number in HEARD_FRAMES]]
-    odds: Floats = np.log(probs.astype(np.float64) + 1e-9) - np.log1p(1e-9 - probs.astype(np.float64))
+    probs = speech_probabilities(np.pad(part, (HEARD - len(part), 0))).astype(np.float64)
+    probs = probs[[-number for number in HEARD_FRAMES]]
+    odds: Floats = np.log(probs + 1e-9) - np.log1p(1e-9 - probs)
     return np.clip(odds, -SUREST, SUREST)
 
 
