@@ -1,4 +1,4 @@
-"""Fits the network of ``llaso_data/filters/border_level.py``, for ``bench/borders.py --fit``.
+"""Fits the networks of ``llaso_data/filters/border_level.py``, for ``bench/borders.py --fit``.
 
 Prompts of five voices, none of which ``bench/borders.py`` or ``bench/filters.py --conditions`` measures, are altered at
 random: other noises than those measured (white, brown, shaped like the speech, babble in Spanish and Russian of two to
@@ -30,7 +30,8 @@ from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm, to_float32
 from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.demo import assets
-from llaso_data.filters.border_level import MEASURED, Network, evidence
+from llaso_data.filters.border_evidence import MEASURED, SURROUNDINGS, evidence
+from llaso_data.filters.border_level import LIMIT_DB, Network, Weighing
 from llaso_data.filters.planting import seeded
 from llaso_model.evaluate.conditions import band_pass, mix_at_snr
 
@@ -42,18 +43,46 @@ OTHER_VOICES = ("es", "fr", "it", "ru")
 ALTERED = 24  # versions of each prompt
 ROOMS_S = (0.15, 0.2, 0.25, 0.4, 0.45, 0.5, 0.7, 0.8, 0.9)
 NOISES = ("white", "brown", "speech-shaped", "babble", "babble", "babble", MUSIC, MUSIC)
-MUSIC_PACKAGES = ("hyperrogue-music", "singularity-music", "planetblupi-music-ogg")  # of Debian
+MUSIC_PACKAGES = (
+    "hyperrogue-music",
+    "singularity-music",
+    "planetblupi-music-ogg",
+    "wesnoth-1.16-music",
+    "colobot-common-sounds",
+    "zaz-data",
+    "fretsonfire-songs-muldjord",
+)  # of Debian
 PIECE = 20 * SAMPLE_RATE_HZ  # from the middle of each; shorter ones are no music
-SNR_DB = (6.0, 35.0)
+SNR_DB = (3.0, 35.0)  # half of them under 11
 LOUD_NOISE_DB = 14.0  # below it a noise is named loud
 LOST_S = (0.04, 0.5)  # of the first or last sounds
 SHORTEST = SAMPLE_RATE_HZ // 4
-UNITS, EPOCHS, BATCH, DECAY, RATE = 128, 60, 512, 1e-3, 3e-3
-LIMIT, LIMIT_DB = 5.0, -35.0  # standard deviations; the default recipe's `border_db_max`
-HELD_OUT = 5  # one prompt in so many is not fitted; the limit is placed by them
-ALLOWED = 0.03  # of their whole clips in the worst surroundings
-FEW = 50  # such clips place no limit
+BATCH = 512
+LIMIT = 5.0  # standard deviations
+HELD_OUT = 5  # one prompt in so many is not fitted; both errors are printed of these
+ALLOWED = 0.02  # of the whole clips in any surroundings exceed the limit
+FEW = 50  # so many whole clips of some surroundings, or they are not printed
 _PAUSE = 25  # windows of 10 ms
+OF_CLIP = [MEASURED.index(name) for name in SURROUNDINGS]
+
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of the numbers of some rows, what the network gives for them, and what is wanted."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a network is fitted."""
+
+    units: int
+    epochs: int
+    rate: float
+    decay: float
+    dropout: float
+
+
+ODDS = Fitting(units=256, epochs=60, rate=3e-3, decay=1e-3, dropout=0.3)
+WHOLE = Fitting(units=16, epochs=40, rate=5e-3, decay=1e-2, dropout=0.0)
 
 
 @dataclass(frozen=True)
@@ -138,8 +167,8 @@ def altered(pcm: Pcm, rng: np.random.Generator, folder: Path) -> tuple[Pcm, bool
     if rng.random() < 0.45:
         samples = add_reverberation(samples, float(rng.choice(ROOMS_S)), rng)
         named.append("room")
-    if rng.random() < 0.6:
-        kind, snr_db = str(rng.choice(NOISES)), float(rng.uniform(*SNR_DB))
+    if rng.random() < 0.7:
+        kind, snr_db = str(rng.choice(NOISES)), float(SNR_DB[0] + (SNR_DB[1] - SNR_DB[0]) * rng.random() ** 2)
         samples = np.asarray(mix_at_snr(samples, noise(kind, samples, rng, folder), snr_db), np.float32)
         named.append(f"loud {kind}" if snr_db < LOUD_NOISE_DB else kind)
     if rng.random() < 0.15:
@@ -219,29 +248,46 @@ def fit(target: Path, folder: Path) -> None:
 
 
 def write(target: Path, found: Sequence[Borders]) -> None:
-    """Fit the network to the borders that are found, place the limit by those held out, and write both."""
+    """Fit both networks to the borders that are found, print both errors of those held out, and write them."""
     torch.set_num_threads(1)
-    kept = {name: number % HELD_OUT > 0 for number, name in enumerate(sorted({one.prompt for one in found}))}
-    fitted = [one for one in found if kept[one.prompt]]
-    rows, targets, weights = _rows(fitted)
-    mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-6
-    trained = _trained(np.clip((rows - mean) / scale, -LIMIT, LIMIT), targets, weights)
-    hidden, output = (layer for layer in trained if isinstance(layer, torch.nn.Linear))
-    decibel = 10 / np.log(10)
-    network = Network(
-        mean,
-        scale,
-        LIMIT,
-        hidden.weight.detach().T.numpy(),
-        hidden.bias.detach().numpy(),
-        decibel * output.weight.detach().numpy()[0],
-        decibel * float(output.bias.detach()[0]),
-    )
-    limit_db = _placed([one for one in found if not kept[one.prompt]], lambda one: float(network(one.found).max()))
-    placed = dataclasses.replace(network, output_bias=network.output_bias - limit_db + LIMIT_DB)
-    stated = {"measured": MEASURED, **dataclasses.asdict(placed)}
-    lines = (f"{json.dumps(name)}: {json.dumps(_rounded(value))}" for name, value in stated.items())
+    number = {name: place for place, name in enumerate(sorted({one.prompt for one in found}))}
+    fitted = [one for one in found if number[one.prompt] % HELD_OUT]
+    of_half = [_odds([one for one in found if number[one.prompt] // HELD_OUT % 2 == half]) for half in (0, 1)]
+    whole = [one for one in fitted if one.cut == "whole" and one.surroundings != "trimmed"]
+    unseen = [of_half[1 - number[one.prompt] // HELD_OUT % 2] for one in whole]
+    levels_db = [float(network(one.found).max()) for network, one in zip(unseen, whole, strict=True)]
+    weighing = Weighing(_odds(fitted), _whole(np.array([one.found[0, OF_CLIP] for one in whole]), np.array(levels_db)))
+    _print_errors([one for one in found if not number[one.prompt] % HELD_OUT], weighing)
+    lines = [f'"measured": {json.dumps(MEASURED)}']
+    for name, network in (("odds_db", weighing.odds_db), ("whole_db", weighing.whole_db)):
+        parts = (f"{json.dumps(key)}: {json.dumps(_rounded(one))}" for key, one in dataclasses.asdict(network).items())
+        lines.append(f"{json.dumps(name)}: {{\n" + ",\n".join(parts) + "\n}")
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def _odds(found: Sequence[Borders]) -> Network:
+    """The odds that a border is cut, dB."""
+    inputs, targets, weights = _rows(found)
+    return _fitted(inputs, targets, ODDS, 10 / np.log(10), partial(_cross_entropy, torch.tensor(weights).float()))
+
+
+def _whole(surroundings: Floats, levels_db: Floats) -> Network:
+    """The level that :data:`ALLOWED` of whole clips (clips,) exceed, by what surrounds their speech.
+
+    Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978), have the loss.
+    """
+    return _fitted(surroundings, levels_db / 10, WHOLE, 10.0, _quantile)
+
+
+def _cross_entropy(
+    weights: torch.Tensor, rows: torch.Tensor, given: torch.Tensor, wanted: torch.Tensor
+) -> torch.Tensor:
+    return torch.nn.functional.binary_cross_entropy_with_logits(given, wanted, weights[rows])
+
+
+def _quantile(rows: torch.Tensor, given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    above = wanted - given
+    return torch.maximum((1 - ALLOWED) * above, -ALLOWED * above).mean()
 
 
 def _rows(found: Sequence[Borders]) -> tuple[Floats, Floats, Floats]:
@@ -261,45 +307,51 @@ def _rows(found: Sequence[Borders]) -> tuple[Floats, Floats, Floats]:
     return np.array(rows), np.array(targets), np.array(weights)
 
 
-def _trained(inputs: Floats, targets: Floats, weights: Floats) -> torch.nn.Sequential:
+def _fitted(inputs: Floats, targets: Floats, how: Fitting, unit: float, loss_of: Loss) -> Network:
+    """A network whose numbers are those of the fit times a unit."""
     torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Linear(inputs.shape[1], UNITS), torch.nn.ReLU(), torch.nn.Linear(UNITS, 1), torch.nn.Flatten(0)
-    )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-    rows = [torch.tensor(one, dtype=torch.float32) for one in (inputs, targets, weights)]
-    steps = EPOCHS * (len(inputs) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(EPOCHS):
-        order = torch.randperm(len(inputs))
-        for batch in order[: len(order) // BATCH * BATCH].split(BATCH):
-            x, y, weight = (one[batch] for one in rows)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(network(x), y, weight)
+    mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
+    x = torch.tensor(np.clip((inputs - mean) / scale, -LIMIT, LIMIT), dtype=torch.float32)
+    y = torch.tensor(targets, dtype=torch.float32)
+    hidden, output = torch.nn.Linear(x.shape[1], how.units), torch.nn.Linear(how.units, 1)
+    network = torch.nn.Sequential(hidden, torch.nn.ReLU(), torch.nn.Dropout(how.dropout), output, torch.nn.Flatten(0))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=how.rate, weight_decay=how.decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.epochs * (len(x) // BATCH))
+    for _ in range(how.epochs):
+        order = torch.randperm(len(x))
+        for rows in order[: len(order) // BATCH * BATCH].split(BATCH):
+            loss = loss_of(rows, network(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return network
+    return Network(
+        mean,
+        scale,
+        LIMIT,
+        hidden.weight.detach().T.numpy(),
+        hidden.bias.detach().numpy(),
+        unit * output.weight.detach().numpy()[0],
+        unit * float(output.bias.detach()[0]),
+    )
 
 
-def _placed(found: Sequence[Borders], odds_db: Callable[[Borders], float]) -> float:
-    """The odds, dB, that `ALLOWED` of the whole clips exceed in the worst surroundings; prints both errors in each."""
+def _print_errors(found: Sequence[Borders], weighing: Weighing) -> None:
+    """Both errors at the default limit, in each surroundings."""
     groups: dict[str, list[Borders]] = {}
     for one in found:
         groups.setdefault(one.surroundings, []).append(one)
-    whole = {name: [odds_db(one) for one in some if one.cut == "whole"] for name, some in groups.items()}
-    limit_db = max(float(np.quantile(some, 1 - ALLOWED)) for some in whole.values() if len(some) >= FEW)
     print("| surroundings | whole | rejected | pauses rejected | cut | found |\n" + "|---" * 6 + "|")
     for name, some in sorted(groups.items()):
-        if len(whole[name]) < FEW:
-            continue
-        pause = [odds_db(one) > limit_db for one in some if one.cut == "pause"]
-        cut = [odds_db(one) > limit_db for one in some if one.cut in ("start", "end")]
-        print(
-            f"| {name} | {len(whole[name])} | {np.mean(np.array(whole[name]) > limit_db):.3f} "
-            f"| {np.mean(pause) if pause else 0:.3f} | {len(cut)} | {np.mean(cut) if cut else 0:.3f} |"
+        over = weighing(np.array([one.found for one in some])) > LIMIT_DB
+        whole, pause, cut = (
+            over[[one.cut in kinds for one in some]] for kinds in (("whole",), ("pause",), ("start", "end"))
         )
-    return limit_db
+        if len(whole) >= FEW:
+            print(
+                f"| {name} | {len(whole)} | {whole.mean():.3f} | {pause.mean() if len(pause) else 0:.3f} "
+                f"| {len(cut)} | {cut.mean() if len(cut) else 0:.3f} |"
+            )
 
 
 def _rounded(value: Any) -> Any:

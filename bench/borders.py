@@ -27,6 +27,7 @@ from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets, weights
 from llaso_data.filters import border_level as rule
+from llaso_data.filters.border_evidence import MEASURED, evidence
 from llaso_data.filters.planting import seeded
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import build_align
@@ -105,7 +106,8 @@ def readings(folder: Path) -> list[Piece]:
 
 def before(pcm: Pcm) -> float:
     """The level by which the rule went before: a sum of six of the measurements."""
-    level, excess, span, tilt, near, rise = rule.evidence(pcm)[:, :6].T
+    names = ("level", "excess", "span", "tilt", "near", "rise")
+    level, excess, span, tilt, near, rise = evidence(pcm)[:, [MEASURED.index(name) for name in names]].T
     levels = level + 0.65 * (near - level) + 53.6 * np.log10((1 + excess) / 73) - 0.3 * np.maximum(0, 35 - span)
     return float((levels + 1.24 * np.clip(tilt, 0, 12) - 1.23 * np.maximum(0, rise - 12)).max())
 

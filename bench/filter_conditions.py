@@ -2,10 +2,11 @@
 
 English prompts and the clips of pytest-audioeval are put into every condition, observed with their transcripts and
 without, and `llaso-data calibrate` says what the rules do to them: to right pairs, and to planted faults; by the
-recipe's thresholds to all, and by fitted ones to the half that they were not fitted on. It takes as right only what
-the model hears right. Here all transcripts are known to be right, so the last columns show what that choice hides: of
-all of them the share that is rejected, by the recipe and calibrated. What was observed stays in the folder, so a second
-call with other defaults ends in seconds.
+recipe's thresholds to all, and by fitted ones to the half that they were not fitted on. It takes as right what the
+model hears as the text says, and lets it hear that once more. Here all transcripts are known. So the first columns are
+of the clips in which the model hears its transcript, as the run itself heard and judged them. The last ones show what
+the choice of such clips hides: of all of them the share that is rejected, by the recipe and calibrated. What was
+observed stays in the folder, so a second call with other defaults ends in seconds.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ, Pcm
 from llaso_data.demo import assets
 from llaso_data.filters.planting import AUDIO_FAULTS, TEXT_FAULTS, seeded
+from llaso_data.filters.rates import Rate
+from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.calibrate import Draw, calibrate
 from llaso_data.recipe import Recipe
+from llaso_data.text import normalize
 
 PROMPTS = 150
 CONDITIONS = (
@@ -54,21 +58,24 @@ def measure(args: argparse.Namespace, model: str) -> None:
         f"{args.model}, {args.precision}: {PROMPTS} prompts and 27 clips, shares of right pairs and of faults rejected"
     )
     print(
-        "| condition | texts | language | right | false alarms (to) | fitted (to) | text faults | fitted | cut "
-        "| fitted | all rejected | fitted |"
+        "| condition | texts | language | heard right | false alarms (to) | heard twice | false alarms (to) "
+        "| fitted (to) | text faults | fitted | cut | fitted | all rejected | fitted |"
     )
-    print("|" + "---|" * 12)
+    print("|" + "---|" * 14)
     for condition in chosen:
         for given in (True, False):
             started_s = time.monotonic()
-            report, *rejected = _report(args, model, condition, given)
-            for line in _lines(condition, given, report):
+            heard, report, *rejected = _report(args, model, condition, given)
+            for line in _lines(condition, given, heard, report):
                 print(f"{line} {' | '.join(rejected)} |", flush=True)
             print(f"<!-- {time.monotonic() - started_s:.0f} s -->", flush=True)
 
 
-def _report(args: argparse.Namespace, model: str, condition: str, given: bool) -> tuple[dict[str, Any], str, str]:
-    """What calibration says, and of given texts the share that is rejected without and with it."""
+def _report(
+    args: argparse.Namespace, model: str, condition: str, given: bool
+) -> tuple[dict[str, Rate], dict[str, Any], str, str]:
+    """The clips that are heard right, by language; what calibration says; of given texts the share that is rejected
+    without and with it."""
     folder = args.folder / condition.replace(" ", "-")
     corpus = folder / "corpus"
     if not (folder / "written").exists():
@@ -88,8 +95,21 @@ def _report(args: argparse.Namespace, model: str, condition: str, given: bool) -
     )
     plain = recipe.model_copy(update={"judge": recipe.judge.model_copy(update={"calibrate": "off"})})
     before = _rejected(build_align(plain), given)
+    heard = _heard_right(str(recipe.out), corpus)
     report = calibrate(recipe, Draw(PROMPTS, faults=args.faults))
-    return report, before, _rejected(build_align(recipe), given)
+    return heard, report, before, _rejected(build_align(recipe), given)
+
+
+def _heard_right(out: str, corpus: Path) -> dict[str, Rate]:
+    """By language, of the clips whose hypothesis has the words of the transcript those that the rules reject."""
+    found: dict[str, list[bool]] = {}
+    for verdicts, observed in commit.judged(out, commit.manifest(out), ["id", "source", "hypothesis"]):
+        for verdict, one in zip(verdicts.to_pylist(), observed.to_pylist(), strict=True):
+            name, language = Path(one["source"]["uri"]).stem, one["source"]["corpus"]
+            text = (corpus / language / f"{name}.txt").read_text(encoding="utf-8")
+            if verdict["verdict"] != "failed" and normalize(text, language) == normalize(one["hypothesis"], language):
+                found.setdefault(language, []).append(verdict["verdict"] == "rejected")
+    return {language: Rate(sum(rejected), len(rejected)) for language, rejected in found.items()}
 
 
 def _rejected(summary: BuildSummary, given: bool) -> str:
@@ -108,15 +128,17 @@ def _without_texts(folder: Path) -> Path:
     return bare
 
 
-def _lines(condition: str, given: bool, report: Mapping[str, Any]) -> Iterator[str]:
+def _lines(condition: str, given: bool, heard: Mapping[str, Rate], report: Mapping[str, Any]) -> Iterator[str]:
     texts = "given" if given else "free"
     fitted = {one["language"]: one for one in (report["fitted"] or {"findings": []})["findings"]}
     for finding in report["findings"]:
         alarms, other = finding["false_alarms"], fitted.get(finding["language"])
-        note = "" if alarms["pairs"] >= JUDGED else " (few)"
+        right = heard.get(finding["language"], Rate(0, 0))
+        note = "" if right.pairs >= JUDGED else " (few)"
         yield (
-            f"| {condition} | {texts} | {finding['language']} | {alarms['pairs']}{note} "
-            f"| {_alarms(finding)} "
+            f"| {condition} | {texts} | {finding['language']} "
+            f"| {right.pairs}{note} | {right.share:.3f} ({right.interval[1]:.3f}) "
+            f"| {alarms['pairs']} | {_alarms(finding)} "
             f"| {'-' if other is None else _alarms(other)} "
             f"| {_recall(finding, TEXT_FAULTS)} | {_recall(other, TEXT_FAULTS)} "
             f"| {_recall(finding, AUDIO_FAULTS[:2])} | {_recall(other, AUDIO_FAULTS[:2])} |"
