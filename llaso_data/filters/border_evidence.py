@@ -46,7 +46,7 @@ SUREST = 7.0  # log-odds
 SURROUNDINGS = (
     "span", "tilt", *(f"decay, percentile {percent}" for percent in DECAY_PERCENTS),
     *(f"level, percentile {percent}" for percent in BETWEEN_PERCENTS),
-    "floor periodicity", "most floor periodicity", "floor variation",
+    "floor periodicity", "most floor periodicity", "floor variation", "length",
 )  # fmt: skip
 """What :func:`evidence` gives of the whole clip, the same at both borders."""
 
@@ -88,7 +88,8 @@ def evidence(pcm: Pcm) -> Floats:
         - decay: percentiles of how fast the clip's sounds die away, dB/s;
         - level, percentile: of the clip's windows, relative to the loud speech;
         - floor periodicity: that of the softest places, their mean and the most;
-        - floor variation: the standard deviation of a band in the softest windows, the mean of the bands.
+        - floor variation: the standard deviation of a band in the softest windows, the mean of the bands;
+        - length: the decimal logarithm of the number of the clip's windows.
     """
     samples = pcm.astype(np.float64) / FULL_SCALE
     clip = _Clip.of(samples)
@@ -147,6 +148,7 @@ class _Clip:
                 float(np.mean(voiced)),
                 max(voiced),
                 float(softest_db.std(axis=0).mean()),
+                float(np.log10(len(order))),
             ],
         )
 
