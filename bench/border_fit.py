@@ -60,7 +60,10 @@ SHORTEST = SAMPLE_RATE_HZ // 4
 BATCH = 512
 LIMIT = 5.0  # standard deviations
 HELD_OUT = 5  # one prompt in so many is not fitted; both errors are printed of these
-ALLOWED, ALLOWED_LOUD = 0.03, 0.015  # of whole clips are over the limit; in loud noise few that are cut are found anyway
+ALLOWED, ALLOWED_LOUD, ALLOWED_MUSIC = 0.04, 0.015, 0.007
+"""The shares of whole clips that may be over the limit: in loud noise few that are cut are found anyway, and loud music
+is as good as unknown to the second network, which then needs to see more of it."""
+MUSIC_WEIGHT = 3.0
 PARTS = 5  # of the prompts; the odds of each are of a network that was fitted to the others
 CUTS = 4  # of a version
 FEW = 50  # so many whole clips of some surroundings, or they are not printed
@@ -281,8 +284,11 @@ def _whole(found: Sequence[Borders], odds_db: Sequence[float]) -> Network:
     """
     rows = [number for number, one in enumerate(found) if one.cut != "pause"]
     of_whole = np.maximum.accumulate([number if one.cut == "whole" else 0 for number, one in enumerate(found)])
-    allowed = [ALLOWED_LOUD if "loud" in found[number].surroundings else ALLOWED for number in rows]
-    weights = [1.0 if found[number].cut == "whole" else 1 / CUTS for number in rows]
+    allowed, weights = [], []
+    for number in rows:
+        is_loud, is_music = (word in found[number].surroundings for word in ("loud", f"loud {MUSIC}"))
+        allowed.append(ALLOWED_MUSIC if is_music else ALLOWED_LOUD if is_loud else ALLOWED)
+        weights.append((MUSIC_WEIGHT if is_music else 1) * (1 if found[number].cut == "whole" else 1 / CUTS))
     surroundings = np.array([found[number].found[0, OF_CLIP] for number in rows])
     wanted = np.array([odds_db[of_whole[number]] for number in rows]) / 10
     loss = partial(_quantile, torch.tensor(allowed), torch.tensor(weights))
