@@ -24,6 +24,10 @@ from llaso_data.filters.border_evidence import LEAST, MEASURED, SURROUNDINGS, Fl
 LIMIT_DB = -35.0
 """The default limit; it stays where it is when the networks are fitted anew."""
 
+LEAST_DB = 8.0
+"""The odds that count as usual of whole clips at least: recordings of other makes than those of the fit have louder
+borders than the second network says of quiet ones, and what is cut there has far higher odds."""
+
 _OF_CLIP = [MEASURED.index(name) for name in SURROUNDINGS]
 
 
@@ -80,7 +84,8 @@ class Weighing:
 
     def __call__(self, found: Floats) -> Floats:
         """Levels (clips,), dB, of measurements (clips, 2, measurements)."""
-        levels: Floats = self.odds_db(found).max(axis=1) - self.whole_db(found[:, 0, _OF_CLIP]) + LIMIT_DB
+        whole_db = np.maximum(self.whole_db(found[:, 0, _OF_CLIP]), LEAST_DB)
+        levels: Floats = self.odds_db(found).max(axis=1) - whole_db + LIMIT_DB
         return levels
 
 
