@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from border_conditions import coded, in_condition, music_on_hold
+from border_conditions import MUSIC, coded, in_condition, music_on_hold
 from fault_corpus import EXCLUDED, Pair, by_hash, english
 from throughput_tools import PRECISIONS
 
@@ -37,7 +37,7 @@ from llaso_data.text import normalize
 PROMPTS = 150
 CONDITIONS = (
     "clean",
-    *(f"{noise} {level}" for noise in ("pink", "babble", "music") for level in (40, 20, 10, 5)),
+    *(f"{noise} {level}" for noise in ("pink", "babble", MUSIC) for level in (40, 20, 10, 5)),
     "room 0.3",
     "room 0.6",
     "telephone",
@@ -167,7 +167,7 @@ def _write(condition: str, corpus: Path, folder: Path) -> None:
     chosen = prompts()
     names = {pair.name for pair in chosen}
     others = [pair.pcm for pair in english() if pair.name not in EXCLUDED and pair.name not in names]
-    music = music_on_hold(folder) if condition.startswith("music") else []
+    music = music_on_hold(folder) if condition.startswith(MUSIC) else []
     for pair in chosen:
         _put(condition, corpus / "en", pair.name.replace("/", "-"), pair.pcm, pair.text, others, music)
     for path in sorted(assets.clips().glob("*/*.wav")):
@@ -186,7 +186,7 @@ def _put(
     elif condition == "clean":
         heard = pcm
     else:
-        heard = in_condition(condition, pcm, rng, music if kind == "music" else others)
+        heard = in_condition(condition, pcm, rng, music if kind == MUSIC else others)
     folder.mkdir(parents=True, exist_ok=True)
     with wave.open(str(folder / f"{name}.wav"), "wb") as file:
         file.setnchannels(1)

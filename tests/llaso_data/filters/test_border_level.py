@@ -10,12 +10,12 @@ import pytest
 from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.audio.surroundings import add_reverberation
-from llaso_data.filters.border_level import border_level
+from llaso_data.filters.border_evidence import MEASURED, SURROUNDINGS
+from llaso_data.filters.border_level import LEAST_DB, LIMIT_DB, Network, Weighing, border_level
 from llaso_data.recipe import Confidence
 from llaso_model.evaluate.conditions import mix_at_snr, shaped_noise
 from tests.conftest import Clip
 
-LIMIT_DB = Confidence().border_db_max or 0.0
 Room = Callable[[Pcm], Pcm]
 
 
@@ -45,7 +45,7 @@ ROOMS: dict[str, Room] = {
 }
 
 
-BABBLE_DB = (20, 10)
+BABBLE_DB = (20, 10, 5)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,22 @@ def test_what_is_trimmed_to_the_sound_passes(spoken: dict[str, list[Pcm]]) -> No
         loud = np.flatnonzero(power > np.percentile(power, 90) / 1e4)
         found.append(level(pcm[max(0, loud[0] - 1) * 160 : (loud[-1] + 2) * 160]))
     assert np.mean(np.array(found) > LIMIT_DB) <= 0.05, sorted(found)[-6:]
+
+
+def constant(inputs: int, output: float) -> Network:
+    ones = np.ones(inputs)
+    return Network(0 * ones, ones, 5.0, np.zeros((inputs, 1)), np.zeros(1), np.zeros(1), output)
+
+
+@pytest.mark.parametrize(("usual_db", "level_db"), [(LEAST_DB - 20, 5.0), (LEAST_DB, 5.0), (LEAST_DB + 4, 1.0)])
+def test_loud_surroundings_raise_what_the_odds_must_be(usual_db: float, level_db: float) -> None:
+    """Quiet ones do not lower it."""
+    weighing = Weighing(constant(len(MEASURED), LEAST_DB + 5), constant(len(SURROUNDINGS), usual_db))
+    assert weighing(np.zeros((1, 2, len(MEASURED)))) == pytest.approx([LIMIT_DB + level_db])
+
+
+def test_the_default_limit_is_where_the_fit_has_it() -> None:
+    assert Confidence().border_db_max == LIMIT_DB
 
 
 def test_silence_and_what_is_too_short() -> None:
