@@ -107,7 +107,9 @@ def _heard_right(out: str, corpus: Path) -> dict[str, Rate]:
         for verdict, one in zip(verdicts.to_pylist(), observed.to_pylist(), strict=True):
             name, language = Path(one["source"]["uri"]).stem, one["source"]["corpus"]
             text = (corpus / language / f"{name}.txt").read_text(encoding="utf-8")
-            if verdict["verdict"] != "failed" and normalize(text, language) == normalize(one["hypothesis"], language):
+            if verdict["verdict"] != "failed" and normalize(text, language) == normalize(
+                one["hypothesis"] or "", language
+            ):
                 found.setdefault(language, []).append(verdict["verdict"] == "rejected")
     return {language: Rate(sum(rejected), len(rejected)) for language, rejected in found.items()}
 
