@@ -129,7 +129,7 @@ class Scores:
     speech_ratio: float | None = None  # share of frames that voice activity detection calls speech
     rms_dbfs: float | None = None  # level
     clipped_ratio: float | None = None  # share of samples at full scale
-    border_db: float | None = None  # 10 log10 of the odds that a word is cut at the start or the end, shifted
+    border_db: float | None = None  # dB, how much it sounds as if a word were cut at the start or the end
     extra: dict[str, float] = field(default_factory=dict)  # a user's stages
 
 
