@@ -66,6 +66,7 @@ is as good as unknown to the second network, which then needs to see more of it.
 MUSIC_WEIGHT = 3.0
 PARTS = 5  # of the prompts; the odds of each are of a network that was fitted to the others
 CUTS = 4  # of a version
+DECIMALS = (4, 3)  # of most numbers, and of the many of a hidden layer
 FEW = 50  # so many whole clips of some surroundings, or they are not printed
 _PAUSE = 25  # windows of 10 ms
 OF_CLIP = [MEASURED.index(name) for name in SURROUNDINGS]
@@ -262,10 +263,13 @@ def write(target: Path, found: Sequence[Borders]) -> None:
     odds_db = [float(unseen[its](one.found).max()) for one, its in zip(fitted, part, strict=True)]
     weighing = Weighing(_odds(fitted), _whole(fitted, odds_db))
     _print_errors([one for one in found if not number[one.prompt] % HELD_OUT], weighing)
-    lines = [f'"measured": {json.dumps(MEASURED)}']
+    lines = [f'"measured":{json.dumps(MEASURED)}']
     for name, network in (("odds_db", weighing.odds_db), ("whole_db", weighing.whole_db)):
-        parts = (f"{json.dumps(key)}: {json.dumps(_rounded(one))}" for key, one in dataclasses.asdict(network).items())
-        lines.append(f"{json.dumps(name)}: {{\n" + ",\n".join(parts) + "\n}")
+        parts = (
+            f"{json.dumps(key)}:{json.dumps(_rounded(one, DECIMALS[key == 'hidden']), separators=(',', ':'))}"
+            for key, one in dataclasses.asdict(network).items()
+        )
+        lines.append(f"{json.dumps(name)}:{{\n" + ",\n".join(parts) + "\n}")
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
@@ -372,7 +376,7 @@ def _print_errors(found: Sequence[Borders], weighing: Weighing) -> None:
             )
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, decimals: int) -> Any:
     if isinstance(value, np.ndarray):
-        return np.round(value.astype(np.float64), 4).tolist()
-    return round(value, 4) if isinstance(value, float) else value
+        return np.round(value.astype(np.float64), decimals).tolist()
+    return round(value, decimals) if isinstance(value, float) else value

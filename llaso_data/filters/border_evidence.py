@@ -29,7 +29,8 @@ NEAR = 14  # windows beside a border, in which a cut word goes on
 EDGES_HZ = (80, 200, 350, 600, 1000, 1700, 2800, 4500, 7500)
 SPEECH = slice(1, 6)  # 200-2800 Hz, where most of its power is
 FLOOR_PERCENT, BETWEEN_PERCENTS, LOUD_PERCENT = 5, (10, 25, 50, 75), 90
-DEEPEST_DB = 60.0  # digital silence counts as the noise floor of a quiet room
+DEEPEST_DB = 60.0  # a deeper floor counts as that of a quiet room
+DIGITAL_SILENCE_DB = -100.0  # what is softer is no sound of the room: a pause that was gated, or added
 COURSES = (5, 10, 20)  # windows beside a border over which a line is laid through the level
 OF_BANDS = 8  # and through that of each band; the next is 80 ms on
 OF_CLIP, ABOVE_FLOOR_DB = 10, 6.0  # and through each part of the clip that stays so much above its floor
@@ -101,7 +102,7 @@ def evidence(pcm: Pcm) -> Floats:
 
 @dataclass(frozen=True)
 class _Clip:
-    """What a border is compared with.
+    """What a border is compared with: the clip's windows without those of digital silence.
 
     Attributes:
         speech_db: (windows,) the level where speech has its power, in ascending order.
@@ -124,7 +125,11 @@ class _Clip:
     @classmethod
     def of(cls, samples: Floats) -> _Clip:
         power = _band_power(samples)
-        bands_db, speech_db = _decibel(power), _decibel(power[:, SPEECH].sum(axis=1))
+        sounds = _decibel(power.sum(axis=1)) > DIGITAL_SILENCE_DB
+        if sounds.sum() < LEAST // HOP:
+            sounds[:] = True
+        every_db = _decibel(power[:, SPEECH].sum(axis=1))
+        bands_db, speech_db = _decibel(power[sounds]), every_db[sounds]
         quiet_bands_db, loud_bands_db = np.percentile(bands_db, [FLOOR_PERCENT, LOUD_PERCENT], axis=0)
         spans_db = np.minimum(loud_bands_db - quiet_bands_db, DEEPEST_DB)
         quiet, *between, loud = np.percentile(speech_db, [FLOOR_PERCENT, *BETWEEN_PERCENTS, LOUD_PERCENT])
@@ -132,7 +137,8 @@ class _Clip:
         order = np.argsort(speech_db, kind="stable")
         few = max(3, int(SOFT_SHARE * len(order)))
         softest_db = bands_db[order[:few]]
-        voiced = [_periodicity(samples[place * HOP :][:VOICED]) for place in _quiet_places(order)]
+        places = _quiet_places(np.flatnonzero(sounds)[order], len(every_db))
+        voiced = [_periodicity(samples[place * HOP :][:VOICED]) for place in places]
         return cls(
             speech_db[order],
             np.sort(bands_db, axis=0),
@@ -143,7 +149,7 @@ class _Clip:
             [
                 span,
                 span - float(spans_db.mean()),
-                *_decays(speech_db, float(quiet) + ABOVE_FLOOR_DB),
+                *_decays(every_db, float(quiet) + ABOVE_FLOOR_DB),
                 *(float(one - loud) for one in between),
                 float(np.mean(voiced)),
                 max(voiced),
@@ -153,10 +159,10 @@ class _Clip:
         )
 
 
-def _quiet_places(order: npt.NDArray[np.intp]) -> list[int]:
-    """Some of the softest windows, none beside another or at a border; all are in order of their level."""
-    count = len(order)
+def _quiet_places(order: npt.NDArray[np.intp], count: int) -> list[int]:
+    """Some of the softest windows, none beside another or at a border of all; they are in order of their level."""
     within = order[(order >= 2) & (order < count - 4)] if count > 12 else order
+    within = within if len(within) else order
     places: list[int] = []
     for place in within.tolist():
         if all(abs(place - other) >= APART for other in places):

@@ -24,7 +24,7 @@ from llaso_data.filters.border_evidence import LEAST, MEASURED, SURROUNDINGS, Fl
 LIMIT_DB = -35.0
 """The default limit; it stays where it is when the networks are fitted anew."""
 
-LEAST_DB = 8.0
+LEAST_DB = 11.0
 """The odds that count as usual of whole clips at least: recordings of other makes than those of the fit have louder
 borders than the second network says of quiet ones, and what is cut there has far higher odds."""
 

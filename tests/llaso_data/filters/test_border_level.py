@@ -110,6 +110,15 @@ def test_what_is_trimmed_to_the_sound_passes(spoken: dict[str, list[Pcm]]) -> No
     assert np.mean(np.array(found) > LIMIT_DB) <= 0.05, sorted(found)[-6:]
 
 
+def test_digital_silence_is_no_room(spoken: dict[str, list[Pcm]]) -> None:
+    """One side of a call, and what was gated, has samples of exactly 0; beside these any room is loud."""
+    for pcm in spoken["pink 30"]:
+        whole = level(pcm)
+        assert level(np.pad(pcm, (0, 20_000))) <= max(whole, LIMIT_DB)
+        cut = pcm[in_vowels(pcm)[0] :]
+        assert (level(np.pad(cut, (0, 20_000))) > LIMIT_DB) == (level(cut) > LIMIT_DB)
+
+
 def constant(inputs: int, output: float) -> Network:
     ones = np.ones(inputs)
     return Network(0 * ones, ones, 5.0, np.zeros((inputs, 1)), np.zeros(1), np.zeros(1), output)
