@@ -66,11 +66,9 @@ is as good as unknown to the second network, which then needs to see more of it.
 MUSIC_WEIGHT = 3.0
 PARTS = 5  # of the prompts; the odds of each are of a network that was fitted to the others
 CUTS = 4  # of a version
-DECIMALS = (4, 3)  # of most numbers, and of the many of a hidden layer
 FEW = 50  # so many whole clips of some surroundings, or they are not printed
 _PAUSE = 25  # windows of 10 ms
 OF_CLIP = [MEASURED.index(name) for name in SURROUNDINGS]
-
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Of the numbers of some rows, what the network gives for them, and what is wanted."""
@@ -266,7 +264,7 @@ def write(target: Path, found: Sequence[Borders]) -> None:
     lines = [f'"measured":{json.dumps(MEASURED)}']
     for name, network in (("odds_db", weighing.odds_db), ("whole_db", weighing.whole_db)):
         parts = (
-            f"{json.dumps(key)}:{json.dumps(_rounded(one, DECIMALS[key == 'hidden']), separators=(',', ':'))}"
+            f"{json.dumps(key)}:{json.dumps(_rounded(one, 3 if key == 'hidden' else 4), separators=(',', ':'))}"
             for key, one in dataclasses.asdict(network).items()
         )
         lines.append(f"{json.dumps(name)}:{{\n" + ",\n".join(parts) + "\n}")

@@ -139,16 +139,15 @@ def _lines(condition: str, given: bool, heard: Mapping[str, Rate], report: Mappi
         note = "" if right.pairs >= JUDGED else " (few)"
         yield (
             f"| {condition} | {texts} | {finding['language']} "
-            f"| {right.pairs}{note} | {right.share:.3f} ({right.interval[1]:.3f}) "
-            f"| {alarms['pairs']} | {_alarms(finding)} "
-            f"| {'-' if other is None else _alarms(other)} "
+            f"| {right.pairs}{note} | {_alarms(right.to_dict())} "
+            f"| {alarms['pairs']} | {_alarms(alarms)} "
+            f"| {'-' if other is None else _alarms(other['false_alarms'])} "
             f"| {_recall(finding, TEXT_FAULTS)} | {_recall(other, TEXT_FAULTS)} "
             f"| {_recall(finding, AUDIO_FAULTS[:2])} | {_recall(other, AUDIO_FAULTS[:2])} |"
         )
 
 
-def _alarms(finding: Mapping[str, Any]) -> str:
-    alarms = finding["false_alarms"]
+def _alarms(alarms: Mapping[str, Any]) -> str:
     return f"{alarms['share']:.3f} ({alarms['interval'][1]:.3f})"
 
 
