@@ -19,7 +19,7 @@ from llaso_data.align import attention, dtw
 from llaso_data.align.edges import refine_edges
 from llaso_data.align.word_states import WordStates, build_states, group_words, word_state_spans
 from llaso_data.records import Word
-from llaso_data.text import word_spans
+from llaso_data.text import letters, word_spans
 from llaso_data.text.characters import plain_apostrophes
 from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.teacher_forcing import Decoder, ForcedScores
@@ -93,11 +93,14 @@ def score_backward(decoder: Decoder, clips: Sequence[Clip], settings: Align | No
             )
             for a, b in (group_words(clip.text, spans[i], clip.language) if times.get(i) else ())
         )
+        # Signs between spaces ("...", "[.]", "-") are seldom said.
+        said = [value for value, span in zip(logprobs, spans[i], strict=True) if letters(clip.text[slice(*span)])]
+        said = said or logprobs
         results.append(
             BackwardScores(
                 words,
-                min(logprobs, default=None),
-                float(np.mean(logprobs)) if logprobs else None,
+                min(said, default=None),
+                float(np.mean(said)) if said else None,
                 end_logprob(scores[i], len(tokens)),
             )
         )

@@ -14,6 +14,10 @@ _MAX_LETTERS_PER_S = 30.0
 _MIN_LETTERS_PER_S = 1.0
 _SILENCE_S = 1.0  # of a clip that may hold no letter, before the lower rate applies
 _MAX_CER = 0.5  # of a given text to the hypothesis of a packed window
+# What packed clips are seldom under, and right ones are rejected for: alone most of these are as sure as others.
+_SURE_AVG_LOGPROB = -1.2
+_SURE_WORD_LOGPROB = -10.0
+_SURE_EOT_LOGPROB = -5.0
 
 
 def is_doubtful(transcription: Transcription, samples: int) -> bool:
@@ -40,11 +44,24 @@ def is_doubtful(transcription: Transcription, samples: int) -> bool:
 
 
 def needs_redecoding(utterance: Utterance) -> bool:
-    """Whether a packed clip's given text is unlike its hypothesis, or less likely than it.
+    """Whether a packed clip's given text is unlike its hypothesis, or less likely than it, or its scores are low.
 
-    Whisper transcribes a clip better alone. A text that the solo hypothesis contradicts is wrong more often than not.
+    Whisper transcribes a clip better alone, and is surer of it. A text that the solo hypothesis contradicts is wrong more
+    often than not. Scores that are not known yet are not low.
     """
-    if utterance.text_origin != GIVEN or not utterance.text or utterance.decoding != "packed":
+    if not utterance.text or utterance.decoding != "packed":
         return False
-    llr, hypothesis = utterance.scores.llr, utterance.hypothesis or ""
-    return (llr is not None and llr < 0.0) or cer(utterance.text, hypothesis, utterance.language) > _MAX_CER
+    scores = utterance.scores
+    if (
+        _is_under(scores.avg_logprob, _SURE_AVG_LOGPROB)
+        or _is_under(scores.min_word_logprob, _SURE_WORD_LOGPROB)
+        or _is_under(scores.eot_logprob, _SURE_EOT_LOGPROB)
+    ):
+        return True
+    if utterance.text_origin != GIVEN:
+        return False
+    return _is_under(scores.llr, 0.0) or cer(utterance.text, utterance.hypothesis or "", utterance.language) > _MAX_CER
+
+
+def _is_under(score: float | None, limit: float) -> bool:
+    return score is not None and score < limit

@@ -42,6 +42,22 @@ def with_hypothesis(utterance: Utterance, hypothesis: str | None, script: chines
     return _with_part(utterance, turns, _cleaned_given(utterance), 0, len(turns.cleaned.text))
 
 
+def without_hypothesis(utterance: Utterance, before: Utterance) -> Utterance:
+    """The utterance as it was before its packed transcription, but for its language and a given text.
+
+    Args:
+        utterance: A transcribed utterance.
+        before: The same before it was transcribed.
+    """
+    kept = dataclasses.replace(
+        utterance.scores, llr=None, min_word_logprob=None, mean_word_logprob=None, eot_logprob=None
+    )
+    forgotten = dataclasses.replace(utterance, hypothesis=None, decoding=before.decoding, words=(), scores=kept)
+    if utterance.text_origin == GIVEN:
+        return forgotten
+    return dataclasses.replace(forgotten, text=before.text, text_origin=before.text_origin)
+
+
 def assign_given(results: list[Utterance], segments: Sequence[int]) -> None:
     """Give each segment of one recording its part of the given text, and the speaker that the text names there.
 

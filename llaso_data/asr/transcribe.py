@@ -126,6 +126,8 @@ class Transcriber:
         if self._asr.disputed_alone:
             awaiting_text.clear()  # each segment has its own text now
             disputed = [i for i in clips if needs_redecoding(results[i])]
+            for i in disputed:
+                results[i] = texts.without_hypothesis(results[i], utterances[i])
             self._decode(results, self._plan(results, disputed, audio, packed=False), audio, finish)
         return results
 

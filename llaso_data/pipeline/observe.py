@@ -44,7 +44,7 @@ Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utteran
 """A stage: ``stage(utterances, pcm)``. ``pcm[i]`` is 16 kHz mono, None where utterance i failed or has no speech."""
 
 
-OBSERVING_VERSION = 10
+OBSERVING_VERSION = 11
 """Increased when the same recipe gives other observations than before; part of every block's digest."""
 
 

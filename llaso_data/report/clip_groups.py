@@ -17,7 +17,7 @@ from llaso_data.report.clips import MAX_SOUND_S, RowLocation, Sound, find_rows, 
 from llaso_data.report.reasons import MEASURES, title, why
 from llaso_data.report.rejections import place as place_of
 from llaso_data.report.sections import duration_text
-from llaso_data.text import normalize, word_spans
+from llaso_data.text import letters, normalize, word_spans
 from llaso_data.uris import shown
 
 BUDGET_BYTES = 8_500_000  # of the page for examples; in base64 they grow by a third, and the page stays under 15 MB
@@ -183,7 +183,8 @@ def _piece(text: str, word: Word | None, weakest: Word | None) -> Piece:
 
 def _weakest(words: Sequence[Word]) -> Word | None:
     scored = [word for word in words if word.logprob is not None]
-    return min(scored, key=lambda word: word.logprob or 0.0, default=None)
+    said = [word for word in scored if letters(word.text)] or scored  # as the score takes them
+    return min(said, key=lambda word: word.logprob or 0.0, default=None)
 
 
 def _verdict_text(rule: str, column: str, value: float, threshold: float) -> str:

@@ -44,7 +44,8 @@ class BackwardScores:
 
     Attributes:
         words: The words with their times; empty where the text does not fit the audio's frames.
-        min_word_logprob: The lowest of the words' mean log-probabilities per token.
+        min_word_logprob: The lowest of the words' mean log-probabilities per token; of words without a letter or digit
+            only where the text has no other.
         mean_word_logprob: The mean of the same.
         eot_logprob: Log-probability that the text ends where it does.
     """

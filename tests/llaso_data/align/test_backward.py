@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llaso_data.align.backward import in_whisper_style, score_backward, word_logprobs
 from llaso_data.recipe import Align
+from llaso_data.text import letters
 from llaso_data.whisper.clips import BackwardScores, Clip
 from llaso_data.whisper.load import Whisper
 from tests import conftest
@@ -108,6 +109,23 @@ def test_a_missing_full_stop_costs_nothing_in_scripts_with_their_own(
     whole, cut = only(model, one, text), only(model, one, text[:-2].strip())
     assert whole.eot_logprob is not None and cut.eot_logprob is not None
     assert whole.eot_logprob > -1.0 > -5.0 > cut.eot_logprob
+
+
+@pytest.mark.parametrize(
+    ("signed", "place"),
+    [
+        ("The quick brown fox jumps over the lazy dog [.]", -1),
+        ("§ The quick brown fox jumps over the lazy dog.", 0),
+    ],
+)
+def test_a_sign_that_is_no_word_is_never_the_least_likely_word(
+    fox: tuple[Whisper, Clip], signed: str, place: int
+) -> None:
+    found = only(*fox, signed)
+    sign = found.words[place]
+    assert not letters(sign.text) and (sign.logprob or 0.0) < -5.0
+    assert (found.min_word_logprob or -99.0) > -4.0
+    assert (only(*fox, "~ [.]").min_word_logprob or 0.0) < -5.0  # where there is no word, they count
 
 
 def test_letter_case_costs_nothing(fox: tuple[Whisper, Clip], right: BackwardScores) -> None:

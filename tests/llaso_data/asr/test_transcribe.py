@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from llaso_data.asr import doubt
 from llaso_data.asr import transcribe as module
 from llaso_data.asr.segment import segment
 from llaso_data.errors import LLaSOError
@@ -180,6 +181,24 @@ def test_a_clip_that_speaks_against_its_given_text_is_heard_alone(tiny_en: Path,
     assert [one.decoding for one in unheard] == ["packed"] * 3
     assert found[::2] == unheard[::2]
     assert (unheard[1].scores.llr or 0.0) < 0.0 or cer(wrong, unheard[1].hypothesis or "", "en") > 0.5
+
+
+@pytest.mark.parametrize(
+    "low", ["_SURE_AVG_LOGPROB", "_SURE_EOT_LOGPROB", pytest.param("_SURE_WORD_LOGPROB", marks=pytest.mark.slow)]
+)
+def test_a_packed_clip_with_low_scores_is_heard_as_it_is_alone(
+    tiny_en: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch, low: str
+) -> None:
+    model, chosen = whisper(tiny_en), named(clips, *ENGLISH)
+    audio_of = [pcm(clip.path) for clip in chosen]
+    utterances = [utterance(chosen[0]), utterance(chosen[1]), utterance(chosen[2], text=chosen[2].text)]
+    assert {one.decoding for one in listen(model, utterances, audio_of)} == {"packed"}
+    monkeypatch.setattr(doubt, low, 0.0)  # all are below
+    found = listen(model, utterances, audio_of)
+    assert {one.decoding for one in found} == {"solo"}
+    alone = listen(model, utterances, audio_of, Asr(pack=False))
+    assert [rounded(one) for one in found] == [rounded(one) for one in alone]
+    assert {one.decoding for one in listen(model, utterances, audio_of, Asr(disputed_alone=False))} == {"packed"}
 
 
 @pytest.mark.parametrize(
