@@ -46,8 +46,8 @@ def is_doubtful(transcription: Transcription, samples: int) -> bool:
 def needs_redecoding(utterance: Utterance) -> bool:
     """Whether a packed clip's given text is unlike its hypothesis, or less likely than it, or its scores are low.
 
-    Whisper transcribes a clip better alone, and is surer of it. A text that the solo hypothesis contradicts is wrong more
-    often than not. Scores that are not known yet are not low.
+    Whisper transcribes a clip better alone, and is surer of it. A text that the solo hypothesis contradicts is wrong
+    more often than not. Scores that are not known yet are not low.
     """
     if not utterance.text or utterance.decoding != "packed":
         return False
