@@ -114,7 +114,7 @@ def before(pcm: Pcm) -> float:
 
 def table(found: Sequence[Piece], limit_db: float) -> None:
     """Prints both errors by condition, of the rule and of what it was."""
-    now = np.array([rule.border_level(piece.pcm) or audio.SILENCE_DBFS for piece in found]) > limit_db
+    now = np.array([max(rule.border_levels(piece.pcm) or (audio.SILENCE_DBFS,)) for piece in found]) > limit_db
     then = np.array([before(piece.pcm) for piece in found]) > limit_db
     print("| condition | whole | rejected before | now | cut in a vowel | found before | now | cut anywhere "
           "| found before | now |\n" + "|---" * 10 + "|")  # fmt: skip

@@ -22,7 +22,7 @@ from llaso_data.asr.transcribe import Transcriber
 from llaso_data.asr.window_decoder import Transcription
 from llaso_data.audio import Pcm
 from llaso_data.demo import assets
-from llaso_data.filters.border_level import border_level
+from llaso_data.filters.border_level import border_level, border_levels
 from llaso_data.filters.planting import AUDIO_FAULTS, CLEAN, seeded
 from llaso_data.io import storage
 from llaso_data.recipe import Align, Asr
@@ -186,6 +186,7 @@ class _Keep(Transcriber):
 
 def _utterance(pair: Pair) -> Utterance:
     rms_dbfs, clipped_ratio = audio.level(pair.pcm)
+    levels = border_levels(pair.pcm)
     plain = Utterance(
         id=hashlib.sha256(f"{pair.name}/{pair.fault}".encode()).hexdigest()[:32],
         recording="",
@@ -201,6 +202,6 @@ def _utterance(pair: Pair) -> Utterance:
         rms_dbfs=rms_dbfs,
         clipped_ratio=clipped_ratio,
         language_prob=1.0,
-        border_db=border_level(pair.pcm),
+        border_db=None if levels is None else border_level(levels),  # words are not known here
     )
     return dataclasses.replace(plain, recording=plain.id, scores=scores)

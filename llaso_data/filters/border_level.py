@@ -24,6 +24,13 @@ from llaso_data.filters.border_evidence import LEAST, MEASURED, SURROUNDINGS, Fl
 LIMIT_DB = -35.0
 """The default limit; it stays where it is when the networks are fitted anew."""
 
+NO_WORD_DB = 20.0
+"""What a border's odds lose where no word is near it: what sounds there is no speech, or none that the text has."""
+
+NEAR_S, FAR_S = (0.05, 0.08), (0.15, 0.25)
+"""Up to where the first word's start, and the last word's end, count as near their border, and from where they are far;
+the loss grows evenly between. A whole word that is last ends in a pause, which is longer than one before the first."""
+
 LEAST_DB = 11.0
 """The odds that count as usual of whole clips at least: recordings of other makes than those of the fit have louder
 borders than the second network says of quiet ones, and what is cut there has far higher odds."""
@@ -31,8 +38,12 @@ borders than the second network says of quiet ones, and what is cut there has fa
 _OF_CLIP = [MEASURED.index(name) for name in SURROUNDINGS]
 
 
-def border_level(pcm: Pcm) -> float | None:
-    """How much a clip sounds as if it started or ended inside a word, the more of the two.
+BorderLevels = tuple[float, float]
+"""Of the start and of the end, dB."""
+
+
+def border_levels(pcm: Pcm) -> BorderLevels | None:
+    """How much a clip sounds as if it started or ended inside a word, each of the two.
 
     Ten times the decimal logarithm of the odds that the first network gives, less what the second one says that few
     whole clips exceed, shifted so that -35 is the limit of the default recipe.
@@ -47,8 +58,26 @@ def border_level(pcm: Pcm) -> float | None:
         return None
     found = evidence(pcm)
     if not found[:, MEASURED.index("span")].any():  # no part is louder than another: nobody speaks
-        return SILENCE_DBFS
-    return max(float(_weighing()(found[None])[0]), SILENCE_DBFS)
+        return SILENCE_DBFS, SILENCE_DBFS
+    start_db, end_db = np.maximum(_weighing().sides(found[None])[0], SILENCE_DBFS)
+    return float(start_db), float(end_db)
+
+
+def border_level(levels: BorderLevels, gaps_s: tuple[float, float] | None = None) -> float:
+    """The higher of both borders' levels, with what the words say.
+
+    Args:
+        levels: Of the start and the end, dB.
+        gaps_s: From the start of the clip to its first word, and from its last word to its end; None: not known.
+
+    Returns:
+        dB, not below -120.
+    """
+    if gaps_s is None:
+        return max(levels)
+    sides = zip(levels, gaps_s, NEAR_S, FAR_S, strict=True)
+    lost = (level - NO_WORD_DB * min(max((gap - near) / (far - near), 0.0), 1.0) for level, gap, near, far in sides)
+    return max(*lost, SILENCE_DBFS)
 
 
 @dataclass(frozen=True)
@@ -82,10 +111,15 @@ class Weighing:
     odds_db: Network
     whole_db: Network
 
-    def __call__(self, found: Floats) -> Floats:
-        """Levels (clips,), dB, of measurements (clips, 2, measurements)."""
+    def sides(self, found: Floats) -> Floats:
+        """Levels (clips, 2), dB, of measurements (clips, 2, measurements)."""
         whole_db = np.maximum(self.whole_db(found[:, 0, _OF_CLIP]), LEAST_DB)
-        levels: Floats = self.odds_db(found).max(axis=1) - whole_db + LIMIT_DB
+        levels: Floats = self.odds_db(found) - whole_db[:, None] + LIMIT_DB
+        return levels
+
+    def __call__(self, found: Floats) -> Floats:
+        """Levels (clips,), dB: the higher of both sides."""
+        levels: Floats = self.sides(found).max(axis=1)
         return levels
 
 

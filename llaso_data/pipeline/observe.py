@@ -21,7 +21,7 @@ from llaso_data import audio
 from llaso_data.audio import Pcm, decode_worker
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.extras import require
-from llaso_data.filters.border_level import border_level
+from llaso_data.filters.border_level import BorderLevels, border_level, border_levels
 from llaso_data.filters.text_scores import score_text
 from llaso_data.io import interrupts
 from llaso_data.pipeline import memory
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_Piece = tuple[Utterance, "Pcm | None"]
-"""An utterance and its PCM; None where it failed or has no speech."""
+_Piece = tuple[Utterance, "Pcm | None", "BorderLevels | None"]
+"""An utterance, its PCM (None where it failed or has no speech), and the levels at its borders."""
 
 Stage = Callable[[Sequence[Utterance], Sequence["Pcm | None"]], Sequence[Utterance]]
 """A stage: ``stage(utterances, pcm)``. ``pcm[i]`` is 16 kHz mono, None where utterance i failed or has no speech."""
@@ -48,6 +48,10 @@ OBSERVING_VERSION = 11
 """Increased when the same recipe gives other observations than before; part of every block's digest."""
 
 
+LISTENING = "listen"
+"""The first stage, transcription."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedBlock:
     """A block with its audio."""
@@ -55,6 +59,7 @@ class LoadedBlock:
     name: str
     utterances: list[Utterance]  # after segmentation
     pcm: list[Pcm | None]  # of each utterance, 16 kHz mono; None where it failed or has no speech
+    borders: list[BorderLevels | None]  # of each utterance; None where it has none
     inputs: int  # that the utterances were cut from
 
 
@@ -89,17 +94,17 @@ def load_block(block: PlannedBlock, settings: Observe, threads: int = 1) -> Load
             without_words = [dataclasses.replace(item.utterance, words=()) for item in group]
             for utterance, samples in _decode(without_words, settings):
                 if samples is None:
-                    loaded.append((utterance, None))
+                    loaded.append((utterance, None, None))
                 elif pool is None:
                     loaded += _measure(utterance, samples, settings)
                 else:
                     loaded.append(pool.submit(_measure, utterance, samples, settings))
     pieces = [piece for one in loaded for piece in (one.result() if isinstance(one, Future) else [one])]
-    utterances, pcm = [utterance for utterance, _ in pieces], [samples for _, samples in pieces]
+    utterances, pcm, borders = map(list, zip(*pieces, strict=True)) if pieces else ([], [], [])
     lost = {item.utterance.id for item in block.inputs} - {utterance.recording for utterance in utterances}
     if lost:
         raise AssertionError(f"block {block.name}: {len(lost)} inputs gave no record, {sorted(lost)[0]} first")
-    return LoadedBlock(block.name, utterances, pcm, len(block.inputs))
+    return LoadedBlock(block.name, utterances, pcm, borders, len(block.inputs))
 
 
 def _decode(same_file: list[Utterance], settings: Observe) -> Iterator[tuple[Utterance, Pcm | None]]:
@@ -161,19 +166,18 @@ def _measure(utterance: Utterance, pcm: Pcm, settings: Observe) -> list[_Piece]:
         scores = dataclasses.replace(utterance.scores, speech_ratio=0.0, extra=extra)
         duration_s = len(pcm) / audio.SAMPLE_RATE_HZ
         silent = dataclasses.replace(utterance, audio_id=audio.audio_id(pcm), duration_s=duration_s, scores=scores)
-        measured.append((silent, None))
+        measured.append((silent, None, None))
     for piece, samples in pieces:
         rms_dbfs, clipped_ratio = audio.level(samples)
         scores = dataclasses.replace(
             piece.scores,
             rms_dbfs=rms_dbfs,
             clipped_ratio=clipped_ratio,
-            border_db=border_level(samples),
             language_prob=1.0 if piece.language_origin == GIVEN else None,
         )
         duration_s = len(samples) / audio.SAMPLE_RATE_HZ
         ready = dataclasses.replace(piece, audio_id=audio.audio_id(samples), duration_s=duration_s, scores=scores)
-        measured.append((ready, samples))
+        measured.append((ready, samples, border_levels(samples)))
     return measured
 
 
@@ -196,7 +200,7 @@ class Observer:
         self._reported = Statistics()
         self._out = out
         self._stages: list[tuple[str, Stage]] = [
-            ("listen", transcriber(whisper, settings.asr, settings.align, settings.segment))
+            (LISTENING, transcriber(whisper, settings.asr, settings.align, settings.segment))
         ]
         self._stages.append(("text", score_text))
         if settings.language_model.model is not None:
@@ -229,6 +233,8 @@ class Observer:
             utterances = list(stage(before, pcm))
             if [u.id for u in utterances] != [u.id for u in before]:
                 raise LLaSOError(f"stage {name}: it must return the same utterances (same ids) in the same order")
+            if name == LISTENING:
+                utterances = [_with_border(*one) for one in zip(utterances, block.borders, strict=True)]
         utterances = [rounded(utterance) for utterance in utterances]
         if self._voices is not None:
             write_voices(self._out, block.name, self._voices.taken())
@@ -248,6 +254,16 @@ class Observer:
         now, before = dataclasses.asdict(self._statistics), dataclasses.asdict(self._reported)
         self._reported = dataclasses.replace(self._statistics)
         return Statistics(**{name: now[name] - before[name] for name in now})
+
+
+def _with_border(utterance: Utterance, levels: BorderLevels | None) -> Utterance:
+    """The utterance with the level at its borders, which its words say something of."""
+    if levels is None:
+        return utterance
+    words, length_s = utterance.words, utterance.duration_s or 0.0
+    gaps_s = (words[0].start_s, length_s - words[-1].end_s) if words else None
+    scores = dataclasses.replace(utterance.scores, border_db=border_level(levels, gaps_s))
+    return dataclasses.replace(utterance, scores=scores)
 
 
 def user_stage(spec: UserStage) -> Stage:

@@ -11,7 +11,17 @@ from llaso_data import audio
 from llaso_data.audio import Pcm
 from llaso_data.audio.surroundings import add_reverberation
 from llaso_data.filters.border_evidence import MEASURED, SURROUNDINGS
-from llaso_data.filters.border_level import LEAST_DB, LIMIT_DB, Network, Weighing, border_level
+from llaso_data.filters.border_level import (
+    FAR_S,
+    LEAST_DB,
+    LIMIT_DB,
+    NEAR_S,
+    NO_WORD_DB,
+    Network,
+    Weighing,
+    border_level,
+    border_levels,
+)
 from llaso_data.recipe import Confidence
 from llaso_model.evaluate.conditions import mix_at_snr, shaped_noise
 from tests.conftest import Clip
@@ -67,9 +77,9 @@ def among(clean: list[Pcm], number: int, snr_db: float) -> Pcm:
 
 
 def level(pcm: Pcm) -> float:
-    found = border_level(pcm)
+    found = border_levels(pcm)
     assert found is not None
-    return found
+    return border_level(found)
 
 
 @pytest.mark.parametrize("room", [*ROOMS, *(f"babble {snr_db}" for snr_db in BABBLE_DB)])
@@ -137,5 +147,16 @@ def test_the_default_limit_is_where_the_fit_has_it() -> None:
 
 def test_silence_and_what_is_too_short() -> None:
     assert level(np.zeros(16_000, np.int16)) < -100
-    assert border_level(np.zeros(1_599, np.int16)) is None
-    assert border_level(np.zeros(1_600, np.int16)) is not None
+    assert border_levels(np.zeros(1_599, np.int16)) is None
+    assert border_levels(np.zeros(1_600, np.int16)) is not None
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(("place", "lost"), [(-1.0, 0.0), (0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (9.0, 1.0)])
+def test_a_border_counts_less_the_further_the_next_word_is(side: int, place: float, lost: float) -> None:
+    levels, gaps_s = [-90.0, -90.0], [0.0, 0.0]
+    levels[side] = -10.0
+    gaps_s[side] = NEAR_S[side] + place * (FAR_S[side] - NEAR_S[side])
+    assert border_level((levels[0], levels[1])) == -10.0  # where no words are known
+    found = border_level((levels[0], levels[1]), (gaps_s[0], gaps_s[1]))
+    assert found == pytest.approx(-10.0 - lost * NO_WORD_DB)
