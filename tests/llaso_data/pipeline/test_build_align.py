@@ -15,8 +15,9 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from llaso_data import records
+from llaso_data import audio, records
 from llaso_data.errors import LLaSOError
+from llaso_data.filters.border_level import border_level, border_levels
 from llaso_data.pipeline.build_align import BuildSummary, build_align
 from llaso_data.pipeline.load_recipe import load
 from llaso_data.recipe import Recipe
@@ -66,6 +67,17 @@ def test_a_run_observes_everything_once(built: Built) -> None:
         assert [word.text for word in utterance.words] == (utterance.text or "").split()
         assert utterance.scores.min_word_logprob is not None and utterance.scores.cer is not None
         assert utterance.source.sampling_rate_hz == 16_000 and utterance.failure is None
+
+
+def test_words_say_whether_a_border_may_be_inside_one(built: Built) -> None:
+    lost = []
+    for utterance in observed(built.out):
+        levels, words = border_levels(audio.decode(utterance.source.uri)[0]), utterance.words
+        assert levels is not None and utterance.duration_s is not None
+        gaps_s = words[0].start_s, utterance.duration_s - words[-1].end_s
+        assert utterance.scores.border_db == pytest.approx(border_level(levels, gaps_s), abs=0.01)
+        lost.append(max(levels) - utterance.scores.border_db)
+    assert max(lost) > 1.0
 
 
 def test_the_manifest_names_everything(built: Built) -> None:
@@ -131,6 +143,8 @@ def test_without_align_texts_are_transcribed_and_not_scored(built: Built, tmp_pa
     for utterance in observed(tmp_path / "out"):
         scores = utterance.scores
         assert utterance.hypothesis and utterance.words == () and scores.cer is not None
+        levels = border_levels(audio.decode(utterance.source.uri)[0])  # words say nothing of them
+        assert levels is not None and scores.border_db == pytest.approx(max(levels), abs=0.01)
         assert {scores.avg_logprob, scores.min_word_logprob, scores.eot_logprob, scores.llr} == {None}
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["notes"] == {"not scored, because observe.align is null": 6}
