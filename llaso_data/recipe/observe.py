@@ -64,7 +64,9 @@ class Asr(Part):
     pack: bool = Field(True, description="Several short clips share one window of 30 s.")
     gap_s: float = Field(0.6, ge=0, description="The silence between the clips of a window.")
     disputed_alone: bool = Field(
-        True, description="A packed clip whose transcription contradicts its given text is transcribed again, alone."
+        True,
+        description="A packed clip whose transcription contradicts its given text, or of which Whisper is not sure, is "
+        "transcribed again, alone.",
     )
     beam_size: int = Field(1, ge=1, description="The number of beams of transcription. 1 is greedy.")
     batch_size: int | None = Field(
