@@ -114,7 +114,7 @@ class Scores:
     language_prob: float | None = None  # probability of `language`; 1 where it was given
     compression_ratio: float | None = None  # UTF-8 bytes of the hypothesis / zlib-compressed bytes
     chars_per_s: float | None = None  # letters of `text` per second of utterance
-    min_word_logprob: float | None = None  # backward: lowest mean token log-probability of a word of `text` with letters
+    min_word_logprob: float | None = None  # backward: lowest mean token log-probability of a word with letters
     mean_word_logprob: float | None = None  # backward: mean over the words of `text`
     eot_logprob: float | None = None  # backward: log-probability that the text ends where it ends
     llr: float | None = (
