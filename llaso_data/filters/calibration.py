@@ -203,20 +203,29 @@ def _no_looser(
     """Thresholds that are looser than the section's go back to it, one after the other, as far as right pairs allow.
 
     The fit needs no threshold whose faults others find, too. In a corpus there are faults that were not planted, or
-    that few pairs have, so a rule that costs nothing stays.
+    that few pairs have, so a rule that costs nothing stays. Where the section's own place costs too much, it is the
+    nearest one that does not.
     """
-
-    fitted_now = [key for key, place in places.items() if place != OFF[key]]
+    fitted_now = {key for key, place in places.items() if place != OFF[key]}
     limits = np.maximum(allowed, expected_alarms(section, found, clean, {key: OFF[key] for key in places}, ()))
     chosen = dict(places)
     for key, place in places.items():
         stated = stated_at(section, key)
         if stated is None or not is_stricter(key, stated, place):
             continue
-        without = [other for other in fitted_now if other != key]
-        if (expected_alarms(section, found, clean, {**chosen, key: stated}, without) <= limits).all():
-            chosen[key], fitted_now = stated, without
+        for nearer in (stated, *_between(key, stated, place)):
+            fits = fitted_now - {key} if nearer == stated else fitted_now | {key}
+            if (expected_alarms(section, found, clean, {**chosen, key: nearer}, fits) <= limits).all():
+                chosen[key], fitted_now = nearer, fits
+                break
     return chosen
+
+
+def _between(key: str, strict: float, loose: float) -> list[float]:
+    """The places of a threshold between two others, the strictest first."""
+    places = [round(place, 4) for place in PLACES[key].tolist()]
+    inside = [place for place in places if is_stricter(key, strict, place) and is_stricter(key, place, loose)]
+    return sorted(inside, reverse=not key.endswith("_max"))
 
 
 def fittable(section: Judge, scored: Scored, rows: Mask, has_language_model: bool) -> list[str]:

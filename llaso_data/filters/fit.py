@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 PLACES: dict[str, npt.NDArray[np.float64]] = {
     "confidence.avg_logprob_min": np.arange(-3.0, -0.39, 0.1),
     "confidence.given_avg_logprob_min": np.arange(-3.0, -0.69, 0.1),
-    "confidence.border_db_max": np.arange(-60.0, -9.0, 5.0),
+    "confidence.border_db_max": np.arange(-60.0, 31.0, 5.0),
     "consistency.llr_min": np.arange(-20.0, 0.01, 0.5),
     "consistency.packed_llr_min": np.arange(-20.0, 0.01, 0.5),
     "consistency.min_word_logprob_min": np.arange(-16.0, -2.9, 0.5),

@@ -82,7 +82,7 @@ def test_what_tells_nothing_stays_at_the_recipes_where_right_pairs_allow_it() ->
 def test_what_tells_nothing_and_costs_right_pairs_is_off() -> None:
     ones = scored(5_000, 0.0)
     ones.found["packed"] = RNG.random(len(ones.fault)) < 0.5
-    ones.found["llr"] = np.where(ones.fault == CLEAN, -19.0, 0.0)
+    ones.found["llr"] = np.where(ones.fault == CLEAN, -21.0, 0.0)  # beyond all places
     (first, *others) = fitted(Judge(), ones, 0.03, has_language_model=False).fits
     assert first.thresholds == {
         "consistency.llr_min": None,
@@ -90,6 +90,13 @@ def test_what_tells_nothing_and_costs_right_pairs_is_off() -> None:
     }
     assert [(fit.corpus, fit.language) for fit in others] == [(None, "en"), ("prompts", "en")]
     assert all(fit.thresholds == first.thresholds for fit in others)
+
+
+def test_what_tells_nothing_and_costs_right_pairs_stands_as_near_to_the_recipes_as_they_allow() -> None:
+    ones = scored(5_000, 0.0)
+    ones.found["llr"] = np.where(ones.fault == CLEAN, -10.2, 0.0)
+    (first, *_) = fitted(Judge(), ones, 0.03, has_language_model=False).fits
+    assert first.thresholds == {"consistency.llr_min": -10.5}
 
 
 def test_a_corpus_gets_its_own_thresholds_else_those_of_its_language_else_of_everything() -> None:
