@@ -15,7 +15,7 @@ from llaso_data.filters.fit import LANGUAGE_MODEL_KEY, OFF, PLACES, expected_ala
 from llaso_data.filters.group_thresholds import NO_FITS, Fit, GroupThresholds, Thresholds, stated_at, user_set
 from llaso_data.filters.planting import CLEAN, FAULTS, TEXT_FAULTS
 from llaso_data.filters.rates import Rate
-from llaso_data.filters.rules import GROUP, Columns
+from llaso_data.filters.rules import GROUP, UNHEARD, Columns
 from llaso_data.recipe import Judge
 from llaso_data.text import normalize
 
@@ -23,6 +23,7 @@ MIN_RIGHT = 50
 """Right pairs of a group, in the half that is fitted on; with fewer it gets no thresholds of its own."""
 
 _COMPARED = ("llr", "cer", "surplus", "lm_delta")  # scores of a text beside the hypothesis
+_OF_UNHEARD = "confidence.given_avg_logprob_min"  # it looks at texts that are not heard, of which few are right pairs
 _FLAGS = ("given", "packed")  # clips with thresholds of their own; one that is null stands where that of others does
 
 Mask = npt.NDArray[np.bool_]
@@ -86,7 +87,7 @@ class Scored:
             right: Whether that text is right.
             texts: That text. Pairs of the same text are in the same half.
         """
-        self.found = {**found, "given": found["given"] & given}
+        self.found = {**found, "given": found["given"] & given, UNHEARD: found[UNHEARD] & given}
         for name in _COMPARED:
             if name in found:
                 self.found[name] = np.where(given, found[name], np.nan)
@@ -187,7 +188,7 @@ def _fitted(section: Judge, scored: Scored, half: Mask, allowed: float, has_lang
     faults = [(rows & (scored.fault == fault))[half] for rows in kinds for fault in FAULTS]
     seen = {name: column[half] for name, column in scored.found.items()}
     # Right pairs are those whose text is what is heard, so they say nothing of how strict a comparison may be.
-    stated = {key: stated_at(section, key) for key in keys if _score(key) in _COMPARED}
+    stated = {key: stated_at(section, key) for key in keys if _score(key) in _COMPARED or key == _OF_UNHEARD}
     bounds = {key: place for key, place in stated.items() if place is not None}
     keys = [key for key in keys if key not in stated or key in bounds]
     places = _no_looser(section, seen, clean, allowed, fit(section, seen, faults, clean, allowed, keys, bounds))

@@ -19,7 +19,7 @@ from llaso_data.filters.confidence import CJK
 from llaso_data.filters.consistency import MARKUP, PHRASE, SCRIPT_MISMATCH
 from llaso_data.filters.duplicates import Hashes
 from llaso_data.filters.group_thresholds import NO_FITS, GroupThresholds
-from llaso_data.filters.rules import FLAGS, GROUP, STANDS_OUT, Columns
+from llaso_data.filters.rules import FLAGS, GROUP, STANDS_OUT, UNHEARD, Columns
 from llaso_data.io import sealed
 from llaso_data.io.checksums import DamagedError
 from llaso_data.records import GIVEN, GIVEN_UNMATCHED, NO_SPEECH, NOT_SCORED, UNJUDGED, UNKNOWN, Utterance, schema
@@ -32,6 +32,7 @@ _DERIVED_FROM = (
     "text_origin",
     "scores.min_word_logprob",
     "scores.eot_logprob",
+    "scores.cer",
     "scores.extra",
 )
 EXTRA = (NO_SPEECH, GIVEN_UNMATCHED, MARKUP, SCRIPT_MISMATCH, PHRASE, UNJUDGED, NOT_SCORED)
@@ -169,6 +170,7 @@ def derive(
     unscored = pc.and_(pc.is_null(table["scores.min_word_logprob"]), pc.is_null(table["scores.eot_logprob"]))
     columns["unscored"] = flags(unscored) & ~(columns[UNJUDGED] > 0) & ~(columns[NOT_SCORED] > 0)
     columns["given"] = flags(pc.equal(table["text_origin"], GIVEN))
+    columns[UNHEARD] = columns["given"] & (floats(table["scores.cer"]) != 0.0)
     columns["packed"] = flags(pc.equal(table["decoding"], "packed"))
     columns["cjk"] = flags(pc.is_in(table["language"], value_set=pa.array(sorted(CJK))))
     # Where a transcript could not be matched there is no text either; tier 2 names that more exactly.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llaso_data.filters.rules import STANDS_OUT, Rule, above, apart, below, flagged
+from llaso_data.filters.rules import STANDS_OUT, UNHEARD, Rule, above, below, flagged
 from llaso_data.recipe import Confidence
 from llaso_data.records import NO_SPEECH
 
@@ -26,13 +26,26 @@ def rules(section: Confidence) -> list[Rule]:
         *above("confidence.clipped_ratio", "clipped_ratio", section.clipped_ratio_max),
         *above("confidence.border_db", "border_db", section.border_db_max, only=STANDS_OUT),
         *below("confidence.language_prob", "language_prob", section.language_prob_min),
-        *apart(
-            "confidence.avg_logprob", "avg_logprob", section.avg_logprob_min, "given", section.given_avg_logprob_min
-        ),
+        *_likelihood(section),
         *above("confidence.compression_ratio", "compression_ratio", section.compression_ratio_max),
         *below("confidence.chars_per_s_min", "chars_per_s", section.chars_per_s_min),
         *above("confidence.chars_per_s_max", "chars_per_s", section.chars_per_s_max, only="!cjk"),
         *above("confidence.cjk_chars_per_s_max", "chars_per_s", section.cjk_chars_per_s_max, only="cjk"),
+    ]
+
+
+def _likelihood(section: Confidence) -> list[Rule]:
+    """The limits of the hypothesis's likelihood.
+
+    Where given texts have one of their own, it is for those in which Whisper hears other words: words that it is not
+    sure of, and that are those of the transcript, are no chance.
+    """
+    name, column = "confidence.avg_logprob", "avg_logprob"
+    if section.given_avg_logprob_min is None:
+        return below(name, column, section.avg_logprob_min)
+    return [
+        *below(name, column, section.avg_logprob_min, only="!given"),
+        *below(name, column, section.given_avg_logprob_min, only=UNHEARD),
     ]
 
 

@@ -18,7 +18,10 @@ STANDS_OUT = "stands_out"
 GROUP = "group"
 """The column with the number of each row's group (:mod:`llaso_data.filters.group_thresholds`), integers."""
 
-FLAGS = frozenset({"packed", "cjk", "given", "no_text", "unscored", "not_a_number", STANDS_OUT})
+UNHEARD = "unheard"
+"""The flag of rows with a given text in which Whisper hears other words."""
+
+FLAGS = frozenset({"packed", "cjk", "given", UNHEARD, "no_text", "unscored", "not_a_number", STANDS_OUT})
 """Columns that :mod:`llaso_data.filters.columns` derives and that are bool."""
 
 

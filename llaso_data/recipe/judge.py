@@ -14,7 +14,9 @@ class Confidence(Part):
 
     avg_logprob_min: float | None = Field(-1.2, description="The mean token log-probability of the hypothesis.")
     given_avg_logprob_min: float | None = Field(
-        -1.5, description="The same for clips with a given text. Null: as for the others."
+        -1.5,
+        description="The same for clips with a given text in which Whisper hears other words. Null: as for the others, "
+        "whatever Whisper hears.",
     )
     no_speech_prob_max: float | None = Field(
         0.6, description="Whisper's probability that nobody speaks, of clips that were transcribed alone."

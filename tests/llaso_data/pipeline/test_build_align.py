@@ -99,10 +99,10 @@ def test_a_rerun_observes_and_judges_nothing(built: Built) -> None:
 
 
 def test_another_threshold_judges_again_and_calls_no_model(built: Built, tiny_en: Path) -> None:
-    stricter = build_align(recipe(tiny_en, built.out, built.corpus, judge__confidence__given_avg_logprob_min=-0.001))
+    stricter = build_align(recipe(tiny_en, built.out, built.corpus, judge__consistency__packed_eot_logprob_min=-0.001))
     assert (stricter.blocks_observed, stricter.model_calls, stricter.judged) == (0, NOTHING, True)
     assert stricter.verdicts != built.summary.verdicts
-    assert stricter.rules["confidence.avg_logprob"] > built.summary.rules.get("confidence.avg_logprob", 0)
+    assert stricter.rules["consistency.eot_logprob"] > built.summary.rules.get("consistency.eot_logprob", 0)
     assert adds_up(stricter)
     assert build_align(built.recipe).judged is False  # the old table is still there
 

@@ -91,7 +91,7 @@ def one(folder: Path, item: Utterance, **sections: Any) -> Verdict:
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
-        ({"scores": {"avg_logprob": -2.0}}, "confidence.avg_logprob"),
+        ({"scores": {"avg_logprob": -2.0, "cer": 0.1}}, "confidence.avg_logprob"),
         ({"scores": {"avg_logprob": -1.3}, "text_origin": "asr"}, "confidence.avg_logprob"),
         ({"scores": {"no_speech_prob": 0.7}}, "confidence.no_speech_prob"),
         ({"scores": {"compression_ratio": 2.5}}, "confidence.compression_ratio"),
@@ -140,6 +140,7 @@ def test_a_bad_score_is_rejected_under_its_rule_with_value_and_threshold(
         {"scores": {"chars_per_s": 12.0}, "language": "ja", "text": "お待ちください"},
         {"scores": {"cer": None, "wer": None, "lm_delta": None}, "text_origin": "asr"},
         {"scores": {"avg_logprob": -1.4, "cer": 1.0}},
+        {"scores": {"avg_logprob": -3.0}},  # Whisper is not sure, and hears the transcript
         {"language": "hi", "text": "कृपया"},
     ],
 )
@@ -155,6 +156,13 @@ def test_a_null_threshold_is_off_and_a_null_packed_threshold_falls_back(tmp_path
     assert one(tmp_path, weak, consistency=together).verdict == "rejected"
     off = Consistency(min_word_logprob_min=None, packed_min_word_logprob_min=None)
     assert one(tmp_path, weak, consistency=off).verdict == "accepted"
+
+
+def test_a_limit_of_all_hypotheses_is_one_of_those_that_are_as_given_too(tmp_path: Path) -> None:
+    unsure = utterance(scores={"avg_logprob": -1.3})
+    assert one(tmp_path, unsure, confidence=Confidence()).verdict == "accepted"
+    every = Confidence(given_avg_logprob_min=None)
+    assert one(tmp_path, unsure, confidence=every).rule == "confidence.avg_logprob"
 
 
 def with_borders(levels: Sequence[float], corpus: str = "prompts", **fields: Any) -> list[Utterance]:
@@ -199,9 +207,9 @@ def test_a_quarter_of_a_corpus_may_be_cut_and_is_found(tmp_path: Path) -> None:
 
 def test_a_border_takes_its_place_among_the_rules(tmp_path: Path) -> None:
     rest = with_borders([-60.0] * 30)
-    twice = utterance(90, scores={"border_db": -9.0, "avg_logprob": -3.0})
+    twice = utterance(90, scores={"border_db": -9.0, "avg_logprob": -3.0, "cer": 0.2})
     before = utterance(91, scores={"border_db": -9.0, "rms_dbfs": -70.0})
-    usual = utterance(92, scores={"border_db": -52.0, "avg_logprob": -3.0})
+    usual = utterance(92, scores={"border_db": -52.0, "avg_logprob": -3.0, "cer": 0.2})
     result = judged(tmp_path, [[*rest, twice, before, usual]], WITH_MARGIN)
     rules = [verdict.rule for verdict in from_table(result.table, Verdict)][-3:]
     assert rules == ["confidence.border_db", "confidence.rms_dbfs", "confidence.avg_logprob"]
@@ -230,7 +238,7 @@ def test_phrases_of_the_recipe_reject_the_whole_text_in_its_language_only(tmp_pa
 
 def test_the_smallest_corpus_and_id_of_one_audio_stays_whatever_the_order(tmp_path: Path) -> None:
     copies = [utterance(1, corpus="b", audio=9), utterance(2, corpus="a", audio=9), utterance(3, corpus="a", audio=9)]
-    worse = utterance(0, corpus="a", audio=9, scores={"avg_logprob": -5.0})
+    worse = utterance(0, corpus="a", audio=9, scores={"avg_logprob": -5.0, "cer": 0.2})
     winner = min(copies[1:], key=lambda u: u.id)
     for parts in ([[worse, *copies]], [copies[::-1], [worse]]):
         result = judged(tmp_path, parts)
