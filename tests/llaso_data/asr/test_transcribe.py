@@ -184,7 +184,8 @@ def test_a_clip_that_speaks_against_its_given_text_is_heard_alone(tiny_en: Path,
 
 
 @pytest.mark.parametrize(
-    "low", ["_SURE_AVG_LOGPROB", "_SURE_EOT_LOGPROB", pytest.param("_SURE_WORD_LOGPROB", marks=pytest.mark.slow)]
+    "low",
+    ["_SURE_EOT_LOGPROB", *(pytest.param(f"_SURE_{name}_LOGPROB", marks=pytest.mark.slow) for name in ("AVG", "WORD"))],
 )
 def test_a_packed_clip_with_low_scores_is_heard_as_it_is_alone(
     tiny_en: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch, low: str
