@@ -4,7 +4,8 @@ A small network weighs the measurements of :mod:`llaso_data.filters.border_evide
 voices a whole clip looks more like a cut one than in a quiet room. So a second network says, of clips that sound like
 this one between their borders, which level few whole ones exceed, and the level counts from there: one limit then
 rejects about as many whole clips in every room. Radar calls that a constant false alarm rate. The numbers of both, in
-``border_level.json``, were fitted by ``bench/borders.py --fit``.
+``border_level.json``, were fitted by ``bench/borders.py --fit``. Words, where they are known, say more: at a border
+that cuts one lies one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ NO_WORD_DB = 20.0
 
 NEAR_S, FAR_S = (0.05, 0.08), (0.15, 0.25)
 """Up to where the first word's start, and the last word's end, count as near their border, and from where they are far;
-the loss grows evenly between. A whole word that is last ends in a pause, which is longer than one before the first."""
+the loss grows evenly between. Recordings pause longer after the last word than before the first
+(``bench/border_words.py``)."""
 
 LEAST_DB = 11.0
 """The odds that count as usual of whole clips at least: recordings of other makes than those of the fit have louder
