@@ -12,7 +12,7 @@ from llaso_data.io.setting_errors import not_among
 from llaso_data.recipe import Recipe
 from llaso_data.records import FORMAT_VERSION, digest
 
-JUDGING_VERSION = 4
+JUDGING_VERSION = 5
 """Increased when a rule changes its meaning, so that an older verdict table is not taken for a current one."""
 
 _NO_VERDICT = {"max_failures", "calibrate", "false_alarms"}  # keys of `judge` that decide none
