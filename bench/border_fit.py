@@ -59,6 +59,7 @@ LOST_S = (0.04, 0.5)  # of the first or last sounds
 SHORTEST = SAMPLE_RATE_HZ // 4
 BATCH = 512
 LIMIT = 5.0  # standard deviations
+DECIMALS = 4  # that are written
 HELD_OUT = 5  # one prompt in so many is not fitted; both errors are printed of these
 ALLOWED, ALLOWED_LOUD, ALLOWED_MUSIC = 0.04, 0.015, 0.007
 """The shares of whole clips that may be over the limit: in loud noise few that are cut are found anyway, and loud music
@@ -263,10 +264,9 @@ def write(target: Path, found: Sequence[Borders]) -> None:
     _print_errors([one for one in found if not number[one.prompt] % HELD_OUT], weighing)
     lines = [f'"measured":{json.dumps(MEASURED)}']
     for name, network in (("odds_db", weighing.odds_db), ("whole_db", weighing.whole_db)):
-        parts = (
-            f"{json.dumps(key)}:{json.dumps(_rounded(one, 3 if key == 'hidden' else 4), separators=(',', ':'))}"
-            for key, one in dataclasses.asdict(network).items()
-        )
+        stated = dataclasses.asdict(network)
+        stated["hidden_thousandths"] = np.rint(1000 * stated.pop("hidden")).astype(int)  # most of the file
+        parts = (f"{json.dumps(key)}:{json.dumps(_rounded(one), separators=(',', ':'))}" for key, one in stated.items())
         lines.append(f"{json.dumps(name)}:{{\n" + ",\n".join(parts) + "\n}")
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -374,7 +374,7 @@ def _print_errors(found: Sequence[Borders], weighing: Weighing) -> None:
             )
 
 
-def _rounded(value: Any, decimals: int) -> Any:
+def _rounded(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return np.round(value.astype(np.float64), decimals).tolist()
-    return round(value, decimals) if isinstance(value, float) else value
+        return value.tolist() if value.dtype.kind == "i" else np.round(value.astype(np.float64), DECIMALS).tolist()
+    return round(value, DECIMALS) if isinstance(value, float) else value

@@ -134,4 +134,4 @@ def _weighing() -> Weighing:
 
 def _network(stated: Mapping[str, Any]) -> Network:
     numbers: dict[str, Any] = {name: np.array(one) if isinstance(one, list) else one for name, one in stated.items()}
-    return Network(**numbers)
+    return Network(hidden=numbers.pop("hidden_thousandths") / 1000, **numbers)
