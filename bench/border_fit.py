@@ -111,6 +111,12 @@ def prompts() -> list[tuple[str, Path]]:
     ]
 
 
+def english_names() -> set[str]:
+    """Of the English prompts of what is fitted."""
+    root = assets.demo_corpus(600, 60).root / "en"
+    return {path.relative_to(root).with_suffix("").as_posix() for voice, path in prompts() if voice == "en"}
+
+
 def english_files() -> list[Path]:
     """All English prompts with transcripts."""
     return sorted((assets.demo_corpus(600, 60).root / "en").rglob("*.g722"))

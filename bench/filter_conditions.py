@@ -55,7 +55,8 @@ def measure(args: argparse.Namespace, model: str) -> None:
     """Build, calibrate and print every condition that is asked for."""
     chosen = [one for one in CONDITIONS if not args.only or any(one.startswith(part) for part in args.only)]
     print(
-        f"{args.model}, {args.precision}: {PROMPTS} prompts and 27 clips, shares of right pairs and of faults rejected"
+        f"{args.model}, {args.precision}: {args.prompts} prompts, or all, and 27 clips; "
+        "shares of right pairs and of faults rejected"
     )
     print(
         "| condition | texts | language | heard right | false alarms (to) | heard twice | false alarms (to) "
@@ -78,9 +79,12 @@ def _report(
     without and with it."""
     folder = args.folder / condition.replace(" ", "-")
     corpus = folder / "corpus"
-    if not (folder / "written").exists():
-        _write(condition, corpus, args.folder)
-        (folder / "written").touch()
+    written = folder / "written"
+    if not written.exists():
+        _write(condition, corpus, args.folder, args.prompts)
+        written.write_text(str(args.prompts), encoding="utf-8")
+    elif int(written.read_text(encoding="utf-8") or PROMPTS) != args.prompts:
+        raise SystemExit(f"{folder} has another number of prompts: name another --folder")
     asr_type, align_type = PRECISIONS[args.precision]
     languages = ["en"] if args.model.endswith(".en") else sorted(path.name for path in corpus.iterdir())
     folders = {code: corpus / code if given else _without_texts(corpus / code) for code in languages}
@@ -96,7 +100,7 @@ def _report(
     plain = recipe.model_copy(update={"judge": recipe.judge.model_copy(update={"calibrate": "off"})})
     before = _rejected(build_align(plain), given)
     heard = _heard_right(str(recipe.out), corpus)
-    report = calibrate(recipe, Draw(PROMPTS, faults=args.faults))
+    report = calibrate(recipe, Draw(args.prompts, faults=args.faults))
     return heard, report, before, _rejected(build_align(recipe), given)
 
 
@@ -157,15 +161,21 @@ def _recall(finding: Mapping[str, Any] | None, faults: Sequence[str]) -> str:
     return f"{sum(rate['rejected'] for rate in rates) / pairs:.3f}" if pairs else "-"
 
 
-def prompts() -> list[Pair]:
-    """The English prompts that are put into the conditions."""
+def prompts(count: int = PROMPTS) -> list[Pair]:
+    """The English prompts that are put into the conditions. Further ones are in no fit of the border rule."""
     pairs = {pair.name: pair for pair in english() if pair.name not in EXCLUDED}
-    return [pairs[name] for name in by_hash(pairs, "conditions")[:PROMPTS]]
+    names = by_hash(pairs, "conditions")
+    if count > PROMPTS:
+        import border_fit  # which asks for the usual ones
+
+        fitted = border_fit.english_names()
+        names = [name for name in names if name not in fitted]
+    return [pairs[name] for name in names[:count]]
 
 
-def _write(condition: str, corpus: Path, folder: Path) -> None:
+def _write(condition: str, corpus: Path, folder: Path, count: int) -> None:
     """The prompts and the clips in a condition, as WAV with their transcripts, in a folder for each language."""
-    chosen = prompts()
+    chosen = prompts(count)
     names = {pair.name for pair in chosen}
     others = [pair.pcm for pair in english() if pair.name not in EXCLUDED and pair.name not in names]
     music = music_on_hold(folder) if condition.startswith(MUSIC) else []

@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(PRECISIONS), default="auto", help="a folder is of one")
     parser.add_argument("--language-model", action="store_true", help="score with SmolLM2-135M too")
     parser.add_argument("--conditions", action="store_true", help="measure in noise, rooms and codecs instead")
+    parser.add_argument("--prompts", type=int, default=filter_conditions.PROMPTS, help="of --conditions")
     parser.add_argument("--faults", type=int, default=2, help="of --conditions: planted into each clip")
     parser.add_argument("--only", nargs="+", default=[], help="of --conditions: those whose names begin so")
     args = parser.parse_args()
