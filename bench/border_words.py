@@ -24,13 +24,13 @@ import numpy as np
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ
 from llaso_data.demo import weights
-from llaso_data.filters.border_level import LIMIT_DB, BorderLevels, border_level, border_levels
+from llaso_data.filters.border_level import LIMIT_DB, BorderLevels, border_level, border_levels, word_gaps_s
 from llaso_data.filters.planting import seeded
 from llaso_data.pipeline import commit
 from llaso_data.pipeline.build_align import build_align
 from llaso_data.recipe import Recipe
 
-VERSIONS = 4  # of each prompt
+VERSIONS = 4  # of each prompt, those that are trimmed to the sound included
 ONE_IN = 2  # of their pieces
 SIDES = {"start": 0, "end": 1}
 SHARES = (5, 10, 25, 50, 75, 90, 95)
@@ -54,8 +54,10 @@ def write(folder: Path, music: Path) -> None:
         number = -1
         for named, cut, pcm in border_fit.versions(path, music) if voice == "en" else ():
             number += cut == "whole"
+            if number >= VERSIONS:
+                break
             draw = seeded("border-words", path.stem, path.parent.name, number, cut, len(pcm)).getrandbits(64)
-            if number >= VERSIONS or cut == "pause" or named == "trimmed" or draw % ONE_IN:
+            if cut == "pause" or named == "trimmed" or draw % ONE_IN:
                 continue
             with wave.open(str(folder / f"{draw:020}~{cut}~{named}.wav"), "wb") as file:
                 file.setnchannels(1)
@@ -76,10 +78,9 @@ def heard(folder: Path, out: str) -> Iterator[Heard]:
     build_align(Recipe.model_validate(recipe))
     for block in commit.manifest(out)["blocks"]:
         for one in commit.read_block(out, block):
-            levels = border_levels(audio.decode(one.source.uri)[0])
-            if levels is not None and one.words and (one.scores.no_speech_prob or 0.0) < 0.6:
+            levels, gaps_s = border_levels(audio.decode(one.source.uri)[0]), word_gaps_s(one)
+            if levels is not None and gaps_s is not None and (one.scores.no_speech_prob or 0.0) < 0.6:
                 _, cut, named = Path(one.source.uri).stem.split("~")
-                gaps_s = (one.words[0].start_s, (one.duration_s or 0.0) - one.words[-1].end_s)
                 yield Heard(cut, "loud" in named, levels, gaps_s)
 
 

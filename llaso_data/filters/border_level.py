@@ -21,6 +21,7 @@ import numpy as np
 
 from llaso_data.audio import SILENCE_DBFS, Pcm
 from llaso_data.filters.border_evidence import LEAST, MEASURED, SURROUNDINGS, Floats, evidence
+from llaso_data.records import Utterance
 
 LIMIT_DB = -35.0
 """The default limit; it stays where it is when the networks are fitted anew."""
@@ -80,6 +81,13 @@ def border_level(levels: BorderLevels, gaps_s: tuple[float, float] | None = None
     sides = zip(levels, gaps_s, NEAR_S, FAR_S, strict=True)
     lost = (level - NO_WORD_DB * min(max((gap - near) / (far - near), 0.0), 1.0) for level, gap, near, far in sides)
     return max(*lost, SILENCE_DBFS)
+
+
+def word_gaps_s(utterance: Utterance) -> tuple[float, float] | None:
+    """From the start of an utterance to its first word, and from its last word to its end, s; None: it has no words."""
+    if not utterance.words or utterance.duration_s is None:
+        return None
+    return utterance.words[0].start_s, utterance.duration_s - utterance.words[-1].end_s
 
 
 @dataclass(frozen=True)

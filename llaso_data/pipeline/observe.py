@@ -21,7 +21,7 @@ from llaso_data import audio
 from llaso_data.audio import Pcm, decode_worker
 from llaso_data.errors import AudioError, LLaSOError
 from llaso_data.extras import require
-from llaso_data.filters.border_level import BorderLevels, border_level, border_levels
+from llaso_data.filters.border_level import BorderLevels, border_level, border_levels, word_gaps_s
 from llaso_data.filters.text_scores import score_text
 from llaso_data.io import interrupts
 from llaso_data.pipeline import memory
@@ -260,9 +260,7 @@ def _with_border(utterance: Utterance, levels: BorderLevels | None) -> Utterance
     """The utterance with the level at its borders, which its words say something of."""
     if levels is None:
         return utterance
-    words, length_s = utterance.words, utterance.duration_s or 0.0
-    gaps_s = (words[0].start_s, length_s - words[-1].end_s) if words else None
-    scores = dataclasses.replace(utterance.scores, border_db=border_level(levels, gaps_s))
+    scores = dataclasses.replace(utterance.scores, border_db=border_level(levels, word_gaps_s(utterance)))
     return dataclasses.replace(utterance, scores=scores)
 
 

@@ -140,7 +140,7 @@ def test_a_threshold_changes_the_judging_digest_and_nothing_else_does() -> None:
     same = load(None, ["run.device=cpu", "observe.asr.beam_size=5", "judge.max_failures=1"])
     assert judging_digest(same, blocks) == name
     earlier = load(None, ["judge.confidence.avg_logprob_min=-1", "judge.consistency.min_word_logprob_min=-7"])
-    assert judging_digest(earlier, blocks) == "ec7fdf38ae4fc4f17b6a42e898d4ca38"  # of versions that did not calibrate
+    assert judging_digest(earlier, blocks) == "ec7fdf38ae4fc4f17b6a42e898d4ca38"  # calibration has no part in it
     assert judging_digest(load(None, ["judge.calibrate=off", "judge.false_alarms=0.1"]), blocks) == name
     fitted = [{"corpus": None, "language": "en", "thresholds": {"consistency.llr_min": -2.0}}]
     assert judging_digest(load(None), blocks, fitted) != name
