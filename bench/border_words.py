@@ -12,7 +12,6 @@ limit and at limits that reject 2 and 5 in 100 of the whole clips.
 from __future__ import annotations
 
 import argparse
-import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import border_fit
 import numpy as np
+import soundfile
 
 from llaso_data import audio
 from llaso_data.audio import SAMPLE_RATE_HZ
@@ -59,11 +59,7 @@ def write(folder: Path, music: Path) -> None:
             draw = seeded("border-words", path.stem, path.parent.name, number, cut, len(pcm)).getrandbits(64)
             if cut == "pause" or named == "trimmed" or draw % ONE_IN:
                 continue
-            with wave.open(str(folder / f"{draw:020}~{cut}~{named}.wav"), "wb") as file:
-                file.setnchannels(1)
-                file.setsampwidth(2)
-                file.setframerate(SAMPLE_RATE_HZ)
-                file.writeframes(pcm.tobytes())
+            soundfile.write(folder / f"{draw:020}~{cut}~{named}.wav", pcm, SAMPLE_RATE_HZ)
 
 
 def heard(folder: Path, out: str) -> Iterator[Heard]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import time
-import wave
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from border_conditions import MUSIC, coded, in_condition, music_on_hold
 from fault_corpus import EXCLUDED, Pair, by_hash, english
 from throughput_tools import PRECISIONS
@@ -199,9 +199,5 @@ def _put(
     else:
         heard = in_condition(condition, pcm, rng, music if kind == MUSIC else others)
     folder.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(folder / f"{name}.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(heard.tobytes())
+    soundfile.write(folder / f"{name}.wav", heard, SAMPLE_RATE_HZ)
     (folder / f"{name}.txt").write_text(text, encoding="utf-8")
